@@ -1,0 +1,373 @@
+"""Modules: models that are ordinary values. A module is a frozen dataclass and a pytree."""
+
+import collections.abc
+import contextlib
+import contextvars
+import dataclasses
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet import _check, _keys, _tree
+from funcnet._types import Array, Key, PyTree
+
+Observer = Callable[["Module", tuple[Any, ...], dict[str, Any], Any], None]
+_observer: contextvars.ContextVar[Observer | None] = contextvars.ContextVar(
+    "observer", default=None
+)
+
+
+@_tree.node
+class Buffer:
+    """An array in a model that is no parameter: running statistics, tables, counts.
+
+    It is saved, moved and vmapped with the model; no gradient reaches it and no optimizer moves it.
+
+    Args:
+        value: an array of any shape and dtype.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> fn.trainable({"weight": jnp.ones(3), "seen": fn.Buffer(jnp.zeros((), int))})
+        {'weight': True, 'seen': Buffer(value=False)}
+    """
+
+    value: Any
+
+
+@dataclass_transform(frozen_default=True)
+class Module:
+    """The base of layers and models: a frozen dataclass and a pytree, so plain JAX works on it.
+
+    A subclass declares its fields and `__call__(self, x, key=None)`. A field is a **child** when its
+    annotation names Array, Module, Buffer or a PyTree, tuple, list or dict of them; any other field
+    is **static**. `key=None` means inference; a key means training.
+
+    A layer with arrays of its own declares them as fields that are None at first and returns them
+    from `parameters(key)`; `init` fills them in.
+
+    Raises:
+        TypeError: for an array or module in a static field, a function in a child field, an
+            annotation that cannot be resolved, or a call before `init`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> class TwoLayer(fn.Module):
+        ...     hidden: fn.Module = fn.Linear(2, 10)
+        ...     out: fn.Module = fn.Linear(10, 1)
+        ...     def __call__(self, x, key=None):
+        ...         return self.out(jax.nn.relu(self.hidden(x)))
+        >>> model = TwoLayer().init(jax.random.key(0))
+        >>> model(jnp.ones(2)).shape, fn.count(model)
+        ((1,), 41)
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        annotations = _annotations(cls)
+        names = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+        children = [name for name in names if _names_child(annotations[name])]
+        cls._children: tuple[str, ...] = tuple(children)  # type: ignore[misc]
+        cls._static: tuple[str, ...] = tuple(n for n in names if n not in children)  # type: ignore[misc]
+        jax.tree_util.register_dataclass(cls, children, list(cls._static))
+        _wrap(cls, "__init__", _checked_init)
+        _wrap(cls, "__call__", _observed_call)
+
+    def parameters(self, key: Key) -> Mapping[str, Array]:
+        """The arrays of this module's own fields, freshly drawn; children draw theirs themselves.
+
+        Args:
+            key: this module's own key.
+
+        Returns:
+            Arrays by field name. A field that already holds an array keeps it.
+        """
+        del key
+        return {}
+
+    def init(self, key: Key) -> Self:
+        """The same module with its missing parameters drawn. Pure: `jax.vmap(net.init)(keys)`.
+
+        Every child's key comes from `key` and its path, so adding a layer changes no other layer's
+        numbers. Parameters that are there already (a pretrained part, a chosen start) are kept.
+
+        Args:
+            key: a typed key, shape ().
+
+        Returns:
+            A module of the same type.
+
+        Raises:
+            TypeError: if `key` is no typed key, or a parameter is not floating.
+            ValueError: if no parameter is missing, so that a second `init` would do nothing.
+        """
+        _check.key(key)
+        if jax.tree.leaves(self) and not any(_missing(m) for m in _modules(self).values()):
+            raise ValueError(
+                f"every parameter of this {type(self).__name__} is set, and init draws only missing "
+                "ones. For a fresh start call init on the architecture: net = MLP((4, 16, 3)); "
+                "model = net.init(key); other = net.init(other_key)."
+            )
+        model = self._filled(key)
+        _check.floating_parameters(_parameter_paths(model))
+        return model
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed: `model.replace(out=model.out.replace(bias=b))`."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def _filled(self, key: Key) -> Self:
+        def fill(name: str, path: Any, child: Any) -> Any:
+            if not isinstance(child, Module):
+                return child
+            return child._filled(_keys.named(key, name + jax.tree_util.keystr(path)))
+
+        children = {
+            name: jax.tree_util.tree_map_with_path(
+                functools.partial(fill, name), getattr(self, name), is_leaf=_is_module
+            )
+            for name in self._children
+        }
+        own = {n: v for n, v in self.parameters(key).items() if getattr(self, n) is None}
+        return self.replace(**(children | own))
+
+    def __eq__(self, other: object) -> bool:
+        if jax.tree.structure(self) != jax.tree.structure(other):
+            return False
+        pairs = zip(jax.tree.leaves(self), jax.tree.leaves(other), strict=True)
+        return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in pairs)
+
+    def __hash__(self) -> int:
+        return hash(jax.tree.structure(self))
+
+    def __repr__(self) -> str:
+        fields = [(f, getattr(self, f.name)) for f in dataclasses.fields(self)]  # type: ignore[arg-type]
+        shown = [
+            f"{f.name}={_text(value)}"
+            for f, value in fields
+            if value is not None and not (f.name in self._static and value == f.default)
+        ]
+        line = f"{type(self).__name__}({', '.join(shown)})"
+        if len(line) <= 88 and "\n" not in line:
+            return line
+        body = ",\n".join(shown).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {body}\n)"
+
+
+def trainable(model: PyTree) -> PyTree:
+    """The mask of parameters: a tree like `model` with True for each parameter, False for the rest.
+
+    Args:
+        model: any pytree of arrays.
+
+    Returns:
+        The same tree with booleans as leaves; everything inside a `Buffer` is False.
+
+    Example:
+        >>> import jax, funcnet as fn
+        >>> fn.trainable(fn.Linear(2, 3).init(jax.random.key(0))).bias
+        True
+    """
+
+    def mark(node: Any) -> Any:
+        if isinstance(node, Buffer):
+            return jax.tree.map(lambda _: False, node)
+        return True
+
+    return jax.tree.map(mark, model, is_leaf=lambda node: isinstance(node, Buffer))
+
+
+def count(model: PyTree) -> int:
+    """The number of parameters, buffers not counted.
+
+    Args:
+        model: any pytree of arrays, or a module before or after `init`.
+
+    Returns:
+        The sum of the sizes of all trainable leaves.
+
+    Example:
+        >>> import jax, funcnet as fn
+        >>> fn.count(fn.MLP((2, 5, 1)))
+        21
+    """
+    chosen, _ = _tree.partition(shapes(model), trainable(shapes(model)))
+    return sum(int(np.prod(jnp.shape(leaf))) for leaf in jax.tree.leaves(chosen))
+
+
+def shapes(model: PyTree) -> PyTree:
+    """`model` itself, or what its `init` would make, with shapes and dtypes in place of arrays."""
+    if isinstance(model, Module) and any(_missing(m) for m in _modules(model).values()):
+        return jax.eval_shape(model._filled, jax.random.key(0))
+    return model
+
+
+def check_model(model: PyTree) -> None:
+    """Raise unless `model` is a pytree of arrays, all parameters there and floating."""
+    for path, module in _modules(model).items():
+        if missing := _missing(module):
+            raise TypeError(_before_init(module, missing, path))
+    _check.floating_parameters(_parameter_paths(model))
+
+
+@contextlib.contextmanager
+def observed(observer: Observer) -> Iterator[None]:
+    """While this lasts, `observer(module, args, kwargs, output)` sees every call of a module."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
+def _is_module(node: Any) -> bool:
+    return isinstance(node, Module)
+
+
+def _modules(model: PyTree) -> dict[str, Module]:
+    """Every module in `model` by path, parents before children, `model` itself under ''."""
+    found: dict[str, Module] = {}
+
+    def visit(path: str, node: Any) -> None:
+        if not isinstance(node, Module):
+            inside = _tree.paths(node, is_leaf=_is_module)
+            for below, leaf in inside.items():
+                if isinstance(leaf, Module):
+                    visit(_join(path, below), leaf)
+            return
+        found[path] = node
+        for name in node._children:
+            visit(_join(path, name), getattr(node, name))
+
+    visit("", model)
+    return found
+
+
+def _join(path: str, below: str) -> str:
+    return path + below if not path or not below or below.startswith("[") else f"{path}.{below}"
+
+
+def _parameter_paths(model: PyTree) -> dict[str, Any]:
+    parameters, _ = _tree.partition(model, trainable(model))
+    return _tree.paths(parameters)
+
+
+def _missing(module: Module) -> list[str]:
+    """The names of a module's own parameters that `init` has yet to draw."""
+    unset = any(getattr(module, name) is None for name in module._children)
+    if not unset or type(module).parameters is Module.parameters:
+        return []
+    own = jax.eval_shape(module.parameters, jax.random.key(0))
+    return [name for name in own if getattr(module, name) is None]
+
+
+def _before_init(module: Module, missing: list[str], path: str = "") -> str:
+    name = type(module).__name__
+    where = f" at {path}" if path else ""
+    return (
+        f"{name}{where} has no {' and no '.join(missing)} yet: it is an architecture without arrays. "
+        "Draw its parameters first: model = net.init(jax.random.key(0))."
+    )
+
+
+def _wrap(cls: type, name: str, wrapper: Callable[[Any], Any]) -> None:
+    if name in cls.__dict__:
+        setattr(cls, name, wrapper(cls.__dict__[name]))
+
+
+def _checked_init(init: Any) -> Any:
+    @functools.wraps(init)
+    def __init__(self: Module, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        for name in self._static:
+            _check_static(type(self).__name__, name, getattr(self, name))
+        for name in self._children:
+            _check_child(type(self).__name__, name, getattr(self, name))
+
+    return __init__
+
+
+def _observed_call(call: Any) -> Any:
+    @functools.wraps(call)
+    def __call__(self: Module, *args: Any, **kwargs: Any) -> Any:
+        if not jax.tree.leaves(self) and (missing := _missing(self)):
+            raise TypeError(_before_init(self, missing))
+        with jax.named_scope(type(self).__name__):
+            output = call(self, *args, **kwargs)
+        if (observer := _observer.get()) is not None:
+            observer(self, args, kwargs, output)
+        return output
+
+    return __call__
+
+
+def _check_static(owner: str, name: str, value: Any) -> None:
+    leaves = jax.tree.leaves(value, is_leaf=_is_module)
+    if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves):
+        raise TypeError(
+            f"{owner}.{name} is a static field by its annotation, and an array came. Arrays live in "
+            f"fields annotated as arrays: '{name}: jax.Array'; or fn.Buffer, if it is no parameter."
+        )
+    if any(isinstance(leaf, Module) for leaf in leaves):
+        raise TypeError(
+            f"{owner}.{name} is a static field by its annotation, and a module came. Annotate it as "
+            f"one, so that its parameters are found: '{name}: fn.Module'."
+        )
+
+
+def _check_child(owner: str, name: str, value: Any) -> None:
+    for leaf in jax.tree.leaves(value, is_leaf=_is_module):
+        if callable(leaf) and not isinstance(leaf, Module):
+            shown = getattr(leaf, "__name__", type(leaf).__name__)
+            raise TypeError(
+                f"{owner}.{name} holds arrays and modules by its annotation, and the function {shown} "
+                f"came. Keep functions in a static field: '{name}: Callable'; in a Sequential they "
+                "may stand as they are: fn.Sequential(fn.Linear(2, 5), jax.nn.relu)."
+            )
+
+
+def _annotations(cls: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls, localns={cls.__name__: cls}, include_extras=True)
+    except (NameError, TypeError) as error:
+        raise TypeError(
+            f"the annotations of {cls.__name__} can't be resolved when the class is made ({error}), so "
+            "its children can't be told from its static fields. Import the names they use, drop "
+            "'from __future__ import annotations', or annotate the field as fn.Module or jax.Array."
+        ) from None
+
+
+def _names_child(annotation: Any) -> bool:
+    origin = typing.get_origin(annotation)
+    if origin in (collections.abc.Callable, type, typing.Literal):
+        return False
+    if origin is not None or isinstance(annotation, types.UnionType):
+        return any(_names_child(part) for part in typing.get_args(annotation))
+    if isinstance(annotation, typing.TypeVar):
+        return _names_child(annotation.__bound__)
+    if not inspect.isclass(annotation):
+        return False
+    if hasattr(annotation, "array_type"):  # a jaxtyping annotation: Float[Array, "..."]
+        return True
+    return "PyTree" in annotation.__name__ or issubclass(annotation, jax.Array | Module | Buffer)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, jax.Array | jax.ShapeDtypeStruct | np.ndarray):
+        return f"{value.dtype.name}[{','.join(map(str, value.shape))}]"
+    if isinstance(value, tuple):
+        inside = [_text(item) for item in value]
+        if any("(" in item for item in inside):
+            return "(\n  " + ",\n".join(inside).replace("\n", "\n  ") + ",\n)"
+        return f"({', '.join(inside)}{',' if len(inside) == 1 else ''})"
+    if callable(value) and not isinstance(value, Module):
+        return getattr(value, "__name__", type(value).__name__)
+    return repr(value)

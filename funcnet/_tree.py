@@ -1,0 +1,86 @@
+"""Pytrees: the one way funcnet makes its own, and the arithmetic it needs on all of them."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import GetAttrKey, register_pytree_with_keys
+
+from funcnet._types import Array, PyTree
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def node(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen dataclass whose fields are all children of a pytree.
+
+    JAX rebuilds trees around placeholders, so rebuilding runs no `__post_init__`: checks there see
+    what a user passed and nothing else.
+    """
+    made = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    names = [field.name for field in dataclasses.fields(made)]  # type: ignore[arg-type]
+
+    def flatten(tree: T) -> tuple[list[tuple[GetAttrKey, Any]], None]:
+        return [(GetAttrKey(name), getattr(tree, name)) for name in names], None
+
+    def unflatten(_: None, children: Any) -> T:
+        tree = object.__new__(made)
+        for name, child in zip(names, children, strict=True):
+            object.__setattr__(tree, name, child)
+        return tree
+
+    register_pytree_with_keys(made, flatten, unflatten)
+    return made
+
+
+def replace(tree: T, **changes: Any) -> T:
+    """A copy of a node with some fields changed, without running its checks again."""
+    copy = object.__new__(type(tree))
+    for field in dataclasses.fields(tree):  # type: ignore[arg-type]
+        object.__setattr__(copy, field.name, changes.get(field.name, getattr(tree, field.name)))
+    return copy
+
+
+def partition(tree: PyTree, mask: PyTree) -> tuple[PyTree, PyTree]:
+    """The leaves where `mask` is True and the others, each with None in place of the other's."""
+    chosen = jax.tree.map(lambda leaf, keep: leaf if keep else None, tree, mask)
+    others = jax.tree.map(lambda leaf, keep: None if keep else leaf, tree, mask)
+    return chosen, others
+
+
+def combine(chosen: PyTree, others: PyTree) -> PyTree:
+    """What `partition` took apart."""
+    return jax.tree.map(
+        lambda a, b: b if a is None else a, chosen, others, is_leaf=lambda leaf: leaf is None
+    )
+
+
+def select(condition: Array, new: T, old: T) -> T:
+    """`new` where the scalar `condition` holds, else `old`, leaf by leaf."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b) if a is not b else a, new, old)
+
+
+def add(a: T, b: T) -> T:
+    return jax.tree.map(jnp.add, a, b)
+
+
+def all_finite(tree: PyTree) -> Array:
+    """Whether no leaf holds a NaN or an infinity, as one boolean."""
+    # 0 * x is 0 for every finite x and NaN for the others: one pass, no arrays of booleans.
+    leaves = [jnp.isfinite(jnp.sum(x * jnp.zeros((), x.dtype))) for x in jax.tree.leaves(tree)]
+    return functools.reduce(jnp.logical_and, leaves, jnp.array(True))
+
+
+def paths(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> dict[str, Any]:
+    """Leaves by their path, written as in code without the first dot: `layers[0].weight`."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
+    return {jax.tree_util.keystr(path).removeprefix("."): leaf for path, leaf in flat}
+
+
+def is_concrete(tree: PyTree) -> bool:
+    """Whether every leaf is a value that can be read now, and none a tracer of jit, vmap or grad."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,90 @@
+"""Minibatches of one fixed size: the last one padded and masked, never dropped."""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check, _tree
+from funcnet._types import Array, Float, Key, PyTree
+from funcnet.data._dataset import Dataset, as_dataset
+from funcnet.data._shuffle import Shuffle, epoch_order
+
+
+@_tree.node
+class Batch:
+    """Some examples and how much each counts.
+
+    Args:
+        example: the dataset's pytree with a leading axis [batch, ...].
+        weight: [batch]; zero for padding, which counts nowhere.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> *_, last = fn.data.batches((jnp.arange(5.0), jnp.arange(5)), batch_size=2)
+        >>> last.weight.tolist()
+        [1.0, 0.0]
+    """
+
+    example: PyTree
+    weight: Float[Array, " batch"]
+
+
+def batches(
+    data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: int = 0
+) -> Iterator[Batch]:
+    """The minibatches of one epoch, exactly those that `fit` sees with the same key.
+
+    Args:
+        data: a Dataset, or a tuple of arrays [n, ...].
+        batch_size: rows in a batch, at least 1. Every batch has as many; the last is padded with
+            rows of weight 0.
+        key: the key that `fit` was given; None for the order of the rows (`shuffle=False`).
+        epoch: the number of the epoch, from 0: each has an order of its own.
+
+    Returns:
+        An iterator of ceil(n / batch_size) batches. Each row occurs once.
+
+    Raises:
+        TypeError: if `key` is no typed key, or `batch_size` no whole number.
+        ValueError: if `batch_size` is below 1, or the data is not a Dataset's.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> rows = jnp.arange(5)
+        >>> [b.example[0].tolist() for b in fn.data.batches((rows,), 2)]
+        [[0, 1], [2, 3], [4, 4]]
+        >>> seen = [b.example[0][b.weight > 0] for b in fn.data.batches((rows,), 2, jax.random.key(7))]
+        >>> sorted(jnp.concatenate(seen).tolist())
+        [0, 1, 2, 3, 4]
+    """
+    _check.positive("batch_size", batch_size)
+    data = as_dataset(data)
+    if key is not None:
+        _check.key(key)
+    order = None if key is None else epoch_order(key, epoch, len(data))
+    size = min(batch_size, len(data))
+    return (_batch(data, order, i, size) for i in range(steps(len(data), size)))
+
+
+def steps(rows: int, batch_size: int) -> int:
+    """The number of batches in an epoch."""
+    return -(-rows // batch_size)
+
+
+def batch_at(data: Dataset, order: Shuffle | None, step: Array | int, size: int) -> Batch:
+    """Batch `step` of an epoch in this order, found without the ones before it."""
+    n = len(data)
+    position = step * size + jnp.arange(size, dtype=jnp.int32)
+    inside = position < n
+    position = jnp.minimum(position, n - 1)
+    row = data._row(position if order is None else order(position))
+    example = jax.tree.map(lambda a: a.at[row].get(mode="promise_in_bounds"), data.arrays)
+    mask = inside.astype(float)
+    if data.weight is None:
+        return Batch(example, mask)
+    return Batch(example, mask * data.weight.at[row].get(mode="promise_in_bounds"))
+
+
+_batch = functools.partial(jax.jit, static_argnums=3)(batch_at)

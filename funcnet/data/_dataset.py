@@ -1,0 +1,137 @@
+"""The dataset: arrays that share a leading axis, weights, and a view of rows."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet import _check, _tree
+from funcnet._types import Array, Float, Int, PyTree
+
+
+@_tree.node
+class Dataset:
+    """Examples as a pytree of arrays that share a leading axis.
+
+    A pytree itself, so `vmap` can run over `rows` (folds, bootstraps) while the arrays stay shared:
+    `jax.vmap(lambda rows, key: train(model, Dataset(arrays, rows=rows), key))(rows, keys)`.
+
+    Args:
+        arrays: a pytree of arrays [rows, ...], by habit the pair (x, y).
+        weight: how much each row counts in every mean, [rows], at least 0; 1 each when left out.
+        rows: row numbers, int32 [n]: the examples are these rows, in this order, repeats allowed.
+
+    Raises:
+        TypeError: for arrays of text or objects.
+        ValueError: for no array, an empty table, unequal lengths, a NaN or infinity, a negative
+            weight or one not of shape [rows], or row numbers out of range.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> data = fn.data.Dataset((jnp.arange(6.0).reshape(3, 2), jnp.array([0, 1, 0])))
+        >>> len(data), len(fn.data.take(data, [0, 0, 2, 1]))
+        (3, 4)
+        >>> x, y = data[1]
+        >>> x.tolist(), int(y)
+        ([2.0, 3.0], 1)
+    """
+
+    arrays: PyTree
+    weight: Float[Array, " rows"] | None = None
+    rows: Int[Array, " n"] | None = None
+
+    def __post_init__(self) -> None:
+        for path, leaf in _tree.paths(self.arrays).items():
+            _check.numeric(f"data{path}", leaf)
+        object.__setattr__(self, "arrays", jax.tree.map(jnp.asarray, self.arrays))
+        if self.weight is not None:
+            object.__setattr__(self, "weight", jnp.asarray(self.weight, float))
+        if self.rows is not None:
+            object.__setattr__(self, "rows", jnp.asarray(self.rows, jnp.int32))
+        _check_lengths(self)
+        _check_values(self)
+
+    def __len__(self) -> int:
+        if self.rows is not None:
+            return int(self.rows.shape[-1])
+        return int(jax.tree.leaves(self.arrays)[0].shape[0])
+
+    def __getitem__(self, position: Any) -> PyTree:
+        """The example at a position; with a slice or an array, the examples, leading axis kept."""
+        return jax.tree.map(lambda a: a[self._row(position)], self.arrays)
+
+    def _row(self, position: Any) -> Any:
+        return position if self.rows is None else self.rows[position]
+
+    def weights(self) -> Float[Array, " n"]:
+        """The weight of each example, [len(self)], ones where none were given."""
+        if self.weight is None:
+            return jnp.ones(len(self))
+        return self.weight if self.rows is None else self.weight[self.rows]
+
+
+def as_dataset(data: PyTree) -> Dataset:
+    """`data` itself, or a Dataset of a bare tuple (or other pytree) of arrays."""
+    return data if isinstance(data, Dataset) else Dataset(data)
+
+
+def take(data: PyTree, rows: Any) -> Dataset:
+    """A view of some examples, in the order given; the arrays are shared, not copied.
+
+    Args:
+        data: a Dataset, or a tuple of arrays [n, ...].
+        rows: positions in `data`, integers [m] in 0 .. n-1, repeats allowed.
+
+    Returns:
+        A Dataset of m examples.
+
+    Raises:
+        ValueError: if a position lies outside 0 .. n-1, or there is none.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> x, y = fn.data.take((jnp.arange(3.0), jnp.arange(3)), [2, 0])[:]
+        >>> x.tolist()
+        [2.0, 0.0]
+    """
+    data = as_dataset(data)
+    chosen = jnp.asarray(rows, jnp.int32)
+    if _tree.is_concrete(chosen):
+        _check.row_numbers(chosen, len(data))
+    return Dataset(data.arrays, data.weight, data._row(chosen))
+
+
+def _check_lengths(data: Dataset) -> None:
+    leaves = _tree.paths(data.arrays)
+    if not leaves:
+        raise ValueError("a dataset holds at least one array; got none. Try Dataset((x, y)).")
+    shapes = {path or "data": leaf.shape for path, leaf in leaves.items()}
+    if any(not shape for shape in shapes.values()):
+        raise ValueError(f"every array has a leading axis of rows; got shapes {shapes}.")
+    lengths = {path: shape[0] for path, shape in shapes.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{path} has {n}" for path, n in lengths.items())
+        raise ValueError(f"all arrays share their number of rows; got unequal lengths: {told}.")
+    rows = next(iter(lengths.values()))
+    if rows == 0 or (data.rows is not None and data.rows.shape[-1:] == (0,)):
+        raise ValueError("the table is empty: a dataset has at least one row; got 0.")
+    if data.weight is not None and data.weight.shape != (rows,):
+        raise ValueError(
+            f"weight holds one number for each of the {rows} rows; got shape {data.weight.shape}. "
+            "Try weight=jnp.ones(len(x))."
+        )
+
+
+def _check_values(data: Dataset) -> None:
+    for path, leaf in _tree.paths(data.arrays).items():
+        if _tree.is_concrete(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating):
+            # On the host there is nothing to compile; elsewhere one reduction is cheaper than a copy.
+            on_host = all(device.platform == "cpu" for device in leaf.devices())
+            values: Any = np.asarray(leaf) if on_host else leaf
+            if not (np if on_host else jnp).isfinite(values).all():
+                _check.finite(f"data{path}", np.asarray(leaf))
+    if data.weight is not None and _tree.is_concrete(data.weight):
+        _check.weights(np.asarray(data.weight))
+    if data.rows is not None and _tree.is_concrete(data.rows):
+        _check.row_numbers(data.rows, jax.tree.leaves(data.arrays)[0].shape[0])

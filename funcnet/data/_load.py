@@ -1,0 +1,214 @@
+"""Tables by name or from a file. Nothing is downloaded."""
+
+import dataclasses
+import gzip
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from funcnet import _check
+from funcnet.data._dataset import Dataset
+
+Task = Literal["classification", "regression"]
+
+BUNDLED = ("iris", "digits", "breast-cancer", "wine", "diabetes")
+FASHION_MNIST = "/usr/share/datasets/fashion-mnist"
+FASHION_CLASSES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
+MOST_CLASSES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A dataset with the names of its parts.
+
+    Args:
+        name: what it is called.
+        data: pairs (x, y): x float32 [rows, features], y int32 class numbers [rows], or float32
+            targets [rows] for a regression.
+        feature_names: one for each column of x.
+        target_name: what y is.
+        class_names: the name of class 0, 1, …; empty for a regression.
+        standard_split: rows in the parts that everybody uses, in order; empty if there are none.
+
+    Example:
+        >>> import funcnet as fn
+        >>> iris = fn.data.load("iris")
+        >>> len(iris.data), iris.task, iris.class_names
+        (150, 'classification', ('setosa', 'versicolor', 'virginica'))
+    """
+
+    name: str
+    data: Dataset
+    feature_names: tuple[str, ...]
+    target_name: str
+    class_names: tuple[str, ...] = ()
+    standard_split: tuple[int, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        """ "classification" or "regression"."""
+        return "classification" if self.class_names else "regression"
+
+
+def load(
+    name: str | os.PathLike[str], target: str | None = None, task: Task | None = None
+) -> Table:
+    """A table, by its name or from a CSV file with a header.
+
+    Args:
+        name: "iris", "digits", "breast-cancer", "wine", "diabetes" (scikit-learn's copies),
+            "fashion-mnist" (70,000 images, 784 pixels in 0 .. 1, training rows first; from Debian's
+            package dataset-fashion-mnist or the folder in $FASHION_MNIST), or the path of a CSV
+            file with a header, numeric features and a numeric or text target.
+        target: for a CSV file, the column to predict; the last one when left out.
+        task: for a CSV file, "classification" or "regression". When left out, text, booleans and
+            whole numbers of at most 20 different values are classes.
+
+    Returns:
+        A Table.
+
+    Raises:
+        FileNotFoundError: if there is no such table or file.
+        ValueError: for an empty table, a missing or non-numeric feature, an unknown target column,
+            or a single class.
+
+    Example:
+        >>> import funcnet as fn
+        >>> wine = fn.data.load("wine")
+        >>> wine.data.arrays[0].shape, wine.feature_names[0]
+        ((178, 13), 'alcohol')
+    """
+    if isinstance(name, str) and name in BUNDLED:
+        return _bundled(name)
+    if isinstance(name, str) and name == "fashion-mnist":
+        return _fashion_mnist()
+    path = Path(name)
+    if not path.is_file():
+        known = ", ".join((*BUNDLED, "fashion-mnist"))
+        raise FileNotFoundError(f"no table or file called {name}. Known tables: {known}.")
+    return _csv(path, target, task)
+
+
+def read_features(path: str | os.PathLike[str], feature_names: tuple[str, ...]) -> np.ndarray:
+    """The named columns of a CSV file as float32 [rows, features]; other columns are ignored."""
+    frame = _frame(Path(path))
+    missing = [name for name in feature_names if name not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}. "
+            f"Wanted: {', '.join(feature_names)}."
+        )
+    return _numeric(frame[list(feature_names)], Path(path))
+
+
+def _bundled(name: str) -> Table:
+    from sklearn import datasets
+
+    source = getattr(datasets, f"load_{name.replace('-', '_')}")()
+    x = np.asarray(source.data, np.float32)
+    features = tuple(str(f) for f in source.feature_names)
+    if name == "diabetes":
+        return Table(name, Dataset((x, np.asarray(source.target, np.float32))), features, "progression")
+    data = Dataset((x, np.asarray(source.target, np.int32)))
+    return Table(name, data, features, "class", tuple(str(c) for c in source.target_names))
+
+
+def _fashion_mnist() -> Table:
+    folder = Path(os.environ.get("FASHION_MNIST", FASHION_MNIST))
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"Fashion-MNIST is not in {folder}. Install it: apt-get install dataset-fashion-mnist; or "
+            "set FASHION_MNIST to a folder with its four .gz files."
+        )
+    parts = [
+        (_idx(folder / f"{part}-images-idx3-ubyte.gz"), _idx(folder / f"{part}-labels-idx1-ubyte.gz"))
+        for part in ("train", "t10k")
+    ]
+    images = np.concatenate([x.reshape(len(x), -1) for x, _ in parts])
+    labels = np.concatenate([y for _, y in parts]).astype(np.int32)
+    pixels = tuple(f"pixel {row},{column}" for row in range(28) for column in range(28))
+    data = Dataset((images.astype(np.float32) / np.float32(255), labels))
+    sizes = tuple(len(y) for _, y in parts)
+    return Table("fashion-mnist", data, pixels, "class", FASHION_CLASSES, sizes)
+
+
+def _idx(path: Path) -> np.ndarray:
+    """One array in the IDX format: two zeros, a type, a rank, big-endian sizes, the bytes."""
+    raw = gzip.decompress(path.read_bytes())
+    rank = raw[3]
+    if raw[:3] != b"\0\0\x08" or rank not in (1, 3):
+        raise ValueError(f"{path} is no IDX file of bytes. Install dataset-fashion-mnist anew.")
+    sizes = np.frombuffer(raw, ">u4", rank, offset=4)
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(sizes)
+
+
+def _csv(path: Path, target: str | None, task: Task | None) -> Table:
+    frame = _frame(path)
+    if len(frame.columns) < 2:
+        raise ValueError(
+            f"{path} has the one column {frame.columns[0]!r}; features and a target are wanted, "
+            "separated by commas, with a header."
+        )
+    target = frame.columns[-1] if target is None else target
+    if target not in frame.columns:
+        raise ValueError(f"{path} has no column {target!r}. Columns: {', '.join(frame.columns)}.")
+    features = frame.drop(columns=target)
+    x = _numeric(features, path)
+    column = frame[target]
+    if (gaps := np.flatnonzero(column.isna())).size:
+        raise ValueError(f"{path}: the target {target!r} is missing in data row {gaps[0] + 1}.")
+    if task is None:
+        task = "classification" if _looks_like_classes(column) else "regression"
+    _check.choice("task", task, ("classification", "regression"))
+    names = tuple(str(f) for f in features.columns)
+    if task == "regression":
+        y = _numeric(frame[[target]], path)[:, 0]
+        return Table(path.stem, Dataset((x, y)), names, target)
+    classes, y = np.unique(np.asarray(column), return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"{path}: the target {target!r} has one class only, {classes[0]!r}.")
+    data = Dataset((x, y.astype(np.int32)))
+    return Table(path.stem, data, names, target, tuple(str(c) for c in classes))
+
+
+def _frame(path: Path) -> Any:
+    import pandas
+
+    try:
+        frame = pandas.read_csv(path, skipinitialspace=True)
+    except pandas.errors.EmptyDataError:
+        raise ValueError(f"the table {path} is empty: a header and rows are wanted.") from None
+    except (pandas.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} can't be read as a CSV file: {error}.") from None
+    if len(frame) == 0:
+        raise ValueError(f"the table {path} is empty: it has a header and no rows.")
+    return frame
+
+
+def _numeric(frame: Any, path: Path) -> np.ndarray:
+    import pandas
+
+    for name in frame.columns:
+        values = pandas.to_numeric(frame[name], errors="coerce").to_numpy(float)
+        if (bad := np.flatnonzero(~np.isfinite(values))).size:
+            came = frame[name].iloc[bad[0]]
+            what = "is missing" if pandas.isna(came) else f"is {came!r}, no finite number"
+            raise ValueError(
+                f"{path}: column {name!r} {what} in data row {bad[0] + 1} "
+                f"({bad.size} of {len(frame)} rows). Fill in, drop or encode such values first."
+            )
+    return frame.to_numpy(np.float32)
+
+
+def _looks_like_classes(column: Any) -> bool:
+    import pandas
+
+    if pandas.api.types.is_bool_dtype(column) or not pandas.api.types.is_numeric_dtype(column):
+        return True
+    values = np.asarray(column, float)
+    return bool((values == values.round()).all() and len(np.unique(values)) <= MOST_CLASSES)

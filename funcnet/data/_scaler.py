@@ -1,0 +1,107 @@
+"""Scaling features by what the training rows say."""
+
+from typing import Literal, TypeVar
+
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet import _check, _tree
+from funcnet._types import Array, Float, PyTree
+from funcnet.data._dataset import Dataset, as_dataset
+
+T = TypeVar("T")
+
+
+@_tree.node
+class Scaler:
+    """An affine map of features, (x - shift) / scale, fitted on training rows only.
+
+    Args:
+        shift: [features], or [] for one number for all, in the units of x.
+        scale: the same shape and units, positive.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> train = fn.data.Dataset((jnp.array([[0.0], [4.0]]), jnp.array([0, 1])))
+        >>> scaler = fn.data.Scaler.fit(train, "minmax")
+        >>> x, _ = scaler.transform(train)[:]
+        >>> x.ravel().tolist(), float(scaler.transform(jnp.array([8.0]))[0])
+        ([0.0, 1.0], 2.0)
+    """
+
+    shift: Float[Array, "..."]
+    scale: Float[Array, "..."]
+
+    @staticmethod
+    def fit(
+        data: PyTree,
+        kind: Literal["standard", "minmax"] = "standard",
+        *,
+        per_feature: bool = True,
+    ) -> "Scaler":
+        """The scaler of some training rows.
+
+        Args:
+            data: a Dataset or tuple (x, ...), or an array x alone: [rows, ..., features].
+            kind: "standard" for mean 0 and standard deviation 1 (weighted by the rows' weights),
+                "minmax" for the range 0 to 1 (rows of weight zero left out).
+            per_feature: a shift and scale for each entry of the last axis, or one for all.
+
+        Returns:
+            A Scaler. A feature that never varies is shifted and not scaled.
+
+        Raises:
+            ValueError: if `kind` is neither, or the data is not a Dataset's.
+        """
+        _check.choice("kind", kind, ("standard", "minmax"))
+        data = as_dataset(data)
+        # In float64 on the host: sums of squares of 60,000 rows are no business of float32.
+        x = np.asarray(_features(data[:]), np.float64)
+        weight = np.asarray(data.weights(), np.float64)
+        axes = tuple(range(x.ndim - 1)) if per_feature and x.ndim > 1 else tuple(range(x.ndim))
+        if kind == "minmax":
+            x = x[weight > 0]
+            shift, scale = x.min(axes), x.max(axes) - x.min(axes)
+        else:
+            weight = np.broadcast_to(weight.reshape(-1, *[1] * (x.ndim - 1)), x.shape)
+            shift = np.average(x, axes, weight)
+            scale = np.sqrt(np.average((x - shift) ** 2, axes, weight))
+        # Rounding leaves a constant column a spread of about 1e-16 of its size: that is no spread.
+        flat = scale <= 10 * np.finfo(np.float64).eps * np.abs(shift)
+        return Scaler(jnp.asarray(shift, float), jnp.asarray(np.where(flat, 1.0, scale), float))
+
+    def transform(self, data: T) -> T:
+        """Scaled features.
+
+        Args:
+            data: an array [..., features], or a Dataset whose first array is scaled.
+
+        Returns:
+            The same kind of thing.
+        """
+        return self._applied(data, inverse=False)
+
+    def inverse_transform(self, data: T) -> T:
+        """Features in their own units again.
+
+        Args:
+            data: what `transform` gave.
+
+        Returns:
+            The same kind of thing.
+        """
+        return self._applied(data, inverse=True)
+
+    def _applied(self, data: T, *, inverse: bool) -> T:
+        if isinstance(data, Dataset):
+            x, *rest = data.arrays if isinstance(data.arrays, tuple | list) else (data.arrays,)
+            moved = self._applied(x, inverse=inverse)
+            arrays = (moved, *rest) if isinstance(data.arrays, tuple | list) else moved
+            return Dataset(arrays, data.weight, data.rows)  # type: ignore[return-value]
+        x = jnp.asarray(data).astype(float)
+        shift, scale = jnp.broadcast_to(self.shift, x.shape), jnp.broadcast_to(self.scale, x.shape)
+        return x * scale + shift if inverse else (x - shift) / scale  # type: ignore[return-value]
+
+
+def _features(example: PyTree) -> Array:
+    return example[0] if isinstance(example, tuple | list) else example

@@ -1,0 +1,29 @@
+from collections.abc import Callable
+
+from funcnet._module import Module
+from funcnet._types import Array, Key
+
+
+class Activation(Module):
+    """A function of arrays as a layer: `function(x)`.
+
+    `Sequential` wraps plain functions in it by itself.
+
+    Args:
+        function: from arrays to arrays, such as `jax.nn.relu`; named functions rather than lambdas
+            keep two equal models equal.
+
+    Returns:
+        When called on x of any shape: `function(x)`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> float(fn.layers.Activation(jax.nn.relu)(jnp.array(-2.0)))
+        0.0
+    """
+
+    function: Callable[[Array], Array]
+
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        del key
+        return self.function(x)

@@ -1,0 +1,42 @@
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check
+from funcnet._module import Module
+from funcnet._types import Array, Float, Key
+
+
+class Dropout(Module):
+    """Dropout: in training each entry is zero with probability `rate`, the others x / (1 - rate).
+
+    Args:
+        rate: probability of a zero, in [0, 1).
+
+    Returns:
+        When called on x of any shape: the same shape. Without a key, x itself.
+
+    Raises:
+        ValueError: if `rate` lies outside [0, 1).
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> drop = fn.Dropout(0.5)
+        >>> drop(jnp.ones(4)).tolist()
+        [1.0, 1.0, 1.0, 1.0]
+        >>> sorted(set(drop(jnp.ones(100), key=jax.random.key(0)).tolist()))
+        [0.0, 2.0]
+
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, "Dropout", JMLR 15, 2014
+    (scaled in training rather than at inference).
+    """
+
+    rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check.between("rate", self.rate, 0.0, 1.0)
+
+    def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
+        if key is None or self.rate == 0.0:
+            return x
+        kept = jax.random.bernoulli(key, 1.0 - self.rate, x.shape)
+        return jnp.where(kept, x / (1.0 - self.rate), jnp.zeros_like(x))

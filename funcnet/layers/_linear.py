@@ -1,0 +1,91 @@
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY
+from typing import Any, Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check
+from funcnet._module import Module
+from funcnet._types import Array, Float, Key
+
+Initializer: TypeAlias = str | Callable[..., Array]
+"""The name of a factory in `jax.nn.initializers` ("he_normal", "glorot_uniform", "lecun_normal", …),
+or a function `(key, shape, dtype) -> array`."""
+
+Size: TypeAlias = int | Literal["scalar"]
+"""A number of features, or "scalar" for one number without an axis."""
+
+INITIALIZERS = (
+    *(f"{who}_{law}" for who in ("glorot", "he", "lecun") for law in ("normal", "uniform")),
+    *("normal", "orthogonal", "uniform", "zeros"),
+)
+
+
+class Linear(Module):
+    """The affine map x @ weight + bias on the last axis.
+
+    Args:
+        in_features: size of the last axis of the input.
+        out_features: size of the last axis of the output, or "scalar": no such axis, so that one
+            example gives a number of shape ().
+        use_bias: whether a bias is added.
+        weight_init: how `init` draws the weight; the bias starts at zero. The default keeps
+            the variance of its input: N(0, 1 / in_features).
+        weight: [in_features, out_features], drawn by `init` when left out.
+        bias: [out_features], zero after `init` when left out.
+
+    Returns:
+        When called on x of shape [..., in_features]: [..., out_features].
+
+    Raises:
+        ValueError: if a size is below 1, the name of the initialiser is unknown, or the last axis
+            of x is not `in_features`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> layer = fn.Linear(2, 3, weight_init="he_normal").init(jax.random.key(0))
+        >>> layer(jnp.ones(2)).shape, layer(jnp.ones((5, 2))).shape
+        ((3,), (5, 3))
+        >>> fn.Linear(2, "scalar").init(jax.random.key(0))(jnp.ones((5, 2))).shape
+        (5,)
+
+    Source: LeCun, Bottou, Orr, Müller, "Efficient BackProp", 1998 (initial weights).
+    """
+
+    in_features: int
+    out_features: Size
+    _: KW_ONLY
+    use_bias: bool = True
+    weight_init: Initializer = "lecun_normal"
+    weight: Float[Array, "..."] | None = None
+    bias: Float[Array, "..."] | None = None
+
+    def __post_init__(self) -> None:
+        _check.positive("in_features", self.in_features)
+        if self.out_features != "scalar":
+            _check.positive("out_features", self.out_features)
+        if isinstance(self.weight_init, str):
+            _check.choice("weight_init", self.weight_init, INITIALIZERS)
+
+    def parameters(self, key: Key) -> Mapping[str, Array]:
+        width = 1 if self.out_features == "scalar" else self.out_features
+        out = () if self.out_features == "scalar" else (width,)
+        draw = _initializer(self.weight_init)
+        weight = draw(key, (self.in_features, width), jnp.zeros(()).dtype)
+        drawn = {"weight": weight.reshape((self.in_features, *out))}
+        return drawn | {"bias": jnp.zeros(out)} if self.use_bias else drawn
+
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        del key
+        shown = f"Linear({self.in_features}, {self.out_features!r})"
+        _check.last_axis(shown, x, self.in_features)
+        y = jnp.matmul(x, self.weight)
+        return y if self.bias is None else y + jnp.broadcast_to(self.bias, y.shape)
+
+
+def _initializer(init: Initializer) -> Any:
+    if not isinstance(init, str):
+        return init
+    made = getattr(jax.nn.initializers, init)
+    return made if init == "zeros" else made()

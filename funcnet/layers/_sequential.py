@@ -1,0 +1,46 @@
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from funcnet import _check
+from funcnet._module import Module
+from funcnet._types import Array, Key
+from funcnet.layers._activation import Activation
+
+
+class Sequential(Module):
+    """Layers one after another; plain functions may stand between them.
+
+    Args:
+        *steps: modules, or functions of one array such as `jax.nn.relu`.
+
+    Returns:
+        When called on x: what the last layer returns. Each layer gets a key of its own in training.
+
+    Raises:
+        TypeError: if a step is neither a module nor a function.
+        ValueError: when called, if the sizes of two layers don't chain.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> net = fn.Sequential(fn.Linear(2, 5), jax.nn.sigmoid, fn.Linear(5, "scalar"))
+        >>> net.init(jax.random.key(0))(jnp.ones(2)).shape
+        ()
+    """
+
+    layers: tuple[Module, ...]
+
+    def __init__(
+        self, *steps: Module | Callable[[Array], Array], layers: Sequence[Any] = ()
+    ) -> None:
+        for i, step in enumerate(steps or layers):
+            _check.layer(f"step {i}", step)
+        made = tuple(s if isinstance(s, Module) else Activation(s) for s in steps)
+        object.__setattr__(self, "layers", made or tuple(layers))
+
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        for i, layer in enumerate(self.layers):
+            x = layer(x, key=None if key is None else jax.random.fold_in(key, i))  # type: ignore[operator]
+        return x
+

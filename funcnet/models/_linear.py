@@ -1,0 +1,89 @@
+from dataclasses import KW_ONLY
+
+from funcnet._module import Module
+from funcnet._types import Array, Key
+from funcnet.layers import Linear
+from funcnet.layers._linear import Initializer, Size
+
+
+class LinearRegression(Module):
+    """The line, plane or hyperplane x @ weight + bias, started at zero.
+
+    Args:
+        in_features: number of features.
+        out_features: "scalar" for one target of shape (), or the number of targets.
+        linear: the layer itself; give one with `weight` and `bias` set to choose the start.
+
+    Returns:
+        When called on x of shape [..., in_features]: [...] for "scalar", else [..., out_features].
+
+    Raises:
+        ValueError: if a size is below 1 or x has another last axis.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
+        >>> float(model(jnp.ones(1))), model.linear.weight.shape
+        (0.0, (1,))
+
+    Source: Legendre, "Nouvelles méthodes pour la détermination des orbites des comètes", 1805.
+    """
+
+    in_features: int
+    out_features: Size = "scalar"
+    _: KW_ONLY
+    linear: Linear | None = None
+
+    def __post_init__(self) -> None:
+        if self.linear is None:
+            made = Linear(self.in_features, self.out_features, weight_init="zeros")
+            object.__setattr__(self, "linear", made)
+
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        del key
+        return self.linear(x)  # type: ignore[misc]
+
+
+class Perceptron(Module):
+    """One layer of threshold units: x @ weight + bias as logits, above zero for class 1.
+
+    Trained with `binary_cross_entropy` it is logistic regression; with out_features=k and
+    `cross_entropy`, multinomial logistic regression.
+
+    Args:
+        in_features: number of features.
+        out_features: "scalar" for one logit of shape () (two classes), or the number of classes.
+        weight_init: how `init` draws the weight, as for `Linear`.
+        linear: the layer itself; give one with `weight` and `bias` set to choose the start.
+
+    Returns:
+        When called on x of shape [..., in_features]: logits [...] for "scalar", else
+        [..., out_features].
+
+    Raises:
+        ValueError: if a size is below 1 or x has another last axis.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> model = fn.models.Perceptron(2).init(jax.random.key(0))
+        >>> model(jnp.ones((7, 2))).shape
+        (7,)
+
+    Source: Rosenblatt, "The perceptron", Psychological Review 65, 1958; Cox, "The regression
+    analysis of binary sequences", 1958 (the logistic loss).
+    """
+
+    in_features: int
+    out_features: Size = "scalar"
+    _: KW_ONLY
+    weight_init: Initializer = "lecun_normal"
+    linear: Linear | None = None
+
+    def __post_init__(self) -> None:
+        if self.linear is None:
+            made = Linear(self.in_features, self.out_features, weight_init=self.weight_init)
+            object.__setattr__(self, "linear", made)
+
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        del key
+        return self.linear(x)  # type: ignore[misc]

@@ -1,0 +1,66 @@
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY
+
+import jax
+
+from funcnet import _check
+from funcnet._module import Module
+from funcnet._types import Array, Key
+from funcnet.layers import Dropout, Linear
+from funcnet.layers._linear import Initializer, Size
+
+
+class MLP(Module):
+    """A multi-layer perceptron: linear layers with an activation, and dropout, between them.
+
+    Args:
+        sizes: features of the input, of each hidden layer and of the output, at least two. The last
+            may be "scalar": one number of shape () for each example.
+        activation: between the layers, not after the last.
+        dropout: probability that a hidden unit is dropped in training, in [0, 1).
+        weight_init: how `init` draws the hidden layers' weights, as for `Linear`; the default suits
+            rectifiers. The last layer keeps the variance of its input.
+        layers: the linear layers, made from `sizes` when left out.
+
+    Returns:
+        When called on x of shape [..., sizes[0]]: [..., sizes[-1]], or [...] for "scalar".
+
+    Raises:
+        ValueError: if there are fewer than two sizes, one is below 1, or x has another last axis.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> model = fn.MLP((4, 16, 3), activation=jax.nn.tanh).init(jax.random.key(0))
+        >>> model(jnp.ones((150, 4))).shape, fn.count(model)
+        ((150, 3), 131)
+
+    Source: He, Zhang, Ren, Sun, "Delving deep into rectifiers", 2015 (initial weights).
+    """
+
+    sizes: tuple[Size, ...]
+    _: KW_ONLY
+    activation: Callable[[Array], Array] = jax.nn.relu
+    dropout: float = 0.0
+    weight_init: Initializer = "he_normal"
+    layers: tuple[Linear, ...] | None = None
+
+    def __post_init__(self) -> None:
+        sizes: Sequence[Size] = _check.sizes("sizes", self.sizes)
+        _check.function("activation", self.activation, "a function of an array, such as jax.nn.relu")
+        _check.between("dropout", self.dropout, 0.0, 1.0)
+        object.__setattr__(self, "sizes", tuple(sizes))
+        if self.layers is None:
+            object.__setattr__(self, "layers", self._made())
+
+    def _made(self) -> tuple[Linear, ...]:
+        *inner, last = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        hidden = [Linear(a, b, weight_init=self.weight_init) for a, b in inner]  # type: ignore[arg-type]
+        return (*hidden, Linear(*last))  # type: ignore[arg-type]
+
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        *hidden, last = self.layers  # type: ignore[misc]
+        drop = Dropout(self.dropout)
+        for i, layer in enumerate(hidden):
+            x = self.activation(layer(x))
+            x = drop(x, key=None if key is None else jax.random.fold_in(key, i))
+        return last(x)

@@ -1,0 +1,126 @@
+"""Exact means over a dataset, and predictions for all its rows."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check, _tree
+from funcnet._module import check_model, trainable
+from funcnet._types import Array, Loss, PyTree
+from funcnet.data import Dataset
+from funcnet.data._batches import batch_at, steps
+from funcnet.data._dataset import as_dataset
+from funcnet.transform._objective import Totals, objective
+
+
+def evaluate(
+    loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024
+) -> dict[str, Array]:
+    """The weighted mean loss and metrics of a model over a dataset, in inference mode.
+
+    Args:
+        loss: of one example, as for `fit`.
+        model: any pytree of arrays.
+        data: a Dataset, or a tuple of arrays [n, ...].
+        batch_size: rows at a time. It changes memory and speed, never the result beyond rounding.
+
+    Returns:
+        Scalars by name: "loss" and the loss's metrics.
+
+    Raises:
+        TypeError: if the loss is no function, or the model lacks parameters.
+        ValueError: if the data is not a Dataset's or doesn't suit the loss.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> loss = fn.losses.supervised(fn.losses.squared_error)
+        >>> x = jnp.arange(5.0)
+        >>> float(fn.evaluate(loss, lambda x: 0 * x, (x, x), batch_size=2)["loss"])
+        6.0
+    """
+    model = as_tree(model)
+    data = checked_data(loss, model, data)
+    _check.positive("batch_size", batch_size)
+    return _evaluate(loss, model, data, min(batch_size, len(data)))
+
+
+def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> PyTree:
+    """A model's predictions in inference mode, row by row, in the order of the rows.
+
+    Args:
+        model: called on one example without its leading axis.
+        x: an array or pytree of arrays [n, ...]: features alone, or a Dataset of them.
+        batch_size: rows at a time. It changes memory and speed, never the result beyond rounding.
+
+    Returns:
+        What the model returns, with a leading axis [n, ...].
+
+    Raises:
+        TypeError: if the model can't be called or lacks parameters.
+        ValueError: if x is empty or its arrays differ in length.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> fn.predict(lambda x: 2 * x, jnp.arange(3.0), batch_size=2).tolist()
+        [0.0, 2.0, 4.0]
+    """
+    _check.function("model", model, "called on one example")
+    model = as_tree(model)
+    check_model(model)
+    _check.positive("batch_size", batch_size)
+    data = as_dataset(x)
+    return _predict(model, data, min(batch_size, len(data)))
+
+
+def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> Totals:
+    """Σ w·loss, Σ w·metric and Σ w over a dataset, `batch_size` rows at a time."""
+    parts = _tree.partition(model, trainable(model))
+
+    def batch_totals(number: Array) -> Totals:
+        return objective(*parts, loss, batch_at(data, None, number, batch_size), None)[1]
+
+    return _summed(batch_totals, steps(len(data), batch_size))
+
+
+def checked_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
+    """The dataset, once loss, model and data are known to suit each other."""
+    _check.function("loss", loss, "a function (model, example, key) -> scalar")
+    check_model(model)
+    data = as_dataset(data)
+    check = getattr(loss, "check", None)
+    if check is not None:
+        check(model, data.arrays)
+    return data
+
+
+def _summed(part: Callable[[Array], Totals], parts: int) -> Totals:
+    if parts == 1:
+        return part(jnp.int32(0))
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(part, jnp.int32(0)))
+    numbers = jnp.arange(parts, dtype=jnp.int32)
+    return jax.lax.scan(lambda carry, i: (_tree.add(carry, part(i)), None), zeros, numbers)[0]
+
+
+def as_tree(model: Any) -> PyTree:
+    """The model as a pytree: a plain function becomes one without leaves."""
+    leaves = jax.tree.leaves(model)
+    is_function = len(leaves) == 1 and leaves[0] is model and callable(model)
+    return jax.tree_util.Partial(model) if is_function else model
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _evaluate(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> dict[str, Array]:
+    return total(loss, model, data, batch_size).means()
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _predict(model: Any, data: Dataset, batch_size: int) -> PyTree:
+    def one_batch(number: Array) -> PyTree:
+        return jax.vmap(model)(batch_at(data, None, number, batch_size).example)
+
+    n = len(data)
+    rows = jax.lax.map(one_batch, jnp.arange(steps(n, batch_size), dtype=jnp.int32))
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], rows)

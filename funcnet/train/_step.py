@@ -1,0 +1,175 @@
+"""One optimizer update, as a pure function of state and batch."""
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from funcnet import _check, _keys, _tree
+from funcnet._module import trainable
+from funcnet._types import Array, Key, Loss, PyTree
+from funcnet.data import Batch
+from funcnet.train._state import TrainState
+from funcnet.train._stop import Outcome
+from funcnet.transform._objective import Totals, objective
+
+OnNaN: TypeAlias = Literal["stop", "skip", "ignore"]
+
+
+@_tree.node
+class Info:
+    """What one step saw: to be looked at, not carried.
+
+    Args:
+        totals: weighted sums over the batch, before the update.
+        finite: whether loss and gradient were finite, bool [].
+    """
+
+    totals: Totals
+    finite: Array
+
+    @property
+    def loss(self) -> Array:
+        """The batch's mean loss, in the loss's units."""
+        return self.metrics["loss"]
+
+    @property
+    def metrics(self) -> dict[str, Array]:
+        """The batch's mean loss and metrics, by name."""
+        return self.totals.means()
+
+    @property
+    def weight(self) -> Array:
+        """The sum of the batch's weights."""
+        return self.totals.weight
+
+
+Step: TypeAlias = Callable[[TrainState, PyTree], tuple[TrainState, Info]]
+
+
+def step(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    accumulate: int = 1,
+    on_nan: OnNaN = "stop",
+) -> Step:
+    """The training step of a loss and an optimizer: `(state, batch) -> (state, info)`.
+
+    Args:
+        loss: of one example, `loss(model, example, key)`.
+        optimizer: any optax GradientTransformation; line searches and plateau schedules get the
+            value, the gradient and the value function they ask for.
+        accumulate: into how many parts the batch is cut, one after another, to save memory. The
+            update is that of the whole batch; its size must be a multiple.
+        on_nan: what happens when loss or gradient is not finite. "stop": this and every later step
+            leaves the state as it is; "skip": this update is left out; "ignore": it is made.
+
+    Returns:
+        A pure function. Its batch is a `fn.data.Batch`, or an example with a leading axis where
+        every row counts 1. Example i of a step draws from `state.key`, `state.step` and i.
+
+    Raises:
+        TypeError: if `loss` is no function or `optimizer` no optax transformation.
+        ValueError: for an unknown `on_nan`, `accumulate` below 1 or not dividing the batch, or a loss
+            that is not a scalar.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> loss = fn.losses.supervised(fn.losses.squared_error)
+        >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
+        >>> state = fn.TrainState.create(model, optax.sgd(0.1), jax.random.key(1))
+        >>> step = jax.jit(fn.step(loss, optax.sgd(0.1)))
+        >>> state, info = step(state, (jnp.ones((1, 1)), jnp.array([2.0])))
+        >>> float(info.loss), round(float(state.model.linear.bias), 4), int(state.step)
+        (4.0, 0.4, 1)
+    """
+    _check.function("loss", loss, "a function (model, example, key) -> scalar")
+    _check.optimizer(optimizer)
+    _check.positive("accumulate", accumulate)
+    _check.choice("on_nan", on_nan, ("stop", "skip", "ignore"))
+    if accumulate > 1 and getattr(loss, "batchwise", False):
+        raise ValueError("a batchwise loss needs its whole batch at once: use accumulate=1.")
+    update = optax.with_extra_args_support(optimizer).update
+    differentiate = jax.value_and_grad(objective, has_aux=True)
+
+    def take_step(state: TrainState, batch: PyTree) -> tuple[TrainState, Info]:
+        batch = _as_batch(batch)
+        key = jax.random.fold_in(_keys.named(state.key, "step"), state.step)
+        parameters, rest = _tree.partition(state.model, trainable(state.model))
+        mass = jnp.sum(batch.weight)
+        if accumulate == 1:
+            (value, totals), grads = differentiate(parameters, rest, loss, batch, key, mass)
+        else:
+            value, totals, grads = _accumulated(parameters, rest, loss, batch, key, accumulate)
+        updates, opt_state = update(
+            grads,
+            state.opt_state,
+            parameters,
+            value=value,
+            grad=grads,
+            value_fn=lambda p: objective(p, rest, loss, batch, key, mass)[0],
+        )
+        model = _tree.combine(optax.apply_updates(parameters, updates), rest)
+        finite = jnp.array(True) if on_nan == "ignore" else _tree.all_finite((value, grads))
+        # A batch in which no row counts moves nothing, not even a momentum.
+        counts = finite & (mass > 0)
+        stop, running = state.stop, jnp.array(True)
+        if stop is not None:
+            running = stop.running()
+            stop = stop.ended(~finite, Outcome.NOT_FINITE) if on_nan == "stop" else stop
+            counts &= running
+            running &= stop.running()
+        model, opt_state = _tree.select(
+            counts, (model, opt_state), (state.model, state.opt_state)
+        )
+        moved = _tree.replace(
+            state,
+            model=model,
+            opt_state=opt_state,
+            step=state.step + running.astype(jnp.int32),
+            stop=stop,
+        )
+        return moved, Info(totals, finite)
+
+    return take_step
+
+
+def _accumulated(
+    parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key: Key, parts: int
+) -> tuple[Array, Totals, PyTree]:
+    """Value, totals and gradient of the whole batch, from its parts one after another.
+
+    The batch's weight is known before anything is summed, so that each part contributes
+    Σ w·loss / (weight of the whole) and the contributions add up.
+    """
+    size, left = divmod(batch.weight.shape[0], parts)
+    if left:
+        raise ValueError(
+            f"a batch of {batch.weight.shape[0]} rows can't be cut into {parts} equal parts. Pad it "
+            "with rows of weight 0, or choose another accumulate."
+        )
+    cut = jax.tree.map(lambda a: a.reshape(parts, size, *a.shape[1:]), batch)
+    mass = jnp.sum(batch.weight)
+
+    def of_part(part: Batch, number: Array) -> tuple[tuple[Array, Totals], PyTree]:
+        differentiate = jax.value_and_grad(objective, has_aux=True)
+        return differentiate(parameters, rest, loss, part, key, mass, number * size)
+
+    first = jax.tree.map(lambda a: a[0], cut)
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(of_part, first, jnp.int32(0)))
+    (((value, totals), grads), _) = jax.lax.scan(
+        lambda carry, x: (_tree.add(carry, of_part(*x)), None),
+        zeros,
+        (cut, jnp.arange(parts, dtype=jnp.int32)),
+    )
+    return value, totals, grads
+
+
+def _as_batch(batch: PyTree) -> Batch:
+    if isinstance(batch, Batch):
+        return batch
+    rows = jnp.shape(jax.tree.leaves(batch)[0])[0]
+    return Batch(batch, jnp.ones(rows))

@@ -1,0 +1,1 @@
+"""Transformations of losses and models. Today: how a loss meets a batch (`_objective.py`)."""

@@ -1,0 +1,88 @@
+"""Where model, loss and batch meet. Sums and weights are carried, and divided once."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check, _tree
+from funcnet._types import Array, Key, Loss, PyTree
+from funcnet.data import Batch
+
+
+@_tree.node
+class Totals:
+    """Weighted sums over examples: Σ w·loss and Σ w·metric by name, and Σ w.
+
+    The totals of two sets of examples add up to the totals of both, so no mean depends on how the
+    examples were cut into batches.
+    """
+
+    sums: dict[str, Array]
+    weight: Array
+
+    def means(self) -> dict[str, Array]:
+        """Σ w·value / Σ w by name; NaN if no example counted."""
+        return {name: total / self.weight.astype(total.dtype) for name, total in self.sums.items()}
+
+
+def objective(
+    parameters: PyTree,
+    rest: PyTree,
+    loss: Loss,
+    batch: Batch,
+    key: Key | None,
+    mass: Array | None = None,
+    first: Array | int = 0,
+) -> tuple[Array, Totals]:
+    """The mean loss over a batch, to be differentiated, and the totals it comes from.
+
+    Args:
+        parameters, rest: the two parts of a model, as `_tree.partition` makes them.
+        loss: of one example, or one marked by `losses.batchwise`.
+        batch: examples and their weights.
+        key: None for inference; else example i gets `fold_in(key, first + i)`.
+        mass: what the sum is divided by, when the batch is a part of a larger one.
+        first: the number of this batch's first example within the larger one.
+    """
+    model = _tree.combine(parameters, rest)
+    weight = batch.weight
+    if getattr(loss, "batchwise", False):
+        means = _parts(loss(model, batch.example, weight, key), ())  # type: ignore[call-arg,arg-type]
+        sums = {name: v * jnp.sum(weight).astype(v.dtype) for name, v in means.items()}
+    else:
+        keys = None if key is None else _example_keys(key, first, weight.shape[0])
+        per_example = jax.vmap(loss, in_axes=(None, 0, None if keys is None else 0))
+        values = _parts(per_example(model, batch.example, keys), weight.shape)
+        sums = {name: _weighted_sum(v, weight) for name, v in values.items()}
+    found = Totals(sums, jnp.sum(weight))
+    mass = found.weight if mass is None else mass
+    total = sums["loss"]
+    return total / jnp.where(mass > 0, mass, jnp.ones_like(mass)).astype(total.dtype), found
+
+
+def _example_keys(key: Key, first: Array | int, size: int) -> Key:
+    numbers = first + jnp.arange(size, dtype=jnp.int32)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
+
+
+def _weighted_sum(values: Array, weight: Array) -> Array:
+    # A row that does not count may hold anything: 0 * inf would not be 0.
+    counted = jnp.where(weight > 0, values, jnp.zeros_like(values))
+    return jnp.sum(counted * weight.astype(values.dtype))
+
+
+def _parts(result: Any, batch: tuple[int, ...]) -> dict[str, Array]:
+    """Loss and metrics by name, each checked to be one number for an example."""
+    value, metrics = result if isinstance(result, tuple) else (result, {})
+    if "loss" in metrics:
+        raise ValueError("no metric can be called 'loss': that is the loss's own name. Rename it.")
+    for name, part in {"the loss": value, **metrics}.items():
+        _check.scalar(name, part, batch)
+    return {name: _floating(part) for name, part in {"loss": value, **metrics}.items()}
+
+
+def _floating(value: Any) -> Array:
+    """At least float32, so that sums over many examples keep their digits."""
+    array = jnp.asarray(value)
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
