@@ -73,18 +73,31 @@ def steps(rows: int, batch_size: int) -> int:
     return -(-rows // batch_size)
 
 
-def batch_at(data: Dataset, order: Shuffle | None, step: Array | int, size: int) -> Batch:
-    """Batch `step` of an epoch in this order, found without the ones before it."""
-    n = len(data)
-    position = step * size + jnp.arange(size, dtype=jnp.int32)
-    inside = position < n
-    position = jnp.minimum(position, n - 1)
-    row = data._row(position if order is None else order(position))
+def epoch_rows(
+    n: int, order: Shuffle | None, size: int, first: Array | int = 0, count: int | None = None
+) -> tuple[Array, Array]:
+    """Row numbers and mask, [count, size] each, of `count` batches of an epoch from batch `first`.
+
+    Whole epochs by default: 5 bytes a row, computed at once. Inside a step the shuffle would be
+    fused into the gather and computed anew for every column.
+    """
+    count = steps(n, size) if count is None else count
+    position = first * size + jnp.arange(count * size, dtype=jnp.int32).reshape(count, size)
+    row = jnp.minimum(position, n - 1)
+    return (row if order is None else order(row)), position < n
+
+
+def gather(data: Dataset, row: Array, mask: Array) -> Batch:
+    """The examples in these rows of `data`, counted where the mask holds."""
+    row = row if data.rows is None else data.rows.at[row].get(mode="promise_in_bounds")
     example = jax.tree.map(lambda a: a.at[row].get(mode="promise_in_bounds"), data.arrays)
-    mask = inside.astype(float)
-    if data.weight is None:
-        return Batch(example, mask)
-    return Batch(example, mask * data.weight.at[row].get(mode="promise_in_bounds"))
+    weight = mask.astype(float)
+    if data.weight is not None:
+        weight *= data.weight.at[row].get(mode="promise_in_bounds")
+    return Batch(example, weight)
 
 
-_batch = functools.partial(jax.jit, static_argnums=3)(batch_at)
+@functools.partial(jax.jit, static_argnums=3)
+def _batch(data: Dataset, order: Shuffle | None, number: Array | int, size: int) -> Batch:
+    rows, mask = epoch_rows(len(data), order, size, number, 1)
+    return gather(data, rows[0], mask[0])

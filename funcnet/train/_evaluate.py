@@ -11,7 +11,7 @@ from funcnet import _check, _tree
 from funcnet._module import check_model, trainable
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
-from funcnet.data._batches import batch_at, steps
+from funcnet.data._batches import epoch_rows, gather
 from funcnet.data._dataset import as_dataset
 from funcnet.transform._objective import Totals, objective
 
@@ -79,10 +79,10 @@ def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> Totals:
     """Σ w·loss, Σ w·metric and Σ w over a dataset, `batch_size` rows at a time."""
     parts = _tree.partition(model, trainable(model))
 
-    def batch_totals(number: Array) -> Totals:
-        return objective(*parts, loss, batch_at(data, None, number, batch_size), None)[1]
+    def batch_totals(row: Array, mask: Array) -> Totals:
+        return objective(*parts, loss, gather(data, row, mask), None)[1]
 
-    return _summed(batch_totals, steps(len(data), batch_size))
+    return _summed(batch_totals, *epoch_rows(len(data), None, batch_size))
 
 
 def checked_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
@@ -96,12 +96,12 @@ def checked_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
     return data
 
 
-def _summed(part: Callable[[Array], Totals], parts: int) -> Totals:
-    if parts == 1:
-        return part(jnp.int32(0))
-    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(part, jnp.int32(0)))
-    numbers = jnp.arange(parts, dtype=jnp.int32)
-    return jax.lax.scan(lambda carry, i: (_tree.add(carry, part(i)), None), zeros, numbers)[0]
+def _summed(part: Callable[[Array, Array], Totals], rows: Array, mask: Array) -> Totals:
+    if len(rows) == 1:
+        return part(rows[0], mask[0])
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(part, rows[0], mask[0]))
+    add = lambda carry, batch: (_tree.add(carry, part(*batch)), None)  # noqa: E731
+    return jax.lax.scan(add, zeros, (rows, mask))[0]
 
 
 def as_tree(model: Any) -> PyTree:
@@ -118,9 +118,9 @@ def _evaluate(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> dict
 
 @functools.partial(jax.jit, static_argnums=2)
 def _predict(model: Any, data: Dataset, batch_size: int) -> PyTree:
-    def one_batch(number: Array) -> PyTree:
-        return jax.vmap(model)(batch_at(data, None, number, batch_size).example)
+    def one_batch(batch: tuple[Array, Array]) -> PyTree:
+        return jax.vmap(model)(gather(data, *batch).example)
 
     n = len(data)
-    rows = jax.lax.map(one_batch, jnp.arange(steps(n, batch_size), dtype=jnp.int32))
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], rows)
+    predictions = jax.lax.map(one_batch, epoch_rows(n, None, batch_size))
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], predictions)

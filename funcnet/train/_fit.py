@@ -12,7 +12,7 @@ from funcnet import _check, _tree
 from funcnet._module import trainable
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Dataset
-from funcnet.data._batches import batch_at, steps
+from funcnet.data._batches import epoch_rows, gather, steps
 from funcnet.data._shuffle import epoch_order
 from funcnet.train._average import averaging
 from funcnet.train._evaluate import checked_data, total
@@ -185,11 +185,12 @@ class Fit:
     def _measures(self, model: PyTree, data: Dataset, key: Key | None) -> dict[str, Any]:
         """Name and dtype of each measured value, without computing one."""
         parts = _tree.partition(model, trainable(model))
-        one = jax.eval_shape(lambda: batch_at(data, None, 0, 1))
-        seen = jax.eval_shape(
-            lambda parts, batch: objective(*parts, self.loss, batch, key)[1].sums, parts, one
-        )
-        return seen  # type: ignore[no-any-return]
+
+        def sums(parts: PyTree, data: Dataset) -> dict[str, Array]:
+            row, mask = epoch_rows(len(data), None, 1, 0, 1)
+            return objective(*parts, self.loss, gather(data, row[0], mask[0]), key)[1].sums
+
+        return jax.eval_shape(sums, parts, data)
 
     def _goes_on(self, state: TrainState) -> Array:
         return state.stop.running() & (state.epoch < self.epochs)
@@ -219,10 +220,10 @@ class Fit:
         )
         began = state.stop.running()
 
-        def one_step(carry: Any, number: Array) -> Any:
+        def one_step(carry: Any, rows: Any) -> Any:
             state, seen = carry
             running = state.stop.running()
-            state, info = self.step(state, batch_at(data, order, number, size))
+            state, info = self.step(state, gather(data, *rows))
             total = _tree.add(seen, info.totals)
             return (state, _tree.select(running, total, seen)), None
 
@@ -230,8 +231,8 @@ class Fit:
             {n: jnp.zeros((), like.dtype) for n, like in _training(state.history).items()},
             jnp.zeros(()),
         )
-        numbers = jnp.arange(steps(len(data), size), dtype=jnp.int32)
-        (state, seen), _ = jax.lax.scan(one_step, (state, nothing), numbers)
+        rows = epoch_rows(len(data), order, size)
+        (state, seen), _ = jax.lax.scan(one_step, (state, nothing), rows)
         state = _tree.replace(
             state,
             epoch=state.epoch + state.stop.running().astype(jnp.int32),

@@ -104,35 +104,34 @@ def step(
             (value, totals), grads = differentiate(parameters, rest, loss, batch, key, mass)
         else:
             value, totals, grads = _accumulated(parameters, rest, loss, batch, key, accumulate)
-        updates, opt_state = update(
-            grads,
-            state.opt_state,
-            parameters,
-            value=value,
-            grad=grads,
-            value_fn=lambda p: objective(p, rest, loss, batch, key, mass)[0],
-        )
-        model = _tree.combine(optax.apply_updates(parameters, updates), rest)
-        finite = jnp.array(True) if on_nan == "ignore" else _tree.all_finite((value, grads))
-        # A batch in which no row counts moves nothing, not even a momentum.
-        counts = finite & (mass > 0)
-        stop, running = state.stop, jnp.array(True)
-        if stop is not None:
-            running = stop.running()
-            stop = stop.ended(~finite, Outcome.NOT_FINITE) if on_nan == "stop" else stop
-            counts &= running
-            running &= stop.running()
-        model, opt_state = _tree.select(
-            counts, (model, opt_state), (state.model, state.opt_state)
-        )
-        moved = _tree.replace(
-            state,
-            model=model,
-            opt_state=opt_state,
-            step=state.step + running.astype(jnp.int32),
-            stop=stop,
-        )
-        return moved, Info(totals, finite)
+
+        stop = state.stop
+        finite = on_nan == "ignore" or _tree.all_finite((totals.sums["loss"], grads))
+        running = True if stop is None else stop.running()
+
+        def moved() -> TrainState:
+            updates, opt_state = update(
+                grads,
+                state.opt_state,
+                parameters,
+                value=value,
+                grad=grads,
+                value_fn=lambda p: objective(p, rest, loss, batch, key, mass)[0],
+            )
+            model = _tree.combine(optax.apply_updates(parameters, updates), rest)
+            return _tree.replace(state, model=model, opt_state=opt_state, step=state.step + 1)
+
+        def kept() -> TrainState:
+            if stop is None or on_nan != "stop":
+                return _tree.replace(state, step=state.step + jnp.int32(running))
+            ended = stop.ended(~finite, Outcome.NOT_FINITE)
+            seen = ended.running().astype(jnp.int32)
+            return _tree.replace(state, step=state.step + seen, stop=ended)
+
+        # A batch in which no row counts moves nothing, not even a momentum. And a branch, not a
+        # select: selecting keeps old and new values alive, and that costs copies.
+        state = jax.lax.cond((mass > 0) & finite & running, moved, kept)
+        return state, Info(totals, jnp.asarray(finite))
 
     return take_step
 
