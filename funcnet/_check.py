@@ -66,7 +66,11 @@ def monitor(name: str, measured: Iterable[str], has_valid: bool) -> None:
     """A name that the history will hold."""
     known = list(measured)
     if name not in known:
-        hint = "" if has_valid else " Values of validation rows need them: train(model, data, key, valid)."
+        hint = (
+            ""
+            if has_valid
+            else " Values of validation rows need them: train(model, data, key, valid)."
+        )
         raise ValueError(
             f"stopping monitors {name!r}, and this training measures {', '.join(known)}.{hint}"
         )
@@ -218,4 +222,3 @@ def describe(value: Any) -> str:
         return f"the class {value.__name__}"
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
-

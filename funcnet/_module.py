@@ -9,7 +9,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -69,14 +69,17 @@ class Module:
         ((1,), 41)
     """
 
+    _children: ClassVar[tuple[str, ...]] = ()
+    _static: ClassVar[tuple[str, ...]] = ()
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
         annotations = _annotations(cls)
         names = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
         children = [name for name in names if _names_child(annotations[name])]
-        cls._children: tuple[str, ...] = tuple(children)  # type: ignore[misc]
-        cls._static: tuple[str, ...] = tuple(n for n in names if n not in children)  # type: ignore[misc]
+        cls._children = tuple(children)
+        cls._static = tuple(name for name in names if name not in children)
         jax.tree_util.register_dataclass(cls, children, list(cls._static))
         _wrap(cls, "__init__", _checked_init)
         _wrap(cls, "__call__", _observed_call)
@@ -140,7 +143,7 @@ class Module:
         return self.replace(**(children | own))
 
     def __eq__(self, other: object) -> bool:
-        if jax.tree.structure(self) != jax.tree.structure(other):
+        if not bool(jax.tree.structure(self) == jax.tree.structure(other)):
             return False
         pairs = zip(jax.tree.leaves(self), jax.tree.leaves(other), strict=True)
         return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in pairs)

@@ -113,7 +113,9 @@ def _bundled(name: str) -> Table:
     x = np.asarray(source.data, np.float32)
     features = tuple(str(f) for f in source.feature_names)
     if name == "diabetes":
-        return Table(name, Dataset((x, np.asarray(source.target, np.float32))), features, "progression")
+        return Table(
+            name, Dataset((x, np.asarray(source.target, np.float32))), features, "progression"
+        )
     data = Dataset((x, np.asarray(source.target, np.int32)))
     return Table(name, data, features, "class", tuple(str(c) for c in source.target_names))
 
@@ -126,7 +128,10 @@ def _fashion_mnist() -> Table:
             "set FASHION_MNIST to a folder with its four .gz files."
         )
     parts = [
-        (_idx(folder / f"{part}-images-idx3-ubyte.gz"), _idx(folder / f"{part}-labels-idx1-ubyte.gz"))
+        (
+            _idx(folder / f"{part}-images-idx3-ubyte.gz"),
+            _idx(folder / f"{part}-labels-idx1-ubyte.gz"),
+        )
         for part in ("train", "t10k")
     ]
     images = np.concatenate([x.reshape(len(x), -1) for x, _ in parts])

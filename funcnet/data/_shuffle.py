@@ -62,17 +62,17 @@ class Shuffle:
         return Shuffle(bits.at[:, 0].set(bits[:, 0] % jnp.uint32(n)), jnp.int32(n))
 
     def __call__(self, position: Int[Array, "*shape"] | int) -> Int[Array, "*shape"]:
-        return self._swapped(position, range(self.rounds.shape[0]))
+        return self._swapped(position, self.rounds)
 
     def inverse(self, row: Int[Array, "*shape"] | int) -> Int[Array, "*shape"]:
         """The position at which a row stands."""
-        return self._swapped(row, reversed(range(self.rounds.shape[0])))
+        return self._swapped(row, self.rounds[::-1])
 
-    def _swapped(self, x: Array | int, rounds: range | object) -> Array:
+    def _swapped(self, x: Array | int, rounds: Array) -> Array:
         x = jnp.asarray(x).astype(jnp.uint32)
         n = self.n.astype(jnp.uint32)
-        for i in rounds:  # type: ignore[attr-defined]
-            pairing, multiplier, offset = self.rounds[i]
+        for i in range(rounds.shape[0]):
+            pairing, multiplier, offset = rounds[i, 0], rounds[i, 1], rounds[i, 2]
             partner = jnp.where(pairing >= x, pairing - x, pairing + n - x)
             swap = ((multiplier | 1) * jnp.maximum(x, partner) + offset) >> 31
             x = jnp.where(swap == 1, partner, x)

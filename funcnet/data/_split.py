@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _keys
@@ -46,11 +47,13 @@ def split(
     counts = _counts(sizes, n)
     if key is None:
         if stratify is not None:
-            raise ValueError("stratify needs a key: split(data, sizes, jax.random.key(0), stratify=y).")
+            raise ValueError(
+                "stratify needs a key: split(data, sizes, jax.random.key(0), stratify=y)."
+            )
         order = np.arange(n)
     else:
         _check.key(key)
-        order = np.asarray(Shuffle.draw(_keys.named(key, "split"), n)(np.arange(n)))
+        order = np.asarray(Shuffle.draw(_keys.named(key, "split"), n)(jnp.arange(n)))
         if stratify is not None:
             order = order[_interleaved(_labels(stratify, n)[order])]
     ends = np.cumsum(counts)
@@ -93,5 +96,3 @@ def _interleaved(labels: np.ndarray) -> np.ndarray:
         (at,) = np.nonzero(labels == label)
         place[at] = (np.arange(len(at)) + 0.5) / len(at)
     return np.argsort(place, kind="stable")
-
-

@@ -43,4 +43,3 @@ class Sequential(Module):
         for i, layer in enumerate(self.layers):
             x = layer(x, key=None if key is None else jax.random.fold_in(key, i))  # type: ignore[operator]
         return x
-

@@ -16,9 +16,7 @@ from funcnet.data._dataset import as_dataset
 from funcnet.transform._objective import Totals, objective
 
 
-def evaluate(
-    loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024
-) -> dict[str, Array]:
+def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) -> dict[str, Array]:
     """The weighted mean loss and metrics of a model over a dataset, in inference mode.
 
     Args:

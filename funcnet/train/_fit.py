@@ -87,7 +87,9 @@ def fit(
     _check.positive("batch_size", batch_size)
     _check.positive("eval_every", eval_every)
     if stopping is not None and not isinstance(stopping, EarlyStopping):
-        raise TypeError(f"stopping is a funcnet.EarlyStopping or None; got {_check.describe(stopping)}.")
+        raise TypeError(
+            f"stopping is a funcnet.EarlyStopping or None; got {_check.describe(stopping)}."
+        )
     if isinstance(ema, int | float):
         _check.between("ema", ema, 0.0, 1.0)
     _check.optimizer(optimizer)
@@ -150,7 +152,9 @@ class Fit:
     def _run(self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None) -> Run:
         """Begin, advance until nothing is left, and pick the model."""
         state = self._begin(model, data, key, valid)
-        advance = functools.partial(self._epoch if self.eval_every == 1 else self._round, data, valid)
+        advance = functools.partial(
+            self._epoch if self.eval_every == 1 else self._round, data, valid
+        )
         if self.remat:
             advance = jax.checkpoint(advance)
         if self.stopping is None:
@@ -165,9 +169,7 @@ class Fit:
             model = _tree.select(state.stop.best_epoch >= 0, state.stop.model, model)
         return Run(model, state)
 
-    def _begin(
-        self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None
-    ) -> TrainState:
+    def _begin(self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None) -> TrainState:
         """The state before the first epoch: nothing measured, nothing stopped."""
         state = TrainState.create(model, self.optimizer, key)
         measured = dict(self._measures(state.model, data, key))
@@ -248,7 +250,9 @@ class Fit:
             rows = max(EVALUATION_ROWS, self.batch_size)
             held_out = total(self.loss, model, valid, min(rows, len(valid))).means()
             values = {f"val_{name}": value for name, value in held_out.items()}
-            values["train_loss"] = total(self.loss, model, data, min(rows, len(data))).means()["loss"]
+            values["train_loss"] = total(self.loss, model, data, min(rows, len(data))).means()[
+                "loss"
+            ]
             history = history.at(epoch, values, running)
         if self.stopping is None:
             return _tree.replace(state, history=history)
@@ -260,4 +264,3 @@ class Fit:
 
 def _training(history: History) -> dict[str, Array]:
     return {n: a for n, a in history.items() if not n.startswith("val_") and n != "train_loss"}
-
