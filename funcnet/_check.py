@@ -57,8 +57,7 @@ def optimizer(value: Any) -> None:
     """An optax GradientTransformation."""
     if not (callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))):
         raise TypeError(
-            f"optimizer is an optax GradientTransformation; got {describe(value)}. "
-            "Try optax.adam(1e-2)."
+            f"optimizer is an optax GradientTransformation; got {describe(value)}. Try optax.adam(1e-2)."
         )
 
 
@@ -66,11 +65,7 @@ def monitor(name: str, measured: Iterable[str], has_valid: bool) -> None:
     """A name that the history will hold."""
     known = list(measured)
     if name not in known:
-        hint = (
-            ""
-            if has_valid
-            else " Values of validation rows need them: train(model, data, key, valid)."
-        )
+        hint = "" if has_valid else " Values of validation rows need them: train(model, data, key, valid)."
         raise ValueError(
             f"stopping monitors {name!r}, and this training measures {', '.join(known)}.{hint}"
         )

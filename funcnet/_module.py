@@ -19,9 +19,7 @@ from funcnet import _check, _keys, _tree
 from funcnet._types import Array, Key, PyTree
 
 Observer = Callable[["Module", tuple[Any, ...], dict[str, Any], Any], None]
-_observer: contextvars.ContextVar[Observer | None] = contextvars.ContextVar(
-    "observer", default=None
-)
+_observer: contextvars.ContextVar[Observer | None] = contextvars.ContextVar("observer", default=None)
 
 
 @_tree.node
@@ -35,8 +33,8 @@ class Buffer:
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
-        >>> fn.trainable({"weight": jnp.ones(3), "seen": fn.Buffer(jnp.zeros((), int))})
-        {'weight': True, 'seen': Buffer(value=False)}
+        >>> fn.trainable({"a": jnp.ones(3), "seen": fn.Buffer(jnp.zeros((), int))})
+        {'a': True, 'seen': Buffer(value=False)}
     """
 
     value: Any
@@ -143,7 +141,8 @@ class Module:
         return self.replace(**(children | own))
 
     def __eq__(self, other: object) -> bool:
-        if not bool(jax.tree.structure(self) == jax.tree.structure(other)):
+        structures: tuple[Any, Any] = jax.tree.structure(self), jax.tree.structure(other)
+        if structures[0] != structures[1]:
             return False
         pairs = zip(jax.tree.leaves(self), jax.tree.leaves(other), strict=True)
         return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in pairs)

@@ -31,9 +31,7 @@ def accuracy(prediction: ArrayLike, target: ArrayLike) -> Scalar:
     z, t = jnp.asarray(prediction), jnp.asarray(target)
     if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:
         right = jnp.argmax(z, axis=-1).astype(t.dtype) == t
-    elif (
-        z.shape == t.shape and z.ndim and z.shape[-1] > 1 and jnp.issubdtype(t.dtype, jnp.floating)
-    ):
+    elif z.shape == t.shape and z.ndim and z.shape[-1] > 1 and jnp.issubdtype(t.dtype, jnp.floating):
         right = jnp.argmax(z, axis=-1) == jnp.argmax(t, axis=-1)
     else:
         _check.equal_shapes("accuracy", z, t)

@@ -31,9 +31,7 @@ class Batch:
     weight: Float[Array, " batch"]
 
 
-def batches(
-    data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: int = 0
-) -> Iterator[Batch]:
+def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: int = 0) -> Iterator[Batch]:
     """The minibatches of one epoch, exactly those that `fit` sees with the same key.
 
     Args:

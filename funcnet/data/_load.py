@@ -55,9 +55,7 @@ class Table:
         return "classification" if self.class_names else "regression"
 
 
-def load(
-    name: str | os.PathLike[str], target: str | None = None, task: Task | None = None
-) -> Table:
+def load(name: str | os.PathLike[str], target: str | None = None, task: Task | None = None) -> Table:
     """A table, by its name or from a CSV file with a header.
 
     Args:
@@ -113,9 +111,7 @@ def _bundled(name: str) -> Table:
     x = np.asarray(source.data, np.float32)
     features = tuple(str(f) for f in source.feature_names)
     if name == "diabetes":
-        return Table(
-            name, Dataset((x, np.asarray(source.target, np.float32))), features, "progression"
-        )
+        return Table(name, Dataset((x, np.asarray(source.target, np.float32))), features, "progression")
     data = Dataset((x, np.asarray(source.target, np.int32)))
     return Table(name, data, features, "class", tuple(str(c) for c in source.target_names))
 

@@ -47,9 +47,7 @@ def split(
     counts = _counts(sizes, n)
     if key is None:
         if stratify is not None:
-            raise ValueError(
-                "stratify needs a key: split(data, sizes, jax.random.key(0), stratify=y)."
-            )
+            raise ValueError("stratify needs a key: split(data, sizes, jax.random.key(0), stratify=y).")
         order = np.arange(n)
     else:
         _check.key(key)

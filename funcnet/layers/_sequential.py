@@ -31,9 +31,7 @@ class Sequential(Module):
 
     layers: tuple[Module, ...]
 
-    def __init__(
-        self, *steps: Module | Callable[[Array], Array], layers: Sequence[Any] = ()
-    ) -> None:
+    def __init__(self, *steps: Module | Callable[[Array], Array], layers: Sequence[Any] = ()) -> None:
         for i, step in enumerate(steps or layers):
             _check.layer(f"step {i}", step)
         made = tuple(s if isinstance(s, Module) else Activation(s) for s in steps)

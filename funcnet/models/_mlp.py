@@ -46,9 +46,7 @@ class MLP(Module):
 
     def __post_init__(self) -> None:
         sizes: Sequence[Size] = _check.sizes("sizes", self.sizes)
-        _check.function(
-            "activation", self.activation, "a function of an array, such as jax.nn.relu"
-        )
+        _check.function("activation", self.activation, "a function of an array, such as jax.nn.relu")
         _check.between("dropout", self.dropout, 0.0, 1.0)
         object.__setattr__(self, "sizes", tuple(sizes))
         if self.layers is None:

@@ -87,9 +87,7 @@ def fit(
     _check.positive("batch_size", batch_size)
     _check.positive("eval_every", eval_every)
     if stopping is not None and not isinstance(stopping, EarlyStopping):
-        raise TypeError(
-            f"stopping is a funcnet.EarlyStopping or None; got {_check.describe(stopping)}."
-        )
+        raise TypeError(f"stopping is a funcnet.EarlyStopping or None; got {_check.describe(stopping)}.")
     if isinstance(ema, int | float):
         _check.between("ema", ema, 0.0, 1.0)
     _check.optimizer(optimizer)
@@ -152,9 +150,7 @@ class Fit:
     def _run(self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None) -> Run:
         """Begin, advance until nothing is left, and pick the model."""
         state = self._begin(model, data, key, valid)
-        advance = functools.partial(
-            self._epoch if self.eval_every == 1 else self._round, data, valid
-        )
+        advance: Any = functools.partial(self._epoch if self.eval_every == 1 else self._round, data, valid)
         if self.remat:
             advance = jax.checkpoint(advance)
         if self.stopping is None:
@@ -190,7 +186,8 @@ class Fit:
 
         def sums(parts: PyTree, data: Dataset) -> dict[str, Array]:
             row, mask = epoch_rows(len(data), None, 1, 0, 1)
-            return objective(*parts, self.loss, gather(data, row[0], mask[0]), key)[1].sums
+            batch = gather(data, row[0], mask[0])
+            return objective(parts[0], parts[1], self.loss, batch, key)[1].sums
 
         return jax.eval_shape(sums, parts, data)
 
@@ -217,9 +214,7 @@ class Fit:
         """One pass over the data: a scan over `step`; and a check, if every epoch has one."""
         order = epoch_order(state.key, state.epoch, len(data)) if self.shuffle else None
         # Rows of one update, cut into `accumulate` parts of the same size; padding fills them up.
-        size = self.accumulate * steps(
-            min(self.batch_size * self.accumulate, len(data)), self.accumulate
-        )
+        size = self.accumulate * steps(min(self.batch_size * self.accumulate, len(data)), self.accumulate)
         began = state.stop.running()
 
         def one_step(carry: Any, rows: Any) -> Any:
@@ -250,9 +245,7 @@ class Fit:
             rows = max(EVALUATION_ROWS, self.batch_size)
             held_out = total(self.loss, model, valid, min(rows, len(valid))).means()
             values = {f"val_{name}": value for name, value in held_out.items()}
-            values["train_loss"] = total(self.loss, model, data, min(rows, len(data))).means()[
-                "loss"
-            ]
+            values["train_loss"] = total(self.loss, model, data, min(rows, len(data))).means()["loss"]
             history = history.at(epoch, values, running)
         if self.stopping is None:
             return _tree.replace(state, history=history)

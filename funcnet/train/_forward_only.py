@@ -29,8 +29,6 @@ def forward_only(tree: PyTree) -> PyTree:
     """`tree`, with a clear error for whoever differentiates it in reverse."""
 
     def mark(leaf: Any) -> Any:
-        return (
-            _identity.bind(leaf) if jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating) else leaf
-        )
+        return _identity.bind(leaf) if jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating) else leaf
 
     return jax.tree.map(mark, tree)

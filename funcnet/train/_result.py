@@ -39,9 +39,7 @@ class Run:
     @property
     def history(self) -> History:
         """What was measured at each epoch, by name: arrays [epochs]."""
-        history = self.state.history
-        assert history is not None
-        return history
+        return self.state.history
 
     @property
     def outcome(self) -> Any:

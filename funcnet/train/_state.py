@@ -91,7 +91,7 @@ class TrainState:
     epoch: Int[Array, ""]
     key: Key
     stop: Any = None
-    history: History | None = None
+    history: Any = None
 
     @staticmethod
     def create(model: PyTree, optimizer: optax.GradientTransformation, key: Key) -> "TrainState":

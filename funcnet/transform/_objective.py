@@ -48,7 +48,7 @@ def objective(
     model = _tree.combine(parameters, rest)
     weight = batch.weight
     if getattr(loss, "batchwise", False):
-        means = _parts(loss(model, batch.example, weight, key), ())  # type: ignore[call-arg,arg-type]
+        means = _parts(loss(model, batch.example, weight, key), ())  # type: ignore[call-arg]
         sums = {name: v * jnp.sum(weight).astype(v.dtype) for name, v in means.items()}
     else:
         keys = None if key is None else _example_keys(key, first, weight.shape[0])
