@@ -12,6 +12,7 @@ from funcnet._module import Buffer as Buffer
 from funcnet._module import Module as Module
 from funcnet._module import count as count
 from funcnet._module import trainable as trainable
+from funcnet._summary import summary as summary
 from funcnet.layers import Dropout as Dropout
 from funcnet.layers import Linear as Linear
 from funcnet.layers import Sequential as Sequential
@@ -23,5 +24,7 @@ from funcnet.train import Run as Run
 from funcnet.train import TrainState as TrainState
 from funcnet.train import evaluate as evaluate
 from funcnet.train import fit as fit
+from funcnet.train import load_weights as load_weights
 from funcnet.train import predict as predict
+from funcnet.train import save_weights as save_weights
 from funcnet.train import step as step

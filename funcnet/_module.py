@@ -111,7 +111,7 @@ class Module:
             ValueError: if no parameter is missing, so that a second `init` would do nothing.
         """
         _check.key(key)
-        if jax.tree.leaves(self) and not any(_missing(m) for m in _modules(self).values()):
+        if jax.tree.leaves(self) and _complete(self):
             raise ValueError(
                 f"every parameter of this {type(self).__name__} is set, and init draws only missing "
                 "ones. For a fresh start call init on the architecture: net = MLP((4, 16, 3)); "
@@ -207,14 +207,21 @@ def count(model: PyTree) -> int:
 
 def shapes(model: PyTree) -> PyTree:
     """`model` itself, or what its `init` would make, with shapes and dtypes in place of arrays."""
-    if isinstance(model, Module) and any(_missing(m) for m in _modules(model).values()):
-        return jax.eval_shape(model._filled, jax.random.key(0))
-    return model
+
+    def filled(node: Any) -> Any:
+        if isinstance(node, Module) and not _complete(node):
+            return jax.eval_shape(node._filled, jax.random.key(0))
+        return node
+
+    return jax.tree.map(filled, model, is_leaf=_is_module)
 
 
 def check_model(model: PyTree) -> None:
     """Raise unless `model` is a pytree of arrays, all parameters there and floating."""
-    for path, module in _modules(model).items():
+    leaves = jax.tree.leaves(model)
+    if _complete(model) and all(jnp.issubdtype(getattr(a, "dtype", int), jnp.inexact) for a in leaves):
+        return  # the short way for every call of `fit`: no path is written out unless it is needed
+    for path, module in modules(model).items():
         if missing := _missing(module):
             raise TypeError(_before_init(module, missing, path))
     _check.floating_parameters(_parameter_paths(model))
@@ -234,7 +241,7 @@ def _is_module(node: Any) -> bool:
     return isinstance(node, Module)
 
 
-def _modules(model: PyTree) -> dict[str, Module]:
+def modules(model: PyTree) -> dict[str, Module]:
     """Every module in `model` by path, parents before children, `model` itself under ''."""
     found: dict[str, Module] = {}
 
@@ -251,6 +258,14 @@ def _modules(model: PyTree) -> dict[str, Module]:
 
     visit("", model)
     return found
+
+
+def _complete(model: PyTree) -> bool:
+    """Whether no module in `model` lacks a parameter."""
+    if not isinstance(model, Module):
+        found = jax.tree.leaves(model, is_leaf=_is_module)
+        return all(_complete(leaf) for leaf in found if isinstance(leaf, Module))
+    return not _missing(model) and all(_complete(getattr(model, n)) for n in model._children)
 
 
 def _join(path: str, below: str) -> str:

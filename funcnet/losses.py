@@ -203,10 +203,19 @@ def _check_pairs(per_example: PerExample, model: Any, examples: PyTree) -> None:
     if per_example is binary_cross_entropy:
         _check.targets_between("binary_cross_entropy", y, 0, 1)
         return
-    first = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), x)
-    logits = jax.eval_shape(lambda m, example: _call(m, example, None), model, first)
-    if jnp.issubdtype(y.dtype, jnp.integer) and y.shape[1:] == logits.shape[:-1]:
-        _check.targets_between("cross_entropy", y, 0, logits.shape[-1] - 1)
+    leaves, structure = jax.tree.flatten((model, x))
+    classes = _output_shape(structure, len(jax.tree.leaves(x)), tuple((a.shape, a.dtype) for a in leaves))
+    if jnp.issubdtype(y.dtype, jnp.integer) and y.shape[1:] == classes[:-1]:
+        _check.targets_between("cross_entropy", y, 0, classes[-1] - 1)
+
+
+@functools.lru_cache(maxsize=256)
+def _output_shape(structure: Any, features: int, leaves: tuple[Any, ...]) -> tuple[int, ...]:
+    """The shape of a model's output for one example, remembered: `fit` asks at every call."""
+    first = len(leaves) - features
+    cut = [(shape if i < first else shape[1:], dtype) for i, (shape, dtype) in enumerate(leaves)]
+    structs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in cut]
+    return jax.eval_shape(lambda pair: _call(*pair, None), structure.unflatten(structs)).shape
 
 
 def _floating(values: ArrayLike) -> Array:

@@ -215,25 +215,22 @@ class Fit:
         order = epoch_order(state.key, state.epoch, len(data)) if self.shuffle else None
         # Rows of one update, cut into `accumulate` parts of the same size; padding fills them up.
         size = self.accumulate * steps(min(self.batch_size * self.accumulate, len(data)), self.accumulate)
-        began = state.stop.running()
 
         def one_step(carry: Any, rows: Any) -> Any:
             state, seen = carry
-            running = state.stop.running()
             state, info = self.step(state, gather(data, *rows))
-            total = _tree.add(seen, info.totals)
-            return (state, _tree.select(running, total, seen)), None
+            return (state, seen + info.totals.packed()), None
 
-        nothing = Totals(
-            {n: jnp.zeros((), like.dtype) for n, like in _training(state.history).items()},
-            jnp.zeros(()),
-        )
-        rows = epoch_rows(len(data), order, size)
-        (state, seen), _ = jax.lax.scan(one_step, (state, nothing), rows)
+        measured = _training(state.history)
+        nothing = Totals(measured, jnp.zeros(())).packed()
+        (state, seen), _ = jax.lax.scan(one_step, (state, nothing), epoch_rows(len(data), order, size))
+        # A step that was not finite ends the run within its epoch: that epoch stays unfinished.
+        finished = state.stop.running()
+        means = Totals.unpacked(measured, seen).means()
         state = _tree.replace(
             state,
-            epoch=state.epoch + state.stop.running().astype(jnp.int32),
-            history=state.history.at(state.epoch, seen.means(), began),
+            epoch=state.epoch + finished.astype(jnp.int32),
+            history=state.history.at(state.epoch, means, finished),
         )
         return (self._checked(data, valid, state) if self.eval_every == 1 else state), None
 
@@ -256,4 +253,6 @@ class Fit:
 
 
 def _training(history: History) -> dict[str, Array]:
-    return {n: a for n, a in history.items() if not n.startswith("val_") and n != "train_loss"}
+    """A zero for each value that is measured while training, in the order of `Totals.sums`."""
+    names = sorted(n for n in history if not n.startswith("val_") and n != "train_loss")
+    return {name: jnp.zeros((), history[name].dtype) for name in names}

@@ -105,11 +105,11 @@ def step(
         else:
             value, totals, grads = _accumulated(parameters, rest, loss, batch, key, accumulate)
 
-        stop = state.stop
         finite = on_nan == "ignore" or _tree.all_finite((totals.sums["loss"], grads))
+        stop = state.stop
         running = True if stop is None else stop.running()
 
-        def moved() -> TrainState:
+        def moved() -> tuple[PyTree, ...]:
             updates, opt_state = update(
                 grads,
                 state.opt_state,
@@ -118,19 +118,28 @@ def step(
                 grad=grads,
                 value_fn=lambda p: objective(p, rest, loss, batch, key, mass)[0],
             )
-            model = _tree.combine(optax.apply_updates(parameters, updates), rest)
-            return _tree.replace(state, model=model, opt_state=opt_state, step=state.step + 1)
+            outcome = None if stop is None else stop.outcome
+            return optax.apply_updates(parameters, updates), opt_state, state.step + 1, outcome
 
-        def kept() -> TrainState:
+        def kept() -> tuple[PyTree, ...]:
             if stop is None or on_nan != "stop":
-                return _tree.replace(state, step=state.step + jnp.int32(running))
-            ended = stop.ended(~finite, Outcome.NOT_FINITE)
-            seen = ended.running().astype(jnp.int32)
-            return _tree.replace(state, step=state.step + seen, stop=ended)
+                outcome, seen = None if stop is None else stop.outcome, running
+            else:
+                ended = stop.ended(~finite, Outcome.NOT_FINITE)
+                outcome, seen = ended.outcome, ended.running()
+            return parameters, state.opt_state, state.step + jnp.int32(seen), outcome
 
         # A batch in which no row counts moves nothing, not even a momentum. And a branch, not a
-        # select: selecting keeps old and new values alive, and that costs copies.
-        state = jax.lax.cond((mass > 0) & finite & running, moved, kept)
+        # select: selecting keeps old and new values alive, and that costs copies. Only what moves
+        # goes through it, so that the rest of the state is seen to be the same in every step.
+        parameters, opt_state, number, outcome = jax.lax.cond((mass > 0) & finite & running, moved, kept)
+        state = _tree.replace(
+            state,
+            model=_tree.combine(parameters, rest),
+            opt_state=opt_state,
+            step=number,
+            stop=None if stop is None else _tree.replace(stop, outcome=outcome),
+        )
         return state, Info(totals, jnp.asarray(finite))
 
     return take_step

@@ -1,0 +1,140 @@
+"""What a model is made of, without running it."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet import _check
+from funcnet._module import Module, count, modules, observed, shapes
+from funcnet._types import PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One module of a summary.
+
+    Args:
+        path: where it stands in the model, '' for the model itself.
+        kind: its class's name.
+        output: the output's shape and dtype, as text.
+        parameters: trainable numbers in it and everything below it.
+        size: bytes of all its arrays, buffers included.
+        flops: floating point operations of one call, by XLA's own count before optimisation; -1 if
+            the model did not call it.
+    """
+
+    path: str
+    kind: str
+    output: str
+    parameters: int
+    size: int
+    flops: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Rows, parents before children; printing it gives a table."""
+
+    rows: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        heads = ("path", "class", "output", "parameters", "bytes", "FLOPs")
+        cells = [heads, *(_cells(row) for row in self.rows)]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(heads))]
+        lines = [_aligned(line, widths) for line in cells]
+        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+    __repr__ = __str__
+
+
+def summary(net: Module, x: PyTree) -> Summary:
+    """The modules of a model: path, class, output, parameters, bytes, FLOPs.
+
+    Nothing is computed: shapes come from abstract evaluation, FLOPs from XLA's cost analysis.
+
+    Args:
+        net: a module, before or after `init`.
+        x: an example input, or a `jax.ShapeDtypeStruct` of its shape and dtype.
+
+    Returns:
+        A Summary: `rows`, and a table when printed.
+
+    Raises:
+        TypeError: if `net` is no module.
+        ValueError: if x doesn't suit it.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> print(fn.summary(fn.MLP((2, 10, 1)), jnp.ones(2)))
+        path       class   output       parameters  bytes  FLOPs
+        --------------------------------------------------------
+        (model)    MLP     float32[1]           41    164     81
+        layers[0]  Linear  float32[10]          30    120     50
+        layers[1]  Linear  float32[1]           11     44     21
+    """
+    if not isinstance(net, Module):
+        raise TypeError(
+            f"summary wants a funcnet.Module; got {_check.describe(net)}. Try fn.MLP((4, 16, 3))."
+        )
+    calls: dict[str, tuple[Any, ...]] = {}
+
+    def traced(model: Module, x: PyTree) -> Any:
+        names = {id(module): path for path, module in modules(model).items()}
+
+        def record(module: Module, args: Any, kwargs: Any, output: Any) -> None:
+            path = names.get(id(module))
+            if path is not None:
+                calls.setdefault(path, (_structs(args), _structs(kwargs), _structs(output)))
+
+        with observed(record):
+            return model(x)
+
+    model = shapes(net)
+    jax.eval_shape(traced, model, x)
+    return Summary(tuple(_row(path, module, calls.get(path)) for path, module in modules(model).items()))
+
+
+def _row(path: str, module: Module, call: tuple[Any, ...] | None) -> Row:
+    sizes = [int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(module)]
+    output, flops = "not called", -1
+    if call is not None:
+        args, kwargs, result = call
+        output = ", ".join(_text(leaf) for leaf in jax.tree.leaves(result))
+        flops = _flops(module, args, kwargs)
+    return Row(path, type(module).__name__, output, count(module), sum(sizes), flops)
+
+
+def _flops(module: Module, args: Any, kwargs: Any) -> int:
+    lowered = jax.jit(lambda m, a, k: m(*a, **k)).lower(module, args, kwargs)
+    return int((lowered.cost_analysis() or {}).get("flops", 0))
+
+
+def _structs(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), tree)
+
+
+def _text(leaf: Any) -> str:
+    return f"{leaf.dtype.name}[{','.join(map(str, leaf.shape))}]"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    flops = f"{row.flops:,}" if row.flops >= 0 else "-"
+    return (
+        row.path or "(model)",
+        row.kind,
+        row.output,
+        f"{row.parameters:,}",
+        f"{row.size:,}",
+        flops,
+    )
+
+
+def _aligned(cells: tuple[str, ...], widths: list[int]) -> str:
+    padded = [
+        cell.ljust(width) if i < 3 else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(padded).rstrip()
