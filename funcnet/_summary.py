@@ -90,7 +90,7 @@ def summary(net: Module, x: PyTree) -> Summary:
                 calls.setdefault(path, (_structs(args), _structs(kwargs), _structs(output)))
 
         with observed(record):
-            return model(x)
+            return model(x)  # type: ignore[operator]
 
     model = shapes(net)
     jax.eval_shape(traced, model, x)

@@ -1,19 +1,20 @@
 """The words every other file uses: arrays, keys, trees, and what a loss and a metric look like."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from jax import Array as Array
-from jaxtyping import ArrayLike, Float, Int, PRNGKeyArray, Shaped, UInt32
+from jax.typing import ArrayLike as ArrayLike
+from jaxtyping import Float, Int, PRNGKeyArray, Shaped, UInt32
 
 Key: TypeAlias = PRNGKeyArray
 """One typed key, as `jax.random.key(0)` makes it."""
 
-# Any nesting of tuples, lists, dicts and registered classes around arrays.
-if TYPE_CHECKING:
-    PyTree: TypeAlias = Any
-else:
-    from jaxtyping import PyTree
+PyTree: TypeAlias = Any
+"""Any nesting of tuples, lists, dicts and registered classes around arrays.
+
+Not jaxtyping's PyTree, whose import costs as much as all of funcnet; a module's fields may use that.
+"""
 
 Scalar: TypeAlias = Float[Array, ""]
 Metrics: TypeAlias = Mapping[str, Array]

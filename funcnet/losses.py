@@ -215,7 +215,7 @@ def _output_shape(structure: Any, features: int, leaves: tuple[Any, ...]) -> tup
     first = len(leaves) - features
     cut = [(shape if i < first else shape[1:], dtype) for i, (shape, dtype) in enumerate(leaves)]
     structs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in cut]
-    return jax.eval_shape(lambda pair: _call(*pair, None), structure.unflatten(structs)).shape
+    return jax.eval_shape(lambda pair: _call(pair[0], pair[1], None), structure.unflatten(structs)).shape
 
 
 def _floating(values: ArrayLike) -> Array:

@@ -3,17 +3,20 @@
 make import-time
 """
 
+import os
 import statistics
 import subprocess
 import sys
 
 PROGRAM = """
-import time
+import gc, time
 began = time.perf_counter()
 import jax, optax
-both = time.perf_counter()
+imported = time.perf_counter()
+gc.collect()
+collected = time.perf_counter()
 import funcnet
-print(both - began, time.perf_counter() - both)
+print(imported - began, collected - imported, time.perf_counter() - collected)
 """
 
 
