@@ -176,18 +176,16 @@ def batchwise(loss: Callable[..., Any]) -> Loss:
 
 
 def _call(model: Any, x: Any, key: Key | None) -> Any:
+    if not callable(model):
+        raise TypeError(
+            f"supervised calls the model, and {_check.describe(model)} can't be called. For other pytrees "
+            "write the loss: def loss(params, example, key): ..."
+        )
     if key is None:
         return model(x)
-    try:
-        accepted = inspect.signature(model).parameters
-    except TypeError:
-        raise TypeError(
-            f"supervised calls the model, and {_check.describe(model)} can't be called. For other "
-            "pytrees write the loss: def loss(params, example, key): ..."
-        ) from None
-    if "key" in accepted or any(p.kind == p.VAR_KEYWORD for p in accepted.values()):
-        return model(x, key=key)
-    return model(x)
+    accepted = inspect.signature(model).parameters
+    takes_key = "key" in accepted or any(p.kind == p.VAR_KEYWORD for p in accepted.values())
+    return model(x, key=key) if takes_key else model(x)
 
 
 def _check_pairs(per_example: PerExample, model: Any, examples: PyTree) -> None:

@@ -198,7 +198,7 @@ def _numeric(frame: Any, path: Path) -> np.ndarray:
         values = pandas.to_numeric(frame[name], errors="coerce").to_numpy(float)
         if (bad := np.flatnonzero(~np.isfinite(values))).size:
             came = frame[name].iloc[bad[0]]
-            what = "is missing" if pandas.isna(came) else f"is {came!r}, no finite number"
+            what = "is missing" if pandas.isna(came) else f"is {str(came)!r}, no finite number"
             raise ValueError(
                 f"{path}: column {name!r} {what} in data row {bad[0] + 1} "
                 f"({bad.size} of {len(frame)} rows). Fill in, drop or encode such values first."

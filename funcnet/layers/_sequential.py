@@ -14,6 +14,7 @@ class Sequential(Module):
 
     Args:
         *steps: modules, or functions of one array such as `jax.nn.relu`.
+        layers: the modules themselves, in place of steps.
 
     Returns:
         When called on x: what the last layer returns. Each layer gets a key of its own in training.

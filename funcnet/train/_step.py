@@ -25,6 +25,15 @@ class Info:
     Args:
         totals: weighted sums over the batch, before the update.
         finite: whether loss and gradient were finite, bool [].
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> def loss(model, example, key):
+        ...     return (model - example) ** 2
+        >>> state = fn.TrainState.create(jnp.array(0.0), optax.sgd(0.1), jax.random.key(0))
+        >>> _, info = fn.step(loss, optax.sgd(0.1))(state, jnp.array([1.0, 3.0]))
+        >>> float(info.loss), float(info.weight), bool(info.finite)
+        (5.0, 2.0, True)
     """
 
     totals: Totals

@@ -43,6 +43,15 @@ class Stop:
         best: the best monitored value, ±inf before the first.
         best_epoch: the epoch it belongs to, from 0; -1 before the first, int32.
         model: the model of that epoch; None where it is not kept.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> stopping = fn.EarlyStopping(patience=1)
+        >>> stop = stopping.begin(model=jnp.zeros(2))
+        >>> for epoch, loss in enumerate([0.5, 0.7]):
+        ...     stop = stopping.update(stop, jnp.int32(epoch), jnp.ones(2), {"val_loss": jnp.array(loss)})
+        >>> bool(stop.running()), int(stop.best_epoch)
+        (False, 0)
     """
 
     outcome: Int[Array, "*batch"]

@@ -1,0 +1,205 @@
+"""Datasets, splits and tables: what they hold, and what they refuse before anything compiles."""
+
+import gzip
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import funcnet as fn
+
+KEY = jax.random.key(0)
+X, Y = jnp.arange(12.0).reshape(6, 2), jnp.array([0, 1, 0, 1, 0, 1])
+
+
+def test_a_view_shares_arrays_and_composes():
+    data = fn.data.Dataset((X, Y), weight=jnp.arange(1.0, 7.0))
+    view = fn.data.take(fn.data.take(data, [5, 4, 3, 3]), [3, 0])
+    x, y = view[:]
+    assert view.arrays[0] is data.arrays[0]
+    assert len(view) == 2
+    np.testing.assert_array_equal(x, X[jnp.array([3, 5])])
+    np.testing.assert_array_equal(y, [1, 1])
+    np.testing.assert_array_equal(view.weights(), [4, 6])
+
+
+def test_a_dataset_is_a_pytree_that_vmap_runs_over_by_rows():
+    rows = jnp.array([[0, 1, 2], [3, 4, 5]])
+    means = jax.vmap(lambda r: fn.data.Dataset((X, Y), rows=r)[:][0].mean())(rows)
+    np.testing.assert_allclose(means, [X[:3].mean(), X[3:].mean()])
+
+
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=12, max_size=80),
+    seed=st.integers(0, 2**31 - 1),
+    sizes=st.sampled_from([(0.5, 0.5), (0.6, 0.2, 0.2), (0.7, 0.15, 0.15)]),
+)
+def test_split_gives_each_row_to_one_part_and_each_label_its_share(labels, seed, sizes):
+    y = np.array(labels)
+    parts = fn.data.split((np.arange(len(y)), y), sizes, jax.random.key(seed), stratify=y)
+    rows = np.concatenate([part[:][0] for part in parts])
+    assert sorted(rows.tolist()) == list(range(len(y)))
+    assert [len(p) for p in parts] == pytest.approx([s * len(y) for s in sizes], abs=1)
+    for part in parts:
+        rows, found = map(np.asarray, part[:])
+        np.testing.assert_array_equal(y[rows], found)
+        for label in np.unique(y):
+            expected = np.sum(y == label) * len(part) / len(y)
+            assert abs(np.sum(found == label) - expected) < 2
+
+
+def test_split_shuffles_by_its_key_and_keeps_the_order_without_one():
+    ordered = fn.data.split((X, Y), (4, 2), None)
+    np.testing.assert_array_equal(ordered[0][:][0], X[:4])
+    rows = np.arange(100)
+    first, again, other = (
+        fn.data.split((rows,), (0.5, 0.5), jax.random.key(k))[0][:][0] for k in (0, 0, 1)
+    )
+    assert (first == again).all()
+    assert sorted(first.tolist()) != sorted(other.tolist())
+
+
+def test_split_keeps_weights_with_their_rows():
+    data = fn.data.Dataset((jnp.arange(10),), weight=jnp.arange(1.0, 11.0))
+    for part in fn.data.split(data, (0.5, 0.5), KEY):
+        np.testing.assert_array_equal(part.weights(), part[:][0] + 1)
+
+
+TABLES = {
+    "iris": (150, 4, 3),
+    "digits": (1797, 64, 10),
+    "breast-cancer": (569, 30, 2),
+    "wine": (178, 13, 3),
+    "diabetes": (442, 10, 0),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_by_name(name):
+    rows, features, classes = TABLES[name]
+    table = fn.data.load(name)
+    x, y = table.data[:]
+    assert (len(table.data), x.shape[1], len(table.class_names)) == (rows, features, classes)
+    assert len(table.feature_names) == features
+    assert x.dtype == jnp.float32
+    assert y.dtype == (jnp.int32 if classes else jnp.float32)
+    assert table.task == ("classification" if classes else "regression")
+
+
+def test_fashion_mnist_from_a_folder(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 3), ("t10k", 2)):
+        images = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        labels = np.arange(n, dtype=np.uint8)
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            sizes = np.array(array.shape, ">u4").tobytes()
+            raw = b"\0\0\x08" + bytes([array.ndim]) + sizes + array.tobytes()
+            (tmp_path / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(raw))
+    monkeypatch.setenv("FASHION_MNIST", str(tmp_path))
+    table = fn.data.load("fashion-mnist")
+    assert table.standard_split == (3, 2)
+    assert table.data.arrays[0].shape == (5, 784)
+    np.testing.assert_allclose(table.data.arrays[0][3], images[0].ravel() / np.float32(255))
+    np.testing.assert_array_equal(table.data.arrays[1], [0, 1, 2, 0, 1])
+
+
+@pytest.mark.slow
+def test_fashion_mnist_from_its_package():
+    table = fn.data.load("fashion-mnist")
+    assert table.standard_split == (60_000, 10_000)
+    np.testing.assert_array_equal(np.bincount(table.data.arrays[1][:60_000]), [6000] * 10)
+
+
+def csv(tmp_path, text):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    return path
+
+
+def test_csv_with_text_and_number_targets(tmp_path):
+    text = csv(tmp_path, "a,b,kind\n1,2.5,cat\n3,4,dog\n5,6,cat\n")
+    table = fn.data.load(text)
+    assert (table.task, table.class_names, table.feature_names) == (
+        "classification",
+        ("cat", "dog"),
+        ("a", "b"),
+    )
+    np.testing.assert_array_equal(table.data.arrays[1], [0, 1, 0])
+    price = csv(tmp_path, "a,price\n1,2.5\n3,4.25\n5,6\n")
+    assert fn.data.load(price).task == "regression"
+    whole = csv(tmp_path, "a,n\n1,2\n3,4\n5,2\n")
+    assert fn.data.load(whole).class_names == ("2", "4")
+    assert fn.data.load(whole, task="regression").data.arrays[1].tolist() == [2.0, 4.0, 2.0]
+    assert fn.data.load(whole, target="a").feature_names == ("n",)
+
+
+WRONG_FILES = {
+    "no rows": ("a,b\n", "a header and no rows"),
+    "nothing at all": ("", "is empty"),
+    "one column": ("a\n1\n2\n", "one column 'a'"),
+    "a gap": ("a,b,y\n1,2,0\n1,,1\n", "column 'b' is missing in data row 2"),
+    "a word among numbers": ("a,b,y\n1,x,0\n1,2,1\n", "column 'b' is 'x', no finite number in data row 1"),
+    "an infinity": ("a,b,y\ninf,2,0\n1,2,1\n", "column 'a' is 'inf'"),
+    "a missing target": ("a,y\n1,cat\n2,\n3,dog\n", "target 'y' is missing in data row 2"),
+    "one class": ("a,y\n1,cat\n2,cat\n", "one class only, 'cat'"),
+    "ragged rows": ("a,b\n1,2\n1,2,3,4\n", "can't be read as a CSV file"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_FILES)
+def test_a_wrong_file_is_refused_with_its_place(case, tmp_path):
+    text, words = WRONG_FILES[case]
+    with pytest.raises(ValueError, match=words):
+        fn.data.load(csv(tmp_path, text))
+
+
+def test_an_unknown_table_or_target_names_the_known_ones(tmp_path):
+    with pytest.raises(FileNotFoundError, match="iris, digits, breast-cancer"):
+        fn.data.load("irises")
+    with pytest.raises(ValueError, match="no column 'z'. Columns: a, y"):
+        fn.data.load(csv(tmp_path, "a,y\n1,2\n"), target="z")
+
+
+WRONG_DATA = {
+    "unequal lengths": (lambda: fn.data.Dataset((X, Y[:5])), ValueError, r"\[0\] has 6, \[1\] has 5"),
+    "an empty table": (lambda: fn.data.Dataset((X[:0], Y[:0])), ValueError, "the table is empty"),
+    "no arrays": (lambda: fn.data.Dataset(()), ValueError, "at least one array"),
+    "a scalar": (lambda: fn.data.Dataset((X, 1.0)), ValueError, "leading axis of rows"),
+    "a NaN": (
+        lambda: fn.data.Dataset((X.at[4, 1].set(jnp.nan), Y)),
+        ValueError,
+        r"data\[0\] holds nan at \[4, 1\]",
+    ),
+    "text": (lambda: fn.data.Dataset((X, np.array(list("aabbab")))), TypeError, "np.unique"),
+    "a negative weight": (lambda: fn.data.Dataset((X, Y), -jnp.ones(6)), ValueError, "row 0 holds -1"),
+    "weights of zero": (lambda: fn.data.Dataset((X, Y), jnp.zeros(6)), ValueError, "all weights are zero"),
+    "a weight too few": (lambda: fn.data.Dataset((X, Y), jnp.ones(5)), ValueError, "each of the 6 rows"),
+    "a row too far": (lambda: fn.data.take((X, Y), [6]), ValueError, "from 0 to 5"),
+    "a negative row": (lambda: fn.data.take((X, Y), [-1]), ValueError, "from 0 to 5"),
+    "no rows": (lambda: fn.data.take((X, Y), []), ValueError, "at least one row"),
+    "sizes beyond one": (lambda: fn.data.split((X, Y), (0.9, 0.2), KEY), ValueError, "adds up to 1.1"),
+    "an empty part": (lambda: fn.data.split((X, Y), (0.99, 0.01), KEY), ValueError, "one would be empty"),
+    "stratify without key": (
+        lambda: fn.data.split((X, Y), (3, 3), None, stratify=Y),
+        ValueError,
+        "needs a key",
+    ),
+    "too few labels": (
+        lambda: fn.data.split((X, Y), (3, 3), KEY, stratify=Y[:3]),
+        ValueError,
+        "each of the 6",
+    ),
+    "no batch size": (lambda: fn.data.batches((X, Y), 0), ValueError, "batch_size is at least 1"),
+    "an unknown scaler": (lambda: fn.data.Scaler.fit((X, Y), "robust"), ValueError, "standard, minmax"),
+    "no rows to shuffle": (lambda: fn.data.Shuffle.draw(KEY, 0), ValueError, "n is at least 1"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_DATA)
+def test_wrong_data_is_refused(case):
+    action, kind, words = WRONG_DATA[case]
+    with pytest.raises(kind, match=words):
+        action()

@@ -1,0 +1,113 @@
+"""The direction of imports: a file imports from lower levels only, and heavy libraries in one file each."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "funcnet"
+
+# From the bottom up. Rooms that are not built yet have their place already.
+LEVELS = [
+    {"_types"},
+    {"_check", "_keys", "_tree"},
+    {"_module", "mesh"},
+    {"_summary", "losses", "metrics", "data", "layers"},
+    {"models"},
+    {"transform"},
+    {"train"},
+    {"study"},
+    {"report", "interop"},
+    {"tabular"},
+    {"cli"},
+]
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+
+# `run.plot()` is a method of a result, and drawing is the report's: opened when it is called.
+ALLOWED_UPWARD = {("train/_result.py", "report")}
+
+OWNERS = {
+    "matplotlib": {"report/_figures.py"},
+    "rich": {"report/_terminal.py"},
+    "pandas": {"data/_load.py"},
+    "sklearn": {"data/_load.py"},
+    "safetensors": {"train/_weights.py"},
+    "flax": set(),
+    "orbax": set(),
+    "chex": set(),
+    "jax.sharding": {"mesh.py"},
+}
+
+FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
+
+
+def imports(file):
+    """(dotted name, whether inside a function) for each import of a file."""
+    tree = ast.parse((PACKAGE / file).read_text())
+    inside = {
+        id(node)
+        for f in ast.walk(tree)
+        if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(f)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) in inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            yield node.module, id(node) in inside
+            yield from ((f"{node.module}.{alias.name}", id(node) in inside) for alias in node.names)
+
+
+def room(file):
+    return file.split("/")[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f != "__init__.py"])
+def test_a_file_imports_from_lower_levels_only(file):
+    here = room(file)
+    assert here in LEVEL, f"{here} has no level: give it one in LEVELS"
+    for name, _ in imports(file):
+        parts = name.split(".")
+        if parts[0] != "funcnet" or len(parts) < 2 or parts[1] == here or parts[1] not in LEVEL:
+            continue
+        if (file, parts[1]) not in ALLOWED_UPWARD:
+            assert LEVEL[parts[1]] < LEVEL[here], f"{file} (level {here}) imports {name}"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_heavy_libraries_are_imported_by_their_owner_inside_functions(file):
+    for name, inside_function in imports(file):
+        for library, owners in OWNERS.items():
+            if name == library or name.startswith(library + "."):
+                assert file in owners, f"{file} imports {name}; only {owners or 'nobody'} may"
+                assert inside_function, f"{file} imports {name} at the top; do it inside a function"
+
+
+def test_init_files_hold_names_and_no_logic():
+    for file in FILES:
+        if not file.endswith("__init__.py"):
+            continue
+        for node in ast.parse((PACKAGE / file).read_text()).body:
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                continue
+            assert isinstance(node, ast.ImportFrom), f"{file}:{node.lineno} is no `from a import X as X`"
+            assert all(alias.asname == alias.name for alias in node.names), f"{file}:{node.lineno}"
+
+
+def test_no_room_is_called_utils():
+    assert not {"utils", "helpers", "common"} & {
+        part.removesuffix(".py") for f in FILES for part in f.split("/")
+    }
+
+
+def test_importing_funcnet_imports_nothing_heavy():
+    program = (
+        "import jax, optax, sys; before = set(sys.modules); import funcnet; "
+        "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    heavy = {"matplotlib", "rich", "pandas", "sklearn", "safetensors", "flax", "orbax", "chex", "scipy"}
+    assert not heavy & set(found.stdout.split())

@@ -1,0 +1,222 @@
+"""Modules: children by annotation, init by path, and errors that teach."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Float, PyTree
+
+import funcnet as fn
+
+KEY = jax.random.key(0)
+
+
+class Everything(fn.Module):
+    array: jax.Array | None = None
+    shaped: Float[jax.Array, "n"] | None = None
+    module: fn.Module | None = None
+    buffer: fn.Buffer | None = None
+    tree: PyTree = None
+    listed: list[fn.Module] | None = None
+    named: dict[str, fn.Linear] | None = None
+    paired: tuple[fn.Module, ...] = ()
+    activation: Callable[[jax.Array], jax.Array] = jax.nn.relu
+    word: Literal["Array"] = "Array"
+    kind: type[fn.Module] = fn.Linear
+    size: int = 3
+    anything: Any = None
+
+
+def test_a_field_is_a_child_by_its_annotation():
+    children = {"array", "shaped", "module", "buffer", "tree", "listed", "named", "paired"}
+    assert set(Everything._children) == children
+    assert set(Everything._static) == {"activation", "word", "kind", "size", "anything"}
+
+
+def test_children_in_containers_are_initialised_and_are_leaves():
+    net = Everything(listed=[fn.Linear(2, 3)], named={"a": fn.Linear(3, 4)}, paired=(fn.Linear(4, 5),))
+    model = net.init(KEY)
+    assert fn.count(model) == fn.count(net) == 9 + 16 + 25
+    assert len(jax.tree.leaves(model)) == 6
+
+
+def test_adding_a_layer_changes_no_other_layers_numbers():
+    class One(fn.Module):
+        first: fn.Module = fn.Linear(2, 3)
+
+    class Two(fn.Module):
+        before: fn.Module = fn.Linear(5, 5)
+        first: fn.Module = fn.Linear(2, 3)
+
+    assert One().init(KEY).first == Two().init(KEY).first
+    short = fn.Sequential(fn.Linear(2, 3)).init(KEY)
+    assert fn.Sequential(fn.Linear(2, 3), fn.Linear(3, 1)).init(KEY).layers[0] == short.layers[0]
+
+
+def test_equal_layers_get_different_numbers():
+    model = fn.Sequential(fn.Linear(3, 3), fn.Linear(3, 3)).init(KEY)
+    assert model.layers[0] != model.layers[1]
+
+
+def test_init_keeps_what_is_there_and_refuses_to_do_nothing():
+    start = jnp.full((2, 3), 7.0)
+    model = fn.Linear(2, 3, weight=start).init(KEY)
+    assert (model.weight == start).all()
+    assert model.bias is not None
+    with pytest.raises(ValueError, match="call init on the architecture"):
+        model.init(KEY)
+
+
+def test_init_is_pure_and_vmaps_into_an_ensemble():
+    net = fn.MLP((4, 8, 3))
+    keys = jax.random.split(KEY, 5)
+    models = jax.vmap(net.init)(keys)
+    chex.assert_tree_shape_prefix(models, (5,))
+    assert jax.tree.map(lambda a: a[2], models) == net.init(keys[2])
+
+
+def test_equality_and_hash_go_by_structure_and_numbers():
+    assert fn.MLP((2, 3)) == fn.MLP((2, 3))
+    assert hash(fn.MLP((2, 3))) == hash(fn.MLP((2, 3)))
+    assert fn.MLP((2, 3)) != fn.MLP((2, 4))
+    assert fn.MLP((2, 3)).init(KEY) != fn.MLP((2, 3)).init(jax.random.key(1))
+
+
+def test_buffers_are_not_trained_and_not_counted():
+    class Counting(fn.Module):
+        linear: fn.Module = fn.Linear(2, 1)
+        seen: fn.Buffer = fn.Buffer(jnp.zeros((), jnp.int32))
+
+    model = Counting().init(KEY)
+    assert fn.count(model) == 3
+    assert fn.trainable(model).seen.value is False
+    assert fn.trainable(model).linear.bias is True
+
+
+@pytest.mark.parametrize(
+    ("law", "variance"),
+    [("lecun_normal", 1.0), ("he_normal", 2.0), ("glorot_normal", 1.0), ("he_uniform", 2.0)],
+)
+def test_initialisers_keep_the_promised_variance(law, variance):
+    layer = fn.Linear(400, 400, weight_init=law).init(KEY)
+    x = jax.random.normal(jax.random.key(1), (200, 400))
+    # 80,000 outputs, correlated within a row of weights: a tenth is some ten standard errors.
+    assert abs(float(jnp.var(layer(x))) / variance - 1) < 0.1
+
+
+def test_dropout_keeps_the_mean_and_rests_in_inference():
+    x = jnp.ones(10_000)
+    drop = fn.Dropout(0.3)
+    y = drop(x, key=KEY)
+    assert (drop(x) == x).all()
+    zero = float(jnp.mean(y == 0))
+    assert abs(zero - 0.3) < 5 * np.sqrt(0.3 * 0.7 / 10_000)
+    np.testing.assert_allclose(y[y != 0], 1 / 0.7, rtol=1e-6)
+
+
+def test_repr_shows_the_structure():
+    text = repr(fn.Sequential(fn.Linear(2, 5), jax.nn.sigmoid).init(KEY))
+    assert "Linear(in_features=2, out_features=5, weight=float32[2,5], bias=float32[5])" in text
+    assert "Activation(function=sigmoid)" in text
+
+
+def test_summary_rows():
+    rows = fn.summary(fn.MLP((2, 10, 1)), jnp.ones((7, 2))).rows
+    assert [(r.path, r.kind, r.output, r.parameters, r.size) for r in rows] == [
+        ("", "MLP", "float32[7,1]", 41, 164),
+        ("layers[0]", "Linear", "float32[7,10]", 30, 120),
+        ("layers[1]", "Linear", "float32[7,1]", 11, 44),
+    ]
+    # 2·2·10 + 10 a row, then 10 for the rectifier, then 2·10·1 + 1.
+    assert [r.flops for r in rows] == [7 * (50 + 10 + 21), 7 * 50, 7 * 21]
+
+
+def function_in_child():
+    class Wrong(fn.Module):
+        activation: fn.Module = None
+
+    Wrong(activation=jax.nn.relu)
+
+
+def array_in_static():
+    class Wrong(fn.Module):
+        scale: float = 1.0
+
+    Wrong(scale=jnp.ones(3))
+
+
+def module_in_static():
+    class Wrong(fn.Module):
+        layer: Any = None
+
+    Wrong(layer=fn.Linear(2, 2))
+
+
+def integer_parameter():
+    class Wrong(fn.Module):
+        table: jax.Array = None
+
+        def parameters(self, key):
+            return {"table": jnp.arange(3)}
+
+    Wrong().init(KEY)
+
+
+def unresolved_annotation():
+    type("Wrong", (fn.Module,), {"__annotations__": {"layer": "Nowhere"}, "layer": None})
+
+
+ERRORS = {
+    "call before init": (lambda: fn.Linear(2, 3)(jnp.ones(2)), TypeError, "no bias|model = net.init"),
+    "nested call before init": (lambda: fn.MLP((2, 3))(jnp.ones(2)), TypeError, "model = net.init"),
+    "fit before init": (
+        lambda: fn.evaluate(
+            fn.losses.supervised(fn.losses.squared_error),
+            fn.MLP((2, 3)),
+            (jnp.ones((4, 2)), jnp.ones((4, 3))),
+        ),
+        TypeError,
+        r"Linear at layers\[0\] has no",
+    ),
+    "function in a child field": (function_in_child, TypeError, "function relu came.*Callable"),
+    "array in a static field": (array_in_static, TypeError, "scale is a static field.*jax.Array"),
+    "module in a static field": (module_in_static, TypeError, "'layer: fn.Module'"),
+    "integer parameter": (integer_parameter, TypeError, "table holds int32.*funcnet.Buffer"),
+    "unresolved annotation": (unresolved_annotation, TypeError, "can't be resolved"),
+    "sizes that don't chain": (
+        lambda: fn.Sequential(fn.Linear(2, 5), fn.Linear(4, 1)).init(KEY)(jnp.ones(2)),
+        ValueError,
+        r"Linear\(4, 1\) wants an input whose last axis is 4; got shape \(5,\)",
+    ),
+    "an integer for a key": (lambda: fn.MLP((2, 3)).init(0), TypeError, r"key=jax.random.key\(0\)"),
+    "an old-style key": (
+        lambda: fn.MLP((2, 3)).init(jax.random.PRNGKey(0)),
+        TypeError,
+        "wrap_key_data",
+    ),
+    "many keys": (
+        lambda: fn.MLP((2, 3)).init(jax.random.split(KEY, 3)),
+        ValueError,
+        "jax.vmap",
+    ),
+    "one size": (lambda: fn.MLP((4,)), ValueError, r"Try \(4, 3\)"),
+    "a size of zero": (lambda: fn.MLP((4, 0, 3)), ValueError, r"sizes\[1\] is at least 1"),
+    "a class for a layer": (lambda: fn.Sequential(fn.Linear), TypeError, "step 0 of a Sequential"),
+    "an unknown initialiser": (
+        lambda: fn.Linear(2, 3, weight_init="xavier"),
+        ValueError,
+        "'xavier' is not known. Choose one of: glorot_normal",
+    ),
+    "a dropout rate of one": (lambda: fn.Dropout(1.0), ValueError, "rate is at least 0"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_say_what_came_and_what_was_wanted(case):
+    action, kind, words = ERRORS[case]
+    with pytest.raises(kind, match=f"(?s){words}"):
+        action()

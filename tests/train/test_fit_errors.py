@@ -1,0 +1,141 @@
+"""What `fit`, `step`, `evaluate` and `predict` refuse, before anything compiles."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import funcnet as fn
+
+KEY = jax.random.key(0)
+X, Y = jnp.ones((8, 2)), jnp.array([0, 1, 2, 0, 1, 2, 0, 1])
+NET = fn.MLP((2, 3))
+LOSS = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
+
+
+def train(model=None, data=(X, Y), key=KEY, valid=None, loss=LOSS, **settings):
+    model = NET.init(KEY) if model is None else model
+    return fn.fit(loss, optax.sgd(0.1), **{"epochs": 1, **settings})(model, data, key, valid)
+
+
+def vector(model, example, key):
+    return model(example[0])
+
+
+CASES = {
+    "a label out of range": (
+        lambda: train(data=(X, Y.at[5].set(3))),
+        ValueError,
+        "targets from 0 to 2; row 5 holds 3 .*the model gives 3 logits",
+    ),
+    "a negative label": (lambda: train(data=(X, Y.at[0].set(-1))), ValueError, "row 0 holds -1"),
+    "a label out of range in validation rows": (
+        lambda: train(valid=(X, Y + 1)),
+        ValueError,
+        "row 2 holds 3",
+    ),
+    "three classes for one logit": (
+        lambda: train(
+            fn.MLP((2, "scalar")).init(KEY), loss=fn.losses.supervised(fn.losses.binary_cross_entropy)
+        ),
+        ValueError,
+        "binary_cross_entropy wants targets from 0 to 1",
+    ),
+    "unequal shapes": (
+        lambda: train(
+            fn.MLP((2, 1)).init(KEY), data=(X, X[:, 0]), loss=fn.losses.supervised(fn.losses.squared_error)
+        ),
+        ValueError,
+        r"prediction of shape \(1,\).*target of shape \(\).*'scalar'",
+    ),
+    "a NaN": (
+        lambda: train(data=(X.at[1, 0].set(jnp.nan), Y)),
+        ValueError,
+        r"data\[0\] holds nan at \[1, 0\]",
+    ),
+    "a loss that is no scalar": (
+        lambda: train(loss=vector),
+        ValueError,
+        r"a scalar for one example; got shape \(3,\)",
+    ),
+    "a loss that is no function": (lambda: train(loss="mse"), TypeError, "loss is a function"),
+    "a loss without examples in pairs": (lambda: train(data=(X,)), ValueError, r"Pass data=\(x, y\)"),
+    "a metric called loss": (
+        lambda: fn.losses.supervised(fn.losses.squared_error, loss=fn.metrics.accuracy),
+        ValueError,
+        "can be called 'loss'",
+    ),
+    "an optimizer that is none": (
+        lambda: fn.fit(LOSS, "adam", epochs=1),
+        TypeError,
+        r"Try optax.adam\(1e-2\)",
+    ),
+    "an optimizer not called": (lambda: fn.fit(LOSS, optax.adam, epochs=1), TypeError, "optax.adam"),
+    "no epochs": (lambda: fn.fit(LOSS, optax.sgd(0.1), epochs=0), ValueError, "epochs is at least 1"),
+    "half an epoch": (lambda: fn.fit(LOSS, optax.sgd(0.1), epochs=0.5), TypeError, "whole number"),
+    "an unknown on_nan": (lambda: train(on_nan="raise"), ValueError, "stop, skip, ignore"),
+    "a decay of one": (lambda: train(ema=1.0), ValueError, "ema is at least 0.0 and below 1.0"),
+    "stopping by a number": (lambda: train(stopping=3), TypeError, "EarlyStopping"),
+    "a monitor that is not measured": (
+        lambda: train(stopping=fn.EarlyStopping(monitor="val_f1"), valid=(X, Y)),
+        ValueError,
+        "'val_f1'.*measures .*val_accuracy",
+    ),
+    "a monitor without validation rows": (
+        lambda: train(stopping=fn.EarlyStopping()),
+        ValueError,
+        r"'val_loss'.*train\(model, data, key, valid\)",
+    ),
+    "an unknown mode": (lambda: fn.EarlyStopping(mode="auto"), ValueError, "Choose one of: min, max"),
+    "an architecture": (lambda: train(NET), TypeError, r"Linear at layers\[0\] has no .*model = net.init"),
+    "a seed for a key": (lambda: train(key=1), TypeError, r"jax.random.key\(0\)"),
+    "a function in a model": (lambda: train({"f": jax.nn.relu}), TypeError, "holds arrays only"),
+    "integers in a model": (lambda: train({"w": jnp.arange(3)}), TypeError, r"\['w'\] holds int32"),
+    "a model that can't be called": (
+        lambda: train({"w": jnp.ones((2, 3))}),
+        TypeError,
+        r"can't be called.*def loss\(params, example, key\)",
+    ),
+    "a batch that can't be cut": (
+        lambda: fn.step(LOSS, optax.sgd(0.1), accumulate=3)(
+            fn.TrainState.create(NET.init(KEY), optax.sgd(0.1), KEY), (X, Y)
+        ),
+        ValueError,
+        "8 rows can't be cut into 3",
+    ),
+    "accumulation of a batchwise loss": (
+        lambda: fn.fit(fn.losses.batchwise(vector), optax.sgd(0.1), epochs=1, accumulate=2),
+        ValueError,
+        "whole batch at once",
+    ),
+    "predicting with a dict": (
+        lambda: fn.predict({"w": X}, X),
+        TypeError,
+        "model is called on one example",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_wrong_use_gets_one_clear_error(case):
+    action, kind, words = CASES[case]
+    with pytest.raises(kind, match=f"(?s){words}"):
+        action()
+
+
+def test_a_traced_label_out_of_range_is_nan_and_not_silence():
+    value = jax.jit(fn.losses.cross_entropy)(jnp.zeros(3), jnp.array(3))
+    assert jnp.isnan(value)
+    assert jnp.isnan(jax.jit(fn.losses.binary_cross_entropy)(jnp.zeros(()), jnp.array(2)))
+
+
+def test_the_way_to_the_users_loss_is_short():
+    """At most six frames of funcnet between `train(...)` and the loss that raises."""
+
+    def broken(model, example, key):
+        raise RuntimeError("here")
+
+    with pytest.raises(RuntimeError, match="here") as caught:
+        train(loss=broken)
+    frames = [f for f in caught.traceback if "/funcnet/" in str(f.path) and "/tests/" not in str(f.path)]
+    assert len(frames) <= 6, [f.name for f in frames]
