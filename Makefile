@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-all lint types bench-steps import-time clean
+.PHONY: demo test test-all lint types pictures bench-steps import-time clean
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
@@ -29,6 +29,9 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+pictures: $(READY)
+	$(BIN)/python experiments/pictures.py
 
 bench-steps: $(READY)
 	$(BIN)/python experiments/benchmarks/steps.py

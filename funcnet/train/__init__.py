@@ -12,3 +12,5 @@ from funcnet.train._step import step as step
 from funcnet.train._stop import EarlyStopping as EarlyStopping
 from funcnet.train._stop import Outcome as Outcome
 from funcnet.train._stop import Stop as Stop
+from funcnet.train._weights import load_weights as load_weights
+from funcnet.train._weights import save_weights as save_weights

@@ -159,7 +159,7 @@ def test_a_wrong_file_is_refused_with_its_place(case, tmp_path):
 def test_an_unknown_table_or_target_names_the_known_ones(tmp_path):
     with pytest.raises(FileNotFoundError, match="iris, digits, breast-cancer"):
         fn.data.load("irises")
-    with pytest.raises(ValueError, match="no column 'z'. Columns: a, y"):
+    with pytest.raises(ValueError, match=r"no column 'z'\. Columns: a, y"):
         fn.data.load(csv(tmp_path, "a,y\n1,2\n"), target="z")
 
 

@@ -1,0 +1,60 @@
+"""What every test runs under: shapes checked, silent promotion refused, several devices, no display.
+
+It sets all this before the first `import funcnet`, and puts `tests/` on the path for `import tables`.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+# Nearly all of a test's time is XLA's compiler; unoptimised code compiles four times as fast. Setting
+# XLA_FLAGS, to nothing at all as well, runs the tests on what users run: `XLA_FLAGS= make test`.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("MPLBACKEND", "Agg")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis
+import jax
+import jaxtyping
+import optax
+
+jaxtyping.install_import_hook("funcnet", "runtime_shapes.checked")
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+hypothesis.settings.register_profile(
+    "funcnet",
+    derandomize=True,
+    deadline=None,
+    max_examples=30,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("funcnet")
+
+
+def _relaxed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` under JAX's standard promotion of dtypes."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*args, **kwargs)
+
+    return call
+
+
+def _relaxed_result(factory: Callable[..., Any]) -> Callable[..., Any]:
+    return functools.wraps(factory)(lambda *args, **kwargs: _relaxed(factory(*args, **kwargs)))
+
+
+# optax raises a float to an int32 count in these. Only they may promote; the rest of a step is strict.
+optax.tree.bias_correction = _relaxed(optax.tree.bias_correction)
+for _name in ("cosine_decay_schedule", "warmup_cosine_decay_schedule", "exponential_decay"):
+    setattr(optax, _name, _relaxed_result(getattr(optax, _name)))

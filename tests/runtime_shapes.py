@@ -1,0 +1,31 @@
+"""The checker behind the shape annotations in tests: arrays only, everything else is the library's own.
+
+A call with something that is no array at all gets the library's sentence, so that tests see what users see.
+"""
+
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from beartype import beartype
+from jaxtyping import PRNGKeyArray
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, with its jaxtyping annotations checked at run time and its others ignored.
+
+    Left out on purpose: keys (a wrong key has an error message of its own), classes, protocols, `Self`;
+    and constructors, whose fields say what an object holds, not what it may be made from.
+    """
+    if function.__name__ == "__init__":
+        return function
+    kept = {name: hint for name, hint in function.__annotations__.items() if _names_shape(hint)}
+    function.__annotations__ = kept
+    return beartype(function)
+
+
+def _names_shape(hint: Any) -> bool:
+    inside = typing.get_args(hint)
+    if all(part in inside for part in typing.get_args(PRNGKeyArray)):
+        return False
+    return hasattr(hint, "array_type") or any(_names_shape(part) for part in inside)

@@ -1,0 +1,271 @@
+"""The command as a user meets it: what it prints, what it writes, and how it says no."""
+
+import _thread
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from funcnet import cli
+from funcnet.cli import main
+from funcnet.data._load import read_features
+from funcnet.tabular import load_fitted
+
+FEW = ["--hidden", "8", "--epochs", "20", "--learning-rate", "0.05"]
+
+
+def write_table(path, text_target):
+    """60 rows of three columns, the target in the middle: fruit names with a comma, or grams."""
+    random = np.random.default_rng(0)
+    kind = random.integers(0, 2, 60)
+    length = random.normal(5 + 10 * kind, 1)
+    target = np.where(kind, "banana, ripe", "fig") if text_target else np.round(20.5 + 10 * length, 2)
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["length [cm]", "goal", "width"])
+        writer.writerows(zip(length.round(3), target, random.normal(size=60).round(3), strict=True))
+    return path
+
+
+@pytest.fixture(scope="module", params=["text", "numeric"])
+def trained(request, tmp_path_factory):
+    """(table, folder, what was printed) of a training on a text and on a numeric target."""
+    place = tmp_path_factory.mktemp(request.param)
+    table = write_table(place / "fruit.csv", request.param == "text")
+    stdout = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", stdout)
+        code = main(["train", str(table), "--target", "goal", "--out", str(place / "out"), *FEW])
+    assert code == 0
+    return table, place / "out", stdout.getvalue()
+
+
+def test_train_prints_what_it_did(trained):
+    _, folder, printed = trained
+    described = json.loads((folder / "model.json").read_text())
+    assert described["feature_names"] == ["length [cm]", "width"]
+    if described["task"] == "classification":
+        assert described["metrics"]["test"]["accuracy"] > 0.9
+        assert "2: banana, ripe | fig" in printed
+        assert "loss (nats)" in printed
+    else:
+        assert described["target_scaler"]["scale"] == pytest.approx(50, rel=0.3)
+        assert "units of goal" in " ".join(printed.split())
+    for name in ("rows", "parameters", "best epoch", "time to compile", "time to train", "validation"):
+        assert name in printed
+    assert f"funcnet predict {folder}" in printed
+
+
+def test_predict_says_what_the_model_says(trained, capsys):
+    table, folder, _ = trained
+    assert main(["predict", str(folder), str(table)]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    predictor = load_fitted(folder)
+    features = read_features(table, predictor.feature_names)
+    expected = predictor.predict(features)
+    assert len(rows) == 60
+    if predictor.task == "classification":
+        assert list(rows[0]) == ["prediction", "probability"]
+        assert [row["prediction"] for row in rows] == expected.tolist()
+        probability = np.array([row["probability"] for row in rows], np.float32)
+        np.testing.assert_array_equal(probability, predictor.predict_proba(features).max(axis=1))
+    else:
+        assert list(rows[0]) == ["prediction"]
+        np.testing.assert_array_equal(np.array([r["prediction"] for r in rows], np.float32), expected)
+
+
+def test_predict_finds_columns_by_name_and_ignores_others(trained, capsys, tmp_path):
+    _, folder, _ = trained
+    (tmp_path / "a.csv").write_text("length [cm],width\n5,0.5\n15,-1\n")
+    (tmp_path / "b.csv").write_text("colour,width,length [cm]\nred,0.5,5\nblue,-1,15\n")
+    printed = []
+    for name in ("a.csv", "b.csv"):
+        assert main(["predict", str(folder), str(tmp_path / name)]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert main(["predict", str(folder), str(tmp_path / "a.csv"), "--out", str(tmp_path / "p.csv")]) == 0
+    assert (tmp_path / "p.csv").read_text() == printed[0]
+    assert capsys.readouterr().out == ""
+
+
+def test_the_same_seed_gives_the_same_model_in_the_default_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "iris").mkdir(parents=True)
+    (tmp_path / "runs" / "iris" / "notes.txt").write_text("mine")
+    weights = []
+    for _ in range(2):
+        assert main(["train", "iris", "--seed", "3", "--epochs", "2", "--hidden", "4,4"]) == 0
+        weights.append((tmp_path / "runs" / "iris" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    assert (tmp_path / "runs" / "iris" / "notes.txt").read_text() == "mine"
+
+
+def one_line(capsys, *words):
+    """The one line on stderr of a command that fails with 2."""
+    assert main([str(word) for word in words]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith("funcnet: ")
+    assert told.err.count("\n") == 1
+    assert told.err.endswith("\n")
+    assert told.out == ""
+    return told.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "required: COMMAND"),
+        (["trian"], "invalid choice: 'trian'"),
+        (["train"], "required: NAME_OR_CSV"),
+        (["train", "iriss"], "no table or file called iriss. Known tables: iris"),
+        (["train", "iris", "--hidden", "16,x"], "'16,x' is no list of layer sizes"),
+        (["train", "iris", "--hidden", ""], "'' is no list of layer sizes"),
+        (["train", "iris", "--hidden", "16,0"], "'16,0' is no list of layer sizes"),
+        (["train", "iris", "--epochs", "0"], "argument --epochs: '0' is no whole number"),
+        (["train", "iris", "--epochs", "1.5"], "argument --epochs: '1.5' is no whole number"),
+        (["train", "iris", "--batch-size", "-3"], "argument --batch-size"),
+        (["train", "iris", "--learning-rate", "nan"], "'nan' is no number above 0"),
+        (["train", "iris", "--learning-rate", "0"], "'0' is no number above 0"),
+        (["train", "iris", "--patience", "x"], "argument --patience"),
+        (["train", "iris", "--seed", "-1"], "argument --seed"),
+        (["train", "iris", "--seed", "99999999999"], "argument --seed"),
+        (["train", "iris", "--task", "ranking"], "invalid choice: 'ranking'"),
+        (["train", "iris", "--target", "class"], "--target and --task are for CSV files"),
+        (["train", "iris", "--out", ""], "argument --out: the path is empty"),
+        (["train", "iris", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
+        (["predict", "nowhere", "x.csv"], "nowhere holds no trained model"),
+    ],
+)
+def test_wrong_words(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in one_line(capsys, *words)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "extra", "message"),
+    [
+        ("", [], "is empty"),
+        ("a,b\n", [], "is empty"),
+        ("a\n1\n", [], "has the one column 'a'"),
+        ("a,b,c\n1,2,x\n,3,y\n", [], "column 'a' is missing in data row 2"),
+        ("a,b,c\n1,red,x\n2,3,y\n", [], "column 'b' is 'red', no finite number"),
+        ("a,b\n1,x\n2,\n", [], "the target 'b' is missing in data row 2"),
+        ("a,b\n1,x\n2,x\n", [], "one class only"),
+        ("a,b\n1,x\n2,y\n", [], "too few"),
+        ("a,b\n1,x\n2,y\n", ["--target", "c"], "has no column 'c'. Columns: a, b"),
+        ("a,b\n1,x\n2,y\n", ["--task", "regression"], "column 'b' is 'x', no finite number"),
+    ],
+)
+def test_bad_tables(content, extra, message, capsys, tmp_path):
+    (tmp_path / "t.csv").write_text(content)
+    line = one_line(capsys, "train", tmp_path / "t.csv", "--out", tmp_path / "out", *extra)
+    assert message in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_training(capsys, tmp_path, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("trained before the folder was checked")
+
+    monkeypatch.setattr("funcnet.tabular.fit_table", never)
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        assert "is a file" in one_line(capsys, "train", "iris", "--out", place)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert "can't be written to" in one_line(capsys, "train", "iris", "--out", tmp_path / "new")
+
+
+def test_bad_predictions(trained, capsys, tmp_path):
+    table, folder, _ = trained
+    (tmp_path / "new.csv").write_text("width\n1\n")
+    assert "lacks the column length [cm]" in one_line(capsys, "predict", folder, tmp_path / "new.csv")
+    (tmp_path / "new.csv").write_text("width,length [cm]\n1,\n")
+    line = one_line(capsys, "predict", folder, tmp_path / "new.csv")
+    assert "column 'length [cm]' is missing in data row 1" in line
+    line = one_line(capsys, "predict", folder, tmp_path / "none.csv")
+    assert line == f"funcnet: {tmp_path / 'none.csv'}: No such file or directory.\n"
+    out = tmp_path / "none" / "p.csv"
+    line = one_line(capsys, "predict", folder, table, "--out", out)
+    assert line == f"funcnet: {out}: No such file or directory.\n"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": 1}'])
+def test_a_damaged_model(content, trained, capsys, tmp_path):
+    table, folder, _ = trained
+    (tmp_path / "model.json").write_text(content)
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    assert "model.json is damaged" in one_line(capsys, "predict", tmp_path, table)
+
+
+def test_a_training_that_leaves_the_finite_numbers_writes_nothing(capsys, tmp_path):
+    words = ["train", "iris", "--learning-rate", "1e30", "--epochs", "2", "--out", tmp_path / "out"]
+    assert "the training diverged" in one_line(capsys, *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_and_version(capsys):
+    assert main(["--help"]) == 0
+    assert "funcnet train iris" in capsys.readouterr().out
+    assert main(["train", "--help"]) == 0
+    assert "--target price" in capsys.readouterr().out
+    assert main(["predict", "--help"]) == 0
+    assert "new.csv" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("funcnet 0.")
+
+
+def test_ctrl_c(capsys, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("funcnet.tabular.fit_table", interrupted)
+    assert main(["train", "iris", "--out", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == "funcnet: interrupted.\n"
+
+
+def test_ctrl_c_is_heard_while_a_compiled_program_runs(capsys, monkeypatch):
+    class Left(Exception):
+        pass
+
+    def leave(code):
+        raise Left(code)
+
+    over = threading.Event()
+    monkeypatch.setattr("os._exit", leave)
+    threading.Timer(0.2, _thread.interrupt_main).start()
+    began = time.perf_counter()
+    with pytest.raises(Left, match="130"):
+        cli._interruptible(lambda: over.wait(20))
+    over.set()
+    assert time.perf_counter() - began < 10
+    assert capsys.readouterr().err == "funcnet: interrupted.\n"
+
+
+def test_a_bug_of_ours_keeps_its_traceback(monkeypatch, tmp_path):
+    def buggy(*_, **__):
+        raise AttributeError("a bug")
+
+    monkeypatch.setattr("funcnet.tabular.fit_table", buggy)
+    with pytest.raises(AttributeError, match="a bug"):
+        main(["train", "iris", "--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize("trained", ["text"], indirect=True)
+def test_the_command_stops_quietly_when_its_reader_has_seen_enough(trained):
+    table, folder, _ = trained
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-c", "import sys; from funcnet.cli import main; sys.exit(main())"]
+    done = subprocess.run(
+        [*words, "predict", str(folder), str(table)], stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")

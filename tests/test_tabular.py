@@ -1,0 +1,206 @@
+"""From a table to a model that knows its columns, and through the disk."""
+
+import csv
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import funcnet as fn
+from funcnet.tabular import fit_table, load_fitted
+from funcnet.tabular._fit import _prepared, _split
+
+SETTINGS = {"hidden": (8,), "epochs": 12, "patience": 3}
+
+
+def line_table(rows=60):
+    """A target on a line, in units far from 1: y = 1000 + 300·a, and a feature that says nothing."""
+    a, b = np.random.default_rng(0).normal(size=(2, rows)).astype(np.float32)
+    data = fn.data.Dataset((np.stack([50 + 10 * a, b], axis=1), 1000 + 300 * a))
+    return fn.data.Table("line", data, ("a", "b"), "price")
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return fit_table(fn.data.load("iris"), **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def line():
+    return fit_table(line_table(), hidden=(16,), epochs=60)
+
+
+@pytest.fixture(scope="module")
+def folder(iris, tmp_path_factory):
+    place = tmp_path_factory.mktemp("iris") / "deep" / "er"
+    iris.save(place)
+    return place
+
+
+def test_a_classification_learns_and_says_what_it_did(iris):
+    assert iris.rows == {"train": 90, "validation": 30, "test": 30}
+    assert iris.metrics["test"]["accuracy"] > 0.6
+    assert list(iris.metrics["train"]) == ["loss", "accuracy"]
+    assert iris.compile_seconds > 0
+    assert iris.train_seconds > 0
+    best = int(iris.run.best_epoch)
+    assert iris.metrics["validation"]["loss"] == pytest.approx(
+        float(iris.run.history["val_loss"][best]), rel=1e-5
+    )
+
+
+def test_predictions_are_class_names_and_their_probabilities(iris):
+    x, y = iris.table.data[:]
+    labels, probability = iris.predictor.predict(x), iris.predictor.predict_proba(x)
+    assert set(labels) <= set(iris.table.class_names)
+    np.testing.assert_allclose(probability.sum(1), 1, rtol=1e-5)
+    assert (np.asarray(iris.table.class_names)[probability.argmax(1)] == labels).all()
+    rows = iris.rows
+    expected = sum(iris.metrics[part]["accuracy"] * rows[part] for part in rows) / len(y)
+    assert np.mean(labels == np.asarray(iris.table.class_names)[np.asarray(y)]) == pytest.approx(expected)
+
+
+def test_a_regression_predicts_and_measures_in_the_targets_units(line):
+    x, y = (np.asarray(a) for a in line.table.data[:])
+    error = np.abs(line.predictor.predict(x) - y)
+    total = sum(line.metrics[part]["absolute_error"] * n for part, n in line.rows.items())
+    assert total / len(y) == pytest.approx(error.mean(), rel=1e-3)
+    assert error.mean() < 100  # of a standard deviation of 300
+    assert line.metrics["test"]["loss"] < 0.5  # in standard deviations
+    with pytest.raises(ValueError, match="price is a number, not a class"):
+        line.predictor.predict_proba(x)
+    assert line.scores()[0][-1] == "mean absolute error (in units of price)"
+
+
+@pytest.mark.parametrize("kind", ["iris", "line"])
+def test_loaded_from_disk_it_predicts_the_same(kind, request, tmp_path):
+    fitted = request.getfixturevalue(kind)
+    fitted.save(tmp_path)
+    x, _ = fitted.table.data[:]
+    loaded = load_fitted(tmp_path)
+    np.testing.assert_array_equal(loaded.predict(x), fitted.predictor.predict(x))
+    assert loaded.feature_names == fitted.table.feature_names
+    assert (loaded.task, loaded.target_name) == (fitted.table.task, fitted.table.target_name)
+
+
+def test_the_history_on_disk_is_the_runs(iris, folder):
+    with open(folder / "history.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row.pop("epoch")) for row in rows] == list(range(1, int(iris.run.state.epoch) + 1))
+    assert set(rows[0]) == {"loss", "accuracy", "train_loss", "val_loss", "val_accuracy"}
+    for name, values in iris.run.history.items():
+        read = np.array([row[name] for row in rows], np.float32)
+        np.testing.assert_array_equal(read, values[: len(rows)])
+
+
+def test_the_other_files(iris, folder):
+    assert {p.name for p in folder.iterdir()} == {
+        *("model.safetensors", "model.json", "history.csv", "curves.png")
+    }
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    described = json.loads((folder / "model.json").read_text())
+    assert described["class_names"] == list(iris.table.class_names)
+    assert described["metrics"]["test"] == iris.metrics["test"]
+    assert described["settings"]["hidden"] == [8]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "has format 2; this funcnet reads 1"),
+        ({"sizes": [4, -1, 3]}, "model.json is damaged: sizes"),
+        ({"sizes": None}, "model.json is damaged"),
+        ({"scaler": {"shift": [0.0]}}, "model.json is damaged: 'scale' is missing"),
+        ({"weights_sha256": "0"}, "model.safetensors is damaged, or belongs to another training"),
+        ({"sizes": [4, 9, 3]}, "holds other weights"),
+    ],
+)
+def test_damaged_files_are_told(folder, tmp_path, change, message):
+    for name in ("model.safetensors", "model.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    described = json.loads((folder / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(described | change))
+    with pytest.raises(ValueError, match=message):
+        load_fitted(tmp_path)
+
+
+def test_the_scales_are_those_of_the_training_rows_alone():
+    table = line_table()
+    parts = _split(table, jax.random.key(0))
+    model, (train, *_) = _prepared(table, parts, (4,))
+    x, y = (np.asarray(a) for a in parts[0][:])
+    np.testing.assert_allclose(model.scaler.shift, x.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(model.target_scaler.scale, y.std(), rtol=1e-5)
+    scaled_x, scaled_y = train[:]
+    np.testing.assert_allclose(scaled_x.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(float(scaled_y.std()), 1, rtol=1e-4)
+
+
+def test_parts_are_stratified_and_share_no_row():
+    table = fn.data.load("wine")
+    row = np.arange(len(table.data), dtype=np.float32)
+    marked = dataclasses.replace(table, data=fn.data.Dataset((row[:, None], table.data[:][1])))
+    parts = _split(marked, jax.random.key(3))
+    assert sorted(np.concatenate([part[:][0].ravel() for part in parts]).tolist()) == row.tolist()
+    whole = np.bincount(table.data[:][1]) / len(row)
+    for part in parts:
+        assert np.abs(np.bincount(part[:][1]) - whole * len(part)).max() <= 1.5
+
+
+def test_a_standard_split_is_kept():
+    x = np.arange(70, dtype=np.float32)[:, None]
+    data = fn.data.Dataset((x, np.arange(70, dtype=np.int32) % 2))
+    table = fn.data.Table("standard", data, ("pixel 0",), "class", ("even", "odd"), standard_split=(60, 10))
+    train, valid, test = _split(table, jax.random.key(0))
+    assert test[:][0].ravel().tolist() == list(range(60, 70))
+    assert (len(train), len(valid)) == (50, 10)
+    assert sorted(np.concatenate([train[:][0], valid[:][0]]).ravel().tolist()) == list(range(60))
+    assert int(valid[:][1].sum()) == 5
+
+
+def test_pixels_share_one_scale():
+    table = fn.data.load("digits")
+    model, _ = _prepared(table, _split(table, jax.random.key(0)), (4,))
+    assert model.scaler.scale.shape == ()
+
+
+def test_a_class_that_a_part_lacks_does_no_harm():
+    x = np.linspace(0, 1, 20, dtype=np.float32)[:, None]
+    y = np.array([0] * 10 + [1] * 9 + [2], np.int32)
+    table = fn.data.Table("rare", fn.data.Dataset((x, y)), ("x",), "class", ("a", "b", "c"))
+    fitted = fit_table(table, hidden=(4,), epochs=2)
+    assert all(np.isfinite(list(values.values())).all() for values in fitted.metrics.values())
+    assert fitted.predictor.predict_proba(x).shape == (20, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"hidden": (0,)}, ValueError, r"hidden\[0\] is at least 1"),
+        ({"epochs": 0}, ValueError, "epochs"),
+        ({"batch_size": 0}, ValueError, "batch_size"),
+        ({"learning_rate": 0.0}, ValueError, "learning_rate is above 0"),
+        ({"learning_rate": float("nan")}, ValueError, "learning_rate"),
+        ({"patience": -1}, ValueError, "patience"),
+        ({"seed": -1}, ValueError, "seed"),
+        ({"seed": 0.5}, TypeError, "seed is a whole number"),
+    ],
+)
+def test_settings_out_of_range(settings, error, message):
+    with pytest.raises(error, match=message):
+        fit_table(line_table(), **settings)
+
+
+def test_features_of_another_shape_are_refused(iris):
+    with pytest.raises(ValueError, match=r"features are \[rows, 4\].*got shape \(2, 3\)"):
+        iris.predictor.predict(np.zeros((2, 3)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "accuracy"), [("iris", 28 / 30), ("digits", 0.96)])
+def test_the_defaults_suit_small_tables(name, accuracy):
+    table = fn.data.load(name)
+    reached = [fit_table(table, seed=seed).metrics["test"]["accuracy"] for seed in range(5)]
+    assert np.median(reached) >= accuracy - 1e-6, reached

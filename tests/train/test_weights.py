@@ -1,0 +1,121 @@
+"""Weights go to disk and come back the same, and nothing else is taken for them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcnet as fn
+
+NET = fn.MLP((3, 5, 2))
+
+
+def model_of(net=NET, seed=0):
+    return net.init(jax.random.key(seed))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        model_of(),
+        {"w": jnp.ones((2, 3)), "seen": fn.Buffer(jnp.arange(4)), "deep": [jnp.zeros(()), (jnp.ones(1),)]},
+        {"half": jnp.linspace(0, 1, 5).astype(jnp.bfloat16), "flags": jnp.array([True, False])},
+        {"none": jnp.zeros((0, 3)), "complex": jnp.array([1 + 2j], jnp.complex64)},
+    ],
+    ids=["module", "buffers", "dtypes", "empty"],
+)
+def test_round_trip(model, tmp_path):
+    fn.save_weights(model, tmp_path / "model.safetensors")
+    loaded = fn.load_weights(model, tmp_path / "model.safetensors")
+    assert jax.tree.structure(loaded) == jax.tree.structure(model)
+    for a, b in zip(jax.tree.leaves(model), jax.tree.leaves(loaded), strict=True):
+        assert a.dtype == b.dtype
+        assert np.array_equal(a, b)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_the_architecture_is_enough_and_its_numbers_play_no_part(tmp_path):
+    model = model_of(seed=1)
+    fn.save_weights(model, tmp_path / "m")
+    assert fn.load_weights(NET, tmp_path / "m") == model
+    assert fn.load_weights(model_of(seed=2), tmp_path / "m") == model
+
+
+def test_names_are_dotted_paths_that_other_libraries_read(tmp_path):
+    from safetensors.numpy import load_file
+
+    fn.save_weights({"net": model_of(), "mean": fn.Buffer(jnp.ones(2))}, tmp_path / "m")
+    arrays = load_file(tmp_path / "m")
+    assert set(arrays) == {
+        *("net.layers.0.weight", "net.layers.0.bias", "net.layers.1.weight", "net.layers.1.bias"),
+        "mean.value",
+    }
+    assert np.array_equal(arrays["net.layers.0.weight"], model_of().layers[0].weight)
+
+
+def test_a_transposed_host_array_is_stored_row_by_row(tmp_path):
+    model = {"w": np.arange(6.0, dtype=np.float32).reshape(2, 3).T}
+    fn.save_weights(model, tmp_path / "m")
+    assert np.array_equal(fn.load_weights(model, tmp_path / "m")["w"], model["w"])
+
+
+def test_one_error_lists_every_difference(tmp_path):
+    fn.save_weights({"a": jnp.ones(2), "b": jnp.ones((2, 2)), "d": jnp.ones(1)}, tmp_path / "m")
+    wanted = {"a": jnp.ones(2, jnp.float16), "b": jnp.ones((3, 2)), "c": jnp.ones(4)}
+    with pytest.raises(ValueError, match="holds other weights") as caught:
+        fn.load_weights(wanted, tmp_path / "m")
+    assert str(caught.value).splitlines()[1:] == [
+        "  a: float32[2] in the file, float16[2] wanted",
+        "  b: float32[2,2] in the file, float32[3,2] wanted",
+        "  c: missing in the file, float32[4] wanted",
+        "  d: float32[1] in the file, unexpected",
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights at all, just text", b"\x10\0\0\0\0\0\0\0{"])
+def test_a_damaged_file_is_told(content, tmp_path):
+    (tmp_path / "m").write_bytes(content)
+    with pytest.raises(ValueError, match="no whole safetensors file"):
+        fn.load_weights(NET, tmp_path / "m")
+
+
+def test_a_cut_file_is_told(tmp_path):
+    fn.save_weights(model_of(), tmp_path / "m")
+    whole = (tmp_path / "m").read_bytes()
+    (tmp_path / "m").write_bytes(whole[:-1])
+    with pytest.raises(ValueError, match="no whole safetensors file"):
+        fn.load_weights(NET, tmp_path / "m")
+
+
+def test_a_missing_file_and_a_missing_folder(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        fn.load_weights(NET, tmp_path / "m")
+    with pytest.raises(FileNotFoundError) as caught:
+        fn.save_weights(model_of(), tmp_path / "nowhere" / "m")
+    assert caught.value.filename == str(tmp_path / "nowhere" / "m")
+
+
+def test_a_failed_write_leaves_the_file_of_before(tmp_path, monkeypatch):
+    fn.save_weights(model_of(seed=1), tmp_path / "m")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        fn.save_weights(model_of(seed=2), tmp_path / "m")
+    assert fn.load_weights(NET, tmp_path / "m") == model_of(seed=1)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"key": jax.random.key(0)}, "key is an array of key"),
+        ({"rate": 0.1}, "rate is float 0.1"),
+        ({"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, "two arrays of the model would be called 'a.b'"),
+    ],
+)
+def test_what_is_no_weight_is_refused(model, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        fn.save_weights(model, tmp_path / "m")
