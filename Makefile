@@ -20,8 +20,9 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --quiet
 
+# The slow tests too, and all of them on code as XLA optimises it for users (tests/conftest.py).
 test-all: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --quiet -m ''
+	XLA_FLAGS= $(BIN)/python -m pytest --numprocesses auto --quiet -m ''
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -22,7 +22,8 @@ descend = fn.fit(bowl, optax.sgd(0.1), epochs=15)
 point = descend(jnp.zeros(2), nothing, jax.random.key(0)).model
 first = fn.fit(bowl, optax.sgd(0.1), epochs=1)(jnp.zeros(2), nothing, jax.random.key(0)).model
 print(
-    f"(x-3)² + (y+2)²: after 1 step ({first[0]:.1f}, {first[1]:.1f}), after 15 ({point[0]:.6f}, {point[1]:.6f})"
+    f"(x-3)² + (y+2)²: after 1 step ({first[0]:.1f}, {first[1]:.1f}), "
+    f"after 15 ({point[0]:.6f}, {point[1]:.6f})"
 )
 
 # 2. 120 points around y = 2x + 0.9, shuffled once.

@@ -1,6 +1,6 @@
 """The picture of README.md, drawn anew.
 
-    make pictures
+make pictures
 """
 
 from pathlib import Path

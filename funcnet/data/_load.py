@@ -14,6 +14,7 @@ from funcnet.data._dataset import Dataset
 Task = Literal["classification", "regression"]
 
 BUNDLED = ("iris", "digits", "breast-cancer", "wine", "diabetes")
+NAMES = (*BUNDLED, "fashion-mnist")
 FASHION_MNIST = "/usr/share/datasets/fashion-mnist"
 FASHION_CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
@@ -87,8 +88,7 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
         return _fashion_mnist()
     path = Path(name)
     if not path.is_file():
-        known = ", ".join((*BUNDLED, "fashion-mnist"))
-        raise FileNotFoundError(f"no table or file called {name}. Known tables: {known}.")
+        raise FileNotFoundError(f"no table or file called {name}. Known tables: {', '.join(NAMES)}.")
     return _csv(path, target, task)
 
 
@@ -185,7 +185,7 @@ def _frame(path: Path) -> Any:
     except pandas.errors.EmptyDataError:
         raise ValueError(f"the table {path} is empty: a header and rows are wanted.") from None
     except (pandas.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} can't be read as a CSV file: {error}.") from None
+        raise ValueError(f"{path} can't be read as a CSV file: {str(error).strip()}.") from None
     if len(frame) == 0:
         raise ValueError(f"the table {path} is empty: it has a header and no rows.")
     return frame

@@ -22,7 +22,7 @@ class Outcome(enum.Enum):
 
     RUNNING = "Still running: epochs are left."
     FINISHED = "Finished: every epoch was trained."
-    PATIENCE_EXHAUSTED = "Stopped early: the monitored value did not improve for `patience` checks."
+    PATIENCE_EXHAUSTED = "Stopped early: the monitored value stopped improving, and patience is exhausted."
     THRESHOLD_REACHED = "Stopped early: the monitored value passed the stopping threshold."
     DIVERGED = "Stopped: the monitored value passed the divergence threshold."
     NOT_FINITE = "Stopped: the loss or a gradient was not finite. The weights are those before it."
