@@ -31,6 +31,27 @@ class Batch:
     weight: Float[Array, " batch"]
 
 
+@_tree.node
+class Gathered(Batch):
+    """A batch in which every row of weight zero is a copy of a row that counts.
+
+    Such a row may hold anything in the data; a loss that overflows on it would make 0 · inf of its
+    gradient.
+    """
+
+    @staticmethod
+    def of(batch: Batch) -> "Gathered":
+        """The same batch, with its rows of weight zero replaced."""
+        counts = batch.weight > 0
+        first = jnp.argmax(counts)
+
+        def covered(a: Array) -> Array:
+            mask = jnp.broadcast_to(counts.reshape(-1, *[1] * (a.ndim - 1)), a.shape)
+            return jnp.where(mask, a, jnp.broadcast_to(a[first], a.shape))
+
+        return Gathered(jax.tree.map(covered, batch.example), batch.weight)
+
+
 def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: int = 0) -> Iterator[Batch]:
     """The minibatches of one epoch, exactly those that `fit` sees with the same key.
 
@@ -85,14 +106,18 @@ def epoch_rows(
     return (row if order is None else order(row)), position < n
 
 
-def gather(data: Dataset, row: Array, mask: Array) -> Batch:
+def gather(data: Dataset, row: Array, mask: Array) -> Gathered:
     """The examples in these rows of `data`, counted where the mask holds."""
-    row = row if data.rows is None else data.rows.at[row].get(mode="promise_in_bounds")
-    example = jax.tree.map(lambda a: a.at[row].get(mode="promise_in_bounds"), data.arrays)
+
+    def at(a: Array) -> Array:
+        return a.at[row].get(mode="promise_in_bounds")
+
+    row = row if data.rows is None else at(data.rows)
     weight = mask.astype(float)
     if data.weight is not None:
-        weight *= data.weight.at[row].get(mode="promise_in_bounds")
-    return Batch(example, weight)
+        weight *= at(data.weight)
+        row = jnp.where(weight > 0, row, row[jnp.argmax(weight > 0)])
+    return Gathered(jax.tree.map(at, data.arrays), weight)
 
 
 @functools.partial(jax.jit, static_argnums=3)

@@ -101,6 +101,7 @@ def fit(
         stopping=stopping,
         eval_every=eval_every,
         accumulate=accumulate,
+        on_nan=on_nan,
         remat=remat,
         step=step(loss, optimizer, accumulate=accumulate, on_nan=on_nan),
     )
@@ -118,6 +119,7 @@ class Fit:
     stopping: EarlyStopping | None
     eval_every: int
     accumulate: int
+    on_nan: OnNaN
     remat: bool
     step: Step
 
@@ -219,7 +221,10 @@ class Fit:
         def one_step(carry: Any, rows: Any) -> Any:
             state, seen = carry
             state, info = self.step(state, gather(data, *rows))
-            return (state, seen + info.totals.packed()), None
+            found = info.totals.packed()
+            if self.on_nan == "skip":  # what is left out of the training is left out of its means
+                found = jnp.where(info.finite, found, jnp.zeros_like(found))
+            return (state, seen + found), None
 
         measured = _training(state.history)
         nothing = Totals(measured, jnp.zeros(())).packed()

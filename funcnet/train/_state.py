@@ -52,7 +52,9 @@ class History(Mapping[str, Array]):
     def at(self, epoch: Array, values: Mapping[str, Array], condition: Array) -> "History":
         """The history with some values of one epoch filled in, if the condition holds."""
         row = {
-            n: self.arrays[n].at[epoch].set(jnp.where(condition, v, self.arrays[n][epoch]))
+            n: self.arrays[n]
+            .at[epoch]
+            .set(jnp.where(condition, v.astype(self.arrays[n].dtype), self.arrays[n][epoch]))
             for n, v in values.items()
         }
         return History({**self.arrays, **row})
@@ -70,7 +72,7 @@ class TrainState:
     Args:
         model: the model as it is now, any pytree of arrays.
         opt_state: the optimizer's state.
-        step: optimizer updates made, int32 [].
+        step: batches seen, int32 []: one update each, but for those left out by `on_nan`.
         epoch: epochs finished, int32 [].
         key: the key of the run; every random number in it comes from this key, `step` and `epoch`.
         stop: why and when to stop, and the best model so far (`funcnet.train.Stop`); None in a

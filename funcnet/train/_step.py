@@ -11,6 +11,7 @@ from funcnet import _check, _keys, _tree
 from funcnet._module import trainable
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
+from funcnet.data._batches import Gathered
 from funcnet.train._state import TrainState
 from funcnet.train._stop import Outcome
 from funcnet.transform._objective import Totals, objective
@@ -185,8 +186,10 @@ def _accumulated(
     return value, totals, grads
 
 
-def _as_batch(batch: PyTree) -> Batch:
-    if isinstance(batch, Batch):
+def _as_batch(batch: PyTree) -> Gathered:
+    if isinstance(batch, Gathered):
         return batch
+    if isinstance(batch, Batch):
+        return Gathered.of(batch)
     rows = jnp.shape(jax.tree.leaves(batch)[0])[0]
-    return Batch(batch, jnp.ones(rows))
+    return Gathered(batch, jnp.ones(rows))

@@ -1,6 +1,5 @@
 """Where model, loss and batch meet. Sums and weights are carried, and divided once."""
 
-import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,8 +33,8 @@ class Totals:
         for a handful of scalars that costs half as much again as a whole small step.
         """
         parts = [*self.sums.values(), self.weight]
-        dtype = functools.reduce(jnp.promote_types, (part.dtype for part in parts))
-        return jnp.stack([part.astype(dtype) for part in parts])
+        widest = max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
+        return jnp.stack([part.astype(widest) for part in parts])
 
     @staticmethod
     def unpacked(names: Iterable[str], vector: Array) -> "Totals":
@@ -103,4 +102,5 @@ def _parts(result: Any, batch: tuple[int, ...]) -> dict[str, Array]:
 def _floating(value: Any) -> Array:
     """At least float32, so that sums over many examples keep their digits."""
     array = jnp.asarray(value)
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    wide = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize >= 4
+    return array if wide else array.astype(jnp.float32)

@@ -1,0 +1,88 @@
+"""Minibatches: each row once, one size, the last one padded and masked."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tables
+from hypothesis import given
+from hypothesis import strategies as st
+from tables import same_bits
+
+import funcnet as fn
+
+KEY = jax.random.key(1)
+
+
+def _counted(batches: list[fn.data.Batch]) -> np.ndarray:
+    """The first array of all rows that count, in their order."""
+    first = [np.asarray(jax.tree.leaves(b.example)[0]) for b in batches]
+    return np.concatenate([rows[np.asarray(b.weight) > 0] for rows, b in zip(first, batches, strict=True)])
+
+
+@given(n=st.integers(1, 40), size=st.integers(1, 50), shuffled=st.booleans(), epoch=st.integers(0, 5))
+def test_each_row_comes_once_in_batches_of_one_size(n: int, size: int, shuffled: bool, epoch: int) -> None:
+    batches = list(fn.data.batches((np.arange(n),), size, KEY if shuffled else None, epoch))
+    assert len(batches) == -(-n // size)
+    assert {b.weight.shape for b in batches} == {(min(n, size),)}
+    assert sum(float(b.weight.sum()) for b in batches) == n
+    order = _counted(batches)
+    assert sorted(order.tolist()) == list(range(n))
+    if not shuffled:
+        assert order.tolist() == list(range(n))
+    for batch in batches[:-1]:
+        assert np.asarray(batch.weight).all()
+
+
+def test_the_order_does_not_depend_on_the_batch_size() -> None:
+    orders = [
+        _counted(list(fn.data.batches((np.arange(23),), size, KEY, 2))).tolist() for size in (1, 4, 23)
+    ]
+    assert orders[0] == orders[1] == orders[2]
+
+
+def test_epochs_and_keys_have_orders_of_their_own() -> None:
+    def order(key: Any, epoch: int) -> tuple[int, ...]:
+        return tuple(_counted(list(fn.data.batches((np.arange(23),), 8, key, epoch))).tolist())
+
+    orders = [order(KEY, 0), order(KEY, 1), order(KEY, 2), order(jax.random.key(2), 0)]
+    assert len(set(orders)) == 4
+    assert order(KEY, 1) == orders[1]
+    assert order(None, 0) == order(None, 1)
+
+
+@pytest.mark.parametrize("name", tables.DATASETS)
+def test_batches_carry_the_datasets_rows_and_weights(name: str) -> None:
+    data = tables.dataset(name, "mlp")
+    batches = list(fn.data.batches(data, tables.BATCH))
+    joined = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+    n = len(data)
+    counts = np.asarray(data.weights()) > 0  # a row that does not count may stand for another
+    seen, kept = (jax.tree.map(lambda a: a[:n][counts], tree) for tree in (joined.example, data[:]))
+    assert same_bits(seen, kept)
+    np.testing.assert_array_equal(joined.weight[:n], data.weights())
+    np.testing.assert_array_equal(joined.weight[n:], 0)
+
+
+def test_any_pytree_of_arrays_is_cut_alike() -> None:
+    data = {"image": jnp.arange(12.0).reshape(3, 2, 2), "label": jnp.arange(3)}
+    first, last = fn.data.batches(data, 2, KEY)
+    for batch in (first, last):
+        rows = batch.example["label"]
+        np.testing.assert_array_equal(batch.example["image"], data["image"][rows])
+    assert last.weight.tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size is at least 1"),
+        ({"batch_size": 2.5}, TypeError, "batch_size is a whole number"),
+        ({"key": 7}, TypeError, "key is a typed JAX key"),
+    ],
+)
+def test_wrong_arguments_are_refused_at_the_call(arguments: Any, error: Any, match: str) -> None:
+    with pytest.raises(error, match=match):
+        fn.data.batches((np.arange(4.0),), **arguments)

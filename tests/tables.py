@@ -1,0 +1,272 @@
+"""All public things of a kind, each in one table. The laws run over them: a new member is one line here."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import flax.linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import funcnet as fn
+
+Target = Literal["number", "numbers", "binary", "classes"]
+BATCH = 8
+
+# By how much numbers may differ that are equal but for rounding: relative, and absolute around zero.
+TOLERANCE = {"float16": 2e-2, "float32": 2e-5, "float64": 1e-9}
+
+
+def assert_close(got: Any, want: Any, factor: float = 1.0) -> None:
+    """Trees of one structure, floats equal within `factor` tolerances of their dtype, all else equal."""
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(want)]
+    for path, a, b in zip(
+        paths, map(_host, jax.tree.leaves(got)), map(_host, jax.tree.leaves(want)), strict=True
+    ):
+        if np.issubdtype(a.dtype, np.floating) and np.issubdtype(b.dtype, np.floating):
+            allowed = factor * max(TOLERANCE[a.dtype.name], TOLERANCE[b.dtype.name])
+            np.testing.assert_allclose(a, b, rtol=allowed, atol=allowed, err_msg=path)
+        else:
+            np.testing.assert_array_equal(a, b, err_msg=path)
+
+
+def same_bits(a: Any, b: Any) -> bool:
+    """Whether two trees hold the same bits, NaN included."""
+    pairs = zip(map(_host, jax.tree.leaves(a)), map(_host, jax.tree.leaves(b)), strict=True)
+    return all(x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes() for x, y in pairs)
+
+
+def _host(leaf: Any) -> np.ndarray:
+    is_key = jnp.issubdtype(getattr(leaf, "dtype", int), jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """An architecture, the shape of one input, and what its output is trained to be."""
+
+    net: fn.Module
+    shape: tuple[int, ...]
+    target: Target
+
+    def init(self, seed: int = 0) -> fn.Module:
+        return _initialised(self.net, seed, jnp.zeros(()).dtype)
+
+    def loss(self) -> Any:
+        return SUPERVISED[self.target]
+
+    def rows(self, n: int, seed: int = 0) -> tuple[jax.Array, jax.Array]:
+        """n examples (x, y) of which y can partly be learned from x."""
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(n, *self.shape))
+        outputs = self._outputs()
+        signal = x.reshape(n, -1) @ rng.normal(size=(int(np.prod(self.shape)), max((1, *outputs))))
+        y = _targets(self.target, signal, outputs)
+        return jnp.asarray(x, float), jnp.asarray(y, float if y.dtype.kind == "f" else jnp.int32)
+
+    def _outputs(self) -> tuple[int, ...]:
+        x = jax.ShapeDtypeStruct(self.shape, jnp.zeros(()).dtype)
+        return jax.eval_shape(self.init(), x).shape
+
+
+@functools.cache
+def _initialised(net: fn.Module, seed: int, dtype: Any) -> fn.Module:
+    """`net.init`, once for each default dtype."""
+    del dtype
+    return jax.jit(net.init)(jax.random.key(seed))
+
+
+def _targets(target: Target, signal: np.ndarray, outputs: tuple[int, ...]) -> np.ndarray:
+    if target == "classes":
+        return np.argmax(signal, axis=1)
+    if target == "binary":
+        return (signal[:, 0] > 0).astype(int)
+    return np.tanh(signal[:, 0] if target == "number" else signal.reshape(len(signal), *outputs))
+
+
+MODELS = {
+    "activation": Model(fn.layers.Activation(jax.nn.tanh), (3,), "numbers"),
+    "dropout": Model(fn.Dropout(0.4), (3,), "numbers"),
+    "linear": Model(fn.Linear(3, 2), (3,), "numbers"),
+    "linear-no-bias": Model(fn.Linear(3, "scalar", use_bias=False), (3,), "number"),
+    "linear-regression": Model(fn.models.LinearRegression(3), (3,), "number"),
+    "linear-regression-2": Model(fn.models.LinearRegression(3, 2), (3,), "numbers"),
+    "mlp": Model(fn.MLP((3, 5, 4, 3), activation=jax.nn.tanh), (3,), "classes"),
+    "mlp-dropout": Model(fn.MLP((3, 6, "scalar"), dropout=0.3), (3,), "number"),
+    "perceptron": Model(fn.models.Perceptron(3), (3,), "binary"),
+    "perceptron-classes": Model(fn.models.Perceptron(3, 4), (3,), "classes"),
+    "sequential": Model(
+        fn.Sequential(fn.Linear(3, 4), jax.nn.sigmoid, fn.Dropout(0.2), fn.Linear(4, "scalar")),
+        (3,),
+        "binary",
+    ),
+}
+TRAINED = [name for name, model in MODELS.items() if fn.count(model.net)]
+RANDOM = ["dropout", "mlp-dropout", "sequential"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PerExample:
+    """A function of a prediction and a target, and how to draw a batch of both."""
+
+    function: Callable[[Any, Any], jax.Array]
+    draw: Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
+
+    def pairs(self, n: int, seed: int = 0, dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
+        prediction, target = self.draw(np.random.default_rng(seed), n)
+        return prediction.astype(dtype), target.astype(dtype if target.dtype.kind == "f" else np.int32)
+
+
+def _reals(*shape: int) -> Any:
+    return lambda rng, n: (3 * rng.normal(size=(n, *shape)), rng.normal(size=(n, *shape)))
+
+
+def _bits(*shape: int) -> Any:
+    return lambda rng, n: (3 * rng.normal(size=(n, *shape)), rng.integers(0, 2, (n, *shape)))
+
+
+def _classes(k: int, *shape: int) -> Any:
+    return lambda rng, n: (3 * rng.normal(size=(n, *shape, k)), rng.integers(0, k, (n, *shape)))
+
+
+def _probabilities(k: int) -> Any:
+    return lambda rng, n: (3 * rng.normal(size=(n, k)), rng.dirichlet(np.ones(k), n))
+
+
+LOSSES = {
+    "squared-error": PerExample(fn.losses.squared_error, _reals()),
+    "squared-error-3": PerExample(fn.losses.squared_error, _reals(3)),
+    "binary-cross-entropy": PerExample(fn.losses.binary_cross_entropy, _bits()),
+    "binary-cross-entropy-3": PerExample(fn.losses.binary_cross_entropy, _bits(3)),
+    "cross-entropy": PerExample(fn.losses.cross_entropy, _classes(4)),
+    "cross-entropy-sequence": PerExample(fn.losses.cross_entropy, _classes(4, 3)),
+    "cross-entropy-probabilities": PerExample(fn.losses.cross_entropy, _probabilities(4)),
+}
+METRICS = {
+    "absolute-error": PerExample(fn.metrics.absolute_error, _reals()),
+    "absolute-error-3": PerExample(fn.metrics.absolute_error, _reals(3)),
+    "accuracy-binary": PerExample(fn.metrics.accuracy, _bits()),
+    "accuracy-classes": PerExample(fn.metrics.accuracy, _classes(4)),
+    "accuracy-sequence": PerExample(fn.metrics.accuracy, _classes(4, 3)),
+}
+
+SUPERVISED: dict[Target, Any] = {
+    "number": fn.losses.supervised(fn.losses.squared_error, absolute_error=fn.metrics.absolute_error),
+    "numbers": fn.losses.supervised(fn.losses.squared_error, absolute_error=fn.metrics.absolute_error),
+    "binary": fn.losses.supervised(fn.losses.binary_cross_entropy, accuracy=fn.metrics.accuracy),
+    "classes": fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy),
+}
+
+
+def _promoting(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """An optimizer whose own arithmetic mixes dtypes: its update runs under JAX's standard promotion."""
+    update = optax.with_extra_args_support(optimizer).update
+
+    def promoting_update(*args: Any, **extra: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return update(*args, **extra)
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, promoting_update)
+
+
+OPTIMIZERS: dict[str, optax.GradientTransformation] = {
+    "adagrad": optax.adagrad(0.1),
+    "adam": optax.adam(0.03),
+    "adamw": optax.adamw(optax.cosine_decay_schedule(0.03, 12), weight_decay=0.1),
+    "lbfgs": optax.lbfgs(),
+    "lion": optax.lion(0.01),
+    "momentum": optax.sgd(0.05, momentum=0.9),
+    "nesterov": optax.sgd(0.05, momentum=0.9, nesterov=True),
+    "plateau": _promoting(optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(patience=1))),
+    "polyak": optax.polyak_sgd(0.5),
+    "rmsprop": optax.rmsprop(0.01),
+    "sgd": optax.sgd(0.1),
+}
+
+
+def _weights(n: int) -> np.ndarray:
+    """Unequal weights, two of them zero."""
+    weight = np.random.default_rng(9).uniform(0.2, 3.0, n)
+    weight[[1, n // 2]] = 0.0
+    return weight.astype(np.float32)
+
+
+def _view(n: int) -> np.ndarray:
+    """Some of n rows, several of them twice, in no order."""
+    return np.random.default_rng(8).integers(0, n, n - 4)
+
+
+DATASETS: dict[str, Callable[[Model], fn.data.Dataset]] = {
+    "whole-batches": lambda model: fn.data.Dataset(model.rows(2 * BATCH)),
+    "tail": lambda model: fn.data.Dataset(model.rows(2 * BATCH + 3)),
+    "one-short-batch": lambda model: fn.data.Dataset(model.rows(BATCH - 3)),
+    "weighted": lambda model: fn.data.Dataset(model.rows(19), weight=_weights(19)),
+    "rows": lambda model: fn.data.Dataset(model.rows(23), rows=_view(23)),
+    "weighted-rows": lambda model: fn.data.Dataset(model.rows(23), weight=_weights(23), rows=_view(23)),
+}
+
+
+@functools.cache
+def dataset(name: str, model: str) -> fn.data.Dataset:
+    return DATASETS[name](MODELS[model])
+
+
+@functools.cache
+def training(model: str, optimizer: str = "adam", **settings: Any) -> Any:
+    """One `fit` for each choice, so that what compiled once is used by every test of a process."""
+    return fn.fit(
+        MODELS[model].loss(), OPTIMIZERS[optimizer], **{"epochs": 3, "batch_size": BATCH, **settings}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Foreign:
+    """A pytree from elsewhere, and the function that gives its prediction for one example."""
+
+    params: Any
+    predict: Callable[[Any, jax.Array], jax.Array]
+
+    def loss(self, params: Any, example: Any, key: Any) -> jax.Array:
+        del key
+        x, y = example
+        return (self.predict(params, x) - y) ** 2
+
+
+def _dictionary() -> Foreign:
+    w, v = jax.random.normal(jax.random.key(0), (2, 3, 4))
+    params = {"hidden": {"w": w, "b": jnp.zeros(4)}, "out": [v[0], jnp.zeros(())]}
+
+    def predict(params: Any, x: jax.Array) -> jax.Array:
+        hidden = jnp.tanh(x @ params["hidden"]["w"] + params["hidden"]["b"])
+        return hidden @ params["out"][0] + params["out"][1]
+
+    return Foreign(params, predict)
+
+
+def _linen() -> Foreign:
+    net = flax.linen.Sequential([flax.linen.Dense(4), flax.linen.tanh, flax.linen.Dense(1)])
+    return Foreign(net.init(jax.random.key(0), jnp.ones(3)), lambda params, x: net.apply(params, x)[0])
+
+
+def _nnx() -> Foreign:
+    class Net(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.hidden, self.out = nnx.Linear(3, 4, rngs=rngs), nnx.Linear(4, 1, rngs=rngs)
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return self.out(jnp.tanh(self.hidden(x)))[0]
+
+    graph, params = nnx.split(Net(nnx.Rngs(0)))
+    return Foreign(params, lambda params, x: nnx.merge(graph, params)(x))
+
+
+FOREIGN: dict[str, Callable[[], Foreign]] = {
+    "dictionary": _dictionary,
+    "flax-linen": _linen,
+    "flax-nnx": _nnx,
+}

@@ -1,0 +1,166 @@
+"""Laws 3, 4, 5: means are exact, micro-batches are one batch, and padding is invisible."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tables
+from tables import assert_close, same_bits
+
+import funcnet as fn
+
+KEY = jax.random.key(5)
+
+
+def _weighted_means(case: tables.Model, model: Any, data: fn.data.Dataset) -> dict[str, float]:
+    """Weighted means of loss and metrics in numpy's float64, from each row's own value."""
+    values, logged = jax.vmap(lambda row: case.loss()(model, row, None))(data[:])
+    weight = np.asarray(data.weights(), np.float64)
+    each = {"loss": values, **logged}
+    return {name: np.average(np.asarray(v, np.float64), weights=weight) for name, v in each.items()}
+
+
+def _sizes(n: int, name: str) -> list[int]:
+    return list(range(1, n + 4)) if name == "weighted-rows" else [1, 4, n + 3]
+
+
+@pytest.mark.parametrize("name", tables.DATASETS)
+def test_evaluate_is_numpys_weighted_mean_for_each_batch_size(name: str) -> None:
+    case, data = tables.MODELS["mlp"], tables.dataset(name, "mlp")
+    expected = _weighted_means(case, case.init(), data)
+    for size in _sizes(len(data), name):
+        got = fn.evaluate(case.loss(), case.init(), data, batch_size=size)
+        assert set(got) == set(expected)
+        for metric, value in expected.items():
+            np.testing.assert_allclose(
+                got[metric], value, rtol=1e-5, err_msg=f"{metric}, batch size {size}"
+            )
+
+
+@pytest.mark.parametrize("name", tables.MODELS)
+def test_evaluate_and_predict_are_exact_for_each_model(name: str) -> None:
+    case, data = tables.MODELS[name], tables.dataset("weighted", name)
+    model = case.init()
+    for metric, value in fn.evaluate(case.loss(), model, data, batch_size=8).items():
+        np.testing.assert_allclose(value, _weighted_means(case, model, data)[metric], rtol=1e-5)
+    x = data[:][0]
+    assert_close(fn.predict(model, x, batch_size=8), model(x))
+
+
+def test_predict_keeps_rows_and_order_for_each_batch_size() -> None:
+    model, data = tables.MODELS["mlp"].init(), tables.dataset("rows", "mlp")
+    x = data[:][0][:9]
+    expected = model(x)
+    for size in range(1, 13):
+        assert_close(fn.predict(model, x, batch_size=size), expected)
+    view = fn.data.Dataset(data.arrays[0], rows=data.rows)
+    assert_close(fn.predict(model, view, batch_size=4), model(data[:][0]))
+
+
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 5, "accumulate": 2, "shuffle": False}])
+def test_the_epoch_loss_of_a_model_at_rest_is_evaluate(settings: dict[str, Any]) -> None:
+    case, data = tables.MODELS["mlp"], tables.dataset("weighted-rows", "mlp")
+    train = fn.fit(case.loss(), optax.sgd(0.0), **{"epochs": 2, "batch_size": 4, **settings})
+    run = train(case.init(), data, KEY)
+    for name, value in _weighted_means(case, case.init(), data).items():
+        np.testing.assert_allclose(run.history[name], [value, value], rtol=1e-5, err_msg=name)
+
+
+def _moved(case: tables.Model, batch: Any, accumulate: int = 1, model: Any = None) -> Any:
+    """The model and info after one step of plain gradient descent at rate 1, so that gradients show."""
+    model = case.init() if model is None else model
+    state = fn.TrainState.create(model, optax.sgd(1.0), KEY)
+    return jax.jit(fn.step(case.loss(), optax.sgd(1.0), accumulate=accumulate))(state, batch)
+
+
+def _batch(case: tables.Model, n: int = 12) -> fn.data.Batch:
+    weight = np.random.default_rng(3).uniform(0.1, 4.0, n).astype(np.float32)
+    weight[2] = 0.0
+    return fn.data.Batch(case.rows(n), jnp.asarray(weight))
+
+
+@pytest.mark.parametrize("name", [name for name in tables.TRAINED if name not in tables.RANDOM])
+def test_a_step_is_the_gradient_of_the_weighted_mean(name: str) -> None:
+    case = tables.MODELS[name]
+    batch, model = _batch(case), case.init()
+
+    def mean(model: Any) -> jax.Array:
+        losses = jax.vmap(lambda row: case.loss()(model, row, None)[0])(batch.example)
+        return jnp.average(losses, weights=batch.weight)
+
+    value, gradient = jax.jit(jax.value_and_grad(mean))(model)
+    state, info = _moved(case, batch)
+    assert_close(state.model, jax.tree.map(lambda a, g: a - g, model, gradient))
+    np.testing.assert_allclose(info.loss, value, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", tables.TRAINED)
+def test_micro_batches_are_one_batch(name: str) -> None:
+    case = tables.MODELS[name]
+    batch = _batch(case)
+    whole, whole_info = _moved(case, batch)
+    for parts in (3, 12) if name == "mlp-dropout" else (3,):
+        cut, info = _moved(case, batch, accumulate=parts)
+        assert_close(
+            (cut.model, info.metrics, info.weight), (whole.model, whole_info.metrics, whole_info.weight)
+        )
+
+
+@pytest.mark.parametrize(("n", "size", "parts"), [(19, 4, 2), (10, 4, 3), (7, 8, 2), (5, 1, 4)])
+def test_accumulating_fits_are_the_fit_of_the_large_batch(n: int, size: int, parts: int) -> None:
+    case = tables.MODELS["mlp-dropout"]
+    data = fn.data.Dataset(case.rows(n), weight=_batch(case, n).weight)
+    loss, optimizer = case.loss(), tables.OPTIMIZERS["momentum"]
+    small = fn.fit(loss, optimizer, epochs=2, batch_size=size, accumulate=parts)
+    large = fn.fit(loss, optimizer, epochs=2, batch_size=size * parts)
+    assert_close(small(case.init(), data, KEY), large(case.init(), data, KEY), factor=5)
+
+
+@pytest.mark.parametrize("huge", [1e30, float(np.finfo(np.float32).max)], ids=["1e30", "largest"])
+@pytest.mark.parametrize("name", tables.TRAINED)
+def test_rows_of_weight_zero_are_invisible_whatever_they_hold(name: str, huge: float) -> None:
+    case = tables.MODELS[name]
+    x, y = case.rows(6)
+    odd = y[:2] if jnp.issubdtype(y.dtype, jnp.integer) else jnp.full_like(y[:2], -huge)
+    example = jnp.concatenate([x, jnp.full_like(x[:2], huge)]), jnp.concatenate([y, odd])
+    weight = jnp.array([1.0, 2.0, 0.5, 1.0, 3.0, 1.0, 0.0, 0.0])
+    plain = fn.data.Batch((x, y), weight[:6])
+    padded = fn.data.Batch(example, weight)
+    for parts in (1, 2):
+        assert_close(_moved(case, padded, parts)[0].model, _moved(case, plain, parts)[0].model)
+    expected = fn.evaluate(case.loss(), case.init(), fn.data.Dataset((x, y), weight=weight[:6]))
+    got = fn.evaluate(case.loss(), case.init(), fn.data.Dataset(example, weight=weight), batch_size=3)
+    assert_close(got, expected)
+
+
+@pytest.mark.parametrize("name", tables.OPTIMIZERS)
+def test_a_batch_in_which_no_row_counts_moves_nothing(name: str) -> None:
+    case, optimizer = tables.MODELS["mlp"], tables.OPTIMIZERS[name]
+    step = jax.jit(fn.step(case.loss(), optimizer))
+    state = fn.TrainState.create(case.init(), optimizer, KEY)
+    state, _ = step(state, _batch(case))
+    after, info = step(state, fn.data.Batch(case.rows(12, seed=4), jnp.zeros(12)))
+    assert same_bits((after.model, after.opt_state), (state.model, state.opt_state))
+    assert float(info.weight) == 0.0
+    moved, _ = step(state, _batch(case))
+    assert not same_bits(moved.model, state.model)
+
+
+def test_a_batchwise_loss_sees_weights_and_counts_by_them() -> None:
+    case, data = tables.MODELS["linear-regression"], tables.dataset("weighted", "linear-regression")
+
+    @fn.losses.batchwise
+    def whole(model: Any, batch: Any, weight: jax.Array, key: Any) -> Any:
+        x, y = batch
+        errors = (model(x) - y) ** 2
+        return jnp.sum(errors * weight) / jnp.maximum(jnp.sum(weight), 1e-9), {
+            "absolute_error": jnp.sum(jnp.abs(model(x) - y) * weight) / jnp.maximum(jnp.sum(weight), 1e-9)
+        }
+
+    settings = {"epochs": 2, "batch_size": 8}
+    by_row = fn.fit(case.loss(), optax.sgd(0.1), **settings)(case.init(), data, KEY, data)
+    by_batch = fn.fit(whole, optax.sgd(0.1), **settings)(case.init(), data, KEY, data)
+    assert_close(by_batch, by_row, factor=5)

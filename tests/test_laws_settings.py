@@ -1,0 +1,182 @@
+"""What the settings of `fit` promise: `on_nan`, `eval_every`, `ema`, and stopping seen from the outside."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tables
+from tables import assert_close, same_bits
+
+import funcnet as fn
+
+KEY = jax.random.key(31)
+CASE = tables.MODELS["linear-regression"]
+OPTIMIZER = optax.sgd(0.1, momentum=0.9)
+BAD_ROW = 13
+
+
+@jax.custom_jvp
+def _steep(error: jax.Array, mark: jax.Array) -> jax.Array:
+    """Zero, with a slope that is not a number where the mark is set."""
+    return 0 * error
+
+
+@_steep.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    return 0 * primals[0], jnp.where(primals[1], jnp.nan, 0.0) * tangents[0]
+
+
+def _loss_with(bad: str) -> Any:
+    """A squared error that breaks on the marked row: in its value, or in its gradient alone."""
+
+    def loss(model: Any, example: Any, key: Any) -> jax.Array:
+        x, y, mark = example
+        error = model(x) - y
+        if bad == "value":
+            return error**2 * jnp.where(mark, jnp.nan, 1.0)
+        return error**2 + _steep(error, mark)
+
+    return loss
+
+
+def _marked() -> tuple[jax.Array, ...]:
+    x, y = CASE.rows(20)
+    return x, y, jnp.arange(20) == BAD_ROW
+
+
+def _by_hand(loss: Any, on_nan: str, epochs: int) -> tuple[list[fn.TrainState], int]:
+    """The states after each good step, and how many steps came before the first bad batch."""
+    step = jax.jit(fn.step(loss, OPTIMIZER, on_nan="ignore"))
+    state = fn.TrainState.create(CASE.init(), OPTIMIZER, KEY)
+    states, first = [state], -1
+    for epoch in range(epochs):
+        for batch in fn.data.batches(_marked(), 4, KEY, epoch):
+            if bool(jnp.any(batch.example[2] & (batch.weight > 0))):
+                first = len(states) - 1 if first < 0 else first
+                if on_nan == "stop":
+                    return states, first
+                continue
+            state, _ = step(state, batch)
+            states.append(state)
+    return states, first
+
+
+@pytest.mark.parametrize("bad", ["value", "gradient"])
+@pytest.mark.parametrize("on_nan", ["stop", "skip", "ignore"])
+def test_what_happens_when_a_number_is_not_finite(on_nan: Any, bad: str) -> None:
+    loss, epochs = _loss_with(bad), 3
+    train = fn.fit(loss, OPTIMIZER, epochs=epochs, batch_size=4, on_nan=on_nan)
+    run = train(CASE.init(), _marked(), KEY)
+    states, first = _by_hand(loss, on_nan, epochs)
+    assert first > 0
+    if on_nan == "ignore":
+        assert run.outcome is fn.Outcome.FINISHED
+        assert all(np.isnan(leaf).all() for leaf in jax.tree.leaves(run.model))
+        return
+    assert_close(run.model, states[-1].model)
+    assert_close(run.state.opt_state, states[-1].opt_state)
+    if on_nan == "stop":
+        assert run.outcome is fn.Outcome.NOT_FINITE
+        assert int(run.state.step) == first
+        assert np.isnan(run.history["loss"][1:]).all()
+        assert int(run.state.epoch) == 0
+    else:
+        assert run.outcome is fn.Outcome.FINISHED
+        assert int(run.state.epoch) == epochs
+
+
+def test_a_diverging_member_stops_alone_with_its_last_finite_weights() -> None:
+    data, model = CASE.rows(20), CASE.init()
+
+    def train(rate: jax.Array) -> fn.Run:
+        settings = {"epochs": 5, "batch_size": 4}
+        return fn.fit(CASE.loss(), optax.sgd(rate), **settings)(model, data, KEY, data)
+
+    runs = jax.jit(jax.vmap(train))(jnp.array([0.05, 100.0]))
+    assert list(runs.outcome) == [fn.Outcome.FINISHED, fn.Outcome.NOT_FINITE]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(runs.model))
+    good, bad = np.isfinite(runs.history["val_loss"])
+    assert good.all()
+    stopped = int(runs.state.epoch[1])
+    assert 0 < stopped < 5
+    assert not bad[stopped:].any()
+    assert bad[0]
+
+
+@pytest.mark.parametrize("every", [2, 3, 10])
+def test_epochs_without_evaluation_hold_nan_and_the_last_is_evaluated(every: int) -> None:
+    case, epochs = tables.MODELS["mlp"], 7
+    data, valid = tables.dataset("weighted", "mlp"), case.rows(9, seed=3)
+    each = tables.training("mlp", epochs=epochs)(case.init(), data, KEY, valid)
+    some = tables.training("mlp", epochs=epochs, eval_every=every)(case.init(), data, KEY, valid)
+    assert_close(some.model, each.model)
+    assert int(some.state.epoch) == epochs
+    evaluated = np.array([(e + 1) % every == 0 or e == epochs - 1 for e in range(epochs)])
+    for name, values in each.history.items():
+        seen = evaluated if name.startswith("val_") or name == "train_loss" else np.ones(epochs, bool)
+        expected = np.where(seen, values, np.nan)
+        np.testing.assert_allclose(some.history[name], expected, rtol=2e-5, atol=1e-6, err_msg=name)
+
+
+def test_patience_counts_checks_and_not_epochs() -> None:
+    case = CASE
+    train = fn.fit(
+        *(case.loss(), optax.sgd(0.0)),
+        epochs=20,
+        batch_size=8,
+        eval_every=3,
+        stopping=fn.EarlyStopping(patience=2),
+    )
+    run = train(case.init(), case.rows(16), KEY, case.rows(8, seed=1))
+    # The first check, after epoch 3, is the best; two more without improvement end it after epoch 9.
+    assert run.outcome is fn.Outcome.PATIENCE_EXHAUSTED
+    assert (int(run.state.epoch), int(run.best_epoch)) == (9, 2)
+    assert np.flatnonzero(np.isfinite(run.history["val_loss"])).tolist() == [2, 5, 8]
+
+
+@pytest.mark.parametrize("restore_best", [True, False])
+def test_stopping_ends_where_the_values_say_and_returns_those_weights(restore_best: bool) -> None:
+    case = tables.MODELS["mlp"]
+    data, valid = case.rows(12, seed=1), case.rows(30, seed=2)
+    plain = tables.training("mlp", "momentum", epochs=12)(case.init(), data, KEY, valid)
+    values = np.asarray(plain.history["val_loss"])
+    best, wait, ended = -1, 0, len(values)
+    for epoch, value in enumerate(values):
+        best, wait = (epoch, 0) if best < 0 or value < values[best] else (best, wait + 1)
+        if wait == 2:
+            ended = epoch + 1
+            break
+    assert best + 1 < ended < 12, "these rows should overfit; choose others"
+    stopping = fn.EarlyStopping(patience=2, restore_best=restore_best)
+    run = tables.training("mlp", "momentum", epochs=12, stopping=stopping)(case.init(), data, KEY, valid)
+    assert (int(run.best_epoch), int(run.state.epoch)) == (best, ended)
+    assert np.isnan(run.history["loss"][ended:]).all()
+    np.testing.assert_allclose(run.history["val_loss"][:ended], values[:ended], rtol=1e-4)
+    kept = fn.evaluate(case.loss(), run.model, valid)["loss"]
+    np.testing.assert_allclose(kept, values[best if restore_best else ended - 1], rtol=1e-4)
+
+
+def test_an_average_is_what_is_evaluated_and_returned() -> None:
+    case, data = tables.MODELS["mlp"], tables.dataset("tail", "mlp")
+    run = tables.training("mlp", ema=0.9)(case.init(), data, KEY, data)
+    plain = tables.training("mlp")(case.init(), data, KEY, data)
+    assert_close(run.state.model, plain.model, factor=5)
+    assert not same_bits(run.model, run.state.model)
+    value = fn.evaluate(case.loss(), run.model, data)["loss"]
+    np.testing.assert_allclose(run.history["val_loss"][-1], value, rtol=1e-5)
+    np.testing.assert_allclose(run.history["train_loss"][-1], value, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "x64"), [("bfloat16", False), ("float16", False), ("float32", True)])
+def test_a_model_keeps_its_dtype_and_its_history_has_at_least_float32(dtype: str, x64: bool) -> None:
+    with jax.enable_x64(x64):
+        x, y = CASE.rows(19)
+        model = jax.tree.map(lambda a: a.astype(dtype), CASE.init())
+        data = (x.astype(dtype), y)
+        run = fn.fit(CASE.loss(), optax.sgd(0.1), epochs=2, batch_size=8, ema=0.5)(model, data, KEY, data)
+        assert {leaf.dtype.name for leaf in jax.tree.leaves((run.model, run.state.model))} == {dtype}
+        assert {values.dtype.name for values in run.history.values()} == {"float32"}
+        assert run.history["loss"][1] < run.history["loss"][0]

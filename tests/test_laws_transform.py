@@ -1,0 +1,216 @@
+"""Law 2: plain jit, grad, vmap and tree functions work on models, losses and whole trainings."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tables
+from jax.test_util import check_grads
+from tables import assert_close
+
+import funcnet as fn
+
+KEY = jax.random.key(21)
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("name", tables.MODELS)
+def test_models_take_leading_axes_jit_vmap_and_the_tree_round_trip(name: str) -> None:
+    case = tables.MODELS[name]
+    model = case.init()
+    x, _ = case.rows(6)
+    x = x.reshape(2, 3, *case.shape)
+    call = jax.jit(lambda model, x, key=None: model(x, key=key))
+    expected = call(model, x)
+    assert expected.shape[:2] == (2, 3)
+    assert_close(jax.vmap(jax.vmap(model))(x), expected)
+    assert_close(model(x), expected)
+    assert_close(call(model, x, KEY), model(x, key=KEY))
+    leaves, structure = jax.tree.flatten(model)
+    again = jax.tree.unflatten(structure, leaves)
+    assert again == model
+    assert type(again) is type(model)
+    paths = [jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(model)]
+    assert len(set(paths)) == len(paths) == len(leaves)
+    if leaves:
+        assert jax.tree.map(lambda a: a + 1, model) != model
+
+
+@pytest.mark.parametrize("name", tables.MODELS)
+def test_vmapped_init_is_each_init(name: str) -> None:
+    case = tables.MODELS[name]
+    keys = jax.random.split(KEY, 3)
+    together = jax.vmap(case.net.init)(keys)
+    for i, key in enumerate(keys):
+        assert_close(jax.tree.map(lambda a, i=i: a[i], together), case.net.init(key))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", tables.MODELS)
+def test_gradients_of_models_are_those_of_finite_differences(name: str) -> None:
+    case = tables.MODELS[name]
+    model = jax.tree.map(lambda a: a + 0.1, case.init())
+    x = jnp.asarray(case.rows(3)[0], float)
+    for key in (None, KEY):
+        check_grads(jax.jit(lambda m, x, key=key: jnp.sum(jnp.sin(m(x, key=key)))), (model, x), order=1)
+
+
+PAIRS = {**tables.LOSSES, **tables.METRICS}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_losses_and_metrics_jit_and_vmap(name: str) -> None:
+    function = PAIRS[name].function
+    predictions, targets = map(jnp.asarray, PAIRS[name].pairs(12))
+    each = jnp.stack([function(p, t) for p, t in zip(predictions, targets, strict=True)])
+    assert each.shape == (12,)
+    assert len(np.unique(each)) > 1
+    assert_close(jax.vmap(function)(predictions, targets), each)
+    assert_close(jax.jit(function)(predictions[0], targets[0]), each[0])
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", tables.LOSSES)
+def test_gradients_of_losses_are_those_of_finite_differences(name: str) -> None:
+    predictions, targets = map(jnp.asarray, tables.LOSSES[name].pairs(3, dtype=np.float64))
+    assert predictions.dtype == jnp.float64
+    total = lambda p: jnp.sum(jax.vmap(tables.LOSSES[name].function)(p, targets))  # noqa: E731
+    check_grads(jax.jit(total), (predictions,), order=2)
+
+
+@jax.jit
+def _member(tree: Any, i: int) -> Any:
+    return jax.tree.map(lambda a: a[i], tree)
+
+
+@pytest.mark.parametrize("name", ["mlp", "mlp-dropout"])
+def test_an_ensemble_is_its_members_each_trained_alone(name: str) -> None:
+    train, data = tables.training(name), tables.dataset("weighted-rows", name)
+    keys = jax.random.split(KEY, 3)
+    models = jax.vmap(tables.MODELS[name].net.init)(keys)
+    runs = jax.vmap(train, in_axes=(0, None, 0))(models, data, keys)
+    assert list(runs.outcome) == [fn.Outcome.FINISHED] * 3
+    for i in range(3):
+        alone = train(_member(models, i), data, keys[i])
+        assert_close(_member(runs, i), alone, factor=5)
+
+
+def test_folds_are_a_vmap_over_rows() -> None:
+    case, train = tables.MODELS["mlp"], tables.training("mlp")
+    arrays = case.rows(20)
+    rows = jnp.stack([jnp.arange(start, start + 10) for start in (0, 5, 10)])
+    model = case.init()
+    view = lambda rows: train(model, fn.data.Dataset(arrays, rows=rows), KEY).model  # noqa: E731
+    folds = jax.vmap(view)(rows)
+    for i in range(3):
+        assert_close(_member(folds, i), view(rows[i]), factor=5)
+
+
+@pytest.mark.parametrize("restore_best", [True, False])
+def test_each_member_of_an_ensemble_stops_by_itself(restore_best: bool) -> None:
+    case = tables.MODELS["mlp"]
+    stopping = fn.EarlyStopping(patience=2, restore_best=restore_best)
+    train = tables.training("mlp", "momentum", epochs=12, stopping=stopping)
+    data, valid = case.rows(20, seed=1), case.rows(9, seed=2)
+    keys = jax.random.split(jax.random.key(7), 4)
+    # One learns fast and overfits, another hardly moves: they stop at different epochs.
+    scales = jnp.array([0.1, 1.0, 5.0, 20.0])
+    models = jax.vmap(lambda key, s: jax.tree.map(lambda a: s * a, case.net.init(key)))(keys, scales)
+    runs = jax.vmap(train, in_axes=(0, None, 0, None))(models, data, keys, valid)
+    assert len(set(np.asarray(runs.state.epoch).tolist())) > 1
+    assert fn.Outcome.PATIENCE_EXHAUSTED in list(runs.outcome)
+    for i in range(4):
+        alone = train(_member(models, i), data, keys[i], valid)
+        assert runs.outcome[i] == alone.outcome
+        assert int(runs.best_epoch[i]) == int(alone.best_epoch)
+        assert_close(_member(runs, i), alone, factor=20)
+
+
+SMOOTH = fn.MLP((3, 4, "scalar"), activation=jnp.tanh)
+NOISY = fn.MLP((3, 4, "scalar"), activation=jnp.tanh, dropout=0.25)
+OPTIMIZERS: dict[str, Callable[[Any, Any], optax.GradientTransformation]] = {
+    "sgd": lambda rate, decay: optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate)),
+    "momentum": lambda rate, decay: optax.chain(
+        optax.add_decayed_weights(decay), optax.sgd(rate, momentum=0.9)
+    ),
+    "adamw": lambda rate, decay: optax.adamw(rate, weight_decay=decay),
+}
+
+
+def _outcome_of(optimizer: str, net: Any = SMOOTH, **settings: Any) -> Callable[[jax.Array], jax.Array]:
+    """The final validation loss as a function of (learning rate, weight decay, a shift of the start)."""
+    x, y = tables.MODELS["linear-regression"].rows(20)
+    loss = fn.losses.supervised(fn.losses.squared_error)
+    start = jax.tree.map(lambda a: a + 0.05, net.init(jax.random.key(2)))
+    leaves, structure = jax.tree.flatten(start)
+    shift = [jnp.cos(jnp.arange(a.size, dtype=float)).reshape(a.shape) for a in leaves]
+    direction = jax.tree.unflatten(structure, shift)
+
+    def outcome(theta: jax.Array) -> jax.Array:
+        rate, decay, t = theta
+        model = jax.tree.map(lambda a, d: a + t * d, start, direction)
+        settled = {"epochs": 3, "batch_size": 4, **settings}
+        train = fn.fit(loss, OPTIMIZERS[optimizer](rate, decay), **settled)
+        run = train(model, (x[:14], y[:14]), KEY, (x[14:], y[14:]))
+        return run.history["val_loss"][-1] + jnp.sum(run.model.layers[0].weight ** 3)
+
+    return outcome
+
+
+def _finite_differences(f: Callable[[jax.Array], jax.Array], at: jax.Array, h: float = 1e-5) -> jax.Array:
+    ends = jnp.concatenate([jnp.eye(at.size), -jnp.eye(at.size)]) * h
+    values = jax.jit(jax.vmap(f))(ends + at[None])
+    return (values[: at.size] - values[at.size :]) / (2 * h)
+
+
+THETA = (0.05, 0.02, 0.0)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    ("optimizer", "net", "settings"),
+    [
+        ("sgd", SMOOTH, {}),
+        ("adamw", SMOOTH, {}),
+        ("momentum", NOISY, {"accumulate": 2, "ema": 0.8, "eval_every": 2}),
+    ],
+    ids=["sgd", "adamw", "dropout-accumulate-ema-eval"],
+)
+def test_derivatives_through_training_are_those_of_finite_differences(
+    optimizer: str, net: Any, settings: dict[str, Any]
+) -> None:
+    outcome, theta = _outcome_of(optimizer, net, **settings), jnp.array(THETA)
+    expected = _finite_differences(outcome, theta)
+    assert np.abs(expected).min() > 1e-3
+    reverse = jax.jit(jax.grad(outcome))(theta)
+    np.testing.assert_allclose(reverse, expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(jax.jacfwd(outcome))(theta), reverse, rtol=1e-9)
+    recomputed = jax.jit(jax.grad(_outcome_of(optimizer, net, **settings, remat=True)))(theta)
+    np.testing.assert_allclose(recomputed, reverse, rtol=1e-9)
+
+
+@pytest.mark.usefixtures("x64")
+def test_with_stopping_forward_works_and_reverse_is_refused_by_our_sentence() -> None:
+    outcome = _outcome_of("sgd", stopping=fn.EarlyStopping(patience=2, restore_best=True))
+    theta = jnp.array(THETA)
+    forward = jax.jit(jax.jacfwd(outcome))(theta)
+    np.testing.assert_allclose(forward, _finite_differences(outcome, theta), rtol=1e-5)
+    with pytest.raises(TypeError, match="early stopping"):
+        jax.grad(outcome)(theta)
+
+
+def test_step_needs_no_jit() -> None:
+    case = tables.MODELS["linear"]
+    batch = next(fn.data.batches(case.rows(8), 8))
+    step = fn.step(case.loss(), optax.sgd(0.1))
+    state = fn.TrainState.create(case.init(), optax.sgd(0.1), KEY)
+    assert_close(jax.jit(step)(state, batch), step(state, batch), factor=5)
