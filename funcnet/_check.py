@@ -1,5 +1,6 @@
 """Checks of arguments, one verb each. An error says what came, what was wanted, and code that works."""
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -51,6 +52,19 @@ def function(name: str, value: Any, wanted: str) -> None:
     """Something that can be called."""
     if not callable(value):
         raise TypeError(f"{name} is {wanted}; got {describe(value)}.")
+
+
+def loss(value: Any) -> None:
+    """A function of (model, example, key), or one marked by `losses.batchwise`."""
+    function("loss", value, "a function (model, example, key) -> scalar")
+    try:
+        if not getattr(value, "batchwise", False):
+            inspect.signature(value).bind(None, None, None)
+    except TypeError:
+        raise TypeError(
+            f"loss is a function (model, example, key) -> scalar; {getattr(value, '__name__', value)!r} "
+            "takes other arguments. Of (prediction, target) make one: funcnet.losses.supervised(f)."
+        ) from None
 
 
 def optimizer(value: Any) -> None:
@@ -157,6 +171,14 @@ def numeric(name: str, value: Any) -> None:
             f"{name} holds {'text' if kind.kind in 'US' else kind}, and arrays of numbers are wanted. "
             "For text labels: classes, y = np.unique(labels, return_inverse=True)."
         )
+    narrow = jnp.asarray(0).dtype.itemsize == 4  # unless jax_enable_x64 is set
+    if narrow and isinstance(value, np.ndarray) and kind.itemsize > 4 and kind.kind in "iu":
+        limits = np.iinfo(np.int32)
+        if value.size and (value.min() < limits.min or value.max() > limits.max):
+            raise ValueError(
+                f"{name} holds whole numbers up to {value.max()}, and JAX keeps 32 bits. As features make "
+                "them floating: x.astype(float); as labels number them from 0."
+            )
 
 
 def finite(name: str, values: Any) -> None:
@@ -179,6 +201,13 @@ def weights(values: np.ndarray) -> None:
         raise ValueError(f"a weight is at least 0; row {row} holds {values[row]}.")
     if not values.any():
         raise ValueError("all weights are zero, so no row counts. Give at least one row a weight.")
+
+
+def row_dtype(rows: Any) -> None:
+    """Whole numbers, no mask and no fractions."""
+    dtype = np.asarray(rows).dtype if not hasattr(rows, "dtype") else rows.dtype
+    if not jnp.issubdtype(dtype, jnp.integer) and np.size(rows):
+        raise TypeError(f"row numbers are whole numbers; got {dtype}. For a mask: np.flatnonzero(mask).")
 
 
 def row_numbers(rows: Any, n: int) -> None:

@@ -91,6 +91,11 @@ def cross_entropy(logits: ArrayLike, target: ArrayLike) -> Scalar:
     """
     z = _floating(logits)
     t = jnp.asarray(target)
+    if z.ndim and z.shape[-1] == 1:
+        raise ValueError(
+            "cross_entropy wants a logit for each class; got one, which has nothing to choose from. "
+            "Two classes with a single logit: use binary_cross_entropy."
+        )
     if jnp.issubdtype(t.dtype, jnp.integer) and t.shape == z.shape[:-1]:
         # Comparing with an iota instead of gathering: its transpose is no scatter.
         classes = jax.lax.broadcasted_iota(t.dtype, z.shape, z.ndim - 1)

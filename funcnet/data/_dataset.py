@@ -48,6 +48,7 @@ class Dataset:
         if self.weight is not None:
             object.__setattr__(self, "weight", jnp.asarray(self.weight, float))
         if self.rows is not None:
+            _check.row_dtype(self.rows)
             object.__setattr__(self, "rows", jnp.asarray(self.rows, jnp.int32))
         _check_lengths(self)
         _check_values(self)
@@ -59,6 +60,9 @@ class Dataset:
 
     def __getitem__(self, position: Any) -> PyTree:
         """The example at a position; with a slice or an array, the examples, leading axis kept."""
+        if isinstance(position, int | np.integer) and not -len(self) <= position < len(self):
+            # JAX would return the last row, and a loop over the dataset would never end.
+            raise IndexError(f"this dataset has {len(self)} examples; got position {position}.")
         return jax.tree.map(lambda a: a[self._row(position)], self.arrays)
 
     def _row(self, position: Any) -> Any:
@@ -96,6 +100,7 @@ def take(data: PyTree, rows: Any) -> Dataset:
         [2.0, 0.0]
     """
     data = as_dataset(data)
+    _check.row_dtype(rows)
     chosen = jnp.asarray(rows, jnp.int32)
     if _tree.is_concrete(chosen):
         _check.row_numbers(chosen, len(data))

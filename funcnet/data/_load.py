@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,6 +150,8 @@ def _idx(path: Path) -> np.ndarray:
 
 
 def _csv(path: Path, target: str | None, task: Task | None) -> Table:
+    import pandas
+
     frame = _frame(path)
     if len(frame.columns) < 2:
         raise ValueError(
@@ -170,6 +173,8 @@ def _csv(path: Path, target: str | None, task: Task | None) -> Table:
     if task == "regression":
         y = _numeric(frame[[target]], path)[:, 0]
         return Table(path.stem, Dataset((x, y)), names, target)
+    text = not (pandas.api.types.is_numeric_dtype(column) or pandas.api.types.is_bool_dtype(column))
+    column = column.astype(str).str.strip() if text else column
     classes, y = np.unique(np.asarray(column), return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"{path}: the target {target!r} has one class only, {classes[0]!r}.")
@@ -181,14 +186,21 @@ def _frame(path: Path) -> Any:
     import pandas
 
     try:
-        frame = pandas.read_csv(path, skipinitialspace=True)
+        with warnings.catch_warnings():
+            # A row longer than the header: pandas would shift or cut columns with no more than a warning.
+            warnings.simplefilter("error", pandas.errors.ParserWarning)
+            frame = pandas.read_csv(path, skipinitialspace=True, index_col=False)
+    except pandas.errors.ParserWarning:
+        raise ValueError(
+            f"{path} has rows with more fields than its header. Give each column a name."
+        ) from None
     except pandas.errors.EmptyDataError:
         raise ValueError(f"the table {path} is empty: a header and rows are wanted.") from None
     except (pandas.errors.ParserError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} can't be read as a CSV file: {str(error).strip()}.") from None
     if len(frame) == 0:
         raise ValueError(f"the table {path} is empty: it has a header and no rows.")
-    return frame
+    return frame.rename(columns=str.strip)
 
 
 def _numeric(frame: Any, path: Path) -> np.ndarray:

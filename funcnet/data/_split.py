@@ -67,7 +67,7 @@ def _counts(sizes: Sequence[float], n: int) -> np.ndarray:
     parts = np.asarray(sizes, float)
     if parts.ndim != 1 or parts.size == 0 or (parts <= 0).any():
         raise ValueError(f"sizes are positive numbers, one for each part; got {sizes}.")
-    if np.isclose(parts.sum(), n) and (parts == parts.round()).all():
+    if parts.sum() == n and (parts == parts.round()).all():
         return parts.astype(int)
     if not np.isclose(parts.sum(), 1):
         raise ValueError(

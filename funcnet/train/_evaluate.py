@@ -85,7 +85,7 @@ def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> Totals:
 
 def checked_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
     """The dataset, once loss, model and data are known to suit each other."""
-    _check.function("loss", loss, "a function (model, example, key) -> scalar")
+    _check.loss(loss)
     check_model(model)
     data = as_dataset(data)
     check = getattr(loss, "check", None)

@@ -88,8 +88,8 @@ def fit(
     _check.positive("eval_every", eval_every)
     if stopping is not None and not isinstance(stopping, EarlyStopping):
         raise TypeError(f"stopping is a funcnet.EarlyStopping or None; got {_check.describe(stopping)}.")
-    if isinstance(ema, int | float):
-        _check.between("ema", ema, 0.0, 1.0)
+    if ema is not None and _tree.is_concrete(ema):
+        _check.between("ema", ema.item() if hasattr(ema, "item") else ema, 0.0, 1.0)
     _check.optimizer(optimizer)
     optimizer = optimizer if ema is None else averaging(optimizer, ema)
     return Fit(

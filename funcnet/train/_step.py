@@ -96,7 +96,7 @@ def step(
         >>> float(info.loss), round(float(state.model.linear.bias), 4), int(state.step)
         (4.0, 0.4, 1)
     """
-    _check.function("loss", loss, "a function (model, example, key) -> scalar")
+    _check.loss(loss)
     _check.optimizer(optimizer)
     _check.positive("accumulate", accumulate)
     _check.choice("on_nan", on_nan, ("stop", "skip", "ignore"))

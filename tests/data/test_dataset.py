@@ -145,6 +145,7 @@ WRONG_FILES = {
     "an infinity": ("a,b,y\ninf,2,0\n1,2,1\n", "column 'a' is 'inf'"),
     "a missing target": ("a,y\n1,cat\n2,\n3,dog\n", "target 'y' is missing in data row 2"),
     "one class": ("a,y\n1,cat\n2,cat\n", "one class only, 'cat'"),
+    "rows longer than the header": ("a,b,y\n1,2,3,0\n4,5,6,1\n", "more fields than its header"),
     "ragged rows": ("a,b\n1,2\n1,2,3,4\n", "can't be read as a CSV file"),
 }
 
@@ -154,6 +155,11 @@ def test_a_wrong_file_is_refused_with_its_place(case, tmp_path):
     text, words = WRONG_FILES[case]
     with pytest.raises(ValueError, match=words):
         fn.data.load(csv(tmp_path, text))
+
+
+def test_blanks_around_names_and_words_count_for_nothing(tmp_path):
+    table = fn.data.load(csv(tmp_path, " a , y \n1,yes \n2, no\n3,yes\n"))
+    assert (table.feature_names, table.target_name, table.class_names) == (("a",), "y", ("no", "yes"))
 
 
 def test_an_unknown_table_or_target_names_the_known_ones(tmp_path):
@@ -193,6 +199,23 @@ WRONG_DATA = {
         "each of the 6",
     ),
     "no batch size": (lambda: fn.data.batches((X, Y), 0), ValueError, "batch_size is at least 1"),
+    "a mask for rows": (lambda: fn.data.take((X, Y), Y == 1), TypeError, "np.flatnonzero"),
+    "a mask for a view": (lambda: fn.data.Dataset((X, Y), rows=Y == 1), TypeError, "np.flatnonzero"),
+    "numbers beyond 32 bits": (
+        lambda: fn.data.Dataset((np.array([2**40]),)),
+        ValueError,
+        "JAX keeps 32 bits",
+    ),
+    "a position too far": (
+        lambda: fn.data.Dataset((X, Y))[6],
+        IndexError,
+        "has 6 examples; got position 6",
+    ),
+    "rows one too few": (
+        lambda: fn.data.split((np.arange(200_000),), (100_000, 99_999), None),
+        ValueError,
+        "adds up to 199999",
+    ),
     "an unknown scaler": (lambda: fn.data.Scaler.fit((X, Y), "robust"), ValueError, "standard, minmax"),
     "no rows to shuffle": (lambda: fn.data.Shuffle.draw(KEY, 0), ValueError, "n is at least 1"),
 }

@@ -61,6 +61,17 @@ CASES = {
         r"a scalar for one example; got shape \(3,\)",
     ),
     "a loss that is no function": (lambda: train(loss="mse"), TypeError, "loss is a function"),
+    "a loss of prediction and target": (
+        lambda: train(loss=fn.losses.cross_entropy),
+        TypeError,
+        r"'cross_entropy' takes other arguments.*supervised\(f\)",
+    ),
+    "a single logit for classes": (
+        lambda: train(fn.MLP((2, 1)).init(KEY), data=(X, Y[:, None] * 0)),
+        ValueError,
+        "use binary_cross_entropy",
+    ),
+    "a decay of numpy's": (lambda: train(ema=jnp.array(1.5)), ValueError, "ema is at least 0.0"),
     "a loss without examples in pairs": (lambda: train(data=(X,)), ValueError, r"Pass data=\(x, y\)"),
     "a metric called loss": (
         lambda: fn.losses.supervised(fn.losses.squared_error, loss=fn.metrics.accuracy),
