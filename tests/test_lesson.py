@@ -47,5 +47,16 @@ def test_p11_linear_regression_ends_where_the_lesson_does():
         for batch in fn.data.batches(data, 4):
             state, info = step(state, batch)
         printed.append(f"{info.loss:.4f}")
-    assert printed == ["94.5247", "9.3428", "1.4166", "0.5224", "0.3807", "0.3495", "0.3413", "0.3390", "0.3384", "0.3382"]
+    assert printed == [
+        "94.5247",
+        "9.3428",
+        "1.4166",
+        "0.5224",
+        "0.3807",
+        "0.3495",
+        "0.3413",
+        "0.3390",
+        "0.3384",
+        "0.3382",
+    ]
     assert state.model == trained(10).model
