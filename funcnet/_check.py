@@ -111,6 +111,18 @@ def scalar(name: str, value: Any, batch: tuple[int, ...] = ()) -> None:
         )
 
 
+def metric_names(names: Iterable[Any]) -> None:
+    """Names that the history doesn't use itself."""
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"a metric's name is a string; got {describe(name)}.")
+        if name in ("loss", "train_loss") or name.startswith("val_"):
+            raise ValueError(
+                f"no metric can be called {name!r}: 'loss', 'train_loss' and names that begin with 'val_' "
+                "are the history's own. Rename it."
+            )
+
+
 def last_axis(layer: str, x: Any, size: int) -> None:
     """An input whose last axis has the layer's size."""
     shape = jnp.shape(x)
@@ -118,6 +130,16 @@ def last_axis(layer: str, x: Any, size: int) -> None:
         raise ValueError(
             f"{layer} wants an input whose last axis is {size}; got shape {shape}. "
             "Let the sizes chain: the output size of a layer is the input size of the next."
+        )
+
+
+def features(fitted: int, x: Any) -> None:
+    """Features as many as a scaler was fitted on."""
+    shape = jnp.shape(x)
+    if not shape or shape[-1] != fitted:
+        raise ValueError(
+            f"this Scaler was fitted on {fitted} features; got an array of shape {shape}. Pass the same "
+            "columns in the same order, [..., features]."
         )
 
 
@@ -160,6 +182,25 @@ def floating_parameters(leaves: Mapping[str, Any]) -> None:
                 "Make it floating: jnp.asarray(value, float); or, if it is no parameter, wrap it: "
                 "funcnet.Buffer(value)."
             )
+
+
+def not_a_list(name: str, value: Any) -> None:
+    """No Python list of numbers or of rows: it would be a pytree of as many scalars."""
+    if isinstance(value, list) and value and (isinstance(value[0], list) or np.isscalar(value[0])):
+        raise TypeError(
+            f"{name} is a Python list, and arrays are wanted: {name.split('[')[0]} = np.asarray(...)."
+        )
+
+
+def data_and_model(model: Any, data: Any) -> None:
+    """A model first and data second."""
+    if callable(data) or (hasattr(model, "arrays") and hasattr(model, "rows")):
+        raise TypeError(
+            "a training is called with the model first and the data second; got "
+            f"{type(model).__name__} and {type(data).__name__}. Write train(model, data, key)."
+        )
+    if hasattr(model, "model") and hasattr(model, "state"):
+        raise TypeError("a training starts from a model, and a Run came: pass run.model.")
 
 
 def numeric(name: str, value: Any) -> None:
@@ -218,6 +259,18 @@ def row_numbers(rows: Any, n: int) -> None:
     if values.min() < 0 or values.max() >= n:
         raise ValueError(
             f"row numbers run from 0 to {n - 1}; got {int(values.min())} to {int(values.max())}."
+        )
+
+
+def probabilities(what: str, targets: Any) -> None:
+    """Concrete rows of probabilities: none negative, adding up to 1."""
+    values = np.asarray(targets)
+    wrong = (values < 0).any(axis=-1) | (np.abs(values.sum(axis=-1) - 1) > 1e-3)
+    if wrong.any():
+        row = int(np.argwhere(wrong)[0][0])
+        raise ValueError(
+            f"{what} wants floating targets of the logits' shape to be probabilities that add up to 1; row "
+            f"{row} holds {values[row].tolist()}. For class numbers: y.astype(int), without the last axis."
         )
 
 

@@ -46,7 +46,8 @@ class Module:
 
     A subclass declares its fields and `__call__(self, x, key=None)`. A field is a **child** when its
     annotation names Array, Module, Buffer or a PyTree, tuple, list or dict of them; any other field
-    is **static**. `key=None` means inference; a key means training.
+    is **static**. `key=None` means inference; a key means training. A layer that acts otherwise in
+    training says so, `needs_key: ClassVar[bool] = True`, and a model that keeps the key from it is refused.
 
     A layer with arrays of its own declares them as fields that are None at first and returns them
     from `parameters(key)`; `init` fills them in.
@@ -67,6 +68,7 @@ class Module:
         ((1,), 41)
     """
 
+    needs_key: ClassVar[bool] = False
     _children: ClassVar[tuple[str, ...]] = ()
     _static: ClassVar[tuple[str, ...]] = ()
 
@@ -221,10 +223,15 @@ def check_model(model: PyTree) -> None:
     leaves = jax.tree.leaves(model)
     if _complete(model) and all(jnp.issubdtype(getattr(a, "dtype", int), jnp.inexact) for a in leaves):
         return  # the short way for every call of `fit`: no path is written out unless it is needed
+    check_complete(model)
+    _check.floating_parameters(_parameter_paths(model))
+
+
+def check_complete(model: PyTree) -> None:
+    """Raise if a module in `model` lacks a parameter."""
     for path, module in modules(model).items():
         if missing := _missing(module):
             raise TypeError(_before_init(module, missing, path))
-    _check.floating_parameters(_parameter_paths(model))
 
 
 @contextlib.contextmanager

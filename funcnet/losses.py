@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from funcnet import _check, _tree
+from funcnet._module import modules
 from funcnet._types import Array, ArrayLike, Key, Loss, PerExample, PyTree, Scalar
 
 
@@ -102,11 +103,12 @@ def cross_entropy(logits: ArrayLike, target: ArrayLike) -> Scalar:
         chosen = classes == jnp.broadcast_to(jnp.expand_dims(t, -1), z.shape)
         each = jax.nn.logsumexp(z, axis=-1) - jnp.sum(jnp.where(chosen, z, 0), axis=-1)
         return jnp.mean(jnp.where((t >= 0) & (t < z.shape[-1]), each, jnp.nan))
-    if t.shape != z.shape:
+    if t.shape != z.shape or not jnp.issubdtype(t.dtype, jnp.floating):
         raise ValueError(
             "cross_entropy wants logits [..., classes] and integer targets [...] or probabilities "
             f"[..., classes]; got logits of shape {z.shape} and a {t.dtype} target of shape {t.shape} "
-            "for one example. Two classes with a single logit: use binary_cross_entropy."
+            "for one example. One-hot rows are floating, y.astype(float); class numbers are whole, "
+            "y.astype(int), without an axis of their own, y[:, 0]."
         )
     return jnp.mean(optax.losses.softmax_cross_entropy(z, _like(t, z)))
 
@@ -123,8 +125,8 @@ def supervised(per_example_loss: PerExample, **metrics: PerExample) -> Loss:
 
     Raises:
         TypeError: if an argument is no function; later, before anything compiles, if the model
-            can't be called with a key.
-        ValueError: if a metric is called "loss"; later, if targets don't suit the loss.
+            can't be called, or takes no key and holds a layer that needs one in training.
+        ValueError: if a metric has a name that the history uses; later, if targets don't suit.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -135,8 +137,7 @@ def supervised(per_example_loss: PerExample, **metrics: PerExample) -> Loss:
     """
     for name, f in {"per_example_loss": per_example_loss, **metrics}.items():
         _check.function(name, f, "a function (prediction, target) -> scalar")
-    if "loss" in metrics:
-        raise ValueError("no metric can be called 'loss': that is the loss's own name. Rename it.")
+    _check.metric_names(metrics)
 
     def loss(model: Any, example: PyTree, key: Key | None) -> tuple[Any, dict[str, Any]]:
         x, y = example
@@ -189,8 +190,15 @@ def _call(model: Any, x: Any, key: Key | None) -> Any:
     if key is None:
         return model(x)
     accepted = inspect.signature(model).parameters
-    takes_key = "key" in accepted or any(p.kind == p.VAR_KEYWORD for p in accepted.values())
-    return model(x, key=key) if takes_key else model(x)
+    if "key" in accepted or any(p.kind == p.VAR_KEYWORD for p in accepted.values()):
+        return model(x, key=key)
+    keyed = [path for path, module in modules(model).items() if module.needs_key]
+    if keyed:  # dropout would be off in silence
+        raise TypeError(
+            f"{type(model).__name__} takes no key, so {keyed[0]} in it would not know that it is trained. "
+            "Write def __call__(self, x, key=None), and hand the key on to it."
+        )
+    return model(x)
 
 
 def _check_pairs(per_example: PerExample, model: Any, examples: PyTree) -> None:
@@ -201,6 +209,8 @@ def _check_pairs(per_example: PerExample, model: Any, examples: PyTree) -> None:
             f"{len(jax.tree.leaves(examples))} arrays. Pass data=(x, y)."
         )
     x, y = examples
+    if not jax.tree.leaves(y):
+        raise ValueError("a supervised loss wants examples (x, y); the target y is None. Pass data=(x, y).")
     if per_example not in (cross_entropy, binary_cross_entropy) or not _tree.is_concrete(y):
         return
     if per_example is binary_cross_entropy:
@@ -210,6 +220,8 @@ def _check_pairs(per_example: PerExample, model: Any, examples: PyTree) -> None:
     classes = _output_shape(structure, len(jax.tree.leaves(x)), tuple((a.shape, a.dtype) for a in leaves))
     if jnp.issubdtype(y.dtype, jnp.integer) and y.shape[1:] == classes[:-1]:
         _check.targets_between("cross_entropy", y, 0, classes[-1] - 1)
+    elif jnp.issubdtype(y.dtype, jnp.floating) and y.shape[1:] == classes:
+        _check.probabilities("cross_entropy", y)
 
 
 @functools.lru_cache(maxsize=256)

@@ -42,6 +42,8 @@ class Dataset:
     rows: Int[Array, " n"] | None = None
 
     def __post_init__(self) -> None:
+        for path, part in _parts(self.arrays).items():
+            _check.not_a_list(f"data{path}", part)
         for path, leaf in _tree.paths(self.arrays).items():
             _check.numeric(f"data{path}", leaf)
         object.__setattr__(self, "arrays", jax.tree.map(jnp.asarray, self.arrays))
@@ -105,6 +107,13 @@ def take(data: PyTree, rows: Any) -> Dataset:
     if _tree.is_concrete(chosen):
         _check.row_numbers(chosen, len(data))
     return Dataset(data.arrays, data.weight, data._row(chosen))
+
+
+def _parts(arrays: PyTree) -> dict[str, Any]:
+    """The tree itself and its lists, each by its path."""
+    return {"": arrays} | _tree.paths(
+        arrays, is_leaf=lambda node: node is not arrays and isinstance(node, list)
+    )
 
 
 def _check_lengths(data: Dataset) -> None:

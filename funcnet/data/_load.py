@@ -200,7 +200,19 @@ def _frame(path: Path) -> Any:
         raise ValueError(f"{path} can't be read as a CSV file: {str(error).strip()}.") from None
     if len(frame) == 0:
         raise ValueError(f"the table {path} is empty: it has a header and no rows.")
+    if all(_is_number(name) for name in frame.columns):
+        raise ValueError(
+            f"{path} begins with numbers and has no header. Put the columns' names in its first line."
+        )
     return frame.rename(columns=str.strip)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _numeric(frame: Any, path: Path) -> np.ndarray:

@@ -74,7 +74,7 @@ class Scaler:
         """Scaled features.
 
         Args:
-            data: an array [..., features], or a Dataset whose first array is scaled.
+            data: an array [..., features], or a Dataset or tuple whose first array is scaled.
 
         Returns:
             The same kind of thing.
@@ -94,11 +94,12 @@ class Scaler:
 
     def _applied(self, data: T, *, inverse: bool) -> T:
         if isinstance(data, Dataset):
-            x, *rest = data.arrays if isinstance(data.arrays, tuple | list) else (data.arrays,)
-            moved = self._applied(x, inverse=inverse)
-            arrays = (moved, *rest) if isinstance(data.arrays, tuple | list) else moved
-            return Dataset(arrays, data.weight, data.rows)  # type: ignore[return-value]
+            return Dataset(self._applied(data.arrays, inverse=inverse), data.weight, data.rows)  # type: ignore[return-value]
+        if isinstance(data, tuple):
+            return (self._applied(data[0], inverse=inverse), *data[1:])  # type: ignore[return-value]
         x = jnp.asarray(data).astype(float)
+        if self.shift.ndim:
+            _check.features(self.shift.shape[-1], x)
         shift, scale = jnp.broadcast_to(self.shift, x.shape), jnp.broadcast_to(self.scale, x.shape)
         return x * scale + shift if inverse else (x - shift) / scale  # type: ignore[return-value]
 

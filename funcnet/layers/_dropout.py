@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 
@@ -30,6 +32,7 @@ class Dropout(Module):
     (scaled in training rather than at inference).
     """
 
+    needs_key: ClassVar[bool] = True
     rate: float = 0.5
 
     def __post_init__(self) -> None:

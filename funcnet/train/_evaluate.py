@@ -50,7 +50,8 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
 
     Args:
         model: called on one example without its leading axis.
-        x: an array or pytree of arrays [n, ...]: features alone, or a Dataset of them.
+        x: features, an array or pytree of arrays [n, ...]; or a Dataset, whose targets are left out
+            if it holds pairs (x, y).
         batch_size: rows at a time. It changes memory and speed, never the result beyond rounding.
 
     Returns:
@@ -70,6 +71,8 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     check_model(model)
     _check.positive("batch_size", batch_size)
     data = as_dataset(x)
+    if isinstance(x, Dataset) and isinstance(x.arrays, tuple) and len(x.arrays) == 2:
+        data = Dataset(x.arrays[0], x.weight, x.rows)
     return _predict(model, data, min(batch_size, len(data)))
 
 

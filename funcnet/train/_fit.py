@@ -140,6 +140,7 @@ class Fit:
             ValueError: if the data is unfit: empty, unequal lengths, NaN, labels out of range; or
                 the monitored value is not measured.
         """
+        _check.data_and_model(model, data)
         _check.key(key)
         data = checked_data(self.loss, model, data)
         valid = None if valid is None else checked_data(self.loss, model, valid)

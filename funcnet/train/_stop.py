@@ -94,7 +94,8 @@ class EarlyStopping:
         divergence_threshold: stop once the value is worse than this.
 
     Raises:
-        ValueError: if `mode` is neither, or `patience`, `min_delta` or `start_from_epoch` negative.
+        ValueError: if `mode` is neither, or "min" for an accuracy; if `patience`, `min_delta` or
+            `start_from_epoch` is negative.
 
     Example:
         >>> import funcnet as fn
@@ -115,6 +116,11 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         _check.choice("mode", self.mode, ("min", "max"))
+        if self.mode == "min" and self.monitor.endswith("accuracy"):
+            raise ValueError(
+                f"{self.monitor} is better when it is larger, and mode='min' would keep the worst epoch. "
+                f"Write EarlyStopping({self.monitor!r}, mode='max')."
+            )
         for name in ("min_delta", "patience", "start_from_epoch"):
             _check.between(name, getattr(self, name), 0, float("inf"))
 

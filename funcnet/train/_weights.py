@@ -10,7 +10,7 @@ import numpy as np
 from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 from funcnet import _check
-from funcnet._module import shapes
+from funcnet._module import check_complete, shapes
 from funcnet._types import PyTree
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ def save_weights(model: PyTree, path: str | os.PathLike[str]) -> None:
         path: where to; by habit it ends in ".safetensors". A file that is there is replaced.
 
     Raises:
+        TypeError: if a module has yet to be initialised.
         ValueError: if a leaf is no array of numbers, or two leaves would have one name.
         OSError: if the file can't be written.
 
@@ -48,6 +49,7 @@ def save_weights(model: PyTree, path: str | os.PathLike[str]) -> None:
     """
     from safetensors.numpy import save
 
+    check_complete(model)
     # The format stores memory as it lies: rows first, without gaps.
     arrays = {name: np.array(leaf, order="C") for name, leaf in _named(model).items()}
     write_whole(path, save(arrays))

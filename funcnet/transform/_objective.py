@@ -1,6 +1,6 @@
 """Where model, loss and batch meet. Sums and weights are carried, and divided once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -91,9 +91,15 @@ def _weighted_sum(values: Array, weight: Array) -> Array:
 
 def _parts(result: Any, batch: tuple[int, ...]) -> dict[str, Array]:
     """Loss and metrics by name, each checked to be one number for an example."""
+    if isinstance(result, tuple) and len(result) != 2:
+        raise TypeError(f"a loss returns a scalar, or a scalar and a dictionary; got {len(result)} values.")
     value, metrics = result if isinstance(result, tuple) else (result, {})
-    if "loss" in metrics:
-        raise ValueError("no metric can be called 'loss': that is the loss's own name. Rename it.")
+    if not isinstance(metrics, Mapping):
+        raise TypeError(
+            "a loss returns a scalar, or a scalar and a dictionary of metrics; in the dictionary's place "
+            f"came {_check.describe(metrics)}."
+        )
+    _check.metric_names(metrics)
     for name, part in {"the loss": value, **metrics}.items():
         _check.scalar(name, part, batch)
     return {name: _floating(part) for name, part in {"loss": value, **metrics}.items()}

@@ -146,6 +146,7 @@ WRONG_FILES = {
     "a missing target": ("a,y\n1,cat\n2,\n3,dog\n", "target 'y' is missing in data row 2"),
     "one class": ("a,y\n1,cat\n2,cat\n", "one class only, 'cat'"),
     "rows longer than the header": ("a,b,y\n1,2,3,0\n4,5,6,1\n", "more fields than its header"),
+    "no header": ("1,2,0\n3,4,1\n", "begins with numbers and has no header"),
     "ragged rows": ("a,b\n1,2\n1,2,3,4\n", "can't be read as a CSV file"),
 }
 
@@ -217,6 +218,17 @@ WRONG_DATA = {
         "adds up to 199999",
     ),
     "an unknown scaler": (lambda: fn.data.Scaler.fit((X, Y), "robust"), ValueError, "standard, minmax"),
+    "a list of lists": (
+        lambda: fn.data.Dataset(([[1.0, 2.0], [3.0, 4.0]], Y)),
+        TypeError,
+        r"data\[0\] is a Python list.*np.asarray",
+    ),
+    "a list of numbers": (lambda: fn.data.Dataset([1.0, 2.0]), TypeError, "data is a Python list"),
+    "a scaler of other features": (
+        lambda: fn.data.Scaler.fit((X, Y)).transform(jnp.ones((4, 7))),
+        ValueError,
+        "fitted on 2 features.*7",
+    ),
     "no rows to shuffle": (lambda: fn.data.Shuffle.draw(KEY, 0), ValueError, "n is at least 1"),
 }
 

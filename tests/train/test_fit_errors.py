@@ -20,6 +20,13 @@ def train(model=None, data=(X, Y), key=KEY, valid=None, loss=LOSS, **settings):
     return fn.fit(loss, optax.sgd(0.1), **{"epochs": 1, **settings})(model, data, key, valid)
 
 
+class Keyless(fn.Module):
+    net: fn.Module = fn.Sequential(fn.Linear(2, 3), fn.Dropout())
+
+    def __call__(self, x):
+        return self.net(x)
+
+
 def vector(model, example, key):
     return model(example[0])
 
@@ -120,6 +127,53 @@ CASES = {
         lambda: fn.fit(fn.losses.batchwise(vector), optax.sgd(0.1), epochs=1, accumulate=2),
         ValueError,
         "whole batch at once",
+    ),
+    "a target of None": (lambda: train(data=(X, None)), ValueError, "the target y is None"),
+    "one-hot rows of whole numbers": (
+        lambda: train(data=(X, jax.nn.one_hot(Y, 3, dtype=int))),
+        ValueError,
+        r"One-hot rows are floating, y.astype\(float\)",
+    ),
+    "rows that are no probabilities": (
+        lambda: train(data=(X, jnp.ones((8, 3)))),
+        ValueError,
+        r"probabilities that add up to 1; row 0 holds \[1.0, 1.0, 1.0\]",
+    ),
+    "a key kept from dropout": (
+        lambda: train(Keyless().init(KEY)),
+        TypeError,
+        r"Keyless takes no key, so net.layers\[1\] in it.*def __call__\(self, x, key=None\)",
+    ),
+    "a metric with a name of the history": (
+        lambda: train(loss=lambda m, e, k: (m(e[0]).sum(), {"val_loss": 1.0})),
+        ValueError,
+        "no metric can be called 'val_loss'",
+    ),
+    "a metric that is no name": (
+        lambda: train(loss=lambda m, e, k: (m(e[0]).sum(), {3: 1.0})),
+        TypeError,
+        "a metric's name is a string; got int 3",
+    ),
+    "metrics in a list": (
+        lambda: train(loss=lambda m, e, k: (m(e[0]).sum(), [1.0])),
+        TypeError,
+        "in the dictionary's place came",
+    ),
+    "three results of a loss": (
+        lambda: train(loss=lambda m, e, k: (m(e[0]).sum(), {}, {})),
+        TypeError,
+        "got 3 values",
+    ),
+    "data before the model": (
+        lambda: fn.fit(LOSS, optax.sgd(0.1), epochs=1)((X, Y), NET.init(KEY), KEY),
+        TypeError,
+        r"got tuple and MLP. Write train\(model, data, key\)",
+    ),
+    "a run for a model": (lambda: train(train()), TypeError, "pass run.model"),
+    "the smallest accuracy": (
+        lambda: fn.EarlyStopping("val_accuracy"),
+        ValueError,
+        r"EarlyStopping\('val_accuracy', mode='max'\)",
     ),
     "predicting with a dict": (
         lambda: fn.predict({"w": X}, X),
