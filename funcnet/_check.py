@@ -25,6 +25,12 @@ def between(name: str, value: Any, low: float, high: float) -> None:
         raise ValueError(f"{name} is at least {low} and below {high}; got {value}.")
 
 
+def boolean(name: str, value: Any) -> None:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False; got {describe(value)}.")
+
+
 def choice(name: str, value: Any, known: Iterable[str]) -> None:
     """One of the known words."""
     words = list(known)
@@ -131,6 +137,12 @@ def last_axis(layer: str, x: Any, size: int) -> None:
             f"{layer} wants an input whose last axis is {size}; got shape {shape}. "
             "Let the sizes chain: the output size of a layer is the input size of the next."
         )
+
+
+def weight(layer: str, value: Any, size: int) -> None:
+    """A weight whose first axis is the layer's input size."""
+    if jnp.shape(value)[:1] != (size,):
+        raise ValueError(f"{layer} holds a weight of shape {jnp.shape(value)}; its first axis is {size}.")
 
 
 def features(fitted: int, x: Any) -> None:

@@ -167,12 +167,9 @@ def _path(text: str) -> Path:
 
 def _train(args: argparse.Namespace) -> None:
     from funcnet.data import load
-    from funcnet.data._load import NAMES
     from funcnet.report._terminal import print_facts, print_scores, waiting
     from funcnet.tabular import fit_table
 
-    if (args.target or args.task) and args.table in NAMES:
-        raise ValueError(f"--target and --task are for CSV files; {args.table} has its own.")
     table = load(args.table, args.target, args.task)
     folder = args.out or Path("runs", table.name)
     _check_folder(folder)

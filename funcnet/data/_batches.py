@@ -67,7 +67,7 @@ def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: i
 
     Raises:
         TypeError: if `key` is no typed key, or `batch_size` no whole number.
-        ValueError: if `batch_size` is below 1, or the data is not a Dataset's.
+        ValueError: if `batch_size` is below 1, `epoch` below 0, or the data is not a Dataset's.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -82,6 +82,7 @@ def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: i
     data = as_dataset(data)
     if key is not None:
         _check.key(key)
+    _check.between("epoch", epoch, 0, float("inf"))
     order = None if key is None else epoch_order(key, epoch, len(data))
     size = min(batch_size, len(data))
     return (_batch(data, order, i, size) for i in range(steps(len(data), size)))
