@@ -58,8 +58,8 @@ def lanes(f: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
         leaves, structure = jax.tree.flatten(args)
         axes = _flat_axes(in_axes, args)
         size = _size(leaves, axes)
-        members = [_one(leaf, axis) for leaf, axis in zip(leaves, axes, strict=True)]
-        traced, shapes = jax.make_jaxpr(f, return_shape=True)(*structure.unflatten(members))
+        members: list[Any] = [_one(leaf, axis) for leaf, axis in zip(leaves, axes, strict=True)]
+        traced, shapes = jax.make_jaxpr(f, return_shape=True)(*jax.tree.unflatten(structure, members))
         values = [
             Value(leaf, False) if axis is None else Value(jnp.moveaxis(leaf, axis, -1), True)
             for leaf, axis in zip(leaves, axes, strict=True)
@@ -140,6 +140,10 @@ def _bind(equation: JaxprEqn, *arrays: Any, **changes: Any) -> Sequence[Any]:
     return found if equation.primitive.multiple_results else [found]
 
 
+def _aval(var: Any) -> Any:
+    return var.aval
+
+
 def _plain(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
     del size
     return _bind(equation, *(value.array for value in inputs))
@@ -153,7 +157,7 @@ def _mapped(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]
 
 
 def _elementwise(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
-    shape = (*equation.outvars[0].aval.shape, size)
+    shape = (*_aval(equation.outvars[0]).shape, size)
 
     def spread(value: Value) -> Any:  # a scalar may stand among arrays
         array = jnp.asarray(value.array)
@@ -211,7 +215,7 @@ def _product(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any
     left, right = inputs
     (left_summed, right_summed), (left_batch, right_batch) = equation.params["dimension_numbers"]
     summed = math.prod(left.array.shape[axis] for axis in left_summed)
-    entries = math.prod(equation.outvars[0].aval.shape)
+    entries = math.prod(_aval(equation.outvars[0]).shape)
     if not (left.laned and right.laned) or not 0 < summed <= UNROLLED_SIZE or entries > UNROLLED_ENTRIES:
         return _mapped(equation, inputs, size)
     a = _summed_first(left.array, left_summed, left_batch, size)
@@ -220,8 +224,8 @@ def _product(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any
     a_free, b_free = a.ndim - batch - 2, b.ndim - batch - 2
     a = jnp.expand_dims(a, tuple(range(1 + batch + a_free, 1 + batch + a_free + b_free)))
     b = jnp.expand_dims(b, tuple(range(1 + batch, 1 + batch + a_free)))
-    shape = (*equation.outvars[0].aval.shape, size)
-    dtype = equation.outvars[0].aval.dtype
+    shape = (*_aval(equation.outvars[0]).shape, size)
+    dtype = jnp.dtype(_aval(equation.outvars[0]).dtype)
     products = [
         jnp.broadcast_to(a[k], shape).astype(dtype) * jnp.broadcast_to(b[k], shape).astype(dtype)
         for k in range(summed)
@@ -365,14 +369,14 @@ def _while(equation: JaxprEqn, inputs: list[Value], size: int) -> list[Value]:
     test_consts, body_consts, carry = _while_parts(equation, inputs)
     test, body = equation.params["cond_jaxpr"], equation.params["body_jaxpr"]
 
-    def tested(arrays: list[Any]) -> Value:
+    def tested(arrays: Sequence[Any]) -> Value:
         values = [*test_consts, *_values(arrays, flags)]
         return _evaluate(test.jaxpr, test.consts, values, size)[0]
 
-    def goes_on(arrays: list[Any]) -> Any:
+    def goes_on(arrays: Sequence[Any]) -> Any:
         return jnp.any(tested(arrays).array)
 
-    def step(arrays: list[Any]) -> list[Any]:
+    def step(arrays: Sequence[Any]) -> Sequence[Any]:
         values = [*body_consts, *_values(arrays, flags)]
         moved = _arrays(_evaluate(body.jaxpr, body.consts, values, size), flags, size)
         running = tested(arrays)
