@@ -206,6 +206,22 @@ def floating_parameters(leaves: Mapping[str, Any]) -> None:
             )
 
 
+def devices(value: Any) -> None:
+    """A sequence of at least one device."""
+    if not (isinstance(value, list | tuple) and value and all(hasattr(d, "platform") for d in value)):
+        raise TypeError(f"devices is a whole number or a list of jax.devices(); got {describe(value)}.")
+
+
+def divisible(path: str, value: Any, parts: int) -> None:
+    """An array whose leading axis can be cut into equal parts."""
+    shape = jnp.shape(value)
+    if not shape or shape[0] % parts:
+        raise ValueError(
+            f"{path or 'the array'} has shape {shape}; its leading axis is to be divided over {parts} "
+            "devices."
+        )
+
+
 def not_a_list(name: str, value: Any) -> None:
     """No Python list of numbers or of rows: it would be a pytree of as many scalars."""
     if isinstance(value, list) and value and (isinstance(value[0], list) or np.isscalar(value[0])):

@@ -6,7 +6,18 @@ import pytest
 
 import funcnet as fn
 
-ROOMS = [fn, fn.data, fn.layers, fn.losses, fn.metrics, fn.models, fn.report, fn.train]
+ROOMS = [
+    fn,
+    fn.data,
+    fn.layers,
+    fn.losses,
+    fn.mesh,
+    fn.metrics,
+    fn.models,
+    fn.report,
+    fn.train,
+    fn.transform,
+]
 BY_CALL = {"Fit"}  # made by a function that says it all
 
 # Names and order are the contract.
@@ -40,6 +51,9 @@ SIGNATURES = {
     "fn.losses.batchwise": "loss",
     "fn.metrics.accuracy": "prediction target",
     "fn.metrics.absolute_error": "prediction target",
+    "fn.mesh.use": "devices",
+    "fn.mesh.spread": "tree",
+    "fn.transform.lanes": "f in_axes",
     "fn.data.Dataset": "arrays weight rows",
     "fn.data.batches": "data batch_size key epoch",
     "fn.data.split": "data sizes key * stratify",

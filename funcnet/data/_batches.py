@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _tree
+from funcnet import _check, _tree, mesh
 from funcnet._types import Array, Float, Key, PyTree
 from funcnet.data._dataset import Dataset, as_dataset
 from funcnet.data._shuffle import Shuffle, epoch_order
@@ -118,7 +118,7 @@ def gather(data: Dataset, row: Array, mask: Array) -> Gathered:
     if data.weight is not None:
         weight *= at(data.weight)
         row = jnp.where(weight > 0, row, row[jnp.argmax(weight > 0)])
-    return Gathered(jax.tree.map(at, data.arrays), weight)
+    return mesh.over_rows(Gathered(jax.tree.map(at, data.arrays), weight))
 
 
 @functools.partial(jax.jit, static_argnums=3)
