@@ -13,6 +13,10 @@ KEYS = jax.random.split(jax.random.key(0), 3)
 ROWS = jnp.arange(12.0).reshape(3, 4)
 
 
+def slow(name):
+    return pytest.param(name, marks=pytest.mark.slow)
+
+
 def assert_same(f, in_axes, *args, factor=4):
     data = jax.random.key_data
     got, want = jax.jit(lanes(f, in_axes))(*args), jax.jit(jax.vmap(f, in_axes))(*args)
@@ -32,12 +36,12 @@ def one_step(name, optimizer="adam"):
     return from_scratch, (0, 0, None), models, KEYS, MODELS[name].rows(5)
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", [n if n == "mlp-dropout" else slow(n) for n in TRAINED])
 def test_two_steps_of_every_model(name):
     assert_same(*one_step(name))
 
 
-@pytest.mark.parametrize("optimizer", sorted(set(OPTIMIZERS) - {"lbfgs"}))
+@pytest.mark.parametrize("optimizer", [slow(n) for n in OPTIMIZERS if n != "lbfgs"])
 def test_two_steps_of_every_optimizer(optimizer):
     assert_same(*one_step("mlp", optimizer))
 
