@@ -7,6 +7,7 @@ from funcnet import mesh as mesh
 from funcnet import metrics as metrics
 from funcnet import models as models
 from funcnet import report as report
+from funcnet import study as study
 from funcnet import train as train
 from funcnet import transform as transform
 from funcnet._cache import cache_compilations as cache_compilations

@@ -73,6 +73,20 @@ def loss(value: Any) -> None:
         ) from None
 
 
+def training(value: Any) -> None:
+    """What `fit` makes."""
+    if not (callable(value) and hasattr(value, "loss") and hasattr(value, "epochs")):
+        raise TypeError(
+            f"train is a training; got {describe(value)}. Make one: fn.fit(loss, optax.adam(1e-2), epochs=20)."
+        )
+
+
+def architecture(value: Any) -> None:
+    """A module."""
+    if not callable(getattr(value, "init", None)):
+        raise TypeError(f"net is a module with an init; got {describe(value)}. Try fn.MLP((4, 16, 3)).")
+
+
 def optimizer(value: Any) -> None:
     """An optax GradientTransformation."""
     if not (callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))):

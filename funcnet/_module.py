@@ -117,7 +117,7 @@ class Module:
             ValueError: if no parameter is missing, so that a second `init` would do nothing.
         """
         _check.key(key)
-        if jax.tree.leaves(self) and _complete(self):
+        if jax.tree.leaves(self) and is_complete(self):
             raise ValueError(
                 f"every parameter of this {type(self).__name__} is set, and init draws only missing "
                 "ones. For a fresh start call init on the architecture: net = MLP((4, 16, 3)); "
@@ -219,7 +219,7 @@ def shapes(model: PyTree) -> PyTree:
     """`model` itself, or what its `init` would make, with shapes and dtypes in place of arrays."""
 
     def filled(node: Any) -> Any:
-        if isinstance(node, Module) and not _complete(node):
+        if isinstance(node, Module) and not is_complete(node):
             return jax.eval_shape(node._filled, jax.random.key(0))
         return node
 
@@ -229,7 +229,7 @@ def shapes(model: PyTree) -> PyTree:
 def check_model(model: PyTree) -> None:
     """Raise unless `model` is a pytree of arrays, all parameters there and floating."""
     leaves = jax.tree.leaves(model)
-    if _complete(model) and all(jnp.issubdtype(getattr(a, "dtype", int), jnp.inexact) for a in leaves):
+    if is_complete(model) and all(jnp.issubdtype(getattr(a, "dtype", int), jnp.inexact) for a in leaves):
         return  # the short way for every call of `fit`: no path is written out unless it is needed
     check_complete(model)
     _check.floating_parameters(_parameter_paths(model))
@@ -296,12 +296,12 @@ def modules(model: PyTree) -> dict[str, Module]:
     return found
 
 
-def _complete(model: PyTree) -> bool:
+def is_complete(model: PyTree) -> bool:
     """Whether no module in `model` lacks a parameter."""
     if not isinstance(model, Module):
         found = jax.tree.leaves(model, is_leaf=_is_module)
-        return all(_complete(leaf) for leaf in found if isinstance(leaf, Module))
-    return not _missing(model) and all(_complete(getattr(model, n)) for n in model._children)
+        return all(is_complete(leaf) for leaf in found if isinstance(leaf, Module))
+    return not _missing(model) and all(is_complete(getattr(model, n)) for n in model._children)
 
 
 def _join(path: str, below: str) -> str:

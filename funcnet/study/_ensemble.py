@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _keys, _tree, mesh
-from funcnet._module import Module, call
+from funcnet._module import Module, call, is_complete
 from funcnet._types import Array, Key, PyTree
-from funcnet.data import Dataset
-from funcnet.data._dataset import as_dataset
+from funcnet.data import Dataset, bootstrap
 from funcnet.study._members import each_member, is_small
 from funcnet.train import Fit, Run
 from funcnet.train._evaluate import checked_data
@@ -61,12 +60,10 @@ class Ensemble(Module):
         each = self.predictions(x, key)
         if self.average == "values":
             return jnp.mean(each, axis=0)
-        size = jnp.log(jnp.asarray(len(self), each.dtype))
         if self.average == "classes":
-            return jax.nn.logsumexp(jax.nn.log_softmax(each), axis=0) - size
-        return jax.nn.logsumexp(jax.nn.log_sigmoid(each), axis=0) - jax.nn.logsumexp(
-            jax.nn.log_sigmoid(-each), axis=0
-        )
+            return jax.nn.logsumexp(jax.nn.log_softmax(each), axis=0) - jnp.log(len(each)).astype(each.dtype)
+        yes, no = (jax.nn.logsumexp(jax.nn.log_sigmoid(z), axis=0) for z in (each, -each))
+        return yes - no
 
     def predictions(self, x: PyTree, key: Key | None = None) -> Array:
         """Each member's own prediction, [members, ...]."""
@@ -229,7 +226,7 @@ class EnsembleTraining:
     def _one(self, net: Module, data: Dataset, key: Key, valid: Dataset | None, number: Array) -> Run:
         own = jax.random.fold_in(_keys.named(key, "member"), number)
         if self.bootstrap:
-            data = resampled(data, _keys.named(own, "bootstrap"))
+            data = bootstrap(data, _keys.named(own, "bootstrap"))
         return self.train(_start(net, _keys.named(own, "init")), data, _keys.named(own, "train"), valid)
 
     @functools.cached_property
@@ -245,12 +242,4 @@ class EnsembleTraining:
 
 
 def _start(net: Module, key: Key) -> Module:
-    return net.init(key) if not jax.tree.leaves(net) or _lacks(net) else net
-
-
-def resampled(data: Dataset, key: Key) -> Dataset:
-    """As many rows as there are, drawn with replacement."""
-    n = len(as_dataset(data))
-    chosen = jax.random.randint(key, (n,), 0, n)
-    rows = chosen if data.rows is None else data.rows[chosen]
-    return _tree.replace(data, rows=rows)
+    return net if is_complete(net) else net.init(key)

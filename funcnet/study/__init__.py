@@ -1,0 +1,5 @@
+"""Many trainings as one program, and the answers they give."""
+
+from funcnet.study._ensemble import Ensemble as Ensemble
+from funcnet.study._ensemble import EnsembleRun as EnsembleRun
+from funcnet.study._ensemble import ensemble as ensemble
