@@ -77,7 +77,8 @@ def training(value: Any) -> None:
     """What `fit` makes."""
     if not (callable(value) and hasattr(value, "loss") and hasattr(value, "epochs")):
         raise TypeError(
-            f"train is a training; got {describe(value)}. Make one: fn.fit(loss, optax.adam(1e-2), epochs=20)."
+            f"train is a training; got {describe(value)}. Make one: fn.fit(loss, optax.adam(1e-2), "
+            "epochs=20)."
         )
 
 

@@ -138,16 +138,17 @@ def count() -> int:
     return dict(jax.sharding.get_abstract_mesh().shape).get(AXIS, 1)
 
 
-def each_device(f: Callable[[T], Any]) -> Callable[[T], Any]:
-    """`f` on each device for its own part of the leading axis, the results put together again.
+def each_device(f: Callable[[T, Any], Any]) -> Callable[[T, Any], Any]:
+    """`f(rows, shared)` on each device for its own part of the rows, the results put together again.
 
     Nothing is exchanged between devices. Outside of `use` it is `f` itself.
 
     Args:
-        f: a function of arrays [n, ...] to arrays [n, ...], each row of the result from its row.
+        f: a function of arrays [n, ...] and of a pytree that all devices share, to arrays [n, ...],
+            each row of the result from its row. It closes over no arrays.
 
     Returns:
-        A function of arrays whose leading axis is a multiple of the number of devices.
+        The same function, of rows whose number is a multiple of the devices'.
 
     Raises:
         Nothing of its own.
@@ -155,11 +156,12 @@ def each_device(f: Callable[[T], Any]) -> Callable[[T], Any]:
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
         >>> with fn.mesh.use(1):
-        ...     fn.mesh.each_device(lambda x: x * 2)(jnp.arange(4)).tolist()
+        ...     fn.mesh.each_device(lambda x, factor: x * factor)(jnp.arange(4), 2).tolist()
         [0, 2, 4, 6]
     """
     if AXIS not in jax.sharding.get_abstract_mesh().axis_names:
         return f
     spec = jax.sharding.PartitionSpec(AXIS)
     # Nothing is exchanged, so there is nothing for JAX to check; checking would forbid `cond` in `f`.
-    return jax.shard_map(f, in_specs=spec, out_specs=spec, check_vma=False)
+    in_specs = (spec, jax.sharding.PartitionSpec())
+    return jax.shard_map(f, in_specs=in_specs, out_specs=spec, check_vma=False)

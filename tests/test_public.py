@@ -15,10 +15,11 @@ ROOMS = [
     fn.metrics,
     fn.models,
     fn.report,
+    fn.study,
     fn.train,
     fn.transform,
 ]
-BY_CALL = {"Fit"}  # made by a function that says it all
+BY_CALL = {"Fit", "EnsembleTraining"}  # made by a function that says it all
 
 # Names and order are the contract.
 SIGNATURES = {
@@ -51,6 +52,8 @@ SIGNATURES = {
     "fn.losses.batchwise": "loss",
     "fn.metrics.accuracy": "prediction target",
     "fn.metrics.absolute_error": "prediction target",
+    "fn.study.Ensemble": "members average",
+    "fn.study.ensemble": "train size * bootstrap average block",
     "fn.mesh.use": "devices",
     "fn.mesh.spread": "tree",
     "fn.transform.lanes": "f in_axes",

@@ -61,7 +61,9 @@ class Ensemble(Module):
         if self.average == "values":
             return jnp.mean(each, axis=0)
         if self.average == "classes":
-            return jax.nn.logsumexp(jax.nn.log_softmax(each), axis=0) - jnp.log(len(each)).astype(each.dtype)
+            return jax.nn.logsumexp(jax.nn.log_softmax(each), axis=0) - jnp.log(len(each)).astype(
+                each.dtype
+            )
         yes, no = (jax.nn.logsumexp(jax.nn.log_sigmoid(z), axis=0) for z in (each, -each))
         return yes - no
 
@@ -214,7 +216,7 @@ class EnsembleTraining:
     def member(self, net: Module, data: PyTree, key: Key, number: int, valid: PyTree = None) -> Run:
         """The training of one member alone, as the ensemble has it."""
         data, valid = self._checked(net, data, key, valid)
-        return jax.jit(self._one)(net, data, key, valid, jnp.int32(number))
+        return jax.jit(self._one)((net, data, key, valid), jnp.int32(number))
 
     def _checked(self, net: Any, data: PyTree, key: Key, valid: PyTree) -> tuple[Dataset, Dataset | None]:
         _check.architecture(net)
@@ -223,7 +225,8 @@ class EnsembleTraining:
         checked = checked_data(self.train.loss, model, data)
         return checked, None if valid is None else checked_data(self.train.loss, model, valid)
 
-    def _one(self, net: Module, data: Dataset, key: Key, valid: Dataset | None, number: Array) -> Run:
+    def _one(self, shared: tuple[Module, Dataset, Key, Dataset | None], number: Array) -> Run:
+        net, data, key, valid = shared
         own = jax.random.fold_in(_keys.named(key, "member"), number)
         if self.bootstrap:
             data = bootstrap(data, _keys.named(own, "bootstrap"))
@@ -234,8 +237,7 @@ class EnsembleTraining:
         def run(net: Module, data: Dataset, key: Key, valid: Dataset | None, devices: int) -> EnsembleRun:
             del devices  # a part of what is compiled: see `mesh.use`
             small = is_small(jax.eval_shape(_start, net, key))
-            one = functools.partial(self._one, net, data, key, valid)
-            runs = each_member(one, self.size, self.block, small)
+            runs = each_member(self._one, (net, data, key, valid), self.size, self.block, small)
             return EnsembleRun(Ensemble(runs.model, self.average), runs)
 
         return jax.jit(run, static_argnums=4)
