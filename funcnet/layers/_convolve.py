@@ -15,8 +15,9 @@ def convolve(
     """Σ over places and input channels: [..., *spatial, in] with [*kernel, in / groups, out].
 
     XLA's convolution on CPUs loses a factor of 20 inside loops, and every training here is a loop.
-    The backend is read while tracing. `jax.lax.platform_dependent` would know it better, but its
-    gradient keeps what both branches need. Both are right on every backend, so a wrong guess costs time only.
+    The backend is read while tracing. `jax.lax.platform_dependent` would know it better, but is a cond:
+    differentiated, it keeps what both branches need. Both are right on every backend, so that a wrong
+    guess costs time and no digits.
     """
     by_platform = by_patches if jax.default_backend() == "cpu" else by_xla
     return by_platform(x, weight, stride, added, dilation, groups)

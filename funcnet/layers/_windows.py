@@ -1,7 +1,7 @@
-"""Windows that slide over the spatial axes of [..., *spatial, channels]: their places, sizes and padding."""
+"""Windows that slide over the spatial axes of [..., *spatial, channels]: places, sizes, padding."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def ends(padding: Padding, spatial: Sequence[int], extents: Sequence[int], strid
         ]
         return [(total // 2, total - total // 2) for total in lacking]
     each = padding if isinstance(padding, tuple) else (padding,) * len(spatial)
-    return [pair if isinstance(pair, tuple) else (pair, pair) for pair in each]  # type: ignore[misc]
+    return [pair if isinstance(pair, tuple) else (pair, pair) for pair in each]
 
 
 def extents(kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
