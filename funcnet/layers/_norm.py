@@ -176,7 +176,7 @@ def _start(size: int, use_scale: bool, use_bias: bool) -> dict[str, Array]:
 
 def _wide(x: Array) -> Array:
     """At least float32: the squares of half precision overflow and lose their digits."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
 
 
 def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> Array:
