@@ -25,8 +25,11 @@ train = fn.fit(loss, optax.adam(1e-3), epochs=15, batch_size=32)
 
 def slope(model, first_layer):
     """The norm of the loss's gradient in the weights of the first layer."""
-    total = lambda model: fn.evaluate(loss, model, train_rows)["loss"]  # noqa: E731
-    return float(jnp.linalg.norm(first_layer(jax.jit(jax.grad(total))(model)).weight))
+
+    def mean_loss(model):
+        return fn.evaluate(loss, model, train_rows)["loss"]
+
+    return float(jnp.linalg.norm(first_layer(jax.jit(jax.grad(mean_loss))(model)).weight))
 
 
 # 2. As many linear layers in both: `depth` blocks of two, and one at each end.

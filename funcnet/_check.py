@@ -40,22 +40,6 @@ def rank(layer: str, x: Any, least: int, axes: str) -> None:
         )
 
 
-def windows_fit(layer: str, spatial: Iterable[int], covered: Iterable[int]) -> None:
-    """Windows no longer than the (padded) axes that they slide over."""
-    sizes, extents = tuple(spatial), tuple(covered)
-    if any(n < extent for n, extent in zip(sizes, extents, strict=True)):
-        raise ValueError(
-            f"{layer} has a window of {extents}, and what it slides over is {sizes}, padding included. "
-            "Take a smaller window, larger inputs, fewer layers that shrink them, or padding='SAME'."
-        )
-
-
-def below(name: str, value: int, what: str, limit: int) -> None:
-    """A number below another setting."""
-    if value >= limit:
-        raise ValueError(f"{name}={value} is not below {what}={limit}, as it must be.")
-
-
 def above_zero(name: str, value: Any) -> None:
     """A Python number above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):

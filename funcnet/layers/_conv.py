@@ -9,7 +9,7 @@ from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers._convolve import convolve
 from funcnet.layers._linear import INITIALIZERS, Initializer, _initializer
-from funcnet.layers._windows import Padding, Sizes, check_padding, ends, extents, padded, sizes
+from funcnet.layers._windows import Padding, Sizes, check_fit, check_padding, ends, extents, padded, sizes
 
 
 class _Convolution(Module):
@@ -62,7 +62,7 @@ class _Convolution(Module):
         spatial, covered = x.shape[-self.axes - 1 : -1], extents(kernel, dilation)
         added = ends(self.padding, spatial, covered, stride)
         slid = [n + low + high for n, (low, high) in zip(spatial, added, strict=True)]
-        _check.windows_fit(type(self).__name__, slid, covered)
+        check_fit(type(self).__name__, slid, covered)
         return self._biased(convolve(x, self.weight, stride, added, dilation, self.groups))  # type: ignore[arg-type]
 
     def _biased(self, y: Array) -> Array:
@@ -220,7 +220,7 @@ class ConvTranspose2d(_Convolution):
         slid = [
             n + low + high for n, (low, high) in zip(spread.shape[-self.axes - 1 : -1], added, strict=True)
         ]
-        _check.windows_fit(type(self).__name__, slid, covered)
+        check_fit(type(self).__name__, slid, covered)
         flipped = jnp.flip(self.weight, range(self.axes))  # type: ignore[arg-type]
         ones = (1,) * self.axes
         return self._biased(convolve(spread, flipped, ones, added, dilation, self.groups))

@@ -14,6 +14,8 @@ from funcnet.layers._windows import (
     Ends,
     Padding,
     Sizes,
+    check_below,
+    check_fit,
     check_padding,
     ends,
     padded,
@@ -35,9 +37,7 @@ class _Pool(Module):
     def __post_init__(self) -> None:
         window, _ = self._settings()
         check_padding(self.padding, self.axes)
-        if not isinstance(self.padding, str):
-            for size, pair in zip(window, ends(self.padding, window, window, window), strict=True):
-                _check.below("padding", max(pair), "window", size)
+        check_below(self.padding, window)
 
     def _settings(self) -> list[tuple[int, ...]]:
         """Window and stride by axis."""
@@ -51,7 +51,7 @@ class _Pool(Module):
         spatial = x.shape[-self.axes - 1 : -1]
         added = ends(self.padding, spatial, window, stride)
         slid = [n + low + high for n, (low, high) in zip(spatial, added, strict=True)]
-        _check.windows_fit(name, slid, window)
+        check_fit(name, slid, window)
         return added
 
     def _max(self, x: Array) -> Array:

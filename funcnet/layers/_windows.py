@@ -1,6 +1,6 @@
 """Windows that slide over the spatial axes of [..., *spatial, channels]: places, sizes, padding."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
 import jax
@@ -56,6 +56,26 @@ def ends(padding: Padding, spatial: Sequence[int], extents: Sequence[int], strid
         return [(total // 2, total - total // 2) for total in lacking]
     each = padding if isinstance(padding, tuple) else (padding,) * len(spatial)
     return [pair if isinstance(pair, tuple) else (pair, pair) for pair in each]
+
+
+def check_fit(layer: str, spatial: Iterable[int], covered: Iterable[int]) -> None:
+    """Windows no longer than the (padded) axes that they slide over."""
+    sizes, extents = tuple(spatial), tuple(covered)
+    if any(n < extent for n, extent in zip(sizes, extents, strict=True)):
+        raise ValueError(
+            f"{layer} has a window of {extents}, and what it slides over is {sizes}, padding included. "
+            "Take a smaller window, larger inputs, fewer layers that shrink them, or padding='SAME'."
+        )
+
+
+def check_below(padding: Padding, window: tuple[int, ...]) -> None:
+    """Raise if a window could lie in the padding alone."""
+    for size, (before, after) in zip(window, ends(padding, window, window, window), strict=True):
+        if max(before, after) >= size:
+            raise ValueError(
+                f"padding={max(before, after)} is not below window={size}, as it must be: a window in the "
+                "padding alone has no entries."
+            )
 
 
 def extents(kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:

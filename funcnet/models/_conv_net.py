@@ -2,6 +2,7 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY
 
 import jax
+import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._module import Module
@@ -78,7 +79,7 @@ class ConvNet(Module):
         architecture = self.replace(out=Linear(1, 1))
 
         def images(key: Key) -> Array:
-            return architecture._filled(key)._flat(jax.numpy.zeros(self.shape))
+            return architecture.init(key)._flat(jnp.zeros(self.shape))
 
         return int(jax.eval_shape(images, jax.random.key(0)).shape[-1])
 
