@@ -11,14 +11,19 @@ import numpy as np
 # nearly everybody tells neighbours apart, and markers and line styles tell them apart without colour.
 BLUE, VERMILLION, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#666666", "#000000"
 COLOURS = (BLUE, VERMILLION, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#8C7B00", "#882255", GREY, "#44AA99")
-MARKERS = "os^DvPX*<>p"  # 11 markers and 10 colours meet again after 110 classes
+MARKERS = "os^DvPX<>p*"  # 11 markers and 10 colours meet again after 110 classes
 LINES = ("-", "--", "-.", ":")
 
 PANEL = (4.2, 3.2)
 """Inches. Its letters of 9 and 10 points are still 7 when the panel is printed 8 cm wide."""
-SMALL = 9
-MOST_IN_LEGEND = 5
-"""More entries than these stand beside the axes."""
+SMALL, TITLE, LINE = 9, 10, 13.5
+"""Points: small letters, a title, the height of a line in a legend."""
+MOST_INSIDE = 5
+"""A legend with more entries stands beside the axes."""
+WIDE = 28
+"""Letters of a line in a legend."""
+LEGEND = {"fontsize": SMALL, "edgecolor": "none", "borderpad": 0.3, "labelspacing": 0.3}
+CLASS_LEGEND = {"framealpha": 0.0, "handlelength": 1.0, "handletextpad": 0.4, "columnspacing": 1.2}
 
 
 def colour(i: int) -> str:
@@ -91,47 +96,79 @@ def png(draw: Callable[[Any], Any], count: int) -> bytes:
     return content.getvalue()
 
 
-def clear(ax: Any) -> None:
-    """Empty the axes, and take away the colour bars that belong to them."""
-    for drawn in [*ax.collections, *ax.images]:
-        if drawn.colorbar is not None:
-            drawn.colorbar.remove()
-    ax.clear()
-
-
 def finish(ax: Any, xlabel: str, ylabel: str, title: str = "", legend_title: str = "") -> Any:
     """Labels, a faint grid, no box, a legend if something has a label. Returns the axes."""
-    ax.set(xlabel=xlabel, ylabel=ylabel)
+    frame(ax, xlabel, ylabel)
     if title:
-        ax.set_title(title, fontsize=10)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(alpha=0.25, linewidth=0.6)
-    ax.set_axisbelow(True)
-    legend(ax, legend_title)
+        ax.set_title(title, fontsize=TITLE)
+    handles, labels = ax.get_legend_handles_labels()
+    place: dict[str, Any] = {"loc": "best", "framealpha": 0.85}
+    if len(labels) > MOST_INSIDE:
+        place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02), "framealpha": 0.0}
+    if handles:
+        look = {"title": legend_title or None, "title_fontsize": SMALL, "handlelength": 2.2}
+        wrapped = [textwrap.fill(label, WIDE) for label in labels]
+        ax.legend(handles, wrapped, **LEGEND, **look, **place)
     return ax
 
 
-def legend(ax: Any, title: str = "") -> None:
-    """The legend, inside where it covers least, or to the right of the axes if it is long."""
+def finish_classes(ax: Any, xlabel: str, ylabel: str, title: str = "") -> Any:
+    """The same with a legend of classes above the axes, where it hides no point. Returns the axes."""
+    frame(ax, xlabel, ylabel)
     handles, labels = ax.get_legend_handles_labels()
-    if not handles:
-        return
-    place: dict[str, Any] = {"loc": "best", "framealpha": 0.85}
-    if len(labels) > MOST_IN_LEGEND:
-        place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02), "framealpha": 0.0}
-    ax.legend(
-        handles,
-        [textwrap.fill(label, 28) for label in labels],
-        **{"title": title or None, "title_fontsize": SMALL, "fontsize": SMALL, "edgecolor": "none"},
-        **{"handlelength": 2.2, "borderpad": 0.3, "labelspacing": 0.3, **place},
-    )
+    columns, rows = class_columns(labels)
+    if title:
+        ax.set_title(title, fontsize=TITLE, pad=6 + LINE * rows)
+    place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.1, "ncols": columns}
+    drawn = ax.legend(handles, [short(label) for label in labels], **LEGEND, **CLASS_LEGEND, **place)
+    _enlarge(drawn)
+    return ax
+
+
+def class_size(labels: Sequence[str]) -> tuple[float, float]:
+    """The size of new axes under a legend of these classes."""
+    _, rows = class_columns(labels)
+    return PANEL[0], PANEL[1] + LINE / 72 * (rows - 1)
+
+
+def class_columns(labels: Sequence[str], width: float = PANEL[0]) -> tuple[int, int]:
+    """The columns and rows of a legend that is `width` inches wide."""
+    letters = [len(short(label)) + 4 for label in labels]  # a marker and its space count as four
+    room = (width - 0.5) * 72 / 5.4  # inches to letters of 9 points
+    columns = len(labels) if sum(letters) <= room else max(1, min(len(labels), int(room / max(letters))))
+    return columns, -(-len(labels) // columns)
+
+
+def figure_legend(figure: Any, width: float, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """One legend of classes for all panels of a figure, above them."""
+    columns, _ = class_columns(labels, width)
+    place = {"loc": "outside upper center", "ncols": columns}
+    _enlarge(figure.legend(handles, [short(label) for label in labels], **LEGEND, **CLASS_LEGEND, **place))
+
+
+def frame(ax: Any, xlabel: str, ylabel: str) -> None:
+    """Labels, a faint grid, no box."""
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.25, linewidth=0.6)
+    ax.set_axisbelow(True)
+
+
+def say(ax: Any, text: str) -> None:
+    """A sentence in axes that have nothing else to show."""
+    ax.text(0.5, 0.35, text, transform=ax.transAxes, ha="center", fontsize=SMALL)
+    ax.set(xticks=[], yticks=[])
+
+
+def short(name: str, width: int = 20) -> str:
+    return name if len(name) <= width else name[: width - 1] + "…"
 
 
 def number_epochs(ax: Any) -> None:
     """Whole numbers only on the horizontal axis."""
     from matplotlib.ticker import MaxNLocator
 
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
 
 
 def colour_map(colours: Iterable[Any]) -> Any:
@@ -141,17 +178,15 @@ def colour_map(colours: Iterable[Any]) -> Any:
     return LinearSegmentedColormap.from_list("funcnet", list(colours))
 
 
-def colour_bar(ax: Any, drawn: Any, label: str, ticks: Sequence[float], below: bool = False) -> None:
-    """The key to the colours of what was drawn."""
-    place = {"location": "bottom", "aspect": 30} if below else {"location": "right"}
-    bar = ax.figure.colorbar(drawn, ax=ax, ticks=ticks, **place)
+def colour_bar(ax: Any, drawn: Any, label: str, ticks: Sequence[float]) -> None:
+    """The key to the colours of what was drawn, as high as the axes and cleared with them."""
+    bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0.0, 0.05, 1.0)), ticks=ticks, format="%.2g")
     bar.ax.tick_params(labelsize=SMALL)
     bar.set_label(label)
 
 
-def figure_legend(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """One legend for all panels of a figure, above them."""
-    wrapped = [textwrap.fill(label, 28) for label in labels]
-    columns = min(len(labels), 4)
-    place = {"loc": "outside upper center", "ncols": columns}
-    figure.legend(handles, wrapped, frameon=False, fontsize=SMALL, **place)
+def _enlarge(legend: Any) -> None:
+    """Points in a legend are never too small to be told apart."""
+    for handle in legend.legend_handles:
+        if hasattr(handle, "get_sizes") and len(handle.get_sizes()):
+            handle.set_sizes([max(30.0, float(handle.get_sizes()[0]))])

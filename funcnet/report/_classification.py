@@ -65,7 +65,7 @@ def calibration(logits: ArrayLike, targets: ArrayLike, axes: Any = None, *, bins
     upper, lower = axes
     upper.plot([0, 1], [0, 1], color=_canvas.GREY, linestyle=":", linewidth=1.2, label="as predicted")
     errors = np.abs(_wilson(seen, count[full]) - seen)
-    upper.plot(said, seen, color=_canvas.BLUE, marker="o", markersize=5, linewidth=1.4, label="observed")
+    upper.plot(said, seen, color=_canvas.BLUE, marker="o", linestyle="", label="observed")
     upper.vlines(said, seen - errors[0], seen + errors[1], color=_canvas.BLUE, linewidth=1.2)
     upper.set(xlim=(0, 1), ylim=(-0.03, 1.03))
     _canvas.finish(upper, "", ylabel)
@@ -112,11 +112,12 @@ def confusion_matrix(
     names = _examples.names("class_names", class_names, size)
     if class_names is None:
         names = [str(c) for c in range(size)]
-    side = float(np.clip(0.5 * size, 3.4, 10))
-    ax = _canvas.panel(axes, "confusion_matrix", (side + 0.8, side))
+    side = float(np.clip(0.4 * size, 3.0, 10))
+    longest = max(len(_canvas.short(name)) for name in names)
+    ax = _canvas.panel(axes, "confusion_matrix", (side + 0.8 + 0.07 * longest, side + 0.05 * longest))
     part = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shades = _canvas.colour_map(["#FFFFFF", _canvas.BLUE])
-    image = ax.imshow(part, cmap=shades, vmin=0, vmax=1)
+    image = ax.imshow(part, cmap=shades, vmin=0, vmax=1, aspect="auto")
     if size <= MOST_WITH_NUMBERS:
         _write_counts(ax, counts, part)
     _canvas.colour_bar(ax, image, "part of the true class", [0, 0.5, 1])
@@ -178,13 +179,13 @@ def _counted(predictions: Any, targets: Any) -> np.ndarray:
 def _write_counts(ax: Any, counts: np.ndarray, part: np.ndarray) -> None:
     for (row, column), count in np.ndenumerate(counts):
         text = f"{count:g}" if counts.dtype.kind == "f" else str(count)
-        dark = part[row, column] > 0.55
-        look = {"color": "white" if dark else "black", "fontsize": 10 if len(counts) <= 6 else 7.5}
+        shade = "white" if part[row, column] > 0.55 else "black" if count else _canvas.GREY
+        look = {"color": shade, "fontsize": 10 if len(counts) <= 6 else 8}
         ax.text(column, row, text, ha="center", va="center", **look)
 
 
 def _name_classes(ax: Any, names: Sequence[str]) -> None:
-    short = [name if len(name) <= 20 else name[:19] + "…" for name in names]
+    short = [_canvas.short(name) for name in names]
     every = -(-len(names) // 40)
     places = range(0, len(names), every)
     turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, short)) > 3 else {}

@@ -58,12 +58,12 @@ def history(run: Run, axes: Any = None) -> Any:
     members = f"{best.size} trainings: median, 5–95 %" if np.ndim(run.best_epoch) else ""
     axes = _canvas.panels(axes, list(measured), "this run")
     for ax, (title, names) in zip(axes, measured.items(), strict=True):
-        for name in names:
-            kind = name if name == "train_loss" else "validation" if name[:4] == "val_" else "training"
-            draw_curve(ax, run.history[name], *STYLES[kind])
+        drawn = [draw_curve(ax, run.history[name], *STYLES[_kind(name)]) for name in names]
         _mark_best(ax, best[best > 0], bool(members))
         _canvas.number_epochs(ax)
         _canvas.finish(ax, "epoch", title.replace("_", " "), legend_title=members)
+        if not any(drawn):
+            _canvas.say(ax, "nothing finite was measured")
     return axes
 
 
@@ -127,7 +127,8 @@ def curves(
                 f" with x of shape {np.shape(x)}" if x is not None else ""
             )
             raise ValueError(f"curve {name!r} has shape {np.shape(array)}, and {wanted} is wanted.")
-    ax = _canvas.panel(axes, "curves")
+    beside = 0.08 * max(map(len, map(str, values))) + 0.5 if len(values) > _canvas.MOST_INSIDE else 0.0
+    ax = _canvas.panel(axes, "curves", (_canvas.PANEL[0] + beside, _canvas.PANEL[1]))
     for i, (name, array) in enumerate(values.items()):
         draw_curve(ax, array, str(name), _canvas.colour(i), _canvas.line(i), x)
     if x is None:
@@ -135,8 +136,8 @@ def curves(
     return _canvas.finish(ax, xlabel, ylabel, title)
 
 
-def draw_curve(ax: Any, values: Any, label: str, colour: str, line: str, x: Any = None) -> None:
-    """A line through what was measured; a median and a band for [members, epochs]."""
+def draw_curve(ax: Any, values: Any, label: str, colour: str, line: str, x: Any = None) -> bool:
+    """A line through what was measured, if anything was; a median and a band for [members, epochs]."""
     members = np.asarray(values, float)
     members = members.reshape(-1, members.shape[-1])
     place = np.arange(1, members.shape[1] + 1) if x is None else np.asarray(x, float)
@@ -147,13 +148,14 @@ def draw_curve(ax: Any, values: Any, label: str, colour: str, line: str, x: Any 
         low, middle, high = np.nanpercentile(members, [5, 50, 95], axis=0) if kept.any() else [[]] * 3
     dots = "o" if len(place) <= FEW_POINTS else ""
     style = {"color": colour, "linestyle": line, "marker": dots, "markersize": 4, "linewidth": 1.8}
+    seen = bool(np.isfinite(middle).any())
+    label += "" if seen else " (no values)"
     ax.plot(place, middle, label=label, **style)
     if len(members) > 1:
         ax.fill_between(place, low, high, color=colour, alpha=0.2, linewidth=0)
     if len(members) > 1 and len(place) == 1:
         ax.vlines(place, low, high, color=colour)
-    if not np.isfinite(middle).any():
-        ax.text(0.5, 0.5, f"no finite value: {label}", transform=ax.transAxes, ha="center")
+    return seen
 
 
 def _panels(measured: History) -> dict[str, list[str]]:
@@ -163,6 +165,12 @@ def _panels(measured: History) -> dict[str, list[str]]:
         if name not in found["loss"]:
             found.setdefault(name.removeprefix("val_"), []).append(name)
     return found
+
+
+def _kind(name: str) -> str:
+    if name == "train_loss":
+        return name
+    return "validation" if name.startswith("val_") else "training"
 
 
 def _mark_best(ax: Any, best: np.ndarray, many: bool) -> None:

@@ -125,13 +125,14 @@ def _draw(
     places = np.linspace(points[:, 0].min(), points[:, 0].max(), PLACES)
     inputs = places.reshape(-1, *x.shape[1:]).astype(x.dtype)
     curves = {title: _curve(what, model, inputs, scaler) for title, model in models.items()}
-    axes = _canvas.panels(axes, list(models), what, sharey=True)
+    ends = _range(points[:, 1], np.concatenate(list(curves.values())))
+    axes = _canvas.panels(axes, [title or what for title in models], what, sharey=True)
     for ax, (title, curve) in zip(axes, curves.items(), strict=True):
         draw_pairs(ax, x, y, "training" if valid is not None else "")
         if held_out is not None:
             draw_pairs(ax, *held_out, "validation", valid=True)
         ax.plot(places, curve, color=_canvas.VERMILLION, linewidth=1.8, label="prediction", zorder=2)
-        ax.set_ylim(*_range(points[:, 1], curve))
+        ax.set_ylim(*ends)
         _canvas.finish(ax, feature_name, target_name, title)
     return axes
 

@@ -65,11 +65,11 @@ def separating_line(
     weight, bias = _affine(model, low, high, scaler, x.dtype)
     ends = _half(weight, bias) * (high - low) + low
     beyond = " (outside)" if abs(bias + weight.sum() / 2) > np.abs(weight).sum() / 2 else ""
-    ax = _canvas.panel(axes, what)
+    ax = _canvas.panel(axes, what, _canvas.class_size([*class_names, "probability 1/2"]))
     draw_classes(ax, x, y, class_names)
     ax.plot(*ends.T, color="black", linewidth=1.8, label=f"probability 1/2{beyond}", zorder=2)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    return _canvas.finish(ax, feature_names[0], feature_names[1], title)
+    return _canvas.finish_classes(ax, feature_names[0], feature_names[1], title)
 
 
 def _affine(

@@ -9,6 +9,8 @@ from funcnet.report import _canvas, _examples
 from funcnet.report._scatter import draw_classes
 
 MOST_FEATURES = 8
+SIZE = (1.75, 1.55)
+"""Inches of a panel."""
 
 
 def pair_plot(
@@ -55,19 +57,19 @@ def pair_plot(
     class_names = _examples.names("class_names", class_names, int(y.max()) + 1)
     count, x = len(shown), x[:, shown]
     pairs = [f"{i} by {j}" for i in shown for j in shown]
-    axes = _canvas.panels(axes, pairs, "pair_plot", columns=count, size=(1.75, 1.55))
+    axes = _canvas.panels(axes, pairs, "pair_plot", columns=count, size=SIZE)
     axes = axes.reshape(count, count)
     low, high = _examples.limits(x)
     for (row, column), ax in np.ndenumerate(axes):
         if row == column:
             _draw_histogram(ax, x[:, row], y, float(low[row]), float(high[row]))
         else:
-            draw_classes(ax, x[:, [column, row]], y, class_names)
+            draw_classes(ax, x[:, [column, row]], y, class_names, scale=0.4)
         ax.set(xlim=(low[column], high[column]), ylim=(low[row], high[row]))
         xlabel = feature_names[shown[column]] if row == count - 1 else ""
         _name(ax, xlabel, feature_names[shown[row]] if column == 0 else "")
     handles, labels = axes[1, 0].get_legend_handles_labels()
-    _canvas.figure_legend(axes[0, 0].figure, handles, labels)
+    _canvas.figure_legend(axes[0, 0].figure, SIZE[0] * count, handles, labels)
     return axes
 
 
@@ -97,9 +99,7 @@ def _draw_histogram(ax: Any, x: np.ndarray, y: np.ndarray, low: float, high: flo
 
 def _name(ax: Any, xlabel: str, ylabel: str) -> None:
     """Labels and numbers at the left and lower edge of the whole only."""
-    _canvas.finish(ax, xlabel, ylabel)
+    _canvas.frame(ax, xlabel, ylabel)
     ax.tick_params(labelsize=8, labelbottom=bool(xlabel), labelleft=bool(ylabel))
     ax.xaxis.label.set_fontsize(_canvas.SMALL)
     ax.yaxis.label.set_fontsize(_canvas.SMALL)
-    if ax.get_legend() is not None:
-        ax.get_legend().remove()

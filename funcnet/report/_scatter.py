@@ -56,9 +56,9 @@ def scatter(
     y = _examples.class_numbers("scatter", y, len(x))
     feature_names = _examples.names("feature_names", feature_names, x.shape[1])
     class_names = _examples.names("class_names", class_names, int(y.max()) + 1)
-    ax = _canvas.panel(axes, "scatter")
+    ax = _canvas.panel(axes, "scatter", _canvas.class_size(class_names))
     draw_classes(ax, x[:, shown], y, class_names)
-    return _canvas.finish(ax, feature_names[shown[0]], feature_names[shown[1]], title)
+    return _canvas.finish_classes(ax, feature_names[shown[0]], feature_names[shown[1]], title)
 
 
 def predictions(
@@ -107,25 +107,30 @@ def predictions(
     predicted = _examples.classes_of(logits)
     feature_names = _examples.names("feature_names", feature_names, x.shape[1])
     class_names = _examples.names("class_names", class_names, max(2, logits.shape[1], int(y.max()) + 1))
-    axes = _canvas.panels(axes, ["predicted", "true"], "predictions", sharex=True, sharey=True)
+    size = _canvas.class_size([*class_names, "wrong"])
+    axes = _canvas.panels(axes, ["predicted", "true"], "predictions", size=size, sharex=True, sharey=True)
     wrong = predicted != y
     titles = (f"predicted: {wrong.sum()} of {len(y)} wrong", "true")
     for ax, classes, title in zip(axes, (predicted, y), titles, strict=True):
         draw_classes(ax, x[:, shown], classes, class_names)
         if wrong.any():
             rings = {"s": 3 * _size(len(x)), "facecolors": "none", "edgecolors": "black", "linewidths": 1.1}
-            ax.scatter(*x[wrong][:, shown].T, label="wrongly predicted", **rings)
-        _canvas.finish(ax, feature_names[shown[0]], feature_names[shown[1]], title)
+            ax.scatter(*x[wrong][:, shown].T, label="wrong", **rings)
+        _canvas.finish_classes(ax, feature_names[shown[0]], feature_names[shown[1]], title)
     return axes
 
 
-def draw_classes(ax: Any, x: np.ndarray, y: np.ndarray, class_names: Sequence[str]) -> None:
-    """Points x [n, 2] with the colour and marker of their class y [n]."""
+def draw_classes(
+    ax: Any, x: np.ndarray, y: np.ndarray, class_names: Sequence[str], *, scale: float = 1.0
+) -> None:
+    """Points x [n, 2] with the colour and marker of their class y [n]; their area times `scale`."""
+    size = scale * _size(len(x))
+    edge = 0.5 if size > 25 else 0.2
     for c in np.unique(y):
         ax.scatter(
             *x[y == c].T,
-            **{"s": _size(len(x)), "marker": _canvas.marker(c), "label": class_names[c], "zorder": 3},
-            **{"color": _canvas.colour(c), "edgecolor": "white", "linewidth": 0.5},
+            **{"s": size, "marker": _canvas.marker(c), "label": class_names[c], "zorder": 3},
+            **{"color": _canvas.colour(c), "edgecolor": "white", "linewidth": edge},
         )
 
 

@@ -68,16 +68,16 @@ def decision_surface(
     logits = _examples.outputs(what, model, plane.astype(x.dtype), scaler).reshape(GRID, GRID, -1)
     feature_names = _examples.names("feature_names", feature_names, x.shape[1])
     class_names = _examples.names("class_names", class_names, max(2, logits.shape[-1], int(y.max()) + 1))
-    ax = _canvas.panel(axes, what)
+    width, height = _canvas.class_size(class_names)
+    ax = _canvas.panel(axes, what, (width + 0.6, height))
     draw_classes(ax, x[:, shown], y, class_names)
-    below = len(np.unique(y)) > _canvas.MOST_IN_LEGEND
     if logits.shape[-1] == 1:
-        _draw_probability(ax, sides, logits[..., 0], class_names[1], below)
+        _draw_probability(ax, sides, logits[..., 0], class_names[1])
     else:
-        _draw_bands(ax, sides, logits, below)
+        _draw_bands(ax, sides, logits)
     ax.set(xlim=sides[0, [0, -1]], ylim=sides[1, [0, -1]])
-    ax.set(xlabel=feature_names[shown[0]], ylabel=feature_names[shown[1]])
-    _canvas.legend(ax)
+    _canvas.finish_classes(ax, feature_names[shown[0]], feature_names[shown[1]])
+    ax.grid(False)
     return ax
 
 
@@ -137,9 +137,11 @@ def training_frame(
                 f"training_frame draws one training; {name} has shape {np.shape(measured[name])}. Of a run "
                 "made by vmap draw one member: jax.tree.map(lambda a: a[0], run)."
             )
-    axes = _canvas.panels(axes, [metric, "surface"], "training_frame", columns=1, height_ratios=(1, 2))
+    axes = _canvas.panels(
+        axes, [metric, "surface"], "training_frame", columns=1, size=(4.8, 2.9), height_ratios=(1, 2)
+    )
     for ax in axes:
-        _canvas.clear(ax)
+        ax.clear()
     for name, kind in zip(drawn, ("training", "validation"), strict=False):
         draw_curve(axes[0], measured[name], kind, *STYLES[kind][1:])
     axes[0].set_xlim(0.5, max(len(measured[name]) for name in drawn) + 0.5)
@@ -149,17 +151,17 @@ def training_frame(
     return axes
 
 
-def _draw_probability(ax: Any, sides: np.ndarray, logits: np.ndarray, class_name: str, below: bool) -> None:
+def _draw_probability(ax: Any, sides: np.ndarray, logits: np.ndarray, class_name: str) -> None:
     probability = np.asarray(jax.nn.sigmoid(logits))
     # Paler than the examples, by mixing and not by transparency, which shows the seams of contours.
     ends = [tuple(1 - 0.65 * (1 - _canvas.rgb(c))) for c in (_canvas.BLUE, "#FFFFFF", _canvas.VERMILLION)]
     filled = ax.contourf(*sides, probability, np.linspace(0, 1, 41), cmap=_canvas.colour_map(ends))
     if logits.min() < 0 < logits.max():
         ax.contour(*sides, logits, [0.0], colors="black", linewidths=1.4)
-    _canvas.colour_bar(ax, filled, f"probability of {class_name}", [0, 0.25, 0.5, 0.75, 1], below)
+    _canvas.colour_bar(ax, filled, f"probability of {class_name}", [0, 0.25, 0.5, 0.75, 1])
 
 
-def _draw_bands(ax: Any, sides: np.ndarray, logits: np.ndarray, below: bool) -> None:
+def _draw_bands(ax: Any, sides: np.ndarray, logits: np.ndarray) -> None:
     probability = np.asarray(jax.nn.softmax(logits))
     count = logits.shape[-1]
     palette = np.array([_canvas.rgb(_canvas.colour(c)) for c in range(count)])
@@ -176,4 +178,4 @@ def _draw_bands(ax: Any, sides: np.ndarray, logits: np.ndarray, below: bool) -> 
         ahead = logits[..., c] - np.delete(logits, c, axis=-1).max(-1)
         if ahead.min() < 0 < ahead.max():
             ax.contour(*sides, ahead, [0.0], colors="black", linewidths=1.2)
-    _canvas.colour_bar(ax, bands, "probability of the class", [1 / count, 1], below)
+    _canvas.colour_bar(ax, bands, "probability of the predicted class", [1 / count, 1])
