@@ -21,6 +21,10 @@ ROOMS = [
 ]
 BY_CALL = {"Fit", "EnsembleTraining"}  # made by a function that says it all
 
+CONVOLUTION = (
+    "in_channels out_channels kernel_size * stride padding dilation groups use_bias weight_init weight bias"
+)
+
 # Names and order are the contract.
 SIGNATURES = {
     "fn.fit": "loss optimizer * epochs batch_size shuffle stopping eval_every accumulate ema on_nan remat",
@@ -43,6 +47,22 @@ SIGNATURES = {
     "fn.Linear": "in_features out_features * use_bias weight_init weight bias",
     "fn.Dropout": "rate",
     "fn.MLP": "sizes * activation dropout weight_init layers",
+    "fn.layers.Conv1d": CONVOLUTION,
+    "fn.layers.Conv2d": CONVOLUTION,
+    "fn.layers.ConvTranspose2d": CONVOLUTION,
+    "fn.layers.MaxPool2d": "window stride * padding",
+    "fn.layers.AvgPool1d": "window stride * padding",
+    "fn.layers.GlobalAvgPool": "axes",
+    "fn.layers.Flatten": "axes",
+    "fn.layers.LayerNorm": "features * eps use_scale use_bias scale bias",
+    "fn.layers.RMSNorm": "features * eps use_scale scale",
+    "fn.layers.GroupNorm": "channels groups axes * eps use_scale use_bias scale bias",
+    "fn.layers.ChannelDropout": "rate axes",
+    "fn.layers.Residual": "layer projection",
+    "fn.models.ConvNet": "shape classes * channels kernel_size padding activation dropout weight_init "
+    "convolutions out",
+    "fn.models.ResMLP": "in_features out_features * width depth activation dropout weight_init entrance "
+    "blocks norm out",
     "fn.models.LinearRegression": "in_features out_features * linear",
     "fn.models.Perceptron": "in_features out_features * weight_init linear",
     "fn.losses.squared_error": "prediction target",

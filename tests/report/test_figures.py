@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import funcnet as fn
 from funcnet.report import decision_surface, history
-from funcnet.report._figures import history_png
+from funcnet.report._epochs import history_png
 from funcnet.train import Run, Stop
 
 nan = float("nan")
