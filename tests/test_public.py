@@ -19,7 +19,7 @@ ROOMS = [
     fn.train,
     fn.transform,
 ]
-BY_CALL = {"Fit", "EnsembleTraining"}  # made by a function that says it all
+BY_CALL = {"CrossValidation", "EnsembleTraining", "Fit"}  # made by a function that says it all
 
 CONVOLUTION = (
     "in_channels out_channels kernel_size * stride padding dilation groups use_bias weight_init weight bias"
@@ -73,6 +73,7 @@ SIGNATURES = {
     "fn.metrics.accuracy": "prediction target",
     "fn.metrics.absolute_error": "prediction target",
     "fn.study.Ensemble": "members average",
+    "fn.study.cross_validate": "train folds * block",
     "fn.study.ensemble": "train size * bootstrap average block",
     "fn.mesh.use": "devices",
     "fn.mesh.spread": "tree",
@@ -84,7 +85,7 @@ SIGNATURES = {
     "fn.data.load": "name target task",
     "fn.data.Scaler.fit": "data kind * per_feature",
     "fn.data.Shuffle.draw": "key n",
-    "fn.report.decision_surface": "model data axes * feature_names class_names",
+    "fn.report.decision_surface": "model data axes * scaler features feature_names class_names",
     "fn.report.history": "run axes",
 }
 

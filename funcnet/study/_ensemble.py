@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _keys, _tree, mesh
-from funcnet._module import Module, call, is_complete
+from funcnet._module import Module, call
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset, bootstrap
-from funcnet.study._members import each_member, is_small
+from funcnet.study._members import each_member, is_small, start
 from funcnet.train import Fit, Run
 from funcnet.train._evaluate import checked_data
 
@@ -221,7 +221,7 @@ class EnsembleTraining:
     def _checked(self, net: Any, data: PyTree, key: Key, valid: PyTree) -> tuple[Dataset, Dataset | None]:
         _check.architecture(net)
         _check.key(key)
-        model = _start(net, key)
+        model = start(net, key)
         checked = checked_data(self.train.loss, model, data)
         return checked, None if valid is None else checked_data(self.train.loss, model, valid)
 
@@ -230,18 +230,14 @@ class EnsembleTraining:
         own = jax.random.fold_in(_keys.named(key, "member"), number)
         if self.bootstrap:
             data = bootstrap(data, _keys.named(own, "bootstrap"))
-        return self.train(_start(net, _keys.named(own, "init")), data, _keys.named(own, "train"), valid)
+        return self.train(start(net, _keys.named(own, "init")), data, _keys.named(own, "train"), valid)
 
     @functools.cached_property
     def _compiled(self) -> Any:
         def run(net: Module, data: Dataset, key: Key, valid: Dataset | None, devices: int) -> EnsembleRun:
             del devices  # a part of what is compiled: see `mesh.use`
-            small = is_small(jax.eval_shape(_start, net, key))
+            small = is_small(jax.eval_shape(start, net, key))
             runs = each_member(self._one, (net, data, key, valid), self.size, self.block, small)
             return EnsembleRun(Ensemble(runs.model, self.average), runs)
 
         return jax.jit(run, static_argnums=4)
-
-
-def _start(net: Module, key: Key) -> Module:
-    return net if is_complete(net) else net.init(key)

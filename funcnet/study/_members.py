@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import mesh
-from funcnet._types import Array, PyTree
+from funcnet._module import Module, is_complete
+from funcnet._types import Array, Key, PyTree
 from funcnet.transform import lanes
 
 # Below this size of the largest parameter, matrices are so small that whole lanes of members pay.
@@ -62,3 +63,8 @@ def _block(one: Callable[[PyTree, Array], PyTree], shared: PyTree, small: bool) 
 def is_small(model: PyTree) -> bool:
     """Whether every parameter is small."""
     return max(math.prod(leaf.shape) for leaf in jax.tree.leaves(model)) <= LARGEST_FOR_LANES
+
+
+def start(net: Module, key: Key) -> Module:
+    """Where a member starts: freshly drawn, or at the parameters that `net` has already."""
+    return net if is_complete(net) else net.init(key)
