@@ -128,6 +128,27 @@ def training(value: Any) -> None:
         )
 
 
+def settings(values: Mapping[str, Any]) -> None:
+    """Names, and at least one value for each."""
+    for name, choices in dict(values).items():
+        if isinstance(choices, str) or not hasattr(choices, "__len__") or not len(choices):
+            raise ValueError(
+                f"each setting has a list of values; {name} has {describe(choices)}. "
+                "Try {'learning_rate': [0.01, 0.1]}."
+            )
+    if not values:
+        raise ValueError("there are no settings to sweep over. Try {'learning_rate': [0.01, 0.1]}.")
+
+
+def validation_value(monitor: str, mode: str) -> None:
+    """The name of a value of validation rows, and which way is better."""
+    choice("mode", mode, ("min", "max"))
+    if not monitor.startswith("val_"):
+        raise ValueError(f"monitor names a value of validation rows, such as 'val_loss'; got {monitor!r}.")
+    if mode == "min" and monitor.endswith("accuracy"):
+        raise ValueError(f"{monitor} is better when it is larger: write mode='max'.")
+
+
 def architecture(value: Any) -> None:
     """A module."""
     if not callable(getattr(value, "init", None)):

@@ -19,7 +19,7 @@ ROOMS = [
     fn.train,
     fn.transform,
 ]
-BY_CALL = {"CrossValidation", "EnsembleTraining", "Fit"}  # made by a function that says it all
+BY_CALL = {"CrossValidation", "EnsembleTraining", "Fit", "Sweep"}  # made by a function that says it all
 
 CONVOLUTION = (
     "in_channels out_channels kernel_size * stride padding dilation groups use_bias weight_init weight bias"
@@ -74,6 +74,7 @@ SIGNATURES = {
     "fn.metrics.absolute_error": "prediction target",
     "fn.study.Ensemble": "members average",
     "fn.study.cross_validate": "train folds * block",
+    "fn.study.sweep": "make_train settings * monitor mode samples block",
     "fn.study.ensemble": "train size * bootstrap average block",
     "fn.mesh.use": "devices",
     "fn.mesh.spread": "tree",

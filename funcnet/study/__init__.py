@@ -5,3 +5,5 @@ from funcnet.study._cross_validate import cross_validate as cross_validate
 from funcnet.study._ensemble import Ensemble as Ensemble
 from funcnet.study._ensemble import EnsembleRun as EnsembleRun
 from funcnet.study._ensemble import ensemble as ensemble
+from funcnet.study._sweep import Swept as Swept
+from funcnet.study._sweep import sweep as sweep
