@@ -188,7 +188,7 @@ class Sweep:
         train, net = made if isinstance(made, tuple) else (made, net)
         _check.training(train)
         _check.architecture(net)
-        return train, net  # type: ignore[return-value]
+        return train, net
 
     def _group(
         self,
