@@ -61,7 +61,7 @@ def test_a_trial_that_diverged_is_never_best():
     def diverging(learning_rate):
         return fn.fit(ROW.loss(), optax.sgd(learning_rate), epochs=2, batch_size=8, on_nan="ignore")
 
-    study = fn.study.sweep(diverging, {"learning_rate": [1e38, 0.1]})
+    study = fn.study.sweep(diverging, {"learning_rate": [float("nan"), 0.1]})
     found = study(ROW.net, DATA, KEY, VALID)
     assert np.isnan(found.scores[0])
     assert found.best == {"learning_rate": 0.1}
