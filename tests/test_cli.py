@@ -197,6 +197,26 @@ def test_bad_predictions(trained, capsys, tmp_path):
     assert line == f"funcnet: {out}: No such file or directory.\n"
 
 
+def test_a_table_with_text_and_gaps_from_training_to_prediction(capsys, tmp_path):
+    colours = ["" if i % 10 == 9 else ("red", "blue", "blue")[i % 3] for i in range(60)]
+    rows = [f"{i % 7 if i % 5 else ''},{c},{'yes' if i % 3 else 'no'}" for i, c in enumerate(colours)]
+    (tmp_path / "t.csv").write_text("\n".join(["size,colour,bought", *rows]) + "\n")
+    assert main(["train", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out"), *FEW]) == 0
+    assert "features" in capsys.readouterr().out
+    described = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert described["feature_names"] == ["size", "colour"]
+    assert described["encoder"]["categories"] == [None, ["blue", "red"]]
+    (tmp_path / "new.csv").write_text("colour,size\nred,3\ngreen,\n")
+    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "new.csv")]) == 0
+    found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["prediction"] for row in found][:1] == ["no"]
+    assert len(found) == 2
+    assert all(0 < float(row["probability"]) <= 1 for row in found)
+    (tmp_path / "new.csv").write_text("colour,size\nred,big\n")
+    line = one_line(capsys, "predict", tmp_path / "out", tmp_path / "new.csv")
+    assert "column 'size' is 'big', no finite number in data row 1" in line
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": 1}'])
 def test_a_damaged_model(content, trained, capsys, tmp_path):
     table, folder, _ = trained
