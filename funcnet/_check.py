@@ -309,6 +309,21 @@ def data_and_model(model: Any, data: Any) -> None:
         raise TypeError("a training starts from a model, and a Run came: pass run.model.")
 
 
+def class_numbers(labels: Any, classes: int) -> None:
+    """Integers, and where they can be read, in 0 .. classes-1."""
+    values = labels if isinstance(labels, jax.core.Tracer) else np.asarray(labels)
+    if not jnp.issubdtype(values.dtype, jnp.integer):
+        raise TypeError(
+            f"labels are class numbers; got {values.dtype}. "
+            "For text: names, y = np.unique(labels, return_inverse=True)."
+        )
+    if isinstance(values, np.ndarray) and values.size and not 0 <= values.min() <= values.max() < classes:
+        raise ValueError(
+            f"labels run from 0 to {classes - 1} for {classes} classes; "
+            f"got {values.min()} to {values.max()}."
+        )
+
+
 def numeric(name: str, value: Any) -> None:
     """An array of numbers or booleans."""
     kind = getattr(value, "dtype", None)
