@@ -55,13 +55,12 @@ ROWS = [
 ]
 heights = [height for height, _ in ROWS]
 sheet = plt.figure(figsize=(17, sum(heights)), layout="constrained")
-grid = sheet.add_gridspec(len(ROWS), 12, height_ratios=heights)
 cells = {}
-for row, (_, widths) in enumerate(ROWS):
-    ends = np.cumsum([0, *widths.values()])
-    for name, start, end in zip(widths, ends[:-1], ends[1:], strict=True):
-        cells[name] = sheet.add_subfigure(grid[row, start:end])
-        cells[name].suptitle(name, fontsize=11, weight="bold")
+for row, (_, widths) in zip(sheet.subfigures(len(ROWS), 1, height_ratios=heights), ROWS, strict=True):
+    places = np.ravel(row.subfigures(1, len(widths), width_ratios=list(widths.values())))
+    cells |= dict(zip(widths, places, strict=True))
+for name, place in cells.items():
+    place.suptitle(name, fontsize=11, weight="bold", x=0.02, ha="left")
 
 
 def cell(name, rows=1, columns=1, **grid):
