@@ -95,8 +95,19 @@ SIGNATURES = {
     "fn.data.load": "name target task",
     "fn.data.Scaler.fit": "data kind * per_feature",
     "fn.data.Shuffle.draw": "key n",
-    "fn.report.decision_surface": "model data axes * feature_names class_names",
+    "fn.report.calibration": "logits targets axes * bins",
+    "fn.report.confusion_matrix": "predictions targets axes * class_names",
+    "fn.report.curves": "values axes * x xlabel ylabel title",
+    "fn.report.decision_surface": "model data axes * scaler features feature_names class_names",
+    "fn.report.fits": "models data axes * valid scaler feature_name target_name",
     "fn.report.history": "run axes",
+    "fn.report.loss_curves": "losses axes * over targets title",
+    "fn.report.pair_plot": "data axes * features feature_names class_names",
+    "fn.report.predictions": "model data axes * scaler features feature_names class_names",
+    "fn.report.regression_line": "model data axes * valid scaler feature_name target_name title",
+    "fn.report.scatter": "data axes * title features feature_names class_names target_name",
+    "fn.report.separating_line": "model data axes * scaler feature_names class_names title",
+    "fn.report.training_frame": "model measured data axes * metric **surface",
 }
 
 
