@@ -130,6 +130,13 @@ def test_many_models_and_runs_are_refused():
     assert not pyplot.get_fignums()
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_a_model_of_another_precision_is_drawn(dtype):
+    linear = fn.Linear(2, "scalar", weight=jnp.array([1.0, 0.0], dtype), bias=jnp.array(-1.0, dtype))
+    ax = decision_surface(linear, (X.astype(dtype), Y), Figure().subplots())
+    np.testing.assert_allclose(boundaries(ax)[:, 0], 1.0, atol=2e-2)
+
+
 def test_frames_replace_each_other():
     axes = Figure().subplots(2)
     nan = float("nan")
