@@ -1,6 +1,7 @@
 """The command `funcnet`: parse, call, print."""
 
 import argparse
+import contextlib
 import os
 import sys
 import threading
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         args = _parser().parse_args(argv)
+        _cache_compilations()
         args.run(args)
     except SystemExit as end:  # argparse, after --help and --version
         return int(end.code or 0)
@@ -49,6 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return _say(str(error), 2)
     return 0
+
+
+def _cache_compilations() -> None:
+    from funcnet import cache_compilations
+
+    with contextlib.suppress(OSError):  # no place to write to: it works as well, only slower
+        cache_compilations()
 
 
 def _say(message: str, code: int) -> int:
@@ -170,12 +179,9 @@ def _path(text: str) -> Path:
 
 def _train(args: argparse.Namespace) -> None:
     from funcnet.data import load
-    from funcnet.data._load import NAMES
     from funcnet.report._terminal import print_facts, print_scores, waiting
     from funcnet.tabular import fit_table
 
-    if (args.target or args.task) and args.table in NAMES:
-        raise ValueError(f"--target and --task are for CSV and Parquet files; {args.table} has its own.")
     table = load(args.table, args.target, args.task)
     folder = args.out or Path("runs", table.name)
     _check_folder(folder)

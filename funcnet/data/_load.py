@@ -1,6 +1,7 @@
 """Tables by name or from a file. Nothing is downloaded."""
 
 import dataclasses
+import difflib
 import gzip
 import os
 from pathlib import Path
@@ -88,13 +89,15 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
         >>> wine.data.arrays[0].shape, wine.feature_names[0]
         ((178, 13), 'alcohol')
     """
-    if isinstance(name, str) and name in BUNDLED:
-        return _bundled(name)
-    if isinstance(name, str) and name == "fashion-mnist":
-        return _fashion_mnist()
+    if isinstance(name, str) and name in NAMES:
+        if target or task:
+            raise ValueError(f"target and task are for CSV and Parquet files; {name} has its own.")
+        return _fashion_mnist() if name == "fashion-mnist" else _bundled(name)
     path = Path(name)
     if not path.is_file():
-        raise FileNotFoundError(f"no table or file called {name}. Known tables: {', '.join(NAMES)}.")
+        meant = difflib.get_close_matches(path.name.lower(), NAMES, 1)
+        hint = f" Did you mean {meant[0]}?" if meant else ""
+        raise FileNotFoundError(f"no table or file called {name}.{hint} Known tables: {', '.join(NAMES)}.")
     return _from_file(path, target, task)
 
 

@@ -24,7 +24,7 @@ WEIGHTS, DESCRIPTION, HISTORY, CURVES = "model.safetensors", "model.json", "hist
 
 def save_fitted(fitted: Any, folder: Path) -> None:
     """Write a `Fitted`; the description last, so that its presence says that all is there."""
-    from funcnet.report._figures import history_png
+    from funcnet.report._epochs import history_png
 
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(fitted.predictor.model, folder / WEIGHTS)
