@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import NoReturn
 
 import jax
 
@@ -26,6 +27,9 @@ class Columns:
         names: one for each column.
         categories: for each column its words, in the order of their numbers; None for numbers.
 
+    Raises:
+        TypeError: where a layer takes them for an array.
+
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
         >>> columns = fn.data.Columns(
@@ -43,3 +47,11 @@ class Columns:
     missing: Bool[Array, "*rows columns"]
     names: tuple[str, ...]
     categories: tuple[tuple[str, ...] | None, ...]
+
+    @property
+    def shape(self) -> NoReturn:
+        """None: whatever asks for it takes these for an array."""
+        raise TypeError(
+            "raw columns of a table with text or gaps came where an array of features is wanted. Make "
+            "features of them: encoder = fn.data.Encoder.fit(train); train = encoder.transform(train)."
+        )

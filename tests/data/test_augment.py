@@ -183,6 +183,21 @@ def test_rows_of_weight_zero_are_invisible_to_mixup(name):
     assert float(value) == 0.0
 
 
+def test_augmented_mixup_transforms_before_it_mixes():
+    def loss(model, example, key):
+        return jnp.zeros(()), {"x": example[0]}
+
+    def squared(key, example):
+        return example[0] ** 2, example[1]
+
+    batch, weight = (jnp.array([0.0, 2.0]), jnp.zeros(2)), jnp.array([1.0, 1.0])
+    _, before = fn.data.augmented(fn.data.mixup(loss, 1.0), squared)(None, batch, weight, KEY)
+    _, plain = fn.data.mixup(loss, 1.0)(None, batch, weight, KEY)
+    assert float(before["x"]) != pytest.approx(float(plain["x"]))
+    doubled = (jnp.array([0.0, 4.0]), jnp.zeros(2))
+    assert_close(before, fn.data.mixup(loss, 1.0)(None, doubled, weight, KEY)[1])
+
+
 def test_an_example_alone_is_mixed_with_itself_and_keeps_its_key():
     case, data = tables.MODELS["mlp-dropout"], tables.dataset("weighted", "mlp-dropout")
     batch = jax.tree.map(lambda a: a[:1], data.arrays)
@@ -195,7 +210,7 @@ def test_an_example_alone_is_mixed_with_itself_and_keeps_its_key():
 def test_mixup_trains_and_keeps_the_check_of_targets():
     case = tables.MODELS["mlp"]
     x, y = case.rows(24)
-    loss = fn.data.mixup(_augmented(case, fn.data.noise(0.01)))
+    loss = fn.data.augmented(fn.data.mixup(case.loss()), fn.data.noise(0.01))
     run = fn.fit(loss, optax.adam(0.05), epochs=15, batch_size=8)(case.init(), (x, y), KEY, (x, y))
     assert run.history["val_loss"][-1] < 0.8 * run.history["val_loss"][0]
     with pytest.raises(ValueError, match="targets from 0 to 2"):

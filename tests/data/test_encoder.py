@@ -154,6 +154,15 @@ WRONG = {
         "column 'a' is missing in every training row",
     ),
     "a scaler of raw columns": (lambda: fn.data.Scaler.fit((COLUMNS,)), TypeError, "encoder.transform"),
+    "a network on raw columns": (
+        lambda: fn.evaluate(
+            fn.losses.supervised(fn.losses.cross_entropy),
+            fn.MLP((2, 2)).init(KEY),
+            (COLUMNS, jnp.zeros(2, int)),
+        ),
+        TypeError,
+        "where an array of features is wanted",
+    ),
     "a state without names": (lambda: fn.data.Encoder.from_dict({}), KeyError, "names"),
     "a fill that is no category": (
         lambda: fn.data.Encoder.from_dict({"names": ["a"], "fill": ["z"], "categories": [["x", "y"]]}),
