@@ -225,6 +225,10 @@ def _view(n: int) -> np.ndarray:
     return np.random.default_rng(8).integers(0, n, n - 4)
 
 
+def _left_out(data: fn.data.Dataset) -> fn.data.Dataset:
+    return fn.data.out_of_bag(data, fn.data.bootstrap(data, jax.random.key(1)))
+
+
 DATASETS: dict[str, Callable[[Model], fn.data.Dataset]] = {
     "whole-batches": lambda model: fn.data.Dataset(model.rows(2 * BATCH)),
     "tail": lambda model: fn.data.Dataset(model.rows(2 * BATCH + 3)),
@@ -232,6 +236,9 @@ DATASETS: dict[str, Callable[[Model], fn.data.Dataset]] = {
     "weighted": lambda model: fn.data.Dataset(model.rows(19), weight=_weights(19)),
     "rows": lambda model: fn.data.Dataset(model.rows(23), rows=_view(23)),
     "weighted-rows": lambda model: fn.data.Dataset(model.rows(23), weight=_weights(23), rows=_view(23)),
+    "fold": lambda model: fn.data.kfold(model.rows(22), 5, jax.random.key(1))[0][0],
+    "bootstrap": lambda model: fn.data.bootstrap(model.rows(19), jax.random.key(1)),
+    "out-of-bag": lambda model: _left_out(fn.data.Dataset(model.rows(23))),
 }
 
 

@@ -31,7 +31,7 @@ ALLOWED_UPWARD = {("train/_result.py", "report")}
 OWNERS = {
     "matplotlib": {"report/_canvas.py"},
     "rich": {"report/_terminal.py"},
-    "pandas": {"data/_load.py"},
+    "pandas": {"data/_file.py", "data/_load.py"},
     "sklearn": {"data/_load.py"},
     "safetensors": {"train/_weights.py"},
     "flax": set(),

@@ -6,8 +6,10 @@ from funcnet.data._batches import Batch as Batch
 from funcnet.data._batches import batches as batches
 from funcnet.data._bootstrap import bootstrap as bootstrap
 from funcnet.data._bootstrap import out_of_bag as out_of_bag
+from funcnet.data._columns import Columns as Columns
 from funcnet.data._dataset import Dataset as Dataset
 from funcnet.data._dataset import take as take
+from funcnet.data._encoder import Encoder as Encoder
 from funcnet.data._fold import Folds as Folds
 from funcnet.data._fold import kfold as kfold
 from funcnet.data._labels import class_weights as class_weights

@@ -66,7 +66,7 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
     it is the plain weighted mean of `loss`.
 
     A partner depends on the weights and not on how many rows there are, so rows of weight zero change
-    nothing. Transform before mixing: `mixup(augmented(loss, transform))`.
+    nothing. To transform before mixing: `augmented(mixup(loss), transform)`.
 
     Args:
         loss: of one example (x, y), x floating.
@@ -98,6 +98,7 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
     if alpha == 0:
         raise ValueError("alpha is above 0; got 0. For no mixing use the loss itself.")
 
+    @functools.wraps(loss)
     def mixed(model: Any, batch: PyTree, weight: Array, key: Key | None) -> Any:
         if key is None:
             each = jax.vmap(lambda example: loss(model, example, None))(batch)
@@ -117,8 +118,6 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
         return _weighted_mean(each, weight)
 
     mixed.batchwise = True  # type: ignore[attr-defined]
-    if hasattr(loss, "check"):
-        mixed.check = loss.check  # type: ignore[attr-defined]
     return mixed  # type: ignore[return-value]
 
 
@@ -128,10 +127,8 @@ def _row_keys(key: Key, rows: int) -> Key:
 
 def _partner(key: Key, mass: Array) -> Array:
     """A row, drawn by weight; `mass` are the weights' running sums. Never a row of weight zero."""
-    point = (1 - jax.random.uniform(key, dtype=mass.dtype)) * mass[
-        -1
-    ]  # above 0: the first to reach it counts
-    return jnp.searchsorted(mass, point)
+    drawn = 1 - jax.random.uniform(key, dtype=mass.dtype)  # above 0, so the first to reach it counts
+    return jnp.searchsorted(mass, drawn * mass[-1])
 
 
 def _blend(a: Any, b: Any, share: Array) -> Array:

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 
 from funcnet import _check
-from funcnet._types import Array, ArrayLike, Float, Int
+from funcnet._types import Array, ArrayLike, Float
 
 
-def one_hot(labels: Int[ArrayLike, "*shape"], classes: int) -> Float[Array, "*shape classes"]:
+def one_hot(labels: ArrayLike, classes: int) -> Float[Array, "*shape classes"]:
     """A row of zeros with a one at the label: `jax.nn.one_hot`, which gives no one for a wrong label.
 
     `losses.cross_entropy` takes class numbers as they are; this is for losses that want rows.

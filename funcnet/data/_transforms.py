@@ -78,7 +78,7 @@ def flip(axis: int, probability: float = 0.5) -> Transform:
     def flipped(key: Key, x: Array) -> Array:
         if not -x.ndim <= axis < x.ndim:
             raise ValueError(f"flip({axis}) wants features with that axis; got shape {x.shape}.")
-        return jnp.where(jax.random.bernoulli(key, probability), jnp.flip(x, axis), x)
+        return jnp.where(jax.random.bernoulli(key, float(probability)), jnp.flip(x, axis), x)
 
     return _on_features(flipped)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from funcnet import _check
+
 # Okabe, Ito, "Color universal design", 2008, without its black and with a deeper yellow, and two more:
 # nearly everybody tells neighbours apart, and markers and line styles tell them apart without colour.
 BLUE, VERMILLION, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#666666", "#000000"
@@ -58,7 +60,7 @@ def panels(
     flat = np.atleast_1d(np.asarray(axes, object)).ravel()
     if not all(hasattr(ax, "plot") and hasattr(ax, "transAxes") for ax in flat):
         raise TypeError(
-            f"{what} draws into matplotlib axes; got {type(flat[0]).__name__ if len(flat) else axes!r}. "
+            f"{what} draws into matplotlib axes; got {_check.describe(axes)}. "
             f"Try figure, axes = plt.subplots(1, {len(names)}), or leave axes out."
         )
     if len(flat) != len(names):

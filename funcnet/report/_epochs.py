@@ -56,7 +56,7 @@ def history(run: Run, axes: Any = None) -> Any:
     measured = _panels(run.history)
     best = np.ravel(run.best_epoch) + 1
     members = f"{best.size} trainings: median, 5–95 %" if np.ndim(run.best_epoch) else ""
-    axes = _canvas.panels(axes, list(measured), "this run")
+    axes = _canvas.panels(axes, list(measured), "history")
     for ax, (title, names) in zip(axes, measured.items(), strict=True):
         drawn = [draw_curve(ax, run.history[name], *STYLES[_kind(name)]) for name in names]
         _mark_best(ax, best[best > 0], bool(members))

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from funcnet._module import modules
 from funcnet.data import Scaler
 from funcnet.data._dataset import as_dataset
 from funcnet.train import predict
+from funcnet.train._evaluate import as_tree
 
 
 def pairs(what: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +84,11 @@ def names(argument: str, given: Sequence[str] | None, count: int) -> list[str]:
 def outputs(what: str, model: Any, x: np.ndarray, scaler: Scaler | None) -> np.ndarray:
     """What one model gives for each row of x, in x's own units: [n, outputs]."""
     _one_model(what, model)
-    predictions = np.asarray(predict(model, x if scaler is None else scaler.transform(x)))
+    scaled = jnp.asarray(x if scaler is None else scaler.transform(x))
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(as_tree(model)) if hasattr(leaf, "dtype")}
+    if len(dtypes) == 1:  # a model of one precision gets its features in that precision
+        scaled = scaled.astype(dtypes.pop())
+    predictions = np.asarray(predict(model, scaled))
     if predictions.ndim > 2:
         raise ValueError(
             f"{what} wants a model that gives a number or a row of logits for one example; got shape "

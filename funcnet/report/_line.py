@@ -91,7 +91,7 @@ def _affine(
     spread = np.ptp(logit)
     if not spread > 1e-5 * np.abs(logit).max():
         raise ValueError("this model gives the same logit everywhere, and nothing is separated. Train it.")
-    if np.abs(inputs @ solution - logit).max() > 1e-3 * spread:
+    if np.abs(inputs @ solution - logit).max() > 1e-2 * spread:
         raise ValueError(
             "separating_line draws linear models, and this one is not linear in x. Use "
             "decision_surface(model, data)."

@@ -52,7 +52,7 @@ def loss_curves(
     if not isinstance(losses, Mapping) or not losses:
         raise TypeError(
             f"loss_curves wants a mapping from names to losses, at least one; got "
-            f"{_check.describe(losses)}. Try {'squared': fn.losses.squared_error}."
+            f"{_check.describe(losses)}. Try {{'squared': fn.losses.squared_error}}."
         )
     for name, loss in losses.items():
         _check.function(f"the loss {name!r}", loss, "a function (prediction, target) -> scalar")

@@ -9,6 +9,8 @@ from funcnet.report import _canvas, _examples
 from funcnet.report._scatter import draw_classes
 
 MOST_FEATURES = 8
+MOST_FILLED = 4
+"""Of more classes only the outlines are drawn."""
 SIZE = (1.75, 1.55)
 """Inches of a panel."""
 
@@ -94,7 +96,8 @@ def _draw_histogram(ax: Any, x: np.ndarray, y: np.ndarray, low: float, high: flo
         heights = low + 0.94 * (high - low) * count / tallest
         look = {"color": _canvas.colour(c), "linestyle": _canvas.line(c), "linewidth": 1.2}
         ax.stairs(heights, edges, baseline=low, **look)
-        ax.stairs(heights, edges, baseline=low, color=_canvas.colour(c), alpha=0.2, fill=True)
+        if len(counts) <= MOST_FILLED:
+            ax.stairs(heights, edges, baseline=low, color=_canvas.colour(c), alpha=0.2, fill=True)
 
 
 def _name(ax: Any, xlabel: str, ylabel: str) -> None:

@@ -124,7 +124,7 @@ def draw_classes(
     ax: Any, x: np.ndarray, y: np.ndarray, class_names: Sequence[str], *, scale: float = 1.0
 ) -> None:
     """Points x [n, 2] with the colour and marker of their class y [n]; their area times `scale`."""
-    size = scale * _size(len(x))
+    size = max(6.0, scale * _size(len(x)))
     edge = 0.5 if size > 25 else 0.2
     for c in np.unique(y):
         ax.scatter(
