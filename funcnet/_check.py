@@ -302,9 +302,9 @@ def floating_parameters(leaves: Mapping[str, Any]) -> None:
                 f"the model's leaf {path or 'itself'} is {describe(leaf)}, and a model holds arrays "
                 "only. Keep settings in static fields of a funcnet.Module, or outside the model."
             )
-        if not jnp.issubdtype(dtype, jnp.inexact):
+        if not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(
-                f"the parameter {path or 'itself'} holds {dtype}, and no gradient exists for it. "
+                f"the parameter {path or 'itself'} holds {dtype}, and only real numbers are trained. "
                 "Make it floating: jnp.asarray(value, float); or, if it is no parameter, wrap it: "
                 "funcnet.Buffer(value)."
             )
@@ -332,17 +332,6 @@ def not_a_list(name: str, value: Any) -> None:
         raise TypeError(
             f"{name} is a Python list, and arrays are wanted: {name.split('[')[0]} = np.asarray(...)."
         )
-
-
-def data_and_model(model: Any, data: Any) -> None:
-    """A model first and data second."""
-    if callable(data) or (hasattr(model, "arrays") and hasattr(model, "rows")):
-        raise TypeError(
-            "a training is called with the model first and the data second; got "
-            f"{type(model).__name__} and {type(data).__name__}. Write train(model, data, key)."
-        )
-    if hasattr(model, "model") and hasattr(model, "state"):
-        raise TypeError("a training starts from a model, and a Run came: pass run.model.")
 
 
 def class_numbers(labels: Any, classes: int) -> None:

@@ -9,12 +9,13 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import GetAttrKey, register_pytree_with_keys
 
 from funcnet import _check, _keys, _tree
 from funcnet._types import Array, Key, PyTree
@@ -72,19 +73,20 @@ class Module:
     needs_key: ClassVar[bool] = False
     _children: ClassVar[tuple[str, ...]] = ()
     _static: ClassVar[tuple[str, ...]] = ()
+    _by_hand: ClassVar[bool] = False  # whether the constructor is written by hand, here or in a base
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _check_body(cls)
-        dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        cls._by_hand = cls._by_hand or "__init__" in vars(cls)
+        dataclasses.dataclass(init=not cls._by_hand, frozen=True, eq=False, repr=False)(cls)
         cls.__setattr__ = _frozen  # type: ignore[assignment]
         annotations = _annotations(cls)
-        names = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         _check_constructor(cls, names)
-        children = [name for name in names if _names_child(annotations[name])]
-        cls._children = tuple(children)
-        cls._static = tuple(name for name in names if name not in children)
-        jax.tree_util.register_dataclass(cls, children, list(cls._static))
+        cls._children = tuple(name for name in names if _names_child(annotations[name]))
+        cls._static = tuple(name for name in names if name not in cls._children)
+        _register(cls)
         _wrap(cls, "__init__", _checked_init)
         _wrap(cls, "__call__", _observed_call)
 
@@ -155,7 +157,7 @@ class Module:
         if structures[0] != structures[1]:
             return False
         pairs = zip(jax.tree.leaves(self), jax.tree.leaves(other), strict=True)
-        return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in pairs)
+        return all(np.array_equal(_host(a), _host(b)) for a, b in pairs)
 
     def __hash__(self) -> int:
         return hash(jax.tree.structure(self))
@@ -229,7 +231,7 @@ def shapes(model: PyTree) -> PyTree:
 def check_model(model: PyTree) -> None:
     """Raise unless `model` is a pytree of arrays, all parameters there and floating."""
     leaves = jax.tree.leaves(model)
-    if is_complete(model) and all(jnp.issubdtype(getattr(a, "dtype", int), jnp.inexact) for a in leaves):
+    if is_complete(model) and all(jnp.issubdtype(getattr(a, "dtype", int), jnp.floating) for a in leaves):
         return  # the short way for every call of `fit`: no path is written out unless it is needed
     check_complete(model)
     _check.floating_parameters(_parameter_paths(model))
@@ -319,7 +321,7 @@ def _missing(module: Module) -> list[str]:
     if not unset or type(module).parameters is Module.parameters:
         return []
     own = jax.eval_shape(module.parameters, jax.random.key(0))
-    return [name for name in own if getattr(module, name) is None]
+    return [name for name, like in own.items() if like is not None and getattr(module, name) is None]
 
 
 def _before_init(module: Module, missing: list[str], path: str = "") -> str:
@@ -336,10 +338,32 @@ def _wrap(cls: type, name: str, wrapper: Callable[[Any], Any]) -> None:
         setattr(cls, name, wrapper(cls.__dict__[name]))
 
 
+def _register(cls: type[Module]) -> None:
+    """Make a class a pytree. JAX rebuilds trees around anything, so rebuilding runs no constructor."""
+    children, static = cls._children, cls._static
+
+    def flatten(module: Module) -> tuple[list[Any], tuple[Any, ...]]:
+        return [getattr(module, n) for n in children], tuple(getattr(module, n) for n in static)
+
+    def flatten_with_keys(module: Module) -> tuple[list[tuple[GetAttrKey, Any]], tuple[Any, ...]]:
+        values, settings = flatten(module)
+        return list(zip(map(GetAttrKey, children), values, strict=True)), settings
+
+    def unflatten(settings: tuple[Any, ...], values: Iterable[Any]) -> Module:
+        module = object.__new__(cls)
+        for name, value in zip((*children, *static), (*values, *settings), strict=True):
+            object.__setattr__(module, name, value)
+        return module
+
+    register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+
+
 def _checked_init(init: Any) -> Any:
     @functools.wraps(init)
     def __init__(self: Module, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
+        if type(self).__init__ is not __init__:  # called by a subclass, which is not done yet
+            return
         for name in self._static:
             _check_static(type(self).__name__, name, getattr(self, name))
         for name in self._children:
@@ -371,9 +395,16 @@ def _frozen(self: Module, name: str, value: Any) -> None:
 
 
 def _check_body(cls: type) -> None:
-    """Raise for a module or an array that stands in the class without an annotation."""
+    """Raise for what stands in the class and would be no part of the model, or hide a part of it."""
     annotated = inspect.get_annotations(cls)
+    inherited = {field.name: field for field in getattr(cls, "__dataclass_fields__", {}).values()}
     for name, value in vars(cls).items():
+        if name in inherited and name not in annotated:
+            kind = getattr(inherited[name].type, "__name__", inherited[name].type)
+            raise TypeError(
+                f"{cls.__name__}.{name} overrides a field's default, and without an annotation that does "
+                f"nothing. Write '{name}: {kind} = ...'."
+            )
         if name not in annotated and isinstance(value, Module | Buffer | jax.Array | np.ndarray):
             kind = "fn.Module" if isinstance(value, Module) else "jax.Array"
             raise TypeError(
@@ -383,15 +414,30 @@ def _check_body(cls: type) -> None:
 
 
 def _check_constructor(cls: type, names: list[str]) -> None:
-    """Raise if JAX could not rebuild the class from its fields."""
+    """Raise if the class could not be made from its fields, as `replace` does."""
     taken = inspect.signature(cls).parameters
+    for field in dataclasses.fields(cls):
+        if not field.init:
+            raise TypeError(
+                f"{cls.__name__}.{field.name} is not set by the constructor as other fields are. Let "
+                f"it be given, '{field.name}: fn.Module | None = None', and set by __post_init__ if it is "
+                "None."
+            )
+        if hasattr(Module, field.name):
+            raise TypeError(
+                f"{cls.__name__}.{field.name} hides what a Module calls {field.name}: rename it."
+            )
+    if any(isinstance(kind, dataclasses.InitVar) for kind in inspect.get_annotations(cls).values()):
+        raise TypeError(
+            f"{cls.__name__} has an InitVar, which replace and init can't hand on: make it a field."
+        )
     if any(p.kind == p.VAR_KEYWORD for p in taken.values()):
         return
     missing = [name for name in names if name not in taken]
     if missing:
         raise TypeError(
-            f"{cls.__name__}.__init__ does not take {', '.join(missing)}: JAX takes trees apart and "
-            "rebuilds them from their fields. Leave __init__ out, or let it take every field by its name."
+            f"{cls.__name__}.__init__ does not take {', '.join(missing)}, and init and replace make a copy "
+            "from all fields. Leave __init__ out, or let it take every field by its name."
         )
 
 
@@ -444,6 +490,11 @@ def _names_child(annotation: Any) -> bool:
     if hasattr(annotation, "array_type"):  # a jaxtyping annotation: Float[Array, "..."]
         return True
     return "PyTree" in annotation.__name__ or issubclass(annotation, jax.Array | Module | Buffer)
+
+
+def _host(leaf: Any) -> np.ndarray:
+    is_key = jnp.issubdtype(getattr(leaf, "dtype", int), jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 
 def _text(value: Any) -> str:

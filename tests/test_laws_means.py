@@ -150,7 +150,7 @@ def test_a_batch_in_which_no_row_counts_moves_nothing(name: str) -> None:
 
 
 def test_a_batchwise_loss_sees_weights_and_counts_by_them() -> None:
-    case, data = tables.MODELS["linear-regression"], tables.dataset("weighted", "linear-regression")
+    case, data = tables.tables.MODELS["linear-regression"], tables.dataset("weighted", "linear-regression")
 
     @fn.losses.batchwise
     def whole(model: Any, batch: Any, weight: jax.Array, key: Any) -> Any:
@@ -164,3 +164,36 @@ def test_a_batchwise_loss_sees_weights_and_counts_by_them() -> None:
     by_row = fn.fit(case.loss(), optax.sgd(0.1), **settings)(case.init(), data, KEY, data)
     by_batch = fn.fit(whole, optax.sgd(0.1), **settings)(case.init(), data, KEY, data)
     assert_close(by_batch, by_row, factor=5)
+
+
+def test_a_row_of_weight_zero_gets_its_own_prediction():
+    x = jnp.arange(6.0)[:, None]
+    data = fn.data.Dataset((x, x[:, 0]), weight=jnp.array([1.0, 0, 1, 0, 1, 1]))
+    assert fn.predict(lambda x: x[0], data).tolist() == x[:, 0].tolist()
+    assert fn.predict(lambda x: x[0], fn.data.Dataset(x, data.weight)).tolist() == x[:, 0].tolist()
+
+
+def test_a_batch_of_nothing_but_huge_rows_of_weight_zero_ends_nothing():
+    x = jnp.concatenate([jnp.linspace(0.0, 1.0, 4), jnp.full(4, 1e30)])[:, None]
+    y = jnp.concatenate([jnp.linspace(0.0, 1.0, 4), jnp.full(4, 3e38)])
+    data = fn.data.Dataset((x, y), weight=jnp.array([1.0] * 4 + [0.0] * 4))
+    train = fn.fit(
+        MODELS["linear-regression"].loss(), optax.sgd(0.1), epochs=3, batch_size=4, shuffle=False
+    )
+    run = train(fn.models.LinearRegression(1).init(jax.random.key(0)), data, jax.random.key(1))
+    assert run.outcome is fn.Outcome.FINISHED
+    assert bool(jnp.isfinite(run.history["loss"]).all())
+
+
+def test_a_batchwise_mean_of_no_rows_counts_nowhere():
+    @fn.losses.batchwise
+    def weighted_mean(model, batch, weight, key):
+        return jnp.sum(weight * (model(batch[0]) - batch[1]) ** 2) / jnp.sum(weight)
+
+    x = jnp.arange(6.0)[:, None]
+    data = fn.data.Dataset((x, 2 * x[:, 0]), weight=jnp.array([1.0, 1, 0, 0, 1, 1]))
+    model = fn.models.LinearRegression(1).init(jax.random.key(0))
+    whole, cut = (fn.evaluate(weighted_mean, model, data, batch_size=n) for n in (6, 2))
+    assert_close(cut, whole)
+    train = fn.fit(weighted_mean, optax.sgd(0.01), epochs=2, batch_size=2, shuffle=False)
+    assert train(model, data, jax.random.key(1)).outcome is fn.Outcome.FINISHED

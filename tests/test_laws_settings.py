@@ -180,3 +180,14 @@ def test_a_model_keeps_its_dtype_and_its_history_has_at_least_float32(dtype: str
         assert {leaf.dtype.name for leaf in jax.tree.leaves((run.model, run.state.model))} == {dtype}
         assert {values.dtype.name for values in run.history.values()} == {"float32"}
         assert run.history["loss"][1] < run.history["loss"][0]
+
+
+def test_a_loop_written_by_hand_stops_as_fit_does():
+    step = fn.step(lambda w, e, key: (w - e) ** 2, optax.sgd(0.1))
+    state = fn.TrainState.create(jnp.array(0.0), optax.sgd(0.1), jax.random.key(0))
+    stopped, info = step(state, jnp.array([jnp.nan]))
+    assert not info.finite
+    later, _ = step(stopped, jnp.array([1.0]))
+    assert float(later.model) == 0.0
+    assert int(later.stop.outcome) == fn.Outcome.NOT_FINITE.code
+    assert int(later.step) == int(stopped.step) == 0

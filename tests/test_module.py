@@ -1,6 +1,7 @@
 """Modules: children by annotation, init by path, and errors that teach."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -184,6 +185,30 @@ def change_in_place():
     fn.Linear(2, 2).bias = jnp.ones(2)
 
 
+def default_without_annotation():
+    class Wrong(fn.MLP):
+        dropout = 0.5
+
+
+def field_of_its_own_making():
+    class Wrong(fn.Module):
+        layer: fn.Module = dataclasses.field(init=False)
+
+
+def init_var():
+    class Wrong(fn.Module):
+        width: dataclasses.InitVar[int]
+
+
+def hidden_method():
+    class Wrong(fn.Module):
+        init: str = "zeros"
+
+
+def complex_parameter():
+    fn.Linear(1, 1, weight=jnp.ones((1, 1), complex)).init(KEY)
+
+
 def unresolved_annotation():
     type("Wrong", (fn.Module,), {"__annotations__": {"layer": "Nowhere"}, "layer": None})
 
@@ -211,6 +236,11 @@ ERRORS = {
         r"Linear\(4, 1\) wants an input whose last axis is 4; got shape \(5,\)",
     ),
     "a forgotten annotation": (forgotten_annotation, TypeError, "'layer: fn.Module = ...'"),
+    "a default without annotation": (default_without_annotation, TypeError, "'dropout: float = ...'"),
+    "a field that is not given": (field_of_its_own_making, TypeError, "set by __post_init__ if it is None"),
+    "a value for the constructor only": (init_var, TypeError, "Wrong has an InitVar"),
+    "a field called init": (hidden_method, TypeError, "hides what a Module calls init"),
+    "a complex parameter": (complex_parameter, TypeError, "only real numbers are trained"),
     "a constructor without the fields": (
         constructor_of_its_own,
         TypeError,
@@ -258,3 +288,63 @@ def test_a_deep_copy_is_equal_and_the_same_to_jit():
     assert copied == model
     assert hash(copied) == hash(model)
     assert copied.layers[0].weight is not model.layers[0].weight
+
+
+def test_a_constructor_written_by_hand_is_inherited():
+    class Block(fn.Sequential):
+        pass
+
+    class Twice(fn.Sequential):
+        def __call__(self, x, key=None):
+            return super().__call__(super().__call__(x, key), key)
+
+    for kind in (Block, Twice):
+        model = kind(fn.Linear(2, 2), jax.nn.relu).init(KEY)
+        assert model(jnp.ones(2)).shape == (2,)
+        assert type(jax.tree.map(jnp.asarray, model)) is kind
+
+
+def test_a_subclass_may_call_the_constructor_of_its_base_first():
+    class Scaled(fn.Sequential):
+        factor: float = 1.0
+
+        def __init__(self, *steps, layers=(), factor=1.0):
+            super().__init__(*steps, layers=layers)
+            object.__setattr__(self, "factor", factor)
+
+    model = Scaled(fn.Linear(2, 2), factor=3.0).init(KEY)
+    assert model.factor == 3.0
+
+
+def test_trees_are_rebuilt_around_anything():
+    net = fn.Sequential(fn.Linear(2, 3), jax.nn.relu, fn.layers.Residual(fn.Linear(3, 3))).init(KEY)
+    labels = jax.tree.map(lambda m: "slow", net, is_leaf=lambda n: isinstance(n, fn.Linear))
+    assert jax.tree.leaves(labels) == ["slow", "slow"]
+    assert callable(jax.tree.leaves(jax.tree.map(lambda a: lambda b: b, net))[0])
+    line = fn.models.LinearRegression(2).init(KEY)
+    assert jax.tree.leaves(jax.tree.map(lambda a: None, line)) == []
+
+
+def test_a_parameter_that_stays_none_is_not_missing():
+    class Maybe(fn.Module):
+        w: jax.Array | None = None
+        b: jax.Array | None = None
+
+        def parameters(self, key):
+            return {"w": jnp.ones(2), "b": None}
+
+        def __call__(self, x, key=None):
+            return x * self.w
+
+    model = Maybe().init(KEY)
+    assert fn.evaluate(lambda m, e, k: m(e).sum(), model, jnp.ones((3, 2)))["loss"] == 2.0
+
+
+def test_models_with_keys_are_compared():
+    a, b = ({"w": fn.Linear(1, 1).init(KEY), "key": fn.Buffer(jax.random.key(n))} for n in (0, 1))
+
+    class Keyed(fn.Module):
+        parts: dict[str, fn.Module | fn.Buffer]
+
+    assert Keyed(a) == Keyed(a)
+    assert Keyed(a) != Keyed(b)

@@ -19,7 +19,9 @@ class Dataset:
 
     Args:
         arrays: a pytree of arrays [rows, ...], by habit the pair (x, y).
-        weight: how much each row counts in every mean, [rows], at least 0; 1 each when left out.
+        weight: how much each row counts in every mean, [rows], at least 0; 1 each when left out. A row of
+            weight 0 may hold anything, so it is not looked at, and the derivative with respect to a
+            weight that is exactly 0 is not that of its row: begin above 0 to learn weights.
         rows: row numbers, int32 [n]: the examples are these rows, in this order, repeats allowed.
 
     Raises:

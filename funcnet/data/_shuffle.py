@@ -58,7 +58,7 @@ class Shuffle:
         _check.positive("n", n)
         if n > 2**31 - 1:
             raise ValueError(f"row numbers are int32, so n is at most 2**31 - 1; got {n}.")
-        bits = jax.random.bits(key, (12 + (n - 1).bit_length(), 3), "uint32")
+        bits = jax.random.bits(key, (12 + (int(n) - 1).bit_length(), 3), "uint32")
         return Shuffle(bits.at[:, 0].set(bits[:, 0] % jnp.uint32(n)), jnp.int32(n))
 
     def __call__(self, position: Int[Array, "*shape"] | int) -> Int[Array, "*shape"]:

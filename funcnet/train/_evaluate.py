@@ -1,7 +1,7 @@
 """Exact means over a dataset, and predictions for all its rows."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -42,14 +42,16 @@ def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) ->
     model = as_tree(model)
     data = checked_data(loss, model, data)
     _check.positive("batch_size", batch_size)
-    return _evaluate(loss, model, data, min(batch_size, len(data)))
+    named = loss if isinstance(loss, Hashable) else _ById(loss)
+    return _evaluate(named, model, data, min(batch_size, len(data)))
 
 
 def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> PyTree:
     """A model's predictions in inference mode, row by row, in the order of the rows.
 
     Args:
-        model: called on one example without its leading axis.
+        model: called on one example without its leading axis. A plain function, and what it closes
+            over, stays in JAX's cache of compiled programs; a module's arrays don't.
         x: features, an array or pytree of arrays [n, ...]; or a Dataset, whose targets are left out
             if it holds pairs (x, y).
         batch_size: rows at a time. It changes memory and speed, never the result beyond rounding.
@@ -71,8 +73,9 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     check_model(model)
     _check.positive("batch_size", batch_size)
     data = as_dataset(x)
-    if isinstance(x, Dataset) and isinstance(x.arrays, tuple) and len(x.arrays) == 2:
-        data = Dataset(x.arrays[0], x.weight, x.rows)
+    pairs = isinstance(x, Dataset) and isinstance(x.arrays, tuple) and len(x.arrays) == 2
+    # Weights count in means and here there is none: every row gets its own prediction.
+    data = _tree.replace(data, arrays=data.arrays[0] if pairs else data.arrays, weight=None)
     return _predict(model, data, min(batch_size, len(data)))
 
 
@@ -112,8 +115,22 @@ def as_tree(model: Any) -> PyTree:
     return jax.tree_util.Partial(model) if is_function else model
 
 
+class _ById:
+    """A loss that can't be hashed, known by its identity."""
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss = loss
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ById) and other.loss is self.loss
+
+    def __hash__(self) -> int:
+        return id(self.loss)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def _evaluate(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> dict[str, Array]:
+def _evaluate(named: Any, model: PyTree, data: Dataset, batch_size: int) -> dict[str, Array]:
+    loss = named.loss if isinstance(named, _ById) else named
     return total(loss, model, data, batch_size).means()
 
 

@@ -20,7 +20,7 @@ from funcnet.train._forward_only import forward_only
 from funcnet.train._result import Run, current_model
 from funcnet.train._state import History, TrainState
 from funcnet.train._step import OnNaN, Step, step
-from funcnet.train._stop import EarlyStopping, Outcome, not_stopped
+from funcnet.train._stop import EarlyStopping, Outcome
 from funcnet.transform._objective import Totals, objective
 
 EVALUATION_ROWS = 1024
@@ -142,7 +142,7 @@ class Fit:
             ValueError: if the data is unfit: empty, unequal lengths, NaN, labels out of range; or
                 the monitored value is not measured.
         """
-        _check.data_and_model(model, data)
+        _check_order(model, data)
         _check.key(key)
         data = checked_data(self.loss, model, data)
         valid = None if valid is None else checked_data(self.loss, model, valid)
@@ -178,12 +178,10 @@ class Fit:
             held_out = self._measures(state.model, valid, None)
             measured |= {f"val_{name}": like for name, like in held_out.items()}
             measured["train_loss"] = held_out["loss"]
-        if self.stopping is None:
-            stop = not_stopped()
-        else:
+        if self.stopping is not None:
             _check.monitor(self.stopping.monitor, measured, valid is not None)
-            stop = self.stopping.begin(state.model)
-        return _tree.replace(state, stop=stop, history=History.empty(measured, self.epochs))
+            state = _tree.replace(state, stop=self.stopping.begin(state.model))
+        return _tree.replace(state, history=History.empty(measured, self.epochs))
 
     def _measures(self, model: PyTree, data: Dataset, key: Key | None) -> dict[str, Any]:
         """Name and dtype of each measured value, without computing one."""
@@ -264,3 +262,14 @@ def _training(history: History) -> dict[str, Array]:
     """A zero for each value that is measured while training, in the order of `Totals.sums`."""
     names = sorted(n for n in history if not n.startswith("val_") and n != "train_loss")
     return {name: jnp.zeros((), history[name].dtype) for name in names}
+
+
+def _check_order(model: Any, data: Any) -> None:
+    """Raise unless a model came first and data second."""
+    if callable(data) or isinstance(model, Dataset):
+        raise TypeError(
+            "a training is called with the model first and the data second; got "
+            f"{type(model).__name__} and {type(data).__name__}. Write train(model, data, key)."
+        )
+    if isinstance(model, Run):
+        raise TypeError("a training starts from a model, and a Run came: pass run.model.")

@@ -10,6 +10,7 @@ import optax
 from funcnet import _check, _tree
 from funcnet._module import check_model, trainable
 from funcnet._types import Array, Int, Key, PyTree
+from funcnet.train._stop import Stop, not_stopped
 
 
 @_tree.node
@@ -76,8 +77,7 @@ class TrainState:
         step: batches seen, int32 []: one update each, but for those left out by `on_nan`.
         epoch: epochs finished, int32 [].
         key: the key of the run; every random number in it comes from this key, `step` and `epoch`.
-        stop: why and when to stop, and the best model so far (`funcnet.train.Stop`); None in a
-            loop written by hand.
+        stop: why and when to stop, and the best model so far (`funcnet.train.Stop`).
         history: what was measured; None in a loop written by hand.
 
     Example:
@@ -93,7 +93,7 @@ class TrainState:
     step: Int[Array, ""]
     epoch: Int[Array, ""]
     key: Key
-    stop: Any = None
+    stop: Stop
     history: Any = None
 
     @staticmethod
@@ -118,4 +118,4 @@ class TrainState:
         model = jax.tree.map(jnp.asarray, model)
         parameters, _ = _tree.partition(model, trainable(model))
         zero = jnp.zeros((), jnp.int32)
-        return TrainState(model, optimizer.init(parameters), zero, zero, key)
+        return TrainState(model, optimizer.init(parameters), zero, zero, key, not_stopped())

@@ -75,7 +75,9 @@ def step(
         accumulate: into how many parts the batch is cut, one after another, to save memory. The
             update is that of the whole batch; its size must be a multiple.
         on_nan: what happens when loss or gradient is not finite. "stop": this and every later step
-            leaves the state as it is; "skip": this update is left out; "ignore": it is made.
+            leaves the state as it is; "skip": this update is left out; "ignore": it is made. The
+            update itself is not looked at: weights that an optimizer made infinite are found by the
+            next step's loss.
 
     Returns:
         A pure function. Its batch is a `fn.data.Batch`, or an example with a leading axis where
@@ -115,9 +117,9 @@ def step(
         else:
             value, totals, grads = _accumulated(parameters, rest, loss, batch, key, accumulate)
 
-        finite = on_nan == "ignore" or _tree.all_finite((totals.sums["loss"], grads))
-        stop = state.stop
-        running = True if stop is None else stop.running()
+        # What no row counts in may hold anything: nothing moves, and nothing is wrong.
+        finite = on_nan == "ignore" or (mass == 0) | _tree.all_finite((totals.sums["loss"], grads))
+        running = state.stop.running()
 
         def moved() -> tuple[PyTree, ...]:
             updates, opt_state = update(
@@ -128,16 +130,15 @@ def step(
                 grad=grads,
                 value_fn=lambda p: objective(p, rest, loss, batch, key, mass)[0],
             )
-            outcome = None if stop is None else stop.outcome
-            return optax.apply_updates(parameters, updates), opt_state, state.step + 1, outcome
+            return optax.apply_updates(parameters, updates), opt_state, state.step + 1, state.stop.outcome
 
         def kept() -> tuple[PyTree, ...]:
-            if stop is None or on_nan != "stop":
-                outcome, seen = None if stop is None else stop.outcome, running
-            else:
-                ended = stop.ended(~finite, Outcome.NOT_FINITE)
-                outcome, seen = ended.outcome, ended.running()
-            return parameters, state.opt_state, state.step + jnp.int32(seen), outcome
+            ended = (
+                state.stop.ended(~jnp.asarray(finite), Outcome.NOT_FINITE)
+                if on_nan == "stop"
+                else state.stop
+            )
+            return parameters, state.opt_state, state.step + jnp.int32(ended.running()), ended.outcome
 
         # A batch in which no row counts moves nothing, not even a momentum. And a branch, not a
         # select: selecting keeps old and new values alive, and that costs copies. Only what moves
@@ -148,7 +149,7 @@ def step(
             model=_tree.combine(parameters, rest),
             opt_state=opt_state,
             step=number,
-            stop=None if stop is None else _tree.replace(stop, outcome=outcome),
+            stop=_tree.replace(state.stop, outcome=outcome),
         )
         return state, Info(totals, jnp.asarray(finite))
 

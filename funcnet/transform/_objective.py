@@ -65,8 +65,14 @@ def objective(
     model = _tree.combine(parameters, rest)
     weight = batch.weight
     if getattr(loss, "batchwise", False):
-        means = _parts(loss(model, batch.example, weight, key), ())  # type: ignore[call-arg]
-        sums = {name: v * jnp.sum(weight).astype(v.dtype) for name, v in means.items()}
+        counts = jnp.sum(weight) > 0
+        # A mean of no rows would be 0 / 0, and times 0 still NaN: there all rows count, and then none.
+        weighted = jnp.where(counts, weight, jnp.ones_like(weight))
+        means = _parts(loss(model, batch.example, weighted, key), ())  # type: ignore[call-arg]
+        sums = {
+            name: jnp.where(counts, v * jnp.sum(weight).astype(v.dtype), jnp.zeros_like(v))
+            for name, v in means.items()
+        }
     else:
         keys = None if key is None else _example_keys(key, first, weight.shape[0])
         per_example = jax.vmap(loss, in_axes=(None, 0, None if keys is None else 0))

@@ -152,3 +152,8 @@ def test_keys_differ_and_one_key_repeats() -> None:
 def test_impossible_numbers_of_rows_are_refused(n: Any) -> None:
     with pytest.raises(ValueError, match=r"n is at (least|most)"):
         Shuffle.draw(jax.random.key(0), n)
+
+
+def test_numpys_whole_numbers_are_numbers():
+    order = fn.data.Shuffle.draw(jax.random.key(0), np.int64(10))
+    assert sorted(order(jnp.arange(10)).tolist()) == list(range(10))

@@ -1,5 +1,6 @@
 """What `fit`, `step`, `evaluate` and `predict` refuse, before anything compiles."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -208,3 +209,27 @@ def test_the_way_to_the_users_loss_is_short():
     package = str(Path(fn.__file__).parent)
     frames = [f for f in caught.traceback if str(f.path).startswith(package)]
     assert 1 <= len(frames) <= 6, [f.name for f in frames]
+
+
+def test_models_may_have_fields_of_any_name():
+    class Odd(fn.Module):
+        model: fn.Module = fn.Linear(2, 3)
+        state: fn.Module = fn.Linear(3, 3)
+
+        def __call__(self, x, key=None):
+            return self.state(self.model(x))
+
+    assert train(Odd().init(KEY)).history["loss"].shape == (1,)
+
+
+def test_a_loss_that_cannot_be_hashed_is_evaluated():
+    @dataclasses.dataclass
+    class Scaled:
+        factor: float
+
+        def __call__(self, model, example, key):
+            return self.factor * model * example
+
+    loss = Scaled(2.0)
+    assert fn.evaluate(loss, jnp.array(3.0), jnp.ones(4))["loss"] == 6.0
+    assert fn.evaluate(loss, jnp.array(4.0), jnp.ones(4))["loss"] == 8.0
