@@ -178,7 +178,7 @@ def test_a_batch_of_nothing_but_huge_rows_of_weight_zero_ends_nothing():
     y = jnp.concatenate([jnp.linspace(0.0, 1.0, 4), jnp.full(4, 3e38)])
     data = fn.data.Dataset((x, y), weight=jnp.array([1.0] * 4 + [0.0] * 4))
     train = fn.fit(
-        MODELS["linear-regression"].loss(), optax.sgd(0.1), epochs=3, batch_size=4, shuffle=False
+        tables.MODELS["linear-regression"].loss(), optax.sgd(0.1), epochs=3, batch_size=4, shuffle=False
     )
     run = train(fn.models.LinearRegression(1).init(jax.random.key(0)), data, jax.random.key(1))
     assert run.outcome is fn.Outcome.FINISHED
