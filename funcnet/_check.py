@@ -25,6 +25,32 @@ def between(name: str, value: Any, low: float, high: float) -> None:
         raise ValueError(f"{name} is at least {low} and below {high}; got {value}.")
 
 
+def above_zero(name: str, value: Any) -> None:
+    """A Python number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name} is a number; got {type(value).__name__} {value!r}.")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} is above 0 and finite; got {value}.")
+
+
+def at_most(name: str, value: int, limit: str, most: int) -> None:
+    """No more than a limit."""
+    if value > most:
+        raise ValueError(f"{name} is at most {limit}={most}; got {value}. Try {limit}={value}.")
+
+
+def one_of(**values: Any) -> None:
+    """One argument of several, a whole number of at least 1."""
+    given = {name: value for name, value in values.items() if value is not None}
+    if len(given) != 1:
+        came = ", ".join(given) or "none"
+        raise ValueError(
+            f"one of {' and '.join(values)} is given; got {came}. Try {next(iter(values))}=10."
+        )
+    for name, value in given.items():
+        positive(name, value)
+
+
 def choice(name: str, value: Any, known: Iterable[str]) -> None:
     """One of the known words."""
     words = list(known)
@@ -130,6 +156,81 @@ def last_axis(layer: str, x: Any, size: int) -> None:
         raise ValueError(
             f"{layer} wants an input whose last axis is {size}; got shape {shape}. "
             "Let the sizes chain: the output size of a layer is the input size of the next."
+        )
+
+
+def sequence(layer: str, x: Any, size: int) -> None:
+    """An input [..., length, size], length at least 1."""
+    shape = jnp.shape(x)
+    if len(shape) < 2 or shape[-1] != size or shape[-2] == 0:
+        raise ValueError(
+            f"{layer} wants a sequence of shape [..., length, {size}]; got shape {shape}. "
+            "For one feature a step give it an axis: x[..., None]."
+        )
+
+
+def token_sequence(layer: str, x: Any) -> None:
+    """An input [..., length], length at least 1."""
+    shape = jnp.shape(x)
+    if not shape or shape[-1] == 0:
+        raise ValueError(
+            f"{layer} wants sequences of tokens, [..., length], at least one long; got shape {shape}."
+        )
+
+
+def divides(name: str, value: int, of: str, whole: int) -> None:
+    """A divisor of another number."""
+    if whole % value:
+        raise ValueError(f"{name} divides {of}; got {name}={value} and {of}={whole}.")
+
+
+def mask(name: str, value: Any, shape: tuple[int, ...]) -> None:
+    """Booleans, one for each position."""
+    if not jnp.issubdtype(jnp.result_type(value), bool):
+        raise TypeError(
+            f"{name} is boolean, True for positions that count; got {describe(value)}. Try mask != 0."
+        )
+    if jnp.shape(value) != shape:
+        raise ValueError(
+            f"{name} has the shape {shape}, one value for each position; got {jnp.shape(value)}. "
+            f"One mask for all: jnp.broadcast_to(mask, {shape})."
+        )
+
+
+def state(name: str, value: Any, shape: tuple[int, ...]) -> None:
+    """A recurrent layer's state, one for each sequence."""
+    if jnp.shape(value) != shape:
+        raise ValueError(
+            f"{name} has the shape {shape}, one state for each sequence; got {jnp.shape(value)}. "
+            f"One state for all: jnp.broadcast_to({name}, {shape})."
+        )
+
+
+def whole_numbers(layer: str, x: Any) -> None:
+    """An array of integers."""
+    if not jnp.issubdtype(x.dtype, jnp.integer):
+        raise TypeError(f"{layer} wants whole numbers; got {describe(x)}. Try x.astype(int).")
+
+
+def numbers_below(layer: str, x: Any, count: int) -> None:
+    """Concrete whole numbers in 0 .. count-1."""
+    values = np.asarray(x)
+    outside = (values < 0) | (values >= count)
+    if outside.any():
+        raise ValueError(
+            f"{layer} holds rows for 0 to {count - 1}; got {values[outside][0]} ({int(outside.sum())} of "
+            f"{values.size} lie outside). Number them from 0, and let count be one more than the largest."
+        )
+
+
+def architecture(name: str, net: Any) -> None:
+    """A module whose parameters are yet to be drawn."""
+    if not hasattr(net, "init"):
+        raise TypeError(f"{name} is a module; got {describe(net)}. Try fn.layers.GRU(2, 8).")
+    if jax.tree.leaves(net):
+        raise ValueError(
+            f"{name} holds its parameters already, and a second layer made from it would start as the "
+            "same. Pass the architecture, before init; or give both layers."
         )
 
 

@@ -1,5 +1,8 @@
 """Whole models, ready for `fit`."""
 
+from funcnet.models._fourier import FourierMLP as FourierMLP
 from funcnet.models._linear import LinearRegression as LinearRegression
 from funcnet.models._linear import Perceptron as Perceptron
 from funcnet.models._mlp import MLP as MLP
+from funcnet.models._siren import SIREN as SIREN
+from funcnet.models._transformer import Transformer as Transformer
