@@ -2,6 +2,7 @@ from dataclasses import KW_ONLY
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet import _check
 from funcnet._module import Module
@@ -12,14 +13,16 @@ from funcnet.layers._linear import Linear
 class MultiHeadAttention(Module):
     """Self-attention: every position asks, and takes a mean of what all positions hold.
 
-    With q, k, v = x @ W_q, x @ W_k, x @ W_v (and biases), cut into heads of size d = features / heads,
+    With q, k, v = x @ W_q, x @ W_k, x @ W_v, cut into heads of size d = features / heads,
     each head gives softmax(q @ kᵀ / √d) @ v; the heads side by side pass through `out`.
 
     Args:
         features: size of the last axis of input and output.
         heads: how many heads; divides `features`.
         causal: whether a position takes from itself and earlier ones only.
-        project: Linear(features, 3 * features), whose output is [q | k | v], each head after head.
+        project: Linear(features, 3 * features, use_bias=False), whose output is [q | k | v], each head
+            after head. No bias: the keys' would change nothing (softmax is the same for scores that
+            all rise alike), and the values' is a part of out.bias.
         out: Linear(features, features).
 
     Returns:
@@ -37,7 +40,7 @@ class MultiHeadAttention(Module):
         >>> layer = fn.layers.MultiHeadAttention(8, heads=2, causal=True).init(jax.random.key(0))
         >>> x = jnp.ones((3, 5, 8))
         >>> layer(x).shape, layer(x, mask=jnp.ones((3, 5), bool)).shape, fn.count(layer)
-        ((3, 5, 8), (3, 5, 8), 288)
+        ((3, 5, 8), (3, 5, 8), 264)
 
     Source: Vaswani et al., "Attention is all you need", 2017.
     """
@@ -54,7 +57,7 @@ class MultiHeadAttention(Module):
         _check.positive("heads", self.heads)
         _check.divides("heads", self.heads, "features", self.features)
         made = {
-            "project": Linear(self.features, 3 * self.features),
+            "project": Linear(self.features, 3 * self.features, use_bias=False),
             "out": Linear(self.features, self.features),
         }
         for name, layer in made.items():
@@ -91,7 +94,7 @@ def attend(q: Array, k: Array, v: Array, allowed: Array | None) -> Array:
     Not `jax.nn.dot_product_attention`: its softmax is float32 in a float64 model too, and a query
     without a key gets the mean of masked values there (NaN in float64). On CPU the operations are these.
     """
-    wide = jnp.promote_types(q.dtype, jnp.float32)
+    wide = np.promote_types(q.dtype, jnp.float32)
     logits = jnp.einsum("...tnd,...snd->...nts", q, k, preferred_element_type=wide) / q.shape[-1] ** 0.5
     if allowed is None:
         weights = jax.nn.softmax(logits, axis=-1)

@@ -3,6 +3,7 @@ from dataclasses import KW_ONLY
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet import _check
 from funcnet._module import Module
@@ -57,7 +58,7 @@ class LayerNorm(Module):
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         _check.last_axis(f"LayerNorm({self.features})", x, self.features)
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        wide = x.astype(np.promote_types(x.dtype, jnp.float32))
         centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
         variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
         y = (centred * jax.lax.rsqrt(variance + self.eps)).astype(x.dtype)

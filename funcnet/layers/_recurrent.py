@@ -154,7 +154,7 @@ class LSTM(Module):
         """What a call gives, and the pair (h, c) after the last step."""
         _check.sequence(f"LSTM({self.in_features}, {self.features})", x, self.in_features)
         rows = self.input(x)  # type: ignore[misc]
-        rows += jnp.broadcast_to(self.bias, rows.shape)  # type: ignore[arg-type]
+        rows = rows + jnp.broadcast_to(self.bias, rows.shape)  # type: ignore[arg-type]
         h, c = (None, None) if state is None else state
 
         def step(state: tuple[Array, Array], row: Array) -> tuple[tuple[Array, Array], Array]:

@@ -10,6 +10,28 @@ from funcnet._types import Array, Float, Key
 from funcnet.layers._linear import Size
 
 
+class Affine(Module):
+    """x @ weight + bias, with weights uniform in ±bound and biases uniform in ±1/√in_features."""
+
+    in_features: int
+    out_features: Size
+    bound: float
+    weight: Float[Array, "..."] | None = None
+    bias: Float[Array, "..."] | None = None
+
+    def parameters(self, key: Key) -> Mapping[str, Array]:
+        out = () if self.out_features == "scalar" else (self.out_features,)
+        shapes = {"weight": (self.in_features, *out), "bias": out}
+        bounds = {"weight": self.bound, "bias": self.in_features**-0.5}
+        keys = dict(zip(shapes, jax.random.split(key), strict=True))
+        return {n: bounds[n] * jax.random.uniform(keys[n], shapes[n], minval=-1.0) for n in shapes}
+
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        del key
+        y = jnp.matmul(x, self.weight)  # type: ignore[arg-type]
+        return y + jnp.broadcast_to(self.bias, y.shape)  # type: ignore[arg-type]
+
+
 class SIREN(Module):
     """A network of sines, for curves, images and fields: each layer gives sin(omega (x @ W + b)).
 
@@ -47,7 +69,7 @@ class SIREN(Module):
     _: KW_ONLY
     omega: float = 30.0
     hidden_omega: float = 30.0
-    layers: tuple["Affine", ...] | None = None
+    layers: tuple[Affine, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", tuple(_check.sizes("sizes", self.sizes)))
@@ -56,7 +78,7 @@ class SIREN(Module):
         if self.layers is None:
             object.__setattr__(self, "layers", self._made())
 
-    def _made(self) -> tuple["Affine", ...]:
+    def _made(self) -> tuple[Affine, ...]:
         first, *rest = zip(self.sizes[:-1], self.sizes[1:], strict=True)
         others = [Affine(a, b, (6 / a) ** 0.5 / self.hidden_omega) for a, b in rest]  # type: ignore[arg-type, operator]
         return (Affine(*first, 1 / first[0]), *others)  # type: ignore[arg-type, operator]
@@ -68,25 +90,3 @@ class SIREN(Module):
         for i, layer in enumerate(hidden):
             x = jnp.sin((self.hidden_omega if i else self.omega) * layer(x))
         return last(x)
-
-
-class Affine(Module):
-    """x @ weight + bias, with weights uniform in ±bound and biases uniform in ±1/√in_features."""
-
-    in_features: int
-    out_features: Size
-    bound: float
-    weight: Float[Array, "..."] | None = None
-    bias: Float[Array, "..."] | None = None
-
-    def parameters(self, key: Key) -> Mapping[str, Array]:
-        out = () if self.out_features == "scalar" else (self.out_features,)
-        shapes = {"weight": (self.in_features, *out), "bias": out}
-        bounds = {"weight": self.bound, "bias": self.in_features**-0.5}
-        keys = dict(zip(shapes, jax.random.split(key), strict=True))
-        return {n: bounds[n] * jax.random.uniform(keys[n], shapes[n], minval=-1.0) for n in shapes}
-
-    def __call__(self, x: Array, key: Key | None = None) -> Array:
-        del key
-        y = jnp.matmul(x, self.weight)  # type: ignore[arg-type]
-        return y + jnp.broadcast_to(self.bias, y.shape)  # type: ignore[arg-type]
