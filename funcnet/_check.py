@@ -1,6 +1,7 @@
 """Checks of arguments, one verb each. An error says what came, what was wanted, and code that works."""
 
 import inspect
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -178,10 +179,22 @@ def token_sequence(layer: str, x: Any) -> None:
         )
 
 
+def padding(token: int, tokens: int | None) -> None:
+    """One of a model's tokens."""
+    if tokens is None:
+        raise ValueError(
+            f"padding={token} is a token, and this model takes vectors. Leave it out, and call the model "
+            "with a mask: model(x, mask=mask)."
+        )
+    between("padding", token, 0, tokens)
+
+
 def divides(name: str, value: int, of: str, whole: int) -> None:
     """A divisor of another number."""
     if whole % value:
-        raise ValueError(f"{name} divides {of}; got {name}={value} and {of}={whole}.")
+        raise ValueError(
+            f"{name} divides {of}; got {name}={value} and {of}={whole}. Try {name}={math.gcd(value, whole)}."
+        )
 
 
 def mask(name: str, value: Any, shape: tuple[int, ...]) -> None:

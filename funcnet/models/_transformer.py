@@ -100,13 +100,15 @@ class Transformer(Module):
 
     def _check(self) -> None:
         _check.one_of(tokens=self.tokens, in_features=self.in_features)
-        for name in ("features", "heads", "depth"):
-            _check.positive(name, getattr(self, name))
+        for name in ("features", "heads", "depth", "hidden"):
+            if getattr(self, name) is not None:
+                _check.positive(name, getattr(self, name))
+        _check.between("dropout", self.dropout, 0.0, 1.0)
         _check.choice("positions", self.positions, ("sinusoidal", "learned", "none"))
         if self.positions == "learned":
             _check.positive("length", self.length)
         if self.padding is not None:
-            _check.between("padding", self.padding, 0, self.tokens or 0)
+            _check.padding(self.padding, self.tokens)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         if self.positions != "learned":
