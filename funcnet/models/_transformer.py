@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check
+from funcnet import _check, _check_sequences
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers import Embedding, Linear
@@ -108,7 +108,7 @@ class Transformer(Module):
         if self.positions == "learned":
             _check.positive("length", self.length)
         if self.padding is not None:
-            _check.padding(self.padding, self.tokens)
+            _check_sequences.padding(self.padding, self.tokens)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         if self.positions != "learned":
@@ -120,7 +120,7 @@ class Transformer(Module):
             mask = jnp.asarray(x) != self.padding
         h = self._placed(x)
         if mask is not None:
-            _check.mask("mask", mask, h.shape[:-1])
+            _check_sequences.mask("mask", mask, h.shape[:-1])
             h = jnp.where(_columns(mask, h), h, 0)
         for i, block in enumerate(self.blocks):  # type: ignore[arg-type]
             h = block(h, key=None if key is None else jax.random.fold_in(key, i), mask=mask)
@@ -129,9 +129,9 @@ class Transformer(Module):
     def _placed(self, x: Array) -> Array:
         """The sequence at the entry, with its positions: [..., length, features]."""
         if self.tokens is None:
-            _check.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]
+            _check_sequences.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]
         else:
-            _check.token_sequence("Transformer", x)
+            _check_sequences.token_sequence("Transformer", x)
         h = self.embed(x)  # type: ignore[misc]
         length = h.shape[-2]
         if self.positions == "none":
