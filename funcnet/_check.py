@@ -40,14 +40,6 @@ def rank(layer: str, x: Any, least: int, axes: str) -> None:
         )
 
 
-def above_zero(name: str, value: Any) -> None:
-    """A Python number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{name} is a number; got {describe(value)}. Try {name}=1e-5.")
-    if not value > 0:
-        raise ValueError(f"{name} is above 0; got {value}. Try {name}=1e-5.")
-
-
 def module(name: str, value: Any) -> None:
     """A module, not a plain function or a class."""
     if not hasattr(value, "_filled") or isinstance(value, type):
@@ -75,6 +67,32 @@ def boolean(name: str, value: Any) -> None:
     """True or False."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} is True or False; got {describe(value)}.")
+
+
+def above_zero(name: str, value: Any) -> None:
+    """A Python number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name} is a number; got {type(value).__name__} {value!r}.")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} is above 0 and finite; got {value}.")
+
+
+def at_most(name: str, value: int, limit: str, most: int) -> None:
+    """No more than a limit."""
+    if value > most:
+        raise ValueError(f"{name} is at most {limit}={most}; got {value}. Try {limit}={value}.")
+
+
+def one_of(**values: Any) -> None:
+    """One argument of several, a whole number of at least 1."""
+    given = {name: value for name, value in values.items() if value is not None}
+    if len(given) != 1:
+        came = ", ".join(given) or "none"
+        raise ValueError(
+            f"one of {' and '.join(values)} is given; got {came}. Try {next(iter(values))}=10."
+        )
+    for name, value in given.items():
+        positive(name, value)
 
 
 def choice(name: str, value: Any, known: Iterable[str]) -> None:
@@ -244,6 +262,17 @@ def last_axes(layer: str, x: Any, wanted: tuple[int, ...]) -> None:
         raise ValueError(
             f"{layer} wants an input whose last axes are {wanted}; got shape {shape}. Rows of pixels "
             f"become images by x.reshape(-1, {', '.join(map(str, wanted))})."
+        )
+
+
+def fresh(name: str, net: Any) -> None:
+    """A module whose parameters are yet to be drawn."""
+    if not hasattr(net, "init"):
+        raise TypeError(f"{name} is a module; got {describe(net)}. Try fn.layers.GRU(2, 8).")
+    if jax.tree.leaves(net):
+        raise ValueError(
+            f"{name} holds its parameters already, and a second layer made from it would start as the "
+            "same. Pass the architecture, before init; or give both layers."
         )
 
 

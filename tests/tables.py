@@ -48,11 +48,15 @@ def _host(leaf: Any) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """An architecture, the shape of one input, and what its output is trained to be."""
+    """An architecture, the shape of one input, and what its output is trained to be.
+
+    With `tokens`, inputs are whole numbers below it.
+    """
 
     net: fn.Module
     shape: tuple[int, ...]
     target: Target
+    tokens: int = 0
 
     def init(self, seed: int = 0) -> fn.Module:
         return _initialised(self.net, seed, jnp.zeros(()).dtype)
@@ -63,15 +67,23 @@ class Model:
     def rows(self, n: int, seed: int = 0) -> tuple[jax.Array, jax.Array]:
         """n examples (x, y) of which y can partly be learned from x."""
         rng = np.random.default_rng(seed)
-        x = rng.normal(size=(n, *self.shape))
+        x = (
+            rng.integers(0, self.tokens, (n, *self.shape))
+            if self.tokens
+            else rng.normal(size=(n, *self.shape))
+        )
         outputs = self._outputs()
         signal = x.reshape(n, -1) @ rng.normal(size=(int(np.prod(self.shape)), int(np.prod(outputs))))
         y = _targets(self.target, signal, outputs)
-        return jnp.asarray(x, float), jnp.asarray(y, float if y.dtype.kind == "f" else jnp.int32)
+        return _default_dtype(x), _default_dtype(y)
 
     def _outputs(self) -> tuple[int, ...]:
-        x = jax.ShapeDtypeStruct(self.shape, jnp.zeros(()).dtype)
+        x = jax.ShapeDtypeStruct(self.shape, jnp.int32 if self.tokens else jnp.zeros(()).dtype)
         return jax.eval_shape(self.init(), x).shape
+
+
+def _default_dtype(values: np.ndarray) -> jax.Array:
+    return jnp.asarray(values, float if values.dtype.kind == "f" else jnp.int32)
 
 
 @functools.cache
@@ -108,12 +120,20 @@ MODELS = {
     "global-max-pool": Model(L.GlobalMaxPool(), IMAGE, "numbers"),
     "group-norm": Model(L.GroupNorm(4, 2), (2, 3, 4), "numbers"),
     "layer-norm": Model(L.LayerNorm(4), (4,), "numbers"),
+    "attention": Model(fn.layers.MultiHeadAttention(4, 2, causal=True), (3, 4), "numbers"),
+    "bidirectional": Model(fn.layers.Bidirectional(fn.layers.GRU(2, 2)), (3, 2), "numbers"),
+    "embedding": Model(fn.layers.Embedding(5, 2), (3,), "numbers", tokens=5),
+    "fourier-mlp": Model(
+        fn.models.FourierMLP((2, 4, "scalar"), count=3, scale=0.5, activation=jax.nn.tanh), (2,), "number"
+    ),
+    "gru": Model(fn.layers.GRU(2, 3), (3, 2), "numbers"),
     "linear": Model(fn.Linear(3, 2), (3,), "numbers"),
     "linear-no-bias": Model(fn.Linear(3, "scalar", use_bias=False), (3,), "number"),
     "linear-regression": Model(fn.models.LinearRegression(3), (3,), "number"),
     "linear-regression-2": Model(fn.models.LinearRegression(3, 2), (3,), "numbers"),
     "max-pool-1d": Model(L.MaxPool1d(2), (5, 2), "numbers"),
     "max-pool-2d": Model(L.MaxPool2d(3, 2, padding="SAME"), IMAGE, "numbers"),
+    "lstm": Model(fn.layers.LSTM(2, 3), (3, 2), "numbers"),
     "mlp": Model(fn.MLP((3, 5, 4, 3), activation=jax.nn.tanh), (3,), "classes"),
     "mlp-dropout": Model(fn.MLP((3, 6, "scalar"), dropout=0.3), (3,), "number"),
     "perceptron": Model(fn.models.Perceptron(3), (3,), "binary"),
@@ -128,9 +148,16 @@ MODELS = {
         (3,),
         "binary",
     ),
+    "siren": Model(fn.models.SIREN((2, 4, 4, "scalar"), omega=3.0, hidden_omega=3.0), (2,), "number"),
+    "transformer": Model(
+        fn.models.Transformer(3, tokens=5, features=4, heads=2, depth=1, dropout=0.2, padding=0),
+        (4,),
+        "classes",
+        tokens=5,
+    ),
 }
 TRAINED = [name for name, model in MODELS.items() if fn.count(model.net)]
-RANDOM = ["channel-dropout", "conv-net", "dropout", "mlp-dropout", "res-mlp", "sequential"]
+RANDOM = ["channel-dropout", "conv-net", "dropout", "mlp-dropout", "res-mlp", "sequential", "transformer"]
 FIXED_START = ["group-norm", "layer-norm", "linear-regression", "linear-regression-2", "rms-norm"]
 
 

@@ -1,0 +1,49 @@
+from dataclasses import KW_ONLY
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check
+from funcnet._module import Module
+from funcnet._types import Array, Key
+
+
+class Bidirectional(Module):
+    """A sequence read from both ends: [forward(x) | reversed(backward(reversed(x)))].
+
+    Args:
+        forward: a layer from [..., length, in] to [..., length, features], such as a GRU.
+        backward: the layer that reads from the end; one of the same architecture, with parameters of
+            its own, when left out.
+
+    Returns:
+        When called on x of shape [..., length, in]: [..., length, 2 * features].
+
+    Raises:
+        TypeError: if `forward` is no module.
+        ValueError: if `forward` holds its parameters already and `backward` is left out: the two would
+            start as one.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> layer = fn.layers.Bidirectional(fn.layers.GRU(2, 5)).init(jax.random.key(0))
+        >>> layer(jnp.ones((3, 7, 2))).shape
+        (3, 7, 10)
+
+    Source: Schuster, Paliwal, "Bidirectional recurrent neural networks", 1997.
+    """
+
+    forward: Module
+    _: KW_ONLY
+    backward: Module | None = None
+
+    def __post_init__(self) -> None:
+        if self.backward is None:
+            _check.fresh("forward", self.forward)
+            object.__setattr__(self, "backward", self.forward)
+
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        first, second = (None, None) if key is None else jax.random.split(key)
+        ahead = self.forward(x, key=first)  # type: ignore[operator]
+        back = self.backward(jnp.flip(x, -2), key=second)  # type: ignore[misc, operator]
+        return jnp.concatenate([ahead, jnp.flip(back, -2)], axis=-1)
