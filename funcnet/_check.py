@@ -63,6 +63,19 @@ def between(name: str, value: Any, low: float, high: float) -> None:
         raise ValueError(f"{name} is at least {low} and below {high}; got {value}.")
 
 
+def setting(name: str, value: Any, low: float, high: float, *, low_included: bool = False) -> None:
+    """Numbers above `low` (or at it) and below `high`, one or an array of them; traced ones pass."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    if isinstance(value, bool) or not jnp.issubdtype(jnp.result_type(value), jnp.number):
+        raise TypeError(f"{name} is a number; got {describe(value)}.")
+    values = np.asarray(value, float)
+    if not np.all(((values >= low) if low_included else (values > low)) & (values < high)):
+        least = f"at least {low}" if low_included else f"above {low}"
+        below = "" if high == float("inf") else f" and below {high}"
+        raise ValueError(f"{name} is {least}{below}; got {value}.")
+
+
 def boolean(name: str, value: Any) -> None:
     """True or False."""
     if not isinstance(value, bool):
@@ -122,6 +135,34 @@ def function(name: str, value: Any, wanted: str) -> None:
     """Something that can be called."""
     if not callable(value):
         raise TypeError(f"{name} is {wanted}; got {describe(value)}.")
+
+
+def per_example(name: str, value: Any) -> None:
+    """A function of (prediction, target) for one example."""
+    function(name, value, "a function (prediction, target) -> scalar")
+    shown = getattr(value, "__name__", None) or getattr(getattr(value, "func", value), "__name__", name)
+    if getattr(value, "of_all_rows", False):
+        raise TypeError(
+            f"{name}: {shown} ranks all rows at once, and a metric here is one of each example. Compute it "
+            f"from all predictions: fn.metrics.{shown}(fn.predict(model, x), y)."
+        )
+    try:
+        inspect.signature(value).bind(None, None)
+    except TypeError:
+        raise TypeError(
+            f"{name} is a function (prediction, target) of one example; {shown} takes other arguments. "
+            f"If it has settings, give it those first: {name}=fn.metrics.{shown}(...) or "
+            f"functools.partial({shown}, ...)."
+        ) from None
+
+
+def rows(what: str, *arrays: Any) -> int:
+    """Arrays with as many rows each, at least one; returns how many."""
+    shapes = [jnp.shape(a) for a in arrays]
+    counts = {shape[0] if shape else None for shape in shapes}
+    if len(counts) != 1 or not shapes or not shapes[0] or shapes[0][0] == 0:
+        raise ValueError(f"{what} wants arrays with one row for each example; got shapes {shapes}.")
+    return shapes[0][0]
 
 
 def loss(value: Any) -> None:
@@ -188,6 +229,15 @@ def monitor(name: str, measured: Iterable[str], has_valid: bool) -> None:
         hint = "" if has_valid else " Values of validation rows need them: train(model, data, key, valid)."
         raise ValueError(
             f"stopping monitors {name!r}, and this training measures {', '.join(known)}.{hint}"
+        )
+
+
+def history_value(name: str, value: Any) -> None:
+    """A number for each epoch."""
+    if value.shape:
+        raise ValueError(
+            f"a history holds one number for each epoch, and {name} has shape {value.shape}. Measure it "
+            f"after the training: fn.evaluate(loss, run.model, data)[{name.removeprefix('val_')!r}]."
         )
 
 
@@ -434,36 +484,6 @@ def row_numbers(rows: Any, n: int) -> None:
     if values.min() < 0 or values.max() >= n:
         raise ValueError(
             f"row numbers run from 0 to {n - 1}; got {int(values.min())} to {int(values.max())}."
-        )
-
-
-def probabilities(what: str, targets: Any) -> None:
-    """Concrete rows of probabilities: none negative, adding up to 1."""
-    values = np.asarray(targets)
-    wrong = (values < 0).any(axis=-1) | (np.abs(values.sum(axis=-1) - 1) > 1e-3)
-    if wrong.any():
-        row = int(np.argwhere(wrong)[0][0])
-        raise ValueError(
-            f"{what} wants floating targets of the logits' shape to be probabilities that add up to 1; row "
-            f"{row} holds {values[row].tolist()}. For class numbers: y.astype(int), without the last axis."
-        )
-
-
-def targets_between(what: str, targets: Any, low: int, high: int) -> None:
-    """Concrete targets in low .. high, ends included."""
-    values = np.asarray(targets)
-    outside = (values < low) | (values > high)
-    if outside.any():
-        row = int(np.argwhere(outside)[0][0])
-        extra = (
-            f"the model gives {high + 1} logits: give its last layer one output for each class, or "
-            "number the classes from 0"
-            if what == "cross_entropy"
-            else "encode the two classes as 0 and 1, or use cross_entropy for more"
-        )
-        raise ValueError(
-            f"{what} wants targets from {low} to {high}; row {row} holds {values[row]} "
-            f"({int(outside.sum())} of {outside.size} lie outside). Here {extra}."
         )
 
 

@@ -185,6 +185,14 @@ def _classes(k: int, *shape: int) -> Any:
     return lambda rng, n: (3 * rng.normal(size=(n, *shape, k)), rng.integers(0, k, (n, *shape)))
 
 
+def _spreads() -> Any:
+    return lambda rng, n: (rng.normal(size=(n, 2)), rng.normal(size=n))
+
+
+def _counts() -> Any:
+    return lambda rng, n: (rng.normal(size=n), rng.poisson(2.0, n))
+
+
 def _probabilities(k: int) -> Any:
     return lambda rng, n: (3 * rng.normal(size=(n, k)), rng.dirichlet(np.ones(k), n))
 
@@ -198,12 +206,49 @@ LOSSES = {
     "cross-entropy-sequence": PerExample(fn.losses.cross_entropy, _classes(4, 3)),
     "cross-entropy-probabilities": PerExample(fn.losses.cross_entropy, _probabilities(4)),
 }
+LOSSES |= {
+    "absolute-error": PerExample(fn.losses.absolute_error, _reals(3)),
+    "binary-cross-entropy-smoothed": PerExample(
+        functools.partial(fn.losses.binary_cross_entropy, smoothing=0.2), _bits()
+    ),
+    "cross-entropy-smoothed": PerExample(
+        functools.partial(fn.losses.cross_entropy, smoothing=0.1), _classes(4)
+    ),
+    "focal": PerExample(functools.partial(fn.losses.focal, alpha=0.3), _bits()),
+    "gaussian-nll": PerExample(fn.losses.gaussian_nll, _spreads()),
+    "hinge": PerExample(fn.losses.hinge, _bits()),
+    "huber": PerExample(fn.losses.huber, _reals(3)),
+    "kl-divergence": PerExample(fn.losses.kl_divergence, _probabilities(4)),
+    "log-cosh": PerExample(fn.losses.log_cosh, _reals()),
+    "multilabel-cross-entropy": PerExample(fn.losses.multilabel_cross_entropy, _bits(3)),
+    "poisson": PerExample(fn.losses.poisson, _counts()),
+    "quantile": PerExample(functools.partial(fn.losses.quantile, q=0.8), _reals()),
+    "zero-one": PerExample(fn.losses.zero_one, _classes(4)),
+}
 METRICS = {
     "absolute-error": PerExample(fn.metrics.absolute_error, _reals()),
     "absolute-error-3": PerExample(fn.metrics.absolute_error, _reals(3)),
     "accuracy-binary": PerExample(fn.metrics.accuracy, _bits()),
     "accuracy-classes": PerExample(fn.metrics.accuracy, _classes(4)),
     "accuracy-sequence": PerExample(fn.metrics.accuracy, _classes(4, 3)),
+    "brier": PerExample(fn.metrics.brier, _classes(4)),
+    "brier-binary": PerExample(fn.metrics.brier, _bits()),
+    "top-2": PerExample(fn.metrics.top_k(2), _classes(4)),
+}
+
+# Metrics that are functions of sums over examples.
+SUM_METRICS = {
+    "confusion-matrix": PerExample(fn.metrics.confusion_matrix(4), _classes(4)),
+    "expected-calibration-error": PerExample(fn.metrics.expected_calibration_error(bins=5), _classes(4)),
+    "f1-binary": PerExample(fn.metrics.f1(), _bits()),
+    "f1-labels": PerExample(fn.metrics.f1(average="macro"), _bits(3)),
+    "f1-macro": PerExample(fn.metrics.f1(average="macro"), _classes(4)),
+    "precision-micro": PerExample(fn.metrics.precision(average="micro"), _classes(4)),
+    "precision-macro": PerExample(fn.metrics.precision(average="macro"), _classes(4)),
+    "r2": PerExample(fn.metrics.r2(), _reals()),
+    "r2-3": PerExample(fn.metrics.r2(), _reals(3)),
+    "recall-binary": PerExample(fn.metrics.recall(), _bits()),
+    "rmse": PerExample(fn.metrics.rmse(), _reals(3)),
 }
 
 SUPERVISED: dict[Target, Any] = {

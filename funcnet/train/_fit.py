@@ -154,8 +154,10 @@ class Fit:
 
     def _run(self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None) -> Run:
         """Begin, advance until nothing is left, and pick the model."""
-        state = self._begin(model, data, key, valid)
-        advance: Any = functools.partial(self._epoch if self.eval_every == 1 else self._round, data, valid)
+        measured = self._measured(model, data, key)
+        state = self._begin(model, data, key, valid, measured)
+        one_pass = self._epoch if self.eval_every == 1 else self._round
+        advance: Any = functools.partial(one_pass, data, valid, measured)
         if self.remat:
             advance = jax.checkpoint(advance)
         if self.stopping is None:
@@ -170,49 +172,53 @@ class Fit:
             model = _tree.select(state.stop.best_epoch >= 0, state.stop.model, model)
         return Run(model, state)
 
-    def _begin(self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None) -> TrainState:
+    def _begin(
+        self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, measured: Totals
+    ) -> TrainState:
         """The state before the first epoch: nothing measured, nothing stopped."""
         state = TrainState.create(model, self.optimizer, key)
-        measured = dict(self._measures(state.model, data, key))
+        values = dict(jax.eval_shape(Totals.means, measured))
         if valid is not None:
-            held_out = self._measures(state.model, valid, None)
-            measured |= {f"val_{name}": like for name, like in held_out.items()}
-            measured["train_loss"] = held_out["loss"]
+            held_out = jax.eval_shape(Totals.means, self._measured(model, valid, None))
+            values |= {f"val_{name}": like for name, like in held_out.items()}
+            values["train_loss"] = held_out["loss"]
+        for name, like in values.items():
+            _check.history_value(name, like)
         if self.stopping is not None:
-            _check.monitor(self.stopping.monitor, measured, valid is not None)
+            _check.monitor(self.stopping.monitor, values, valid is not None)
             state = _tree.replace(state, stop=self.stopping.begin(state.model))
-        return _tree.replace(state, history=History.empty(measured, self.epochs))
+        return _tree.replace(state, history=History.empty(values, self.epochs))
 
-    def _measures(self, model: PyTree, data: Dataset, key: Key | None) -> dict[str, Any]:
-        """Name and dtype of each measured value, without computing one."""
+    def _measured(self, model: PyTree, data: Dataset, key: Key | None) -> Totals:
+        """What a batch's totals look like, in shapes and dtypes, without computing them."""
         parts = _tree.partition(model, trainable(model))
 
-        def sums(parts: PyTree, data: Dataset) -> dict[str, Array]:
+        def totals(parts: PyTree, data: Dataset) -> Totals:
             row, mask = epoch_rows(len(data), None, 1, 0, 1)
             batch = gather(data, row[0], mask[0])
-            return objective(parts[0], parts[1], self.loss, batch, key)[1].sums
+            return objective(parts[0], parts[1], self.loss, batch, key)[1]
 
-        return jax.eval_shape(sums, parts, data)
+        return jax.eval_shape(totals, parts, data)
 
     def _goes_on(self, state: TrainState) -> Array:
         return state.stop.running() & (state.epoch < self.epochs)
 
     def _round(
-        self, data: Dataset, valid: Dataset | None, state: TrainState, _: None = None
+        self, data: Dataset, valid: Dataset | None, measured: Totals, state: TrainState, _: None = None
     ) -> tuple[TrainState, None]:
         """`eval_every` epochs, fewer at the end, and a check."""
 
         def epoch(state: TrainState, _: None) -> tuple[TrainState, None]:
             if self.epochs % self.eval_every == 0:
-                return self._epoch(data, valid, state)
-            train = functools.partial(self._epoch, data, valid)
+                return self._epoch(data, valid, measured, state)
+            train = functools.partial(self._epoch, data, valid, measured)
             return jax.lax.cond(state.epoch < self.epochs, train, lambda s: (s, None), state)
 
         state, _ = jax.lax.scan(epoch, state, length=self.eval_every)
         return self._checked(data, valid, state), None
 
     def _epoch(
-        self, data: Dataset, valid: Dataset | None, state: TrainState, _: None = None
+        self, data: Dataset, valid: Dataset | None, measured: Totals, state: TrainState, _: None = None
     ) -> tuple[TrainState, None]:
         """One pass over the data: a scan over `step`; and a check, if every epoch has one."""
         order = epoch_order(state.key, state.epoch, len(data)) if self.shuffle else None
@@ -227,8 +233,7 @@ class Fit:
                 found = jnp.where(info.finite, found, jnp.zeros_like(found))
             return (state, seen + found), None
 
-        measured = _training(state.history)
-        nothing = Totals(measured, jnp.zeros(())).packed()
+        nothing = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), measured).packed()
         (state, seen), _ = jax.lax.scan(one_step, (state, nothing), epoch_rows(len(data), order, size))
         # A step that was not finite ends the run within its epoch: that epoch stays unfinished.
         finished = state.stop.running()
@@ -256,12 +261,6 @@ class Fit:
         stop = self.stopping.update(state.stop, epoch, model, values)
         stop = _tree.select(running, stop, state.stop)
         return _tree.replace(state, history=history, stop=stop)
-
-
-def _training(history: History) -> dict[str, Array]:
-    """A zero for each value that is measured while training, in the order of `Totals.sums`."""
-    names = sorted(n for n in history if not n.startswith("val_") and n != "train_loss")
-    return {name: jnp.zeros((), history[name].dtype) for name in names}
 
 
 def _check_order(model: Any, data: Any) -> None:

@@ -1,12 +1,14 @@
 """Where model, loss and batch meet. Sums and weights are carried, and divided once."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _tree
+from funcnet._metric import Measured, at_least_single, checked, settled, weighted_sum
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
 
@@ -19,12 +21,12 @@ class Totals:
     examples were cut into batches.
     """
 
-    sums: dict[str, Array]
+    sums: dict[str, Any]
     weight: Array
 
     def means(self) -> dict[str, Array]:
-        """Σ w·value / Σ w by name; NaN if no example counted."""
-        return {name: total / self.weight.astype(total.dtype) for name, total in self.sums.items()}
+        """Σ w·value / Σ w by name, or what a `Metric` makes of its sums; NaN if no example counted."""
+        return {name: settled(total, self.weight) for name, total in self.sums.items()}
 
     def packed(self) -> Array:
         """All sums and the weight as one vector: a loop that adds it up has one small operation.
@@ -32,15 +34,22 @@ class Totals:
         XLA's CPU runtime hands work to a second thread where many operations are ready at once, and
         for a handful of scalars that costs half as much again as a whole small step.
         """
-        parts = [*self.sums.values(), self.weight]
+        parts = jax.tree.leaves(self)
         widest = max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
-        return jnp.stack([part.astype(widest) for part in parts])
+        if all(part.ndim == 0 for part in parts):
+            return jnp.stack([part.astype(widest) for part in parts])
+        return jnp.concatenate([part.astype(widest).ravel() for part in parts])
 
     @staticmethod
-    def unpacked(names: Iterable[str], vector: Array) -> "Totals":
-        """What `packed` packed."""
-        *sums, weight = vector
-        return Totals(dict(zip(names, sums, strict=True)), weight)
+    def unpacked(like: "Totals", vector: Array) -> "Totals":
+        """What `packed` packed, of totals like these."""
+        leaves, structure = jax.tree.flatten(like)
+        parts, place = [], 0
+        for leaf in leaves:
+            size = math.prod(leaf.shape)
+            parts.append(vector[place : place + size].reshape(leaf.shape))
+            place += size
+        return jax.tree.unflatten(structure, parts)
 
 
 def objective(
@@ -69,19 +78,24 @@ def objective(
         # A mean of no rows would be 0 / 0, and times 0 still NaN: there all rows count, and then none.
         weighted = jnp.where(counts, weight, jnp.ones_like(weight))
         means = _parts(loss(model, batch.example, weighted, key), ())  # type: ignore[call-arg]
-        sums = {
-            name: jnp.where(counts, v * jnp.sum(weight).astype(v.dtype), jnp.zeros_like(v))
-            for name, v in means.items()
-        }
+        sums = jax.tree.map(
+            lambda v: jnp.where(counts, v, jnp.zeros_like(v)),
+            {name: _summed(v, jnp.sum(weight)) for name, v in means.items()},
+        )
     else:
         keys = None if key is None else _example_keys(key, first, weight.shape[0])
         per_example = jax.vmap(loss, in_axes=(None, 0, None if keys is None else 0))
         values = _parts(per_example(model, batch.example, keys), weight.shape)
-        sums = {name: _weighted_sum(v, weight) for name, v in values.items()}
+        sums = jax.tree.map(lambda v: weighted_sum(v, weight), values)
     found = Totals(sums, jnp.sum(weight))
     mass = found.weight if mass is None else mass
     total = sums["loss"]
     return total / jnp.where(mass > 0, mass, jnp.ones_like(mass)).astype(total.dtype), found
+
+
+def _summed(value: Any, mass: Array) -> Any:
+    """The weighted sum that a batch's mean comes from; sums over the batch are that already."""
+    return value if isinstance(value, Measured) else value * mass.astype(value.dtype)
 
 
 def _example_keys(key: Key, first: Array | int, size: int) -> Key:
@@ -89,13 +103,7 @@ def _example_keys(key: Key, first: Array | int, size: int) -> Key:
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
 
 
-def _weighted_sum(values: Array, weight: Array) -> Array:
-    # A row that does not count may hold anything: 0 * inf would not be 0.
-    counted = jnp.where(weight > 0, values, jnp.zeros_like(values))
-    return jnp.sum(counted * weight.astype(values.dtype))
-
-
-def _parts(result: Any, batch: tuple[int, ...]) -> dict[str, Array]:
+def _parts(result: Any, batch: tuple[int, ...]) -> dict[str, Any]:
     """Loss and metrics by name, each checked to be one number for an example."""
     if isinstance(result, tuple) and len(result) != 2:
         raise TypeError(f"a loss returns a scalar, or a scalar and a dictionary; got {len(result)} values.")
@@ -106,13 +114,7 @@ def _parts(result: Any, batch: tuple[int, ...]) -> dict[str, Array]:
             f"came {_check.describe(metrics)}."
         )
     _check.metric_names(metrics)
-    for name, part in {"the loss": value, **metrics}.items():
-        _check.scalar(name, part, batch)
-    return {name: _floating(part) for name, part in {"loss": value, **metrics}.items()}
-
-
-def _floating(value: Any) -> Array:
-    """At least float32, so that sums over many examples keep their digits."""
-    array = jnp.asarray(value)
-    wide = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize >= 4
-    return array if wide else array.astype(jnp.float32)
+    _check.scalar("the loss", value, batch)
+    for name, part in metrics.items():
+        checked(name, part, batch)
+    return {n: jax.tree.map(at_least_single, part) for n, part in {"loss": value, **metrics}.items()}

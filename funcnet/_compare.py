@@ -1,0 +1,72 @@
+"""How a prediction is held against a target: what losses and metrics share."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from funcnet import _check
+from funcnet._types import Array, ArrayLike, Scalar
+
+
+def absolute_error(prediction: ArrayLike, target: ArrayLike) -> Scalar:
+    """The absolute error |p - t|, averaged over the entries of one example. A loss and a metric.
+
+    Args:
+        prediction: any shape, in units u.
+        target: the same shape.
+
+    Returns:
+        A scalar in u.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> float(fn.metrics.absolute_error(jnp.array(1.0), jnp.array(3.0)))
+        2.0
+        >>> float(fn.losses.absolute_error(jnp.array([1.0, 0.0]), jnp.array([3.0, 0.0])))
+        1.0
+
+    Source: Boscovich, "De litteraria expeditione per pontificiam ditionem", 1757.
+    """
+    p, t = pair("absolute_error", prediction, target)
+    return jnp.mean(jnp.abs(p - t))
+
+
+def pair(what: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
+    """Prediction and target of one shape, and of the prediction's floating dtype."""
+    _check.equal_shapes(what, prediction, target)
+    p = floating(prediction)
+    return p, jnp.asarray(target).astype(p.dtype)
+
+
+def floating(values: ArrayLike) -> Array:
+    array = jnp.asarray(values)
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+
+
+def setting(name: str, value: Any, like: Array) -> Array:
+    """A loss's setting, one number or one for each entry, spread over the entries."""
+    if jnp.shape(value) not in ((), like.shape):
+        raise ValueError(
+            f"{name} is one number, or one for each entry of the prediction; got shape "
+            f"{jnp.shape(value)} for a prediction of shape {like.shape}."
+        )
+    return jnp.broadcast_to(jnp.asarray(value, like.dtype), like.shape)
+
+
+def right(what: str, prediction: ArrayLike, target: ArrayLike) -> Array:
+    """Whether each target's class is the predicted one: booleans, one for each target."""
+    z, t = jnp.asarray(prediction), jnp.asarray(target)
+    if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:
+        return jnp.argmax(z, axis=-1).astype(t.dtype) == t
+    if one_hot_rows(z, t):
+        return jnp.argmax(z, axis=-1) == jnp.argmax(t, axis=-1)
+    _check.equal_shapes(what, z, t)
+    return (z > 0) == (t > 0)
+
+
+def one_hot_rows(z: Array, t: Array) -> bool:
+    """Whether targets of the logits' shape are floating rows over the classes, not 0/1 for each entry."""
+    return bool(z.shape == t.shape and z.ndim and z.shape[-1] > 1 and jnp.issubdtype(t.dtype, jnp.floating))

@@ -1,0 +1,54 @@
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check, _tree
+from funcnet._metric import at_least_single, checked, settled, weighted_sum
+from funcnet._types import Array, PerExample, PyTree
+
+
+def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Any = None) -> Array:
+    """A metric, or the weighted mean of a loss, over whole arrays of predictions and targets.
+
+    Args:
+        metric: of one example, `(prediction, target) -> scalar`, or a `Metric`.
+        predictions: [n, ...], such as `fn.predict(model, x)`.
+        targets: [n, ...].
+        weight: [n], at least 0; every row counts 1 when left out.
+
+    Returns:
+        A scalar; for a `Metric` what its `value` is, such as a matrix.
+
+    Raises:
+        TypeError: if the metric is no function of a prediction and a target.
+        ValueError: if there are no rows or not as many of each, a weight is negative or all are zero.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> logits, target = jnp.array([2.0, -1.0, 3.0]), jnp.array([1, 1, 0])
+        >>> round(float(fn.metrics.measure(fn.metrics.accuracy, logits, target)), 4)
+        0.3333
+        >>> weight = jnp.array([2.0, 1.0, 1.0])
+        >>> float(fn.metrics.measure(fn.metrics.accuracy, logits, target, weight))
+        0.5
+    """
+    _check.per_example("metric", metric)
+    arrays = jax.tree.map(jnp.asarray, (predictions, targets))
+    n = _check.rows("measure", *jax.tree.leaves(arrays))
+    if weight is None:
+        weight = jnp.ones(n)
+    elif _tree.is_concrete(weight):
+        _check.weights(jax.device_get(weight))
+    weight = jnp.asarray(weight)
+    _check.rows("measure", *jax.tree.leaves(arrays), weight)
+    return _measured(metric, *arrays, weight)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _measured(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Array) -> Array:
+    each = jax.vmap(metric)(predictions, targets)
+    checked("the metric", each, weight.shape)
+    sums = jax.tree.map(lambda values: weighted_sum(at_least_single(values), weight), each)
+    return settled(sums, jnp.sum(weight))

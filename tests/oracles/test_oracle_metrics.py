@@ -1,0 +1,280 @@
+"""Law 12: every metric is scikit-learn's, on a hundred random weighted cases each; and exact in every way."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tables
+from sklearn import metrics as sk
+from tables import assert_close
+
+import funcnet as fn
+
+CASES, ROWS = 100, 13
+M = fn.metrics
+
+
+def _softmax(z):
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def _bits(rng):
+    return rng.normal(size=ROWS), rng.integers(0, 2, ROWS)
+
+
+def _classes(rng):
+    """Of four classes some may not occur, and some never be predicted."""
+    return 2 * rng.normal(size=(ROWS, 4)), rng.integers(0, rng.integers(2, 5), ROWS)
+
+
+def _labels(rng):
+    return rng.normal(size=(ROWS, 3)), rng.integers(0, 2, (ROWS, 3))
+
+
+def _numbers(rng):
+    return rng.normal(size=(ROWS, 2)), rng.normal(size=(ROWS, 2))
+
+
+def _ratio(kind, average):
+    score = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}[kind]
+    settings = {"average": average, "zero_division": 0}
+
+    def of(z, t, w):
+        if z.ndim == 1:
+            return score(t, z > 0, sample_weight=w, **settings)
+        if t.ndim == 2:
+            return score(t, z > 0, sample_weight=w, **settings)
+        return score(t, z.argmax(1), sample_weight=w, labels=range(4), **settings)
+
+    return of
+
+
+def _calibration(z, t, w):
+    p = _softmax(z)
+    confidence, right = p.max(1), p.argmax(1) == t
+    place = np.clip(np.ceil(confidence * 5) - 1, 0, 4)
+    gaps = [abs(np.sum((w * (right - confidence))[place == b])) for b in range(5)]
+    return np.sum(gaps) / w.sum()
+
+
+AGREE = {
+    "accuracy": (M.accuracy, _classes, lambda z, t, w: sk.accuracy_score(t, z.argmax(1), sample_weight=w)),
+    "accuracy-bits": (M.accuracy, _bits, lambda z, t, w: sk.accuracy_score(t, z > 0, sample_weight=w)),
+    "top-2": (
+        M.top_k(2),
+        _classes,
+        lambda z, t, w: sk.top_k_accuracy_score(t, z, k=2, sample_weight=w, labels=range(4)),
+    ),
+    "absolute-error": (
+        M.absolute_error,
+        _numbers,
+        lambda p, t, w: sk.mean_absolute_error(t, p, sample_weight=w),
+    ),
+    "brier": (
+        M.brier,
+        _bits,
+        lambda z, t, w: sk.brier_score_loss(t, 1 / (1 + np.exp(-z)), sample_weight=w, labels=[0, 1]),
+    ),
+    "log-loss": (
+        fn.losses.cross_entropy,
+        _classes,
+        lambda z, t, w: sk.log_loss(t, _softmax(z), sample_weight=w, labels=range(4)),
+    ),
+    "r2": (M.r2(), _numbers, lambda p, t, w: sk.r2_score(t, p, sample_weight=w)),
+    "rmse": (
+        M.rmse(),
+        _numbers,
+        lambda p, t, w: np.sqrt(sk.mean_squared_error(t, p, sample_weight=w)),
+    ),
+    "confusion": (
+        M.confusion_matrix(4),
+        _classes,
+        lambda z, t, w: sk.confusion_matrix(t, z.argmax(1), sample_weight=w, labels=range(4)),
+    ),
+    "calibration": (M.expected_calibration_error(bins=5), _classes, _calibration),
+    "auc": (M.roc_auc, _bits, lambda z, t, w: sk.roc_auc_score(t, z, sample_weight=w)),
+    "average-precision": (
+        M.average_precision,
+        _bits,
+        lambda z, t, w: sk.average_precision_score(t, z, sample_weight=w),
+    ),
+}
+for _kind in ("precision", "recall", "f1"):
+    _make = getattr(M, _kind)
+    AGREE[f"{_kind}-binary"] = (_make(), _bits, _ratio(_kind, "binary"))
+    for _average in ("micro", "macro"):
+        AGREE[f"{_kind}-{_average}"] = (_make(average=_average), _classes, _ratio(_kind, _average))
+        AGREE[f"{_kind}-{_average}-labels"] = (_make(average=_average), _labels, _ratio(_kind, _average))
+
+
+@pytest.mark.parametrize("name", AGREE)
+def test_a_hundred_weighted_cases_agree_with_scikit_learn(name):
+    metric, draw, oracle = AGREE[name]
+    rng = np.random.default_rng(7)
+    whole = getattr(metric, "of_all_rows", False)
+    cases = []
+    while len(cases) < CASES:
+        z, t = draw(rng)
+        z = np.round(z, 1) if whole else z  # ties
+        if not whole or len(set(t.tolist())) == 2:
+            cases.append((z.astype(np.float32), t, rng.uniform(0.1, 3, ROWS).astype(np.float32)))
+    z, t, w = (np.stack(part) for part in zip(*cases, strict=True))
+    t = t.astype(np.int32) if t.dtype.kind == "i" else t.astype(np.float32)
+    measured = metric if whole else functools.partial(M.measure, metric)
+    found = jax.jit(jax.vmap(measured))(z, t, w)
+    expected = np.stack(
+        [oracle(*(a.astype(float) if a.dtype.kind == "f" else a for a in c)) for c in cases]
+    )
+    np.testing.assert_allclose(found, expected, rtol=3e-4, atol=3e-5)
+
+
+def test_one_class_and_empty_classes_have_a_value_or_an_error():
+    ones = np.ones(4, np.int32)
+    scores = np.array([0.1, 0.4, -0.3, 2.0], np.float32)
+    with pytest.raises(ValueError, match="not defined where only class 1 occurs"):
+        M.roc_auc(scores, ones)
+    with pytest.raises(ValueError, match="not defined where only class 0 occurs"):
+        M.average_precision(scores, 0 * ones)
+    assert float(M.average_precision(scores, ones)) == 1.0
+    assert np.isnan(jax.jit(M.roc_auc)(scores, ones))
+    for make in (M.precision, M.recall, M.f1):
+        assert float(M.measure(make(), -jnp.ones(4), jnp.zeros(4, int))) == 0.0
+    assert float(M.measure(M.r2(), jnp.ones(4), jnp.ones(4))) == 1.0
+    assert float(M.measure(M.r2(), jnp.zeros(4), jnp.ones(4))) == 0.0
+    assert np.isnan(M.measure(M.f1(average="macro"), jnp.zeros((2, 3)), jnp.array([0, 3])))
+
+
+def test_an_offset_keeps_the_digits_of_r2():
+    rng = np.random.default_rng(0)
+    t = (1e4 + rng.normal(size=200)).astype(np.float32)
+    p = (t + 0.5 * rng.normal(size=200)).astype(np.float32)
+    expected = sk.r2_score(t.astype(float), p.astype(float))
+    assert float(M.measure(M.r2(offset=1e4), p, t)) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", tables.SUM_METRICS)
+def test_sums_are_exact_for_every_batch_size_padding_and_weight(name):
+    metric = tables.SUM_METRICS[name]
+    prediction, target = metric.pairs(23)
+    weight = np.random.default_rng(1).uniform(0.2, 3, 23).astype(np.float32)
+    weight[[3, 11]] = 0
+
+    def loss(model, example, key):
+        return jnp.zeros(()), {"found": metric.function(*example)}
+
+    data = fn.data.Dataset((prediction, target), weight)
+    expected = M.measure(metric.function, prediction, target, weight)
+    for size in (1, 7, 23):
+        assert_close(fn.evaluate(loss, jnp.zeros(()), data, batch_size=size)["found"], expected, 5)
+
+
+def test_a_history_of_sums_is_exact_under_accumulation_and_vmap():
+    row = tables.MODELS["mlp"]
+    loss = fn.losses.supervised(
+        fn.losses.cross_entropy, f1=M.f1(average="macro"), ece=M.expected_calibration_error(bins=4)
+    )
+    data = fn.data.Dataset(row.rows(19), weight=np.linspace(0.5, 2, 19, dtype=np.float32))
+    still = optax.set_to_zero()  # nothing moves, so an epoch measures one model
+    model = row.init()
+    alone = fn.evaluate(loss, model, data)
+    for settings in ({"batch_size": 8}, {"batch_size": 3, "accumulate": 2}):
+        run = fn.fit(loss, still, epochs=2, **settings)(model, data, jax.random.key(0), data)
+        for name in ("f1", "ece", "loss"):
+            assert_close(run.history[name][-1], alone[name], 10)
+            assert_close(run.history[f"val_{name}"][-1], alone[name], 10)
+    models = jax.vmap(row.net.init)(jax.random.split(jax.random.key(1), 3))
+    runs = jax.vmap(fn.fit(loss, still, epochs=1, batch_size=8), in_axes=(0, None, None))(
+        models, data, jax.random.key(0)
+    )
+    each = [fn.evaluate(loss, jax.tree.map(lambda a, i=i: a[i], models), data)["f1"] for i in range(3)]
+    assert_close(runs.history["f1"][:, 0], jnp.stack(each), 10)
+
+
+def test_what_cannot_be_logged_is_refused():
+    row = tables.MODELS["mlp"]
+    matrix = fn.losses.supervised(fn.losses.cross_entropy, matrix=M.confusion_matrix(3))
+    with pytest.raises(ValueError, match=r"one number for each epoch, and matrix has shape \(3, 3\)"):
+        fn.fit(matrix, optax.sgd(0.1), epochs=1)(row.init(), row.rows(8), jax.random.key(0))
+    assert fn.evaluate(matrix, row.init(), row.rows(8))["matrix"].sum() == 8
+    with pytest.raises(TypeError, match=r"fn.metrics.roc_auc\(fn.predict\(model, x\), y\)"):
+        fn.losses.supervised(fn.losses.binary_cross_entropy, auc=M.roc_auc)
+    with pytest.raises(TypeError, match=r"f1=fn.metrics.f1\(...\)"):
+        fn.losses.supervised(fn.losses.cross_entropy, f1=M.f1)
+    with pytest.raises(TypeError, match="can be measured, and not be minimised"):
+        fn.losses.supervised(M.f1())
+
+
+def test_a_penalty_is_logged_apart_and_changes_no_mean():
+    row = tables.MODELS["mlp"]
+    plain, model = row.loss(), row.init()
+    data = fn.data.Dataset(row.rows(19), weight=np.linspace(0.5, 2, 19, dtype=np.float32))
+    loss = fn.losses.penalized(fn.losses.penalized(plain, l1=0.01), l2=0.1)
+    weights = [np.asarray(layer.weight, float) for layer in model.layers]
+    expected = sum(0.01 * np.abs(w).sum() + 0.1 * (w**2).sum() for w in weights)
+    for size in (4, 19):
+        found = fn.evaluate(loss, model, data, batch_size=size)
+        assert float(found["penalty"]) == pytest.approx(expected, rel=1e-5)
+        assert_close(found["data_loss"], fn.evaluate(plain, model, data)["loss"])
+        assert float(found["loss"]) == pytest.approx(float(found["data_loss"]) + expected, rel=1e-5)
+    runs = [
+        fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=size, accumulate=parts)(
+            model, data, jax.random.key(0)
+        )
+        for size, parts in ((8, 1), (4, 2))
+    ]
+    assert_close(runs[0].model, runs[1].model, 10)
+    assert set(runs[0].history) == {"loss", "data_loss", "penalty", "accuracy"}
+
+
+def test_the_penalty_is_computed_once_for_a_batch():
+    loss = fn.losses.penalized(fn.losses.supervised(fn.losses.squared_error), l2=0.1)
+    model = fn.Linear(7, "scalar").init(jax.random.key(0))
+    each = jax.vmap(loss, in_axes=(None, 0, None))
+    program = str(jax.make_jaxpr(each)(model, (jnp.ones((5, 7)), jnp.ones(5)), None))
+    assert "f32[5,7] = square" not in program
+    assert "f32[7]" in program
+
+
+WRONG_PENALTIES = {
+    "a negative strength": (lambda: fn.losses.penalized(LOSS, l1=-1.0), "l1 is at least 0"),
+    "nothing chosen": (
+        lambda: fn.evaluate(fn.losses.penalized(LOSS, l2=1.0, where=lambda path, leaf: False), LINE, DATA),
+        "where chooses none of",
+    ),
+    "another structure": (
+        lambda: fn.evaluate(fn.losses.penalized(LOSS, l2=1.0, where={"w": True}), LINE, DATA),
+        "booleans of the model's structure",
+    ),
+}
+LOSS = fn.losses.supervised(fn.losses.squared_error)
+LINE = fn.Linear(1, "scalar").init(jax.random.key(0))
+DATA = jnp.ones((3, 1)), jnp.ones(3)
+
+
+@pytest.mark.parametrize("case", WRONG_PENALTIES)
+def test_wrong_penalties_are_refused(case):
+    action, words = WRONG_PENALTIES[case]
+    with pytest.raises(ValueError, match=words):
+        action()
+
+
+RULES = {  # LESSON K12: the task, its last layer, a target, and the loss that belongs to them
+    "binary": ("scalar", np.array(1), fn.losses.binary_cross_entropy),
+    "binary-as-two": (2, np.array([0.0, 1.0], np.float32), fn.losses.cross_entropy),
+    "one-hot": (3, np.array([0.0, 1.0, 0.0], np.float32), fn.losses.cross_entropy),
+    "numbered": (3, np.array(1), fn.losses.cross_entropy),
+    "multilabel": (3, np.array([1, 0, 1]), fn.losses.multilabel_cross_entropy),
+}
+
+
+@pytest.mark.parametrize("task", RULES)
+def test_k12_each_task_has_its_last_layer_and_loss(task):
+    outputs, target, per_example = RULES[task]
+    data = jnp.ones((6, 2)), jnp.broadcast_to(target, (6, *target.shape))
+    train = fn.fit(fn.losses.supervised(per_example), optax.adam(0.3), epochs=40, batch_size=6)
+    run = train(fn.Linear(2, outputs).init(jax.random.key(0)), data, jax.random.key(1))
+    assert float(run.history["loss"][-1]) < 0.05
