@@ -67,7 +67,7 @@ def setting(name: str, value: Any, low: float, high: float, *, low_included: boo
     """Numbers above `low` (or at it) and below `high`, one or an array of them; traced ones pass."""
     if isinstance(value, jax.core.Tracer):
         return
-    if isinstance(value, bool) or not jnp.issubdtype(jnp.result_type(value), jnp.number):
+    if isinstance(value, bool | str) or not jnp.issubdtype(jnp.result_type(value), jnp.number):
         raise TypeError(f"{name} is a number; got {describe(value)}.")
     values = np.asarray(value, float)
     if not np.all(((values >= low) if low_included else (values > low)) & (values < high)):

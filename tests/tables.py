@@ -161,6 +161,11 @@ RANDOM = ["channel-dropout", "conv-net", "dropout", "mlp-dropout", "res-mlp", "s
 FIXED_START = ["group-norm", "layer-norm", "linear-regression", "linear-regression-2", "rms-norm"]
 
 
+def name_of(function: Any) -> str:
+    """The name of a function, through `functools.partial`."""
+    return getattr(function, "func", function).__name__
+
+
 @dataclasses.dataclass(frozen=True)
 class PerExample:
     """A function of a prediction and a target, and how to draw a batch of both."""

@@ -146,8 +146,6 @@ def public():
             if name.startswith("_") or inspect.ismodule(value) or not callable(value):
                 continue
             if getattr(value, "__module__", "").startswith("funcnet") and name not in BY_CALL:
-                if room in (fn.losses, fn.metrics) and value.__module__ != room.__name__:
-                    continue  # what a one-file room imports is not its own
                 seen[value] = name
     return sorted(((name, value) for value, name in seen.items()), key=lambda pair: pair[0])
 

@@ -103,9 +103,8 @@ def _checked(
 
 def _check_values(what: str, score: Any, target: Any, mass: Any, of_one: bool) -> None:
     if not np.isfinite(score).all():
-        raise ValueError(
-            f"{what} ranks finite scores; row {np.flatnonzero(~np.isfinite(score))[0]} has none."
-        )
+        row = np.flatnonzero(~np.isfinite(score))[0]
+        raise ValueError(f"{what} ranks finite scores; row {row} holds {score[row]}.")
     wrong = (target != 0) & (target != 1)
     if wrong.any():
         row = np.flatnonzero(wrong)[0]

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import tables
+from scipy import special, stats
 from sklearn import metrics
 
 import funcnet as fn
@@ -37,16 +38,131 @@ VALUES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 }
 
 
+def _kl(z: np.ndarray, t: np.ndarray) -> float:
+    return float(special.rel_entr(t, _softmax(z)).sum(axis=-1).mean())
+
+
+def _smoothed_bits(z: np.ndarray, t: np.ndarray) -> float:
+    return VALUES["binary_cross_entropy"](z, 0.8 * t + 0.1)
+
+
+def _smoothed_classes(z: np.ndarray, t: np.ndarray) -> float:
+    return VALUES["cross_entropy"](z, 0.9 * _one_hot(t, 4) + 0.1 / 4)
+
+
+def _focal(z: np.ndarray, t: np.ndarray) -> float:
+    p = np.where(t == 1, _sigmoid(z), _sigmoid(-z))
+    return float(np.mean(np.where(t == 1, 0.3, 0.7) * (1 - p) ** 2 * -np.log(p)))
+
+
+# The value by the formula, for each row of the table; slopes by central differences of it.
+FORMULAS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "absolute-error": lambda p, t: np.mean(np.abs(p - t)),
+    "binary-cross-entropy-smoothed": _smoothed_bits,
+    "cross-entropy-smoothed": _smoothed_classes,
+    "focal": _focal,
+    "gaussian-nll": lambda p, t: -stats.norm.logpdf(t, p[0], np.exp(p[1] / 2)),
+    "hinge": lambda z, t: np.mean(np.maximum(0, 1 - (2 * t - 1) * z)),
+    "huber": lambda p, t: np.mean(special.huber(1.0, p - t)),
+    "kl-divergence": _kl,
+    "log-cosh": lambda p, t: np.mean(np.log(np.cosh(p - t))),
+    "multilabel-cross-entropy": lambda z, t: VALUES["binary_cross_entropy"](z, t),
+    "poisson": lambda z, t: -stats.poisson.logpmf(t, np.exp(z)) - special.gammaln(t + 1),
+    "quantile": lambda p, t: 0.8 * (t - p) if t >= p else 0.2 * (p - t),
+    "zero-one": lambda z, t: float(np.argmax(z) != t),
+}
+
+
 @pytest.mark.parametrize("name", tables.LOSSES)
 def test_values_and_gradients_are_the_formulas(name: str) -> None:
     function = tables.LOSSES[name].function
+    kind = tables.name_of(function)
     predictions, targets = tables.LOSSES[name].pairs(20, seed=1)
     values, gradients = jax.jit(jax.vmap(jax.value_and_grad(function)))(predictions, targets)
     pairs = list(zip(predictions.astype(np.float64), targets, strict=True))
-    expected = [VALUES[function.__name__](p, t) for p, t in pairs]
-    np.testing.assert_allclose(values, expected, rtol=2e-5, atol=1e-6)
-    slopes = np.stack([GRADIENTS[function.__name__](p, t) for p, t in pairs])
-    np.testing.assert_allclose(gradients, slopes, rtol=2e-5, atol=1e-6)
+    formula = FORMULAS.get(name) or VALUES[kind]
+    np.testing.assert_allclose(values, [formula(p, t) for p, t in pairs], rtol=2e-5, atol=1e-6)
+    if name in FORMULAS:
+        slopes = np.stack([_slope(formula, p, t) for p, t in pairs])
+        np.testing.assert_allclose(gradients, slopes, rtol=2e-4, atol=1e-5)
+    else:
+        slopes = np.stack([GRADIENTS[kind](p, t) for p, t in pairs])
+        np.testing.assert_allclose(gradients, slopes, rtol=2e-5, atol=1e-6)
+
+
+def _slope(formula: Callable[[np.ndarray, np.ndarray], float], p: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Central differences in each entry of the prediction."""
+    slope = np.zeros_like(p)
+    for place in np.ndindex(p.shape):
+        step = np.zeros_like(p)
+        step[place] = 1e-5
+        slope[place] = (formula(p + step, t) - formula(p - step, t)) / 2e-5
+    return slope
+
+
+def test_settings_may_be_traced_and_one_for_each_entry() -> None:
+    quantiles = jax.jit(lambda q: fn.losses.quantile(np.zeros(3), np.ones(3), q=q))
+    np.testing.assert_allclose(quantiles(np.array([0.1, 0.5, 0.9], np.float32)), 0.5, rtol=1e-6)
+    smoothed = jax.jit(lambda s: fn.losses.cross_entropy(np.zeros(4), np.array(1), smoothing=s))
+    np.testing.assert_allclose(smoothed(0.3), np.log(4), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int32])
+def test_class_numbers_of_every_width(dtype: type) -> None:
+    logits = np.random.default_rng(0).normal(size=256).astype(np.float32)
+    found = fn.losses.cross_entropy(logits, np.array(5, dtype))
+    np.testing.assert_allclose(found, special.logsumexp(logits) - logits[5], rtol=1e-5)
+
+
+def test_large_offsets_and_masked_classes_keep_their_digits() -> None:
+    logits = np.array([1e6, 1e6 - 0.5], np.float32)
+    expected = np.log(1 + np.exp(-0.5))
+    for target in (np.array(0), np.array([1.0, 0.0], np.float32)):
+        np.testing.assert_allclose(fn.losses.cross_entropy(logits, target), expected, rtol=1e-5)
+    masked = np.array([0.0, 1.0, -np.inf], np.float32)
+    for target in (np.array(0), np.array([1.0, 0.0, 0.0], np.float32)):
+        value, slope = jax.value_and_grad(fn.losses.cross_entropy)(masked, target)
+        np.testing.assert_allclose(value, np.log(1 + np.e), rtol=1e-5)
+        assert np.isfinite(slope).all()
+
+
+WRONG_SETTINGS = {
+    "a negative delta": (lambda: fn.losses.huber(1.0, 0.0, delta=-1.0), ValueError, "delta is above 0"),
+    "a quantile of one": (lambda: fn.losses.quantile(1.0, 0.0, q=1.0), ValueError, "below 1"),
+    "smoothing of one": (
+        lambda: fn.losses.cross_entropy(np.zeros(3), np.array(0), smoothing=1.0),
+        ValueError,
+        "smoothing is at least 0",
+    ),
+    "a word for gamma": (lambda: fn.losses.focal(0.0, 1, gamma="2"), TypeError, "gamma is a number"),
+    "two deltas for three entries": (
+        lambda: fn.losses.huber(np.zeros(3), np.zeros(3), delta=np.ones(2)),
+        ValueError,
+        r"delta is one number, or one for each entry.*\(2,\)",
+    ),
+    "a number for a mean and a spread": (
+        lambda: fn.losses.gaussian_nll(np.zeros(3), np.array(1.0)),
+        ValueError,
+        "a mean and a log-variance",
+    ),
+    "class numbers for a distribution": (
+        lambda: fn.losses.kl_divergence(np.zeros(3), np.array([0, 1, 0])),
+        ValueError,
+        "use cross_entropy",
+    ),
+    "one label": (
+        lambda: fn.losses.multilabel_cross_entropy(np.array(0.0), np.array(1)),
+        ValueError,
+        "for one yes or no, binary_cross_entropy",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_SETTINGS)
+def test_wrong_settings_are_refused(case: str) -> None:
+    action, kind, words = WRONG_SETTINGS[case]
+    with pytest.raises(kind, match=words):
+        action()
 
 
 def test_cross_entropies_are_scikit_learns_log_loss_with_weights() -> None:

@@ -1,4 +1,4 @@
-"""Law 12: every metric is scikit-learn's, on a hundred random weighted cases each; and exact in every way."""
+"""Law 12: every metric is scikit-learn's, on a hundred random weighted cases each."""
 
 import functools
 
