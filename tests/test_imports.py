@@ -32,7 +32,7 @@ OWNERS = {
     "matplotlib": {"report/_figures.py"},
     "rich": {"report/_terminal.py"},
     "pandas": {"data/_load.py"},
-    "sklearn": {"data/_load.py"},
+    "sklearn": {"data/_load.py", "data/_synthetic.py"},
     "safetensors": {"train/_weights.py"},
     "flax": set(),
     "orbax": set(),

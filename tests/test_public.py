@@ -45,6 +45,12 @@ SIGNATURES = {
     "fn.data.load": "name target task",
     "fn.data.Scaler.fit": "data kind * per_feature",
     "fn.data.Shuffle.draw": "key n",
+    "fn.data.exact_linear": "rows features noise seed",
+    "fn.data.friedman1": "rows features noise seed",
+    "fn.data.gaussians": "rows features distance seed",
+    "fn.data.noisy_line": "rows slope intercept noise seed",
+    "fn.data.two_classes": "rows flip_y class_sep seed",
+    "fn.data.two_moons": "rows noise seed",
     "fn.report.decision_surface": "model data axes * feature_names class_names",
     "fn.report.history": "run axes",
 }
