@@ -57,7 +57,9 @@ def test_the_truth_of_exact_linear_is_the_least_squares_solution():
     x, y = (np.asarray(a, np.float64) for a in problem.data[:])
     solution, (residual,), *_ = np.linalg.lstsq(np.column_stack([x, np.ones(len(x))]), y)
     np.testing.assert_allclose(residual / len(x), problem.least_loss, rtol=1e-5)
-    np.testing.assert_allclose(problem.truth(x.astype(np.float32)), x @ solution[:-1] + solution[-1], atol=1e-5)
+    np.testing.assert_allclose(
+        problem.truth(x.astype(np.float32)), x @ solution[:-1] + solution[-1], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["friedman1", "noisy_line"])
@@ -68,7 +70,9 @@ def test_the_truth_of_a_regression_leaves_the_noise_and_nothing_else(name):
     # Against the noise that was drawn: normal, of mean 0 and the right spread.
     assert stats.kstest(residual / 0.5, "norm").pvalue > 0.01
     # The standard error of a variance of 4000 normal numbers is 2.2 % of it.
-    np.testing.assert_allclose(fn.evaluate(REGRESSION, problem.truth, problem.data)["loss"], 0.25, rtol=0.08)
+    np.testing.assert_allclose(
+        fn.evaluate(REGRESSION, problem.truth, problem.data)["loss"], 0.25, rtol=0.08
+    )
 
 
 @pytest.mark.parametrize("name", ["gaussians", "two_moons"])
