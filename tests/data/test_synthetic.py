@@ -26,9 +26,12 @@ def test_a_problem_is_pure_and_leaves_numpys_global_stream_alone(name):
     first, again, other = PROBLEMS[name](), PROBLEMS[name](), PROBLEMS[name](seed=1)
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
     (x, y), (x_again, y_again), (x_other, _) = first.data[:], again.data[:], other.data[:]
-    assert (x == x_again).all() and (y == y_again).all()
+    assert (x == x_again).all()
+    assert (y == y_again).all()
     assert name == "noisy_line" or (x != x_other).any()
-    assert x.ndim == 2 and y.shape == x.shape[:1] and x.dtype == np.float32
+    assert x.ndim == 2
+    assert y.shape == x.shape[:1]
+    assert x.dtype == np.float32
 
 
 def test_d1_regression():

@@ -1,7 +1,5 @@
 """The lesson's fit-style training (rows K1 to K14), with its bands and parameter counts."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -117,7 +115,7 @@ def test_k14_a_layer_of_ones_own_inside_a_network():
     net = fn.Sequential(
         fn.Linear(2, 4),
         Scale(4),
-        functools.partial(jax.nn.leaky_relu, negative_slope=0.1),
+        jax.nn.leaky_relu,
         fn.Linear(4, "scalar"),
     )
     train = fn.fit(BINARY, optax.adam(0.05), epochs=5, batch_size=8)

@@ -48,8 +48,10 @@ def test_p3_elementwise_maths_broadcasting_and_numpy():
 
 def test_p4_adding_makes_a_new_array_and_at_makes_a_changed_copy():
     u = jnp.array(5)
-    assert int(u + 3) == 8 and int(u) == 5
-    assert int(u.at[()].add(3)) == 8 and int(u) == 5
+    assert int(u + 3) == 8
+    assert int(u) == 5
+    assert int(u.at[()].add(3)) == 8
+    assert int(u) == 5
     u += 3  # the name moves, no array does
     assert int(u) == 8
 
@@ -127,7 +129,8 @@ def test_p14_the_fused_logistic_loss_is_a_sigmoid_and_then_the_loss():
 def test_p15_the_first_minibatch_and_the_sizes_of_all():
     assert [int(b.weight.sum()) for b in fn.data.batches(D2[0], 16)] == [16, 16, 16, 16, 6]
     x, y = next(fn.data.batches(D2[0], 16)).example
-    assert [f"{v:.4f}" for v in x[0]] == ["1.5442", "2.5290"] and int(y[0]) == 1
+    assert [f"{v:.4f}" for v in x[0]] == ["1.5442", "2.5290"]
+    assert int(y[0]) == 1
 
 
 def test_p16_accuracy_by_a_threshold_is_the_metric():
@@ -168,7 +171,8 @@ def test_p18_to_p21_the_last_batch_of_ten_epochs(row):
 
 def test_p20_a_sequence_prints_its_structure():
     net, *_ = NETS["P20"]
-    assert repr(net).count("Linear(") == 2 and "sigmoid" in repr(net)
+    assert repr(net).count("Linear(") == 2
+    assert "sigmoid" in repr(net)
 
 
 def test_p21_a_class_finds_its_layers_and_takes_an_activation():

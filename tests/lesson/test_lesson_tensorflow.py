@@ -85,8 +85,10 @@ def test_t6_a_batch_larger_than_the_data_is_full_descent():
 
 def test_t7_scaled_by_the_training_rows_and_one_range_for_all():
     train, *later = (part[:][0] for part in D3)
-    assert float(train.min()) == 0.0 and float(train.max()) == 1.0
-    assert min(float(x.min()) for x in later) >= -0.5 and max(float(x.max()) for x in later) <= 1.5
+    assert float(train.min()) == 0.0
+    assert float(train.max()) == 1.0
+    assert min(float(x.min()) for x in later) >= -0.5
+    assert max(float(x.max()) for x in later) <= 1.5
     raw = fn.data.two_classes(flip_y=0.05).data[:70][0]
     np.testing.assert_allclose(train, (raw - raw.min()) / (raw.max() - raw.min()), rtol=1e-5, atol=1e-6)
 
