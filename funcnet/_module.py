@@ -3,6 +3,7 @@
 import collections.abc
 import contextlib
 import contextvars
+import copy
 import dataclasses
 import functools
 import inspect
@@ -74,9 +75,12 @@ class Module:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        _check_body(cls)
         dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        cls.__setattr__ = _frozen  # type: ignore[assignment]
         annotations = _annotations(cls)
         names = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+        _check_constructor(cls, names)
         children = [name for name in names if _names_child(annotations[name])]
         cls._children = tuple(children)
         cls._static = tuple(name for name in names if name not in children)
@@ -113,7 +117,7 @@ class Module:
             ValueError: if no parameter is missing, so that a second `init` would do nothing.
         """
         _check.key(key)
-        if jax.tree.leaves(self) and _complete(self):
+        if jax.tree.leaves(self) and is_complete(self):
             raise ValueError(
                 f"every parameter of this {type(self).__name__} is set, and init draws only missing "
                 "ones. For a fresh start call init on the architecture: net = MLP((4, 16, 3)); "
@@ -141,6 +145,10 @@ class Module:
         }
         own = {n: v for n, v in self.parameters(key).items() if getattr(self, n) is None}
         return self.replace(**(children | own))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Static fields are shared: a copy of a function would be another function to jit.
+        return jax.tree.map(lambda leaf: copy.deepcopy(leaf, memo), self)
 
     def __eq__(self, other: object) -> bool:
         structures: tuple[Any, Any] = jax.tree.structure(self), jax.tree.structure(other)
@@ -211,7 +219,7 @@ def shapes(model: PyTree) -> PyTree:
     """`model` itself, or what its `init` would make, with shapes and dtypes in place of arrays."""
 
     def filled(node: Any) -> Any:
-        if isinstance(node, Module) and not _complete(node):
+        if isinstance(node, Module) and not is_complete(node):
             return jax.eval_shape(node._filled, jax.random.key(0))
         return node
 
@@ -221,7 +229,7 @@ def shapes(model: PyTree) -> PyTree:
 def check_model(model: PyTree) -> None:
     """Raise unless `model` is a pytree of arrays, all parameters there and floating."""
     leaves = jax.tree.leaves(model)
-    if _complete(model) and all(jnp.issubdtype(getattr(a, "dtype", int), jnp.inexact) for a in leaves):
+    if is_complete(model) and all(jnp.issubdtype(getattr(a, "dtype", int), jnp.inexact) for a in leaves):
         return  # the short way for every call of `fit`: no path is written out unless it is needed
     check_complete(model)
     _check.floating_parameters(_parameter_paths(model))
@@ -232,6 +240,27 @@ def check_complete(model: PyTree) -> None:
     for path, module in modules(model).items():
         if missing := _missing(module):
             raise TypeError(_before_init(module, missing, path))
+
+
+def call(model: Any, x: Any, key: Key | None) -> Any:
+    """`model(x)`, with the key if there is one and the model takes it."""
+    if not callable(model):
+        raise TypeError(
+            f"supervised calls the model, and {_check.describe(model)} can't be called. For other pytrees "
+            "write the loss: def loss(params, example, key): ..."
+        )
+    if key is None:
+        return model(x)
+    accepted = inspect.signature(model).parameters
+    if "key" in accepted or any(p.kind == p.VAR_KEYWORD for p in accepted.values()):
+        return model(x, key=key)
+    keyed = [path for path, module in modules(model).items() if module.needs_key]
+    if keyed:  # dropout would be off in silence
+        raise TypeError(
+            f"{type(model).__name__} takes no key, so {keyed[0]} in it would not know that it is trained. "
+            "Write def __call__(self, x, key=None), and hand the key on to it."
+        )
+    return model(x)
 
 
 @contextlib.contextmanager
@@ -267,12 +296,12 @@ def modules(model: PyTree) -> dict[str, Module]:
     return found
 
 
-def _complete(model: PyTree) -> bool:
+def is_complete(model: PyTree) -> bool:
     """Whether no module in `model` lacks a parameter."""
     if not isinstance(model, Module):
         found = jax.tree.leaves(model, is_leaf=_is_module)
-        return all(_complete(leaf) for leaf in found if isinstance(leaf, Module))
-    return not _missing(model) and all(_complete(getattr(model, n)) for n in model._children)
+        return all(is_complete(leaf) for leaf in found if isinstance(leaf, Module))
+    return not _missing(model) and all(is_complete(getattr(model, n)) for n in model._children)
 
 
 def _join(path: str, below: str) -> str:
@@ -331,6 +360,39 @@ def _observed_call(call: Any) -> Any:
         return output
 
     return __call__
+
+
+def _frozen(self: Module, name: str, value: Any) -> None:
+    del value
+    raise AttributeError(
+        f"a {type(self).__name__} can't be changed in place; a copy can be: model.replace({name}=...). "
+        "The constructor that the annotations make sets the fields; parameters(self, key) draws arrays."
+    )
+
+
+def _check_body(cls: type) -> None:
+    """Raise for a module or an array that stands in the class without an annotation."""
+    annotated = inspect.get_annotations(cls)
+    for name, value in vars(cls).items():
+        if name not in annotated and isinstance(value, Module | Buffer | jax.Array | np.ndarray):
+            kind = "fn.Module" if isinstance(value, Module) else "jax.Array"
+            raise TypeError(
+                f"{cls.__name__}.{name} has no annotation, so it would be no part of the model. Write "
+                f"'{name}: {kind} = ...'."
+            )
+
+
+def _check_constructor(cls: type, names: list[str]) -> None:
+    """Raise if JAX could not rebuild the class from its fields."""
+    taken = inspect.signature(cls).parameters
+    if any(p.kind == p.VAR_KEYWORD for p in taken.values()):
+        return
+    missing = [name for name in names if name not in taken]
+    if missing:
+        raise TypeError(
+            f"{cls.__name__}.__init__ does not take {', '.join(missing)}: JAX takes trees apart and "
+            "rebuilds them from their fields. Leave __init__ out, or let it take every field by its name."
+        )
 
 
 def _check_static(owner: str, name: str, value: Any) -> None:

@@ -12,9 +12,9 @@ PACKAGE = Path(__file__).parent.parent / "funcnet"
 # From the bottom up. Rooms that are not built yet have their place already.
 LEVELS = [
     {"_types"},
-    {"_check", "_keys", "_tree"},
+    {"_cache", "_check", "_keys", "_tree"},
     {"_module", "mesh"},
-    {"_summary", "losses", "metrics", "data", "layers"},
+    {"_precision", "_summary", "losses", "metrics", "data", "layers"},
     {"models"},
     {"transform"},
     {"train"},
@@ -29,9 +29,9 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 ALLOWED_UPWARD = {("train/_result.py", "report")}
 
 OWNERS = {
-    "matplotlib": {"report/_figures.py"},
+    "matplotlib": {"report/_canvas.py"},
     "rich": {"report/_terminal.py"},
-    "pandas": {"data/_load.py"},
+    "pandas": {"data/_file.py", "data/_load.py"},
     "sklearn": {"data/_load.py", "data/_synthetic.py"},
     "safetensors": {"train/_weights.py"},
     "flax": set(),

@@ -1,0 +1,70 @@
+"""Many members of one kind, computed in blocks: the one place that decides how."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import mesh
+from funcnet._module import Module, is_complete
+from funcnet._types import Array, Key, PyTree
+from funcnet.transform import lanes
+
+# Below this size of the largest parameter, matrices are so small that whole lanes of members pay.
+LARGEST_FOR_LANES = 2048
+LANES = 128
+BLOCK_BYTES = 2**30
+
+
+def each_member(
+    one: Callable[[PyTree, Array], PyTree],
+    shared: PyTree,
+    size: int,
+    block: int | None = None,
+    small: bool = False,
+) -> PyTree:
+    """`one(shared, number)` for each number 0 .. size-1, results stacked: in blocks, over all devices.
+
+    Args:
+        one: pure in what all members share and a member's number, an int32 scalar.
+        shared: a pytree of arrays.
+        size: the number of members.
+        block: how many are computed side by side on a device; chosen by memory when left out.
+        small: whether members are small enough for `lanes`.
+    """
+    devices = mesh.count()
+    share = math.ceil(size / devices)
+    block = min(share, block or _block(one, shared, small))
+    blocks = math.ceil(share / block)
+    together = (lanes if small else jax.vmap)(one, in_axes=(None, 0))
+    numbers = jnp.arange(devices * blocks * block, dtype=jnp.int32)
+    # The last block is filled up with members that are computed and thrown away.
+    numbers = jnp.minimum(numbers, size - 1).reshape(devices * blocks, block)
+
+    def run(numbers: Array, shared: PyTree) -> PyTree:
+        if len(numbers) == 1:
+            return jax.tree.map(lambda a: a[None], together(shared, numbers[0]))
+        return jax.lax.map(lambda block: together(shared, block), numbers)
+
+    results = mesh.each_device(run)(numbers, shared)
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:size], results)
+
+
+def _block(one: Callable[[PyTree, Array], PyTree], shared: PyTree, small: bool) -> int:
+    """As many members as a gigabyte holds with all they carry; a processor's lanes, if they are small."""
+    if small:
+        return LANES
+    result = jax.eval_shape(one, shared, jax.ShapeDtypeStruct((), jnp.int32))
+    carried = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(result))
+    return max(1, BLOCK_BYTES // (4 * carried))
+
+
+def is_small(model: PyTree) -> bool:
+    """Whether every parameter is small."""
+    return max(math.prod(leaf.shape) for leaf in jax.tree.leaves(model)) <= LARGEST_FOR_LANES
+
+
+def start(net: Module, key: Key) -> Module:
+    """Where a member starts: freshly drawn, or at the parameters that `net` has already."""
+    return net if is_complete(net) else net.init(key)

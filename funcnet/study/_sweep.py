@@ -1,0 +1,219 @@
+"""A sweep over hyper-parameters: what may be traced is one program, what may not is grouped."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet import _check, _keys
+from funcnet._module import Module
+from funcnet._types import Array, Key, PyTree
+from funcnet.data import Dataset
+from funcnet.study._members import each_member, is_small, start
+from funcnet.train import Run
+from funcnet.train._evaluate import checked_data, total
+
+Settings = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Swept:
+    """What a sweep found, trial by trial.
+
+    Args:
+        trials: the settings of each trial.
+        scores: the monitored value of each trial's model on the validation rows, float [trials].
+        mode: whether "min" or "max" is best.
+        runs: the trainings, trials that were one program stacked in one `Run`.
+        places: for each trial, in which of `runs` it stands and where.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> x = jnp.linspace(-1.0, 1.0, 32)[:, None]
+        >>> loss = fn.losses.supervised(fn.losses.squared_error)
+        >>> def make_train(learning_rate):
+        ...     return fn.fit(loss, optax.sgd(learning_rate), epochs=5, batch_size=8)
+        >>> study = fn.study.sweep(make_train, {"learning_rate": [1e-4, 0.1]})
+        >>> net, data = fn.models.LinearRegression(1), (x, 2 * x[:, 0])
+        >>> found = study(net, data, jax.random.key(0), data)
+        >>> found.best, found.run(1).history["loss"].shape
+        ({'learning_rate': 0.1}, (5,))
+    """
+
+    trials: list[Settings]
+    scores: np.ndarray
+    mode: Literal["min", "max"]
+    runs: list[Run]
+    places: list[tuple[int, int]]
+
+    @property
+    def order(self) -> np.ndarray:
+        """Trial numbers, the best first; those whose score is NaN last."""
+        return np.argsort(self.scores if self.mode == "min" else -self.scores, kind="stable")
+
+    @property
+    def best(self) -> Settings:
+        """The settings of the best trial."""
+        return self.trials[self.order[0]]
+
+    def run(self, trial: int) -> Run:
+        """The training of one trial."""
+        group, place = self.places[trial]
+        return jax.tree.map(lambda a: a[place], self.runs[group])
+
+
+def sweep(
+    make_train: Callable[..., Any],
+    settings: Mapping[str, Sequence[Any]],
+    *,
+    monitor: str = "val_loss",
+    mode: Literal["min", "max"] = "min",
+    samples: int | None = None,
+    block: int | None = None,
+) -> "Sweep":
+    """Train with every combination of settings, judged by validation rows: `study(net, data, key, valid)`.
+
+    Settings of which all values are floats are traced: all their combinations are one program that is
+    compiled once. Others (sizes, words, functions) change the program; there is one for each of
+    their combinations. All trials have the same start and the same order of rows, so what differs
+    between them is the settings' doing.
+
+    Args:
+        make_train: called with one value for each setting, by name; returns a training, or a pair
+            (training, network) where settings shape the network.
+        settings: the values of each setting, by name.
+        monitor: the value to judge by: "val_" and the name of loss or metric.
+        mode: whether "min" or "max" of it is best.
+        samples: how many combinations are tried, drawn without replacement; all when left out.
+        block: trials computed side by side; chosen when left out.
+
+    Returns:
+        The study; its result is a `Swept`.
+
+    Raises:
+        TypeError: if `make_train` is no function.
+        ValueError: if a setting has no values, `monitor` is no validation value, an accuracy is to be
+            minimised, or there are fewer combinations than `samples`.
+
+    Example:
+        >>> import jax, optax, funcnet as fn
+        >>> iris = fn.data.load("iris").data
+        >>> train, valid = fn.data.split(iris, (0.7, 0.3), jax.random.key(0), stratify=iris.arrays[1])
+        >>> loss = fn.losses.supervised(fn.losses.cross_entropy)
+        >>> def make_train(learning_rate, weight_decay, width):
+        ...     optimizer = optax.adamw(learning_rate, weight_decay=weight_decay)
+        ...     return fn.fit(loss, optimizer, epochs=10, batch_size=16), fn.MLP((4, width, 3))
+        >>> rates = {"learning_rate": [1e-4, 1e-2], "weight_decay": [0.0, 0.1], "width": [8]}
+        >>> found = fn.study.sweep(make_train, rates)(None, train, jax.random.key(1), valid)
+        >>> len(found.trials), found.best["learning_rate"]
+        (4, 0.01)
+
+    Source: Bergstra, Bengio, "Random search for hyper-parameter optimization", 2012 (`samples`).
+    """
+    _check.function("make_train", make_train, "a function of the settings that returns a training")
+    _check.settings(settings)
+    _check.validation_value(monitor, mode)
+    combinations = int(np.prod([len(values) for values in settings.values()]))
+    if samples is not None and not 1 <= samples <= combinations:
+        raise ValueError(
+            f"samples is at least 1 and at most {combinations}, the combinations; got {samples}."
+        )
+    if block is not None:
+        _check.positive("block", block)
+    return Sweep(make_train, dict(settings), monitor, mode, samples, block)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sweep:
+    """The study that `sweep` made. Call it; its settings are its fields."""
+
+    make_train: Callable[..., Any]
+    settings: Settings
+    monitor: str
+    mode: Literal["min", "max"]
+    samples: int | None
+    block: int | None
+
+    def __call__(self, net: Module | None, data: PyTree, key: Key, valid: PyTree) -> Swept:
+        """Train all trials.
+
+        Args:
+            net: an architecture; None where `make_train` returns one.
+            data: a Dataset, or a tuple of arrays [n, ...].
+            key: a typed key: start and order of every trial, and which combinations are drawn.
+            valid: the rows to judge by.
+
+        Returns:
+            A Swept.
+
+        Raises:
+            TypeError: if `make_train` returns no training, or there is no network.
+            ValueError: if the data is unfit, or the monitored value is not measured.
+        """
+        _check.key(key)
+        trials = self._trials(key)
+        traced = [n for n, values in self.settings.items() if all(isinstance(v, float) for v in values)]
+        groups: dict[Any, list[int]] = {}
+        for number, trial in enumerate(trials):
+            fixed = tuple((name, value) for name, value in trial.items() if name not in traced)
+            groups.setdefault(fixed, []).append(number)
+        runs, scores = [], np.zeros(len(trials))
+        places = [(0, 0)] * len(trials)
+        for group, (fixed, numbers) in enumerate(groups.items()):
+            values = {name: jnp.array([trials[n][name] for n in numbers]) for name in traced}
+            run, score = self._group(dict(fixed), values, len(numbers), net, (data, key, valid))
+            runs.append(run)
+            scores[numbers] = np.asarray(score)
+            for place, number in enumerate(numbers):
+                places[number] = (group, place)
+        return Swept(trials, scores, self.mode, runs, places)
+
+    def _trials(self, key: Key) -> list[Settings]:
+        all_of_them = [
+            dict(zip(self.settings, values, strict=True))
+            for values in itertools.product(*self.settings.values())
+        ]
+        if self.samples is None:
+            return all_of_them
+        order = jax.random.permutation(_keys.named(key, "samples"), len(all_of_them))
+        return [all_of_them[i] for i in sorted(order[: self.samples].tolist())]
+
+    def _made(self, net: Module | None, settings: Settings) -> tuple[Any, Module]:
+        """The training of some settings, and its network."""
+        made = self.make_train(**settings)
+        train, net = made if isinstance(made, tuple) else (made, net)
+        _check.training(train)
+        _check.architecture(net)
+        return train, net
+
+    def _group(
+        self,
+        fixed: Settings,
+        values: dict[str, Array],
+        size: int,
+        net: Module | None,
+        rest: tuple[Any, Key, Any],
+    ) -> tuple[Run, Array]:
+        data, key, valid = rest
+        train, made = self._made(net, fixed | {name: value[0] for name, value in values.items()})
+        model = start(made, key)
+        data, valid = (checked_data(train.loss, model, part) for part in (data, valid))
+
+        def one(shared: tuple[dict[str, Array], Dataset, Key, Dataset], number: Array) -> tuple[Run, Array]:
+            values, data, key, valid = shared
+            settings = fixed | {name: value[number] for name, value in values.items()}
+            train, made = self._made(net, settings)
+            run = train(start(made, _keys.named(key, "init")), data, _keys.named(key, "train"), valid)
+            measured = total(train.loss, run.model, valid, len(valid)).means()
+            _check.monitor(self.monitor, [f"val_{name}" for name in measured], True)
+            return run, measured[self.monitor.removeprefix("val_")]
+
+        @jax.jit
+        def run(shared: Any) -> tuple[Run, Array]:
+            return each_member(one, shared, size, self.block, is_small(model))
+
+        return run((values, data, key, valid))

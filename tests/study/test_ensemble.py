@@ -1,0 +1,157 @@
+"""An ensemble is its members, each as if it were trained alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import special, stats
+from tables import MODELS, assert_close, same_bits
+
+import funcnet as fn
+
+KEY = jax.random.key(3)
+STOPPING = fn.EarlyStopping(patience=1)
+
+
+def training(row, **settings):
+    return fn.fit(row.loss(), optax.adam(0.05), **{"epochs": 4, "batch_size": 8, **settings})
+
+
+@pytest.mark.parametrize("bootstrap", [False, True], ids=["whole", "bagged"])
+@pytest.mark.parametrize("block", [None, 2], ids=["at-once", "blocks"])
+def test_each_member_is_its_training_alone(bootstrap, block):
+    row = MODELS["mlp-dropout"]
+    data, valid = row.rows(21), row.rows(9, seed=1)
+    many = fn.study.ensemble(training(row, stopping=STOPPING), 5, bootstrap=bootstrap, block=block)
+    found = many(row.net, data, KEY, valid)
+    assert len(found.model) == 5
+    for number in (0, 4):
+        alone = many.member(row.net, data, KEY, number, valid)
+        member = jax.tree.map(lambda a, i=number: a[i], found.runs)
+        assert_close(member.model, alone.model, 20)
+        assert_close(dict(member.history), dict(alone.history), 20)
+        assert int(member.state.epoch) == int(alone.state.epoch)
+
+
+def test_members_differ_and_do_not_depend_on_the_size():
+    row = MODELS["mlp"]
+    few, more = (
+        fn.study.ensemble(training(row), size)(row.net, row.rows(16), KEY).model.members for size in (2, 3)
+    )
+    weights = more.layers[0].weight
+    assert not jnp.allclose(weights[0], weights[1])
+    assert_close(jax.tree.map(lambda a: a[:2], more), few, 20)
+
+
+def test_over_devices_it_ends_in_the_same_numbers():
+    row = MODELS["mlp"]
+    many = fn.study.ensemble(training(row), 6)
+    want = many(row.net, row.rows(16), KEY)
+    with fn.mesh.use(4):
+        got = many(row.net, row.rows(16), KEY)
+    assert_close(got.model, want.model, 20)
+
+
+def test_large_members_are_mapped_by_vmap():
+    net, x = fn.MLP((3, 60, 60, "scalar")), jnp.ones((8, 3))
+    train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=1, batch_size=8)
+    many = fn.study.ensemble(train, 3)
+    found = many(net, (x, x[:, 0]), KEY)
+    assert_close(
+        jax.tree.map(lambda a: a[2], found.model.members), many.member(net, (x, x[:, 0]), KEY, 2).model
+    )
+
+
+def test_one_call_compiles_and_the_next_does_not():
+    row, traced = MODELS["mlp"], 0
+    plain = row.loss()
+
+    def counted(model, example, key):
+        nonlocal traced
+        traced += 1
+        return plain(model, example, key)
+
+    many = fn.study.ensemble(fn.fit(counted, optax.adam(0.1), epochs=1, batch_size=8), 3)
+    many(row.net, row.rows(16), KEY)
+    first = traced
+    many(row.net, row.rows(16, seed=4), jax.random.key(9))
+    assert traced == first
+
+
+def members(average, shape):
+    rng = np.random.default_rng(0)
+    model = fn.Linear(4, shape)
+    drawn = jax.vmap(model.init)(jax.random.split(KEY, 7))
+    return fn.study.Ensemble(drawn, average), jnp.asarray(rng.normal(size=(6, 4)), jnp.float32)
+
+
+def test_means_of_values_and_probabilities():
+    values, x = members("values", 3)
+    each = np.asarray(values.predictions(x), np.float64)
+    np.testing.assert_allclose(values(x), each.mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(values.spread(x), each.std(0), rtol=1e-5, atol=1e-6)
+    classes, _ = members("classes", 3)
+    p = special.softmax(each, -1)
+    np.testing.assert_allclose(special.softmax(classes(x), -1), p.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(classes.spread(x), p.std(0), rtol=1e-4, atol=1e-6)
+    binary, _ = members("binary", "scalar")
+    q = special.expit(np.asarray(binary.predictions(x), np.float64))
+    np.testing.assert_allclose(special.expit(binary(x)), q.mean(0), rtol=1e-5)
+
+
+def test_disagreement_and_mutual_information():
+    classes, x = members("classes", 3)
+    each = np.asarray(classes.predictions(x), np.float64)
+    p = special.softmax(each, -1)
+    disagree = (each.argmax(-1) != p.mean(0).argmax(-1)).mean(0)
+    np.testing.assert_allclose(classes.disagreement(x), disagree, rtol=1e-6)
+    information = stats.entropy(p.mean(0), axis=-1) - stats.entropy(p, axis=-1).mean(0)
+    np.testing.assert_allclose(classes.mutual_information(x), information, rtol=1e-3, atol=1e-6)
+    binary, _ = members("binary", "scalar")
+    q = special.expit(np.asarray(binary.predictions(x), np.float64))
+    both = np.stack([q, 1 - q], -1)
+    information = stats.entropy(both.mean(0), axis=-1) - stats.entropy(both, axis=-1).mean(0)
+    np.testing.assert_allclose(binary.mutual_information(x), information, rtol=1e-3, atol=1e-6)
+
+
+def test_an_ensemble_is_a_module():
+    ensemble, x = members("classes", 3)
+    assert same_bits(jax.jit(lambda m, x: m(x))(ensemble, x), jax.jit(ensemble)(x))
+    loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
+    found = fn.evaluate(loss, ensemble, (x, jnp.zeros(6, jnp.int32)))
+    assert 0 <= float(found["accuracy"]) <= 1
+    assert fn.predict(ensemble, x).shape == (6, 3)
+
+
+WRONG = {
+    "no training": (lambda: fn.study.ensemble("train", 3), TypeError, r"Make one: fn.fit\(loss"),
+    "no members": (lambda: fn.study.ensemble(training(MODELS["mlp"]), 0), ValueError, "size is at least 1"),
+    "an unknown mean": (
+        lambda: fn.study.ensemble(training(MODELS["mlp"]), 2, average="votes"),
+        ValueError,
+        "Choose one of: values, classes, binary",
+    ),
+    "arrays for a network": (
+        lambda: fn.study.ensemble(training(MODELS["mlp"]), 2)({"w": 1}, MODELS["mlp"].rows(8), KEY),
+        TypeError,
+        "net is a module with an init",
+    ),
+    "disagreement of values": (
+        lambda: members("values", 3)[0].disagreement(jnp.ones(4)),
+        ValueError,
+        "average='classes'",
+    ),
+    "information of values": (
+        lambda: members("values", 3)[0].mutual_information(jnp.ones(4)),
+        ValueError,
+        "average='classes'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_use_is_refused(case):
+    action, kind, words = WRONG[case]
+    with pytest.raises(kind, match=words):
+        action()

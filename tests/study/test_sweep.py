@@ -1,0 +1,112 @@
+"""Each trial is its training alone; what may be traced compiles once."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from tables import MODELS, assert_close
+
+import funcnet as fn
+
+KEY = jax.random.key(6)
+ROW = MODELS["mlp"]
+DATA, VALID = ROW.rows(20), ROW.rows(12, seed=1)
+
+
+def make_train(learning_rate, decay=0.0):
+    optimizer = optax.adamw(learning_rate, weight_decay=decay)
+    return fn.fit(ROW.loss(), optimizer, epochs=3, batch_size=8, stopping=fn.EarlyStopping(patience=1))
+
+
+GRID = {"learning_rate": [1e-3, 0.05, 0.3], "decay": [0.0, 0.5]}
+
+
+def test_each_trial_is_its_training_alone_and_the_best_is_best():
+    found = fn.study.sweep(make_train, GRID)(ROW.net, DATA, KEY, VALID)
+    assert len(found.trials) == 6
+    for number, settings in enumerate(found.trials):
+        run = found.run(number)
+        score = fn.evaluate(ROW.loss(), run.model, VALID)["loss"]
+        assert found.scores[number] == pytest.approx(float(score), rel=1e-4)
+        if number in (0, 5):
+            alone = fn.study.sweep(make_train, {n: [v] for n, v in settings.items()})
+            assert_close(run.model, alone(ROW.net, DATA, KEY, VALID).run(0).model, 50)
+    assert found.best == found.trials[int(np.argmin(found.scores))]
+    assert found.order[0] == np.argmin(found.scores)
+
+
+def test_floats_are_traced_once_and_sizes_are_grouped():
+    made = []
+
+    def sized(learning_rate, width):
+        made.append(width)
+        return make_train(learning_rate), fn.MLP((3, width, 3))
+
+    settings = {"learning_rate": [0.01, 0.1], "width": [2, 5]}
+    found = fn.study.sweep(sized, settings, monitor="val_accuracy", mode="max")(None, DATA, KEY, VALID)
+    assert len(found.runs) == 2
+    assert [run.model.layers[0].weight.shape for run in found.runs] == [(2, 3, 2), (2, 3, 5)]
+    widths = [found.run(i).model.layers[0].weight.shape[1] for i in range(4)]
+    assert widths == [trial["width"] for trial in found.trials]
+    assert found.best == found.trials[int(np.argmax(found.scores))]
+    assert set(made) == {2, 5}
+
+
+def test_samples_are_some_of_the_combinations_without_repetition():
+    found = fn.study.sweep(make_train, GRID, samples=3)(ROW.net, DATA, KEY, VALID)
+    assert len({tuple(trial.items()) for trial in found.trials}) == 3
+
+
+def test_a_trial_that_diverged_is_never_best():
+    def diverging(learning_rate):
+        return fn.fit(ROW.loss(), optax.sgd(learning_rate), epochs=2, batch_size=8, on_nan="ignore")
+
+    study = fn.study.sweep(diverging, {"learning_rate": [float("nan"), 0.1]})
+    found = study(ROW.net, DATA, KEY, VALID)
+    assert np.isnan(found.scores[0])
+    assert found.best == {"learning_rate": 0.1}
+
+
+WRONG = {
+    "no values": (
+        lambda: fn.study.sweep(make_train, {"learning_rate": []}),
+        ValueError,
+        "a list of values",
+    ),
+    "no settings": (lambda: fn.study.sweep(make_train, {}), ValueError, "no settings to sweep over"),
+    "training rows": (
+        lambda: fn.study.sweep(make_train, GRID, monitor="loss"),
+        ValueError,
+        "such as 'val_loss'; got 'loss'",
+    ),
+    "the worst accuracy": (
+        lambda: fn.study.sweep(make_train, GRID, monitor="val_accuracy"),
+        ValueError,
+        "mode='max'",
+    ),
+    "too many samples": (lambda: fn.study.sweep(make_train, GRID, samples=7), ValueError, "at most 6"),
+    "no network": (
+        lambda: fn.study.sweep(make_train, GRID)(None, DATA, KEY, VALID),
+        TypeError,
+        "net is a module with an init",
+    ),
+    "no training": (
+        lambda: fn.study.sweep(lambda learning_rate: 3, {"learning_rate": [0.1]})(
+            ROW.net, DATA, KEY, VALID
+        ),
+        TypeError,
+        "train is a training; got int 3",
+    ),
+    "an unknown value": (
+        lambda: fn.study.sweep(make_train, GRID, monitor="val_f1")(ROW.net, DATA, KEY, VALID),
+        ValueError,
+        "'val_f1'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_use_is_refused(case):
+    action, kind, words = WRONG[case]
+    with pytest.raises(kind, match=words):
+        action()
