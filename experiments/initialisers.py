@@ -1,4 +1,4 @@
-"""How wide should weights start? The spread of signals and gradients through twenty layers (lesson R2, R10).
+"""How wide should weights start? Signals and gradients through twenty layers (lesson R2, R10).
 
 python experiments/initialisers.py
 """
@@ -16,9 +16,9 @@ x = jax.random.normal(jax.random.key(0), (256, WIDTH))
 
 normal = jax.nn.initializers.normal
 inits = {
-    "N(0, 1)": normal(1.0),
-    "N(0, 1/n)": normal(1 / WIDTH),
-    "N(0, 1/√n)": normal(WIDTH**-0.5),
+    "std 1": normal(1.0),
+    "std 1/n": normal(1 / WIDTH),
+    "std 1/√n": normal(WIDTH**-0.5),
     "uniform 0 .. 0.01": "uniform",
     "Glorot": "glorot_normal",
     "He": "he_normal",
@@ -30,13 +30,13 @@ inits = {
 def spreads(model, activation):
     """The standard deviation after every layer, [DEPTH]."""
     signal, found = x, []
-    for layer in model.layers:
+    for layer in model.layers[:DEPTH]:
         signal = activation(layer(signal))
         found.append(signal.std())
     return jnp.array(found)
 
 
-# 2. Backward: the norm of the gradient that reaches the first layer and the last but one.
+# 2. Backward: the norm of the gradient that reaches the first and the twentieth layer.
 
 
 def slopes(model):
@@ -45,10 +45,10 @@ def slopes(model):
 
 
 curves = {}
-print("weights            activation  std after layer 1     10         20   gradient first      last")
+print("weights            activation  std after layer 1     10         20   gradient first        20")
 for activation in (jax.nn.relu, jnp.tanh, jax.nn.sigmoid):
     for name, init in inits.items():
-        net = fn.MLP((WIDTH,) * (DEPTH + 1), activation=activation, weight_init=init)
+        net = fn.MLP((WIDTH,) * (DEPTH + 2), activation=activation, weight_init=init)
         model = net.init(jax.random.key(1))
         found = jax.jit(spreads, static_argnums=1)(model, activation)
         first, last = slopes(model)

@@ -45,10 +45,8 @@ for batch_size in (2, 16, 70):
     values = jax.vmap(lambda model: fn.evaluate(loss, model, train_rows))(models)["loss"]
     accuracy = jax.vmap(lambda model: fn.evaluate(loss, model, test_rows))(models)["accuracy"]
     low, middle, high = jnp.percentile(values, jnp.array([5.0, 50.0, 95.0]))
-    updates = 10 * -(-70 // batch_size)
-    print(
-        f"{batch_size:5d}  {updates:7d}  {low:.3f} - {middle:.3f} - {high:.3f}  {jnp.median(accuracy):30.3f}"
-    )
+    updates, right = 10 * -(-70 // batch_size), jnp.median(accuracy)
+    print(f"{batch_size:5d}  {updates:7d}  {low:.3f} - {middle:.3f} - {high:.3f}  {right:30.3f}")
 
 picture = Path("runs/logistic_loss.png")
 picture.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""A network as a class: its layers are found, its activation is an argument. Which one is best? (lesson P21)
+"""A network as a class, its activation an argument: which one is best? (lesson P21)
 
 python experiments/mlp_class.py
 """
@@ -40,10 +40,10 @@ for activation in (jax.nn.sigmoid, jax.nn.tanh, jax.nn.relu):
     net = TwoLayer(activation=activation)
     history = jax.vmap(lambda key, net=net: train(net.init(key), train_rows, key, valid_rows))(keys).history
     curves[activation.__name__] = history["val_loss"]
-    loss_values = jnp.median(history["train_loss"], axis=0)
-    accuracy = jnp.median(history["val_accuracy"], axis=0)
+    nats, right = (jnp.median(history[name], axis=0) for name in ("train_loss", "val_accuracy"))
     print(
-        f"{activation.__name__:10s}  {loss_values[9]:20.4f}  {loss_values[99]:9.4f}  {accuracy[9]:23.3f}  {accuracy[99]:9.3f}"
+        f"{activation.__name__:10s}  {nats[9]:20.4f}  {nats[99]:9.4f}  {right[9]:23.3f}  {right[99]:9.3f}",
+        flush=True,
     )
 
 picture = Path("runs/mlp_class.png")

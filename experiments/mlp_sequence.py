@@ -41,7 +41,7 @@ for (name, (net, optimizer)), panel in zip(settings.items(), axes, strict=True):
     middle = [jnp.median(values) for values in (found[0]["loss"], *(part["accuracy"] for part in found))]
     print(f"{name:24s}  {middle[0]:10.4f}  {middle[1]:14.3f}  {middle[2]:14.3f}  {middle[3]:13.3f}")
     fn.report.decision_surface(jax.tree.map(lambda a: a[0], models), train_rows, panel)
-    panel.set_title(name)
+    panel.set_title(name, pad=24)
 
 picture = Path("runs/mlp_sequence.png")
 picture.parent.mkdir(exist_ok=True)

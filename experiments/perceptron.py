@@ -6,6 +6,7 @@ python experiments/perceptron.py
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import optax
 
@@ -25,16 +26,15 @@ keys = jax.random.split(jax.random.key(0), 20)
 starts = jax.vmap(net.init)(keys)
 runs = jax.vmap(train, in_axes=(0, None, 0, None))(starts, train_rows, keys, valid_rows)
 
-print("                  median   worst    best   of 20 starts")
+print("                 loss: median  best - worst       accuracy: median  best - worst")
 for name, models in {"untrained": starts, "trained": runs.model}.items():
     for part, rows in {"train": train_rows, "valid": valid_rows, "test": test_rows}.items():
         found = jax.vmap(lambda model, rows=rows: fn.evaluate(loss, model, rows))(models)
-        loss_values, accuracy = jax.numpy.sort(found["loss"]), jax.numpy.sort(found["accuracy"])
-        middle = jax.numpy.median(accuracy)
+        nats, right = jnp.sort(found["loss"]), jnp.sort(found["accuracy"])
         print(
-            f"{name:9s} {part:5s}  loss {jax.numpy.median(loss_values):.4f}  {loss_values[-1]:.4f}  {loss_values[0]:.4f}"
+            f"{name:9s} {part:5s} {jnp.median(nats):13.4f}  {nats[0]:.4f} - {nats[-1]:.4f}"
+            f"{jnp.median(right):18.3f}  {right[-1]:.3f} - {right[0]:.3f}"
         )
-        print(f"            accuracy {middle:.4f}  {accuracy[0]:.4f}  {accuracy[-1]:.4f}")
 
 # 4. The line where the logit is zero, and twenty curves as a band.
 figure, axes = plt.subplots(1, 3, figsize=(16, 4.2), layout="constrained")
