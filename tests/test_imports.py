@@ -33,7 +33,7 @@ OWNERS = {
     "matplotlib": {"report/_canvas.py"},
     "rich": {"report/_terminal.py"},
     "pandas": {"data/_file.py", "data/_load.py"},
-    "sklearn": {"data/_load.py"},
+    "sklearn": {"data/_load.py", "data/_synthetic.py"},
     "safetensors": {"train/_weights.py"},
     "flax": set(),
     "orbax": set(),

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 import funcnet as fn
@@ -23,11 +22,7 @@ def test_p10_descent_on_a_bowl():
 
 
 def test_p11_linear_regression_ends_where_the_lesson_does():
-    rng = np.random.RandomState(13)
-    x = np.linspace(0, 3, 120)
-    y = 2 * x + 0.9 + 0.5 * rng.randn(120)
-    rows = rng.permutation(120)
-    data = (x[rows].astype(np.float32)[:, None], y[rows].astype(np.float32))
+    data = fn.data.noisy_line().data
     line = fn.Linear(1, "scalar", weight=jnp.array([100.0]), bias=jnp.array(0.0))
     loss = fn.losses.supervised(fn.losses.squared_error)
 

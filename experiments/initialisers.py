@@ -1,0 +1,73 @@
+"""How wide should weights start? Signals and gradients through twenty layers (lesson R2, R10).
+
+python experiments/initialisers.py
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+
+import funcnet as fn
+
+WIDTH, DEPTH = 128, 20
+x = jax.random.normal(jax.random.key(0), (256, WIDTH))
+
+normal = jax.nn.initializers.normal
+inits = {
+    "std 1": normal(1.0),
+    "std 1/n": normal(1 / WIDTH),
+    "std 1/√n": normal(WIDTH**-0.5),
+    "uniform 0 .. 0.01": "uniform",
+    "Glorot": "glorot_normal",
+    "He": "he_normal",
+}
+
+# 1. Forward: the standard deviation of what each layer gives, rows of unit variance going in.
+
+
+def spreads(model, activation):
+    """The standard deviation after every layer, [DEPTH]."""
+    signal, found = x, []
+    for layer in model.layers[:DEPTH]:
+        signal = activation(layer(signal))
+        found.append(signal.std())
+    return jnp.array(found)
+
+
+# 2. Backward: the norm of the gradient that reaches the first and the twentieth layer.
+
+
+def slopes(model):
+    gradient = jax.grad(lambda m: jnp.mean(m(x) ** 2) / 2)(model)
+    return [float(jnp.linalg.norm(gradient.layers[i].weight)) for i in (0, -2)]
+
+
+curves = {}
+print("weights            activation  std after layer 1     10         20   gradient first        20")
+for activation in (jax.nn.relu, jnp.tanh, jax.nn.sigmoid):
+    for name, init in inits.items():
+        net = fn.MLP((WIDTH,) * (DEPTH + 2), activation=activation, weight_init=init)
+        model = net.init(jax.random.key(1))
+        found = jax.jit(spreads, static_argnums=1)(model, activation)
+        first, last = slopes(model)
+        print(
+            f"{name:17s}  {activation.__name__:10s}  {found[0]:17.2g}  {found[9]:5.2g}  {found[-1]:9.2g}  "
+            f"{first:15.1e}  {last:8.1e}",
+            flush=True,
+        )
+        if activation is jax.nn.relu:
+            curves[name] = jnp.log10(jnp.maximum(found, 1e-30))
+
+# 3. Why very small steps are lost: float32 holds about seven digits.
+print(
+    f"\nfloat32: 1e10 + 1e-10 - 1e10 = {float(jnp.float32(1e10) + jnp.float32(1e-10) - jnp.float32(1e10))}"
+)
+
+figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+fn.report.curves(curves, axes, xlabel="layer", ylabel="log10 of the spread, relu")
+picture = Path("runs/initialisers.png")
+picture.parent.mkdir(exist_ok=True)
+figure.savefig(picture, dpi=150)
+print(f"picture in {picture}")

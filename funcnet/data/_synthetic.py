@@ -1,0 +1,299 @@
+"""Seeded synthetic problems, most with a known answer: what no model can beat."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet import _check
+from funcnet._types import Array
+from funcnet.data._dataset import Dataset
+
+MOON_POINTS = 200
+"""Points at which the density of a moon is summed up."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A synthetic dataset and what is known about where it came from.
+
+    Args:
+        data: pairs (x, y): x float32 [rows, features], y float32 [rows], or int32 class numbers.
+        truth: the best model there is, called on x [..., features]: the mean of y given x, or the
+            log-odds of class 1; None where nobody has written it down. It has no parameters, so
+            `fn.evaluate(loss, problem.truth, problem.data)` is the loss that training can reach.
+        least_loss: its mean squared error on new rows, in units of y squared; None where unknown.
+        least_error: the part of new rows that it classifies wrongly; None where unknown.
+
+    Example:
+        >>> import funcnet as fn
+        >>> problem = fn.data.gaussians(rows=1000, distance=2.0)
+        >>> loss = fn.losses.supervised(fn.losses.binary_cross_entropy, accuracy=fn.metrics.accuracy)
+        >>> found = fn.evaluate(loss, problem.truth, problem.data)
+        >>> f"{1 - found['accuracy']:.3f} on these rows, {problem.least_error:.3f} on all there are"
+        '0.148 on these rows, 0.159 on all there are'
+    """
+
+    data: Dataset
+    truth: Callable[[Array], Array] | None = None
+    least_loss: float | None = None
+    least_error: float | None = None
+
+
+def noisy_line(
+    rows: int = 120, slope: float = 2.0, intercept: float = 0.9, noise: float = 0.5, seed: int = 13
+) -> Problem:
+    """Points around a line, y = slope · x + intercept + noise · N(0, 1), x evenly spaced over 0 .. 3.
+
+    The rows come shuffled, once, by the stream that drew the noise.
+
+    Args:
+        rows: how many, at least 1.
+        slope: of the line, in units of y per unit of x.
+        intercept: the line at x = 0, in units of y.
+        noise: standard deviation, in units of y.
+        seed: of numpy's legacy generator, whose numbers never change between versions.
+
+    Returns:
+        A Problem: x [rows, 1], y [rows].
+
+    Raises:
+        ValueError: if `rows` is below 1 or `noise` negative.
+
+    Example:
+        >>> import numpy as np, funcnet as fn
+        >>> x, y = fn.data.noisy_line().data[:]
+        >>> [round(float(c), 4) for c in np.polyfit(x[:, 0], y, 1)]
+        [1.9045, 1.0404]
+    """
+    rng = _generator(rows, noise, seed)
+    x = np.linspace(0, 3, rows)
+    y = slope * x + intercept + noise * rng.randn(rows)
+    order = rng.permutation(rows)
+
+    def truth(x: Array) -> Array:
+        return slope * x[..., 0] + intercept
+
+    return Problem(_dataset(x[order, None], y[order]), truth, least_loss=noise**2)
+
+
+def exact_linear(rows: int = 100, features: int = 5, noise: float = 1.0, seed: int = 0) -> Problem:
+    """Linear regression whose least squares solution is exactly the true plane.
+
+    y = x · w + b + e, where the residual e is orthogonal to every column of x and to the constant,
+    and mean(e²) = noise² exactly: so the smallest mean squared error on *these* rows is noise², and
+    it is reached at w and b, `problem.truth`.
+
+    Args:
+        rows: how many, above features + 1.
+        features: columns of x, each N(0, 1).
+        noise: root mean square of the residual, in units of y.
+        seed: of numpy's legacy generator.
+
+    Returns:
+        A Problem: x [rows, features], y [rows].
+
+    Raises:
+        ValueError: if there are too few rows for a residual, or `noise` is negative.
+
+    Example:
+        >>> import funcnet as fn
+        >>> problem = fn.data.exact_linear(noise=0.5)
+        >>> loss = fn.losses.supervised(fn.losses.squared_error)
+        >>> round(float(fn.evaluate(loss, problem.truth, problem.data)["loss"]), 5)
+        0.25
+    """
+    _check.positive("features", features)
+    rng = _generator(rows, noise, seed)
+    if rows <= features + 1:
+        raise ValueError(
+            f"{rows} rows leave no residual beside {features} weights and an intercept; try "
+            f"rows={10 * (features + 1)}."
+        )
+    x, weight, intercept = rng.randn(rows, features), rng.randn(features), rng.randn()
+    span, _ = np.linalg.qr(np.column_stack([np.ones(rows), x]))
+    residual = rng.randn(rows)
+    residual -= span @ (span.T @ residual)
+    residual *= noise / np.sqrt(np.mean(residual**2))
+
+    def truth(x: Array) -> Array:
+        return jnp.matmul(x, jnp.asarray(weight, x.dtype)) + float(intercept)
+
+    return Problem(_dataset(x, x @ weight + intercept + residual), truth, least_loss=noise**2)
+
+
+def friedman1(rows: int = 200, features: int = 10, noise: float = 1.0, seed: int = 0) -> Problem:
+    """A curved regression, of whose features five matter and the others don't.
+
+    y = 10 sin(π x₀ x₁) + 20 (x₂ - 0.5)² + 10 x₃ + 5 x₄ + noise · N(0, 1), each x uniform in 0 .. 1.
+
+    Args:
+        rows: how many, at least 1.
+        features: columns of x, at least 5.
+        noise: standard deviation, in units of y.
+        seed: of numpy's legacy generator.
+
+    Returns:
+        A Problem: x [rows, features], y [rows].
+
+    Raises:
+        ValueError: if `rows` is below 1, `features` below 5 or `noise` negative.
+
+    Example:
+        >>> import funcnet as fn
+        >>> problem = fn.data.friedman1(rows=5000)
+        >>> loss = fn.losses.supervised(fn.losses.squared_error)
+        >>> f"{fn.evaluate(loss, problem.truth, problem.data)['loss']:.2f} of {problem.least_loss}"
+        '0.98 of 1.0'
+
+    Source: Friedman, "Multivariate adaptive regression splines", Annals of Statistics 19, 1991.
+    """
+    from sklearn.datasets import make_friedman1
+
+    if features < 5:
+        raise ValueError(f"friedman1 has at least 5 features, for five matter; got {features}.")
+    rng = _generator(rows, noise, seed)
+    x, y = make_friedman1(rows, features, noise=noise, random_state=rng)
+
+    def truth(x: Array) -> Array:
+        waves = 10 * jnp.sin(jnp.pi * x[..., 0] * x[..., 1])
+        return waves + 20 * (x[..., 2] - 0.5) ** 2 + 10 * x[..., 3] + 5 * x[..., 4]
+
+    return Problem(_dataset(x, y), truth, least_loss=noise**2)
+
+
+def two_classes(rows: int = 100, flip_y: float = 0.1, class_sep: float = 1.5, seed: int = 0) -> Problem:
+    """Two classes of two clusters each in the plane, some labels drawn anew: scikit-learn's recipe.
+
+    Args:
+        rows: how many, at least 4.
+        flip_y: part of the labels that are drawn anew at random, in [0, 1).
+        class_sep: how far apart the clusters are; larger is easier.
+        seed: of numpy's legacy generator.
+
+    Returns:
+        A Problem: x [rows, 2], y class numbers [rows]; its best model is not written down.
+
+    Raises:
+        ValueError: if `rows` is below 4 or `flip_y` lies outside [0, 1).
+
+    Example:
+        >>> import funcnet as fn
+        >>> x, y = fn.data.two_classes().data[0]
+        >>> [round(float(v), 4) for v in x], int(y)
+        ([1.5442, 2.529], 1)
+
+    Source: Guyon, "Design of experiments for the NIPS 2003 variable selection benchmark", 2003;
+    scikit-learn's `make_classification`.
+    """
+    from sklearn.datasets import make_classification
+
+    _check.between("flip_y", flip_y, 0.0, 1.0)
+    if rows < 4:
+        raise ValueError(f"two_classes has four clusters, so at least 4 rows; got {rows}.")
+    clusters: dict[str, Any] = {"n_features": 2, "n_redundant": 0, "n_informative": 2}
+    rng = _generator(rows, 0.0, seed)
+    x, y = make_classification(rows, **clusters, flip_y=flip_y, class_sep=class_sep, random_state=rng)
+    return Problem(_dataset(x, y))
+
+
+def gaussians(rows: int = 200, features: int = 2, distance: float = 2.0, seed: int = 0) -> Problem:
+    """Two classes, equally likely, each N(mean, I), the means `distance` apart.
+
+    The log-odds of class 1 are distance · (x̄ - distance / 2), x̄ being x along the line between the means;
+    the smallest error is Φ(-distance / 2), and no model beats it.
+
+    Args:
+        rows: how many, at least 1.
+        features: columns of x, at least 1.
+        distance: between the two means, in standard deviations.
+        seed: of numpy's legacy generator.
+
+    Returns:
+        A Problem: x [rows, features], y class numbers [rows].
+
+    Raises:
+        ValueError: if `rows` or `features` is below 1, or `distance` negative.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> problem = fn.data.gaussians(distance=2.0)
+        >>> round(problem.least_error, 4), float(problem.truth(jnp.zeros(2)))
+        (0.1587, 0.0)
+
+    Source: Fisher, "The use of multiple measurements in taxonomic problems", 1936.
+    """
+    _check.positive("features", features)
+    _check.between("distance", distance, 0.0, float("inf"))
+    rng = _generator(rows, 0.0, seed)
+    y = rng.randint(2, size=rows)
+    # The means lie on the diagonal, so that every feature says something.
+    half = distance / 2 / math.sqrt(features)
+    x = rng.randn(rows, features) + half * (2 * y[:, None] - 1)
+
+    def truth(x: Array) -> Array:
+        return 2 * half * jnp.sum(x, axis=-1)
+
+    return Problem(_dataset(x, y), truth, least_error=0.5 * math.erfc(distance / 2 / math.sqrt(2)))
+
+
+def two_moons(rows: int = 200, noise: float = 0.2, seed: int = 0) -> Problem:
+    """Two half circles that reach into each other: no line parts them.
+
+    Given the class, a row is a point of its half circle plus noise · N(0, I), so the log-odds are
+    those of two sums of normal densities along the circles.
+
+    Args:
+        rows: how many, at least 2.
+        noise: standard deviation of each coordinate, above 0; the circles have radius 1.
+        seed: of numpy's legacy generator.
+
+    Returns:
+        A Problem: x [rows, 2], y class numbers [rows].
+
+    Raises:
+        ValueError: if `rows` is below 2 or `noise` is not above 0.
+
+    Example:
+        >>> import funcnet as fn
+        >>> problem = fn.data.two_moons(rows=1000)
+        >>> loss = fn.losses.supervised(fn.losses.binary_cross_entropy, accuracy=fn.metrics.accuracy)
+        >>> round(float(fn.evaluate(loss, problem.truth, problem.data)["accuracy"]), 3)
+        0.969
+
+    Source: scikit-learn's `make_moons`.
+    """
+    from sklearn.datasets import make_moons
+
+    if rows < 2:
+        raise ValueError(f"two_moons has two classes, so at least 2 rows; got {rows}.")
+    rng = _generator(rows, noise, seed)
+    if noise == 0:
+        raise ValueError("without noise the classes never meet and no log-odds exist; try noise=0.1.")
+    x, y = make_moons(rows, noise=noise, random_state=rng)
+    outline, moon = make_moons(2 * MOON_POINTS, shuffle=False)
+
+    def density(x: Array, points: np.ndarray) -> Array:
+        shape = (*x.shape[:-1], *points.shape)
+        away = jnp.broadcast_to(x[..., None, :], shape) - jnp.broadcast_to(points.astype(x.dtype), shape)
+        return jax.nn.logsumexp(-jnp.sum(away**2, axis=-1) / (2 * noise**2), axis=-1)
+
+    def truth(x: Array) -> Array:
+        return density(x, outline[moon == 1]) - density(x, outline[moon == 0])
+
+    return Problem(_dataset(x, y), truth)
+
+
+def _generator(rows: int, noise: float, seed: int) -> np.random.RandomState:
+    _check.positive("rows", rows)
+    _check.between("noise", noise, 0.0, float("inf"))
+    return np.random.RandomState(seed)
+
+
+def _dataset(x: np.ndarray, y: np.ndarray) -> Dataset:
+    whole = np.issubdtype(y.dtype, np.integer)
+    return Dataset((x.astype(np.float32), y.astype(np.int32 if whole else np.float32)))

@@ -1,0 +1,117 @@
+"""The synthetic problems: the lesson's facts to the digit, and the known answers."""
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+import funcnet as fn
+
+REGRESSION = fn.losses.supervised(fn.losses.squared_error)
+BINARY = fn.losses.supervised(fn.losses.binary_cross_entropy, accuracy=fn.metrics.accuracy)
+PROBLEMS = {
+    "exact_linear": fn.data.exact_linear,
+    "friedman1": fn.data.friedman1,
+    "gaussians": fn.data.gaussians,
+    "noisy_line": fn.data.noisy_line,
+    "two_classes": fn.data.two_classes,
+    "two_moons": fn.data.two_moons,
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_problem_is_pure_and_leaves_numpys_global_stream_alone(name):
+    np.random.seed(5)  # noqa: NPY002 - the stream that must not move
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    first, again, other = PROBLEMS[name](), PROBLEMS[name](), PROBLEMS[name](seed=1)
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+    (x, y), (x_again, y_again), (x_other, _) = first.data[:], again.data[:], other.data[:]
+    assert (x == x_again).all()
+    assert (y == y_again).all()
+    assert name == "noisy_line" or (x != x_other).any()
+    assert x.ndim == 2
+    assert y.shape == x.shape[:1]
+    assert x.dtype == np.float32
+
+
+def test_d1_regression():
+    x, y = fn.data.noisy_line().data[:]
+    slope, intercept = np.polyfit(np.float64(x[:, 0]), np.float64(y), 1)
+    error = np.mean((slope * np.float64(x[:, 0]) + intercept - np.float64(y)) ** 2)
+    assert (f"{slope:.5f}", f"{intercept:.5f}", f"{error:.5f}") == ("1.90449", "1.04045", "0.20683")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "parts", "counts"),
+    [
+        ("D2", {"flip_y": 0.1}, (70, 15, 15), [[38, 32], [8, 7], [6, 9]]),
+        ("D3", {"flip_y": 0.05}, (70, 15, 15), [[38, 32], [7, 8], [7, 8]]),
+        ("D4", {"flip_y": 0.05}, (70, 30), [[38, 32], [14, 16]]),
+        ("D5", {"flip_y": 0.2, "class_sep": 1.0}, (80, 20), [[40, 40], [10, 10]]),
+    ],
+)
+def test_d2_to_d5_class_counts(name, settings, parts, counts):
+    split = fn.data.split(fn.data.two_classes(**settings).data, parts, None)
+    assert [np.bincount(part[:][1]).tolist() for part in split] == counts, name
+
+
+def test_the_truth_of_exact_linear_is_the_least_squares_solution():
+    problem = fn.data.exact_linear(noise=0.5)
+    x, y = (np.asarray(a, np.float64) for a in problem.data[:])
+    solution, (residual,), *_ = np.linalg.lstsq(np.column_stack([x, np.ones(len(x))]), y)
+    np.testing.assert_allclose(residual / len(x), problem.least_loss, rtol=1e-5)
+    np.testing.assert_allclose(
+        problem.truth(x.astype(np.float32)), x @ solution[:-1] + solution[-1], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["friedman1", "noisy_line"])
+def test_the_truth_of_a_regression_leaves_the_noise_and_nothing_else(name):
+    problem = PROBLEMS[name](rows=4000, noise=0.5)
+    x, y = problem.data[:]
+    residual = np.asarray(y - problem.truth(x))
+    # Against the noise that was drawn: normal, of mean 0 and the right spread.
+    assert stats.kstest(residual / 0.5, "norm").pvalue > 0.01
+    # The standard error of a variance of 4000 normal numbers is 2.2 % of it.
+    np.testing.assert_allclose(
+        fn.evaluate(REGRESSION, problem.truth, problem.data)["loss"], 0.25, rtol=0.08
+    )
+
+
+@pytest.mark.parametrize("name", ["gaussians", "two_moons"])
+def test_the_truth_of_a_classification_is_calibrated(name):
+    problem = PROBLEMS[name](rows=6000)
+    x, y = problem.data[:]
+    probability = np.asarray(jax.nn.sigmoid(problem.truth(x)))
+    groups = np.digitize(probability, np.linspace(0, 1, 11)[1:-1])
+    for group in range(10):
+        inside = groups == group
+        seen, told = np.asarray(y)[inside].mean(), probability[inside].mean()
+        error = np.sqrt(probability[inside] @ (1 - probability[inside])) / inside.sum()
+        assert abs(seen - told) < 4 * error + 1e-3, f"{name}: {seen} of those told {told}"
+
+
+def test_the_error_of_gaussians_is_fishers():
+    problem = fn.data.gaussians(rows=20000, features=3, distance=1.5)
+    found = 1 - float(fn.evaluate(BINARY, problem.truth, problem.data)["accuracy"])
+    assert problem.least_error == pytest.approx(stats.norm.cdf(-0.75), rel=1e-6)
+    assert abs(found - problem.least_error) < 4 * np.sqrt(problem.least_error / 20000)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: fn.data.noisy_line(rows=0), "rows is at least 1"),
+        (lambda: fn.data.noisy_line(noise=-1.0), "noise is at least 0"),
+        (lambda: fn.data.exact_linear(rows=6, features=5), "leave no residual"),
+        (lambda: fn.data.friedman1(features=4), "at least 5 features"),
+        (lambda: fn.data.two_classes(flip_y=1.5), "flip_y is at least 0"),
+        (lambda: fn.data.two_classes(rows=3), "at least 4 rows"),
+        (lambda: fn.data.gaussians(distance=-1.0), "distance is at least 0"),
+        (lambda: fn.data.two_moons(rows=1), "at least 2 rows"),
+        (lambda: fn.data.two_moons(noise=0.0), "try noise=0.1"),
+    ],
+)
+def test_wrong_settings_are_refused(call, told):
+    with pytest.raises(ValueError, match=told):
+        call()

@@ -1,0 +1,181 @@
+"""The lesson's framework from nothing (rows O1 to O9): numpy by hand, and funcnet from the same start.
+
+The draws follow the lesson: one stream, seed 0, data first, then the weights of each net in turn.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from recipes import CLASSES, D5, KEY
+from sklearn.datasets import make_classification
+
+import funcnet as fn
+
+
+class Layer:
+    """x · W + b and its gradient, by hand."""
+
+    def __init__(self, rng, n_in, n_out):
+        self.weight = rng.normal(0, 1 / np.sqrt(n_in), (n_out, n_in)).T
+        self.bias = np.zeros(n_out)
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.weight + self.bias
+
+    def backward(self, slope):
+        self.slopes = self.x.T @ slope, slope.sum(axis=0)
+        return slope @ self.weight.T
+
+    def update(self, rate):
+        self.weight = self.weight - rate * self.slopes[0]
+        self.bias = self.bias - rate * self.slopes[1]
+
+
+class Tanh:
+    def forward(self, x):
+        self.y = np.tanh(x)
+        return self.y
+
+    def backward(self, slope):
+        return slope * (1 - self.y**2)
+
+    def update(self, rate):
+        pass
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def forward(net, x):
+    for layer in net:
+        x = layer.forward(x)
+    return x
+
+
+def loss_and_accuracy(net, x, y):
+    p = softmax(forward(net, x))
+    return -np.log(p[np.arange(len(y)), y]).mean(), (p.argmax(axis=1) == y).mean()
+
+
+def epoch(net, x, y, rate):
+    """Batches of four in the order of the rows, each followed by an update."""
+    for start in range(0, len(x), 4):
+        rows = slice(start, start + 4)
+        p = softmax(forward(net, x[rows]))
+        slope = (p - np.eye(2)[y[rows]]) / len(p)
+        for layer in reversed(net):
+            slope = layer.backward(slope)
+        for layer in net:
+            layer.update(rate)
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    """Rows and the nets of O1/O3, O5, O6, O7 and O8, drawn in that order from one stream."""
+    rng = np.random.RandomState(0)
+    clusters = {"n_features": 2, "n_redundant": 0, "n_informative": 2}
+    x, y = make_classification(100, **clusters, flip_y=0.2, random_state=rng)
+    nets = {name: [Layer(rng, 2, 2)] for name in ("O3", "O5", "O6", "O7")}
+    nets["O8"] = [Layer(rng, 2, 10), Tanh(), Layer(rng, 10, 2)]
+    return (x.astype(np.float32), y), nets
+
+
+def as_funcnet(net):
+    """The same net, from the same numbers."""
+    made = [
+        fn.Linear(
+            *layer.weight.shape,
+            weight=jnp.asarray(layer.weight, float),
+            bias=jnp.asarray(layer.bias, float),
+        )
+        if isinstance(layer, Layer)
+        else jnp.tanh
+        for layer in net
+    ]
+    return fn.Sequential(*made)
+
+
+def assert_same_weights(model, net):
+    wanted = [layer for layer in net if isinstance(layer, Layer)]
+    found = [layer for layer in model.layers if isinstance(layer, fn.Linear)]
+    for mine, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(mine.weight, theirs.weight, rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(mine.bias, theirs.bias, rtol=1e-4, atol=2e-5)
+
+
+def test_the_rows_are_d5(lesson):
+    (x, y), _ = lesson
+    np.testing.assert_array_equal(np.concatenate([part[:][0] for part in D5]), x)
+    np.testing.assert_array_equal(np.concatenate([part[:][1] for part in D5]), y)
+
+
+def test_o1_o2_o3_the_untrained_loss_of_ten_rows(lesson):
+    (x, y), nets = lesson
+    loss, _ = loss_and_accuracy(nets["O3"], x[:10], y[:10])
+    assert f"{loss:.6f}" == "1.429665"
+    model = as_funcnet(nets["O3"])
+    p = jax.nn.softmax(model(jnp.asarray(x[:10])))
+    np.testing.assert_allclose(p.sum(axis=1), np.ones(10), rtol=1e-6)
+    np.testing.assert_allclose(fn.evaluate(CLASSES, model, D5[0][:10])["loss"], loss, rtol=1e-5)
+
+
+def test_o4_gradients_by_hand_are_jaxs(lesson):
+    (x, y), nets = lesson
+    net, model = nets["O8"], as_funcnet(nets["O8"])
+    p = softmax(forward(net, x[:4]))
+    slope = (p - np.eye(2)[y[:4]]) / 4
+    for layer in reversed(net):
+        slope = layer.backward(slope)
+
+    def loss(model):
+        return fn.losses.cross_entropy(model(jnp.asarray(x[:4])), jnp.asarray(y[:4]))
+
+    found = jax.grad(loss)(model)
+    for i in (0, 2):
+        np.testing.assert_allclose(found.layers[i].weight, net[i].slopes[0], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found.layers[i].bias, net[i].slopes[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("row", "epochs", "rate"), [("O5", 1, 0.1), ("O6", 1, 0.1), ("O7", 30, 0.005), ("O8", 30, 0.01)]
+)
+def test_o5_to_o8_training_by_hand_and_by_fit_end_in_the_same_weights(lesson, row, epochs, rate):
+    (x, y), nets = lesson
+    model = as_funcnet(nets[row])  # the numbers before the oracle moves its own
+    train = fn.fit(CLASSES, optax.sgd(rate), epochs=epochs, batch_size=4, shuffle=False)
+    run = train(model, D5[0], KEY, D5[1])
+    curves = []
+    for _ in range(epochs):
+        epoch(nets[row], x[:80].astype(np.float64), y[:80], rate)
+        curves.append(
+            [*loss_and_accuracy(nets[row], x[:80], y[:80]), *loss_and_accuracy(nets[row], x[80:], y[80:])]
+        )
+    assert_same_weights(run.model, nets[row])
+    train_loss, train_accuracy, val_loss, val_accuracy = np.array(curves).T
+    np.testing.assert_allclose(run.history["train_loss"], train_loss, rtol=1e-4)
+    np.testing.assert_allclose(run.history["val_loss"], val_loss, rtol=1e-4)
+    np.testing.assert_allclose(run.history["val_accuracy"], val_accuracy, atol=1e-6)
+    found = fn.evaluate(CLASSES, run.model, D5[0])
+    np.testing.assert_allclose(found["accuracy"], train_accuracy[-1], atol=1e-6)
+    if row == "O5":
+        assert train_accuracy[-1] == 0.825
+
+
+def test_o9_losses_of_regression_and_of_classification():
+    residual = np.linspace(-2, 2, 101, dtype=np.float32)
+    absolute = jax.vmap(fn.metrics.absolute_error)(residual, np.zeros_like(residual))
+    squared = jax.vmap(fn.losses.squared_error)(residual, np.zeros_like(residual))
+    np.testing.assert_allclose(absolute, np.abs(residual), rtol=1e-6)
+    np.testing.assert_allclose(squared, residual**2, rtol=1e-6)
+    p = np.linspace(0.01, 0.99, 50)
+    logits = np.log(p / (1 - p)).astype(np.float32)
+    ones = np.ones(50, np.int32)
+    # At true class 1 the 0-1 loss is 1 below one half: the lesson's plot has it the other way round.
+    np.testing.assert_array_equal(1 - jax.vmap(fn.metrics.accuracy)(logits, ones), p < 0.5)
+    logistic = jax.vmap(fn.losses.binary_cross_entropy)(logits, ones)
+    np.testing.assert_allclose(logistic, -np.log(p), rtol=1e-4)

@@ -1,0 +1,136 @@
+"""The lesson's training tricks (rows R1, R2 and R4 to R10), each against its formula."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from recipes import BINARY, D2, D4, KEY, KEYS, SQUARED
+
+import funcnet as fn
+
+
+def test_r1_inputs_scaled_to_0_1_and_to_unit_spread():
+    assert float(D4[0][:][0].min()) == 0.0
+    assert float(D4[0][:][0].max()) == 1.0
+    x = fn.data.Scaler.fit(D2[0]).transform(D2[0])[:][0]
+    np.testing.assert_allclose(x.mean(axis=0), np.zeros(2), atol=1e-6)
+    np.testing.assert_allclose(x.std(axis=0), np.ones(2), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "spread"),
+    [
+        (jax.nn.initializers.normal(1.0), 20.0),  # N(0, 1): the output is √n times as wide
+        ("lecun_normal", 1.0),
+        (jax.nn.initializers.normal(1 / 400), 0.05),  # N(0, 1/n) as a standard deviation: it dies
+        ("glorot_normal", np.sqrt(2 * 400 / 600)),
+        ("glorot_uniform", np.sqrt(2 * 400 / 600)),
+        ("he_normal", np.sqrt(2)),
+    ],
+)
+def test_r2_how_each_initialiser_changes_the_spread(name, spread):
+    x = jax.random.normal(KEY, (500, 400))
+    y = fn.Linear(400, 200, weight_init=name).init(KEYS[1])(x)
+    np.testing.assert_allclose(y.std(), spread, rtol=0.03)
+
+
+def test_r4_dropout_zeroes_in_training_only():
+    drop, x = fn.Dropout(0.3), jnp.ones(10000)
+    assert (drop(x) == x).all()
+    zeros = float((drop(x, key=KEY) == 0).mean())
+    assert abs(zeros - 0.3) < 4 * np.sqrt(0.21 / 10000)
+
+
+def test_r5_weight_decay_shrinks_and_averaging_smooths():
+    net, epochs = fn.models.Perceptron(2), {"epochs": 12, "batch_size": 2}
+    start = net.init(KEY)
+
+    def size(decay):
+        train = fn.fit(BINARY, optax.adamw(0.05, weight_decay=decay), **epochs)
+        return jnp.linalg.norm(train(start, D2[0], KEY).model.linear.weight)
+
+    free, decayed = jax.vmap(size)(jnp.array([0.0, 0.5]))
+    assert decayed < free
+    noisy = fn.fit(BINARY, optax.sgd(0.5), **epochs)(start, D2[0], KEY, D2[2])
+    calm = fn.fit(BINARY, optax.sgd(0.5), ema=0.98, **epochs)(start, D2[0], KEY, D2[2])
+    tail = slice(4, None)
+    assert calm.history["val_loss"][tail].std() < noisy.history["val_loss"][tail].std()
+
+
+def formula(update):
+    """Eight full batches of a line, by a formula `update(slope, memory, step) -> (move, memory)`."""
+    x, y = (np.asarray(a, np.float64) for a in D2[0][:])
+    p, memory = np.array([0.5, -0.5]), {}
+    for step in range(1, 9):
+        slope = 2 * x.T @ (x @ p - y) / len(x)
+        move, memory = update(slope, memory, step)
+        p = p + move
+    return p
+
+
+def momentum(slope, memory, step, gamma=0.9):
+    v = gamma * memory.get("v", 0.0) - 0.05 * slope
+    return v, {"v": v}
+
+
+def adagrad(slope, memory, step):
+    # The usual formula; the lesson's divides by the norm of one gradient.
+    seen = memory.get("s", 0.1) + slope**2
+    return -0.05 * slope / np.sqrt(seen + 1e-7), {"s": seen}
+
+
+def rmsprop(slope, memory, step):
+    seen = 0.9 * memory.get("s", 0.0) + 0.1 * slope**2
+    return -0.05 * slope / np.sqrt(seen + 1e-8), {"s": seen}
+
+
+def adam(slope, memory, step):
+    m = 0.9 * memory.get("m", 0.0) + 0.1 * slope
+    s = 0.999 * memory.get("s", 0.0) + 0.001 * slope**2
+    move = -0.05 * (m / (1 - 0.9**step)) / (np.sqrt(s / (1 - 0.999**step)) + 1e-8)
+    return move, {"m": m, "s": s}
+
+
+def clipped(slope, memory, step):
+    # Rescaled to length 1 where it is longer; the lesson's divides always.
+    return -0.05 * slope / max(1.0, np.linalg.norm(slope)), memory
+
+
+def decayed(slope, memory, step):
+    return -0.05 * 0.98 ** (step - 1) * slope, memory
+
+
+@pytest.mark.parametrize(
+    ("row", "optimizer", "update"),
+    [
+        ("R6", optax.sgd(0.05, momentum=0.9), momentum),
+        ("R6", optax.sgd(0.05), lambda *a: momentum(*a, gamma=0.0)),
+        ("R7", optax.adagrad(0.05), adagrad),
+        ("R7", optax.rmsprop(0.05), rmsprop),
+        ("R7", optax.adam(0.05), adam),
+        ("R8", optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.05)), clipped),
+        ("R9", optax.sgd(optax.exponential_decay(0.05, 1, 0.98)), decayed),
+    ],
+)
+def test_r6_to_r9_descents_are_their_formulas(row, optimizer, update):
+    linear = fn.Linear(2, "scalar", use_bias=False, weight=jnp.array([0.5, -0.5]))
+    train = fn.fit(SQUARED, optimizer, epochs=8, batch_size=70, shuffle=False)
+    x, y = D2[0][:]
+    model = train(fn.models.LinearRegression(2, linear=linear), (x, y.astype(float)), KEY).model
+    np.testing.assert_allclose(model.linear.weight, formula(update), rtol=2e-4, atol=2e-5)
+
+
+def test_r10_gradients_vanish_and_explode_with_depth_and_small_numbers_are_lost():
+    x = jax.random.normal(KEY, (50, 32))
+
+    def first_slope(weight_init, activation):
+        net = fn.MLP((32,) * 12 + ("scalar",), activation=activation, weight_init=weight_init)
+        model = net.init(KEY)
+        gradient = jax.grad(lambda m: m(x).mean())(model)
+        return float(jnp.linalg.norm(gradient.layers[0].weight))
+
+    calm = first_slope("he_normal", jax.nn.relu)
+    assert first_slope("he_normal", jax.nn.sigmoid) < 1e-4 * calm
+    assert first_slope(jax.nn.initializers.normal(1.0), jax.nn.relu) > 1e4 * calm
+    assert float(jnp.float32(1e10) + jnp.float32(1e-10) - jnp.float32(1e10)) == 0.0

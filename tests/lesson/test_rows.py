@@ -1,0 +1,37 @@
+"""Every row of the lesson has a test or an experiment, or says which part will bring it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+CHAPTERS = {"P": 24, "L": 9, "T": 11, "K": 14, "X": 3, "O": 9, "W": 11, "R": 10}
+PAGE = (ROOT / "docs" / "lesson.md").read_text()
+ROWS = dict(re.findall(r"^\| ([A-Z]\d+) \| [^|]+ \| (.+) \|$", PAGE, re.MULTILINE))
+LATER = {"L9", "R3", "W9", "W10"}
+
+
+def test_every_row_is_named():
+    wanted = {f"{letter}{i + 1}" for letter, count in CHAPTERS.items() for i in range(count)}
+    assert wanted <= ROWS.keys()
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.startswith("D")])
+def test_what_a_row_names_is_there(row):
+    if row in LATER:
+        assert re.fullmatch(r"later: part \d", ROWS[row])
+        return
+    places = re.findall(r"`([^`]+)`", ROWS[row])
+    assert places
+    for place in places:
+        file, _, test = place.partition("::")
+        text = (ROOT / file).read_text()
+        assert not test or f"def {test}(" in text, f"{row}: no test called {test} in {file}"
+
+
+def test_every_experiment_that_names_rows_is_named_by_them():
+    for path in sorted((ROOT / "experiments").glob("*.py")):
+        told = re.search(r"\(lesson ([^)]+)\)", path.read_text().split("\n")[0])
+        for row in re.findall(r"[A-Z]\d+", told[1] if told else ""):
+            assert row in ROWS, f"{path.name} names {row}, which is no row"
