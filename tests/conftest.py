@@ -21,12 +21,18 @@ import hypothesis
 import jax
 import jaxtyping
 import optax
+import pytest
 
 jaxtyping.install_import_hook("funcnet", "runtime_shapes.checked")
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+LAWS_OF_MODELS = {
+    *("test_laws_means.py", "test_laws_order.py", "test_laws_pure.py", "test_laws_settings.py"),
+    *("test_laws_transform.py", "test_mesh.py", "test_precision.py"),
+}
 
 hypothesis.settings.register_profile(
     "funcnet",
@@ -37,6 +43,18 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("funcnet")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Laws over the models that are not one of `tables.QUICK` are slow tests."""
+    import tables
+
+    for item in items:
+        values = getattr(item, "callspec", None) and item.callspec.params.values()
+        names = [value for value in values or () if isinstance(value, str) and value in tables.MODELS]
+        if item.path.name in LAWS_OF_MODELS and any(name not in tables.QUICK for name in names):
+            item.add_marker(pytest.mark.slow)
 
 
 def _relaxed(function: Callable[..., Any]) -> Callable[..., Any]:

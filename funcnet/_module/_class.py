@@ -126,7 +126,7 @@ class Module:
                 "model = net.init(key); other = net.init(other_key)."
             )
         model = self._filled(key)
-        _check.floating_parameters(_parameter_paths(model))
+        _check.floating_parameters(parameter_paths(model))
         return model
 
     def replace(self, **changes: Any) -> Self:
@@ -141,7 +141,7 @@ class Module:
 
         children = {
             name: jax.tree_util.tree_map_with_path(
-                functools.partial(fill, name), getattr(self, name), is_leaf=_is_module
+                functools.partial(fill, name), getattr(self, name), is_leaf=is_module
             )
             for name in self._children
         }
@@ -176,95 +176,6 @@ class Module:
         return f"{type(self).__name__}(\n  {body}\n)"
 
 
-def trainable(model: PyTree) -> PyTree:
-    """The mask of parameters: a tree like `model` with True for each parameter, False for the rest.
-
-    Args:
-        model: any pytree of arrays.
-
-    Returns:
-        The same tree with booleans as leaves; everything inside a `Buffer` is False.
-
-    Example:
-        >>> import jax, funcnet as fn
-        >>> fn.trainable(fn.Linear(2, 3).init(jax.random.key(0))).bias
-        True
-    """
-
-    def mark(node: Any) -> Any:
-        if isinstance(node, Buffer):
-            return jax.tree.map(lambda _: False, node)
-        return True
-
-    return jax.tree.map(mark, model, is_leaf=lambda node: isinstance(node, Buffer))
-
-
-def count(model: PyTree) -> int:
-    """The number of parameters, buffers not counted.
-
-    Args:
-        model: any pytree of arrays, or a module before or after `init`.
-
-    Returns:
-        The sum of the sizes of all trainable leaves.
-
-    Example:
-        >>> import jax, funcnet as fn
-        >>> fn.count(fn.MLP((2, 5, 1)))
-        21
-    """
-    chosen, _ = _tree.partition(shapes(model), trainable(shapes(model)))
-    return sum(int(np.prod(jnp.shape(leaf))) for leaf in jax.tree.leaves(chosen))
-
-
-def shapes(model: PyTree) -> PyTree:
-    """`model` itself, or what its `init` would make, with shapes and dtypes in place of arrays."""
-
-    def filled(node: Any) -> Any:
-        if isinstance(node, Module) and not is_complete(node):
-            return jax.eval_shape(node._filled, jax.random.key(0))
-        return node
-
-    return jax.tree.map(filled, model, is_leaf=_is_module)
-
-
-def check_model(model: PyTree) -> None:
-    """Raise unless `model` is a pytree of arrays, all parameters there and floating."""
-    leaves = jax.tree.leaves(model)
-    if is_complete(model) and all(jnp.issubdtype(getattr(a, "dtype", int), jnp.floating) for a in leaves):
-        return  # the short way for every call of `fit`: no path is written out unless it is needed
-    check_complete(model)
-    _check.floating_parameters(_parameter_paths(model))
-
-
-def check_complete(model: PyTree) -> None:
-    """Raise if a module in `model` lacks a parameter."""
-    for path, module in modules(model).items():
-        if missing := _missing(module):
-            raise TypeError(_before_init(module, missing, path))
-
-
-def call(model: Any, x: Any, key: Key | None) -> Any:
-    """`model(x)`, with the key if there is one and the model takes it."""
-    if not callable(model):
-        raise TypeError(
-            f"supervised calls the model, and {_check.describe(model)} can't be called. For other pytrees "
-            "write the loss: def loss(params, example, key): ..."
-        )
-    if key is None:
-        return model(x)
-    accepted = inspect.signature(model).parameters
-    if "key" in accepted or any(p.kind == p.VAR_KEYWORD for p in accepted.values()):
-        return model(x, key=key)
-    keyed = [path for path, module in modules(model).items() if module.needs_key]
-    if keyed:  # dropout would be off in silence
-        raise TypeError(
-            f"{type(model).__name__} takes no key, so {keyed[0]} in it would not know that it is trained. "
-            "Write def __call__(self, x, key=None), and hand the key on to it."
-        )
-    return model(x)
-
-
 @contextlib.contextmanager
 def observed(observer: Observer) -> Iterator[None]:
     """While this lasts, `observer(module, args, kwargs, output)` sees every call of a module."""
@@ -275,47 +186,25 @@ def observed(observer: Observer) -> Iterator[None]:
         _observer.reset(token)
 
 
-def _is_module(node: Any) -> bool:
+def is_module(node: Any) -> bool:
     return isinstance(node, Module)
-
-
-def modules(model: PyTree) -> dict[str, Module]:
-    """Every module in `model` by path, parents before children, `model` itself under ''."""
-    found: dict[str, Module] = {}
-
-    def visit(path: str, node: Any) -> None:
-        if not isinstance(node, Module):
-            inside = _tree.paths(node, is_leaf=_is_module)
-            for below, leaf in inside.items():
-                if isinstance(leaf, Module):
-                    visit(_join(path, below), leaf)
-            return
-        found[path] = node
-        for name in node._children:
-            visit(_join(path, name), getattr(node, name))
-
-    visit("", model)
-    return found
 
 
 def is_complete(model: PyTree) -> bool:
     """Whether no module in `model` lacks a parameter."""
     if not isinstance(model, Module):
-        found = jax.tree.leaves(model, is_leaf=_is_module)
+        found = jax.tree.leaves(model, is_leaf=is_module)
         return all(is_complete(leaf) for leaf in found if isinstance(leaf, Module))
-    return not _missing(model) and all(is_complete(getattr(model, n)) for n in model._children)
+    return not missing_parameters(model) and all(is_complete(getattr(model, n)) for n in model._children)
 
 
-def _join(path: str, below: str) -> str:
-    return path + below if not path or not below or below.startswith("[") else f"{path}.{below}"
+def parameter_paths(model: PyTree) -> dict[str, Any]:
+    """Every parameter by its path; what a Buffer holds is none."""
+    leaves = _tree.paths(model, is_leaf=lambda node: isinstance(node, Buffer))
+    return {path: leaf for path, leaf in leaves.items() if not isinstance(leaf, Buffer)}
 
 
-def _parameter_paths(model: PyTree) -> dict[str, Any]:
-    parameters, _ = _tree.partition(model, trainable(model))
-    return _tree.paths(parameters)
-
-
-def _missing(module: Module) -> list[str]:
+def missing_parameters(module: Module) -> list[str]:
     """The names of a module's own parameters that `init` has yet to draw."""
     unset = any(getattr(module, name) is None for name in module._children)
     if not unset or type(module).parameters is Module.parameters:
@@ -324,7 +213,7 @@ def _missing(module: Module) -> list[str]:
     return [name for name, like in own.items() if like is not None and getattr(module, name) is None]
 
 
-def _before_init(module: Module, missing: list[str], path: str = "") -> str:
+def before_init(module: Module, missing: list[str], path: str = "") -> str:
     name = type(module).__name__
     where = f" at {path}" if path else ""
     return (
@@ -375,8 +264,8 @@ def _checked_init(init: Any) -> Any:
 def _observed_call(call: Any) -> Any:
     @functools.wraps(call)
     def __call__(self: Module, *args: Any, **kwargs: Any) -> Any:
-        if not jax.tree.leaves(self) and (missing := _missing(self)):
-            raise TypeError(_before_init(self, missing))
+        if not jax.tree.leaves(self) and (missing := missing_parameters(self)):
+            raise TypeError(before_init(self, missing))
         with jax.named_scope(type(self).__name__):
             output = call(self, *args, **kwargs)
         if (observer := _observer.get()) is not None:
@@ -442,7 +331,7 @@ def _check_constructor(cls: type, names: list[str]) -> None:
 
 
 def _check_static(owner: str, name: str, value: Any) -> None:
-    leaves = jax.tree.leaves(value, is_leaf=_is_module)
+    leaves = jax.tree.leaves(value, is_leaf=is_module)
     if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves):
         raise TypeError(
             f"{owner}.{name} is a static field by its annotation, and an array came. Arrays live in "
@@ -456,7 +345,7 @@ def _check_static(owner: str, name: str, value: Any) -> None:
 
 
 def _check_child(owner: str, name: str, value: Any) -> None:
-    for leaf in jax.tree.leaves(value, is_leaf=_is_module):
+    for leaf in jax.tree.leaves(value, is_leaf=is_module):
         if callable(leaf) and not isinstance(leaf, Module):
             shown = getattr(leaf, "__name__", type(leaf).__name__)
             raise TypeError(
