@@ -8,10 +8,12 @@ from funcnet import models as models
 from funcnet import report as report
 from funcnet import train as train
 from funcnet import transform as transform
+from funcnet._cache import cache_compilations as cache_compilations
 from funcnet._module import Buffer as Buffer
 from funcnet._module import Module as Module
 from funcnet._module import count as count
 from funcnet._module import trainable as trainable
+from funcnet._precision import Precision as Precision
 from funcnet._summary import summary as summary
 from funcnet.layers import Dropout as Dropout
 from funcnet.layers import Linear as Linear

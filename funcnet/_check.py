@@ -111,6 +111,18 @@ def scalar(name: str, value: Any, batch: tuple[int, ...] = ()) -> None:
         )
 
 
+def floating_dtype(name: str, value: Any) -> Any:
+    """A floating dtype that JAX keeps as it is."""
+    dtype = jnp.dtype(value)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"{name} is a floating dtype such as 'float32' or 'bfloat16'; got {dtype.name}.")
+    if dtype.itemsize == 8 and not jax.config.jax_enable_x64:
+        raise ValueError(
+            f"{name} is float64: first switch it on, jax.config.update('jax_enable_x64', True)."
+        )
+    return dtype
+
+
 def metric_names(names: Iterable[Any]) -> None:
     """Names that the history doesn't use itself."""
     for name in names:

@@ -234,6 +234,27 @@ def check_complete(model: PyTree) -> None:
             raise TypeError(_before_init(module, missing, path))
 
 
+def call(model: Any, x: Any, key: Key | None) -> Any:
+    """`model(x)`, with the key if there is one and the model takes it."""
+    if not callable(model):
+        raise TypeError(
+            f"supervised calls the model, and {_check.describe(model)} can't be called. For other pytrees "
+            "write the loss: def loss(params, example, key): ..."
+        )
+    if key is None:
+        return model(x)
+    accepted = inspect.signature(model).parameters
+    if "key" in accepted or any(p.kind == p.VAR_KEYWORD for p in accepted.values()):
+        return model(x, key=key)
+    keyed = [path for path, module in modules(model).items() if module.needs_key]
+    if keyed:  # dropout would be off in silence
+        raise TypeError(
+            f"{type(model).__name__} takes no key, so {keyed[0]} in it would not know that it is trained. "
+            "Write def __call__(self, x, key=None), and hand the key on to it."
+        )
+    return model(x)
+
+
 @contextlib.contextmanager
 def observed(observer: Observer) -> Iterator[None]:
     """While this lasts, `observer(module, args, kwargs, output)` sees every call of a module."""

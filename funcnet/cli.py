@@ -1,6 +1,7 @@
 """The command `funcnet`: parse, call, print."""
 
 import argparse
+import contextlib
 import os
 import sys
 import threading
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         args = _parser().parse_args(argv)
+        _cache_compilations()
         args.run(args)
     except SystemExit as end:  # argparse, after --help and --version
         return int(end.code or 0)
@@ -49,6 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return _say(str(error), 2)
     return 0
+
+
+def _cache_compilations() -> None:
+    from funcnet import cache_compilations
+
+    with contextlib.suppress(OSError):  # no place to write to: it works as well, only slower
+        cache_compilations()
 
 
 def _say(message: str, code: int) -> int:

@@ -1,7 +1,6 @@
 """Losses of one example: `f(prediction, target) -> scalar`. Batches, weights and means are `fit`'s."""
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from funcnet import _check, _tree
-from funcnet._module import modules
+from funcnet._module import call
 from funcnet._types import Array, ArrayLike, Key, Loss, PerExample, PyTree, Scalar
 
 
@@ -141,7 +140,7 @@ def supervised(per_example_loss: PerExample, **metrics: PerExample) -> Loss:
 
     def loss(model: Any, example: PyTree, key: Key | None) -> tuple[Any, dict[str, Any]]:
         x, y = example
-        prediction = _call(model, x, key)
+        prediction = call(model, x, key)
         return per_example_loss(prediction, y), {k: m(prediction, y) for k, m in metrics.items()}
 
     loss.check = functools.partial(_check_pairs, per_example_loss)  # type: ignore[attr-defined]
@@ -181,26 +180,6 @@ def batchwise(loss: Callable[..., Any]) -> Loss:
     return marked
 
 
-def _call(model: Any, x: Any, key: Key | None) -> Any:
-    if not callable(model):
-        raise TypeError(
-            f"supervised calls the model, and {_check.describe(model)} can't be called. For other pytrees "
-            "write the loss: def loss(params, example, key): ..."
-        )
-    if key is None:
-        return model(x)
-    accepted = inspect.signature(model).parameters
-    if "key" in accepted or any(p.kind == p.VAR_KEYWORD for p in accepted.values()):
-        return model(x, key=key)
-    keyed = [path for path, module in modules(model).items() if module.needs_key]
-    if keyed:  # dropout would be off in silence
-        raise TypeError(
-            f"{type(model).__name__} takes no key, so {keyed[0]} in it would not know that it is trained. "
-            "Write def __call__(self, x, key=None), and hand the key on to it."
-        )
-    return model(x)
-
-
 def _check_pairs(per_example: PerExample, model: Any, examples: PyTree) -> None:
     """Raise if concrete targets don't suit the loss; `examples` have a leading axis."""
     if not (isinstance(examples, tuple | list) and len(examples) == 2):
@@ -230,7 +209,7 @@ def _output_shape(structure: Any, features: int, leaves: tuple[Any, ...]) -> tup
     first = len(leaves) - features
     cut = [(shape if i < first else shape[1:], dtype) for i, (shape, dtype) in enumerate(leaves)]
     structs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in cut]
-    return jax.eval_shape(lambda pair: _call(pair[0], pair[1], None), structure.unflatten(structs)).shape
+    return jax.eval_shape(lambda pair: call(pair[0], pair[1], None), structure.unflatten(structs)).shape
 
 
 def _floating(values: ArrayLike) -> Array:

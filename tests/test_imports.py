@@ -12,9 +12,9 @@ PACKAGE = Path(__file__).parent.parent / "funcnet"
 # From the bottom up. Rooms that are not built yet have their place already.
 LEVELS = [
     {"_types"},
-    {"_check", "_keys", "_tree"},
+    {"_cache", "_check", "_keys", "_tree"},
     {"_module", "mesh"},
-    {"_summary", "losses", "metrics", "data", "layers"},
+    {"_precision", "_summary", "losses", "metrics", "data", "layers"},
     {"models"},
     {"transform"},
     {"train"},

@@ -25,6 +25,8 @@ SIGNATURES = {
     "fn.EarlyStopping": "monitor min_delta patience mode restore_best start_from_epoch stopping_threshold "
     "divergence_threshold",
     "fn.train.Fit.__call__": "self model data key valid",
+    "fn.cache_compilations": "directory",
+    "fn.Precision": "param compute output",
     "fn.Module.init": "self key",
     "fn.Linear": "in_features out_features * use_bias weight_init weight bias",
     "fn.Dropout": "rate",

@@ -1,0 +1,91 @@
+"""In which dtypes a training keeps, computes and gives out; nothing is cast in silence."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from tables import MODELS, TRAINED, assert_close
+
+import funcnet as fn
+
+KEY = jax.random.key(0)
+HALF = fn.Precision(compute="bfloat16")
+PLAIN = fn.Precision()
+
+
+def dtypes_of_products(f, *args):
+    text = str(jax.make_jaxpr(f)(*args))
+    return {line.split(":")[1][:4].split("[")[0] for line in text.splitlines() if "= dot_general" in line}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_float32_everywhere_changes_nothing(name):
+    row = MODELS[name]
+    model, data = row.init(), row.rows(11)
+    assert_close(fn.evaluate(PLAIN(row.loss()), model, data), fn.evaluate(row.loss(), model, data))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_half_precision_keeps_float32_parameters_gradients_and_history(name):
+    row = MODELS[name]
+    train = fn.fit(HALF(row.loss()), optax.adam(1e-2), epochs=2, batch_size=4)
+    run = jax.eval_shape(train, row.init(), row.rows(11), KEY)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(run.model)} <= {"float32"}
+    assert {array.dtype.name for array in run.history.values()} == {"float32"}
+
+
+def test_products_are_computed_in_the_dtype_that_was_asked_for():
+    model, x = fn.MLP((3, 5, 2)).init(KEY), jnp.ones((4, 3))
+    assert dtypes_of_products(HALF.model(model), x) == {"bf16"}
+    assert dtypes_of_products(model, x) == {"f32"}
+    assert HALF.model(model)(x).dtype == jnp.float32
+    assert fn.Precision(compute="bfloat16", output="bfloat16").model(model)(x).dtype == jnp.bfloat16
+
+
+def test_half_precision_learns_what_float32_learns():
+    row = MODELS["mlp"]
+    data = row.rows(64)
+    runs = [
+        fn.fit(loss, optax.adam(1e-2), epochs=20, batch_size=16)(row.init(), data, KEY)
+        for loss in (row.loss(), HALF(row.loss()))
+    ]
+    plain, half = (float(run.history["loss"][-1]) for run in runs)
+    assert half == pytest.approx(plain, abs=0.05)
+    assert not jnp.array_equal(runs[0].model.layers[0].weight, runs[1].model.layers[0].weight)
+
+
+def test_parameters_are_kept_in_another_dtype_only_when_told():
+    half = fn.Precision(param="bfloat16", compute="bfloat16")
+    model = fn.MLP((3, 5, "scalar")).init(KEY)
+    data = (jnp.ones((4, 3)), jnp.ones(4))
+    loss = half(fn.losses.supervised(fn.losses.squared_error))
+    with pytest.raises(TypeError, match=r"layers\[0\].weight is float32.*precision.parameters\(model\)"):
+        fn.evaluate(loss, model, data)
+    kept = half.parameters({"net": model, "seen": fn.Buffer(jnp.zeros(2))})
+    assert kept["net"].layers[0].weight.dtype == jnp.bfloat16
+    assert kept["seen"].value.dtype == jnp.float32
+    assert fn.evaluate(loss, kept["net"], data)["loss"].dtype == jnp.float32
+
+
+def test_models_that_are_not_called_reach_the_loss_in_the_compute_dtype():
+    def loss(params, example, key):
+        assert params["w"].dtype == jnp.bfloat16
+        return jnp.sum(params["w"]).astype(jnp.float32) * example
+
+    assert float(fn.evaluate(HALF(loss), {"w": jnp.ones(3)}, jnp.ones(2))["loss"]) == 3.0
+
+
+def test_wrong_dtypes_are_refused():
+    with pytest.raises(TypeError, match=r"compute is a floating dtype.*int32"):
+        fn.Precision(compute="int32")
+    with pytest.raises(ValueError, match="jax_enable_x64"):
+        fn.Precision(param="float64")
+    with pytest.raises(TypeError, match="loss is a function"):
+        HALF("mse")
+
+
+def test_float64_is_honoured():
+    with jax.enable_x64(True):
+        double = fn.Precision("float64", "float64", "float64")
+        model = double.parameters(fn.MLP((3, 5, "scalar")).init(KEY))
+        assert dtypes_of_products(double.model(model), jnp.ones((4, 3))) == {"f64"}
