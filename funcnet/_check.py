@@ -116,10 +116,8 @@ def floating_dtype(name: str, value: Any) -> Any:
     dtype = jnp.dtype(value)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"{name} is a floating dtype such as 'float32' or 'bfloat16'; got {dtype.name}.")
-    if dtype.itemsize == 8 and not jax.config.jax_enable_x64:
-        raise ValueError(
-            f"{name} is float64: first switch it on, jax.config.update('jax_enable_x64', True)."
-        )
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise ValueError(f"{name} is float64: switch it on, jax.config.update('jax_enable_x64', True).")
     return dtype
 
 
