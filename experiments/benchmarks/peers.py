@@ -5,8 +5,8 @@
 
 The same data, network, start, optimizer, batch size and epochs for everybody (`workloads.py`), each in the
 best code that its own users would write (`jobs/`), in a process of its own, asked in turn, round after
-round (`worker.py`). Before that all train two epochs with the rows in their order, and must end in the
-same loss. docs/performance.md says how to read the result.
+round (`worker.py`). Before that all train two short epochs with the rows in their order, and must end in
+the same loss. docs/performance.md says how to read the result.
 """
 
 import argparse
@@ -24,8 +24,6 @@ from jobs import BASE, PEERS
 from results import Result
 from worker import Failed, Worker
 from workloads import WORKLOADS, Workload
-
-EQUAL = 2e-3  # relative difference of losses after two epochs of the same batches, float32
 
 
 def main() -> int:
@@ -83,7 +81,7 @@ def measure(work: Workload, peers: list[str], rounds: int, failures: list[str]) 
                 continue
             expected = loss if peer == BASE else expected
             for result in ways:
-                result.wrong = _difference(loss, expected)
+                result.wrong = _difference(loss, expected, work.equal)
             found += [(worker, number, result) for number, result in enumerate(ways)]
             print(f"{work.name} {PEERS[peer]:24} first call {ways[0].first:6.2f} s, probe {loss:.6g}", flush=True)
         for seed in range(rounds):
@@ -102,10 +100,10 @@ def _prepared(worker: Worker, work: Workload, peer: str) -> list[Result]:
     return ways
 
 
-def _difference(loss: float, expected: float) -> str:
-    if abs(loss - expected) <= EQUAL * abs(expected):
+def _difference(loss: float, expected: float, equal: float) -> str:
+    if abs(loss - expected) <= equal * abs(expected):
         return ""
-    return f"loss {loss:.6g} after two epochs of the same batches, not {expected:.6g}"
+    return f"loss {loss:.6g} after the same batches, not {expected:.6g}"
 
 
 def _check_bands(measured: list[Result]) -> None:

@@ -12,6 +12,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from reference import mean_loss
+from workloads import Workload
+
 
 class Failed(Exception):
     """A peer could not do what was asked; the text is its last line."""
@@ -41,7 +44,7 @@ class Worker:
         return self._ask("variants")
 
     def probe(self, variant: int) -> float:
-        """The final loss of two epochs, rows in their order."""
+        """The final loss of a short training with the rows in their order."""
         return self._ask("probe", variant)
 
     def prepare(self, variant: int) -> float:
@@ -81,8 +84,6 @@ class _Served:
     """The process's end."""
 
     def __init__(self, peer: str, file: Path) -> None:
-        from workloads import Workload
-
         self.module = importlib.import_module(f"jobs.{peer}")
         self.work = Workload.read(file)
         self.jobs: dict[int, Any] = {}
@@ -91,8 +92,9 @@ class _Served:
         return self.module.variants(self.work)
 
     def probe(self, variant: int) -> float:
-        work = dataclasses.replace(self.work, epochs=2, shuffle=False)
-        return self._loss(self.module.prepare(work, **self.module.variants(work)[variant]), seed=0)
+        work = dataclasses.replace(self.work.shortened(), shuffle=False)
+        job = self.module.prepare(work, **self.module.variants(work)[variant])
+        return mean_loss(work, job.weights(job.train(0)))
 
     def prepare(self, variant: int) -> float:
         began = time.perf_counter()
@@ -105,12 +107,4 @@ class _Served:
         began = time.perf_counter()
         result = job.train(seed)
         seconds = time.perf_counter() - began
-        return seconds, self._mean_loss(job.weights(result))
-
-    def _loss(self, job: Any, seed: int) -> float:
-        return self._mean_loss(job.weights(job.train(seed)))
-
-    def _mean_loss(self, weights: Any) -> float:
-        from reference import mean_loss
-
-        return mean_loss(self.work, weights)
+        return seconds, mean_loss(self.work, job.weights(result))

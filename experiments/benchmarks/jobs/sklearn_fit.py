@@ -5,6 +5,7 @@ optimizer: so it is fitted once for its shapes, and the weights are put in befor
 penalty and without stopping it does what the others do; it records each epoch's loss, and no accuracy.
 """
 
+import os
 import warnings
 from typing import Any
 
@@ -12,14 +13,16 @@ import numpy as np
 from jobs import Job
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from threadpoolctl import threadpool_limits
 from workloads import Weights, Workload
 
 
 def variants(work: Workload) -> list[dict[str, Any]]:
-    return [] if work.convolutions else [{}]
+    threads = sorted({1, os.cpu_count() or 1})
+    return [] if work.convolutions else [{"threads": number} for number in threads]
 
 
-def prepare(work: Workload) -> Job:
+def prepare(work: Workload, threads: int) -> Job:
     warnings.simplefilter("ignore", ConvergenceWarning)  # "maximum iterations reached": so it should be
     # Its squared error is halved, and so is the gradient. To Adam that makes no difference.
     halved = work.optimizer == "sgd" and not work.classes
@@ -42,7 +45,8 @@ def prepare(work: Workload) -> Job:
         model.set_params(random_state=seed)
         for held, first in zip(model.coefs_ + model.intercepts_, _start(work), strict=True):
             held[...] = first
-        return model.fit(work.x, work.y)
+        with threadpool_limits(threads):  # of numpy's matrix products
+            return model.fit(work.x, work.y)
 
     return Job(train, _weights)
 

@@ -1,5 +1,6 @@
 """The networks, the optimizer and the loss in PyTorch: what its four ways of training share."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ from jobs import channels_first
 from torch import nn
 from workloads import Weights, Workload
 
-THREADS = (1, 2)
+THREADS = sorted({1, os.cpu_count() or 1})
 
 
 def network(work: Workload) -> nn.Sequential:
