@@ -3,6 +3,7 @@
 from funcnet import data as data
 from funcnet import layers as layers
 from funcnet import losses as losses
+from funcnet import mesh as mesh
 from funcnet import metrics as metrics
 from funcnet import models as models
 from funcnet import report as report

@@ -17,12 +17,64 @@ def positive(name: str, value: Any) -> None:
         raise ValueError(f"{name} is at least 1; got {value}. Try {name}=10.")
 
 
+def not_negative(name: str, value: Any) -> None:
+    """An integer of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} is a whole number; got {value!r}. Try {name}=0.")
+    if value < 0:
+        raise ValueError(f"{name} is at least 0; got {value}. Try {name}=0.")
+
+
+def length(name: str, value: Any, wanted: int) -> None:
+    """A tuple of so many entries."""
+    if len(value) != wanted:
+        raise ValueError(f"{name} has {wanted} entries; got {len(value)}: {value!r}.")
+
+
+def rank(layer: str, x: Any, least: int, axes: str) -> None:
+    """An array with at least so many axes."""
+    if jnp.ndim(x) < least:
+        raise ValueError(
+            f"{layer} wants an input [..., {axes}]; got shape {jnp.shape(x)}. One example has "
+            f"{least} axes, channels last: a grey image needs x[..., None], a flat row a reshape."
+        )
+
+
+def above_zero(name: str, value: Any) -> None:
+    """A Python number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name} is a number; got {describe(value)}. Try {name}=1e-5.")
+    if not value > 0:
+        raise ValueError(f"{name} is above 0; got {value}. Try {name}=1e-5.")
+
+
+def module(name: str, value: Any) -> None:
+    """A module, not a plain function or a class."""
+    if not hasattr(value, "_filled") or isinstance(value, type):
+        raise TypeError(
+            f"{name} is a funcnet module; got {describe(value)}. A function becomes one: "
+            "fn.layers.Activation(jax.nn.relu)."
+        )
+
+
+def divides(name: str, value: int, what: str, total: int) -> None:
+    """A divisor of a size."""
+    if total % value:
+        raise ValueError(f"{name}={value} doesn't divide {what}={total}. Choose a divisor.")
+
+
 def between(name: str, value: Any, low: float, high: float) -> None:
     """A Python number in [low, high)."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise TypeError(f"{name} is a number; got {type(value).__name__} {value!r}.")
     if not low <= value < high:
         raise ValueError(f"{name} is at least {low} and below {high}; got {value}.")
+
+
+def boolean(name: str, value: Any) -> None:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False; got {describe(value)}.")
 
 
 def choice(name: str, value: Any, known: Iterable[str]) -> None:
@@ -143,6 +195,22 @@ def last_axis(layer: str, x: Any, size: int) -> None:
         )
 
 
+def weight(layer: str, value: Any, size: int) -> None:
+    """A weight whose first axis is the layer's input size."""
+    if jnp.shape(value)[:1] != (size,):
+        raise ValueError(f"{layer} holds a weight of shape {jnp.shape(value)}; its first axis is {size}.")
+
+
+def last_axes(layer: str, x: Any, wanted: tuple[int, ...]) -> None:
+    """An input whose last axes have these sizes."""
+    shape = jnp.shape(x)
+    if shape[-len(wanted) :] != wanted:
+        raise ValueError(
+            f"{layer} wants an input whose last axes are {wanted}; got shape {shape}. Rows of pixels "
+            f"become images by x.reshape(-1, {', '.join(map(str, wanted))})."
+        )
+
+
 def features(fitted: int, x: Any) -> None:
     """Features as many as a scaler was fitted on."""
     shape = jnp.shape(x)
@@ -165,6 +233,18 @@ def sizes(name: str, value: Any) -> list[Any]:
     for i, size in enumerate(listed):
         if size != "scalar" or i + 1 < len(listed):
             positive(f"{name}[{i}]", size)
+    return listed
+
+
+def numbers(name: str, value: Any, example: str) -> list[int]:
+    """At least one positive whole number, in a tuple."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} is a tuple of whole numbers; got {describe(value)}. Try {name}={example}.")
+    listed = list(value)
+    if not listed:
+        raise ValueError(f"{name} is empty. Try {name}={example}.")
+    for i, number in enumerate(listed):
+        positive(f"{name}[{i}]", number)
     return listed
 
 
@@ -194,6 +274,22 @@ def floating_parameters(leaves: Mapping[str, Any]) -> None:
             )
 
 
+def devices(value: Any) -> None:
+    """A sequence of at least one device."""
+    if not (isinstance(value, list | tuple) and value and all(hasattr(d, "platform") for d in value)):
+        raise TypeError(f"devices is a whole number or a list of jax.devices(); got {describe(value)}.")
+
+
+def divisible(path: str, value: Any, parts: int) -> None:
+    """An array whose leading axis can be cut into equal parts."""
+    shape = jnp.shape(value)
+    if not shape or shape[0] % parts:
+        raise ValueError(
+            f"{path or 'the array'} has shape {shape}; its leading axis is to be divided over {parts} "
+            "devices."
+        )
+
+
 def not_a_list(name: str, value: Any) -> None:
     """No Python list of numbers or of rows: it would be a pytree of as many scalars."""
     if isinstance(value, list) and value and (isinstance(value[0], list) or np.isscalar(value[0])):
@@ -211,6 +307,21 @@ def data_and_model(model: Any, data: Any) -> None:
         )
     if hasattr(model, "model") and hasattr(model, "state"):
         raise TypeError("a training starts from a model, and a Run came: pass run.model.")
+
+
+def class_numbers(labels: Any, classes: int) -> None:
+    """Integers, and where they can be read, in 0 .. classes-1."""
+    values = labels if isinstance(labels, jax.core.Tracer) else np.asarray(labels)
+    if not jnp.issubdtype(values.dtype, jnp.integer):
+        raise TypeError(
+            f"labels are class numbers; got {values.dtype}. "
+            "For text: names, y = np.unique(labels, return_inverse=True)."
+        )
+    if isinstance(values, np.ndarray) and values.size and not 0 <= values.min() <= values.max() < classes:
+        raise ValueError(
+            f"labels run from 0 to {classes - 1} for {classes} classes; "
+            f"got {values.min()} to {values.max()}."
+        )
 
 
 def numeric(name: str, value: Any) -> None:

@@ -3,6 +3,7 @@
 import collections.abc
 import contextlib
 import contextvars
+import copy
 import dataclasses
 import functools
 import inspect
@@ -74,9 +75,12 @@ class Module:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        _check_body(cls)
         dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        cls.__setattr__ = _frozen  # type: ignore[assignment]
         annotations = _annotations(cls)
         names = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+        _check_constructor(cls, names)
         children = [name for name in names if _names_child(annotations[name])]
         cls._children = tuple(children)
         cls._static = tuple(name for name in names if name not in children)
@@ -141,6 +145,10 @@ class Module:
         }
         own = {n: v for n, v in self.parameters(key).items() if getattr(self, n) is None}
         return self.replace(**(children | own))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Static fields are shared: a copy of a function would be another function to jit.
+        return jax.tree.map(lambda leaf: copy.deepcopy(leaf, memo), self)
 
     def __eq__(self, other: object) -> bool:
         structures: tuple[Any, Any] = jax.tree.structure(self), jax.tree.structure(other)
@@ -352,6 +360,39 @@ def _observed_call(call: Any) -> Any:
         return output
 
     return __call__
+
+
+def _frozen(self: Module, name: str, value: Any) -> None:
+    del value
+    raise AttributeError(
+        f"a {type(self).__name__} can't be changed in place; a copy can be: model.replace({name}=...). "
+        "The constructor that the annotations make sets the fields; parameters(self, key) draws arrays."
+    )
+
+
+def _check_body(cls: type) -> None:
+    """Raise for a module or an array that stands in the class without an annotation."""
+    annotated = inspect.get_annotations(cls)
+    for name, value in vars(cls).items():
+        if name not in annotated and isinstance(value, Module | Buffer | jax.Array | np.ndarray):
+            kind = "fn.Module" if isinstance(value, Module) else "jax.Array"
+            raise TypeError(
+                f"{cls.__name__}.{name} has no annotation, so it would be no part of the model. Write "
+                f"'{name}: {kind} = ...'."
+            )
+
+
+def _check_constructor(cls: type, names: list[str]) -> None:
+    """Raise if JAX could not rebuild the class from its fields."""
+    taken = inspect.signature(cls).parameters
+    if any(p.kind == p.VAR_KEYWORD for p in taken.values()):
+        return
+    missing = [name for name in names if name not in taken]
+    if missing:
+        raise TypeError(
+            f"{cls.__name__}.__init__ does not take {', '.join(missing)}: JAX takes trees apart and "
+            "rebuilds them from their fields. Leave __init__ out, or let it take every field by its name."
+        )
 
 
 def _check_static(owner: str, name: str, value: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Protocol, TypeAlias
 
 from jax import Array as Array
 from jax.typing import ArrayLike as ArrayLike
-from jaxtyping import Float, Int, PRNGKeyArray, Shaped, UInt32
+from jaxtyping import Bool, Float, Int, PRNGKeyArray, Shaped, UInt32
 
 Key: TypeAlias = PRNGKeyArray
 """One typed key, as `jax.random.key(0)` makes it."""
@@ -38,6 +38,7 @@ class PerExample(Protocol):
 __all__ = [
     "Array",
     "ArrayLike",
+    "Bool",
     "Float",
     "Int",
     "Key",

@@ -103,21 +103,22 @@ def _add_train(commands: Any) -> None:
         "train",
         help="train on a table, and write the model",
         description="Train a perceptron on a table, with early stopping. 60 % of the rows train it, "
-        "20 % decide\nwhen to stop, 20 % test it.",
+        "20 % decide\nwhen to stop, 20 % test it. Text columns become categories, and gaps are filled.",
         epilog=TRAIN_EXAMPLE,
     )
     train.set_defaults(run=_train)
     add = train.add_argument
     add(
         "table",
-        metavar="NAME_OR_CSV",
-        help="iris, digits, wine, breast-cancer, diabetes, fashion-mnist, or a CSV file with a header",
+        metavar="NAME_OR_FILE",
+        help="iris, digits, wine, breast-cancer, diabetes, fashion-mnist, or a CSV (with a header) or "
+        "Parquet file",
     )
-    add("--target", metavar="COLUMN", help="the column to predict (of a CSV file; default: its last)")
+    add("--target", metavar="COLUMN", help="the column to predict (of a file; default: its last)")
     add(
         "--task",
         choices=("classification", "regression"),
-        help="(of a CSV file; default: text and few different whole numbers are classes)",
+        help="(of a file; default: text and few different whole numbers are classes)",
     )
     add("--hidden", metavar="SIZES", type=_sizes, help="units of the hidden layers (default: 128)")
     add("--epochs", metavar="N", type=_whole(1), help="passes over the rows at most (default: 300)")
@@ -131,14 +132,16 @@ def _add_train(commands: Any) -> None:
 def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
-        help="predict the rows of a CSV file",
-        description="Predict the rows of a CSV file with a model that `funcnet train` wrote. Columns are "
+        help="predict the rows of a CSV or Parquet file",
+        description="Predict the rows of a file with a model that `funcnet train` wrote. Columns are "
         "found by\ntheir names; other columns are ignored.",
         epilog=PREDICT_EXAMPLE,
     )
     predict.set_defaults(run=_predict)
     predict.add_argument("folder", metavar="DIR", type=_path, help="what `funcnet train` wrote")
-    predict.add_argument("rows", metavar="NEW.csv", type=_path, help="a CSV file with the same columns")
+    predict.add_argument(
+        "rows", metavar="NEW.csv", type=_path, help="a CSV or Parquet file with the same columns"
+    )
     predict.add_argument("--out", metavar="FILE", type=_path, help="write there instead of the terminal")
 
 
@@ -176,12 +179,9 @@ def _path(text: str) -> Path:
 
 def _train(args: argparse.Namespace) -> None:
     from funcnet.data import load
-    from funcnet.data._load import NAMES
     from funcnet.report._terminal import print_facts, print_scores, waiting
     from funcnet.tabular import fit_table
 
-    if (args.target or args.task) and args.table in NAMES:
-        raise ValueError(f"--target and --task are for CSV files; {args.table} has its own.")
     table = load(args.table, args.target, args.task)
     folder = args.out or Path("runs", table.name)
     _check_folder(folder)
@@ -210,7 +210,7 @@ def _predict(args: argparse.Namespace) -> None:
     from funcnet.train._weights import write_whole
 
     predictor = load_fitted(args.folder)
-    features = read_features(args.rows, predictor.feature_names)
+    features = read_features(args.rows, predictor.feature_names, predictor.encoder)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     predictions = predictor.predict(features)

@@ -65,7 +65,7 @@ class Model:
         rng = np.random.default_rng(seed)
         x = rng.normal(size=(n, *self.shape))
         outputs = self._outputs()
-        signal = x.reshape(n, -1) @ rng.normal(size=(int(np.prod(self.shape)), max((1, *outputs))))
+        signal = x.reshape(n, -1) @ rng.normal(size=(int(np.prod(self.shape)), int(np.prod(outputs))))
         y = _targets(self.target, signal, outputs)
         return jnp.asarray(x, float), jnp.asarray(y, float if y.dtype.kind == "f" else jnp.int32)
 
@@ -89,17 +89,40 @@ def _targets(target: Target, signal: np.ndarray, outputs: tuple[int, ...]) -> np
     return np.tanh(signal[:, 0] if target == "number" else signal.reshape(len(signal), *outputs))
 
 
+L = fn.layers
+IMAGE = (5, 6, 2)
 MODELS = {
     "activation": Model(fn.layers.Activation(jax.nn.tanh), (3,), "numbers"),
+    "avg-pool-1d": Model(L.AvgPool1d(2, 1, padding="SAME"), (5, 2), "numbers"),
+    "avg-pool-2d": Model(L.AvgPool2d(2, padding=((1, 0), 1)), IMAGE, "numbers"),
+    "channel-dropout": Model(L.ChannelDropout(0.4), IMAGE, "numbers"),
+    "conv-1d": Model(L.Conv1d(2, 3, 3, padding=((2, 0),)), (5, 2), "numbers"),
+    "conv-2d": Model(L.Conv2d(2, 4, (3, 2), stride=(2, 1), groups=2), IMAGE, "numbers"),
+    "conv-net": Model(
+        fn.models.ConvNet(IMAGE, 3, channels=(3,), activation=jax.nn.tanh, dropout=0.3), IMAGE, "classes"
+    ),
+    "conv-transpose-2d": Model(L.ConvTranspose2d(2, 2, 3, stride=2), (2, 3, 2), "numbers"),
     "dropout": Model(fn.Dropout(0.4), (3,), "numbers"),
+    "flatten": Model(L.Flatten(3), IMAGE, "numbers"),
+    "global-avg-pool": Model(L.GlobalAvgPool(), IMAGE, "numbers"),
+    "global-max-pool": Model(L.GlobalMaxPool(), IMAGE, "numbers"),
+    "group-norm": Model(L.GroupNorm(4, 2), (2, 3, 4), "numbers"),
+    "layer-norm": Model(L.LayerNorm(4), (4,), "numbers"),
     "linear": Model(fn.Linear(3, 2), (3,), "numbers"),
     "linear-no-bias": Model(fn.Linear(3, "scalar", use_bias=False), (3,), "number"),
     "linear-regression": Model(fn.models.LinearRegression(3), (3,), "number"),
     "linear-regression-2": Model(fn.models.LinearRegression(3, 2), (3,), "numbers"),
+    "max-pool-1d": Model(L.MaxPool1d(2), (5, 2), "numbers"),
+    "max-pool-2d": Model(L.MaxPool2d(3, 2, padding="SAME"), IMAGE, "numbers"),
     "mlp": Model(fn.MLP((3, 5, 4, 3), activation=jax.nn.tanh), (3,), "classes"),
     "mlp-dropout": Model(fn.MLP((3, 6, "scalar"), dropout=0.3), (3,), "number"),
     "perceptron": Model(fn.models.Perceptron(3), (3,), "binary"),
     "perceptron-classes": Model(fn.models.Perceptron(3, 4), (3,), "classes"),
+    "residual": Model(L.Residual(fn.Linear(3, 2), projection=fn.Linear(3, 2)), (3,), "numbers"),
+    "res-mlp": Model(
+        fn.models.ResMLP(3, "scalar", width=4, depth=2, activation=jax.nn.tanh, dropout=0.2), (3,), "number"
+    ),
+    "rms-norm": Model(L.RMSNorm(4), (4,), "numbers"),
     "sequential": Model(
         fn.Sequential(fn.Linear(3, 4), jax.nn.sigmoid, fn.Dropout(0.2), fn.Linear(4, "scalar")),
         (3,),
@@ -107,7 +130,8 @@ MODELS = {
     ),
 }
 TRAINED = [name for name, model in MODELS.items() if fn.count(model.net)]
-RANDOM = ["dropout", "mlp-dropout", "sequential"]
+RANDOM = ["channel-dropout", "conv-net", "dropout", "mlp-dropout", "res-mlp", "sequential"]
+FIXED_START = ["group-norm", "layer-norm", "linear-regression", "linear-regression-2", "rms-norm"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +225,10 @@ def _view(n: int) -> np.ndarray:
     return np.random.default_rng(8).integers(0, n, n - 4)
 
 
+def _left_out(data: fn.data.Dataset) -> fn.data.Dataset:
+    return fn.data.out_of_bag(data, fn.data.bootstrap(data, jax.random.key(1)))
+
+
 DATASETS: dict[str, Callable[[Model], fn.data.Dataset]] = {
     "whole-batches": lambda model: fn.data.Dataset(model.rows(2 * BATCH)),
     "tail": lambda model: fn.data.Dataset(model.rows(2 * BATCH + 3)),
@@ -208,6 +236,9 @@ DATASETS: dict[str, Callable[[Model], fn.data.Dataset]] = {
     "weighted": lambda model: fn.data.Dataset(model.rows(19), weight=_weights(19)),
     "rows": lambda model: fn.data.Dataset(model.rows(23), rows=_view(23)),
     "weighted-rows": lambda model: fn.data.Dataset(model.rows(23), weight=_weights(23), rows=_view(23)),
+    "fold": lambda model: fn.data.kfold(model.rows(22), 5, jax.random.key(1))[0][0],
+    "bootstrap": lambda model: fn.data.bootstrap(model.rows(19), jax.random.key(1)),
+    "out-of-bag": lambda model: _left_out(fn.data.Dataset(model.rows(23))),
 }
 
 

@@ -123,8 +123,8 @@ def one_line(capsys, *words):
     [
         ([], "required: COMMAND"),
         (["trian"], "invalid choice: 'trian'"),
-        (["train"], "required: NAME_OR_CSV"),
-        (["train", "iriss"], "no table or file called iriss. Known tables: iris"),
+        (["train"], "required: NAME_OR_FILE"),
+        (["train", "iriss"], "no table or file called iriss. Did you mean iris? Known tables: iris"),
         (["train", "iris", "--hidden", "16,x"], "'16,x' is no list of layer sizes"),
         (["train", "iris", "--hidden", ""], "'' is no list of layer sizes"),
         (["train", "iris", "--hidden", "16,0"], "'16,0' is no list of layer sizes"),
@@ -137,7 +137,7 @@ def one_line(capsys, *words):
         (["train", "iris", "--seed", "-1"], "argument --seed"),
         (["train", "iris", "--seed", "99999999999"], "argument --seed"),
         (["train", "iris", "--task", "ranking"], "invalid choice: 'ranking'"),
-        (["train", "iris", "--target", "class"], "--target and --task are for CSV files"),
+        (["train", "iris", "--target", "class"], "target and task are for CSV and Parquet files"),
         (["train", "iris", "--out", ""], "argument --out: the path is empty"),
         (["train", "iris", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
         (["predict", "nowhere", "x.csv"], "nowhere holds no trained model"),
@@ -155,7 +155,7 @@ def test_wrong_words(words, message, capsys, tmp_path, monkeypatch):
         ("", [], "is empty"),
         ("a,b\n", [], "is empty"),
         ("a\n1\n", [], "has the one column 'a'"),
-        ("a,b,c\n1,2,x\n,3,y\n", [], "column 'a' is missing in data row 2"),
+        ("a,b,c\n,2,x\n,3,y\n", [], "column 'a' is missing in every row"),
         ("a,b,c\n1,red,x\n2,3,y\n", [], "column 'b' is 'red', no finite number"),
         ("a,b\n1,x\n2,\n", [], "the target 'b' is missing in data row 2"),
         ("a,b\n1,x\n2,x\n", [], "one class only"),
@@ -195,6 +195,26 @@ def test_bad_predictions(trained, capsys, tmp_path):
     out = tmp_path / "none" / "p.csv"
     line = one_line(capsys, "predict", folder, table, "--out", out)
     assert line == f"funcnet: {out}: No such file or directory.\n"
+
+
+def test_a_table_with_text_and_gaps_from_training_to_prediction(capsys, tmp_path):
+    colours = ["" if i % 10 == 9 else ("red", "blue", "blue")[i % 3] for i in range(60)]
+    rows = [f"{i % 7 if i % 5 else ''},{c},{'yes' if i % 3 else 'no'}" for i, c in enumerate(colours)]
+    (tmp_path / "t.csv").write_text("\n".join(["size,colour,bought", *rows]) + "\n")
+    assert main(["train", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out"), *FEW]) == 0
+    assert "features" in capsys.readouterr().out
+    described = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert described["feature_names"] == ["size", "colour"]
+    assert described["encoder"]["categories"] == [None, ["blue", "red"]]
+    (tmp_path / "new.csv").write_text("colour,size\nred,3\ngreen,\n")
+    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "new.csv")]) == 0
+    found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["prediction"] for row in found][:1] == ["no"]
+    assert len(found) == 2
+    assert all(0 < float(row["probability"]) <= 1 for row in found)
+    (tmp_path / "new.csv").write_text("colour,size\nred,big\n")
+    line = one_line(capsys, "predict", tmp_path / "out", tmp_path / "new.csv")
+    assert "column 'size' is 'big', no finite number in data row 1" in line
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": 1}'])

@@ -29,9 +29,9 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 ALLOWED_UPWARD = {("train/_result.py", "report")}
 
 OWNERS = {
-    "matplotlib": {"report/_figures.py"},
+    "matplotlib": {"report/_canvas.py"},
     "rich": {"report/_terminal.py"},
-    "pandas": {"data/_load.py"},
+    "pandas": {"data/_file.py", "data/_load.py"},
     "sklearn": {"data/_load.py"},
     "safetensors": {"train/_weights.py"},
     "flax": set(),

@@ -1,5 +1,6 @@
 """Modules: children by annotation, init by path, and errors that teach."""
 
+import copy
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -166,6 +167,23 @@ def integer_parameter():
     Wrong().init(KEY)
 
 
+def forgotten_annotation():
+    class Wrong(fn.Module):
+        layer = fn.Linear(2, 2)
+
+
+def constructor_of_its_own():
+    class Wrong(fn.Module):
+        weight: jax.Array
+
+        def __init__(self, n):
+            object.__setattr__(self, "weight", jnp.ones(n))
+
+
+def change_in_place():
+    fn.Linear(2, 2).bias = jnp.ones(2)
+
+
 def unresolved_annotation():
     type("Wrong", (fn.Module,), {"__annotations__": {"layer": "Nowhere"}, "layer": None})
 
@@ -191,6 +209,18 @@ ERRORS = {
         lambda: fn.Sequential(fn.Linear(2, 5), fn.Linear(4, 1)).init(KEY)(jnp.ones(2)),
         ValueError,
         r"Linear\(4, 1\) wants an input whose last axis is 4; got shape \(5,\)",
+    ),
+    "a forgotten annotation": (forgotten_annotation, TypeError, "'layer: fn.Module = ...'"),
+    "a constructor without the fields": (
+        constructor_of_its_own,
+        TypeError,
+        "Wrong.__init__ does not take weight.*every field by its name",
+    ),
+    "a change in place": (change_in_place, AttributeError, r"model.replace\(bias=...\)"),
+    "a weight of another layer": (
+        lambda: fn.Linear(2, 3, weight=jnp.ones((5, 3)))(jnp.ones(2)),
+        ValueError,
+        r"Linear\(2, 3\) holds a weight of shape \(5, 3\)",
     ),
     "an integer for a key": (lambda: fn.MLP((2, 3)).init(0), TypeError, r"key=jax.random.key\(0\)"),
     "an old-style key": (
@@ -220,3 +250,11 @@ def test_errors_say_what_came_and_what_was_wanted(case):
     action, kind, words = ERRORS[case]
     with pytest.raises(kind, match=f"(?s){words}"):
         action()
+
+
+def test_a_deep_copy_is_equal_and_the_same_to_jit():
+    model = fn.MLP((2, 5, 3), dropout=0.1).init(KEY)
+    copied = copy.deepcopy({"net": model})["net"]
+    assert copied == model
+    assert hash(copied) == hash(model)
+    assert copied.layers[0].weight is not model.layers[0].weight

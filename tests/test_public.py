@@ -6,8 +6,23 @@ import pytest
 
 import funcnet as fn
 
-ROOMS = [fn, fn.data, fn.layers, fn.losses, fn.metrics, fn.models, fn.report, fn.train]
+ROOMS = [
+    fn,
+    fn.data,
+    fn.layers,
+    fn.losses,
+    fn.mesh,
+    fn.metrics,
+    fn.models,
+    fn.report,
+    fn.train,
+    fn.transform,
+]
 BY_CALL = {"Fit"}  # made by a function that says it all
+
+CONVOLUTION = (
+    "in_channels out_channels kernel_size * stride padding dilation groups use_bias weight_init weight bias"
+)
 
 # Names and order are the contract.
 SIGNATURES = {
@@ -31,6 +46,22 @@ SIGNATURES = {
     "fn.Linear": "in_features out_features * use_bias weight_init weight bias",
     "fn.Dropout": "rate",
     "fn.MLP": "sizes * activation dropout weight_init layers",
+    "fn.layers.Conv1d": CONVOLUTION,
+    "fn.layers.Conv2d": CONVOLUTION,
+    "fn.layers.ConvTranspose2d": CONVOLUTION,
+    "fn.layers.MaxPool2d": "window stride * padding",
+    "fn.layers.AvgPool1d": "window stride * padding",
+    "fn.layers.GlobalAvgPool": "axes",
+    "fn.layers.Flatten": "axes",
+    "fn.layers.LayerNorm": "features * eps use_scale use_bias scale bias",
+    "fn.layers.RMSNorm": "features * eps use_scale scale",
+    "fn.layers.GroupNorm": "channels groups axes * eps use_scale use_bias scale bias",
+    "fn.layers.ChannelDropout": "rate axes",
+    "fn.layers.Residual": "layer projection",
+    "fn.models.ConvNet": "shape classes * channels kernel_size padding activation dropout weight_init "
+    "convolutions out",
+    "fn.models.ResMLP": "in_features out_features * width depth activation dropout weight_init entrance "
+    "blocks norm out",
     "fn.models.LinearRegression": "in_features out_features * linear",
     "fn.models.Perceptron": "in_features out_features * weight_init linear",
     "fn.losses.squared_error": "prediction target",
@@ -40,15 +71,43 @@ SIGNATURES = {
     "fn.losses.batchwise": "loss",
     "fn.metrics.accuracy": "prediction target",
     "fn.metrics.absolute_error": "prediction target",
+    "fn.mesh.use": "devices",
+    "fn.mesh.spread": "tree",
+    "fn.transform.lanes": "f in_axes",
     "fn.data.Dataset": "arrays weight rows",
     "fn.data.batches": "data batch_size key epoch",
     "fn.data.split": "data sizes key * stratify",
     "fn.data.take": "data rows",
+    "fn.data.kfold": "data folds key * stratify groups",
+    "fn.data.bootstrap": "data key samples",
+    "fn.data.out_of_bag": "data sample",
+    "fn.data.one_hot": "labels classes",
+    "fn.data.class_weights": "labels weights",
+    "fn.data.augmented": "loss transform",
+    "fn.data.mixup": "loss alpha",
+    "fn.data.noise": "scale",
+    "fn.data.flip": "axis probability",
+    "fn.data.shift": "pixels",
+    "fn.data.Dataset.axes": "arrays weight rows",
+    "fn.data.Columns": "values missing names categories",
+    "fn.data.Encoder": "names fill categories",
+    "fn.data.Encoder.fit": "data",
     "fn.data.load": "name target task",
     "fn.data.Scaler.fit": "data kind * per_feature",
     "fn.data.Shuffle.draw": "key n",
-    "fn.report.decision_surface": "model data axes * feature_names class_names",
+    "fn.report.calibration": "logits targets axes * bins",
+    "fn.report.confusion_matrix": "predictions targets axes * class_names",
+    "fn.report.curves": "values axes * x xlabel ylabel title",
+    "fn.report.decision_surface": "model data axes * scaler features feature_names class_names",
+    "fn.report.fits": "models data axes * valid scaler feature_name target_name",
     "fn.report.history": "run axes",
+    "fn.report.loss_curves": "losses axes * over targets title",
+    "fn.report.pair_plot": "data axes * features feature_names class_names",
+    "fn.report.predictions": "model data axes * scaler features feature_names class_names",
+    "fn.report.regression_line": "model data axes * valid scaler feature_name target_name title",
+    "fn.report.scatter": "data axes * title features feature_names class_names target_name",
+    "fn.report.separating_line": "model data axes * scaler feature_names class_names title",
+    "fn.report.training_frame": "model measured data axes * metric **surface",
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import funcnet as fn
+from funcnet import _keys
 from funcnet.tabular import fit_table, load_fitted
 from funcnet.tabular._fit import _prepared, _split
 
@@ -196,6 +197,61 @@ def test_settings_out_of_range(settings, error, message):
 def test_features_of_another_shape_are_refused(iris):
     with pytest.raises(ValueError, match=r"features are \[rows, 4\].*got shape \(2, 3\)"):
         iris.predictor.predict(np.zeros((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A table with text and gaps: the price is that of the town, and 3 for each square metre."""
+    random = np.random.default_rng(0)
+    town, area = random.choice(["Oslo", "Rome", "Lima"], 90), random.uniform(10, 90, 90).round(1)
+    price = 3 * area + np.where(town == "Rome", 200, 0)
+    cells = np.where(random.uniform(size=(90, 2)) < 0.1, "", np.column_stack([area.astype(str), town]))
+    path = tmp_path_factory.mktemp("mixed") / "rents.csv"
+    rows = [",".join([*row, f"{p:.2f}"]) for row, p in zip(cells, price, strict=True)]
+    path.write_text("\n".join(["area,town,price", *rows]) + "\n")
+    return fit_table(fn.data.load(path), hidden=(16,), epochs=60)
+
+
+def test_text_and_gaps_are_prepared_by_the_training_rows_alone(mixed):
+    assert mixed.predictor.model.sizes[0] == 4
+    assert mixed.metrics["test"]["absolute_error"] < 60  # of a standard deviation of 120
+    train, *_ = _split(mixed.table, _keys.named(jax.random.key(0), "split"))
+    encoder, scaler = mixed.predictor.encoder, mixed.predictor.scaler
+    assert encoder == fn.data.Encoder.fit(train)
+    np.testing.assert_array_equal(scaler.shift[1:], 0)  # categories stay zeros and ones
+    np.testing.assert_array_equal(scaler.scale[1:], 1)
+    areas = np.asarray(encoder.transform(train)[:][0][:, 0])
+    np.testing.assert_allclose([scaler.shift[0], scaler.scale[0]], [areas.mean(), areas.std()], rtol=1e-5)
+
+
+def test_an_encoder_comes_back_from_the_disk_and_reads_new_rows(mixed, tmp_path):
+    mixed.save(tmp_path / "model")
+    loaded = load_fitted(tmp_path / "model")
+    x, _ = mixed.table.data[:]
+    assert loaded.encoder == mixed.predictor.encoder
+    np.testing.assert_array_equal(loaded.predict(x), mixed.predictor.predict(x))
+    (tmp_path / "new.csv").write_text("town,area\nRome,50\nParis,50\n,50\nRome,\n")
+    rome, paris, nowhere, anything = loaded.predict(loaded.encoder.read(tmp_path / "new.csv"))
+    common, median = loaded.encoder.fill[1], loaded.encoder.fill[0]
+    (tmp_path / "new.csv").write_text(f"town,area\n{common},50\nRome,{median}\n")
+    expected = loaded.predict(loaded.encoder.read(tmp_path / "new.csv"))
+    np.testing.assert_array_equal([nowhere, anything], expected)
+    assert rome - paris > 50
+    with pytest.raises(TypeError, match="raw columns of a table"):
+        loaded.predict(np.ones((2, 2)))
+
+
+def test_a_damaged_encoder_is_told(mixed, tmp_path):
+    mixed.save(tmp_path)
+    described = json.loads((tmp_path / "model.json").read_text())
+    for change, words in (
+        ({"fill": [1.0]}, "damaged"),
+        ({"fill": [1.0, "Bonn"]}, "fills gaps with 'Bonn'"),
+    ):
+        changed = described | {"encoder": described["encoder"] | change}
+        (tmp_path / "model.json").write_text(json.dumps(changed))
+        with pytest.raises(ValueError, match=words):
+            load_fitted(tmp_path)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _tree
+from funcnet import _check, _tree, mesh
 from funcnet._types import Array, Float, Key, PyTree
 from funcnet.data._dataset import Dataset, as_dataset
 from funcnet.data._shuffle import Shuffle, epoch_order
@@ -67,7 +67,7 @@ def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: i
 
     Raises:
         TypeError: if `key` is no typed key, or `batch_size` no whole number.
-        ValueError: if `batch_size` is below 1, or the data is not a Dataset's.
+        ValueError: if `batch_size` is below 1, `epoch` below 0, or the data is not a Dataset's.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -82,6 +82,7 @@ def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: i
     data = as_dataset(data)
     if key is not None:
         _check.key(key)
+    _check.between("epoch", epoch, 0, float("inf"))
     order = None if key is None else epoch_order(key, epoch, len(data))
     size = min(batch_size, len(data))
     return (_batch(data, order, i, size) for i in range(steps(len(data), size)))
@@ -117,7 +118,7 @@ def gather(data: Dataset, row: Array, mask: Array) -> Gathered:
     if data.weight is not None:
         weight *= at(data.weight)
         row = jnp.where(weight > 0, row, row[jnp.argmax(weight > 0)])
-    return Gathered(jax.tree.map(at, data.arrays), weight)
+    return mesh.over_rows(Gathered(jax.tree.map(at, data.arrays), weight))
 
 
 @functools.partial(jax.jit, static_argnums=3)

@@ -70,6 +70,30 @@ class Dataset:
     def _row(self, position: Any) -> Any:
         return position if self.rows is None else self.rows[position]
 
+    @staticmethod
+    def axes(arrays: Any = None, weight: int | None = None, rows: int | None = None) -> Any:
+        """The `in_axes` or `out_axes` of `jax.vmap` for Datasets that share parts and differ in others.
+
+        Args:
+            arrays: the axis to map over in the arrays; None where all members share them.
+            weight: the axis in the weights.
+            rows: the axis in the row numbers: 0 for folds and for bootstraps.
+
+        Returns:
+            A tree in the shape of a Dataset.
+
+        Example:
+            >>> import jax, jax.numpy as jnp, funcnet as fn
+            >>> folds = fn.data.kfold((jnp.arange(6.0),), 3, jax.random.key(0))
+            >>> mean = lambda data: data[:][0].mean()
+            >>> jax.vmap(mean, in_axes=(fn.data.Dataset.axes(rows=0),))(folds.train).shape
+            (3,)
+        """
+        tree = object.__new__(Dataset)
+        for name, axis in (("arrays", arrays), ("weight", weight), ("rows", rows)):
+            object.__setattr__(tree, name, axis)
+        return tree
+
     def weights(self) -> Float[Array, " n"]:
         """The weight of each example, [len(self)], ones where none were given."""
         if self.weight is None:

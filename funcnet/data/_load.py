@@ -1,16 +1,19 @@
 """Tables by name or from a file. Nothing is downloaded."""
 
 import dataclasses
+import difflib
 import gzip
 import os
-import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from funcnet import _check
+from funcnet.data import _file
+from funcnet.data._columns import Columns
 from funcnet.data._dataset import Dataset
+from funcnet.data._encoder import Encoder
 
 Task = Literal["classification", "regression"]
 
@@ -21,7 +24,6 @@ FASHION_CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
-MOST_CLASSES = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +32,9 @@ class Table:
 
     Args:
         name: what it is called.
-        data: pairs (x, y): x float32 [rows, features], y int32 class numbers [rows], or float32
-            targets [rows] for a regression.
+        data: pairs (x, y): x float32 [rows, features], or `Columns` where the file has text or gaps
+            (an `Encoder` makes features of those); y int32 class numbers [rows], or float32 targets
+            [rows] for a regression.
         feature_names: one for each column of x.
         target_name: what y is.
         class_names: the name of class 0, 1, …; empty for a regression.
@@ -58,24 +61,27 @@ class Table:
 
 
 def load(name: str | os.PathLike[str], target: str | None = None, task: Task | None = None) -> Table:
-    """A table, by its name or from a CSV file with a header.
+    """A table, by its name or from a CSV or Parquet file.
 
     Args:
         name: "iris", "digits", "breast-cancer", "wine", "diabetes" (scikit-learn's copies),
             "fashion-mnist" (70,000 images, 784 pixels in 0 .. 1, training rows first; from Debian's
             package dataset-fashion-mnist or the folder in $FASHION_MNIST), or the path of a CSV
-            file with a header, numeric features and a numeric or text target.
-        target: for a CSV file, the column to predict; the last one when left out.
-        task: for a CSV file, "classification" or "regression". When left out, text, booleans and
-            whole numbers of at most 20 different values are classes.
+            file with a header or of a Parquet file (.parquet or .pq; needs pyarrow).
+        target: for a file, the column to predict; the last one when left out.
+        task: for a file, "classification" or "regression". When left out, text, booleans and whole
+            numbers of at most 20 different values are classes.
 
     Returns:
-        A Table.
+        A Table. Its x is an array if all features are numbers without a gap. With text (up to 100
+        categories a column, and at most half as many as rows) or gaps it is raw `Columns`: fit an
+        `Encoder` on the training rows.
 
     Raises:
         FileNotFoundError: if there is no such table or file.
-        ValueError: for an empty table, a missing or non-numeric feature, an unknown target column,
-            or a single class.
+        ValueError: for an empty table, an unknown target column, a gap in the target or a single
+            class; for a column that is empty, or of numbers and words, or of text that is constant,
+            of dates or nearly all different; for a Parquet file without pyarrow.
 
     Example:
         >>> import funcnet as fn
@@ -83,26 +89,25 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
         >>> wine.data.arrays[0].shape, wine.feature_names[0]
         ((178, 13), 'alcohol')
     """
-    if isinstance(name, str) and name in BUNDLED:
-        return _bundled(name)
-    if isinstance(name, str) and name == "fashion-mnist":
-        return _fashion_mnist()
+    if isinstance(name, str) and name in NAMES:
+        if target or task:
+            raise ValueError(f"target and task are for CSV and Parquet files; {name} has its own.")
+        return _fashion_mnist() if name == "fashion-mnist" else _bundled(name)
     path = Path(name)
     if not path.is_file():
-        raise FileNotFoundError(f"no table or file called {name}. Known tables: {', '.join(NAMES)}.")
-    return _csv(path, target, task)
+        meant = difflib.get_close_matches(path.name.lower(), NAMES, 1)
+        hint = f" Did you mean {meant[0]}?" if meant else ""
+        raise FileNotFoundError(f"no table or file called {name}.{hint} Known tables: {', '.join(NAMES)}.")
+    return _from_file(path, target, task)
 
 
-def read_features(path: str | os.PathLike[str], feature_names: tuple[str, ...]) -> np.ndarray:
-    """The named columns of a CSV file as float32 [rows, features]; other columns are ignored."""
-    frame = _frame(Path(path))
-    missing = [name for name in feature_names if name not in frame.columns]
-    if missing:
-        raise ValueError(
-            f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}. "
-            f"Wanted: {', '.join(feature_names)}."
-        )
-    return _numeric(frame[list(feature_names)], Path(path))
+def read_features(
+    path: str | os.PathLike[str], feature_names: tuple[str, ...], encoder: Encoder | None = None
+) -> np.ndarray | Columns:
+    """The named columns of a file: what `encoder` reads, or float32 [rows, features] without one."""
+    if encoder is not None:
+        return encoder.read(path)
+    return _file.numbers(_file.selected(Path(path), feature_names), Path(path))
 
 
 def _bundled(name: str) -> Table:
@@ -149,10 +154,10 @@ def _idx(path: Path) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(sizes)
 
 
-def _csv(path: Path, target: str | None, task: Task | None) -> Table:
+def _from_file(path: Path, target: str | None, task: Task | None) -> Table:
     import pandas
 
-    frame = _frame(path)
+    frame = _file.frame(path)
     if len(frame.columns) < 2:
         raise ValueError(
             f"{path} has the one column {frame.columns[0]!r}; features and a target are wanted, "
@@ -161,17 +166,16 @@ def _csv(path: Path, target: str | None, task: Task | None) -> Table:
     target = frame.columns[-1] if target is None else target
     if target not in frame.columns:
         raise ValueError(f"{path} has no column {target!r}. Columns: {', '.join(frame.columns)}.")
-    features = frame.drop(columns=target)
-    x = _numeric(features, path)
+    x = _file.features(frame.drop(columns=target), path)
+    names = tuple(name for name in frame.columns if name != target)
     column = frame[target]
     if (gaps := np.flatnonzero(column.isna())).size:
         raise ValueError(f"{path}: the target {target!r} is missing in data row {gaps[0] + 1}.")
     if task is None:
-        task = "classification" if _looks_like_classes(column) else "regression"
+        task = "classification" if _file.looks_like_classes(column) else "regression"
     _check.choice("task", task, ("classification", "regression"))
-    names = tuple(str(f) for f in features.columns)
     if task == "regression":
-        y = _numeric(frame[[target]], path)[:, 0]
+        y = _file.numbers(frame[[target]], path)[:, 0]
         return Table(path.stem, Dataset((x, y)), names, target)
     text = not (pandas.api.types.is_numeric_dtype(column) or pandas.api.types.is_bool_dtype(column))
     column = column.astype(str).str.strip() if text else column
@@ -180,60 +184,3 @@ def _csv(path: Path, target: str | None, task: Task | None) -> Table:
         raise ValueError(f"{path}: the target {target!r} has one class only, {classes[0]!r}.")
     data = Dataset((x, y.astype(np.int32)))
     return Table(path.stem, data, names, target, tuple(str(c) for c in classes))
-
-
-def _frame(path: Path) -> Any:
-    import pandas
-
-    try:
-        with warnings.catch_warnings():
-            # A row longer than the header: pandas would shift or cut columns with no more than a warning.
-            warnings.simplefilter("error", pandas.errors.ParserWarning)
-            frame = pandas.read_csv(path, skipinitialspace=True, index_col=False)
-    except pandas.errors.ParserWarning:
-        raise ValueError(
-            f"{path} has rows with more fields than its header. Give each column a name."
-        ) from None
-    except pandas.errors.EmptyDataError:
-        raise ValueError(f"the table {path} is empty: a header and rows are wanted.") from None
-    except (pandas.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} can't be read as a CSV file: {str(error).strip()}.") from None
-    if len(frame) == 0:
-        raise ValueError(f"the table {path} is empty: it has a header and no rows.")
-    if all(_is_number(name) for name in frame.columns):
-        raise ValueError(
-            f"{path} begins with numbers and has no header. Put the columns' names in its first line."
-        )
-    return frame.rename(columns=str.strip)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _numeric(frame: Any, path: Path) -> np.ndarray:
-    import pandas
-
-    for name in frame.columns:
-        values = pandas.to_numeric(frame[name], errors="coerce").to_numpy(float)
-        if (bad := np.flatnonzero(~np.isfinite(values))).size:
-            came = frame[name].iloc[bad[0]]
-            what = "is missing" if pandas.isna(came) else f"is {str(came)!r}, no finite number"
-            raise ValueError(
-                f"{path}: column {name!r} {what} in data row {bad[0] + 1} "
-                f"({bad.size} of {len(frame)} rows). Fill in, drop or encode such values first."
-            )
-    return frame.to_numpy(np.float32)
-
-
-def _looks_like_classes(column: Any) -> bool:
-    import pandas
-
-    if pandas.api.types.is_bool_dtype(column) or not pandas.api.types.is_numeric_dtype(column):
-        return True
-    values = np.asarray(column, float)
-    return bool((values == values.round()).all() and len(np.unique(values)) <= MOST_CLASSES)

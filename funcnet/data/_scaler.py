@@ -7,6 +7,7 @@ import numpy as np
 
 from funcnet import _check, _tree
 from funcnet._types import Array, Float, PyTree
+from funcnet.data._columns import Columns
 from funcnet.data._dataset import Dataset, as_dataset
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class Scaler:
             A Scaler. A feature that never varies is shifted and not scaled.
 
         Raises:
+            TypeError: for raw columns of a table, which an `Encoder` makes numbers of.
             ValueError: if `kind` is neither, or the data is not a Dataset's.
         """
         _check.choice("kind", kind, ("standard", "minmax"))
@@ -105,4 +107,10 @@ class Scaler:
 
 
 def _features(example: PyTree) -> Array:
-    return example[0] if isinstance(example, tuple | list) else example
+    x = example[0] if isinstance(example, tuple | list) else example
+    if isinstance(x, Columns):
+        raise TypeError(
+            "a Scaler wants numbers; got the raw columns of a table with text or gaps. Make features of "
+            "them first: encoder = Encoder.fit(train); Scaler.fit(encoder.transform(train))."
+        )
+    return x

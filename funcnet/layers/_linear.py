@@ -80,6 +80,7 @@ class Linear(Module):
         del key
         shown = f"Linear({self.in_features}, {self.out_features!r})"
         _check.last_axis(shown, x, self.in_features)
+        _check.weight(shown, self.weight, self.in_features)
         y = jnp.matmul(x, self.weight)  # type: ignore[arg-type]
         return y if self.bias is None else y + jnp.broadcast_to(self.bias, y.shape)
 

@@ -1,4 +1,42 @@
-"""Reports: results as figures and tables. They read results and compute nothing new."""
+"""Reports: results as figures and tables. They read results and compute nothing new.
 
-from funcnet.report._figures import decision_surface as decision_surface
-from funcnet.report._figures import history as history
+Every function draws into matplotlib `axes` where they are given, and otherwise into a new figure that
+a notebook shows; it returns the axes. The pictures of a first lesson on training, and what draws them:
+
+| picture | call |
+|---|---|
+| points of a regression | `scatter((x, y))` with one feature |
+| points and the fitted line | `regression_line(model, data)` |
+| classes of two features | `scatter(data, title="training data")` |
+| classes and the line of probability one half | `separating_line(model, data, scaler=scaler)` |
+| predicted beside true classes | `predictions(model, data)` |
+| loss and accuracy by epoch, training and validation; validation turning up | `history(run)` |
+| the same for many trainings at once | `history(runs)` of a run made by vmap |
+| absolute and squared loss by residual | `loss_curves({...})` |
+| 0-1 and logistic loss by probability | `loss_curves({...}, over="probability")` |
+| cross-entropy for both true classes | `loss_curves({...}, over="probability", targets=(1, 0))` |
+| decision surface, any number of classes and features | `decision_surface(model, data)` |
+| a live figure of accuracy and surface | `training_frame(model, measured, data, axes)` each epoch |
+| all pairs of features | `pair_plot(data)` |
+| largest weight of each layer by epoch; one curve for each dropout rate | `curves({...})` |
+| a straight line beside a curve through all points | `fits({...}, data)` |
+| which classes are mistaken for which | `confusion_matrix(logits, targets)` |
+| whether probabilities can be believed | `calibration(logits, targets)` |
+
+Classes and curves differ in marker or line style as well as in colour, and letters can be read in a
+panel printed 8 cm wide.
+"""
+
+from funcnet.report._classification import calibration as calibration
+from funcnet.report._classification import confusion_matrix as confusion_matrix
+from funcnet.report._epochs import curves as curves
+from funcnet.report._epochs import history as history
+from funcnet.report._fits import fits as fits
+from funcnet.report._fits import regression_line as regression_line
+from funcnet.report._line import separating_line as separating_line
+from funcnet.report._losses import loss_curves as loss_curves
+from funcnet.report._pairs import pair_plot as pair_plot
+from funcnet.report._scatter import predictions as predictions
+from funcnet.report._scatter import scatter as scatter
+from funcnet.report._surface import decision_surface as decision_surface
+from funcnet.report._surface import training_frame as training_frame

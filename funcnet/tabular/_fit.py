@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from funcnet import _check, _keys
 from funcnet._module import count
 from funcnet._types import Key
-from funcnet.data import Dataset, Scaler, Table, split
+from funcnet.data import Columns, Dataset, Encoder, Scaler, Table, split
 from funcnet.losses import cross_entropy, squared_error, supervised
 from funcnet.metrics import absolute_error, accuracy
 from funcnet.models import MLP
@@ -112,6 +113,8 @@ def fit_table(
     60 % of the rows train, 20 % decide when to stop, 20 % test; classes in equal proportion. A
     table's standard split is kept: then a sixth of its training rows decide when to stop. AdamW with
     weight decay 0.3 and dropout 0.2, cross-entropy or the squared error of the standardised target.
+    Gaps get the median or the most frequent category of the training rows, and categories become
+    features of 0 and 1.
 
     Args:
         table: as `fn.data.load` gives it.
@@ -196,19 +199,26 @@ def _split(table: Table, key: Key) -> tuple[Dataset, ...]:
 def _prepared(
     table: Table, parts: tuple[Dataset, ...], hidden: tuple[int, ...]
 ) -> tuple[TableModel, list[Dataset]]:
-    """The architecture with its scalers, and the parts as it sees them."""
+    """The architecture with what prepares its features, and the parts as it sees them."""
     # Pixels share one unit, and a pixel that is nearly always black has no scale of its own.
     pixels = all(name.startswith("pixel") for name in table.feature_names)
+    encoder = Encoder.fit(parts[0]) if isinstance(table.data.arrays[0], Columns) else None
+    if encoder is not None:
+        parts = tuple(encoder.transform(part) for part in parts)
     scaler = Scaler.fit(parts[0], per_feature=not pixels)
+    if encoder is not None:  # a rare category would get a scale of its own, and be an outlier
+        numbers = jnp.asarray(encoder.is_number)
+        scaler = Scaler(jnp.where(numbers, scaler.shift, 0.0), jnp.where(numbers, scaler.scale, 1.0))
     scaled = [scaler.transform(part) for part in parts]
     target_scaler = None
     if not table.class_names:
         target_scaler = Scaler.fit(parts[0][:][1], per_feature=False)
         scaled = [Dataset((x, target_scaler.transform(y))) for x, y in (part[:] for part in scaled)]
     outputs: Any = len(table.class_names) or "scalar"
-    model = MLP((len(table.feature_names), *hidden, outputs), dropout=DROPOUT)
+    features = parts[0].arrays[0].shape[-1]
+    model = MLP((features, *hidden, outputs), dropout=DROPOUT)
     names = table.feature_names, table.target_name, table.class_names
-    return TableModel(model, scaler, *names, target_scaler), scaled
+    return TableModel(model, scaler, *names, target_scaler, encoder), scaled
 
 
 def _timed(train: Callable[..., Run], *args: Any) -> tuple[Run, float, float]:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet.data import Dataset, Scaler
+from funcnet.data import Dataset, Encoder, Scaler
 from funcnet.models import MLP
 from funcnet.train import predict
 
@@ -22,6 +22,7 @@ class TableModel:
         target_name: what is predicted.
         class_names: the name of class 0, 1, …; empty for a regression.
         target_scaler: of the target, in a regression.
+        encoder: of columns with text or gaps, fitted on the training rows; None if there were none.
     """
 
     model: MLP
@@ -30,6 +31,7 @@ class TableModel:
     target_name: str
     class_names: tuple[str, ...] = ()
     target_scaler: Scaler | None = None
+    encoder: Encoder | None = None
 
     @property
     def task(self) -> str:
@@ -40,7 +42,8 @@ class TableModel:
         """The class or the target value of each row.
 
         Args:
-            features: [rows, features], in the units of the table.
+            features: [rows, features], in the units of the table; with an encoder, the Columns that
+                `encoder.read(path)` gives.
 
         Returns:
             Class names [rows], or float32 [rows] in the target's units.
@@ -57,7 +60,7 @@ class TableModel:
         """The probability of each class.
 
         Args:
-            features: [rows, features], in the units of the table.
+            features: as for `predict`.
 
         Returns:
             float32 [rows, classes]; each row adds up to 1.
@@ -70,6 +73,9 @@ class TableModel:
         return np.asarray(jax.nn.softmax(self._outputs(features)))
 
     def _outputs(self, features: Any) -> np.ndarray:
+        if self.encoder is not None:
+            features = self.encoder.transform(features)
+            return np.asarray(predict(self.model, self.scaler.transform(Dataset(features))))
         x = np.asarray(features, np.float32)
         if x.ndim != 2 or x.shape[1] != len(self.feature_names):
             raise ValueError(

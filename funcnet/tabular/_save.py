@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check
-from funcnet.data import Scaler
+from funcnet.data import Encoder, Scaler
 from funcnet.models import MLP
 from funcnet.tabular._model import TableModel
 from funcnet.train import Run, load_weights
@@ -24,7 +24,7 @@ WEIGHTS, DESCRIPTION, HISTORY, CURVES = "model.safetensors", "model.json", "hist
 
 def save_fitted(fitted: Any, folder: Path) -> None:
     """Write a `Fitted`; the description last, so that its presence says that all is there."""
-    from funcnet.report._figures import history_png
+    from funcnet.report._epochs import history_png
 
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(fitted.predictor.model, folder / WEIGHTS)
@@ -100,6 +100,7 @@ def _description(fitted: Any) -> dict[str, Any]:
         "class_names": predictor.class_names,
         "feature_names": predictor.feature_names,
         **{"sizes": predictor.model.sizes, "activation": "relu", "dropout": predictor.model.dropout},
+        "encoder": None if predictor.encoder is None else predictor.encoder.to_dict(),
         "scaler": _scaler_numbers(predictor.scaler),
         "target_scaler": None if target_scaler is None else _scaler_numbers(target_scaler),
         "settings": dict(fitted.settings),
@@ -129,7 +130,7 @@ def _described(described: Mapping[str, Any]) -> TableModel:
     def scaler(numbers: Mapping[str, Any]) -> Scaler:
         return Scaler(jnp.asarray(numbers["shift"], float), jnp.asarray(numbers["scale"], float))
 
-    target = described["target_scaler"]
+    target, encoder = described["target_scaler"], described.get("encoder")
     return TableModel(
         model=MLP(tuple(described["sizes"]), dropout=described["dropout"]),
         scaler=scaler(described["scaler"]),
@@ -137,4 +138,5 @@ def _described(described: Mapping[str, Any]) -> TableModel:
         target_name=described["target_name"],
         class_names=tuple(described["class_names"]),
         target_scaler=None if target is None else scaler(target),
+        encoder=None if encoder is None else Encoder.from_dict(encoder),
     )

@@ -86,6 +86,8 @@ def fit(
     _check.positive("epochs", epochs)
     _check.positive("batch_size", batch_size)
     _check.positive("eval_every", eval_every)
+    _check.boolean("shuffle", shuffle)
+    _check.boolean("remat", remat)
     if stopping is not None and not isinstance(stopping, EarlyStopping):
         raise TypeError(f"stopping is a funcnet.EarlyStopping or None; got {_check.describe(stopping)}.")
     if ema is not None and _tree.is_concrete(ema):

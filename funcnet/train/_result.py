@@ -63,7 +63,7 @@ class Run:
         return self.state.stop.best_epoch
 
     def plot(self, axes: Any = None) -> Any:
-        """Loss and metric by epoch, training and validation, with the best epoch marked.
+        """Loss and metric by epoch, training and validation; of many runs the median and a band.
 
         Args:
             axes: matplotlib axes, one for the loss and one for each metric; made when left out.
@@ -72,7 +72,7 @@ class Run:
             The axes, as an array.
 
         Raises:
-            ValueError: for a run made by vmap: plot one member, jax.tree.map(lambda a: a[0], run).
+            ValueError: for another number of axes.
         """
         from funcnet.report import history
 

@@ -1,1 +1,1 @@
-"""Transformations of losses and models. Today: how a loss meets a batch (`_objective.py`)."""
+from funcnet.transform._lanes import lanes as lanes

@@ -140,7 +140,6 @@ WRONG_FILES = {
     "no rows": ("a,b\n", "a header and no rows"),
     "nothing at all": ("", "is empty"),
     "one column": ("a\n1\n2\n", "one column 'a'"),
-    "a gap": ("a,b,y\n1,2,0\n1,,1\n", "column 'b' is missing in data row 2"),
     "a word among numbers": ("a,b,y\n1,x,0\n1,2,1\n", "column 'b' is 'x', no finite number in data row 1"),
     "an infinity": ("a,b,y\ninf,2,0\n1,2,1\n", "column 'a' is 'inf'"),
     "a missing target": ("a,y\n1,cat\n2,\n3,dog\n", "target 'y' is missing in data row 2"),
@@ -165,7 +164,11 @@ def test_blanks_around_names_and_words_count_for_nothing(tmp_path):
 
 def test_an_unknown_table_or_target_names_the_known_ones(tmp_path):
     with pytest.raises(FileNotFoundError, match="iris, digits, breast-cancer"):
-        fn.data.load("irises")
+        fn.data.load("penguins")
+    with pytest.raises(FileNotFoundError, match=r"called Iris\. Did you mean iris\?"):
+        fn.data.load("Iris")
+    with pytest.raises(ValueError, match="are for CSV and Parquet files; iris has its own"):
+        fn.data.load("iris", task="regression")
     with pytest.raises(ValueError, match=r"no column 'z'\. Columns: a, y"):
         fn.data.load(csv(tmp_path, "a,y\n1,2\n"), target="z")
 
@@ -200,6 +203,11 @@ WRONG_DATA = {
         "each of the 6",
     ),
     "no batch size": (lambda: fn.data.batches((X, Y), 0), ValueError, "batch_size is at least 1"),
+    "an epoch before the first": (
+        lambda: fn.data.batches((X, Y), 2, KEY, -1),
+        ValueError,
+        "epoch is at least 0",
+    ),
     "a mask for rows": (lambda: fn.data.take((X, Y), Y == 1), TypeError, "np.flatnonzero"),
     "a mask for a view": (lambda: fn.data.Dataset((X, Y), rows=Y == 1), TypeError, "np.flatnonzero"),
     "numbers beyond 32 bits": (

@@ -1,0 +1,168 @@
+"""Random transforms of one example, `transform(key, example) -> example`, for `augmented`."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check
+from funcnet._types import Array, Key, PyTree
+
+
+class Transform(Protocol):
+    """An example from an example: pure in key, of the same shapes and dtypes."""
+
+    def __call__(self, key: Key, example: PyTree, /) -> PyTree: ...
+
+
+def noise(scale: float | Array) -> Transform:
+    """Normal noise on the features: x + scale·ε with ε of mean 0 and standard deviation 1.
+
+    Args:
+        scale: the noise's standard deviation in the units of x, at least 0; a traced array is allowed.
+
+    Returns:
+        `transform(key, example)`; of an example (x, y), and of any tuple, the first entry is changed.
+
+    Raises:
+        TypeError: if `scale` is no number; later, if x is not floating.
+        ValueError: if `scale` is negative.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> x, y = fn.data.noise(0.1)(jax.random.key(0), (jnp.zeros(1000), 1))
+        >>> round(float(x.std()), 2), y
+        (0.1, 1)
+
+    Source: Bishop, "Training with noise is equivalent to Tikhonov regularization", 1995.
+    """
+    if not isinstance(scale, jax.Array):
+        _check.between("scale", scale, 0.0, float("inf"))
+
+    def noisy(key: Key, x: Array) -> Array:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise TypeError(f"noise wants floating features; got {x.dtype}. Try x.astype(float).")
+        return x + jnp.asarray(scale, x.dtype) * jax.random.normal(key, x.shape, x.dtype)
+
+    return _on_features(noisy)
+
+
+def flip(axis: int, probability: float = 0.5) -> Transform:
+    """The features mirrored along one axis, or left as they are.
+
+    Args:
+        axis: of one example's features: -2 is left and right of an image [height, width, channels].
+        probability: how often they are mirrored, in 0 .. 1.
+
+    Returns:
+        `transform(key, example)`; of an example (x, y), and of any tuple, the first entry is changed.
+
+    Raises:
+        TypeError: if `axis` is no whole number, or `probability` no number.
+        ValueError: if `probability` is outside 0 .. 1; later, if x has no such axis.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> fn.data.flip(0, probability=1.0)(jax.random.key(0), (jnp.arange(3), 7))[0].tolist()
+        [2, 1, 0]
+
+    Source: Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural
+    networks", 2012.
+    """
+    if isinstance(axis, bool) or not isinstance(axis, int):
+        raise TypeError(f"axis is one whole number; got {_check.describe(axis)}. Try flip(-2).")
+    if probability != 1:
+        _check.between("probability", probability, 0.0, 1.0)
+
+    def flipped(key: Key, x: Array) -> Array:
+        if not -x.ndim <= axis < x.ndim:
+            raise ValueError(f"flip({axis}) wants features with that axis; got shape {x.shape}.")
+        return jnp.where(jax.random.bernoulli(key, float(probability)), jnp.flip(x, axis), x)
+
+    return _on_features(flipped)
+
+
+def shift(pixels: int) -> Transform:
+    """An image moved by up to `pixels` up or down and left or right; zeros come in at the border.
+
+    Args:
+        pixels: the largest move, at least 1. Every move from -pixels to pixels is as likely, along
+            each of the two axes.
+
+    Returns:
+        `transform(key, example)`; of an example (x, y), and of any tuple, the first entry is changed:
+        an image [height, width] or [height, width, channels].
+
+    Raises:
+        TypeError: if `pixels` is no whole number.
+        ValueError: if `pixels` is below 1; later, if x is no such image.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> image = jnp.zeros((3, 3)).at[1, 1].set(1.0)
+        >>> moved, _ = fn.data.shift(1)(jax.random.key(1), (image, 0))
+        >>> moved.tolist()
+        [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+
+    Source: Simard, Steinkraus, Platt, "Best practices for convolutional neural networks applied to
+    visual document analysis", 2003.
+    """
+    _check.positive("pixels", pixels)
+
+    def shifted(key: Key, x: Array) -> Array:
+        if x.ndim not in (2, 3):
+            raise ValueError(
+                "shift wants an image [height, width] or [height, width, channels]; got shape "
+                f"{x.shape} for one example. Try x.reshape(-1, 28, 28, 1)."
+            )
+        border = [(pixels, pixels)] * 2 + [(0, 0)] * (x.ndim - 2)
+        row, column = jax.random.randint(key, (2,), 0, 2 * pixels + 1)
+        start = (row, column, *[0] * (x.ndim - 2))
+        return jax.lax.dynamic_slice(jnp.pad(x, border), start, x.shape)
+
+    return _on_features(shifted)
+
+
+def chain(*transforms: Transform) -> Transform:
+    """Transforms one after another, each with a key of its own.
+
+    Args:
+        *transforms: functions (key, example) -> example, at least one.
+
+    Returns:
+        `transform(key, example)`.
+
+    Raises:
+        TypeError: if one is no function.
+        ValueError: if there is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> both = fn.data.chain(fn.data.flip(-1), fn.data.noise(0.1))
+        >>> x, y = both(jax.random.key(0), (jnp.arange(3.0), 7))
+        >>> x.shape, y
+        ((3,), 7)
+    """
+    if not transforms:
+        raise ValueError("chain wants at least one transform. Try chain(shift(2), flip(-2)).")
+    for i, transform in enumerate(transforms):
+        _check.function(f"transforms[{i}]", transform, "a function (key, example) -> example")
+
+    def chained(key: Key, example: PyTree, /) -> PyTree:
+        for i, transform in enumerate(transforms):
+            example = transform(jax.random.fold_in(key, i), example)
+        return example
+
+    return chained
+
+
+def _on_features(change: Callable[[Key, Array], Array]) -> Transform:
+    """`change` on the first entry of an example (x, y), or on an example that is one array."""
+
+    def transform(key: Key, example: Any, /) -> Any:
+        if isinstance(example, tuple | list):
+            return (change(key, jnp.asarray(example[0])), *example[1:])
+        return change(key, jnp.asarray(example))
+
+    return transform

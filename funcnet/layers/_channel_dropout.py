@@ -1,0 +1,52 @@
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check
+from funcnet._module import Module
+from funcnet._types import Array, Float, Key
+
+
+class ChannelDropout(Module):
+    """Dropout of whole channels: in training each is zero everywhere with probability `rate`.
+
+    Neighbouring pixels say nearly the same, so that dropping single ones takes little away.
+
+    Args:
+        rate: probability that a channel of an example is zero, in [0, 1); the others are divided by
+            1 - rate.
+        axes: how many spatial axes there are before the channels: 2 for images, 1 for sequences.
+
+    Returns:
+        When called on x of shape [..., *spatial, channels]: the same shape. Without a key, x itself.
+
+    Raises:
+        ValueError: if `rate` lies outside [0, 1), `axes` is below 1, or x has fewer axes.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> drop = fn.layers.ChannelDropout(0.5)
+        >>> y = drop(jnp.ones((4, 4, 6)), key=jax.random.key(0))
+        >>> bool((y == y[0, 0]).all()), sorted(set(y.ravel().tolist()))
+        (True, [0.0, 2.0])
+
+    Source: Tompson, Goroshin, Jain, LeCun, Bregler, "Efficient object localization using
+    convolutional networks", 2015.
+    """
+
+    needs_key: ClassVar[bool] = True
+    rate: float = 0.5
+    axes: int = 2
+
+    def __post_init__(self) -> None:
+        _check.between("rate", self.rate, 0.0, 1.0)
+        _check.positive("axes", self.axes)
+
+    def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
+        _check.rank("ChannelDropout", x, self.axes + 1, f"{self.axes} spatial axes, channels")
+        if key is None or self.rate == 0.0:
+            return x
+        shape = (*x.shape[: x.ndim - self.axes - 1], *(1,) * self.axes, x.shape[-1])
+        kept = jax.random.bernoulli(key, 1.0 - self.rate, shape)
+        return jnp.where(jnp.broadcast_to(kept, x.shape), x / (1.0 - self.rate), jnp.zeros_like(x))

@@ -1,0 +1,195 @@
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check
+from funcnet._module import Module
+from funcnet._types import Array, Float, Key
+
+
+class LayerNorm(Module):
+    """Each example's features shifted and scaled to mean 0 and variance 1, then by what is learned.
+
+    (x - mean) / sqrt(variance + eps) · scale + bias, over the last axis, in at least float32.
+
+    Args:
+        features: size of the last axis.
+        eps: added to the variance, in its units.
+        use_scale: whether a scale is learned; it starts at one.
+        use_bias: whether a bias is learned; it starts at zero.
+        scale: [features], set by `init` when left out.
+        bias: [features], set by `init` when left out.
+
+    Returns:
+        When called on x of shape [..., features]: the same shape and dtype.
+
+    Raises:
+        ValueError: if `features` is below 1, `eps` is not above 0, or x has another last axis.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> norm = fn.layers.LayerNorm(2).init(jax.random.key(0))
+        >>> norm(jnp.array([[1.0, 3.0], [10.0, 30.0]])).round(3).tolist()
+        [[-1.0, 1.0], [-1.0, 1.0]]
+
+    Source: Ba, Kiros, Hinton, "Layer normalization", 2016.
+    """
+
+    features: int
+    _: KW_ONLY
+    eps: float = 1e-5
+    use_scale: bool = True
+    use_bias: bool = True
+    scale: Float[Array, "..."] | None = None
+    bias: Float[Array, "..."] | None = None
+
+    def __post_init__(self) -> None:
+        _check.positive("features", self.features)
+        _check.above_zero("eps", self.eps)
+
+    def parameters(self, key: Key) -> Mapping[str, Array]:
+        del key
+        return _start(self.features, self.use_scale, self.use_bias)
+
+    def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
+        del key
+        _check.last_axis(f"LayerNorm({self.features})", x, self.features)
+        return _affine(_standardized(_wide(x), (-1,), self.eps), self.scale, self.bias).astype(x.dtype)
+
+
+class RMSNorm(Module):
+    """Each example's features divided by their root mean square, then scaled by what is learned.
+
+    x / sqrt(mean(x²) + eps) · scale, over the last axis, in at least float32.
+
+    Args:
+        features: size of the last axis.
+        eps: added to the mean square, in its units.
+        use_scale: whether a scale is learned; it starts at one.
+        scale: [features], set by `init` when left out.
+
+    Returns:
+        When called on x of shape [..., features]: the same shape and dtype.
+
+    Raises:
+        ValueError: if `features` is below 1, `eps` is not above 0, or x has another last axis.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> norm = fn.layers.RMSNorm(2).init(jax.random.key(0))
+        >>> [f"{value:.3f}" for value in norm(jnp.array([3.0, 4.0]))]
+        ['0.849', '1.131']
+
+    Source: Zhang, Sennrich, "Root mean square layer normalization", 2019.
+    """
+
+    features: int
+    _: KW_ONLY
+    eps: float = 1e-6
+    use_scale: bool = True
+    scale: Float[Array, "..."] | None = None
+
+    def __post_init__(self) -> None:
+        _check.positive("features", self.features)
+        _check.above_zero("eps", self.eps)
+
+    def parameters(self, key: Key) -> Mapping[str, Array]:
+        del key
+        return _start(self.features, self.use_scale, False)
+
+    def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
+        del key
+        _check.last_axis(f"RMSNorm({self.features})", x, self.features)
+        return _affine(_divided(_wide(x), (-1,), self.eps), self.scale, None).astype(x.dtype)
+
+
+class GroupNorm(Module):
+    """Channels in groups, each group of an example to mean 0 and variance 1 over space and channels.
+
+    (x - mean) / sqrt(variance + eps) · scale + bias, in at least float32. With groups=1 it normalises an
+    example as a whole; with groups=channels each channel by itself (instance normalisation).
+
+    Args:
+        channels: size of the last axis.
+        groups: into how many groups of neighbours the channels are cut.
+        axes: how many spatial axes there are before the channels: 2 for images, 1 for sequences.
+        eps: added to the variance, in its units.
+        use_scale: whether a scale for each channel is learned; it starts at one.
+        use_bias: whether a bias for each channel is learned; it starts at zero.
+        scale: [channels], set by `init` when left out.
+        bias: [channels], set by `init` when left out.
+
+    Returns:
+        When called on x of shape [..., *spatial, channels]: the same shape and dtype.
+
+    Raises:
+        ValueError: if a size is below 1, `groups` doesn't divide `channels`, `eps` is not above 0, or x
+            has another last axis or fewer axes.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> norm = fn.layers.GroupNorm(8, 2).init(jax.random.key(0))
+        >>> y = norm(5 + 3 * jax.random.normal(jax.random.key(1), (6, 6, 8)))
+        >>> y.shape, round(float(y[..., :4].std()), 3)
+        ((6, 6, 8), 1.0)
+
+    Source: Wu, He, "Group normalization", 2018.
+    """
+
+    channels: int
+    groups: int
+    axes: int = 2
+    _: KW_ONLY
+    eps: float = 1e-5
+    use_scale: bool = True
+    use_bias: bool = True
+    scale: Float[Array, "..."] | None = None
+    bias: Float[Array, "..."] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "groups", "axes"):
+            _check.positive(name, getattr(self, name))
+        _check.divides("groups", self.groups, "channels", self.channels)
+        _check.above_zero("eps", self.eps)
+
+    def parameters(self, key: Key) -> Mapping[str, Array]:
+        del key
+        return _start(self.channels, self.use_scale, self.use_bias)
+
+    def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
+        del key
+        shown = f"GroupNorm({self.channels}, {self.groups})"
+        _check.rank(shown, x, self.axes + 1, f"{self.axes} spatial axes, channels")
+        _check.last_axis(shown, x, self.channels)
+        grouped = _wide(x).reshape(*x.shape[:-1], self.groups, -1)
+        over = (*range(-self.axes - 2, -2), -1)
+        y = _standardized(grouped, over, self.eps).reshape(x.shape)
+        return _affine(y, self.scale, self.bias).astype(x.dtype)
+
+
+def _start(size: int, use_scale: bool, use_bias: bool) -> dict[str, Array]:
+    scale = {"scale": jnp.ones(size)} if use_scale else {}
+    return scale | ({"bias": jnp.zeros(size)} if use_bias else {})
+
+
+def _wide(x: Array) -> Array:
+    """At least float32: the squares of half precision overflow and lose their digits."""
+    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
+
+
+def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> Array:
+    centred = x - jnp.broadcast_to(jnp.mean(x, axis=axes, keepdims=True), x.shape)
+    return _divided(centred, axes, eps)
+
+
+def _divided(x: Array, axes: tuple[int, ...], eps: float) -> Array:
+    mean_square = jnp.mean(jnp.square(x), axis=axes, keepdims=True)
+    return x * jnp.broadcast_to(jax.lax.rsqrt(mean_square + eps), x.shape)
+
+
+def _affine(x: Array, scale: Array | None, bias: Array | None) -> Array:
+    if scale is not None:
+        x = x * jnp.broadcast_to(scale.astype(x.dtype), x.shape)
+    return x if bias is None else x + jnp.broadcast_to(bias.astype(x.dtype), x.shape)

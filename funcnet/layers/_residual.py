@@ -1,0 +1,50 @@
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check
+from funcnet._module import Module
+from funcnet._types import Array, Key
+
+
+class Residual(Module):
+    """A layer that learns what to add: x + layer(x), or projection(x) + layer(x).
+
+    Args:
+        layer: a module that keeps the shape of x, or changes it as `projection` does.
+        projection: a module that brings x to the shape of `layer(x)`, such as a `Linear` or a
+            `Conv2d` with kernel_size=1; x itself when left out.
+
+    Returns:
+        When called on x: the shape of `layer(x)`.
+
+    Raises:
+        TypeError: if a part is no module.
+        ValueError: when called, if what is added has two shapes.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> block = fn.layers.Residual(fn.Linear(2, 2, weight_init="zeros"))
+        >>> block.init(jax.random.key(0))(jnp.array([3.0, 4.0])).tolist()
+        [3.0, 4.0]
+
+    Source: He, Zhang, Ren, Sun, "Deep residual learning for image recognition", 2015.
+    """
+
+    layer: Module
+    projection: Module | None = None
+
+    def __post_init__(self) -> None:
+        _check.module("layer", self.layer)
+        if self.projection is not None:
+            _check.module("projection", self.projection)
+
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        keys = (None, None) if key is None else tuple(jax.random.split(key))
+        y = self.layer(x, key=keys[0])  # type: ignore[operator]
+        kept = x if self.projection is None else self.projection(x, key=keys[1])  # type: ignore[operator]
+        if jnp.shape(kept) != jnp.shape(y):
+            raise ValueError(
+                f"Residual adds arrays of one shape; got {jnp.shape(kept)} from x and {jnp.shape(y)} from "
+                "the layer. Bring x to the layer's shape: Residual(layer, projection=fn.Linear(4, 8))."
+            )
+        return kept + y

@@ -1,0 +1,86 @@
+from collections.abc import Callable
+from dataclasses import KW_ONLY
+
+import jax
+
+from funcnet import _check
+from funcnet._module import Module
+from funcnet._types import Array, Key
+from funcnet.layers import Activation, Dropout, LayerNorm, Linear, Residual, Sequential
+from funcnet.layers._linear import Initializer, Size
+
+
+class ResMLP(Module):
+    """A deep perceptron that trains: residual blocks, each x + linear(activation(linear(norm(x)))).
+
+    Args:
+        in_features: size of the last axis of the input.
+        out_features: size of the last axis of the output, or "scalar": one number of shape ().
+        width: features between the blocks and inside them.
+        depth: number of blocks, each of two linear layers.
+        activation: inside the blocks.
+        dropout: probability that a hidden unit is dropped in training, in [0, 1).
+        weight_init: how `init` draws the first layer of a block; the default suits rectifiers.
+        entrance: the linear layer before the blocks, made from the sizes when left out.
+        blocks: the blocks, made from the sizes when left out.
+        norm: before the last layer, made from the sizes when left out.
+        out: the last layer, made from the sizes when left out.
+
+    Returns:
+        When called on x of shape [..., in_features]: [..., out_features], or [...] for "scalar".
+
+    Raises:
+        ValueError: if a size is below 1 or x has another last axis.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> model = fn.models.ResMLP(4, 3, width=16, depth=20).init(jax.random.key(0))
+        >>> model(jnp.ones((150, 4))).shape, fn.count(model)
+        ((150, 3), 11683)
+
+    Source: He, Zhang, Ren, Sun, "Identity mappings in deep residual networks", 2016.
+    """
+
+    in_features: int
+    out_features: Size
+    _: KW_ONLY
+    width: int = 64
+    depth: int = 4
+    activation: Callable[[Array], Array] = jax.nn.relu
+    dropout: float = 0.0
+    weight_init: Initializer = "he_normal"
+    entrance: Linear | None = None
+    blocks: tuple[Residual, ...] | None = None
+    norm: LayerNorm | None = None
+    out: Linear | None = None
+
+    def __post_init__(self) -> None:
+        _check.positive("width", self.width)
+        _check.positive("depth", self.depth)
+        _check.function("activation", self.activation, "a function of an array, such as jax.nn.relu")
+        parts = {
+            "entrance": lambda: Linear(self.in_features, self.width),
+            "blocks": lambda: tuple(self._block() for _ in range(self.depth)),
+            "norm": lambda: LayerNorm(self.width),
+            "out": lambda: Linear(self.width, self.out_features),
+        }
+        for name, make in parts.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, make())
+
+    def _block(self) -> Residual:
+        return Residual(
+            Sequential(
+                LayerNorm(self.width),
+                Linear(self.width, self.width, weight_init=self.weight_init),
+                Activation(self.activation),
+                Dropout(self.dropout),
+                Linear(self.width, self.width),
+            )
+        )
+
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        x = self.entrance(x)  # type: ignore[misc]
+        for i, block in enumerate(self.blocks or ()):
+            x = block(x, key=None if key is None else jax.random.fold_in(key, i))
+        return self.out(self.norm(x))  # type: ignore[misc]

@@ -1,0 +1,147 @@
+"""Examples as points."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from funcnet.data import Scaler
+from funcnet.report import _canvas, _examples
+
+
+def scatter(
+    data: Any,
+    axes: Any = None,
+    *,
+    title: str = "",
+    features: Sequence[int] | None = None,
+    feature_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    target_name: str = "target",
+) -> Any:
+    """Examples as points: two features by class, or a target against one feature.
+
+    Args:
+        data: a Dataset or tuple (x, y). x [n, features], y class numbers [n] or [n, 1]: two features,
+            a colour and a marker for each class. x [n] or [n, 1], y numbers: y against x.
+        axes: matplotlib axes; made when left out.
+        title: above the axes.
+        features: the two columns of x that are drawn; needed for more than two.
+        feature_names: the name of each column of x, with its unit.
+        class_names: the name of class 0, 1, …
+        target_name: for one feature, what y is, with its unit.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: if the columns aren't chosen, y doesn't suit, or the names are too few.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> from matplotlib.figure import Figure
+        >>> data = (jnp.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), jnp.array([0, 1, 1]))
+        >>> ax = fn.report.scatter(data, Figure().subplots(), class_names=["no", "yes"])
+        >>> [(points.get_label(), len(points.get_offsets())) for points in ax.collections]
+        [('no', 1), ('yes', 2)]
+    """
+    x, y = _examples.pairs("scatter", data)
+    if x.ndim == 1 or x.shape[1] == 1:
+        x, y = _examples.line_data("scatter", data)
+        name = "feature" if feature_names is None else _examples.names("feature_names", feature_names, 1)[0]
+        ax = _canvas.panel(axes, "scatter")
+        draw_pairs(ax, x, y, "")
+        return _canvas.finish(ax, name, target_name, title)
+    shown = _examples.two_columns("scatter", x, features)
+    y = _examples.class_numbers("scatter", y, len(x))
+    feature_names = _examples.names("feature_names", feature_names, x.shape[1])
+    class_names = _examples.names("class_names", class_names, int(y.max()) + 1)
+    ax = _canvas.panel(axes, "scatter", _canvas.class_size(class_names))
+    draw_classes(ax, x[:, shown], y, class_names)
+    return _canvas.finish_classes(ax, feature_names[shown[0]], feature_names[shown[1]], title)
+
+
+def predictions(
+    model: Any,
+    data: Any,
+    axes: Any = None,
+    *,
+    scaler: Scaler | None = None,
+    features: Sequence[int] | None = None,
+    feature_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Any:
+    """The predicted classes beside the true ones, with rings around what is wrong.
+
+    Args:
+        model: called on one example x [features], gives a logit of shape () or (1,), or logits
+            [classes].
+        data: a Dataset or tuple (x, y): x [n, features] in their own units, y class numbers [n] or
+            [n, 1].
+        axes: two matplotlib axes; made when left out.
+        scaler: what x goes through before the model; nothing when left out.
+        features: the two columns of x that are drawn; needed for more than two.
+        feature_names: the name of each column of x, with its unit.
+        class_names: the name of class 0, 1, …
+
+    Returns:
+        The axes, as a numpy array [2].
+
+    Raises:
+        TypeError: if the model can't be called.
+        ValueError: if the columns aren't chosen, y holds no class numbers, the names are too few, or
+            the model was made by vmap.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> from matplotlib.figure import Figure
+        >>> data = (jnp.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), jnp.array([0, 1, 1]))
+        >>> left, right = fn.report.predictions(lambda x: x[0] - x[1], data, Figure().subplots(1, 2))
+        >>> left.get_title(), right.get_title()
+        ('predicted: 1 of 3 wrong', 'true')
+    """
+    x, y = _examples.pairs("predictions", data)
+    shown = _examples.two_columns("predictions", x, features)
+    y = _examples.class_numbers("predictions", y, len(x))
+    logits = _examples.outputs("predictions", model, x, scaler)
+    predicted = _examples.classes_of(logits)
+    feature_names = _examples.names("feature_names", feature_names, x.shape[1])
+    class_names = _examples.names("class_names", class_names, max(2, logits.shape[1], int(y.max()) + 1))
+    size = _canvas.class_size([*class_names, "wrong"])
+    axes = _canvas.panels(axes, ["predicted", "true"], "predictions", size=size, sharex=True, sharey=True)
+    wrong = predicted != y
+    titles = (f"predicted: {wrong.sum()} of {len(y)} wrong", "true")
+    for ax, classes, title in zip(axes, (predicted, y), titles, strict=True):
+        draw_classes(ax, x[:, shown], classes, class_names)
+        if wrong.any():
+            rings = {"s": 3 * _size(len(x)), "facecolors": "none", "edgecolors": "black", "linewidths": 1.1}
+            ax.scatter(*x[wrong][:, shown].T, label="wrong", **rings)
+        _canvas.finish_classes(ax, feature_names[shown[0]], feature_names[shown[1]], title)
+    return axes
+
+
+def draw_classes(
+    ax: Any, x: np.ndarray, y: np.ndarray, class_names: Sequence[str], *, scale: float = 1.0
+) -> None:
+    """Points x [n, 2] with the colour and marker of their class y [n]; their area times `scale`."""
+    size = max(6.0, scale * _size(len(x)))
+    edge = 0.5 if size > 25 else 0.2
+    for c in np.unique(y):
+        ax.scatter(
+            *x[y == c].T,
+            **{"s": size, "marker": _canvas.marker(c), "label": class_names[c], "zorder": 3},
+            **{"color": _canvas.colour(c), "edgecolor": "white", "linewidth": edge},
+        )
+
+
+def draw_pairs(ax: Any, x: np.ndarray, y: np.ndarray, label: str, *, valid: bool = False) -> None:
+    """Points (x, y); those of the validation as crosses."""
+    if valid:
+        look = {"marker": "x", "color": _canvas.GREEN, "linewidth": 1.4}
+    else:
+        look = {"marker": "o", "color": _canvas.BLUE, "edgecolor": "white", "linewidth": 0.5}
+    ax.scatter(x.reshape(-1), y, s=_size(len(y)), zorder=3, label=label, **look)
+
+
+def _size(points: int) -> float:
+    return float(np.clip(9000 / points, 8, 40))

@@ -1,0 +1,508 @@
+"""`vmap` with the mapped axis last: many small models side by side in the lanes of the processor."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.extend.core.primitives as primitives
+import jax.numpy as jnp
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
+
+from funcnet import _check
+from funcnet._types import Array, PyTree
+
+# Contractions up to this size, with results up to this many entries a lane, become sums of products.
+# Beyond it a matrix is large enough for a matrix product of its own.
+UNROLLED_SIZE, UNROLLED_ENTRIES = 32, 4096
+
+NOT_MAPPED = object()
+
+
+def lanes(f: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
+    """`jax.vmap(f, in_axes)`, computed with the mapped axis last instead of first.
+
+    `f` is traced for one member and its operations are evaluated with a trailing axis of members:
+    elementwise operations, reductions and reshapes only gain that axis, and a small matrix product
+    becomes a sum of products over whole lanes, where `vmap` would compute thousands of tiny matrix
+    products one after another. What has no rule of its own is mapped by `vmap`. The numbers are those
+    of `vmap` up to rounding.
+
+    It pays for many small models; for one large matrix a member `vmap` is right. Differentiate
+    inside, `lanes(jax.grad(f))`: functions with a derivative of their own lose it under `lanes`.
+
+    Args:
+        f: a function of pytrees of arrays that returns one; such as a whole `fn.fit` training.
+        in_axes: as for `jax.vmap`: an integer, None, or a pytree prefix of them for the arguments.
+
+    Returns:
+        The mapped function; its results have the members' axis first.
+
+    Raises:
+        TypeError: if `f` is no function.
+        ValueError: if nothing is mapped, or the mapped axes have different sizes.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> models = jax.vmap(fn.MLP((4, 16, 3)).init)(jax.random.split(jax.random.key(0), 100))
+        >>> x = jnp.ones((5, 4))
+        >>> many = fn.transform.lanes(lambda model, x: model(x), in_axes=(0, None))(models, x)
+        >>> many.shape
+        (100, 5, 3)
+    """
+    _check.function("f", f, "a function of arrays")
+
+    @functools.wraps(f)
+    def mapped(*args: PyTree) -> Any:
+        leaves, structure = jax.tree.flatten(args)
+        axes = _flat_axes(in_axes, args)
+        size = _size(leaves, axes)
+        members: list[Any] = [_one(leaf, axis) for leaf, axis in zip(leaves, axes, strict=True)]
+        traced, shapes = jax.make_jaxpr(f, return_shape=True)(*jax.tree.unflatten(structure, members))
+        values = [
+            Value(leaf, False) if axis is None else Value(jnp.moveaxis(leaf, axis, -1), True)
+            for leaf, axis in zip(leaves, axes, strict=True)
+        ]
+        found = _evaluate(traced.jaxpr, traced.consts, values, size)
+        results = [jnp.moveaxis(_laned(value, size), -1, 0) for value in found]
+        return jax.tree.unflatten(jax.tree.structure(shapes), results)
+
+    return mapped
+
+
+class Value(NamedTuple):
+    """An array, and whether its last axis is that of the members."""
+
+    array: Any
+    laned: bool
+
+
+Rule = Callable[[JaxprEqn, list[Value], int], Sequence[Any]]
+
+
+def _flat_axes(in_axes: Any, args: tuple[PyTree, ...]) -> list[int | None]:
+    if isinstance(in_axes, int):
+        in_axes = (in_axes,) * len(args)
+    # None is an empty tree to JAX, and an argument may hold some of its own: another word stands for it.
+    told = jax.tree.map(lambda a: NOT_MAPPED if a is None else a, in_axes, is_leaf=lambda a: a is None)
+    axes = jax.tree.leaves(jax.tree.broadcast(tuple(told), args))
+    return [None if axis is NOT_MAPPED else axis for axis in axes]
+
+
+def _size(leaves: list[Any], axes: list[int | None]) -> int:
+    sizes = {leaf.shape[axis] for leaf, axis in zip(leaves, axes, strict=True) if axis is not None}
+    if len(sizes) != 1:
+        found = f"sizes {sorted(sizes)}" if sizes else "no mapped argument"
+        raise ValueError(f"lanes maps over axes of one size; got {found}. Check in_axes.")
+    return sizes.pop()
+
+
+def _one(leaf: Any, axis: int | None) -> Any:
+    """What one member sees of an argument."""
+    if axis is None:
+        return leaf
+    shape = list(leaf.shape)
+    del shape[axis]
+    return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
+
+
+def _laned(value: Value, size: int) -> Any:
+    """The array with the members' axis, the same for each where it had none."""
+    array = jnp.asarray(value.array)
+    return array if value.laned else jnp.broadcast_to(array[..., None], (*array.shape, size))
+
+
+def _evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Value], size: int) -> list[Value]:
+    """The results of a jaxpr. A result has lanes exactly if something it came from has."""
+    values: dict[Any, Value] = dict(zip(jaxpr.invars, args, strict=True))
+    values |= {var: Value(const, False) for var, const in zip(jaxpr.constvars, consts, strict=True)}
+
+    def read(atom: Any) -> Value:
+        return Value(atom.val, False) if isinstance(atom, Literal) else values[atom]
+
+    for equation in jaxpr.eqns:
+        inputs = [read(atom) for atom in equation.invars]
+        if equation.primitive in INLINED:
+            found = _evaluate(*_inner(equation), inputs, size)
+        elif equation.primitive in LOOPS:
+            found = LOOPS[equation.primitive][1](equation, inputs, size)
+        else:
+            laned = any(value.laned for value in inputs)
+            rule = RULES.get(equation.primitive, _mapped) if laned else _plain
+            found = [Value(array, laned) for array in rule(equation, inputs, size)]
+        values |= dict(zip(equation.outvars, found, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _bind(equation: JaxprEqn, *arrays: Any, **changes: Any) -> Sequence[Any]:
+    found = equation.primitive.bind(*arrays, **(equation.params | changes))
+    return found if equation.primitive.multiple_results else [found]
+
+
+def _aval(var: Any) -> Any:
+    return var.aval
+
+
+def _plain(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
+    del size
+    return _bind(equation, *(value.array for value in inputs))
+
+
+def _mapped(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
+    """Any operation, by its own rule for `vmap`."""
+    axes = [-1 if value.laned else None for value in inputs]
+    arrays = [value.array for value in inputs]
+    return jax.vmap(lambda *a: tuple(_bind(equation, *a)), axes, -1, axis_size=size)(*arrays)
+
+
+def _elementwise(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
+    shape = (*_aval(equation.outvars[0]).shape, size)
+
+    def spread(value: Value) -> Any:  # a scalar may stand among arrays
+        array = jnp.asarray(value.array)
+        array = array if value.laned else array[..., None]
+        missing = tuple(range(len(shape) - array.ndim))
+        return jnp.broadcast_to(jnp.expand_dims(array, missing), shape)
+
+    return _bind(equation, *map(spread, inputs))
+
+
+def _same(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
+    """Operations along axes counted from the front: a further axis at the end changes nothing."""
+    return _bind(equation, *(_laned(value, size) for value in inputs))
+
+
+def _with(change: Callable[[JaxprEqn, int], dict[str, Any]]) -> Rule:
+    """Operations on one array whose settings name every axis."""
+
+    def rule(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
+        return _bind(equation, *(value.array for value in inputs), **change(equation, size))
+
+    return rule
+
+
+def _broadcast(equation: JaxprEqn, size: int) -> dict[str, Any]:
+    shape = equation.params["shape"]
+    dimensions = (*equation.params["broadcast_dimensions"], len(shape))
+    return {"shape": (*shape, size), "broadcast_dimensions": dimensions}
+
+
+def _slice(equation: JaxprEqn, size: int) -> dict[str, Any]:
+    strides = equation.params["strides"]
+    return {
+        "start_indices": (*equation.params["start_indices"], 0),
+        "limit_indices": (*equation.params["limit_indices"], size),
+        "strides": None if strides is None else (*strides, 1),
+    }
+
+
+def _transpose(equation: JaxprEqn, _: int) -> dict[str, Any]:
+    permutation = equation.params["permutation"]
+    return {"permutation": (*permutation, len(permutation))}
+
+
+def _pad(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
+    array, filling = inputs
+    if filling.laned:
+        return _mapped(equation, inputs, size)
+    config = (*equation.params["padding_config"], (0, 0, 0))
+    return _bind(equation, array.array, filling.array, padding_config=config)
+
+
+def _product(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
+    """A small matrix product of two arrays with lanes, as a sum of products of whole lanes."""
+    left, right = inputs
+    (left_summed, right_summed), (left_batch, right_batch) = equation.params["dimension_numbers"]
+    summed = math.prod(left.array.shape[axis] for axis in left_summed)
+    entries = math.prod(_aval(equation.outvars[0]).shape)
+    if not (left.laned and right.laned) or not 0 < summed <= UNROLLED_SIZE or entries > UNROLLED_ENTRIES:
+        return _mapped(equation, inputs, size)
+    a = _summed_first(left.array, left_summed, left_batch, size)
+    b = _summed_first(right.array, right_summed, right_batch, size)
+    batch = len(left_batch)
+    a_free, b_free = a.ndim - batch - 2, b.ndim - batch - 2
+    a = jnp.expand_dims(a, tuple(range(1 + batch + a_free, 1 + batch + a_free + b_free)))
+    b = jnp.expand_dims(b, tuple(range(1 + batch, 1 + batch + a_free)))
+    shape = (*_aval(equation.outvars[0]).shape, size)
+    dtype = jnp.dtype(_aval(equation.outvars[0]).dtype)
+    products = [
+        jnp.broadcast_to(a[k], shape).astype(dtype) * jnp.broadcast_to(b[k], shape).astype(dtype)
+        for k in range(summed)
+    ]
+    return [functools.reduce(jnp.add, products)]
+
+
+def _summed_first(array: Array, summed: Sequence[int], batch: Sequence[int], size: int) -> Array:
+    """[summed, *batch, *free, lanes]: all axes that are summed over as one, in front."""
+    free = [axis for axis in range(array.ndim - 1) if axis not in (*summed, *batch)]
+    moved = jnp.transpose(array, (*summed, *batch, *free, array.ndim - 1))
+    return moved.reshape(-1, *moved.shape[len(summed) :])
+
+
+# Control flow. Which of its results have lanes is found first, so that both branches, and a loop's carry
+# before and after, agree.
+
+
+def _flags(jaxpr: Jaxpr, laned: Sequence[bool]) -> list[bool]:
+    """Which results of a jaxpr have lanes, if these arguments have."""
+    flags = dict(zip(jaxpr.invars, laned, strict=True))
+
+    def flag(atom: Any) -> bool:
+        return not isinstance(atom, Literal) and flags.get(atom, False)
+
+    for equation in jaxpr.eqns:
+        inputs = [flag(atom) for atom in equation.invars]
+        if equation.primitive in INLINED:
+            found = _flags(_inner(equation)[0], inputs)
+        elif equation.primitive in LOOPS:
+            found = LOOPS[equation.primitive][0](equation, inputs)
+        else:
+            found = [any(inputs)] * len(equation.outvars)
+        flags |= dict(zip(equation.outvars, found, strict=True))
+    return [flag(atom) for atom in jaxpr.outvars]
+
+
+def _inner(equation: JaxprEqn) -> tuple[Jaxpr, Sequence[Any]]:
+    """The jaxpr that an equation calls, and its constants."""
+    called = next(equation.params[name] for name in ("jaxpr", "call_jaxpr") if name in equation.params)
+    return getattr(called, "jaxpr", called), getattr(called, "consts", ())
+
+
+def _carry_flags(body: Jaxpr, before: list[bool], carry: list[bool], after: list[bool]) -> list[bool]:
+    """Which parts of a loop's carry have lanes, sooner or later."""
+    while True:
+        found = _flags(body, [*before, *carry, *after])[: len(carry)]
+        grown = [a or b for a, b in zip(carry, found, strict=True)]
+        if grown == carry:
+            return carry
+        carry = grown
+
+
+def _branch_flags(equation: JaxprEqn, laned: list[bool]) -> list[bool]:
+    index, *operands = laned
+    found = [_flags(branch.jaxpr, operands) for branch in equation.params["branches"]]
+    return [index or any(flags) for flags in zip(*found, strict=True)]
+
+
+def _scan_flags(equation: JaxprEqn, laned: list[bool]) -> list[bool]:
+    body, consts, carry, xs = _scan_parts(equation, laned)
+    carry = _carry_flags(body, consts, carry, xs)
+    return carry + _flags(body, [*consts, *carry, *xs])[len(carry) :]
+
+
+def _scan_parts(equation: JaxprEqn, inputs: list[Any]) -> tuple[Jaxpr, list[Any], list[Any], list[Any]]:
+    consts, carry = equation.params["num_consts"], equation.params["num_carry"]
+    body = equation.params["jaxpr"].jaxpr
+    return body, inputs[:consts], inputs[consts : consts + carry], inputs[consts + carry :]
+
+
+def _while_flags(equation: JaxprEqn, laned: list[bool]) -> list[bool]:
+    test, body, carry = _while_parts(equation, laned)
+    carry = _carry_flags(equation.params["body_jaxpr"].jaxpr, body, carry, [])
+    if _flags(equation.params["cond_jaxpr"].jaxpr, [*test, *carry])[0]:
+        return [True] * len(carry)  # each member ends by itself, and keeps what it has
+    return carry
+
+
+def _while_parts(equation: JaxprEqn, inputs: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    test, body = equation.params["cond_nconsts"], equation.params["body_nconsts"]
+    return inputs[:test], inputs[test : test + body], inputs[test + body :]
+
+
+def _arrays(values: list[Value], flags: list[bool], size: int) -> list[Any]:
+    return [_laned(v, size) if flag else v.array for v, flag in zip(values, flags, strict=True)]
+
+
+def _values(arrays: Sequence[Any], flags: list[bool]) -> list[Value]:
+    return [Value(array, flag) for array, flag in zip(arrays, flags, strict=True)]
+
+
+def _cond(equation: JaxprEqn, inputs: list[Value], size: int) -> list[Value]:
+    index, *operands = inputs
+    flags = _branch_flags(equation, [value.laned for value in inputs])
+
+    def of(branch: Any) -> Callable[..., list[Any]]:
+        def run(*arrays: Any) -> list[Any]:
+            values = _values(arrays, [value.laned for value in operands])
+            return _arrays(_evaluate(branch.jaxpr, branch.consts, values, size), flags, size)
+
+        return run
+
+    arrays = [value.array for value in operands]
+    branches = [of(branch) for branch in equation.params["branches"]]
+    if not index.laned:
+        return _values(jax.lax.switch(index.array, branches, *arrays), flags)
+    # Members choose differently: both are computed, and each keeps its own.
+    chosen = index.array if index.array.dtype != bool else index.array.astype(jnp.int32)
+    results = [run(*arrays) for run in branches]
+    picked = [_picked(chosen, list(cases)) for cases in zip(*results, strict=True)]
+    return _values(picked, flags)
+
+
+def _picked(index: Array, cases: list[Any]) -> Any:
+    found = cases[-1]
+    for number, case in reversed(list(enumerate(cases[:-1]))):
+        found = jnp.where(jnp.broadcast_to(index <= number, case.shape), case, found)
+    return found
+
+
+def _scan(equation: JaxprEqn, inputs: list[Value], size: int) -> list[Value]:
+    flags = _scan_flags(equation, [value.laned for value in inputs])
+    body, consts, carry, xs = _scan_parts(equation, inputs)
+    carried, stacked = flags[: len(carry)], flags[len(carry) :]
+    constants = equation.params["jaxpr"].consts
+
+    def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
+        values = [*consts, *_values(carry, carried), *_values(x, [value.laned for value in xs])]
+        found = _evaluate(body, constants, values, size)
+        return _arrays(found[: len(carry)], carried, size), _arrays(found[len(carry) :], stacked, size)
+
+    settings = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
+    first = _arrays(carry, carried, size)
+    last, ys = jax.lax.scan(step, first, [value.array for value in xs], **settings)
+    return _values([*last, *ys], flags)
+
+
+def _while(equation: JaxprEqn, inputs: list[Value], size: int) -> list[Value]:
+    flags = _while_flags(equation, [value.laned for value in inputs])
+    test_consts, body_consts, carry = _while_parts(equation, inputs)
+    test, body = equation.params["cond_jaxpr"], equation.params["body_jaxpr"]
+
+    def tested(arrays: Sequence[Any]) -> Value:
+        values = [*test_consts, *_values(arrays, flags)]
+        return _evaluate(test.jaxpr, test.consts, values, size)[0]
+
+    def goes_on(arrays: Sequence[Any]) -> Any:
+        return jnp.any(tested(arrays).array)
+
+    def step(arrays: Sequence[Any]) -> Sequence[Any]:
+        values = [*body_consts, *_values(arrays, flags)]
+        moved = _arrays(_evaluate(body.jaxpr, body.consts, values, size), flags, size)
+        running = tested(arrays)
+        if not running.laned:
+            return moved
+        return [
+            _picked(running.array.astype(jnp.int32), [a, b]) for a, b in zip(arrays, moved, strict=True)
+        ]
+
+    return _values(jax.lax.while_loop(goes_on, step, _arrays(carry, flags, size)), flags)
+
+
+def _named(*names: str) -> list[Any]:
+    return [getattr(primitives, f"{name}_p") for name in names]
+
+
+INLINED = frozenset(_named("jit", "closed_call", "call", "remat", "custom_jvp_call", "custom_vjp_call"))
+
+LOOPS: dict[Any, tuple[Callable[..., list[bool]], Callable[..., list[Value]]]] = {
+    primitives.cond_p: (_branch_flags, _cond),
+    primitives.scan_p: (_scan_flags, _scan),
+    primitives.while_p: (_while_flags, _while),
+}
+
+RULES: dict[Any, Rule] = {
+    **dict.fromkeys(
+        _named(
+            *(
+                "abs",
+                "acos",
+                "acosh",
+                "add",
+                "add_jaxvals",
+                "and",
+                "asin",
+                "asinh",
+                "atan",
+                "atan2",
+                "atanh",
+            ),
+            *(
+                "cbrt",
+                "ceil",
+                "clamp",
+                "convert_element_type",
+                "cos",
+                "cosh",
+                "digamma",
+                "div",
+                "eq",
+                "erf",
+            ),
+            *(
+                "erf_inv",
+                "erfc",
+                "exp",
+                "exp2",
+                "expm1",
+                "floor",
+                "ge",
+                "gt",
+                "integer_pow",
+                "is_finite",
+                "le",
+            ),
+            *(
+                "lgamma",
+                "log",
+                "log1p",
+                "logistic",
+                "lt",
+                "max",
+                "min",
+                "mul",
+                "ne",
+                "neg",
+                "not",
+                "or",
+                "pow",
+            ),
+            *(
+                "reduce_precision",
+                "rem",
+                "round",
+                "rsqrt",
+                "select_n",
+                "shift_left",
+                "shift_right_arithmetic",
+            ),
+            *(
+                "shift_right_logical",
+                "sign",
+                "sin",
+                "sinh",
+                "sqrt",
+                "square",
+                "stop_gradient",
+                "sub",
+                "tan",
+            ),
+            *("tanh", "threefry2x32", "xor", "copy", "population_count", "nextafter"),
+        ),
+        _elementwise,
+    ),
+    **dict.fromkeys(
+        _named(
+            *("argmax", "argmin", "concatenate", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"),
+            *(
+                "reduce_and",
+                "reduce_max",
+                "reduce_min",
+                "reduce_or",
+                "reduce_prod",
+                "reduce_sum",
+                "reduce_xor",
+            ),
+            *("rev", "sort", "squeeze"),
+        ),
+        _same,
+    ),
+    primitives.broadcast_in_dim_p: _with(_broadcast),
+    primitives.dot_general_p: _product,
+    primitives.pad_p: _pad,
+    primitives.reshape_p: _with(
+        lambda equation, size: {"new_sizes": (*equation.params["new_sizes"], size)}
+    ),
+    primitives.slice_p: _with(_slice),
+    primitives.transpose_p: _with(_transpose),
+}

@@ -1,0 +1,279 @@
+"""Augmentation: in training only, new for each example and step, and within the laws of means."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.stats
+import tables
+from tables import assert_close, same_bits
+
+import funcnet as fn
+
+KEY = jax.random.key(0)
+KEYS = jax.random.split(KEY, 4000)
+IMAGE = jnp.arange(1.0, 21.0).reshape(4, 5)
+
+
+def test_noise_is_normal_with_its_scale():
+    x, y = jax.vmap(lambda key: fn.data.noise(0.5)(key, (jnp.ones(2), 7)))(KEYS)
+    assert set(y.tolist()) == {7}
+    standard = (np.asarray(x) - 1) / 0.5
+    assert scipy.stats.kstest(standard.ravel(), "norm").pvalue > 1e-3
+    assert abs(np.corrcoef(standard.T)[0, 1]) < 4 / len(KEYS) ** 0.5
+
+
+def test_noise_takes_a_traced_scale_and_keeps_the_dtype():
+    slope = jax.grad(lambda scale: fn.data.noise(scale)(KEY, jnp.ones(3)).sum())(0.1)
+    np.testing.assert_allclose(slope, jax.random.normal(KEY, (3,)).sum(), rtol=1e-6)
+    for dtype in (jnp.bfloat16, jnp.float16):
+        assert fn.data.noise(0.1)(KEY, (jnp.ones(3, dtype), 0))[0].dtype == dtype
+
+
+def test_flip_mirrors_one_axis_as_often_as_asked():
+    moved = jax.vmap(lambda key: fn.data.flip(-1, 0.3)(key, (IMAGE, 0))[0])(KEYS)
+    flipped = np.asarray((moved == IMAGE[:, ::-1][None]).all((1, 2)))
+    assert ((moved == IMAGE[None]).all((1, 2)) != flipped).all()
+    assert scipy.stats.binomtest(int(flipped.sum()), len(KEYS), 0.3).pvalue > 1e-3
+    for chance, expected in ((0, IMAGE), (1, IMAGE[::-1])):
+        np.testing.assert_array_equal(fn.data.flip(0, chance)(KEY, IMAGE), expected)
+
+
+@pytest.mark.parametrize("channels", [(), (2,)])
+def test_shift_moves_every_way_as_often_and_brings_zeros(channels):
+    image = jnp.broadcast_to(IMAGE.reshape(4, 5, *[1] * len(channels)), (4, 5, *channels))
+    moved = np.asarray(jax.vmap(lambda key: fn.data.shift(1)(key, (image, 0))[0])(KEYS))
+    padded = np.pad(np.asarray(image), [(1, 1), (1, 1), *[(0, 0)] * len(channels)])
+    ways = [padded[i : i + 4, j : j + 5] for i in range(3) for j in range(3)]
+    counts = [int((moved == way).reshape(len(KEYS), -1).all(1).sum()) for way in ways]
+    assert sum(counts) == len(KEYS)
+    assert scipy.stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_chained_transforms_run_in_order_with_keys_of_their_own():
+    seen = []
+
+    def spy(key, example):
+        seen.append(jax.random.key_data(key).tolist())
+        return jax.tree.map(lambda a: 2 * a + 1, example)
+
+    both = fn.data.chain(spy, fn.data.flip(0, 1), spy)
+    assert both(KEY, (jnp.array([1.0, 2.0]), 3))[0].tolist() == [11.0, 7.0]
+    assert seen[0] != seen[1]
+    assert jax.random.key_data(KEY).tolist() not in seen
+
+
+def _augmented(case, transform):
+    return fn.data.augmented(case.loss(), transform)
+
+
+@pytest.mark.parametrize("name", ["mlp", "mlp-dropout"])
+def test_a_transform_that_changes_nothing_changes_no_bit(name):
+    case, data = tables.MODELS[name], tables.dataset("weighted", name)
+    settings = {"epochs": 2, "batch_size": 8}
+    plain = fn.fit(case.loss(), optax.adam(0.1), **settings)(case.init(), data, KEY, data)
+    same = fn.fit(_augmented(case, lambda key, example: example), optax.adam(0.1), **settings)
+    assert same_bits(same(case.init(), data, KEY, data), plain)
+
+
+def test_evaluation_sees_the_examples_as_they_are():
+    case, data = tables.MODELS["mlp"], tables.dataset("tail", "mlp")
+    loss = _augmented(case, fn.data.noise(100.0))
+    expected = fn.evaluate(case.loss(), case.init(), data)
+    assert_close(fn.evaluate(loss, case.init(), data), expected)
+    run = fn.fit(loss, optax.sgd(0.0), epochs=2, batch_size=8)(case.init(), data, KEY, data)
+    np.testing.assert_allclose(run.history["val_loss"], float(expected["loss"]), rtol=1e-5)
+    np.testing.assert_allclose(run.history["train_loss"], float(expected["loss"]), rtol=1e-5)
+    assert abs(run.history["loss"][0] / expected["loss"] - 1) > 0.01
+    assert run.history["loss"][0] != run.history["loss"][1]  # changed anew in every epoch
+
+
+def test_every_example_is_changed_by_itself_and_not_as_the_model_draws():
+    def loss(model, example, key):
+        x, _ = example
+        return model * x, {"x": x, "model": jax.random.normal(key) if key is not None else x}
+
+    wrapped = fn.data.augmented(loss, lambda key, example: (jax.random.normal(key), example[1]))
+    logged = jax.vmap(lambda key: wrapped(1.0, (jnp.zeros(()), 0), key)[1])(KEYS)
+    assert len(np.unique(logged["x"])) > 0.99 * len(KEYS)
+    assert abs(np.corrcoef(logged["x"], logged["model"])[0, 1]) < 4 / len(KEYS) ** 0.5
+
+
+def test_micro_batches_of_changed_examples_are_one_batch():
+    case = tables.MODELS["mlp-dropout"]
+    loss = _augmented(case, fn.data.noise(0.5))
+    data = fn.data.Dataset(case.rows(10))
+    one, cut = (
+        fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=size, accumulate=parts)(case.init(), data, KEY)
+        for size, parts in ((6, 1), (2, 3))
+    )
+    assert_close(cut.model, one.model, factor=5)
+
+
+def test_a_batchwise_loss_gets_examples_changed_one_by_one():
+    @fn.losses.batchwise
+    def loss(model, batch, weight, key):
+        return jnp.sum(model * 0), {"mean": jnp.mean(batch[0]), "spread": jnp.std(batch[0])}
+
+    wrapped = fn.data.augmented(loss, fn.data.noise(1.0))
+    batch = jnp.zeros(4000), jnp.zeros(4000)
+    for key, spread in ((KEY, 1.0), (None, 0.0)):
+        _, logged = wrapped(jnp.ones(()), batch, jnp.ones(4000), key)
+        assert float(logged["spread"]) == pytest.approx(spread, abs=0.05)
+    assert wrapped.batchwise
+
+
+def _mixed(case, weight, key=KEY, n=None, alpha=0.4):
+    x, y = case.rows(len(weight))
+    loss = fn.data.mixup(case.loss(), alpha)
+    return loss(case.init(), (x[:n], y[:n]), jnp.asarray(weight)[:n], key)
+
+
+def test_mixup_without_a_key_is_the_weighted_mean():
+    case, data = tables.MODELS["mlp"], tables.dataset("weighted", "mlp")
+    expected = fn.evaluate(case.loss(), case.init(), data)
+    assert_close(fn.evaluate(fn.data.mixup(case.loss()), case.init(), data, batch_size=8), expected)
+
+
+def test_mixup_mixes_targets_as_it_mixes_features():
+    """Row i is the unit vector i with the label i, so what a label's losses add up to tells its share."""
+
+    def loss(model, example, key):
+        x, y = example
+        return x.sum(), {f"{r}{c}": (y == r).astype(float) * x[c] for r in range(5) for c in range(5)}
+
+    batch = jnp.eye(5), jnp.arange(5)
+    value, logged = fn.data.mixup(loss, 2.0)(None, batch, jnp.ones(5), KEY)
+    # Σ share(label r) · share(feature c) over mixed examples: symmetric, as both shares are one.
+    moments = np.array([[logged[f"{r}{c}"] for c in range(5)] for r in range(5)])
+    np.testing.assert_allclose(moments, moments.T, atol=1e-6)
+    assert moments.sum() == pytest.approx(1, rel=1e-5)
+    assert 0.5 <= np.trace(moments) < 1  # λ² + (1 - λ)², unless a row is its own partner
+    assert float(value) == pytest.approx(1, rel=1e-5)
+
+
+def test_mixup_draws_partners_by_weight_and_shares_from_beta():
+    rows = jnp.eye(4)
+    weight = jnp.array([1.0, 0.0, 2.0, 5.0])
+
+    def loss(model, example, key):
+        x, _ = example
+        return x.sum(), {f"x{i}": x[i] for i in range(4)} | {"square": jnp.sum(x * x)}
+
+    def mixed(key, alpha):
+        return fn.data.mixup(loss, alpha)(None, (rows, jnp.arange(4)), weight, key)[1]
+
+    logged = jax.vmap(lambda key: mixed(key, 0.7))(KEYS)
+    means = np.array([np.mean(logged[f"x{i}"]) for i in range(4)])
+    np.testing.assert_allclose(means, np.asarray(weight) / 8, atol=0.01)  # mixing keeps the mean
+    assert not np.asarray(logged["x1"]).any()  # a row of weight zero is nobody's partner
+    share = np.asarray(weight) / 8
+    itself = np.sum(share**2)
+    squares = 1 - 0.7 / (2 * 0.7 + 1)  # E[λ² + (1 - λ)²] for Beta(0.7, 0.7)
+    assert np.mean(logged["square"]) == pytest.approx(itself + (1 - itself) * squares, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["mlp", "mlp-dropout"])
+def test_rows_of_weight_zero_are_invisible_to_mixup(name):
+    case = tables.MODELS[name]
+    weight = np.array([1.0, 2.0, 0.5, 1.0, 0.0, 0.0], np.float32)
+    assert_close(_mixed(case, weight), _mixed(case, weight, n=4))
+    value, _ = _mixed(case, np.zeros(6, np.float32))
+    assert float(value) == 0.0
+
+
+def test_augmented_mixup_transforms_before_it_mixes():
+    def loss(model, example, key):
+        return jnp.zeros(()), {"x": example[0]}
+
+    def squared(key, example):
+        return example[0] ** 2, example[1]
+
+    batch, weight = (jnp.array([0.0, 2.0]), jnp.zeros(2)), jnp.array([1.0, 1.0])
+    _, before = fn.data.augmented(fn.data.mixup(loss, 1.0), squared)(None, batch, weight, KEY)
+    _, plain = fn.data.mixup(loss, 1.0)(None, batch, weight, KEY)
+    assert float(before["x"]) != pytest.approx(float(plain["x"]))
+    doubled = (jnp.array([0.0, 4.0]), jnp.zeros(2))
+    assert_close(before, fn.data.mixup(loss, 1.0)(None, doubled, weight, KEY)[1])
+
+
+def test_an_example_alone_is_mixed_with_itself_and_keeps_its_key():
+    case, data = tables.MODELS["mlp-dropout"], tables.dataset("weighted", "mlp-dropout")
+    batch = jax.tree.map(lambda a: a[:1], data.arrays)
+    expected, _ = case.loss()(case.init(), data[0], jax.random.fold_in(KEY, 0))
+    for alpha in (1e-4, 0.4, 1e4):
+        value, _ = fn.data.mixup(case.loss(), alpha)(case.init(), batch, jnp.ones(1), KEY)
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+def test_mixup_trains_and_keeps_the_check_of_targets():
+    case = tables.MODELS["mlp"]
+    x, y = case.rows(24)
+    loss = fn.data.augmented(fn.data.mixup(case.loss()), fn.data.noise(0.01))
+    run = fn.fit(loss, optax.adam(0.05), epochs=15, batch_size=8)(case.init(), (x, y), KEY, (x, y))
+    assert run.history["val_loss"][-1] < 0.8 * run.history["val_loss"][0]
+    with pytest.raises(ValueError, match="targets from 0 to 2"):
+        fn.fit(loss, optax.adam(0.05), epochs=1)(case.init(), (x, y + 3), KEY)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_mixup_keeps_the_dtype_of_features(dtype):
+    def loss(model, example, key):
+        assert example[0].dtype == dtype
+        return jnp.sum(model * example[0])
+
+    value = fn.data.mixup(loss)(
+        jnp.ones(3, dtype), (jnp.ones((4, 3), dtype), jnp.zeros(4)), jnp.ones(4), KEY
+    )
+    assert float(value) == pytest.approx(3, rel=2e-2)
+
+
+PLAIN = fn.losses.supervised(fn.losses.squared_error)
+WHOLE = fn.losses.batchwise(lambda model, batch, weight, key: jnp.zeros(()))
+WRONG = {
+    "noise below zero": (lambda: fn.data.noise(-1.0), ValueError, "scale is at least 0"),
+    "noise of words": (lambda: fn.data.noise("much"), TypeError, "scale is a number"),
+    "noise on whole numbers": (
+        lambda: fn.data.noise(0.1)(KEY, (jnp.arange(3), 0)),
+        TypeError,
+        "floating features; got int32",
+    ),
+    "two axes": (lambda: fn.data.flip((0, 1)), TypeError, "axis is one whole number"),
+    "no such axis": (lambda: fn.data.flip(2)(KEY, IMAGE), ValueError, r"that axis; got shape \(4, 5\)"),
+    "probability of 2": (lambda: fn.data.flip(0, 2), ValueError, "probability is at least 0"),
+    "half a pixel": (lambda: fn.data.shift(0.5), TypeError, "pixels is a whole number"),
+    "a row of pixels": (lambda: fn.data.shift(1)(KEY, jnp.ones(4)), ValueError, "shift wants an image"),
+    "an empty chain": (lambda: fn.data.chain(), ValueError, "at least one transform"),
+    "a chain of numbers": (
+        lambda: fn.data.chain(fn.data.flip(0), 3),
+        TypeError,
+        r"transforms\[1\] is a func",
+    ),
+    "no loss": (
+        lambda: fn.data.augmented(fn.losses.squared_error, fn.data.flip(0)),
+        TypeError,
+        "supervised",
+    ),
+    "no transform": (lambda: fn.data.augmented(PLAIN, 0.1), TypeError, "transform is a function"),
+    "mixup of a batchwise loss": (lambda: fn.data.mixup(WHOLE), TypeError, "a batchwise one came"),
+    "no alpha": (lambda: fn.data.mixup(PLAIN, 0), ValueError, "alpha is above 0; got 0"),
+    "alpha of words": (lambda: fn.data.mixup(PLAIN, "big"), TypeError, "alpha is a number"),
+    "mixup without targets": (
+        lambda: fn.data.mixup(PLAIN)(None, jnp.ones((3, 2)), jnp.ones(3), KEY),
+        ValueError,
+        r"mixup wants examples \(x, y\)",
+    ),
+    "mixup of whole numbers": (
+        lambda: fn.data.mixup(PLAIN)(None, (jnp.arange(3), jnp.ones(3)), jnp.ones(3), KEY),
+        ValueError,
+        "mixup wants floating features; got int32",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_augmentations_are_refused(case):
+    action, kind, words = WRONG[case]
+    with pytest.raises(kind, match=words):
+        action()

@@ -1,0 +1,112 @@
+"""Bootstraps: how often rows are drawn, and that what is out of the bag was not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+import tables
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tables import assert_close, same_bits
+
+import funcnet as fn
+
+KEY = jax.random.key(0)
+
+
+@settings(max_examples=12)
+@given(n=st.integers(1, 40), samples=st.none() | st.integers(1, 60), seed=st.integers(0, 2**31 - 1))
+def test_drawn_and_left_out_make_the_whole(n, samples, seed):
+    data = fn.data.Dataset((np.arange(n),))
+    sample = fn.data.bootstrap(data, jax.random.key(seed), samples)
+    counts = np.bincount(sample[:][0], minlength=n)
+    assert counts.sum() == len(sample) == (n if samples is None else samples)
+    assert counts.size == n  # no row beyond the last
+    np.testing.assert_array_equal(fn.data.out_of_bag(data, sample).weights() > 0, counts == 0)
+
+
+def test_every_row_is_as_likely_by_a_chi_square_test():
+    keys = jax.random.split(jax.random.key(7), 400)
+    rows = jax.vmap(lambda key: fn.data.bootstrap((jnp.arange(25),), key).rows)(keys)
+    by_row = np.bincount(np.asarray(rows).ravel(), minlength=25)
+    assert scipy.stats.chisquare(by_row).pvalue > 1e-3
+    # How often one row comes in one sample is binomial: with replacement, and independent.
+    times = np.bincount((np.asarray(rows) == 3).sum(1), minlength=6)
+    expected = 400 * scipy.stats.binom.pmf(np.arange(4), 25, 1 / 25)
+    found = np.append(times[:4], times[4:].sum())
+    assert scipy.stats.chisquare(found, np.append(expected, 400 - expected.sum())).pvalue > 1e-3
+
+
+def test_a_bootstrap_is_pure_and_the_same_under_jit_and_vmap():
+    data = tables.dataset("weighted-rows", "mlp")
+    keys = jax.random.split(KEY, 3)
+    over = jax.vmap(lambda key: fn.data.bootstrap(data, key), out_axes=fn.data.Dataset.axes(rows=0))
+    together = over(keys)
+    assert together.arrays[0].shape == data.arrays[0].shape
+    for i, key in enumerate(keys):
+        alone = fn.data.bootstrap(data, key)
+        assert same_bits(together.rows[i], alone.rows)
+        assert same_bits(jax.jit(fn.data.bootstrap)(data, key).rows, alone.rows)
+    assert not same_bits(together.rows[0], together.rows[1])
+
+
+def test_a_view_is_drawn_from_its_own_rows_and_left_out_by_row():
+    data = fn.data.Dataset((np.arange(9),), weight=np.arange(9.0) / 2, rows=[8, 8, 3, 1])
+    for seed in range(8):
+        sample = fn.data.bootstrap(data, jax.random.key(seed))
+        drawn = set(sample[:][0].tolist())
+        assert drawn <= {8, 3, 1}
+        np.testing.assert_allclose(sample.weights(), np.asarray(sample[:][0]) / 2)
+        left = fn.data.out_of_bag(data, sample)
+        assert left[:][0].tolist() == [8, 8, 3, 1]  # row 8 stands there twice: drawn once, it is out twice
+        expected = [0.0 if row in drawn else row / 2 for row in (8, 8, 3, 1)]
+        assert left.weights().tolist() == expected
+
+
+def test_out_of_bag_losses_are_those_of_the_rows_not_drawn():
+    case = tables.MODELS["mlp"]
+    data = fn.data.Dataset(case.rows(19), weight=np.linspace(0.5, 2, 19, dtype=np.float32))
+    sample = fn.data.bootstrap(data, KEY)
+    rows = np.setdiff1d(np.arange(19), sample.rows)
+    expected = fn.evaluate(case.loss(), case.init(), fn.data.take(data, rows))
+    assert_close(fn.evaluate(case.loss(), case.init(), fn.data.out_of_bag(data, sample), 8), expected)
+
+
+def test_bootstrapped_trainings_at_once_are_those_alone():
+    case, train = tables.MODELS["mlp"], tables.training("mlp")
+    data = fn.data.Dataset(case.rows(19))
+
+    def member(key):
+        sample = fn.data.bootstrap(data, key)
+        return train(case.init(), sample, key, fn.data.out_of_bag(data, sample))
+
+    keys = jax.random.split(KEY, 2)
+    together = jax.vmap(member)(keys)
+    for i in range(2):
+        alone = member(keys[i])
+        assert_close(jax.tree.map(lambda a, i=i: a[i], together.history), alone.history, factor=5)
+
+
+DATA = (jnp.arange(6.0),)
+WRONG = {
+    "no key": (lambda: fn.data.bootstrap(DATA, 3), TypeError, "typed JAX key"),
+    "no samples": (lambda: fn.data.bootstrap(DATA, KEY, 0), ValueError, "samples is at least 1"),
+    "no view": (
+        lambda: fn.data.out_of_bag(DATA, fn.data.Dataset(DATA)),
+        ValueError,
+        "a view of the 6 rows of data",
+    ),
+    "another table's": (
+        lambda: fn.data.out_of_bag(DATA, fn.data.bootstrap((jnp.arange(5.0),), KEY)),
+        ValueError,
+        r"Try sample = bootstrap\(data, key\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_bootstraps_are_refused(case):
+    action, kind, words = WRONG[case]
+    with pytest.raises(kind, match=words):
+        action()

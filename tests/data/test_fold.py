@@ -1,0 +1,175 @@
+"""Folds: each row left out once, classes spread, groups whole, and all folds trained as one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tables
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tables import assert_close, same_bits
+
+import funcnet as fn
+
+KEY = jax.random.key(0)
+EACH = fn.data.Dataset.axes(rows=0)
+
+
+def counted(part):
+    """The first array of the rows that count, as numpy."""
+    return np.asarray(part[:][0])[np.asarray(part.weights()) > 0]
+
+
+@settings(max_examples=12)
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=8, max_size=60),
+    folds=st.integers(2, 8),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_each_row_is_left_out_once_and_each_class_is_spread_evenly(labels, folds, seed):
+    y = np.array(labels)
+    made = fn.data.kfold((np.arange(len(y)), y), folds, jax.random.key(seed), stratify=y)
+    assert sorted(np.concatenate([counted(valid) for _, valid in made]).tolist()) == list(range(len(y)))
+    for train, valid in made:
+        assert sorted([*counted(train), *counted(valid)]) == list(range(len(y)))
+    sizes = [len(counted(valid)) for _, valid in made]
+    assert max(sizes) - min(sizes) <= 1
+    for label in range(4):
+        found = [np.sum(y[counted(valid)] == label) for _, valid in made]
+        assert max(found) - min(found) <= 1
+
+
+@settings(max_examples=12)
+@given(
+    groups=st.lists(st.integers(0, 9), min_size=12, max_size=60).filter(lambda g: len(set(g)) >= 3),
+    seed=st.integers(0, 2**31 - 1),
+    stratified=st.booleans(),
+)
+def test_a_group_is_never_split(groups, seed, stratified):
+    group = np.array(groups)
+    labels = np.random.default_rng(seed).integers(0, 3, len(group)) if stratified else None
+    made = fn.data.kfold((group,), 3, jax.random.key(seed), groups=group, stratify=labels)
+    left_out = [set(counted(valid).tolist()) for _, valid in made]
+    assert all(left_out)
+    assert sum(map(len, left_out)) == len(set(groups))
+    for (train, valid), names in zip(made, left_out, strict=True):
+        assert not names & set(counted(train).tolist())
+        assert len(counted(train)) + len(counted(valid)) == len(group)
+
+
+def test_stratified_groups_are_spread_better_than_by_size_alone():
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(60), 5)
+    y = (rng.uniform(size=60) < 0.3).astype(int)[group]  # a group is of one class
+
+    def unevenness(**labels):
+        made = fn.data.kfold((y,), 5, KEY, groups=group, **labels)
+        return np.ptp([counted(valid).mean() for _, valid in made])
+
+    assert unevenness(stratify=y) <= 5 / 60
+    assert unevenness(stratify=y) < unevenness()
+
+
+def test_folds_follow_the_key_and_share_the_arrays():
+    data = fn.data.Dataset((jnp.arange(20.0),))
+    one, again, other = (fn.data.kfold(data, 4, jax.random.key(k)) for k in (1, 1, 2))
+    assert same_bits(one, again)
+    assert not same_bits(one, other)
+    assert one.train.arrays[0] is data.arrays[0]  # equal folds need no row to fill up
+    assert one.train.weight is None
+
+
+def test_folds_of_a_weighted_view_keep_its_rows_and_weights():
+    weight = np.array([3.0, 0.0, 1.0, 2.0, 0.5, 4.0, 7.0], np.float32)
+    rows = np.array([6, 5, 5, 3, 0])
+    data = fn.data.Dataset((np.arange(7),), weight=weight, rows=rows)
+    made = fn.data.kfold(data, 2, KEY)
+    found = np.concatenate([counted(valid) for _, valid in made])
+    assert sorted(found.tolist()) == sorted(rows.tolist())
+    for _, valid in made:
+        values = np.asarray(valid[:][0])
+        counts = np.asarray(valid.weights()) > 0
+        np.testing.assert_array_equal(np.asarray(valid.weights())[counts], weight[values[counts]])
+
+
+def test_a_short_fold_is_filled_up_with_a_row_that_counts_nowhere():
+    x, y = tables.MODELS["mlp"].rows(10)
+    made = fn.data.kfold((x, y), 3, KEY)
+    assert made.train.rows.shape == (3, 7)
+    loss, model = tables.MODELS["mlp"].loss(), tables.MODELS["mlp"].init()
+    for part in [part for pair in made for part in pair]:
+        rows = np.asarray(part.rows)[np.asarray(part.weights()) > 0]
+        expected = fn.evaluate(loss, model, (x[rows], y[rows]))
+        assert_close(fn.evaluate(loss, model, part, batch_size=4), expected)
+        scaler, plain = fn.data.Scaler.fit(part), fn.data.Scaler.fit((x[rows],))
+        assert_close(scaler, plain)
+
+
+@pytest.mark.parametrize("rows", [12, 13])
+def test_folds_trained_at_once_are_those_trained_alone(rows):
+    case = tables.MODELS["mlp-dropout"]
+    made = fn.data.kfold(case.rows(rows), 3, KEY)
+    train, model = tables.training("mlp-dropout"), case.init()
+    keys = jax.random.split(KEY, 3)
+    together = jax.vmap(train, in_axes=(None, EACH, 0, EACH))(model, made.train, keys, made.valid)
+    for i, (part, valid) in enumerate(made):
+        alone = train(model, part, keys[i], valid)
+        assert_close(jax.tree.map(lambda a, i=i: a[i], together.model), alone.model, factor=5)
+        assert_close(jax.tree.map(lambda a, i=i: a[i], together.history), alone.history, factor=5)
+
+
+def test_all_folds_at_once_trace_once():
+    traces = []
+
+    def loss(model, example, key):
+        traces.append(None)
+        return (model * example[0] - example[1]) ** 2
+
+    made = fn.data.kfold((jnp.arange(7.0), jnp.arange(7.0)), 3, KEY)
+    train = fn.fit(loss, optax.sgd(0.01), epochs=2, batch_size=2)
+    over_folds = jax.vmap(train, in_axes=(None, EACH, None, EACH))
+    over_folds(jnp.ones(()), made.train, KEY, made.valid)
+    before = len(traces)
+    over_folds(jnp.ones(()), made.valid, KEY, made.train)  # other shapes: traced anew
+    assert len(traces) > before
+    before = len(traces)
+    over_folds(jnp.zeros(()), made.train, jax.random.key(1), made.valid)
+    assert len(traces) == before
+
+
+DATA = (jnp.arange(6.0),)
+WRONG = {
+    "one fold": (lambda: fn.data.kfold(DATA, 1, KEY), ValueError, "at least 2 .* number of rows, 6; got 1"),
+    "too many": (lambda: fn.data.kfold(DATA, 7, KEY), ValueError, "number of rows, 6; got 7"),
+    "half a fold": (lambda: fn.data.kfold(DATA, 2.5, KEY), TypeError, "folds is a whole number"),
+    "no key": (lambda: fn.data.kfold(DATA, 2, 0), TypeError, "typed JAX key"),
+    "a traced key": (
+        lambda: jax.vmap(lambda k: fn.data.kfold(DATA, 2, k))(jax.random.split(KEY, 2)),
+        TypeError,
+        "works on the host",
+    ),
+    "few labels": (
+        lambda: fn.data.kfold(DATA, 2, KEY, stratify=[0, 1]),
+        ValueError,
+        "stratify holds one label",
+    ),
+    "few groups": (
+        lambda: fn.data.kfold(DATA, 3, KEY, groups=[0, 0, 0, 1, 1, 1]),
+        ValueError,
+        "2 groups are too few for 3 folds",
+    ),
+    "groups too short": (
+        lambda: fn.data.kfold(DATA, 2, KEY, groups=[0]),
+        ValueError,
+        "groups holds one label",
+    ),
+    "no such fold": (lambda: fn.data.kfold(DATA, 2, KEY)[2], IndexError, "there are 2 folds; got number 2"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_folds_are_refused(case):
+    action, kind, words = WRONG[case]
+    with pytest.raises(kind, match=words):
+        action()

@@ -1,0 +1,284 @@
+"""Convolutions, pools and norms against scipy and loops written out in numpy."""
+
+import itertools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.signal
+from tables import assert_close
+
+import funcnet as fn
+from funcnet.layers import _convolve
+
+L = fn.layers
+RNG = np.random.default_rng(0)
+
+
+def _normal(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def _pairs(value, axes):
+    each = value if isinstance(value, tuple) else (value,) * axes
+    return [pair if isinstance(pair, tuple) else (pair, pair) for pair in each]
+
+
+def _by_loops(x, weight, stride, padding, dilation, groups):
+    """One example [H, W, in], every sum written out; `padding` is pairs."""
+    kh, kw, inputs, out = weight.shape
+    x = np.pad(x.astype(np.float64), [*padding, (0, 0)])
+    rows = (x.shape[0] - (kh - 1) * dilation[0] - 1) // stride[0] + 1
+    columns = (x.shape[1] - (kw - 1) * dilation[1] - 1) // stride[1] + 1
+    y = np.zeros((rows, columns, out))
+    for i, j, a, b, o in itertools.product(range(rows), range(columns), range(kh), range(kw), range(out)):
+        first = o // (out // groups) * inputs
+        seen = x[i * stride[0] + a * dilation[0], j * stride[1] + b * dilation[1]]
+        y[i, j, o] += seen[first : first + inputs] @ weight[a, b, :, o]
+    return y
+
+
+SETTINGS = {
+    "plain": {"kernel_size": 3, "padding": "VALID"},
+    "rectangular": {"kernel_size": (1, 4), "padding": 0},
+    "strided": {"kernel_size": (3, 2), "stride": (2, 3), "padding": ((1, 0), 2)},
+    "dilated": {"kernel_size": 2, "dilation": (3, 2), "padding": 1},
+    "groups": {"kernel_size": 3, "groups": 2, "stride": 2, "padding": "VALID"},
+    "depthwise": {"kernel_size": 3, "groups": 4, "padding": 1},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_conv2d_is_the_sum_written_out(name):
+    settings = SETTINGS[name]
+    layer = L.Conv2d(4, 8, **settings, bias=jnp.asarray(_normal(8))).init(jax.random.key(0))
+    x = _normal(2, 7, 8, 4)
+    stride, dilation = (np.broadcast_to(settings.get(n, 1), 2) for n in ("stride", "dilation"))
+    padding = _pairs(0 if settings["padding"] == "VALID" else settings["padding"], 2)
+    groups = settings.get("groups", 1)
+    expected = [_by_loops(row, np.asarray(layer.weight), stride, padding, dilation, groups) for row in x]
+    got = layer(jnp.asarray(x))
+    np.testing.assert_allclose(got, np.array(expected) + np.asarray(layer.bias), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kernel", "size"), [(3, (6, 7)), (4, (5, 5)), ((2, 5), (6, 6))])
+def test_same_padding_is_scipys(kernel, size):
+    layer = L.Conv2d(1, 1, kernel, use_bias=False).init(jax.random.key(1))
+    x = _normal(*size)
+    weight = np.asarray(layer.weight)[..., 0, 0]
+    # scipy lays the longer half before the centre; ours, as XLA's, the longer half at the end.
+    full = scipy.signal.correlate2d(x, weight, mode="full")
+    start = [k - 1 - (k - 1) // 2 for k in weight.shape]
+    expected = full[start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
+    assert_close(layer(jnp.asarray(x[..., None]))[..., 0], expected, factor=2)
+    if all(k % 2 for k in weight.shape):
+        np.testing.assert_allclose(expected, scipy.signal.correlate2d(x, weight, mode="same"), rtol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [6, 7])
+def test_same_padding_with_a_stride_gives_the_ceiling(size, stride):
+    layer = L.Conv1d(1, 1, 3, stride=stride).init(jax.random.key(0))
+    assert layer(jnp.ones((size, 1))).shape == (-(-size // stride), 1)
+
+
+@pytest.mark.parametrize("mode", ["valid", "full"])
+def test_conv1d_is_scipys_correlation(mode):
+    padding = "VALID" if mode == "valid" else 3
+    layer = L.Conv1d(2, 3, 4, padding=padding, use_bias=False).init(jax.random.key(0))
+    x, weight = _normal(9, 2), np.asarray(layer.weight)
+    expected = [
+        sum(scipy.signal.correlate(x[:, i], weight[:, i, o], mode=mode) for i in range(2)) for o in range(3)
+    ]
+    assert_close(layer(jnp.asarray(x)), np.stack(expected, axis=-1), factor=5)
+
+
+def test_a_causal_convolution_sees_no_future():
+    layer = L.Conv1d(1, 1, 3, padding=((4, 0),), dilation=2).init(jax.random.key(0))
+    slope = jax.jacobian(lambda x: layer(x[:, None])[:, 0])(jnp.ones(6))
+    assert layer(jnp.ones((6, 1))).shape == (6, 1)
+    assert np.array_equal(slope, np.tril(slope))
+    assert np.count_nonzero(slope) == 6 + 4 + 2
+
+
+@pytest.mark.parametrize("name", [*SETTINGS, "same"])
+def test_both_formulations_agree_forward_backward_and_inside_a_loop(name):
+    settings = {**{"stride": 1, "dilation": 1, "groups": 1}, **SETTINGS.get(name, {"kernel_size": 3})}
+    pair = [np.broadcast_to(settings[n], 2).tolist() for n in ("kernel_size", "stride", "dilation")]
+    kernel, stride, dilation = pair
+    added = (
+        _pairs(settings["padding"], 2) if not isinstance(settings.get("padding", ""), str) else [(1, 1)] * 2
+    )
+    weight = jnp.asarray(_normal(*kernel, 4 // settings["groups"], 8))
+    x = jnp.asarray(_normal(3, 2, 7, 8, 4))
+
+    def both(by):
+        def value(x, weight):
+            y = jax.lax.map(lambda row: by(row, weight, stride, added, dilation, settings["groups"]), x)
+            return jnp.sum(jnp.sin(y)), y
+
+        return jax.jit(jax.value_and_grad(value, argnums=(0, 1), has_aux=True))(x, weight)
+
+    (_, y), gradients = both(_convolve.by_patches)
+    (_, expected), wanted = both(_convolve.by_xla)
+    assert_close(y, expected, factor=5)
+    assert_close(gradients, wanted, factor=20)
+
+
+def test_the_formulation_follows_the_backend(monkeypatch):
+    layer, x = L.Conv2d(1, 2, 3).init(jax.random.key(0)), jnp.ones((4, 4, 1))
+    assert "conv_general_dilated" not in str(jax.make_jaxpr(lambda x: layer(x))(x))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert "conv_general_dilated" in str(jax.make_jaxpr(lambda x: layer(x))(x))
+
+
+TRANSPOSED = {
+    "valid": ({"kernel_size": 3, "stride": 2, "padding": "VALID"}, (9, 11)),
+    "same": ({"kernel_size": 3, "stride": 2}, (8, 10)),
+    "same-sparse": ({"kernel_size": 2, "stride": 3}, (12, 15)),
+    "pytorch": ({"kernel_size": 4, "stride": 2, "padding": 1}, (8, 10)),
+    "output-padding": ({"kernel_size": 3, "stride": 2, "padding": ((1, 0), (1, 0))}, (8, 10)),
+    "dilated": ({"kernel_size": (2, 3), "dilation": (3, 2), "padding": ((2, 1), 1)}, (4, 7)),
+    "groups": ({"kernel_size": 3, "stride": 1, "groups": 2}, (4, 5)),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_the_transpose_spreads_each_pixel_over_a_window(name):
+    settings, size = TRANSPOSED[name]
+    layer = L.ConvTranspose2d(2, 4, **settings, use_bias=False).init(jax.random.key(0))
+    x, weight = _normal(4, 5, 2), np.asarray(layer.weight)
+    kernel, stride, dilation = (
+        np.broadcast_to(settings.get(n, 1), 2) for n in ("kernel_size", "stride", "dilation")
+    )
+    groups = settings.get("groups", 1)
+    covered = (kernel - 1) * dilation + 1
+    full = np.zeros((*((np.array([4, 5]) - 1) * stride + covered + 9), 4))
+    for i, j, a, b, o in itertools.product(range(4), range(5), *map(range, kernel), range(4)):
+        first = o // (4 // groups) * (2 // groups)
+        spread = x[i, j, first : first + 2 // groups] @ weight[a, b, :, o]
+        full[i * stride[0] + a * dilation[0], j * stride[1] + b * dilation[1], o] += spread
+    if settings.get("padding", "SAME") == "SAME":
+        before = np.maximum(covered - stride, 0) // 2
+        assert size == tuple(np.array([4, 5]) * stride)
+    else:
+        pairs = _pairs(0 if settings["padding"] == "VALID" else settings["padding"], 2)
+        before = [low for low, _ in pairs]
+        lost = [low + high for low, high in pairs]
+        assert size == tuple((np.array([4, 5]) - 1) * stride + covered - lost)
+    expected = full[before[0] : before[0] + size[0], before[1] : before[1] + size[1]]
+    got = layer(jnp.asarray(x))
+    assert got.shape == (*size, 4)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in TRANSPOSED if name != "groups"])
+def test_the_transpose_is_the_vjp_of_the_convolution(name):
+    settings, size = TRANSPOSED[name]
+    up = L.ConvTranspose2d(2, 4, **settings, use_bias=False).init(jax.random.key(0))
+    down = L.Conv2d(4, 2, **settings, use_bias=False, weight=jnp.swapaxes(up.weight, -1, -2))
+    image, x = jnp.asarray(_normal(*size, 4)), jnp.asarray(_normal(4, 5, 2))
+    y, back = jax.vjp(down, image)
+    assert y.shape == x.shape
+    assert_close(up(x), back(x)[0], factor=5)
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "padding"),
+    [(2, None, 0), (3, None, 0), ((2, 3), 1, 0), (3, 2, 1), (2, 2, ((1, 0), (0, 1))), (3, (1, 2), 2)],
+)
+def test_pools_are_numpys_maximum_and_mean_of_each_window(window, stride, padding):
+    x = _normal(2, 7, 8, 3)
+    (kh, kw), (sh, sw) = (np.broadcast_to(s, 2) for s in (window, window if stride is None else stride))
+    wide = np.pad(x, [(0, 0), *_pairs(padding, 2), (0, 0)], constant_values=np.nan)
+    rows, columns = (wide.shape[1] - kh) // sh + 1, (wide.shape[2] - kw) // sw + 1
+    largest, mean = np.zeros((2, 2, rows, columns, 3))
+    for i, j in itertools.product(range(rows), range(columns)):
+        seen = wide[:, i * sh : i * sh + kh, j * sw : j * sw + kw]
+        largest[:, i, j], mean[:, i, j] = np.nanmax(seen, axis=(1, 2)), np.nanmean(seen, axis=(1, 2))
+    got = L.MaxPool2d(window, stride, padding=padding)(jnp.asarray(x))
+    np.testing.assert_allclose(got, largest, rtol=1e-6)
+    got = L.AvgPool2d(window, stride, padding=padding)(jnp.asarray(x))
+    np.testing.assert_allclose(got, mean, rtol=1e-5, atol=1e-6)
+
+
+def test_pools_of_sequences_are_those_of_images_of_width_one():
+    x = jnp.asarray(_normal(9, 2))
+    for one, two in ((L.MaxPool1d, L.MaxPool2d), (L.AvgPool1d, L.AvgPool2d)):
+        expected = two((3, 1), (2, 1), padding="SAME")(x[:, None])[:, 0]
+        assert_close(one(3, 2, padding="SAME")(x), expected)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(2, None), (3, 1)])
+def test_the_gradient_of_a_pool_goes_to_the_largest(window, stride):
+    x = jnp.asarray(_normal(6, 6, 1))
+    pool = L.MaxPool2d(window, stride)
+    weight = jnp.asarray(_normal(*pool(x).shape))
+    got = jax.grad(lambda x: jnp.sum(weight * pool(x)))(x)
+    step, expected = stride or window, np.zeros((6, 6, 1))
+    for i, j in itertools.product(*map(range, weight.shape[:2])):
+        seen = np.asarray(x)[i * step : i * step + window, j * step : j * step + window, 0]
+        a, b = np.unravel_index(seen.argmax(), seen.shape)
+        expected[i * step + a, j * step + b] += weight[i, j]
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_global_pools_and_flatten_are_numpys():
+    x = _normal(2, 3, 4, 5)
+    assert_close(L.GlobalAvgPool()(jnp.asarray(x)), x.mean((1, 2)))
+    assert_close(L.GlobalMaxPool()(jnp.asarray(x)), x.max((1, 2)))
+    assert_close(L.GlobalMaxPool(1)(jnp.asarray(x)), x.max(2))
+    assert_close(L.Flatten(3)(jnp.asarray(x)), x.reshape(2, 60))
+    assert_close(L.Flatten(2)(jnp.asarray(x)), x.reshape(2, 3, 20))
+
+
+def test_norms_are_their_formulas():
+    x = 3 + 2 * _normal(2, 5, 4, 6)
+    scale, bias = _normal(6), _normal(6)
+    arrays = {"scale": jnp.asarray(scale), "bias": jnp.asarray(bias)}
+    expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 0.1) * scale + bias
+    assert_close(L.LayerNorm(6, eps=0.1, **arrays)(jnp.asarray(x)), expected, factor=2)
+    expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + 0.1) * scale
+    assert_close(L.RMSNorm(6, eps=0.1, scale=arrays["scale"])(jnp.asarray(x)), expected, factor=2)
+    parts = [x[..., :3], x[..., 3:]]
+    each = [
+        (p - p.mean((1, 2, 3), keepdims=True)) / np.sqrt(p.var((1, 2, 3), keepdims=True) + 0.1)
+        for p in parts
+    ]
+    expected = np.concatenate(each, axis=-1) * scale + bias
+    assert_close(L.GroupNorm(6, 2, eps=0.1, **arrays)(jnp.asarray(x)), expected, factor=2)
+
+
+@pytest.mark.parametrize("layer", [L.LayerNorm(64), L.RMSNorm(64), L.GroupNorm(64, 4, 1)])
+def test_norms_compute_in_float32_where_half_precision_overflows(layer):
+    x = jnp.asarray(1000 * _normal(3, 64), jnp.float16)
+    model = jax.tree.map(lambda a: a.astype(jnp.float16), layer.init(jax.random.key(0)))
+    got = model(x)
+    assert got.dtype == jnp.float16
+    expected = layer.init(jax.random.key(0))(x.astype(jnp.float32))
+    np.testing.assert_allclose(got.astype(jnp.float32), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_channel_dropout_keeps_the_mean_and_drops_each_example_by_itself():
+    drop, x = L.ChannelDropout(0.3), jnp.ones((40, 2, 3, 50))
+    y = np.asarray(drop(x, key=jax.random.key(0)))
+    assert (y == y[:, :1, :1]).all()
+    kept = y[:, 0, 0] > 0
+    np.testing.assert_allclose(y[:, 0, 0][kept], 1 / 0.7, rtol=1e-6)
+    error = np.sqrt(0.3 * 0.7 / kept.size)
+    assert abs(kept.mean() - 0.7) < 4 * error
+    assert len(np.unique(kept, axis=0)) > 30
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_layers_keep_their_dtype(dtype):
+    net = fn.Sequential(
+        *(L.Conv2d(2, 4, 3), L.GroupNorm(4, 2), L.MaxPool2d(3, 1, padding="SAME"), L.AvgPool2d(2)),
+        *(L.ConvTranspose2d(4, 4, 2), L.Residual(L.RMSNorm(4)), L.ChannelDropout(0.5), L.Flatten()),
+    )
+    model = jax.tree.map(lambda a: a.astype(dtype), net.init(jax.random.key(0)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert model(jnp.ones((6, 6, 2), dtype), key=jax.random.key(1)).dtype == jnp.dtype(dtype)

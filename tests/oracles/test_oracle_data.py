@@ -1,0 +1,127 @@
+"""Law 12: folds, class weights and encoded tables against scikit-learn's."""
+
+import jax
+import numpy as np
+import pandas
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.utils.class_weight import compute_sample_weight
+
+import funcnet as fn
+
+KEY = jax.random.key(0)
+
+
+def left_out(made):
+    """The row numbers of each validation fold."""
+    return [np.asarray(v[:][0])[np.asarray(v.weights()) > 0] for _, v in made]
+
+
+@pytest.mark.parametrize(("n", "folds"), [(20, 5), (23, 5), (7, 7)])
+def test_sizes_are_kfolds(n, folds):
+    sizes = [len(rows) for rows in left_out(fn.data.kfold((np.arange(n),), folds, KEY))]
+    assert sizes == [len(valid) for _, valid in KFold(folds).split(np.arange(n))]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_class_counts_are_stratified_kfolds(seed):
+    rng = np.random.default_rng(seed)
+    y = np.sort(rng.choice(3, size=61, p=[0.5, 0.3, 0.2]))
+    ours = [
+        np.bincount(y[rows], minlength=3)
+        for rows in left_out(fn.data.kfold((np.arange(61),), 4, KEY, stratify=y))
+    ]
+    theirs = [np.bincount(y[v], minlength=3) for _, v in StratifiedKFold(4).split(y, y)]
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sizes_of_whole_groups_are_group_kfolds(seed):
+    groups = np.random.default_rng(seed).zipf(1.6, size=80) % 17
+    ours = [len(rows) for rows in left_out(fn.data.kfold((np.arange(80),), 4, KEY, groups=groups))]
+    theirs = [len(v) for _, v in GroupKFold(4).split(groups, groups=groups)]
+    assert sorted(ours) == sorted(theirs)
+
+
+def test_stratified_groups_are_as_even_as_scikit_learns_on_the_whole():
+    def spread(y, parts):
+        counts = np.array([np.bincount(y[rows], minlength=3) for rows in parts]) / np.bincount(y)
+        return counts.std(0).mean()
+
+    ours, theirs = [], []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        groups = rng.integers(0, 25, 150)
+        y = np.where(rng.uniform(size=150) < 0.8, groups % 3, rng.integers(0, 3, 150))
+        made = fn.data.kfold((np.arange(150),), 4, jax.random.key(seed), stratify=y, groups=groups)
+        ours.append(spread(y, left_out(made)))
+        theirs.append(spread(y, [v for _, v in StratifiedGroupKFold(4).split(y, y, groups)]))
+    assert np.mean(ours) <= 1.1 * np.mean(theirs), (ours, theirs)
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 2, 2, 2], list("aabccc"), [True, False, False], [9, 4, 4]])
+def test_class_weights_are_compute_sample_weight(labels):
+    np.testing.assert_allclose(
+        fn.data.class_weights(labels), compute_sample_weight("balanced", labels), rtol=1e-6
+    )
+    some = {labels[0]: 2.5}
+    np.testing.assert_allclose(fn.data.class_weights(labels, some), compute_sample_weight(some, labels))
+
+
+def raw_frame(rows, seed, unseen):
+    rng = np.random.default_rng(seed)
+    frame = pandas.DataFrame(
+        {
+            "area": rng.uniform(10, 90, rows).round(2),
+            "city": rng.choice(["Oslo", "Rome", "Lima", *unseen], rows),
+            "rooms": rng.integers(1, 5, rows).astype(float),
+            "heated": rng.choice(["yes", "no"], rows),
+        }
+    )
+    for name in frame.columns:
+        frame.loc[rng.uniform(size=rows) < 0.15, name] = None if frame[name].dtype != float else np.nan
+    return frame.assign(rent=np.arange(rows) + 0.5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_encoded_tables_are_a_column_transformers(seed, tmp_path):
+    numbers, words = ["area", "rooms"], ["city", "heated"]
+    oracle = ColumnTransformer(
+        [
+            ("numbers", SimpleImputer(strategy="median"), numbers),
+            (
+                "words",
+                make_pipeline(
+                    SimpleImputer(strategy="most_frequent", missing_values=None),
+                    OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+                ),
+                words,
+            ),
+        ]
+    )
+    parts = {"train": raw_frame(40, seed, []), "test": raw_frame(25, seed + 50, ["Bonn", "Aden"])}
+    for name, frame in parts.items():
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    train = fn.data.load(tmp_path / "train.csv")
+    encoder = fn.data.Encoder.fit(train.data)
+
+    def prepared(frame):
+        plain = frame[words].astype(object)
+        return frame.assign(**plain.where(plain.notna(), None))
+
+    oracle.fit(prepared(parts["train"]))
+    order = [encoder.feature_names.index(name) for name in numbers]
+    order += [i for i, is_number in enumerate(encoder.is_number) if not is_number]
+    for name, frame in parts.items():
+        expected = oracle.transform(prepared(frame)).astype(float)
+        for columns in (
+            encoder.read(tmp_path / f"{name}.csv"),
+            fn.data.load(tmp_path / f"{name}.csv").data.arrays[0],  # numbered by its own words
+        ):
+            np.testing.assert_allclose(
+                np.asarray(encoder.transform(columns))[:, order], expected, rtol=1e-6
+            )

@@ -1,0 +1,90 @@
+"""Layers and models refuse what does not fit, in a sentence."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import funcnet as fn
+
+L = fn.layers
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: L.Conv2d(0, 1, 3), ValueError, "in_channels is at least 1"),
+        (lambda: L.Conv2d(1, 1, [3, 3]), TypeError, "kernel_size is a whole number"),
+        (lambda: L.Conv2d(1, 1, (3, 3, 3)), ValueError, "kernel_size has 2 entries; got 3"),
+        (lambda: L.Conv1d(1, 1, 3, stride=0), ValueError, "stride is at least 1"),
+        (lambda: L.Conv2d(1, 1, 3, padding="same"), ValueError, "padding='same' is not known"),
+        (lambda: L.Conv2d(1, 1, 3, padding=-1), ValueError, "padding is at least 0"),
+        (lambda: L.Conv2d(1, 1, 3, padding=1.5), TypeError, "padding is a whole number"),
+        (lambda: L.Conv2d(1, 1, 3, padding=((1, 2, 3), 1)), ValueError, "each pair of padding has 2"),
+        (lambda: L.Conv2d(3, 4, 3, groups=2), ValueError, "groups=2 doesn't divide in_channels=3"),
+        (lambda: L.Conv2d(4, 3, 3, groups=2), ValueError, "groups=2 doesn't divide out_channels=3"),
+        (lambda: L.Conv2d(1, 1, 3, weight_init="he"), ValueError, "weight_init='he' is not known"),
+        (lambda: L.MaxPool2d(2, padding=2), ValueError, "padding=2 is not below window=2"),
+        (lambda: L.GlobalAvgPool(0), ValueError, "axes is at least 1"),
+        (lambda: L.GlobalMaxPool(0), ValueError, "axes is at least 1"),
+        (lambda: L.Flatten(0), ValueError, "axes is at least 1"),
+        (lambda: L.LayerNorm(3, eps=0.0), ValueError, "eps is above 0"),
+        (lambda: L.RMSNorm(3, eps="small"), TypeError, "eps is a number"),
+        (lambda: L.GroupNorm(6, 4), ValueError, "groups=4 doesn't divide channels=6"),
+        (lambda: L.ChannelDropout(1.0), ValueError, "rate is at least 0.0 and below 1.0"),
+        (lambda: L.Residual(jax.nn.relu), TypeError, "layer is a funcnet module"),
+        (lambda: L.Residual(fn.Linear(2, 2), jnp.tanh), TypeError, "projection is a funcnet module"),
+        (lambda: fn.models.ConvNet((28, 28), 10), ValueError, "shape has 3 entries; got 2"),
+        (lambda: fn.models.ConvNet((28, 28, 1), 10, channels=()), ValueError, "channels is empty"),
+        (lambda: fn.models.ConvNet((28, 28, 1), 10, channels=32), TypeError, "channels is a tuple"),
+        (
+            lambda: fn.models.ConvNet((4, 4, 1), 10, channels=(2, 2, 2)),
+            ValueError,
+            "MaxPool2d has a window",
+        ),
+        (lambda: fn.models.ConvNet((2, 9, 1), 10, padding="VALID"), ValueError, "Conv2d has a window"),
+        (lambda: fn.models.ConvNet((8, 8, 1), 10, dropout=1), ValueError, "dropout is at least 0.0"),
+        (lambda: fn.models.ResMLP(3, 1, depth=0), ValueError, "depth is at least 1"),
+        (lambda: fn.models.ResMLP(3, 1, width=0), ValueError, "width is at least 1"),
+        (lambda: fn.models.ResMLP(3, 1, activation="relu"), TypeError, "activation is a function"),
+    ],
+)
+def test_wrong_settings_are_refused_when_a_layer_is_made(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "words"),
+    [
+        (L.Conv2d(1, 2, 3), (28, 28), r"wants an input \[..., height, width, channels\]"),
+        (L.Conv2d(3, 2, 3), (8, 8, 1), "whose last axis is 3"),
+        (L.Conv2d(1, 2, 3, padding="VALID"), (2, 8, 1), r"window of \(3, 3\).* is \(2, 8\)"),
+        (L.Conv1d(1, 2, 3), (28,), "length, channels"),
+        (L.ConvTranspose2d(1, 1, 2, padding=2), (2, 2, 1), "ConvTranspose2d has a window"),
+        (L.MaxPool2d(2), (28, 28), "height, width, channels"),
+        (L.AvgPool1d(4), (3, 1), r"window of \(4,\)"),
+        (L.GlobalAvgPool(), (4, 4), "GlobalAvgPool wants"),
+        (L.GlobalMaxPool(3), (4, 4, 1), "GlobalMaxPool wants"),
+        (L.Flatten(3), (4, 4), "Flatten wants"),
+        (L.LayerNorm(3), (4,), "LayerNorm.3. wants"),
+        (L.RMSNorm(3), (4,), "RMSNorm.3. wants"),
+        (L.GroupNorm(4, 2), (3, 4), "GroupNorm.4, 2. wants"),
+        (L.GroupNorm(4, 2), (3, 3, 3), "whose last axis is 4"),
+        (L.ChannelDropout(0.5), (3, 4), "ChannelDropout wants"),
+        (L.Residual(fn.Linear(3, 2)), (3,), r"got \(3,\) from x and \(2,\) from the layer"),
+        (fn.models.ConvNet((8, 8, 1), 3), (5, 64), r"x.reshape\(-1, 8, 8, 1\)"),
+        (fn.models.ResMLP(3, 2, width=2, depth=1), (4,), "whose last axis is 3"),
+    ],
+)
+def test_wrong_inputs_are_refused_with_the_shape_that_came(net, shape, words):
+    model = net.init(KEY) if fn.count(net) else net
+    with pytest.raises(ValueError, match=words):
+        model(jnp.ones(shape))
+    with pytest.raises(ValueError, match=words):
+        jax.eval_shape(model, jax.ShapeDtypeStruct(shape, jnp.float32))
+
+
+def test_a_convolution_before_init_says_so():
+    with pytest.raises(TypeError, match="Conv2d has no bias and no weight yet"):
+        L.Conv2d(1, 2, 3)(jnp.ones((4, 4, 1)))

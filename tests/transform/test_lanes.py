@@ -1,0 +1,136 @@
+"""`lanes` is `vmap`, for every model, loss and optimizer, and through control flow."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from tables import MODELS, OPTIMIZERS, TRAINED, assert_close, dataset
+
+import funcnet as fn
+from funcnet.transform import lanes
+
+KEYS = jax.random.split(jax.random.key(0), 3)
+ROWS = jnp.arange(12.0).reshape(3, 4)
+
+
+def slow(name):
+    return pytest.param(name, marks=pytest.mark.slow)
+
+
+def assert_same(f, in_axes, *args, factor=4):
+    data = jax.random.key_data
+    got, want = jax.jit(lanes(f, in_axes))(*args), jax.jit(jax.vmap(f, in_axes))(*args)
+    is_key = lambda a: jnp.issubdtype(a.dtype, jax.dtypes.prng_key)  # noqa: E731
+    assert_close(*(jax.tree.map(lambda a: data(a) if is_key(a) else a, t) for t in (got, want)), factor)
+
+
+def one_step(name, optimizer="adam"):
+    step = fn.step(MODELS[name].loss(), OPTIMIZERS[optimizer])
+
+    def from_scratch(model, key, batch):
+        state = fn.TrainState.create(model, OPTIMIZERS[optimizer], key)
+        state, info = step(state, batch)
+        return step(state, batch)[0], info.metrics
+
+    models = jax.vmap(MODELS[name].net.init)(KEYS)
+    return from_scratch, (0, 0, None), models, KEYS, MODELS[name].rows(5)
+
+
+@pytest.mark.parametrize("name", [n if n == "mlp-dropout" else slow(n) for n in TRAINED])
+def test_two_steps_of_every_model(name):
+    assert_same(*one_step(name))
+
+
+@pytest.mark.parametrize("optimizer", [slow(n) for n in OPTIMIZERS if n != "lbfgs"])
+def test_two_steps_of_every_optimizer(optimizer):
+    assert_same(*one_step("mlp", optimizer))
+
+
+@pytest.mark.parametrize("stopping", [None, fn.EarlyStopping("loss", patience=1)], ids=["all", "stopping"])
+def test_a_whole_training(stopping):
+    train = fn.fit(MODELS["mlp"].loss(), optax.adam(0.3), epochs=4, batch_size=8, stopping=stopping)
+    models = jax.vmap(MODELS["mlp"].net.init)(KEYS)
+    data = dataset("weighted", "mlp")
+    assert_same(train, (0, None, 0, None), models, data, KEYS, data, factor=20)
+
+
+def switched(x, n):
+    return jax.lax.switch(n, [jnp.sin, lambda a: a * 2, lambda a: a - a], x)
+
+
+def collatz(x, n):
+    def longer(state):
+        n, count, x = state
+        return jnp.where(n % 2 == 0, n // 2, 3 * n + 1), count + 1, x * 0.5
+
+    return jax.lax.while_loop(lambda state: state[0] != 1, longer, (n + 1, 0, x))
+
+
+def scanned(x, n):
+    def add(carry, row):
+        total, seen, constant = carry
+        return (total + row, seen + n, constant), (row * 2, constant)
+
+    return jax.lax.scan(add, (jnp.zeros(()), jnp.int32(0), jnp.ones(2)), x, reverse=True)
+
+
+def constant_branches(x, n):
+    return jax.lax.cond(x[0] > 3, lambda: jnp.ones(2), lambda: jnp.zeros(2)), n
+
+
+def indexed(x, n):
+    taken = jax.lax.dynamic_slice(x, (n,), (2,)), jax.lax.dynamic_update_slice(x, x[:1], (n,))
+    return taken, x[n], jnp.sort(x), jnp.cumsum(x), jnp.pad(x, 1, constant_values=2), x.at[n].add(1.0)
+
+
+def products(x, n):
+    a, b = jnp.outer(x, x + 1), jnp.stack([x, x * x])
+    return (
+        a @ a,
+        jnp.einsum("ab,cb->ca", a, b),
+        jnp.einsum("abc,abd->acd", a[None], a[None] + n.astype(float)),
+        x @ x,
+        2.0 * a,
+    )
+
+
+def drawn(x, n):
+    key = jax.random.fold_in(jax.random.key(0), n)
+    return jax.random.normal(key, (3,)) + x[0], jax.random.split(key)
+
+
+@pytest.mark.parametrize(
+    "f", [switched, collatz, scanned, constant_branches, indexed, products, drawn], ids=lambda f: f.__name__
+)
+@pytest.mark.parametrize("in_axes", [0, (0, None), (None, 0)], ids=["both", "first", "second"])
+def test_control_flow_products_and_indices(f, in_axes):
+    both = ROWS, jnp.arange(3)
+    axes = in_axes if isinstance(in_axes, tuple) else (0, 0)
+    args = [a if axis == 0 else a[1] for a, axis in zip(both, axes, strict=True)]
+    assert_same(f, in_axes, *args)
+
+
+def test_axes_are_those_of_vmap():
+    def f(tree, x):
+        return {"a": tree["a"] @ x, "none": None, "b": tree["b"]}
+
+    tree = {"a": jnp.ones((4, 2, 3)), "b": jnp.arange(3.0)}
+    assert_same(f, ({"a": 2, "b": 0}, None), tree, jnp.ones(2))
+    assert_same(lambda x: x * 2, -1, ROWS)
+
+
+def test_derivatives_are_taken_inside():
+    def f(w, x):
+        return jnp.sum(jax.nn.relu(w @ x)) + jax.nn.logsumexp(w)
+
+    assert_same(jax.grad(f), 0, jnp.ones((3, 2, 4)) - 1, ROWS)
+    assert_same(jax.hessian(f), 0, jnp.ones((3, 2, 4)), ROWS)
+
+
+def test_nothing_mapped_and_unequal_sizes_are_refused():
+    with pytest.raises(ValueError, match="no mapped argument"):
+        lanes(jnp.sin, (None,))(ROWS)
+    with pytest.raises(ValueError, match=r"sizes \[3, 4\]"):
+        lanes(jnp.add, (0, 1))(ROWS, ROWS)
+    with pytest.raises(TypeError, match="f is a function of arrays"):
+        lanes("sin")
