@@ -8,7 +8,6 @@ import argparse
 import importlib
 import json
 import os
-import resource
 import time
 from pathlib import Path
 
@@ -20,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("peer")
     parser.add_argument("workload", type=Path)
-    parser.add_argument("--variant", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="keep compiled programs here")
     arguments = parser.parse_args()
     if arguments.cache:
@@ -28,11 +27,11 @@ def main() -> None:
 
     module = importlib.import_module(f"jobs.{arguments.peer}")
     work = Workload.read(arguments.workload)
-    before, began = _resident(), time.perf_counter()
-    job = module.prepare(work, **module.variants(work)[arguments.variant])
-    result = job.train(0)
+    before, began = _memory("VmRSS"), time.perf_counter()
+    job = module.prepare(work, **module.variants(work)[0])
+    result = job.train(arguments.seed)
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = _memory("VmHWM")
     loss = mean_loss(work, job.weights(result))
     print(json.dumps({"loss": loss, "seconds": seconds, "before": before, "peak": peak}))
 
@@ -50,9 +49,10 @@ def _keep_compiled(peer: str, folder: Path) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
-def _resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
+def _memory(name: str) -> int:
+    """Bytes in a line of Linux's account of this process; `ru_maxrss` would begin at the parent's size."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 if __name__ == "__main__":

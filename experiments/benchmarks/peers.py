@@ -11,7 +11,7 @@ the same loss. docs/performance.md says how to read the result.
 
 import argparse
 import contextlib
-import dataclasses
+import math
 import os
 import random
 import sys
@@ -22,7 +22,7 @@ import results
 import whole_process
 from jobs import BASE, PEERS
 from results import Result
-from worker import Failed, Worker
+from worker import Worker, noted
 from workloads import WORKLOADS, Workload
 
 
@@ -42,7 +42,7 @@ def main() -> int:
         work = work.shortened() if settings.quick else work
         rounds = settings.repeats or (2 if settings.quick else work.rounds)
         if name == "g":
-            rounds = settings.repeats or (1 if settings.quick else 7)
+            rounds = settings.repeats or (1 if settings.quick else 5)
             titles |= whole_process.TITLES
             measured += whole_process.measure(work, settings.peers, rounds, failures)
             continue
@@ -61,42 +61,48 @@ def main() -> int:
     return 1 if any(r.wrong for r in measured) else 0
 
 
+Turn = tuple[Worker, int, Result]  # which variant of which peer, and where its times go
+
+
 def measure(work: Workload, peers: list[str], rounds: int, failures: list[str]) -> list[Result]:
     """One workload: everybody probed, warmed up, and timed in turn."""
-    found: list[tuple[Worker, int, Result]] = []
+    turns: list[Turn] = []
+    expected = math.nan
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         file = work.save(Path(folder))
-        expected = None
         for peer in peers:
             worker = stack.enter_context(Worker(peer, file))
-            try:
-                ways = _prepared(worker, work, peer)
-                if not ways:
+            with noted(failures, work.name, peer):
+                if not worker.variants():
                     continue
                 loss = worker.probe(0)
-            except Failed as failed:
-                if peer == BASE:
-                    raise  # without it there is nothing to compare with
-                failures.append(f"{work.name}, {PEERS[peer]}: {failed}")
-                continue
-            expected = loss if peer == BASE else expected
-            for result in ways:
-                result.wrong = _difference(loss, expected, work.equal)
-            found += [(worker, number, result) for number, result in enumerate(ways)]
-            print(f"{work.name} {PEERS[peer]:24} first call {ways[0].first:6.2f} s, probe {loss:.6g}", flush=True)
+                expected = loss if peer == BASE else expected
+                ways = _prepared(worker, work, peer, rounds)
+                for result in ways:
+                    result.wrong = _difference(loss, expected, work.equal)
+                turns += [(worker, number, result) for number, result in enumerate(ways)]
+                told = f"first call {ways[0].first:6.2f} s, probe {loss:.6g}"
+                print(f"{work.name} {PEERS[peer]:24} {told}", flush=True)
         for seed in range(rounds):
-            # In another order each round, so that nobody always follows the same neighbour.
-            for worker, number, result in random.Random(seed).sample(found, len(found)):
-                seconds, loss = worker.train(number, seed)
-                result.add(seconds, loss)
-    return [result for _, _, result in found]
+            _round(turns, seed, failures)
+    return [result for *_, result in turns if len(result.seconds) == rounds]
 
 
-def _prepared(worker: Worker, work: Workload, peer: str) -> list[Result]:
+def _round(turns: list[Turn], seed: int, failures: list[str]) -> None:
+    """Everybody who has not failed so far trains once."""
+    # In another order each round, so that nobody always follows the same neighbour.
+    for worker, number, result in random.Random(seed).sample(turns, len(turns)):
+        if len(result.seconds) == seed:
+            with noted(failures, result.workload, result.peer):
+                result.add(*worker.train(number, seed))
+
+
+def _prepared(worker: Worker, work: Workload, peer: str, rounds: int) -> list[Result]:
     ways = []
     for number, variant in enumerate(worker.variants()):
         words = ", ".join(f"{name} {value}" for name, value in variant.items())
-        ways.append(Result(work.name, peer, words, work.steps, work.band, worker.prepare(number)))
+        first = worker.prepare(number)
+        ways.append(Result(work.name, peer, words, work.steps, work.band(rounds), first))
     return ways
 
 
@@ -131,7 +137,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=0, help="rounds; each workload has its own number")
     parser.add_argument("--quick", action="store_true", help="two short epochs: does all run and agree?")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of CSV and picture")
-    parser.add_argument("--markdown", type=Path, help="file for the tables; by default peers.md in the folder")
+    parser.add_argument("--markdown", type=Path, help="file of the tables; else peers.md in the folder")
     settings = parser.parse_args()
     settings.peers = [BASE, *(peer for peer in settings.peers if peer != BASE)]  # all is compared with it
     settings.markdown = settings.markdown or settings.out / "peers.md"

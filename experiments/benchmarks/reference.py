@@ -1,6 +1,7 @@
 """The loss of a network on all rows, in numpy: the one judge of everybody's weights."""
 
 import numpy as np
+
 from workloads import Weights, Workload
 
 BLOCK = 1000  # rows at a time: patches of images are large

@@ -98,9 +98,12 @@ def markdown(results: list[Result], titles: dict[str, str], failures: list[str])
     parts += [
         "Final loss over all rows, median:\n",
         _table(best, workloads, lambda r: f"{r.loss:.4g}"),
-        "Where there was a choice, the fastest was:\n",
-        "".join(f"- {r.workload}, {PEERS[r.peer]}: {r.variant}\n" for r in best.values() if r.variant),
     ]
+    if chosen := [r for r in best.values() if r.variant]:
+        parts += [
+            "Where there was a choice, the fastest was:\n",
+            "".join(f"- {r.workload}, {PEERS[r.peer]}: {r.variant}\n" for r in chosen),
+        ]
     troubles = [f"{r.workload}, {PEERS[r.peer]} {r.variant}: {r.wrong}" for r in results if r.wrong]
     if troubles + failures:
         parts += ["Trouble:\n", "".join(f"- {line}\n" for line in troubles + failures)]

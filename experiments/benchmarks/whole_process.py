@@ -14,45 +14,50 @@ from pathlib import Path
 from typing import Any
 
 from results import Result
-from worker import Failed
+from worker import Failed, noted
 from workloads import Workload
 
 TITLES = {
     "g cold": "a whole process that trains (a) once, nothing compiled before",
     "g warm": "the same with the programs of an earlier process on disk",
 }
-COMPILING = ("jax_scan", "funcnet_fit", "jax_steps", "torch_compile", "keras_fit", "nnx_steps", "equinox_steps")
+KEEPING_NOTHING = ("torch_loop", "torch_loader", "lightning_fit", "sklearn_fit")
 ONCE = Path(__file__).with_name("once.py")
 
 
 def measure(work: Workload, peers: list[str], rounds: int, failures: list[str]) -> list[Result]:
     """Every peer's first variant, cold and warm, in turn."""
+    found: list[Result] = []
     with tempfile.TemporaryDirectory() as name:
-        file = work.save(Path(name))
-        results, folders = [], {}
+        folder = Path(name)
+        file = work.save(folder)
         for peer in peers:
-            folders[peer] = Path(name, peer)
-            try:
-                seconds, seen = run(peer, file, folders[peer])  # fills the folder, and Python's bytecode
-            except Failed as failed:
-                failures.append(f"g, {peer}: {failed}")
-                continue
-            kinds = ("g cold", "g warm") if peer in COMPILING else ("g cold",)
-            results += [Result(kind, peer, "", work.steps, work.band, seconds) for kind in kinds]
+            with noted(failures, "g", peer):
+                seconds, _ = run(
+                    peer, file, folder / peer
+                )  # fills the folder, and writes Python's bytecode
+                kinds = ("g cold",) if peer in KEEPING_NOTHING else TITLES
+                found += [Result(kind, peer, "", work.steps, work.band(rounds), seconds) for kind in kinds]
         for number in range(rounds):
-            for result in results:
-                cold = Path(name, f"{result.peer}-{number}")
-                folder = folders[result.peer] if result.workload == "g warm" else None
-                # Inductor always keeps its programs: give it an empty folder.
-                folder = cold if folder is None and result.peer == "torch_compile" else folder
-                seconds, seen = run(result.peer, file, folder)
-                result.add(seconds, seen["loss"])
-    return results
+            for result in found:
+                cache = _cache(result, folder, number)
+                if len(result.seconds) == number:  # it has not failed so far
+                    with noted(failures, result.workload, result.peer):
+                        seconds, seen = run(result.peer, file, cache, number)
+                        result.add(seconds, seen["loss"])
+    return [result for result in found if len(result.seconds) == rounds]
 
 
-def run(peer: str, file: Path, cache: Path | None = None, variant: int = 0) -> tuple[float, dict[str, Any]]:
+def _cache(result: Result, folder: Path, number: int) -> Path | None:
+    """Where this process keeps compiled programs. Inductor always does: when cold, in an empty folder."""
+    if result.workload == "g warm":
+        return folder / result.peer
+    return folder / f"empty{number}" if result.peer == "torch_compile" else None
+
+
+def run(peer: str, file: Path, cache: Path | None = None, seed: int = 0) -> tuple[float, dict[str, Any]]:
     """The seconds of a whole process, and what it printed."""
-    command = [sys.executable, str(ONCE), peer, str(file), "--variant", str(variant)]
+    command = [sys.executable, str(ONCE), peer, str(file), "--seed", str(seed)]
     command += ["--cache", str(cache)] if cache else []
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)

@@ -4,20 +4,34 @@ Frameworks in one process would fight for threads and memory, and measuring one 
 each its own weather. So all stay alive, and are asked in turn.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import multiprocessing
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jobs import BASE, PEERS
 from reference import mean_loss
 from workloads import Workload
 
 
 class Failed(Exception):
     """A peer could not do what was asked; the text is its last line."""
+
+
+@contextlib.contextmanager
+def noted(failures: list[str], workload: str, peer: str) -> Iterator[None]:
+    """A peer that fails is noted and left out; only the hand-written scan, the measure of all, must not."""
+    try:
+        yield
+    except Failed as failed:
+        if peer == BASE:
+            raise
+        failures.append(f"{workload}, {PEERS[peer]}: {failed}")
 
 
 class Worker:

@@ -4,6 +4,7 @@ Both flatten images channels first, so the rows of the dense layer after the con
 """
 
 import numpy as np
+
 from workloads import Weights, Workload
 
 Layers = list[tuple[np.ndarray, np.ndarray]]

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
 from jobs import Job, channels_first
 from workloads import Weights, Workload
 
@@ -38,10 +39,12 @@ def prepare(work: Workload) -> Job:
         seen = seen + jnp.stack([loss * len(y), right])
         return eqx.apply_updates(model, updates), state, seen
 
+    init = eqx.filter_jit(optimizer.init)
+
     def train(seed: int) -> Any:
         rng, n = np.random.default_rng(seed), len(x)
         model = jax.tree.map(lambda leaf: leaf.copy() if eqx.is_array(leaf) else leaf, start)
-        state = eqx.filter_jit(optimizer.init)(eqx.filter(model, eqx.is_inexact_array))
+        state = init(eqx.filter(model, eqx.is_inexact_array))
         history = []
         for _ in range(work.epochs):
             order = rng.permutation(n) if work.shuffle else np.arange(n)
@@ -83,4 +86,5 @@ def _conv(weight: np.ndarray, bias: np.ndarray) -> Any:
 
 def _weights(work: Workload, model: Any) -> Weights:
     layers = [layer for layer in model.layers if hasattr(layer, "weight")]
-    return channels_first.turned_back(work, [(np.asarray(made.weight), np.asarray(made.bias)) for made in layers])
+    arrays = [(np.asarray(layer.weight), np.asarray(layer.bias)) for layer in layers]
+    return channels_first.turned_back(work, arrays)

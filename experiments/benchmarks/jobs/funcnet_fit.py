@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jobs import Job
-from workloads import Weights, Workload
 
 import funcnet as fn
+from jobs import Job
+from workloads import Weights, Workload
 
 
 def variants(work: Workload) -> list[dict[str, Any]]:
@@ -33,20 +33,15 @@ def program(work: Workload) -> tuple[Callable[..., Any], Any]:
     else:
         loss = fn.losses.supervised(fn.losses.squared_error)
     optimizer = {"adam": optax.adam, "sgd": optax.sgd}[work.optimizer](work.learning_rate)
-    train = fn.fit(
-        loss, optimizer, epochs=work.epochs, batch_size=work.batch_size, shuffle=work.shuffle
-    )
+    train = fn.fit(loss, optimizer, epochs=work.epochs, batch_size=work.batch_size, shuffle=work.shuffle)
     model = _convnet(work) if work.convolutions else _mlp(work)
     return train, (model, fn.data.Dataset((work.x, work.y)), jax.random.key(0))
 
 
 def _mlp(work: Workload) -> fn.Module:
     *hidden, last = work.layers
-    return fn.MLP(_sizes(work), layers=(*(_linear(*layer) for layer in hidden), _linear(*last, work.classes)))
-
-
-def _sizes(work: Workload) -> tuple[Any, ...]:
-    return work.sizes if work.classes else (*work.sizes[:-1], "scalar")
+    layers = (*(_linear(*layer) for layer in hidden), _linear(*last, axis=work.classes))
+    return fn.MLP(work.sizes if work.classes else (*work.sizes[:-1], "scalar"), layers=layers)
 
 
 def _linear(kernel: np.ndarray, bias: np.ndarray, axis: bool = True) -> fn.Module:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
 from workloads import Weights, Workload
 
 Layers = list[tuple[jax.Array, jax.Array]]

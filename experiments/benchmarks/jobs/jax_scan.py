@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+
 from jobs import Job, jax_network
 from workloads import Workload
 
@@ -67,7 +68,7 @@ def program(work: Workload, order: str = "bijection", unroll: int = 1) -> tuple[
 
 
 def _bijection(key: Any, n: int) -> Callable[[Any], Any]:
-    """Position to row by swap-or-not: each round swaps x and (k - x) mod n if a hash of the pair says so."""
+    """Position to row by swap-or-not: a round swaps x and (k - x) mod n if a hash of both says so."""
     count = 12 + (n - 1).bit_length()
     rounds = jax.random.bits(key, (count, 3), "uint32")
 

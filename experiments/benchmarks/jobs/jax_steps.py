@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
 from jobs import Job, jax_network
 from workloads import Workload
 
@@ -32,17 +33,18 @@ def prepare(work: Workload) -> Job:
         updates, state = optimizer.update(grads, state, layers)
         return optax.apply_updates(layers, updates), state, seen + sums
 
-    step = jax.jit(step, donate_argnums=0)
+    step, init = jax.jit(step, donate_argnums=0), jax.jit(optimizer.init)
 
     def train(seed: int) -> Any:
         rng = np.random.default_rng(seed)
         layers = jax_network.start(work)
-        state, history = jax.jit(optimizer.init)(layers), []
+        state, history = init(layers), []
         for _ in range(work.epochs):
             order = (rng.permutation(n) if work.shuffle else np.arange(n)).astype(np.int32)
             seen = jnp.zeros(2)
             for first in range(0, n, work.batch_size):
-                layers, state, seen = step((layers, state, seen), x, y, order[first : first + work.batch_size])
+                rows = order[first : first + work.batch_size]
+                layers, state, seen = step((layers, state, seen), x, y, rows)
             history.append(seen / n)
         return jax.block_until_ready((layers, history))
 

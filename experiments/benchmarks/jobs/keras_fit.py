@@ -6,6 +6,7 @@ from typing import Any
 os.environ["KERAS_BACKEND"] = "jax"  # read when keras is imported
 
 import keras
+
 from jobs import Job
 from workloads import Workload
 

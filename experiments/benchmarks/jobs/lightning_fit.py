@@ -6,8 +6,9 @@ from typing import Any
 
 import lightning
 import torch
-from jobs import Job, torch_network
 from torch.utils.data import DataLoader, TensorDataset
+
+from jobs import Job, torch_network
 from workloads import Workload
 
 

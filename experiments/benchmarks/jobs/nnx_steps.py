@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import optax
 from flax import nnx
+
 from jobs import Job
 from workloads import Weights, Workload
 

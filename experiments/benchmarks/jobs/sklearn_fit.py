@@ -10,10 +10,11 @@ import warnings
 from typing import Any
 
 import numpy as np
-from jobs import Job
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from threadpoolctl import threadpool_limits
+
+from jobs import Job
 from workloads import Weights, Workload
 
 

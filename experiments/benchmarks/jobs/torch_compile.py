@@ -6,6 +6,7 @@ The short last batch gets a program of its own (dynamic=False); the fused optimi
 from typing import Any
 
 import torch
+
 from jobs import Job, torch_loop, torch_network
 from workloads import Workload
 

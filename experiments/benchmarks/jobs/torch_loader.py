@@ -3,8 +3,9 @@
 from typing import Any
 
 import torch
-from jobs import Job, torch_network
 from torch.utils.data import DataLoader, TensorDataset
+
+from jobs import Job, torch_network
 from workloads import Workload
 
 

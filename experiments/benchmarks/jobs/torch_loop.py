@@ -8,6 +8,7 @@ import itertools
 from typing import Any
 
 import torch
+
 from jobs import Job, torch_network
 from workloads import Workload
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from jobs import channels_first
 from torch import nn
+
+from jobs import channels_first
 from workloads import Weights, Workload
 
 THREADS = sorted({1, os.cpu_count() or 1})
