@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH := .venv-bench/bin
+BENCH_READY := .venv-bench/.ready
 
-.PHONY: demo test test-all lint types pictures bench-steps import-time clean
+.PHONY: demo test test-all lint types pictures bench bench-steps import-time clean
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
@@ -34,11 +36,27 @@ types: $(READY)
 pictures: $(READY)
 	$(BIN)/python experiments/pictures.py
 
+# The peers live in an environment of their own, so that the tests' stays as it is. PyTorch comes first and
+# by its exact version, else another would be pulled in, with half a gigabyte of CUDA.
+$(BENCH_READY): pyproject.toml
+	@test -x $(BENCH)/python || $(PYTHON) -m venv .venv-bench
+	$(BENCH)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BENCH)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0+cpu \
+	  --extra-index-url https://download.pytorch.org/whl/cpu
+	$(BENCH)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+# Tables, CSV and picture go to runs/bench. The machine should do nothing else meanwhile.
+bench: $(BENCH_READY)
+	@status=0; for script in peers compile_time memory; do \
+	  $(BENCH)/python experiments/benchmarks/$$script.py || status=1; done; exit $$status
+
+# fit beside the hand-written scan alone: needs no peer.
 bench-steps: $(READY)
-	$(BIN)/python experiments/benchmarks/steps.py
+	$(BIN)/python experiments/benchmarks/peers.py --workloads a --peers funcnet_fit --out runs/bench-steps
 
 import-time: $(READY)
 	$(BIN)/python experiments/benchmarks/import_time.py
 
 clean:
-	rm -rf .venv runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,31 @@
+"""PyTorch, the same loop, network and loss compiled by torch.compile (Inductor; wants a C++ compiler).
+
+The short last batch gets a program of its own (dynamic=False); the fused optimizer stays as it is.
+"""
+
+from typing import Any
+
+import torch
+
+from jobs import Job, torch_loop, torch_network
+from workloads import Workload
+
+
+def variants(work: Workload) -> list[dict[str, Any]]:
+    return [{"threads": threads} for threads in torch_network.THREADS]
+
+
+def prepare(work: Workload, threads: int) -> Job:
+    torch.set_num_threads(threads)  # Inductor writes the number into its loops
+    net = torch_network.network(work)
+    x, y = torch_network.tensors(work)
+    losses = torch_network.losses(work)
+
+    @torch.compile(dynamic=False)
+    def evaluate(x: Any, y: Any) -> Any:
+        return losses(net(x), y)
+
+    return Job(
+        lambda seed: torch_loop.training(work, net, evaluate, x, y, threads, True, seed),
+        lambda made: torch_network.weights(work, made),
+    )

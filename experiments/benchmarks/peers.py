@@ -1,0 +1,148 @@
+"""What does a training cost with funcnet, by hand, and with others?
+
+    make bench
+    python experiments/benchmarks/peers.py --workloads a,b --peers funcnet_fit,torch_loop
+
+The same data, network, start, optimizer, batch size and epochs for everybody (`workloads.py`), each in the
+best code that its own users would write (`jobs/`), in a process of its own, asked in turn, round after
+round (`worker.py`). Before that all train two short epochs with the rows in their order, and must end in
+the same loss. docs/performance.md says how to read the result.
+"""
+
+import argparse
+import contextlib
+import math
+import os
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+import results
+import whole_process
+from jobs import BASE, PEERS
+from results import Result
+from worker import Worker, noted
+from workloads import WORKLOADS, Workload
+
+
+def main() -> int:
+    settings = _arguments()
+    out: Path = settings.out
+    out.mkdir(parents=True, exist_ok=True)
+    print(results.machine())
+    if os.getloadavg()[0] > 0.5:
+        print("This machine is busy: times mean little.", file=sys.stderr)
+
+    measured: list[Result] = []
+    failures: list[str] = []
+    titles: dict[str, str] = {}
+    for name in settings.workloads:
+        work = WORKLOADS["a" if name == "g" else name]()
+        work = work.shortened() if settings.quick else work
+        rounds = settings.repeats or (2 if settings.quick else work.rounds)
+        if name == "g":
+            rounds = settings.repeats or (1 if settings.quick else 5)
+            titles |= whole_process.TITLES
+            measured += whole_process.measure(work, settings.peers, rounds, failures)
+            continue
+        titles[name] = f"{work.title}; {work.steps:,} steps"
+        measured += measure(work, settings.peers, rounds, failures)
+
+    # Two epochs end far from where all orders of rows meet: there only the probe means something.
+    if not settings.quick:
+        _check_bands(measured)
+    text = results.markdown(measured, titles, failures)
+    print(text)
+    results.write_csv(measured, out / "peers.csv")
+    results.draw(measured, titles, out / "peers.png")
+    settings.markdown.write_text(text)
+    print(f"Written: {out / 'peers.csv'}, {out / 'peers.png'}, {settings.markdown}")
+    return 1 if any(r.wrong for r in measured) else 0
+
+
+Turn = tuple[Worker, int, Result]  # which variant of which peer, and where its times go
+
+
+def measure(work: Workload, peers: list[str], rounds: int, failures: list[str]) -> list[Result]:
+    """One workload: everybody probed, warmed up, and timed in turn."""
+    turns: list[Turn] = []
+    expected = math.nan
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        file = work.save(Path(folder))
+        for peer in peers:
+            worker = stack.enter_context(Worker(peer, file))
+            with noted(failures, work.name, peer):
+                if not worker.variants():
+                    continue
+                loss = worker.probe(0)
+                expected = loss if peer == BASE else expected
+                ways = _prepared(worker, work, peer, rounds)
+                for result in ways:
+                    result.wrong = _difference(loss, expected, work.equal)
+                turns += [(worker, number, result) for number, result in enumerate(ways)]
+                told = f"first call {ways[0].first:6.2f} s, probe {loss:.6g}"
+                print(f"{work.name} {PEERS[peer]:24} {told}", flush=True)
+        for seed in range(rounds):
+            _round(turns, seed, failures)
+    return [result for *_, result in turns if len(result.seconds) == rounds]
+
+
+def _round(turns: list[Turn], seed: int, failures: list[str]) -> None:
+    """Everybody who has not failed so far trains once."""
+    # In another order each round, so that nobody always follows the same neighbour.
+    for worker, number, result in random.Random(seed).sample(turns, len(turns)):
+        if len(result.seconds) == seed:
+            with noted(failures, result.workload, result.peer):
+                result.add(*worker.train(number, seed))
+
+
+def _prepared(worker: Worker, work: Workload, peer: str, rounds: int) -> list[Result]:
+    ways = []
+    for number, variant in enumerate(worker.variants()):
+        words = ", ".join(f"{name} {value}" for name, value in variant.items())
+        first = worker.prepare(number)
+        ways.append(Result(work.name, peer, words, work.steps, work.band(rounds), first))
+    return ways
+
+
+def _difference(loss: float, expected: float, equal: float) -> str:
+    if abs(loss - expected) <= equal * abs(expected):
+        return ""
+    return f"loss {loss:.6g} after the same batches, not {expected:.6g}"
+
+
+def _check_bands(measured: list[Result]) -> None:
+    """Mark whoever does not end in the loss of the hand-written scan, orders of rows allowed for."""
+    bases = {r.workload: r for r in measured if r.peer == BASE}
+    for result in measured:
+        if not (result.wrong or result.agrees(bases[result.workload])):
+            result.wrong = f"final loss {result.loss:.5g}, out of its band"
+
+
+def _arguments() -> argparse.Namespace:
+    def names(known):
+        def parse(text: str) -> list[str]:
+            chosen = text.split(",")
+            if unknown := [name for name in chosen if name not in known]:
+                raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not among {', '.join(known)}")
+            return [name for name in known if name in chosen]
+
+        return parse
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    letters = (*WORKLOADS, "g")
+    parser.add_argument("--workloads", type=names(letters), default=list(letters), help=", ".join(letters))
+    parser.add_argument("--peers", type=names(PEERS), default=list(PEERS), help=", ".join(PEERS))
+    parser.add_argument("--repeats", type=int, default=0, help="rounds; each workload has its own number")
+    parser.add_argument("--quick", action="store_true", help="two short epochs: does all run and agree?")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of CSV and picture")
+    parser.add_argument("--markdown", type=Path, help="file of the tables; else peers.md in the folder")
+    settings = parser.parse_args()
+    settings.peers = [BASE, *(peer for peer in settings.peers if peer != BASE)]  # all is compared with it
+    settings.markdown = settings.markdown or settings.out / "peers.md"
+    return settings
+
+
+if __name__ == "__main__":
+    sys.exit(main())

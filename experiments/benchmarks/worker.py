@@ -1,0 +1,124 @@
+"""A process for each peer: it prepares trainings once and runs one when asked; else it sleeps.
+
+Frameworks in one process would fight for threads and memory, and measuring one after another would give
+each its own weather. So all stay alive, and are asked in turn.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import multiprocessing
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jobs import BASE, PEERS
+from reference import mean_loss
+from workloads import Workload
+
+
+class Failed(Exception):
+    """A peer could not do what was asked; the text is its last line."""
+
+
+@contextlib.contextmanager
+def noted(failures: list[str], workload: str, peer: str) -> Iterator[None]:
+    """A peer that fails is noted and left out; only the hand-written scan, the measure of all, must not."""
+    try:
+        yield
+    except Failed as failed:
+        if peer == BASE:
+            raise
+        failures.append(f"{workload}, {PEERS[peer]}: {failed}")
+
+
+class Worker:
+    """The driver's end: every method asks the process and waits for its answer."""
+
+    def __init__(self, peer: str, file: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, peer, file), daemon=True)
+        self.process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.is_alive():
+            self.pipe.send(None)
+        self.process.join(timeout=30)
+        self.process.kill()
+
+    def variants(self) -> list[dict[str, Any]]:
+        """The peer's ways to do the workload; none if it can't."""
+        return self._ask("variants")
+
+    def probe(self, variant: int) -> float:
+        """The final loss of a short training with the rows in their order."""
+        return self._ask("probe", variant)
+
+    def prepare(self, variant: int) -> float:
+        """Set a variant up and train once: the seconds that took, compiling included."""
+        return self._ask("prepare", variant)
+
+    def train(self, variant: int, seed: int) -> tuple[float, float]:
+        """The seconds of one training, and its final loss."""
+        return self._ask("train", variant, seed)
+
+    def _ask(self, *request: Any) -> Any:
+        try:
+            self.pipe.send(request)
+            kind, value = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join(timeout=30)
+            raise Failed(f"its process ended with exit code {self.process.exitcode}") from None
+        if kind == "failed":
+            raise Failed(value)
+        return value
+
+
+def _serve(pipe: Any, peer: str, file: Path) -> None:
+    served = None
+    for request in iter(pipe.recv, None):
+        try:
+            served = served or _Served(peer, file)
+            name, *arguments = request
+            answer = "done", getattr(served, name)(*arguments)
+        except Exception as error:
+            traceback.print_exc()
+            answer = "failed", traceback.format_exception_only(error)[-1].strip()
+        pipe.send(answer)
+
+
+class _Served:
+    """The process's end."""
+
+    def __init__(self, peer: str, file: Path) -> None:
+        self.module = importlib.import_module(f"jobs.{peer}")
+        self.work = Workload.read(file)
+        self.jobs: dict[int, Any] = {}
+
+    def variants(self) -> list[dict[str, Any]]:
+        return self.module.variants(self.work)
+
+    def probe(self, variant: int) -> float:
+        work = dataclasses.replace(self.work.shortened(), shuffle=False)
+        job = self.module.prepare(work, **self.module.variants(work)[variant])
+        return mean_loss(work, job.weights(job.train(0)))
+
+    def prepare(self, variant: int) -> float:
+        began = time.perf_counter()
+        self.jobs[variant] = self.module.prepare(self.work, **self.variants()[variant])
+        self.jobs[variant].train(0)
+        return time.perf_counter() - began
+
+    def train(self, variant: int, seed: int) -> tuple[float, float]:
+        job = self.jobs[variant]
+        began = time.perf_counter()
+        result = job.train(seed)
+        seconds = time.perf_counter() - began
+        return seconds, mean_loss(self.work, job.weights(result))

@@ -1,0 +1,133 @@
+"""The benchmark's own parts: everybody ends in the same loss, and what is reported is what was measured."""
+
+import dataclasses
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments" / "benchmarks"))
+
+import results
+import workloads
+from jobs import BASE, channels_first
+from reference import mean_loss
+from results import Result
+from worker import Failed, Worker
+
+PEERS = (BASE, "funcnet_fit", "jax_steps", "sklearn_fit")  # the others are not among the tests' packages
+
+
+def images():
+    """A small workload of the shape of (d): odd sizes, so that pools leave a row and a column."""
+    rng = np.random.default_rng(0)
+    shapes = [(3, 3, 1, 2), (2,), (3, 3, 2, 5), (5,), (2 * 2 * 5, 3), (3,)]
+    return dataclasses.replace(
+        workloads.iris(),
+        x=rng.standard_normal((40, 15, 15, 1)).astype(np.float32),
+        y=rng.integers(0, 3, 40).astype(np.int32),
+        start=[0.3 * rng.standard_normal(shape).astype(np.float32) for shape in shapes],
+    )
+
+
+WORKLOADS = {"classes": workloads.iris, "numbers": workloads.line, "images": images}
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_all_end_in_the_same_loss(name):
+    work = dataclasses.replace(WORKLOADS[name]().shortened(), shuffle=False)
+    found = {}
+    for peer in PEERS:
+        module = importlib.import_module(f"jobs.{peer}")
+        for variant in module.variants(work)[:1]:
+            job = module.prepare(work, **variant)
+            found[peer] = [mean_loss(work, job.weights(job.train(seed))) for seed in (0, 1)]
+    assert len(found) == len(PEERS) - work.convolutions
+    assert found[BASE][0] < 0.99 * mean_loss(work, work.start)
+    for losses in found.values():  # and a second training begins where the first did
+        np.testing.assert_allclose(losses, found[BASE][0], rtol=work.equal)
+
+
+def test_every_variant_of_the_scan_visits_every_row():
+    from jobs import jax_scan
+
+    work = dataclasses.replace(workloads.line(), epochs=1, shuffle=True, batch_size=7)
+    plain = mean_loss(work, _trained(jax_scan, dataclasses.replace(work, shuffle=False), "rows"))
+    for order in ("bijection", "permutation"):
+        loss = mean_loss(work, _trained(jax_scan, work, order))
+        assert loss != plain
+        assert abs(loss - plain) < 0.5 * mean_loss(work, work.start)
+        rows = jax_scan.ORDERS[order](jax_scan.jax.random.key(3), 120)(np.arange(120))
+        assert sorted(rows.tolist()) == list(range(120))
+
+
+def _trained(module, work, order):
+    job = module.prepare(work, order=order)
+    return job.weights(job.train(0))
+
+
+def test_lesson_p11_is_workload_e():
+    from jobs import jax_scan
+
+    slope, bias = _trained(jax_scan, dataclasses.replace(workloads.line(), epochs=10), "rows")
+    assert (f"{slope[0, 0]:.4f}", f"{bias[0]:.4f}") == ("1.8617", "1.0711")
+
+
+def test_weights_turned_channels_first_and_back():
+    work = images()
+    turned = channels_first.turned(work)
+    assert [weight.shape for weight, _ in turned] == [(2, 1, 3, 3), (5, 2, 3, 3), (3, 20)]
+    back = channels_first.turned_back(work, turned)
+    for ours, first in zip(back, work.start, strict=True):
+        np.testing.assert_array_equal(ours, first)
+    # An image's pixel meets the same weight in both orders.
+    image = np.arange(20.0).reshape(2, 2, 5)
+    dense, kernel = turned[-1][0], work.start[4]
+    np.testing.assert_allclose(dense @ image.transpose(2, 0, 1).ravel(), image.ravel() @ kernel, rtol=1e-5)
+
+
+def test_a_workload_survives_its_file(tmp_path):
+    work = images()
+    read = workloads.Workload.read(work.save(tmp_path))
+    assert (read.steps, read.title, read.classes) == (work.steps, work.title, True)
+    for ours, theirs in zip((read.x, read.y, *read.start), (work.x, work.y, *work.start), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_worker_trains_and_a_failure_is_a_sentence(tmp_path):
+    file = workloads.line().shortened().save(tmp_path)
+    with Worker("sklearn_fit", file) as worker:
+        assert worker.prepare(0) > 0
+        seconds, loss = worker.train(0, 0)
+        assert seconds > 0
+        assert loss == pytest.approx(worker.probe(0), rel=1e-5)
+        with pytest.raises(Failed, match="KeyError: 5"):
+            worker.train(5, 0)
+    with Worker("no_such_peer", file) as worker, pytest.raises(Failed, match="No module named"):
+        worker.variants()
+
+
+def test_tables_tell_ratios_of_the_same_round_and_whose_loss_is_off(tmp_path):
+    slow = Result("a", "funcnet_fit", "", 10, 0.1, 1.0, [2.0, 6.0, 60.0], [0.5, 0.5, 0.5])
+    base = Result("a", BASE, "unroll 1", 10, 0.1, 1.0, [1.0, 2.0, 30.0], [0.49, 0.5, 0.7])
+    slower = dataclasses.replace(base, variant="unroll 4", seconds=[9.0, 9.0, 90.0])
+    assert slow.ratio(base) == 2.0
+    assert slow.agrees(base)
+    assert not dataclasses.replace(slow, losses=[0.6] * 3).agrees(base)
+
+    slow.wrong = "final loss"
+    measured = [slower, base, slow]
+    text = results.markdown(measured, {"a": "a test"}, ["b, Keras: no"])
+    for line in (
+        "| JAX by hand, one scan | 1.00 |",
+        "| funcnet.fit | 2.00≠ |",
+        "- a, JAX by hand, one scan: unroll 1",
+        "- b, Keras: no",
+    ):
+        assert line in text
+    results.write_csv(measured, tmp_path / "all.csv")
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 1 + 9
+    results.draw(measured, {"a": "a test"}, tmp_path / "bars.png")
+    assert (tmp_path / "bars.png").stat().st_size > 5000
