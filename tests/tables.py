@@ -157,7 +157,7 @@ MODELS = {
     ),
 }
 # One of each kind: the laws run over these in `make test`, and over all of them in `make test-all`.
-QUICK = ["attention", "conv-2d", "dropout", "gru", "layer-norm", "linear", "linear-regression", "mlp"]
+QUICK = ["conv-2d", "dropout", "gru", "layer-norm", "linear", "linear-regression", "mlp"]
 QUICK += ["mlp-dropout", "perceptron-classes", "sequential"]
 TRAINED = [name for name, model in MODELS.items() if fn.count(model.net)]
 RANDOM = ["channel-dropout", "conv-net", "dropout", "mlp-dropout", "res-mlp", "sequential", "transformer"]

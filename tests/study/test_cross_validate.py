@@ -14,7 +14,7 @@ ROW = MODELS["mlp"]
 TRAIN = fn.fit(ROW.loss(), optax.adam(0.05), epochs=4, batch_size=8, stopping=fn.EarlyStopping(patience=1))
 
 
-@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_scores_and_predictions_are_those_of_each_fold_alone(weighted):
     weight = jnp.asarray(np.random.default_rng(0).uniform(0.5, 2, 22), jnp.float32) if weighted else None
     data = fn.data.Dataset(ROW.rows(22), weight)

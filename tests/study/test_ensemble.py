@@ -12,14 +12,17 @@ import funcnet as fn
 
 KEY = jax.random.key(3)
 STOPPING = fn.EarlyStopping(patience=1)
+CASES = [(False, None), (False, 2), (True, None)]
 
 
 def training(row, **settings):
     return fn.fit(row.loss(), optax.adam(0.05), **{"epochs": 4, "batch_size": 8, **settings})
 
 
-@pytest.mark.parametrize("bootstrap", [False, True], ids=["whole", "bagged"])
-@pytest.mark.parametrize("block", [None, 2], ids=["at-once", "blocks"])
+@pytest.mark.parametrize(
+    ("bootstrap", "block"),
+    [(True, 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in CASES)],
+)
 def test_each_member_is_its_training_alone(bootstrap, block):
     row = MODELS["mlp-dropout"]
     data, valid = row.rows(21), row.rows(9, seed=1)
@@ -34,6 +37,7 @@ def test_each_member_is_its_training_alone(bootstrap, block):
         assert int(member.state.epoch) == int(alone.state.epoch)
 
 
+@pytest.mark.slow
 def test_members_differ_and_do_not_depend_on_the_size():
     row = MODELS["mlp"]
     few, more = (

@@ -35,6 +35,7 @@ def test_each_trial_is_its_training_alone_and_the_best_is_best():
     assert found.order[0] == np.argmin(found.scores)
 
 
+@pytest.mark.slow
 def test_floats_are_traced_once_and_sizes_are_grouped():
     made = []
 
@@ -52,6 +53,7 @@ def test_floats_are_traced_once_and_sizes_are_grouped():
     assert set(made) == {2, 5}
 
 
+@pytest.mark.slow
 def test_samples_are_some_of_the_combinations_without_repetition():
     found = fn.study.sweep(make_train, GRID, samples=3)(ROW.net, DATA, KEY, VALID)
     assert len({tuple(trial.items()) for trial in found.trials}) == 3
