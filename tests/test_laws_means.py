@@ -152,7 +152,7 @@ def test_a_batch_in_which_no_row_counts_moves_nothing(name: str) -> None:
 
 
 def test_a_batchwise_loss_sees_weights_and_counts_by_them() -> None:
-    case, data = tables.tables.MODELS["linear-regression"], tables.dataset("weighted", "linear-regression")
+    case, data = tables.MODELS["linear-regression"], tables.dataset("weighted", "linear-regression")
 
     @fn.losses.batchwise
     def whole(model: Any, batch: Any, weight: jax.Array, key: Any) -> Any:
