@@ -46,7 +46,15 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+def _slow(case: str) -> bool:
+    name, dataset, optimizer, _ = CASES[case]
+    usual = dataset in ("weighted", "weighted-rows", "tail") and optimizer in ("adam", "momentum")
+    return name not in tables.QUICK or not usual
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=pytest.mark.slow) if _slow(c) else c for c in CASES]
+)
 def test_fit_is_the_loop_written_by_hand(case: str) -> None:
     name, dataset, optimizer, shuffle = CASES[case]
     model, loss = tables.MODELS[name].init(), tables.MODELS[name].loss()

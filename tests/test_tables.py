@@ -4,6 +4,7 @@ import inspect
 from types import ModuleType
 
 import jax
+import pytest
 import tables
 
 import funcnet as fn
@@ -44,6 +45,7 @@ def _same_with_a_key(case: tables.Model) -> bool:
     return tables.same_bits(model(x, key=jax.random.key(0)), model(x))
 
 
+@pytest.mark.slow
 def test_random_models_are_named() -> None:
     differ = [name for name, model in tables.MODELS.items() if not _same_with_a_key(model)]
     assert differ == tables.RANDOM

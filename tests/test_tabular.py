@@ -167,6 +167,7 @@ def test_pixels_share_one_scale():
     assert model.scaler.scale.shape == ()
 
 
+@pytest.mark.slow
 def test_a_class_that_a_part_lacks_does_no_harm():
     x = np.linspace(0, 1, 20, dtype=np.float32)[:, None]
     y = np.array([0] * 10 + [1] * 9 + [2], np.int32)

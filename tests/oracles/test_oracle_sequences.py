@@ -240,6 +240,7 @@ def test_a_masked_key_never_matters(causal: bool, value: float) -> None:
         assert_close(slopes_then, slopes)
 
 
+@pytest.mark.slow
 def test_without_a_key_attention_gives_its_last_bias_and_a_finite_gradient() -> None:
     for dtype, x64 in DTYPES:
         with jax.enable_x64(x64):
@@ -263,6 +264,7 @@ def _transformer(**settings: Any) -> Any:
     return _drawn(fn.models.Transformer(3, tokens=9, features=8, heads=2, depth=2, **settings))
 
 
+@pytest.mark.slow
 def test_without_positions_a_transformer_sees_a_set_and_with_them_a_sequence() -> None:
     x = np.array([3, 1, 4, 1, 5, 8])
     both = jax.jit(lambda model, x: (model(x), model(x[::-1])))
@@ -308,6 +310,7 @@ def test_a_transformer_of_vectors_masks_and_broadcasts_learned_positions() -> No
     assert model.place.shape == (4, 4)
 
 
+@pytest.mark.slow
 def test_every_layer_of_a_transformer_has_a_dropout_of_its_own() -> None:
     model = _transformer(dropout=0.5)
     x = jnp.array([3, 1, 4, 1])
