@@ -3,15 +3,16 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.extend.core.primitives as primitives
 import jax.numpy as jnp
-from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from funcnet import _check
 from funcnet._types import Array, PyTree
+
+if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
+    from jax.extend.core import Jaxpr, JaxprEqn
 
 # Contractions up to this size, with results up to this many entries a lane, become sums of products.
 # Beyond it a matrix is large enough for a matrix product of its own.
@@ -78,7 +79,7 @@ class Value(NamedTuple):
     laned: bool
 
 
-Rule = Callable[[JaxprEqn, list[Value], int], Sequence[Any]]
+Rule = Callable[["JaxprEqn", list[Value], int], Sequence[Any]]
 
 
 def _flat_axes(in_axes: Any, args: tuple[PyTree, ...]) -> list[int | None]:
@@ -113,29 +114,29 @@ def _laned(value: Value, size: int) -> Any:
     return array if value.laned else jnp.broadcast_to(array[..., None], (*array.shape, size))
 
 
-def _evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Value], size: int) -> list[Value]:
+def _evaluate(jaxpr: "Jaxpr", consts: Sequence[Any], args: Sequence[Value], size: int) -> list[Value]:
     """The results of a jaxpr. A result has lanes exactly if something it came from has."""
     values: dict[Any, Value] = dict(zip(jaxpr.invars, args, strict=True))
     values |= {var: Value(const, False) for var, const in zip(jaxpr.constvars, consts, strict=True)}
 
     def read(atom: Any) -> Value:
-        return Value(atom.val, False) if isinstance(atom, Literal) else values[atom]
+        return Value(atom.val, False) if hasattr(atom, "val") else values[atom]
 
     for equation in jaxpr.eqns:
         inputs = [read(atom) for atom in equation.invars]
-        if equation.primitive in INLINED:
+        if equation.primitive in _table().inlined:
             found = _evaluate(*_inner(equation), inputs, size)
-        elif equation.primitive in LOOPS:
-            found = LOOPS[equation.primitive][1](equation, inputs, size)
+        elif equation.primitive in _table().loops:
+            found = _table().loops[equation.primitive][1](equation, inputs, size)
         else:
             laned = any(value.laned for value in inputs)
-            rule = RULES.get(equation.primitive, _mapped) if laned else _plain
+            rule = _table().rules.get(equation.primitive, _mapped) if laned else _plain
             found = [Value(array, laned) for array in rule(equation, inputs, size)]
         values |= dict(zip(equation.outvars, found, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _bind(equation: JaxprEqn, *arrays: Any, **changes: Any) -> Sequence[Any]:
+def _bind(equation: "JaxprEqn", *arrays: Any, **changes: Any) -> Sequence[Any]:
     found = equation.primitive.bind(*arrays, **(equation.params | changes))
     return found if equation.primitive.multiple_results else [found]
 
@@ -144,19 +145,19 @@ def _aval(var: Any) -> Any:
     return var.aval
 
 
-def _plain(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
+def _plain(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     del size
     return _bind(equation, *(value.array for value in inputs))
 
 
-def _mapped(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
+def _mapped(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     """Any operation, by its own rule for `vmap`."""
     axes = [-1 if value.laned else None for value in inputs]
     arrays = [value.array for value in inputs]
     return jax.vmap(lambda *a: tuple(_bind(equation, *a)), axes, -1, axis_size=size)(*arrays)
 
 
-def _elementwise(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
+def _elementwise(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     shape = (*_aval(equation.outvars[0]).shape, size)
 
     def spread(value: Value) -> Any:  # a scalar may stand among arrays
@@ -168,27 +169,27 @@ def _elementwise(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence
     return _bind(equation, *map(spread, inputs))
 
 
-def _same(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
+def _same(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     """Operations along axes counted from the front: a further axis at the end changes nothing."""
     return _bind(equation, *(_laned(value, size) for value in inputs))
 
 
-def _with(change: Callable[[JaxprEqn, int], dict[str, Any]]) -> Rule:
+def _with(change: Callable[["JaxprEqn", int], dict[str, Any]]) -> Rule:
     """Operations on one array whose settings name every axis."""
 
-    def rule(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
+    def rule(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
         return _bind(equation, *(value.array for value in inputs), **change(equation, size))
 
     return rule
 
 
-def _broadcast(equation: JaxprEqn, size: int) -> dict[str, Any]:
+def _broadcast(equation: "JaxprEqn", size: int) -> dict[str, Any]:
     shape = equation.params["shape"]
     dimensions = (*equation.params["broadcast_dimensions"], len(shape))
     return {"shape": (*shape, size), "broadcast_dimensions": dimensions}
 
 
-def _slice(equation: JaxprEqn, size: int) -> dict[str, Any]:
+def _slice(equation: "JaxprEqn", size: int) -> dict[str, Any]:
     strides = equation.params["strides"]
     return {
         "start_indices": (*equation.params["start_indices"], 0),
@@ -197,12 +198,12 @@ def _slice(equation: JaxprEqn, size: int) -> dict[str, Any]:
     }
 
 
-def _transpose(equation: JaxprEqn, _: int) -> dict[str, Any]:
+def _transpose(equation: "JaxprEqn", _: int) -> dict[str, Any]:
     permutation = equation.params["permutation"]
     return {"permutation": (*permutation, len(permutation))}
 
 
-def _pad(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
+def _pad(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     array, filling = inputs
     if filling.laned:
         return _mapped(equation, inputs, size)
@@ -210,7 +211,7 @@ def _pad(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
     return _bind(equation, array.array, filling.array, padding_config=config)
 
 
-def _product(equation: JaxprEqn, inputs: list[Value], size: int) -> Sequence[Any]:
+def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     """A small matrix product of two arrays with lanes, as a sum of products of whole lanes."""
     left, right = inputs
     (left_summed, right_summed), (left_batch, right_batch) = equation.params["dimension_numbers"]
@@ -244,32 +245,32 @@ def _summed_first(array: Array, summed: Sequence[int], batch: Sequence[int], siz
 # before and after, agree.
 
 
-def _flags(jaxpr: Jaxpr, laned: Sequence[bool]) -> list[bool]:
+def _flags(jaxpr: "Jaxpr", laned: Sequence[bool]) -> list[bool]:
     """Which results of a jaxpr have lanes, if these arguments have."""
     flags = dict(zip(jaxpr.invars, laned, strict=True))
 
     def flag(atom: Any) -> bool:
-        return not isinstance(atom, Literal) and flags.get(atom, False)
+        return not hasattr(atom, "val") and flags.get(atom, False)
 
     for equation in jaxpr.eqns:
         inputs = [flag(atom) for atom in equation.invars]
-        if equation.primitive in INLINED:
+        if equation.primitive in _table().inlined:
             found = _flags(_inner(equation)[0], inputs)
-        elif equation.primitive in LOOPS:
-            found = LOOPS[equation.primitive][0](equation, inputs)
+        elif equation.primitive in _table().loops:
+            found = _table().loops[equation.primitive][0](equation, inputs)
         else:
             found = [any(inputs)] * len(equation.outvars)
         flags |= dict(zip(equation.outvars, found, strict=True))
     return [flag(atom) for atom in jaxpr.outvars]
 
 
-def _inner(equation: JaxprEqn) -> tuple[Jaxpr, Sequence[Any]]:
+def _inner(equation: "JaxprEqn") -> tuple["Jaxpr", Sequence[Any]]:
     """The jaxpr that an equation calls, and its constants."""
     called = next(equation.params[name] for name in ("jaxpr", "call_jaxpr") if name in equation.params)
     return getattr(called, "jaxpr", called), getattr(called, "consts", ())
 
 
-def _carry_flags(body: Jaxpr, before: list[bool], carry: list[bool], after: list[bool]) -> list[bool]:
+def _carry_flags(body: "Jaxpr", before: list[bool], carry: list[bool], after: list[bool]) -> list[bool]:
     """Which parts of a loop's carry have lanes, sooner or later."""
     while True:
         found = _flags(body, [*before, *carry, *after])[: len(carry)]
@@ -279,25 +280,25 @@ def _carry_flags(body: Jaxpr, before: list[bool], carry: list[bool], after: list
         carry = grown
 
 
-def _branch_flags(equation: JaxprEqn, laned: list[bool]) -> list[bool]:
+def _branch_flags(equation: "JaxprEqn", laned: list[bool]) -> list[bool]:
     index, *operands = laned
     found = [_flags(branch.jaxpr, operands) for branch in equation.params["branches"]]
     return [index or any(flags) for flags in zip(*found, strict=True)]
 
 
-def _scan_flags(equation: JaxprEqn, laned: list[bool]) -> list[bool]:
+def _scan_flags(equation: "JaxprEqn", laned: list[bool]) -> list[bool]:
     body, consts, carry, xs = _scan_parts(equation, laned)
     carry = _carry_flags(body, consts, carry, xs)
     return carry + _flags(body, [*consts, *carry, *xs])[len(carry) :]
 
 
-def _scan_parts(equation: JaxprEqn, inputs: list[Any]) -> tuple[Jaxpr, list[Any], list[Any], list[Any]]:
+def _scan_parts(equation: "JaxprEqn", inputs: list[Any]) -> tuple["Jaxpr", list[Any], list[Any], list[Any]]:
     consts, carry = equation.params["num_consts"], equation.params["num_carry"]
     body = equation.params["jaxpr"].jaxpr
     return body, inputs[:consts], inputs[consts : consts + carry], inputs[consts + carry :]
 
 
-def _while_flags(equation: JaxprEqn, laned: list[bool]) -> list[bool]:
+def _while_flags(equation: "JaxprEqn", laned: list[bool]) -> list[bool]:
     test, body, carry = _while_parts(equation, laned)
     carry = _carry_flags(equation.params["body_jaxpr"].jaxpr, body, carry, [])
     if _flags(equation.params["cond_jaxpr"].jaxpr, [*test, *carry])[0]:
@@ -305,7 +306,7 @@ def _while_flags(equation: JaxprEqn, laned: list[bool]) -> list[bool]:
     return carry
 
 
-def _while_parts(equation: JaxprEqn, inputs: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+def _while_parts(equation: "JaxprEqn", inputs: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
     test, body = equation.params["cond_nconsts"], equation.params["body_nconsts"]
     return inputs[:test], inputs[test : test + body], inputs[test + body :]
 
@@ -318,7 +319,7 @@ def _values(arrays: Sequence[Any], flags: list[bool]) -> list[Value]:
     return [Value(array, flag) for array, flag in zip(arrays, flags, strict=True)]
 
 
-def _cond(equation: JaxprEqn, inputs: list[Value], size: int) -> list[Value]:
+def _cond(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
     index, *operands = inputs
     flags = _branch_flags(equation, [value.laned for value in inputs])
 
@@ -347,7 +348,7 @@ def _picked(index: Array, cases: list[Any]) -> Any:
     return found
 
 
-def _scan(equation: JaxprEqn, inputs: list[Value], size: int) -> list[Value]:
+def _scan(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
     flags = _scan_flags(equation, [value.laned for value in inputs])
     body, consts, carry, xs = _scan_parts(equation, inputs)
     carried, stacked = flags[: len(carry)], flags[len(carry) :]
@@ -364,7 +365,7 @@ def _scan(equation: JaxprEqn, inputs: list[Value], size: int) -> list[Value]:
     return _values([*last, *ys], flags)
 
 
-def _while(equation: JaxprEqn, inputs: list[Value], size: int) -> list[Value]:
+def _while(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
     flags = _while_flags(equation, [value.laned for value in inputs])
     test_consts, body_consts, carry = _while_parts(equation, inputs)
     test, body = equation.params["cond_jaxpr"], equation.params["body_jaxpr"]
@@ -389,120 +390,91 @@ def _while(equation: JaxprEqn, inputs: list[Value], size: int) -> list[Value]:
     return _values(jax.lax.while_loop(goes_on, step, _arrays(carry, flags, size)), flags)
 
 
-def _named(*names: str) -> list[Any]:
-    return [getattr(primitives, f"{name}_p") for name in names]
+class Table(NamedTuple):
+    """What is done with each primitive; all others are mapped by their own rule for `vmap`."""
+
+    inlined: frozenset[Any]
+    loops: dict[Any, tuple[Callable[..., list[bool]], Callable[..., list[Value]]]]
+    rules: dict[Any, Rule]
 
 
-INLINED = frozenset(_named("jit", "closed_call", "call", "remat", "custom_jvp_call", "custom_vjp_call"))
-
-LOOPS: dict[Any, tuple[Callable[..., list[bool]], Callable[..., list[Value]]]] = {
-    primitives.cond_p: (_branch_flags, _cond),
-    primitives.scan_p: (_scan_flags, _scan),
-    primitives.while_p: (_while_flags, _while),
-}
-
-RULES: dict[Any, Rule] = {
-    **dict.fromkeys(
-        _named(
-            *(
-                "abs",
-                "acos",
-                "acosh",
-                "add",
-                "add_jaxvals",
-                "and",
-                "asin",
-                "asinh",
-                "atan",
-                "atan2",
-                "atanh",
-            ),
-            *(
-                "cbrt",
-                "ceil",
-                "clamp",
-                "convert_element_type",
-                "cos",
-                "cosh",
-                "digamma",
-                "div",
-                "eq",
-                "erf",
-            ),
-            *(
-                "erf_inv",
-                "erfc",
-                "exp",
-                "exp2",
-                "expm1",
-                "floor",
-                "ge",
-                "gt",
-                "integer_pow",
-                "is_finite",
-                "le",
-            ),
-            *(
-                "lgamma",
-                "log",
-                "log1p",
-                "logistic",
-                "lt",
-                "max",
-                "min",
-                "mul",
-                "ne",
-                "neg",
-                "not",
-                "or",
-                "pow",
-            ),
-            *(
-                "reduce_precision",
-                "rem",
-                "round",
-                "rsqrt",
-                "select_n",
-                "shift_left",
-                "shift_right_arithmetic",
-            ),
-            *(
-                "shift_right_logical",
-                "sign",
-                "sin",
-                "sinh",
-                "sqrt",
-                "square",
-                "stop_gradient",
-                "sub",
-                "tan",
-            ),
-            *("tanh", "threefry2x32", "xor", "copy", "population_count", "nextafter"),
-        ),
-        _elementwise,
+ELEMENTWISE = (
+    *(
+        "abs",
+        "acos",
+        "acosh",
+        "add",
+        "add_jaxvals",
+        "and",
+        "asin",
+        "asinh",
+        "atan",
+        "atan2",
+        "atanh",
+        "cbrt",
     ),
-    **dict.fromkeys(
-        _named(
-            *("argmax", "argmin", "concatenate", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"),
-            *(
-                "reduce_and",
-                "reduce_max",
-                "reduce_min",
-                "reduce_or",
-                "reduce_prod",
-                "reduce_sum",
-                "reduce_xor",
-            ),
-            *("rev", "sort", "squeeze"),
-        ),
-        _same,
+    *(
+        "ceil",
+        "clamp",
+        "convert_element_type",
+        "copy",
+        "cos",
+        "cosh",
+        "digamma",
+        "div",
+        "eq",
+        "erf",
+        "erf_inv",
     ),
-    primitives.broadcast_in_dim_p: _with(_broadcast),
-    primitives.dot_general_p: _product,
-    primitives.pad_p: _pad,
-    primitives.reshape_p: _with(
-        lambda equation, size: {"new_sizes": (*equation.params["new_sizes"], size)}
+    *(
+        "erfc",
+        "exp",
+        "exp2",
+        "expm1",
+        "floor",
+        "ge",
+        "gt",
+        "integer_pow",
+        "is_finite",
+        "le",
+        "lgamma",
+        "log",
     ),
-    primitives.slice_p: _with(_slice),
-    primitives.transpose_p: _with(_transpose),
-}
+    *("log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not", "or"),
+    *("population_count", "pow", "reduce_precision", "rem", "round", "rsqrt", "select_n", "shift_left"),
+    *("shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square"),
+    *("stop_gradient", "sub", "tan", "tanh", "threefry2x32", "xor"),
+)
+ALONG_AXES = (
+    *("argmax", "argmin", "concatenate", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"),
+    *("reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum", "reduce_xor"),
+    *("rev", "sort", "squeeze"),
+)
+INLINED = ("jit", "closed_call", "call", "remat", "custom_jvp_call", "custom_vjp_call")
+
+
+@functools.cache
+def _table() -> Table:
+    from jax.extend.core import primitives
+
+    def named(*names: str) -> list[Any]:
+        return [getattr(primitives, f"{name}_p") for name in names]
+
+    return Table(
+        frozenset(named(*INLINED)),
+        {
+            primitives.cond_p: (_branch_flags, _cond),
+            primitives.scan_p: (_scan_flags, _scan),
+            primitives.while_p: (_while_flags, _while),
+        },
+        {
+            **dict.fromkeys(named(*ELEMENTWISE), _elementwise),
+            **dict.fromkeys(named(*ALONG_AXES), _same),
+            primitives.broadcast_in_dim_p: _with(_broadcast),
+            primitives.dot_general_p: _product,
+            primitives.pad_p: _pad,
+            primitives.reshape_p: _with(lambda e, size: {"new_sizes": (*e.params["new_sizes"], size)}),
+            primitives.slice_p: _with(_slice),
+            primitives.transpose_p: _with(_transpose),
+        },
+    )
