@@ -58,7 +58,7 @@ for activation in (jax.nn.relu, jnp.tanh, jax.nn.sigmoid):
             flush=True,
         )
         if activation is jax.nn.relu:
-            curves[name] = jnp.log10(jnp.maximum(found, 1e-30))
+            curves[name] = jnp.where(found > 0, jnp.log10(found), jnp.nan)  # float32 ends at 1e-38
 
 # 3. Why very small steps are lost: float32 holds about seven digits.
 print(

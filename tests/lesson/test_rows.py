@@ -35,3 +35,9 @@ def test_every_experiment_that_names_rows_is_named_by_them():
         told = re.search(r"\(lesson ([^)]+)\)", path.read_text().split("\n")[0])
         for row in re.findall(r"[A-Z]\d+", told[1] if told else ""):
             assert row in ROWS, f"{path.name} names {row}, which is no row"
+
+
+def test_every_experiment_stands_in_the_table_of_experiments():
+    folder = ROOT / "experiments"
+    named = set(re.findall(r"^\| `(\w+\.py)` \|", (folder / "README.md").read_text(), re.MULTILINE))
+    assert named == {path.name for path in folder.glob("*.py")} - {"pictures.py"}
