@@ -28,7 +28,7 @@ class ChannelDropout(Module):
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> drop = fn.layers.ChannelDropout(0.5)
         >>> y = drop(jnp.ones((4, 4, 6)), key=jax.random.key(0))
-        >>> bool((y == y[0, 0]).all()), sorted(set(y.ravel().tolist()))
+        >>> bool((y == y[:1, :1]).all()), sorted(set(y.ravel().tolist()))
         (True, [0.0, 2.0])
 
     Source: Tompson, Goroshin, Jain, LeCun, Bregler, "Efficient object localization using
