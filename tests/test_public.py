@@ -148,7 +148,9 @@ SIGNATURES = {
 def public():
     seen = {}
     for room in ROOMS:
-        for name, value in vars(room).items():
+        names = room.__all__ if hasattr(room, "__all__") else vars(room)
+        for name in names:
+            value = getattr(room, name)
             if name.startswith("_") or inspect.ismodule(value) or not callable(value):
                 continue
             if getattr(value, "__module__", "").startswith("funcnet") and name not in BY_CALL:

@@ -302,10 +302,9 @@ def _check_body(cls: type) -> None:
             )
 
 
-def _check_constructor(cls: type, names: list[str]) -> None:
+def _check_constructor(cls: type[Module], names: list[str]) -> None:
     """Raise if the class could not be made from its fields, as `replace` does."""
-    taken = inspect.signature(cls).parameters
-    for field in dataclasses.fields(cls):
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if not field.init:
             raise TypeError(
                 f"{cls.__name__}.{field.name} is not set by the constructor as other fields are. Let "
@@ -320,6 +319,9 @@ def _check_constructor(cls: type, names: list[str]) -> None:
         raise TypeError(
             f"{cls.__name__} has an InitVar, which replace and init can't hand on: make it a field."
         )
+    if not cls._by_hand:
+        return
+    taken = inspect.signature(cls).parameters
     if any(p.kind == p.VAR_KEYWORD for p in taken.values()):
         return
     missing = [name for name in names if name not in taken]

@@ -26,20 +26,6 @@ over them compiles once. Log-loss is the cross-entropies' other name.
     0.2181
 """
 
-from funcnet._compare import absolute_error as absolute_error
-from funcnet.losses._batchwise import batchwise as batchwise
-from funcnet.losses._classification import binary_cross_entropy as binary_cross_entropy
-from funcnet.losses._classification import cross_entropy as cross_entropy
-from funcnet.losses._classification import multilabel_cross_entropy as multilabel_cross_entropy
-from funcnet.losses._likelihood import gaussian_nll as gaussian_nll
-from funcnet.losses._likelihood import kl_divergence as kl_divergence
-from funcnet.losses._likelihood import poisson as poisson
-from funcnet.losses._margin import focal as focal
-from funcnet.losses._margin import hinge as hinge
-from funcnet.losses._margin import zero_one as zero_one
-from funcnet.losses._penalized import penalized as penalized
-from funcnet.losses._regression import huber as huber
-from funcnet.losses._regression import log_cosh as log_cosh
-from funcnet.losses._regression import quantile as quantile
-from funcnet.losses._regression import squared_error as squared_error
-from funcnet.losses._supervised import supervised as supervised
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

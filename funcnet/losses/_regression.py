@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from funcnet import _check
+from funcnet._compare import absolute_error as absolute_error
 from funcnet._compare import pair, setting
 from funcnet._types import ArrayLike, Scalar
 

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _tree
+from funcnet._metric import Measured as Measured
+from funcnet._metric import Metric as Metric
 from funcnet._metric import at_least_single, checked, settled, weighted_sum
 from funcnet._types import Array, PerExample, PyTree
 

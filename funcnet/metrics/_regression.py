@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from funcnet import _check
+from funcnet._compare import absolute_error as absolute_error
 from funcnet._compare import pair
 from funcnet._metric import Metric, at_least_single
 from funcnet._types import Array

@@ -1,10 +1,5 @@
 """Whole models, ready for `fit`."""
 
-from funcnet.models._conv_net import ConvNet as ConvNet
-from funcnet.models._fourier import FourierMLP as FourierMLP
-from funcnet.models._linear import LinearRegression as LinearRegression
-from funcnet.models._linear import Perceptron as Perceptron
-from funcnet.models._mlp import MLP as MLP
-from funcnet.models._res_mlp import ResMLP as ResMLP
-from funcnet.models._siren import SIREN as SIREN
-from funcnet.models._transformer import Transformer as Transformer
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -27,16 +27,6 @@ Classes and curves differ in marker or line style as well as in colour, and lett
 panel printed 8 cm wide.
 """
 
-from funcnet.report._classification import calibration as calibration
-from funcnet.report._classification import confusion_matrix as confusion_matrix
-from funcnet.report._epochs import curves as curves
-from funcnet.report._epochs import history as history
-from funcnet.report._fits import fits as fits
-from funcnet.report._fits import regression_line as regression_line
-from funcnet.report._line import separating_line as separating_line
-from funcnet.report._losses import loss_curves as loss_curves
-from funcnet.report._pairs import pair_plot as pair_plot
-from funcnet.report._scatter import predictions as predictions
-from funcnet.report._scatter import scatter as scatter
-from funcnet.report._surface import decision_surface as decision_surface
-from funcnet.report._surface import training_frame as training_frame
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
-from funcnet.transform._lanes import lanes as lanes
+"""Transformations of functions, on pytrees."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,17 @@
+from ._batchwise import batchwise as batchwise
+from ._classification import binary_cross_entropy as binary_cross_entropy
+from ._classification import cross_entropy as cross_entropy
+from ._classification import multilabel_cross_entropy as multilabel_cross_entropy
+from ._likelihood import gaussian_nll as gaussian_nll
+from ._likelihood import kl_divergence as kl_divergence
+from ._likelihood import poisson as poisson
+from ._margin import focal as focal
+from ._margin import hinge as hinge
+from ._margin import zero_one as zero_one
+from ._penalized import penalized as penalized
+from ._regression import absolute_error as absolute_error
+from ._regression import huber as huber
+from ._regression import log_cosh as log_cosh
+from ._regression import quantile as quantile
+from ._regression import squared_error as squared_error
+from ._supervised import supervised as supervised

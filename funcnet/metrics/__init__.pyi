@@ -1,0 +1,16 @@
+from ._accuracy import accuracy as accuracy
+from ._accuracy import top_k as top_k
+from ._calibration import brier as brier
+from ._calibration import expected_calibration_error as expected_calibration_error
+from ._counts import confusion_matrix as confusion_matrix
+from ._counts import f1 as f1
+from ._counts import precision as precision
+from ._counts import recall as recall
+from ._measure import Measured as Measured
+from ._measure import Metric as Metric
+from ._measure import measure as measure
+from ._ranking import average_precision as average_precision
+from ._ranking import roc_auc as roc_auc
+from ._regression import absolute_error as absolute_error
+from ._regression import r2 as r2
+from ._regression import rmse as rmse

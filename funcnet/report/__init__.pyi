@@ -1,0 +1,13 @@
+from ._classification import calibration as calibration
+from ._classification import confusion_matrix as confusion_matrix
+from ._epochs import curves as curves
+from ._epochs import history as history
+from ._fits import fits as fits
+from ._fits import regression_line as regression_line
+from ._line import separating_line as separating_line
+from ._losses import loss_curves as loss_curves
+from ._pairs import pair_plot as pair_plot
+from ._scatter import predictions as predictions
+from ._scatter import scatter as scatter
+from ._surface import decision_surface as decision_surface
+from ._surface import training_frame as training_frame

@@ -1,0 +1,14 @@
+from ._evaluate import evaluate as evaluate
+from ._evaluate import predict as predict
+from ._fit import Fit as Fit
+from ._fit import fit as fit
+from ._result import Run as Run
+from ._state import History as History
+from ._state import TrainState as TrainState
+from ._step import Info as Info
+from ._step import step as step
+from ._stop import EarlyStopping as EarlyStopping
+from ._stop import Outcome as Outcome
+from ._stop import Stop as Stop
+from ._weights import load_weights as load_weights
+from ._weights import save_weights as save_weights

@@ -1,0 +1,1 @@
+from ._lanes import lanes as lanes
