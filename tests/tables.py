@@ -157,8 +157,7 @@ MODELS = {
     ),
 }
 # One of each kind: the laws run over these in `make test`, and over all of them in `make test-all`.
-QUICK = ["conv-2d", "dropout", "gru", "layer-norm", "linear", "linear-regression", "mlp"]
-QUICK += ["mlp-dropout", "perceptron-classes", "sequential"]
+QUICK = ["conv-2d", "gru", "linear-regression", "mlp", "mlp-dropout"]
 TRAINED = [name for name, model in MODELS.items() if fn.count(model.net)]
 RANDOM = ["channel-dropout", "conv-net", "dropout", "mlp-dropout", "res-mlp", "sequential", "transformer"]
 FIXED_START = ["group-norm", "layer-norm", "linear-regression", "linear-regression-2", "rms-norm"]

@@ -184,8 +184,10 @@ THETA = (0.05, 0.02, 0.0)
     ("optimizer", "net", "settings"),
     [
         ("sgd", SMOOTH, {}),
-        ("adamw", SMOOTH, {}),
-        ("momentum", NOISY, {"accumulate": 2, "ema": 0.8, "eval_every": 2}),
+        pytest.param("adamw", SMOOTH, {}, marks=pytest.mark.slow),
+        pytest.param(
+            "momentum", NOISY, {"accumulate": 2, "ema": 0.8, "eval_every": 2}, marks=pytest.mark.slow
+        ),
     ],
     ids=["sgd", "adamw", "dropout-accumulate-ema-eval"],
 )

@@ -68,7 +68,7 @@ def _augmented(case, transform):
     return fn.data.augmented(case.loss(), transform)
 
 
-@pytest.mark.parametrize("name", ["mlp", "mlp-dropout"])
+@pytest.mark.parametrize("name", [pytest.param("mlp", marks=pytest.mark.slow), "mlp-dropout"])
 def test_a_transform_that_changes_nothing_changes_no_bit(name):
     case, data = tables.MODELS[name], tables.dataset("weighted", name)
     settings = {"epochs": 2, "batch_size": 8}
@@ -174,7 +174,7 @@ def test_mixup_draws_partners_by_weight_and_shares_from_beta():
     assert np.mean(logged["square"]) == pytest.approx(itself + (1 - itself) * squares, abs=0.01)
 
 
-@pytest.mark.parametrize("name", ["mlp", "mlp-dropout"])
+@pytest.mark.parametrize("name", [pytest.param("mlp", marks=pytest.mark.slow), "mlp-dropout"])
 def test_rows_of_weight_zero_are_invisible_to_mixup(name):
     case = tables.MODELS[name]
     weight = np.array([1.0, 2.0, 0.5, 1.0, 0.0, 0.0], np.float32)
@@ -183,6 +183,7 @@ def test_rows_of_weight_zero_are_invisible_to_mixup(name):
     assert float(value) == 0.0
 
 
+@pytest.mark.slow
 def test_augmented_mixup_transforms_before_it_mixes():
     def loss(model, example, key):
         return jnp.zeros(()), {"x": example[0]}
@@ -198,6 +199,7 @@ def test_augmented_mixup_transforms_before_it_mixes():
     assert_close(before, fn.data.mixup(loss, 1.0)(None, doubled, weight, KEY)[1])
 
 
+@pytest.mark.slow
 def test_an_example_alone_is_mixed_with_itself_and_keeps_its_key():
     case, data = tables.MODELS["mlp-dropout"], tables.dataset("weighted", "mlp-dropout")
     batch = jax.tree.map(lambda a: a[:1], data.arrays)
@@ -207,6 +209,7 @@ def test_an_example_alone_is_mixed_with_itself_and_keeps_its_key():
         np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_mixup_trains_and_keeps_the_check_of_targets():
     case = tables.MODELS["mlp"]
     x, y = case.rows(24)

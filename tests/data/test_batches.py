@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tables
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import same_bits
 
@@ -22,6 +22,7 @@ def _counted(batches: list[fn.data.Batch]) -> np.ndarray:
     return np.concatenate([rows[np.asarray(b.weight) > 0] for rows, b in zip(first, batches, strict=True)])
 
 
+@settings(max_examples=15)
 @given(n=st.integers(1, 40), size=st.integers(1, 50), shuffled=st.booleans(), epoch=st.integers(0, 5))
 def test_each_row_comes_once_in_batches_of_one_size(n: int, size: int, shuffled: bool, epoch: int) -> None:
     batches = list(fn.data.batches((np.arange(n),), size, KEY if shuffled else None, epoch))

@@ -15,7 +15,7 @@ import funcnet as fn
 KEY = jax.random.key(0)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(n=st.integers(1, 40), samples=st.none() | st.integers(1, 60), seed=st.integers(0, 2**31 - 1))
 def test_drawn_and_left_out_make_the_whole(n, samples, seed):
     data = fn.data.Dataset((np.arange(n),))
@@ -73,6 +73,7 @@ def test_out_of_bag_losses_are_those_of_the_rows_not_drawn():
     assert_close(fn.evaluate(case.loss(), case.init(), fn.data.out_of_bag(data, sample), 8), expected)
 
 
+@pytest.mark.slow
 def test_bootstrapped_trainings_at_once_are_those_alone():
     case, train = tables.MODELS["mlp"], tables.training("mlp")
     data = fn.data.Dataset(case.rows(19))

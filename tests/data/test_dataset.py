@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import funcnet as fn
@@ -32,6 +32,7 @@ def test_a_dataset_is_a_pytree_that_vmap_runs_over_by_rows():
     np.testing.assert_allclose(means, [X[:3].mean(), X[3:].mean()])
 
 
+@settings(max_examples=10)
 @given(
     labels=st.lists(st.integers(0, 3), min_size=12, max_size=80),
     seed=st.integers(0, 2**31 - 1),

@@ -21,7 +21,7 @@ def counted(part):
     return np.asarray(part[:][0])[np.asarray(part.weights()) > 0]
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(
     labels=st.lists(st.integers(0, 3), min_size=8, max_size=60),
     folds=st.integers(2, 8),
@@ -40,7 +40,7 @@ def test_each_row_is_left_out_once_and_each_class_is_spread_evenly(labels, folds
         assert max(found) - min(found) <= 1
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(
     groups=st.lists(st.integers(0, 9), min_size=12, max_size=60).filter(lambda g: len(set(g)) >= 3),
     seed=st.integers(0, 2**31 - 1),
@@ -106,7 +106,7 @@ def test_a_short_fold_is_filled_up_with_a_row_that_counts_nowhere():
         assert_close(scaler, plain)
 
 
-@pytest.mark.parametrize("rows", [12, 13])
+@pytest.mark.parametrize("rows", [pytest.param(12, marks=pytest.mark.slow), 13])
 def test_folds_trained_at_once_are_those_trained_alone(rows):
     case = tables.MODELS["mlp-dropout"]
     made = fn.data.kfold(case.rows(rows), 3, KEY)

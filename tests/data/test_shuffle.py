@@ -89,6 +89,7 @@ def test_all_permutations_are_equally_likely_over_keys(n: int) -> None:
     _gate(f"permutations of {n} rows", counts, len(number) - 1)
 
 
+@pytest.mark.slow
 def test_so_many_rounds_that_a_bias_is_lost_in_half_a_million_keys() -> None:
     # Each round swaps two rows with probability 1/4: after r rounds the two orders differ by 2⁻ʳ, and
     # seven rounds would be found out here.

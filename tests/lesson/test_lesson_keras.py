@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from recipes import BINARY, CLASSES, D3, D4, KEY, KEYS, assert_in_band, twenty
 
 import funcnet as fn
@@ -60,6 +61,7 @@ def test_k5_k6_k9_batches_of_one_at_two_learning_rates():
     assert (found["loss"][0, :, -1] < found["loss"][1, :, -1]).all()
 
 
+@pytest.mark.slow
 def test_k7_k10_k11_softmax_trained_on_after_a_change_of_labels():
     """One-hot rows first, then class numbers; the second training begins where the first ended."""
     net = fn.Sequential(keras_layer(2, 5), jax.nn.relu, keras_layer(5, 2))

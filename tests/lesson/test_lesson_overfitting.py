@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from recipes import BINARY, CLASSES, KEY, KEYS, SQUARED
 
 import funcnet as fn
@@ -47,6 +48,7 @@ def test_w1_w2_a_line_and_a_curve_of_seven_parameters_through_five_points():
     assert curve_valid > 1.5 * line_valid
 
 
+@pytest.mark.slow
 def test_w3_w5_more_rows_shrink_the_gap_and_noisy_labels_widen_it():
     """One program: rows beyond the first n have weight 0; labels are turned round in all rows alike."""
     net = fn.MLP((2, 32, "scalar"), activation=jnp.tanh)
@@ -66,6 +68,7 @@ def test_w3_w5_more_rows_shrink_the_gap_and_noisy_labels_widen_it():
     assert noisy > some + 0.1
 
 
+@pytest.mark.slow
 def test_w4_w8_a_richer_model_widens_the_gap_and_a_regularised_one_closes_it():
     data = MOONS.data[:30]
 
@@ -81,6 +84,7 @@ def test_w4_w8_a_richer_model_widens_the_gap_and_a_regularised_one_closes_it():
         assert calmer["val_loss"][:, -1].mean() < rich["val_loss"][:, -1].mean()
 
 
+@pytest.mark.slow
 def test_w6_w7_the_turn_of_the_validation_loss_is_found_and_kept():
     data = MOONS.data[:30]
     net = fn.MLP((2, 64, "scalar"), activation=jnp.tanh)
@@ -106,6 +110,7 @@ def test_w6_w7_the_turn_of_the_validation_loss_is_found_and_kept():
     assert int(ended.state.epoch) < 150
 
 
+@pytest.mark.slow
 def test_w11_iris_overfitted_on_purpose_and_not():
     iris = fn.data.load("iris")
     _, species = iris.data[:]

@@ -207,6 +207,7 @@ def test_p23_training_and_validation_curves_can_be_drawn():
     assert len(accuracy.lines) == 2
 
 
+@pytest.mark.slow
 def test_p24_images_train_by_the_same_code():
     digits = fn.data.load("digits").data
     rows, valid_rows = map(fn.data.Scaler.fit(digits).transform, fn.data.split(digits, (0.8, 0.2), KEY))

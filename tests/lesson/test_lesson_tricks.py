@@ -42,6 +42,7 @@ def test_r4_dropout_zeroes_in_training_only():
     assert abs(zeros - 0.3) < 4 * np.sqrt(0.21 / 10000)
 
 
+@pytest.mark.slow
 def test_r5_weight_decay_shrinks_and_averaging_smooths():
     net, epochs = fn.models.Perceptron(2), {"epochs": 12, "batch_size": 2}
     start = net.init(KEY)

@@ -272,7 +272,7 @@ def test_channel_dropout_keeps_the_mean_and_drops_each_example_by_itself():
     assert len(np.unique(kept, axis=0)) > 30
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow), "float32"])
 def test_layers_keep_their_dtype(dtype):
     net = fn.Sequential(
         *(L.Conv2d(2, 4, 3), L.GroupNorm(4, 2), L.MaxPool2d(3, 1, padding="SAME"), L.AvgPool2d(2)),

@@ -47,6 +47,7 @@ def test_sizes_of_whole_groups_are_group_kfolds(seed):
     assert sorted(ours) == sorted(theirs)
 
 
+@pytest.mark.slow
 def test_stratified_groups_are_as_even_as_scikit_learns_on_the_whole():
     def spread(y, parts):
         counts = np.array([np.bincount(y[rows], minlength=3) for rows in parts]) / np.bincount(y)

@@ -172,6 +172,7 @@ def test_sums_are_exact_for_every_batch_size_padding_and_weight(name):
         assert_close(fn.evaluate(loss, jnp.zeros(()), data, batch_size=size)["found"], expected, 5)
 
 
+@pytest.mark.slow
 def test_a_history_of_sums_is_exact_under_accumulation_and_vmap():
     row = tables.MODELS["mlp"]
     loss = fn.losses.supervised(

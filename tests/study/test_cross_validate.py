@@ -33,6 +33,7 @@ def test_scores_and_predictions_are_those_of_each_fold_alone(weighted):
     assert float(found.standard_error["accuracy"]) == pytest.approx(spread / 2, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_no_fold_trains_on_what_it_is_judged_by():
     """A model that remembers its rows knows nothing of those left out."""
     x = jnp.eye(12)

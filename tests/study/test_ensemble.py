@@ -90,6 +90,7 @@ def members(average, shape):
     return fn.study.Ensemble(drawn, average), jnp.asarray(rng.normal(size=(6, 4)), jnp.float32)
 
 
+@pytest.mark.slow
 def test_means_of_values_and_probabilities():
     values, x = members("values", 3)
     each = np.asarray(values.predictions(x), np.float64)
