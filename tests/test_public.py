@@ -98,6 +98,8 @@ SIGNATURES = {
     "fn.study.Ensemble": "members average",
     "fn.study.cross_validate": "train folds * block",
     "fn.study.sweep": "make_train settings * monitor mode samples block",
+    "fn.study.hyper_gradient": "train_of metric * mode",
+    "fn.study.tune": "train_of metric * steps optimizer log mode",
     "fn.study.ensemble": "train size * bootstrap average block",
     "fn.mesh.use": "devices",
     "fn.mesh.spread": "tree",

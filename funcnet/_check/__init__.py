@@ -24,6 +24,7 @@ from funcnet._check._layers import weight as weight
 from funcnet._check._training import architecture as architecture
 from funcnet._check._training import equal_shapes as equal_shapes
 from funcnet._check._training import history_value as history_value
+from funcnet._check._training import hyper_parameters as hyper_parameters
 from funcnet._check._training import key as key
 from funcnet._check._training import loss as loss
 from funcnet._check._training import metric_names as metric_names
@@ -33,6 +34,7 @@ from funcnet._check._training import per_example as per_example
 from funcnet._check._training import scalar as scalar
 from funcnet._check._training import settings as settings
 from funcnet._check._training import training as training
+from funcnet._check._training import validation_name as validation_name
 from funcnet._check._training import validation_value as validation_value
 from funcnet._check._values import above_zero as above_zero
 from funcnet._check._values import at_most as at_most

@@ -79,11 +79,30 @@ def settings(values: Mapping[str, Any]) -> None:
         raise ValueError("there are no settings to sweep over. Try {'learning_rate': [0.01, 0.1]}.")
 
 
+def hyper_parameters(values: Any) -> None:
+    """A pytree of floats, or of floating arrays."""
+    leaves = jax.tree_util.tree_leaves_with_path(values)
+    for path, leaf in leaves:
+        if isinstance(leaf, float) or jnp.issubdtype(getattr(leaf, "dtype", int), jnp.floating):
+            continue
+        raise TypeError(
+            f"hyper-parameters are floating; {jax.tree_util.keystr(path) or 'hyper'} is {describe(leaf)}. "
+            "Write {'learning_rate': 0.1}; sizes are for fn.study.sweep."
+        )
+    if not leaves:
+        raise ValueError("there are no hyper-parameters. Try {'learning_rate': 0.1}.")
+
+
+def validation_name(argument: str, name: str) -> None:
+    """The name of a value of validation rows."""
+    if not name.startswith("val_"):
+        raise ValueError(f"{argument} names a value of validation rows, such as 'val_loss'; got {name!r}.")
+
+
 def validation_value(monitor: str, mode: str) -> None:
     """The name of a value of validation rows, and which way is better."""
     choice("mode", mode, ("min", "max"))
-    if not monitor.startswith("val_"):
-        raise ValueError(f"monitor names a value of validation rows, such as 'val_loss'; got {monitor!r}.")
+    validation_name("monitor", monitor)
     if mode == "min" and monitor.endswith("accuracy"):
         raise ValueError(f"{monitor} is better when it is larger: write mode='max'.")
 
@@ -107,9 +126,7 @@ def monitor(name: str, measured: Iterable[str], has_valid: bool) -> None:
     known = list(measured)
     if name not in known:
         hint = "" if has_valid else " Values of validation rows need them: train(model, data, key, valid)."
-        raise ValueError(
-            f"stopping monitors {name!r}, and this training measures {', '.join(known)}.{hint}"
-        )
+        raise ValueError(f"{name!r} is not measured; this training measures {', '.join(known)}.{hint}")
 
 
 def history_value(name: str, value: Any) -> None:

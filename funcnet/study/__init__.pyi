@@ -3,5 +3,8 @@ from ._cross_validate import cross_validate as cross_validate
 from ._ensemble import Ensemble as Ensemble
 from ._ensemble import EnsembleRun as EnsembleRun
 from ._ensemble import ensemble as ensemble
+from ._hyper_gradient import hyper_gradient as hyper_gradient
 from ._sweep import Swept as Swept
 from ._sweep import sweep as sweep
+from ._tune import Tuned as Tuned
+from ._tune import tune as tune

@@ -1,0 +1,187 @@
+"""Gradients through trainings are those of central differences; descending along them finds better ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tables import MODELS
+
+import funcnet as fn
+
+KEY = jax.random.key(4)
+ROW = MODELS["mlp"]
+DATA, VALID = (fn.data.Dataset(ROW.rows(n, seed=n)) for n in (20, 12))
+MODEL = ROW.init()
+
+
+def train_of(hyper):
+    optimizer = optax.adamw(hyper["learning_rate"], weight_decay=hyper["decay"], eps_root=1e-12)
+    return fn.fit(ROW.loss(), optimizer, epochs=3, batch_size=8)
+
+
+HYPER = {"learning_rate": 0.02, "decay": 0.3}
+
+
+def wide(tree):
+    return jax.tree.map(lambda a: a.astype(jnp.float64) if a.dtype == jnp.float32 else a, tree)
+
+
+@pytest.mark.parametrize("mode", ["forward", pytest.param("reverse", marks=pytest.mark.slow)])
+def test_rate_and_decay_agree_with_central_differences(mode):
+    with jax.enable_x64(True):
+        model, data, valid = map(wide, (MODEL, DATA, VALID))
+        study = fn.study.hyper_gradient(train_of, mode=mode)
+        value, slope = study(HYPER, model, data, KEY, valid)
+
+        def trained(**changes):
+            hyper = jax.tree.map(jnp.asarray, HYPER | changes)
+            found = study._compiled(hyper, model, data, KEY, valid)[0]
+            return float(found)
+
+        assert value.dtype == jnp.float64
+        for name, at in HYPER.items():
+            step = 1e-5 * at
+            rise = (trained(**{name: at + step}) - trained(**{name: at - step})) / (2 * step)
+            assert float(slope[name]) == pytest.approx(rise, rel=1e-5)
+
+
+def test_weights_of_ten_examples_agree_with_central_differences():
+    train = train_of(HYPER)
+
+    def weighted(weight):
+        return lambda model, data, key, valid: train(
+            model, fn.data.Dataset(data.arrays, weight), key, valid
+        )
+
+    with jax.enable_x64(True):
+        model, data, valid = map(wide, (MODEL, DATA, VALID))
+        study = fn.study.hyper_gradient(weighted, lambda run: run.history["val_loss"][-1])
+        weight = jnp.ones(len(data))
+        _, slope = study(weight, model, data, KEY, valid)
+        for row in np.random.default_rng(0).choice(len(data), 10, replace=False):
+            up, down = (
+                float(study(weight.at[row].add(by), model, data, KEY, valid)[0]) for by in (1e-4, -1e-4)
+            )
+            assert float(slope[row]) == pytest.approx((up - down) / 2e-4, rel=1e-3, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_a_schedule_and_the_start_are_hyper_parameters():
+    def scheduled(rates):
+        optimizer = optax.sgd(lambda count: rates[count // 3])
+        return fn.fit(ROW.loss(), optimizer, epochs=3, batch_size=8)
+
+    _, slope = fn.study.hyper_gradient(scheduled)(jnp.array([0.1, 0.05, 0.01]), MODEL, DATA, KEY, VALID)
+    assert slope.shape == (3,)
+    train = train_of(HYPER)
+
+    def from_start(start):
+        return lambda model, data, key, valid: train(start, data, key, valid)
+
+    last = fn.study.hyper_gradient(from_start, lambda run: run.history["val_loss"][-1])
+    _, slope = last(MODEL, None, DATA, KEY, VALID)
+    assert jax.tree.structure(slope) == jax.tree.structure(MODEL)
+
+
+@pytest.mark.slow
+def test_reverse_memory_grows_by_a_state_for_each_epoch():
+    """Kept for the way back: the state at each epoch's start, and one epoch's steps. Nothing else grows."""
+
+    def memory(epochs, mode):
+        def train_of(rate):
+            return fn.fit(ROW.loss(), optax.sgd(rate), epochs=epochs, batch_size=2)
+
+        study = fn.study.hyper_gradient(train_of, mode=mode)
+        lowered = study._compiled.lower(jnp.array(0.1), MODEL, DATA, KEY, VALID)
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    state = sum(leaf.nbytes for leaf in jax.tree.leaves(MODEL))
+    grown = (memory(40, "reverse") - memory(20, "reverse")) / 20
+    assert state <= grown < 2.5 * state
+    assert memory(40, "forward") - memory(20, "forward") < 20 * state / 4
+
+
+def test_a_second_call_traces_nothing():
+    traced = []
+
+    def counted(hyper):
+        traced.append(None)
+        return train_of(hyper)
+
+    study = fn.study.hyper_gradient(counted)
+    first = study(HYPER, ROW.net, DATA, KEY, VALID)[0]
+    seen = len(traced)
+    second = study(HYPER | {"decay": 0.1}, ROW.net, DATA, jax.random.key(9), VALID)[0]
+    assert len(traced) == seen + 1  # for the checks, not in the program
+    assert first != second
+
+
+def test_stopping_goes_forward_by_itself():
+    def stopped(rate):
+        stopping = fn.EarlyStopping(patience=1)
+        return fn.fit(ROW.loss(), optax.sgd(rate), epochs=3, batch_size=8, stopping=stopping)
+
+    _, slope = fn.study.hyper_gradient(stopped)(0.1, MODEL, DATA, KEY, VALID)
+    assert jnp.isfinite(slope)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: fn.study.hyper_gradient(3), TypeError, "train_of is"),
+        (
+            lambda: fn.study.hyper_gradient(train_of, "loss"),
+            ValueError,
+            "metric names a value of validation",
+        ),
+        (lambda: fn.study.hyper_gradient(train_of, mode="both"), ValueError, "mode='both'"),
+        (lambda: run(train_of, {"learning_rate": 1, "decay": 0.1}), TypeError, "learning_rate"),
+        (lambda: run(train_of, {}), ValueError, "no hyper-parameters"),
+        (lambda: run(lambda rate: 3, 0.1), TypeError, "what train_of returns"),
+        (
+            lambda: run(lambda rate: lambda *args: train_of(HYPER)(*args), 0.1),
+            TypeError,
+            "metric=lambda run",
+        ),
+        (lambda: run(train_of, HYPER, "val_accurancy"), ValueError, "val_accurancy"),
+        (lambda: run(train_of, HYPER | {"learning_rate": 1e30}), FloatingPointError, "diverged"),
+        (lambda: fn.study.tune(train_of, steps=0), ValueError, "steps"),
+        (lambda: tuned(HYPER | {"decay": 0.0}), ValueError, "logarithm"),
+        (lambda: tuned(HYPER, log={"decay": True}), ValueError, "log is one boolean"),
+    ],
+)
+def test_wrong_use_gets_one_clear_error(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def run(train_of, hyper, metric="val_loss"):
+    return fn.study.hyper_gradient(train_of, metric)(hyper, MODEL, DATA, KEY, VALID)
+
+
+def tuned(hyper, **settings):
+    return fn.study.tune(train_of, **settings)(hyper, MODEL, DATA, KEY, VALID)
+
+
+def test_tuning_lowers_the_metric_and_keeps_the_best():
+    found = fn.study.tune(train_of, steps=6, optimizer=optax.adam(0.5))(
+        {"learning_rate": 1e-3, "decay": 0.01}, ROW.net, DATA, KEY, VALID
+    )
+    assert found.value == jnp.nanmin(found.values)
+    assert found.value < found.values[0]
+    best = int(jnp.argmin(found.values))
+    assert jax.tree.all(jax.tree.map(lambda a, b: jnp.isclose(a[best], b), found.path, found.best))
+    again = fn.study.hyper_gradient(train_of)(found.best, ROW.net, DATA, KEY, VALID)[0]
+    assert float(again) == pytest.approx(float(found.value), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_tuning_comes_back_from_divergence():
+    def train_of(rate):
+        return fn.fit(ROW.loss(), optax.sgd(rate), epochs=2, batch_size=8)
+
+    found = fn.study.tune(train_of, steps=4, optimizer=optax.sgd(1e6))(0.1, MODEL, DATA, KEY, VALID)
+    assert not jnp.isfinite(found.values).all()
+    assert jnp.isfinite(found.value)
+    assert found.value == found.values[0]
