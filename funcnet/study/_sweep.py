@@ -1,6 +1,7 @@
 """A sweep over hyper-parameters: what may be traced is one program, what may not is grouped."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _keys
+from funcnet import _check, _keys, mesh
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
@@ -165,7 +166,8 @@ class Sweep:
         places = [(0, 0)] * len(trials)
         for group, (fixed, numbers) in enumerate(groups.items()):
             values = {name: jnp.array([trials[n][name] for n in numbers]) for name in traced}
-            run, score = self._group(dict(fixed), values, len(numbers), net, (data, key, valid))
+            checked = self._checked(dict(fixed), values, net, data, key, valid)
+            run, score = self._compiled(fixed, mesh.count(), len(numbers), values, net, *checked)
             runs.append(run)
             scores[numbers] = np.asarray(score)
             for place, number in enumerate(numbers):
@@ -190,30 +192,35 @@ class Sweep:
         _check.architecture(net)
         return train, net
 
-    def _group(
+    def _checked(
         self,
         fixed: Settings,
         values: dict[str, Array],
-        size: int,
         net: Module | None,
-        rest: tuple[Any, Key, Any],
-    ) -> tuple[Run, Array]:
-        data, key, valid = rest
+        data: PyTree,
+        key: Key,
+        valid: PyTree,
+    ) -> tuple[Dataset, Key, Dataset]:
+        """Data, key and validation rows, once they are known to suit the first trial of a group."""
         train, made = self._made(net, fixed | {name: value[0] for name, value in values.items()})
         model = start(made, key)
-        data, valid = (checked_data(train.loss, model, part) for part in (data, valid))
+        return checked_data(train.loss, model, data), key, checked_data(train.loss, model, valid)
 
-        def one(shared: tuple[dict[str, Array], Dataset, Key, Dataset], number: Array) -> tuple[Run, Array]:
-            values, data, key, valid = shared
-            settings = fixed | {name: value[number] for name, value in values.items()}
-            train, made = self._made(net, settings)
-            run = train(start(made, _keys.named(key, "init")), data, _keys.named(key, "train"), valid)
-            measured = total(train.loss, run.model, valid, len(valid)).means()
-            _check.monitor(self.monitor, [f"val_{name}" for name in measured], True)
-            return run, measured[self.monitor.removeprefix("val_")]
+    @functools.cached_property
+    def _compiled(self) -> Any:
+        def run(fixed: Any, devices: int, size: int, values: Any, net: Any, *rest: Any) -> Any:
+            del devices  # a part of what is compiled: see `mesh.use`
+            _, made = self._made(net, dict(fixed) | {name: value[0] for name, value in values.items()})
+            small = is_small(jax.eval_shape(start, made, rest[1]))
+            one = functools.partial(self._one, dict(fixed))
+            return each_member(one, (values, net, *rest), size, self.block, small)
 
-        @jax.jit
-        def run(shared: Any) -> tuple[Run, Array]:
-            return each_member(one, shared, size, self.block, is_small(model))
+        return jax.jit(run, static_argnums=(0, 1, 2))
 
-        return run((values, data, key, valid))
+    def _one(self, fixed: Settings, shared: Any, number: Array) -> tuple[Run, Array]:
+        values, net, data, key, valid = shared
+        train, made = self._made(net, fixed | {name: value[number] for name, value in values.items()})
+        run = train(start(made, _keys.named(key, "init")), data, _keys.named(key, "train"), valid)
+        measured = total(train.loss, run.model, valid, len(valid)).means()
+        _check.monitor(self.monitor, [f"val_{name}" for name in measured], True)
+        return run, measured[self.monitor.removeprefix("val_")]

@@ -112,3 +112,17 @@ def test_wrong_use_is_refused(case):
     action, kind, words = WRONG[case]
     with pytest.raises(kind, match=words):
         action()
+
+
+def test_a_second_sweep_compiles_nothing():
+    made = []
+
+    def counted(learning_rate):
+        made.append(None)
+        return make_train(learning_rate)
+
+    study = fn.study.sweep(counted, {"learning_rate": [0.01, 0.1]})
+    study(ROW.net, DATA, KEY, VALID)
+    seen = len(made)
+    study(ROW.net, DATA, jax.random.key(1), VALID)
+    assert len(made) == seen + 1  # for the checks, not in the program
