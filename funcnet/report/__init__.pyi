@@ -9,5 +9,9 @@ from ._losses import loss_curves as loss_curves
 from ._pairs import pair_plot as pair_plot
 from ._scatter import predictions as predictions
 from ._scatter import scatter as scatter
+from ._study import folds as folds
+from ._study import learning_rates as learning_rates
+from ._study import spread as spread
+from ._study import sweep as sweep
 from ._surface import decision_surface as decision_surface
 from ._surface import training_frame as training_frame

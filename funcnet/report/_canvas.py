@@ -187,6 +187,14 @@ def colour_bar(ax: Any, drawn: Any, label: str, ticks: Sequence[float]) -> None:
     bar.set_label(label)
 
 
+def outline(ax: Any, column: int, row: int) -> None:
+    """A frame around one cell of a heat map."""
+    from matplotlib.patches import Rectangle
+
+    corner = (column - 0.48, row - 0.48)
+    ax.add_patch(Rectangle(corner, 0.96, 0.96, fill=False, edgecolor=VERMILLION, linewidth=2.5))
+
+
 def _enlarge(legend: Any) -> None:
     """Points in a legend are never too small to be told apart."""
     for handle in legend.legend_handles:

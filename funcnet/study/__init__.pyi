@@ -4,6 +4,8 @@ from ._ensemble import Ensemble as Ensemble
 from ._ensemble import EnsembleRun as EnsembleRun
 from ._ensemble import ensemble as ensemble
 from ._hyper_gradient import hyper_gradient as hyper_gradient
+from ._rates import LearningRates as LearningRates
+from ._rates import learning_rate_range as learning_rate_range
 from ._sweep import Swept as Swept
 from ._sweep import sweep as sweep
 from ._tune import Tuned as Tuned

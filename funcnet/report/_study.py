@@ -1,0 +1,228 @@
+"""What studies found: rates, sweeps, folds and the spread of an ensemble."""
+
+from typing import Any
+
+import numpy as np
+
+from funcnet.data import Scaler
+from funcnet.report import _canvas, _examples
+from funcnet.report._epochs import draw_curve
+from funcnet.study import CrossValidated, Ensemble, LearningRates, Swept
+
+PLACES = 400
+"""Points along a curve."""
+
+
+def learning_rates(found: LearningRates, axes: Any = None) -> Any:
+    """Training loss by learning rate, with the suggestion and where training diverges.
+
+    Args:
+        found: from `fn.study.learning_rate_range`.
+        axes: matplotlib axes; made when left out.
+
+    Returns:
+        The axes. The loss is cut at twice the loss before training.
+
+    Raises:
+        ValueError: if every rate diverges.
+
+    Example:
+        >>> import numpy as np, funcnet as fn
+        >>> from matplotlib.figure import Figure
+        >>> losses = np.array([[0.9], [0.5], [0.2], [np.inf]])
+        >>> found = fn.study.LearningRates(np.array([0.01, 0.1, 1.0, 2.0]), losses, np.array([1.0]))
+        >>> ax = fn.report.learning_rates(found, Figure().subplots())
+        >>> ax.get_xscale(), ax.get_xlabel()
+        ('log', 'learning rate')
+    """
+    ax = _canvas.panel(axes, "learning_rates")
+    before = float(np.median(found.before))
+    shown = np.where(np.isfinite(found.losses), found.losses, np.nan).T
+    draw_curve(ax, shown, f"last epoch, {shown.shape[0]} starts", _canvas.BLUE, "-", found.rates)
+    ax.axhline(before, color=_canvas.GREY, linestyle=":", linewidth=1.2, label="before training")
+    if np.isfinite(found.diverges):
+        label = f"diverges from {found.diverges:.2g}"
+        ax.axvspan(found.diverges, found.rates[-1], color=_canvas.VERMILLION, alpha=0.15, label=label)
+    label = f"suggestion {found.suggestion:.2g}"
+    ax.axvline(found.suggestion, color=_canvas.GREEN, linestyle="--", linewidth=1.8, label=label)
+    least = float(np.min(found.losses))
+    ax.set(xscale="log", ylim=(min(0.0, least), max(2 * before, before + 0.1 * abs(before))))
+    return _canvas.finish(ax, "learning rate", "training loss")
+
+
+def sweep(found: Swept, axes: Any = None) -> Any:
+    """Scores by settings: a line for one setting, a heat map for two, the best trial marked.
+
+    Args:
+        found: from `fn.study.sweep`, of one or two settings, all combinations of their values.
+        axes: matplotlib axes; made when left out.
+
+    Returns:
+        The axes. A trial that diverged is left blank.
+
+    Raises:
+        ValueError: for more than two settings, or a sample of the combinations.
+
+    Example:
+        >>> import numpy as np, funcnet as fn
+        >>> from matplotlib.figure import Figure
+        >>> trials = [{"rate": r, "width": w} for r in (0.1, 1.0) for w in (4, 8)]
+        >>> scores = np.array([0.4, 0.3, 0.2, 0.5])
+        >>> found = fn.study.Swept(trials, scores, "min", [], [])
+        >>> ax = fn.report.sweep(found, Figure().subplots())
+        >>> ax.get_title()
+        'best 0.2: rate=1.0, width=4'
+    """
+    names = list(found.trials[0])
+    values = [list(dict.fromkeys(trial[name] for trial in found.trials)) for name in names]
+    if len(names) > 2 or len(found.trials) != np.prod([len(v) for v in values]):
+        raise ValueError(
+            f"sweep draws all combinations of one or two settings; got {len(found.trials)} trials of "
+            f"{', '.join(names)}. Print found.trials and found.scores, best first by found.order."
+        )
+    best = ", ".join(f"{name}={_text(value)}" for name, value in found.best.items())
+    title = f"best {found.scores[found.order[0]]:.4g}: {best}"
+    scores = np.where(np.isfinite(found.scores), found.scores, np.nan)
+    if len(names) == 1:
+        return _line(axes, names[0], values[0], scores, int(found.order[0]), title)
+    return _heat_map(axes, names, values, scores.reshape(len(values[0]), -1), found, title)
+
+
+def folds(found: CrossValidated, axes: Any = None) -> Any:
+    """Each fold's scores, with their mean and its standard error.
+
+    Args:
+        found: from `fn.study.cross_validate`.
+        axes: matplotlib axes, one for the loss and one for each metric; made when left out.
+
+    Returns:
+        The axes, as a numpy array [1 + metrics].
+
+    Raises:
+        ValueError: for another number of axes.
+
+    Example:
+        >>> import jax, optax, funcnet as fn
+        >>> from matplotlib.figure import Figure
+        >>> problem = fn.data.noisy_line(30)
+        >>> cut = fn.data.kfold(problem.data, 3, jax.random.key(0))
+        >>> loss = fn.losses.supervised(fn.losses.squared_error)
+        >>> study = fn.study.cross_validate(fn.fit(loss, optax.sgd(0.1), epochs=3), cut)
+        >>> found = study(fn.models.LinearRegression(1), jax.random.key(1))
+        >>> (ax,) = fn.report.folds(found, Figure().subplots())
+        >>> ax.get_xlabel(), len(ax.lines[0].get_xdata())
+        ('fold', 3)
+    """
+    axes = _canvas.panels(axes, list(found.scores), "folds")
+    for ax, (name, scores) in zip(axes, found.scores.items(), strict=True):
+        number, mean, error = np.arange(1, len(scores) + 1), found.mean[name], found.standard_error[name]
+        ax.plot(number, scores, "o", color=_canvas.BLUE, label="left-out rows")
+        label = f"{mean:.4g} ± {error:.2g} (standard error)"
+        ax.axhline(mean, color=_canvas.VERMILLION, linewidth=1.8, label=label)
+        ax.axhspan(mean - error, mean + error, color=_canvas.VERMILLION, alpha=0.2, linewidth=0)
+        _canvas.number_epochs(ax)
+        _canvas.finish(ax, "fold", name.replace("_", " "))
+    return axes
+
+
+def spread(
+    ensemble: Ensemble,
+    data: Any,
+    axes: Any = None,
+    *,
+    beyond: float = 0.3,
+    scaler: Scaler | None = None,
+    feature_name: str = "feature",
+    target_name: str = "target",
+) -> Any:
+    """The mean of an ensemble of functions of one feature, a band of two standard deviations, the points.
+
+    Args:
+        ensemble: an `fn.study.Ensemble` of numbers.
+        data: a Dataset or tuple (x, y): x [n] or [n, 1] in its own units, y [n] or [n, 1].
+        axes: matplotlib axes; made when left out.
+        beyond: how far the curve goes on past the points, as a part of their range.
+        scaler: what x goes through before the ensemble; nothing when left out.
+        feature_name: what x is, with its unit.
+        target_name: what y is, with its unit.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: if x has more than one feature, or the members don't give one number.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> from matplotlib.figure import Figure
+        >>> keys = jax.random.split(jax.random.key(0), 10)
+        >>> ensemble = fn.study.Ensemble(jax.vmap(fn.MLP((1, 8, "scalar")).init)(keys))
+        >>> x = jnp.linspace(0.0, 1.0, 5)[:, None]
+        >>> ax = fn.report.spread(ensemble, (x, x[:, 0]), Figure().subplots())
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['mean of 10', '± 2 standard deviations', 'rows']
+    """
+    x, y = _examples.line_data("spread", data)
+    low, high = float(x.min()), float(x.max())
+    places = np.linspace(low - beyond * (high - low), high + beyond * (high - low), PLACES)
+    inputs = places.reshape(-1, *x.shape[1:]).astype(x.dtype)
+    scaled = inputs if scaler is None else np.asarray(scaler.transform(inputs))
+    each = np.asarray(ensemble.predictions(scaled))
+    if each.size != len(ensemble) * PLACES:
+        raise ValueError(
+            f"spread draws members that give one number for an example; got shape {each.shape[2:]}."
+        )
+    each = each.reshape(len(ensemble), PLACES)
+    mean, width = each.mean(axis=0), 2 * each.std(axis=0)
+    ax = _canvas.panel(axes, "spread")
+    ax.plot(places, mean, color=_canvas.VERMILLION, linewidth=1.8, label=f"mean of {len(ensemble)}")
+    band = {"color": _canvas.VERMILLION, "alpha": 0.2, "linewidth": 0}
+    ax.fill_between(places, mean - width, mean + width, label="± 2 standard deviations", **band)
+    ax.scatter(x.reshape(-1), y, s=14, color=_canvas.BLUE, label="rows", zorder=3)
+    return _canvas.finish(ax, feature_name, target_name)
+
+
+def _line(axes: Any, name: str, values: list[Any], scores: np.ndarray, best: int, title: str) -> Any:
+    ax = _canvas.panel(axes, "sweep")
+    numbers = all(isinstance(value, int | float) for value in values)
+    place = np.array(values, float) if numbers else np.arange(len(values))
+    ax.plot(place, scores, "o-", color=_canvas.BLUE)
+    ax.plot(place[best], scores[best], "D", color=_canvas.VERMILLION, markersize=9, fillstyle="none")
+    if not numbers:
+        ax.set_xticks(place, [_text(value) for value in values])
+    elif place.min() > 0 and place.max() / place.min() > 50:
+        ax.set_xscale("log")
+    return _canvas.finish(ax, name.replace("_", " "), "score", title)
+
+
+def _heat_map(
+    axes: Any, names: list[str], values: list[list[Any]], scores: np.ndarray, found: Swept, title: str
+) -> Any:
+    ax = _canvas.panel(axes, "sweep", (_canvas.PANEL[0] + 0.8, _canvas.PANEL[1]))
+    shades = _canvas.colour_map(["#FFFFFF", _canvas.BLUE])
+    # Darker is better; a diverged trial among sound ones must not take all shades.
+    sign = 1.0 if found.mode == "max" else -1.0
+    low, high = np.nanpercentile(sign * scores, [25, 100])
+    low -= 1.5 * (high - low)
+    ax.imshow(sign * scores, cmap=shades, vmin=low, vmax=high, aspect="auto")
+    for (row, column), score in np.ndenumerate(scores):
+        dark = sign * score > low + 0.6 * (high - low)
+        text = "diverged" if np.isnan(score) else f"{score:.3g}"
+        colour = "white" if dark else _canvas.BLACK
+        ax.text(column, row, text, ha="center", va="center", fontsize=_canvas.SMALL, color=colour)
+    row, column = divmod(int(found.order[0]), scores.shape[1])
+    _canvas.outline(ax, column, row)
+    ax.set_yticks(range(len(values[0])), [_text(value) for value in values[0]])
+    ax.set_xticks(range(len(values[1])), [_text(value) for value in values[1]])
+    ax.set(xlabel=names[1].replace("_", " "), ylabel=names[0].replace("_", " "))
+    ax.set_title(title, fontsize=_canvas.TITLE)
+    ax.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    return ax
+
+
+def _text(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) and value != round(value, 1) else _name(value)
+
+
+def _name(value: Any) -> str:
+    return getattr(value, "__name__", str(value))

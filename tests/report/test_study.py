@@ -1,0 +1,78 @@
+"""Pictures of studies show what was found."""
+
+import jax
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import funcnet as fn
+from funcnet.study import LearningRates, Swept
+
+
+def swept(scores, mode="min"):
+    trials = [{"rate": r, "width": w} for r in (0.1, 1.0) for w in (4, 8)]
+    return Swept(trials, np.array(scores), mode, [], [])
+
+
+def test_a_heat_map_writes_each_score_and_marks_the_best():
+    ax = fn.report.sweep(swept([0.4, 0.3, np.nan, 0.5]), Figure().subplots())
+    assert [text.get_text() for text in ax.texts] == ["0.4", "0.3", "diverged", "0.5"]
+    (frame,) = ax.patches
+    assert (round(frame.get_x() + 0.48), round(frame.get_y() + 0.48)) == (1, 0)
+    assert ax.get_title().startswith("best 0.3: rate=0.1, width=8")
+    image = ax.images[0]
+    assert image.norm(image.get_array())[0, 1] == 1.0  # the darkest is the best
+    highest = fn.report.sweep(swept([0.4, 0.3, 0.1, 0.5], "max"), Figure().subplots()).images[0]
+    assert highest.norm(highest.get_array())[1, 1] == 1.0
+
+
+@pytest.mark.parametrize(("values", "scale"), [((1e-3, 1e-2, 1.0), "log"), ((1, 2, 3), "linear")])
+def test_one_setting_is_a_line(values, scale):
+    found = Swept([{"rate": v} for v in values], np.array([3.0, 1.0, 2.0]), "min", [], [])
+    ax = fn.report.sweep(found, Figure().subplots())
+    assert ax.get_xscale() == scale
+    assert ax.lines[0].get_ydata().tolist() == [3.0, 1.0, 2.0]
+    assert ax.lines[1].get_xdata() == values[1]
+
+
+def test_words_and_functions_are_named_on_the_axis():
+    trials = [{"activation": f} for f in (np.tanh, np.sin)]
+    ax = fn.report.sweep(Swept(trials, np.array([1.0, 2.0]), "min", [], []), Figure().subplots())
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["tanh", "sin"]
+
+
+def test_three_settings_are_not_drawn():
+    trials = [{"a": 1.0, "b": 1.0, "c": 1.0}]
+    with pytest.raises(ValueError, match=r"found\.order"):
+        fn.report.sweep(Swept(trials, np.ones(1), "min", [], []))
+
+
+def test_rates_show_the_suggestion_and_the_divergence():
+    losses = np.array([[0.9, 0.8], [0.5, 0.4], [0.2, 0.1], [np.inf, np.inf]])
+    found = LearningRates(np.array([0.01, 0.1, 1.0, 2.0]), losses, np.ones(2))
+    ax = fn.report.learning_rates(found, Figure().subplots())
+    words = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert words == ["last epoch, 2 starts", "before training", "diverges from 2", "suggestion 0.1"]
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.85, 0.45, 0.15])
+
+
+def test_the_band_is_two_standard_deviations():
+    keys = jax.random.split(jax.random.key(0), 5)
+    ensemble = fn.study.Ensemble(jax.vmap(fn.MLP((1, 4, "scalar")).init)(keys))
+    x = np.linspace(0, 1, 6, dtype=np.float32)[:, None]
+    ax = fn.report.spread(ensemble, (x, x[:, 0]), Figure().subplots(), beyond=0.5)
+    places = ax.lines[0].get_xdata()
+    assert (places[0], places[-1]) == (-0.5, 1.5)
+    each = np.asarray(ensemble.predictions(places[:, None].astype(np.float32)))
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), each.mean(0), rtol=1e-4, atol=1e-6)
+    corners = ax.collections[0].get_paths()[0].vertices
+    highest = (each.mean(0) + 2 * each.std(0)).max()
+    assert corners[:, 1].max() == pytest.approx(highest, rel=1e-4)
+
+
+def test_members_with_several_outputs_are_no_band():
+    keys = jax.random.split(jax.random.key(0), 3)
+    ensemble = fn.study.Ensemble(jax.vmap(fn.Linear(1, 2).init)(keys))
+    x = np.ones((4, 1), np.float32)
+    with pytest.raises(ValueError, match="one number"):
+        fn.report.spread(ensemble, (x, x[:, 0]), Figure().subplots())
