@@ -2,8 +2,8 @@
 
     python experiments/learning_rates.py
 
-First a range test: ninety short trainings as one program say which rates train at all. Around its suggestion
-a sweep over rate and weight decay, one program too, judged by validation rows.
+First a range test: ninety short trainings as one program say which rates train at all. Around its
+suggestion a sweep over rate and weight decay, one program too, judged by validation rows.
 """
 
 from pathlib import Path

@@ -2,9 +2,9 @@
 
     python experiments/uncertainty.py
 
-A curve with a gap in its data, and fifty networks, each with a start and an order of its own, trained as
-one program. Near the rows they agree; in the gap they don't, and say so. Beyond the ends they spread too, but
-much less than they are wrong: relu networks go on in straight lines, all of them.
+A curve with a gap in its data, and fifty networks, each with a start and an order of its own, trained
+as one program. Near the rows they agree; in the gap they don't, and say so. Beyond the ends they spread
+too, but much less than they are wrong: relu networks go on in straight lines, all of them.
 """
 
 from pathlib import Path
