@@ -11,7 +11,7 @@ import pytest
 import funcnet as fn
 from funcnet import _keys
 from funcnet.tabular import fit_table, load_fitted
-from funcnet.tabular._fit import _prepared, _split
+from funcnet.tabular._prepare import parts_of, prepared
 
 SETTINGS = {"hidden": (8,), "epochs": 12, "patience": 3}
 
@@ -129,8 +129,8 @@ def test_damaged_files_are_told(folder, tmp_path, change, message):
 
 def test_the_scales_are_those_of_the_training_rows_alone():
     table = line_table()
-    parts = _split(table, jax.random.key(0))
-    model, (train, *_) = _prepared(table, parts, (4,))
+    parts = parts_of(table, jax.random.key(0))
+    model, (train, *_) = prepared(table, parts, (4,))
     x, y = (np.asarray(a) for a in parts[0][:])
     np.testing.assert_allclose(model.scaler.shift, x.mean(0), rtol=1e-5)
     np.testing.assert_allclose(model.target_scaler.scale, y.std(), rtol=1e-5)
@@ -143,7 +143,7 @@ def test_parts_are_stratified_and_share_no_row():
     table = fn.data.load("wine")
     row = np.arange(len(table.data), dtype=np.float32)
     marked = dataclasses.replace(table, data=fn.data.Dataset((row[:, None], table.data[:][1])))
-    parts = _split(marked, jax.random.key(3))
+    parts = parts_of(marked, jax.random.key(3))
     assert sorted(np.concatenate([part[:][0].ravel() for part in parts]).tolist()) == row.tolist()
     whole = np.bincount(table.data[:][1]) / len(row)
     for part in parts:
@@ -154,7 +154,7 @@ def test_a_standard_split_is_kept():
     x = np.arange(70, dtype=np.float32)[:, None]
     data = fn.data.Dataset((x, np.arange(70, dtype=np.int32) % 2))
     table = fn.data.Table("standard", data, ("pixel 0",), "class", ("even", "odd"), standard_split=(60, 10))
-    train, valid, test = _split(table, jax.random.key(0))
+    train, valid, test = parts_of(table, jax.random.key(0))
     assert test[:][0].ravel().tolist() == list(range(60, 70))
     assert (len(train), len(valid)) == (50, 10)
     assert sorted(np.concatenate([train[:][0], valid[:][0]]).ravel().tolist()) == list(range(60))
@@ -163,7 +163,7 @@ def test_a_standard_split_is_kept():
 
 def test_pixels_share_one_scale():
     table = fn.data.load("digits")
-    model, _ = _prepared(table, _split(table, jax.random.key(0)), (4,))
+    model, _ = prepared(table, parts_of(table, jax.random.key(0)), (4,))
     assert model.scaler.scale.shape == ()
 
 
@@ -216,7 +216,7 @@ def mixed(tmp_path_factory):
 def test_text_and_gaps_are_prepared_by_the_training_rows_alone(mixed):
     assert mixed.predictor.model.sizes[0] == 4
     assert mixed.metrics["test"]["absolute_error"] < 60  # of a standard deviation of 120
-    train, *_ = _split(mixed.table, _keys.named(jax.random.key(0), "split"))
+    train, *_ = parts_of(mixed.table, _keys.named(jax.random.key(0), "split"))
     encoder, scaler = mixed.predictor.encoder, mixed.predictor.scaler
     assert encoder == fn.data.Encoder.fit(train)
     np.testing.assert_array_equal(scaler.shift[1:], 0)  # categories stay zeros and ones

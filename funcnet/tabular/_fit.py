@@ -8,25 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import optax
 
-from funcnet import _check, _keys
+from funcnet import _keys
 from funcnet._module import count
-from funcnet._types import Key
-from funcnet.data import Columns, Dataset, Encoder, Scaler, Table, split
-from funcnet.losses import cross_entropy, squared_error, supervised
-from funcnet.metrics import absolute_error, accuracy
-from funcnet.models import MLP
+from funcnet.data import Scaler, Table
 from funcnet.tabular._model import TableModel
+from funcnet.tabular._prepare import DROPOUT, WEIGHT_DECAY, check_settings, parts_of, prepared, training_of
 from funcnet.tabular._save import save_fitted
-from funcnet.train import EarlyStopping, Run, evaluate, fit
+from funcnet.train import Run, evaluate
 
 PARTS = ("train", "validation", "test")
-FRACTIONS = (0.6, 0.2, 0.2)
-# Chosen on iris, digits, wine and breast-cancer, by the accuracy over many splits: decay this strong
-# is worth more there than a second hidden layer.
-DROPOUT, WEIGHT_DECAY = 0.2, 0.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,27 +133,16 @@ def fit_table(
         >>> fitted.predictor.predict([[5.1, 3.5, 1.4, 0.2]]).tolist()
         ['setosa']
     """
-    _check_settings(hidden, learning_rate, seed)
+    check_settings(hidden, learning_rate, seed)
     key = jax.random.key(seed)
-    parts = _split(table, _keys.named(key, "split"))
-    predictor, scaled = _prepared(table, parts, tuple(hidden))
-    loss = (
-        supervised(cross_entropy, accuracy=accuracy)
-        if table.class_names
-        else supervised(squared_error, absolute_error=absolute_error)
-    )
-    train = fit(
-        loss,
-        optax.adamw(learning_rate, weight_decay=WEIGHT_DECAY),
-        epochs=epochs,
-        batch_size=batch_size,
-        stopping=EarlyStopping(patience=patience),
-    )
+    parts = parts_of(table, _keys.named(key, "split"))
+    predictor, scaled = prepared(table, parts, tuple(hidden))
+    train = training_of(table, epochs, batch_size, learning_rate, patience)
     start = predictor.model.init(_keys.named(key, "init"))
     run, *seconds = _timed(train, start, scaled[0], _keys.named(key, "train"), scaled[1])
     predictor = dataclasses.replace(predictor, model=run.model)
     metrics = {
-        part: _in_own_units(evaluate(loss, run.model, data), predictor.target_scaler)
+        part: _in_own_units(evaluate(train.loss, run.model, data), predictor.target_scaler)
         for part, data in zip(PARTS, scaled, strict=True)
     }
     settings = {
@@ -172,53 +152,6 @@ def fit_table(
     }
     rows = {part: len(data) for part, data in zip(PARTS, parts, strict=True)}
     return Fitted(table, predictor, run, rows, metrics, settings, *seconds)
-
-
-def _check_settings(hidden: Sequence[int], learning_rate: float, seed: int) -> None:
-    for i, units in enumerate(hidden):
-        _check.positive(f"hidden[{i}]", units)
-    _check.between("learning_rate", learning_rate, 0.0, float("inf"))
-    if learning_rate == 0:
-        raise ValueError("learning_rate is above 0; got 0. Try learning_rate=1e-3.")
-    if not isinstance(seed, int):
-        raise TypeError(f"seed is a whole number; got {_check.describe(seed)}. Try seed=0.")
-    _check.between("seed", seed, 0, 2**32)
-
-
-def _split(table: Table, key: Key) -> tuple[Dataset, ...]:
-    def labels(data: Dataset) -> Any:
-        return data[:][1] if table.class_names else None
-
-    if len(table.standard_split) != 2:
-        return split(table.data, FRACTIONS, key, stratify=labels(table.data))
-    known, test = split(table.data, table.standard_split, None)
-    train, valid = split(known, (5 / 6, 1 / 6), key, stratify=labels(known))
-    return train, valid, test
-
-
-def _prepared(
-    table: Table, parts: tuple[Dataset, ...], hidden: tuple[int, ...]
-) -> tuple[TableModel, list[Dataset]]:
-    """The architecture with what prepares its features, and the parts as it sees them."""
-    # Pixels share one unit, and a pixel that is nearly always black has no scale of its own.
-    pixels = all(name.startswith("pixel") for name in table.feature_names)
-    encoder = Encoder.fit(parts[0]) if isinstance(table.data.arrays[0], Columns) else None
-    if encoder is not None:
-        parts = tuple(encoder.transform(part) for part in parts)
-    scaler = Scaler.fit(parts[0], per_feature=not pixels)
-    if encoder is not None:  # a rare category would get a scale of its own, and be an outlier
-        numbers = jnp.asarray(encoder.is_number)
-        scaler = Scaler(jnp.where(numbers, scaler.shift, 0.0), jnp.where(numbers, scaler.scale, 1.0))
-    scaled = [scaler.transform(part) for part in parts]
-    target_scaler = None
-    if not table.class_names:
-        target_scaler = Scaler.fit(parts[0][:][1], per_feature=False)
-        scaled = [Dataset((x, target_scaler.transform(y))) for x, y in (part[:] for part in scaled)]
-    outputs: Any = len(table.class_names) or "scalar"
-    features = parts[0].arrays[0].shape[-1]
-    model = MLP((features, *hidden, outputs), dropout=DROPOUT)
-    names = table.feature_names, table.target_name, table.class_names
-    return TableModel(model, scaler, *names, target_scaler, encoder), scaled
 
 
 def _timed(train: Callable[..., Run], *args: Any) -> tuple[Run, float, float]:
