@@ -12,7 +12,7 @@ from funcnet import _check, _keys, _tree, mesh
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Folds
-from funcnet.study._members import each_member, is_small, start
+from funcnet.study._members import Progress, each_member, is_small, start
 from funcnet.train import Fit, Run, predict
 from funcnet.train._evaluate import checked_data, total
 
@@ -70,7 +70,9 @@ class CrossValidated:
         return rows[order], flat
 
 
-def cross_validate(train: Fit, folds: Folds, *, block: int | None = None) -> "CrossValidation":
+def cross_validate(
+    train: Fit, folds: Folds, *, block: int | None = None, progress: Progress | None = None
+) -> "CrossValidation":
     """Train once for each fold, on the other folds' rows, and judge by its own: `study(net, key)`.
 
     All trainings are one program, mapped over the folds' rows while the data is there once. Each has a
@@ -81,6 +83,7 @@ def cross_validate(train: Fit, folds: Folds, *, block: int | None = None) -> "Cr
         train: a training, as `fit` makes it.
         folds: from `fn.data.kfold`, which stratifies and keeps groups together.
         block: folds computed side by side; chosen when left out.
+        progress: called on the host with how many more folds are done, after each block.
 
     Returns:
         The study; its result is a `CrossValidated`.
@@ -108,7 +111,7 @@ def cross_validate(train: Fit, folds: Folds, *, block: int | None = None) -> "Cr
         )
     if block is not None:
         _check.positive("block", block)
-    return CrossValidation(train, folds, block)
+    return CrossValidation(train, folds, block, progress)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,6 +121,7 @@ class CrossValidation:
     train: Fit
     folds: Folds
     block: int | None
+    progress: Progress | None
 
     def __call__(self, net: Module, key: Key) -> CrossValidated:
         """Train and judge on every fold.
@@ -156,6 +160,6 @@ class CrossValidation:
         def run(net: Module, key: Key, folds: Folds, devices: int) -> Any:
             del devices  # a part of what is compiled: see `mesh.use`
             small = is_small(jax.eval_shape(start, net, key))
-            return each_member(self._one, (net, key, folds), len(folds), self.block, small)
+            return each_member(self._one, (net, key, folds), len(folds), self.block, small, self.progress)
 
         return jax.jit(run, static_argnums=3)

@@ -11,7 +11,7 @@ from funcnet import _check, _keys, _tree, mesh
 from funcnet._module import Module, call
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset, bootstrap
-from funcnet.study._members import each_member, is_small, start
+from funcnet.study._members import Progress, each_member, is_small, start
 from funcnet.train import Fit, Run
 from funcnet.train._evaluate import checked_data
 
@@ -139,6 +139,7 @@ def ensemble(
     bootstrap: bool = False,
     average: Average = "values",
     block: int | None = None,
+    progress: Progress | None = None,
 ) -> "EnsembleTraining":
     """Many trainings of one network, as one program: `train_all(net, data, key, valid=None)`.
 
@@ -155,6 +156,7 @@ def ensemble(
         average: what the ensemble averages; see `Ensemble`.
         block: members computed side by side; chosen when left out. It never changes a number beyond
             rounding.
+        progress: called on the host with how many more members are done, after each block.
 
     Returns:
         The training of all; its result is an `EnsembleRun`.
@@ -181,7 +183,7 @@ def ensemble(
     _check.choice("average", average, ("values", "classes", "binary"))
     if block is not None:
         _check.positive("block", block)
-    return EnsembleTraining(train, size, bootstrap, average, block)
+    return EnsembleTraining(train, size, bootstrap, average, block, progress)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -193,6 +195,7 @@ class EnsembleTraining:
     bootstrap: bool
     average: Average
     block: int | None
+    progress: Progress | None
 
     def __call__(self, net: Module, data: PyTree, key: Key, valid: PyTree = None) -> EnsembleRun:
         """Train all members.
@@ -237,7 +240,9 @@ class EnsembleTraining:
         def run(net: Module, data: Dataset, key: Key, valid: Dataset | None, devices: int) -> EnsembleRun:
             del devices  # a part of what is compiled: see `mesh.use`
             small = is_small(jax.eval_shape(start, net, key))
-            runs = each_member(self._one, (net, data, key, valid), self.size, self.block, small)
+            runs = each_member(
+                self._one, (net, data, key, valid), self.size, self.block, small, self.progress
+            )
             return EnsembleRun(Ensemble(runs.model, self.average), runs)
 
         return jax.jit(run, static_argnums=4)

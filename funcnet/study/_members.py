@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,8 @@ LARGEST_FOR_LANES = 2048
 LANES = 128
 BLOCK_BYTES = 2**30
 
+Progress: TypeAlias = Callable[[int], None]
+
 
 def each_member(
     one: Callable[[PyTree, Array], PyTree],
@@ -23,6 +26,7 @@ def each_member(
     size: int,
     block: int | None = None,
     small: bool = False,
+    progress: Progress | None = None,
 ) -> PyTree:
     """`one(shared, number)` for each number 0 .. size-1, results stacked: in blocks, over all devices.
 
@@ -32,6 +36,7 @@ def each_member(
         size: the number of members.
         block: how many are computed side by side on a device; chosen by memory when left out.
         small: whether members are small enough for `lanes`.
+        progress: told on the host, from within the program, how many more members are done.
     """
     devices = mesh.count()
     share = math.ceil(size / devices)
@@ -42,10 +47,17 @@ def each_member(
     # The last block is filled up with members that are computed and thrown away.
     numbers = jnp.minimum(numbers, size - 1).reshape(devices * blocks, block)
 
+    def one_block(shared: PyTree, numbers: Array) -> PyTree:
+        results = together(shared, numbers)
+        if progress is not None:  # it waits for a result, so that it tells what is done
+            last = jax.tree.leaves(results)[-1]
+            jax.debug.callback(lambda _: progress(block), last)
+        return results
+
     def run(numbers: Array, shared: PyTree) -> PyTree:
         if len(numbers) == 1:
-            return jax.tree.map(lambda a: a[None], together(shared, numbers[0]))
-        return jax.lax.map(lambda block: together(shared, block), numbers)
+            return jax.tree.map(lambda a: a[None], one_block(shared, numbers[0]))
+        return jax.lax.map(lambda block: one_block(shared, block), numbers)
 
     results = mesh.each_device(run)(numbers, shared)
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:size], results)

@@ -13,7 +13,7 @@ from funcnet import _check, _keys, mesh
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
-from funcnet.study._members import each_member, is_small, start
+from funcnet.study._members import Progress, each_member, is_small, start
 from funcnet.train import Fit
 from funcnet.train._evaluate import checked_data, total
 
@@ -76,6 +76,7 @@ def learning_rate_range(
     rates: int = 30,
     starts: int = 3,
     block: int | None = None,
+    progress: Progress | None = None,
 ) -> "RangeTest":
     """Short trainings with constant learning rates from `low` to `high`: `study(net, data, key)`.
 
@@ -89,6 +90,7 @@ def learning_rate_range(
         rates: how many, evenly spaced in their logarithm.
         starts: trainings for each rate: each with a start and an order of its own.
         block: trainings computed side by side; chosen when left out.
+        progress: called on the host with how many more trainings are done, after each block.
 
     Returns:
         The study; its result is a `LearningRates`.
@@ -118,7 +120,7 @@ def learning_rate_range(
         raise ValueError(f"a range has two rates or more, low below high; got {rates}, {low} to {high}.")
     if block is not None:
         _check.positive("block", block)
-    return RangeTest(make_train, low, high, rates, starts, block)
+    return RangeTest(make_train, low, high, rates, starts, block, progress)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -131,6 +133,7 @@ class RangeTest:
     rates: int
     starts: int
     block: int | None
+    progress: Progress | None
 
     def __call__(self, net: Module, data: PyTree, key: Key) -> LearningRates:
         """Train with each rate.
@@ -162,7 +165,8 @@ class RangeTest:
             del devices  # a part of what is compiled: see `mesh.use`
             shared, numbers = (values, net, data, key), jnp.arange(self.starts, dtype=jnp.int32)
             small = is_small(jax.eval_shape(start, net, key))
-            losses = each_member(self._one, shared, self.rates * self.starts, self.block, small)
+            size = self.rates * self.starts
+            losses = each_member(self._one, shared, size, self.block, small, self.progress)
             return losses, jax.lax.map(functools.partial(self._before, shared), numbers)
 
         return jax.jit(run, static_argnums=4)

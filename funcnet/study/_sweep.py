@@ -14,7 +14,7 @@ from funcnet import _check, _keys, mesh
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
-from funcnet.study._members import each_member, is_small, start
+from funcnet.study._members import Progress, each_member, is_small, start
 from funcnet.train import Run
 from funcnet.train._evaluate import checked_data, total
 
@@ -75,6 +75,7 @@ def sweep(
     mode: Literal["min", "max"] = "min",
     samples: int | None = None,
     block: int | None = None,
+    progress: Progress | None = None,
 ) -> "Sweep":
     """Train with every combination of settings, judged by validation rows: `study(net, data, key, valid)`.
 
@@ -91,6 +92,7 @@ def sweep(
         mode: whether "min" or "max" of it is best.
         samples: how many combinations are tried, drawn without replacement; all when left out.
         block: trials computed side by side; chosen when left out.
+        progress: called on the host with how many more trials are done, after each block.
 
     Returns:
         The study; its result is a `Swept`.
@@ -125,7 +127,7 @@ def sweep(
         )
     if block is not None:
         _check.positive("block", block)
-    return Sweep(make_train, dict(settings), monitor, mode, samples, block)
+    return Sweep(make_train, dict(settings), monitor, mode, samples, block, progress)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -138,6 +140,7 @@ class Sweep:
     mode: Literal["min", "max"]
     samples: int | None
     block: int | None
+    progress: Progress | None
 
     def __call__(self, net: Module | None, data: PyTree, key: Key, valid: PyTree) -> Swept:
         """Train all trials.
@@ -213,7 +216,7 @@ class Sweep:
             _, made = self._made(net, dict(fixed) | {name: value[0] for name, value in values.items()})
             small = is_small(jax.eval_shape(start, made, rest[1]))
             one = functools.partial(self._one, dict(fixed))
-            return each_member(one, (values, net, *rest), size, self.block, small)
+            return each_member(one, (values, net, *rest), size, self.block, small, self.progress)
 
         return jax.jit(run, static_argnums=(0, 1, 2))
 

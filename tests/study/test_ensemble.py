@@ -160,3 +160,12 @@ def test_wrong_use_is_refused(case):
     action, kind, words = WRONG[case]
     with pytest.raises(kind, match=words):
         action()
+
+
+def test_progress_tells_each_block_when_it_is_done():
+    row, told = MODELS["linear-regression"], []
+    train, data = training(row, epochs=1), row.rows(8)
+    run = fn.study.ensemble(train, 5, block=2, progress=told.append)(row.net, data, KEY)
+    jax.effects_barrier()
+    assert told == [2, 2, 2]  # the last block is filled up
+    assert_close(run.model, fn.study.ensemble(train, 5, block=2)(row.net, data, KEY).model)
