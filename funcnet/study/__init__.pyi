@@ -1,7 +1,10 @@
 from ._cross_validate import CrossValidated as CrossValidated
 from ._cross_validate import cross_validate as cross_validate
+from ._diagnose import Diagnosis as Diagnosis
+from ._diagnose import diagnose as diagnose
 from ._ensemble import Ensemble as Ensemble
 from ._ensemble import EnsembleRun as EnsembleRun
 from ._ensemble import ensemble as ensemble
+from ._measured import Estimate as Estimate
 from ._sweep import Swept as Swept
 from ._sweep import sweep as sweep
