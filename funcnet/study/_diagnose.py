@@ -211,9 +211,7 @@ class _Evidence:
         self.start = float(self.train.mean[0]) if baseline is None else baseline
         self.learned = self.start - float(self.train.smooth.min())
         self.much = tolerance * max(self.learned, tolerance * abs(self.start))
-        self.rise = self.valid.estimate(self.end - self.rows[self.best])
-        lowest = self.rows[int(self.train.smooth.argmin())]
-        self.train_rise = self.train.estimate(self.end - lowest)
+        self.rise, self.train_rise = self._rise_of(self.valid), self._rise_of(self.train)
         self.falls = [curve.estimate(before - self.end) for curve in (self.train, self.valid)]
         apart = Curve(self.valid.values - self.train.values)
         self.gap, self.best_gap = apart.estimate(self.end), apart.estimate(self.rows[self.best])
@@ -242,6 +240,12 @@ class _Evidence:
             members=curves.members,
         )
 
+    def _rise_of(self, curve: Curve) -> Estimate:
+        """From the lowest smoothed epoch to the last tenth of the epochs, as far as it comes after."""
+        lowest = int(curve.smooth.argmin())
+        end = self.rows[max(lowest, int(self.end.argmax())) :].mean(axis=0)
+        return curve.estimate(end - self.rows[lowest])
+
     def _notes(self) -> str:
         notes = ""
         if self.curves.training_name == "loss":
@@ -254,26 +258,22 @@ class _Evidence:
         return rise.value > self.much and rise.z > SURE
 
     def _onset(self) -> int:
-        """The last epoch whose smoothed validation loss is not above the lowest, noise considered."""
-        at = self.best
-        for t in range(self.best + 1, self.count):
-            above = self.valid.estimate(self.rows[t] - self.rows[self.best])
-            if above.value > self.much and above.z > LIKELY:
-                break
-            at = t
-        return int(self.curves.epochs[at])
+        """The last epoch whose smoothed validation loss is not likely above the lowest."""
+        rows = self.rows[self.best :]
+        above = [self.valid.estimate(row - rows[0]).z > LIKELY for row in rows]
+        return int(self.curves.epochs[self.best + np.flatnonzero(~np.array(above))[-1]])
 
     def _epoch(self) -> int:
         return int(self.curves.epochs[self.best]) + 1
 
     def _share(self, part: float) -> str:
-        return f"{part / self.learned:.0%}" if self.learned > 0 else "more than all"
+        return f"{part / self.learned:.0%}" if abs(part) <= self.learned else "more than all"
 
     def _diverged(self) -> Finding:
-        rise, tail = self.train_rise, self.train.values.mean(axis=0)[-max(3, self.count // 5) :]
-        lost = rise.z > SURE and rise.value > max(0.5 * self.learned, 10 * self.much)
-        above = bool((tail > self.start + 10 * self.much).all())
-        if not (lost or above):
+        rise, tail = self.train_rise, self.train.mean[-max(3, self.count // 5) :] - self.start
+        large = max(0.5 * self.learned, LITTLE * abs(self.start))
+        lost = rise.z > SURE and rise.value > large
+        if not (lost or tail.min() > max(large, SURE * self.train.noise)):
             return None
         reason = (
             f"the training loss ended at {self.level}, {rise.value:.3g} above its lowest, after a start at "
@@ -340,6 +340,8 @@ class _Evidence:
         return "not converged", reason, (f"train longer: epochs={epochs}", "a larger learning rate")
 
     def _apart(self) -> Finding:
+        if self._no_fall() and self.target is None:
+            return None
         much, text = LARGE_GAP * self.learned, f"{self.gap} ({self._share(self.gap.value)} of what was learned)"
         above = self.gap.value - much
         end = self.valid.estimate(self.end)

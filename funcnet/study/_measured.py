@@ -13,6 +13,7 @@ MEMBERS_FOR_ERRORS = 5
 """From so many members on their spread is the uncertainty; of fewer, the noise of the mean curve is."""
 NORMAL = 1.4826
 """Standard deviation of normal noise in units of its median absolute deviation."""
+ENOUGH_FOR_CORRELATION = 40
 MOST_POINTS = 400
 """Longer curves are averaged over blocks of epochs, which costs nothing of what is judged."""
 ROUNDING = 1e-6
@@ -82,11 +83,10 @@ class Curve:
         spread = NORMAL * float(np.median(np.abs(rest)))
         half = self.mean[len(rest) // 2 :]
         noise = max(spread, noise_of_differences(self.mean), noise_of_differences(half))
-        rest = np.clip(rest, -3 * spread, 3 * spread)
-        power = float(rest @ rest)
-        together = float(np.clip(rest[1:] @ rest[:-1] / power, 0.0, 0.8)) if power else 0.0
+        together = correlation(np.clip(rest, -3 * spread, 3 * spread))
+        few = 1 + 4 / len(rest)  # of few epochs the noise itself is uncertain
         floor = ROUNDING * float(np.abs(self.mean).max())
-        return max(noise * float(np.sqrt((1 + together) / (1 - together))), floor)
+        return max(few * noise * float(np.sqrt((1 + together) / (1 - together))), floor)
 
     def estimate(self, weights: np.ndarray) -> Estimate:
         """A weighted sum over epochs, with its standard error."""
@@ -105,13 +105,30 @@ def smoother(epochs: int) -> np.ndarray:
     place = np.arange(epochs, dtype=float)
     matrix = np.empty((epochs, epochs))
     for t in range(epochs):
-        reach = min(max(2.0, 0.2 * t), max(2.0, 0.1 * epochs)) + 1
-        weight = np.clip(1 - np.abs((place - t) / reach) ** 3, 0.0, None) ** 3
+        width = min(max(2.0, 0.2 * t), reach(epochs)) + 1
+        weight = np.clip(1 - np.abs((place - t) / width) ** 3, 0.0, None) ** 3
         away = place - t
         moments = [float((weight * away**power).sum()) for power in range(3)]
         line = weight * (moments[2] - moments[1] * away)
         matrix[t] = line / line.sum()
     return matrix
+
+
+def reach(epochs: int) -> float:
+    """How many epochs to each side are smoothed over, at most."""
+    return max(2.0, 0.1 * epochs)
+
+
+def correlation(rest: np.ndarray) -> float:
+    """The correlation 0 .. 0.9 of neighbours in what smoothing leaves; 0 where epochs are too few for it.
+
+    Source: Kendall, "Note on bias in the estimation of autocorrelation", 1954, for a fitted line.
+    """
+    power, span = float(rest @ rest), 1 + 2 * reach(len(rest))
+    if not power or len(rest) < ENOUGH_FOR_CORRELATION:
+        return 0.0
+    found = float(rest[1:] @ rest[:-1]) / power
+    return float(np.clip(found + (2 + 4 * max(found, 0.0)) / span, 0.0, 0.9))
 
 
 def last(epochs: int, back: int = 0) -> np.ndarray:
