@@ -309,13 +309,13 @@ class _Evidence:
 
     def _stop_early(self) -> str:
         if self.kept >= 0:
-            return f"nothing more for this model: run.model is that of epoch {self.kept + 1} already"
+            return f"keep run.model: early stopping left it at epoch {self.kept + 1}"
         patience = max(5, self.count // 10)
         return f"stop about epoch {self._epoch()}: fn.fit(…, stopping=fn.EarlyStopping(patience={patience}))"
 
     def _hidden(self) -> Finding:
         likely = self.rise.value > self.much and self.rise.z > LIKELY
-        seen = SURE * self.rise.error <= LARGE_GAP * max(self.learned, 0.0)
+        seen = SURE * self.falls[1].error <= LARGE_GAP * max(self.learned, 0.0)
         if seen and not likely:
             return None
         if not seen and self._no_fall():
@@ -372,30 +372,29 @@ class _Evidence:
             sure = Estimate(missing, self.level.error, self.level.members)
             if missing <= self.much or sure.z < LIKELY:
                 return None
-            return "underfit", f"{self._levelled()}, {missing:.3g} above the target {self.target:g}.", self._richer()
+            return "underfit", f"{self._levelled()}, {missing:.3g} above the target {self.target:g}.", RICHER
         if self.baseline is not None:
             if self.baseline - self.level.value >= LITTLE * abs(self.baseline):
                 return None
             reason = f"{self._levelled()}, not much below the {self.baseline:.3g} of a constant prediction."
-            return "underfit", reason, self._richer()
+            return "underfit", reason, RICHER
         if not self._no_fall():
             return None
         reason = (
             f"the training loss stayed at {self.level} from the first epoch on: all was learned in that "
             "epoch, or nothing."
         )
-        return "unclear", reason, ("say what good is: diagnose(run, target=…) or baseline=…", *self._richer())
+        return "unclear", reason, ("say what good is: diagnose(run, target=…) or baseline=…", *RICHER)
 
     def _levelled(self) -> str:
         text = f"the training loss levelled at {self.level}"
         return text if self.curves.validation is None else f"{text} with a gap of {self.gap}"
 
-    def _richer(self) -> tuple[str, ...]:
-        first = ("less dropout or noise in training",) if self.gap.value < 0 and self.gap.z < -SURE else ()
-        return (*first, *RICHER)
-
     def _good(self) -> tuple[Verdict, str, tuple[str, ...]]:
-        reason = f"{self._levelled()}, and the validation loss did not turn (change since its best {self.rise})."
+        turn = f"did not turn: it ended {self.rise} above its lowest"
+        if self.best == self.count - 1:
+            turn = "ended at its lowest"
+        reason = f"{self._levelled()}, and the validation loss {turn}."
         if self.target is None and self.baseline is None:
             reason += " Whether a lower loss can be had, curves don't tell: give a target or baseline."
         return "good", reason, ()
@@ -409,7 +408,7 @@ SIMPLER = (
 )
 RICHER = (
     "a larger model, or better features",
-    "less weight decay or penalty",
+    "less dropout, weight decay or penalty",
     "a higher learning rate",
 )
 STEADIER = (
