@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet import _check
+from funcnet import _check, _tree
 from funcnet.study._evidence import CALMER, Evidence, Found, Verdict
 from funcnet.study._measured import Estimate, Measured, measured
 
@@ -47,7 +47,7 @@ class Diagnosis:
         >>> history = {"train_loss": np.exp(-epoch / 8), "val_loss": np.exp(-epoch / 8) + 0.01 * epoch}
         >>> found = fn.study.diagnose(history)
         >>> found.verdict, found.best_epoch, found.onset
-        ('overfit', 20, 24)
+        ('overfit', 20, 25)
     """
 
     verdict: Verdict
@@ -116,8 +116,9 @@ def diagnose(
         A Diagnosis.
 
     Raises:
-        TypeError: if `run` is no run and no mapping, or a number is none.
-        ValueError: if there is neither `train_loss` nor `loss`, or a setting is out of range.
+        TypeError: if `run` is no run and no mapping, a number is none, or it is called within jit or vmap.
+        ValueError: if there is neither `train_loss` nor `loss`, losses differ in shape, or a setting is
+            out of range.
 
     Example:
         >>> import jax, optax, funcnet as fn
@@ -135,25 +136,44 @@ def diagnose(
     in nonlinear regression", 1986; local lines: Cleveland, "Robust locally weighted regression", 1979.
     """
     history = getattr(run, "history", run)
-    if not isinstance(history, Mapping):
-        raise TypeError(
-            f"diagnose judges a run, its history or a mapping from names to losses; got "
-            f"{_check.describe(run)}. Try fn.study.diagnose(run); of an ensemble, its runs: found.runs."
-        )
-    if not {"train_loss", "loss"} & set(history):
-        raise ValueError(
-            f"diagnose reads train_loss or loss, and val_loss; this history holds {', '.join(history)}."
-        )
-    for name, value in {"target": target, "baseline": baseline}.items():
-        if value is not None:
-            _check.between(name, value, -np.inf, np.inf)
+    _check_history(history)
+    target, baseline = (_number(*named) for named in (("target", target), ("baseline", baseline)))
     _check.setting("tolerance", tolerance, 0.0, 1.0)
-    has_outcome = hasattr(run, "history") and hasattr(run, "outcome")
-    curves = measured(history, run.outcome if has_outcome else None)
-    kept = int(np.median(run.best_epoch)) if has_outcome and run.state.stop.model is not None else -1
+    outcome, kept = None, -1
+    if hasattr(run, "state"):
+        outcome = run.outcome
+        kept = int(np.median(run.best_epoch)) if run.state.stop.model is not None else -1
+    curves = measured(history, outcome)
     if len(curves.epochs) < FEWEST or 2 * curves.diverged >= curves.members:
         return _thin(curves)
     return _judged(curves, Evidence(curves, target, baseline, tolerance, kept))
+
+
+def _check_history(history: Any) -> None:
+    """Raise unless it maps a training loss, and no loss of another shape, to numbers [..., epochs]."""
+    if not isinstance(history, Mapping):
+        raise TypeError(
+            f"diagnose judges a run, its history or a mapping from names to losses; got "
+            f"{_check.describe(history)}. Try fn.study.diagnose(run); of an ensemble, its runs: found.runs."
+        )
+    losses = {name: history[name] for name in ("loss", "train_loss", "val_loss") if name in history}
+    if not {"train_loss", "loss"} & set(losses):
+        raise ValueError(
+            f"diagnose reads train_loss or loss, and val_loss; this history holds {', '.join(history)}."
+        )
+    if not _tree.is_concrete(losses):
+        raise TypeError("diagnose reads numbers: call it on what jit or vmap returns, not within.")
+    shapes = {name: np.shape(values) for name, values in losses.items()}
+    if len(set(shapes.values())) > 1 or () in shapes.values():
+        raise ValueError(f"losses have one shape, [epochs] or [members, epochs]; got {shapes}.")
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    value = value.item() if hasattr(value, "item") else value
+    _check.between(name, value, -np.inf, np.inf)
+    return float(value)
 
 
 def _judged(curves: Measured, evidence: Evidence) -> Diagnosis:

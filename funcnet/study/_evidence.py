@@ -91,15 +91,11 @@ class Evidence:
         return curve.estimate(end - self.rows[lowest])
 
     def _notes(self) -> str:
-        notes = ""
-        if self.curves.training_name == "loss":
-            notes += (
-                " The training loss is the one that ran while weights moved, as no train_loss is there."
-            )
-        if self.curves.diverged:
-            notes += (
-                f" {self.curves.diverged} of {self.curves.members} trainings diverged and are left out."
-            )
+        curves, notes = self.curves, ""
+        if curves.training_name == "loss":
+            notes += " There is no train_loss: training is the loss as it ran while weights moved."
+        if curves.diverged:
+            notes += f" {curves.diverged} of {curves.members} trainings diverged and are left out."
         return notes
 
     def _rose(self, rise: Estimate) -> bool:
@@ -153,9 +149,8 @@ class Evidence:
         if self.kept >= 0:
             return f"keep run.model: early stopping left it at epoch {self.kept + 1}"
         patience = max(5, self.count // 10)
-        return (
-            f"stop about epoch {self._epoch()}: fn.fit(…, stopping=fn.EarlyStopping(patience={patience}))"
-        )
+        stopping = f"fn.EarlyStopping(patience={patience})"
+        return f"stop about epoch {self._epoch()}: fn.fit(…, stopping={stopping})"
 
     def _hidden(self) -> Found | None:
         likely = self.rise.value > self.much and self.rise.z > LIKELY
@@ -186,32 +181,29 @@ class Evidence:
     def _apart(self) -> Found | None:
         if self._little() or (self._no_fall() and self.target is None):
             return None
-        much, text = (
-            LARGE_GAP * self.learned,
-            f"{self.gap} ({self._share(self.gap.value)} of what was learned)",
-        )
-        above = self.gap.value - much
-        end = self.valid.estimate(self.end)
+        end, above = self.valid.estimate(self.end).value, self.gap.value - LARGE_GAP * self.learned
         if self.target is not None:
-            if end.value <= self.target:
+            if end <= self.target:
                 return None
-            if self.level.value <= self.target and end.value - self.target > self.much:
-                above = max(above, min(self.gap.value, end.value - self.target))
-        sure = Estimate(above, self.gap.error, self.gap.members)
-        if sure.z > LIKELY:
+            if self.level.value <= self.target and end - self.target > self.much:
+                above = max(above, min(self.gap.value, end - self.target))
+        text = f"{self.gap} ({self._share(self.gap.value)} of what was learned)"
+        z = Estimate(above, self.gap.error, self.gap.members).z
+        if z > LIKELY:
             reason = (
-                f"the validation loss levelled {text} above the training loss, {end.value:.3g} against "
+                f"the validation loss levelled {text} above the training loss, {end:.3g} against "
                 f"{self.level.value:.3g}."
             )
             return "overfit", reason, SIMPLER
-        if Estimate(-above, self.gap.error, self.gap.members).z < LIKELY and self.gap.error > self.much:
+        if z > -LIKELY and self.gap.error > self.much:
             return "unclear", f"the gap is {text}, and noise hides whether that is much.", STEADIER
         return None
 
     def _no_fall(self) -> bool:
         """Whether nothing was learned since the start that stands out of the noise."""
-        learned = Estimate(self.start - self.level.value, self.level.error, self.level.members)
-        return learned.z < SURE or self.learned <= 0
+        noise = self.train.noise if self.baseline is None else 0.0  # of the first epoch
+        error = float(np.hypot(self.level.error, noise))
+        return self.learned <= 0 or Estimate(self.start - self.level.value, error).z < SURE
 
     def _little(self) -> bool:
         """Whether training explains little of a constant prediction's loss."""
@@ -223,11 +215,8 @@ class Evidence:
             sure = Estimate(missing, self.level.error, self.level.members)
             if missing <= self.much or sure.z < LIKELY:
                 return None
-            return (
-                "underfit",
-                f"{self._levelled()}, {missing:.3g} above the target {self.target:g}.",
-                RICHER,
-            )
+            reason = f"{self._levelled()}, {missing:.3g} above the target {self.target:g}."
+            return "underfit", reason, RICHER
         if self.baseline is not None:
             if not self._little():
                 return None

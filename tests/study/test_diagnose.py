@@ -141,6 +141,21 @@ CASES = {
     "to infinity": ("diverged", changed(GOOD, infinite_at_the_end), {}),
     "swinging wider and wider": ("diverged", curves(60, swinging, swinging, noise=0.01), {}),
     "above its start": ("diverged", curves(20, lambda t: 1 + 0.1 * t, lambda t: 1 + 0.1 * t, 0.01), {}),
+    "flat, target reached": (
+        "good",
+        curves(60, lambda t: 0.06 + 0 * t, lambda t: 0.05 + 0 * t, 0.01),
+        TARGET,
+    ),
+    "flat, baseline passed": (
+        "good",
+        curves(60, lambda t: 0.06 + 0 * t, lambda t: 0.05 + 0 * t, 0.01),
+        {"baseline": 0.7},
+    ),
+    "a gap that noise hides": (
+        "unclear",
+        curves(12, lambda t: fall(t, 0.27, 1.2), lambda t: fall(t, 0.05, 1.2), noise=0.12),
+        {},
+    ),
     "both rise a little": (
         "unclear",
         curves(100, lambda t: turned(t, 40, 0.004), lambda t: turned(t, 40, 0.004, end=0.2), noise=0.01),
@@ -280,7 +295,7 @@ def test_the_running_loss_is_used_only_where_there_is_no_other():
     assert diagnose(wrong).reason == diagnose(history).reason
     running = diagnose({"loss": history["train_loss"], "val_loss": history["val_loss"]})
     assert running.verdict == "overfit"
-    assert "as no train_loss is there" in running.reason
+    assert "There is no train_loss" in running.reason
 
 
 def test_members_that_diverged_are_left_out_or_decide():
@@ -305,6 +320,12 @@ def test_members_stopped_at_different_epochs_keep_their_last_value():
     found = diagnose(history)
     assert found.verdict == "overfit"
     assert found.epochs[-1] in (76, 77, 78)
+
+
+def test_numbers_may_be_jax_arrays_and_losses_lists():
+    history = HIGH(0)
+    lists = {name: values.tolist() for name, values in history.items()}
+    assert diagnose(lists, target=jax.numpy.float32(0.1)).verdict == "underfit"
 
 
 def test_it_prints_a_paragraph():
@@ -396,6 +417,17 @@ def test_a_run_its_history_and_a_dictionary_are_judged_alike(runs):
 WRONG = {
     "a model": (lambda: diagnose(WIDE), TypeError, "judges a run, its history or a mapping"),
     "no loss": (lambda: diagnose({"accuracy": [1.0]}), ValueError, "this history holds accuracy"),
+    "two lengths": (
+        lambda: diagnose({"train_loss": [1.0, 0.5], "val_loss": [1.0]}),
+        ValueError,
+        "losses have one shape",
+    ),
+    "one number": (lambda: diagnose({"loss": 1.0}), ValueError, "losses have one shape"),
+    "within jit": (
+        lambda: jax.jit(lambda loss: diagnose({"loss": loss}).gap)(np.ones(9)),
+        TypeError,
+        "on what jit or vmap returns",
+    ),
     "a word": (lambda: diagnose(GOOD(0), target="low"), TypeError, "target is a number"),
     "tolerance": (lambda: diagnose(GOOD(0), tolerance=1.5), ValueError, "tolerance is above 0.0 and below"),
 }
