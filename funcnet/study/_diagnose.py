@@ -87,7 +87,8 @@ def diagnose(
     | verdict | evidence |
     |---|---|
     | diverged | not finite, of many in half of the members; or the training loss surely rose by over |
-    |          | half of its fall, and by a fifth of its start; or ended that far above the start |
+    |          | half of its fall, and by a fifth of its start; or ended that far above the start; |
+    |          | or was above the start nearly always, typically by half of it |
     | unclear | fewer than 5 measured epochs |
     | unclear | no validation; but "not converged" or, by a target, "underfit" can be seen |
     | overfit | validation rose much and surely, by 3.5 standard errors, and training did not |

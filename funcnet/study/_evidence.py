@@ -111,7 +111,10 @@ class Evidence:
         rise, tail = self.train_rise, self.train.mean[-max(3, self.count // 5) :] - self.start
         large = max(0.5 * self.learned, LITTLE * abs(self.start))
         lost = rise.z > SURE and rise.value > large
-        if not (lost or tail.min() > max(large, SURE * self.train.noise)):
+        above = tail.min() > max(large, SURE * self.train.noise)
+        later = self.train.mean[1:] - self.start
+        wild = (later > 0).mean() >= 0.9 and np.median(later) > max(large, 0.5 * abs(self.start))
+        if not (lost or above or wild):
             return None
         reason = (
             f"the training loss ended at {self.level}, {rise.value:.3g} above its lowest, after a start at "

@@ -63,6 +63,11 @@ def infinite_at_the_end(values, _):
     return values
 
 
+def thrown_about(values, seed):
+    values[1:] = np.random.default_rng(seed).uniform(0.9, 5.0, size=len(values) - 1)
+    return values
+
+
 def without_validation(history):
     return lambda seed: {"loss": history(seed)["train_loss"]}
 
@@ -140,6 +145,7 @@ CASES = {
     "still falling, no validation": ("not converged", without_validation(FALLING), {}),
     "to infinity": ("diverged", changed(GOOD, infinite_at_the_end), {}),
     "swinging wider and wider": ("diverged", curves(60, swinging, swinging, noise=0.01), {}),
+    "thrown about": ("diverged", changed(GOOD, thrown_about), TARGET),
     "above its start": ("diverged", curves(20, lambda t: 1 + 0.1 * t, lambda t: 1 + 0.1 * t, 0.01), {}),
     "flat, target reached": (
         "good",
