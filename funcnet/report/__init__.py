@@ -12,6 +12,7 @@ a notebook shows; it returns the axes. The pictures of a first lesson on trainin
 | predicted beside true classes | `predictions(model, data)` |
 | loss and accuracy by epoch, training and validation; validation turning up | `history(run)` |
 | the same for many trainings at once | `history(runs)` of a run made by vmap |
+| what a diagnosis saw: smoothed curves, best epoch, turn | `diagnosis(run)` |
 | absolute and squared loss by residual | `loss_curves({...})` |
 | 0-1 and logistic loss by probability | `loss_curves({...}, over="probability")` |
 | cross-entropy for both true classes | `loss_curves({...}, over="probability", targets=(1, 0))` |

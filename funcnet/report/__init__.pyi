@@ -1,5 +1,6 @@
 from ._classification import calibration as calibration
 from ._classification import confusion_matrix as confusion_matrix
+from ._diagnosis import diagnosis as diagnosis
 from ._epochs import curves as curves
 from ._epochs import history as history
 from ._fits import fits as fits
