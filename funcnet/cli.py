@@ -7,14 +7,16 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-if TYPE_CHECKING:
-    from funcnet.tabular import Fitted
+T = TypeVar("T")
 
 TRAIN_EXAMPLE = """example:
   funcnet train iris
   funcnet train houses.csv --target price --hidden 64,64 --out runs/houses"""
+STUDY_EXAMPLE = """example:
+  funcnet study iris ensemble
+  funcnet study houses.csv sweep --target price --out runs/houses-sweep"""
 PREDICT_EXAMPLE = """example:
   funcnet predict runs/houses new.csv --out prices.csv"""
 
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_train(commands)
+    _add_study(commands)
     _add_predict(commands)
     return parser
 
@@ -107,7 +110,45 @@ def _add_train(commands: Any) -> None:
         epilog=TRAIN_EXAMPLE,
     )
     train.set_defaults(run=_train)
-    add = train.add_argument
+    _add_table(train)
+    _add_training(train)
+    train.add_argument(
+        "--out", metavar="DIR", type=_path, help="where the files go (default: runs/ and the table's name)"
+    )
+
+
+def _add_study(commands: Any) -> None:
+    study = commands.add_parser(
+        "study",
+        help="train many networks on a table at once, and say what they show",
+        description="Train many networks on a table as one program.\n\n"
+        "  ensemble   with different starts and orders: how far they scatter, and how good their mean is\n"
+        "  folds      cross-validation: each row is judged by a network that has not seen it\n"
+        "  sweep      learning rate times weight decay, by validation loss\n"
+        "  diagnose   too little, too much, too short? A verdict from the curves",
+        epilog=STUDY_EXAMPLE,
+    )
+    study.set_defaults(run=_study)
+    _add_table(study)
+    study.add_argument("kind", choices=("ensemble", "folds", "sweep", "diagnose"), help="what to find out")
+    study.add_argument(
+        "--size",
+        metavar="N",
+        type=_whole(2),
+        help="networks or folds (default: ensemble 20, folds 5, diagnose 8)",
+    )
+    _add_training(study)
+    study.add_argument(
+        "--out",
+        metavar="DIR",
+        type=_path,
+        help="where table and picture go (default: runs/ and the names of table and study)",
+    )
+
+
+def _add_table(command: Any) -> None:
+    """Which table, and what of it is to be predicted."""
+    add = command.add_argument
     add(
         "table",
         metavar="NAME_OR_FILE",
@@ -120,13 +161,17 @@ def _add_train(commands: Any) -> None:
         choices=("classification", "regression"),
         help="(of a file; default: text and few different whole numbers are classes)",
     )
+
+
+def _add_training(command: Any) -> None:
+    """How to train: the settings of `fit_table`."""
+    add = command.add_argument
     add("--hidden", metavar="SIZES", type=_sizes, help="units of the hidden layers (default: 128)")
     add("--epochs", metavar="N", type=_whole(1), help="passes over the rows at most (default: 300)")
     add("--batch-size", metavar="N", type=_whole(1), help="rows in a batch (default: 32)")
     add("--learning-rate", metavar="X", type=_rate, help="of AdamW (default: 0.003)")
     add("--patience", metavar="N", type=_whole(1), help="epochs without progress, then stop (default: 30)")
     add("--seed", metavar="N", type=_whole(0), help="decides split, start and order (default: 0)")
-    add("--out", metavar="DIR", type=_path, help="where the files go (default: runs/ and the table's name)")
 
 
 def _add_predict(commands: Any) -> None:
@@ -185,10 +230,8 @@ def _train(args: argparse.Namespace) -> None:
     table = load(args.table, args.target, args.task)
     folder = args.out or Path("runs", table.name)
     _check_folder(folder)
-    names = ("hidden", "epochs", "batch_size", "learning_rate", "patience", "seed")
-    settings = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     with waiting(f"training on {table.name}"):
-        fitted = _interruptible(lambda: fit_table(table, **settings))
+        fitted = _interruptible(lambda: fit_table(table, **_settings(args)))
     if int(fitted.run.best_epoch) < 0:
         raise ValueError(
             "the training diverged: no epoch ended with a finite validation loss. Try a smaller "
@@ -199,6 +242,33 @@ def _train(args: argparse.Namespace) -> None:
     fitted.save(folder)
     print(f"Wrote model.safetensors, model.json, history.csv and curves.png to {folder}")
     print(f"Predict with: funcnet predict {folder} NEW.csv")
+
+
+def _study(args: argparse.Namespace) -> None:
+    from funcnet.data import load
+    from funcnet.report._terminal import counting, print_scores
+    from funcnet.tabular import study_table, trainings
+
+    table = load(args.table, args.target, args.task)
+    folder = args.out or Path("runs", f"{table.name}-{args.kind}")
+    _check_folder(folder)
+    count = trainings(args.kind, args.size)
+    with counting(f"{count} trainings on {table.name}", count) as advance:
+        found = _interruptible(
+            lambda: study_table(table, args.kind, size=args.size, progress=advance, **_settings(args))
+        )
+    print(f"{table.name}: {found.title}")
+    print_scores(found.head, found.rows)
+    for remark in found.remarks:
+        print(remark)
+    found.save(folder)
+    print(f"Wrote {args.kind}.csv and {args.kind}.png to {folder}")
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for of the settings of a training."""
+    names = ("hidden", "epochs", "batch_size", "learning_rate", "patience", "seed")
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -236,7 +306,7 @@ def _check_folder(folder: Path) -> None:
         raise ValueError(f"{there} can't be written to: choose another --out.")
 
 
-def _interruptible(work: Callable[[], "Fitted"]) -> "Fitted":
+def _interruptible(work: Callable[[], T]) -> T:
     """`work()` in a thread of its own: a compiled program hears no Ctrl-C, and a waiting thread does."""
     ended: list[Any] = []
 

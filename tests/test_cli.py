@@ -218,6 +218,40 @@ def test_a_table_with_text_and_gaps_from_training_to_prediction(capsys, tmp_path
     assert "column 'size' is 'big', no finite number in data row 1" in line
 
 
+def _slow(*case):
+    return pytest.param(*case, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        _slow("ensemble", ["all 3 together", "Judged by 30 test rows."]),
+        _slow("folds", ["standard error", "Each network was trained on 100 rows"]),
+        ("sweep", ["best trials", "25 trainings with one start"]),
+        _slow("diagnose", ["verdict", "gap at the end"]),
+    ],
+)
+def test_a_study_prints_a_table_and_writes_it_with_a_picture(kind, words, capsys, tmp_path):
+    size = [] if kind == "sweep" else ["--size", "3"]
+    settings = ["--epochs", "6", "--hidden", "4", "--out", str(tmp_path)]
+    assert main(["study", "iris", kind, *size, *settings]) == 0
+    told = capsys.readouterr()
+    assert not told.err
+    for word in [*words, f"Wrote {kind}.csv and {kind}.png"]:
+        assert word in told.out
+    assert (tmp_path / f"{kind}.csv").read_text().count("\n") >= 4
+    assert (tmp_path / f"{kind}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_study_of_numbers_tells_errors_in_their_units(capsys, tmp_path):
+    settings = ["--size", "2", "--epochs", "2", "--hidden", "4", "--out", str(tmp_path)]
+    assert main(["study", "diabetes", "folds", *settings]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    (mean,) = [row for row in rows if row[:1] == ["mean"]]
+    assert 30 < float(mean[2]) < 200  # of a progression with a standard deviation of 77
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": 1}'])
 def test_a_damaged_model(content, trained, capsys, tmp_path):
     table, folder, _ = trained

@@ -113,11 +113,13 @@ def folds(found: CrossValidated, axes: Any = None) -> Any:
         >>> ax.get_xlabel(), len(ax.lines[0].get_xdata())
         ('fold', 3)
     """
-    axes = _canvas.panels(axes, list(found.scores), "folds")
-    for ax, (name, scores) in zip(axes, found.scores.items(), strict=True):
+    names = sorted(found.scores, key=lambda name: (name != "loss", name))
+    axes = _canvas.panels(axes, names, "folds")
+    for ax, name in zip(axes, names, strict=True):
+        scores = found.scores[name]
         number, mean, error = np.arange(1, len(scores) + 1), found.mean[name], found.standard_error[name]
         ax.plot(number, scores, "o", color=_canvas.BLUE, label="left-out rows")
-        label = f"{mean:.4g} ± {error:.2g} (standard error)"
+        label = f"mean {mean:.4g} ± {error:.2g}"
         ax.axhline(mean, color=_canvas.VERMILLION, linewidth=1.8, label=label)
         ax.axhspan(mean - error, mean + error, color=_canvas.VERMILLION, alpha=0.2, linewidth=0)
         _canvas.number_epochs(ax)

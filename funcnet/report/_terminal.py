@@ -1,7 +1,7 @@
 """Tables in a terminal. The one file that knows rich."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:
@@ -42,3 +42,22 @@ def waiting(what: str) -> Iterator[None]:
 
     with Console(stderr=True).status(Text(what)):
         yield
+
+
+@contextlib.contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal's stderr; call what it gives with how many more are done. Silent in a pipe."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task, done = bar.add_task(f"{what} (compiling)", total=total), 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done = min(done + count, total)  # the last block is filled up
+            bar.update(task, completed=done, description=what)
+
+        yield advance

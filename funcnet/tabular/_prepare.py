@@ -33,7 +33,12 @@ def check_settings(hidden: Sequence[int], learning_rate: float, seed: int) -> No
 
 
 def training_of(
-    table: Table, epochs: int, batch_size: int, learning_rate: Any, patience: int | None
+    table: Table,
+    epochs: int,
+    batch_size: int,
+    learning_rate: Any,
+    patience: int | None,
+    weight_decay: Any = WEIGHT_DECAY,
 ) -> Fit:
     """AdamW on cross-entropy, or on the squared error of a standardised target."""
     loss = (
@@ -43,7 +48,7 @@ def training_of(
     )
     return fit(
         loss,
-        optax.adamw(learning_rate, weight_decay=WEIGHT_DECAY),
+        optax.adamw(learning_rate, weight_decay=weight_decay),
         epochs=epochs,
         batch_size=batch_size,
         stopping=None if patience is None else EarlyStopping(patience=patience),
