@@ -334,11 +334,16 @@ def _cond(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
     branches = [of(branch) for branch in equation.params["branches"]]
     if not index.laned:
         return _values(jax.lax.switch(index.array, branches, *arrays), flags)
-    # Members choose differently: both are computed, and each keeps its own.
-    chosen = index.array if index.array.dtype != bool else index.array.astype(jnp.int32)
-    results = [run(*arrays) for run in branches]
-    picked = [_picked(chosen, list(cases)) for cases in zip(*results, strict=True)]
-    return _values(picked, flags)
+    chosen = index.array.astype(jnp.int32)
+    last = len(branches) - 1
+
+    def each_its_own(*arrays: Any) -> list[Any]:
+        results = [run(*arrays) for run in branches]
+        return [_picked(chosen, list(cases)) for cases in zip(*results, strict=True)]
+
+    # Where all choose the last branch, as all do in a training that goes well, nothing else is computed.
+    found = jax.lax.cond(jnp.all(chosen == last), branches[last], each_its_own, *arrays)
+    return _values(found, flags)
 
 
 def _picked(index: Array, cases: list[Any]) -> Any:
