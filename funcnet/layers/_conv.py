@@ -165,13 +165,14 @@ class ConvTranspose2d(_Convolution):
 
     y[i·stride + a·dilation - before, …] += x[i, j] @ weight[a, b]. With the same settings it is the
     transpose (the vjp) of a `Conv2d` from the output's size to the input's, whose weight has its last
-    two axes swapped. With n the size of x and e = (kernel - 1)·dilation + 1:
+    two axes swapped (in each group, if there are several). With n the size of x and
+    e = (kernel - 1)·dilation + 1:
 
         padding (before, after), a number or "VALID" = 0:  (n - 1)·stride + e - before - after
         padding "SAME":                                    n·stride
 
-    The first is PyTorch's, whose `padding=p, output_padding=q` is `((p, p - q), (p, p - q))` here;
-    the second is that of `jax.lax.conv_transpose` and Keras.
+    The first is PyTorch's, whose `padding=p, output_padding=q` is `((p, p - q), (p, p - q))` here,
+    for q up to p; the second is that of `jax.lax.conv_transpose` and Keras.
 
     Args:
         in_channels, out_channels: size of the last axis of the input and of the output.

@@ -19,8 +19,9 @@ def convolve(
     differentiated, it keeps what both branches need. Both are right on every backend, so that a wrong
     guess costs time and no digits.
     """
+    dtype = jnp.promote_types(x.dtype, weight.dtype)
     by_platform = by_patches if jax.default_backend() == "cpu" else by_xla
-    return by_platform(x, weight, stride, added, dilation, groups)
+    return by_platform(x.astype(dtype), weight.astype(dtype), stride, added, dilation, groups)
 
 
 def by_patches(

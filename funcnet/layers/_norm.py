@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
+from funcnet.layers._dtype import as_floating, wide
 
 
 class LayerNorm(Module):
@@ -56,7 +57,8 @@ class LayerNorm(Module):
     def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
         del key
         _check.last_axis(f"LayerNorm({self.features})", x, self.features)
-        return _affine(_standardized(_wide(x), (-1,), self.eps), self.scale, self.bias).astype(x.dtype)
+        y = _standardized(wide(x), (-1,), self.eps)
+        return as_floating(_affine(y, self.scale, self.bias), x.dtype)
 
 
 class RMSNorm(Module):
@@ -102,7 +104,7 @@ class RMSNorm(Module):
     def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
         del key
         _check.last_axis(f"RMSNorm({self.features})", x, self.features)
-        return _affine(_divided(_wide(x), (-1,), self.eps), self.scale, None).astype(x.dtype)
+        return as_floating(_affine(_divided(wide(x), (-1,), self.eps), self.scale, None), x.dtype)
 
 
 class GroupNorm(Module):
@@ -163,20 +165,15 @@ class GroupNorm(Module):
         shown = f"GroupNorm({self.channels}, {self.groups})"
         _check.rank(shown, x, self.axes + 1, f"{self.axes} spatial axes, channels")
         _check.last_axis(shown, x, self.channels)
-        grouped = _wide(x).reshape(*x.shape[:-1], self.groups, -1)
+        grouped = wide(x).reshape(*x.shape[:-1], self.groups, -1)
         over = (*range(-self.axes - 2, -2), -1)
         y = _standardized(grouped, over, self.eps).reshape(x.shape)
-        return _affine(y, self.scale, self.bias).astype(x.dtype)
+        return as_floating(_affine(y, self.scale, self.bias), x.dtype)
 
 
 def _start(size: int, use_scale: bool, use_bias: bool) -> dict[str, Array]:
     scale = {"scale": jnp.ones(size)} if use_scale else {}
     return scale | ({"bias": jnp.zeros(size)} if use_bias else {})
-
-
-def _wide(x: Array) -> Array:
-    """At least float32: the squares of half precision overflow and lose their digits."""
-    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
 
 
 def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> Array:

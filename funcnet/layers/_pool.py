@@ -10,6 +10,7 @@ import numpy as np
 from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
+from funcnet.layers._dtype import as_floating, wide
 from funcnet.layers._windows import (
     Ends,
     Padding,
@@ -55,15 +56,16 @@ class _Pool(Module):
         return added
 
     def _max(self, x: Array) -> Array:
-        x = padded(x, self._ends(x), -jnp.inf)
-        return self._over_windows(x, jnp.maximum)
+        floating = jnp.issubdtype(x.dtype, jnp.floating)
+        least = -jnp.inf if floating else jnp.iinfo(x.dtype).min
+        return self._over_windows(padded(x, self._ends(x), least), jnp.maximum)
 
     def _mean(self, x: Array) -> Array:
         added = self._ends(x)
-        real = np.ones((*x.shape[-self.axes - 1 : -1], 1), x.dtype)
+        total = self._over_windows(padded(wide(x), added), jnp.add)
+        real = np.ones((*x.shape[-self.axes - 1 : -1], 1), total.dtype)
         counts = self._over_windows(padded(jnp.asarray(real), added), jnp.add)
-        total = self._over_windows(padded(x, added), jnp.add)
-        return total / jnp.broadcast_to(counts, total.shape)
+        return as_floating(total / jnp.broadcast_to(counts, total.shape), x.dtype)
 
     def _over_windows(self, x: Array, combine: Callable[[Array, Array], Array]) -> Array:
         """`combine` over each window, one spatial axis after another."""

@@ -118,19 +118,17 @@ class Transformer(Module):
     def __call__(self, x: Array, key: Key | None = None, *, mask: Array | None = None) -> Array:
         if mask is None and self.padding is not None:
             mask = jnp.asarray(x) != self.padding
-        h = self._placed(x)
-        if mask is not None:
-            _check_sequences.mask("mask", mask, h.shape[:-1])
-            h = jnp.where(_columns(mask, h), h, 0)
+        if self.tokens is None:
+            _check_sequences.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]
+            x = _kept(x, mask)  # before the first weights, whose gradient would be 0 * inf
+        h = _kept(self._placed(x), mask)
         for i, block in enumerate(self.blocks):  # type: ignore[arg-type]
             h = block(h, key=None if key is None else jax.random.fold_in(key, i), mask=mask)
         return self.head(_mean(self.norm(h), mask))  # type: ignore[misc]
 
     def _placed(self, x: Array) -> Array:
         """The sequence at the entry, with its positions: [..., length, features]."""
-        if self.tokens is None:
-            _check_sequences.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]
-        else:
+        if self.tokens is not None:
             _check_sequences.token_sequence("Transformer", x)
         h = self.embed(x)  # type: ignore[misc]
         length = h.shape[-2]
@@ -156,8 +154,12 @@ def _mean(h: Array, mask: Array | None) -> Array:
     if mask is None:
         return jnp.mean(h, axis=-2)
     number = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
-    return jnp.sum(jnp.where(_columns(mask, h), h, 0), axis=-2) / number.astype(h.dtype)
+    return jnp.sum(_kept(h, mask), axis=-2) / number.astype(h.dtype)
 
 
-def _columns(mask: Array, h: Array) -> Array:
-    return jnp.broadcast_to(mask[..., None], h.shape)
+def _kept(h: Array, mask: Array | None) -> Array:
+    """Zeros where the mask doesn't hold."""
+    if mask is None:
+        return h
+    _check_sequences.mask("mask", mask, h.shape[:-1])
+    return jnp.where(jnp.broadcast_to(mask[..., None], h.shape), h, 0)

@@ -282,3 +282,26 @@ def test_layers_keep_their_dtype(dtype):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert model(jnp.ones((6, 6, 2), dtype), key=jax.random.key(1)).dtype == jnp.dtype(dtype)
+
+
+def test_means_are_summed_in_float32_and_whole_numbers_are_pooled():
+    x = jax.random.uniform(jax.random.key(0), (1000, 1)).astype(jnp.bfloat16)
+    mean = fn.layers.AvgPool1d(1000)(x)
+    assert mean.dtype == jnp.bfloat16
+    assert float(mean[0, 0]) == pytest.approx(float(x.astype(jnp.float32).mean()), rel=0.01)
+    assert fn.layers.AvgPool2d(64)(jnp.full((64, 64, 1), 100, jnp.float16)).item() == 100
+    pool = fn.layers.MaxPool2d(2, padding="SAME")
+    assert pool._max(jnp.full((3, 3, 1), -5, jnp.int32)).max() == -5
+    assert fn.layers.AvgPool2d(2)._mean(jnp.full((2, 2, 1), 200, jnp.uint8)).item() == 200
+
+
+@pytest.mark.parametrize("formulation", ["cpu", "gpu"])
+@pytest.mark.parametrize("dtype", ["uint8", "bfloat16"])
+def test_both_formulations_take_whole_numbers_and_mixed_dtypes(formulation, dtype, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: formulation)
+    with jax.numpy_dtype_promotion("standard"):
+        y = _convolve.convolve(
+            jnp.ones((5, 5, 1), dtype), jnp.ones((3, 3, 1, 2)), (1, 1), [(1, 1)] * 2, (1, 1)
+        )
+    assert y.dtype == jnp.float32
+    assert y[2, 2].tolist() == [9.0, 9.0]

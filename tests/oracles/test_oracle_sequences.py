@@ -445,3 +445,11 @@ def test_wrong_use_gets_a_sentence(name: str) -> None:
     call, error, text = WRONG[name]
     with pytest.raises(error, match=text):
         call()
+
+
+def test_masked_positions_reach_no_gradient_of_a_transformer_whatever_they_hold():
+    x = jax.random.normal(KEY, (3, 4)).at[2].set(jnp.inf)
+    mask = jnp.array([True, True, False])
+    model = fn.models.Transformer(3, in_features=4, features=4, heads=2, depth=1).init(KEY)
+    grads = jax.grad(lambda model: jnp.sum(model(x, mask=mask) ** 2))(model)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
