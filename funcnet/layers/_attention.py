@@ -28,7 +28,8 @@ class MultiHeadAttention(Module):
     Returns:
         When called on x of shape [..., length, features]: the same shape. `mask`, bool
         [..., length], says which positions are keys: what a position marked False holds reaches no
-        other, nor a gradient, as long as it is finite. Where no key is left the heads give 0, so that the output is out.bias.
+        other, nor a gradient, as long as it is finite. Where no key is left the heads give 0, so that
+        the output is out.bias.
 
     Raises:
         ValueError: if a size is below 1, `heads` does not divide `features`, x is not

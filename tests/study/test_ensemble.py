@@ -9,6 +9,7 @@ from scipy import special, stats
 from tables import MODELS, assert_close, same_bits
 
 import funcnet as fn
+from funcnet.study import _members
 
 KEY = jax.random.key(3)
 STOPPING = fn.EarlyStopping(patience=1)
@@ -65,6 +66,15 @@ def test_large_members_are_mapped_by_vmap():
     assert_close(
         jax.tree.map(lambda a: a[2], found.model.members), many.member(net, (x, x[:, 0]), KEY, 2).model
     )
+
+
+@pytest.mark.slow
+def test_many_small_members_are_mapped_by_lanes():
+    row = MODELS["linear-regression"]
+    many = fn.study.ensemble(training(row), _members.LEAST_FOR_LANES + 1)
+    args = (row.net, row.rows(8), KEY)
+    found = many(*args)
+    assert_close(jax.tree.map(lambda a: a[32], found.model.members), many.member(*args, 32).model, 20)
 
 
 def test_one_call_compiles_and_the_next_does_not():
