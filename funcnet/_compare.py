@@ -35,15 +35,26 @@ def absolute_error(prediction: ArrayLike, target: ArrayLike) -> Scalar:
 
 
 def pair(what: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
-    """Prediction and target of one shape, and of the prediction's floating dtype."""
+    """Prediction and target of one shape and one floating dtype, `floating`'s of the prediction."""
     _check.equal_shapes(what, prediction, target)
     p = floating(prediction)
     return p, jnp.asarray(target).astype(p.dtype)
 
 
 def floating(values: ArrayLike) -> Array:
+    """Floats of at least 32 bits: half precision would round targets, and sums over rows."""
     array = jnp.asarray(values)
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return array.astype(float)
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def class_numbers(labels: ArrayLike) -> Array:
+    """Labels of at least 32 bits, which can be held against any number of classes: 256 is no uint8."""
+    t = jnp.asarray(labels)
+    if t.dtype.itemsize >= 4:
+        return t
+    return t.astype(jnp.float32 if jnp.issubdtype(t.dtype, jnp.floating) else jnp.int32)
 
 
 def setting(name: str, value: Any, like: Array) -> Array:
@@ -57,14 +68,17 @@ def setting(name: str, value: Any, like: Array) -> Array:
 
 
 def right(what: str, prediction: ArrayLike, target: ArrayLike) -> Array:
-    """Whether each target's class is the predicted one: booleans, one for each target."""
-    z, t = jnp.asarray(prediction), jnp.asarray(target)
+    """Whether each target's class is the predicted one: booleans, one for each target.
+
+    Logits of which one is NaN predict nothing.
+    """
+    z, t = jnp.asarray(prediction), class_numbers(target)
     if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:
-        return jnp.argmax(z, axis=-1).astype(t.dtype) == t
+        return (jnp.argmax(z, axis=-1).astype(t.dtype) == t) & ~jnp.isnan(z).any(axis=-1)
     if one_hot_rows(z, t):
-        return jnp.argmax(z, axis=-1) == jnp.argmax(t, axis=-1)
+        return (jnp.argmax(z, axis=-1) == jnp.argmax(t, axis=-1)) & ~jnp.isnan(z).any(axis=-1)
     _check.equal_shapes(what, z, t)
-    return (z > 0) == (t > 0)
+    return ((z > 0) == (t > 0)) & ~jnp.isnan(z)
 
 
 def one_hot_rows(z: Array, t: Array) -> bool:

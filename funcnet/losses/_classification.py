@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from funcnet import _check
-from funcnet._compare import floating, pair, setting
+from funcnet._compare import class_numbers, floating, pair, setting
 from funcnet._types import ArrayLike, Scalar
 
 
@@ -105,7 +105,7 @@ def cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike 
             "Two classes with a single logit: use binary_cross_entropy."
         )
     if jnp.issubdtype(t.dtype, jnp.integer) and t.shape == z.shape[:-1]:
-        t = t if t.dtype.itemsize >= 4 else t.astype(jnp.int32)  # 256 classes don't fit into a uint8
+        t = class_numbers(t)
         # Comparing with an iota instead of gathering: its transpose is no scatter.
         classes = jax.lax.broadcasted_iota(t.dtype, z.shape, z.ndim - 1)
         chosen = classes == jnp.broadcast_to(jnp.expand_dims(t, -1), z.shape)

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._compare import right
+from funcnet._compare import class_numbers, right
 from funcnet._types import ArrayLike, PerExample, Scalar
 
 
@@ -69,6 +69,7 @@ def top_k(k: int) -> PerExample:
             )
         if k >= z.shape[-1]:
             raise ValueError(f"top_k({k}) of {z.shape[-1]} classes is always 1. Choose a smaller k.")
+        t = class_numbers(t)
         number = jnp.broadcast_to(jnp.arange(z.shape[-1], dtype=t.dtype), z.shape)
         target_number = jnp.broadcast_to(t[..., None], z.shape)
         own = jnp.sum(jnp.where(number == target_number, z, 0), axis=-1, keepdims=True)

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._compare import floating, one_hot_rows, right
-from funcnet._metric import Metric, at_least_single
+from funcnet._compare import class_numbers, floating, one_hot_rows, right
+from funcnet._metric import Metric
 from funcnet._types import Array, ArrayLike, Scalar
 
 
@@ -39,6 +39,7 @@ def brier(logits: ArrayLike, target: ArrayLike) -> Scalar:
     """
     z, t = floating(logits), jnp.asarray(target)
     if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:
+        t = class_numbers(t)
         each = jnp.sum((jax.nn.softmax(z) - _rows(t, z)) ** 2, axis=-1)
         return jnp.mean(jnp.where((t >= 0) & (t < z.shape[-1]), each, jnp.nan))
     _check.equal_shapes("brier", z, t)
@@ -80,7 +81,7 @@ class _CalibrationError(Metric):
     bins: int
 
     def sums(self, prediction: Any, target: Any) -> Array:
-        z = at_least_single(floating(prediction))
+        z = floating(prediction)
         correct = right("expected_calibration_error", z, target).astype(z.dtype)
         if z.shape == correct.shape:
             confidence = jax.nn.sigmoid(jnp.abs(z))

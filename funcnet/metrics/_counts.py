@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._compare import one_hot_rows
+from funcnet._compare import class_numbers, one_hot_rows
 from funcnet._metric import Metric
 from funcnet._types import Array
 
@@ -199,6 +199,7 @@ def decisions(what: str, prediction: Any, target: Any, classes: int | None, each
 
 def _one_hot(numbers: Array, classes: int) -> Array:
     """Rows over the classes; not a number where the class is out of range."""
+    numbers = class_numbers(numbers)
     number = jax.lax.broadcasted_iota(numbers.dtype, (*numbers.shape, classes), numbers.ndim)
     spread = jnp.broadcast_to(numbers[..., None], number.shape)
     known = (spread >= 0) & (spread < classes)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._compare import absolute_error as absolute_error
 from funcnet._compare import pair
-from funcnet._metric import Metric, at_least_single
+from funcnet._metric import Metric
 from funcnet._types import Array
 
 
@@ -67,7 +67,7 @@ def r2(*, offset: float = 0.0) -> Metric:
 class _RMSE(Metric):
     def sums(self, prediction: Any, target: Any) -> tuple[Array, Array]:
         p, t = pair("rmse", prediction, target)
-        return jnp.ones(()), jnp.mean(at_least_single(p - t) ** 2)
+        return jnp.ones(()), jnp.mean((p - t) ** 2)
 
     def value(self, sums: tuple[Array, Array]) -> Array:
         count, square = sums
@@ -78,7 +78,7 @@ class _R2(Metric):
     offset: float
 
     def sums(self, prediction: Any, target: Any) -> Array:
-        p, t = map(at_least_single, pair("r2", prediction, target))
+        p, t = pair("r2", prediction, target)
         shifted = t - self.offset
         return jnp.stack([jnp.ones_like(t), shifted, shifted**2, (t - p) ** 2])
 
