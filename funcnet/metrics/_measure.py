@@ -9,6 +9,7 @@ from funcnet._metric import Measured as Measured
 from funcnet._metric import Metric as Metric
 from funcnet._metric import at_least_single, checked, settled, weighted_sum
 from funcnet._types import Array, PerExample, PyTree
+from funcnet.metrics._regression import R2, centred
 
 
 def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Any = None) -> Array:
@@ -50,6 +51,8 @@ def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: An
 
 @functools.partial(jax.jit, static_argnums=0)
 def _measured(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Array) -> Array:
+    if isinstance(metric, R2) and metric.offset is None:
+        predictions, targets = centred(predictions, targets, weight)
     each = jax.vmap(metric)(predictions, targets)
     checked("the metric", each, weight.shape)
     sums = jax.tree.map(lambda values: weighted_sum(at_least_single(values), weight), each)
