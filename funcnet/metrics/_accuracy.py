@@ -19,10 +19,11 @@ def accuracy(prediction: ArrayLike, target: ArrayLike) -> Scalar:
             [..., classes].
 
     Returns:
-        A scalar in [0, 1]: the part of this example's targets that is right.
+        A scalar in [0, 1]: the part of this example's targets that is right; logits of which one is NaN
+        never are. Inside jit NaN for floating rows that don't add up to 1.
 
     Raises:
-        ValueError: if the shapes fit none of these.
+        ValueError: if the shapes fit none of these, or a floating row does not add up to 1.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -31,7 +32,7 @@ def accuracy(prediction: ArrayLike, target: ArrayLike) -> Scalar:
         >>> float(fn.metrics.accuracy(jnp.array(-0.3), jnp.array(1)))
         0.0
     """
-    return jnp.mean(right("accuracy", prediction, target).astype(float))
+    return jnp.mean(right("accuracy", prediction, target))
 
 
 def top_k(k: int) -> PerExample:

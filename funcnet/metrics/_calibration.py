@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._compare import class_numbers, floating, one_hot_rows, right
+from funcnet._compare import add_up, class_numbers, floating, one_hot_rows, right
 from funcnet._metric import Metric
 from funcnet._types import Array, ArrayLike, Scalar
 
@@ -19,14 +19,14 @@ def brier(logits: ArrayLike, target: ArrayLike) -> Scalar:
 
     Args:
         logits: the target's shape, averaged over the entries, or [..., classes].
-        target: 0/1 or a probability of the logits' shape; or integers [...], or floating one-hot
-            rows [..., classes].
+        target: 0/1 or a probability of the logits' shape; or integers [...], or floating rows
+            [..., classes] that add up to 1, such as one-hot. Several labels an example are integers.
 
     Returns:
-        A scalar. NaN for an integer out of range.
+        A scalar. NaN for an integer out of range, and inside jit for rows that don't add up to 1.
 
     Raises:
-        ValueError: if the shapes fit none of these.
+        ValueError: if the shapes fit none of these, or a floating row does not add up to 1.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -44,7 +44,8 @@ def brier(logits: ArrayLike, target: ArrayLike) -> Scalar:
         return jnp.mean(jnp.where((t >= 0) & (t < z.shape[-1]), each, jnp.nan))
     _check.equal_shapes("brier", z, t)
     if one_hot_rows(z, t):
-        return jnp.mean(jnp.sum((jax.nn.softmax(z) - t.astype(z.dtype)) ** 2, axis=-1))
+        each = jnp.sum((jax.nn.softmax(z) - t.astype(z.dtype)) ** 2, axis=-1)
+        return jnp.mean(jnp.where(add_up("brier", t), each, jnp.nan))
     return jnp.mean((jax.nn.sigmoid(z) - t.astype(z.dtype)) ** 2)
 
 
@@ -74,10 +75,10 @@ def expected_calibration_error(*, bins: int = 15) -> Metric:
     Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", 2017.
     """
     _check.positive("bins", bins)
-    return _CalibrationError(bins)
+    return CalibrationError(bins)
 
 
-class _CalibrationError(Metric):
+class CalibrationError(Metric):
     bins: int
 
     def sums(self, prediction: Any, target: Any) -> Array:
