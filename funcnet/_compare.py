@@ -46,7 +46,7 @@ def floating(values: ArrayLike) -> Array:
     array = jnp.asarray(values)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         return array.astype(float)
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    return array if array.dtype.itemsize >= 4 else array.astype(jnp.float32)
 
 
 def class_numbers(labels: ArrayLike) -> Array:
