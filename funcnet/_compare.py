@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from funcnet import _check
+from funcnet import _check, _tree
 from funcnet._types import Array, ArrayLike, Scalar
 
 
@@ -35,15 +35,26 @@ def absolute_error(prediction: ArrayLike, target: ArrayLike) -> Scalar:
 
 
 def pair(what: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
-    """Prediction and target of one shape, and of the prediction's floating dtype."""
+    """Prediction and target of one shape and one floating dtype, `floating`'s of the prediction."""
     _check.equal_shapes(what, prediction, target)
     p = floating(prediction)
     return p, jnp.asarray(target).astype(p.dtype)
 
 
 def floating(values: ArrayLike) -> Array:
+    """Floats of at least 32 bits: half precision would round targets, and sums over rows."""
     array = jnp.asarray(values)
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return array.astype(float)
+    return array if array.dtype.itemsize >= 4 else array.astype(jnp.float32)
+
+
+def class_numbers(labels: ArrayLike) -> Array:
+    """Labels of at least 32 bits, which can be held against any number of classes: 256 is no uint8."""
+    t = jnp.asarray(labels)
+    if t.dtype.itemsize >= 4:
+        return t
+    return t.astype(jnp.float32 if jnp.issubdtype(t.dtype, jnp.floating) else jnp.int32)
 
 
 def setting(name: str, value: Any, like: Array) -> Array:
@@ -57,16 +68,33 @@ def setting(name: str, value: Any, like: Array) -> Array:
 
 
 def right(what: str, prediction: ArrayLike, target: ArrayLike) -> Array:
-    """Whether each target's class is the predicted one: booleans, one for each target."""
-    z, t = jnp.asarray(prediction), jnp.asarray(target)
+    """1 where the target's class is the predicted one, else 0, for each target.
+
+    Logits of which one is NaN predict nothing. NaN for one-hot rows that don't add up to 1.
+    """
+    z, t = jnp.asarray(prediction), class_numbers(target)
     if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:
-        return jnp.argmax(z, axis=-1).astype(t.dtype) == t
+        same = jnp.argmax(z, axis=-1).astype(t.dtype) == t
+        return (same & ~jnp.isnan(z).any(axis=-1)).astype(float)
     if one_hot_rows(z, t):
-        return jnp.argmax(z, axis=-1) == jnp.argmax(t, axis=-1)
+        same = (jnp.argmax(z, axis=-1) == jnp.argmax(t, axis=-1)) & ~jnp.isnan(z).any(axis=-1)
+        return jnp.where(add_up(what, t), same.astype(float), jnp.nan)
     _check.equal_shapes(what, z, t)
-    return (z > 0) == (t > 0)
+    return (((z > 0) == (t > 0)) & ~jnp.isnan(z)).astype(float)
 
 
 def one_hot_rows(z: Array, t: Array) -> bool:
     """Whether targets of the logits' shape are floating rows over the classes, not 0/1 for each entry."""
     return bool(z.shape == t.shape and z.ndim and z.shape[-1] > 1 and jnp.issubdtype(t.dtype, jnp.floating))
+
+
+def add_up(what: str, rows: Array) -> Array:
+    """Whether rows over the classes add up to 1 each. Concrete ones that don't are an error."""
+    known = jnp.abs(jnp.sum(floating(rows), axis=-1) - 1) < 0.01
+    if _tree.is_concrete(known) and not known.all():
+        row = rows[~known][0]
+        raise ValueError(
+            f"{what} takes floating targets of the logits' shape as one-hot rows, which add up to 1; got "
+            f"{row.tolist()}. Several labels an example are whole numbers: y.astype(int)."
+        )
+    return known

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from funcnet import _check
-from funcnet._compare import floating, pair, setting
+from funcnet._compare import class_numbers, floating, pair, setting
 from funcnet._types import ArrayLike, Scalar
 
 
@@ -99,20 +99,22 @@ def cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike 
     _check.setting("smoothing", smoothing, 0, 1, low_included=True)
     z = floating(logits)
     t = jnp.asarray(target)
-    if z.ndim and z.shape[-1] == 1:
+    if not z.ndim or z.shape[-1] == 1:
         raise ValueError(
             "cross_entropy wants a logit for each class; got one, which has nothing to choose from. "
             "Two classes with a single logit: use binary_cross_entropy."
         )
     if jnp.issubdtype(t.dtype, jnp.integer) and t.shape == z.shape[:-1]:
-        t = t if t.dtype.itemsize >= 4 else t.astype(jnp.int32)  # 256 classes don't fit into a uint8
+        t = class_numbers(t)
         # Comparing with an iota instead of gathering: its transpose is no scatter.
         classes = jax.lax.broadcasted_iota(t.dtype, z.shape, z.ndim - 1)
         chosen = classes == jnp.broadcast_to(jnp.expand_dims(t, -1), z.shape)
         log_p = jax.nn.log_softmax(z, axis=-1)  # a common offset of the logits is taken off first
         aim = jnp.sum(jnp.where(chosen, log_p, 0), axis=-1)
         if not _off(smoothing):
-            aim += (jnp.mean(log_p, axis=-1) - aim) * setting("smoothing", smoothing, aim)
+            share, change = setting("smoothing", smoothing, aim), jnp.mean(log_p, axis=-1) - aim
+            # A traced share of 0 takes nothing from a class masked by -inf, as the plain 0 does.
+            aim += share * jnp.where((share == 0) & ~jnp.isfinite(change), 0, change)
         each = -aim
         return jnp.mean(jnp.where((t >= 0) & (t < z.shape[-1]), each, jnp.nan))
     if t.shape != z.shape or not jnp.issubdtype(t.dtype, jnp.floating):
@@ -127,7 +129,7 @@ def cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike 
         t = optax.losses.smooth_labels(t, setting("smoothing", smoothing, t))
     # optax's 0·(-inf) is not a number where the logit of an impossible class is masked by -inf.
     log_p = jax.nn.log_softmax(z, axis=-1)
-    return jnp.mean(-jnp.sum(t * jnp.where(t == 0, 0, log_p), axis=-1))
+    return jnp.mean(-jnp.sum(t * jnp.where((t == 0) & jnp.isinf(log_p), 0, log_p), axis=-1))
 
 
 def _off(smoothing: ArrayLike) -> bool:

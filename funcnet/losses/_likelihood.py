@@ -70,8 +70,10 @@ def gaussian_nll(prediction: ArrayLike, target: ArrayLike) -> Scalar:
             f"prediction of shape {p.shape} and a target of shape {jnp.shape(target)} for one example."
         )
     mean, log_variance = p[..., 0], p[..., 1]
-    error = (jnp.asarray(target).astype(p.dtype) - mean) ** 2
-    return jnp.mean((math.log(2 * math.pi) + log_variance + error * jnp.exp(-log_variance)) / 2)
+    # A scale whose own logarithm stays in range: no error times an infinite one would be NaN.
+    most = math.log(jnp.finfo(p.dtype).max) - 1
+    scaled = (jnp.asarray(target).astype(p.dtype) - mean) * jnp.exp(jnp.minimum(-log_variance / 2, most))
+    return jnp.mean((math.log(2 * math.pi) + log_variance + scaled**2) / 2)
 
 
 def kl_divergence(logits: ArrayLike, target: ArrayLike) -> Scalar:

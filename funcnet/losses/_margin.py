@@ -91,7 +91,7 @@ def zero_one(prediction: ArrayLike, target: ArrayLike) -> Scalar:
         >>> float(fn.losses.zero_one(jnp.array([0.1, 2.0, -1.0]), jnp.array(0)))
         1.0
     """
-    return jnp.mean((~right("zero_one", prediction, target)).astype(float))
+    return jnp.mean(1 - right("zero_one", prediction, target))
 
 
 def _of_bits(target: Array, values: Array) -> Array:

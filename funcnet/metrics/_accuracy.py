@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._compare import right
+from funcnet._compare import class_numbers, right
 from funcnet._types import ArrayLike, PerExample, Scalar
 
 
@@ -19,10 +19,11 @@ def accuracy(prediction: ArrayLike, target: ArrayLike) -> Scalar:
             [..., classes].
 
     Returns:
-        A scalar in [0, 1]: the part of this example's targets that is right.
+        A scalar in [0, 1]: the part of this example's targets that is right; logits of which one is NaN
+        never are. Inside jit NaN for floating rows that don't add up to 1.
 
     Raises:
-        ValueError: if the shapes fit none of these.
+        ValueError: if the shapes fit none of these, or a floating row does not add up to 1.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -31,7 +32,7 @@ def accuracy(prediction: ArrayLike, target: ArrayLike) -> Scalar:
         >>> float(fn.metrics.accuracy(jnp.array(-0.3), jnp.array(1)))
         0.0
     """
-    return jnp.mean(right("accuracy", prediction, target).astype(float))
+    return jnp.mean(right("accuracy", prediction, target))
 
 
 def top_k(k: int) -> PerExample:
@@ -69,6 +70,7 @@ def top_k(k: int) -> PerExample:
             )
         if k >= z.shape[-1]:
             raise ValueError(f"top_k({k}) of {z.shape[-1]} classes is always 1. Choose a smaller k.")
+        t = class_numbers(t)
         number = jnp.broadcast_to(jnp.arange(z.shape[-1], dtype=t.dtype), z.shape)
         target_number = jnp.broadcast_to(t[..., None], z.shape)
         own = jnp.sum(jnp.where(number == target_number, z, 0), axis=-1, keepdims=True)

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._compare import floating, one_hot_rows, right
-from funcnet._metric import Metric, at_least_single
+from funcnet._compare import add_up, class_numbers, floating, one_hot_rows, right
+from funcnet._metric import Metric
 from funcnet._types import Array, ArrayLike, Scalar
 
 
@@ -19,14 +19,14 @@ def brier(logits: ArrayLike, target: ArrayLike) -> Scalar:
 
     Args:
         logits: the target's shape, averaged over the entries, or [..., classes].
-        target: 0/1 or a probability of the logits' shape; or integers [...], or floating one-hot
-            rows [..., classes].
+        target: 0/1 or a probability of the logits' shape; or integers [...], or floating rows
+            [..., classes] that add up to 1, such as one-hot. Several labels an example are integers.
 
     Returns:
-        A scalar. NaN for an integer out of range.
+        A scalar. NaN for an integer out of range, and inside jit for rows that don't add up to 1.
 
     Raises:
-        ValueError: if the shapes fit none of these.
+        ValueError: if the shapes fit none of these, or a floating row does not add up to 1.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -39,11 +39,13 @@ def brier(logits: ArrayLike, target: ArrayLike) -> Scalar:
     """
     z, t = floating(logits), jnp.asarray(target)
     if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:
+        t = class_numbers(t)
         each = jnp.sum((jax.nn.softmax(z) - _rows(t, z)) ** 2, axis=-1)
         return jnp.mean(jnp.where((t >= 0) & (t < z.shape[-1]), each, jnp.nan))
     _check.equal_shapes("brier", z, t)
     if one_hot_rows(z, t):
-        return jnp.mean(jnp.sum((jax.nn.softmax(z) - t.astype(z.dtype)) ** 2, axis=-1))
+        each = jnp.sum((jax.nn.softmax(z) - t.astype(z.dtype)) ** 2, axis=-1)
+        return jnp.mean(jnp.where(add_up("brier", t), each, jnp.nan))
     return jnp.mean((jax.nn.sigmoid(z) - t.astype(z.dtype)) ** 2)
 
 
@@ -73,14 +75,14 @@ def expected_calibration_error(*, bins: int = 15) -> Metric:
     Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", 2017.
     """
     _check.positive("bins", bins)
-    return _CalibrationError(bins)
+    return CalibrationError(bins)
 
 
-class _CalibrationError(Metric):
+class CalibrationError(Metric):
     bins: int
 
     def sums(self, prediction: Any, target: Any) -> Array:
-        z = at_least_single(floating(prediction))
+        z = floating(prediction)
         correct = right("expected_calibration_error", z, target).astype(z.dtype)
         if z.shape == correct.shape:
             confidence = jax.nn.sigmoid(jnp.abs(z))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._compare import one_hot_rows
+from funcnet._compare import add_up, class_numbers, one_hot_rows
 from funcnet._metric import Metric
 from funcnet._types import Array
 
@@ -24,9 +24,10 @@ def precision(*, average: Average = "binary", classes: int | None = None) -> Met
 
     Returns:
         A `Metric` in [0, 1]. Predictions are logits, of the target's shape (class 1 above 0; with an
-        axis of labels, several labels an example) or [..., classes]; or class numbers. A class that was
+        axis of labels, several labels an example) or [..., classes]; or class numbers. Targets are whole
+        numbers, or floating rows [..., classes] that add up to 1, such as one-hot. A class that was
         never predicted has precision 0 (scikit-learn's zero_division=0). NaN for a class number out of
-        range.
+        range, and inside jit for rows that don't add up to 1.
 
     Raises:
         ValueError: for an unknown average; later, if shapes or the number of classes don't fit.
@@ -117,10 +118,10 @@ def confusion_matrix(classes: int) -> Metric:
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 1.0]]
     """
     _two_or_more(classes)
-    return _Confusion(classes)
+    return Confusion(classes)
 
 
-class _Ratio(Metric):
+class Ratio(Metric):
     """Sums of true positives, predicted positives and actual positives, [3, classes]."""
 
     kind: str
@@ -139,7 +140,8 @@ class _Ratio(Metric):
         if counts.shape[-1] != 2:
             raise ValueError(
                 f'{self.kind} with average="binary" is that of class 1 of two; got {counts.shape[-1]} '
-                'classes. Choose average="macro" or "micro".'
+                'classes. Choose average="macro" or "micro"; or for several labels an example targets of '
+                "whole numbers, y.astype(int)."
             )
         return counts[:, 1:]
 
@@ -153,7 +155,7 @@ class _Ratio(Metric):
         return jnp.mean(jnp.where(empty, 0, part / jnp.where(empty, 1, whole)))
 
 
-class _Confusion(Metric):
+class Confusion(Metric):
     classes: int
 
     def sums(self, prediction: Any, target: Any) -> Array:
@@ -178,11 +180,11 @@ def decisions(what: str, prediction: Any, target: Any, classes: int | None, each
     z, t = jnp.asarray(prediction), jnp.asarray(target)
     if z.shape[:-1] == t.shape and z.ndim > t.ndim and jnp.issubdtype(t.dtype, jnp.integer):
         _check_classes(what, classes, z.shape[-1])
-        return Decisions(_one_hot(jnp.argmax(z, axis=-1), z.shape[-1]), _one_hot(t, z.shape[-1]), True)
+        return Decisions(_one_hot(_likeliest(z), z.shape[-1]), _one_hot(t, z.shape[-1]), True)
     _check.equal_shapes(what, z, t)
     if one_hot_rows(z, t):
         _check_classes(what, classes, z.shape[-1])
-        numbers = jnp.argmax(z, axis=-1), jnp.argmax(t, axis=-1)
+        numbers = _likeliest(z), jnp.where(add_up(what, t), jnp.argmax(t, axis=-1), -1)
         predicted, actual = (_one_hot(number, z.shape[-1]) for number in numbers)
         return Decisions(predicted, actual, True)
     if jnp.issubdtype(z.dtype, jnp.integer) and (classes is not None or each):
@@ -197,8 +199,14 @@ def decisions(what: str, prediction: Any, target: Any, classes: int | None, each
     return Decisions(predicted, actual, True)
 
 
+def _likeliest(logits: Array) -> Array:
+    """The class of the largest logit; -1, which is none, where one is not a number."""
+    return jnp.where(jnp.isnan(logits).any(axis=-1), -1, jnp.argmax(logits, axis=-1))
+
+
 def _one_hot(numbers: Array, classes: int) -> Array:
     """Rows over the classes; not a number where the class is out of range."""
+    numbers = class_numbers(numbers)
     number = jax.lax.broadcasted_iota(numbers.dtype, (*numbers.shape, classes), numbers.ndim)
     spread = jnp.broadcast_to(numbers[..., None], number.shape)
     known = (spread >= 0) & (spread < classes)
@@ -222,7 +230,7 @@ def _ratio(kind: str, average: Average, classes: int | None) -> Metric:
     _check.choice("average", average, ("binary", "micro", "macro"))
     if classes is not None:
         _two_or_more(classes)
-    return _Ratio(kind, average, classes)
+    return Ratio(kind, average, classes)
 
 
 def _two_or_more(classes: int) -> None:

@@ -5,10 +5,15 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _tree
+from funcnet._compare import add_up, one_hot_rows
 from funcnet._metric import Measured as Measured
 from funcnet._metric import Metric as Metric
 from funcnet._metric import at_least_single, checked, settled, weighted_sum
 from funcnet._types import Array, PerExample, PyTree
+from funcnet.metrics._accuracy import accuracy
+from funcnet.metrics._calibration import CalibrationError, brier
+from funcnet.metrics._counts import Confusion, Ratio
+from funcnet.metrics._regression import R2, centred
 
 
 def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Any = None) -> Array:
@@ -25,7 +30,8 @@ def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: An
 
     Raises:
         TypeError: if the metric is no function of a prediction and a target.
-        ValueError: if there are no rows or not as many of each, a weight is negative or all are zero.
+        ValueError: if there are no rows or not as many of each, a weight is negative or all are zero; or
+            if floating targets of the logits' shape don't add up to 1, for the metrics of classes here.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -45,11 +51,22 @@ def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: An
         _check.weights(jax.device_get(weight))
     weight = jnp.asarray(weight)
     _check.rows("measure", *jax.tree.leaves(arrays), weight)
+    _check_rows_of_classes(metric, arrays[0], arrays[1], weight)
     return _measured(metric, *arrays, weight)
+
+
+def _check_rows_of_classes(metric: PerExample, predictions: Any, targets: Any, weight: Array) -> None:
+    """Raise where concrete rows that count are read as one-hot, and are none."""
+    of_classes = metric in (accuracy, brier) or isinstance(metric, CalibrationError | Confusion | Ratio)
+    rows = of_classes and one_hot_rows(predictions, targets) and targets.ndim > 1
+    if rows and _tree.is_concrete((targets, weight)):
+        add_up("measure", targets[weight > 0])
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _measured(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Array) -> Array:
+    if isinstance(metric, R2) and metric.offset is None:
+        predictions, targets = centred(predictions, targets, weight)
     each = jax.vmap(metric)(predictions, targets)
     checked("the metric", each, weight.shape)
     sums = jax.tree.map(lambda values: weighted_sum(at_least_single(values), weight), each)

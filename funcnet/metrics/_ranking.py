@@ -18,7 +18,7 @@ def roc_auc(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike | None = No
     Args:
         scores: [n], any increasing function of the probability, such as logits: `fn.predict(model, x)`.
         targets: [n], 0 or 1.
-        weight: [n], at least 0.
+        weight: [n], at least 0; a row of weight 0 may hold anything.
 
     Returns:
         A scalar in [0, 1]. Inside jit, where values can't be looked at, NaN if only one class occurs.
@@ -49,7 +49,7 @@ def average_precision(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike |
     Args:
         scores: [n], any increasing function of the probability, such as logits.
         targets: [n], 0 or 1.
-        weight: [n], at least 0.
+        weight: [n], at least 0; a row of weight 0 may hold anything.
 
     Returns:
         A scalar in [0, 1]. Inside jit NaN if class 1 does not occur.
@@ -98,19 +98,20 @@ def _checked(
         )
     if _tree.is_concrete((score, target, mass)):
         _check_values(what, np.asarray(score), np.asarray(target), np.asarray(mass), of_one)
+    score = jnp.where(mass > 0, score, 0)  # a row that does not count may hold anything
     return score, jnp.where(target == 1, mass, 0), jnp.where(target == 1, 0, mass)
 
 
 def _check_values(what: str, score: Any, target: Any, mass: Any, of_one: bool) -> None:
-    if not np.isfinite(score).all():
-        row = np.flatnonzero(~np.isfinite(score))[0]
+    _check.weights(mass)
+    counts = mass > 0
+    if (unranked := counts & ~np.isfinite(score)).any():
+        row = np.flatnonzero(unranked)[0]
         raise ValueError(f"{what} ranks finite scores; row {row} holds {score[row]}.")
-    wrong = (target != 0) & (target != 1)
-    if wrong.any():
+    if (wrong := counts & (target != 0) & (target != 1)).any():
         row = np.flatnonzero(wrong)[0]
         raise ValueError(f"{what} wants targets 0 and 1; row {row} holds {target[row]}.")
-    _check.weights(mass)
-    kinds = set(target[mass > 0].tolist())
+    kinds = set(target[counts].tolist())
     if 1 not in kinds or (len(kinds) < 2 and not of_one):
         only = f"only class {int(kinds.pop())}"
         raise ValueError(f"{what} is not defined where {only} occurs: there is nothing to rank against it.")

@@ -1,8 +1,10 @@
 """Law 12: losses, their gradients and metrics against numpy's formulas and scikit-learn."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tables
@@ -126,6 +128,38 @@ def test_large_offsets_and_masked_classes_keep_their_digits() -> None:
         assert np.isfinite(slope).all()
 
 
+@pytest.mark.parametrize("target", [np.array(0), np.array([1.0, 0.0, 0.0], np.float32)])
+def test_a_traced_smoothing_of_zero_is_none(target: np.ndarray) -> None:
+    def smoothed(logits: Any, share: Any) -> Any:
+        return fn.losses.cross_entropy(logits, target, smoothing=share)
+
+    masked = np.array([0.0, 1.0, -np.inf], np.float32)
+    value, slope = jax.jit(jax.value_and_grad(smoothed))(masked, 0.0)
+    plain, plain_slope = jax.value_and_grad(fn.losses.cross_entropy)(masked, target)
+    np.testing.assert_allclose(value, plain, rtol=1e-6)
+    np.testing.assert_allclose(slope, plain_slope, rtol=1e-6)
+    in_share = jax.grad(smoothed, argnums=1)(np.arange(3, dtype=np.float32), 0.0)
+    np.testing.assert_allclose(in_share, -1.0, rtol=1e-5)  # the target's logit less the mean logit
+
+
+def test_a_tiny_variance_of_an_exact_mean_is_finite() -> None:
+    for log_variance in (-100.0, -1000.0):
+        prediction = np.array([1.0, log_variance], np.float32)
+        value, slope = jax.value_and_grad(fn.losses.gaussian_nll)(prediction, np.float32(1))
+        np.testing.assert_allclose(value, (np.log(2 * np.pi) + log_variance) / 2, rtol=1e-6)
+        np.testing.assert_array_equal(slope, [0, 0.5])
+
+
+def test_half_precision_predictions_do_not_round_targets() -> None:
+    p, t = jnp.array(1000.0, jnp.bfloat16), jnp.array(1003.0)
+    value, slope = jax.value_and_grad(fn.losses.squared_error)(p, t)
+    assert (float(value), float(slope), slope.dtype) == (9.0, -6.0, jnp.bfloat16)
+    assert float(fn.metrics.measure(fn.metrics.rmse(), p[None], t[None])) == 3.0
+    assert float(fn.losses.absolute_error(jnp.array(6e4, jnp.float16), jnp.array(7e4))) == 1e4
+    pair = jnp.array([1000.0, 0.0], jnp.bfloat16)
+    assert float(fn.losses.gaussian_nll(pair, t)) == float(fn.losses.gaussian_nll(pair.astype(float), t))
+
+
 WRONG_SETTINGS = {
     "a negative delta": (lambda: fn.losses.huber(1.0, 0.0, delta=-1.0), ValueError, "delta is above 0"),
     "a quantile of one": (lambda: fn.losses.quantile(1.0, 0.0, q=1.0), ValueError, "below 1"),
@@ -149,6 +183,11 @@ WRONG_SETTINGS = {
         lambda: fn.losses.kl_divergence(np.zeros(3), np.array([0, 1, 0])),
         ValueError,
         "use cross_entropy",
+    ),
+    "a single logit": (
+        lambda: fn.losses.cross_entropy(np.array(0.3), np.array(1)),
+        ValueError,
+        "use binary_cross_entropy",
     ),
     "one label": (
         lambda: fn.losses.multilabel_cross_entropy(np.array(0.0), np.array(1)),

@@ -156,6 +156,87 @@ def test_an_offset_keeps_the_digits_of_r2():
     assert float(M.measure(M.r2(offset=1e4), p, t)) == pytest.approx(expected, rel=1e-3)
 
 
+def test_r2_of_many_rows_far_from_zero():
+    r2 = M.r2()
+    for n, wrong, right in ((10_000, 123.556, 123.456), (300_000, 1e4 + 0.2, 1e4 + 0.1)):
+        assert float(M.measure(r2, jnp.full(n, wrong), jnp.full(n, right))) == 0.0
+        assert float(M.measure(r2, jnp.full(n, right), jnp.full(n, right))) == 1.0
+    rng = np.random.default_rng(0)
+    t = (300 + rng.normal(size=200_000)).astype(np.float32)
+    p = (t + 0.5 * rng.normal(size=t.size)).astype(np.float32)
+    w = (rng.uniform(size=t.size) < 0.5).astype(np.float32)
+    expected = sk.r2_score(t.astype(float), p.astype(float), sample_weight=w)
+    t[w == 0] = np.nan
+    assert float(M.measure(r2, p, t, w)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_r2_of_equal_targets_in_batches():
+    loss = fn.losses.supervised(fn.losses.squared_error, r2=M.r2())
+    for n, size in ((10_000, 32), (1_000_000, 1024)):
+        data = jnp.full(n, 123.556), jnp.full(n, 123.456)
+        assert float(fn.evaluate(loss, lambda x: x, data, batch_size=size)["r2"]) == 0.0
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_rankings_of_half_precision_scores(dtype):
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 2, 5000)
+    scores = jnp.asarray(rng.normal(size=5000) + target, dtype)
+    exact = np.asarray(scores.astype(jnp.float32), float)
+    assert float(M.roc_auc(scores, target)) == pytest.approx(sk.roc_auc_score(target, exact), rel=1e-5)
+    expected = sk.average_precision_score(target, exact)
+    assert float(M.average_precision(scores, target)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("ranking", [M.roc_auc, M.average_precision])
+def test_rankings_skip_rows_of_weight_zero(ranking):
+    scores, target = jnp.array([0.1, 0.4, 0.35, 0.8]), jnp.array([0, 0, 1, 1])
+    rows = jnp.append(scores, jnp.array([jnp.nan, jnp.inf])), jnp.append(target, jnp.array([1, -1]))
+    weight = jnp.array([1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
+    for function in (ranking, jax.jit(ranking)):
+        assert float(function(*rows, weight)) == float(ranking(scores, target))
+    with pytest.raises(ValueError, match=r"row 4 holds nan"):
+        ranking(*rows, jnp.ones(6))
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8])
+def test_narrow_labels_of_more_classes_than_they_hold(dtype):
+    z, label = jnp.zeros((1, 256)).at[0, 7].set(5.0), jnp.array([7], dtype)
+    assert float(M.measure(M.top_k(2), z, label)) == 1.0
+    assert float(M.measure(M.recall(average="micro", classes=256), z, label)) == 1.0
+    assert float(M.measure(M.recall(average="micro", classes=256), label, label)) == 1.0
+    found = M.measure(M.brier, z, label)
+    assert float(found) == pytest.approx(float(M.measure(M.brier, z, label.astype(int))))
+    assert float(M.accuracy(jnp.zeros(300).at[261].set(5.0), jnp.array(5, dtype))) == 0.0
+
+
+ONE_HOT = {
+    "accuracy": M.accuracy,
+    "brier": M.brier,
+    "calibration": M.expected_calibration_error(),
+    "confusion": M.confusion_matrix(2),
+    "recall": M.recall(),
+}
+
+
+@pytest.mark.parametrize("name", ONE_HOT)
+def test_floating_rows_that_are_not_one_hot_are_refused(name):
+    metric, z, t = ONE_HOT[name], jnp.array([[2.0, 1.0], [0.0, 1.0]]), jnp.array([[1.0, 1.0], [0.0, 1.0]])
+    with pytest.raises(ValueError, match=r"add up to 1; got \[1.0, 1.0\].*y.astype\(int\)"):
+        M.measure(metric, z, t)
+    assert np.isnan(jax.jit(functools.partial(M.measure, metric))(z, t)).any()
+    assert np.isfinite(M.measure(metric, z, t, jnp.array([0.0, 1.0]))).all()
+    assert np.isfinite(M.measure(metric, z, t.astype(int))).all()
+
+
+def test_logits_that_are_not_a_number_are_not_right():
+    for z in (jnp.full(3, jnp.nan), jnp.array([0.0, jnp.nan, -1.0]), jnp.array(jnp.nan)):
+        assert float(M.accuracy(z, jnp.array(0))) == 0.0
+        assert float(fn.losses.zero_one(z, jnp.array(0))) == 1.0
+    assert float(M.accuracy(jnp.full(2, jnp.nan), jnp.array([1.0, 0.0]))) == 0.0
+    assert np.isnan(M.measure(M.f1(average="macro"), jnp.full((2, 3), jnp.nan), jnp.array([0, 1])))
+
+
 @pytest.mark.parametrize("name", tables.SUM_METRICS)
 def test_sums_are_exact_for_every_batch_size_padding_and_weight(name):
     metric = tables.SUM_METRICS[name]
