@@ -29,7 +29,7 @@ class Precision:
     Args:
         param: dtype of parameters between steps.
         compute: dtype in which the model sees parameters and floating inputs.
-        output: dtype of predictions, and so of the loss.
+        output: dtype of predictions; losses are computed in at least float32.
 
     Raises:
         TypeError: if a dtype is not floating; when called, if the loss is no function; in training,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _keys
+from funcnet._metric import Measured, at_least_single, weighted_sum
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data._transforms import Transform
 
@@ -62,8 +63,8 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
 
     Each example gets a partner (x₂, y₂) from its batch, drawn by weight, and a share λ from
     Beta(alpha, alpha). Mixing the losses instead of the targets needs no one-hot rows, and for
-    cross-entropy and squared error has the same gradient. Metrics are mixed likewise. Without a key
-    it is the plain weighted mean of `loss`.
+    cross-entropy and squared error has the same gradient. Metrics are mixed likewise, of a `Metric`
+    its sums. Without a key it is the plain weighted mean of `loss`.
 
     A partner depends on the weights and not on how many rows there are, so rows of weight zero change
     nothing. To transform before mixing: `augmented(mixup(loss), transform)`.
@@ -102,10 +103,10 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
     def mixed(model: Any, batch: PyTree, weight: Array, key: Key | None) -> Any:
         if key is None:
             each = jax.vmap(lambda example: loss(model, example, None))(batch)
-            return _weighted_mean(each, weight)
+            return _summed_up(each, weight)
         x, y = _pairs(batch)
         keys = _row_keys(_keys.named(key, "mixup"), len(weight))
-        other = jax.vmap(_partner, in_axes=(0, None))(keys, jnp.cumsum(weight))
+        other = jax.vmap(_partner, in_axes=(0, None))(keys, _mass(weight))
         share = jax.vmap(lambda k: jax.random.beta(_keys.named(k, "share"), alpha, alpha))(keys)
 
         def one(x: Array, other_x: Array, y: PyTree, other_y: PyTree, share: Array, key: Key) -> Any:
@@ -115,7 +116,7 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
 
         other_y = jax.tree.map(lambda a: a[other], y)
         each = jax.vmap(one)(x, x[other], y, other_y, share, _row_keys(key, len(weight)))
-        return _weighted_mean(each, weight)
+        return _summed_up(each, weight)
 
     mixed.batchwise = True  # type: ignore[attr-defined]
     return mixed  # type: ignore[return-value]
@@ -125,9 +126,15 @@ def _row_keys(key: Key, rows: int) -> Key:
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(rows, dtype=jnp.int32))
 
 
+def _mass(weight: Array) -> Array:
+    """The weights' running sums, which rise at no row of weight zero: rounding alone may make them."""
+    sums = jnp.cumsum(weight)
+    return jax.lax.cummax(jnp.where(weight > 0, sums, -jnp.ones_like(sums)))
+
+
 def _partner(key: Key, mass: Array) -> Array:
-    """A row, drawn by weight; `mass` are the weights' running sums. Never a row of weight zero."""
-    drawn = 1 - jax.random.uniform(key, dtype=mass.dtype)  # above 0, so the first to reach it counts
+    """A row, drawn by weight: the first whose running sum reaches a draw. Never a row of weight zero."""
+    drawn = 1 - jax.random.uniform(key, dtype=mass.dtype)  # in (0, 1]
     return jnp.searchsorted(mass, drawn * mass[-1])
 
 
@@ -150,13 +157,14 @@ def _pairs(batch: PyTree) -> tuple[Array, PyTree]:
     return batch[0], batch[1]
 
 
-def _weighted_mean(each: Any, weight: Array) -> Any:
-    """Means over rows, in which a row of weight zero may hold anything; 0 if no row counts."""
+def _summed_up(each: Any, weight: Array) -> Any:
+    """Of each `Metric` its sums over the rows, of all else means; both are 0 if no row counts."""
     mass = jnp.sum(weight)
 
-    def mean(values: Array) -> Array:
-        values = _floating(values)
-        counted = jnp.where(weight > 0, values, jnp.zeros_like(values)) * weight.astype(values.dtype)
-        return jnp.sum(counted) / jnp.where(mass > 0, mass, jnp.ones_like(mass)).astype(values.dtype)
+    def total(values: Any) -> Any:
+        sums = jax.tree.map(lambda v: weighted_sum(at_least_single(v), weight), values)
+        if isinstance(values, Measured):
+            return sums
+        return sums / jnp.where(mass > 0, mass, jnp.ones_like(mass)).astype(sums.dtype)
 
-    return jax.tree.map(mean, each)
+    return jax.tree.map(total, each, is_leaf=lambda part: isinstance(part, Measured))

@@ -25,7 +25,7 @@ def split(
         sizes: the parts, as fractions that add up to 1 or as numbers of rows that add up to n.
         key: decides who goes where; None cuts the rows in the order they have.
         stratify: labels [n]; every part gets each label in the proportion of the whole, within one
-            row for each label.
+            row for each label, however many and rare they are.
 
     Returns:
         One Dataset for each size, with copies of its rows.
@@ -53,9 +53,8 @@ def split(
         _check.key(key)
         order = np.asarray(Shuffle.draw(_keys.named(key, "split"), n)(jnp.arange(n)))
         if stratify is not None:
-            order = order[_interleaved(_labels(stratify, n)[order])]
-    ends = np.cumsum(counts)
-    parts = np.split(order, ends[:-1])
+            order = order[_stratified(_labels(stratify, n)[order], counts)]
+    parts = np.split(order, np.cumsum(counts)[:-1])
     return tuple(_copied(data, np.sort(p) if key is None else p) for p in parts)
 
 
@@ -87,10 +86,39 @@ def _labels(stratify: ArrayLike, n: int) -> np.ndarray:
     return labels
 
 
-def _interleaved(labels: np.ndarray) -> np.ndarray:
-    """An order in which every label is spread evenly, so that any cut is proportional."""
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        (at,) = np.nonzero(labels == label)
-        place[at] = (np.arange(len(at)) + 0.5) / len(at)
-    return np.argsort(place, kind="stable")
+def _stratified(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """An order of rows in which the parts, cut off one after another, hold each label in proportion."""
+    _, label, total = np.unique(labels, return_inverse=True, return_counts=True)
+    rank = np.empty(len(label), int)  # of a row among those of its label
+    rank[np.argsort(label, kind="stable")] = np.concatenate([np.arange(n) for n in total])
+    spread = np.argsort((rank + 0.5) / total[label], kind="stable")  # every label spread evenly
+    part = np.repeat(np.arange(len(counts)), counts)
+    held = np.zeros((len(total), len(counts)), int)
+    np.add.at(held, (label[spread], part), 1)
+    if (np.abs(held * len(label) - np.outer(total, counts)) <= len(label)).all():
+        return spread
+    # Where many labels are rare, their rows stand at the same places and crowd out the others.
+    by_key = np.argsort(np.unique(label, return_index=True)[1])
+    held[by_key] = _allotted(total[by_key], counts)
+    part = np.sum(rank[spread, None] >= np.cumsum(held, axis=1)[label[spread]], axis=1)
+    return spread[np.argsort(part, kind="stable")]
+
+
+def _allotted(total: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """How many rows of each label each part gets, [labels, parts]: its share, rounded down or one more.
+
+    Each label hands the rows that rounding left to the parts that lack most, one each. That always
+    comes out: it is how a 0/1 matrix of given row and column sums is built, and the shares' fractions
+    show that there is one.
+
+    Source: Gale, "A theorem on flows in networks", 1957.
+    """
+    share = np.outer(total, counts)
+    held, fraction = np.divmod(share, counts.sum())
+    lacking = counts - held.sum(0)
+    for label in range(len(total)):
+        left = total[label] - held[label].sum()
+        parts = np.lexsort((-fraction[label], -lacking))[:left]
+        held[label, parts] += 1
+        lacking[parts] -= 1
+    return held

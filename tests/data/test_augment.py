@@ -174,6 +174,53 @@ def test_mixup_draws_partners_by_weight_and_shares_from_beta():
     assert np.mean(logged["square"]) == pytest.approx(itself + (1 - itself) * squares, abs=0.01)
 
 
+def test_no_row_of_weight_zero_is_a_partner_where_running_sums_are_rounded():
+    rng = np.random.default_rng(0)
+    weight = rng.uniform(0.1, 1, 20_000).astype(np.float32) * (rng.uniform(size=20_000) < 0.3)
+    x = jnp.asarray(weight == 0, jnp.float32)
+    loss = fn.data.mixup(lambda model, example, key: example[0])
+    mixed = jax.jit(lambda key: loss(None, (x, x), jnp.asarray(weight), key))
+    assert not any(float(mixed(key)) for key in KEYS[:20])
+
+
+def _metric_case():
+    x, y = jnp.linspace(-1, 1, 10)[:, None], jnp.array([0, 0, 0, 1, 0, 1, 1, 1, 1, 0])
+    metrics = {"rmse": fn.metrics.rmse(), "r2": fn.metrics.r2()}
+    return fn.losses.supervised(fn.losses.squared_error, **metrics), (x, y.astype(float))
+
+
+@pytest.mark.parametrize("batch_size", [4, 9, 10])
+def test_a_metric_of_sums_is_the_same_through_mixup(batch_size):
+    plain, data = _metric_case()
+    expected = fn.evaluate(plain, lambda x: 3 * x[0], data)
+    assert float(expected["rmse"]) == pytest.approx(1.8166, abs=1e-4)
+    loss = fn.data.mixup(plain)
+    assert_close(fn.evaluate(loss, lambda x: 3 * x[0], data, batch_size=batch_size), expected)
+
+
+def test_matrices_and_counts_go_through_mixup():
+    x, y = jnp.linspace(-1, 1, 10)[:, None], jnp.array([0, 0, 0, 1, 0, 1, 1, 1, 1, 0])
+    matrix, f1 = fn.metrics.confusion_matrix(2), fn.metrics.f1()
+    plain = fn.losses.supervised(fn.losses.cross_entropy, matrix=matrix, f1=f1)
+    data = fn.data.Dataset((x, y), weight=jnp.arange(10.0))
+    found = fn.evaluate(fn.data.mixup(plain), lambda x: 3 * x * jnp.array([-1.0, 1.0]), data, batch_size=4)
+    assert_close(found, fn.evaluate(plain, lambda x: 3 * x * jnp.array([-1.0, 1.0]), data))
+
+
+def test_sums_are_mixed_by_the_shares_of_the_losses():
+    plain, (x, y) = _metric_case()
+    weight = jnp.arange(10.0)
+
+    def by_hand(model, example, key):
+        measured = plain(model, example, key)[1]["rmse"]
+        return measured.sums[1], {"rmse": measured}
+
+    value, logged = fn.data.mixup(by_hand, 1.0)(lambda x: 3 * x[0], (x, y), weight, KEY)
+    count, square = logged["rmse"].sums
+    assert float(count) == pytest.approx(45, rel=1e-5)
+    assert float(square) == pytest.approx(45 * float(value), rel=1e-5)
+
+
 @pytest.mark.parametrize("name", [pytest.param("mlp", marks=pytest.mark.slow), "mlp-dropout"])
 def test_rows_of_weight_zero_are_invisible_to_mixup(name):
     case = tables.MODELS[name]

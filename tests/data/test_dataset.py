@@ -49,7 +49,31 @@ def test_split_gives_each_row_to_one_part_and_each_label_its_share(labels, seed,
         np.testing.assert_array_equal(y[rows], found)
         for label in np.unique(y):
             expected = np.sum(y == label) * len(part) / len(y)
-            assert abs(np.sum(found == label) - expected) < 2
+            assert abs(np.sum(found == label) - expected) <= 1
+
+
+CROWDED = {
+    "one common label": ([0] * 90 + list(range(1, 11)), (0.45, 0.1, 0.45)),
+    "as many rare ones": ([0] * 60 + list(range(1, 41)), (0.6, 0.2, 0.2)),
+    "pairs and triples": ([0] * 31 + [i // 2 for i in range(2, 40)] + [20] * 3, (0.5, 0.25, 0.125, 0.125)),
+    "all rare": (list(range(24)), (0.5, 0.25, 0.25)),
+}
+
+
+@pytest.mark.parametrize("case", CROWDED)
+def test_rare_labels_do_not_crowd_out_a_common_one(case):
+    labels, sizes = CROWDED[case]
+    y, total = np.array(labels), np.bincount(labels)
+    seen = set()
+    for seed in range(6):
+        parts = fn.data.split((np.arange(len(y)),), sizes, jax.random.key(seed), stratify=y)
+        rows = [np.asarray(part[:][0]) for part in parts]
+        seen.add(tuple(sorted(rows[-1].tolist())))
+        np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(len(y)))
+        for part in rows:
+            held = np.bincount(y[part], minlength=len(total))
+            assert np.abs(held - total * len(part) / len(y)).max() <= 1
+    assert len(seen) == 6  # rare labels go another way with another key
 
 
 def test_split_shuffles_by_its_key_and_keeps_the_order_without_one():
