@@ -1,7 +1,12 @@
+from ._bias_variance import BiasVariance as BiasVariance
+from ._bias_variance import bias_variance as bias_variance
+from ._capacity_curve import capacity_curve as capacity_curve
 from ._cross_validate import CrossValidated as CrossValidated
 from ._cross_validate import cross_validate as cross_validate
+from ._curve import Curve as Curve
 from ._ensemble import Ensemble as Ensemble
 from ._ensemble import EnsembleRun as EnsembleRun
 from ._ensemble import ensemble as ensemble
+from ._learning_curve import learning_curve as learning_curve
 from ._sweep import Swept as Swept
 from ._sweep import sweep as sweep
