@@ -46,7 +46,7 @@ def capacity_curve(
 
     Example:
         >>> import jax, optax, funcnet as fn
-        >>> data = fn.data.two_moons(60, seed=0)
+        >>> data = fn.data.two_moons(60, seed=0).data
         >>> rows, valid = fn.data.split(data, (0.5, 0.5), jax.random.key(0))
         >>> loss = fn.losses.supervised(fn.losses.binary_cross_entropy, accuracy=fn.metrics.accuracy)
         >>> train = fn.fit(loss, optax.adam(0.05), epochs=30, batch_size=30)

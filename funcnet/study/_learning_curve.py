@@ -53,7 +53,7 @@ def learning_curve(
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
-        >>> data = fn.data.friedman1(120, seed=0)[:]
+        >>> data = fn.data.friedman1(120, seed=0).data
         >>> train_rows, valid_rows = fn.data.split(data, (0.5, 0.5), jax.random.key(0))
         >>> loss = fn.losses.supervised(fn.losses.squared_error)
         >>> train = fn.fit(loss, optax.adam(0.3), epochs=60, batch_size=60)
