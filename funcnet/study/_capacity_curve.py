@@ -40,9 +40,8 @@ def capacity_curve(
         The study; its result is a `Curve` over "capacity".
 
     Raises:
-        TypeError: if `make` is no function.
-        ValueError: if there is no capacity, or `size` or `block` is below 1; later, if `make` returns no
-            pair.
+        TypeError: if `make` is no function; later, if it returns no pair.
+        ValueError: if there is no capacity, or `size` or `block` is below 1.
 
     Example:
         >>> import jax, optax, funcnet as fn
@@ -59,7 +58,8 @@ def capacity_curve(
     trade-off", 2019.
     """
     _check.function("make", make, "a function of a capacity that returns (training, network)")
-    _check.settings({"capacities": capacities})
+    if not len(capacities):
+        raise ValueError("there are no capacities to compare. Try capacities=(2, 8, 32).")
     _check.positive("size", size)
     if block is not None:
         _check.positive("block", block)

@@ -103,7 +103,8 @@ class LearningCurveStudy:
         _check.key(key)
         model = start(net, key)
         data, valid = (checked_data(self.train.loss, model, part) for part in (data, valid))
-        _check.at_most("the largest of rows", self.rows[-1], "the number of rows in data", len(data))
+        if self.rows[-1] > len(data):
+            raise ValueError(f"data has {len(data)} rows; got rows up to {self.rows[-1]}.")
         scores = self._compiled(net, Dataset(data[:], data.weights()), key, valid, mesh.count())
         shape = (len(self.rows), self.size)
         return Curve("training rows", self.rows, {k: np.asarray(v).reshape(shape) for k, v in scores.items()})
