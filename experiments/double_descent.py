@@ -12,7 +12,7 @@ import optax
 import funcnet as fn
 
 ROWS, FEATURES, NOISE = 40, 8, 0.5
-WIDTHS = (2, 5, 10, 20, 30, 36, 40, 44, 50, 70, 120, 250, 600)
+WIDTHS = (3, 10, 20, 30, 40, 50, 80, 200, 600)
 
 
 class RandomFeatures(fn.Module):
@@ -39,10 +39,11 @@ def draw(key, rows, noise):
 
 rows, valid_rows = draw(jax.random.key(0), ROWS, NOISE), draw(jax.random.key(1), 500, 0.0)
 
-# 2. From zero weights, L-BFGS never leaves the span of the rows: where many weights fit all rows, it ends
-#    at the shortest of them.
+# 2. From zero weights, descent with momentum never leaves the span of the rows: where many weights fit all
+#    rows, it ends at the shortest of them.
 loss = fn.losses.supervised(fn.losses.squared_error)
-train = fn.fit(loss, optax.lbfgs(memory_size=50), epochs=400, batch_size=ROWS)
+optimizer = optax.sgd(0.2, momentum=0.99, nesterov=True)
+train = fn.fit(loss, optimizer, epochs=4000, batch_size=ROWS, shuffle=False)
 study = fn.study.capacity_curve(lambda width: (train, RandomFeatures(width)), WIDTHS, 10)
 found = study(rows, jax.random.key(2), valid_rows)
 

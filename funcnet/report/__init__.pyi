@@ -9,5 +9,7 @@ from ._losses import loss_curves as loss_curves
 from ._pairs import pair_plot as pair_plot
 from ._scatter import predictions as predictions
 from ._scatter import scatter as scatter
+from ._study import bias_variance as bias_variance
+from ._study import learning_curve as learning_curve
 from ._surface import decision_surface as decision_surface
 from ._surface import training_frame as training_frame

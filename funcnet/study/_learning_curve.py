@@ -114,7 +114,7 @@ class LearningCurveStudy:
         count = jnp.array(self.rows, jnp.int32)[number // self.size]
         own = jax.random.fold_in(_keys.named(key, "repeat"), number % self.size)
         place = Shuffle.draw(_keys.named(own, "rows"), len(data))(jnp.arange(len(data), dtype=jnp.int32))
-        seen = Dataset(data.arrays, data.weights() * (place < count))
+        seen = Dataset(data.arrays, data.weights() * (place < count).astype(float))
         run = self.train(start(net, _keys.named(own, "init")), seen, _keys.named(own, "train"))
         return both_scores(self.train, run.model, seen, valid)
 
