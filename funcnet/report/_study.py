@@ -53,8 +53,11 @@ def bias_variance(
         >>> [(line.get_label(), line.get_ydata().tolist()) for line in ax.lines]
         [('error', [2.5, 2.5]), ('bias and noise', [2.0, 1.0]), ('variance', [0.5, 1.5])]
     """
-    single = isinstance(results, BiasVariance)
-    every = [results] if single else list(results.values()) if isinstance(results, Mapping) else [None]
+    if isinstance(results, BiasVariance):
+        if results.epochs is None:
+            return _bars(results, _canvas.panel(axes, "bias_variance"), xlabel)
+        return _lines([results], np.asarray(results.epochs).tolist(), axes, xlabel or "epochs")
+    every: list[Any] = list(results.values()) if isinstance(results, Mapping) else [None]
     if not every:
         raise ValueError("there is no result to draw. Try {width: result}.")
     if not all(isinstance(result, BiasVariance) for result in every):
@@ -62,20 +65,9 @@ def bias_variance(
             "bias_variance draws what fn.study.bias_variance found, or a mapping from capacities to such; "
             f"got {type(results).__name__}."
         )
-    if not single and any(result.epochs is not None for result in every):
+    if any(result.epochs is not None for result in every):
         raise ValueError("results with epochs are drawn one by one: bias_variance(results[capacity]).")
-    if single and results.epochs is None:
-        return _bars(results, _canvas.panel(axes, "bias_variance"), xlabel)
-    places = np.asarray(results.epochs).tolist() if single else list(results)
-    ax = _canvas.panel(axes, "bias_variance")
-    for name in (name for name in PARTS if name in every[0].mean):
-        mean, error = (
-            np.ravel([np.asarray(part[name]) for part in parts])
-            for parts in ([r.mean for r in every], [r.standard_error for r in every])
-        )
-        _band(ax, places, mean, error, *PARTS[name])
-    _scale_x(ax, places)
-    return _canvas.finish(ax, xlabel or ("epochs" if single else "capacity"), "part of the error")
+    return _lines(every, list(results), axes, xlabel or "capacity")
 
 
 def learning_curve(curve: Curve, axes: Any = None) -> Any:
@@ -121,6 +113,17 @@ def learning_curve(curve: Curve, axes: Any = None) -> Any:
             _scale_y(ax, mean[name], mean[validation])
         _canvas.finish(ax, curve.over, name.replace("_", " "))
     return axes
+
+
+def _lines(results: Sequence[BiasVariance], places: Sequence[Any], axes: Any, xlabel: str) -> Any:
+    """A line for each part, over results or over the epochs of one."""
+    ax = _canvas.panel(axes, "bias_variance")
+    for name in (name for name in PARTS if name in results[0].mean):
+        mean = np.ravel([np.asarray(result.mean[name]) for result in results])
+        error = np.ravel([np.asarray(result.standard_error[name]) for result in results])
+        _band(ax, places, mean, error, *PARTS[name])
+    _scale_x(ax, places)
+    return _canvas.finish(ax, xlabel, "part of the error")
 
 
 def _bars(result: BiasVariance, ax: Any, xlabel: str) -> Any:

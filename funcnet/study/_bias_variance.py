@@ -237,7 +237,7 @@ class BiasVarianceStudy:
             found = [decompose(self.loss, f, y, truth, test.weights()) for f in jnp.moveaxis(each, 1, 0)]
             if self.epochs is None:
                 return BiasVariance(*found[0], each[:, 0])
-            parts = jax.tree.map(lambda *values: jnp.stack(values), *found)
-            return BiasVariance(*parts, jnp.moveaxis(each, 1, 0), jnp.array(self.epochs))
+            mean, errors, rows = jax.tree.map(lambda *values: jnp.stack(values), *found)
+            return BiasVariance(mean, errors, rows, jnp.moveaxis(each, 1, 0), jnp.array(self.epochs))
 
         return jax.jit(study, static_argnums=(0, 6))

@@ -51,6 +51,6 @@ class Curve:
 
 def both_scores(train: Fit, model: PyTree, data: Dataset, valid: Dataset) -> dict[str, Any]:
     """Loss and metrics over training rows, and over validation rows under names with "val_"."""
-    rows = max(1024, train.batch_size)
-    seen, held_out = (total(train.loss, model, part, min(rows, len(part))).means() for part in (data, valid))
-    return seen | {f"val_{name}": value for name, value in held_out.items()}
+    most = max(1024, train.batch_size)
+    seen, held_out = (total(train.loss, model, part, min(most, len(part))) for part in (data, valid))
+    return seen.means() | {f"val_{name}": value for name, value in held_out.means().items()}

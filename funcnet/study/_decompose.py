@@ -58,7 +58,8 @@ def _squared(f: Array, y: Array, truth: Array | None) -> Callable[[Array], Parts
     """Parts of the squared error, the mean over the entries of a row, for members that count 1 or 0."""
     _check.equal_shapes("the squared error", f[0], y)
     f = f.reshape(*f.shape[:2], -1)
-    y, truth = (None if t is None else t.astype(f.dtype).reshape(f.shape[1:]) for t in (y, truth))
+    y = y.astype(f.dtype).reshape(f.shape[1:])
+    truth = None if truth is None else truth.astype(f.dtype).reshape(f.shape[1:])
 
     def parts(counts: Array) -> Parts:
         size = jnp.sum(counts).astype(f.dtype)
@@ -87,7 +88,7 @@ def _zero_one(logits: Array, y: Array, truth: Array | None) -> Callable[[Array],
             f"targets of shape {y.shape} and predictions of shape {logits.shape[1:]}."
         )
     votes = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=logits.dtype)
-    y, truth = (None if t is None else t.astype(jnp.int32) for t in (y, truth))
+    y, truth = y.astype(jnp.int32), None if truth is None else truth.astype(jnp.int32)
 
     def parts(counts: Array) -> Parts:
         counts = counts.astype(votes.dtype)

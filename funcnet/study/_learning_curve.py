@@ -31,8 +31,8 @@ def learning_curve(
 
     All sets are trained for the same number of epochs: each visible row is seen as often. An epoch keeps
     the full data's batches, of which a set of r out of n rows fills r / n on average: as many updates as
-    on the full data, each the mean over fewer rows (an empty batch makes none). So what a small set lacks is
-    rows, and neither epochs nor updates; but its gradients are noisier. With `batch_size` of all rows,
+    on the full data, each the mean over fewer rows (an empty batch makes none). So what a small set lacks
+    is rows, and neither epochs nor updates; but its gradients are noisier. With `batch_size` of all rows,
     every update is the mean over the whole set, exactly as if it were trained alone.
 
     Sets close to all rows share most of them, and their repeats differ by start and order more than by
@@ -107,7 +107,9 @@ class LearningCurveStudy:
             raise ValueError(f"data has {len(data)} rows; got rows up to {self.rows[-1]}.")
         scores = self._compiled(net, Dataset(data[:], data.weights()), key, valid, mesh.count())
         shape = (len(self.rows), self.size)
-        return Curve("training rows", self.rows, {k: np.asarray(v).reshape(shape) for k, v in scores.items()})
+        return Curve(
+            "training rows", self.rows, {k: np.asarray(v).reshape(shape) for k, v in scores.items()}
+        )
 
     def _one(self, shared: tuple[Module, Dataset, Key, Dataset], number: Array) -> dict[str, Array]:
         net, data, key, valid = shared
