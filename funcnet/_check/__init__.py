@@ -31,6 +31,7 @@ from funcnet._check._training import metric_names as metric_names
 from funcnet._check._training import monitor as monitor
 from funcnet._check._training import optimizer as optimizer
 from funcnet._check._training import per_example as per_example
+from funcnet._check._training import same_shape as same_shape
 from funcnet._check._training import scalar as scalar
 from funcnet._check._training import settings as settings
 from funcnet._check._training import training as training
@@ -49,4 +50,5 @@ from funcnet._check._values import function as function
 from funcnet._check._values import not_negative as not_negative
 from funcnet._check._values import one_of as one_of
 from funcnet._check._values import positive as positive
+from funcnet._check._values import rising as rising
 from funcnet._check._values import setting as setting

@@ -150,6 +150,12 @@ def equal_shapes(what: str, prediction: Any, target: Any) -> None:
         )
 
 
+def same_shape(name: str, value: Any, other: str, like: Any) -> None:
+    """An array of another's shape."""
+    if jnp.shape(value) != jnp.shape(like):
+        raise ValueError(f"{name} has the shape of {other}, {jnp.shape(like)}; got {jnp.shape(value)}.")
+
+
 def scalar(name: str, value: Any, batch: tuple[int, ...] = ()) -> None:
     """A number for one example: what a batch of examples gives has the shape `batch`."""
     if not hasattr(value, "dtype") and not isinstance(value, int | float | bool):

@@ -1,5 +1,6 @@
 """Numbers, words and functions."""
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,16 @@ def positive(name: str, value: Any) -> None:
         raise TypeError(f"{name} is a whole number; got {value!r}. Try {name}=10.")
     if value < 1:
         raise ValueError(f"{name} is at least 1; got {value}. Try {name}=10.")
+
+
+def rising(name: str, values: Any) -> None:
+    """Whole numbers of at least 1, one or more, each larger than the one before."""
+    if not isinstance(values, list | tuple | range | np.ndarray) or not len(values):
+        raise TypeError(f"{name} are whole numbers that rise; got {describe(values)}. Try {name}=(10, 30).")
+    for value in values:
+        positive(f"each of {name}", value)
+    if any(b <= a for a, b in itertools.pairwise(values)):
+        raise ValueError(f"{name} rise; got {tuple(values)}. Try {name}={tuple(sorted(set(values)))}.")
 
 
 def not_negative(name: str, value: Any) -> None:

@@ -23,6 +23,8 @@ a notebook shows; it returns the axes. The pictures of a first lesson on trainin
 | a straight line beside a curve through all points | `fits({...}, data)` |
 | which classes are mistaken for which | `confusion_matrix(logits, targets)` |
 | whether probabilities can be believed | `calibration(logits, targets)` |
+| bias, variance and noise by epochs, or by capacity | `bias_variance(found)`, or of `{degree: found}` |
+| training and validation error by rows or by capacity | `learning_curve(curve)` |
 
 Classes and curves differ in marker or line style as well as in colour, and letters can be read in a
 panel printed 8 cm wide.

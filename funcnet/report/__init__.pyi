@@ -1,3 +1,5 @@
+from ._bias_variance import bias_variance as bias_variance
+from ._bias_variance import learning_curve as learning_curve
 from ._classification import calibration as calibration
 from ._classification import confusion_matrix as confusion_matrix
 from ._diagnosis import diagnosis as diagnosis

@@ -1,11 +1,16 @@
+from ._bias_variance import BiasVariance as BiasVariance
+from ._bias_variance import bias_variance as bias_variance
+from ._capacity_curve import capacity_curve as capacity_curve
 from ._cross_validate import CrossValidated as CrossValidated
 from ._cross_validate import cross_validate as cross_validate
+from ._curve import Curve as Curve
 from ._diagnose import Diagnosis as Diagnosis
 from ._diagnose import diagnose as diagnose
 from ._ensemble import Ensemble as Ensemble
 from ._ensemble import EnsembleRun as EnsembleRun
 from ._ensemble import ensemble as ensemble
 from ._hyper_gradient import hyper_gradient as hyper_gradient
+from ._learning_curve import learning_curve as learning_curve
 from ._measured import Estimate as Estimate
 from ._rates import LearningRates as LearningRates
 from ._rates import learning_rate_range as learning_rate_range
