@@ -12,7 +12,8 @@ def bootstrap(data: PyTree, key: Key, samples: int | None = None) -> Dataset:
     """A view of rows drawn uniformly with replacement. Pure, so it may stand inside jit and vmap.
 
     Args:
-        data: a Dataset, or a tuple of arrays [n, ...]. Rows keep their weights.
+        data: a Dataset, or a tuple of arrays [n, ...]. Rows keep their weights; none of weight zero is
+            drawn.
         key: decides which rows are drawn.
         samples: how many are drawn; n, the number of examples, when left out.
 
@@ -45,7 +46,14 @@ def bootstrap(data: PyTree, key: Key, samples: int | None = None) -> Dataset:
     _check.key(key)
     samples = len(data) if samples is None else samples
     _check.positive("samples", samples)
-    drawn = jax.random.randint(_keys.named(key, "bootstrap"), (samples,), 0, len(data), jnp.int32)
+    key = _keys.named(key, "bootstrap")
+    if data.weight is None:
+        drawn = jax.random.randint(key, (samples,), 0, len(data), jnp.int32)
+    else:
+        counted = jnp.cumsum(data.weights() > 0, dtype=jnp.int32)
+        number = jax.random.randint(key, (samples,), 0, jnp.maximum(counted[-1], 1), jnp.int32)
+        drawn = jnp.searchsorted(counted, number, side="right").astype(jnp.int32)
+        drawn = jnp.minimum(drawn, len(data) - 1)
     return _tree.replace(data, rows=data._row(drawn))
 
 

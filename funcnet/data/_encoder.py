@@ -114,6 +114,10 @@ class Encoder:
 
         Returns:
             Floats [..., features], or the same Dataset or tuple with them in the columns' place.
+
+        Raises:
+            TypeError: for anything but the raw columns of a table.
+            ValueError: for other columns, or a column of words where there were numbers.
         """
         if isinstance(data, Dataset):
             return Dataset(self.transform(data.arrays), data.weight, data.rows)
@@ -125,6 +129,13 @@ class Encoder:
                 f"this Encoder was fitted on the columns {', '.join(self.names)}; "
                 f"got {', '.join(columns.names)}."
             )
+        for name, ours, theirs in zip(self.names, self.categories, columns.categories, strict=True):
+            if (ours is None) != (theirs is None):
+                raise ValueError(
+                    f"column {name!r} held {_kind(ours)} when this Encoder was fitted, and holds "
+                    f"{_kind(theirs)} here. Read new rows with encoder.read(path): it knows each "
+                    "column's kind."
+                )
         return jnp.concatenate([self._features(columns, j) for j in range(len(self.names))], axis=-1)
 
     def read(self, path: str | os.PathLike[str]) -> Columns:
@@ -191,6 +202,10 @@ class Encoder:
             jnp.broadcast_to(a, shape) for a in (value, missing, wanted, filled)
         )
         return jnp.where(missing, filled, value == wanted).astype(value.dtype)
+
+
+def _kind(words: tuple[str, ...] | None) -> str:
+    return "numbers" if words is None else "words"
 
 
 def _columns(data: Any) -> Columns:

@@ -58,22 +58,26 @@ def kfold(
 
     Folds differ by one row at most, unless whole groups don't allow it. Shorter ones are filled up
     with a row of weight zero, which counts nowhere, so all have one shape and `jax.vmap` trains them
-    together.
+    together. Rows that have weight zero already are in no fold.
+
+    Where a view has a row several times, as a bootstrap sample does, all its copies go into one fold: no
+    model is judged by a row that it was trained on.
 
     Args:
         data: a Dataset, or a tuple of arrays [n, ...].
         folds: their number, 2 .. n.
         key: decides who goes where.
         stratify: labels [n] (numbers or text); the folds' counts of each differ by one at most.
-        groups: labels [n]; rows of one group go into one fold, the largest groups first, each
-            where least is of what it brings. With `stratify`, classes are spread as evenly as that allows.
+        groups: labels [n]; all rows of one group go into one fold. Groups are placed one by one, the
+            largest first, each into the fold that has fewest rows so far; with `stratify`, fewest of the
+            classes that the group's rows are of.
 
     Returns:
         Folds, each of them a pair (train, valid).
 
     Raises:
         TypeError: if `key` is no typed key, `folds` no whole number, or the key is traced by jit or vmap.
-        ValueError: if there are more folds than rows or groups, or not n labels.
+        ValueError: if there are more folds than rows that count or groups, or not n labels.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -107,16 +111,23 @@ def kfold(
             "before, and map over them: each = Dataset.axes(rows=0); "
             "jax.vmap(train, in_axes=(None, each, 0))(model, folds.train, keys)."
         )
-    if not 2 <= folds <= n:
-        raise ValueError(f"folds is at least 2 and at most the number of rows, {n}; got {folds}.")
+    counts = np.asarray(data.weights()) > 0
+    if not 2 <= folds <= counts.sum():
+        raise ValueError(
+            f"folds is at least 2 and at most the number of rows that count, {counts.sum()}; got {folds}."
+        )
     order = np.asarray(Shuffle.draw(_keys.named(key, "kfold"), n)(jnp.arange(n)))
+    order = order[counts[order]]
     classes = _numbered("stratify", stratify, n)
+    rows = np.asarray(data._row(np.arange(n)))[order]
+    if groups is None and len(np.unique(rows)) < len(rows):
+        groups = np.asarray(data.rows)
     if groups is None:
-        fold = _dealt(classes, folds, order)
+        dealt = _dealt(classes[order], folds)
     else:
-        fold = _whole_groups(classes, _numbered("groups", groups, n), folds, order)
-    left_out = [np.flatnonzero(fold == i) for i in range(folds)]
-    kept = [np.flatnonzero(fold != i) for i in range(folds)]
+        dealt = _whole_groups(classes[order], _numbered("groups", groups, n)[order], folds)
+    left_out = [np.sort(order[dealt == i]) for i in range(folds)]
+    kept = [np.sort(order[dealt != i]) for i in range(folds)]
     return Folds(_stacked(data, kept), _stacked(data, left_out))
 
 
@@ -130,23 +141,24 @@ def _numbered(name: str, labels: ArrayLike | None, n: int) -> np.ndarray:
     return np.unique(values, return_inverse=True)[1]
 
 
-def _dealt(classes: np.ndarray, folds: int, order: np.ndarray) -> np.ndarray:
+def _dealt(classes: np.ndarray, folds: int) -> np.ndarray:
     """The fold of each row: the rows, class by class, dealt like cards."""
-    fold = np.empty(len(order), int)
-    fold[order[np.argsort(classes[order], kind="stable")]] = np.arange(len(order)) % folds
+    fold = np.empty(len(classes), int)
+    fold[np.argsort(classes, kind="stable")] = np.arange(len(classes)) % folds
     return fold
 
 
-def _whole_groups(classes: np.ndarray, groups: np.ndarray, folds: int, order: np.ndarray) -> np.ndarray:
+def _whole_groups(classes: np.ndarray, groups: np.ndarray, folds: int) -> np.ndarray:
     """The fold of each row: groups, the largest first, each where least is of what it brings."""
-    count = int(groups.max()) + 1
+    _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
+    count = len(first)
     if count < folds:
         raise ValueError(f"{count} groups are too few for {folds} folds: one would be empty.")
     brings = np.zeros((count, int(classes.max()) + 1))
     np.add.at(brings, (groups, classes), 1.0)
     # A share of each class and, as one class more, of all rows: so no fold stays empty.
-    brings = np.column_stack([brings, brings.sum(1)]) / np.append(brings.sum(0), brings.sum())
-    _, first = np.unique(groups[order], return_index=True)
+    total = np.append(brings.sum(0), brings.sum())
+    brings = np.column_stack([brings, brings.sum(1)]) / np.maximum(total, 1.0)
     by_key = np.argsort(first)
     held, fold = np.zeros((folds, brings.shape[1])), np.empty(count, int)
     for group in by_key[np.argsort(-brings[by_key, -1], kind="stable")]:

@@ -64,6 +64,15 @@ def test_a_view_is_drawn_from_its_own_rows_and_left_out_by_row():
         assert left.weights().tolist() == expected
 
 
+def test_no_row_of_weight_zero_is_drawn():
+    weight = np.array([0, 1, 0, 0, 2, 0.5, 0], np.float32)
+    data = fn.data.Dataset((np.arange(7),), weight=weight)
+    drawn = fn.data.bootstrap(data, KEY, 3000)[:][0]
+    counts = np.bincount(drawn, minlength=7)
+    assert counts[weight == 0].tolist() == [0] * 4
+    assert scipy.stats.chisquare(counts[weight > 0]).pvalue > 1e-3  # uniformly: weights only count
+
+
 def test_out_of_bag_losses_are_those_of_the_rows_not_drawn():
     case = tables.MODELS["mlp"]
     data = fn.data.Dataset(case.rows(19), weight=np.linspace(0.5, 2, 19, dtype=np.float32))

@@ -56,6 +56,16 @@ def test_rows_of_weight_zero_are_left_out(tmp_path):
     assert fn.data.Encoder.fit(weighted) == fn.data.Encoder.fit(fn.data.take(data, [1, 2, 3]))
 
 
+def test_a_column_that_became_words_is_refused(tmp_path):
+    encoder = fn.data.Encoder.fit(table(tmp_path, "a,b,y\n1,z,0\n2,k,1\n").data)
+    other = table(tmp_path, "a,b,y\nlow,z,0\nhigh,k,1\n").data
+    with pytest.raises(ValueError, match=r"'a' held numbers when .* holds words here. Read new rows with"):
+        encoder.transform(other)
+    other = table(tmp_path, "a,b,y\n1,2,0\n,3,1\n").data
+    with pytest.raises(ValueError, match=r"'b' held words when .* holds numbers here"):
+        encoder.transform(other)
+
+
 def test_a_tie_goes_to_the_first_word_and_an_even_median_between(tmp_path):
     encoder = fn.data.Encoder.fit(table(tmp_path, "a,b,y\n1,z,0\n2,k,1\n,,1\n").data)
     assert encoder.fill == (1.5, "k")

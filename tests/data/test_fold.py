@@ -87,10 +87,26 @@ def test_folds_of_a_weighted_view_keep_its_rows_and_weights():
     made = fn.data.kfold(data, 2, KEY)
     found = np.concatenate([counted(valid) for _, valid in made])
     assert sorted(found.tolist()) == sorted(rows.tolist())
-    for _, valid in made:
+    for train, valid in made:
+        assert not set(counted(train).tolist()) & set(counted(valid).tolist())  # row 5 is not torn apart
         values = np.asarray(valid[:][0])
         counts = np.asarray(valid.weights()) > 0
         np.testing.assert_array_equal(np.asarray(valid.weights())[counts], weight[values[counts]])
+
+
+def test_rows_of_weight_zero_are_in_no_fold():
+    weight = np.repeat([1.0, 0.0, 2.0, 0.0], 5).astype(np.float32)
+    labels = np.arange(20) % 2
+    data = fn.data.Dataset((np.arange(20),), weight=weight)
+    for labelled in ({}, {"stratify": labels}, {"groups": np.arange(20) // 2}):
+        made = fn.data.kfold(data, 5, KEY, **labelled)
+        found = [counted(valid) for _, valid in made]
+        assert sorted(np.concatenate(found).tolist()) == np.flatnonzero(weight).tolist()
+        assert all(len(part) for part in found)
+        if "groups" not in labelled:
+            assert {len(part) for part in found} == {2}
+    with pytest.raises(ValueError, match="rows that count, 10; got 11"):
+        fn.data.kfold(data, 11, KEY)
 
 
 def test_a_short_fold_is_filled_up_with_a_row_that_counts_nowhere():
@@ -140,8 +156,12 @@ def test_all_folds_at_once_trace_once():
 
 DATA = (jnp.arange(6.0),)
 WRONG = {
-    "one fold": (lambda: fn.data.kfold(DATA, 1, KEY), ValueError, "at least 2 .* number of rows, 6; got 1"),
-    "too many": (lambda: fn.data.kfold(DATA, 7, KEY), ValueError, "number of rows, 6; got 7"),
+    "one fold": (
+        lambda: fn.data.kfold(DATA, 1, KEY),
+        ValueError,
+        "at least 2 .* number of rows that count, 6; got 1",
+    ),
+    "too many": (lambda: fn.data.kfold(DATA, 7, KEY), ValueError, "number of rows that count, 6; got 7"),
     "half a fold": (lambda: fn.data.kfold(DATA, 2.5, KEY), TypeError, "folds is a whole number"),
     "no key": (lambda: fn.data.kfold(DATA, 2, 0), TypeError, "typed JAX key"),
     "a traced key": (
