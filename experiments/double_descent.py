@@ -24,7 +24,8 @@ class RandomFeatures(fn.Module):
 
     def parameters(self, key):
         drawn = jax.random.normal(key, (FEATURES, self.width))
-        return {"fixed": fn.Buffer(drawn), "weight": jnp.zeros(self.width)}
+        unit = drawn / jnp.linalg.norm(drawn, axis=0, keepdims=True)  # so that one rate suits every width
+        return {"fixed": fn.Buffer(unit), "weight": jnp.zeros(self.width)}
 
     def __call__(self, x, key=None):
         return jax.nn.relu(x @ self.fixed.value) @ self.weight / self.width**0.5
@@ -42,8 +43,8 @@ rows, valid_rows = draw(jax.random.key(0), ROWS, NOISE), draw(jax.random.key(1),
 # 2. From zero weights, descent with momentum never leaves the span of the rows: where many weights fit all
 #    rows, it ends at the shortest of them.
 loss = fn.losses.supervised(fn.losses.squared_error)
-optimizer = optax.sgd(0.2, momentum=0.99, nesterov=True)
-train = fn.fit(loss, optimizer, epochs=4000, batch_size=ROWS, shuffle=False)
+optimizer = optax.sgd(0.8, momentum=0.99, nesterov=True)
+train = fn.fit(loss, optimizer, epochs=8000, batch_size=ROWS, shuffle=False)
 study = fn.study.capacity_curve(lambda width: (train, RandomFeatures(width)), WIDTHS, 10)
 found = study(rows, jax.random.key(2), valid_rows)
 

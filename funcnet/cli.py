@@ -122,20 +122,24 @@ def _add_study(commands: Any) -> None:
         "study",
         help="train many networks on a table at once, and say what they show",
         description="Train many networks on a table as one program.\n\n"
-        "  ensemble   with different starts and orders: how far they scatter, and how good their mean is\n"
-        "  folds      cross-validation: each row is judged by a network that has not seen it\n"
-        "  sweep      learning rate times weight decay, by validation loss\n"
-        "  diagnose   too little, too much, too short? A verdict from the curves",
+        "  ensemble        with different starts and orders: their scatter, and how good their mean is\n"
+        "  folds           cross-validation: each row is judged by a network that has not seen it\n"
+        "  sweep           learning rate times weight decay, by validation loss\n"
+        "  bias-variance   bootstrap samples: is it the model that errs, or the luck of its rows?\n"
+        "  learning-curve  the loss by number of training rows: would more of them help?\n"
+        "  diagnose        too little, too much, too short? A verdict from the curves",
         epilog=STUDY_EXAMPLE,
     )
     study.set_defaults(run=_study)
     _add_table(study)
-    study.add_argument("kind", choices=("ensemble", "folds", "sweep", "diagnose"), help="what to find out")
+    kinds = ("ensemble", "folds", "sweep", "bias-variance", "learning-curve", "diagnose")
+    study.add_argument("kind", choices=kinds, help="what to find out")
     study.add_argument(
         "--size",
         metavar="N",
         type=_whole(2),
-        help="networks or folds (default: ensemble 20, folds 5, diagnose 8)",
+        help="networks, folds or repeats (default: ensemble 20, folds 5, bias-variance 30, learning-curve "
+        "10, diagnose 8)",
     )
     _add_training(study)
     study.add_argument(

@@ -228,6 +228,8 @@ def _slow(*case):
         _slow("ensemble", ["all 3 together", "Judged by 30 test rows."]),
         _slow("folds", ["standard error", "Each network was trained on 100 rows"]),
         ("sweep", ["best trials", "25 trainings with one start"]),
+        _slow("bias-variance", ["bias and noise", "bootstrap sample of 90 rows", "30 test rows"]),
+        _slow("learning-curve", ["training loss", "3 networks for each number of rows"]),
         _slow("diagnose", ["verdict", "gap at the end"]),
     ],
 )

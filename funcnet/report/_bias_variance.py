@@ -101,7 +101,8 @@ def learning_curve(curve: Curve, axes: Any = None) -> Any:
             "learning_curve draws what fn.study.learning_curve or capacity_curve found; got "
             f"{type(curve).__name__}. For one training by epoch: fn.report.history(run)."
         )
-    names = [name for name in curve.scores if not name.startswith("val_")]
+    metrics = [name for name in curve.scores if not name.startswith("val_") and name != "loss"]
+    names = ["loss", *metrics]
     axes = _canvas.panels(axes, names, "learning_curve")
     for ax, name in zip(axes, names, strict=True):
         mean, error = curve.mean, curve.standard_error
@@ -151,9 +152,14 @@ def _numbers(places: Sequence[Any]) -> np.ndarray:
 
 
 def _scale_x(ax: Any, places: Sequence[Any]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     x = _numbers(places)
     if not np.array_equal(x, np.arange(len(x))) and _is_wide(x):
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     elif isinstance(places[0], str):
         ax.set_xticks(x, [_canvas.short(place) for place in places])
     elif all(isinstance(place, int) for place in places):

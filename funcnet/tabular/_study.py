@@ -24,6 +24,9 @@ from funcnet.train._weights import write_whole
 
 RATES = (0.1, 0.3, 1.0, 3.0, 10.0)  # times the learning rate
 DECAYS = (0.0, 0.03, 0.1, 0.3, 1.0)
+SHARES = (0.125, 0.25, 0.5, 1.0)  # of the training rows
+THIRDS = (27, 9, 3, 1)  # by which the epochs are divided
+SIZES = {"ensemble": 20, "folds": 5, "bias-variance": 30, "learning-curve": 10, "diagnose": 8}
 BLOCKS = 8  # a study tells its progress so many times
 
 
@@ -99,10 +102,14 @@ class Job:
         unit = f"mean absolute error (in units of {self.table.target_name})"
         return [first, "loss (squared standard deviations)", unit]
 
+    @property
+    def unit(self) -> float:
+        """What metrics are multiplied by to have the target's own units."""
+        return 1.0 if self.target_scaler is None else float(self.target_scaler.scale)
+
     def row(self, name: str, loss: Any, metric: Any) -> list[str]:
-        """A row of that table; metrics of a standardised target in its own units."""
-        scale = 1.0 if self.target_scaler is None else float(self.target_scaler.scale)
-        return [name, f"{float(loss):.4f}", f"{float(metric) * scale:.4f}"]
+        """A row of that table."""
+        return [name, f"{float(loss):.4f}", f"{float(metric) * self.unit:.4f}"]
 
 
 def study_table(
@@ -118,15 +125,16 @@ def study_table(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Studied:
-    """Train many networks on a table as one program: an ensemble, folds, a sweep, a diagnosis.
+    """Train many networks on a table as one program: an ensemble, folds, a sweep, and others.
 
-    Rows are split and scaled, and networks made and trained, as `fit_table` does it; but "folds" and
-    "diagnose" train all epochs, without early stopping: rows that chose the epoch could not judge it.
+    Rows are split and scaled, and networks made and trained, as `fit_table` does it; but only "ensemble"
+    and "sweep" stop early: rows that chose the epoch could not judge it.
 
     Args:
         table: as `fn.data.load` gives it.
         kind: one of `STUDIES`.
-        size: how many networks or folds; `trainings(kind)` when left out. A sweep has its own number.
+        size: how many networks or folds, or repeats of each number of rows; `SIZES[kind]` when left
+            out. A sweep has its own number.
         hidden, epochs, batch_size, learning_rate, patience, seed: as for `fit_table`.
         progress: called on the host with how many more trainings are done.
 
@@ -146,7 +154,7 @@ def study_table(
     """
     _check.choice("study", kind, STUDIES)
     check_settings(hidden, learning_rate, seed)
-    size = trainings(kind) if size is None else size
+    size = SIZES.get(kind, 1) if size is None else size
     _check.positive("size", size)
     key = jax.random.key(seed)
     parts = parts_of(table, _keys.named(key, "split"))
@@ -163,7 +171,8 @@ def trainings(kind: str, size: int | None = None) -> int:
     """How many trainings a study makes."""
     if kind == "sweep":
         return len(RATES) * len(DECAYS)
-    return size or {"ensemble": 20, "folds": 5, "diagnose": 8}[kind]
+    size = SIZES[kind] if size is None else size
+    return size * len(SHARES) if kind == "learning-curve" else size
 
 
 def _ensemble(job: Job) -> Studied:
@@ -243,6 +252,58 @@ def _sweep(job: Job) -> Studied:
     return Studied("sweep", "a sweep", head, rows, remarks, functools.partial(report.sweep, found))
 
 
+def _bias_variance(job: Job) -> Studied:
+    data, _, test = job.parts
+    epochs = sorted({-(-job.settings["epochs"] // divisor) for divisor in THIRDS})
+    error: Any = "zero_one" if job.table.class_names else "squared"
+    many = study.bias_variance(
+        job.train(stops=False), job.size, loss=error, epochs=epochs, block=job.block, progress=job.progress
+    )
+    found = many(job.net, data, job.key, test)
+    parts = ("error", "bias_and_noise", "variance")
+    rows = [
+        [str(count), *(_plus_minus(found.mean[p][i], found.standard_error[p][i]) for p in parts)]
+        for i, count in enumerate(epochs)
+    ]
+    unit = "share of wrong rows" if job.table.class_names else "squared standard deviations"
+    remarks = [
+        f"Each of {job.size} networks was trained on a bootstrap sample of {len(data):,} rows and judged "
+        f"by {len(test):,} test rows.",
+        "What all have in common is bias, and noise that nothing could predict; in what they differ is "
+        "variance.",
+    ]
+    head = ["epochs", f"error ({unit})", "bias and noise", "variance"]
+    draw = functools.partial(report.bias_variance, found)
+    return Studied(
+        "bias-variance", f"where the error of {job.size} networks comes from", head, rows, remarks, draw
+    )
+
+
+def _learning_curve(job: Job) -> Studied:
+    data, valid, _ = job.parts
+    counts = sorted({max(1, round(len(data) * share)) for share in SHARES})
+    block = -(-job.size * len(counts) // BLOCKS)
+    many = study.learning_curve(
+        job.train(stops=False), counts, job.size, block=block, progress=job.progress
+    )
+    found = many(job.net, data, job.key, valid)
+    mean, error = found.mean, found.standard_error
+    units = {"loss": 1.0, "val_loss": 1.0, f"val_{job.metric}": job.unit}
+    rows = [
+        [str(count), *(_plus_minus(mean[name][i] * u, error[name][i] * u) for name, u in units.items())]
+        for i, count in enumerate(counts)
+    ]
+    _, loss, metric = job.head("")
+    head = ["rows", f"training {loss}", f"validation {loss}", f"validation {metric}"]
+    remarks = [
+        f"{job.size} networks for each number of rows, each on rows of its own choice, judged by "
+        f"{len(valid):,} validation rows.",
+    ]
+    title = "what more rows would bring"
+    draw = functools.partial(report.learning_curve, found)
+    return Studied("learning-curve", title, head, rows, remarks, draw, 2)
+
+
 def _diagnose(job: Job) -> Studied:
     data, valid, _ = job.parts
     many = study.ensemble(job.train(stops=False), job.size, block=job.block, progress=job.progress)
@@ -264,6 +325,8 @@ STUDIES: dict[str, Callable[[Job], Studied]] = {
     "ensemble": _ensemble,
     "folds": _folds,
     "sweep": _sweep,
+    "bias-variance": _bias_variance,
+    "learning-curve": _learning_curve,
     "diagnose": _diagnose,
 }
 
@@ -288,4 +351,8 @@ def _epoch(number: int | None) -> str:
 
 
 def _estimate(value: Any) -> str:
-    return "unknown" if value is None else f"{value.value:.4f} ± {value.error:.4f}"
+    return "unknown" if value is None else _plus_minus(value.value, value.error)
+
+
+def _plus_minus(value: Any, error: Any) -> str:
+    return f"{float(value):.4f} ± {float(error):.4f}"
