@@ -152,14 +152,9 @@ def _numbers(places: Sequence[Any]) -> np.ndarray:
 
 
 def _scale_x(ax: Any, places: Sequence[Any]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     x = _numbers(places)
     if not np.array_equal(x, np.arange(len(x))) and _is_wide(x):
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        _canvas.scale_x_by_powers(ax)
     elif isinstance(places[0], str):
         ax.set_xticks(x, [_canvas.short(place) for place in places])
     elif all(isinstance(place, int) for place in places):

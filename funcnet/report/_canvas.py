@@ -173,6 +173,16 @@ def number_epochs(ax: Any) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
 
 
+def scale_x_by_powers(ax: Any) -> None:
+    """A logarithmic horizontal axis, with plain numbers at 1, 2 and 5 times the powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
 def colour_map(colours: Iterable[Any]) -> Any:
     """A smooth passage through some colours."""
     from matplotlib.colors import LinearSegmentedColormap
