@@ -1,8 +1,8 @@
 """Pytrees: the one way funcnet makes its own, and the arithmetic it needs on all of them."""
 
 import dataclasses
-import functools
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -23,18 +23,28 @@ def node(cls: type[T]) -> type[T]:
     """
     made = dataclasses.dataclass(frozen=True, eq=False)(cls)
     names = [field.name for field in dataclasses.fields(made)]  # type: ignore[arg-type]
+    keys, fields = [GetAttrKey(name) for name in names], getter(names)
 
-    def flatten(tree: T) -> tuple[list[tuple[GetAttrKey, Any]], None]:
-        return [(GetAttrKey(name), getattr(tree, name)) for name in names], None
+    def flatten(tree: T) -> tuple[tuple[Any, ...], None]:
+        return fields(tree), None
+
+    def flatten_with_keys(tree: T) -> tuple[list[tuple[GetAttrKey, Any]], None]:
+        return list(zip(keys, fields(tree), strict=True)), None
 
     def unflatten(_: None, children: Any) -> T:
         tree = object.__new__(made)
-        for name, child in zip(names, children, strict=True):
-            object.__setattr__(tree, name, child)
+        tree.__dict__.update(zip(names, children, strict=True))
         return tree
 
-    register_pytree_with_keys(made, flatten, unflatten)
+    register_pytree_with_keys(made, flatten_with_keys, unflatten, flatten)
     return made
+
+
+def getter(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """What reads these attributes, as a tuple; trees are taken apart at every call of a training."""
+    if len(names) < 2:
+        return lambda tree: tuple(getattr(tree, name) for name in names)
+    return operator.attrgetter(*names)
 
 
 def replace(tree: T, **changes: Any) -> T:
@@ -69,13 +79,22 @@ def add(a: T, b: T) -> T:
 
 
 def all_finite(tree: PyTree) -> Array:
-    """Whether no leaf holds a NaN or an infinity, as one boolean."""
-    leaves = [jnp.isfinite(leaf) for leaf in jax.tree.leaves(tree)]
-    small = [leaf.ravel() for leaf in leaves if leaf.size <= 4096]
-    large = [leaf for leaf in leaves if leaf.size > 4096]
-    # Small leaves are checked as one: a kernel for each would cost more than the check.
-    joined = [jnp.concatenate(small)] if small else []
-    return functools.reduce(jnp.logical_and, map(jnp.all, joined + large), jnp.array(True))
+    """Whether no leaf holds a NaN or an infinity, as one boolean.
+
+    Times the least normal number nothing overflows, NaN and infinity stay what they are, and columns can
+    be added up by a matrix product, which has a kernel made for it: a third of the price of asking each.
+    """
+    parts = []
+    for leaf in jax.tree.leaves(tree):
+        wide = leaf.dtype if leaf.dtype.itemsize >= 4 else jnp.dtype("float32")
+        least, part = jnp.asarray(jnp.finfo(wide).tiny, wide), leaf.astype(wide)
+        if part.ndim > 1:
+            part = part.reshape(-1, part.shape[-1])
+            parts.append(jnp.full(part.shape[:1], least) @ part)
+        else:
+            parts.append(part.ravel() * least)
+    widest = max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
+    return jnp.all(jnp.isfinite(jnp.concatenate([part.astype(widest) for part in parts])))
 
 
 def paths(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> dict[str, Any]:

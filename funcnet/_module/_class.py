@@ -229,19 +229,18 @@ def _wrap(cls: type, name: str, wrapper: Callable[[Any], Any]) -> None:
 
 def _register(cls: type[Module]) -> None:
     """Make a class a pytree. JAX rebuilds trees around anything, so rebuilding runs no constructor."""
-    children, static = cls._children, cls._static
+    names, keys = (*cls._children, *cls._static), [GetAttrKey(name) for name in cls._children]
+    children, static = _tree.getter(cls._children), _tree.getter(cls._static)
 
-    def flatten(module: Module) -> tuple[list[Any], tuple[Any, ...]]:
-        return [getattr(module, n) for n in children], tuple(getattr(module, n) for n in static)
+    def flatten(module: Module) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return children(module), static(module)
 
     def flatten_with_keys(module: Module) -> tuple[list[tuple[GetAttrKey, Any]], tuple[Any, ...]]:
-        values, settings = flatten(module)
-        return list(zip(map(GetAttrKey, children), values, strict=True)), settings
+        return list(zip(keys, children(module), strict=True)), static(module)
 
     def unflatten(settings: tuple[Any, ...], values: Iterable[Any]) -> Module:
         module = object.__new__(cls)
-        for name, value in zip((*children, *static), (*values, *settings), strict=True):
-            object.__setattr__(module, name, value)
+        module.__dict__.update(zip(names, (*values, *settings), strict=True))
         return module
 
     register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)

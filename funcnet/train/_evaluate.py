@@ -39,6 +39,7 @@ def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) ->
         >>> float(fn.evaluate(loss, lambda x: 0 * x, (x, x), batch_size=2)["loss"])
         6.0
     """
+    _check.loss(loss)
     model = as_tree(model)
     data = checked_data(loss, model, data)
     _check.positive("batch_size", batch_size)
@@ -91,7 +92,6 @@ def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> Totals:
 
 def checked_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
     """The dataset, once loss, model and data are known to suit each other."""
-    _check.loss(loss)
     check_model(model)
     data = as_dataset(data)
     check = getattr(loss, "check", None)
