@@ -249,18 +249,24 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _study(args: argparse.Namespace) -> None:
+    from funcnet import mesh
     from funcnet.data import load
     from funcnet.report._terminal import counting, print_scores
     from funcnet.tabular import study_table, trainings
 
+    with contextlib.suppress(RuntimeError):  # JAX runs already: then with the devices that it has
+        mesh.cpu_devices()
     table = load(args.table, args.target, args.task)
     folder = args.out or Path("runs", f"{table.name}-{args.kind}")
     _check_folder(folder)
     count = trainings(args.kind, args.size)
     with counting(f"{count} trainings on {table.name}", count) as advance:
-        found = _interruptible(
-            lambda: study_table(table, args.kind, size=args.size, progress=advance, **_settings(args))
-        )
+
+        def work() -> Any:
+            with mesh.use():
+                return study_table(table, args.kind, size=args.size, progress=advance, **_settings(args))
+
+        found = _interruptible(work)
     print(f"{table.name}: {found.title}")
     print_scores(found.head, found.rows)
     for remark in found.remarks:

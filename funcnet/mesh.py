@@ -1,5 +1,6 @@
 """Devices. The only file that knows where arrays lie: batches over devices, members over devices."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -13,6 +14,42 @@ T = TypeVar("T")
 AXIS = "devices"
 
 
+def cpu_devices(count: int | None = None) -> int:
+    """Make every core of the processor a device of its own, before JAX starts.
+
+    JAX takes a CPU for one device, whatever its cores. Many small trainings side by side, as in
+    `fn.study`, go faster with one device a core and `with fn.mesh.use():` around them.
+
+    Args:
+        count: how many devices; as many as there are cores when left out.
+
+    Returns:
+        The number of CPU devices.
+
+    Raises:
+        TypeError: if `count` is no whole number.
+        ValueError: if it is below 1.
+        RuntimeError: if JAX has started already with another number: the first array decides.
+
+    Example:
+        >>> import jax, funcnet as fn
+        >>> started = len(jax.devices("cpu"))  # here it has; call `cpu_devices()` right after the imports
+        >>> fn.mesh.cpu_devices(started) == started
+        True
+    """
+    count = os.cpu_count() or 1 if count is None else count
+    _check.positive("count", count)
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError:
+        if (there := len(jax.devices("cpu"))) != count:
+            raise RuntimeError(
+                f"JAX has started with {there} CPU devices, so it can't have {count} any more. Call "
+                "funcnet.mesh.cpu_devices() right after the imports, before the first array."
+            ) from None
+    return count
+
+
 def use(devices: int | Sequence[Any] | None = None) -> AbstractContextManager[Any]:
     """Within it, every batch of `fit`, `step`, `evaluate` and `predict` is spread over devices.
 
@@ -20,7 +57,7 @@ def use(devices: int | Sequence[Any] | None = None) -> AbstractContextManager[An
     they are divided, so the numbers are those of one device up to the order of summation. Model and
     optimizer state are the same on all devices. A batch whose size is no multiple of the number of
     devices is computed whole on each. On a CPU, give JAX several devices before it starts:
-    `jax.config.update("jax_num_cpu_devices", 4)`.
+    `fn.mesh.cpu_devices()`.
 
     Args:
         devices: how many of `jax.devices()`, or which; all when left out.
@@ -48,7 +85,7 @@ def use(devices: int | Sequence[Any] | None = None) -> AbstractContextManager[An
         if chosen > len(there):
             raise ValueError(
                 f"{chosen} devices are wanted and {len(there)} are there. On a CPU, before anything else: "
-                f"jax.config.update('jax_num_cpu_devices', {chosen})."
+                f"funcnet.mesh.cpu_devices({chosen})."
             )
         chosen = there[:chosen]
     _check.devices(chosen)

@@ -1,5 +1,8 @@
 """Several devices end in the numbers of one. (conftest.py makes four of the CPU.)"""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,8 +65,17 @@ def test_members_are_computed_where_they_lie_without_exchange():
     assert "all-" not in many.lower(*args).compile().as_text()
 
 
+def test_the_number_of_cpu_devices_is_set_before_jax_starts():
+    assert fn.mesh.cpu_devices(4) == 4  # as it is
+    with pytest.raises(RuntimeError, match=r"started with 4 CPU devices, so it can't have 3 any more"):
+        fn.mesh.cpu_devices(3)
+    code = "import funcnet as fn, jax; print(fn.mesh.cpu_devices(3), len(jax.devices('cpu')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3", "3"]
+
+
 def test_wrong_devices_are_refused():
-    with pytest.raises(ValueError, match=r"9 devices are wanted and 4 are there.*jax_num_cpu_devices"):
+    with pytest.raises(ValueError, match=r"9 devices are wanted and 4 are there.*mesh.cpu_devices\(9\)"):
         fn.mesh.use(9)
     with pytest.raises(TypeError, match="a whole number or a list"):
         fn.mesh.use("all")

@@ -113,6 +113,7 @@ SIGNATURES = {
     "fn.study.Curve": "over places scores",
     "fn.study.learning_curve": "train rows size * block progress",
     "fn.study.capacity_curve": "make capacities size * block progress",
+    "fn.mesh.cpu_devices": "count",
     "fn.mesh.use": "devices",
     "fn.mesh.spread": "tree",
     "fn.transform.lanes": "f in_axes",

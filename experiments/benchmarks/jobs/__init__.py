@@ -25,6 +25,8 @@ class Job(NamedTuple):
 
 
 BASE = "jax_scan"
+MEMBERS = 1000
+"""Models that an ensemble trains."""
 
 PEERS = {
     BASE: "JAX by hand, one scan",

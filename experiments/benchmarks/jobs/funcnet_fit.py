@@ -23,7 +23,7 @@ def prepare(work: Workload) -> Job:
     def run(seed: int) -> Any:
         return jax.block_until_ready(train(model, data, jax.random.key(seed)))
 
-    return Job(run, lambda run: _weights(work, run.model))
+    return Job(run, lambda run: weights(work, run.model))
 
 
 def program(work: Workload) -> tuple[Callable[..., Any], Any]:
@@ -62,7 +62,7 @@ def _convnet(work: Workload) -> fn.Module:
     return fn.Sequential(*steps, fn.layers.Flatten(), _linear(*last))
 
 
-def _weights(work: Workload, model: Any) -> Weights:
+def weights(work: Workload, model: Any) -> Weights:
     layers = [layer for layer in model.layers if getattr(layer, "weight", None) is not None]
     parts = [part for layer in layers for part in (layer.weight, layer.bias)]
     return [np.asarray(part).reshape(like.shape) for part, like in zip(parts, work.start, strict=True)]

@@ -1,0 +1,32 @@
+"""A thousand trainings as one program, over all cores: `fn.study.ensemble`."""
+
+from typing import Any
+
+import jax
+
+import funcnet as fn
+from jobs import MEMBERS, Job, funcnet_fit
+from workloads import Workload
+
+fn.mesh.cpu_devices()
+
+
+def variants(work: Workload) -> list[dict[str, Any]]:
+    return [{}]
+
+
+def prepare(work: Workload) -> Job:
+    train, (_, data, _) = funcnet_fit.program(work)
+    sizes = work.sizes if work.classes else (*work.sizes[:-1], "scalar")
+    net = fn.MLP(sizes)  # an architecture: every member draws a start of its own
+    many = fn.study.ensemble(train, MEMBERS, average="classes" if work.classes else "values")
+
+    def run(seed: int) -> Any:
+        with fn.mesh.use():
+            return jax.block_until_ready(many(net, data, jax.random.key(seed)))
+
+    def weights(found: Any) -> Any:
+        first = jax.tree.map(lambda a: a[0], found.runs.model)
+        return funcnet_fit.weights(work, first)
+
+    return Job(run, weights)

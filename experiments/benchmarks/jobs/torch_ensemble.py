@@ -1,0 +1,57 @@
+"""A thousand trainings side by side in PyTorch: `torch.func.vmap` over stacked models.
+
+Every member has a start and an order of rows of its own; the gradients of all come from one vmapped
+function, and one Adam moves the stacked parameters.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from jobs import MEMBERS, Job, torch_network
+from workloads import Workload
+
+
+def variants(work: Workload) -> list[dict[str, Any]]:
+    return [{"threads": threads} for threads in torch_network.THREADS] if work.classes else []
+
+
+def prepare(work: Workload, threads: int) -> Job:
+    net = torch_network.network(work)
+    x, y = torch_network.tensors(work)
+    names = [name for name, _ in net.named_parameters()]
+
+    def loss(parameters: Any, x: Any, y: Any) -> Any:
+        return nn.functional.cross_entropy(functional_call(net, parameters, x), y)
+
+    gradient = vmap(grad_and_value(loss))
+
+    def train(seed: int) -> Any:
+        torch.set_num_threads(threads)
+        torch.manual_seed(seed)
+        stacked = {name: _starts(p) for name, p in net.named_parameters()}
+        optimizer = torch.optim.Adam(stacked.values(), lr=work.learning_rate, fused=True)
+        for _ in range(work.epochs):
+            order = torch.rand(MEMBERS, len(x)).argsort(dim=1)
+            for rows in order.split(work.batch_size, dim=1):
+                found, _ = gradient({n: p.detach() for n, p in stacked.items()}, x[rows], y[rows])
+                for name in names:
+                    stacked[name].grad = found[name]
+                optimizer.step()
+        return stacked
+
+    def weights(stacked: Any) -> Any:
+        with torch.no_grad():
+            for name, parameter in net.named_parameters():
+                parameter.copy_(stacked[name][0])
+        return torch_network.weights(work, net)
+
+    return Job(train, weights)
+
+
+def _starts(like: torch.Tensor) -> torch.Tensor:
+    """A start for each member, as `nn.Linear` draws it."""
+    bound = like.shape[-1] ** -0.5
+    return torch.empty(MEMBERS, *like.shape).uniform_(-bound, bound).requires_grad_()
