@@ -70,17 +70,22 @@ def setting(name: str, value: Any, like: Array) -> Array:
 def right(what: str, prediction: ArrayLike, target: ArrayLike) -> Array:
     """1 where the target's class is the predicted one, else 0, for each target.
 
-    Logits of which one is NaN predict nothing. NaN for one-hot rows that don't add up to 1.
+    Logits of which one is NaN predict nothing. Whole numbers of the target's shape are predicted classes
+    themselves. NaN for targets that are no class, and for one-hot rows that don't add up to 1.
     """
     z, t = jnp.asarray(prediction), class_numbers(target)
     if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:
         same = jnp.argmax(z, axis=-1).astype(t.dtype) == t
-        return (same & ~jnp.isnan(z).any(axis=-1)).astype(float)
+        known = (t >= 0) & (t < z.shape[-1])
+        return jnp.where(known, (same & ~jnp.isnan(z).any(axis=-1)).astype(float), jnp.nan)
     if one_hot_rows(z, t):
         same = (jnp.argmax(z, axis=-1) == jnp.argmax(t, axis=-1)) & ~jnp.isnan(z).any(axis=-1)
         return jnp.where(add_up(what, t), same.astype(float), jnp.nan)
     _check.equal_shapes(what, z, t)
-    return (((z > 0) == (t > 0)) & ~jnp.isnan(z)).astype(float)
+    if not jnp.issubdtype(z.dtype, jnp.floating):
+        return (class_numbers(z) == t.astype(class_numbers(z).dtype)).astype(float)
+    same = ((z > 0) == (floating(t) > 0.5)) & ~jnp.isnan(z)
+    return jnp.where((t >= 0) & (t <= 1), same.astype(float), jnp.nan)
 
 
 def one_hot_rows(z: Array, t: Array) -> bool:

@@ -174,7 +174,7 @@ def test_a_row_of_weight_zero_gets_its_own_prediction():
     x = jnp.arange(6.0)[:, None]
     data = fn.data.Dataset((x, x[:, 0]), weight=jnp.array([1.0, 0, 1, 0, 1, 1]))
     assert fn.predict(lambda x: x[0], data).tolist() == x[:, 0].tolist()
-    assert fn.predict(lambda x: x[0], fn.data.Dataset(x, data.weight)).tolist() == x[:, 0].tolist()
+    assert fn.predict(lambda x: x[0], fn.data.Dataset(x, weight=data.weight)).tolist() == x[:, 0].tolist()
 
 
 def test_a_batch_of_nothing_but_huge_rows_of_weight_zero_ends_nothing():

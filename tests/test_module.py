@@ -250,7 +250,37 @@ ERRORS = {
     "a weight of another layer": (
         lambda: fn.Linear(2, 3, weight=jnp.ones((5, 3)))(jnp.ones(2)),
         ValueError,
-        r"Linear\(2, 3\) holds a weight of shape \(5, 3\)",
+        r"Linear.weight has shape \(5, 3\), and \(2, 3\) is wanted",
+    ),
+    "a bias that would be spread": (
+        lambda: fn.Linear(2, 3, bias=jnp.ones(1)).init(KEY)(jnp.ones(2)),
+        ValueError,
+        r"Linear.bias has shape \(1,\), and \(3,\) is wanted",
+    ),
+    "a kernel of another size": (
+        lambda: fn.layers.Conv2d(1, 3, 3, weight=jnp.ones((5, 5, 1, 3))).init(KEY)(jnp.ones((8, 8, 1))),
+        ValueError,
+        r"Conv2d.weight has shape \(5, 5, 1, 3\), and \(3, 3, 1, 3\) is wanted",
+    ),
+    "several models as one": (
+        lambda: jax.vmap(fn.Linear(2, 3).init)(jax.random.split(KEY, 2))(jnp.ones(2)),
+        ValueError,
+        r"these are 2 models in one tree. .*jax.vmap\(lambda model: model\(x\)\)\(models\)",
+    ),
+    "several convolutions as one": (
+        lambda: jax.vmap(fn.layers.Conv1d(2, 3, 3).init)(jax.random.split(KEY, 4))(jnp.ones((8, 2))),
+        ValueError,
+        "these are 4 models in one tree",
+    ),
+    "an activation by name": (
+        lambda: fn.layers.Activation("relu"),
+        TypeError,
+        "function is a function of arrays, such as jax.nn.relu",
+    ),
+    "a class in both directions": (
+        lambda: fn.layers.Bidirectional(fn.layers.GRU),
+        TypeError,
+        "is a module; got",
     ),
     "an integer for a key": (lambda: fn.MLP((2, 3)).init(0), TypeError, r"key=jax.random.key\(0\)"),
     "an old-style key": (

@@ -117,7 +117,7 @@ SIGNATURES = {
     "fn.mesh.use": "devices",
     "fn.mesh.spread": "tree",
     "fn.transform.lanes": "f in_axes",
-    "fn.data.Dataset": "arrays weight rows",
+    "fn.data.Dataset": "arrays * weight rows",
     "fn.data.batches": "data batch_size key epoch",
     "fn.data.split": "data sizes key * stratify",
     "fn.data.take": "data rows",

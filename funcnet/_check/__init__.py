@@ -8,6 +8,7 @@ from funcnet._check._data import numeric as numeric
 from funcnet._check._data import row_dtype as row_dtype
 from funcnet._check._data import row_numbers as row_numbers
 from funcnet._check._data import rows as rows
+from funcnet._check._data import weight_type as weight_type
 from funcnet._check._data import weights as weights
 from funcnet._check._layers import divides as divides
 from funcnet._check._layers import floating_parameters as floating_parameters
@@ -20,12 +21,13 @@ from funcnet._check._layers import module as module
 from funcnet._check._layers import numbers as numbers
 from funcnet._check._layers import rank as rank
 from funcnet._check._layers import sizes as sizes
-from funcnet._check._layers import weight as weight
 from funcnet._check._training import architecture as architecture
+from funcnet._check._training import direction as direction
 from funcnet._check._training import equal_shapes as equal_shapes
 from funcnet._check._training import history_value as history_value
 from funcnet._check._training import hyper_parameters as hyper_parameters
 from funcnet._check._training import key as key
+from funcnet._check._training import known_key as known_key
 from funcnet._check._training import loss as loss
 from funcnet._check._training import metric_names as metric_names
 from funcnet._check._training import monitor as monitor
@@ -35,6 +37,7 @@ from funcnet._check._training import same_shape as same_shape
 from funcnet._check._training import scalar as scalar
 from funcnet._check._training import settings as settings
 from funcnet._check._training import training as training
+from funcnet._check._training import transform as transform
 from funcnet._check._training import validation_name as validation_name
 from funcnet._check._training import validation_value as validation_value
 from funcnet._check._values import above_zero as above_zero

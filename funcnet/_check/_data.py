@@ -1,5 +1,6 @@
 """Data: arrays, rows, weights and labels."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -43,7 +44,11 @@ def class_numbers(labels: Any, classes: int) -> None:
 def numeric(name: str, value: Any) -> None:
     """An array of numbers or booleans."""
     kind = getattr(value, "dtype", None)
-    kind = np.asarray(value).dtype if kind is None else kind
+    kind = np.asarray(value).dtype if kind is None or str(kind) in ("category", "str") else kind
+    if isinstance(kind, np.dtype) and kind.kind == "c":
+        raise TypeError(
+            f"{name} holds complex numbers, and real ones are wanted: np.abs(x), x.real, x.imag."
+        )
     if isinstance(kind, np.dtype) and kind.kind in "OUSMm":
         raise TypeError(
             f"{name} holds {'text' if kind.kind in 'US' else kind}, and arrays of numbers are wanted. "
@@ -68,6 +73,15 @@ def finite(name: str, values: Any) -> None:
         raise ValueError(
             f"{name} holds {values[place]} at {list(place)}; {rows} of {len(bad)} rows hold a NaN or "
             "an infinity. Drop those rows or fill them in: keep = np.isfinite(x).all(axis=1)."
+        )
+
+
+def weight_type(value: Any) -> None:
+    """Numbers, and no word or dictionary for them."""
+    if isinstance(value, str | Mapping):
+        raise TypeError(
+            f"weight is one number for each row; got {value!r}. By class: "
+            f"weight=fn.data.class_weights(y, {value!r})."
         )
 
 

@@ -59,15 +59,9 @@ def last_axes(layer: str, x: Any, wanted: tuple[int, ...]) -> None:
         )
 
 
-def weight(layer: str, value: Any, size: int) -> None:
-    """A weight whose first axis is the layer's input size."""
-    if jnp.shape(value)[:1] != (size,):
-        raise ValueError(f"{layer} holds a weight of shape {jnp.shape(value)}; its first axis is {size}.")
-
-
 def fresh(name: str, net: Any) -> None:
     """A module whose parameters are yet to be drawn."""
-    if not hasattr(net, "init"):
+    if not hasattr(net, "init") or isinstance(net, type):
         raise TypeError(f"{name} is a module; got {describe(net)}. Try fn.layers.GRU(2, 8).")
     if jax.tree.leaves(net):
         raise ValueError(

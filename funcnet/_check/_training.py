@@ -26,6 +26,28 @@ def key(value: Any) -> None:
     )
 
 
+def known_key(what: str, value: Any) -> None:
+    """A typed key that can be read, for what works on the host."""
+    key(value)
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(
+            f"{what} works on the host, and here its key is traced by jit, vmap or grad. Call it outside, "
+            "with a key from jax.random.key(0)."
+        )
+
+
+def transform(name: str, value: Any) -> None:
+    """A function of (key, example)."""
+    function(name, value, "a function (key, example) -> example")
+    try:
+        inspect.signature(value).bind(None, None)
+    except TypeError:
+        raise TypeError(
+            f"{name} is a function (key, example) -> example; {getattr(value, '__name__', value)!r} takes "
+            "other arguments. Try def transform(key, example): x, y = example; return x + 1, y."
+        ) from None
+
+
 def per_example(name: str, value: Any) -> None:
     """A function of (prediction, target) for one example."""
     function(name, value, "a function (prediction, target) -> scalar")
@@ -33,14 +55,15 @@ def per_example(name: str, value: Any) -> None:
     if getattr(value, "of_all_rows", False):
         raise TypeError(
             f"{name}: {shown} ranks all rows at once, and a metric here is one of each example. Compute it "
-            f"from all predictions: fn.metrics.{shown}(fn.predict(model, x), y)."
+            f"from all predictions: fn.metrics.{shown}(fn.predict(model, x), y); of a fold with its "
+            "weights too, valid.weights()."
         )
     try:
         inspect.signature(value).bind(None, None)
     except TypeError:
         raise TypeError(
             f"{name} is a function (prediction, target) of one example; {shown} takes other arguments. "
-            f"If it has settings, give it those first: {name}=fn.metrics.{shown}(...) or "
+            f"If it has settings, give it those first: {name}={shown}(...) or "
             f"functools.partial({shown}, ...)."
         ) from None
 
@@ -103,8 +126,20 @@ def validation_value(monitor: str, mode: str) -> None:
     """The name of a value of validation rows, and which way is better."""
     choice("mode", mode, ("min", "max"))
     validation_name("monitor", monitor)
-    if mode == "min" and monitor.endswith("accuracy"):
-        raise ValueError(f"{monitor} is better when it is larger: write mode='max'.")
+    direction(monitor, mode)
+
+
+LARGER_IS_BETTER = {"accuracy", "precision", "recall", "f1", "r2", "auc", "top"}
+
+
+def direction(monitor: str, mode: str) -> None:
+    """No minimum of what is better when it is larger, as far as names tell."""
+    words = monitor.split("_")
+    if mode == "min" and LARGER_IS_BETTER & set(words) and words[-1] not in ("loss", "error"):
+        raise ValueError(
+            f"{monitor} is better when it is larger, and mode='min' would keep the worst. Write "
+            f"mode='max' beside {monitor!r}."
+        )
 
 
 def architecture(value: Any) -> None:

@@ -213,6 +213,34 @@ def missing_parameters(module: Module) -> list[str]:
     return [name for name, like in own.items() if like is not None and getattr(module, name) is None]
 
 
+def check_shapes(module: Module) -> None:
+    """Raise unless a module's own parameters have the shapes in which it draws them."""
+    if type(module).parameters is Module.parameters:
+        return
+    for name, wanted in _drawn_shapes(jax.tree.structure(module)).items():
+        shape = getattr(getattr(module, name), "shape", wanted)
+        if shape == wanted:
+            continue
+        shown = f"{type(module).__name__}.{name}"
+        if shape[1:] == wanted:
+            raise ValueError(
+                f"{shown} has shape {shape}, and one model has {wanted}: these are {shape[0]} models in "
+                "one tree. Call each by itself: jax.vmap(lambda model: model(x))(models)."
+            )
+        raise ValueError(f"{shown} has shape {shape}, and {wanted} is wanted.")
+
+
+@functools.lru_cache(maxsize=1024)
+def _drawn_shapes(structure: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of a module's own parameters, by what it is without its arrays; none if not known."""
+    module = structure.unflatten([None] * structure.num_leaves)
+    try:
+        drawn = jax.eval_shape(module.parameters, jax.random.key(0))
+    except Exception:  # a class of the user's may read its arrays there
+        return {}
+    return {name: like.shape for name, like in drawn.items() if hasattr(like, "shape")}
+
+
 def before_init(module: Module, missing: list[str], path: str = "") -> str:
     name = type(module).__name__
     where = f" at {path}" if path else ""
@@ -265,6 +293,7 @@ def _observed_call(call: Any) -> Any:
     def __call__(self: Module, *args: Any, **kwargs: Any) -> Any:
         if not jax.tree.leaves(self) and (missing := missing_parameters(self)):
             raise TypeError(before_init(self, missing))
+        check_shapes(self)
         with jax.named_scope(type(self).__name__):
             output = call(self, *args, **kwargs)
         if (observer := _observer.get()) is not None:

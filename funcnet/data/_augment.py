@@ -41,7 +41,7 @@ def augmented(loss: Loss, transform: Transform) -> Loss:
         True
     """
     _check.loss(loss)
-    _check.function("transform", transform, "a function (key, example) -> example")
+    _check.transform("transform", transform)
 
     @functools.wraps(loss)  # what is marked on the loss, such as its check of targets, holds here too
     def changed(model: Any, example: PyTree, *rest: Any) -> Any:

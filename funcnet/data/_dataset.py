@@ -1,5 +1,6 @@
 """The dataset: arrays that share a leading axis, weights, and a view of rows."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -40,8 +41,8 @@ class Dataset:
     """
 
     arrays: PyTree
-    weight: Float[Array, " rows"] | None = None
-    rows: Int[Array, " n"] | None = None
+    weight: Float[Array, " rows"] | None = dataclasses.field(default=None, kw_only=True)
+    rows: Int[Array, " n"] | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for path, part in _parts(self.arrays).items():
@@ -50,6 +51,7 @@ class Dataset:
             _check.numeric(f"data{path}", leaf)
         object.__setattr__(self, "arrays", jax.tree.map(jnp.asarray, self.arrays))
         if self.weight is not None:
+            _check.weight_type(self.weight)
             object.__setattr__(self, "weight", jnp.asarray(self.weight, float))
         if self.rows is not None:
             _check.row_dtype(self.rows)
@@ -132,7 +134,7 @@ def take(data: PyTree, rows: Any) -> Dataset:
     chosen = jnp.asarray(rows, jnp.int32)
     if _tree.is_concrete(chosen):
         _check.row_numbers(chosen, len(data))
-    return Dataset(data.arrays, data.weight, data._row(chosen))
+    return Dataset(data.arrays, weight=data.weight, rows=data._row(chosen))
 
 
 def _parts(arrays: PyTree) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class Encoder:
             ValueError: for other columns, or a column of words where there were numbers.
         """
         if isinstance(data, Dataset):
-            return Dataset(self.transform(data.arrays), data.weight, data.rows)
+            return Dataset(self.transform(data.arrays), weight=data.weight, rows=data.rows)
         if isinstance(data, tuple):
             return (self.transform(data[0]), *data[1:])
         columns = _columns(data)

@@ -53,7 +53,24 @@ def _csv(path: Path) -> Any:
         raise ValueError(
             f"{path} begins with numbers and has no header. Put the columns' names in its first line."
         )
+    _check_header(path)
     return found
+
+
+def _check_header(path: Path) -> None:
+    """Raise for a column without a name, or two of one name: pandas would make names up."""
+    import pandas
+
+    header = pandas.read_csv(path, header=None, nrows=1, dtype=str, skipinitialspace=True).iloc[0]
+    names = [str(name).strip() for name in header.fillna("")]
+    if "" in names:
+        raise ValueError(
+            f"column {names.index('') + 1} of {path} has no name. Row numbers that pandas wrote are no "
+            "feature: frame.to_csv(path, index=False)."
+        )
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{path} has two columns called {name!r}. Give each a name of its own.")
 
 
 def _parquet(path: Path) -> Any:

@@ -14,7 +14,9 @@ from funcnet.data._shuffle import Shuffle
 class Folds:
     """All folds of a dataset at once: Datasets that share their arrays and differ in `rows`.
 
-    `folds[i]` is the pair (train, valid) of fold i, and a loop over `folds` goes through the pairs.
+    `folds[i]` is the pair (train, valid) of fold i, and a loop over `folds` goes through the pairs. A part
+    that is shorter than another ends in a row of weight zero, which may be a copy of any row: what reads
+    `part[:]` itself goes by `part.weights()`, as in `roc_auc(scores, y, valid.weights())`.
 
     Args:
         train: the rows to train on, a Dataset whose `rows` are [folds, m].
@@ -125,10 +127,29 @@ def kfold(
     if groups is None:
         dealt = _dealt(classes[order], folds)
     else:
-        dealt = _whole_groups(classes[order], _numbered("groups", groups, n)[order], folds)
-    left_out = [np.sort(order[dealt == i]) for i in range(folds)]
-    kept = [np.sort(order[dealt != i]) for i in range(folds)]
-    return Folds(_stacked(data, kept), _stacked(data, left_out))
+        group = _numbered("groups", groups, n)[order]
+        _check_copies(rows, group)
+        dealt = _whole_groups(classes[order], group, folds)
+    left_out = [np.asarray(data._row(np.sort(order[dealt == i]))) for i in range(folds)]
+    kept = [np.asarray(data._row(np.sort(order[dealt != i]))) for i in range(folds)]
+    if any(len({len(part) for part in parts}) > 1 for parts in (left_out, kept)):
+        data, empty = _with_empty_row(data)
+        left_out, kept = _of_one_length(left_out, empty), _of_one_length(kept, empty)
+    train, valid = (
+        _tree.replace(data, rows=jnp.asarray(np.stack(parts), jnp.int32)) for parts in (kept, left_out)
+    )
+    return Folds(train, valid)
+
+
+def _check_copies(rows: np.ndarray, group: np.ndarray) -> None:
+    """Raise if a view has copies of a row in several groups, so that a row would be in several folds."""
+    _, number = np.unique(rows, return_inverse=True)
+    pairs = np.unique(np.stack([number, group]), axis=1)
+    if pairs.shape[1] > number.max() + 1:
+        raise ValueError(
+            "the data is a view that has a row several times, and groups puts its copies into different "
+            "groups. Give all copies of a row one group."
+        )
 
 
 def _numbered(name: str, labels: ArrayLike | None, n: int) -> np.ndarray:
@@ -167,14 +188,10 @@ def _whole_groups(classes: np.ndarray, groups: np.ndarray, folds: int) -> np.nda
     return fold[groups]
 
 
-def _stacked(data: Dataset, positions: list[np.ndarray]) -> Dataset:
-    """Views of some positions each, filled up to one length with a row of weight zero."""
-    rows = [np.asarray(data._row(p)) for p in positions]
-    longest = max(map(len, rows))
-    if any(len(r) < longest for r in rows):
-        data, empty = _with_empty_row(data)
-        rows = [np.pad(r, (0, longest - len(r)), constant_values=empty) for r in rows]
-    return _tree.replace(data, rows=jnp.asarray(np.stack(rows), jnp.int32))
+def _of_one_length(parts: list[np.ndarray], empty: int) -> list[np.ndarray]:
+    """Row numbers filled up with that of a row of weight zero."""
+    longest = max(map(len, parts))
+    return [np.pad(part, (0, longest - len(part)), constant_values=empty) for part in parts]
 
 
 def _with_empty_row(data: Dataset) -> tuple[Dataset, int]:
@@ -182,4 +199,5 @@ def _with_empty_row(data: Dataset) -> tuple[Dataset, int]:
     number = jax.tree.leaves(data.arrays)[0].shape[0]
     weight = jnp.ones(number) if data.weight is None else data.weight
     arrays = jax.tree.map(lambda a: jnp.concatenate([a, a[:1]]), data.arrays)
-    return Dataset(arrays, jnp.concatenate([weight, jnp.zeros_like(weight[:1])]), data.rows), number
+    filled = jnp.concatenate([weight, jnp.zeros_like(weight[:1])])
+    return Dataset(arrays, weight=filled, rows=data.rows), number

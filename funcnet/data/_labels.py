@@ -80,6 +80,8 @@ def class_weights(
                 f"weights names {unknown[0]!r}, and no row has that label. Labels: "
                 f"{', '.join(map(repr, classes.tolist()[:20]))}."
             )
+        for label, weight in weights.items():
+            _check.between(f"weights[{label!r}]", weight, 0.0, float("inf"))
         each = np.array([weights.get(label, 1.0) for label in classes.tolist()])
     else:
         raise TypeError(

@@ -96,7 +96,7 @@ class Scaler:
 
     def _applied(self, data: T, *, inverse: bool) -> T:
         if isinstance(data, Dataset):
-            return Dataset(self._applied(data.arrays, inverse=inverse), data.weight, data.rows)  # type: ignore[return-value]
+            return Dataset(self._applied(data.arrays, inverse=inverse), weight=data.weight, rows=data.rows)  # type: ignore[return-value]
         if isinstance(data, tuple):
             return (self._applied(data[0], inverse=inverse), *data[1:])  # type: ignore[return-value]
         x = jnp.asarray(data).astype(float)

@@ -50,7 +50,7 @@ def split(
             raise ValueError("stratify needs a key: split(data, sizes, jax.random.key(0), stratify=y).")
         order = np.arange(n)
     else:
-        _check.key(key)
+        _check.known_key("split", key)
         order = np.asarray(Shuffle.draw(_keys.named(key, "split"), n)(jnp.arange(n)))
         if stratify is not None:
             order = order[_stratified(_labels(stratify, n)[order], counts)]
@@ -59,7 +59,7 @@ def split(
 
 
 def _copied(data: Dataset, positions: np.ndarray) -> Dataset:
-    return Dataset(data[positions], None if data.weight is None else data.weights()[positions])
+    return Dataset(data[positions], weight=None if data.weight is None else data.weights()[positions])
 
 
 def _counts(sizes: Sequence[float], n: int) -> np.ndarray:
@@ -68,6 +68,8 @@ def _counts(sizes: Sequence[float], n: int) -> np.ndarray:
         raise ValueError(f"sizes are positive numbers, one for each part; got {sizes}.")
     if parts.sum() == n and (parts == parts.round()).all():
         return parts.astype(int)
+    if parts.sum() == n:
+        raise ValueError(f"numbers of rows are whole; got {tuple(sizes)}.")
     if not np.isclose(parts.sum(), 1):
         raise ValueError(
             f"sizes are fractions that add up to 1 or rows that add up to {n}; {tuple(sizes)} adds "

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Key
 
@@ -23,6 +24,9 @@ class Activation(Module):
     """
 
     function: Callable[[Array], Array]
+
+    def __post_init__(self) -> None:
+        _check.function("function", self.function, "a function of arrays, such as jax.nn.relu")
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key

@@ -78,9 +78,7 @@ class Linear(Module):
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        shown = f"Linear({self.in_features}, {self.out_features!r})"
-        _check.last_axis(shown, x, self.in_features)
-        _check.weight(shown, self.weight, self.in_features)
+        _check.last_axis(f"Linear({self.in_features}, {self.out_features!r})", x, self.in_features)
         y = jnp.matmul(x, self.weight)  # type: ignore[arg-type]
         return y if self.bias is None else y + jnp.broadcast_to(self.bias, y.shape)
 

@@ -22,6 +22,8 @@ def suitable(loss: Any, targets: Any, output_shape: Callable[[], tuple[int, ...]
     """
     if loss is cross_entropy:
         classes = output_shape()
+        if not classes:
+            return  # the loss itself says that a scalar is no logit for each class
         if jnp.issubdtype(targets.dtype, jnp.integer) and targets.shape[1:] == classes[:-1]:
             between("cross_entropy", targets, 0, classes[-1] - 1)
         elif jnp.issubdtype(targets.dtype, jnp.floating) and targets.shape[1:] == classes:

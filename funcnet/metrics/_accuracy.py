@@ -14,13 +14,15 @@ def accuracy(prediction: ArrayLike, target: ArrayLike) -> Scalar:
 
     Args:
         prediction: logits; [..., classes] for several classes, where the largest is predicted, or
-            the target's shape for two classes, where a logit above 0 predicts class 1.
+            the target's shape for two classes, where a logit above 0 predicts class 1. Whole numbers of
+            the target's shape are taken for classes already predicted.
         target: integers [...], 0/1 of the prediction's shape, or floating one-hot rows
             [..., classes].
 
     Returns:
         A scalar in [0, 1]: the part of this example's targets that is right; logits of which one is NaN
-        never are. Inside jit NaN for floating rows that don't add up to 1.
+        never are. NaN for a target that is no class, and inside jit for floating rows that don't add up
+        to 1.
 
     Raises:
         ValueError: if the shapes fit none of these, or a floating row does not add up to 1.

@@ -35,6 +35,7 @@ def learning_rates(found: LearningRates, axes: Any = None) -> Any:
         >>> ax.get_xscale(), ax.get_xlabel()
         ('log', 'learning rate')
     """
+    _check_found("learning_rates", found, LearningRates, "learning_rate_range")
     ax = _canvas.panel(axes, "learning_rates")
     before = float(np.median(found.before))
     shown = np.where(np.isfinite(found.losses), found.losses, np.nan).T
@@ -73,6 +74,7 @@ def sweep(found: Swept, axes: Any = None) -> Any:
         >>> ax.get_title()
         'best 0.2: rate=1.0, width=4'
     """
+    _check_found("sweep", found, Swept, "sweep")
     names = list(found.trials[0])
     values = [list(dict.fromkeys(trial[name] for trial in found.trials)) for name in names]
     if len(names) > 2 or len(found.trials) != np.prod([len(v) for v in values]):
@@ -113,6 +115,7 @@ def folds(found: CrossValidated, axes: Any = None) -> Any:
         >>> ax.get_xlabel(), len(ax.lines[0].get_xdata())
         ('fold', 3)
     """
+    _check_found("folds", found, CrossValidated, "cross_validate")
     names = sorted(found.scores, key=lambda name: (name != "loss", name))
     axes = _canvas.panels(axes, names, "folds")
     for ax, name in zip(axes, names, strict=True):
@@ -228,3 +231,12 @@ def _text(value: Any) -> str:
 
 def _name(value: Any) -> str:
     return getattr(value, "__name__", str(value))
+
+
+def _check_found(picture: str, found: Any, kind: type, study: str) -> None:
+    """Raise unless this is what a study found."""
+    if not isinstance(found, kind):
+        raise TypeError(
+            f"{picture} draws what fn.study.{study} found; got {type(found).__name__}. One training by "
+            "epoch: fn.report.history(run)."
+        )

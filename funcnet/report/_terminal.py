@@ -57,7 +57,7 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
         def advance(count: int) -> None:
             nonlocal done
-            done = min(done + count, total)  # the last block is filled up
+            done += count
             bar.update(task, completed=done, description=what)
 
         yield advance

@@ -13,7 +13,7 @@ from funcnet._module import Module
 from funcnet._types import Array, Int, Key, PyTree
 from funcnet.data import Dataset, bootstrap
 from funcnet.study._decompose import ErrorLoss, decompose
-from funcnet.study._members import Progress, each_member, is_small, start
+from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
 from funcnet.train import Fit, Run, predict
 from funcnet.train._evaluate import checked_data
 
@@ -131,8 +131,7 @@ def bias_variance(
     _check.choice("loss", loss, ("squared", "zero_one"))
     if epochs is not None:
         _check.rising("epochs", epochs)
-    if block is not None:
-        _check.positive("block", block)
+    check_blocks(block, progress)
     chosen = None if epochs is None else tuple(epochs)
     return BiasVarianceStudy(train, size, loss, chosen, block, progress)
 
@@ -188,9 +187,7 @@ class BiasVarianceStudy:
         _check.architecture(net)
         _check.key(key)
         draw, data = self._source(net, data, key)
-        return jax.jit(self._run, static_argnums=(0, 1))(
-            self._trainings[-1], draw, net, data, key, jnp.int32(number)
-        )
+        return self._alone(draw, net, data, key, jnp.int32(number))
 
     def _source(self, net: Module, data: Any, key: Key) -> tuple[Callable[[Key], PyTree] | None, Any]:
         """What training sets come from: a function and no data, or data and no function."""
@@ -220,6 +217,10 @@ class BiasVarianceStudy:
             else draw(_keys.named(own, "draw"))
         )
         return train(start(net, _keys.named(own, "init")), sample, _keys.named(own, "train"))
+
+    @functools.cached_property
+    def _alone(self) -> Any:
+        return jax.jit(functools.partial(self._run, self._trainings[-1]), static_argnums=0)
 
     @functools.cached_property
     def _compiled(self) -> Any:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
 from funcnet.study._curve import Curve, both_scores
-from funcnet.study._members import Progress, each_member, is_small, start
+from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
 from funcnet.train import Fit
 from funcnet.train._evaluate import checked_data
 
@@ -60,12 +60,16 @@ def capacity_curve(
     trade-off", 2019.
     """
     _check.function("make", make, "a function of a capacity that returns (training, network)")
-    if not len(capacities):
+    if isinstance(capacities, str) or not isinstance(capacities, Iterable):
+        raise TypeError(
+            f"capacities are several; got {_check.describe(capacities)}. Try capacities=(2, 8, 32)."
+        )
+    capacities = tuple(capacities)
+    if not capacities:
         raise ValueError("there are no capacities to compare. Try capacities=(2, 8, 32).")
     _check.positive("size", size)
-    if block is not None:
-        _check.positive("block", block)
-    return CapacityCurveStudy(make, tuple(capacities), size, block, progress)
+    check_blocks(block, progress)
+    return CapacityCurveStudy(make, capacities, size, block, progress)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,7 +97,7 @@ class CapacityCurveStudy:
             TypeError: if `make` returns no training and network, or the key is none.
             ValueError: if the data is unfit.
         """
-        _check.key(key)
+        _check.known_key("capacity_curve", key)
         found = []
         for train, net, run in self._programs:
             model = start(net, key)

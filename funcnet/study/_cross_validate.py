@@ -12,7 +12,7 @@ from funcnet import _check, _keys, _tree, mesh
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Folds
-from funcnet.study._members import Progress, each_member, is_small, start
+from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
 from funcnet.train import Fit, Run, predict
 from funcnet.train._evaluate import checked_data, total
 
@@ -60,7 +60,8 @@ class CrossValidated:
     def out_of_fold(self) -> tuple[np.ndarray, PyTree]:
         """Row numbers, rising, and for each the prediction of the model that had not seen it.
 
-        Rows of weight zero are left out: no fold counts them.
+        Rows of weight zero are left out: no fold counts them. Of a view they are the numbers of its
+        arrays' rows, repeated where the view repeats them.
         """
         valid = self.folds.valid
         rows = np.asarray(valid.rows).ravel()
@@ -109,8 +110,7 @@ def cross_validate(
         raise TypeError(
             f"folds come from funcnet.data.kfold; got {_check.describe(folds)}. Try kfold(data, 5, key)."
         )
-    if block is not None:
-        _check.positive("block", block)
+    check_blocks(block, progress)
     return CrossValidation(train, folds, block, progress)
 
 

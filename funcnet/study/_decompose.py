@@ -87,7 +87,14 @@ def _zero_one(logits: Array, y: Array, truth: Array | None) -> Callable[[Array],
             "the 0-1 loss wants one class for each row: targets [n] and logits [n] or [n, classes]; got "
             f"targets of shape {y.shape} and predictions of shape {logits.shape[1:]}."
         )
+    for name, labels in {"targets": y, "truth": y if truth is None else truth}.items():
+        if jnp.issubdtype(labels.dtype, jnp.floating):
+            raise ValueError(
+                f"the 0-1 loss wants class numbers as {name}, whole numbers; got {labels.dtype}. "
+                "Numbers in between are for loss='squared'."
+            )
     votes = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=logits.dtype)
+    votes = jnp.where(jnp.isnan(logits).any(axis=-1, keepdims=True), jnp.nan, votes)  # that votes for none
     y, truth = y.astype(jnp.int32), None if truth is None else truth.astype(jnp.int32)
 
     def parts(counts: Array) -> Parts:
@@ -96,7 +103,8 @@ def _zero_one(logits: Array, y: Array, truth: Array | None) -> Callable[[Array],
         true = y if truth is None else truth
         biased = jnp.argmax(share, axis=-1) != true
         right = _at(share, true)
-        bias, nothing = biased.astype(share.dtype), jnp.zeros_like(right)
+        bias = jnp.where(jnp.isnan(right), jnp.nan, biased.astype(share.dtype))
+        nothing = jnp.zeros_like(right)
         found = {
             "error": 1 - _at(share, y),
             "variance": 1 - right - bias,

@@ -11,7 +11,7 @@ from funcnet import _check, _keys, _tree, mesh
 from funcnet._module import Module, call
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset, bootstrap
-from funcnet.study._members import Progress, each_member, is_small, start
+from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
 from funcnet.train import Fit, Run
 from funcnet.train._evaluate import checked_data
 
@@ -87,7 +87,9 @@ class Ensemble(Module):
             chosen, found = jnp.argmax(mean, axis=-1), jnp.argmax(each, axis=-1)
         else:
             chosen, found = mean > 0, each > 0
-        return jnp.mean((found != jnp.broadcast_to(chosen, found.shape)).astype(mean.dtype), axis=0)
+        differs = (found != jnp.broadcast_to(chosen, found.shape)).astype(mean.dtype)
+        unknown = jnp.isnan(each).any(axis=-1) if self.average == "classes" else jnp.isnan(each)
+        return jnp.mean(jnp.where(unknown, jnp.nan, differs), axis=0)
 
     def mutual_information(self, x: PyTree) -> Array:
         """Entropy of the mean prediction less the mean entropy of the members', in nats: what they don't
@@ -181,8 +183,7 @@ def ensemble(
     _check.positive("size", size)
     _check.boolean("bootstrap", bootstrap)
     _check.choice("average", average, ("values", "classes", "binary"))
-    if block is not None:
-        _check.positive("block", block)
+    check_blocks(block, progress)
     return EnsembleTraining(train, size, bootstrap, average, block, progress)
 
 
@@ -219,7 +220,7 @@ class EnsembleTraining:
     def member(self, net: Module, data: PyTree, key: Key, number: int, valid: PyTree = None) -> Run:
         """The training of one member alone, as the ensemble has it."""
         data, valid = self._checked(net, data, key, valid)
-        return jax.jit(self._one)((net, data, key, valid), jnp.int32(number))
+        return self._alone((net, data, key, valid), jnp.int32(number))
 
     def _checked(self, net: Any, data: PyTree, key: Key, valid: PyTree) -> tuple[Dataset, Dataset | None]:
         _check.architecture(net)
@@ -234,6 +235,10 @@ class EnsembleTraining:
         if self.bootstrap:
             data = bootstrap(data, _keys.named(own, "bootstrap"))
         return self.train(start(net, _keys.named(own, "init")), data, _keys.named(own, "train"), valid)
+
+    @functools.cached_property
+    def _alone(self) -> Any:
+        return jax.jit(self._one)
 
     @functools.cached_property
     def _compiled(self) -> Any:

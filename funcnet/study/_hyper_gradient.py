@@ -34,7 +34,10 @@ def hyper_gradient(
     training, the weights of examples or where the model starts:
 
         def train_of(weight):
-            return lambda model, data, *rest: train(model, fn.data.Dataset(data.arrays, weight), *rest)
+            def trained(model, data, *rest):
+                return train(model, fn.data.Dataset(data.arrays, weight=weight), *rest)
+
+            return trained
 
     Forward mode trains along with each hyper-parameter's tangent: time grows with their number, memory
     does not grow with epochs. Reverse mode costs about three trainings for any number of them; it stores
@@ -147,7 +150,7 @@ class HyperGradient:
             return found, unravel(gradient)
         along = jax.vmap(lambda tangent: jax.jvp(value, (flat,), (tangent,)), out_axes=(None, 0))
         found, gradient = along(jnp.eye(flat.size, dtype=flat.dtype))
-        return found, unravel(gradient)
+        return found, unravel(gradient.astype(flat.dtype))
 
     def _value(
         self, hyper: PyTree, net: Module, data: Dataset, key: Key, valid: Dataset, remat: bool

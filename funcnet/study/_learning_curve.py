@@ -15,7 +15,7 @@ from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
 from funcnet.data._shuffle import Shuffle
 from funcnet.study._curve import Curve, both_scores
-from funcnet.study._members import Progress, each_member, is_small, start
+from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
 from funcnet.train import Fit
 from funcnet.train._evaluate import checked_data
 
@@ -75,8 +75,7 @@ def learning_curve(
     _check.training(train)
     _check.rising("rows", rows)
     _check.positive("size", size)
-    if block is not None:
-        _check.positive("block", block)
+    check_blocks(block, progress)
     return LearningCurveStudy(train, tuple(rows), size, block, progress)
 
 
@@ -95,7 +94,8 @@ class LearningCurveStudy:
 
         Args:
             net: an architecture, before `init`; parameters that it has already are every start.
-            data: a Dataset, or a tuple of arrays [n, ...]; its weights count on.
+            data: a Dataset, or a tuple of arrays [n, ...]; its weights count on, and rows of weight zero
+                are none of the numbers of rows.
             key: a typed key.
             valid: the rows to judge by.
 
@@ -107,12 +107,13 @@ class LearningCurveStudy:
             ValueError: if the data is unfit, or has fewer rows than are asked for.
         """
         _check.architecture(net)
-        _check.key(key)
+        _check.known_key("learning_curve", key)
         model = start(net, key)
         data, valid = (checked_data(self.train.loss, model, part) for part in (data, valid))
-        if self.rows[-1] > len(data):
-            raise ValueError(f"data has {len(data)} rows; got rows up to {self.rows[-1]}.")
-        scores = self._compiled(net, Dataset(data[:], data.weights()), key, valid, mesh.count())
+        counted = int(np.sum(np.asarray(data.weights()) > 0))
+        if self.rows[-1] > counted:
+            raise ValueError(f"data has {counted} rows that count; got rows up to {self.rows[-1]}.")
+        scores = self._compiled(net, Dataset(data[:], weight=data.weights()), key, valid, mesh.count())
         shape = (len(self.rows), self.size)
         return Curve(
             "training rows", self.rows, {k: np.asarray(v).reshape(shape) for k, v in scores.items()}
@@ -123,7 +124,10 @@ class LearningCurveStudy:
         count = jnp.array(self.rows, jnp.int32)[number // self.size]
         own = jax.random.fold_in(_keys.named(key, "repeat"), number % self.size)
         place = Shuffle.draw(_keys.named(own, "rows"), len(data))(jnp.arange(len(data), dtype=jnp.int32))
-        seen = Dataset(data.arrays, data.weights() * (place < count).astype(float))
+        counts = data.weights() > 0
+        before = jnp.cumsum(jnp.zeros(len(data), jnp.int32).at[place].set(counts.astype(jnp.int32)))
+        # Row i is the before[place[i]]-th of those that count; the others weigh nothing anyhow.
+        seen = Dataset(data.arrays, weight=data.weights() * (before[place] <= count).astype(float))
         run = self.train(start(net, _keys.named(own, "init")), seen, _keys.named(own, "train"))
         return both_scores(self.train, run.model, seen, valid)
 

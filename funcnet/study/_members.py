@@ -7,7 +7,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
-from funcnet import mesh
+from funcnet import _check, mesh
 from funcnet._module import Module, is_complete
 from funcnet._types import Array, Key, PyTree
 from funcnet.transform import lanes
@@ -20,6 +20,14 @@ LANES = 128
 BLOCK_BYTES = 2**30
 
 Progress: TypeAlias = Callable[[int], None]
+
+
+def check_blocks(block: int | None, progress: Progress | None) -> None:
+    """Raise unless these are what `each_member` wants."""
+    if block is not None:
+        _check.positive("block", block)
+    if progress is not None:
+        _check.function("progress", progress, "told how many more are done, such as print")
 
 
 def each_member(
@@ -46,15 +54,14 @@ def each_member(
     block = min(share, block or _block(one, shared, small))
     blocks = math.ceil(share / block)
     together = (lanes if small else jax.vmap)(one, in_axes=(None, 0))
-    numbers = jnp.arange(devices * blocks * block, dtype=jnp.int32)
-    # The last block is filled up with members that are computed and thrown away.
-    numbers = jnp.minimum(numbers, size - 1).reshape(devices * blocks, block)
+    numbers = jnp.arange(devices * blocks * block, dtype=jnp.int32).reshape(devices * blocks, block)
 
     def one_block(shared: PyTree, numbers: Array) -> PyTree:
-        results = together(shared, numbers)
+        # The last block is filled up with members that are computed and thrown away.
+        results = together(shared, jnp.minimum(numbers, size - 1))
         if progress is not None:  # it waits for a result, so that it tells what is done
-            last = jax.tree.leaves(results)[-1]
-            jax.debug.callback(lambda _: progress(block), last)
+            last, real = jax.tree.leaves(results)[-1], jnp.sum(numbers < size)
+            jax.debug.callback(lambda _, more: progress(int(more)), last, real)
         return results
 
     def run(numbers: Array, shared: PyTree) -> PyTree:
@@ -77,7 +84,7 @@ def _block(one: Callable[[PyTree, Array], PyTree], shared: PyTree, small: bool) 
 
 def is_small(model: PyTree) -> bool:
     """Whether every parameter is small."""
-    return max(math.prod(leaf.shape) for leaf in jax.tree.leaves(model)) <= LARGEST_FOR_LANES
+    return max((math.prod(leaf.shape) for leaf in jax.tree.leaves(model)), default=0) <= LARGEST_FOR_LANES
 
 
 def start(net: Module, key: Key) -> Module:

@@ -13,7 +13,7 @@ from funcnet import _check, _keys, mesh
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
-from funcnet.study._members import Progress, each_member, is_small, start
+from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
 from funcnet.train import Fit
 from funcnet.train._evaluate import checked_data, total
 
@@ -93,7 +93,7 @@ def learning_rate_range(
         progress: called on the host with how many more trainings are done, after each block.
 
     Returns:
-        The study; its result is a `LearningRates`.
+        The study; its result is a `LearningRates`. Early stopping is left out: all train all epochs.
 
     Raises:
         TypeError: if `make_train` is no function.
@@ -118,8 +118,7 @@ def learning_rate_range(
     _check.positive("starts", starts)
     if not (low < high and rates > 1):
         raise ValueError(f"a range has two rates or more, low below high; got {rates}, {low} to {high}.")
-    if block is not None:
-        _check.positive("block", block)
+    check_blocks(block, progress)
     return RangeTest(make_train, low, high, rates, starts, block, progress)
 
 
@@ -150,7 +149,7 @@ class RangeTest:
             TypeError: if `make_train` returns no training, or the key is none.
             ValueError: if the data is unfit.
         """
-        _check.key(key)
+        _check.known_key("learning_rate_range", key)
         values = np.geomspace(self.low, self.high, self.rates)
         train = self.make_train(jnp.asarray(values[0], float))
         _check.training(train)
@@ -175,7 +174,8 @@ class RangeTest:
         """The last epoch's loss of one training."""
         values, net, data, key = shared
         own = jax.random.fold_in(_keys.named(key, "start"), number % self.starts)
-        train = self.make_train(values[number // self.starts])
+        # A training that stops early because it succeeds has no last epoch, as one that diverges.
+        train = dataclasses.replace(self.make_train(values[number // self.starts]), stopping=None)
         run = train(start(net, _keys.named(own, "init")), data, _keys.named(own, "train"))
         return run.history["loss"][-1]
 

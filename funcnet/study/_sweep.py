@@ -14,7 +14,7 @@ from funcnet import _check, _keys, mesh
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
-from funcnet.study._members import Progress, each_member, is_small, start
+from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
 from funcnet.train import Run
 from funcnet.train._evaluate import checked_data, total
 
@@ -58,7 +58,11 @@ class Swept:
 
     @property
     def best(self) -> Settings:
-        """The settings of the best trial."""
+        """The settings of the best trial; ValueError if no trial has a finite score."""
+        if not np.isfinite(self.scores).any():
+            raise ValueError(
+                f"no trial has a finite score: {self.scores.tolist()}. Try smaller learning rates."
+            )
         return self.trials[self.order[0]]
 
     def run(self, trial: int) -> Run:
@@ -121,13 +125,39 @@ def sweep(
     _check.settings(settings)
     _check.validation_value(monitor, mode)
     combinations = int(np.prod([len(values) for values in settings.values()]))
-    if samples is not None and not 1 <= samples <= combinations:
+    if samples is not None:
+        _check.positive("samples", samples)
+    if samples is not None and samples > combinations:
         raise ValueError(
             f"samples is at least 1 and at most {combinations}, the combinations; got {samples}."
         )
-    if block is not None:
-        _check.positive("block", block)
-    return Sweep(make_train, dict(settings), monitor, mode, samples, block, progress)
+    check_blocks(block, progress)
+    values = {name: _plain(name, choices) for name, choices in settings.items()}
+    return Sweep(make_train, values, monitor, mode, samples, block, progress)
+
+
+def _plain(name: str, choices: Any) -> list[Any]:
+    """Values that can be told apart: numbers of numpy and JAX as Python's own."""
+    values = [v.item() if hasattr(v, "item") and jnp.ndim(v) == 0 else v for v in choices]
+    for value in values:
+        try:
+            hash(value)
+        except TypeError:
+            raise TypeError(
+                f"each value of a setting is a float, or something fixed that can be hashed; {name} has "
+                f"{_check.describe(value)}. Sizes are tuples: {name}=[(4,), (8, 8)]."
+            ) from None
+    return values
+
+
+def _are_floats(values: Sequence[Any]) -> bool:
+    """Whether values are traced: numbers, and not all of them whole."""
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    return numbers and any(isinstance(v, float) for v in values)
+
+
+def _settings(fixed: Sequence[tuple[str, Any, type]]) -> Settings:
+    return {name: value for name, value, _ in fixed}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -158,18 +188,19 @@ class Sweep:
             TypeError: if `make_train` returns no training, or there is no network.
             ValueError: if the data is unfit, or the monitored value is not measured.
         """
-        _check.key(key)
+        _check.known_key("sweep", key)
         trials = self._trials(key)
-        traced = [n for n, values in self.settings.items() if all(isinstance(v, float) for v in values)]
+        traced = [name for name, values in self.settings.items() if _are_floats(values)]
         groups: dict[Any, list[int]] = {}
         for number, trial in enumerate(trials):
-            fixed = tuple((name, value) for name, value in trial.items() if name not in traced)
+            # With its type, since 1, 1.0 and True are the same key.
+            fixed = tuple((name, value, type(value)) for name, value in trial.items() if name not in traced)
             groups.setdefault(fixed, []).append(number)
         runs, scores = [], np.zeros(len(trials))
         places = [(0, 0)] * len(trials)
         for group, (fixed, numbers) in enumerate(groups.items()):
-            values = {name: jnp.array([trials[n][name] for n in numbers]) for name in traced}
-            checked = self._checked(dict(fixed), values, net, data, key, valid)
+            values = {name: jnp.array([trials[n][name] for n in numbers], float) for name in traced}
+            checked = self._checked(_settings(fixed), values, net, data, key, valid)
             run, score = self._compiled(fixed, mesh.count(), len(numbers), values, net, *checked)
             runs.append(run)
             scores[numbers] = np.asarray(score)
@@ -213,9 +244,9 @@ class Sweep:
     def _compiled(self) -> Any:
         def run(fixed: Any, devices: int, size: int, values: Any, net: Any, *rest: Any) -> Any:
             del devices  # a part of what is compiled: see `mesh.use`
-            _, made = self._made(net, dict(fixed) | {name: value[0] for name, value in values.items()})
+            _, made = self._made(net, _settings(fixed) | {name: v[0] for name, v in values.items()})
             small = is_small(jax.eval_shape(start, made, rest[1]))
-            one = functools.partial(self._one, dict(fixed))
+            one = functools.partial(self._one, _settings(fixed))
             return each_member(one, (values, net, *rest), size, self.block, small, self.progress)
 
         return jax.jit(run, static_argnums=(0, 1, 2))

@@ -118,13 +118,20 @@ class Tune:
             TypeError: if a hyper-parameter is not floating, or `train_of` returns no training.
             ValueError: if one that stays positive is not, the data is unfit, or the metric is not
                 measured.
+            FloatingPointError: if no training ended with a finite metric; not where they are traced.
         """
         _check.key(key)
         hyper = floating(hyper)
         for positive, part in zip(*map(jax.tree.leaves, (self._flags(hyper), hyper)), strict=True):
             if positive:
                 _check.setting("a hyper-parameter whose logarithm moves", part, 0.0, float("inf"))
-        return self._compiled(hyper, net, *self.gradient.checked(hyper, net, data, key, valid))
+        found = self._compiled(hyper, net, *self.gradient.checked(hyper, net, data, key, valid))
+        if _tree.is_concrete(found.value) and not jnp.isfinite(found.value):
+            raise FloatingPointError(
+                "no training ended with a finite metric, so there is nothing to go back to. Begin where a "
+                "training converges, with a smaller learning rate."
+            )
+        return found
 
     def _flags(self, hyper: PyTree) -> PyTree:
         """For each leaf whether its logarithm is what moves."""

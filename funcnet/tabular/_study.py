@@ -216,8 +216,9 @@ def _folds(job: Job) -> Studied:
     rows.append(job.row("mean", found.mean["loss"], found.mean[job.metric]))
     error = found.standard_error
     rows.append(job.row("standard error", error["loss"], error[job.metric]))
+    trained = int(jnp.sum(folds[0][0].weights() > 0))
     remarks = [
-        f"Each network was trained on {len(folds[0][0]):,} rows for all {job.settings['epochs']} epochs "
+        f"Each network was trained on {trained:,} rows for all {job.settings['epochs']} epochs "
         "and judged by the others.",
         "Features were scaled by the rows that `funcnet train` with this seed trains on.",
     ]

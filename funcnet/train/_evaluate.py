@@ -13,6 +13,7 @@ from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
 from funcnet.data._dataset import as_dataset
+from funcnet.train._state import TrainState
 from funcnet.transform._objective import Totals, objective
 
 
@@ -74,10 +75,24 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     check_model(model)
     _check.positive("batch_size", batch_size)
     data = as_dataset(x)
+    if isinstance(x, tuple | list):
+        _check_takes(model, x)
     pairs = isinstance(x, Dataset) and isinstance(x.arrays, tuple) and len(x.arrays) == 2
     # Weights count in means and here there is none: every row gets its own prediction.
     data = _tree.replace(data, arrays=data.arrays[0] if pairs else data.arrays, weight=None)
     return _predict(model, data, min(batch_size, len(data)))
+
+
+def _check_takes(model: Any, x: Any) -> None:
+    """Raise if a model can't be called on a tuple, which is a table (x, y) more often than features."""
+    example = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), as_dataset(x).arrays)
+    try:
+        jax.eval_shape(model, example)
+    except Exception as error:
+        raise TypeError(
+            f"predict takes features, and this model can't be called on {_check.describe(x)}. Of a table "
+            "(x, y) pass x alone: fn.predict(model, x)."
+        ) from error
 
 
 def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> Totals:
@@ -92,6 +107,8 @@ def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> Totals:
 
 def checked_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
     """The dataset, once loss, model and data are known to suit each other."""
+    if isinstance(getattr(model, "state", None), TrainState):
+        raise TypeError("a model is wanted, and a Run came: pass run.model.")
     check_model(model)
     data = as_dataset(data)
     check = getattr(loss, "check", None)

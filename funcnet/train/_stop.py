@@ -116,11 +116,12 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         _check.choice("mode", self.mode, ("min", "max"))
-        if self.mode == "min" and self.monitor.endswith("accuracy"):
-            raise ValueError(
-                f"{self.monitor} is better when it is larger, and mode='min' would keep the worst epoch. "
-                f"Write EarlyStopping({self.monitor!r}, mode='max')."
+        if not isinstance(self.monitor, str):
+            raise TypeError(
+                f"monitor is a name in the history; got {_check.describe(self.monitor)}. Epochs to wait "
+                "are another setting: EarlyStopping(patience=5)."
             )
+        _check.direction(self.monitor, self.mode)
         for name in ("min_delta", "patience", "start_from_epoch"):
             _check.between(name, getattr(self, name), 0, float("inf"))
 

@@ -227,11 +227,13 @@ def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
     b = jnp.expand_dims(b, tuple(range(1 + batch, 1 + batch + a_free)))
     shape = (*_aval(equation.outvars[0]).shape, size)
     dtype = jnp.dtype(_aval(equation.outvars[0]).dtype)
+    # Half precision is added up in float32, as a matrix product adds it up.
+    wide = jnp.dtype("float32") if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4 else dtype
     products = [
-        jnp.broadcast_to(a[k], shape).astype(dtype) * jnp.broadcast_to(b[k], shape).astype(dtype)
+        jnp.broadcast_to(a[k], shape).astype(wide) * jnp.broadcast_to(b[k], shape).astype(wide)
         for k in range(summed)
     ]
-    return [functools.reduce(jnp.add, products)]
+    return [functools.reduce(jnp.add, products).astype(dtype)]
 
 
 def _summed_first(array: Array, summed: Sequence[int], batch: Sequence[int], size: int) -> Array:

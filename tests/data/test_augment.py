@@ -282,6 +282,11 @@ def test_mixup_keeps_the_dtype_of_features(dtype):
 PLAIN = fn.losses.supervised(fn.losses.squared_error)
 WHOLE = fn.losses.batchwise(lambda model, batch, weight, key: jnp.zeros(()))
 WRONG = {
+    "a transform without a key": (
+        lambda: fn.data.augmented(fn.losses.supervised(fn.losses.squared_error), lambda example: example),
+        TypeError,
+        r"Try def transform\(key, example\)",
+    ),
     "noise below zero": (lambda: fn.data.noise(-1.0), ValueError, "scale is at least 0"),
     "noise of words": (lambda: fn.data.noise("much"), TypeError, "scale is a number"),
     "noise on whole numbers": (

@@ -5,6 +5,7 @@ import gzip
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -171,6 +172,8 @@ WRONG_FILES = {
     "one class": ("a,y\n1,cat\n2,cat\n", "one class only, 'cat'"),
     "rows longer than the header": ("a,b,y\n1,2,3,0\n4,5,6,1\n", "more fields than its header"),
     "no header": ("1,2,0\n3,4,1\n", "begins with numbers and has no header"),
+    "the index of a frame": (",a,y\n0,1,0\n1,2,1\n", r"column 1 of .* has no name. .*index=False"),
+    "one name twice": ("a,a,y\n0,1,0\n1,2,1\n", "two columns called 'a'"),
     "ragged rows": ("a,b\n1,2\n1,2,3,4\n", "can't be read as a CSV file"),
 }
 
@@ -199,6 +202,33 @@ def test_an_unknown_table_or_target_names_the_known_ones(tmp_path):
 
 
 WRONG_DATA = {
+    "labels for weights": (lambda: fn.data.Dataset(np.ones((3, 2)), np.arange(3)), TypeError, "positional"),
+    "balanced weights": (
+        lambda: fn.data.Dataset((np.ones(3), np.arange(3)), weight="balanced"),
+        TypeError,
+        r"weight=fn.data.class_weights\(y, 'balanced'\)",
+    ),
+    "complex features": (lambda: fn.data.Dataset((np.ones(3, complex),)), TypeError, "complex numbers"),
+    "categories of pandas": (
+        lambda: fn.data.Dataset((pandas.Series(["a", "b"], dtype="category"),)),
+        TypeError,
+        "arrays of numbers are wanted",
+    ),
+    "negative class weights": (
+        lambda: fn.data.class_weights([0, 1], {0: -1}),
+        ValueError,
+        r"weights\[0\] is at least 0",
+    ),
+    "a traced key for a split": (
+        lambda: jax.jit(lambda key: fn.data.split((np.ones(4),), (2, 2), key)[0][:])(jax.random.key(0)),
+        TypeError,
+        "split works on the host",
+    ),
+    "half rows": (
+        lambda: fn.data.split((np.ones(4),), (1.5, 2.5), jax.random.key(0)),
+        ValueError,
+        "numbers of rows are whole",
+    ),
     "unequal lengths": (lambda: fn.data.Dataset((X, Y[:5])), ValueError, r"\[0\] has 6, \[1\] has 5"),
     "an empty table": (lambda: fn.data.Dataset((X[:0], Y[:0])), ValueError, "the table is empty"),
     "no arrays": (lambda: fn.data.Dataset(()), ValueError, "at least one array"),
@@ -209,9 +239,21 @@ WRONG_DATA = {
         r"data\[0\] holds nan at \[4, 1\]",
     ),
     "text": (lambda: fn.data.Dataset((X, np.array(list("aabbab")))), TypeError, "np.unique"),
-    "a negative weight": (lambda: fn.data.Dataset((X, Y), -jnp.ones(6)), ValueError, "row 0 holds -1"),
-    "weights of zero": (lambda: fn.data.Dataset((X, Y), jnp.zeros(6)), ValueError, "all weights are zero"),
-    "a weight too few": (lambda: fn.data.Dataset((X, Y), jnp.ones(5)), ValueError, "each of the 6 rows"),
+    "a negative weight": (
+        lambda: fn.data.Dataset((X, Y), weight=-jnp.ones(6)),
+        ValueError,
+        "row 0 holds -1",
+    ),
+    "weights of zero": (
+        lambda: fn.data.Dataset((X, Y), weight=jnp.zeros(6)),
+        ValueError,
+        "all weights are zero",
+    ),
+    "a weight too few": (
+        lambda: fn.data.Dataset((X, Y), weight=jnp.ones(5)),
+        ValueError,
+        "each of the 6 rows",
+    ),
     "a row too far": (lambda: fn.data.take((X, Y), [6]), ValueError, "from 0 to 5"),
     "a negative row": (lambda: fn.data.take((X, Y), [-1]), ValueError, "from 0 to 5"),
     "no rows": (lambda: fn.data.take((X, Y), []), ValueError, "at least one row"),

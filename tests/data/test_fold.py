@@ -155,7 +155,19 @@ def test_all_folds_at_once_trace_once():
 
 
 DATA = (jnp.arange(6.0),)
+
+
+def test_uneven_folds_share_one_copy_of_the_arrays():
+    made = fn.data.kfold((jnp.arange(10.0),), 3, KEY)
+    assert made.train.arrays[0] is made.valid.arrays[0]
+
+
 WRONG = {
+    "copies in several groups": (
+        lambda: fn.data.kfold(fn.data.take(DATA, [0, 0, 1, 1]), 2, KEY, groups=range(4)),
+        ValueError,
+        "Give all copies of a row one group",
+    ),
     "one fold": (
         lambda: fn.data.kfold(DATA, 1, KEY),
         ValueError,

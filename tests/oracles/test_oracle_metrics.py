@@ -247,7 +247,7 @@ def test_sums_are_exact_for_every_batch_size_padding_and_weight(name):
     def loss(model, example, key):
         return jnp.zeros(()), {"found": metric.function(*example)}
 
-    data = fn.data.Dataset((prediction, target), weight)
+    data = fn.data.Dataset((prediction, target), weight=weight)
     expected = M.measure(metric.function, prediction, target, weight)
     for size in (1, 7, 23):
         assert_close(fn.evaluate(loss, jnp.zeros(()), data, batch_size=size)["found"], expected, 5)
@@ -284,7 +284,7 @@ def test_what_cannot_be_logged_is_refused():
     assert fn.evaluate(matrix, row.init(), row.rows(8))["matrix"].sum() == 8
     with pytest.raises(TypeError, match=r"fn.metrics.roc_auc\(fn.predict\(model, x\), y\)"):
         fn.losses.supervised(fn.losses.binary_cross_entropy, auc=M.roc_auc)
-    with pytest.raises(TypeError, match=r"f1=fn.metrics.f1\(...\)"):
+    with pytest.raises(TypeError, match=r"f1=f1\(...\)"):
         fn.losses.supervised(fn.losses.cross_entropy, f1=M.f1)
     with pytest.raises(TypeError, match="can be measured, and not be minimised"):
         fn.losses.supervised(M.f1())
@@ -319,6 +319,20 @@ def test_the_penalty_is_computed_once_for_a_batch():
     program = str(jax.make_jaxpr(each)(model, (jnp.ones((5, 7)), jnp.ones(5)), None))
     assert "f32[5,7] = square" not in program
     assert "f32[7]" in program
+
+
+def test_accuracy_of_classes_already_predicted_is_scikit_learns():
+    rng = np.random.default_rng(3)
+    predicted, target = rng.integers(4, size=(2, 50))
+    found = M.measure(M.accuracy, predicted, target)
+    assert float(found) == pytest.approx(sk.accuracy_score(target, predicted), abs=1e-6)
+    assert float(fn.losses.zero_one(2, 1)) == 1.0
+
+
+def test_accuracy_of_a_target_that_is_no_class_is_nan():
+    assert np.isnan(M.measure(M.accuracy, np.zeros((2, 3)), np.array([5, 0])))
+    assert np.isnan(M.measure(M.accuracy, np.array([0.2, -1.0]), np.array([2, 0])))
+    assert float(M.accuracy(jnp.array(0.3), jnp.array(0.1))) == 0.0  # a smoothed 0 is a 0
 
 
 WRONG_PENALTIES = {

@@ -8,6 +8,7 @@ import pytest
 from tables import MODELS, assert_close
 
 import funcnet as fn
+from funcnet.study._decompose import decompose
 
 KEY = jax.random.key(11)
 ROWS, FEATURES, SIGMA, PENALTY = 12, 5, 0.5, 0.2
@@ -85,7 +86,7 @@ def test_parts_and_standard_errors_are_brute_force_in_numpy():
     weight = jnp.array([1.0, 2, 0, 1, 0.5, 1, 3])
     net = fn.MLP((3, 4, "scalar"), dropout=0.5)
     study = fn.study.bias_variance(TRAIN, 6)
-    found = study(net, (x, y), KEY, fn.data.Dataset((x_test, y_test), weight))
+    found = study(net, (x, y), KEY, fn.data.Dataset((x_test, y_test), weight=weight))
     f, w = np.asarray(found.predictions, np.float64), np.asarray(weight) / float(weight.sum())
     names = ("error", "variance", "bias_and_noise")
     for name, want in zip(names, squares(f, np.asarray(y_test)), strict=True):
@@ -176,6 +177,14 @@ def test_epochs_are_shorter_trainings_of_the_same_members_and_nothing_is_traced_
     assert_close(jax.tree.map(lambda a: a[0], found.mean), once.mean, 20)
 
 
+def test_what_is_no_number_votes_for_no_class():
+    logits = jnp.zeros((3, 2, 2)).at[:, 0].set(jnp.nan).at[:, 1, 1].set(1.0)
+    mean, _, rows = decompose("zero_one", logits, jnp.array([0, 1]), None, jnp.ones(2))
+    assert all(np.isnan(rows[name][0]) for name in ("error", "variance", "bias_and_noise"))
+    assert rows["error"][1] == 0
+    assert np.isnan(mean["error"])
+
+
 NET, DATA = fn.models.LinearRegression(3), (jnp.ones((6, 3)), jnp.ones(6))
 WRONG = {
     "no training": (lambda: fn.study.bias_variance("train", 3), TypeError, r"Make one: fn.fit\(loss"),
@@ -194,6 +203,11 @@ WRONG = {
         lambda: fn.study.bias_variance(TRAIN, 3, epochs=4),
         TypeError,
         "epochs are whole numbers that rise; got int 4",
+    ),
+    "floats for classes": (
+        lambda: fn.study.bias_variance(TRAIN, 3, loss="zero_one")(NET, DATA, KEY, DATA),
+        ValueError,
+        "wants class numbers as targets, whole numbers; got float32",
     ),
     "truth of another shape": (
         lambda: fn.study.bias_variance(TRAIN, 3)(NET, DATA, KEY, DATA, jnp.ones(5)),

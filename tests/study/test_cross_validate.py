@@ -17,7 +17,7 @@ TRAIN = fn.fit(ROW.loss(), optax.adam(0.05), epochs=4, batch_size=8, stopping=fn
 @pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_scores_and_predictions_are_those_of_each_fold_alone(weighted):
     weight = jnp.asarray(np.random.default_rng(0).uniform(0.5, 2, 22), jnp.float32) if weighted else None
-    data = fn.data.Dataset(ROW.rows(22), weight)
+    data = fn.data.Dataset(ROW.rows(22), weight=weight)
     folds = fn.data.kfold(data, 4, KEY, stratify=data.arrays[1])
     found = fn.study.cross_validate(TRAIN, folds)(ROW.net, KEY)
     rows, predictions = found.out_of_fold()

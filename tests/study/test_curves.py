@@ -30,7 +30,7 @@ def test_sets_are_nested_and_weights_and_views_count_on():
     """Row i is worth 2^i, so that the error tells which rows were seen."""
     worth = 2.0 ** jnp.arange(8.0)
     data = fn.data.take(fn.data.Dataset((jnp.eye(9), jnp.ones(9))), range(8))
-    valid = fn.data.Dataset((jnp.eye(9)[:8], jnp.ones(8)), worth)
+    valid = fn.data.Dataset((jnp.eye(9)[:8], jnp.ones(8)), weight=worth)
     train = fn.fit(SQUARED, optax.sgd(1.0), epochs=40, batch_size=8)
     net = fn.Linear(9, "scalar", use_bias=False, weight_init="zeros")
     found = fn.study.learning_curve(train, (2, 4, 8), 4)(net, data, KEY, valid)
@@ -39,6 +39,20 @@ def test_sets_are_nested_and_weights_and_views_count_on():
     assert [bin(m).count("1") for m in missing[0]] == [6] * 4
     assert np.all(missing[0] & missing[1] == missing[1])
     assert len(set(missing[0].tolist())) > 1
+
+
+def test_rows_of_weight_zero_are_none_of_the_number():
+    """Of 9 rows 5 count; the error over these is the share of them that was not seen."""
+    weight = jnp.array([1.0, 0, 1, 0, 0, 2, 1, 0, 1])
+    data = fn.data.Dataset((jnp.eye(9), jnp.ones(9)), weight=weight)
+    valid = fn.data.Dataset((jnp.eye(9), jnp.ones(9)), weight=(weight > 0).astype(float))
+    train = fn.fit(SQUARED, optax.sgd(0.4), epochs=80, batch_size=9)
+    net = fn.Linear(9, "scalar", use_bias=False, weight_init="zeros")
+    found = fn.study.learning_curve(train, (2, 5), 4)(net, data, KEY, valid)
+    np.testing.assert_allclose(found.scores["val_loss"][0], 3 / 5, atol=0.01)
+    np.testing.assert_allclose(found.scores["val_loss"][1], 0, atol=0.01)
+    with pytest.raises(ValueError, match="data has 5 rows that count; got rows up to 6"):
+        fn.study.learning_curve(train, (6,), 2)(net, data, KEY, valid)
 
 
 def test_a_point_does_not_depend_on_the_others_and_is_traced_once():
@@ -99,13 +113,19 @@ WRONG = {
     "too many rows": (
         lambda: fn.study.learning_curve(TRAIN, (10, 50), 3)(ROW.net, ROW.rows(20), KEY, ROW.rows(8)),
         ValueError,
-        "data has 20 rows; got rows up to 50",
+        "data has 20 rows that count; got rows up to 50",
     ),
     "no capacities": (
         lambda: fn.study.capacity_curve(lambda width: None, (), 3),
         ValueError,
         "capacities",
     ),
+    "capacities in a word": (
+        lambda: fn.study.capacity_curve(lambda width: None, "abc", 3),
+        TypeError,
+        r"Try capacities=\(2, 8, 32\)",
+    ),
+    "one capacity": (lambda: fn.study.capacity_curve(lambda width: None, 4, 3), TypeError, "are several"),
     "no function": (lambda: fn.study.capacity_curve(3, (1,), 3), TypeError, "make is a function"),
     "a training alone": (
         lambda: fn.study.capacity_curve(lambda width: TRAIN, (1,), 3)(ROW.rows(8), KEY, ROW.rows(8)),

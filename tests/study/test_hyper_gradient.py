@@ -51,7 +51,7 @@ def test_weights_of_ten_examples_agree_with_central_differences():
 
     def weighted(weight):
         return lambda model, data, key, valid: train(
-            model, fn.data.Dataset(data.arrays, weight), key, valid
+            model, fn.data.Dataset(data.arrays, weight=weight), key, valid
         )
 
     with jax.enable_x64(True):
@@ -174,6 +174,23 @@ def test_tuning_lowers_the_metric_and_keeps_the_best():
     assert jax.tree.all(jax.tree.map(lambda a, b: jnp.isclose(a[best], b), found.path, found.best))
     again = fn.study.hyper_gradient(train_of)(found.best, ROW.net, DATA, KEY, VALID)[0]
     assert float(again) == pytest.approx(float(found.value), rel=1e-4)
+
+
+def descent(hyper):
+    return fn.fit(ROW.loss(), optax.sgd(hyper["rate"].astype(jnp.float32)), epochs=1, batch_size=8)
+
+
+def test_a_gradient_has_the_dtype_of_its_hyper_parameter():
+    _, slope = fn.study.hyper_gradient(descent)({"rate": jnp.bfloat16(0.1)}, ROW.net, DATA, KEY, VALID)
+    assert slope["rate"].dtype == jnp.bfloat16
+
+
+def test_tuning_that_finds_nothing_finite_says_so():
+    loss = fn.losses.supervised(fn.losses.squared_error)
+    study = fn.study.tune(lambda rate: fn.fit(loss, optax.sgd(rate), epochs=1, batch_size=8), steps=2)
+    data = (jnp.ones((8, 1)), jnp.ones(8))
+    with pytest.raises(FloatingPointError, match="no training ended with a finite metric"):
+        study(1e30, fn.models.LinearRegression(1), data, KEY, data)
 
 
 @pytest.mark.slow

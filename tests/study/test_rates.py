@@ -34,6 +34,15 @@ def test_a_quadratic_diverges_at_two_over_its_curvature():
     assert np.isinf(found.losses[-1]).all()
 
 
+def test_a_training_that_would_stop_early_has_not_diverged():
+    def stopping(rate):
+        early = fn.EarlyStopping("loss", patience=1, min_delta=1.0)
+        return fn.fit(ROW.loss(), optax.sgd(rate), epochs=4, batch_size=8, stopping=early)
+
+    found = fn.study.learning_rate_range(stopping, low=1e-3, high=1e-2, rates=2)(ROW.net, DATA, KEY)
+    assert np.isfinite(found.losses).all()
+
+
 def test_each_training_is_its_own_alone():
     study = fn.study.learning_rate_range(short, low=1e-3, high=0.1, rates=3, starts=2)
     found = study(ROW.net, DATA, KEY)

@@ -1,6 +1,7 @@
 """Each trial is its training alone; what may be traced compiles once."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -69,7 +70,43 @@ def test_a_trial_that_diverged_is_never_best():
     assert found.best == {"learning_rate": 0.1}
 
 
+def test_values_are_told_apart_by_what_they_are():
+    """Floats of numpy and JAX, and whole numbers among them, are traced; others are fixed, by type too."""
+    made = []
+
+    def counted(learning_rate, kind):
+        made.append((isinstance(learning_rate, jax.Array), kind))
+        return make_train(learning_rate)
+
+    rates = [0, np.float32(0.01), jnp.array(0.1)]
+    found = fn.study.sweep(counted, {"learning_rate": rates, "kind": [1, True]})(ROW.net, DATA, KEY, VALID)
+    assert [trial["kind"] for trial in found.trials] == [1, True] * 3
+    assert {(kind, type(kind)) for _, kind in made} == {(1, int), (True, bool)}
+    assert all(is_array for is_array, _ in made)
+    assert len(found.runs) == 2
+
+
+def test_where_all_trials_diverged_none_is_best():
+    found = fn.study.Swept([{"rate": 1.0}], np.array([np.inf]), "min", [], [(0, 0)])
+    with pytest.raises(ValueError, match=r"no trial has a finite score: \[inf\]"):
+        _ = found.best
+
+
 WRONG = {
+    "sizes in lists": (
+        lambda: fn.study.sweep(make_train, {"hidden": [[4], [8]]}),
+        TypeError,
+        r"hidden has list .* Sizes are tuples: hidden=\[\(4,\), \(8, 8\)\]",
+    ),
+    "samples in text": (lambda: fn.study.sweep(make_train, GRID, samples="2"), TypeError, "samples is"),
+    "no progress": (lambda: fn.study.sweep(make_train, GRID, progress="yes"), TypeError, "progress is"),
+    "a traced key": (
+        lambda: jax.jit(lambda key: fn.study.sweep(make_train, GRID)(ROW.net, DATA, key, VALID).scores)(
+            KEY
+        ),
+        TypeError,
+        "sweep works on the host",
+    ),
     "no values": (
         lambda: fn.study.sweep(make_train, {"learning_rate": []}),
         ValueError,

@@ -44,6 +44,23 @@ CASES = {
         ValueError,
         "row 2 holds 3",
     ),
+    "the worst f1": (lambda: fn.EarlyStopping("val_f1"), ValueError, "val_f1 is better when it is larger"),
+    "patience first": (lambda: fn.EarlyStopping(5), TypeError, r"EarlyStopping\(patience=5\)"),
+    "classes and a scalar output": (
+        lambda: train(fn.MLP((2, "scalar")).init(KEY)),
+        ValueError,
+        "cross_entropy wants a logit for each class; got one",
+    ),
+    "a run to evaluate": (
+        lambda: fn.evaluate(LOSS, train(), (X, Y)),
+        TypeError,
+        r"pass run\.model",
+    ),
+    "a table for features": (
+        lambda: fn.predict(fn.MLP((2, 3)).init(KEY), (X, Y)),
+        TypeError,
+        r"pass x alone: fn.predict\(model, x\)",
+    ),
     "three classes for one logit": (
         lambda: train(
             fn.MLP((2, "scalar")).init(KEY), loss=fn.losses.supervised(fn.losses.binary_cross_entropy)
@@ -99,7 +116,7 @@ CASES = {
     "a decay of one": (lambda: train(ema=1.0), ValueError, "ema is at least 0.0 and below 1.0"),
     "stopping by a number": (lambda: train(stopping=3), TypeError, "EarlyStopping"),
     "a monitor that is not measured": (
-        lambda: train(stopping=fn.EarlyStopping(monitor="val_f1"), valid=(X, Y)),
+        lambda: train(stopping=fn.EarlyStopping(monitor="val_f1", mode="max"), valid=(X, Y)),
         ValueError,
         "'val_f1'.*measures .*val_accuracy",
     ),
@@ -175,7 +192,7 @@ CASES = {
     "the smallest accuracy": (
         lambda: fn.EarlyStopping("val_accuracy"),
         ValueError,
-        r"EarlyStopping\('val_accuracy', mode='max'\)",
+        "val_accuracy is better when it is larger.*mode='max'",
     ),
     "predicting with a dict": (
         lambda: fn.predict({"w": X}, X),
