@@ -174,6 +174,7 @@ def test_mixup_draws_partners_by_weight_and_shares_from_beta():
     assert np.mean(logged["square"]) == pytest.approx(itself + (1 - itself) * squares, abs=0.01)
 
 
+@pytest.mark.slow
 def test_no_row_of_weight_zero_is_a_partner_where_running_sums_are_rounded():
     rng = np.random.default_rng(0)
     weight = rng.uniform(0.1, 1, 20_000).astype(np.float32) * (rng.uniform(size=20_000) < 0.3)

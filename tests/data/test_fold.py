@@ -40,6 +40,7 @@ def test_each_row_is_left_out_once_and_each_class_is_spread_evenly(labels, folds
         assert max(found) - min(found) <= 1
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(
     groups=st.lists(st.integers(0, 9), min_size=12, max_size=60).filter(lambda g: len(set(g)) >= 3),
@@ -135,6 +136,7 @@ def test_folds_trained_at_once_are_those_trained_alone(rows):
         assert_close(jax.tree.map(lambda a, i=i: a[i], together.history), alone.history, factor=5)
 
 
+@pytest.mark.slow
 def test_all_folds_at_once_trace_once():
     traces = []
 

@@ -24,6 +24,7 @@ def _rows(order: Shuffle, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
     return rows, order.inverse(rows)
 
 
+@pytest.mark.slow
 def test_every_n_up_to_2000_is_permuted() -> None:
     by_rounds: dict[int, list[Shuffle]] = defaultdict(list)
     for n in range(1, 2001):

@@ -99,7 +99,7 @@ def test_parts_and_standard_errors_are_brute_force_in_numpy():
         np.testing.assert_allclose(found.standard_error[name], want, rtol=1e-3)
 
 
-@pytest.mark.parametrize("classes", ["scalar", 3])
+@pytest.mark.parametrize("classes", ["scalar", pytest.param(3, marks=pytest.mark.slow)])
 def test_zero_one_parts_are_brute_force_in_numpy(classes):
     """Domingos' formulas by loops over rows; the parts add up to the error in each row."""
     rng, kinds = np.random.default_rng(0), 2 if classes == "scalar" else classes
@@ -136,6 +136,7 @@ def test_zero_one_parts_are_brute_force_in_numpy(classes):
     assert_close(bare.mean["bias_and_noise"] + bare.mean["variance"], found.mean["error"])
 
 
+@pytest.mark.slow
 def test_each_member_is_its_training_alone_and_that_of_a_bagged_ensemble():
     row = MODELS["mlp-dropout"]
     x = row.rows(21)[0]
@@ -152,6 +153,7 @@ def test_each_member_is_its_training_alone_and_that_of_a_bagged_ensemble():
     assert_close(fn.predict(bagged, test[0]), found.predictions[3], 20)
 
 
+@pytest.mark.slow
 def test_epochs_are_shorter_trainings_of_the_same_members_and_nothing_is_traced_twice():
     traced = 0
 

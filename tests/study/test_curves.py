@@ -55,6 +55,7 @@ def test_rows_of_weight_zero_are_none_of_the_number():
         fn.study.learning_curve(train, (6,), 2)(net, data, KEY, valid)
 
 
+@pytest.mark.slow
 def test_a_point_does_not_depend_on_the_others_and_is_traced_once():
     traced = 0
     plain = ROW.loss()
@@ -89,6 +90,7 @@ def test_all_rows_are_the_training_on_all_rows():
     np.testing.assert_allclose(found.scores["loss"], float(want), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_capacities_are_trainings_of_their_own():
     data, valid = ROW.rows(16), ROW.rows(12, seed=1)
     made = []

@@ -49,6 +49,7 @@ def test_members_differ_and_do_not_depend_on_the_size():
     assert_close(jax.tree.map(lambda a: a[:2], more), few, 20)
 
 
+@pytest.mark.slow
 def test_over_devices_it_ends_in_the_same_numbers():
     row = MODELS["mlp"]
     many = fn.study.ensemble(training(row), 6)
@@ -58,6 +59,7 @@ def test_over_devices_it_ends_in_the_same_numbers():
     assert_close(got.model, want.model, 20)
 
 
+@pytest.mark.slow
 def test_large_members_are_mapped_by_vmap():
     net, x = fn.MLP((3, 60, 60, "scalar")), jnp.ones((8, 3))
     train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=1, batch_size=8)

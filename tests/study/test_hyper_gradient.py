@@ -46,6 +46,7 @@ def test_rate_and_decay_agree_with_central_differences(mode):
             assert float(slope[name]) == pytest.approx(rise, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_of_ten_examples_agree_with_central_differences():
     train = train_of(HYPER)
 
@@ -102,6 +103,7 @@ def test_reverse_memory_grows_by_a_state_for_each_epoch():
     assert memory(40, "forward") - memory(20, "forward") < 20 * state / 4
 
 
+@pytest.mark.slow
 def test_a_second_call_traces_nothing():
     traced = []
 
@@ -164,6 +166,7 @@ def tuned(hyper, **settings):
     return fn.study.tune(train_of, **settings)(hyper, MODEL, DATA, KEY, VALID)
 
 
+@pytest.mark.slow
 def test_tuning_lowers_the_metric_and_keeps_the_best():
     found = fn.study.tune(train_of, steps=6, optimizer=optax.adam(0.5))(
         {"learning_rate": 1e-3, "decay": 0.01}, ROW.net, DATA, KEY, VALID

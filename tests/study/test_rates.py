@@ -43,6 +43,7 @@ def test_a_training_that_would_stop_early_has_not_diverged():
     assert np.isfinite(found.losses).all()
 
 
+@pytest.mark.slow
 def test_each_training_is_its_own_alone():
     study = fn.study.learning_rate_range(short, low=1e-3, high=0.1, rates=3, starts=2)
     found = study(ROW.net, DATA, KEY)

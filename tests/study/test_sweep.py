@@ -22,6 +22,7 @@ def make_train(learning_rate, decay=0.0):
 GRID = {"learning_rate": [1e-3, 0.05, 0.3], "decay": [0.0, 0.5]}
 
 
+@pytest.mark.slow
 def test_each_trial_is_its_training_alone_and_the_best_is_best():
     found = fn.study.sweep(make_train, GRID)(ROW.net, DATA, KEY, VALID)
     assert len(found.trials) == 6
@@ -151,6 +152,7 @@ def test_wrong_use_is_refused(case):
         action()
 
 
+@pytest.mark.slow
 def test_a_second_sweep_compiles_nothing():
     made = []
 
