@@ -215,6 +215,11 @@ def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
     """A small matrix product of two arrays with lanes, as a sum of products of whole lanes."""
     left, right = inputs
     (left_summed, right_summed), (left_batch, right_batch) = equation.params["dimension_numbers"]
+    if left.laned != right.laned:
+        # The members are one more free axis of one matrix: a single product, larger by that.
+        (found,) = _bind(equation, left.array, right.array)
+        place = left.array.ndim - 1 - len(left_summed) if left.laned else found.ndim - 1
+        return [jnp.moveaxis(found, place, -1)]
     summed = math.prod(left.array.shape[axis] for axis in left_summed)
     entries = math.prod(_aval(equation.outvars[0]).shape)
     if not (left.laned and right.laned) or not 0 < summed <= UNROLLED_SIZE or entries > UNROLLED_ENTRIES:
