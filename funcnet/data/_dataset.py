@@ -66,9 +66,13 @@ class Dataset:
 
     def __getitem__(self, position: Any) -> PyTree:
         """The example at a position; with a slice or an array, the examples, leading axis kept."""
-        if isinstance(position, int | np.integer) and not -len(self) <= position < len(self):
+        if not isinstance(position, slice) and _tree.is_concrete(position):
             # JAX would return the last row, and a loop over the dataset would never end.
-            raise IndexError(f"this dataset has {len(self)} examples; got position {position}.")
+            wanted = np.asarray(position)
+            numbers = wanted.ravel() if wanted.dtype.kind in "iu" else np.zeros(0, int)
+            far = numbers[(numbers < -len(self)) | (numbers >= len(self))]
+            if far.size:
+                raise IndexError(f"this dataset has {len(self)} examples; got position {far[0]}.")
         return jax.tree.map(lambda a: a[self._row(position)], self.arrays)
 
     def _row(self, position: Any) -> Any:

@@ -224,6 +224,11 @@ WRONG_DATA = {
         TypeError,
         "split works on the host",
     ),
+    "one of several positions too far": (
+        lambda: fn.data.Dataset((X, Y))[jnp.array([0, 99])],
+        IndexError,
+        "has 6 examples; got position 99",
+    ),
     "half rows": (
         lambda: fn.data.split((np.ones(4),), (1.5, 2.5), jax.random.key(0)),
         ValueError,
