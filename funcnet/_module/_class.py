@@ -1,14 +1,10 @@
 """Modules: models that are ordinary values. A module is a frozen dataclass and a pytree."""
 
-import collections.abc
 import contextlib
 import contextvars
 import copy
 import dataclasses
 import functools
-import inspect
-import types
-import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, dataclass_transform
 
@@ -18,28 +14,19 @@ import numpy as np
 from jax.tree_util import GetAttrKey, register_pytree_with_keys
 
 from funcnet import _check, _keys, _tree
+from funcnet._module._fields import (
+    Buffer,
+    annotations,
+    check_body,
+    check_child,
+    check_constructor,
+    check_static,
+    names_child,
+)
 from funcnet._types import Array, Key, PyTree
 
 Observer = Callable[["Module", tuple[Any, ...], dict[str, Any], Any], None]
 _observer: contextvars.ContextVar[Observer | None] = contextvars.ContextVar("observer", default=None)
-
-
-@_tree.node
-class Buffer:
-    """An array in a model that is no parameter: running statistics, tables, counts.
-
-    It is saved, moved and vmapped with the model; no gradient reaches it and no optimizer moves it.
-
-    Args:
-        value: an array of any shape and dtype.
-
-    Example:
-        >>> import jax.numpy as jnp, funcnet as fn
-        >>> fn.trainable({"a": jnp.ones(3), "seen": fn.Buffer(jnp.zeros((), int))})
-        {'a': True, 'seen': Buffer(value=False)}
-    """
-
-    value: Any
 
 
 @dataclass_transform(frozen_default=True)
@@ -77,14 +64,14 @@ class Module:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        _check_body(cls)
+        check_body(cls, Module)
         cls._by_hand = cls._by_hand or "__init__" in vars(cls)
         dataclasses.dataclass(init=not cls._by_hand, frozen=True, eq=False, repr=False)(cls)
         cls.__setattr__ = _frozen  # type: ignore[assignment]
-        annotations = _annotations(cls)
+        found = annotations(cls)
         names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        _check_constructor(cls, names)
-        cls._children = tuple(name for name in names if _names_child(annotations[name]))
+        check_constructor(cls, names, Module)
+        cls._children = tuple(name for name in names if names_child(found[name], Module))
         cls._static = tuple(name for name in names if name not in cls._children)
         _register(cls)
         _wrap(cls, "__init__", _checked_init)
@@ -281,9 +268,9 @@ def _checked_init(init: Any) -> Any:
         if type(self).__init__ is not __init__:  # called by a subclass, which is not done yet
             return
         for name in self._static:
-            _check_static(type(self).__name__, name, getattr(self, name))
+            check_static(type(self).__name__, name, getattr(self, name), Module)
         for name in self._children:
-            _check_child(type(self).__name__, name, getattr(self, name))
+            check_child(type(self).__name__, name, getattr(self, name), Module)
 
     return __init__
 
@@ -309,106 +296,6 @@ def _frozen(self: Module, name: str, value: Any) -> None:
         f"a {type(self).__name__} can't be changed in place; a copy can be: model.replace({name}=...). "
         "The constructor that the annotations make sets the fields; parameters(self, key) draws arrays."
     )
-
-
-def _check_body(cls: type) -> None:
-    """Raise for what stands in the class and would be no part of the model, or hide a part of it."""
-    annotated = inspect.get_annotations(cls)
-    inherited = {field.name: field for field in getattr(cls, "__dataclass_fields__", {}).values()}
-    for name, value in vars(cls).items():
-        if name in inherited and name not in annotated:
-            kind = getattr(inherited[name].type, "__name__", inherited[name].type)
-            raise TypeError(
-                f"{cls.__name__}.{name} overrides a field's default, and without an annotation that does "
-                f"nothing. Write '{name}: {kind} = ...'."
-            )
-        if name not in annotated and isinstance(value, Module | Buffer | jax.Array | np.ndarray):
-            kind = "fn.Module" if isinstance(value, Module) else "jax.Array"
-            raise TypeError(
-                f"{cls.__name__}.{name} has no annotation, so it would be no part of the model. Write "
-                f"'{name}: {kind} = ...'."
-            )
-
-
-def _check_constructor(cls: type[Module], names: list[str]) -> None:
-    """Raise if the class could not be made from its fields, as `replace` does."""
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        if not field.init:
-            raise TypeError(
-                f"{cls.__name__}.{field.name} is not set by the constructor as other fields are. Let "
-                f"it be given, '{field.name}: fn.Module | None = None', and set by __post_init__ if it is "
-                "None."
-            )
-        if hasattr(Module, field.name):
-            raise TypeError(
-                f"{cls.__name__}.{field.name} hides what a Module calls {field.name}: rename it."
-            )
-    if any(isinstance(kind, dataclasses.InitVar) for kind in inspect.get_annotations(cls).values()):
-        raise TypeError(
-            f"{cls.__name__} has an InitVar, which replace and init can't hand on: make it a field."
-        )
-    if not cls._by_hand:
-        return
-    taken = inspect.signature(cls).parameters
-    if any(p.kind == p.VAR_KEYWORD for p in taken.values()):
-        return
-    missing = [name for name in names if name not in taken]
-    if missing:
-        raise TypeError(
-            f"{cls.__name__}.__init__ does not take {', '.join(missing)}, and init and replace make a copy "
-            "from all fields. Leave __init__ out, or let it take every field by its name."
-        )
-
-
-def _check_static(owner: str, name: str, value: Any) -> None:
-    leaves = jax.tree.leaves(value, is_leaf=is_module)
-    if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves):
-        raise TypeError(
-            f"{owner}.{name} is a static field by its annotation, and an array came. Arrays live in "
-            f"fields annotated as arrays: '{name}: jax.Array'; or fn.Buffer, if it is no parameter."
-        )
-    if any(isinstance(leaf, Module) for leaf in leaves):
-        raise TypeError(
-            f"{owner}.{name} is a static field by its annotation, and a module came. Annotate it as "
-            f"one, so that its parameters are found: '{name}: fn.Module'."
-        )
-
-
-def _check_child(owner: str, name: str, value: Any) -> None:
-    for leaf in jax.tree.leaves(value, is_leaf=is_module):
-        if callable(leaf) and not isinstance(leaf, Module):
-            shown = getattr(leaf, "__name__", type(leaf).__name__)
-            raise TypeError(
-                f"{owner}.{name} holds arrays and modules by its annotation, and the function {shown} "
-                f"came. Keep functions in a static field: '{name}: Callable'; in a Sequential they "
-                "may stand as they are: fn.Sequential(fn.Linear(2, 5), jax.nn.relu)."
-            )
-
-
-def _annotations(cls: type) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(cls, localns={cls.__name__: cls}, include_extras=True)
-    except (NameError, TypeError) as error:
-        raise TypeError(
-            f"the annotations of {cls.__name__} can't be resolved when the class is made ({error}), so "
-            "its children can't be told from its static fields. Import the names they use, drop "
-            "'from __future__ import annotations', or annotate the field as fn.Module or jax.Array."
-        ) from None
-
-
-def _names_child(annotation: Any) -> bool:
-    origin = typing.get_origin(annotation)
-    if origin in (collections.abc.Callable, type, typing.Literal):
-        return False
-    if origin is not None or isinstance(annotation, types.UnionType):
-        return any(_names_child(part) for part in typing.get_args(annotation))
-    if isinstance(annotation, typing.TypeVar):
-        return _names_child(annotation.__bound__)
-    if not inspect.isclass(annotation):
-        return False
-    if hasattr(annotation, "array_type"):  # a jaxtyping annotation: Float[Array, "..."]
-        return True
-    return "PyTree" in annotation.__name__ or issubclass(annotation, jax.Array | Module | Buffer)
 
 
 def _host(leaf: Any) -> np.ndarray:

@@ -9,7 +9,6 @@ import numpy as np
 
 from funcnet import _check, _tree
 from funcnet._module._class import (
-    Buffer,
     Module,
     before_init,
     is_complete,
@@ -17,6 +16,7 @@ from funcnet._module._class import (
     missing_parameters,
     parameter_paths,
 )
+from funcnet._module._fields import Buffer
 from funcnet._types import Key, PyTree
 
 

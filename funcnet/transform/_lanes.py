@@ -1,7 +1,6 @@
 """`vmap` with the mapped axis last: many small models side by side in the lanes of the processor."""
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,13 +9,10 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._types import Array, PyTree
+from funcnet.transform._lane_rules import Rule, Value, by_vmap, plain, table_of_rules, with_lanes
 
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
     from jax.extend.core import Jaxpr, JaxprEqn
-
-# Contractions up to this size, with results up to this many entries a lane, become sums of products.
-# Beyond it a matrix is large enough for a matrix product of its own.
-UNROLLED_SIZE, UNROLLED_ENTRIES = 32, 4096
 
 NOT_MAPPED = object()
 
@@ -66,20 +62,10 @@ def lanes(f: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
             for leaf, axis in zip(leaves, axes, strict=True)
         ]
         found = _evaluate(traced.jaxpr, traced.consts, values, size)
-        results = [jnp.moveaxis(_laned(value, size), -1, 0) for value in found]
+        results = [jnp.moveaxis(with_lanes(value, size), -1, 0) for value in found]
         return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
     return mapped
-
-
-class Value(NamedTuple):
-    """An array, and whether its last axis is that of the members."""
-
-    array: Any
-    laned: bool
-
-
-Rule = Callable[["JaxprEqn", list[Value], int], Sequence[Any]]
 
 
 def _flat_axes(in_axes: Any, args: tuple[PyTree, ...]) -> list[int | None]:
@@ -108,12 +94,6 @@ def _one(leaf: Any, axis: int | None) -> Any:
     return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
 
 
-def _laned(value: Value, size: int) -> Any:
-    """The array with the members' axis, the same for each where it had none."""
-    array = jnp.asarray(value.array)
-    return array if value.laned else jnp.broadcast_to(array[..., None], (*array.shape, size))
-
-
 def _evaluate(jaxpr: "Jaxpr", consts: Sequence[Any], args: Sequence[Value], size: int) -> list[Value]:
     """The results of a jaxpr. A result has lanes exactly if something it came from has."""
     values: dict[Any, Value] = dict(zip(jaxpr.invars, args, strict=True))
@@ -130,122 +110,10 @@ def _evaluate(jaxpr: "Jaxpr", consts: Sequence[Any], args: Sequence[Value], size
             found = _table().loops[equation.primitive][1](equation, inputs, size)
         else:
             laned = any(value.laned for value in inputs)
-            rule = _table().rules.get(equation.primitive, _mapped) if laned else _plain
+            rule = _table().rules.get(equation.primitive, by_vmap) if laned else plain
             found = [Value(array, laned) for array in rule(equation, inputs, size)]
         values |= dict(zip(equation.outvars, found, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
-
-
-def _bind(equation: "JaxprEqn", *arrays: Any, **changes: Any) -> Sequence[Any]:
-    found = equation.primitive.bind(*arrays, **(equation.params | changes))
-    return found if equation.primitive.multiple_results else [found]
-
-
-def _aval(var: Any) -> Any:
-    return var.aval
-
-
-def _plain(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
-    del size
-    return _bind(equation, *(value.array for value in inputs))
-
-
-def _mapped(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
-    """Any operation, by its own rule for `vmap`."""
-    axes = [-1 if value.laned else None for value in inputs]
-    arrays = [value.array for value in inputs]
-    return jax.vmap(lambda *a: tuple(_bind(equation, *a)), axes, -1, axis_size=size)(*arrays)
-
-
-def _elementwise(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
-    shape = (*_aval(equation.outvars[0]).shape, size)
-
-    def spread(value: Value) -> Any:  # a scalar may stand among arrays
-        array = jnp.asarray(value.array)
-        array = array if value.laned else array[..., None]
-        missing = tuple(range(len(shape) - array.ndim))
-        return jnp.broadcast_to(jnp.expand_dims(array, missing), shape)
-
-    return _bind(equation, *map(spread, inputs))
-
-
-def _same(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
-    """Operations along axes counted from the front: a further axis at the end changes nothing."""
-    return _bind(equation, *(_laned(value, size) for value in inputs))
-
-
-def _with(change: Callable[["JaxprEqn", int], dict[str, Any]]) -> Rule:
-    """Operations on one array whose settings name every axis."""
-
-    def rule(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
-        return _bind(equation, *(value.array for value in inputs), **change(equation, size))
-
-    return rule
-
-
-def _broadcast(equation: "JaxprEqn", size: int) -> dict[str, Any]:
-    shape = equation.params["shape"]
-    dimensions = (*equation.params["broadcast_dimensions"], len(shape))
-    return {"shape": (*shape, size), "broadcast_dimensions": dimensions}
-
-
-def _slice(equation: "JaxprEqn", size: int) -> dict[str, Any]:
-    strides = equation.params["strides"]
-    return {
-        "start_indices": (*equation.params["start_indices"], 0),
-        "limit_indices": (*equation.params["limit_indices"], size),
-        "strides": None if strides is None else (*strides, 1),
-    }
-
-
-def _transpose(equation: "JaxprEqn", _: int) -> dict[str, Any]:
-    permutation = equation.params["permutation"]
-    return {"permutation": (*permutation, len(permutation))}
-
-
-def _pad(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
-    array, filling = inputs
-    if filling.laned:
-        return _mapped(equation, inputs, size)
-    config = (*equation.params["padding_config"], (0, 0, 0))
-    return _bind(equation, array.array, filling.array, padding_config=config)
-
-
-def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
-    """A small matrix product of two arrays with lanes, as a sum of products of whole lanes."""
-    left, right = inputs
-    (left_summed, right_summed), (left_batch, right_batch) = equation.params["dimension_numbers"]
-    if left.laned != right.laned:
-        # The members are one more free axis of one matrix: a single product, larger by that.
-        (found,) = _bind(equation, left.array, right.array)
-        place = left.array.ndim - 1 - len(left_summed) if left.laned else found.ndim - 1
-        return [jnp.moveaxis(found, place, -1)]
-    summed = math.prod(left.array.shape[axis] for axis in left_summed)
-    entries = math.prod(_aval(equation.outvars[0]).shape)
-    if not (left.laned and right.laned) or not 0 < summed <= UNROLLED_SIZE or entries > UNROLLED_ENTRIES:
-        return _mapped(equation, inputs, size)
-    a = _summed_first(left.array, left_summed, left_batch, size)
-    b = _summed_first(right.array, right_summed, right_batch, size)
-    batch = len(left_batch)
-    a_free, b_free = a.ndim - batch - 2, b.ndim - batch - 2
-    a = jnp.expand_dims(a, tuple(range(1 + batch + a_free, 1 + batch + a_free + b_free)))
-    b = jnp.expand_dims(b, tuple(range(1 + batch, 1 + batch + a_free)))
-    shape = (*_aval(equation.outvars[0]).shape, size)
-    dtype = jnp.dtype(_aval(equation.outvars[0]).dtype)
-    # Half precision is added up in float32, as a matrix product adds it up.
-    wide = jnp.dtype("float32") if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4 else dtype
-    products = [
-        jnp.broadcast_to(a[k], shape).astype(wide) * jnp.broadcast_to(b[k], shape).astype(wide)
-        for k in range(summed)
-    ]
-    return [functools.reduce(jnp.add, products).astype(dtype)]
-
-
-def _summed_first(array: Array, summed: Sequence[int], batch: Sequence[int], size: int) -> Array:
-    """[summed, *batch, *free, lanes]: all axes that are summed over as one, in front."""
-    free = [axis for axis in range(array.ndim - 1) if axis not in (*summed, *batch)]
-    moved = jnp.transpose(array, (*summed, *batch, *free, array.ndim - 1))
-    return moved.reshape(-1, *moved.shape[len(summed) :])
 
 
 # Control flow. Which of its results have lanes is found first, so that both branches, and a loop's carry
@@ -319,7 +187,7 @@ def _while_parts(equation: "JaxprEqn", inputs: list[Any]) -> tuple[list[Any], li
 
 
 def _arrays(values: list[Value], flags: list[bool], size: int) -> list[Any]:
-    return [_laned(v, size) if flag else v.array for v, flag in zip(values, flags, strict=True)]
+    return [with_lanes(v, size) if flag else v.array for v, flag in zip(values, flags, strict=True)]
 
 
 def _values(arrays: Sequence[Any], flags: list[bool]) -> list[Value]:
@@ -410,58 +278,6 @@ class Table(NamedTuple):
     rules: dict[Any, Rule]
 
 
-ELEMENTWISE = (
-    *(
-        "abs",
-        "acos",
-        "acosh",
-        "add",
-        "add_jaxvals",
-        "and",
-        "asin",
-        "asinh",
-        "atan",
-        "atan2",
-        "atanh",
-        "cbrt",
-    ),
-    *(
-        "ceil",
-        "clamp",
-        "convert_element_type",
-        "copy",
-        "cos",
-        "cosh",
-        "digamma",
-        "div",
-        "eq",
-        "erf",
-        "erf_inv",
-    ),
-    *(
-        "erfc",
-        "exp",
-        "exp2",
-        "expm1",
-        "floor",
-        "ge",
-        "gt",
-        "integer_pow",
-        "is_finite",
-        "le",
-        "lgamma",
-        "log",
-    ),
-    *("log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not", "or"),
-    *("population_count", "pow", "reduce_precision", "rem", "round", "rsqrt", "select_n", "shift_left"),
-    *("shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square"),
-    *("stop_gradient", "sub", "tan", "tanh", "threefry2x32", "xor"),
-)
-ALONG_AXES = (
-    *("argmax", "argmin", "concatenate", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"),
-    *("reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum", "reduce_xor"),
-    *("rev", "sort", "squeeze"),
-)
 INLINED = ("jit", "closed_call", "call", "remat", "custom_jvp_call", "custom_vjp_call")
 
 
@@ -479,14 +295,5 @@ def _table() -> Table:
             primitives.scan_p: (_scan_flags, _scan),
             primitives.while_p: (_while_flags, _while),
         },
-        {
-            **dict.fromkeys(named(*ELEMENTWISE), _elementwise),
-            **dict.fromkeys(named(*ALONG_AXES), _same),
-            primitives.broadcast_in_dim_p: _with(_broadcast),
-            primitives.dot_general_p: _product,
-            primitives.pad_p: _pad,
-            primitives.reshape_p: _with(lambda e, size: {"new_sizes": (*e.params["new_sizes"], size)}),
-            primitives.slice_p: _with(_slice),
-            primitives.transpose_p: _with(_transpose),
-        },
+        table_of_rules(),
     )

@@ -1,0 +1,219 @@
+"""What each operation becomes where arrays have a last axis of members, for `transform.lanes`."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from funcnet._types import Array
+
+if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
+    from jax.extend.core import JaxprEqn
+
+# Contractions up to this size, with results up to this many entries a lane, become sums of products.
+# Beyond it a matrix is large enough for a matrix product of its own.
+UNROLLED_SIZE, UNROLLED_ENTRIES = 32, 4096
+
+
+class Value(NamedTuple):
+    """An array, and whether its last axis is that of the members."""
+
+    array: Any
+    laned: bool
+
+
+Rule: TypeAlias = Callable[["JaxprEqn", list[Value], int], Sequence[Any]]
+
+
+def with_lanes(value: Value, size: int) -> Any:
+    """The array with the members' axis, the same for each where it had none."""
+    array = jnp.asarray(value.array)
+    return array if value.laned else jnp.broadcast_to(array[..., None], (*array.shape, size))
+
+
+def _bind(equation: "JaxprEqn", *arrays: Any, **changes: Any) -> Sequence[Any]:
+    found = equation.primitive.bind(*arrays, **(equation.params | changes))
+    return found if equation.primitive.multiple_results else [found]
+
+
+def _aval(var: Any) -> Any:
+    return var.aval
+
+
+def plain(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+    del size
+    return _bind(equation, *(value.array for value in inputs))
+
+
+def by_vmap(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+    """Any operation, by its own rule for `vmap`."""
+    axes = [-1 if value.laned else None for value in inputs]
+    arrays = [value.array for value in inputs]
+    return jax.vmap(lambda *a: tuple(_bind(equation, *a)), axes, -1, axis_size=size)(*arrays)
+
+
+def _elementwise(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+    shape = (*_aval(equation.outvars[0]).shape, size)
+
+    def spread(value: Value) -> Any:  # a scalar may stand among arrays
+        array = jnp.asarray(value.array)
+        array = array if value.laned else array[..., None]
+        missing = tuple(range(len(shape) - array.ndim))
+        return jnp.broadcast_to(jnp.expand_dims(array, missing), shape)
+
+    return _bind(equation, *map(spread, inputs))
+
+
+def _same(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+    """Operations along axes counted from the front: a further axis at the end changes nothing."""
+    return _bind(equation, *(with_lanes(value, size) for value in inputs))
+
+
+def _with(change: Callable[["JaxprEqn", int], dict[str, Any]]) -> Rule:
+    """Operations on one array whose settings name every axis."""
+
+    def rule(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+        return _bind(equation, *(value.array for value in inputs), **change(equation, size))
+
+    return rule
+
+
+def _broadcast(equation: "JaxprEqn", size: int) -> dict[str, Any]:
+    shape = equation.params["shape"]
+    dimensions = (*equation.params["broadcast_dimensions"], len(shape))
+    return {"shape": (*shape, size), "broadcast_dimensions": dimensions}
+
+
+def _slice(equation: "JaxprEqn", size: int) -> dict[str, Any]:
+    strides = equation.params["strides"]
+    return {
+        "start_indices": (*equation.params["start_indices"], 0),
+        "limit_indices": (*equation.params["limit_indices"], size),
+        "strides": None if strides is None else (*strides, 1),
+    }
+
+
+def _transpose(equation: "JaxprEqn", _: int) -> dict[str, Any]:
+    permutation = equation.params["permutation"]
+    return {"permutation": (*permutation, len(permutation))}
+
+
+def _pad(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+    array, filling = inputs
+    if filling.laned:
+        return by_vmap(equation, inputs, size)
+    config = (*equation.params["padding_config"], (0, 0, 0))
+    return _bind(equation, array.array, filling.array, padding_config=config)
+
+
+def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+    """A small matrix product of two arrays with lanes, as a sum of products of whole lanes."""
+    left, right = inputs
+    (left_summed, right_summed), (left_batch, right_batch) = equation.params["dimension_numbers"]
+    if left.laned != right.laned:
+        # The members are one more free axis of one matrix: a single product, larger by that.
+        (found,) = _bind(equation, left.array, right.array)
+        place = left.array.ndim - 1 - len(left_summed) if left.laned else found.ndim - 1
+        return [jnp.moveaxis(found, place, -1)]
+    summed = math.prod(left.array.shape[axis] for axis in left_summed)
+    entries = math.prod(_aval(equation.outvars[0]).shape)
+    if not (left.laned and right.laned) or not 0 < summed <= UNROLLED_SIZE or entries > UNROLLED_ENTRIES:
+        return by_vmap(equation, inputs, size)
+    a = _summed_first(left.array, left_summed, left_batch, size)
+    b = _summed_first(right.array, right_summed, right_batch, size)
+    batch = len(left_batch)
+    a_free, b_free = a.ndim - batch - 2, b.ndim - batch - 2
+    a = jnp.expand_dims(a, tuple(range(1 + batch + a_free, 1 + batch + a_free + b_free)))
+    b = jnp.expand_dims(b, tuple(range(1 + batch, 1 + batch + a_free)))
+    shape = (*_aval(equation.outvars[0]).shape, size)
+    dtype = jnp.dtype(_aval(equation.outvars[0]).dtype)
+    # Half precision is added up in float32, as a matrix product adds it up.
+    wide = jnp.dtype("float32") if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4 else dtype
+    products = [
+        jnp.broadcast_to(a[k], shape).astype(wide) * jnp.broadcast_to(b[k], shape).astype(wide)
+        for k in range(summed)
+    ]
+    return [functools.reduce(jnp.add, products).astype(dtype)]
+
+
+def _summed_first(array: Array, summed: Sequence[int], batch: Sequence[int], size: int) -> Array:
+    """[summed, *batch, *free, lanes]: all axes that are summed over as one, in front."""
+    free = [axis for axis in range(array.ndim - 1) if axis not in (*summed, *batch)]
+    moved = jnp.transpose(array, (*summed, *batch, *free, array.ndim - 1))
+    return moved.reshape(-1, *moved.shape[len(summed) :])
+
+
+ELEMENTWISE = (
+    *(
+        "abs",
+        "acos",
+        "acosh",
+        "add",
+        "add_jaxvals",
+        "and",
+        "asin",
+        "asinh",
+        "atan",
+        "atan2",
+        "atanh",
+        "cbrt",
+    ),
+    *(
+        "ceil",
+        "clamp",
+        "convert_element_type",
+        "copy",
+        "cos",
+        "cosh",
+        "digamma",
+        "div",
+        "eq",
+        "erf",
+        "erf_inv",
+    ),
+    *(
+        "erfc",
+        "exp",
+        "exp2",
+        "expm1",
+        "floor",
+        "ge",
+        "gt",
+        "integer_pow",
+        "is_finite",
+        "le",
+        "lgamma",
+        "log",
+    ),
+    *("log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not", "or"),
+    *("population_count", "pow", "reduce_precision", "rem", "round", "rsqrt", "select_n", "shift_left"),
+    *("shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square"),
+    *("stop_gradient", "sub", "tan", "tanh", "threefry2x32", "xor"),
+)
+ALONG_AXES = (
+    *("argmax", "argmin", "concatenate", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"),
+    *("reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum", "reduce_xor"),
+    *("rev", "sort", "squeeze"),
+)
+
+
+def table_of_rules() -> dict[Any, Rule]:
+    """The rule of each primitive that has one; all others are mapped by their own rule for `vmap`."""
+    from jax.extend.core import primitives
+
+    def named(*names: str) -> list[Any]:
+        return [getattr(primitives, f"{name}_p") for name in names]
+
+    return {
+        **dict.fromkeys(named(*ELEMENTWISE), _elementwise),
+        **dict.fromkeys(named(*ALONG_AXES), _same),
+        primitives.broadcast_in_dim_p: _with(_broadcast),
+        primitives.dot_general_p: _product,
+        primitives.pad_p: _pad,
+        primitives.reshape_p: _with(lambda e, size: {"new_sizes": (*e.params["new_sizes"], size)}),
+        primitives.slice_p: _with(_slice),
+        primitives.transpose_p: _with(_transpose),
+    }
