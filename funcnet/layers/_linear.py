@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
+from funcnet.layers._product import product
 
 Initializer: TypeAlias = str | Callable[..., Array]
 """The name of a factory in `jax.nn.initializers` ("he_normal", "glorot_uniform", "lecun_normal", …),
@@ -79,7 +80,7 @@ class Linear(Module):
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         _check.last_axis(f"Linear({self.in_features}, {self.out_features!r})", x, self.in_features)
-        y = jnp.matmul(x, self.weight)  # type: ignore[arg-type]
+        y = product(x, self.weight)  # type: ignore[arg-type]
         return y if self.bias is None else y + jnp.broadcast_to(self.bias, y.shape)
 
 

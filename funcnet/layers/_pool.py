@@ -11,6 +11,7 @@ from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers._dtype import as_floating, wide
+from funcnet.layers._largest import beats, largest
 from funcnet.layers._windows import (
     Ends,
     Padding,
@@ -58,7 +59,10 @@ class _Pool(Module):
     def _max(self, x: Array) -> Array:
         floating = jnp.issubdtype(x.dtype, jnp.floating)
         least = -jnp.inf if floating else jnp.iinfo(x.dtype).min
-        return self._over_windows(padded(x, self._ends(x), least), jnp.maximum)
+        x, (window, stride) = padded(x, self._ends(x), least), self._settings()
+        if floating and window == stride:
+            return largest(x, window)
+        return self._over_windows(x, lambda a, b: jnp.where(beats(b, a), b, a))
 
     def _mean(self, x: Array) -> Array:
         added = self._ends(x)
@@ -68,8 +72,9 @@ class _Pool(Module):
         return as_floating(total / jnp.broadcast_to(counts, total.shape), x.dtype)
 
     def _over_windows(self, x: Array, combine: Callable[[Array, Array], Array]) -> Array:
-        """`combine` over each window, one spatial axis after another."""
-        for axis, window, stride in zip(spatial_axes(self.axes), *self._settings(), strict=True):
+        """`combine` over each window, one spatial axis after another, the last one first."""
+        settings = zip(spatial_axes(self.axes), *self._settings(), strict=True)
+        for axis, window, stride in reversed(list(settings)):
             seen = _cut(x, axis, window) if window == stride else shifted(x, axis, window, stride)
             x = functools.reduce(combine, seen)
         return x
@@ -119,7 +124,7 @@ class MaxPool1d(_Pool):
 class MaxPool2d(_Pool):
     """The largest entry of each window of an image, each channel by itself.
 
-    Where several are largest, the gradient is shared among them.
+    Where several are largest, the gradient goes to the first of them, row by row.
 
     Args:
         window: height and width of the windows, or one number for both.

@@ -8,6 +8,7 @@ from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers._linear import Size
+from funcnet.layers._product import product
 
 
 class Affine(Module):
@@ -28,7 +29,7 @@ class Affine(Module):
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        y = jnp.matmul(x, self.weight)  # type: ignore[arg-type]
+        y = product(x, self.weight)  # type: ignore[arg-type]
         return y + jnp.broadcast_to(self.bias, y.shape)  # type: ignore[arg-type]
 
 

@@ -104,7 +104,7 @@ def test_a_causal_convolution_sees_no_future():
 
 
 @pytest.mark.parametrize("name", [*SETTINGS, "same"])
-def test_both_formulations_agree_forward_backward_and_inside_a_loop(name):
+def test_all_formulations_agree_forward_backward_and_inside_a_loop(name):
     settings = {**{"stride": 1, "dilation": 1, "groups": 1}, **SETTINGS.get(name, {"kernel_size": 3})}
     pair = [np.broadcast_to(settings[n], 2).tolist() for n in ("kernel_size", "stride", "dilation")]
     kernel, stride, dilation = pair
@@ -121,10 +121,12 @@ def test_both_formulations_agree_forward_backward_and_inside_a_loop(name):
 
         return jax.jit(jax.value_and_grad(value, argnums=(0, 1), has_aux=True))(x, weight)
 
-    (_, y), gradients = both(_convolve.by_patches)
     (_, expected), wanted = both(_convolve.by_xla)
-    assert_close(y, expected, factor=5)
-    assert_close(gradients, wanted, factor=20)
+    by_rows = [_convolve.by_rows] if stride[0] == settings["groups"] == 1 else []
+    for way in (_convolve.by_patches, *by_rows):
+        (_, y), gradients = both(way)
+        assert_close(y, expected, factor=5)
+        assert_close(gradients, wanted, factor=20)
 
 
 def test_the_formulation_follows_the_backend(monkeypatch):
@@ -132,6 +134,19 @@ def test_the_formulation_follows_the_backend(monkeypatch):
     assert "conv_general_dilated" not in str(jax.make_jaxpr(lambda x: layer(x))(x))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert "conv_general_dilated" in str(jax.make_jaxpr(lambda x: layer(x))(x))
+
+
+def test_on_cpus_the_product_follows_the_channels():
+    def chosen(kernel, stride=(1, 1), groups=1):
+        return _convolve._product_for(jnp.zeros(kernel), stride, groups)
+
+    assert chosen((3, 3, 1, 32)) is _convolve.by_patches
+    assert chosen((3, 3, 32, 64)) is _convolve.by_rows
+    assert chosen((3, 3, 32, 64), stride=(1, 2)) is _convolve.by_rows
+    assert chosen((3, 3, 32, 64), stride=(2, 1)) is _convolve.by_patches
+    assert chosen((3, 3, 16, 32), groups=2) is _convolve.by_patches
+    assert chosen((3, 32, 64)) is _convolve.by_patches
+    assert chosen((5, 64, 16)) is _convolve.by_rows
 
 
 TRANSPOSED = {
@@ -211,18 +226,31 @@ def test_pools_of_sequences_are_those_of_images_of_width_one():
         assert_close(one(3, 2, padding="SAME")(x), expected)
 
 
-@pytest.mark.parametrize(("window", "stride"), [(2, None), (3, 1)])
-def test_the_gradient_of_a_pool_goes_to_the_largest(window, stride):
-    x = jnp.asarray(_normal(6, 6, 1))
-    pool = L.MaxPool2d(window, stride)
+@pytest.mark.parametrize("pool", [L.MaxPool2d(2), L.MaxPool2d((3, 2)), L.MaxPool2d(3, 1)])
+def test_the_gradient_of_a_pool_goes_to_the_first_of_the_largest(pool):
+    x = jnp.asarray(np.round(_normal(6, 7, 1)))  # many are equal
     weight = jnp.asarray(_normal(*pool(x).shape))
-    got = jax.grad(lambda x: jnp.sum(weight * pool(x)))(x)
-    step, expected = stride or window, np.zeros((6, 6, 1))
+
+    def value(x):
+        return jnp.sum(weight * pool(x))
+
+    (height, width), stride = (
+        np.broadcast_to(pool.window, 2),
+        np.broadcast_to(pool.stride or pool.window, 2),
+    )
+    expected = np.zeros((6, 7, 1))
     for i, j in itertools.product(*map(range, weight.shape[:2])):
-        seen = np.asarray(x)[i * step : i * step + window, j * step : j * step + window, 0]
+        top, left = stride * (i, j)
+        seen = np.asarray(x)[top : top + height, left : left + width, 0]
         a, b = np.unravel_index(seen.argmax(), seen.shape)
-        expected[i * step + a, j * step + b] += weight[i, j]
-    np.testing.assert_allclose(got, expected, rtol=1e-6)
+        expected[top + a, left + b] += weight[i, j]
+    np.testing.assert_allclose(jax.grad(value)(x), expected, rtol=1e-6)
+    along = jnp.asarray(_normal(6, 7, 1))
+    np.testing.assert_allclose(jax.jvp(value, (x,), (along,))[1], np.sum(expected * along), rtol=1e-4)
+    curved = jax.hessian(lambda x: jnp.sum(weight * pool(x) ** 2))(x)
+    assert np.isfinite(curved).all()
+    assert np.trace(np.asarray(curved).reshape(42, 42)) == pytest.approx(2 * expected.sum(), rel=1e-4)
+    assert np.isnan(pool(x.at[1, 1].set(jnp.nan))[0, 0]).all()
 
 
 def test_global_pools_and_flatten_are_numpys():

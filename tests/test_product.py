@@ -1,0 +1,75 @@
+"""Rows times a matrix: the numbers of `matmul` under every transformation, and one product under vmap."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from funcnet.layers._product import product
+from tests.tables import assert_close
+
+SHAPES = {"rows": (5, 3), "vector": (3,), "sequence": (2, 5, 3), "images": (2, 4, 5, 3), "none": (0, 5, 3)}
+
+
+def _normal(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def _value(multiply):
+    return lambda x, weight: jnp.sum(jnp.sin(multiply(x, weight)))
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("out", [(4,), ()], ids=["matrix", "vector"])
+def test_values_and_derivatives_are_those_of_matmul(shape, out):
+    x, weight = _normal(*shape), _normal(3, *out, seed=1)
+    assert_close(product(x, weight), jnp.matmul(x, weight))
+    for transform in (jax.grad, jax.hessian, jax.jacfwd):
+        got, expected = (transform(_value(f), (0, 1))(x, weight) for f in (product, jnp.matmul))
+        assert_close(got, expected, factor=10)
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0), (1, 2)])
+def test_mapped_it_is_matmul_mapped(axes):
+    shapes = {None: ((5, 3), (3, 4)), 0: ((6, 5, 3), (6, 3, 4)), 1: ((5, 6, 3), ()), 2: ((), (3, 4, 6))}
+    x, weight = _normal(*shapes[axes[0]][0]), _normal(*shapes[axes[1]][1], seed=1)
+
+    def mapped(f):
+        return jax.vmap(f, axes)(x, weight), jax.vmap(jax.grad(_value(f), (0, 1)), axes)(x, weight)
+
+    def whole(f):
+        return jax.grad(_value(jax.vmap(f, axes)), (0, 1))(x, weight)
+
+    assert_close(mapped(product), mapped(jnp.matmul), factor=10)
+    assert_close(whole(product), whole(jnp.matmul), factor=10)
+
+
+def test_examples_that_share_a_weight_are_rows_of_one_product_and_of_its_gradient():
+    x, weight = _normal(7, 5, 3), _normal(3, 4)
+    compute = jax.grad(lambda w: jnp.sum(jnp.sin(jax.vmap(product, (0, None))(x, w))))
+    text = jax.jit(compute).lower(weight).as_text()
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) == 2
+    assert "tensor<35x3xf32>, tensor<3x4xf32>" in products[0]
+    assert "tensor<35x3xf32>, tensor<35x4xf32>" in products[1]
+
+
+def test_it_keeps_precision_dtype_and_promotion():
+    x, weight = _normal(2, 5, 3), _normal(3, 4)
+    with jax.default_matmul_precision("highest"):
+        assert "HIGHEST" in jax.jit(product).lower(x, weight).as_text()
+    assert product(x.astype(jnp.bfloat16), weight.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+    with jax.numpy_dtype_promotion("standard"):
+        assert product(x.astype(jnp.bfloat16), weight).dtype == jnp.float32
+
+
+def test_inside_shard_map_weights_that_all_devices_share_have_one_gradient():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("data",))
+    x, weight = _normal(4, 5, 3), _normal(3, 4)
+
+    def gradient(x, weight):
+        return jax.grad(lambda w: jnp.sum(jnp.sin(product(x, w))))(weight)
+
+    sharded = jax.shard_map(gradient, mesh=mesh, in_specs=(P("data"), P()), out_specs=P())
+    assert_close(sharded(x, weight), gradient(x, weight), factor=10)
