@@ -23,6 +23,7 @@ from .train import EarlyStopping as EarlyStopping
 from .train import History as History
 from .train import Outcome as Outcome
 from .train import Run as Run
+from .train import Trainer as Trainer
 from .train import TrainState as TrainState
 from .train import evaluate as evaluate
 from .train import fit as fit

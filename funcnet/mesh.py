@@ -158,6 +158,14 @@ def over_rows(batch: T) -> T:
     return jax.tree.map(divided, batch)
 
 
+def by_hand() -> bool:
+    """Whether this is traced inside a `jax.shard_map`.
+
+    There JAX keeps books, for its own primitives, on what varies from device to device.
+    """
+    return bool(jax.sharding.get_abstract_mesh().manual_axes)
+
+
 def count() -> int:
     """The number of devices of the `use` around it; 1 outside.
 

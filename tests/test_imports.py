@@ -32,12 +32,14 @@ ALLOWED_UPWARD = {("train/_result.py", "report")}
 
 OWNERS = {
     "matplotlib": {"report/_canvas.py"},
-    "rich": {"report/_terminal.py"},
+    "rich": {"report/_terminal.py", "train/_bar.py"},
     "pandas": {"data/_file.py", "data/_load.py"},
     "sklearn": {"data/_load.py", "data/_synthetic.py"},
     "safetensors": {"train/_weights.py"},
     "flax": set(),
-    "orbax": set(),
+    "orbax": {"train/_checkpoint.py"},
+    "pyarrow": {"data/_stream.py"},
+    "tensorboardX": {"train/_loggers.py"},
     "chex": set(),
     "jax.sharding": {"mesh.py"},
 }

@@ -17,6 +17,8 @@ from ._load import load as load
 from ._scaler import Scaler as Scaler
 from ._shuffle import Shuffle as Shuffle
 from ._split import split as split
+from ._stream import BatchStream as BatchStream
+from ._stream import Stream as Stream
 from ._synthetic import Problem as Problem
 from ._synthetic import exact_linear as exact_linear
 from ._synthetic import friedman1 as friedman1

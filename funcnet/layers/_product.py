@@ -1,16 +1,14 @@
 """Rows times a matrix, also where `vmap` maps them: one product, cheap to differentiate."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from funcnet import mesh
 from funcnet._types import Array
-
-product_p = Primitive("product")
-"""x [rows, in] times weight [in, out]: [rows, out]."""
 
 
 def product(x: Array, weight: Array) -> Array:
@@ -20,12 +18,10 @@ def product(x: Array, weight: Array) -> Array:
     moves `out` in front of them before it multiplies, and on CPUs that copy costs more than the product: a
     training step of a linear layer over [64, 32, 64] takes 2.3 times as long.
     """
-    # Inside a shard_map JAX keeps books on what varies from device to device, for its own primitives.
-    by_hand = jax.sharding.get_abstract_mesh().manual_axes
-    if x.ndim < 2 or weight.ndim < 2 or x.dtype != weight.dtype or by_hand:
+    if x.ndim < 2 or weight.ndim < 2 or x.dtype != weight.dtype or mesh.by_hand():
         return jnp.matmul(x, weight)
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    y = product_p.bind(x.reshape(-1, x.shape[-1]), weight, precision=precision)
+    y = _product().bind(x.reshape(-1, x.shape[-1]), weight, precision=precision)
     return y.reshape(*x.shape[:-1], weight.shape[-1])
 
 
@@ -44,20 +40,27 @@ def _mapped(args: tuple[Array, Array], axes: tuple[Any, Any], *, precision: Any)
     if of_weight is not None:
         return jax.vmap(lambda x, weight: _of_rows(x, weight, precision=precision), axes)(x, weight), 0
     x = jnp.moveaxis(x, of_x, 0)
-    y = product_p.bind(x.reshape(-1, x.shape[-1]), weight, precision=precision)
+    y = _product().bind(x.reshape(-1, x.shape[-1]), weight, precision=precision)
     return y.reshape(*x.shape[:-1], weight.shape[-1]), 0
 
 
 def _slope_of_rows(slope: Array, x: Any, weight: Array, *, precision: Any) -> Array:
-    return product_p.bind(slope, weight.T, precision=precision)
+    return _product().bind(slope, weight.T, precision=precision)
 
 
 def _slope_of_weight(slope: Array, x: Array, weight: Any, *, precision: Any) -> Array:
     return jax.lax.dot_general(x, slope, (((0,), (0,)), ((), ())), precision=precision)
 
 
-product_p.def_impl(_of_rows)
-product_p.def_abstract_eval(_type)
-ad.defbilinear(product_p, _slope_of_rows, _slope_of_weight)
-batching.primitive_batchers[product_p] = _mapped
-mlir.register_lowering(product_p, mlir.lower_fun(_of_rows, multiple_results=False))
+@functools.cache
+def _product() -> Any:
+    """The primitive: x [rows, in] times weight [in, out] is [rows, out]."""
+    from jax.extend.core import Primitive  # 25 ms that programs without such layers never need
+
+    made = Primitive("product")
+    made.def_impl(_of_rows)
+    made.def_abstract_eval(_type)
+    ad.defbilinear(made, _slope_of_rows, _slope_of_weight)
+    batching.primitive_batchers[made] = _mapped
+    mlir.register_lowering(made, mlir.lower_fun(_of_rows, multiple_results=False))
+    return made

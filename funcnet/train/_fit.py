@@ -2,18 +2,20 @@
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from funcnet import _check, _tree
 from funcnet._module import trainable
 from funcnet._types import Array, Key, Loss, PyTree
-from funcnet.data import Dataset
+from funcnet.data import Batch, Dataset
 from funcnet.data._batches import epoch_rows, gather, steps
-from funcnet.data._shuffle import epoch_order
+from funcnet.data._shuffle import Shuffle, epoch_order
 from funcnet.train._average import averaging
 from funcnet.train._evaluate import checked_data, total
 from funcnet.train._forward_only import forward_only
@@ -37,7 +39,7 @@ def fit(
     eval_every: int = 1,
     accumulate: int = 1,
     ema: float | Array | None = None,
-    on_nan: OnNaN = "stop",
+    on_nan: OnNaN | Literal["raise"] = "stop",
     remat: bool = False,
 ) -> "Fit":
     """Turn a loss into its training: a pure function `train(model, data, key, valid=None) -> Run`.
@@ -57,7 +59,8 @@ def fit(
         ema: decay of a moving average of the weights, in [0, 1); with it the average is evaluated
             and returned.
         on_nan: what happens when loss or gradient is not finite: "stop" with the weights before,
-            "skip" that update, or "ignore".
+            "skip" that update, "ignore", or "raise" a FloatingPointError that names step, rows, leaf and
+            operation (inside jit and vmap nothing can be raised: there it is "stop").
         remat: recompute each epoch in a backward pass instead of storing it.
 
     Returns:
@@ -105,7 +108,7 @@ def fit(
         accumulate=accumulate,
         on_nan=on_nan,
         remat=remat,
-        step=step(loss, optimizer, accumulate=accumulate, on_nan=on_nan),
+        step=step(loss, optimizer, accumulate=accumulate, on_nan="stop" if on_nan == "raise" else on_nan),
     )
 
 
@@ -121,7 +124,7 @@ class Fit:
     stopping: EarlyStopping | None
     eval_every: int
     accumulate: int
-    on_nan: OnNaN
+    on_nan: OnNaN | Literal["raise"]
     remat: bool
     step: Step
 
@@ -141,21 +144,48 @@ class Fit:
             TypeError: if the model lacks parameters or holds integers, or the key is none.
             ValueError: if the data is unfit: empty, unequal lengths, NaN, labels out of range; or
                 the monitored value is not measured.
+            FloatingPointError: with on_nan="raise", if loss or gradient is not finite; `error.run` is the
+                run up to there.
         """
+        data, valid = self.checked(model, data, key, valid)
+        run = self._compiled(model, data, key, valid)
+        if self.on_nan == "raise" and _tree.is_concrete(run.state.step):
+            self.raise_if_broken(run, data)
+        return run
+
+    def raise_if_broken(self, run: Run, data: Dataset) -> None:
+        """Raise a FloatingPointError if a run ended in numbers that are none; it carries the run."""
+        if np.any(np.asarray(run.state.stop.outcome) == Outcome.NOT_FINITE.code):
+            from funcnet.train._replay import replay  # which is made of what stands here
+
+            error = FloatingPointError(str(replay(self, run.state, data)))
+            error.run = run  # type: ignore[attr-defined]
+            raise error
+
+    def checked(
+        self, model: PyTree, data: PyTree, key: Key, valid: PyTree
+    ) -> tuple[Dataset, Dataset | None]:
+        """The data, once everything that a training is called with is known to fit together."""
         _check_order(model, data)
         _check.key(key)
         data = checked_data(self.loss, model, data)
-        valid = None if valid is None else checked_data(self.loss, model, valid)
-        return self._compiled(model, data, key, valid)
+        return data, None if valid is None else checked_data(self.loss, model, valid)
 
     @functools.cached_property
     def _compiled(self) -> Any:
         return jax.jit(self._run)
 
+    @functools.cached_property
+    def pieces(self) -> Any:
+        """The compiled parts of this training, for whoever goes through it piece by piece."""
+        from funcnet.train._pieces import Pieces  # which is made of what stands here
+
+        return Pieces(self)
+
     def _run(self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None) -> Run:
         """Begin, advance until nothing is left, and pick the model."""
-        measured = self._measured(model, data, key)
-        state = self._begin(model, data, key, valid, measured)
+        measured = self.measured(model, data, key)
+        state = self.begin(model, key, valid, measured)
         one_pass = self._epoch if self.eval_every == 1 else self._round
         advance: Any = functools.partial(one_pass, data, valid, measured)
         if self.remat:
@@ -166,22 +196,26 @@ class Fit:
         else:
             state = jax.lax.while_loop(self._goes_on, lambda s: advance(s)[0], state)
             state = forward_only(state)
+        return self.finished(state)
+
+    def finished(self, state: TrainState) -> Run:
+        """The run that ends in this state, with the model that its settings pick."""
         state = _tree.replace(state, stop=state.stop.ended(jnp.array(True), Outcome.FINISHED))
         model = current_model(state)
         if self.stopping is not None and self.stopping.restore_best:
             model = _tree.select(state.stop.best_epoch >= 0, state.stop.model, model)
         return Run(model, state)
 
-    def _begin(
-        self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, measured: Totals
+    def begin(
+        self, model: PyTree, key: Key, valid: Dataset | None, measured: Totals, fair: bool = True
     ) -> TrainState:
-        """The state before the first epoch: nothing measured, nothing stopped."""
+        """The state before the first epoch: nothing measured or stopped; with `fair`, `train_loss`."""
         state = TrainState.create(model, self.optimizer, key)
         values = dict(jax.eval_shape(Totals.means, measured))
         if valid is not None:
-            held_out = jax.eval_shape(Totals.means, self._measured(model, valid, None))
+            held_out = jax.eval_shape(Totals.means, self.measured(model, valid, None))
             values |= {f"val_{name}": like for name, like in held_out.items()}
-            values["train_loss"] = held_out["loss"]
+            values |= {"train_loss": held_out["loss"]} if fair else {}
         for name, like in values.items():
             _check.history_value(name, like)
         if self.stopping is not None:
@@ -189,7 +223,7 @@ class Fit:
             state = _tree.replace(state, stop=self.stopping.begin(state.model))
         return _tree.replace(state, history=History.empty(values, self.epochs))
 
-    def _measured(self, model: PyTree, data: Dataset, key: Key | None) -> Totals:
+    def measured(self, model: PyTree, data: Dataset, key: Key | None) -> Totals:
         """What a batch's totals look like, in shapes and dtypes, without computing them."""
         parts = _tree.partition(model, trainable(model))
 
@@ -215,37 +249,54 @@ class Fit:
             return jax.lax.cond(state.epoch < self.epochs, train, lambda s: (s, None), state)
 
         state, _ = jax.lax.scan(epoch, state, length=self.eval_every)
-        return self._checked(data, valid, state), None
+        return self.evaluated(data, valid, state), None
 
     def _epoch(
         self, data: Dataset, valid: Dataset | None, measured: Totals, state: TrainState, _: None = None
     ) -> tuple[TrainState, None]:
         """One pass over the data: a scan over `step`; and a check, if every epoch has one."""
-        order = epoch_order(state.key, state.epoch, len(data)) if self.shuffle else None
-        # Rows of one update, cut into `accumulate` parts of the same size; padding fills them up.
-        size = self.accumulate * steps(min(self.batch_size * self.accumulate, len(data)), self.accumulate)
+        rows = epoch_rows(len(data), self.order(state, len(data)), self.rows_of_update(len(data)))
+        take = self.step_on(data)
+        one_step = lambda carry, rows: (take(*carry, rows), None)  # noqa: E731
+        (state, seen), _ = jax.lax.scan(one_step, (state, nothing_seen(measured)), rows)
+        state = self.end_of_epoch(measured, state, seen)
+        return (self.evaluated(data, valid, state) if self.eval_every == 1 else state), None
 
-        def one_step(carry: Any, rows: Any) -> Any:
-            state, seen = carry
-            state, info = self.step(state, gather(data, *rows))
-            found = info.totals.packed()
-            if self.on_nan == "skip":  # what is left out of the training is left out of its means
-                found = jnp.where(info.finite, found, jnp.zeros_like(found))
-            return (state, seen + found), None
+    def order(self, state: TrainState, rows: int) -> Shuffle | None:
+        """The order of the rows in the epoch that is under way; None for that of the data."""
+        return epoch_order(state.key, state.epoch, rows) if self.shuffle else None
 
-        nothing = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), measured).packed()
-        (state, seen), _ = jax.lax.scan(one_step, (state, nothing), epoch_rows(len(data), order, size))
-        # A step that was not finite ends the run within its epoch: that epoch stays unfinished.
+    def rows_of_update(self, rows: int) -> int:
+        """Rows of one update, cut into `accumulate` parts of the same size; padding fills them up."""
+        return self.accumulate * steps(min(self.batch_size * self.accumulate, rows), self.accumulate)
+
+    def step_on(self, data: Dataset) -> Callable[..., tuple[TrainState, Array]]:
+        """`(state, seen, rows) -> (state, seen)`: a step on some rows, and their totals added up."""
+
+        def take(state: TrainState, seen: Array, rows: tuple[Array, Array]) -> tuple[TrainState, Array]:
+            return self.counted(state, seen, gather(data, *rows))
+
+        return take
+
+    def counted(self, state: TrainState, seen: Array, batch: Batch) -> tuple[TrainState, Array]:
+        """A step, and its totals added to those that were seen in the epoch before."""
+        state, info = self.step(state, batch)
+        found = info.totals.packed()
+        if self.on_nan == "skip":  # what is left out of the training is left out of its means
+            found = jnp.where(info.finite, found, jnp.zeros_like(found))
+        return state, seen + found
+
+    def end_of_epoch(self, measured: Totals, state: TrainState, seen: Array) -> TrainState:
+        """The state with the epoch's means; as it is, if a step that was not finite ended the run."""
         finished = state.stop.running()
         means = Totals.unpacked(measured, seen).means()
-        state = _tree.replace(
+        return _tree.replace(
             state,
             epoch=state.epoch + finished.astype(jnp.int32),
             history=state.history.at(state.epoch, means, finished),
         )
-        return (self._checked(data, valid, state) if self.eval_every == 1 else state), None
 
-    def _checked(self, data: Dataset, valid: Dataset | None, state: TrainState) -> TrainState:
+    def evaluated(self, data: Dataset | None, valid: Dataset | None, state: TrainState) -> TrainState:
         """The state after an evaluation of the epoch just finished."""
         epoch, running, model = state.epoch - 1, state.stop.running(), current_model(state)
         history = state.history
@@ -253,7 +304,8 @@ class Fit:
             rows = max(EVALUATION_ROWS, self.batch_size)
             held_out = total(self.loss, model, valid, min(rows, len(valid))).means()
             values = {f"val_{name}": value for name, value in held_out.items()}
-            values["train_loss"] = total(self.loss, model, data, min(rows, len(data))).means()["loss"]
+            if data is not None:
+                values["train_loss"] = total(self.loss, model, data, min(rows, len(data))).means()["loss"]
             history = history.at(epoch, values, running)
         if self.stopping is None:
             return _tree.replace(state, history=history)
@@ -261,6 +313,11 @@ class Fit:
         stop = self.stopping.update(state.stop, epoch, model, values)
         stop = _tree.select(running, stop, state.stop)
         return _tree.replace(state, history=history, stop=stop)
+
+
+def nothing_seen(measured: Totals) -> Array:
+    """The packed totals of no examples."""
+    return jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), measured).packed()
 
 
 def _check_order(model: Any, data: Any) -> None:

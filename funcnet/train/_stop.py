@@ -26,6 +26,7 @@ class Outcome(enum.Enum):
     THRESHOLD_REACHED = "Stopped early: the monitored value passed the stopping threshold."
     DIVERGED = "Stopped: the monitored value passed the divergence threshold."
     NOT_FINITE = "Stopped: the loss or a gradient was not finite. The weights are those before it."
+    REQUESTED = "Stopped: a callback asked for it."
 
     @property
     def code(self) -> int:

@@ -1,0 +1,415 @@
+"""Examples that do not fit in memory, in the order and with the cursor of those that do."""
+
+import hashlib
+import itertools
+import mmap
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from funcnet import _check, _tree
+from funcnet._types import Key, PyTree
+from funcnet.data._ahead import ahead
+from funcnet.data._batches import Gathered, epoch_rows, steps
+from funcnet.data._dataset import Dataset
+from funcnet.data._shuffle import Shuffle, epoch_order
+
+PIECE_BYTES = 2**26
+"""Bytes of examples that are handed to the device at once, 64 MB; two such pieces wait meanwhile."""
+
+
+class Source(Protocol):
+    """Rows by their numbers."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, numbers: np.ndarray) -> PyTree:
+        """The examples in these rows, numpy arrays [len(numbers), ...]."""
+        ...
+
+    def identity(self) -> str:
+        """What tells this data from other data, without reading all of it."""
+        ...
+
+
+class Piece(NamedTuple):
+    """Some batches of an epoch, one after another: [count, rows, ...] each."""
+
+    first: int
+    batches: Gathered
+
+
+class Stream:
+    """Examples on disk, or from an iterator, for `fn.Trainer`: read ahead by a thread, batch by batch.
+
+    Rows that can be read by their number are shuffled by the keyed bijection that `fit` uses: a stream ends
+    in the same numbers as the same rows in memory. `Stream.parquet` shuffles row groups, and rows within
+    `window` groups at a time. Batches from an iterator come in its order.
+
+    Made by `Stream.npy`, `Stream.parquet` or `Stream.batches`; or from any `source` with `__len__`,
+    `rows(numbers) -> pytree of numpy arrays` and `identity() -> str`.
+
+    Args:
+        source: the rows.
+        ahead: pieces of 64 MB that are read before they are wanted, at least 1.
+
+    Raises:
+        TypeError: if `source` lacks one of its methods.
+        ValueError: if it is empty, or `ahead` is below 1.
+
+    Example:
+        >>> import tempfile, jax, numpy as np, optax, funcnet as fn
+        >>> x = np.linspace(-1.0, 1.0, 256, dtype=np.float32)[:, None]
+        >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=5)
+        >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/x.npy", x)
+        ...     np.save(f"{folder}/y.npy", 2 * x[:, 0])
+        ...     stream = fn.data.Stream.npy((f"{folder}/x.npy", f"{folder}/y.npy"))
+        ...     run = fn.Trainer(train)(model, stream, jax.random.key(1))
+        >>> same = train(model, (x, 2 * x[:, 0]), jax.random.key(1))
+        >>> bool(abs(run.history["loss"] - same.history["loss"]).max() < 1e-6)
+        True
+    """
+
+    def __init__(self, source: Source, *, ahead: int = 2) -> None:
+        for name in ("__len__", "rows", "identity"):
+            if not hasattr(source, name):
+                raise TypeError(
+                    f"a Stream's source has __len__, rows(numbers) and identity(); "
+                    f"{_check.describe(source)} has no {name}. Try fn.data.Stream.npy(('x.npy', 'y.npy'))."
+                )
+        _check.positive("ahead", ahead)
+        if len(source) < 1:
+            raise ValueError("this stream has no rows: check the files.")
+        self.source, self.ahead = source, ahead
+
+    @staticmethod
+    def npy(paths: PyTree, *, ahead: int = 2) -> "Stream":
+        """Rows of `.npy` files.
+
+        Args:
+            paths: a pytree of paths, by habit (x, y): files of numbers [rows, ...] of one length.
+            ahead: as for `Stream`.
+
+        Returns:
+            A Stream, shuffled globally.
+
+        Raises:
+            FileNotFoundError: if a file is not there.
+            ValueError: if one is no `.npy` file of numbers in C order, or lengths differ.
+        """
+        return Stream(_Npy(paths), ahead=ahead)
+
+    @staticmethod
+    def parquet(
+        path: str | os.PathLike[str],
+        features: Sequence[str],
+        target: str,
+        *,
+        window: int = 8,
+        ahead: int = 2,
+    ) -> "Stream":
+        """Rows of a Parquet file, as pairs (x [features], y).
+
+        Needs pyarrow: pip install 'funcnet[parquet]'.
+
+        Args:
+            path: the file.
+            features: columns of numbers, one after another in x, float32.
+            target: a column of numbers; whole numbers become int32 classes.
+            window: row groups that are in memory at once. Row groups are shuffled, and rows within so
+                many of them: less mixed than a global shuffle, and each group is read once an epoch.
+            ahead: as for `Stream`.
+
+        Returns:
+            A Stream.
+
+        Raises:
+            ImportError: without pyarrow.
+            FileNotFoundError: if the file is not there.
+            ValueError: if a column is missing or holds no numbers.
+        """
+        return Stream(_Parquet(path, features, target, window), ahead=ahead)
+
+    @staticmethod
+    def batches(make: Callable[[], Iterable[PyTree]], count: int, *, ahead: int = 2) -> "BatchStream":
+        """Batches of an iterator, such as a grain or a torch loader, in its own order.
+
+        Args:
+            make: called before each epoch: the iterable of its batches, pytrees of arrays [rows, ...]. The
+                last one may be shorter. For a run that can be gone on with it gives the same batches again.
+            count: batches in an epoch.
+            ahead: as for `Stream`.
+
+        Returns:
+            A stream whose batches are those of the iterator, whatever `batch_size` and `shuffle` say.
+
+        Raises:
+            TypeError: if `make` can't be called.
+            ValueError: if `count` is below 1; in training, if an epoch ends early.
+        """
+        return BatchStream(make, count, ahead=ahead)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def first(self, rows: int) -> Dataset:
+        """The first rows, as a Dataset."""
+        return Dataset(self.source.rows(np.arange(min(rows, len(self)))))
+
+    def fingerprint(self) -> str:
+        """What tells this data from other data."""
+        return f"{len(self)} rows, {self.source.identity()}"
+
+    def per_epoch(self, size: int) -> int:
+        """Batches in an epoch."""
+        return steps(len(self), size)
+
+    def pieces(self, key: Key | None, epoch: int, first: int, size: int) -> Iterator[Piece]:
+        """An epoch from batch `first`, some batches at a time, read ahead.
+
+        Args:
+            key: of the run; None for the order of the rows.
+            epoch: its number.
+            first: the batch to begin with.
+            size: rows in a batch.
+        """
+        count = self._at_once(size)
+        total = steps(len(self), size)
+        order = self._order(key, epoch)
+
+        def read() -> Iterator[Piece]:
+            for begin in range(first, total, count):
+                rows, mask = order(size, begin, min(count, total - begin))
+                examples = self.source.rows(rows.ravel())
+                cut = jax.tree.map(lambda a: a.reshape(*rows.shape, *a.shape[1:]), examples)  # noqa: B023
+                yield Piece(begin, Gathered(cut, mask.astype(float)))
+
+        return ahead(read(), self.ahead)
+
+    def _at_once(self, size: int) -> int:
+        one = self.source.rows(np.zeros(1, int))
+        weight = sum(leaf.nbytes for leaf in jax.tree.leaves(one))
+        return max(1, min(512, PIECE_BYTES // max(weight * size, 1)))
+
+    def _order(
+        self, key: Key | None, epoch: int
+    ) -> Callable[[int, int, int], tuple[np.ndarray, np.ndarray]]:
+        """`(size, first batch, batches) -> rows and mask`, [batches, size] each."""
+        n = len(self)
+        own = getattr(self.source, "order", None)
+        if own is not None and key is not None:
+            return _windowed(own(key, epoch), n)
+        order = None if key is None else epoch_order(key, epoch, n)
+
+        def rows(size: int, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+            found = _rows(n, order, size, np.int32(first), count)
+            return np.asarray(found[0]), np.asarray(found[1])
+
+        return rows
+
+
+_rows = jax.jit(epoch_rows, static_argnums=(0, 2, 4))
+
+
+def _windowed(permutation: np.ndarray, n: int) -> Callable[[int, int, int], tuple[np.ndarray, np.ndarray]]:
+    def rows(size: int, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        position = first * size + np.arange(count * size).reshape(count, size)
+        return permutation[np.minimum(position, n - 1)], position < n
+
+    return rows
+
+
+class BatchStream:
+    """Batches from an iterator; see `Stream.batches`."""
+
+    def __init__(self, make: Callable[[], Iterable[PyTree]], count: int, *, ahead: int = 2) -> None:
+        _check.function("make", make, "() -> an iterable of batches")
+        _check.positive("count", count)
+        _check.positive("ahead", ahead)
+        self.make, self.count, self.ahead = make, count, ahead
+        self._like: PyTree = None
+
+    def first(self, rows: int) -> Dataset:
+        """The first rows of the first batch, as a Dataset."""
+        if self._like is None:
+            batch = next(iter(self.make()), None)
+            if batch is None:
+                raise ValueError("this stream has no batches: what `make` returned is empty.")
+            self._like = jax.tree.map(np.asarray, batch)
+        return Dataset(jax.tree.map(lambda a: a[:rows], self._like))
+
+    def fingerprint(self) -> str:
+        """What tells this data from other data: its shapes and its first batch."""
+        first = self.first(2**31)
+        digest = hashlib.sha256()
+        for path, leaf in _tree.paths(first.arrays).items():
+            digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode() + np.asarray(leaf).tobytes())
+        return f"{self.count} batches, the first with sha256 {digest.hexdigest()[:16]}"
+
+    def per_epoch(self, size: int) -> int:
+        """Batches in an epoch."""
+        return self.count
+
+    def pieces(self, key: Key | None, epoch: int, first: int, size: int) -> Iterator[Piece]:
+        """An epoch from batch `first`, read ahead; the batches before it are read and left out."""
+        rows = len(self.first(2**31))
+
+        def read() -> Iterator[Piece]:
+            number = 0
+            for number, batch in enumerate(itertools.islice(self.make(), self.count), 1):
+                if number > first:
+                    yield Piece(number - 1, _filled(batch, rows))
+            if number < self.count:
+                raise ValueError(
+                    f"the stream ended after {number} of {self.count} batches of epoch {epoch}. "
+                    "Pass the number that it has: fn.data.Stream.batches(make, count)."
+                )
+
+        return ahead(read(), self.ahead)
+
+
+def _filled(batch: PyTree, rows: int) -> Gathered:
+    """A batch as the only one of a piece, with copies of its last row up to `rows`."""
+    batch = jax.tree.map(np.asarray, batch)
+    found = len(jax.tree.leaves(batch)[0])
+    if not 1 <= found <= rows:
+        raise ValueError(
+            f"a batch of {found} rows came, and the first one had {rows}: only the last may be shorter."
+        )
+    number = np.minimum(np.arange(rows), found - 1)
+    return Gathered(
+        jax.tree.map(lambda a: a[number][None], batch), (np.arange(rows) < found).astype(float)[None]
+    )
+
+
+class _Npy:
+    """Files of numpy's own format, mapped into memory; what was read is given back at once."""
+
+    def __init__(self, paths: PyTree) -> None:
+        self.files = {}
+        self.maps: list[mmap.mmap] = []
+
+        def opened(path: Any) -> np.ndarray:
+            place = Path(path)
+            with place.open("rb") as file:
+                try:
+                    version = np.lib.format.read_magic(file)
+                    reader = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}")
+                    shape, fortran, dtype = reader(file)
+                except (ValueError, AttributeError) as error:
+                    raise ValueError(f"{place} is no .npy file: {error}.") from None
+                if fortran or dtype.kind not in "biuf" or not shape:
+                    raise ValueError(
+                        f"{place} holds {dtype} {shape}{' in Fortran order' if fortran else ''}; a "
+                        "stream reads numbers [rows, ...] in C order. Write it anew: "
+                        "np.save(path, np.ascontiguousarray(array))."
+                    )
+                offset, size = file.tell(), place.stat().st_size
+                wanted = offset + int(np.prod(shape)) * dtype.itemsize
+                if size < wanted:
+                    raise ValueError(f"{place} is cut off: it has {size:,} bytes of {wanted:,}.")
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped.madvise(mmap.MADV_RANDOM)
+            self.maps.append(mapped)
+            self.files[str(place)] = (
+                f"{place.name} {dtype} {shape}, {size} bytes, {place.stat().st_mtime_ns}"
+            )
+            return np.ndarray(shape, dtype, buffer=mapped, offset=offset)
+
+        self.arrays = jax.tree.map(opened, paths)
+        lengths = {path: len(a) for path, a in _tree.paths(self.arrays).items()}
+        if len(set(lengths.values())) != 1:
+            told = ", ".join(f"{path}: {n}" for path, n in lengths.items()) or "no file"
+            raise ValueError(f"the files of a stream have as many rows as each other; got {told}.")
+
+    def __len__(self) -> int:
+        return len(jax.tree.leaves(self.arrays)[0])
+
+    def rows(self, numbers: np.ndarray) -> PyTree:
+        found = jax.tree.map(lambda a: a[numbers], self.arrays)
+        for mapped in self.maps:  # pages that were read count as this process's memory until then
+            mapped.madvise(mmap.MADV_DONTNEED)
+        return found
+
+    def identity(self) -> str:
+        return "; ".join(self.files.values())
+
+
+class _Parquet:
+    """A Parquet file, a few row groups in memory at a time."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], features: Sequence[str], target: str, window: int
+    ) -> None:
+        try:
+            import pyarrow.parquet as pq
+        except ImportError as error:
+            raise ImportError("Parquet streams need pyarrow: pip install 'funcnet[parquet]'.") from error
+        _check.positive("window", window)
+        self.path, self.features, self.target, self.window = Path(path), list(features), target, window
+        self.file = pq.ParquetFile(self.path)
+        names = self.file.schema_arrow.names
+        if missing := [name for name in (*self.features, target) if name not in names]:
+            raise ValueError(f"{path} has no column {missing[0]!r}; it has {', '.join(names)}.")
+        meta = self.file.metadata
+        self.sizes = np.array([meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
+        self.starts = np.concatenate([[0], np.cumsum(self.sizes)])
+        self.held: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def order(self, key: Key, epoch: int) -> np.ndarray:
+        """Row groups shuffled, and rows within `window` of them at a time."""
+        key = jax.random.fold_in(key, epoch)
+        groups = np.asarray(Shuffle.draw(key, len(self.sizes))(np.arange(len(self.sizes))))
+        parts = []
+        for begin in range(0, len(groups), self.window):
+            rows = np.concatenate(
+                [np.arange(*self.starts[g : g + 2]) for g in groups[begin : begin + self.window]]
+            )
+            mixed = Shuffle.draw(jax.random.fold_in(key, begin), len(rows))
+            parts.append(rows[np.asarray(mixed(np.arange(len(rows))))])
+        return np.concatenate(parts)
+
+    def rows(self, numbers: np.ndarray) -> PyTree:
+        group = np.searchsorted(self.starts, numbers, side="right") - 1
+        x, y = None, None
+        for g in np.unique(group):
+            features, target = self._group(int(g))
+            if x is None:
+                x = np.empty((len(numbers), features.shape[1]), features.dtype)
+                y = np.empty(len(numbers), target.dtype)
+            here = group == g
+            x[here], y[here] = (
+                features[numbers[here] - self.starts[g]],
+                target[numbers[here] - self.starts[g]],
+            )
+        return x, y
+
+    def identity(self) -> str:
+        stat = self.path.stat()
+        return f"{self.path.name}, {stat.st_size} bytes, {stat.st_mtime_ns}, window {self.window}"
+
+    def _group(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        if number not in self.held:
+            table = self.file.read_row_group(number, columns=[*self.features, self.target])
+            columns = {name: table.column(name).to_numpy() for name in table.column_names}
+            for name, column in columns.items():
+                if column.dtype.kind not in "biuf":
+                    raise ValueError(
+                        f"the column {name!r} of {self.path} holds {column.dtype}, and no numbers."
+                    )
+            x = np.stack([columns[name] for name in self.features], axis=1).astype(np.float32)
+            y = columns[self.target]
+            # Two windows: a piece may lie in the end of one and the beginning of the next.
+            while len(self.held) >= 2 * self.window:
+                self.held.pop(next(iter(self.held)))
+            self.held[number] = x, y.astype(np.float32 if y.dtype.kind == "f" else np.int32)
+        return self.held[number]

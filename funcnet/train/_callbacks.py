@@ -1,0 +1,191 @@
+"""What a `Trainer` tells while it trains, and what it can be asked for."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+from funcnet import _check, _tree
+from funcnet._types import Array, Loss, PyTree
+from funcnet.data import Dataset
+from funcnet.train._result import current_model
+from funcnet.train._state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a callback may ask for; a Trainer does it before the next step.
+
+    Args:
+        stop: end the training after this visit.
+        save: write a checkpoint now.
+        hyper_parameters: new values, by name, of what `optax.inject_hyperparams` put into the optimizer.
+
+    Example:
+        >>> import funcnet as fn
+        >>> fn.train.Request(hyper_parameters={"learning_rate": 1e-4}).stop
+        False
+    """
+
+    stop: bool = False
+    save: bool = False
+    hyper_parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """Where a training stands, to be looked at.
+
+    Args:
+        state: the training state, as it is at this visit.
+        epoch: epochs finished that this call is about.
+        values: what was measured in the last of them, by name: floats, without those not measured.
+        epochs: epochs in the whole training.
+        steps_per_epoch: batches in an epoch.
+        seconds: since the call of the Trainer.
+        directory: the Trainer's; None without one.
+        loss: of one example.
+        sample: the first rows of what is trained on, at most 1024.
+    """
+
+    state: TrainState
+    epoch: int
+    values: Mapping[str, float]
+    epochs: int
+    steps_per_epoch: int
+    seconds: float
+    directory: Path | None
+    loss: Loss
+    sample: Dataset
+
+    @property
+    def step(self) -> int:
+        """Batches seen."""
+        return int(self.state.step)
+
+    @property
+    def model(self) -> PyTree:
+        """The model as it is evaluated: averaged where the training averages."""
+        return current_model(self.state)
+
+    @property
+    def hyper_parameters(self) -> dict[str, Array]:
+        """What `optax.inject_hyperparams` put into the optimizer, by name; empty without it."""
+        return {
+            name: v for state in injected(self.state.opt_state) for name, v in state.hyperparams.items()
+        }
+
+
+class Callback:
+    """Something that watches a training on the host, and may ask for something.
+
+    Overwrite what you need. Each moment gets a `View` and returns None or a `Request`. A function
+    `view -> Request | None` serves as a callback too: it is called at the end of each epoch.
+
+    A callback whose `observes` is True asks for nothing. Between two visits to the host any number of
+    epochs may pass, and it is then told of each in turn, with the state of the last. If any callback may
+    ask, the training comes back to the host at the end of every epoch.
+
+    Example:
+        >>> import funcnet as fn
+        >>> class StopAtTenPercent(fn.train.Callback):
+        ...     def on_epoch_end(self, view):
+        ...         return fn.train.Request(stop=view.values["loss"] < 0.1)
+    """
+
+    observes: bool = False
+
+    def on_fit_start(self, view: View) -> Request | None:
+        """Before the first step of this process, after a checkpoint was found."""
+
+    def on_epoch_end(self, view: View) -> Request | None:
+        """After an epoch and its evaluation."""
+
+    def on_checkpoint(self, view: View) -> Request | None:
+        """When the state at this visit has been handed over to be saved."""
+
+    def on_exception(self, view: View, error: BaseException) -> None:
+        """When something was raised; the view shows the state before it."""
+
+    def on_fit_end(self, view: View) -> None:
+        """After the last step of this process: finished, stopped or interrupted."""
+
+    def state(self) -> PyTree:
+        """What a checkpoint has to keep of this callback: a pytree of arrays and numbers, or None."""
+
+    def restore(self, state: PyTree) -> None:
+        """Take up what `state` gave."""
+
+
+AnyCallback: TypeAlias = Callback | Callable[[View], Request | None]
+
+
+class _Function(Callback):
+    def __init__(self, function: Callable[[View], Request | None]) -> None:
+        self.function = function
+
+    def on_epoch_end(self, view: View) -> Request | None:
+        return self.function(view)
+
+
+def as_callback(value: Any) -> Callback:
+    """`value`, if it is a callback, or one that calls this function at the end of each epoch."""
+    if isinstance(value, Callback):
+        return value
+    if isinstance(value, type) or not callable(value):
+        raise TypeError(
+            "a callback is a funcnet.train.Callback or a function of a View; got "
+            f"{_check.describe(value)}. Try callbacks=[fn.train.CSV('history.csv')]."
+        )
+    return _Function(value)
+
+
+def gathered(answers: Iterator[Any]) -> Request:
+    """All that was asked for in one moment."""
+    stop, save, values = False, False, {}
+    for answer in answers:
+        if answer is None:
+            continue
+        if not isinstance(answer, Request):
+            raise TypeError(
+                f"a callback returns None or a funcnet.train.Request; got {_check.describe(answer)}. Try "
+                "fn.train.Request(stop=True)."
+            )
+        stop, save = stop or answer.stop, save or answer.save
+        values |= answer.hyper_parameters
+    return Request(stop, save, values)
+
+
+def with_hyper_parameters(state: TrainState, values: Mapping[str, Any]) -> TrainState:
+    """The state with other values in the optimizer, of the dtype and shape that they had."""
+    known = {name for part in injected(state.opt_state) for name in part.hyperparams}
+    if missing := sorted(set(values) - known):
+        raise ValueError(
+            f"no hyper-parameter {missing[0]!r} in this optimizer's state; it holds "
+            f"{', '.join(sorted(known)) or 'none'}. Make it one that can be set: "
+            f"optax.inject_hyperparams(optax.adam)({missing[0]}=1e-3)."
+        )
+
+    def changed(part: Any) -> Any:
+        if not _is_injected(part):
+            return part
+        new = {
+            name: np.broadcast_to(np.asarray(values[name], old.dtype), old.shape) if name in values else old
+            for name, old in part.hyperparams.items()
+        }
+        return part._replace(hyperparams=jax.tree.map(jax.numpy.asarray, new))
+
+    opt_state = jax.tree.map(changed, state.opt_state, is_leaf=_is_injected)
+    return _tree.replace(state, opt_state=opt_state)
+
+
+def injected(opt_state: PyTree) -> list[Any]:
+    """The parts of an optimizer's state that hold hyper-parameters."""
+    return [part for part in jax.tree.leaves(opt_state, is_leaf=_is_injected) if _is_injected(part)]
+
+
+def _is_injected(part: Any) -> bool:
+    return hasattr(part, "hyperparams") and hasattr(part, "_replace")

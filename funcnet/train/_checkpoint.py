@@ -1,0 +1,298 @@
+"""Checkpoints: whole or not there, summed, found again by themselves. The only file that names orbax."""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shutil
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from funcnet import _tree
+from funcnet._types import PyTree
+from funcnet.train._fingerprint import differences
+from funcnet.train._weights import write_whole
+
+FORMAT = 1
+PACKAGES = ("funcnet", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint")
+
+
+class Checkpoints:
+    """The checkpoints of one training in one folder, of which this process is the only writer.
+
+    `directory/checkpoints/00000120/` holds what was saved after step 120: the arrays as orbax writes them,
+    and `manifest.json` with their sums, versions, settings and what the training was called with. The
+    folder gets that name when everything in it is on the disk; what a killed process left has another.
+
+    Args:
+        directory: made if it is not there.
+        keep: how many of the newest stay.
+        best: a name in the history whose best checkpoint stays too; with a "-" in front the largest
+            is best.
+        identity: what the training is called with, as `fingerprint` makes it.
+    """
+
+    def __init__(self, directory: Path, keep: int, best: str | None, identity: dict[str, str]) -> None:
+        self.directory, self.keep, self.best, self.identity = directory, keep, best, identity
+        self.folder = directory / "checkpoints"
+        self._worker: threading.Thread | None = None
+        self._failed: BaseException | None = None
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator["Checkpoints"]:
+        """The folder, locked for this process; at the end what is being saved is waited for."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = open(self.directory / "lock", "a+")  # noqa: SIM115  (open as long as it is held)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror}. A Trainer writes to its directory; choose another",
+                str(self.directory),
+            ) from None
+        with lock:
+            _hold(lock, self.directory)
+            for part in self.folder.glob(".*"):  # what a killed process was writing
+                shutil.rmtree(part, ignore_errors=True)
+            yield self
+            self.wait()
+
+    def newest(self, template: PyTree, anyway: bool) -> tuple[PyTree, dict[str, Any]] | None:
+        """The newest whole checkpoint in the shape of `template`, and its manifest; None if there is none.
+
+        Raises:
+            ValueError: if it belongs to another training, unless `anyway`; or has other shapes.
+        """
+        for place in reversed(self.places()):
+            try:
+                manifest = read_manifest(place)
+                _check_sums(place, manifest)
+                arrays = dict(zip(manifest["arrays"], _restored(place / "arrays"), strict=True))
+            except (OSError, ValueError, KeyError) as error:
+                warnings.warn(
+                    f"the checkpoint {place} is damaged and is passed over: {error}", stacklevel=4
+                )
+                continue
+            self._check_identity(place, manifest, anyway)
+            return _fitted(template, arrays, place), manifest
+        return None
+
+    def save(self, tree: PyTree, step: int, facts: Mapping[str, Any]) -> None:
+        """Write a checkpoint beside the training: arrays are copied now, and written by a thread."""
+        self.wait()
+        arrays = {path: _host(leaf) for path, leaf in _tree.paths(tree).items()}
+        manifest = {
+            "format": FORMAT,
+            "step": step,
+            **facts,
+            "arrays": list(arrays),
+            "identity": self.identity,
+            "versions": {"python": platform.python_version(), **_versions()},
+            "saved": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        self._worker = threading.Thread(
+            target=self._write, args=(arrays, step, manifest), name="checkpoint"
+        )
+        self._worker.start()
+
+    def wait(self) -> None:
+        """Until what was saved last is on the disk; raise if it could not be written."""
+        if self._worker is not None:
+            self._worker.join()
+            self._worker = None
+        if self._failed is not None:
+            failed, self._failed = self._failed, None
+            number = getattr(failed, "errno", None)
+            raise OSError(
+                number,
+                f"a checkpoint could not be written ({failed}). The ones before it are whole; make room "
+                "and run the same again to go on from there",
+                str(self.folder),
+            ) from failed
+
+    def places(self) -> list[Path]:
+        """The folders of all checkpoints, by their step."""
+        return places(self.directory)
+
+    def _write(self, arrays: dict[str, np.ndarray], step: int, manifest: dict[str, Any]) -> None:
+        part = self.folder / f".{step:010d}.part"
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            _stored(part / "arrays", list(arrays.values()))
+            manifest["files"] = {str(file.relative_to(part)): _sum(file) for file in _files(part)}
+            write_whole(part / "manifest.json", json.dumps(manifest, indent=1).encode())
+            for file in _files(part):
+                _on_disk(file)
+            place = self.folder / f"{step:010d}"
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(part, place)
+            _on_disk(self.folder)
+            self._prune()
+        except BaseException as error:  # told to the training at its next visit
+            shutil.rmtree(part, ignore_errors=True)
+            self._failed = error
+
+    def _prune(self) -> None:
+        found = self.places()
+        spared = {*found[-self.keep :], self.best_place(found)}
+        for place in found:
+            if place not in spared:
+                shutil.rmtree(place, ignore_errors=True)
+
+    def best_place(self, found: list[Path]) -> Path | None:
+        """The checkpoint with the best monitored value, the newest of those before it that have one."""
+        if self.best is None:
+            return None
+        sign, name = (-1, self.best[1:]) if self.best.startswith("-") else (1, self.best)
+        values = {}
+        for place in found:
+            with contextlib.suppress(OSError, ValueError):
+                value = read_manifest(place)["values"].get(name)
+                if value is not None:
+                    values[place] = sign * value
+        return min(values, key=lambda place: values[place]) if values else None
+
+    def _check_identity(self, place: Path, manifest: dict[str, Any], anyway: bool) -> None:
+        saved, wanted = dict(manifest["identity"]), dict(self.identity)
+        if manifest["versions"].get("jax") != metadata.version("jax"):
+            for entries in (saved, wanted):  # another version of JAX writes programs differently
+                entries.pop("program of a step", None)
+        if (lines := differences(saved, wanted)) and not anyway:
+            raise ValueError(
+                f"{place} belongs to another training than this one:\n  "
+                + "\n  ".join(lines)
+                + "\nChoose another directory; or go on from it all the same: "
+                'fn.Trainer(..., resume="anyway"); or begin anew: resume="never".'
+            )
+
+
+def places(directory: Path) -> list[Path]:
+    """The folders of all checkpoints in a Trainer's directory, by their step."""
+    return sorted(place for place in (directory / "checkpoints").glob("[0-9]*") if place.is_dir())
+
+
+def read_manifest(place: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint.
+
+    Raises:
+        OSError: if it can't be read.
+        ValueError: if it is none, or of a format that this version does not know.
+    """
+    try:
+        manifest = json.loads((place / "manifest.json").read_bytes())
+    except ValueError as error:
+        raise ValueError(f"manifest.json is no JSON: {error}") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise ValueError(f"manifest.json has format {found!r}; this version reads {FORMAT}")
+    return manifest
+
+
+def _hold(lock: Any, directory: Path) -> None:
+    """Lock a file for as long as this process lives."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such lock
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        raise OSError(
+            f"{directory} is in use by process {lock.read().strip() or 'unknown'}: one training a "
+            "directory. Wait for it, or choose another directory."
+        ) from None
+    lock.seek(0)
+    lock.truncate()
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+def _stored(path: Path, arrays: list[np.ndarray]) -> None:
+    """By number: what a path may be called is nobody's business but ours."""
+    import orbax.checkpoint as ocp
+
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        checkpointer.save(path.absolute(), {f"{i:06d}": array for i, array in enumerate(arrays)})
+
+
+def _restored(path: Path) -> list[np.ndarray]:
+    import orbax.checkpoint as ocp
+
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        found = checkpointer.restore(path.absolute())
+    return [np.asarray(found[name]) for name in sorted(found)]
+
+
+def _fitted(template: PyTree, arrays: dict[str, np.ndarray], place: Path) -> PyTree:
+    wanted = _tree.paths(template)
+    wrong = []
+    for path in sorted(wanted.keys() | arrays.keys()):
+        kinds = [_kind(_host(tree[path])) if path in tree else "none" for tree in (arrays, wanted)]
+        if kinds[0] != kinds[1]:
+            wrong.append(f"{path}: {kinds[0]} saved, {kinds[1]} wanted")
+    if wrong:
+        raise ValueError(f"{place} holds another state than this training's:\n  " + "\n  ".join(wrong))
+    leaves = [_like(arrays[path], leaf) for path, leaf in wanted.items()]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def _like(array: np.ndarray, leaf: Any) -> Any:
+    if _is_key(leaf):
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
+    return jax.device_put(array, leaf.sharding) if isinstance(leaf, jax.Array) else array.item()
+
+
+def _host(leaf: Any) -> np.ndarray:
+    return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _kind(array: np.ndarray) -> str:
+    return f"{array.dtype.name}[{','.join(map(str, array.shape))}]"
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _sum(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _check_sums(place: Path, manifest: dict[str, Any]) -> None:
+    for name, expected in manifest["files"].items():
+        if not (place / name).is_file():
+            raise ValueError(f"{name} is missing")
+        if _sum(place / name) != expected:
+            raise ValueError(f"{name} has another content than when it was saved")
+
+
+def _on_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions

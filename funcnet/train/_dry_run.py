@@ -1,0 +1,82 @@
+"""What a training would be, without doing it."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from funcnet import _tree
+from funcnet._module import trainable
+from funcnet._types import Key, PyTree
+from funcnet.data._batches import Gathered
+from funcnet.train._fit import Fit
+from funcnet.train._source import Source
+
+
+@dataclasses.dataclass(frozen=True)
+class DryRun:
+    """What a training would be.
+
+    Args:
+        parameters: numbers that are trained.
+        state_bytes: of the whole state: weights, optimizer, history.
+        batch_bytes: of one batch.
+        steps_per_epoch: batches in an epoch.
+        steps: in the whole training.
+        flops: floating-point operations of one step, by XLA's count; None where XLA does not say.
+        loss: of the one step that was made.
+        shapes: "x float32[32,4]" and so on: the arrays of a batch.
+    """
+
+    parameters: int
+    state_bytes: int
+    batch_bytes: int
+    steps_per_epoch: int
+    steps: int
+    flops: float | None
+    loss: float
+    shapes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        flops = "unknown" if self.flops is None else f"{self.flops:,.0f}"
+        return "\n".join(
+            (
+                f"parameters      {self.parameters:,}",
+                f"state           {self.state_bytes:,} bytes",
+                f"batch           {self.batch_bytes:,} bytes: {', '.join(self.shapes)}",
+                f"steps           {self.steps_per_epoch:,} an epoch, {self.steps:,} in all",
+                f"a step          {flops} FLOPs",
+                f"first loss      {self.loss:.6g}",
+            )
+        )
+
+
+def dry_run(train: Fit, source: Source, model: PyTree, key: Key) -> DryRun:
+    """Begin, compile one step and make it."""
+    progress = source.begin(model, key)
+    size = min(train.batch_size, len(source.sample))
+    size += -size % train.accumulate
+    rows = source.sample[np.arange(size) % len(source.sample)]
+    batch = Gathered(rows, jax.numpy.ones(size))
+
+    def one(state: Any, batch: Any) -> Any:
+        return train.step(state, batch)
+
+    compiled = jax.jit(one).lower(progress.state, batch).compile()
+    _, info = compiled(progress.state, batch)
+    cost = compiled.cost_analysis()
+    parameters, _ = _tree.partition(model, trainable(model))
+    return DryRun(
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(parameters)),
+        state_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(progress)),
+        batch_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(rows)),
+        steps_per_epoch=source.per_epoch,
+        steps=source.per_epoch * train.epochs,
+        flops=float(cost["flops"]) if cost and "flops" in cost else None,
+        loss=float(info.loss),
+        shapes=tuple(
+            f"{path} {leaf.dtype.name}[{','.join(map(str, leaf.shape))}]"
+            for path, leaf in _tree.paths(rows).items()
+        ),
+    )

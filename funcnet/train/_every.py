@@ -1,0 +1,51 @@
+"""How often something happens in a training."""
+
+import dataclasses
+
+from funcnet import _check
+
+
+@dataclasses.dataclass(frozen=True)
+class Every:
+    """How often a `Trainer` comes back to the host or saves: by epochs, by steps or by time.
+
+    Args:
+        epochs: at the end of every so many epochs, counted from the start of the training.
+        steps: after every so many steps, counted likewise.
+        seconds: when so much time has passed; the moments differ from run to run, the numbers don't.
+
+    Raises:
+        ValueError: unless exactly one of them is given, and positive.
+
+    Example:
+        >>> import funcnet as fn
+        >>> fn.train.Every(epochs=5)
+        Every(epochs=5)
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if len(given) != 1:
+            raise ValueError(
+                f"one of epochs, steps and seconds says how often; got {', '.join(given) or 'none'}. "
+                "Try Every(epochs=1)."
+            )
+        for name in ("epochs", "steps"):
+            if name in given:
+                _check.positive(name, given[name])
+        if self.seconds is not None and not self.seconds > 0:
+            raise ValueError(f"seconds must be above 0; got {self.seconds!r}.")
+
+    def __repr__(self) -> str:
+        return f"Every({', '.join(f'{n}={v}' for n, v in vars(self).items() if v is not None)})"
+
+    def next_step(self, step: int, per_epoch: int) -> int | None:
+        """The first step after `step` at which it happens; None where time decides."""
+        if self.seconds is not None:
+            return None
+        stride = self.steps if self.steps is not None else (self.epochs or 1) * per_epoch
+        return (step // stride + 1) * stride

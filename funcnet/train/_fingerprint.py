@@ -1,0 +1,70 @@
+"""What a training is called with, in a few words and sums: to see whether a checkpoint belongs to it."""
+
+import hashlib
+import re
+from typing import Any
+
+import jax
+import numpy as np
+
+from funcnet import _tree
+from funcnet._types import Key, PyTree
+from funcnet.data import Dataset
+from funcnet.data._batches import epoch_rows, gather
+from funcnet.train._fit import Fit
+from funcnet.train._pieces import Progress
+
+SETTINGS = ("epochs", "batch_size", "shuffle", "stopping", "eval_every", "accumulate", "on_nan")
+
+
+def fingerprint(
+    train: Fit, progress: Progress, model: PyTree, data: Any, like: Dataset, valid: Any, key: Key
+) -> dict[str, str]:
+    """What must be the same when a training goes on, by name.
+
+    Args:
+        progress: the state before the first step; its shapes count.
+        like: a few examples, for the program of a step.
+    """
+    made = {f"setting {name}": repr(getattr(train, name)) for name in SETTINGS}
+    made["data"] = data.fingerprint() if hasattr(data, "fingerprint") else summed(data)
+    made["validation data"] = "none" if valid is None else summed(valid)
+    made["key"] = np.asarray(jax.random.key_data(key)).tolist().__repr__()
+    made["start"] = summed(model)
+    # The step as JAX sees it: another loss, optimizer or learning rate shows here, and nowhere else.
+    made["program of a step"] = _sum_of(_program(train, progress, like).encode())
+    return made
+
+
+def summed(tree: PyTree) -> str:
+    """Shapes, dtypes and a sum over the bytes of all arrays."""
+    digest, rows = hashlib.sha256(), 0
+    for path, leaf in _tree.paths(tree).items():
+        array = np.ascontiguousarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        digest.update(f"{path} {array.dtype} {array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+        rows = max(rows, array.shape[0] if array.ndim else 0)
+    return f"{rows} rows at most, sha256 {digest.hexdigest()[:16]}"
+
+
+def differences(saved: dict[str, str], wanted: dict[str, str]) -> list[str]:
+    """A line for each entry that differs."""
+    names = [name for name in {**saved, **wanted} if saved.get(name) != wanted.get(name)]
+    return [f"{name}: {saved.get(name, 'none')} saved, {wanted.get(name, 'none')} now" for name in names]
+
+
+def _program(train: Fit, progress: Progress, like: Dataset) -> str:
+    def one(progress: Progress, data: Dataset) -> Any:
+        row, mask = epoch_rows(len(data), None, 1, 0, 1)
+        return train.counted(progress.state, progress.seen, gather(data, row[0], mask[0]))
+
+    # Functions are printed with their address, which means nothing in another process.
+    return re.sub(r"0x[0-9a-f]+", "", str(jax.make_jaxpr(one)(progress, like)))
+
+
+def _sum_of(content: bytes) -> str:
+    return f"sha256 {hashlib.sha256(content).hexdigest()[:16]}"
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,0 +1,137 @@
+"""What was measured, written while it is measured: CSV, JSON lines, TensorBoard."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from funcnet.train._callbacks import Callback, View
+
+
+class _Log(Callback):
+    """A file with a line for each epoch.
+
+    It is begun anew from the history, so that a training that goes on after it was killed leaves each
+    epoch once.
+    """
+
+    observes = True
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._file: TextIO | None = None
+
+    def on_fit_start(self, view: View) -> None:
+        place = self.path if view.directory is None else view.directory / self.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self._file = place.open("w", newline="")
+        self._begin(list(view.state.history))
+        epochs = {name: np.asarray(values) for name, values in view.state.history.items()}
+        for epoch in range(view.epoch):
+            self._write(epoch, {n: float(v[epoch]) for n, v in epochs.items() if not np.isnan(v[epoch])})
+        self._file.flush()
+
+    def on_epoch_end(self, view: View) -> None:
+        if self._file is not None:
+            self._write(view.epoch - 1, dict(view.values))
+            if view.epoch == int(view.state.epoch):  # the last that this visit tells of
+                self._file.flush()
+
+    def on_fit_end(self, view: View) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _begin(self, names: list[str]) -> None:
+        raise NotImplementedError
+
+    def _write(self, epoch: int, values: dict[str, float]) -> None:
+        raise NotImplementedError
+
+
+class CSV(_Log):
+    """A CSV file: `epoch` from 0 and a column for each name in the history; empty where none was measured.
+
+    Args:
+        path: the file; a relative one lies in the Trainer's directory, if it has one.
+
+    Example:
+        >>> import tempfile, jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> x = jnp.linspace(0.0, 1.0, 8)[:, None]
+        >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=2)
+        >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     log = fn.train.CSV(f"{folder}/history.csv")
+        ...     run = fn.Trainer(train, callbacks=[log])(model, (x, x[:, 0]), jax.random.key(1))
+        ...     print(open(f"{folder}/history.csv").read().splitlines()[0])
+        epoch,loss
+    """
+
+    def _begin(self, names: list[str]) -> None:
+        self._writer = csv.DictWriter(self._file, ["epoch", *names], restval="")  # type: ignore[arg-type]
+        self._writer.writeheader()
+
+    def _write(self, epoch: int, values: dict[str, float]) -> None:
+        self._writer.writerow({"epoch": epoch, **values})
+
+
+class JSONLines(_Log):
+    """A file with one JSON object for each epoch: `epoch` from 0, and what was measured in it, by name.
+
+    Args:
+        path: the file; a relative one lies in the Trainer's directory, if it has one.
+
+    Example:
+        >>> import funcnet as fn
+        >>> fn.train.JSONLines("history.jsonl").path.name
+        'history.jsonl'
+    """
+
+    def _begin(self, names: list[str]) -> None:
+        pass
+
+    def _write(self, epoch: int, values: dict[str, float]) -> None:
+        known = {name: value if np.isfinite(value) else str(value) for name, value in values.items()}
+        assert self._file is not None
+        self._file.write(json.dumps({"epoch": epoch, **known}) + "\n")
+
+
+class TensorBoard(Callback):
+    """Scalars for TensorBoard, by epoch.
+
+    Needs the package tensorboardX: pip install 'funcnet[tensorboard]'.
+
+    Args:
+        path: folder of the event files; a relative one lies in the Trainer's directory, if it has one.
+
+    Raises:
+        ImportError: if tensorboardX is not installed.
+    """
+
+    observes = True
+
+    def __init__(self, path: str | Path = "tensorboard") -> None:
+        try:
+            import tensorboardX  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                "TensorBoard needs the package tensorboardX: pip install 'funcnet[tensorboard]'."
+            ) from error
+        self.path = Path(path)
+        self._writer: Any = None
+
+    def on_fit_start(self, view: View) -> None:
+        from tensorboardX import SummaryWriter
+
+        place = self.path if view.directory is None else view.directory / self.path
+        # What an earlier process wrote beyond this step is void: TensorBoard's own word for it.
+        self._writer = SummaryWriter(str(place), purge_step=view.epoch)
+
+    def on_epoch_end(self, view: View) -> None:
+        for name, value in view.values.items():
+            self._writer.add_scalar(name, value, view.epoch - 1)
+
+    def on_fit_end(self, view: View) -> None:
+        self._writer.close()

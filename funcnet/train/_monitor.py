@@ -1,0 +1,68 @@
+"""Hyper-parameters and gradient norms by epoch."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from funcnet import _tree
+from funcnet._module import trainable
+from funcnet._types import Array, Loss, PyTree
+from funcnet.data import Dataset
+from funcnet.data._batches import epoch_rows, gather
+from funcnet.train._callbacks import Callback, View
+from funcnet.transform._objective import objective
+
+
+class Monitor(Callback):
+    """The hyper-parameters and the norm of the gradient at the end of each epoch.
+
+    The gradient is that of the loss, in inference mode, on the first rows of the training data, always the
+    same ones, so that the norms of two epochs can be compared. It costs a gradient of these rows an epoch.
+
+    Returns:
+        `monitor.values`: a mapping from "epoch", "gradient_norm" and the name of each hyper-parameter that
+        `optax.inject_hyperparams` put into the optimizer, to a list with a number for each epoch.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> x = jnp.linspace(0.0, 1.0, 8)[:, None]
+        >>> optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.5)
+        >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optimizer, epochs=3)
+        >>> monitor = fn.train.Monitor()
+        >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
+        >>> run = fn.Trainer(train, callbacks=[monitor])(model, (x, x[:, 0]), jax.random.key(1))
+        >>> monitor.values["learning_rate"], len(monitor.values["gradient_norm"])
+        ([0.5, 0.5, 0.5], 3)
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = {}
+
+    def on_fit_start(self, view: View) -> None:
+        names = ["epoch", "gradient_norm", *view.hyper_parameters]
+        self.values = {name: self.values.get(name, []) for name in names}
+        self._norm = jax.jit(functools.partial(_gradient_norm, view.loss))
+
+    def on_epoch_end(self, view: View) -> None:
+        found = {name: float(np.max(value)) for name, value in view.hyper_parameters.items()}
+        found |= {"epoch": view.epoch - 1, "gradient_norm": float(self._norm(view.model, view.sample))}
+        for name, value in found.items():
+            self.values[name].append(value)
+
+    def state(self) -> PyTree:
+        return {name: np.asarray(values, float) for name, values in self.values.items()}
+
+    def restore(self, state: PyTree) -> None:
+        self.values = {name: np.asarray(values).tolist() for name, values in state.items()}
+
+
+def _gradient_norm(loss: Loss, model: Any, data: Dataset) -> Array:
+    parameters, rest = _tree.partition(model, trainable(model))
+    row, mask = epoch_rows(len(data), None, len(data))
+    batch = gather(data, row[0], mask[0])
+    gradient = jax.grad(lambda p: objective(p, rest, loss, batch, None)[0])(parameters)
+    return optax.global_norm(gradient) * jnp.ones(())

@@ -1,0 +1,120 @@
+"""A training in pieces: the steps of `fit`, as many as the host wants before it looks again.
+
+Where a piece ends changes no number. Every step, wherever it stands, is the same turn of the same compiled
+loop, whose bounds are values and no constants.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _tree, mesh
+from funcnet._types import Array, Key, PyTree
+from funcnet.data import Batch, Dataset
+from funcnet.data._batches import epoch_rows, steps
+from funcnet.train._fit import Fit, nothing_seen
+from funcnet.train._state import TrainState
+from funcnet.transform._objective import Totals
+
+ROWS_AT_ONCE = 2**20
+"""Row numbers that are computed at once: 5 MB."""
+
+
+@_tree.node
+class Progress:
+    """Everything a training is between two steps: its state, and the totals of the epoch under way."""
+
+    state: TrainState
+    seen: Array
+
+
+class Pieces:
+    """The compiled parts of one training: `begin`, then `advance` or `feed` until nothing is left."""
+
+    def __init__(self, train: Fit) -> None:
+        self.begin = jax.jit(functools.partial(_begin, train), static_argnames="fair")
+        self.advance = jax.jit(functools.partial(_advance, train))
+        self.feed = jax.jit(functools.partial(_feed, train))
+
+
+def _begin(
+    train: Fit, model: PyTree, like: Dataset, key: Key, valid: Dataset | None, fair: bool
+) -> Progress:
+    """The beginning, for examples like these; `fair` where the training rows can be evaluated too."""
+    measured = train.measured(model, like, key)
+    return Progress(train.begin(model, key, valid, measured, fair), nothing_seen(measured))
+
+
+def _advance(
+    train: Fit, progress: Progress, data: Dataset, valid: Dataset | None, until: Array, per_epoch: Array
+) -> Progress:
+    """Steps and evaluations until step `until`, or until the training ends."""
+    measured = train.measured(progress.state.model, data, progress.state.key)
+    size = train.rows_of_update(len(data))
+    block = min(steps(len(data), size), max(ROWS_AT_ONCE // size, 1))
+    take = train.step_on(data)
+
+    def goes_on(progress: Progress) -> Array:
+        return _left(train, progress.state) & (progress.state.step < until)
+
+    def some(progress: Progress) -> Progress:
+        state = progress.state
+        first = state.step - state.epoch * per_epoch
+        count = jnp.minimum(jnp.minimum(block, per_epoch - first), until - state.step)
+        rows = epoch_rows(len(data), train.order(state, len(data)), size, first, block)
+
+        def one(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+            return take(*carry, jax.tree.map(lambda a: a[i], rows))
+
+        state, seen = jax.lax.fori_loop(0, count, one, (state, progress.seen))
+        return _closed(train, measured, Progress(state, seen), data, valid, per_epoch)
+
+    return jax.lax.while_loop(goes_on, some, progress)
+
+
+def _feed(
+    train: Fit,
+    progress: Progress,
+    batches: Batch,
+    valid: Dataset | None,
+    first: Array,
+    count: Array,
+    per_epoch: Array,
+) -> Progress:
+    """A step on each of `count` batches from the first, all of one epoch; [batches, rows, ...]."""
+    rows = Dataset(jax.tree.map(lambda a: a[0], batches.example))
+    measured = train.measured(progress.state.model, rows, progress.state.key)
+
+    def one(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+        return train.counted(*carry, mesh.over_rows(jax.tree.map(lambda a: a[i], batches)))
+
+    carry = progress.state, progress.seen
+    state, seen = jax.lax.fori_loop(first, first + count, one, carry)
+    return _closed(train, measured, Progress(state, seen), None, valid, per_epoch)
+
+
+def _closed(
+    train: Fit,
+    measured: Totals,
+    progress: Progress,
+    data: Dataset | None,
+    valid: Dataset | None,
+    per_epoch: Array,
+) -> Progress:
+    """After the last step of an epoch: its means, and the evaluation if one is due."""
+
+    def close(progress: Progress) -> Progress:
+        state = train.end_of_epoch(measured, progress.state, progress.seen)
+        due = (state.epoch % train.eval_every == 0) | (state.epoch == train.epochs)
+        evaluate = functools.partial(train.evaluated, data, valid)
+        state = jax.lax.cond(due, evaluate, lambda state: state, state)
+        return Progress(state, jnp.zeros_like(progress.seen))
+
+    state = progress.state
+    ended = _left(train, state) & (state.step == (state.epoch + 1) * per_epoch)
+    return jax.lax.cond(ended, close, lambda progress: progress, progress)
+
+
+def _left(train: Fit, state: TrainState) -> Array:
+    return state.stop.running() & (state.epoch < train.epochs)

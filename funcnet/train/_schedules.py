@@ -1,0 +1,169 @@
+"""Callbacks that change a training, or what comes out of it: a plateau schedule, and averaged weights."""
+
+import math
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check
+from funcnet._types import PyTree
+from funcnet.train._callbacks import Callback, Request, View
+
+
+class ReduceOnPlateau(Callback):
+    """Multiply a hyper-parameter when a monitored value has stopped improving.
+
+    The optimizer must hold it: `optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)`.
+
+    Args:
+        monitor: a name in the history.
+        factor: what it is multiplied by, in (0, 1).
+        patience: epochs without improvement after which that happens, at least 1.
+        min_delta: how much better counts, in the monitored value's units.
+        mode: "min" or "max".
+        cooldown: epochs after a change in which nothing is counted.
+        least: the value it does not fall below.
+        name: of the hyper-parameter.
+
+    Raises:
+        ValueError: if a setting is out of range; in training, if the optimizer has no such
+            hyper-parameter or the monitored value is not measured.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> x = jnp.linspace(0.0, 1.0, 8)[:, None]
+        >>> optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=4.0)
+        >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optimizer, epochs=9)
+        >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
+        >>> trainer = fn.Trainer(train, callbacks=[fn.train.ReduceOnPlateau("loss", patience=1)])
+        >>> run = trainer(model, (x, x[:, 0]), jax.random.key(1))
+        >>> round(float(run.state.opt_state.hyperparams["learning_rate"]), 6)
+        0.4
+
+    Source: Keras, `ReduceLROnPlateau`, whose semantics it has.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        min_delta: float = 1e-4,
+        mode: Literal["min", "max"] = "min",
+        cooldown: int = 0,
+        least: float = 0.0,
+        name: str = "learning_rate",
+    ) -> None:
+        _check.choice("mode", mode, ("min", "max"))
+        _check.direction(monitor, mode)
+        _check.positive("patience", patience)
+        if not 0 < factor < 1:
+            raise ValueError(f"factor lies between 0 and 1, so that the value falls; got {factor!r}.")
+        for setting, value in {"min_delta": min_delta, "cooldown": cooldown, "least": least}.items():
+            _check.between(setting, value, 0, math.inf)
+        self.monitor, self.factor, self.patience, self.name = monitor, factor, patience, name
+        self.min_delta, self.sign, self.cooldown, self.least = (
+            min_delta,
+            -1 if mode == "max" else 1,
+            cooldown,
+            least,
+        )
+        self._best, self._wait, self._resting = math.inf, 0, 0
+
+    def on_fit_start(self, view: View) -> None:
+        if self.monitor not in view.state.history:
+            raise ValueError(
+                f"ReduceOnPlateau watches {self.monitor!r}, and this training measures "
+                f"{', '.join(view.state.history)}. Pass valid=..., or monitor='loss'."
+            )
+        if self.name not in view.hyper_parameters:
+            raise ValueError(
+                f"no hyper-parameter {self.name!r} in the optimizer's state. Make it one that can be set: "
+                f"optax.inject_hyperparams(optax.sgd)({self.name}=0.1)."
+            )
+
+    def on_epoch_end(self, view: View) -> Request | None:
+        if self.monitor not in view.values:
+            return None
+        value = self.sign * view.values[self.monitor]
+        if self._resting > 0:
+            self._resting, self._wait = self._resting - 1, 0
+        if value < self._best - self.min_delta:
+            self._best, self._wait = value, 0
+        elif self._resting == 0:
+            self._wait += 1
+        old = float(view.hyper_parameters[self.name])
+        if self._wait < self.patience or old <= self.least:
+            return None
+        self._wait, self._resting = 0, self.cooldown
+        return Request(hyper_parameters={self.name: max(old * self.factor, self.least)})
+
+    def state(self) -> PyTree:
+        return {"best": float(self._best), "wait": self._wait, "resting": self._resting}
+
+    def restore(self, state: PyTree) -> None:
+        self._best, self._wait, self._resting = (
+            float(state["best"]),
+            int(state["wait"]),
+            int(state["resting"]),
+        )
+
+
+class AverageWeights(Callback):
+    """The mean of the models at the ends of epochs, from one epoch on: stochastic weight averaging.
+
+    It changes nothing in the training; take `average.model` afterwards. An average that decays, and that
+    is evaluated while it forms, is `fn.fit(..., ema=0.99)`.
+
+    Args:
+        start: the first epoch, from 0, whose model counts.
+        every: epochs between two models that count.
+
+    Raises:
+        ValueError: if `start` is negative or `every` below 1.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> x = jnp.linspace(0.0, 1.0, 8)[:, None]
+        >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.5), epochs=20)
+        >>> average = fn.train.AverageWeights(start=10)
+        >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
+        >>> run = fn.Trainer(train, callbacks=[average])(model, (x, x[:, 0]), jax.random.key(1))
+        >>> average.count
+        10
+
+    Source: Izmailov, Podoprikhin, Garipov, Vetrov, Wilson, "Averaging weights leads to wider optima and
+    better generalization", 2018.
+    """
+
+    def __init__(self, start: int = 0, every: int = 1) -> None:
+        _check.between("start", start, 0, math.inf)
+        _check.positive("every", every)
+        self.start, self.every = start, every
+        self.count = 0
+        self.model: Any = None
+
+    def on_fit_start(self, view: View) -> None:
+        if self.model is None:
+            self.model = view.model
+
+    def on_epoch_end(self, view: View) -> None:
+        past = view.epoch - 1 - self.start
+        if past >= 0 and past % self.every == 0:
+            self.count += 1
+            self.model = _towards(self.model, view.model, jnp.asarray(1.0 / self.count))
+
+    def state(self) -> PyTree:
+        return {"model": self.model, "count": self.count}
+
+    def restore(self, state: PyTree) -> None:
+        self.model, self.count = state["model"], int(state["count"])
+
+
+@jax.jit
+def _towards(mean: PyTree, model: PyTree, share: jax.Array) -> PyTree:
+    def part(a: jax.Array, b: jax.Array) -> jax.Array:
+        return a + (b - a) * share.astype(a.dtype) if jnp.issubdtype(a.dtype, jnp.floating) else b
+
+    return jax.tree.map(part, mean, model)
