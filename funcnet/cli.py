@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_study(commands)
     _add_predict(commands)
+    _add_runs(commands)
     return parser
 
 
@@ -114,6 +115,11 @@ def _add_train(commands: Any) -> None:
     _add_training(train)
     train.add_argument(
         "--out", metavar="DIR", type=_path, help="where the files go (default: runs/ and the table's name)"
+    )
+    train.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep checkpoints in DIR, and go on from the newest that is there; killed, run the same again",
     )
 
 
@@ -194,6 +200,25 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument("--out", metavar="FILE", type=_path, help="write there instead of the terminal")
 
 
+def _add_runs(commands: Any) -> None:
+    runs = commands.add_parser(
+        "runs",
+        help="a table of the runs in a folder",
+        description="The runs below a folder: how far they are and what they measured.",
+    )
+    runs.set_defaults(run=_runs)
+    runs.add_argument(
+        "folder", metavar="DIR", type=_path, nargs="?", default=Path("runs"), help="default: runs"
+    )
+    show = commands.add_parser(
+        "show",
+        help="what one run measured, and its curves",
+        description="What a run measured by epoch: a summary, and curves.png in its folder.",
+    )
+    show.set_defaults(run=_show)
+    show.add_argument("folder", metavar="DIR", type=_path, help="what a Trainer or `funcnet train` wrote")
+
+
 def _whole(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not (text.isdecimal() and text.isascii() and least <= int(text) < 2**31):
@@ -234,8 +259,12 @@ def _train(args: argparse.Namespace) -> None:
     table = load(args.table, args.target, args.task)
     folder = args.out or Path("runs", table.name)
     _check_folder(folder)
-    with waiting(f"training on {table.name}"):
-        fitted = _interruptible(lambda: fit_table(table, **_settings(args)))
+    if args.resume:
+        # It shows a line of its own, and hears signals by itself.
+        fitted = fit_table(table, directory=folder, **_settings(args))
+    else:
+        with waiting(f"training on {table.name}"):
+            fitted = _interruptible(lambda: fit_table(table, **_settings(args)))
     if int(fitted.run.best_epoch) < 0:
         raise ValueError(
             "the training diverged: no epoch ended with a finite validation loss. Try a smaller "
@@ -305,6 +334,26 @@ def _predict(args: argparse.Namespace) -> None:
         sys.stdout.flush()
     else:
         write_whole(args.out, text.getvalue().encode())
+
+
+def _runs(args: argparse.Namespace) -> None:
+    from funcnet.report._runs import HEAD, find_runs, row
+    from funcnet.report._terminal import print_scores
+
+    print_scores(HEAD, [row(run, args.folder) for run in find_runs(args.folder)])
+
+
+def _show(args: argparse.Namespace) -> None:
+    from funcnet.report._runs import draw, find_runs, read_run, summary
+    from funcnet.report._terminal import print_scores
+
+    run = read_run(args.folder)
+    if run is None:
+        inside = ", ".join(str(found.folder) for found in find_runs(args.folder))
+        raise ValueError(f"{args.folder} holds several runs: show one of {inside}.")
+    print(f"{run.folder}: {run.epochs} epochs, {run.outcome}")
+    print_scores(*summary(run))
+    print(f"Wrote {draw(run)}")
 
 
 def _check_folder(folder: Path) -> None:

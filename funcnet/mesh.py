@@ -162,6 +162,17 @@ def by_hand() -> bool:
     """Whether this is traced inside a `jax.shard_map`.
 
     There JAX keeps books, for its own primitives, on what varies from device to device.
+
+    Returns:
+        A bool.
+
+    Raises:
+        Nothing of its own.
+
+    Example:
+        >>> import funcnet as fn
+        >>> fn.mesh.by_hand()
+        False
     """
     return bool(jax.sharding.get_abstract_mesh().manual_axes)
 

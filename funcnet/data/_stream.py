@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _tree
@@ -188,7 +189,7 @@ class Stream:
                 rows, mask = order(size, begin, min(count, total - begin))
                 examples = self.source.rows(rows.ravel())
                 cut = jax.tree.map(lambda a: a.reshape(*rows.shape, *a.shape[1:]), examples)  # noqa: B023
-                yield Piece(begin, Gathered(cut, mask.astype(float)))
+                yield Piece(begin, Gathered(cut, jnp.asarray(mask, float)))
 
         return ahead(read(), self.ahead)
 
@@ -226,7 +227,23 @@ def _windowed(permutation: np.ndarray, n: int) -> Callable[[int, int, int], tupl
 
 
 class BatchStream:
-    """Batches from an iterator; see `Stream.batches`."""
+    """Batches from an iterator, in its own order; `Stream.batches` makes it.
+
+    Args:
+        make: called before each epoch: the iterable of its batches, pytrees of arrays [rows, ...].
+        count: batches in an epoch.
+        ahead: batches that are read before they are wanted, at least 1.
+
+    Raises:
+        TypeError: if `make` can't be called.
+        ValueError: if `count` or `ahead` is below 1; in training, if an epoch ends early.
+
+    Example:
+        >>> import numpy as np, funcnet as fn
+        >>> stream = fn.data.Stream.batches(lambda: (np.full(4, i) for i in range(3)), count=3)
+        >>> len(stream.first(2)), stream.per_epoch(4)
+        (2, 3)
+    """
 
     def __init__(self, make: Callable[[], Iterable[PyTree]], count: int, *, ahead: int = 2) -> None:
         _check.function("make", make, "() -> an iterable of batches")
@@ -284,7 +301,7 @@ def _filled(batch: PyTree, rows: int) -> Gathered:
         )
     number = np.minimum(np.arange(rows), found - 1)
     return Gathered(
-        jax.tree.map(lambda a: a[number][None], batch), (np.arange(rows) < found).astype(float)[None]
+        jax.tree.map(lambda a: a[number][None], batch), jnp.asarray(np.arange(rows) < found, float)[None]
     )
 
 
@@ -292,7 +309,7 @@ class _Npy:
     """Files of numpy's own format, mapped into memory; what was read is given back at once."""
 
     def __init__(self, paths: PyTree) -> None:
-        self.files = {}
+        self.files: dict[str, str] = {}
         self.maps: list[mmap.mmap] = []
 
         def opened(path: Any) -> np.ndarray:
@@ -368,30 +385,25 @@ class _Parquet:
     def order(self, key: Key, epoch: int) -> np.ndarray:
         """Row groups shuffled, and rows within `window` of them at a time."""
         key = jax.random.fold_in(key, epoch)
-        groups = np.asarray(Shuffle.draw(key, len(self.sizes))(np.arange(len(self.sizes))))
+        groups = np.asarray(Shuffle.draw(key, len(self.sizes))(jnp.arange(len(self.sizes))))
         parts = []
         for begin in range(0, len(groups), self.window):
             rows = np.concatenate(
                 [np.arange(*self.starts[g : g + 2]) for g in groups[begin : begin + self.window]]
             )
             mixed = Shuffle.draw(jax.random.fold_in(key, begin), len(rows))
-            parts.append(rows[np.asarray(mixed(np.arange(len(rows))))])
+            parts.append(rows[np.asarray(mixed(jnp.arange(len(rows))))])
         return np.concatenate(parts)
 
     def rows(self, numbers: np.ndarray) -> PyTree:
         group = np.searchsorted(self.starts, numbers, side="right") - 1
-        x, y = None, None
+        parts, places = [], []
         for g in np.unique(group):
-            features, target = self._group(int(g))
-            if x is None:
-                x = np.empty((len(numbers), features.shape[1]), features.dtype)
-                y = np.empty(len(numbers), target.dtype)
-            here = group == g
-            x[here], y[here] = (
-                features[numbers[here] - self.starts[g]],
-                target[numbers[here] - self.starts[g]],
-            )
-        return x, y
+            here = np.flatnonzero(group == g)
+            parts.append(jax.tree.map(lambda a: a[numbers[here] - self.starts[g]], self._group(int(g))))  # noqa: B023
+            places.append(here)
+        back = np.argsort(np.concatenate(places))
+        return jax.tree.map(lambda *cut: np.concatenate(cut)[back], *parts)
 
     def identity(self) -> str:
         stat = self.path.stat()

@@ -8,6 +8,7 @@ from ._epochs import history as history
 from ._fits import fits as fits
 from ._fits import regression_line as regression_line
 from ._line import separating_line as separating_line
+from ._live import LivePlot as LivePlot
 from ._losses import loss_curves as loss_curves
 from ._pairs import pair_plot as pair_plot
 from ._scatter import predictions as predictions

@@ -15,7 +15,7 @@ from funcnet.data import Scaler, Table
 from funcnet.tabular._model import TableModel
 from funcnet.tabular._prepare import DROPOUT, WEIGHT_DECAY, check_settings, parts_of, prepared, training_of
 from funcnet.tabular._save import save_fitted
-from funcnet.train import Run, evaluate
+from funcnet.train import Fit, Run, Trainer, evaluate
 
 PARTS = ("train", "validation", "test")
 
@@ -33,7 +33,7 @@ class Fitted:
         metrics: for each part "loss", in the units of `run`, and "accuracy", in 0 .. 1, or
             "absolute_error", in the target's own units.
         settings: how it was trained: sizes, epochs, batch_size and so on.
-        compile_seconds: the compiler's time.
+        compile_seconds: the compiler's time; None where it is part of the next.
         train_seconds: the compiled training's time.
     """
 
@@ -43,7 +43,7 @@ class Fitted:
     rows: Mapping[str, int]
     metrics: Mapping[str, Mapping[str, float]]
     settings: Mapping[str, Any]
-    compile_seconds: float
+    compile_seconds: float | None
     train_seconds: float
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -70,7 +70,9 @@ class Fitted:
             "epochs": f"{int(run.state.epoch)} of at most {self.settings['epochs']}",
             "best epoch": str(best) if best else "none",
             "outcome": run.outcome.value,
-            "time to compile": f"{self.compile_seconds:.2f} s",
+            **(
+                {} if self.compile_seconds is None else {"time to compile": f"{self.compile_seconds:.2f} s"}
+            ),
             "time to train": f"{self.train_seconds:.2f} s",
         }
 
@@ -98,6 +100,7 @@ def fit_table(
     learning_rate: float = 3e-3,
     patience: int = 30,
     seed: int = 0,
+    directory: str | os.PathLike[str] | None = None,
 ) -> Fitted:
     """Split a table, scale it, train a perceptron with early stopping, and measure it.
 
@@ -115,6 +118,8 @@ def fit_table(
         learning_rate: AdamW's, above 0.
         patience: epochs without a better validation loss after which to stop.
         seed: decides the split, the start, the order and the dropout, 0 .. 2³²-1.
+        directory: where checkpoints are kept and the newest is gone on from, as a `Trainer` does; None for
+            none.
 
     Returns:
         A Fitted, with the weights of the best epoch.
@@ -139,7 +144,9 @@ def fit_table(
     predictor, scaled = prepared(table, parts, tuple(hidden))
     train = training_of(table, epochs, batch_size, learning_rate, patience)
     start = predictor.model.init(_keys.named(key, "init"))
-    run, *seconds = _timed(train, start, scaled[0], _keys.named(key, "train"), scaled[1])
+    args = start, scaled[0], _keys.named(key, "train"), scaled[1]
+    timed = _timed(train, *args) if directory is None else _resumed(train, directory, *args)
+    run, compile_seconds, train_seconds = timed
     predictor = dataclasses.replace(predictor, model=run.model)
     metrics = {
         part: _in_own_units(evaluate(train.loss, run.model, data), predictor.target_scaler)
@@ -151,16 +158,23 @@ def fit_table(
         **{"patience": patience, "seed": seed},
     }
     rows = {part: len(data) for part, data in zip(PARTS, parts, strict=True)}
-    return Fitted(table, predictor, run, rows, metrics, settings, *seconds)
+    return Fitted(table, predictor, run, rows, metrics, settings, compile_seconds, train_seconds)
 
 
-def _timed(train: Callable[..., Run], *args: Any) -> tuple[Run, float, float]:
+def _timed(train: Callable[..., Run], *args: Any) -> tuple[Run, float | None, float]:
     """The run, and the seconds it took to compile and to train."""
     began = time.perf_counter()
     compiled = jax.jit(train).lower(*args).compile()
     ready = time.perf_counter()
     run = jax.block_until_ready(compiled(*args))
     return run, ready - began, time.perf_counter() - ready
+
+
+def _resumed(train: Fit, directory: str | os.PathLike[str], *args: Any) -> tuple[Run, float | None, float]:
+    """The run that a Trainer makes or goes on with, and its seconds, compiling included."""
+    began = time.perf_counter()
+    run = jax.block_until_ready(Trainer(train, directory)(*args))
+    return run, None, time.perf_counter() - began
 
 
 def _in_own_units(means: Mapping[str, Any], target_scaler: Scaler | None) -> dict[str, float]:

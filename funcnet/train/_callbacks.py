@@ -49,6 +49,16 @@ class View:
         directory: the Trainer's; None without one.
         loss: of one example.
         sample: the first rows of what is trained on, at most 1024.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> x = jnp.linspace(0.0, 1.0, 8)[:, None]
+        >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=2, batch_size=4)
+        >>> model, seen = fn.models.LinearRegression(1).init(jax.random.key(0)), []
+        >>> look = lambda view: seen.append((view.epoch, view.step, sorted(view.values)))
+        >>> run = fn.Trainer(train, callbacks=[look])(model, (x, x[:, 0]), jax.random.key(1))
+        >>> seen
+        [(1, 2, ['loss']), (2, 4, ['loss'])]
     """
 
     state: TrainState
@@ -145,7 +155,8 @@ def as_callback(value: Any) -> Callback:
 
 def gathered(answers: Iterator[Any]) -> Request:
     """All that was asked for in one moment."""
-    stop, save, values = False, False, {}
+    stop, save = False, False
+    values: dict[str, Any] = {}
     for answer in answers:
         if answer is None:
             continue

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _tree
@@ -249,7 +250,7 @@ def _fitted(template: PyTree, arrays: dict[str, np.ndarray], place: Path) -> PyT
 
 def _like(array: np.ndarray, leaf: Any) -> Any:
     if _is_key(leaf):
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
     return jax.device_put(array, leaf.sharding) if isinstance(leaf, jax.Array) else array.item()
 
 
@@ -258,7 +259,7 @@ def _host(leaf: Any) -> np.ndarray:
 
 
 def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _kind(array: np.ndarray) -> str:
@@ -272,6 +273,15 @@ def _files(folder: Path) -> list[Path]:
 def _sum(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def sums_are_right(place: Path, manifest: dict[str, Any]) -> bool:
+    """Whether every file of a checkpoint holds what it held when it was saved."""
+    try:
+        _check_sums(place, manifest)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _check_sums(place: Path, manifest: dict[str, Any]) -> None:

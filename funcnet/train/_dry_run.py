@@ -26,7 +26,16 @@ class DryRun:
         steps: in the whole training.
         flops: floating-point operations of one step, by XLA's count; None where XLA does not say.
         loss: of the one step that was made.
-        shapes: "x float32[32,4]" and so on: the arrays of a batch.
+        shapes: "[0] float32[32,4]" and so on: the arrays of a batch, by their path in an example.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> x = jnp.linspace(0.0, 1.0, 8)[:, None]
+        >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=3, batch_size=4)
+        >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
+        >>> plan = fn.Trainer(train).dry_run(model, (x, x[:, 0]), jax.random.key(1))
+        >>> plan.parameters, plan.steps, plan.shapes
+        (2, 6, ('[0] float32[4,1]', '[1] float32[4]'))
     """
 
     parameters: int

@@ -108,6 +108,11 @@ class TensorBoard(Callback):
 
     Raises:
         ImportError: if tensorboardX is not installed.
+
+    Example:
+        >>> import funcnet as fn
+        >>> fn.train.TensorBoard("scalars").path.name
+        'scalars'
     """
 
     observes = True

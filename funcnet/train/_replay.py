@@ -30,6 +30,11 @@ class Replay:
         leaf: the first leaf that is not finite, "loss" or the path of a gradient, such as
             "gradient of layers[0].weight"; empty if all is finite.
         cause: the first operation that made a NaN or an infinity from finite numbers, if there is one.
+
+    Example:
+        >>> import numpy as np, funcnet as fn
+        >>> print(fn.train.Replay(step=3, epoch=0, rows=np.array([7]), loss=0.5, leaf="", cause=None))
+        step 3 (epoch 0): the loss is 0.5, and all gradients are finite.
     """
 
     step: int

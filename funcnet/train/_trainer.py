@@ -349,6 +349,10 @@ class _Call:
             "epoch": epoch,
             "epochs": self.train.epochs,
             "values": self._values(progress, epoch),
+            "history": {
+                name: [None if math.isnan(v) else float(v) for v in values]
+                for name, values in jax.device_get(dict(progress.state.history)).items()
+            },
             "outcome": Run(None, progress.state).outcome.name,
             "seconds": round(time.monotonic() - self.began, 3),
         }
@@ -406,7 +410,7 @@ def _signals() -> Iterator[list[int]]:
 
     def noted(number: int, _: Any) -> None:
         seen.append(number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
         signal.signal(number, noted)

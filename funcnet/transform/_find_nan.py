@@ -25,6 +25,11 @@ class NotFinite:
         inputs: what it was given: shape, dtype, least and largest value of each input.
         result: the same of its first result that is not finite, with how many entries are none.
         turn: the number of the turn of each loop around it, the outermost first; from 0.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> fn.transform.find_nan(jnp.log)(-jnp.ones(2)).result
+        'float32[2], 2 of 2 not finite'
     """
 
     operation: str

@@ -1,0 +1,121 @@
+"""Is a training that is killed at any moment, again and again, the one that was never killed?
+
+    python experiments/faults/kill_and_resume.py            # 100 kills with SIGKILL, some ten minutes
+    python experiments/faults/kill_and_resume.py --kills 5
+
+A small training saves after every third step. It is started, and killed after a random time: while it
+starts, inside steps, between them, while it saves. Then the same command is run again, and so on, until it
+ends; then the next training begins. In the end every final state must be that of the unkilled run, bit for
+bit, and every checkpoint that a killed process left must be one that can be read.
+"""
+
+import argparse
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import funcnet as fn
+from funcnet.train._checkpoint import places, read_manifest, sums_are_right
+
+PAUSE = 0.05
+"""Seconds that it rests after each checkpoint is handed over, so that kills fall everywhere."""
+
+
+def training(directory: Path) -> None:
+    """The process that is killed: 12 epochs of 7 steps, a checkpoint after every third."""
+    import jax.numpy as jnp
+    import optax
+
+    fn.cache_compilations(directory.parent / "programs")  # else most kills would hit the compiler
+    key = jax.random.key(3)
+    x = jax.random.normal(key, (50, 3))
+    y = jnp.int32(x[:, 0] > 0) + jnp.int32(x[:, 1] > 0)
+    net = fn.MLP((3, 8, 3), dropout=0.2)
+    loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
+    train = fn.fit(loss, optax.adam(0.01), epochs=12, batch_size=8, ema=0.9)
+
+    class Slow(fn.train.Callback):
+        observes = True
+
+        def on_checkpoint(self, view):
+            time.sleep(PAUSE)
+
+    trainer = fn.Trainer(
+        train,
+        directory,
+        [Slow(), fn.train.CSV("history.csv")],
+        every=fn.train.Every(steps=1),
+        save_every=fn.train.Every(steps=3),
+    )
+    run = trainer(net.init(key), (x, y), jax.random.key(4), (x[:20], y[:20]))
+    state = run.state
+    parts = run.model, state.model, state.opt_state, state.step, state.epoch, state.history
+    leaves = jax.tree.leaves(parts)
+    np.savez(directory / "part.npz", *map(np.asarray, leaves))
+    (directory / "part.npz").rename(directory / "end.npz")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--training", type=Path, help=argparse.SUPPRESS)
+    settings = parser.parse_args()
+    if settings.training is not None:
+        training(settings.training)
+        return 0
+
+    moments = random.Random(settings.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        whole = Path(folder, "whole")
+        _start(whole).wait()
+        seconds = time.monotonic() - began
+        want = _end(whole)
+        kills, runs, read, resumed, different = 0, 0, 0, 0, 0
+        while kills < settings.kills:
+            directory, runs = Path(folder, f"run{runs}"), runs + 1
+            while not (directory / "end.npz").exists():
+                resumed += len(places(directory)) > 0
+                process = _start(directory)
+                if kills < settings.kills:
+                    time.sleep(moments.uniform(0.0, 1.1 * seconds))
+                    if process.poll() is None:
+                        process.send_signal(signal.SIGKILL)
+                        kills += 1
+                process.wait()
+                for place in places(directory):
+                    if not sums_are_right(place, read_manifest(place)):
+                        raise SystemExit(f"{place} can't be read.")
+                    read += 1
+            different += not all(map(np.array_equal, _end(directory), want))
+    print(f"kills                                     {kills}")
+    print(f"trainings they were spread over           {runs}")
+    print(f"starts that found a checkpoint            {resumed}")
+    print(f"checkpoints found whole                   {read}")
+    print(f"trainings that ended in other bits        {different}")
+    return 1 if different else 0
+
+
+def _start(directory: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, __file__, "--training", directory],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _end(directory: Path) -> list[np.ndarray]:
+    with np.load(directory / "end.npz") as file:
+        return [file[name] for name in file.files]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The curves of a training, drawn while it trains."""
+
+import time
+from pathlib import Path
+
+from funcnet.report._epochs import history_png
+from funcnet.train import Callback, Run, View
+from funcnet.train._weights import write_whole
+
+
+class LivePlot(Callback):
+    """A PNG of loss and metrics by epoch, drawn anew while a `Trainer` trains.
+
+    Args:
+        path: the file; a relative one lies in the Trainer's directory, if it has one. Most viewers and
+            notebooks show the new picture by themselves.
+        seconds: the least time between two pictures; the last one is always drawn.
+
+    Raises:
+        ValueError: if `seconds` is negative.
+
+    Example:
+        >>> import tempfile, jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> x = jnp.linspace(0.0, 1.0, 8)[:, None]
+        >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=3)
+        >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     live = fn.report.LivePlot("curves.png")
+        ...     run = fn.Trainer(train, folder, [live])(model, (x, x[:, 0]), jax.random.key(1))
+        ...     open(f"{folder}/curves.png", "rb").read(4)
+        b'\\x89PNG'
+    """
+
+    observes = True
+
+    def __init__(self, path: str | Path = "curves.png", seconds: float = 5.0) -> None:
+        if seconds < 0:
+            raise ValueError(f"seconds is at least 0; got {seconds!r}.")
+        self.path, self.seconds = Path(path), seconds
+        self._drawn = time.monotonic()
+
+    def on_epoch_end(self, view: View) -> None:
+        last_of_visit = view.epoch == int(view.state.epoch)
+        if last_of_visit and time.monotonic() - self._drawn >= self.seconds:
+            self._draw(view)
+
+    def on_fit_end(self, view: View) -> None:
+        if view.epoch > 0:
+            self._draw(view)
+
+    def _draw(self, view: View) -> None:
+        place = self.path if view.directory is None else view.directory / self.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place, history_png(Run(None, view.state)))
+        self._drawn = time.monotonic()

@@ -1,0 +1,206 @@
+"""What can go wrong around a long training: each row of docs/reliability.md."""
+
+import contextlib
+import resource
+import shutil
+import time
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tables import same_bits
+
+import funcnet as fn
+from funcnet.train import Every
+from funcnet.train._checkpoint import places
+
+KEY = jax.random.key(0)
+X = jax.random.normal(jax.random.key(1), (40, 3))
+DATA = X, jnp.sin(X[:, 0])
+TRAIN = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.adam(0.01), epochs=6, batch_size=8)
+MODEL = fn.MLP((3, 16, "scalar")).init(KEY)
+SETTINGS = {"every": Every(steps=1), "save_every": Every(steps=4), "keep": 9}
+
+
+def _go_on(folder, data=DATA, **settings):
+    return fn.Trainer(TRAIN, folder, **SETTINGS | settings)(MODEL, data, KEY)
+
+
+def _interrupted(folder, epoch=4, data=DATA):
+    """A training that ended with an error after some epochs, its checkpoints left behind."""
+
+    def stop(view):
+        if view.epoch == epoch:
+            raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        fn.Trainer(TRAIN, folder, [stop], **SETTINGS)(MODEL, data, KEY)
+    return places(folder)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return TRAIN(MODEL, DATA, KEY)
+
+
+@contextlib.contextmanager
+def _largest_file(size):
+    """No file can grow over so many bytes: what a full disk does to whoever writes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_told_and_what_was_saved_before_stays(tmp_path, whole):
+    saved = _interrupted(tmp_path)
+    with (
+        _largest_file(200),
+        pytest.raises(OSError, match=r"could not be written(.|\n)*The ones before it are whole"),
+    ):
+        _go_on(tmp_path)
+    assert places(tmp_path) == saved
+    assert same_bits(_go_on(tmp_path), whole)
+
+
+def _truncated(file):
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def _flipped(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage", [_truncated, _flipped, lambda file: file.unlink()], ids=["cut", "bit", "gone"]
+)
+@pytest.mark.parametrize("what", ["arrays/**/*", "manifest.json"])
+def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, whole, damage, what):
+    *_, newest = _interrupted(tmp_path)
+    damage(max((f for f in newest.glob(what) if f.is_file()), key=lambda f: f.stat().st_size))
+    with pytest.warns(UserWarning, match=rf"{newest.name} is damaged and is passed over: "):
+        run = _go_on(tmp_path)
+    assert same_bits(run, whole)
+
+
+def test_without_a_whole_checkpoint_it_begins_anew(tmp_path, whole):
+    for place in _interrupted(tmp_path):
+        (place / "manifest.json").unlink()
+    with pytest.warns(UserWarning, match="damaged"):
+        assert same_bits(_go_on(tmp_path), whole)
+
+
+def test_a_directory_that_cant_be_written_is_refused_before_the_first_step(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "run", "/proc/funcnet"):
+        with pytest.raises(OSError, match="A Trainer writes to its directory; choose another"):
+            _go_on(place)
+
+
+def test_a_second_process_in_the_directory_is_refused(tmp_path, whole):
+    def second(view):
+        with pytest.raises(OSError, match=r"in use by process \d+: one training a directory"):
+            _go_on(tmp_path)
+
+    fn.Trainer(TRAIN, tmp_path, [second])(MODEL, DATA, KEY)
+    assert same_bits(_go_on(tmp_path), whole)
+
+
+def test_a_clock_set_back_changes_nothing(tmp_path, whole, monkeypatch):
+    _interrupted(tmp_path, epoch=2)
+    monkeypatch.setattr(time, "gmtime", lambda *_: time.struct_time((1970, 1, 1, 0, 0, 0, 3, 1, 0)))
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    newest = _interrupted(tmp_path, epoch=4)[-1]
+    assert int(newest.name) == 20
+    assert same_bits(_go_on(tmp_path), whole)
+
+
+class Rows:
+    """Rows in memory, read as a stream; from some read on they can't be."""
+
+    def __init__(self, bad_after=None):
+        self.bad_after, self.reads = bad_after, 0
+
+    def __len__(self):
+        return len(X)
+
+    def rows(self, numbers):
+        self.reads += 1
+        if self.bad_after is not None and self.reads > self.bad_after:
+            raise ConnectionError("the disk is gone")
+        return tuple(np.asarray(part)[numbers] for part in DATA)
+
+    def identity(self):
+        return "rows of a test"
+
+
+def test_what_a_reading_thread_raises_reaches_the_caller_and_the_run_goes_on(tmp_path, whole):
+    with pytest.raises(ConnectionError, match="the disk is gone"):
+        _go_on(tmp_path, fn.data.Stream(Rows(bad_after=6)))
+    assert places(tmp_path)
+    assert same_bits(_go_on(tmp_path, fn.data.Stream(Rows())).model, whole.model)
+
+
+def test_a_source_that_ends_early_is_told():
+    def make():
+        return ((np.asarray(part[i : i + 8]) for part in DATA) for i in range(0, 40, 8))
+
+    def batches():
+        return map(tuple, make())
+
+    with pytest.raises(ValueError, match="ended after 5 of 9 batches of epoch 0"):
+        _go_on(None, fn.data.Stream.batches(batches, 9))
+    in_order = fn.fit(TRAIN.loss, TRAIN.optimizer, epochs=6, batch_size=8, shuffle=False)
+    stream = fn.data.Stream.batches(batches, 5)
+    run = fn.Trainer(in_order)(MODEL, stream, KEY)
+    assert same_bits(run.model, in_order(MODEL, DATA, KEY).model)
+
+
+def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path, whole):
+    place = _interrupted(tmp_path)[-1]
+    shutil.copytree(place, place.with_name(".0000000099.part"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert same_bits(_go_on(tmp_path), whole)
+    assert not list((tmp_path / "checkpoints").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda p: fn.Trainer(MODEL), r"takes what fn\.fit made; got"),
+        (lambda p: fn.Trainer(TRAIN, save_every=5), r"save_every is a funcnet\.train\.Every"),
+        (
+            lambda p: fn.Trainer(TRAIN, callbacks=[3]),
+            r"a callback is a funcnet\.train\.Callback or a function",
+        ),
+        (lambda p: fn.Trainer(TRAIN, callbacks=[fn.train.Monitor]), "a callback is a"),
+        (lambda p: fn.Trainer(TRAIN, callbacks=[lambda view: True])(MODEL, DATA, KEY), "None or a funcnet"),
+        (lambda p: fn.Trainer(TRAIN, max_time=0), "above 0"),
+        (lambda p: Every(), "one of epochs, steps and seconds"),
+        (lambda p: Every(epochs=1, steps=2), "one of epochs, steps and seconds"),
+        (lambda p: Every(seconds=0.0), "above 0"),
+        (lambda p: fn.data.Stream.npy(p / "none.npy"), "No such file"),
+        (lambda p: fn.data.Stream.npy((p / "x.npy", p / "short.npy")), "as many rows"),
+        (lambda p: fn.data.Stream.npy(p / "words.npy"), "reads numbers"),
+        (lambda p: fn.data.Stream.npy(p / "text"), r"is no \.npy file"),
+        (lambda p: fn.data.Stream.npy(p / "cut.npy"), "is cut off"),
+        (lambda p: fn.data.Stream(X), "has no rows"),
+        (lambda p: fn.Trainer(TRAIN)(MODEL, (X[:, :2], DATA[1]), KEY), "LinearRegression|MLP|Linear"),
+    ],
+)
+def test_bad_input_gets_one_clear_error(make, words, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((4, 3), np.float32))
+    np.save(tmp_path / "short.npy", np.zeros(3, np.float32))
+    np.save(tmp_path / "words.npy", np.array(["a", "b"]))
+    (tmp_path / "text").write_text("no array")
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-5])
+    with pytest.raises((TypeError, ValueError, FileNotFoundError), match=words):
+        make(tmp_path)

@@ -1,0 +1,393 @@
+"""The Trainer: the numbers of `fit`, whatever happens around them."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tables import same_bits
+
+import funcnet as fn
+from funcnet.train import Every, Request
+
+SQUARED = fn.losses.supervised(fn.losses.squared_error)
+CLASSES = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
+KEY = jax.random.key(0)
+X = jax.random.normal(jax.random.key(1), (43, 3))
+NUMBERS = X, jnp.sin(X[:, 0])
+LABELS = X, jnp.int32(X[:, 0] > 0)
+PROCESS = Path(__file__).parents[2] / "experiments" / "faults" / "kill_and_resume.py"
+
+# Five models and settings that together use all that a step carries.
+TRAININGS = {
+    "line": (fn.models.LinearRegression(3), NUMBERS, SQUARED, {"optimizer": optax.sgd(0.1)}),
+    "stopped": (
+        *(fn.MLP((3, 8, "scalar"), dropout=0.3), NUMBERS, SQUARED),
+        {"stopping": fn.EarlyStopping(patience=2), "epochs": 30, "optimizer": optax.adam(0.1)},
+    ),
+    "averaged": (fn.MLP((3, 8, 2)), LABELS, CLASSES, {"ema": 0.9, "eval_every": 3}),
+    "accumulated": (fn.MLP((3, 4, 2)), LABELS, CLASSES, {"accumulate": 2, "shuffle": False}),
+    "skipping": (fn.models.ResMLP((3, 4, "scalar")), NUMBERS, SQUARED, {"on_nan": "skip", "batch_size": 7}),
+}
+
+
+def _training(name):
+    net, data, loss, settings = TRAININGS[name]
+    settings = {"optimizer": optax.adam(0.01), "epochs": 7, "batch_size": 10} | settings
+    train = fn.fit(loss, settings.pop("optimizer"), **settings)
+    return train, net.init(KEY), data, jax.tree.map(lambda a: a[:15], data)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_it_ends_in_the_bits_of_fit_wherever_the_visits_lie(name, tmp_path):
+    train, model, data, valid = _training(name)
+    want = train(model, data, KEY, valid)
+    settings = [{}, {"every": Every(steps=2)}, {"every": Every(epochs=2), "callbacks": [lambda view: None]}]
+    for setting in settings:
+        got = fn.Trainer(train, **setting)(model, data, KEY, valid)
+        assert same_bits(got, want)
+        assert got.outcome == want.outcome
+    first = fn.Trainer(train, tmp_path, every=Every(steps=3), save_every=Every(steps=3))
+    assert same_bits(first(model, data, KEY, valid), want)
+    assert same_bits(fn.Trainer(train, tmp_path)(model, data, KEY, valid), want)  # found, not trained
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_stream_and_a_loop_over_batches_end_in_the_numbers_of_fit(name, tmp_path):
+    train, model, data, _ = _training(name)
+    if train.stopping is not None:  # a loop by hand has no early stopping
+        train, model, data, _ = _training("line")
+    want = train(model, data, KEY)
+    for part, array in zip("xy", data, strict=True):
+        np.save(tmp_path / f"{part}.npy", array)
+    stream = fn.data.Stream.npy((tmp_path / "x.npy", tmp_path / "y.npy"))
+    got = fn.Trainer(train, every=Every(steps=3))(model, stream, KEY)
+    assert same_bits(got.model, want.model)
+    assert same_bits(got.history, want.history)
+
+    state = fn.TrainState.create(model, train.optimizer, KEY)
+    step, size = jax.jit(train.step), train.rows_of_update(len(data[0]))
+    for epoch in range(train.epochs):
+        for batch in fn.data.batches(data, size, KEY if train.shuffle else None, epoch):
+            state, _ = step(state, batch)
+    for got, expected in zip(jax.tree.leaves(state.model), jax.tree.leaves(want.state.model), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_one_compile_for_all_visits_calls_and_keys():
+    train, model, data, _ = _training("line")
+    fn.Trainer(train)(model, data, KEY)
+    traced = train.pieces.advance._cache_size()
+    fn.Trainer(train, every=Every(steps=1))(model, data, jax.random.key(9))
+    assert train.pieces.advance._cache_size() == traced == 1
+
+
+def test_what_is_killed_goes_on_in_the_middle_of_an_epoch_bit_for_bit(tmp_path):
+    train, model, data, valid = _training("stopped")
+    want = train(model, data, KEY, valid)
+    for number in range(1, 9):  # each time two more steps than what was saved
+
+        def bomb(view, last=number * 3):
+            if view.step >= last:
+                raise KeyError("dropped")
+
+        class Bomb(fn.train.Callback):
+            def on_epoch_end(self, view):
+                bomb(view)
+
+        trainer = fn.Trainer(train, tmp_path, [Bomb()], save_every=Every(steps=2), every=Every(steps=1))
+        with pytest.raises(KeyError, match="dropped"):
+            trainer(model, data, KEY, valid)
+    assert same_bits(fn.Trainer(train, tmp_path)(model, data, KEY, valid), want)
+
+
+class Watching(fn.train.Callback):
+    def __init__(self):
+        self.moments = []
+
+    def on_fit_start(self, view):
+        self.moments.append(("start", view.epoch))
+
+    def on_epoch_end(self, view):
+        assert view.values["loss"] == pytest.approx(float(view.state.history["loss"][view.epoch - 1]))
+        self.moments.append(("epoch", view.epoch))
+
+    def on_checkpoint(self, view):
+        self.moments.append(("checkpoint", view.epoch))
+
+    def on_exception(self, view, error):
+        self.moments.append(("exception", type(error).__name__))
+
+    def on_fit_end(self, view):
+        self.moments.append(("end", view.epoch))
+
+
+def test_callbacks_are_told_of_every_moment_in_order(tmp_path):
+    train, model, data, _ = _training("line")
+    watching, quiet = Watching(), Watching()
+    quiet.observes = True
+    fn.Trainer(train, tmp_path, [watching], save_every=Every(epochs=4))(model, data, KEY)
+    fn.Trainer(train, callbacks=[quiet])(model, data, KEY)
+    epochs = [("epoch", i) for i in range(1, 8)]
+    assert quiet.moments == [("start", 0), *epochs, ("end", 7)]
+    saved = [*epochs[:4], ("checkpoint", 4), *epochs[4:], ("checkpoint", 7)]
+    assert watching.moments == [("start", 0), *saved, ("end", 7)]
+
+
+def test_a_request_stops_saves_and_sets(tmp_path):
+    net, data = fn.models.LinearRegression(3), NUMBERS
+    optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+    train = fn.fit(SQUARED, optimizer, epochs=9, batch_size=43)
+
+    def wish(view):
+        if view.epoch == 2:
+            return Request(save=True, hyper_parameters={"learning_rate": 0.0})
+        return Request(stop=True) if view.epoch == 5 else None
+
+    run = fn.Trainer(train, tmp_path, [wish], keep=9)(net.init(KEY), data, KEY)
+    assert run.outcome == fn.Outcome.REQUESTED
+    assert int(run.state.epoch) == 5
+    losses = np.asarray(run.history["loss"])
+    assert losses[1] < losses[0]
+    assert losses[2] == losses[3] == losses[4]
+    assert np.isnan(losses[5:]).all()
+    assert [int(p.name) for p in sorted((tmp_path / "checkpoints").glob("0*"))] == [2, 5]
+    with pytest.raises(ValueError, match=r"no hyper-parameter 'rate'.*learning_rate"):
+        fn.Trainer(train, callbacks=[lambda view: Request(hyper_parameters={"rate": 1.0})])(
+            net.init(KEY), data, KEY
+        )
+
+
+def test_a_plateau_is_that_of_keras():
+    values = [1.0, 0.9, 0.95, 0.93, 0.92, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6]
+    optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+
+    def rates(**settings):
+        plateau = fn.train.ReduceOnPlateau("loss", patience=2, factor=0.5, **settings)
+        state, found = {"learning_rate": jnp.float32(0.1)}, []
+        for epoch, value in enumerate(values, 1):
+            view = type("View", (), {"values": {"loss": value}, "hyper_parameters": state, "epoch": epoch})
+            if (request := plateau.on_epoch_end(view)) is not None:
+                state = {"learning_rate": jnp.float32(request.hyper_parameters["learning_rate"])}
+            found.append(round(float(state["learning_rate"]), 6))
+        return found
+
+    # What keras.callbacks.ReduceLROnPlateau 3.15 does with these losses, run once and written down.
+    assert rates() == [0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.025, 0.025, 0.0125, 0.0125]
+    assert rates(cooldown=2)[-4:] == [0.025, 0.025, 0.025, 0.0125]
+    assert rates(least=0.04)[-1] == 0.04
+    train = fn.fit(SQUARED, optimizer, epochs=2)
+    with pytest.raises(ValueError, match=r"watches 'val_loss'.*valid="):
+        fn.Trainer(train, callbacks=[fn.train.ReduceOnPlateau()])(
+            fn.models.LinearRegression(3).init(KEY), NUMBERS, KEY
+        )
+
+
+def test_callbacks_that_remember_go_on_too(tmp_path):
+    net = fn.models.LinearRegression(3).init(KEY)
+    optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.5)
+    train = fn.fit(SQUARED, optimizer, epochs=12, batch_size=16)
+
+    def callbacks():
+        return [
+            fn.train.ReduceOnPlateau("loss", patience=1, min_delta=0.01),
+            fn.train.AverageWeights(start=2),
+            fn.train.Monitor(),
+        ]
+
+    whole, parts = callbacks(), None
+    want = fn.Trainer(train, callbacks=whole)(net, NUMBERS, KEY)
+    for stop in (3, 8, None):
+        parts = callbacks()
+        last = [lambda view, stop=stop: 1 / 0 if view.epoch == stop else None]
+        trainer = fn.Trainer(train, tmp_path, parts + last, save_every=Every(epochs=1))
+        if stop is None:
+            assert same_bits(trainer(net, NUMBERS, KEY), want)
+        else:
+            with pytest.raises(ZeroDivisionError):
+                trainer(net, NUMBERS, KEY)
+    assert same_bits(whole[1].model, parts[1].model)
+    assert whole[1].count == parts[1].count == 10
+    assert whole[2].values == parts[2].values
+    assert len(whole[2].values["learning_rate"]) == 12
+
+
+def test_averaged_weights_are_the_mean_of_the_models():
+    train, model, data, _ = _training("line")
+    seen, average = [], fn.train.AverageWeights(start=3)
+    fn.Trainer(train, callbacks=[average, lambda view: seen.append(view.model)])(model, data, KEY)
+    mean = jax.tree.map(lambda *parts: np.mean(parts, axis=0), *seen[3:])
+    for got, want in zip(jax.tree.leaves(average.model), jax.tree.leaves(mean), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_logs_hold_each_epoch_once_even_after_a_kill(tmp_path):
+    train, model, data, valid = _training("averaged")
+    logs = [fn.train.CSV("history.csv"), fn.train.JSONLines("history.jsonl"), fn.train.TensorBoard()]
+
+    def stop(view):
+        if view.epoch == 4:
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fn.Trainer(train, tmp_path, [*logs, stop], save_every=Every(steps=7))(model, data, KEY, valid)
+    run = fn.Trainer(train, tmp_path, logs)(model, data, KEY, valid)
+    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert [int(row["epoch"]) for row in rows] == list(range(7))
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    for name, values in run.history.items():
+        for epoch, value in enumerate(values):
+            if np.isnan(value):
+                assert rows[epoch][name] == ""
+                assert name not in lines[epoch]
+            else:
+                assert float(rows[epoch][name]) == lines[epoch][name] == pytest.approx(float(value))
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_another_training_is_refused_by_name(tmp_path):
+    train, model, data, valid = _training("line")
+    run = fn.Trainer(train, tmp_path)(model, data, KEY, valid)
+    other = jax.tree.map(lambda a: a + 1, data)
+    cases = {
+        "data": lambda: fn.Trainer(train, tmp_path)(model, other, KEY, valid),
+        "validation data": lambda: fn.Trainer(train, tmp_path)(model, data, KEY, other),
+        "key": lambda: fn.Trainer(train, tmp_path)(model, data, jax.random.key(5), valid),
+        "start": lambda: fn.Trainer(train, tmp_path)(
+            jax.tree.map(lambda a: a + 1, model), data, KEY, valid
+        ),
+        "setting epochs": lambda: fn.Trainer(
+            fn.fit(SQUARED, optax.sgd(0.1), epochs=8, batch_size=10), tmp_path
+        )(model, data, KEY, valid),
+        "program of a step": lambda: fn.Trainer(
+            fn.fit(SQUARED, optax.sgd(0.2), epochs=7, batch_size=10), tmp_path
+        )(model, data, KEY, valid),
+    }
+    for what, call in cases.items():
+        with pytest.raises(ValueError, match=rf"belongs to another training(.|\n)*\n  {what}: .* saved, "):
+            call()
+    wide = fn.models.LinearRegression(2).init(KEY)
+    with pytest.raises(ValueError, match=r"linear\.weight: float32\[3\] saved, float32\[2\] wanted"):
+        fn.Trainer(train, tmp_path, resume="anyway")(wide, (X[:, :2], data[1]), KEY, (X[:15, :2], valid[1]))
+    assert same_bits(fn.Trainer(train, tmp_path, resume="anyway")(model, other, KEY, valid), run)
+    fresh = fn.Trainer(train, tmp_path, resume="never")(model, other, KEY, valid)
+    assert not same_bits(fresh.model, run.model)
+
+
+def test_the_newest_and_the_best_stay(tmp_path):
+    train, model, data, valid = _training("stopped")
+    trainer = fn.Trainer(train, tmp_path, save_every=Every(epochs=1), keep=2, best="val_loss")
+    run = trainer(model, data, KEY, valid)
+    steps = sorted(int(p.name) for p in (tmp_path / "checkpoints").glob("0*"))
+    last = int(run.state.step)
+    best = (int(np.nanargmin(run.history["val_loss"])) + 1) * 5
+    assert steps == sorted({best, last - 5, last})
+
+
+def test_time_and_batches_can_be_limited(tmp_path):
+    train, model, data, _ = _training("line")
+    run = fn.Trainer(train, tmp_path, max_time=1e-9)(model, data, KEY)
+    assert run.outcome == fn.Outcome.RUNNING
+    assert int(run.state.step) == 0
+    assert same_bits(fn.Trainer(train, tmp_path)(model, data, KEY), train(model, data, KEY))
+    limited = fn.Trainer(train, limit_batches=2)(model, data, KEY)
+    assert int(limited.state.step) == 2 * 7
+
+
+def test_a_first_look_finds_what_is_wrong():
+    train, model, data, valid = _training("line")
+    seen = {}
+
+    class Look(fn.train.Callback):
+        def on_fit_start(self, view):
+            seen.update(view.values)
+
+    trainer = fn.Trainer(train, callbacks=[Look()], evaluate_first=True)
+    trainer(model, data, KEY, valid)
+    assert seen["val_loss"] == pytest.approx(float(fn.evaluate(SQUARED, model, valid)["loss"]))
+    plan = trainer.dry_run(model, data, KEY, valid)
+    assert (plan.parameters, plan.steps_per_epoch, plan.steps) == (4, 5, 35)
+    assert "FLOPs" in str(plan)
+    net = fn.MLP((3, 32, "scalar")).init(KEY)
+    overfit = fn.Trainer(fn.fit(SQUARED, optax.adam(0.02), epochs=1, batch_size=8)).overfit_one_batch(
+        net, data, KEY
+    )
+    assert overfit.history["loss"][-1] < 1e-4
+
+
+def test_what_is_not_finite_is_named():
+    def loss(model, example, key):
+        return model * jnp.log(example)
+
+    rows = jnp.array([1.0, 2.0, 3.0, -1.0, 5.0, 6.0])
+    for train in (fn.fit, lambda *a, **k: fn.Trainer(fn.fit(*a, **k))):
+        training = train(loss, optax.sgd(0.1), epochs=2, batch_size=2, on_nan="raise", shuffle=False)
+        with pytest.raises(
+            FloatingPointError, match=r"step 1 \(epoch 0\)(.|\n)*Rows of its batch: 2, 3\.(.|\n)*log at"
+        ):
+            training(jnp.array(1.0), rows, KEY)
+    stopped = fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=2, shuffle=False)
+    run = stopped(jnp.array(1.0), rows, KEY)
+    found = fn.train.replay(stopped, run.state, rows)
+    assert (found.step, found.rows.tolist(), found.leaf) == (1, [2, 3], "loss")
+    assert found.cause.operation == "log"
+    assert "test_trainer.py" in found.cause.source
+    broken = fn.fit(lambda m, x, k: jnp.sqrt(m * x), optax.sgd(0.1), epochs=1, batch_size=1, shuffle=False)
+    found = fn.train.replay(
+        broken, broken(jnp.array(1.0), jnp.array([1.0, 0.0]), KEY).state, jnp.array([1.0, 0.0])
+    )
+    assert found.leaf.startswith("gradient of")
+
+
+def _process(folder):
+    environment = {"JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path)}
+    return subprocess.Popen(
+        [sys.executable, PROCESS, "--training", folder],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _ended(process):
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+
+
+def _whole(folder):
+    with np.load(folder / "end.npz") as file:
+        return [file[name] for name in file.files]
+
+
+def _wait_for(folder, count):
+    for _ in range(600):
+        if len(list(folder.glob("checkpoints/0*"))) >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint came")
+
+
+@pytest.mark.slow
+def test_killed_and_terminated_processes_go_on_bit_for_bit(tmp_path):
+    _ended(_process(tmp_path / "whole"))
+    for number, name in ((signal.SIGKILL, "killed"), (signal.SIGTERM, "ended"), (signal.SIGINT, "broken")):
+        process = _process(tmp_path / name)
+        _wait_for(tmp_path / name, 2)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+        if number != signal.SIGKILL:
+            assert "Run the same again to go on" in told
+        assert not (tmp_path / name / "end.npz").exists()
+        _ended(_process(tmp_path / name))
+        assert same_bits(_whole(tmp_path / name), _whole(tmp_path / "whole"))
+        rows = (tmp_path / name / "history.csv").read_text()
+        assert rows == (tmp_path / "whole" / "history.csv").read_text()
