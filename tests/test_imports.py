@@ -15,7 +15,7 @@ LEVELS = [
     {"_types"},
     {"_cache", "_check", "_keys", "_tree"},
     {"_check_sequences", "_compare", "_metric"},
-    {"_module", "mesh"},
+    {"_module", "_sow", "mesh"},
     {"_precision", "_summary", "losses", "metrics", "data", "layers"},
     {"models"},
     {"transform"},

@@ -1,5 +1,6 @@
 from ._activation import Activation as Activation
 from ._attention import MultiHeadAttention as MultiHeadAttention
+from ._batch_norm import BatchNorm as BatchNorm
 from ._bidirectional import Bidirectional as Bidirectional
 from ._channel_dropout import ChannelDropout as ChannelDropout
 from ._conv import Conv1d as Conv1d

@@ -21,11 +21,12 @@ def product(x: Array, weight: Array) -> Array:
     if x.ndim < 2 or weight.ndim < 2 or x.dtype != weight.dtype or mesh.by_hand():
         return jnp.matmul(x, weight)
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    y = _product().bind(x.reshape(-1, x.shape[-1]), weight, precision=precision)
+    y = product_p().bind(x.reshape(-1, x.shape[-1]), weight, precision=precision)
     return y.reshape(*x.shape[:-1], weight.shape[-1])
 
 
-def _of_rows(x: Array, weight: Array, *, precision: Any) -> Array:
+def of_rows(x: Array, weight: Array, *, precision: Any) -> Array:
+    """What the primitive computes."""
     return jax.lax.dot(x, weight, precision=precision)
 
 
@@ -38,14 +39,14 @@ def _mapped(args: tuple[Array, Array], axes: tuple[Any, Any], *, precision: Any)
     """Examples of rows are more rows. Where each example has a weight of its own: a product for each."""
     (x, weight), (of_x, of_weight) = args, axes
     if of_weight is not None:
-        return jax.vmap(lambda x, weight: _of_rows(x, weight, precision=precision), axes)(x, weight), 0
+        return jax.vmap(lambda x, weight: of_rows(x, weight, precision=precision), axes)(x, weight), 0
     x = jnp.moveaxis(x, of_x, 0)
-    y = _product().bind(x.reshape(-1, x.shape[-1]), weight, precision=precision)
+    y = product_p().bind(x.reshape(-1, x.shape[-1]), weight, precision=precision)
     return y.reshape(*x.shape[:-1], weight.shape[-1]), 0
 
 
-def _slope_of_rows(slope: Array, x: Any, weight: Array, *, precision: Any) -> Array:
-    return _product().bind(slope, weight.T, precision=precision)
+def _slopeof_rows(slope: Array, x: Any, weight: Array, *, precision: Any) -> Array:
+    return product_p().bind(slope, weight.T, precision=precision)
 
 
 def _slope_of_weight(slope: Array, x: Array, weight: Any, *, precision: Any) -> Array:
@@ -53,14 +54,14 @@ def _slope_of_weight(slope: Array, x: Array, weight: Any, *, precision: Any) -> 
 
 
 @functools.cache
-def _product() -> Any:
+def product_p() -> Any:
     """The primitive: x [rows, in] times weight [in, out] is [rows, out]."""
     from jax.extend.core import Primitive  # 25 ms that programs without such layers never need
 
     made = Primitive("product")
-    made.def_impl(_of_rows)
+    made.def_impl(of_rows)
     made.def_abstract_eval(_type)
-    ad.defbilinear(made, _slope_of_rows, _slope_of_weight)
+    ad.defbilinear(made, _slopeof_rows, _slope_of_weight)
     batching.primitive_batchers[made] = _mapped
-    mlir.register_lowering(made, mlir.lower_fun(_of_rows, multiple_results=False))
+    mlir.register_lowering(made, mlir.lower_fun(of_rows, multiple_results=False))
     return made

@@ -20,14 +20,14 @@ class LivePlot(Callback):
         ValueError: if `seconds` is negative.
 
     Example:
-        >>> import tempfile, jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> import pathlib, tempfile, jax, jax.numpy as jnp, optax, funcnet as fn
         >>> x = jnp.linspace(0.0, 1.0, 8)[:, None]
         >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=3)
         >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     live = fn.report.LivePlot("curves.png")
         ...     run = fn.Trainer(train, folder, [live])(model, (x, x[:, 0]), jax.random.key(1))
-        ...     open(f"{folder}/curves.png", "rb").read(4)
+        ...     pathlib.Path(folder, "curves.png").read_bytes()[:4]
         b'\\x89PNG'
     """
 

@@ -53,7 +53,8 @@ class View:
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
         >>> x = jnp.linspace(0.0, 1.0, 8)[:, None]
-        >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=2, batch_size=4)
+        >>> loss = fn.losses.supervised(fn.losses.squared_error)
+        >>> train = fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=4)
         >>> model, seen = fn.models.LinearRegression(1).init(jax.random.key(0)), []
         >>> look = lambda view: seen.append((view.epoch, view.step, sorted(view.values)))
         >>> run = fn.Trainer(train, callbacks=[look])(model, (x, x[:, 0]), jax.random.key(1))

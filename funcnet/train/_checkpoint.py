@@ -3,13 +3,14 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -64,27 +65,32 @@ class Checkpoints:
             _hold(lock, self.directory)
             for part in self.folder.glob(".*"):  # what a killed process was writing
                 shutil.rmtree(part, ignore_errors=True)
-            yield self
+            try:
+                yield self
+            except BaseException:
+                with contextlib.suppress(OSError):  # what is raised already comes first
+                    self.wait()
+                raise
             self.wait()
 
-    def newest(self, template: PyTree, anyway: bool) -> tuple[PyTree, dict[str, Any]] | None:
-        """The newest whole checkpoint in the shape of `template`, and its manifest; None if there is none.
+    def newest(self, anyway: bool) -> "Checkpoint | None":
+        """The newest whole checkpoint; None if there is none.
 
         Raises:
-            ValueError: if it belongs to another training, unless `anyway`; or has other shapes.
+            ValueError: if it belongs to another training, unless `anyway`.
         """
         for place in reversed(self.places()):
             try:
                 manifest = read_manifest(place)
                 _check_sums(place, manifest)
-                arrays = dict(zip(manifest["arrays"], _restored(place / "arrays"), strict=True))
+                arrays = _restored(place / "arrays", manifest["arrays"])
             except (OSError, ValueError, KeyError) as error:
                 warnings.warn(
                     f"the checkpoint {place} is damaged and is passed over: {error}", stacklevel=4
                 )
                 continue
             self._check_identity(place, manifest, anyway)
-            return _fitted(template, arrays, place), manifest
+            return Checkpoint(place, arrays)
         return None
 
     def save(self, tree: PyTree, step: int, facts: Mapping[str, Any]) -> None:
@@ -95,7 +101,7 @@ class Checkpoints:
             "format": FORMAT,
             "step": step,
             **facts,
-            "arrays": list(arrays),
+            "arrays": {path: [array.dtype.name, array.shape] for path, array in arrays.items()},
             "identity": self.identity,
             "versions": {"python": platform.python_version(), **_versions()},
             "saved": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -129,9 +135,10 @@ class Checkpoints:
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            _stored(part / "arrays", list(arrays.values()))
+            _stored(part / "arrays", arrays.values())
             manifest["files"] = {str(file.relative_to(part)): _sum(file) for file in _files(part)}
-            write_whole(part / "manifest.json", json.dumps(manifest, indent=1).encode())
+            sealed = {"manifest": manifest, "sha256": _sum_of(manifest)}
+            write_whole(part / "manifest.json", json.dumps(sealed, indent=1).encode())
             for file in _files(part):
                 _on_disk(file)
             place = self.folder / f"{step:010d}"
@@ -177,6 +184,34 @@ class Checkpoints:
             )
 
 
+class Checkpoint:
+    """A checkpoint that has been read: arrays by their path in what was saved."""
+
+    def __init__(self, place: Path, arrays: dict[str, np.ndarray]) -> None:
+        self.place, self.arrays = place, arrays
+
+    def part(self, name: str, template: PyTree, *, same_shapes: bool = True) -> PyTree:
+        """One entry of what was saved, a dictionary, in the structure of `template`.
+
+        Raises:
+            ValueError: if it holds other leaves than `template`, or with `same_shapes` other shapes.
+        """
+        prefix = f"[{name!r}]"
+        found = {p.removeprefix(prefix): a for p, a in self.arrays.items() if p.startswith(prefix)}
+        wanted = {p.removeprefix(prefix): a for p, a in _tree.paths({name: template}).items()}
+        wrong = []
+        for path in sorted(wanted.keys() | found.keys()):
+            kinds = [_kind(_host(tree[path])) if path in tree else "none" for tree in (found, wanted)]
+            if kinds[0] != kinds[1] and (same_shapes or "none" in kinds):
+                wrong.append(f"{path.removeprefix('.')}: {kinds[0]} saved, {kinds[1]} wanted")
+        if wrong:
+            raise ValueError(
+                f"{self.place} holds another {name} than this training's:\n  " + "\n  ".join(wrong)
+            )
+        leaves = [_like(found[path], leaf) for path, leaf in wanted.items()]
+        return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
 def places(directory: Path) -> list[Path]:
     """The folders of all checkpoints in a Trainer's directory, by their step."""
     return sorted(place for place in (directory / "checkpoints").glob("[0-9]*") if place.is_dir())
@@ -190,12 +225,14 @@ def read_manifest(place: Path) -> dict[str, Any]:
         ValueError: if it is none, or of a format that this version does not know.
     """
     try:
-        manifest = json.loads((place / "manifest.json").read_bytes())
-    except ValueError as error:
-        raise ValueError(f"manifest.json is no JSON: {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise ValueError(f"manifest.json has format {found!r}; this version reads {FORMAT}")
+        sealed = json.loads((place / "manifest.json").read_bytes())
+        manifest, digest = sealed["manifest"], sealed["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"manifest.json is no manifest: {error}") from None
+    if _sum_of(manifest) != digest:
+        raise ValueError("manifest.json has another content than when it was saved")
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"its format is {manifest['format']!r}; this version reads {FORMAT}")
     return manifest
 
 
@@ -219,39 +256,34 @@ def _hold(lock: Any, directory: Path) -> None:
     lock.flush()
 
 
-def _stored(path: Path, arrays: list[np.ndarray]) -> None:
-    """By number: what a path may be called is nobody's business but ours."""
+def _stored(path: Path, arrays: Iterable[np.ndarray]) -> None:
+    """All arrays as one row of bytes: hundreds of small ones would be hundreds of files' worth of work."""
     import orbax.checkpoint as ocp
 
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        checkpointer.save(path.absolute(), {f"{i:06d}": array for i, array in enumerate(arrays)})
+    parts = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays]
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False)) as checkpointer:
+        checkpointer.save(path.absolute(), {"bytes": np.concatenate(parts)})
 
 
-def _restored(path: Path) -> list[np.ndarray]:
+def _restored(path: Path, kinds: Mapping[str, tuple[str, list[int]]]) -> dict[str, np.ndarray]:
     import orbax.checkpoint as ocp
 
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        found = checkpointer.restore(path.absolute())
-    return [np.asarray(found[name]) for name in sorted(found)]
-
-
-def _fitted(template: PyTree, arrays: dict[str, np.ndarray], place: Path) -> PyTree:
-    wanted = _tree.paths(template)
-    wrong = []
-    for path in sorted(wanted.keys() | arrays.keys()):
-        kinds = [_kind(_host(tree[path])) if path in tree else "none" for tree in (arrays, wanted)]
-        if kinds[0] != kinds[1]:
-            wrong.append(f"{path}: {kinds[0]} saved, {kinds[1]} wanted")
-    if wrong:
-        raise ValueError(f"{place} holds another state than this training's:\n  " + "\n  ".join(wrong))
-    leaves = [_like(arrays[path], leaf) for path, leaf in wanted.items()]
-    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False)) as checkpointer:
+        content = np.asarray(checkpointer.restore(path.absolute())["bytes"])
+    arrays, place = {}, 0
+    for name, (dtype, shape) in kinds.items():
+        size = math.prod(shape) * jnp.dtype(dtype).itemsize
+        arrays[name] = content[place : place + size].view(jnp.dtype(dtype)).reshape(shape)
+        place += size
+    return arrays
 
 
 def _like(array: np.ndarray, leaf: Any) -> Any:
     if _is_key(leaf):
         return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
-    return jax.device_put(array, leaf.sharding) if isinstance(leaf, jax.Array) else array.item()
+    if isinstance(leaf, jax.Array):
+        return jax.device_put(array, leaf.sharding)
+    return array if isinstance(leaf, np.ndarray) else array.item()
 
 
 def _host(leaf: Any) -> np.ndarray:
@@ -282,6 +314,10 @@ def sums_are_right(place: Path, manifest: dict[str, Any]) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def _sum_of(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _check_sums(place: Path, manifest: dict[str, Any]) -> None:

@@ -31,7 +31,8 @@ class DryRun:
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
         >>> x = jnp.linspace(0.0, 1.0, 8)[:, None]
-        >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=3, batch_size=4)
+        >>> loss = fn.losses.supervised(fn.losses.squared_error)
+        >>> train = fn.fit(loss, optax.sgd(0.1), epochs=3, batch_size=4)
         >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
         >>> plan = fn.Trainer(train).dry_run(model, (x, x[:, 0]), jax.random.key(1))
         >>> plan.parameters, plan.steps, plan.shapes

@@ -56,7 +56,7 @@ def differences(saved: dict[str, str], wanted: dict[str, str]) -> list[str]:
 
 def _program(train: Fit, progress: Progress, like: Dataset) -> str:
     def one(progress: Progress, data: Dataset) -> Any:
-        row, mask = epoch_rows(len(data), None, 1, 0, 1)
+        row, mask = epoch_rows(len(data), None, train.accumulate, 0, 1)
         return train.counted(progress.state, progress.seen, gather(data, row[0], mask[0]))
 
     # Functions are printed with their address, which means nothing in another process.

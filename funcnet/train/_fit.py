@@ -90,6 +90,7 @@ def fit(
     _check.positive("batch_size", batch_size)
     _check.positive("eval_every", eval_every)
     _check.boolean("shuffle", shuffle)
+    _check.choice("on_nan", on_nan, ("stop", "skip", "ignore", "raise"))
     _check.boolean("remat", remat)
     if stopping is not None and not isinstance(stopping, EarlyStopping):
         raise TypeError(f"stopping is a funcnet.EarlyStopping or None; got {_check.describe(stopping)}.")

@@ -26,6 +26,7 @@ class _Log(Callback):
     def on_fit_start(self, view: View) -> None:
         place = self.path if view.directory is None else view.directory / self.path
         place.parent.mkdir(parents=True, exist_ok=True)
+        self.on_fit_end(view)
         self._file = place.open("w", newline="")
         self._begin(list(view.state.history))
         epochs = {name: np.asarray(values) for name, values in view.state.history.items()}
@@ -44,6 +45,9 @@ class _Log(Callback):
             self._file.close()
             self._file = None
 
+    def on_exception(self, view: View, error: BaseException) -> None:
+        self.on_fit_end(view)
+
     def _begin(self, names: list[str]) -> None:
         raise NotImplementedError
 
@@ -58,14 +62,14 @@ class CSV(_Log):
         path: the file; a relative one lies in the Trainer's directory, if it has one.
 
     Example:
-        >>> import tempfile, jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> import pathlib, tempfile, jax, jax.numpy as jnp, optax, funcnet as fn
         >>> x = jnp.linspace(0.0, 1.0, 8)[:, None]
         >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=2)
         >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     log = fn.train.CSV(f"{folder}/history.csv")
         ...     run = fn.Trainer(train, callbacks=[log])(model, (x, x[:, 0]), jax.random.key(1))
-        ...     print(open(f"{folder}/history.csv").read().splitlines()[0])
+        ...     print(pathlib.Path(folder, "history.csv").read_text().splitlines()[0])
         epoch,loss
     """
 
@@ -140,3 +144,6 @@ class TensorBoard(Callback):
 
     def on_fit_end(self, view: View) -> None:
         self._writer.close()
+
+    def on_exception(self, view: View, error: BaseException) -> None:
+        self.on_fit_end(view)

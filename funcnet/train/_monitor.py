@@ -65,4 +65,4 @@ def _gradient_norm(loss: Loss, model: Any, data: Dataset) -> Array:
     row, mask = epoch_rows(len(data), None, len(data))
     batch = gather(data, row[0], mask[0])
     gradient = jax.grad(lambda p: objective(p, rest, loss, batch, None)[0])(parameters)
-    return optax.global_norm(gradient) * jnp.ones(())
+    return optax.tree.norm(gradient) * jnp.ones(())

@@ -33,13 +33,13 @@ class ReduceOnPlateau(Callback):
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
         >>> x = jnp.linspace(0.0, 1.0, 8)[:, None]
-        >>> optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=4.0)
-        >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optimizer, epochs=9)
+        >>> optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+        >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optimizer, epochs=3)
         >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
-        >>> trainer = fn.Trainer(train, callbacks=[fn.train.ReduceOnPlateau("loss", patience=1)])
-        >>> run = trainer(model, (x, x[:, 0]), jax.random.key(1))
-        >>> round(float(run.state.opt_state.hyperparams["learning_rate"]), 6)
-        0.4
+        >>> plateau = fn.train.ReduceOnPlateau("loss", factor=0.5, patience=1)
+        >>> run = fn.Trainer(train, callbacks=[plateau])(model, (x, 0 * x[:, 0]), jax.random.key(1))
+        >>> round(float(run.state.opt_state.hyperparams["learning_rate"]), 6)  # 0 does not improve
+        0.025
 
     Source: Keras, `ReduceLROnPlateau`, whose semantics it has.
     """

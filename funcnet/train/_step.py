@@ -1,7 +1,7 @@
 """One optimizer update, as a pure function of state and batch."""
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from funcnet.data import Batch
 from funcnet.data._batches import Gathered
 from funcnet.train._state import TrainState
 from funcnet.train._stop import Outcome
-from funcnet.transform._objective import Totals, objective
+from funcnet.transform._objective import Totals, objective, renewing_objective
 
 OnNaN: TypeAlias = Literal["stop", "skip", "ignore"]
 
@@ -105,7 +105,7 @@ def step(
     if accumulate > 1 and getattr(loss, "batchwise", False):
         raise ValueError("a batchwise loss needs its whole batch at once: use accumulate=1.")
     update = optax.with_extra_args_support(optimizer).update
-    differentiate = jax.value_and_grad(objective, has_aux=True)
+    differentiate = jax.value_and_grad(renewing_objective, has_aux=True)
 
     def take_step(state: TrainState, batch: PyTree) -> tuple[TrainState, Info]:
         batch = _as_batch(batch)
@@ -113,13 +113,15 @@ def step(
         parameters, rest = _tree.partition(state.model, trainable(state.model))
         mass = jnp.sum(batch.weight)
         if accumulate == 1:
-            (value, totals), grads = differentiate(parameters, rest, loss, batch, key, mass)
+            (value, (totals, after)), grads = differentiate(parameters, rest, loss, batch, key, mass)
         else:
-            value, totals, grads = _accumulated(parameters, rest, loss, batch, key, accumulate)
+            found = _accumulated(parameters, rest, loss, batch, key, accumulate)
+            value, totals, grads, after = found
 
         # What no row counts in may hold anything: nothing moves, and nothing is wrong.
         finite = on_nan == "ignore" or (mass == 0) | _tree.all_finite((totals.sums["loss"], grads))
         running = state.stop.running()
+        renews = after is not rest
 
         def moved() -> tuple[PyTree, ...]:
             updates, opt_state = update(
@@ -130,7 +132,8 @@ def step(
                 grad=grads,
                 value_fn=lambda p: objective(p, rest, loss, batch, key, mass)[0],
             )
-            return optax.apply_updates(parameters, updates), opt_state, state.step + 1, state.stop.outcome
+            moved = optax.apply_updates(parameters, updates)
+            return moved, opt_state, state.step + 1, state.stop.outcome, after if renews else None
 
         def kept() -> tuple[PyTree, ...]:
             ended = (
@@ -138,15 +141,17 @@ def step(
                 if on_nan == "stop"
                 else state.stop
             )
-            return parameters, state.opt_state, state.step + jnp.int32(ended.running()), ended.outcome
+            number = state.step + jnp.int32(ended.running())
+            return parameters, state.opt_state, number, ended.outcome, rest if renews else None
 
         # A batch in which no row counts moves nothing, not even a momentum. And a branch, not a
         # select: selecting keeps old and new values alive, and that costs copies. Only what moves
         # goes through it, so that the rest of the state is seen to be the same in every step.
-        parameters, opt_state, number, outcome = jax.lax.cond((mass > 0) & finite & running, moved, kept)
+        goes = (mass > 0) & finite & running
+        parameters, opt_state, number, outcome, buffers = jax.lax.cond(goes, moved, kept)
         state = _tree.replace(
             state,
-            model=_tree.combine(parameters, rest),
+            model=_tree.combine(parameters, buffers if renews else rest),
             opt_state=opt_state,
             step=number,
             stop=_tree.replace(state.stop, outcome=outcome),
@@ -158,7 +163,7 @@ def step(
 
 def _accumulated(
     parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key: Key, parts: int
-) -> tuple[Array, Totals, PyTree]:
+) -> tuple[Array, Totals, PyTree, PyTree]:
     """Value, totals and gradient of the whole batch, from its parts one after another.
 
     The batch's weight is known before anything is summed, so that each part contributes
@@ -173,18 +178,25 @@ def _accumulated(
     cut = jax.tree.map(lambda a: a.reshape(parts, size, *a.shape[1:]), batch)
     mass = jnp.sum(batch.weight)
 
-    def of_part(part: Batch, number: Array) -> tuple[tuple[Array, Totals], PyTree]:
-        differentiate = jax.value_and_grad(objective, has_aux=True)
-        return differentiate(parameters, rest, loss, part, key, mass, number * size)
+    differentiate = jax.value_and_grad(renewing_objective, has_aux=True)
+
+    def of_part(part: Batch, number: Array, rest: PyTree) -> tuple[tuple[Any, ...], PyTree]:
+        (value, (totals, after)), grads = differentiate(
+            parameters, rest, loss, part, key, mass, number * size
+        )
+        return (value, totals, grads), after
+
+    def one(carry: Any, x: Any) -> tuple[Any, None]:
+        sums, rest = carry
+        part, number = x
+        found, after = of_part(part, number, rest)
+        return (_tree.add(sums, found), after), None
 
     first = jax.tree.map(lambda a: a[0], cut)
-    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(of_part, first, jnp.int32(0)))
-    (((value, totals), grads), _) = jax.lax.scan(
-        lambda carry, x: (_tree.add(carry, of_part(*x)), None),
-        zeros,
-        (cut, jnp.arange(parts, dtype=jnp.int32)),
-    )
-    return value, totals, grads
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(of_part, first, jnp.int32(0), rest)[0])
+    numbers = jnp.arange(parts, dtype=jnp.int32)
+    ((value, totals, grads), after), _ = jax.lax.scan(one, (zeros, rest), (cut, numbers))
+    return value, totals, grads, after
 
 
 def _as_batch(batch: PyTree) -> Gathered:

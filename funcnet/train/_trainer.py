@@ -30,7 +30,7 @@ from funcnet.train._callbacks import (
     gathered,
     with_hyper_parameters,
 )
-from funcnet.train._checkpoint import Checkpoints
+from funcnet.train._checkpoint import Checkpoint, Checkpoints
 from funcnet.train._dry_run import DryRun, dry_run
 from funcnet.train._evaluate import evaluate
 from funcnet.train._every import Every
@@ -185,6 +185,7 @@ class _Call:
         self.began = time.monotonic()
         self.bar = Bar(trainer.progress)
         self.store: Checkpoints | None = None
+        self.found: Checkpoint | None = None
         self.saved_at, self.saved_step, self.told = time.monotonic(), -1, 0
         self.rate = 0.0
 
@@ -198,6 +199,7 @@ class _Call:
             stack.callback(self.bar.close)
             signals = stack.enter_context(_signals())
             progress = self._asked(progress, "on_fit_start", self._first_view(progress))
+            self._remember()
             try:
                 progress = self._loop(progress, signals)
             except BaseException as error:
@@ -327,20 +329,23 @@ class _Call:
         assert self.store is not None
         if self.trainer.resume == "never":
             return progress
-        found = self.store.newest(self._tree(progress), self.trainer.resume == "anyway")
-        if found is None:
+        self.found = self.store.newest(self.trainer.resume == "anyway")
+        if self.found is None:
             return progress
-        tree, _ = found
+        progress = self.found.part("state", progress)
+        self.saved_step = int(progress.state.step)
+        return progress
+
+    def _remember(self) -> None:
+        """Give callbacks back what they had kept. They have begun by now, so that their shape is known."""
         for number, callback in enumerate(self.callbacks):
-            if f"callback {number}" in tree:
-                callback.restore(tree[f"callback {number}"])
-        self.saved_step = int(tree["progress"].state.step)
-        return tree["progress"]
+            if self.found is not None and (kept := callback.state()) is not None:
+                callback.restore(self.found.part(f"callback {number}", kept, same_shapes=False))
 
     def _tree(self, progress: Progress) -> dict[str, Any]:
         """All that a checkpoint holds."""
         kept = {f"callback {i}": callback.state() for i, callback in enumerate(self.callbacks)}
-        return {"progress": progress} | {name: state for name, state in kept.items() if state is not None}
+        return {"state": progress} | {name: state for name, state in kept.items() if state is not None}
 
     def _save(self, progress: Progress) -> None:
         assert self.store is not None

@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnet import _check
 from funcnet._types import PyTree
+from funcnet.transform._jaxpr import bind, called
 
 if TYPE_CHECKING:
     from jax.extend.core import Jaxpr, JaxprEqn
@@ -111,11 +112,9 @@ def _applied(equation: "JaxprEqn", inputs: list[Any], turn: tuple[int, ...]) -> 
             index = min(max(int(inputs[0]), 0), len(params["branches"]) - 1)
             branch = params["branches"][index]
             return _run(branch.jaxpr, branch.consts, inputs[1:], turn)
-    called = next((params[name] for name in ("jaxpr", "call_jaxpr") if name in params), None)
-    if called is not None:
-        return _run(getattr(called, "jaxpr", called), getattr(called, "consts", ()), inputs, turn)
-    result = equation.primitive.bind(*inputs, **params)
-    results = list(result) if equation.primitive.multiple_results else [result]
+    if (inside := called(equation)) is not None:
+        return _run(*inside, inputs, turn)
+    results = bind(equation, *inputs)
     if all(map(_finite, inputs)):
         for value in results:
             if not _finite(value):

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from funcnet._types import Array
+from funcnet.layers._product import of_rows, product_p
+from funcnet.transform._jaxpr import bind
 
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
     from jax.extend.core import JaxprEqn
@@ -34,25 +36,20 @@ def with_lanes(value: Value, size: int) -> Any:
     return array if value.laned else jnp.broadcast_to(array[..., None], (*array.shape, size))
 
 
-def _bind(equation: "JaxprEqn", *arrays: Any, **changes: Any) -> Sequence[Any]:
-    found = equation.primitive.bind(*arrays, **(equation.params | changes))
-    return found if equation.primitive.multiple_results else [found]
-
-
 def _aval(var: Any) -> Any:
     return var.aval
 
 
 def plain(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     del size
-    return _bind(equation, *(value.array for value in inputs))
+    return bind(equation, *(value.array for value in inputs))
 
 
 def by_vmap(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     """Any operation, by its own rule for `vmap`."""
     axes = [-1 if value.laned else None for value in inputs]
     arrays = [value.array for value in inputs]
-    return jax.vmap(lambda *a: tuple(_bind(equation, *a)), axes, -1, axis_size=size)(*arrays)
+    return jax.vmap(lambda *a: tuple(bind(equation, *a)), axes, -1, axis_size=size)(*arrays)
 
 
 def _elementwise(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
@@ -64,19 +61,19 @@ def _elementwise(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequen
         missing = tuple(range(len(shape) - array.ndim))
         return jnp.broadcast_to(jnp.expand_dims(array, missing), shape)
 
-    return _bind(equation, *map(spread, inputs))
+    return bind(equation, *map(spread, inputs))
 
 
 def _same(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     """Operations along axes counted from the front: a further axis at the end changes nothing."""
-    return _bind(equation, *(with_lanes(value, size) for value in inputs))
+    return bind(equation, *(with_lanes(value, size) for value in inputs))
 
 
 def _with(change: Callable[["JaxprEqn", int], dict[str, Any]]) -> Rule:
     """Operations on one array whose settings name every axis."""
 
     def rule(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
-        return _bind(equation, *(value.array for value in inputs), **change(equation, size))
+        return bind(equation, *(value.array for value in inputs), **change(equation, size))
 
     return rule
 
@@ -106,7 +103,7 @@ def _pad(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     if filling.laned:
         return by_vmap(equation, inputs, size)
     config = (*equation.params["padding_config"], (0, 0, 0))
-    return _bind(equation, array.array, filling.array, padding_config=config)
+    return bind(equation, array.array, filling.array, padding_config=config)
 
 
 def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
@@ -115,7 +112,7 @@ def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
     (left_summed, right_summed), (left_batch, right_batch) = equation.params["dimension_numbers"]
     if left.laned != right.laned:
         # The members are one more free axis of one matrix: a single product, larger by that.
-        (found,) = _bind(equation, left.array, right.array)
+        (found,) = bind(equation, left.array, right.array)
         place = left.array.ndim - 1 - len(left_summed) if left.laned else found.ndim - 1
         return [jnp.moveaxis(found, place, -1)]
     summed = math.prod(left.array.shape[axis] for axis in left_summed)
@@ -137,6 +134,13 @@ def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
         for k in range(summed)
     ]
     return [functools.reduce(jnp.add, products).astype(dtype)]
+
+
+def _of_rows(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+    """The product that layers take (`layers._product`), as the one that JAX has."""
+    avals = [_aval(var) for var in equation.invars]
+    dot = jax.make_jaxpr(functools.partial(of_rows, **equation.params))(*avals)
+    return _product(dot.jaxpr.eqns[0], inputs, size)
 
 
 def _summed_first(array: Array, summed: Sequence[int], batch: Sequence[int], size: int) -> Array:
@@ -212,6 +216,7 @@ def table_of_rules() -> dict[Any, Rule]:
         **dict.fromkeys(named(*ALONG_AXES), _same),
         primitives.broadcast_in_dim_p: _with(_broadcast),
         primitives.dot_general_p: _product,
+        product_p(): _of_rows,
         primitives.pad_p: _pad,
         primitives.reshape_p: _with(lambda e, size: {"new_sizes": (*e.params["new_sizes"], size)}),
         primitives.slice_p: _with(_slice),

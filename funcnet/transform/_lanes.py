@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._types import Array, PyTree
+from funcnet.transform._jaxpr import called
 from funcnet.transform._lane_rules import Rule, Value, by_vmap, plain, table_of_rules, with_lanes
 
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
@@ -105,7 +106,7 @@ def _evaluate(jaxpr: "Jaxpr", consts: Sequence[Any], args: Sequence[Value], size
     for equation in jaxpr.eqns:
         inputs = [read(atom) for atom in equation.invars]
         if equation.primitive in _table().inlined:
-            found = _evaluate(*_inner(equation), inputs, size)
+            found = _evaluate(*_body(equation), inputs, size)
         elif equation.primitive in _table().loops:
             found = _table().loops[equation.primitive][1](equation, inputs, size)
         else:
@@ -130,7 +131,7 @@ def _flags(jaxpr: "Jaxpr", laned: Sequence[bool]) -> list[bool]:
     for equation in jaxpr.eqns:
         inputs = [flag(atom) for atom in equation.invars]
         if equation.primitive in _table().inlined:
-            found = _flags(_inner(equation)[0], inputs)
+            found = _flags(_body(equation)[0], inputs)
         elif equation.primitive in _table().loops:
             found = _table().loops[equation.primitive][0](equation, inputs)
         else:
@@ -139,10 +140,10 @@ def _flags(jaxpr: "Jaxpr", laned: Sequence[bool]) -> list[bool]:
     return [flag(atom) for atom in jaxpr.outvars]
 
 
-def _inner(equation: "JaxprEqn") -> tuple["Jaxpr", Sequence[Any]]:
-    """The jaxpr that an equation calls, and its constants."""
-    called = next(equation.params[name] for name in ("jaxpr", "call_jaxpr") if name in equation.params)
-    return getattr(called, "jaxpr", called), getattr(called, "consts", ())
+def _body(equation: "JaxprEqn") -> tuple["Jaxpr", Sequence[Any]]:
+    found = called(equation)
+    assert found is not None
+    return found
 
 
 def _carry_flags(body: "Jaxpr", before: list[bool], carry: list[bool], after: list[bool]) -> list[bool]:

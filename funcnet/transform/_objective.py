@@ -1,5 +1,6 @@
 """Where model, loss and batch meet. Sums and weights are carried, and divided once."""
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +10,10 @@ import jax.numpy as jnp
 
 from funcnet import _check, _tree
 from funcnet._metric import Measured, at_least_single, checked, settled, weighted_sum
+from funcnet._sow import EXAMPLES, one_of_batch
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
+from funcnet.transform._reap import renewed
 
 
 @_tree.node
@@ -84,13 +87,31 @@ def objective(
         )
     else:
         keys = None if key is None else _example_keys(key, first, weight.shape[0])
-        per_example = jax.vmap(loss, in_axes=(None, 0, None if keys is None else 0))
-        values = _parts(per_example(model, batch.example, keys), weight.shape)
+        axes = (None, 0, None if keys is None else 0, 0)
+        per_example = jax.vmap(functools.partial(_one, loss), axes, axis_name=EXAMPLES)
+        values = _parts(per_example(model, batch.example, keys, weight), weight.shape)
         sums = jax.tree.map(lambda v: weighted_sum(v, weight), values)
     found = Totals(sums, jnp.sum(weight))
     mass = found.weight if mass is None else mass
     total = sums["loss"]
     return total / jnp.where(mass > 0, mass, jnp.ones_like(mass)).astype(total.dtype), found
+
+
+def renewing_objective(
+    parameters: PyTree, rest: PyTree, *args: Any, **settings: Any
+) -> tuple[Array, tuple[Totals, PyTree]]:
+    """`objective` for a training step: with the totals comes `rest` as the step leaves it.
+
+    It is the very same `rest` where no layer renews a buffer.
+    """
+    compute = functools.partial(objective, parameters)
+    (value, totals), rest = renewed(lambda rest: compute(rest, *args, **settings), rest)
+    return value, (totals, rest)
+
+
+def _one(loss: Loss, model: PyTree, example: PyTree, key: Key | None, weight: Array) -> Any:
+    with one_of_batch(weight):
+        return loss(model, example, key)
 
 
 def _summed(value: Any, mass: Array) -> Any:

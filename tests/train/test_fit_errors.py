@@ -112,7 +112,7 @@ CASES = {
     "no epochs": (lambda: fn.fit(LOSS, optax.sgd(0.1), epochs=0), ValueError, "epochs is at least 1"),
     "half an epoch": (lambda: fn.fit(LOSS, optax.sgd(0.1), epochs=0.5), TypeError, "whole number"),
     "a word for shuffle": (lambda: train(shuffle="no"), TypeError, "shuffle is True or False; got"),
-    "an unknown on_nan": (lambda: train(on_nan="raise"), ValueError, "stop, skip, ignore"),
+    "an unknown on_nan": (lambda: train(on_nan="no"), ValueError, "stop, skip, ignore, raise"),
     "a decay of one": (lambda: train(ema=1.0), ValueError, "ema is at least 0.0 and below 1.0"),
     "stopping by a number": (lambda: train(stopping=3), TypeError, "EarlyStopping"),
     "a monitor that is not measured": (

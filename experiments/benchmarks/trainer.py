@@ -1,0 +1,202 @@
+"""What does a Trainer cost over `fit`, and a stream from disk over arrays in memory?
+
+    .venv-bench/bin/python experiments/benchmarks/trainer.py    # writes 8 GB to a temporary folder
+    .venv-bench/bin/python experiments/benchmarks/trainer.py --gigabytes 1
+
+Trainer: workload (a), once as it is and once with 50 times the epochs, with the line on a terminal (one
+that nobody reads) and a CSV file. Stream: the network of (c), rows of 784 numbers in a file larger than the
+memory that it may take; the rate of steps beside that of the same rows in memory, and beside PyTorch's
+DataLoader, which feeds the same compiled step from the same file. Medians of interleaved rounds, ratios
+round by round.
+"""
+
+import argparse
+import io
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import results
+
+WIDTH, CLASSES, BATCH = 784, 10, 128
+
+
+class Terminal(io.StringIO):
+    """A terminal that nobody reads."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def trainer_over_fit(epochs: int, rounds: int) -> None:
+    import jax
+    import optax
+
+    import funcnet as fn
+    from jobs import funcnet_fit
+    from workloads import iris
+
+    work = iris()
+    _, (model, data, key) = funcnet_fit.program(work)
+    loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
+    train = fn.fit(loss, optax.adam(work.learning_rate), epochs=epochs, batch_size=work.batch_size)
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = fn.Trainer(train, callbacks=[fn.train.CSV(f"{folder}/history.csv")])
+
+        def watched(key: jax.Array) -> object:
+            before, sys.stderr = sys.stderr, Terminal()
+            try:
+                return trainer(model, data, key)
+            finally:
+                sys.stderr = before
+
+        ways = {"fit": lambda key: train(model, data, key), "Trainer": watched}
+        seconds = _interleaved(ways, key, rounds)
+    ratio = statistics.median(b / a for a, b in zip(seconds["fit"], seconds["Trainer"], strict=True))
+    fit, watched_ = (statistics.median(seconds[name]) * 1e3 for name in ways)
+    print(f"| {epochs:,} epochs of 10 steps | {fit:.1f} | {watched_:.1f} | {ratio:.2f} |", flush=True)
+
+
+def _interleaved(ways: dict[str, Callable], key: object, rounds: int) -> dict[str, list[float]]:
+    import jax
+
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for way in ways.values():
+        jax.block_until_ready(way(key))
+    for _ in range(rounds):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            jax.block_until_ready(way(key))
+            seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def write(folder: Path, gigabytes: float) -> int:
+    """x.npy and y.npy of about so many gigabytes, written piece by piece."""
+    rows = int(gigabytes * 1e9) // (4 * WIDTH)
+    rng = np.random.default_rng(0)
+    piece = rng.random((10_000, WIDTH), np.float32)
+    x = np.lib.format.open_memmap(folder / "x.npy", "w+", np.float32, (rows, WIDTH))
+    for first in range(0, rows, len(piece)):
+        part = piece[: min(len(piece), rows - first)]
+        x[first : first + len(part)] = part
+    x.flush()
+    np.save(folder / "y.npy", rng.integers(0, CLASSES, rows).astype(np.int32))
+    return rows
+
+
+def one(way: str, folder: Path, steps: int) -> None:
+    """One way to train some steps, in a process of its own: its rate and its greatest resident memory."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    import funcnet as fn
+
+    loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
+    key, model = jax.random.key(0), fn.MLP((WIDTH, 512, 256, CLASSES)).init(jax.random.key(1))
+    train = fn.fit(loss, optax.adam(1e-3), epochs=1, batch_size=BATCH)
+    paths = folder / "x.npy", folder / "y.npy"
+    if way == "loader":
+        run = _loader(train, model, key, paths, steps)
+    else:
+        data = fn.data.Stream.npy(paths)
+        if way == "memory":
+            data = data.source.rows(np.arange(60_000))
+            data = tuple(map(jnp.asarray, data))
+        trainer = fn.Trainer(train, progress=False, limit_batches=steps)
+
+        def run() -> None:
+            jax.block_until_ready(trainer(model, data, key).model)
+
+    run()
+    began = time.perf_counter()
+    run()
+    seconds = time.perf_counter() - began
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    print(json.dumps({"rate": steps / seconds, "resident": int(status["VmHWM"].split()[0]) / 2**20}))
+
+
+def _loader(train, model, key, paths, steps):
+    import jax
+    import jax.numpy as jnp
+    import torch
+    from torch.utils.data import DataLoader, Dataset
+
+    import funcnet as fn
+
+    class Rows(Dataset):
+        def __init__(self):
+            self.x, self.y = (np.load(path, mmap_mode="r") for path in paths)
+
+        def __len__(self):
+            return len(self.x)
+
+        def __getitem__(self, i):
+            return torch.from_numpy(np.array(self.x[i])), int(self.y[i])
+
+    step = jax.jit(train.step)
+
+    def run():
+        state = fn.TrainState.create(model, train.optimizer, key)
+        for number, (x, y) in enumerate(DataLoader(Rows(), BATCH, shuffle=True)):
+            if number == steps:
+                break
+            state, _ = step(state, (jnp.asarray(x.numpy()), jnp.asarray(y.numpy().astype(np.int32))))
+        jax.block_until_ready(state.model)
+
+    return run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gigabytes", type=float, default=8.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--steps", type=int, default=400, help="at most 468, the steps of an epoch in memory"
+    )
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    settings = parser.parse_args()
+    if settings.way:
+        one(settings.way, settings.folder, settings.steps)
+        return 0
+    print(results.machine())
+    print("| workload (a) | `fit`, ms | Trainer with line and CSV, ms | ratio |\n|---|---:|---:|---:|")
+    trainer_over_fit(200, 15)
+    trainer_over_fit(10_000, 5)
+    print(f"\n| {settings.gigabytes:g} GB on disk | steps/s | of memory's rate | resident, GB |")
+    print("|---|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), settings.gigabytes)
+        found: dict[str, list[dict[str, float]]] = {"memory": [], "stream": [], "loader": []}
+        for _ in range(settings.rounds):
+            for way, told in found.items():
+                command = [sys.executable, __file__, "--way", way, "--folder", folder]
+                command += ["--steps", str(settings.steps)]
+                out = subprocess.run(command, check=True, capture_output=True, text=True)
+                told.append(json.loads(out.stdout.splitlines()[-1]))
+    names = {
+        "memory": "60,000 rows in memory",
+        "stream": "`Stream.npy`",
+        "loader": "torch's DataLoader, same step",
+    }
+    for way, told in found.items():
+        rate = statistics.median(t["rate"] for t in told)
+        pairs = zip(told, found["memory"], strict=True)
+        share = statistics.median(t["rate"] / m["rate"] for t, m in pairs)
+        resident = max(t["resident"] for t in told)
+        print(f"| {names[way]} | {rate:,.0f} | {share:.2f} | {resident:.2f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Values out of the inside of a function, and a layer's view of the batch around its example.
+
+Nothing here computes: `sow` and `renew` are identities that leave a mark in the program, for
+`transform.reap` and for `step` to find. A program that nobody reaps compiles to what it is without them.
+"""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax.interpreters import ad, batching, mlir
+
+from funcnet._types import Array
+
+T = TypeVar("T")
+
+EXAMPLES = "examples of a batch"
+"""The name of the axis over which a loss of one example is mapped."""
+
+
+def sow(value: T, name: str) -> T:
+    """Mark a value under a name, for `reap` to take out and `plant` to replace.
+
+    Args:
+        value: a pytree of arrays.
+        name: what it is called; once in a function, loops aside.
+
+    Returns:
+        `value` as it is.
+
+    Raises:
+        TypeError: if the name is no string.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> def f(x):
+        ...     return fn.transform.sow(jnp.sin(x), "inside") ** 2
+        >>> out, values = fn.transform.reap(f)(0.5)
+        >>> round(float(values["inside"]), 4)
+        0.4794
+
+    Source: Oryx, `harvest`, 2020, whose words these are.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"sow(value, name) takes a string for a name; got {name!r}.")
+    leaves, tree = jax.tree.flatten(value)
+    if not leaves:
+        return value
+    return jax.tree.unflatten(tree, sow_p().bind(*map(jnp.asarray, leaves), name=name, tree=tree))
+
+
+def renew(old: Array, new: Array) -> None:
+    """Say what a buffer's array is after this step: `old` is the array as the model holds it.
+
+    In a training step the model goes on with `new`. Everywhere else this does nothing.
+    """
+    renew_p().bind(old, jax.lax.stop_gradient(new))
+
+
+class _Around(threading.local):
+    weight: Any = None
+
+
+_around = _Around()
+
+
+@contextlib.contextmanager
+def one_of_batch(weight: Array) -> Iterator[None]:
+    """While it is traced, a function of one example is one of a batch in which it counts `weight`."""
+    before, _around.weight = _around.weight, weight
+    try:
+        yield
+    finally:
+        _around.weight = before
+
+
+def batch_weight() -> Array | None:
+    """How much the example that is traced counts in its batch; None outside of a batch."""
+    return _around.weight
+
+
+def over_batch(x: Array) -> Array:
+    """The sum of `x` over the examples of the batch."""
+    return jax.lax.psum(x, EXAMPLES)
+
+
+@functools.cache
+def sow_p() -> Any:
+    """The primitive behind `sow`: its operands, under a name."""
+    from jax.extend.core import Primitive
+
+    made = Primitive("sow")
+    made.multiple_results = True
+    made.def_impl(lambda *leaves, name, tree: list(leaves))
+    made.def_abstract_eval(lambda *avals, name, tree: list(avals))
+    mlir.register_lowering(made, mlir.lower_fun(lambda *leaves, name, tree: list(leaves), True))
+    batching.primitive_batchers[made] = _mapped
+    ad.primitive_jvps[made] = _differentiated
+    ad.primitive_transposes[made] = lambda slopes, *_, name, tree: slopes
+    return made
+
+
+def _mapped(leaves: Any, axes: Any, *, name: str, tree: Any) -> Any:
+    leaves = [
+        leaf if axis is None else jnp.moveaxis(leaf, axis, 0)
+        for leaf, axis in zip(leaves, axes, strict=True)
+    ]
+    return sow_p().bind(*leaves, name=name, tree=tree), [None if axis is None else 0 for axis in axes]
+
+
+def _differentiated(leaves: Any, slopes: Any, *, name: str, tree: Any) -> Any:
+    # The tangent is no value of the function: it passes without a mark.
+    return sow_p().bind(*leaves, name=name, tree=tree), list(slopes)
+
+
+@functools.cache
+def renew_p() -> Any:
+    """The primitive behind `renew`: the new array, beside the old one."""
+    from jax.extend.core import Primitive
+
+    made = Primitive("renew")
+    made.def_impl(lambda old, new: new)
+    made.def_abstract_eval(lambda old, new: new)
+    mlir.register_lowering(made, mlir.lower_fun(lambda old, new: new, False))
+    batching.primitive_batchers[made] = _renewed_by_each
+    ad.primitive_jvps[made] = lambda arrays, slopes: (made.bind(*arrays), slopes[1])
+    return made
+
+
+def _renewed_by_each(arrays: Any, axes: Any) -> Any:
+    # Each member its own: of no use to a training step, which maps before it looks, and so left out.
+    return arrays[1], axes[1]

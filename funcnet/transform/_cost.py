@@ -1,0 +1,135 @@
+"""What operations cost: floating-point operations by a rule for each, bytes by their operands."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+
+from funcnet.transform._jaxpr import called, parts
+
+if TYPE_CHECKING:
+    from jax.extend.core import Jaxpr, JaxprEqn
+
+FREE = frozenset(
+    (
+        *(
+            "broadcast_in_dim",
+            "reshape",
+            "squeeze",
+            "expand_dims",
+            "transpose",
+            "slice",
+            "dynamic_slice",
+            "pad",
+        ),
+        *(
+            "concatenate",
+            "gather",
+            "iota",
+            "copy",
+            "convert_element_type",
+            "rev",
+            "split",
+            "stop_gradient",
+            "sow",
+        ),
+        *(
+            "dynamic_update_slice",
+            "bitcast_convert_type",
+            "random_bits",
+            "random_wrap",
+            "random_unwrap",
+            "renew",
+        ),
+        *(
+            "random_fold_in",
+            "random_seed",
+            "random_split",
+            "optimization_barrier",
+            "copy_p",
+            "forward_only",
+        ),
+    )
+)
+"""They move numbers and compute none."""
+
+
+def flops(equation: "JaxprEqn") -> float:
+    """Floating-point operations of one operation; a multiplication with an addition is two.
+
+    Of a loop, those of all its turns where their number is known and of one turn where it is not; of a
+    branch those of the dearest.
+    """
+    name, params = equation.primitive.name, equation.params
+    if name in RULES:
+        return RULES[name](equation)
+    if name == "scan":
+        return params["length"] * of_program(params["jaxpr"].jaxpr)
+    if name == "while":
+        return of_program(params["body_jaxpr"].jaxpr) + of_program(params["cond_jaxpr"].jaxpr)
+    if name == "cond":
+        return max(of_program(branch.jaxpr) for branch in params["branches"])
+    if (inside := called(equation)) is not None:
+        return of_program(inside[0])
+    if inner := parts(equation):
+        return sum(map(of_program, inner))
+    if name in FREE or not any(_floating(var) for var in (*equation.invars, *equation.outvars)):
+        return 0.0
+    if name.startswith(("reduce_", "cum", "arg")):
+        return float(_size(equation.invars[0]))
+    return float(sum(map(_size, equation.outvars)))
+
+
+def of_program(jaxpr: "Jaxpr") -> float:
+    """Floating-point operations of all operations of a program."""
+    return sum(map(flops, jaxpr.eqns))
+
+
+def moved_bytes(equation: "JaxprEqn") -> float:
+    """Bytes that an operation reads and writes if nothing is fused."""
+    return float(sum(map(_bytes, (*equation.invars, *equation.outvars))))
+
+
+def _dot(equation: "JaxprEqn") -> float:
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    left = _shape(equation.invars[0])
+    return 2.0 * _size(equation.outvars[0]) * math.prod(left[i] for i in contracted)
+
+
+def _product(equation: "JaxprEqn") -> float:
+    return 2.0 * _size(equation.outvars[0]) * _shape(equation.invars[0])[-1]
+
+
+def _convolution(equation: "JaxprEqn") -> float:
+    kernel = _shape(equation.invars[1])
+    features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+    return 2.0 * _size(equation.outvars[0]) * math.prod(kernel) / features
+
+
+RULES: dict[str, Callable[["JaxprEqn"], float]] = {
+    "dot_general": _dot,
+    "product": _product,
+    "conv_general_dilated": _convolution,
+    "integer_pow": lambda equation: 2.0 * _size(equation.outvars[0]),
+    "logistic": lambda equation: 3.0 * _size(equation.outvars[0]),
+    "scatter-add": lambda equation: float(_size(equation.invars[-1])),
+}
+
+
+def _shape(var: Any) -> tuple[int, ...]:
+    return getattr(var.aval, "shape", ())
+
+
+def _size(var: Any) -> int:
+    return math.prod(_shape(var))
+
+
+def _floating(var: Any) -> bool:
+    dtype = getattr(var.aval, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, jnp.inexact)
+
+
+def _bytes(var: Any) -> float:
+    dtype = getattr(var.aval, "dtype", None)
+    return _size(var) * getattr(dtype, "itemsize", 0)

@@ -1,0 +1,164 @@
+"""Gradients example by example, and what is made of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from funcnet import _check
+from funcnet._types import Array, PyTree
+from funcnet.transform._products import check_floating, scalar
+
+OfExample = Callable[[PyTree, PyTree], Array]
+"""`f(x, example) -> scalar`, for example `lambda model, example: loss(model, example, key)`."""
+
+
+def per_example_grads(f: OfExample) -> Callable[[PyTree, PyTree], PyTree]:
+    """The gradient of each example by itself.
+
+    Args:
+        f: `f(x, example) -> scalar`, differentiated by x.
+
+    Returns:
+        `(x, examples [n, ...]) -> gradients`, in the shape of x with a leading axis [n].
+
+    Raises:
+        TypeError: if `f` can't be called or gives no scalar, or x holds integers.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> grads = fn.transform.per_example_grads(lambda w, x: (w * x) ** 2)
+        >>> grads(jnp.array(1.0), jnp.array([1.0, 2.0, 3.0])).tolist()
+        [2.0, 8.0, 18.0]
+    """
+    _check.function("f", f, "f(x, example) -> scalar")
+
+    def compute(x: PyTree, examples: PyTree) -> PyTree:
+        check_floating(x)
+        return jax.vmap(jax.grad(lambda x, e: scalar(f(x, e))), in_axes=(None, 0))(x, examples)
+
+    return compute
+
+
+def clipped_mean(f: OfExample, norm: float | Array) -> Callable[[PyTree, PyTree], tuple[PyTree, Array]]:
+    """The mean of per-example gradients, each cut to a length of `norm` at most; and their lengths.
+
+    With noise of standard deviation z · norm / n added it is the step of differentially private descent.
+
+    Args:
+        f: `f(x, example) -> scalar`.
+        norm: the greatest length, above 0.
+
+    Returns:
+        `(x, examples [n, ...]) -> (mean in the shape of x, lengths before clipping [n])`.
+
+    Raises:
+        TypeError: if `f` can't be called or gives no scalar, or x holds integers.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> clipped = fn.transform.clipped_mean(lambda w, x: w * x, 1.0)
+        >>> mean, lengths = clipped(jnp.array(1.0), jnp.array([0.5, 9.0]))
+        >>> float(mean), lengths.tolist()
+        (0.75, [0.5, 9.0])
+
+    Source: Abadi et al., "Deep learning with differential privacy", 2016.
+    """
+    grads_of = per_example_grads(f)
+
+    def compute(x: PyTree, examples: PyTree) -> tuple[PyTree, Array]:
+        grads = grads_of(x, examples)
+        lengths = jax.vmap(optax.tree.norm)(grads)
+        factor = jnp.minimum(1.0, norm / jnp.maximum(lengths, jnp.finfo(lengths.dtype).tiny)) / len(lengths)
+        return jax.tree.map(lambda g: jnp.tensordot(factor.astype(g.dtype), g, 1), grads), lengths
+
+    return compute
+
+
+def accumulate(f: OfExample, size: int) -> Callable[..., tuple[Array, PyTree]]:
+    """Value and gradient of the weighted mean over examples, `size` of them in memory at a time.
+
+    Sums and weights are carried and divided once: the result is that of all at once, short tails included.
+
+    Args:
+        f: `f(x, example) -> scalar`.
+        size: examples at a time, at least 1.
+
+    Returns:
+        `(x, examples [n, ...], weight [n] or None) -> (mean, gradient in the shape of x)`.
+
+    Raises:
+        TypeError: if `f` can't be called or gives no scalar, or x holds integers.
+        ValueError: if `size` is below 1.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> both = fn.transform.accumulate(lambda w, x: w * x, 2)
+        >>> value, slope = both(jnp.array(3.0), jnp.array([1.0, 2.0, 6.0]))
+        >>> float(value), float(slope)
+        (9.0, 3.0)
+    """
+    _check.function("f", f, "f(x, example) -> scalar")
+    _check.positive("size", size)
+
+    def compute(x: PyTree, examples: PyTree, weight: Array | None = None) -> tuple[Array, PyTree]:
+        check_floating(x)
+        n = len(jax.tree.leaves(examples)[0])
+        weight = jnp.ones(n) if weight is None else jnp.asarray(weight)
+        count = -(-n // size)
+        rows = jnp.minimum(jnp.arange(count * size), n - 1).reshape(count, size)
+        inside = (jnp.arange(count * size) < n).reshape(count, size)
+
+        def total(x: PyTree, row: Array, mask: Array) -> Array:
+            values = jax.vmap(lambda e: scalar(f(x, e)))(jax.tree.map(lambda a: a[row], examples))
+            return jnp.sum(jnp.where(mask, weight[row].astype(values.dtype), 0) * values)
+
+        def one(carry: Any, part: tuple[Array, Array]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, carry, jax.value_and_grad(total)(x, *part)), None
+
+        zeros = jax.tree.map(
+            lambda s: jnp.zeros(s.shape, s.dtype),
+            jax.eval_shape(jax.value_and_grad(total), x, rows[0], inside[0]),
+        )
+        (value, slope), _ = jax.lax.scan(one, zeros, (rows, inside))
+        mass = jnp.sum(weight)
+        return value / mass.astype(value.dtype), jax.tree.map(lambda g: g / mass.astype(g.dtype), slope)
+
+    return compute
+
+
+def noise_scale(f: OfExample) -> Callable[[PyTree, PyTree], Array]:
+    """The gradient's noise scale tr(Σ) / |G|², in examples: batches far below it learn little by each step,
+    batches far above it waste examples.
+
+    Both parts are unbiased: Σ with n - 1, and |G|² as |mean|² - tr(Σ) / n.
+
+    Args:
+        f: `f(x, example) -> scalar`.
+
+    Returns:
+        `(x, examples [n, ...]) -> scalar`; infinite where the mean gradient is lost in the noise.
+
+    Raises:
+        TypeError: if `f` can't be called or gives no scalar, or x holds integers.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> scale = fn.transform.noise_scale(lambda w, x: w * x)
+        >>> round(float(scale(jnp.array(0.0), jnp.array([9.0, 10.0, 11.0]))), 4)
+        0.01
+
+    Source: McCandlish, Kaplan, Amodei, "An empirical model of large-batch training", 2018.
+    """
+    grads_of = per_example_grads(f)
+
+    def compute(x: PyTree, examples: PyTree) -> Array:
+        leaves = [g.reshape(len(g), -1) for g in jax.tree.leaves(grads_of(x, examples))]
+        n = len(leaves[0])
+        spread = sum(jnp.sum(jnp.var(g, axis=0, ddof=1)) for g in leaves)
+        length = sum(jnp.sum(jnp.mean(g, axis=0) ** 2) for g in leaves) - spread / n
+        return jnp.where(length > 0, spread / jnp.where(length > 0, length, 1), jnp.inf)
+
+    return compute

@@ -1,0 +1,42 @@
+"""Programs as JAX writes them: what all who read them have in common."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jax.extend.core import Jaxpr, JaxprEqn
+
+
+def bind(equation: "JaxprEqn", *arrays: Any, **changes: Any) -> list[Any]:
+    """The results of an operation on these arrays, with some of its settings changed."""
+    params = equation.primitive.get_bind_params(equation.params | changes)
+    found = equation.primitive.bind(*arrays, **params)
+    return list(found) if equation.primitive.multiple_results else [found]
+
+
+def called(equation: "JaxprEqn") -> tuple["Jaxpr", Sequence[Any]] | None:
+    """The program that an operation calls once, and its constants; None if it calls none."""
+    for name in ("jaxpr", "call_jaxpr"):
+        if name in equation.params:
+            program = equation.params[name]
+            return getattr(program, "jaxpr", program), getattr(program, "consts", ())
+    return None
+
+
+def parts(equation: "JaxprEqn") -> list["Jaxpr"]:
+    """All programs within an operation: bodies of loops, branches, what it calls."""
+    found: list[Any] = []
+    for value in equation.params.values():
+        for part in value if isinstance(value, tuple | list) else (value,):
+            part = getattr(part, "jaxpr", part)
+            if hasattr(part, "eqns"):
+                found.append(part)
+    return found
+
+
+def holds(jaxpr: "Jaxpr", *primitives: Any) -> bool:
+    """Whether one of these primitives stands anywhere in a program."""
+    return any(
+        equation.primitive in primitives or any(holds(part, *primitives) for part in parts(equation))
+        for equation in jaxpr.eqns
+    )

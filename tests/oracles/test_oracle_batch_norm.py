@@ -1,0 +1,151 @@
+"""BatchNorm: statistics that no padding touches, carried on by a training; PyTorch's numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tables import assert_close, same_bits
+
+import funcnet as fn
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+X = jnp.asarray(RNG.normal(2.0, 3.0, size=(37, 4)), jnp.float32)
+Y = jnp.sin(X[:, 0])
+LOSS = fn.losses.supervised(fn.losses.squared_error)
+
+
+def _net(**settings):
+    return fn.Sequential(
+        fn.Linear(4, 6, use_bias=False),  # a shift before the norm has no gradient but rounding
+        fn.layers.BatchNorm(6, **settings),
+        jax.nn.relu,
+        fn.Linear(6, "scalar"),
+    )
+
+
+def _parameters(model):
+    first, norm, _, last = model.layers
+    return [first.weight, norm.scale, norm.bias, last.weight, last.bias]
+
+
+def _by_hand(model, x, y, rate, steps, size, momentum=0.1, eps=1e-5):
+    """The same training in numpy with jax.grad over whole batches: the batch axis is written out."""
+    parameters = _parameters(model)
+    mean, variance = np.zeros(6), np.ones(6)
+
+    def loss(p, x, y):
+        h = x @ p[0]
+        m, v = h.mean(0), h.var(0)
+        h = (h - m[None]) / jnp.sqrt(v + eps)[None] * p[1][None] + p[2][None]
+        out = jax.nn.relu(h) @ p[3] + p[4]
+        return jnp.mean((out - y) ** 2), (m, v)
+
+    step = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    for _ in range(steps):
+        for first in range(0, len(x), size):
+            rows = slice(first, first + size)
+            (_, (m, v)), grads = step(parameters, x[rows], y[rows])
+            n = len(x[rows])
+            mean = (1 - momentum) * mean + momentum * np.asarray(m)
+            variance = (1 - momentum) * variance + momentum * np.asarray(v) * n / (n - 1)
+            parameters = [p - rate * g for p, g in zip(parameters, grads, strict=True)]
+    return parameters, mean, variance
+
+
+def test_a_training_is_that_written_out_with_the_batch_axis_short_batches_too():
+    model = _net().init(KEY)
+    train = fn.fit(LOSS, optax.sgd(0.05), epochs=20, batch_size=8, shuffle=False)
+    trained = train(model, (X, Y), KEY).model
+    parameters, mean, variance = _by_hand(model, X, Y, 0.05, 20, 8)
+    for got, want in zip(_parameters(trained), parameters, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(trained.layers[1].mean.value, mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(trained.layers[1].variance.value, variance, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_and_rows_of_weight_zero_are_invisible():
+    model = _net().init(KEY)
+    train = fn.fit(LOSS, optax.sgd(0.05), epochs=1, batch_size=64, shuffle=False)
+    want = train(model, (X[:20], Y[:20]), KEY)
+    weight = jnp.zeros(37).at[:20].set(1.0)
+    wild = X.at[20:].set(1e30)
+    got = train(model, fn.data.Dataset((wild, Y), weight=weight), KEY)
+    assert_close(got.model, want.model, factor=5)
+
+
+def test_a_weight_of_two_is_a_row_that_comes_twice():
+    model = _net(momentum=1.0).init(KEY)
+    train = fn.fit(LOSS, optax.sgd(0.05), epochs=1, batch_size=64, shuffle=False)
+    twice = train(model, (jnp.concatenate([X, X[:5]]), jnp.concatenate([Y, Y[:5]])), KEY)
+    weighted = train(model, fn.data.Dataset((X, Y), weight=jnp.ones(37).at[:5].set(2.0)), KEY)
+    assert_close(weighted.model, twice.model, factor=10)
+
+
+def test_evaluation_uses_the_running_statistics_row_by_row():
+    model = fn.fit(LOSS, optax.sgd(0.05), epochs=3, batch_size=8)(_net().init(KEY), (X, Y), KEY).model
+    alone = jnp.stack([model(x) for x in X])
+    assert_close(fn.predict(model, X, batch_size=5), alone, factor=5)
+    assert_close(fn.evaluate(LOSS, model, (X, Y), 4), fn.evaluate(LOSS, model, (X, Y), 37), factor=5)
+
+
+def test_every_way_to_train_carries_the_statistics():
+    model, data = _net().init(KEY), (X, Y)
+    train = fn.fit(LOSS, optax.adam(0.01), epochs=4, batch_size=8)
+    want = train(model, data, KEY)
+    assert not np.allclose(want.model.layers[1].mean.value, 0)
+    assert same_bits(fn.Trainer(train, every=fn.train.Every(steps=3))(model, data, KEY), want)
+    state, step = fn.TrainState.create(model, train.optimizer, KEY), jax.jit(train.step)
+    for epoch in range(4):
+        for batch in fn.data.batches(data, 8, KEY, epoch):
+            state, _ = step(state, batch)
+    assert_close(state.model, want.model, factor=10)
+    keys = jax.random.split(KEY, 3)
+    models = jax.vmap(_net().init)(keys)
+    together = jax.vmap(train, in_axes=(0, None, 0))(models, data, keys)
+    one = train(jax.tree.map(lambda a: a[1], models), data, keys[1])
+    assert_close(jax.tree.map(lambda a: a[1], together.model), one.model, factor=20)
+    many = fn.study.ensemble(train, 3)(_net(), data, KEY)
+    assert np.isfinite(np.asarray(fn.predict(many.model, X))).all()
+
+
+def test_over_devices_it_is_the_whole_batch():
+    model, train = _net().init(KEY), fn.fit(LOSS, optax.sgd(0.05), epochs=2, batch_size=8)
+    want = train(model, (X, Y), KEY)
+    with fn.mesh.use(4):
+        got = train(model, (X, Y), KEY)
+    assert_close(got.model, want.model, factor=10)
+
+
+def test_accumulated_parts_are_normalised_and_counted_one_after_another():
+    model = _net().init(KEY)
+    train = fn.fit(LOSS, optax.sgd(0.0), epochs=1, batch_size=8, accumulate=2, shuffle=False)
+    run = train(model, (X[:16], Y[:16]), KEY)
+    mean = np.zeros(6)
+    for part in (X[:8], X[8:16]):
+        mean = 0.9 * mean + 0.1 * np.asarray(model.layers[0](part)).mean(0)
+    np.testing.assert_allclose(run.model.layers[1].mean.value, mean, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_that_is_not_finite_leaves_the_statistics():
+    model = _net().init(KEY)
+    loss = lambda model, example, key: model(example, key) * jnp.log(-1.0)  # noqa: E731
+    run = fn.fit(loss, optax.sgd(0.1), epochs=1, batch_size=8)(model, X, KEY)
+    assert run.outcome == fn.Outcome.NOT_FINITE
+    assert same_bits(run.model, model)
+
+
+def test_images_are_normalised_by_channel():
+    norm = fn.layers.BatchNorm(3).init(KEY)
+    x = jnp.asarray(RNG.normal(size=(5, 4, 4, 3)), jnp.float32)
+    y = norm(x, key=KEY)
+    np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(y.var((0, 1, 2)), 1, rtol=1e-3)
+
+
+def test_one_row_alone_is_refused():
+    with pytest.raises(ValueError, match="one row came alone"):
+        fn.layers.BatchNorm(3).init(KEY)(jnp.ones(3), key=KEY)
+    with pytest.raises(ValueError, match="momentum"):
+        fn.layers.BatchNorm(3, momentum=0.0)

@@ -1,0 +1,163 @@
+"""Sown values come out, and others go in, through everything that JAX does to a function."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tables import assert_close
+
+from funcnet.transform import plant, reap, sow
+
+X = jnp.array([0.3, -0.7, 1.1])
+
+
+@jax.custom_jvp
+def odd(x):
+    return sow(jnp.sin(x), "inside") * 2
+
+
+odd.defjvp(lambda primals, tangents: (odd(*primals), 5 * tangents[0]))
+
+
+@jax.custom_vjp
+def steep(x):
+    return sow(jnp.sin(x), "inside") * 2
+
+
+steep.defvjp(lambda x: (steep(x), x), lambda x, slope: (7 * slope,))
+
+
+def plain(x):
+    return sow(jnp.sin(x), "inside") * 2
+
+
+def deep(f):
+    """Three levels: a checkpointed function in a compiled one in a branch."""
+    inner = jax.checkpoint(f)
+    return lambda x: jax.lax.cond(x[0] > -9, jax.jit(inner), lambda x: x, x)
+
+
+ONCE = {
+    "plain": plain,
+    "jit": jax.jit(plain),
+    "vmap": jax.vmap(plain),
+    "remat": jax.checkpoint(plain),
+    "custom_jvp": odd,
+    "custom_vjp": steep,
+    "nested": deep(plain),
+    "nested custom": deep(steep),
+    "jit of vmap of remat": jax.jit(jax.vmap(jax.checkpoint(plain))),
+}
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_one_value_comes_out_and_derivatives_stay(name):
+    f = ONCE[name]
+    out, values = reap(f)(X)
+    assert_close((out, values["inside"]), (2 * jnp.sin(X), jnp.sin(X)))
+    for transformed in (jax.jit(reap(f)), lambda x: reap(reap(f))(x)[0]):
+        assert_close(transformed(X), (out, values))
+
+    def summed(x):
+        return jnp.sum(f(x))
+
+    def summed_and_reaped(x):
+        out, values = reap(f)(x)
+        return jnp.sum(out), values
+
+    slope, values = jax.grad(summed_and_reaped, has_aux=True)(X)
+    assert_close(slope, jax.grad(summed)(X))
+    assert_close(values["inside"], jnp.sin(X))
+    # What is sown can be differentiated, by JAX's own rule.
+    assert_close(jax.grad(lambda x: jnp.sum(reap(f)(x)[1]["inside"]))(X), jnp.cos(X))
+    out, values = jax.vmap(reap(f))(jnp.stack([X, 2 * X]))
+    assert_close(values["inside"], jnp.sin(jnp.stack([X, 2 * X])))
+
+
+@pytest.mark.parametrize("name", [name for name in ONCE if "custom" not in name])
+def test_another_value_goes_in(name):
+    planted = plant(ONCE[name], {"inside": jnp.ones(3)})
+    assert_close(jax.jit(planted)(X), jnp.full(3, 2.0))
+    assert_close(jax.grad(lambda x: jnp.sum(planted(x)))(X), jnp.zeros(3))
+    assert_close(jax.grad(lambda v: jnp.sum(plant(ONCE[name], {"inside": v})(X)))(X), jnp.full(3, 2.0))
+
+
+def test_reaping_a_gradient_gives_the_values_of_the_forward_pass():
+    slope, values = reap(jax.grad(lambda x: jnp.sum(plain(x) ** 2)))(X)
+    assert_close(values["inside"], jnp.sin(X))
+    assert_close(slope, 8 * jnp.sin(X) * jnp.cos(X))
+
+
+def test_loops_stack_and_branches_fill_with_zeros():
+    def turns(x):
+        return jax.lax.scan(lambda x, a: (sow(x * a, "product"), x), x, jnp.arange(1.0, 4.0), reverse=True)
+
+    (out, _), values = reap(turns)(2.0)
+    assert_close((out, values["product"]), (jnp.float32(12.0), jnp.array([12.0, 12.0, 6.0])))
+    (out, _) = plant(turns, {"product": jnp.array([1.0, 2.0, 3.0])})(2.0)
+    assert float(out) == 1.0
+
+    def until(x):
+        return jax.lax.while_loop(lambda x: x < 10, lambda x: sow(2 * x, "last"), x)
+
+    assert float(reap(until)(3.0)[1]["last"]) == 12.0
+    assert float(reap(until)(30.0)[1]["last"]) == 0.0
+
+    def either(x):
+        return jax.lax.cond(x > 0, lambda x: sow(x, "positive"), lambda x: sow(-x, "negative"), x)
+
+    assert {n: float(v) for n, v in reap(either)(2.0)[1].items()} == {"positive": 2.0, "negative": 0.0}
+    assert {n: float(v) for n, v in reap(jax.jit(either))(-3.0)[1].items()} == {
+        "positive": 0.0,
+        "negative": 3.0,
+    }
+
+
+def test_trees_are_sown_whole():
+    def f(x):
+        return sow({"a": x, "b": (x**2, 1.0)}, "tree")["b"][0]
+
+    assert_close(reap(f)(3.0)[1]["tree"], {"a": jnp.float32(3), "b": (jnp.float32(9), jnp.float32(1))})
+
+
+@pytest.mark.parametrize("f", [plain, lambda x: jax.lax.map(plain, x), jax.grad(lambda x: plain(x).sum())])
+def test_what_is_not_reaped_compiles_to_what_it_is_without(f, monkeypatch):
+    marked = jax.jit(f).lower(X).compile().as_text()
+    monkeypatch.setitem(globals(), "sow", lambda value, name: value)
+    jax.clear_caches()
+    bare = jax.jit(f).lower(X).compile().as_text()
+
+    def operations(text):
+        return [line.split("metadata=")[0] for line in text.splitlines() if " = " in line]
+
+    assert operations(marked) == operations(bare)
+
+
+def test_what_cant_be_done_is_said():
+    with pytest.raises(ValueError, match="'inside' is sown twice"):
+        reap(lambda x: plain(plain(x)))(X)
+    with pytest.raises(ValueError, match=r"nothing is sown under 'other'.*sown: inside"):
+        plant(plain, {"other": 1.0})(X)
+    with pytest.raises(ValueError, match="what is planted for 'inside' has the shape"):
+        plant(plain, {"inside": jnp.ones(2)})(X)
+    with pytest.raises(TypeError, match="takes a string"):
+        sow(X, 3)
+    with pytest.raises(TypeError, match="function of arrays"):
+        reap(3)
+
+
+def test_many_turns_of_random_programs_agree_with_plain_ones():
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        weights = jnp.asarray(rng.normal(size=(3, 3, 3)), jnp.float32)
+
+        def f(x, weights=weights):
+            for i, weight in enumerate(weights):
+                x = sow(jnp.tanh(x @ weight), f"layer {i}")
+            return x
+
+        out, values = reap(jax.jit(f))(X)
+        assert_close(out, f(X), factor=5)
+        cut = number % 3
+        rest = plant(f, {f"layer {cut}": values[f"layer {cut}"]})(jnp.zeros(3))
+        assert_close(rest, out, factor=5)
