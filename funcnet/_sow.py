@@ -53,12 +53,13 @@ def sow(value: T, name: str) -> T:
     return jax.tree.unflatten(tree, sow_p().bind(*map(jnp.asarray, leaves), name=name, tree=tree))
 
 
-def renew(old: Array, new: Array) -> None:
-    """Say what a buffer's array is after this step: `old` is the array as the model holds it.
+def renew(old: Array, seen: Array, share: float) -> None:
+    """Say how a buffer moves in this step: old + share · (seen - old), in the dtype in which it is kept.
 
-    In a training step the model goes on with `new`. Everywhere else this does nothing.
+    `old` is the array as the model holds it, or in another dtype. A training step carries the buffer on; if
+    a layer is used twice it moves twice. Everywhere else this does nothing.
     """
-    renew_p().bind(old, jax.lax.stop_gradient(new))
+    renew_p().bind(old, jax.lax.stop_gradient(seen), share=share)
 
 
 class _Around(threading.local):
@@ -119,18 +120,19 @@ def _differentiated(leaves: Any, slopes: Any, *, name: str, tree: Any) -> Any:
 
 @functools.cache
 def renew_p() -> Any:
-    """The primitive behind `renew`: the new array, beside the old one."""
+    """The primitive behind `renew`: what was seen, beside the old array."""
     from jax.extend.core import Primitive
 
     made = Primitive("renew")
-    made.def_impl(lambda old, new: new)
-    made.def_abstract_eval(lambda old, new: new)
-    mlir.register_lowering(made, mlir.lower_fun(lambda old, new: new, False))
+    made.def_impl(lambda old, seen, share: seen)
+    made.def_abstract_eval(lambda old, seen, share: seen)
+    mlir.register_lowering(made, mlir.lower_fun(lambda old, seen, share: seen, False))
     batching.primitive_batchers[made] = _renewed_by_each
-    ad.primitive_jvps[made] = lambda arrays, slopes: (made.bind(*arrays), slopes[1])
+    ad.primitive_jvps[made] = lambda arrays, slopes, share: (made.bind(*arrays, share=share), slopes[1])
     return made
 
 
-def _renewed_by_each(arrays: Any, axes: Any) -> Any:
+def _renewed_by_each(arrays: Any, axes: Any, *, share: float) -> Any:
+    del share
     # Each member its own: of no use to a training step, which maps before it looks, and so left out.
     return arrays[1], axes[1]

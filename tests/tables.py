@@ -121,6 +121,7 @@ MODELS = {
     "group-norm": Model(L.GroupNorm(4, 2), (2, 3, 4), "numbers"),
     "layer-norm": Model(L.LayerNorm(4), (4,), "numbers"),
     "attention": Model(fn.layers.MultiHeadAttention(4, 2, causal=True), (3, 4), "numbers"),
+    "batch-norm": Model(L.BatchNorm(4), (4,), "numbers"),
     "bidirectional": Model(fn.layers.Bidirectional(fn.layers.GRU(2, 2)), (3, 2), "numbers"),
     "embedding": Model(fn.layers.Embedding(5, 2), (3,), "numbers", tokens=5),
     "fourier-mlp": Model(
@@ -159,8 +160,26 @@ MODELS = {
 # One of each kind: the laws run over these in `make test`, and over all of them in `make test-all`.
 QUICK = ["conv-2d", "gru", "linear-regression", "mlp", "mlp-dropout"]
 TRAINED = [name for name, model in MODELS.items() if fn.count(model.net)]
-RANDOM = ["channel-dropout", "conv-net", "dropout", "mlp-dropout", "res-mlp", "sequential", "transformer"]
-FIXED_START = ["group-norm", "layer-norm", "linear-regression", "linear-regression-2", "rms-norm"]
+RANDOM = [
+    "batch-norm",
+    "channel-dropout",
+    "conv-net",
+    "dropout",
+    "mlp-dropout",
+    "res-mlp",
+    "sequential",
+    "transformer",
+]
+# What a row becomes depends on the others of its batch, so that a batch is more than its parts.
+BATCHED = ["batch-norm"]
+FIXED_START = [
+    "batch-norm",
+    "group-norm",
+    "layer-norm",
+    "linear-regression",
+    "linear-regression-2",
+    "rms-norm",
+]
 
 
 def name_of(function: Any) -> str:

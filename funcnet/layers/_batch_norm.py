@@ -92,9 +92,8 @@ class BatchNorm(Module):
         else:
             mean, variance, count = _statistics(wider)
             unbiased = variance * count / jnp.maximum(count - 1, jnp.finfo(count.dtype).tiny)
-            for buffer, seen in ((self.mean, mean), (self.variance, unbiased)):
-                share = jnp.asarray(self.momentum, buffer.value.dtype)
-                renew(buffer.value, (1 - share) * buffer.value + share * seen.astype(buffer.value.dtype))
+            renew(self.mean.value, mean, self.momentum)
+            renew(self.variance.value, unbiased, self.momentum)
         factor = jax.lax.rsqrt(variance + jnp.asarray(self.eps, variance.dtype))
         if self.scale is not None:
             factor = factor * self.scale.astype(factor.dtype)

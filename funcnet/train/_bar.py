@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from funcnet.train._callbacks import View
@@ -26,11 +26,13 @@ class Bar:
             return
         from rich.console import Console
         from rich.live import Live
+        from rich.text import Text
 
         if self._live is None:
             self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=False)
             self._live.start()
-        self._live.update(self._line(look()), refresh=True)
+        line = Text(self._line(look()), no_wrap=True, overflow="ellipsis")
+        self._live.update(line, refresh=True)
 
     def close(self) -> None:
         if self._live is not None:
@@ -43,12 +45,18 @@ class Bar:
         if self._first is None:
             self._first = now, done  # what compiling took says nothing about what is to come
         words = [f"epoch {min(view.epoch + 1, view.epochs)}/{view.epochs}", f"step {done:,}/{total:,}"]
-        words += [f"{name} {value:.4g}" for name, value in list(view.values.items())[:4]]
+        words += [f"{name} {value:.4g}" for name, value in _first(view.values)]
         seconds, steps = now - self._first[0], done - self._first[1]
         if seconds > 0 and steps > 0:
             rate = steps / seconds
             words += [f"{rate:,.0f} steps/s", f"{_clock((total - done) / rate)} left"]
         return "  ".join(words)
+
+
+def _first(values: Mapping[str, float]) -> list[tuple[str, float]]:
+    """What fits on a line: the losses, then the metrics."""
+    names = sorted(values, key=lambda name: (not name.endswith("loss"), name.startswith("val_"), name))
+    return [(name, values[name]) for name in names if name != "train_loss"][:4]
 
 
 def _clock(seconds: float) -> str:

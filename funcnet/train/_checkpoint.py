@@ -142,7 +142,8 @@ class Checkpoints:
             for file in _files(part):
                 _on_disk(file)
             place = self.folder / f"{step:010d}"
-            shutil.rmtree(place, ignore_errors=True)
+            if place.exists():
+                self._remove(place)
             os.replace(part, place)
             _on_disk(self.folder)
             self._prune()
@@ -155,7 +156,14 @@ class Checkpoints:
         spared = {*found[-self.keep :], self.best_place(found)}
         for place in found:
             if place not in spared:
-                shutil.rmtree(place, ignore_errors=True)
+                self._remove(place)
+
+    def _remove(self, place: Path) -> None:
+        # Under another name first: killed in the middle of it, nobody takes the rest for a checkpoint.
+        away = self.folder / f".{place.name}.old"
+        shutil.rmtree(away, ignore_errors=True)
+        os.replace(place, away)
+        shutil.rmtree(away, ignore_errors=True)
 
     def best_place(self, found: list[Path]) -> Path | None:
         """The checkpoint with the best monitored value, the newest of those before it that have one."""
@@ -179,8 +187,8 @@ class Checkpoints:
             raise ValueError(
                 f"{place} belongs to another training than this one:\n  "
                 + "\n  ".join(lines)
-                + "\nChoose another directory; or go on from it all the same: "
-                'fn.Trainer(..., resume="anyway"); or begin anew: resume="never".'
+                + '\nChoose another directory. In code, fn.Trainer(..., resume="anyway") goes on from it '
+                'all the same, and resume="never" begins anew.'
             )
 
 
@@ -261,14 +269,14 @@ def _stored(path: Path, arrays: Iterable[np.ndarray]) -> None:
     import orbax.checkpoint as ocp
 
     parts = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays]
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False)) as checkpointer:
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         checkpointer.save(path.absolute(), {"bytes": np.concatenate(parts)})
 
 
 def _restored(path: Path, kinds: Mapping[str, tuple[str, list[int]]]) -> dict[str, np.ndarray]:
     import orbax.checkpoint as ocp
 
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False)) as checkpointer:
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         content = np.asarray(checkpointer.restore(path.absolute())["bytes"])
     arrays, place = {}, 0
     for name, (dtype, shape) in kinds.items():

@@ -358,12 +358,18 @@ class _Call:
                 name: [None if math.isnan(v) else float(v) for v in values]
                 for name, values in jax.device_get(dict(progress.state.history)).items()
             },
-            "outcome": Run(None, progress.state).outcome.name,
+            "outcome": self._outcome(progress).name,
             "seconds": round(time.monotonic() - self.began, 3),
         }
         self.store.save(self._tree(progress), step, facts)
         self.saved_at, self.saved_step = time.monotonic(), step
         self._tell("on_checkpoint", self._view(progress, epoch))
+
+    def _outcome(self, progress: Progress) -> Outcome:
+        """How the training stands; without epochs left it is finished, and its state says so in the end."""
+        outcome = Run(None, progress.state).outcome
+        done = outcome == Outcome.RUNNING and int(progress.state.epoch) == self.train.epochs
+        return Outcome.FINISHED if done else outcome
 
     def _raised(self, error: BaseException) -> None:
         """Save what there was before it, and tell."""

@@ -19,6 +19,11 @@ __all__ = ["plant", "reap", "renewed", "sow"]
 
 Sown = dict[str, Any]
 
+NO_BUFFER = (
+    "a buffer was renewed that is no array of the model as it was passed in: inside a loop over stacked "
+    "layers, or after an operation on it. Keep one module for each layer."
+)
+
 
 def reap(f: Callable[..., PyTree]) -> Callable[..., tuple[PyTree, Sown]]:
     """`f` together with what is sown in it.
@@ -103,17 +108,19 @@ def renewed(f: Callable[..., PyTree], rest: PyTree) -> tuple[PyTree, PyTree]:
         return f(rest), rest
     leaves, tree = jax.tree.flatten(rest)
     found = _run(traced.jaxpr, traced.consts, leaves, {})
-    for place, new in found.renewed.items():
-        leaves[place] = new
+    for place, moves in found.renewed.items():
+        for seen, share in moves:
+            old = leaves[place]
+            leaves[place] = old + jnp.asarray(share, old.dtype) * (seen.astype(old.dtype) - old)
     return jax.tree.unflatten(jax.tree.structure(shape), found.results), jax.tree.unflatten(tree, leaves)
 
 
 class _Found(NamedTuple):
-    """Results of a program, what was sown in it, and new values by the number of its argument."""
+    """Results of a program, what was sown in it, and by the number of an argument how it is renewed."""
 
     results: list[Any]
     sown: Sown
-    renewed: dict[int, Any]
+    renewed: dict[int, list[tuple[Any, float]]]
 
 
 def _run(jaxpr: "Jaxpr", consts: Sequence[Any], args: Sequence[Any], values: Sown) -> _Found:
@@ -122,7 +129,7 @@ def _run(jaxpr: "Jaxpr", consts: Sequence[Any], args: Sequence[Any], values: Sow
     # through any number of calls.
     places: dict[Any, int] = {var: i for i, var in enumerate(jaxpr.invars)}
     sown: Sown = {}
-    new: dict[int, Any] = {}
+    new: dict[int, list[tuple[Any, float]]] = {}
 
     def read(atom: Any) -> Any:
         return atom.val if hasattr(atom, "val") else known[atom]
@@ -134,19 +141,19 @@ def _run(jaxpr: "Jaxpr", consts: Sequence[Any], args: Sequence[Any], values: Sow
         inputs = [read(atom) for atom in equation.invars]
         if equation.primitive is renew_p():
             if (at := place(equation.invars[0])) is None:
-                raise ValueError(
-                    "a buffer was renewed that is no array of the model as it was passed in: inside a loop "
-                    "over stacked layers, or after an operation on it. Keep one module for each layer."
-                )
-            new[at] = inputs[1]
+                raise ValueError(NO_BUFFER)
+            new.setdefault(at, []).append((inputs[1], equation.params["share"]))
             results = [inputs[1]]
         else:
             found = _applied(equation, inputs, values)
             results = found.results
             _add(sown, found.sown)
-            for i, value in found.renewed.items():
-                if (at := place(equation.invars[i])) is not None:
-                    new[at] = value
+            for i, moves in found.renewed.items():
+                if (at := place(equation.invars[i])) is None:
+                    raise ValueError(NO_BUFFER)
+                new.setdefault(at, []).extend(moves)
+            if equation.primitive.name == "convert_element_type" and place(equation.invars[0]) is not None:
+                places[equation.outvars[0]] = places[equation.invars[0]]
         known |= dict(zip(equation.outvars, results, strict=True))
     return _Found([read(atom) for atom in jaxpr.outvars], sown, new)
 

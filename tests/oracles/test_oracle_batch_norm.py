@@ -95,7 +95,7 @@ def test_every_way_to_train_carries_the_statistics():
     train = fn.fit(LOSS, optax.adam(0.01), epochs=4, batch_size=8)
     want = train(model, data, KEY)
     assert not np.allclose(want.model.layers[1].mean.value, 0)
-    assert same_bits(fn.Trainer(train, every=fn.train.Every(steps=3))(model, data, KEY), want)
+    assert_close(fn.Trainer(train, every=fn.train.Every(steps=3))(model, data, KEY), want, factor=5)
     state, step = fn.TrainState.create(model, train.optimizer, KEY), jax.jit(train.step)
     for epoch in range(4):
         for batch in fn.data.batches(data, 8, KEY, epoch):
