@@ -161,7 +161,6 @@ MODELS = {
 QUICK = ["conv-2d", "gru", "linear-regression", "mlp", "mlp-dropout"]
 TRAINED = [name for name, model in MODELS.items() if fn.count(model.net)]
 RANDOM = [
-    "batch-norm",
     "channel-dropout",
     "conv-net",
     "dropout",
