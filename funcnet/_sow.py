@@ -59,7 +59,7 @@ def renew(old: Array, seen: Array, share: float) -> None:
     `old` is the array as the model holds it, or in another dtype. A training step carries the buffer on; if
     a layer is used twice it moves twice. Everywhere else this does nothing.
     """
-    renew_p().bind(old, jax.lax.stop_gradient(seen), share=share)
+    renew_p().bind(old, seen, share=share, each=False)
 
 
 class _Around(threading.local):
@@ -124,15 +124,22 @@ def renew_p() -> Any:
     from jax.extend.core import Primitive
 
     made = Primitive("renew")
-    made.def_impl(lambda old, seen, share: seen)
-    made.def_abstract_eval(lambda old, seen, share: seen)
-    mlir.register_lowering(made, mlir.lower_fun(lambda old, seen, share: seen, False))
+    made.def_impl(lambda old, seen, share, each: seen)
+    made.def_abstract_eval(lambda old, seen, share, each: seen)
+    mlir.register_lowering(made, mlir.lower_fun(lambda old, seen, share, each: seen, False))
     batching.primitive_batchers[made] = _renewed_by_each
-    ad.primitive_jvps[made] = lambda arrays, slopes, share: (made.bind(*arrays, share=share), slopes[1])
+    ad.primitive_jvps[made] = _renewed_along
     return made
 
 
-def _renewed_by_each(arrays: Any, axes: Any, *, share: float) -> Any:
-    del share
-    # Each member its own: of no use to a training step, which maps before it looks, and so left out.
-    return arrays[1], axes[1]
+def _renewed_along(arrays: Any, slopes: Any, **params: Any) -> Any:
+    slope = slopes[1]
+    return renew_p().bind(*arrays, **params), slope
+
+
+def _renewed_by_each(arrays: Any, axes: Any, *, share: float, each: bool) -> Any:
+    # Each its own: there is not one new array. The mark stays, for a training step to refuse.
+    del each
+    seen = arrays[1] if axes[1] is None else jnp.moveaxis(arrays[1], axes[1], 0)
+    old = arrays[0] if axes[0] is None else jnp.moveaxis(arrays[0], axes[0], 0)
+    return renew_p().bind(old, seen, share=share, each=True), None if axes[1] is None else 0

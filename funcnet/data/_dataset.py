@@ -111,6 +111,11 @@ class Dataset:
 
 def as_dataset(data: PyTree) -> Dataset:
     """`data` itself, or a Dataset of a bare tuple (or other pytree) of arrays."""
+    if hasattr(data, "pieces"):
+        raise TypeError(
+            f"a {type(data).__name__} feeds a Trainer, as its training rows: "
+            "fn.Trainer(train)(model, stream, key). Elsewhere rows lie in memory."
+        )
     return data if isinstance(data, Dataset) else Dataset(data)
 
 

@@ -280,8 +280,9 @@ class BatchStream:
         def read() -> Iterator[Piece]:
             number = 0
             for number, batch in enumerate(itertools.islice(self.make(), self.count), 1):
+                piece = Piece(number - 1, _filled(batch, rows, last=number == self.count))
                 if number > first:
-                    yield Piece(number - 1, _filled(batch, rows))
+                    yield piece
             if number < self.count:
                 raise ValueError(
                     f"the stream ended after {number} of {self.count} batches of epoch {epoch}. "
@@ -291,11 +292,14 @@ class BatchStream:
         return ahead(read(), self.ahead)
 
 
-def _filled(batch: PyTree, rows: int) -> Gathered:
+def _filled(batch: PyTree, rows: int, last: bool) -> Gathered:
     """A batch as the only one of a piece, with copies of its last row up to `rows`."""
     batch = jax.tree.map(np.asarray, batch)
-    found = len(jax.tree.leaves(batch)[0])
-    if not 1 <= found <= rows:
+    lengths = {len(leaf) for leaf in jax.tree.leaves(batch)}
+    found = min(lengths)
+    if len(lengths) > 1:
+        raise ValueError(f"the arrays of a batch have as many rows as each other; got {sorted(lengths)}.")
+    if not (found == rows or (last and 1 <= found < rows)):
         raise ValueError(
             f"a batch of {found} rows came, and the first one had {rows}: only the last may be shorter."
         )
@@ -369,8 +373,13 @@ class _Parquet:
         except ImportError as error:
             raise ImportError("Parquet streams need pyarrow: pip install 'funcnet[parquet]'.") from error
         _check.positive("window", window)
+        if isinstance(features, str) or not features or target in features:
+            raise ValueError(f"features are names of columns, the target not among them; got {features!r}.")
         self.path, self.features, self.target, self.window = Path(path), list(features), target, window
-        self.file = pq.ParquetFile(self.path)
+        try:
+            self.file = pq.ParquetFile(self.path)
+        except ValueError as error:  # pyarrow's own are ValueErrors
+            raise ValueError(f"{path} is no Parquet file: {error}") from None
         names = self.file.schema_arrow.names
         if missing := [name for name in (*self.features, target) if name not in names]:
             raise ValueError(f"{path} has no column {missing[0]!r}; it has {', '.join(names)}.")
@@ -387,6 +396,7 @@ class _Parquet:
         key = jax.random.fold_in(key, epoch)
         groups = np.asarray(Shuffle.draw(key, len(self.sizes))(jnp.arange(len(self.sizes))))
         parts = []
+        groups = groups[self.sizes[groups] > 0]
         for begin in range(0, len(groups), self.window):
             rows = np.concatenate(
                 [np.arange(*self.starts[g : g + 2]) for g in groups[begin : begin + self.window]]
@@ -414,6 +424,8 @@ class _Parquet:
             table = self.file.read_row_group(number, columns=[*self.features, self.target])
             columns = {name: table.column(name).to_numpy() for name in table.column_names}
             for name, column in columns.items():
+                if table.column(name).null_count:
+                    raise ValueError(f"the column {name!r} of {self.path} has gaps; fill them first.")
                 if column.dtype.kind not in "biuf":
                     raise ValueError(
                         f"the column {name!r} of {self.path} holds {column.dtype}, and no numbers."

@@ -23,7 +23,9 @@ class BatchNorm(Module):
 
     Running statistics are buffers of the model. `step`, `fit` and `Trainer` carry them on; a model that
     is called by hand is a value and stays as it is. Spread over devices they are those of the whole
-    batch; with `accumulate` each part is normalised by itself.
+    batch; with `accumulate` each part is normalised by itself. With `ema` the averaged weights come with
+    the statistics of the last ones. A layer is part of the loss as it is traced: not of a function that
+    was compiled by itself, with `jax.jit` outside of it.
 
     Args:
         features: size of the last axis.
@@ -41,7 +43,8 @@ class BatchNorm(Module):
 
     Raises:
         ValueError: if a setting is out of range, x has another last axis, or one row alone is to be
-            normalised: of that there is no variance.
+            normalised outside of a training; or, in a training, if the model is mapped within the loss, so
+            that there is not one batch.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -87,13 +90,18 @@ class BatchNorm(Module):
         assert self.mean is not None
         assert self.variance is not None
         wider = wide(x)
-        if key is None:
-            mean, variance = (buffer.value.astype(wider.dtype) for buffer in (self.mean, self.variance))
-        else:
-            mean, variance, count = _statistics(wider)
-            unbiased = variance * count / jnp.maximum(count - 1, jnp.finfo(count.dtype).tiny)
+        mean, variance = (buffer.value.astype(wider.dtype) for buffer in (self.mean, self.variance))
+        if key is not None:
+            seen, spread, count = _statistics(wider)
+            several = count > 1  # of one entry there is no variance: then the running ones serve
+            unbiased = spread * count / jnp.where(several, count - 1, 1)
+            mean, variance, before = (
+                jnp.where(several, seen, mean),
+                jnp.where(several, spread, variance),
+                variance,
+            )
             renew(self.mean.value, mean, self.momentum)
-            renew(self.variance.value, unbiased, self.momentum)
+            renew(self.variance.value, jnp.where(several, unbiased, before), self.momentum)
         factor = jax.lax.rsqrt(variance + jnp.asarray(self.eps, variance.dtype))
         if self.scale is not None:
             factor = factor * self.scale.astype(factor.dtype)
@@ -115,11 +123,14 @@ def _statistics(x: Array) -> tuple[Array, Array, Array]:
             )
         return jnp.mean(x, axes), jnp.var(x, axes), jnp.asarray(places, x.dtype)
     weight = weight.astype(x.dtype)
-    count = over_batch(weight * places)
-    least = jnp.finfo(count.dtype).tiny  # where no row counts, nothing is made of it
-    mean = over_batch(weight * jnp.sum(x, axes)) / jnp.maximum(count, least)
+    mass = over_batch(weight)
+    mass = jnp.where(mass > 0, mass, 1)  # where no row counts, nothing is made of it
+    mean = over_batch(weight * jnp.sum(x, axes)) / (mass * places)
     away = x - _like(mean, x)
-    return mean, over_batch(weight * jnp.sum(away * away, axes)) / jnp.maximum(count, least), count
+    spread = over_batch(weight * jnp.sum(away * away, axes)) / (mass * places)
+    # A weight of two is a row that comes twice; weights below one still are of whole rows.
+    rows = jnp.maximum(mass, over_batch((weight > 0).astype(x.dtype)))
+    return mean, spread, rows * places
 
 
 def _like(a: Array, x: Array) -> Array:

@@ -1,6 +1,7 @@
 """Rows times a matrix, also where `vmap` maps them: one product, cheap to differentiate."""
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -21,8 +22,12 @@ def product(x: Array, weight: Array) -> Array:
     if x.ndim < 2 or weight.ndim < 2 or x.dtype != weight.dtype or mesh.by_hand():
         return jnp.matmul(x, weight)
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    y = product_p().bind(x.reshape(-1, x.shape[-1]), weight, precision=precision)
+    y = product_p().bind(_rows(x), weight, precision=precision)
     return y.reshape(*x.shape[:-1], weight.shape[-1])
+
+
+def _rows(x: Array) -> Array:
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def of_rows(x: Array, weight: Array, *, precision: Any) -> Array:
@@ -41,7 +46,7 @@ def _mapped(args: tuple[Array, Array], axes: tuple[Any, Any], *, precision: Any)
     if of_weight is not None:
         return jax.vmap(lambda x, weight: of_rows(x, weight, precision=precision), axes)(x, weight), 0
     x = jnp.moveaxis(x, of_x, 0)
-    y = product_p().bind(x.reshape(-1, x.shape[-1]), weight, precision=precision)
+    y = product_p().bind(_rows(x), weight, precision=precision)
     return y.reshape(*x.shape[:-1], weight.shape[-1]), 0
 
 

@@ -34,6 +34,13 @@ class Request:
     save: bool = False
     hyper_parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("stop", "save"):
+            if not isinstance(wish := getattr(self, name), bool | np.bool_ | jax.Array):
+                raise TypeError(f"{name} is True or False; got {wish!r}.")
+        if not isinstance(self.hyper_parameters, Mapping):
+            raise TypeError(f"hyper_parameters maps names to numbers; got {self.hyper_parameters!r}.")
+
 
 @dataclasses.dataclass(frozen=True)
 class View:
@@ -93,7 +100,8 @@ class View:
 class Callback:
     """Something that watches a training on the host, and may ask for something.
 
-    Overwrite what you need. Each moment gets a `View` and returns None or a `Request`. A function
+    Overwrite what you need. Each moment gets a `View`; `on_fit_start` and `on_epoch_end` may return a
+    `Request`. If one callback serves several trainings, `on_fit_start` is where it begins anew. A function
     `view -> Request | None` serves as a callback too: it is called at the end of each epoch.
 
     A callback whose `observes` is True asks for nothing. Between two visits to the host any number of
@@ -115,7 +123,7 @@ class Callback:
     def on_epoch_end(self, view: View) -> Request | None:
         """After an epoch and its evaluation."""
 
-    def on_checkpoint(self, view: View) -> Request | None:
+    def on_checkpoint(self, view: View) -> None:
         """When the state at this visit has been handed over to be saved."""
 
     def on_exception(self, view: View, error: BaseException) -> None:
@@ -154,13 +162,18 @@ def as_callback(value: Any) -> Callback:
     return _Function(value)
 
 
-def gathered(answers: Iterator[Any]) -> Request:
+def gathered(answers: Iterator[tuple[Callback, Any]]) -> Request:
     """All that was asked for in one moment."""
     stop, save = False, False
     values: dict[str, Any] = {}
-    for answer in answers:
+    for callback, answer in answers:
         if answer is None:
             continue
+        if callback.observes:
+            raise TypeError(
+                f"{type(callback).__name__} has observes=True and asked for something. Set observes=False: "
+                "then the training comes back to the host at the end of every epoch."
+            )
         if not isinstance(answer, Request):
             raise TypeError(
                 f"a callback returns None or a funcnet.train.Request; got {_check.describe(answer)}. Try "
@@ -185,13 +198,25 @@ def with_hyper_parameters(state: TrainState, values: Mapping[str, Any]) -> Train
         if not _is_injected(part):
             return part
         new = {
-            name: np.broadcast_to(np.asarray(values[name], old.dtype), old.shape) if name in values else old
+            name: old
+            if name not in values
+            else np.broadcast_to(_number(name, values[name], old), old.shape)
             for name, old in part.hyperparams.items()
         }
         return part._replace(hyperparams=jax.tree.map(jax.numpy.asarray, new))
 
     opt_state = jax.tree.map(changed, state.opt_state, is_leaf=_is_injected)
     return _tree.replace(state, opt_state=opt_state)
+
+
+def _number(name: str, value: Any, old: Any) -> np.ndarray:
+    try:
+        number = np.asarray(value, float)
+    except (TypeError, ValueError):
+        number = np.array(np.nan)
+    if not np.isfinite(number).all():
+        raise ValueError(f"hyper-parameter {name!r} can't be set to {value!r}: a finite number is wanted.")
+    return number.astype(old.dtype)
 
 
 def injected(opt_state: PyTree) -> list[Any]:

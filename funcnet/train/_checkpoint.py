@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -63,8 +64,12 @@ class Checkpoints:
             ) from None
         with lock:
             _hold(lock, self.directory)
-            for part in self.folder.glob(".*"):  # what a killed process was writing
-                shutil.rmtree(part, ignore_errors=True)
+            for part in self.folder.glob(".*"):  # what a killed process was writing, or was removing
+                whole = self.folder / part.name.removeprefix(".").removesuffix(".before")
+                if part.name.endswith(".before") and not whole.exists():
+                    part.rename(whole)
+                else:
+                    shutil.rmtree(part, ignore_errors=True)
             try:
                 yield self
             except BaseException:
@@ -97,6 +102,9 @@ class Checkpoints:
         """Write a checkpoint beside the training: arrays are copied now, and written by a thread."""
         self.wait()
         arrays = {path: _host(leaf) for path, leaf in _tree.paths(tree).items()}
+        for path, array in arrays.items():
+            if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
+                raise TypeError(f"a checkpoint holds arrays of numbers; {path} is {array.dtype}.")
         manifest = {
             "format": FORMAT,
             "step": step,
@@ -110,6 +118,13 @@ class Checkpoints:
             target=self._write, args=(arrays, step, manifest), name="checkpoint"
         )
         self._worker.start()
+
+    def put_aside(self) -> None:
+        """Keep the checkpoints of another training beside the folder, which is empty then."""
+        number = next(i for i in itertools.count(1) if not (self.directory / f"checkpoints.{i}").exists())
+        if self.places():
+            self.folder.rename(self.directory / f"checkpoints.{number}")
+            self.folder.mkdir()
 
     def wait(self) -> None:
         """Until what was saved last is on the disk; raise if it could not be written."""
@@ -141,10 +156,11 @@ class Checkpoints:
             write_whole(part / "manifest.json", json.dumps(sealed, indent=1).encode())
             for file in _files(part):
                 _on_disk(file)
-            place = self.folder / f"{step:010d}"
+            place, before = self.folder / f"{step:010d}", self.folder / f".{step:010d}.before"
             if place.exists():
-                self._remove(place)
+                os.replace(place, before)
             os.replace(part, place)
+            shutil.rmtree(before, ignore_errors=True)
             _on_disk(self.folder)
             self._prune()
         except BaseException as error:  # told to the training at its next visit
@@ -197,6 +213,16 @@ class Checkpoint:
 
     def __init__(self, place: Path, arrays: dict[str, np.ndarray]) -> None:
         self.place, self.arrays = place, arrays
+
+    def holds(self, name: str) -> bool:
+        """Whether there is such an entry."""
+        return any(path.startswith(f"[{name!r}]") for path in self.arrays)
+
+    def lengthen(self, prefix: str, length: int) -> None:
+        """Give the arrays whose path begins like this another length, with NaN at their end."""
+        for path, array in self.arrays.items():
+            if path.startswith(prefix) and array.ndim == 1 and len(array) < length:
+                self.arrays[path] = np.pad(array, (0, length - len(array)), constant_values=np.nan)
 
     def part(self, name: str, template: PyTree, *, same_shapes: bool = True) -> PyTree:
         """One entry of what was saved, a dictionary, in the structure of `template`.

@@ -65,8 +65,7 @@ class DryRun:
 def dry_run(train: Fit, source: Source, model: PyTree, key: Key) -> DryRun:
     """Begin, compile one step and make it."""
     progress = source.begin(model, key)
-    size = min(train.batch_size, len(source.sample))
-    size += -size % train.accumulate
+    size = source.rows
     rows = source.sample[np.arange(size) % len(source.sample)]
     batch = Gathered(rows, jax.numpy.ones(size))
 

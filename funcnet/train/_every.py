@@ -37,8 +37,8 @@ class Every:
         for name in ("epochs", "steps"):
             if name in given:
                 _check.positive(name, given[name])
-        if self.seconds is not None and not self.seconds > 0:
-            raise ValueError(f"seconds must be above 0; got {self.seconds!r}.")
+        if self.seconds is not None:
+            _check.above_zero("seconds", self.seconds)
 
     def __repr__(self) -> str:
         return f"Every({', '.join(f'{n}={v}' for n, v in vars(self).items() if v is not None)})"

@@ -18,22 +18,23 @@ from funcnet.train._pieces import Progress
 SETTINGS = ("epochs", "batch_size", "shuffle", "stopping", "eval_every", "accumulate", "on_nan")
 
 
-def fingerprint(
-    train: Fit, progress: Progress, model: PyTree, data: Any, like: Dataset, valid: Any, key: Key
-) -> dict[str, str]:
+def fingerprint(train: Fit, progress: Progress, model: PyTree, source: Any, key: Key) -> dict[str, str]:
     """What must be the same when a training goes on, by name.
 
     Args:
-        progress: the state before the first step; its shapes count.
-        like: a few examples, for the program of a step.
+        progress: the state before the first step.
+        source: the data.
     """
     made = {f"setting {name}": repr(getattr(train, name)) for name in SETTINGS}
+    data, valid = source.data, source.valid
+    made["batches in an epoch"] = str(source.per_epoch)
     made["data"] = data.fingerprint() if hasattr(data, "fingerprint") else summed(data)
     made["validation data"] = "none" if valid is None else summed(valid)
     made["key"] = np.asarray(jax.random.key_data(key)).tolist().__repr__()
     made["start"] = summed(model)
+    made["optimizer's start"] = summed(progress.state.opt_state)
     # The step as JAX sees it: another loss, optimizer or learning rate shows here, and nowhere else.
-    made["program of a step"] = _sum_of(_program(train, progress, like).encode())
+    made["program of a step"] = _program(train, progress, source.sample)
     return made
 
 
@@ -59,8 +60,11 @@ def _program(train: Fit, progress: Progress, like: Dataset) -> str:
         row, mask = epoch_rows(len(data), None, train.accumulate, 0, 1)
         return train.counted(progress.state, progress.seen, gather(data, row[0], mask[0]))
 
-    # Functions are printed with their address, which means nothing in another process.
-    return re.sub(r"0x[0-9a-f]+", "", str(jax.make_jaxpr(one)(progress, like)))
+    traced = jax.make_jaxpr(one)(progress, like)
+    # Functions are printed with their address, which means nothing in another process; arrays that a loss
+    # closes over are not printed.
+    text = re.sub(r"0x[0-9a-f]+", "", str(traced.jaxpr))
+    return _sum_of((text + summed(list(traced.consts))).encode())
 
 
 def _sum_of(content: bytes) -> str:

@@ -154,12 +154,16 @@ class Fit:
             self.raise_if_broken(run, data)
         return run
 
-    def raise_if_broken(self, run: Run, data: Dataset) -> None:
+    def raise_if_broken(self, run: Run, data: Any, per_epoch: int | None = None) -> None:
         """Raise a FloatingPointError if a run ended in numbers that are none; it carries the run."""
         if np.any(np.asarray(run.state.stop.outcome) == Outcome.NOT_FINITE.code):
-            from funcnet.train._replay import replay  # which is made of what stands here
+            from funcnet.train._replay import looked_at  # which is made of what stands here
 
-            error = FloatingPointError(str(replay(self, run.state, data)))
+            if isinstance(data, Dataset):
+                told = str(looked_at(self, run.state, data, per_epoch))
+            else:
+                told = f"step {run.state.step} (epoch {run.state.epoch}): loss or gradient is not finite."
+            error = FloatingPointError(told)
             error.run = run  # type: ignore[attr-defined]
             raise error
 

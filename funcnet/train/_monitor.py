@@ -44,7 +44,7 @@ class Monitor(Callback):
 
     def on_fit_start(self, view: View) -> None:
         names = ["epoch", "gradient_norm", *view.hyper_parameters]
-        self.values = {name: self.values.get(name, []) for name in names}
+        self.values = {name: [] for name in names}
         self._norm = jax.jit(functools.partial(_gradient_norm, view.loss))
 
     def on_epoch_end(self, view: View) -> None:

@@ -11,7 +11,7 @@ from funcnet import _check, _keys, _tree
 from funcnet._module import trainable
 from funcnet._types import PyTree
 from funcnet.data._batches import epoch_rows, gather, steps
-from funcnet.data._dataset import as_dataset
+from funcnet.data._dataset import Dataset, as_dataset
 from funcnet.train._fit import Fit
 from funcnet.train._state import TrainState
 from funcnet.transform._find_nan import NotFinite, find_nan
@@ -89,9 +89,13 @@ def replay(train: Fit, state: TrainState, data: PyTree) -> Replay:
             f"replay(train, run.state, data) takes what fn.fit made and a TrainState; got "
             f"{_check.describe(train)} and {_check.describe(state)}."
         )
-    data = as_dataset(data)
+    return looked_at(train, state, as_dataset(data), None)
+
+
+def looked_at(train: Fit, state: TrainState, data: Dataset, per_epoch: int | None) -> Replay:
+    """`replay` of a training that takes so many batches of each epoch."""
     size = train.rows_of_update(len(data))
-    per_epoch = steps(len(data), size)
+    per_epoch = steps(len(data), size) if per_epoch is None else per_epoch
     number, epoch = int(state.step), int(state.step) // per_epoch
     order = train.order(_tree.replace(state, epoch=jnp.int32(epoch)), len(data))
     row, mask = (a[0] for a in epoch_rows(len(data), order, size, number % per_epoch, 1))

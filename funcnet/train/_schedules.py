@@ -72,6 +72,7 @@ class ReduceOnPlateau(Callback):
         self._best, self._wait, self._resting = math.inf, 0, 0
 
     def on_fit_start(self, view: View) -> None:
+        self._best, self._wait, self._resting = math.inf, 0, 0
         if self.monitor not in view.state.history:
             raise ValueError(
                 f"ReduceOnPlateau watches {self.monitor!r}, and this training measures "
@@ -145,8 +146,7 @@ class AverageWeights(Callback):
         self.model: Any = None
 
     def on_fit_start(self, view: View) -> None:
-        if self.model is None:
-            self.model = view.model
+        self.model, self.count = view.model, 0
 
     def on_epoch_end(self, view: View) -> None:
         past = view.epoch - 1 - self.start

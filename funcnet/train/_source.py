@@ -27,18 +27,14 @@ class Source:
         valid: the validation rows, or None.
         sample: the first rows.
         per_epoch: batches in an epoch.
+        rows: rows of a batch.
     """
 
     def __init__(
-        self, train: Any, data: Any, valid: Dataset | None, sample: Dataset, per_epoch: int
+        self, train: Any, data: Any, valid: Dataset | None, sample: Dataset, per_epoch: int, rows: int
     ) -> None:
-        self.train, self.data, self.valid, self.sample, self.per_epoch = (
-            train,
-            data,
-            valid,
-            sample,
-            per_epoch,
-        )
+        self.train, self.data, self.valid, self.sample = train, data, valid, sample
+        self.per_epoch, self.rows = per_epoch, rows
 
     def begin(self, model: PyTree, key: Key) -> Progress:
         """The progress before the first step."""
@@ -88,9 +84,8 @@ class Streamed(Source):
             return held
         follows = held is not None and held.first + len(held.batches.weight) == place
         if self._epoch != epoch or not follows or self._pieces is None:
-            size = self.train.rows_of_update(len(self.data)) if isinstance(self.data, Stream) else 0
             key = progress.state.key if self.train.shuffle else None
-            self._pieces, self._epoch = self.data.pieces(key, epoch, place, size), epoch
+            self._pieces, self._epoch = self.data.pieces(key, epoch, place, self.rows), epoch
         piece = next(self._pieces)
         self._piece = Piece(piece.first, jax.device_put(piece.batches))
         return self._piece
@@ -101,13 +96,13 @@ def source_of(trainer: Any, model: PyTree, data: Any, key: Key, valid: Any) -> S
     train, streams = trainer.train, isinstance(data, Stream | BatchStream)
     rows = data.first(SAMPLE) if streams else data
     checked, valid = train.checked(model, rows, key, valid)
-    if streams:
-        size = train.rows_of_update(len(data)) if isinstance(data, Stream) else 0
-        per_epoch = data.per_epoch(size)
+    if isinstance(data, BatchStream):
+        size, per_epoch = len(data.first(2**31)), data.count
     else:
-        per_epoch = steps(len(checked), train.rows_of_update(len(checked)))
+        size = train.rows_of_update(len(data if streams else checked))
+        per_epoch = steps(len(data if streams else checked), size)
     if trainer.limit_batches is not None:
         per_epoch = min(per_epoch, trainer.limit_batches)
     kind = Streamed if streams else InMemory
     sample = take(checked, np.arange(min(SAMPLE, len(checked))))
-    return kind(train, data if streams else checked, valid, sample, per_epoch)
+    return kind(train, data if streams else checked, valid, sample, per_epoch, size)

@@ -190,6 +190,8 @@ def _accumulated(
         sums, rest = carry
         part, number = x
         found, after = of_part(part, number, rest)
+        if after is not rest:  # a part in which no row counts has seen nothing
+            after = _tree.select(jnp.sum(part.weight) > 0, after, rest)
         return (_tree.add(sums, found), after), None
 
     first = jax.tree.map(lambda a: a[0], cut)

@@ -122,8 +122,14 @@ class Trainer:
         _check.boolean("progress", progress)
         _check.boolean("evaluate_first", evaluate_first)
         _check.positive("keep", keep)
+        if callable(callbacks) or not isinstance(callbacks, Iterable):
+            raise TypeError(
+                f"callbacks is a list of them; got {_check.describe(callbacks)}. Try callbacks=[callback]."
+            )
+        if best is not None and not (isinstance(best, str) and best.strip("-")):
+            raise TypeError(f"best is a name in the history, such as 'val_loss'; got {best!r}.")
         _check.choice("resume", resume, ("auto", "anyway", "never"))
-        if max_time is not None and not max_time > 0:
+        if max_time is not None and (isinstance(max_time, bool | str) or not max_time > 0):
             raise ValueError(f"max_time is a number of seconds above 0; got {max_time!r}.")
         if limit_batches is not None:
             _check.positive("limit_batches", limit_batches)
@@ -188,34 +194,45 @@ class _Call:
         self.found: Checkpoint | None = None
         self.saved_at, self.saved_step, self.told = time.monotonic(), -1, 0
         self.rate = 0.0
+        self.last: tuple[Progress, dict[str, Any]]
 
     def run(self) -> Run:
         progress = self.source.begin(self.model, self.key)
         with contextlib.ExitStack() as stack:
+            names, best = progress.state.history, self.trainer.best
+            if best is not None and best.removeprefix("-") not in names:
+                raise ValueError(
+                    f"best={best!r} is not measured; this training measures {', '.join(names)}."
+                )
             if self.trainer.directory is not None:
                 self.store = stack.enter_context(self._checkpoints(progress))
                 progress = self._found(progress)
             self.told = int(progress.state.epoch)
             stack.callback(self.bar.close)
             signals = stack.enter_context(_signals())
-            progress = self._asked(progress, "on_fit_start", self._first_view(progress))
-            self._remember()
+            self.last = progress, self._tree(progress)
             try:
-                progress = self._loop(progress, signals)
+                wish = self._tell("on_fit_start", self._first_view(progress))
+                self._remember()
+                progress = self._loop(self._granted(progress, wish), signals)
+                for callback in self.callbacks:
+                    callback.on_fit_end(self._view(progress, self.told))
             except BaseException as error:
                 self._raised(error)
                 raise
-            self._tell("on_fit_end", self._view(progress, self.told))
         if signals:
             self._leave(signals[0])
         return self._result(progress)
 
     def _loop(self, progress: Progress, signals: list[int]) -> Progress:
         """Visit after visit, until nothing is left or somebody wants it to end."""
-        self.last = progress
-        while _left(self.train, progress) and not signals and not self._late():
+        self.last = progress, self._tree(progress)
+        while _left(self.train, progress) and not signals:
             progress = self._visit(progress)
-            self.last = progress
+            # What callbacks keep belongs to the state that they have been told of.
+            self.last = progress, self._tree(progress)
+            if self._late():
+                break
         if self.store is not None and self.saved_step != int(progress.state.step):
             self._save(progress)
         if self.store is not None:
@@ -231,12 +248,15 @@ class _Call:
         # The first visit is one step long and most of it is compiling.
         self.rate = done / seconds if self.rate or done > 1 else 1.0 / VISIT
         epoch = int(progress.state.epoch)
-        history = jax.device_get(dict(progress.state.history)) if self.told < epoch else None
+        history, save = None, False
+        if self.told < epoch:
+            history = jax.device_get(dict(progress.state.history))
         while self.told < epoch:
             self.told += 1
-            progress = self._asked(progress, "on_epoch_end", self._view(progress, self.told, history))
+            wish = self._tell("on_epoch_end", self._view(progress, self.told, history))
+            progress, save = self._granted(progress, wish), save or wish.save
         self.bar.show(functools.partial(self._view, progress, epoch, history))
-        if self.store is not None and self._due(step, int(progress.state.step)):
+        if self.store is not None and (save or self._due(step, int(progress.state.step))):
             self._save(progress)
         return progress
 
@@ -249,7 +269,9 @@ class _Call:
             seconds = VISIT if every is None else float(every.seconds or VISIT)
             chosen = step + max(1, int(self.rate * seconds))
         ends.append(chosen)
-        if every is None and not all(callback.observes for callback in self.callbacks):
+        if not all(
+            callback.observes for callback in self.callbacks
+        ):  # what is asked for must not hang on visits
             ends.append((step // per_epoch + 1) * per_epoch)
         if (
             save := self.trainer.save_every.next_step(step, per_epoch)
@@ -275,8 +297,9 @@ class _Call:
         return dataclasses.replace(view, values={f"val_{n}": float(v) for n, v in found.items()})
 
     def _view(self, progress: Progress, epoch: int, history: Any = None) -> View:
+        # New containers around the same arrays: whoever writes into a view changes the view.
         return View(
-            state=progress.state,
+            state=jax.tree.map(lambda leaf: leaf, progress.state),
             epoch=epoch,
             values=self._values(progress, epoch, history),
             epochs=self.train.epochs,
@@ -294,33 +317,21 @@ class _Call:
         found = {name: float(values[epoch - 1]) for name, values in history.items()}
         return {name: value for name, value in found.items() if not math.isnan(value)}
 
-    def _asked(self, progress: Progress, moment: str, view: View) -> Progress:
-        """The progress after the callbacks were told, and what they asked for was done."""
-        wish = self._tell(moment, view)
+    def _granted(self, progress: Progress, wish: Request) -> Progress:
+        """The progress with what callbacks asked for done to it."""
         state = progress.state
         if wish.hyper_parameters:
             state = with_hyper_parameters(state, wish.hyper_parameters)
         if wish.stop:
             state = _tree.replace(state, stop=state.stop.ended(jnp.array(True), Outcome.REQUESTED))
-        progress = _tree.replace(progress, state=state)
-        if wish.save and self.store is not None:
-            self._save(progress)
-        return progress
+        return _tree.replace(progress, state=state)
 
-    def _tell(self, moment: str, *facts: Any) -> Request:
-        return gathered(getattr(callback, moment)(*facts) for callback in self.callbacks)
+    def _tell(self, moment: str, view: View) -> Request:
+        return gathered((callback, getattr(callback, moment)(view)) for callback in self.callbacks)
 
     def _checkpoints(self, progress: Progress) -> Any:
         trainer = self.trainer
-        identity = fingerprint(
-            self.train,
-            progress,
-            self.model,
-            self.source.data,
-            self.source.sample,
-            self.source.valid,
-            self.key,
-        )
+        identity = fingerprint(self.train, progress, self.model, self.source, self.key)
         assert trainer.directory is not None
         return Checkpoints(trainer.directory, trainer.keep, trainer.best, identity).open()
 
@@ -328,26 +339,39 @@ class _Call:
         """Where the newest checkpoint stands; the beginning, if there is none."""
         assert self.store is not None
         if self.trainer.resume == "never":
+            self.store.put_aside()
             return progress
         self.found = self.store.newest(self.trainer.resume == "anyway")
         if self.found is None:
             return progress
+        self.found.lengthen("['state'].state.history.", self.train.epochs)
         progress = self.found.part("state", progress)
         self.saved_step = int(progress.state.step)
         return progress
 
     def _remember(self) -> None:
         """Give callbacks back what they had kept. They have begun by now, so that their shape is known."""
-        for number, callback in enumerate(self.callbacks):
-            if self.found is not None and (kept := callback.state()) is not None:
-                callback.restore(self.found.part(f"callback {number}", kept, same_shapes=False))
+        for name, callback in self._named().items():
+            kept = callback.state()
+            if self.found is not None and kept is not None and self.found.holds(name):
+                callback.restore(self.found.part(name, kept, same_shapes=False))
+
+    def _named(self) -> dict[str, Callback]:
+        """Callbacks by their kind, and by their number among those of it."""
+        names: dict[str, Callback] = {}
+        for callback in self.callbacks:
+            kind = type(callback).__name__
+            names[f"{kind} {sum(name.startswith(kind + ' ') for name in names)}"] = callback
+        return names
 
     def _tree(self, progress: Progress) -> dict[str, Any]:
         """All that a checkpoint holds."""
-        kept = {f"callback {i}": callback.state() for i, callback in enumerate(self.callbacks)}
+        if self.store is None:
+            return {}
+        kept = {name: callback.state() for name, callback in self._named().items()}
         return {"state": progress} | {name: state for name, state in kept.items() if state is not None}
 
-    def _save(self, progress: Progress) -> None:
+    def _save(self, progress: Progress, tree: dict[str, Any] | None = None) -> None:
         assert self.store is not None
         epoch, step = int(progress.state.epoch), int(progress.state.step)
         facts = {
@@ -361,9 +385,11 @@ class _Call:
             "outcome": self._outcome(progress).name,
             "seconds": round(time.monotonic() - self.began, 3),
         }
-        self.store.save(self._tree(progress), step, facts)
+        self.store.save(self._tree(progress) if tree is None else tree, step, facts)
         self.saved_at, self.saved_step = time.monotonic(), step
-        self._tell("on_checkpoint", self._view(progress, epoch))
+        if tree is None:
+            for callback in self.callbacks:
+                callback.on_checkpoint(self._view(progress, epoch))
 
     def _outcome(self, progress: Progress) -> Outcome:
         """How the training stands; without epochs left it is finished, and its state says so in the end."""
@@ -372,16 +398,18 @@ class _Call:
         return Outcome.FINISHED if done else outcome
 
     def _raised(self, error: BaseException) -> None:
-        """Save what there was before it, and tell."""
-        progress = self.last
+        """Save what there was before it, and tell; the first error is the one to see."""
+        progress, tree = self.last
+        if self.store is not None and self.saved_step != int(progress.state.step):
+            with contextlib.suppress(OSError):
+                self._save(progress, tree)
+                self.store.wait()
         view = self._view(progress, int(progress.state.epoch))
         for callback in self.callbacks:
-            callback.on_exception(view, error)
-        if self.store is not None and self.saved_step != int(progress.state.step):
-            # What can't be saved now has been told, or will be; the first error is the one to see.
-            with contextlib.suppress(OSError):
-                self._save(progress)
-                self.store.wait()
+            try:
+                callback.on_exception(view, error)
+            except Exception as another:
+                error.add_note(f"{type(callback).__name__}.on_exception failed, too: {another!r}")
 
     def _leave(self, number: int) -> None:
         name = signal.Signals(number).name
@@ -401,7 +429,7 @@ class _Call:
             return Run(current_model(state), state)  # out of time: there is more to do
         run = self.train.finished(state)
         if self.train.on_nan == "raise":
-            self.train.raise_if_broken(run, self.source.data)
+            self.train.raise_if_broken(run, self.source.data, self.source.per_epoch)
         return run
 
 

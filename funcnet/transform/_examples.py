@@ -10,6 +10,7 @@ import optax
 from funcnet import _check
 from funcnet._types import Array, PyTree
 from funcnet.transform._products import check_floating, scalar
+from funcnet.transform._through import shortened
 
 OfExample = Callable[[PyTree, PyTree], Array]
 """`f(x, example) -> scalar`, for example `lambda model, example: loss(model, example, key)`."""
@@ -71,7 +72,7 @@ def clipped_mean(f: OfExample, norm: float | Array) -> Callable[[PyTree, PyTree]
     def compute(x: PyTree, examples: PyTree) -> tuple[PyTree, Array]:
         grads = grads_of(x, examples)
         lengths = jax.vmap(optax.tree.norm)(grads)
-        factor = jnp.minimum(1.0, norm / jnp.maximum(lengths, jnp.finfo(lengths.dtype).tiny)) / len(lengths)
+        factor = jax.vmap(lambda g: shortened(g, norm))(grads) / len(lengths)
         return jax.tree.map(lambda g: jnp.tensordot(factor.astype(g.dtype), g, 1), grads), lengths
 
     return compute
@@ -108,23 +109,26 @@ def accumulate(f: OfExample, size: int) -> Callable[..., tuple[Array, PyTree]]:
         n = len(jax.tree.leaves(examples)[0])
         weight = jnp.ones(n) if weight is None else jnp.asarray(weight)
         count = -(-n // size)
-        rows = jnp.minimum(jnp.arange(count * size), n - 1).reshape(count, size)
-        inside = (jnp.arange(count * size) < n).reshape(count, size)
+        rows = jnp.minimum(jnp.arange(count * size), n - 1)
+        # A row of weight 0 may hold anything: one that counts stands in for it.
+        rows = jnp.where(weight[rows] > 0, rows, jnp.argmax(weight > 0)).reshape(count, size)
+        position = jnp.arange(count * size).reshape(count, size)
+        counts = jnp.where(position < n, weight[jnp.minimum(position, n - 1)], 0)
 
-        def total(x: PyTree, row: Array, mask: Array) -> Array:
+        def total(x: PyTree, row: Array, share: Array) -> Array:
             values = jax.vmap(lambda e: scalar(f(x, e)))(jax.tree.map(lambda a: a[row], examples))
-            return jnp.sum(jnp.where(mask, weight[row].astype(values.dtype), 0) * values)
+            return jnp.sum(share.astype(values.dtype) * values)
 
         def one(carry: Any, part: tuple[Array, Array]) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, carry, jax.value_and_grad(total)(x, *part)), None
+            found = jax.value_and_grad(total)(x, *part)
+            return jax.tree.map(lambda sums, new: sums + new.astype(sums.dtype), carry, found), None
 
-        zeros = jax.tree.map(
-            lambda s: jnp.zeros(s.shape, s.dtype),
-            jax.eval_shape(jax.value_and_grad(total), x, rows[0], inside[0]),
-        )
-        (value, slope), _ = jax.lax.scan(one, zeros, (rows, inside))
+        shapes = jax.eval_shape(jax.value_and_grad(total), x, rows[0], counts[0])
+        wide = lambda s: jnp.zeros(s.shape, s.dtype if s.dtype.itemsize >= 4 else jnp.float32)  # noqa: E731
+        (value, slope), _ = jax.lax.scan(one, jax.tree.map(wide, shapes), (rows, counts))
         mass = jnp.sum(weight)
-        return value / mass.astype(value.dtype), jax.tree.map(lambda g: g / mass.astype(g.dtype), slope)
+        means = jax.tree.map(lambda total: total / mass.astype(total.dtype), (value, slope))
+        return jax.tree.map(lambda mean, s: mean.astype(s.dtype), means, shapes)
 
     return compute
 

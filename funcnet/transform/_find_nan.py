@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check
+from funcnet import _check, _tree
 from funcnet._types import PyTree
 from funcnet.transform._jaxpr import bind, called
 
@@ -21,7 +21,7 @@ class NotFinite:
     """The first operation whose result is not finite although all it was given is.
 
     Args:
-        operation: JAX's name for it: "log", "div", "sqrt", …
+        operation: JAX's name for it: "log", "div", "sqrt", …; "argument" if a NaN was passed in.
         source: file, line and function that called for it; empty if JAX does not know.
         inputs: what it was given: shape, dtype, least and largest value of each input.
         result: the same of its first result that is not finite, with how many entries are none.
@@ -50,8 +50,8 @@ def find_nan(f: Callable[..., PyTree]) -> Callable[..., NotFinite | None]:
     """Run a function operation by operation, and stop at the first that makes a NaN or an infinity.
 
     Loops are run turn by turn and compiled parts are opened, so that this takes long; every number is the
-    one that was computed. What is infinite on purpose, such as a mask, is an operand and not found: the
-    operation must have been given finite numbers alone.
+    one that was computed. An infinity is found where all numbers before it were finite, a NaN where none
+    was given: a mask of -inf passes, and 0 / 0 made of it does not.
 
     Args:
         f: any function of pytrees of arrays, gradients included: `find_nan(jax.grad(loss))(model)`.
@@ -73,6 +73,9 @@ def find_nan(f: Callable[..., PyTree]) -> Callable[..., NotFinite | None]:
     _check.function("f", f, "a function of arrays")
 
     def find(*args: Any) -> NotFinite | None:
+        for path, leaf in _tree.paths(args).items():
+            if _has_nan(leaf):
+                return NotFinite("argument", "", (), f"{path}: {_described(leaf)}")
         traced = jax.make_jaxpr(f)(*args)
         try:
             _run(traced.jaxpr, traced.consts, jax.tree.leaves(args), ())
@@ -115,9 +118,10 @@ def _applied(equation: "JaxprEqn", inputs: list[Any], turn: tuple[int, ...]) -> 
     if (inside := called(equation)) is not None:
         return _run(*inside, inputs, turn)
     results = bind(equation, *inputs)
-    if all(map(_finite, inputs)):
+    clean, whole = not any(map(_has_nan, inputs)), all(map(_finite, inputs))
+    if clean:  # what is infinite on purpose, such as a mask, may pass; a NaN made of it may not
         for value in results:
-            if not _finite(value):
+            if _has_nan(value) or (whole and not _finite(value)):
                 told = tuple(_described(value) for value in inputs)
                 raise _Found(
                     NotFinite(equation.primitive.name, _source(equation), told, _described(value), turn)
@@ -155,6 +159,10 @@ def _while(params: dict[str, Any], inputs: list[Any], turn: tuple[int, ...]) -> 
         carry = _run(body.jaxpr, body.consts, [*fixed, *carry], (*turn, i))
         i += 1
     return carry
+
+
+def _has_nan(value: Any) -> bool:
+    return not _finite(value) and bool(jnp.isnan(value).any())
 
 
 def _finite(value: Any) -> bool:

@@ -228,13 +228,15 @@ def eigenpairs(
         for _ in range(2):  # twice is enough
             w = w - basis.T @ (basis @ w)
         norm = jnp.linalg.norm(w)
-        beta = beta.at[i].set(norm)
-        # Where the space is exhausted, anything orthogonal to it goes on; beta 0 parts the two.
+        # Where the space is exhausted, which is judged by the size of A as seen so far, anything orthogonal
+        # to it goes on; beta 0 parts the two.
+        size = jnp.maximum(jnp.max(jnp.abs(alpha)), jnp.max(beta))
+        exhausted = norm <= 100 * jnp.finfo(flat.dtype).eps * size
         fresh = jax.random.normal(jax.random.fold_in(key, i), flat.shape, flat.dtype)
-        fresh = fresh - basis.T @ (basis @ fresh)
-        tiny = norm <= jnp.finfo(flat.dtype).eps * jnp.maximum(jnp.abs(alpha[i]), 1e-30) * 10
-        beta = beta.at[i].set(jnp.where(tiny, 0, beta[i]))
-        w = jnp.where(tiny, fresh, w)
+        for _ in range(2):
+            fresh = fresh - basis.T @ (basis @ fresh)
+        beta = beta.at[i].set(jnp.where(exhausted, 0, norm))
+        w = jnp.where(exhausted, fresh, w)
         return basis, alpha, beta, w / jnp.linalg.norm(w)
 
     zeros = jnp.zeros(turns, flat.dtype)

@@ -24,6 +24,12 @@ NO_BUFFER = (
     "layers, or after an operation on it. Keep one module for each layer."
 )
 
+MAPPED = (
+    "a layer with running statistics, such as BatchNorm, is mapped within the loss, by jax.vmap or in a "
+    "branch that depends on the example: each would have statistics of its own. Call the model once for an "
+    "example; of several views of it make one array [views, ...] and pass that."
+)
+
 
 def reap(f: Callable[..., PyTree]) -> Callable[..., tuple[PyTree, Sown]]:
     """`f` together with what is sown in it.
@@ -54,9 +60,11 @@ def reap(f: Callable[..., PyTree]) -> Callable[..., tuple[PyTree, Sown]]:
     _check.function("f", f, "a function of arrays")
 
     @functools.wraps(f)
-    def reaped(*args: Any) -> tuple[PyTree, Sown]:
-        traced, shape = jax.make_jaxpr(f, return_shape=True)(*args)
-        found = _run(traced.jaxpr, traced.consts, jax.tree.leaves(args), {})
+    def reaped(*args: Any, **named: Any) -> tuple[PyTree, Sown]:
+        traced, shape = jax.make_jaxpr(lambda args, named: f(*args, **named), return_shape=True)(
+            args, named
+        )
+        found = _run(traced.jaxpr, traced.consts, jax.tree.leaves((args, named)), {})
         return jax.tree.unflatten(jax.tree.structure(shape), found.results), found.sown
 
     return reaped
@@ -86,9 +94,11 @@ def plant(f: Callable[..., PyTree], values: Sown) -> Callable[..., PyTree]:
     _check.function("f", f, "a function of arrays")
 
     @functools.wraps(f)
-    def planted(*args: Any) -> PyTree:
-        traced, shape = jax.make_jaxpr(f, return_shape=True)(*args)
-        found = _run(traced.jaxpr, traced.consts, jax.tree.leaves(args), values)
+    def planted(*args: Any, **named: Any) -> PyTree:
+        traced, shape = jax.make_jaxpr(lambda args, named: f(*args, **named), return_shape=True)(
+            args, named
+        )
+        found = _run(traced.jaxpr, traced.consts, jax.tree.leaves((args, named)), values)
         if missing := sorted(set(values) - set(found.sown)):
             raise ValueError(
                 f"nothing is sown under {missing[0]!r} in this function; sown: "
@@ -140,6 +150,8 @@ def _run(jaxpr: "Jaxpr", consts: Sequence[Any], args: Sequence[Any], values: Sow
     for equation in jaxpr.eqns:
         inputs = [read(atom) for atom in equation.invars]
         if equation.primitive is renew_p():
+            if equation.params["each"]:
+                raise ValueError(MAPPED)
             if (at := place(equation.invars[0])) is None:
                 raise ValueError(NO_BUFFER)
             new.setdefault(at, []).append((inputs[1], equation.params["share"]))
@@ -207,6 +219,9 @@ def _sown(equation: "JaxprEqn", inputs: list[Any], values: Sown) -> _Found:
             wanted = jax.tree.unflatten(tree, [jnp.shape(value) for value in inputs])
             came = jax.tree.map(jnp.shape, values[name])
             raise ValueError(f"what is planted for {name!r} has the shape {came}; {wanted} is sown.")
+        for a, b in zip(leaves, inputs, strict=True):
+            if not jnp.can_cast(jnp.result_type(a), b.dtype, "same_kind"):
+                raise ValueError(f"{jnp.result_type(a)} is planted for {name!r}, and {b.dtype} is sown.")
         inputs = [jnp.asarray(a, b.dtype) for a, b in zip(leaves, inputs, strict=True)]
     return _Found(inputs, {name: jax.tree.unflatten(tree, inputs)}, {})
 
@@ -235,6 +250,11 @@ def _while(params: dict[str, Any], inputs: list[Any], values: Sown) -> _Found:
         inputs[of_test : of_test + of_body],
         inputs[of_test + of_body :],
     )
+
+    if holds(test.jaxpr, sow_p(), renew_p()):
+        raise ValueError(
+            "a value is sown in the condition of a while loop, of which it can't be taken out."
+        )
 
     def once(carry: list[Any]) -> tuple[list[Any], Sown]:
         found = _run(body.jaxpr, body.consts, [*fixed, *carry], values)
@@ -288,9 +308,14 @@ def _remat(equation: "JaxprEqn", inputs: list[Any], values: Sown) -> _Found:
 
 
 def _custom(equation: "JaxprEqn", inputs: list[Any], values: Sown) -> _Found:
-    """A call with derivatives of its own: they stay those of its results, and what is sown has JAX's."""
+    """A call with derivatives of its own: they stay those of its results, and what is sown has JAX's.
+
+    With a value planted in it, it is another function, and has JAX's derivatives.
+    """
     inside = called(equation)
     assert inside is not None
+    if not _names(inside[0]).isdisjoint(values):
+        return _run(*inside, inputs, values)
 
     @jax.custom_jvp
     def run(*args: Any) -> tuple[Any, ...]:

@@ -56,14 +56,14 @@ def straight_through(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
 
     @jax.custom_jvp
     def through(x: Array) -> Array:
-        return f(x)
+        return f(x).astype(x.dtype)
 
     @through.defjvp
     def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-        y = f(*primals)
-        return y, jnp.broadcast_to(tangents[0].astype(y.dtype), y.shape)
+        y = f(*primals).astype(primals[0].dtype)
+        return y, jnp.broadcast_to(tangents[0], y.shape)
 
-    return through
+    return lambda x: through(jnp.asarray(x))
 
 
 def reverse_gradient(x: PyTree, scale: float | Array = 1.0) -> PyTree:
@@ -86,7 +86,19 @@ def reverse_gradient(x: PyTree, scale: float | Array = 1.0) -> PyTree:
 
     Source: Ganin, Lempitsky, "Unsupervised domain adaptation by backpropagation", 2015.
     """
-    return jax.tree.map(lambda a: (1 + scale) * jax.lax.stop_gradient(a) - scale * a, x)
+    return jax.tree.map(lambda a: _reversed(a, scale), x)
+
+
+@jax.custom_jvp
+def _reversed(a: Array, scale: float | Array) -> Array:
+    del scale
+    return a
+
+
+@_reversed.defjvp
+def _(primals: tuple[Array, Any], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
+    (a, scale), (slope, _) = primals, tangents
+    return a, (-jnp.asarray(scale, slope.dtype) * slope).astype(slope.dtype)
 
 
 def clip(x: PyTree, norm: float | Array) -> PyTree:
@@ -119,11 +131,22 @@ def _clipped(x: PyTree, norm: Array) -> PyTree:
 
 
 def _clipped_back(norm: Array, slope: PyTree) -> tuple[PyTree, Array]:
-    import optax
+    floats = [g for g in jax.tree.leaves(slope) if jnp.issubdtype(g.dtype, jnp.floating)]
+    factor = shortened(floats, norm)
+    clipped = jax.tree.map(
+        lambda g: g * factor.astype(g.dtype) if g.dtype != jax.dtypes.float0 else g, slope
+    )
+    return clipped, jnp.zeros_like(norm)
 
-    length = optax.tree.norm(slope)
-    factor = jnp.minimum(1.0, norm / jnp.maximum(length, jnp.finfo(length.dtype).tiny))
-    return jax.tree.map(lambda g: g * factor.astype(g.dtype), slope), jnp.zeros_like(norm)
+
+def shortened(tree: PyTree, norm: Array | float) -> Array:
+    """What a tree is multiplied by to be of length `norm` at most; squares can't overflow."""
+    largest = jnp.max(
+        jnp.stack([jnp.max(jnp.abs(g), initial=0).astype(float) for g in jax.tree.leaves(tree)])
+    )
+    unit = jnp.where(largest > 0, largest, 1)
+    squares = [jnp.sum((g / unit.astype(g.dtype)).astype(float) ** 2) for g in jax.tree.leaves(tree)]
+    return jnp.minimum(1.0, norm / unit / jnp.maximum(jnp.sqrt(sum(squares)), jnp.finfo(float).tiny))
 
 
 _clipped.defvjp(lambda x, norm: (x, norm), _clipped_back)
@@ -173,7 +196,7 @@ def minimum(
     @found.defjvp
     def _(primals: tuple[PyTree, Any], tangents: tuple[PyTree, Any]) -> tuple[PyTree, PyTree]:
         (start, h), (_, along) = primals, tangents
-        x = jax.lax.stop_gradient(found(start, h))
+        x = found(start, h)
         pushed = jax.jvp(lambda h: jax.grad(objective)(x, h), (h,), (along,))[1]
 
         def product(v: PyTree) -> PyTree:

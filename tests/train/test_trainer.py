@@ -266,6 +266,9 @@ def test_another_training_is_refused_by_name(tmp_path):
         "data": lambda: fn.Trainer(train, tmp_path)(model, other, KEY, valid),
         "validation data": lambda: fn.Trainer(train, tmp_path)(model, data, KEY, other),
         "key": lambda: fn.Trainer(train, tmp_path)(model, data, jax.random.key(5), valid),
+        "batches in an epoch": lambda: fn.Trainer(train, tmp_path, limit_batches=2)(
+            model, data, KEY, valid
+        ),
         "start": lambda: fn.Trainer(train, tmp_path)(
             jax.tree.map(lambda a: a + 1, model), data, KEY, valid
         ),
@@ -303,7 +306,7 @@ def test_time_and_batches_can_be_limited(tmp_path):
     train, model, data, _ = _training("line")
     run = fn.Trainer(train, tmp_path, max_time=1e-9)(model, data, KEY)
     assert run.outcome == fn.Outcome.RUNNING
-    assert int(run.state.step) == 0
+    assert 0 < int(run.state.step) < 35
     assert same_bits(fn.Trainer(train, tmp_path)(model, data, KEY), train(model, data, KEY))
     limited = fn.Trainer(train, limit_batches=2)(model, data, KEY)
     assert int(limited.state.step) == 2 * 7
