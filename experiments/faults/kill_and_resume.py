@@ -74,6 +74,7 @@ def main() -> int:
 
     moments = random.Random(settings.seed)
     with tempfile.TemporaryDirectory() as folder:
+        _start(Path(folder, "first")).wait()  # fills the folder of compiled programs
         began = time.monotonic()
         whole = Path(folder, "whole")
         _start(whole).wait()
@@ -86,7 +87,7 @@ def main() -> int:
                 resumed += len(places(directory)) > 0
                 process = _start(directory)
                 if kills < settings.kills:
-                    time.sleep(moments.uniform(0.0, 1.1 * seconds))
+                    time.sleep(moments.uniform(0.0, seconds))
                     if process.poll() is None:
                         process.send_signal(signal.SIGKILL)
                         kills += 1

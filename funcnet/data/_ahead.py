@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -10,10 +10,10 @@ T = TypeVar("T")
 END = object()
 
 
-def ahead(items: Iterator[T], count: int) -> Iterator[T]:
+def ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
     """The same items in the same order, up to `count` of them made before they are asked for.
 
-    What the thread raises is raised where the item would have come. When the reader stops, it stops.
+    What the thread raises is raised where the item would have come. Close it to stop the thread.
     """
     ready: queue.Queue[Any] = queue.Queue(count)
     stopped = threading.Event()
@@ -36,7 +36,7 @@ def ahead(items: Iterator[T], count: int) -> Iterator[T]:
         except BaseException as error:  # told to the reader, whose thread can do something about it
             hand_over((END, error))
 
-    def read() -> Iterator[T]:
+    def read() -> Generator[T, None, None]:
         thread = threading.Thread(target=work, name="read ahead", daemon=True)
         thread.start()
         try:
@@ -49,5 +49,6 @@ def ahead(items: Iterator[T], count: int) -> Iterator[T]:
                 yield item
         finally:
             stopped.set()
+            thread.join()  # a thread of JAX's that outlives the interpreter ends it with an abort
 
     return read()

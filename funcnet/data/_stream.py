@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import mmap
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -171,7 +171,7 @@ class Stream:
         """Batches in an epoch."""
         return steps(len(self), size)
 
-    def pieces(self, key: Key | None, epoch: int, first: int, size: int) -> Iterator[Piece]:
+    def pieces(self, key: Key | None, epoch: int, first: int, size: int) -> Generator[Piece, None, None]:
         """An epoch from batch `first`, some batches at a time, read ahead.
 
         Args:
@@ -273,7 +273,7 @@ class BatchStream:
         """Batches in an epoch."""
         return self.count
 
-    def pieces(self, key: Key | None, epoch: int, first: int, size: int) -> Iterator[Piece]:
+    def pieces(self, key: Key | None, epoch: int, first: int, size: int) -> Generator[Piece, None, None]:
         """An epoch from batch `first`, read ahead; the batches before it are read and left out."""
         rows = len(self.first(2**31))
 

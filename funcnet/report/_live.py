@@ -40,8 +40,7 @@ class LivePlot(Callback):
         self._drawn = time.monotonic()
 
     def on_epoch_end(self, view: View) -> None:
-        last_of_visit = view.epoch == int(view.state.epoch)
-        if last_of_visit and time.monotonic() - self._drawn >= self.seconds:
+        if view.newest and time.monotonic() - self._drawn >= self.seconds:
             self._draw(view)
 
     def on_fit_end(self, view: View) -> None:

@@ -1,7 +1,7 @@
 """What a `Trainer` tells while it trains, and what it can be asked for."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -56,6 +56,7 @@ class View:
         directory: the Trainer's; None without one.
         loss: of one example.
         sample: the first rows of what is trained on, at most 1024.
+        newest: whether `state` is that of this epoch, and not of a later one.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -78,6 +79,7 @@ class View:
     directory: Path | None
     loss: Loss
     sample: Dataset
+    newest: bool = True
 
     @property
     def step(self) -> int:
@@ -162,26 +164,23 @@ def as_callback(value: Any) -> Callback:
     return _Function(value)
 
 
-def gathered(answers: Iterator[tuple[Callback, Any]]) -> Request:
-    """All that was asked for in one moment."""
-    stop, save = False, False
-    values: dict[str, Any] = {}
-    for callback, answer in answers:
-        if answer is None:
-            continue
-        if callback.observes:
-            raise TypeError(
-                f"{type(callback).__name__} has observes=True and asked for something. Set observes=False: "
-                "then the training comes back to the host at the end of every epoch."
-            )
-        if not isinstance(answer, Request):
-            raise TypeError(
-                f"a callback returns None or a funcnet.train.Request; got {_check.describe(answer)}. Try "
-                "fn.train.Request(stop=True)."
-            )
-        stop, save = stop or answer.stop, save or answer.save
-        values |= answer.hyper_parameters
-    return Request(stop, save, values)
+NOTHING = Request()
+
+
+def joined(wish: Request, callback: Callback, answer: Any) -> Request:
+    """A request, and what a callback answered to a moment."""
+    if callback.observes:
+        raise TypeError(
+            f"{type(callback).__name__} has observes=True and asked for something. Set observes=False: "
+            "then the training comes back to the host at the end of every epoch."
+        )
+    if not isinstance(answer, Request):
+        raise TypeError(
+            f"a callback returns None or a funcnet.train.Request; got {_check.describe(answer)}. Try "
+            "fn.train.Request(stop=True)."
+        )
+    values = {**wish.hyper_parameters, **answer.hyper_parameters}
+    return Request(bool(wish.stop or answer.stop), bool(wish.save or answer.save), values)
 
 
 def with_hyper_parameters(state: TrainState, values: Mapping[str, Any]) -> TrainState:

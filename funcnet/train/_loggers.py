@@ -37,7 +37,7 @@ class _Log(Callback):
     def on_epoch_end(self, view: View) -> None:
         if self._file is not None:
             self._write(view.epoch - 1, dict(view.values))
-            if view.epoch == int(view.state.epoch):  # the last that this visit tells of
+            if view.newest:
                 self._file.flush()
 
     def on_fit_end(self, view: View) -> None:
@@ -74,11 +74,14 @@ class CSV(_Log):
     """
 
     def _begin(self, names: list[str]) -> None:
-        self._writer = csv.DictWriter(self._file, ["epoch", *names], restval="")  # type: ignore[arg-type]
-        self._writer.writeheader()
+        assert self._file is not None
+        self._names = names
+        csv.writer(self._file).writerow(["epoch", *names])
 
     def _write(self, epoch: int, values: dict[str, float]) -> None:
-        self._writer.writerow({"epoch": epoch, **values})
+        assert self._file is not None
+        cells = (repr(values[name]) if name in values else "" for name in self._names)
+        self._file.write(f"{epoch},{','.join(cells)}\r\n")
 
 
 class JSONLines(_Log):

@@ -5,6 +5,7 @@ loop, whose bounds are values and no constants.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -103,17 +104,25 @@ def _closed(
     per_epoch: Array,
 ) -> Progress:
     """After the last step of an epoch: its means, and the evaluation if one is due."""
-
-    def close(progress: Progress) -> Progress:
-        state = train.end_of_epoch(measured, progress.state, progress.seen)
-        due = (state.epoch % train.eval_every == 0) | (state.epoch == train.epochs)
-        evaluate = functools.partial(train.evaluated, data, valid)
-        state = jax.lax.cond(due, evaluate, lambda state: state, state)
-        return Progress(state, jnp.zeros_like(progress.seen))
-
     state = progress.state
-    ended = _left(train, state) & (state.step == (state.epoch + 1) * per_epoch)
-    return jax.lax.cond(ended, close, lambda progress: progress, progress)
+
+    def parts(state: TrainState, seen: Array) -> tuple[Any, ...]:
+        # What an epoch's end changes. The weights are none of it, and must not be copied for it.
+        return state.epoch, state.history, state.stop, seen
+
+    def close() -> tuple[Any, ...]:
+        ended = train.end_of_epoch(measured, state, progress.seen)
+        due = (ended.epoch % train.eval_every == 0) | (ended.epoch == train.epochs)
+        nothing = jnp.zeros_like(progress.seen)
+        return jax.lax.cond(
+            due,
+            lambda: parts(train.evaluated(data, valid, ended), nothing),
+            lambda: parts(ended, nothing),
+        )
+
+    ends = _left(train, state) & (state.step == (state.epoch + 1) * per_epoch)
+    epoch, history, stop, seen = jax.lax.cond(ends, close, lambda: parts(state, progress.seen))
+    return Progress(_tree.replace(state, epoch=epoch, history=history, stop=stop), seen)
 
 
 def _left(train: Fit, state: TrainState) -> Array:

@@ -1,6 +1,6 @@
 """Where a Trainer's batches come from: arrays on the device, or a stream. Both take the same steps."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -46,6 +46,9 @@ class Source:
         """Steps until step `until`, or until the training ends."""
         raise NotImplementedError
 
+    def close(self) -> None:
+        """Let go of what was held between two steps."""
+
 
 class InMemory(Source):
     """Arrays on the device: any number of steps and epochs is one program."""
@@ -58,7 +61,7 @@ class InMemory(Source):
 class Streamed(Source):
     """Batches that a thread reads ahead, some of them at a time."""
 
-    _pieces: Iterator[Piece] | None = None
+    _pieces: Generator[Piece, None, None] | None = None
     _piece: Piece | None = None
     _epoch = -1
 
@@ -76,6 +79,11 @@ class Streamed(Source):
                 break
         return progress
 
+    def close(self) -> None:
+        if self._pieces is not None:
+            self._pieces.close()
+        self._pieces, self._piece, self._epoch = None, None, -1
+
     def _with(self, progress: Progress, epoch: int, place: int) -> Piece:
         """The piece that holds batch `place` of an epoch."""
         held = self._piece
@@ -84,6 +92,7 @@ class Streamed(Source):
             return held
         follows = held is not None and held.first + len(held.batches.weight) == place
         if self._epoch != epoch or not follows or self._pieces is None:
+            self.close()
             key = progress.state.key if self.train.shuffle else None
             self._pieces, self._epoch = self.data.pieces(key, epoch, place, self.rows), epoch
         piece = next(self._pieces)

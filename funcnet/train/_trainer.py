@@ -22,12 +22,13 @@ from funcnet._types import Key, PyTree
 from funcnet.data._dataset import take
 from funcnet.train._bar import Bar
 from funcnet.train._callbacks import (
+    NOTHING,
     AnyCallback,
     Callback,
     Request,
     View,
     as_callback,
-    gathered,
+    joined,
     with_hyper_parameters,
 )
 from funcnet.train._checkpoint import Checkpoint, Checkpoints
@@ -194,6 +195,7 @@ class _Call:
         self.found: Checkpoint | None = None
         self.saved_at, self.saved_step, self.told = time.monotonic(), -1, 0
         self.rate = 0.0
+        self.shown: tuple[Progress, Any] | None = None
         self.last: tuple[Progress, dict[str, Any]]
 
     def run(self) -> Run:
@@ -209,6 +211,7 @@ class _Call:
                 progress = self._found(progress)
             self.told = int(progress.state.epoch)
             stack.callback(self.bar.close)
+            stack.callback(self.source.close)
             signals = stack.enter_context(_signals())
             self.last = progress, self._tree(progress)
             try:
@@ -253,7 +256,8 @@ class _Call:
             history = jax.device_get(dict(progress.state.history))
         while self.told < epoch:
             self.told += 1
-            wish = self._tell("on_epoch_end", self._view(progress, self.told, history))
+            newest = self.told == epoch
+            wish = self._tell("on_epoch_end", self._view(progress, self.told, history, newest))
             progress, save = self._granted(progress, wish), save or wish.save
         self.bar.show(functools.partial(self._view, progress, epoch, history))
         if self.store is not None and (save or self._due(step, int(progress.state.step))):
@@ -296,10 +300,12 @@ class _Call:
         found = evaluate(self.train.loss, view.model, valid)
         return dataclasses.replace(view, values={f"val_{n}": float(v) for n, v in found.items()})
 
-    def _view(self, progress: Progress, epoch: int, history: Any = None) -> View:
-        # New containers around the same arrays: whoever writes into a view changes the view.
+    def _view(self, progress: Progress, epoch: int, history: Any = None, newest: bool = True) -> View:
+        if self.shown is None or self.shown[0] is not progress:
+            # New containers around the same arrays: whoever writes into a view changes the view.
+            self.shown = progress, jax.tree.map(lambda leaf: leaf, progress.state)
         return View(
-            state=jax.tree.map(lambda leaf: leaf, progress.state),
+            state=self.shown[1],
             epoch=epoch,
             values=self._values(progress, epoch, history),
             epochs=self.train.epochs,
@@ -308,6 +314,7 @@ class _Call:
             directory=self.trainer.directory,
             loss=self.train.loss,
             sample=self.source.sample,
+            newest=newest,
         )
 
     def _values(self, progress: Progress, epoch: int, history: Any = None) -> dict[str, float]:
@@ -320,6 +327,8 @@ class _Call:
     def _granted(self, progress: Progress, wish: Request) -> Progress:
         """The progress with what callbacks asked for done to it."""
         state = progress.state
+        if not (wish.hyper_parameters or wish.stop):
+            return progress
         if wish.hyper_parameters:
             state = with_hyper_parameters(state, wish.hyper_parameters)
         if wish.stop:
@@ -327,7 +336,11 @@ class _Call:
         return _tree.replace(progress, state=state)
 
     def _tell(self, moment: str, view: View) -> Request:
-        return gathered((callback, getattr(callback, moment)(view)) for callback in self.callbacks)
+        wish = NOTHING
+        for callback in self.callbacks:
+            if (answer := getattr(callback, moment)(view)) is not None:
+                wish = joined(wish, callback, answer)
+        return wish
 
     def _checkpoints(self, progress: Progress) -> Any:
         trainer = self.trainer
