@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import mmap
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -14,13 +14,15 @@ import numpy as np
 
 from funcnet import _check, _tree
 from funcnet._types import Key, PyTree
-from funcnet.data._ahead import ahead
 from funcnet.data._batches import Gathered, epoch_rows, steps
 from funcnet.data._dataset import Dataset
 from funcnet.data._shuffle import Shuffle, epoch_order
 
 PIECE_BYTES = 2**26
 """Bytes of examples that are handed to the device at once, 64 MB; two such pieces wait meanwhile."""
+
+ROWS_AT_ONCE = 1024
+"""Rows of mapped files that are read before their pages are given back: at most 64 MB of them."""
 
 
 class Source(Protocol):
@@ -38,9 +40,11 @@ class Source(Protocol):
 
 
 class Piece(NamedTuple):
-    """Some batches of an epoch, one after another: [count, rows, ...] each."""
+    """Some batches of an epoch, one after another: the first `length` of [batches, rows, ...]."""
 
+    epoch: int
     first: int
+    length: int
     batches: Gathered
 
 
@@ -171,27 +175,22 @@ class Stream:
         """Batches in an epoch."""
         return steps(len(self), size)
 
-    def pieces(self, key: Key | None, epoch: int, first: int, size: int) -> Generator[Piece, None, None]:
-        """An epoch from batch `first`, some batches at a time, read ahead.
+    def pieces(self, key: Key | None, epoch: int, first: int, last: int, size: int) -> Iterator[Piece]:
+        """An epoch from batch `first` to batch `last`, not included, some batches at a time.
 
         Args:
             key: of the run; None for the order of the rows.
             epoch: its number.
-            first: the batch to begin with.
+            first, last: batches of it.
             size: rows in a batch.
         """
-        count = self._at_once(size)
-        total = steps(len(self), size)
-        order = self._order(key, epoch)
-
-        def read() -> Iterator[Piece]:
-            for begin in range(first, total, count):
-                rows, mask = order(size, begin, min(count, total - begin))
-                examples = self.source.rows(rows.ravel())
-                cut = jax.tree.map(lambda a: a.reshape(*rows.shape, *a.shape[1:]), examples)  # noqa: B023
-                yield Piece(begin, Gathered(cut, jnp.asarray(mask, float)))
-
-        return ahead(read(), self.ahead)
+        count, order = min(self._at_once(size), last), self._order(key, epoch)
+        for begin in range(first, last, count):
+            rows, mask = order(size, begin, count)
+            examples = self.source.rows(rows.ravel())
+            cut = jax.tree.map(lambda a: a.reshape(*rows.shape, *a.shape[1:]), examples)  # noqa: B023
+            # All pieces have one shape, so that one program takes them; what is over is not used.
+            yield Piece(epoch, begin, min(count, last - begin), Gathered(cut, jnp.asarray(mask, float)))
 
     def _at_once(self, size: int) -> int:
         one = self.source.rows(np.zeros(1, int))
@@ -273,23 +272,18 @@ class BatchStream:
         """Batches in an epoch."""
         return self.count
 
-    def pieces(self, key: Key | None, epoch: int, first: int, size: int) -> Generator[Piece, None, None]:
-        """An epoch from batch `first`, read ahead; the batches before it are read and left out."""
-        rows = len(self.first(2**31))
-
-        def read() -> Iterator[Piece]:
-            number = 0
-            for number, batch in enumerate(itertools.islice(self.make(), self.count), 1):
-                piece = Piece(number - 1, _filled(batch, rows, last=number == self.count))
-                if number > first:
-                    yield piece
-            if number < self.count:
-                raise ValueError(
-                    f"the stream ended after {number} of {self.count} batches of epoch {epoch}. "
-                    "Pass the number that it has: fn.data.Stream.batches(make, count)."
-                )
-
-        return ahead(read(), self.ahead)
+    def pieces(self, key: Key | None, epoch: int, first: int, last: int, size: int) -> Iterator[Piece]:
+        """An epoch from batch `first` to batch `last`; the batches before it are read and left out."""
+        number = 0
+        for number, batch in enumerate(itertools.islice(self.make(), last), 1):
+            filled = _filled(batch, size, last=number == self.count)
+            if number > first:
+                yield Piece(epoch, number - 1, 1, filled)
+        if number < last:
+            raise ValueError(
+                f"the stream ended after {number} of {self.count} batches of epoch {epoch}. "
+                "Pass the number that it has: fn.data.Stream.batches(make, count)."
+            )
 
 
 def _filled(batch: PyTree, rows: int, last: bool) -> Gathered:
@@ -353,9 +347,13 @@ class _Npy:
         return len(jax.tree.leaves(self.arrays)[0])
 
     def rows(self, numbers: np.ndarray) -> PyTree:
-        found = jax.tree.map(lambda a: a[numbers], self.arrays)
-        for mapped in self.maps:  # pages that were read count as this process's memory until then
-            mapped.madvise(mmap.MADV_DONTNEED)
+        found = jax.tree.map(lambda a: np.empty((len(numbers), *a.shape[1:]), a.dtype), self.arrays)
+        for first in range(0, len(numbers), ROWS_AT_ONCE):
+            part = slice(first, first + ROWS_AT_ONCE)
+            for to, a in zip(jax.tree.leaves(found), jax.tree.leaves(self.arrays), strict=True):
+                to[part] = a[numbers[part]]
+            for mapped in self.maps:  # what was read, and its neighbours, count as this process's memory
+                mapped.madvise(mmap.MADV_DONTNEED)
         return found
 
     def identity(self) -> str:

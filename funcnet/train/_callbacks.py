@@ -55,8 +55,10 @@ class View:
         seconds: since the call of the Trainer.
         directory: the Trainer's; None without one.
         loss: of one example.
-        sample: the first rows of what is trained on, at most 1024.
+        source: where the batches come from.
         newest: whether `state` is that of this epoch, and not of a later one.
+        history: in `on_visit`, all that was measured, by name: lists of floats, NaN where nothing was.
+        told: in `on_visit`, epochs that were finished at the visit before.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -78,8 +80,15 @@ class View:
     seconds: float
     directory: Path | None
     loss: Loss
-    sample: Dataset
+    source: Any
     newest: bool = True
+    history: Mapping[str, list[float]] = dataclasses.field(default_factory=dict)
+    told: int = 0
+
+    @property
+    def sample(self) -> Dataset:
+        """The first rows of what is trained on, at most 1024."""
+        return self.source.sample
 
     @property
     def step(self) -> int:
@@ -124,6 +133,9 @@ class Callback:
 
     def on_epoch_end(self, view: View) -> Request | None:
         """After an epoch and its evaluation."""
+
+    def on_visit(self, view: View) -> None:
+        """After a visit in which epochs ended, all together: cheap where epochs take microseconds."""
 
     def on_checkpoint(self, view: View) -> None:
         """When the state at this visit has been handed over to be saved."""

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,16 +30,14 @@ class _Log(Callback):
         self.on_fit_end(view)
         self._file = place.open("w", newline="")
         self._begin(list(view.state.history))
-        epochs = {name: np.asarray(values) for name, values in view.state.history.items()}
-        for epoch in range(view.epoch):
-            self._write(epoch, {n: float(v[epoch]) for n, v in epochs.items() if not np.isnan(v[epoch])})
+        history = {name: np.asarray(values, float).tolist() for name, values in view.state.history.items()}
+        self._file.writelines(self._lines(history, 0, view.epoch))
         self._file.flush()
 
-    def on_epoch_end(self, view: View) -> None:
+    def on_visit(self, view: View) -> None:
         if self._file is not None:
-            self._write(view.epoch - 1, dict(view.values))
-            if view.newest:
-                self._file.flush()
+            self._file.writelines(self._lines(view.history, view.told, view.epoch))
+            self._file.flush()
 
     def on_fit_end(self, view: View) -> None:
         if self._file is not None:
@@ -51,7 +50,8 @@ class _Log(Callback):
     def _begin(self, names: list[str]) -> None:
         raise NotImplementedError
 
-    def _write(self, epoch: int, values: dict[str, float]) -> None:
+    def _lines(self, history: Mapping[str, list[float]], first: int, last: int) -> Iterator[str]:
+        """The lines of epochs `first` to `last`, the last not included."""
         raise NotImplementedError
 
 
@@ -78,10 +78,10 @@ class CSV(_Log):
         self._names = names
         csv.writer(self._file).writerow(["epoch", *names])
 
-    def _write(self, epoch: int, values: dict[str, float]) -> None:
-        assert self._file is not None
-        cells = (repr(values[name]) if name in values else "" for name in self._names)
-        self._file.write(f"{epoch},{','.join(cells)}\r\n")
+    def _lines(self, history: Mapping[str, list[float]], first: int, last: int) -> Iterator[str]:
+        columns = [history[name][first:last] for name in self._names]
+        for epoch, cells in enumerate(zip(*columns, strict=True), first):
+            yield f"{epoch},{','.join('' if cell != cell else repr(cell) for cell in cells)}\r\n"
 
 
 class JSONLines(_Log):
@@ -99,10 +99,13 @@ class JSONLines(_Log):
     def _begin(self, names: list[str]) -> None:
         pass
 
-    def _write(self, epoch: int, values: dict[str, float]) -> None:
-        known = {name: value if np.isfinite(value) else str(value) for name, value in values.items()}
-        assert self._file is not None
-        self._file.write(json.dumps({"epoch": epoch, **known}) + "\n")
+    def _lines(self, history: Mapping[str, list[float]], first: int, last: int) -> Iterator[str]:
+        for epoch in range(first, last):
+            values = {
+                name: column[epoch] for name, column in history.items() if column[epoch] == column[epoch]
+            }
+            known = {name: value if np.isfinite(value) else str(value) for name, value in values.items()}
+            yield json.dumps({"epoch": epoch, **known}) + "\n"
 
 
 class TensorBoard(Callback):

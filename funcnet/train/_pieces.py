@@ -37,6 +37,8 @@ class Pieces:
         self.begin = jax.jit(functools.partial(_begin, train), static_argnames="fair")
         self.advance = jax.jit(functools.partial(_advance, train))
         self.feed = jax.jit(functools.partial(_feed, train))
+        self.rates: dict[tuple[int, int], float] = {}
+        """Steps a second, as last seen, by rows of a batch and batches of an epoch."""
 
 
 def _begin(

@@ -1,6 +1,7 @@
 """Where a Trainer's batches come from: arrays on the device, or a stream. Both take the same steps."""
 
-from collections.abc import Generator
+import functools
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 
 from funcnet._types import Key, PyTree
 from funcnet.data import BatchStream, Dataset, Stream
+from funcnet.data._ahead import ahead
 from funcnet.data._batches import steps
 from funcnet.data._dataset import take
 from funcnet.data._stream import Piece
@@ -25,21 +27,27 @@ class Source:
         train: what `fit` made.
         data: a Dataset, a Stream or a BatchStream.
         valid: the validation rows, or None.
-        sample: the first rows.
+        like: rows of it, for their shapes and dtypes; of arrays in memory all.
         per_epoch: batches in an epoch.
         rows: rows of a batch.
     """
 
     def __init__(
-        self, train: Any, data: Any, valid: Dataset | None, sample: Dataset, per_epoch: int, rows: int
+        self, train: Any, data: Any, valid: Dataset | None, like: Dataset, per_epoch: int, rows: int
     ) -> None:
-        self.train, self.data, self.valid, self.sample = train, data, valid, sample
+        self.train, self.data, self.valid, self.like = train, data, valid, like
         self.per_epoch, self.rows = per_epoch, rows
+        self.rates, self.kind = train.pieces.rates, (rows, per_epoch)
+
+    @functools.cached_property
+    def sample(self) -> Dataset:
+        """The first rows, at most 1024."""
+        return take(self.like, np.arange(min(SAMPLE, len(self.like))))
 
     def begin(self, model: PyTree, key: Key) -> Progress:
         """The progress before the first step."""
         return self.train.pieces.begin(
-            model, self.sample, key, self.valid, fair=isinstance(self.data, Dataset)
+            model, self.like, key, self.valid, fair=isinstance(self.data, Dataset)
         )
 
     def advance(self, progress: Progress, until: int) -> Progress:
@@ -63,7 +71,6 @@ class Streamed(Source):
 
     _pieces: Generator[Piece, None, None] | None = None
     _piece: Piece | None = None
-    _epoch = -1
 
     def advance(self, progress: Progress, until: int) -> Progress:
         step, epoch = int(progress.state.step), int(progress.state.epoch)
@@ -71,7 +78,7 @@ class Streamed(Source):
             place = step - epoch * self.per_epoch
             piece = self._with(progress, epoch, place)
             first = place - piece.first
-            count = min(len(piece.batches.weight) - first, until - step, self.per_epoch - place)
+            count = min(piece.length - first, until - step)
             numbers = (jnp.int32(number) for number in (first, count, self.per_epoch))
             progress = self.train.pieces.feed(progress, piece.batches, self.valid, *numbers)
             before, step, epoch = step, int(progress.state.step), int(progress.state.epoch)
@@ -82,22 +89,25 @@ class Streamed(Source):
     def close(self) -> None:
         if self._pieces is not None:
             self._pieces.close()
-        self._pieces, self._piece, self._epoch = None, None, -1
+        self._pieces = self._piece = None
 
     def _with(self, progress: Progress, epoch: int, place: int) -> Piece:
-        """The piece that holds batch `place` of an epoch."""
+        """The piece that holds batch `place` of an epoch; the next one, unless a call has just begun."""
         held = self._piece
-        inside = held is not None and held.first <= place < held.first + len(held.batches.weight)
-        if self._epoch == epoch and inside and held is not None:
+        if held is not None and held.epoch == epoch and held.first <= place < held.first + held.length:
             return held
-        follows = held is not None and held.first + len(held.batches.weight) == place
-        if self._epoch != epoch or not follows or self._pieces is None:
-            self.close()
+        if self._pieces is None:
             key = progress.state.key if self.train.shuffle else None
-            self._pieces, self._epoch = self.data.pieces(key, epoch, place, self.rows), epoch
+            self._pieces = ahead(self._all(key, epoch, place), self.data.ahead)
         piece = next(self._pieces)
-        self._piece = Piece(piece.first, jax.device_put(piece.batches))
+        self._piece = piece._replace(batches=jax.device_put(piece.batches))
         return self._piece
+
+    def _all(self, key: Key | None, epoch: int, place: int) -> Iterator[Piece]:
+        """All pieces from a batch on: the thread reads on into the next epoch."""
+        for number in range(epoch, self.train.epochs):
+            first = place if number == epoch else 0
+            yield from self.data.pieces(key, number, first, self.per_epoch, self.rows)
 
 
 def source_of(trainer: Any, model: PyTree, data: Any, key: Key, valid: Any) -> Source:
@@ -113,5 +123,4 @@ def source_of(trainer: Any, model: PyTree, data: Any, key: Key, valid: Any) -> S
     if trainer.limit_batches is not None:
         per_epoch = min(per_epoch, trainer.limit_batches)
     kind = Streamed if streams else InMemory
-    sample = take(checked, np.arange(min(SAMPLE, len(checked))))
-    return kind(train, data if streams else checked, valid, sample, per_epoch, size)
+    return kind(train, data if streams else checked, valid, checked, per_epoch, size)

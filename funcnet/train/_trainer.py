@@ -194,7 +194,8 @@ class _Call:
         self.store: Checkpoints | None = None
         self.found: Checkpoint | None = None
         self.saved_at, self.saved_step, self.told = time.monotonic(), -1, 0
-        self.rate = 0.0
+        self.rate = source.rates.get(source.kind, 0.0)
+        self.of_epochs = any(type(c).on_epoch_end is not Callback.on_epoch_end for c in self.callbacks)
         self.shown: tuple[Progress, Any] | None = None
         self.last: tuple[Progress, dict[str, Any]]
 
@@ -249,16 +250,22 @@ class _Call:
         progress = jax.block_until_ready(self.source.advance(progress, until))
         done, seconds = int(progress.state.step) - step, time.monotonic() - began
         # The first visit is one step long and most of it is compiling.
-        self.rate = done / seconds if self.rate or done > 1 else 1.0 / VISIT
+        if self.rate or done > 1:
+            self.rate = self.source.rates[self.source.kind] = done / seconds
+        else:
+            self.rate = 1.0 / VISIT
         epoch = int(progress.state.epoch)
-        history, save = None, False
-        if self.told < epoch:
-            history = jax.device_get(dict(progress.state.history))
-        while self.told < epoch:
-            self.told += 1
-            newest = self.told == epoch
-            wish = self._tell("on_epoch_end", self._view(progress, self.told, history, newest))
-            progress, save = self._granted(progress, wish), save or wish.save
+        history, save, told = None, False, self.told
+        if told < epoch:
+            history = _lists(progress)
+            for ended in range(told + 1, epoch + 1) if self.of_epochs else ():
+                view = self._view(progress, ended, history, newest=ended == epoch)
+                wish, self.told = self._tell("on_epoch_end", view), ended
+                progress, save = self._granted(progress, wish), save or wish.save
+            self.told = epoch
+            view = dataclasses.replace(self._view(progress, epoch, history), history=history, told=told)
+            for callback in self.callbacks:
+                callback.on_visit(view)
         self.bar.show(functools.partial(self._view, progress, epoch, history))
         if self.store is not None and (save or self._due(step, int(progress.state.step))):
             self._save(progress)
@@ -313,16 +320,16 @@ class _Call:
             seconds=time.monotonic() - self.began,
             directory=self.trainer.directory,
             loss=self.train.loss,
-            sample=self.source.sample,
+            source=self.source,
             newest=newest,
         )
 
     def _values(self, progress: Progress, epoch: int, history: Any = None) -> dict[str, float]:
         if epoch == 0:
             return {}
-        history = jax.device_get(dict(progress.state.history)) if history is None else history
-        found = {name: float(values[epoch - 1]) for name, values in history.items()}
-        return {name: value for name, value in found.items() if not math.isnan(value)}
+        history = _lists(progress) if history is None else history
+        found = ((name, values[epoch - 1]) for name, values in history.items())
+        return {name: value for name, value in found if value == value}  # NaN: not measured
 
     def _granted(self, progress: Progress, wish: Request) -> Progress:
         """The progress with what callbacks asked for done to it."""
@@ -392,8 +399,8 @@ class _Call:
             "epochs": self.train.epochs,
             "values": self._values(progress, epoch),
             "history": {
-                name: [None if math.isnan(v) else float(v) for v in values]
-                for name, values in jax.device_get(dict(progress.state.history)).items()
+                name: [None if math.isnan(value) else value for value in values]
+                for name, values in _lists(progress).items()
             },
             "outcome": self._outcome(progress).name,
             "seconds": round(time.monotonic() - self.began, 3),
@@ -444,6 +451,12 @@ class _Call:
         if self.train.on_nan == "raise":
             self.train.raise_if_broken(run, self.source.data, self.source.per_epoch)
         return run
+
+
+def _lists(progress: Progress) -> dict[str, list[float]]:
+    """The history on the host."""
+    found = jax.device_get(dict(progress.state.history))
+    return {name: np.asarray(values, float).tolist() for name, values in found.items()}
 
 
 def _left(train: Fit, progress: Progress) -> bool:
