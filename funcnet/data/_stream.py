@@ -2,8 +2,9 @@
 
 import hashlib
 import itertools
-import mmap
+import math
 import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -20,9 +21,6 @@ from funcnet.data._shuffle import Shuffle, epoch_order
 
 PIECE_BYTES = 2**26
 """Bytes of examples that are handed to the device at once, 64 MB; two such pieces wait meanwhile."""
-
-ROWS_AT_ONCE = 1024
-"""Rows of mapped files that are read before their pages are given back: at most 64 MB of them."""
 
 
 class Source(Protocol):
@@ -303,14 +301,46 @@ def _filled(batch: PyTree, rows: int, last: bool) -> Gathered:
     )
 
 
+class _File(NamedTuple):
+    """An array in a file: where it begins, and what a row of it is."""
+
+    descriptor: int
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        """Some rows, read one by one in the order of the file; a run of neighbours at once.
+
+        Mapped into memory, a page that is touched brings its neighbours, which count as this process's
+        memory: gigabytes of them.
+        """
+        found = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        size = found[:1].nbytes
+        view = memoryview(found.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+        if len(numbers) > 1 and (np.diff(numbers) == 1).all():
+            self._read(view, int(numbers[0]) * size)
+            return found
+        for i in np.argsort(numbers, kind="stable").tolist():
+            self._read(view[i * size : (i + 1) * size], int(numbers[i]) * size)
+        return found
+
+    def _read(self, to: memoryview, place: int) -> None:
+        done = 0
+        while done < len(to):
+            count = os.preadv(self.descriptor, [to[done:]], self.offset + place + done)
+            if count == 0:
+                raise ValueError("a file of this stream has become shorter while it was read.")
+            done += count
+
+
 class _Npy:
-    """Files of numpy's own format, mapped into memory; what was read is given back at once."""
+    """Files of numpy's own format."""
 
     def __init__(self, paths: PyTree) -> None:
-        self.files: dict[str, str] = {}
-        self.maps: list[mmap.mmap] = []
+        self.names: dict[str, str] = {}
 
-        def opened(path: Any) -> np.ndarray:
+        def opened(path: Any) -> _File:
             place = Path(path)
             with place.open("rb") as file:
                 try:
@@ -326,38 +356,34 @@ class _Npy:
                         "np.save(path, np.ascontiguousarray(array))."
                     )
                 offset, size = file.tell(), place.stat().st_size
-                wanted = offset + int(np.prod(shape)) * dtype.itemsize
+                wanted = offset + math.prod(shape) * dtype.itemsize
                 if size < wanted:
                     raise ValueError(f"{place} is cut off: it has {size:,} bytes of {wanted:,}.")
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            mapped.madvise(mmap.MADV_RANDOM)
-            self.maps.append(mapped)
-            self.files[str(place)] = (
+                descriptor = os.dup(file.fileno())
+            weakref.finalize(self, os.close, descriptor)
+            self.names[str(place)] = (
                 f"{place.name} {dtype} {shape}, {size} bytes, {place.stat().st_mtime_ns}"
             )
-            return np.ndarray(shape, dtype, buffer=mapped, offset=offset)
+            return _File(descriptor, offset, shape, dtype)
 
-        self.arrays = jax.tree.map(opened, paths)
-        lengths = {path: len(a) for path, a in _tree.paths(self.arrays).items()}
-        if len(set(lengths.values())) != 1:
-            told = ", ".join(f"{path}: {n}" for path, n in lengths.items()) or "no file"
+        self.files = jax.tree.map(opened, paths)
+        lengths = {file.shape[0] for file in self._leaves()}
+        if len(lengths) != 1:
+            told = ", ".join(map(str, sorted(lengths))) or "no file"
             raise ValueError(f"the files of a stream have as many rows as each other; got {told}.")
 
+    def _leaves(self) -> list[_File]:
+        return jax.tree.leaves(self.files, is_leaf=lambda leaf: isinstance(leaf, _File))
+
     def __len__(self) -> int:
-        return len(jax.tree.leaves(self.arrays)[0])
+        return self._leaves()[0].shape[0]
 
     def rows(self, numbers: np.ndarray) -> PyTree:
-        found = jax.tree.map(lambda a: np.empty((len(numbers), *a.shape[1:]), a.dtype), self.arrays)
-        for first in range(0, len(numbers), ROWS_AT_ONCE):
-            part = slice(first, first + ROWS_AT_ONCE)
-            for to, a in zip(jax.tree.leaves(found), jax.tree.leaves(self.arrays), strict=True):
-                to[part] = a[numbers[part]]
-            for mapped in self.maps:  # what was read, and its neighbours, count as this process's memory
-                mapped.madvise(mmap.MADV_DONTNEED)
-        return found
+        is_file = lambda leaf: isinstance(leaf, _File)  # noqa: E731
+        return jax.tree.map(lambda file: file.rows(numbers), self.files, is_leaf=is_file)
 
     def identity(self) -> str:
-        return "; ".join(self.files.values())
+        return "; ".join(self.names.values())
 
 
 class _Parquet:
