@@ -50,7 +50,8 @@ class Trainer:
     """Train as `train` does, with the same call and the same numbers, and watch, save and go on.
 
     Between two visits to the host any number of steps runs as one compiled program. Where the visits lie
-    changes no number, and neither does a callback, but by what it may request.
+    changes no number, and neither does a callback, but by what it may request. A validation loss may
+    differ from `train`'s in its last bit: XLA fuses it with other work.
 
     With a directory everything that the training is is saved there, now and then, when it ends, when
     something is raised, and on SIGTERM and Ctrl-C, after which the process exits with 143 and 130. The same

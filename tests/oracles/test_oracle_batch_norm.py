@@ -149,3 +149,57 @@ def test_one_row_alone_is_refused():
         fn.layers.BatchNorm(3).init(KEY)(jnp.ones(3), key=KEY)
     with pytest.raises(ValueError, match="momentum"):
         fn.layers.BatchNorm(3, momentum=0.0)
+
+
+def test_weights_below_one_are_of_whole_rows():
+    norm = fn.layers.BatchNorm(4).init(KEY)
+    loss = lambda model, x, key: jnp.sum(model(x, key=key) ** 2)  # noqa: E731
+    step, found = jax.jit(fn.step(loss, optax.sgd(0.0))), []
+    for scale in (1.0, 0.01):
+        state = fn.TrainState.create(norm, optax.sgd(0.0), KEY)
+        found.append(step(state, fn.data.Batch(X[:8], jnp.full(8, scale)))[0].model.variance.value)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4)
+
+
+def test_a_part_of_a_batch_in_which_no_row_counts_has_seen_nothing():
+    norm, moved = fn.layers.BatchNorm(4).init(KEY), []
+    loss = lambda model, x, key: jnp.sum(model(x, key=key) ** 2)  # noqa: E731
+    batch = fn.data.Batch(X[:8], jnp.array([1.0] * 4 + [0.0] * 4))
+    for parts in (1, 2):
+        state = fn.TrainState.create(norm, optax.sgd(0.0), KEY)
+        moved.append(fn.step(loss, optax.sgd(0.0), accumulate=parts)(state, batch)[0].model)
+    assert_close(moved[0], moved[1], factor=5)
+
+
+def test_used_twice_it_moves_twice():
+    norm = fn.layers.BatchNorm(4).init(KEY)
+    loss = lambda model, x, key: jnp.sum(model(10 + 3 * model(x, key=key), key=key))  # noqa: E731
+    run = fn.fit(loss, optax.sgd(0.0), epochs=1, batch_size=37)(norm, X, KEY)
+    mean = 0.9 * (0.1 * np.asarray(X).mean(0)) + 0.1 * 10
+    np.testing.assert_allclose(run.model.mean.value, mean, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda m, x, key: jnp.sum(jax.vmap(lambda v: m(v, key=key))(jnp.stack([x, -x]))),
+        lambda m, x, key: jax.lax.cond(x[0] > 0, lambda: jnp.sum(m(x, key=key)), lambda: 0.0),
+    ],
+)
+def test_statistics_that_would_be_each_examples_own_are_refused(loss):
+    norm = fn.layers.BatchNorm(4).init(KEY)
+    with pytest.raises(ValueError, match=r"mapped within the loss|inside a loop or a branch"):
+        fn.fit(loss, optax.sgd(0.1), epochs=1)(norm, X, KEY)
+
+
+def test_hyper_gradients_reach_the_statistics():
+    with jax.enable_x64(True):
+        x, y = X.astype(float), Y.astype(float)
+        model = jax.tree.map(lambda a: a.astype(float), _net().init(KEY))
+
+        def variance(rate):
+            run = fn.fit(LOSS, optax.sgd(rate), epochs=2, batch_size=8)(model, (x, y), KEY)
+            return jnp.sum(run.model.layers[1].variance.value)
+
+        difference = (variance(0.05 + 1e-5) - variance(0.05 - 1e-5)) / 2e-5
+        assert float(jax.grad(variance)(0.05)) == pytest.approx(float(difference), rel=1e-4)

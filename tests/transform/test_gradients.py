@@ -96,6 +96,13 @@ def test_eigenpairs_where_the_space_is_exhausted():
     np.testing.assert_allclose(vectors @ vectors.T, np.eye(4), atol=1e-6)
 
 
+def test_eigenpairs_of_maps_of_low_rank():
+    for diagonal in ([5.0] + [0.0] * 19, [3.0, -3.0] + [0.0] * 28, [0.0] * 6):
+        d = jnp.array(diagonal)
+        values, _ = T.eigenpairs(lambda v, d=d: d * v, d, KEY, count=3)
+        np.testing.assert_allclose(np.sort(np.abs(values)), np.sort(np.abs(diagonal))[-3:], atol=1e-8)
+
+
 @pytest.mark.parametrize("name", sorted(QUICK))
 def test_they_work_on_every_quick_model(name):
     case = MODELS[name]
@@ -201,6 +208,34 @@ def test_a_wrong_gradient_is_found_in_its_leaf():
         found = T.check_grads(lambda x, f=f: f({"a": doubled_wrongly(x["a"]), "b": x["b"]}))(x)
         assert found.wrong == ["['a']"]
         assert "wrong in ['a']" in str(found)
+
+
+def test_what_is_no_number_is_no_right_gradient():
+    assert not T.check_grads(lambda x: jnp.sum(jnp.where(x > 0, jnp.sqrt(x), 0.0)))(jnp.zeros(3)).right
+    assert T.check_grads(lambda x: jnp.sum(jnp.sin(1e7 * x)))(jnp.array([1e-8])).right
+
+
+def test_rows_of_weight_zero_may_hold_anything_and_sums_are_wide():
+    value, slope = T.accumulate(lambda w, x: w * jnp.log(x), 2)(
+        jnp.array(1.0), jnp.array([1.0, 2.0, -1.0]), jnp.array([1.0, 1.0, 0.0])
+    )
+    assert float(value) == float(slope) == pytest.approx(np.log(2) / 2)
+    half = jnp.bfloat16
+    value, slope = T.accumulate(lambda w, x: w * x, 1)(half(1), jnp.ones(1000, half))
+    assert (float(value), float(slope), slope.dtype) == (1.0, 1.0, half)
+    _, lengths = T.clipped_mean(lambda w, x: w * x, 1.0)(
+        jnp.float32(0), jnp.array([1e30, 1.0], jnp.float32)
+    )
+    assert lengths.shape == (2,)
+
+
+def test_a_nan_made_of_infinities_is_found():
+    masked = jnp.full(3, -jnp.inf)
+    assert T.find_nan(jax.nn.softmax)(masked).operation in ("sub", "div")
+    assert T.find_nan(lambda x: x + 1)(jnp.array([1.0, jnp.nan])).operation == "argument"
+    assert (
+        T.find_nan(lambda x: jax.nn.softmax(jnp.where(x > 0, x, -jnp.inf)))(jnp.array([1.0, -1.0])) is None
+    )
 
 
 @pytest.mark.parametrize(
