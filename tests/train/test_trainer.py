@@ -1,6 +1,7 @@
 """The Trainer: the numbers of `fit`, whatever happens around them."""
 
 import csv
+import io
 import json
 import signal
 import subprocess
@@ -331,6 +332,24 @@ def test_a_first_look_finds_what_is_wrong():
         net, data, KEY
     )
     assert overfit.history["loss"][-1] < 1e-4
+
+
+def test_a_line_on_a_terminal_says_how_far_it_is(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    train, model, data, valid = _training("averaged")
+    monkeypatch.setattr("funcnet.train._bar.PATIENCE", 0.0)
+    monkeypatch.setattr("sys.stderr", Terminal())
+    fn.Trainer(train, every=Every(epochs=2))(model, data, KEY, valid)
+    told = sys.stderr.getvalue()
+    assert "epoch 3/7" in told
+    assert "step 35/35" in told
+    assert "loss" in told
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    fn.Trainer(train)(model, data, KEY, valid)
+    assert sys.stderr.getvalue() == ""
 
 
 def test_what_is_not_finite_is_named():
