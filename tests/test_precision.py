@@ -15,7 +15,11 @@ PLAIN = fn.Precision()
 
 def dtypes_of_products(f, *args):
     text = str(jax.make_jaxpr(f)(*args))
-    return {line.split(":")[1][:4].split("[")[0] for line in text.splitlines() if "= dot_general" in line}
+    return {
+        line.split(":")[1][:4].split("[")[0]
+        for line in text.splitlines()
+        if "= dot_general" in line or "= product" in line
+    }
 
 
 @pytest.mark.parametrize("name", TRAINED)
