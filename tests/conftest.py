@@ -25,8 +25,8 @@ import pytest
 
 jaxtyping.install_import_hook("funcnet", "runtime_shapes.checked")
 
-# The command switches the cache of compiled programs on, for all tests that follow it in one process; a test
-# of a full disk would leave half a program there. tests/test_cache.py has a process of its own.
+# The command switches the cache of compiled programs on, for all tests that follow it in one process; a
+# test of a full disk would leave half a program there. tests/test_cache.py has a process of its own.
 jax.config.update("jax_enable_compilation_cache", False)
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Key
-from funcnet.layers import Conv2d, Dropout, Flatten, Linear, MaxPool2d
+from funcnet.layers import Activation, Conv2d, Dropout, Flatten, Linear, MaxPool2d
 from funcnet.layers._linear import Initializer, Size
 from funcnet.layers._windows import Padding, Sizes
 
@@ -85,7 +85,7 @@ class ConvNet(Module):
 
     def _flat(self, x: Array) -> Array:
         for convolution in self.convolutions or ():
-            x = MaxPool2d(2)(self.activation(convolution(x)))
+            x = MaxPool2d(2)(Activation(self.activation)(convolution(x)))
         return Flatten(3)(x)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:

@@ -6,7 +6,7 @@ import jax
 from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Key
-from funcnet.layers import Dropout, Linear
+from funcnet.layers import Activation, Dropout, Linear
 from funcnet.layers._linear import Initializer, Size
 
 
@@ -61,6 +61,6 @@ class MLP(Module):
         *hidden, last = self.layers  # type: ignore[misc]
         drop = Dropout(self.dropout)
         for i, layer in enumerate(hidden):
-            x = self.activation(layer(x))
+            x = Activation(self.activation)(layer(x))
             x = drop(x, key=None if key is None else jax.random.fold_in(key, i))
         return last(x)

@@ -7,6 +7,7 @@ from ._epochs import curves as curves
 from ._epochs import history as history
 from ._fits import fits as fits
 from ._fits import regression_line as regression_line
+from ._layers import layers as layers
 from ._line import separating_line as separating_line
 from ._live import LivePlot as LivePlot
 from ._losses import loss_curves as loss_curves

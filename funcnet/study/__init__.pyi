@@ -12,6 +12,7 @@ from ._ensemble import ensemble as ensemble
 from ._hyper_gradient import hyper_gradient as hyper_gradient
 from ._learning_curve import learning_curve as learning_curve
 from ._measured import Estimate as Estimate
+from ._monitor import monitor as monitor
 from ._rates import LearningRates as LearningRates
 from ._rates import learning_rate_range as learning_rate_range
 from ._sweep import Swept as Swept

@@ -13,7 +13,7 @@ from funcnet._types import Key, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
 from funcnet.train._fit import Fit
-from funcnet.train._pieces import Progress
+from funcnet.train._progress import Progress
 
 SETTINGS = ("epochs", "batch_size", "shuffle", "stopping", "eval_every", "accumulate", "on_nan")
 

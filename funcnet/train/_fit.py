@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ from funcnet.train._stop import EarlyStopping, Outcome
 from funcnet.transform._objective import Totals, objective
 
 EVALUATION_ROWS = 1024
+
+Watch: TypeAlias = Callable[[TrainState, Dataset | None], Mapping[str, Array]]
 
 
 def fit(
@@ -128,6 +130,8 @@ class Fit:
     on_nan: OnNaN | Literal["raise"]
     remat: bool
     step: Step
+    watch: Watch | None = None
+    """What is measured besides at each evaluation, for the history: of a state and the training rows."""
 
     def __call__(self, model: PyTree, data: PyTree, key: Key, valid: PyTree = None) -> Run:
         """Train.
@@ -190,7 +194,7 @@ class Fit:
     def _run(self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None) -> Run:
         """Begin, advance until nothing is left, and pick the model."""
         measured = self.measured(model, data, key)
-        state = self.begin(model, key, valid, measured)
+        state = self.begin(model, data, key, valid, measured)
         one_pass = self._epoch if self.eval_every == 1 else self._round
         advance: Any = functools.partial(one_pass, data, valid, measured)
         if self.remat:
@@ -212,15 +216,27 @@ class Fit:
         return Run(model, state)
 
     def begin(
-        self, model: PyTree, key: Key, valid: Dataset | None, measured: Totals, fair: bool = True
+        self,
+        model: PyTree,
+        data: Dataset,
+        key: Key,
+        valid: Dataset | None,
+        measured: Totals,
+        fair: bool = True,
     ) -> TrainState:
-        """The state before the first epoch: nothing measured or stopped; with `fair`, `train_loss`."""
+        """The state before the first epoch: nothing measured or stopped.
+
+        Args:
+            fair: whether the training rows can be evaluated too, for `train_loss`.
+        """
         state = TrainState.create(model, self.optimizer, key)
         values = dict(jax.eval_shape(Totals.means, measured))
         if valid is not None:
             held_out = jax.eval_shape(Totals.means, self.measured(model, valid, None))
             values |= {f"val_{name}": like for name, like in held_out.items()}
             values |= {"train_loss": held_out["loss"]} if fair else {}
+        if self.watch is not None:
+            values |= jax.eval_shape(self.watch, state, data if fair else None)
         for name, like in values.items():
             _check.history_value(name, like)
         if self.stopping is not None:
@@ -312,6 +328,8 @@ class Fit:
             if data is not None:
                 values["train_loss"] = total(self.loss, model, data, min(rows, len(data))).means()["loss"]
             history = history.at(epoch, values, running)
+        if self.watch is not None:
+            history = history.at(epoch, self.watch(state, data), running)
         if self.stopping is None:
             return _tree.replace(state, history=history)
         values = {name: array[epoch] for name, array in history.items()}

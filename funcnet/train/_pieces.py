@@ -15,6 +15,7 @@ from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
 from funcnet.data._batches import epoch_rows, steps
 from funcnet.train._fit import Fit, nothing_seen
+from funcnet.train._progress import Progress
 from funcnet.train._state import TrainState
 from funcnet.transform._objective import Totals
 
@@ -22,21 +23,14 @@ ROWS_AT_ONCE = 2**20
 """Row numbers that are computed at once: 5 MB."""
 
 
-@_tree.node
-class Progress:
-    """Everything a training is between two steps: its state, and the totals of the epoch under way."""
-
-    state: TrainState
-    seen: Array
-
-
 class Pieces:
-    """The compiled parts of one training: `begin`, then `advance` or `feed` until nothing is left."""
+    """The compiled parts of a training: `begin`, `advance` or `feed` until nothing is left, `finished`."""
 
     def __init__(self, train: Fit) -> None:
         self.begin = jax.jit(functools.partial(_begin, train), static_argnames="fair")
         self.advance = jax.jit(functools.partial(_advance, train))
         self.feed = jax.jit(functools.partial(_feed, train))
+        self.finished = jax.jit(train.finished)
         self.rates: dict[tuple[int, int], float] = {}
         """Steps a second, as last seen, by rows of a batch and batches of an epoch."""
 
@@ -46,7 +40,7 @@ def _begin(
 ) -> Progress:
     """The beginning, for examples like these; `fair` where the training rows can be evaluated too."""
     measured = train.measured(model, like, key)
-    return Progress(train.begin(model, key, valid, measured, fair), nothing_seen(measured))
+    return Progress(train.begin(model, like, key, valid, measured, fair), nothing_seen(measured))
 
 
 def _advance(

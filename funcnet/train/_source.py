@@ -5,7 +5,6 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from funcnet._types import Key, PyTree
@@ -14,7 +13,7 @@ from funcnet.data._ahead import ahead
 from funcnet.data._batches import steps
 from funcnet.data._dataset import take
 from funcnet.data._stream import Piece
-from funcnet.train._pieces import Progress
+from funcnet.train._progress import Progress
 
 SAMPLE = 1024
 """Rows of the data that callbacks get to see."""
@@ -62,7 +61,7 @@ class InMemory(Source):
     """Arrays on the device: any number of steps and epochs is one program."""
 
     def advance(self, progress: Progress, until: int) -> Progress:
-        numbers = jnp.int32(until), jnp.int32(self.per_epoch)
+        numbers = np.int32(until), np.int32(self.per_epoch)
         return self.train.pieces.advance(progress, self.data, self.valid, *numbers)
 
 
@@ -73,15 +72,15 @@ class Streamed(Source):
     _piece: Piece | None = None
 
     def advance(self, progress: Progress, until: int) -> Progress:
-        step, epoch = int(progress.state.step), int(progress.state.epoch)
-        while step < until and epoch < self.train.epochs and bool(progress.state.stop.running()):
+        step, epoch = progress.step, progress.epoch
+        while step < until and progress.goes_on(self.train.epochs):
             place = step - epoch * self.per_epoch
             piece = self._with(progress, epoch, place)
             first = place - piece.first
             count = min(piece.length - first, until - step)
-            numbers = (jnp.int32(number) for number in (first, count, self.per_epoch))
+            numbers = (np.int32(number) for number in (first, count, self.per_epoch))
             progress = self.train.pieces.feed(progress, piece.batches, self.valid, *numbers)
-            before, step, epoch = step, int(progress.state.step), int(progress.state.epoch)
+            before, step, epoch = step, progress.step, progress.epoch
             if step == before:  # not finite: the training has ended
                 break
         return progress

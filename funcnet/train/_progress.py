@@ -1,0 +1,50 @@
+"""Everything a training is between two steps, and what the host reads from it."""
+
+import jax
+import numpy as np
+
+from funcnet import _tree
+from funcnet._types import Array
+from funcnet.train._result import Run
+from funcnet.train._state import TrainState
+from funcnet.train._stop import Outcome
+
+
+@_tree.node
+class Progress:
+    """Where a training stands: its state, and the totals of the epoch under way."""
+
+    state: TrainState
+    seen: Array
+
+    @property
+    def step(self) -> int:
+        """Batches seen."""
+        return int(self.state.step)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return int(self.state.epoch)
+
+    def goes_on(self, epochs: int) -> bool:
+        """Whether nothing has ended the training, and epochs are left."""
+        return int(self.state.stop.outcome) == Outcome.RUNNING.code and self.epoch < epochs
+
+    def outcome(self, epochs: int) -> Outcome:
+        """How the training stands; without epochs left it is finished, and its state says so in the end."""
+        outcome: Outcome = Run(None, self.state).outcome
+        return Outcome.FINISHED if outcome == Outcome.RUNNING and self.epoch == epochs else outcome
+
+    def history(self) -> dict[str, list[float]]:
+        """All that was measured, by name: a number for each epoch, NaN where nothing was."""
+        found = jax.device_get(dict(self.state.history))
+        return {name: np.asarray(values, float).tolist() for name, values in found.items()}
+
+
+def measured_at(history: dict[str, list[float]], epoch: int) -> dict[str, float]:
+    """What was measured in an epoch, from 1; nothing in epoch 0."""
+    if epoch == 0:
+        return {}
+    found = ((name, values[epoch - 1]) for name, values in history.items())
+    return {name: value for name, value in found if value == value}  # NaN: not measured

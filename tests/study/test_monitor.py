@@ -1,0 +1,114 @@
+"""What `monitor` measures is what numpy measures of the same weights; the training stays what it was."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tables import MODELS, QUICK, assert_close
+
+import funcnet as fn
+
+KEY = jax.random.key(0)
+X = jax.random.normal(jax.random.key(1), (40, 3))
+Y = jnp.sin(X[:, 0])
+LOSS = fn.losses.supervised(fn.losses.squared_error)
+NET = fn.MLP((3, 8, 6, "scalar"))
+
+
+def _train(**settings):
+    return fn.fit(LOSS, optax.sgd(0.1), **({"epochs": 4, "batch_size": 16} | settings))
+
+
+def _last(run):
+    return {name: float(values[-1]) for name, values in run.history.items() if "/" in name}
+
+
+def test_it_measures_what_numpy_measures():
+    run = fn.study.monitor(_train(), rows=24)(NET.init(KEY), (X, Y), KEY)
+    found, x = _last(run), np.asarray(X[:24], float)
+    first, second, last = ((np.asarray(m.weight), np.asarray(m.bias)) for m in run.model.layers)
+    for i, (weight, bias) in enumerate((first, second), 1):
+        z = x @ weight + bias
+        x = np.maximum(z, 0)
+        assert found[f"activation_mean/layers[{i - 1}]"] == pytest.approx(z.mean(), abs=1e-5)
+        assert found[f"activation_std/layers[{i - 1}]"] == pytest.approx(z.std(), rel=1e-4)
+        assert found[f"activation_mean/relu {i}"] == pytest.approx(x.mean(), rel=1e-4)
+        assert found[f"saturation/relu {i}"] == pytest.approx((z <= 0).mean(), abs=1e-6)
+        assert found[f"dead/relu {i}"] == pytest.approx((z <= 0).all(0).mean(), abs=1e-6)
+    assert found["activation_mean/layers[2]"] == pytest.approx((x @ last[0] + last[1]).mean(), abs=1e-5)
+    mean = lambda model: jnp.mean((jax.vmap(model)(X[:24]) - Y[:24]) ** 2)  # noqa: E731
+    slope = jax.grad(mean)(run.model).layers[1].weight
+    assert found["gradient/layers[1].weight"] == pytest.approx(np.sqrt(np.mean(slope**2)), rel=1e-4)
+    ratio = 0.1 * np.linalg.norm(slope) / np.linalg.norm(second[0])
+    assert found["update/layers[1].weight"] == pytest.approx(ratio, rel=1e-4)
+
+
+def test_a_unit_that_is_negative_for_every_row_is_dead():
+    model = NET.init(KEY)
+    layer = model.layers[0].replace(bias=jnp.full(8, -100.0).at[:2].set(100.0))
+    model = model.replace(layers=(layer, *model.layers[1:]))
+    resting = fn.fit(LOSS, optax.sgd(0.0), epochs=1)
+    run = fn.study.monitor(resting, ["dead"])(model, (X, Y), KEY)
+    assert float(run.history["dead/relu 1"][0]) == pytest.approx(0.75)
+
+
+def test_saturation_is_of_the_slope_whatever_the_function():
+    net = fn.Sequential(fn.Linear(3, 4), jnp.tanh, fn.Linear(4, 4), jax.nn.softmax, fn.Linear(4, "scalar"))
+    model = net.init(KEY)
+    run = fn.study.monitor(_train(epochs=1), ["saturation"], rows=40)(model, (10 * X, Y), KEY)
+    names = [name for name in run.history if "/" in name]
+    assert names == ["saturation/tanh 1"]  # softmax mixes its entries
+    h = np.tanh(np.asarray(jax.vmap(run.model.layers[0])(10 * X)))
+    assert float(run.history[names[0]][0]) == pytest.approx((1 - h**2 < 0.01).mean(), abs=0.01)
+
+
+def test_rows_of_weight_zero_play_no_part():
+    train, model = _train(batch_size=64, shuffle=False), NET.init(KEY)
+    weight = jnp.ones(40).at[30:].set(0.0)
+    wild = fn.data.Dataset((X.at[30:].set(1e6), Y), weight=weight)
+    want = fn.study.monitor(train, rows=30)(model, (X[:30], Y[:30]), KEY)
+    got = fn.study.monitor(train)(model, wild, KEY)
+    assert_close(_arrays(got), _arrays(want), factor=10)
+
+
+def _arrays(run):
+    return {name: values for name, values in run.history.items() if "/" in name}
+
+
+def test_it_changes_no_training_and_goes_wherever_a_training_goes(tmp_path):
+    train = _train(stopping=fn.EarlyStopping("loss", patience=2), epochs=6, eval_every=2)
+    watched, model = fn.study.monitor(train), NET.init(KEY)
+    want, got = train(model, (X, Y), KEY), watched(model, (X, Y), KEY)
+    assert_close(got.model, want.model)
+    assert np.isnan(np.asarray(got.history["dead/relu 1"])[::2]).all()
+    assert_close(fn.Trainer(watched, tmp_path)(model, (X, Y), KEY).history.arrays, got.history.arrays)
+    keys = jax.random.split(KEY, 3)
+    many = jax.vmap(watched, in_axes=(0, None, 0))(jax.vmap(NET.init)(keys), (X, Y), keys)
+    one = watched(NET.init(keys[2]), (X, Y), keys[2])
+    assert_close(jax.tree.map(lambda a: a[2], many.history.arrays), one.history.arrays, factor=20)
+    assert fn.study.ensemble(watched, 3)(NET, (X, Y), KEY).runs.history["dead/relu 1"].shape == (3, 6)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name in QUICK])
+def test_every_model_can_be_watched(name):
+    model = MODELS[name]
+    train = fn.study.monitor(fn.fit(model.loss(), optax.adam(0.01), epochs=1, batch_size=4))
+    run = train(model.init(), model.rows(8), KEY)
+    found = _last(run)
+    assert all(np.isfinite(value) or name.startswith("update/") for name, value in found.items())
+    assert all(0 <= value <= 1 for name, value in found.items() if name.startswith(("dead", "saturation")))
+
+
+def test_what_does_not_suit_is_refused():
+    with pytest.raises(TypeError, match=r"what fn\.fit made"):
+        fn.study.monitor(lambda m, d, k: m)
+    with pytest.raises(ValueError, match="what"):
+        fn.study.monitor(_train(), ["gradients"])
+    with pytest.raises(ValueError, match="list of words"):
+        fn.study.monitor(_train(), "gradient")
+    stream = fn.data.Stream.batches(lambda: iter([(np.asarray(X), np.asarray(Y))]), 1)
+    with pytest.raises(ValueError, match="a stream keeps no rows"):
+        fn.Trainer(fn.study.monitor(_train()))(NET.init(KEY), stream, KEY)
+    watched = fn.study.monitor(_train(), data=(X, Y))
+    assert "dead/relu 1" in fn.Trainer(watched)(NET.init(KEY), stream, KEY).history
