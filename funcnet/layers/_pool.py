@@ -1,7 +1,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import KW_ONLY
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,9 @@ from funcnet.layers._windows import (
     sizes,
     spatial_axes,
 )
+
+WIDE = 8
+"""Windows up to here are combined entry by entry, faster in loops; of wider ones that is a long program."""
 
 
 class _Pool(Module):
@@ -60,21 +63,34 @@ class _Pool(Module):
         floating = jnp.issubdtype(x.dtype, jnp.floating)
         least = -jnp.inf if floating else jnp.iinfo(x.dtype).min
         x, (window, stride) = padded(x, self._ends(x), least), self._settings()
-        if floating and window == stride:
+        if floating and window == stride and max(window) <= WIDE:
             return largest(x, window)
-        return self._over_windows(x, lambda a, b: jnp.where(beats(b, a), b, a))
+        return self._over_windows(x, lambda a, b: jnp.where(beats(b, a), b, a), jax.lax.max, least)
 
     def _mean(self, x: Array) -> Array:
         added = self._ends(x)
-        total = self._over_windows(padded(wide(x), added), jnp.add)
+        total = self._over_windows(padded(wide(x), added), jnp.add, jax.lax.add, 0)
         real = np.ones((*x.shape[-self.axes - 1 : -1], 1), total.dtype)
-        counts = self._over_windows(padded(jnp.asarray(real), added), jnp.add)
+        counts = self._over_windows(padded(jnp.asarray(real), added), jnp.add, jax.lax.add, 0)
         return as_floating(total / jnp.broadcast_to(counts, total.shape), x.dtype)
 
-    def _over_windows(self, x: Array, combine: Callable[[Array, Array], Array]) -> Array:
-        """`combine` over each window, one spatial axis after another, the last one first."""
+    def _over_windows(
+        self, x: Array, combine: Callable[[Array, Array], Array], whole: Any, start: float
+    ) -> Array:
+        """`combine` over each window, one spatial axis after another, the last one first.
+
+        Args:
+            combine: of two entries.
+            whole: the same as one of XLA's, for wide windows.
+            start: what changes nothing.
+        """
         settings = zip(spatial_axes(self.axes), *self._settings(), strict=True)
         for axis, window, stride in reversed(list(settings)):
+            if window > WIDE:
+                size, step = [1] * x.ndim, [1] * x.ndim
+                size[axis], step[axis] = window, stride
+                x = jax.lax.reduce_window(x, np.asarray(start, x.dtype), whole, size, step, "VALID")
+                continue
             seen = _cut(x, axis, window) if window == stride else shifted(x, axis, window, stride)
             x = functools.reduce(combine, seen)
         return x

@@ -89,6 +89,11 @@ class Trainer:
                 f"a Trainer takes what fn.fit made; got {_check.describe(train)}. Try "
                 "fn.Trainer(fn.fit(loss, optax.adam(1e-3), epochs=10))."
             )
+        if directory is not None and not isinstance(directory, str | os.PathLike):
+            raise TypeError(
+                f"directory is a path, or None to save nothing; got {_check.describe(directory)}. Try "
+                "fn.Trainer(train, 'runs/first')."
+            )
         for name, value in {"every": every, "save_every": save_every}.items():
             if not (isinstance(value, Every) or (name == "every" and value is None)):
                 raise TypeError(

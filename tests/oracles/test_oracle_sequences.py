@@ -447,6 +447,7 @@ def test_wrong_use_gets_a_sentence(name: str) -> None:
         call()
 
 
+@pytest.mark.slow
 def test_masked_positions_reach_no_gradient_of_a_transformer_whatever_they_hold():
     x = jax.random.normal(KEY, (3, 4)).at[2].set(jnp.inf)
     mask = jnp.array([True, True, False])

@@ -420,3 +420,23 @@ def test_killed_and_terminated_processes_go_on_bit_for_bit(tmp_path):
         assert same_bits(_whole(tmp_path / name), _whole(tmp_path / "whole"))
         rows = (tmp_path / name / "history.csv").read_text()
         assert rows == (tmp_path / "whole" / "history.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"directory": 5}, TypeError, "directory is a path"),
+        ({"callbacks": print}, TypeError, "callbacks is a list"),
+        ({"callbacks": [5]}, TypeError, "a callback is"),
+        ({"callbacks": [fn.train.CSV]}, TypeError, "a callback is"),
+        ({"every": 5}, TypeError, "every is a"),
+        ({"max_time": 0}, ValueError, "max_time"),
+        ({"best": 3}, TypeError, "best is a name"),
+        ({"resume": "yes"}, ValueError, "resume"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_runs(settings, error, words):
+    with pytest.raises(error, match=words):
+        fn.Trainer(_training("line")[0], **settings)
+    with pytest.raises(TypeError, match=r"what fn\.fit made"):
+        fn.Trainer(print, **settings)
