@@ -126,10 +126,18 @@ class Graph:
         return Cost(sum(flops(e) for e, _ in found), float(ends), sum(moved_bytes(e) for e, _ in found))
 
     def __call__(self, *args: Any) -> PyTree:
-        """Run it, compiled, on arguments of the shapes that it was traced for."""
+        """Run it, compiled, on arguments of the shapes that it was traced for.
+
+        Raises:
+            TypeError: if they have other shapes, dtypes or another structure.
+        """
         if self._compiled is None:
             self.compile()
-        return self._compiled(*args)
+        try:
+            return self._compiled(*args)
+        except TypeError:
+            _check_fits(self.inputs, args)
+            raise
 
     def compile(self, device: Any = None) -> "Graph":
         """Compile it for a device, one of `jax.devices()`; for the default one when left out."""
@@ -141,8 +149,6 @@ class Graph:
         return self
 
     def _run(self, *args: Any) -> PyTree:
-        if jax.tree.structure(args) != jax.tree.structure(self.inputs):  # type: ignore[operator]
-            raise TypeError(f"this graph takes {self.inputs}; got {jax.tree.map(jnp.shape, args)}.")
         results = jax.core.eval_jaxpr(self.program.jaxpr, self.program.consts, *jax.tree.leaves(args))
         return jax.tree.unflatten(jax.tree.structure(self.outputs), results)
 
@@ -157,7 +163,7 @@ class Graph:
 
     def dot(self, *, fold: bool = True) -> str:
         """The graph in the language of Graphviz; `fold` draws a module as one box, else its operations."""
-        return _drawn(self.program.jaxpr, fold)
+        return _drawn(self, fold)
 
     def draw(self, path: str | os.PathLike[str], *, fold: bool = True) -> Path:
         """Draw it to a file: ".dot" is text; ".svg", ".png" and ".pdf" need Graphviz's program `dot`.
@@ -276,6 +282,23 @@ def graph(f: Callable[..., PyTree]) -> Callable[..., Graph]:
     return trace
 
 
+def _check_fits(wanted: PyTree, args: PyTree) -> None:
+    """Raise unless the arguments are those that a graph was traced for."""
+    if jax.tree.structure(args) != jax.tree.structure(wanted):  # type: ignore[operator]
+        raise TypeError(
+            f"this graph takes arguments of the structure {jax.tree.structure(wanted)}; got "
+            f"{jax.tree.structure(args)}."
+        )
+    for (path, struct), leaf in zip(
+        jax.tree_util.tree_leaves_with_path(wanted), jax.tree.leaves(args), strict=True
+    ):
+        if (struct.shape, struct.dtype) != (jnp.shape(leaf), jnp.result_type(leaf)):
+            raise TypeError(
+                f"this graph takes {_check.describe(struct)} as {jax.tree_util.keystr(path)} of its "
+                f"arguments; got {_check.describe(leaf)}. Other shapes are another graph: graph(f)(*args)."
+            )
+
+
 def _equations(jaxpr: "Jaxpr", scope: str, open_calls: bool) -> Any:
     for equation in jaxpr.eqns:
         here = "/".join(part for part in (scope, str(equation.source_info.name_stack)) if part)
@@ -315,52 +338,57 @@ def _bytes(leaf: Any) -> float:
     return size * getattr(getattr(leaf, "dtype", None), "itemsize", 4)
 
 
-def _drawn(jaxpr: "Jaxpr", fold: bool) -> str:
+def _drawn(graph: Graph, fold: bool) -> str:
     """Boxes and arrows. What is computed on the way back, a transposition, is drawn in another colour."""
-    boxes: dict[str, tuple[str, bool]] = {}
-    arrows: set[tuple[str, str]] = set()
-    origin: dict[Any, str] = {}
-    for number, var in enumerate(jaxpr.invars):
-        origin[var] = f"in{number}"
-        boxes[f"in{number}"] = (_kind(var), False)
+    boxes: list[str] = []
+    arrows: set[tuple[int, int]] = set()
+    origin: dict[Any, int] = {}
+    last = ""
+
+    def add(label: str, shape: str, *, back: bool = False) -> int:
+        text, colour = label.replace('"', "'"), "#D55E00" if back else "#0072B2"
+        boxes.append(f'[label="{text}", shape={shape}, color="{colour}"]')
+        return len(boxes) - 1
+
+    def known(atom: Any) -> int | None:
+        return None if hasattr(atom, "val") else origin.get(atom)
+
+    def ends(variables: Any, tree: PyTree) -> Any:
+        for variable, (path, _) in zip(variables, jax.tree_util.tree_leaves_with_path(tree), strict=True):
+            label = f"{jax.tree_util.keystr(path)} {_kind(variable)}".strip()
+            yield variable, add(label, "ellipse")
 
     def walk(jaxpr: "Jaxpr", scope: str) -> None:
-        for number, equation in enumerate(jaxpr.eqns):
+        nonlocal last
+        for equation in jaxpr.eqns:
             here = "/".join(part for part in (scope, str(equation.source_info.name_stack)) if part)
             inside = called(equation) if equation.primitive.name != "scan" else None
             if inside is not None:
-                for outer, inner in zip(equation.invars, inside[0].invars, strict=True):
-                    if not hasattr(outer, "val") and outer in origin:
-                        origin[inner] = origin[outer]
+                sources = map(known, equation.invars)
+                origin.update(
+                    (a, b) for a, b in zip(inside[0].invars, sources, strict=True) if b is not None
+                )
                 walk(inside[0], here)
-                for atom, outer in zip(inside[0].outvars, equation.outvars, strict=True):
-                    if not hasattr(atom, "val") and atom in origin:
-                        origin[outer] = origin[atom]
+                sources = map(known, inside[0].outvars)
+                origin.update(
+                    (a, b) for a, b in zip(equation.outvars, sources, strict=True) if b is not None
+                )
                 continue
-            back = "transpose" in here
-            box = here if fold and here else f"{here}#{id(jaxpr)}.{number}"
-            label = here if fold and here else equation.primitive.name
-            boxes.setdefault(box, (label, back))
-            for atom in equation.invars:
-                if not hasattr(atom, "val") and origin.get(atom, box) != box:
-                    arrows.add((origin[atom], box))
+            # Operations of a module that follow one another are one box. Where it comes again, it is
+            # another: so two layers of a kind are two, and no arrow turns back.
+            if not fold or not here or here != last:
+                add(here if fold and here else equation.primitive.name, "box", back="transpose" in here)
+            last, box = here, len(boxes) - 1
+            found = {known(atom) for atom in equation.invars} - {None, box}
+            arrows.update((source, box) for source in found if source is not None)
             origin.update(dict.fromkeys(equation.outvars, box))
 
-    walk(jaxpr, "")
-    for number, atom in enumerate(jaxpr.outvars):
-        boxes[f"out{number}"] = (_kind(atom), False)
-        if not hasattr(atom, "val") and atom in origin:
-            arrows.add((origin[atom], f"out{number}"))
-    names = {box: f"n{i}" for i, box in enumerate(boxes)}
+    origin.update(ends(graph.program.jaxpr.invars, graph.inputs))
+    walk(graph.program.jaxpr, "")
+    results = list(ends(graph.program.jaxpr.outvars, graph.outputs))
+    arrows.update((source, box) for atom, box in results if (source := known(atom)) is not None)
+    joined = {box for arrow in arrows for box in arrow}
     lines = ["digraph computation {", "  rankdir=TB; node [shape=box, fontname=Helvetica, fontsize=10];"]
-    for box, (label, back) in boxes.items():
-        shape = (
-            "ellipse"
-            if box.startswith(("in", "out")) and box in (f"in{box[2:]}", f"out{box[3:]}")
-            else "box"
-        )
-        colour = "#D55E00" if back else "#0072B2"
-        text = label.replace('"', "'")
-        lines.append(f'  {names[box]} [label="{text}", shape={shape}, color="{colour}"];')
-    lines += [f"  {names[a]} -> {names[b]};" for a, b in sorted(arrows)]
+    lines += [f"  n{i} {box};" for i, box in enumerate(boxes) if i in joined or "ellipse" in box]
+    lines += [f"  n{a} -> n{b};" for a, b in sorted(arrows)]
     return "\n".join([*lines, "}"]) + "\n"

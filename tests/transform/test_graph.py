@@ -1,5 +1,6 @@
 """A computation as a value: costs as XLA counts them, drawn, kept, and run where there is only JAX."""
 
+import re
 import subprocess
 import sys
 
@@ -79,6 +80,34 @@ def test_it_runs_draws_and_differs(tmp_path):
     assert any(line.startswith("+1 product float32[5,16]") for line in g.diff(wider))
     with pytest.raises(ValueError, match="is drawn to"):
         g.draw(tmp_path / "g.jpg")
+
+
+def test_a_picture_has_a_box_for_each_layer_and_no_way_back():
+    model = fn.MLP((4, 8, 8, 3)).init(KEY)
+    x = jnp.ones((5, 4))
+    text = graph(model)(x).dot()
+    assert [text.count(f'"{name}"') for name in ("MLP/Linear", "MLP")] == [3, 2]
+    assert '"[0] float32[5,4]", shape=ellipse' in text
+    backward = graph(jax.grad(lambda m, x: m(x).sum()))(model, x)
+    assert '"[0].layers[2].weight float32[8,3]"' in backward.dot()
+    for drawn in (text, backward.dot(), backward.dot(fold=False)):
+        arrows = re.findall(r"n(\d+) -> n(\d+);", drawn)
+        assert arrows
+        assert all(int(a) < int(b) for a, b in arrows)
+    # A compiled part that is used twice is two.
+    relu = jax.jit(lambda x: jnp.maximum(x, 0))
+    assert graph(lambda x: relu(relu(x) - 1))(x).dot(fold=False).count('label="max"') == 2
+    assert 'label="inner", shape=box' in graph(jax.named_scope("inner")(jnp.sin))(x).dot()
+
+
+def test_other_arguments_are_refused_in_words():
+    g = graph(lambda a, b: a["x"] + b)({"x": jnp.ones(3)}, jnp.ones(3))
+    with pytest.raises(TypeError, match=r"shape \(3,\) as \[1\] of its arguments; got .*shape \(4,\)"):
+        g({"x": jnp.ones(3)}, jnp.ones(4))
+    with pytest.raises(TypeError, match="arguments of the structure"):
+        g(jnp.ones(3), jnp.ones(3))
+    with pytest.raises(TypeError, match="JAX transformations"):
+        jax.jit(g)({"x": jnp.ones(3)}, jnp.ones(3))
 
 
 def test_saved_it_runs_in_a_process_that_has_only_jax(tmp_path):
