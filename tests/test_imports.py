@@ -38,7 +38,7 @@ OWNERS = {
     "safetensors": {"train/_weights.py"},
     "flax": set(),
     "orbax": {"train/_checkpoint.py"},
-    "pyarrow": {"data/_stream.py"},
+    "pyarrow": {"data/_parquet.py"},
     "tensorboardX": {"train/_loggers.py"},
     "chex": set(),
     "jax.sharding": {"mesh.py"},

@@ -1,5 +1,6 @@
 from ._augment import augmented as augmented
 from ._augment import mixup as mixup
+from ._batch_stream import BatchStream as BatchStream
 from ._batches import Batch as Batch
 from ._batches import batches as batches
 from ._bootstrap import bootstrap as bootstrap
@@ -17,7 +18,6 @@ from ._load import load as load
 from ._scaler import Scaler as Scaler
 from ._shuffle import Shuffle as Shuffle
 from ._split import split as split
-from ._stream import BatchStream as BatchStream
 from ._stream import Stream as Stream
 from ._synthetic import Problem as Problem
 from ._synthetic import exact_linear as exact_linear

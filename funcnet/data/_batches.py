@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,15 @@ class Gathered(Batch):
             return jnp.where(mask, a, jnp.broadcast_to(a[first], a.shape))
 
         return Gathered(jax.tree.map(covered, batch.example), batch.weight)
+
+
+class Piece(NamedTuple):
+    """Some batches of an epoch, one after another: the first `length` of [batches, rows, ...]."""
+
+    epoch: int
+    first: int
+    length: int
+    batches: Gathered
 
 
 def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: int = 0) -> Iterator[Batch]:

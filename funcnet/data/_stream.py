@@ -1,23 +1,22 @@
 """Examples that do not fit in memory, in the order and with the cursor of those that do."""
 
-import hashlib
-import itertools
-import math
 import os
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _tree
+from funcnet import _check
 from funcnet._types import Key, PyTree
+from funcnet.data._batch_stream import BatchStream
 from funcnet.data._batches import Gathered, epoch_rows, steps
+from funcnet.data._batches import Piece as Piece
 from funcnet.data._dataset import Dataset
-from funcnet.data._shuffle import Shuffle, epoch_order
+from funcnet.data._npy import Npy
+from funcnet.data._parquet import Parquet
+from funcnet.data._shuffle import epoch_order
 
 PIECE_BYTES = 2**26
 """Bytes of examples that are handed to the device at once, 64 MB; two such pieces wait meanwhile."""
@@ -35,15 +34,6 @@ class Source(Protocol):
     def identity(self) -> str:
         """What tells this data from other data, without reading all of it."""
         ...
-
-
-class Piece(NamedTuple):
-    """Some batches of an epoch, one after another: the first `length` of [batches, rows, ...]."""
-
-    epoch: int
-    first: int
-    length: int
-    batches: Gathered
 
 
 class Stream:
@@ -106,7 +96,7 @@ class Stream:
             FileNotFoundError: if a file is not there.
             ValueError: if one is no `.npy` file of numbers in C order, or lengths differ.
         """
-        return Stream(_Npy(paths), ahead=ahead)
+        return Stream(Npy(paths), ahead=ahead)
 
     @staticmethod
     def parquet(
@@ -137,10 +127,10 @@ class Stream:
             FileNotFoundError: if the file is not there.
             ValueError: if a column is missing or holds no numbers.
         """
-        return Stream(_Parquet(path, features, target, window), ahead=ahead)
+        return Stream(Parquet(path, features, target, window), ahead=ahead)
 
     @staticmethod
-    def batches(make: Callable[[], Iterable[PyTree]], count: int, *, ahead: int = 2) -> "BatchStream":
+    def batches(make: Callable[[], Iterable[PyTree]], count: int, *, ahead: int = 2) -> BatchStream:
         """Batches of an iterator, such as a grain or a torch loader, in its own order.
 
         Args:
@@ -221,243 +211,3 @@ def _windowed(permutation: np.ndarray, n: int) -> Callable[[int, int, int], tupl
         return permutation[np.minimum(position, n - 1)], position < n
 
     return rows
-
-
-class BatchStream:
-    """Batches from an iterator, in its own order; `Stream.batches` makes it.
-
-    Args:
-        make: called before each epoch: the iterable of its batches, pytrees of arrays [rows, ...].
-        count: batches in an epoch.
-        ahead: batches that are read before they are wanted, at least 1.
-
-    Raises:
-        TypeError: if `make` can't be called.
-        ValueError: if `count` or `ahead` is below 1; in training, if an epoch ends early.
-
-    Example:
-        >>> import numpy as np, funcnet as fn
-        >>> stream = fn.data.Stream.batches(lambda: (np.full(4, i) for i in range(3)), count=3)
-        >>> len(stream.first(2)), stream.per_epoch(4)
-        (2, 3)
-    """
-
-    def __init__(self, make: Callable[[], Iterable[PyTree]], count: int, *, ahead: int = 2) -> None:
-        _check.function("make", make, "() -> an iterable of batches")
-        _check.positive("count", count)
-        _check.positive("ahead", ahead)
-        self.make, self.count, self.ahead = make, count, ahead
-        self._like: PyTree = None
-
-    def first(self, rows: int) -> Dataset:
-        """The first rows of the first batch, as a Dataset."""
-        if self._like is None:
-            batch = next(iter(self.make()), None)
-            if batch is None:
-                raise ValueError("this stream has no batches: what `make` returned is empty.")
-            self._like = jax.tree.map(np.asarray, batch)
-        return Dataset(jax.tree.map(lambda a: a[:rows], self._like))
-
-    def fingerprint(self) -> str:
-        """What tells this data from other data: its shapes and its first batch."""
-        first = self.first(2**31)
-        digest = hashlib.sha256()
-        for path, leaf in _tree.paths(first.arrays).items():
-            digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode() + np.asarray(leaf).tobytes())
-        return f"{self.count} batches, the first with sha256 {digest.hexdigest()[:16]}"
-
-    def per_epoch(self, size: int) -> int:
-        """Batches in an epoch."""
-        return self.count
-
-    def pieces(self, key: Key | None, epoch: int, first: int, last: int, size: int) -> Iterator[Piece]:
-        """An epoch from batch `first` to batch `last`; the batches before it are read and left out."""
-        number = 0
-        for number, batch in enumerate(itertools.islice(self.make(), last), 1):
-            filled = _filled(batch, size, last=number == self.count)
-            if number > first:
-                yield Piece(epoch, number - 1, 1, filled)
-        if number < last:
-            raise ValueError(
-                f"the stream ended after {number} of {self.count} batches of epoch {epoch}. "
-                "Pass the number that it has: fn.data.Stream.batches(make, count)."
-            )
-
-
-def _filled(batch: PyTree, rows: int, last: bool) -> Gathered:
-    """A batch as the only one of a piece, with copies of its last row up to `rows`."""
-    batch = jax.tree.map(np.asarray, batch)
-    lengths = {len(leaf) for leaf in jax.tree.leaves(batch)}
-    found = min(lengths)
-    if len(lengths) > 1:
-        raise ValueError(f"the arrays of a batch have as many rows as each other; got {sorted(lengths)}.")
-    if not (found == rows or (last and 1 <= found < rows)):
-        raise ValueError(
-            f"a batch of {found} rows came, and the first one had {rows}: only the last may be shorter."
-        )
-    number = np.minimum(np.arange(rows), found - 1)
-    return Gathered(
-        jax.tree.map(lambda a: a[number][None], batch), jnp.asarray(np.arange(rows) < found, float)[None]
-    )
-
-
-class _File(NamedTuple):
-    """An array in a file: where it begins, and what a row of it is."""
-
-    descriptor: int
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    def rows(self, numbers: np.ndarray) -> np.ndarray:
-        """Some rows, read one by one in the order of the file; a run of neighbours at once.
-
-        Mapped into memory, a page that is touched brings its neighbours, which count as this process's
-        memory: gigabytes of them.
-        """
-        found = np.empty((len(numbers), *self.shape[1:]), self.dtype)
-        size = found[:1].nbytes
-        view = memoryview(found.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
-        if len(numbers) > 1 and (np.diff(numbers) == 1).all():
-            self._read(view, int(numbers[0]) * size)
-            return found
-        for i in np.argsort(numbers, kind="stable").tolist():
-            self._read(view[i * size : (i + 1) * size], int(numbers[i]) * size)
-        return found
-
-    def _read(self, to: memoryview, place: int) -> None:
-        done = 0
-        while done < len(to):
-            count = os.preadv(self.descriptor, [to[done:]], self.offset + place + done)
-            if count == 0:
-                raise ValueError("a file of this stream has become shorter while it was read.")
-            done += count
-
-
-class _Npy:
-    """Files of numpy's own format."""
-
-    def __init__(self, paths: PyTree) -> None:
-        self.names: dict[str, str] = {}
-
-        def opened(path: Any) -> _File:
-            place = Path(path)
-            with place.open("rb") as file:
-                try:
-                    version = np.lib.format.read_magic(file)
-                    reader = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}")
-                    shape, fortran, dtype = reader(file)
-                except (ValueError, AttributeError) as error:
-                    raise ValueError(f"{place} is no .npy file: {error}.") from None
-                if fortran or dtype.kind not in "biuf" or not shape:
-                    raise ValueError(
-                        f"{place} holds {dtype} {shape}{' in Fortran order' if fortran else ''}; a "
-                        "stream reads numbers [rows, ...] in C order. Write it anew: "
-                        "np.save(path, np.ascontiguousarray(array))."
-                    )
-                offset, size = file.tell(), place.stat().st_size
-                wanted = offset + math.prod(shape) * dtype.itemsize
-                if size < wanted:
-                    raise ValueError(f"{place} is cut off: it has {size:,} bytes of {wanted:,}.")
-                descriptor = os.dup(file.fileno())
-            weakref.finalize(self, os.close, descriptor)
-            self.names[str(place)] = (
-                f"{place.name} {dtype} {shape}, {size} bytes, {place.stat().st_mtime_ns}"
-            )
-            return _File(descriptor, offset, shape, dtype)
-
-        self.files = jax.tree.map(opened, paths)
-        lengths = {file.shape[0] for file in self._leaves()}
-        if len(lengths) != 1:
-            told = ", ".join(map(str, sorted(lengths))) or "no file"
-            raise ValueError(f"the files of a stream have as many rows as each other; got {told}.")
-
-    def _leaves(self) -> list[_File]:
-        return jax.tree.leaves(self.files, is_leaf=lambda leaf: isinstance(leaf, _File))
-
-    def __len__(self) -> int:
-        return self._leaves()[0].shape[0]
-
-    def rows(self, numbers: np.ndarray) -> PyTree:
-        is_file = lambda leaf: isinstance(leaf, _File)  # noqa: E731
-        return jax.tree.map(lambda file: file.rows(numbers), self.files, is_leaf=is_file)
-
-    def identity(self) -> str:
-        return "; ".join(self.names.values())
-
-
-class _Parquet:
-    """A Parquet file, a few row groups in memory at a time."""
-
-    def __init__(
-        self, path: str | os.PathLike[str], features: Sequence[str], target: str, window: int
-    ) -> None:
-        try:
-            import pyarrow.parquet as pq
-        except ImportError as error:
-            raise ImportError("Parquet streams need pyarrow: pip install 'funcnet[parquet]'.") from error
-        _check.positive("window", window)
-        if isinstance(features, str) or not features or target in features:
-            raise ValueError(f"features are names of columns, the target not among them; got {features!r}.")
-        self.path, self.features, self.target, self.window = Path(path), list(features), target, window
-        try:
-            self.file = pq.ParquetFile(self.path)
-        except ValueError as error:  # pyarrow's own are ValueErrors
-            raise ValueError(f"{path} is no Parquet file: {error}") from None
-        names = self.file.schema_arrow.names
-        if missing := [name for name in (*self.features, target) if name not in names]:
-            raise ValueError(f"{path} has no column {missing[0]!r}; it has {', '.join(names)}.")
-        meta = self.file.metadata
-        self.sizes = np.array([meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
-        self.starts = np.concatenate([[0], np.cumsum(self.sizes)])
-        self.held: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-    def __len__(self) -> int:
-        return int(self.starts[-1])
-
-    def order(self, key: Key, epoch: int) -> np.ndarray:
-        """Row groups shuffled, and rows within `window` of them at a time."""
-        key = jax.random.fold_in(key, epoch)
-        groups = np.asarray(Shuffle.draw(key, len(self.sizes))(jnp.arange(len(self.sizes))))
-        parts = []
-        groups = groups[self.sizes[groups] > 0]
-        for begin in range(0, len(groups), self.window):
-            rows = np.concatenate(
-                [np.arange(*self.starts[g : g + 2]) for g in groups[begin : begin + self.window]]
-            )
-            mixed = Shuffle.draw(jax.random.fold_in(key, begin), len(rows))
-            parts.append(rows[np.asarray(mixed(jnp.arange(len(rows))))])
-        return np.concatenate(parts)
-
-    def rows(self, numbers: np.ndarray) -> PyTree:
-        group = np.searchsorted(self.starts, numbers, side="right") - 1
-        parts, places = [], []
-        for g in np.unique(group):
-            here = np.flatnonzero(group == g)
-            parts.append(jax.tree.map(lambda a: a[numbers[here] - self.starts[g]], self._group(int(g))))  # noqa: B023
-            places.append(here)
-        back = np.argsort(np.concatenate(places))
-        return jax.tree.map(lambda *cut: np.concatenate(cut)[back], *parts)
-
-    def identity(self) -> str:
-        stat = self.path.stat()
-        return f"{self.path.name}, {stat.st_size} bytes, {stat.st_mtime_ns}, window {self.window}"
-
-    def _group(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        if number not in self.held:
-            table = self.file.read_row_group(number, columns=[*self.features, self.target])
-            columns = {name: table.column(name).to_numpy() for name in table.column_names}
-            for name, column in columns.items():
-                if table.column(name).null_count:
-                    raise ValueError(f"the column {name!r} of {self.path} has gaps; fill them first.")
-                if column.dtype.kind not in "biuf":
-                    raise ValueError(
-                        f"the column {name!r} of {self.path} holds {column.dtype}, and no numbers."
-                    )
-            x = np.stack([columns[name] for name in self.features], axis=1).astype(np.float32)
-            y = columns[self.target]
-            # Two windows: a piece may lie in the end of one and the beginning of the next.
-            while len(self.held) >= 2 * self.window:
-                self.held.pop(next(iter(self.held)))
-            self.held[number] = x, y.astype(np.float32 if y.dtype.kind == "f" else np.int32)
-        return self.held[number]

@@ -1,0 +1,92 @@
+"""Batches from somebody else's iterator, for a `Trainer`."""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet import _check, _tree
+from funcnet._types import Key, PyTree
+from funcnet.data._batches import Gathered, Piece
+from funcnet.data._dataset import Dataset
+
+
+class BatchStream:
+    """Batches from an iterator, in its own order; `Stream.batches` makes it.
+
+    Args:
+        make: called before each epoch: the iterable of its batches, pytrees of arrays [rows, ...].
+        count: batches in an epoch.
+        ahead: batches that are read before they are wanted, at least 1.
+
+    Raises:
+        TypeError: if `make` can't be called.
+        ValueError: if `count` or `ahead` is below 1; in training, if an epoch ends early.
+
+    Example:
+        >>> import numpy as np, funcnet as fn
+        >>> stream = fn.data.Stream.batches(lambda: (np.full(4, i) for i in range(3)), count=3)
+        >>> len(stream.first(2)), stream.per_epoch(4)
+        (2, 3)
+    """
+
+    def __init__(self, make: Callable[[], Iterable[PyTree]], count: int, *, ahead: int = 2) -> None:
+        _check.function("make", make, "() -> an iterable of batches")
+        _check.positive("count", count)
+        _check.positive("ahead", ahead)
+        self.make, self.count, self.ahead = make, count, ahead
+        self._like: PyTree = None
+
+    def first(self, rows: int) -> Dataset:
+        """The first rows of the first batch, as a Dataset."""
+        if self._like is None:
+            batch = next(iter(self.make()), None)
+            if batch is None:
+                raise ValueError("this stream has no batches: what `make` returned is empty.")
+            self._like = jax.tree.map(np.asarray, batch)
+        return Dataset(jax.tree.map(lambda a: a[:rows], self._like))
+
+    def fingerprint(self) -> str:
+        """What tells this data from other data: its shapes and its first batch."""
+        first = self.first(2**31)
+        digest = hashlib.sha256()
+        for path, leaf in _tree.paths(first.arrays).items():
+            digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode() + np.asarray(leaf).tobytes())
+        return f"{self.count} batches, the first with sha256 {digest.hexdigest()[:16]}"
+
+    def per_epoch(self, size: int) -> int:
+        """Batches in an epoch."""
+        return self.count
+
+    def pieces(self, key: Key | None, epoch: int, first: int, last: int, size: int) -> Iterator[Piece]:
+        """An epoch from batch `first` to batch `last`; the batches before it are read and left out."""
+        number = 0
+        for number, batch in enumerate(itertools.islice(self.make(), last), 1):
+            filled = _filled(batch, size, last=number == self.count)
+            if number > first:
+                yield Piece(epoch, number - 1, 1, filled)
+        if number < last:
+            raise ValueError(
+                f"the stream ended after {number} of {self.count} batches of epoch {epoch}. "
+                "Pass the number that it has: fn.data.Stream.batches(make, count)."
+            )
+
+
+def _filled(batch: PyTree, rows: int, last: bool) -> Gathered:
+    """A batch as the only one of a piece, with copies of its last row up to `rows`."""
+    batch = jax.tree.map(np.asarray, batch)
+    lengths = {len(leaf) for leaf in jax.tree.leaves(batch)}
+    found = min(lengths)
+    if len(lengths) > 1:
+        raise ValueError(f"the arrays of a batch have as many rows as each other; got {sorted(lengths)}.")
+    if not (found == rows or (last and 1 <= found < rows)):
+        raise ValueError(
+            f"a batch of {found} rows came, and the first one had {rows}: only the last may be shorter."
+        )
+    number = np.minimum(np.arange(rows), found - 1)
+    return Gathered(
+        jax.tree.map(lambda a: a[number][None], batch), jnp.asarray(np.arange(rows) < found, float)[None]
+    )
