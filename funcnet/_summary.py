@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check
+from funcnet import _check, _tree
 from funcnet._module import Module, count, modules, observed, shapes
 from funcnet._types import PyTree
 
@@ -102,7 +102,7 @@ def _row(path: str, module: Module, call: tuple[Any, ...] | None) -> Row:
     output, flops = "not called", -1
     if call is not None:
         args, kwargs, result = call
-        output = ", ".join(_text(leaf) for leaf in jax.tree.leaves(result))
+        output = ", ".join(_tree.kind(leaf) for leaf in jax.tree.leaves(result))
         flops = _flops(module, args, kwargs)
     return Row(path, type(module).__name__, output, count(module), sum(sizes), flops)
 
@@ -114,10 +114,6 @@ def _flops(module: Module, args: Any, kwargs: Any) -> int:
 
 def _structs(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), tree)
-
-
-def _text(leaf: Any) -> str:
-    return f"{leaf.dtype.name}[{','.join(map(str, leaf.shape))}]"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

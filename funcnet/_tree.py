@@ -7,6 +7,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import GetAttrKey, register_pytree_with_keys
 
 from funcnet._types import Array, PyTree
@@ -101,6 +102,21 @@ def paths(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> dict[st
     """Leaves by their path, written as in code without the first dot: `layers[0].weight`."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
     return {jax.tree_util.keystr(path).removeprefix("."): leaf for path, leaf in flat}
+
+
+def kind(array: Any) -> str:
+    """Dtype and shape in a word: `float32[3,4]`."""
+    return f"{array.dtype.name}[{','.join(map(str, array.shape))}]"
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether it is a typed key, or an array of them."""
+    return jnp.issubdtype(getattr(leaf, "dtype", int), jax.dtypes.prng_key)
+
+
+def host(leaf: Any) -> np.ndarray:
+    """A leaf as numpy sees it, which need not be a copy; a key as its numbers."""
+    return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
 
 
 def is_concrete(tree: PyTree) -> bool:

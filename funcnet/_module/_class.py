@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, dataclass_transform
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import GetAttrKey, register_pytree_with_keys
 
@@ -144,7 +143,7 @@ class Module:
         if structures[0] != structures[1]:
             return False
         pairs = zip(jax.tree.leaves(self), jax.tree.leaves(other), strict=True)
-        return all(np.array_equal(_host(a), _host(b)) for a, b in pairs)
+        return all(np.array_equal(_tree.host(a), _tree.host(b)) for a, b in pairs)
 
     def __hash__(self) -> int:
         return hash(jax.tree.structure(self))
@@ -298,14 +297,9 @@ def _frozen(self: Module, name: str, value: Any) -> None:
     )
 
 
-def _host(leaf: Any) -> np.ndarray:
-    is_key = jnp.issubdtype(getattr(leaf, "dtype", int), jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
-
-
 def _text(value: Any) -> str:
     if isinstance(value, jax.Array | jax.ShapeDtypeStruct | np.ndarray):
-        return f"{value.dtype.name}[{','.join(map(str, value.shape))}]"
+        return _tree.kind(value)
     if isinstance(value, tuple):
         inside = [_text(item) for item in value]
         if any("(" in item for item in inside):

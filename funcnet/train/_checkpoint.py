@@ -101,7 +101,7 @@ class Checkpoints:
     def save(self, tree: PyTree, step: int, facts: Mapping[str, Any]) -> None:
         """Write a checkpoint beside the training: arrays are copied now, and written by a thread."""
         self.wait()
-        arrays = {path: _host(leaf) for path, leaf in _tree.paths(tree).items()}
+        arrays = {path: np.array(_tree.host(leaf)) for path, leaf in _tree.paths(tree).items()}
         for path, array in arrays.items():
             if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
                 raise TypeError(f"a checkpoint holds arrays of numbers; {path} is {array.dtype}.")
@@ -233,11 +233,14 @@ class Checkpoint:
         prefix = f"[{name!r}]"
         found = {p.removeprefix(prefix): a for p, a in self.arrays.items() if p.startswith(prefix)}
         wanted = {p.removeprefix(prefix): a for p, a in _tree.paths({name: template}).items()}
-        wrong = []
-        for path in sorted(wanted.keys() | found.keys()):
-            kinds = [_kind(_host(tree[path])) if path in tree else "none" for tree in (found, wanted)]
-            if kinds[0] != kinds[1] and (same_shapes or "none" in kinds):
-                wrong.append(f"{path.removeprefix('.')}: {kinds[0]} saved, {kinds[1]} wanted")
+        saved, ours = (
+            {path: _tree.kind(_tree.host(leaf)) for path, leaf in tree.items()} for tree in (found, wanted)
+        )
+        wrong = [
+            f"{path.removeprefix('.')}: {saved.get(path, 'none')} saved, {ours.get(path, 'none')} wanted"
+            for path in sorted(ours.keys() | saved.keys())
+            if saved.get(path) != ours.get(path) and (same_shapes or path not in saved or path not in ours)
+        ]
         if wrong:
             raise ValueError(
                 f"{self.place} holds another {name} than this training's:\n  " + "\n  ".join(wrong)
@@ -313,23 +316,11 @@ def _restored(path: Path, kinds: Mapping[str, tuple[str, list[int]]]) -> dict[st
 
 
 def _like(array: np.ndarray, leaf: Any) -> Any:
-    if _is_key(leaf):
+    if _tree.is_key(leaf):
         return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
     if isinstance(leaf, jax.Array):
         return jax.device_put(array, leaf.sharding)
     return array if isinstance(leaf, np.ndarray) else array.item()
-
-
-def _host(leaf: Any) -> np.ndarray:
-    return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-
-
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _kind(array: np.ndarray) -> str:
-    return f"{array.dtype.name}[{','.join(map(str, array.shape))}]"
 
 
 def _files(folder: Path) -> list[Path]:

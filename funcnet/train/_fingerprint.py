@@ -5,7 +5,6 @@ import re
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _tree
@@ -42,7 +41,7 @@ def summed(tree: PyTree) -> str:
     """Shapes, dtypes and a sum over the bytes of all arrays."""
     digest, rows = hashlib.sha256(), 0
     for path, leaf in _tree.paths(tree).items():
-        array = np.ascontiguousarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        array = np.ascontiguousarray(_tree.host(leaf))
         digest.update(f"{path} {array.dtype} {array.shape}".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
         rows = max(rows, array.shape[0] if array.ndim else 0)
@@ -69,7 +68,3 @@ def _program(train: Fit, progress: Progress, like: Dataset) -> str:
 
 def _sum_of(content: bytes) -> str:
     return f"sha256 {hashlib.sha256(content).hexdigest()[:16]}"
-
-
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

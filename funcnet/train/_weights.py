@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
-from funcnet import _check
+from funcnet import _check, _tree
 from funcnet._module import check_complete, shapes
 from funcnet._types import PyTree
 
@@ -156,16 +156,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    ours, theirs = ({name: _tree.kind(array) for name, array in tree.items()} for tree in (wanted, found))
     lines = []
-    for name in sorted(wanted.keys() | found.keys()):
-        if name not in found:
-            lines.append(f"{name}: missing in the file, {_kind(wanted[name])} wanted")
-        elif name not in wanted:
-            lines.append(f"{name}: {_kind(found[name])} in the file, unexpected")
-        elif _kind(wanted[name]) != _kind(found[name]):
-            lines.append(f"{name}: {_kind(found[name])} in the file, {_kind(wanted[name])} wanted")
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            came = f"{theirs[name]} in the file" if name in theirs else "missing in the file"
+            lines.append(f"{name}: {came}, {f'{ours[name]} wanted' if name in ours else 'unexpected'}")
     return lines
-
-
-def _kind(array: Any) -> str:
-    return f"{array.dtype.name}[{','.join(map(str, array.shape))}]"

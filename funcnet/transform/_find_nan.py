@@ -176,11 +176,10 @@ def _described(value: Any) -> str:
     array = (
         np.asarray(value).astype(float) if jnp.issubdtype(value.dtype, jnp.floating) else np.asarray(value)
     )
-    name = f"{value.dtype.name}[{','.join(map(str, array.shape))}]"
     good = array[np.isfinite(array)]
     wrong = array.size - good.size
     told = f" from {good.min():.6g} to {good.max():.6g}" if good.size else ""
-    return f"{name}{told}" + (f", {wrong} of {array.size} not finite" if wrong else "")
+    return f"{_tree.kind(value)}{told}" + (f", {wrong} of {array.size} not finite" if wrong else "")
 
 
 def _source(equation: "JaxprEqn") -> str:

@@ -65,4 +65,4 @@ def _difference(before: dict[str, str], now: dict[str, str]) -> str:
 def _kind(leaf: Any) -> str:
     aval = jax.typeof(leaf)
     weak = " (weak)" if getattr(aval, "weak_type", False) else ""
-    return f"{aval.dtype.name}[{','.join(map(str, aval.shape))}]{weak}"
+    return f"{_tree.kind(aval)}{weak}"
