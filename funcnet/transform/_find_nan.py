@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnet import _check, _tree
 from funcnet._types import PyTree
-from funcnet.transform._jaxpr import bind, called
+from funcnet.transform._jaxpr import bind, called, scan_parts, while_parts
 
 if TYPE_CHECKING:
     from jax.extend.core import Jaxpr, JaxprEqn
@@ -105,15 +105,14 @@ def _run(jaxpr: "Jaxpr", consts: Sequence[Any], args: Sequence[Any], turn: tuple
 
 
 def _applied(equation: "JaxprEqn", inputs: list[Any], turn: tuple[int, ...]) -> list[Any]:
-    params = equation.params
     match equation.primitive.name:
         case "scan":
-            return _scan(params, inputs, turn)
+            return _scan(equation, inputs, turn)
         case "while":
-            return _while(params, inputs, turn)
+            return _while(equation, inputs, turn)
         case "cond":
-            index = min(max(int(inputs[0]), 0), len(params["branches"]) - 1)
-            branch = params["branches"][index]
+            branches = equation.params["branches"]
+            branch = branches[min(max(int(inputs[0]), 0), len(branches) - 1)]
             return _run(branch.jaxpr, branch.consts, inputs[1:], turn)
     if (inside := called(equation)) is not None:
         return _run(*inside, inputs, turn)
@@ -129,16 +128,15 @@ def _applied(equation: "JaxprEqn", inputs: list[Any], turn: tuple[int, ...]) -> 
     return results
 
 
-def _scan(params: dict[str, Any], inputs: list[Any], turn: tuple[int, ...]) -> list[Any]:
-    consts, carried = params["num_consts"], params["num_carry"]
-    fixed, carry, xs = inputs[:consts], inputs[consts : consts + carried], inputs[consts + carried :]
-    body, ys = params["jaxpr"], []
-    order = range(params["length"])
-    for i in reversed(order) if params["reverse"] else order:
+def _scan(equation: "JaxprEqn", inputs: list[Any], turn: tuple[int, ...]) -> list[Any]:
+    fixed, carry, xs = scan_parts(equation, inputs)
+    body, length, backwards = (equation.params[name] for name in ("jaxpr", "length", "reverse"))
+    carried, ys = len(carry), []
+    for i in reversed(range(length)) if backwards else range(length):
         found = _run(body.jaxpr, body.consts, [*fixed, *carry, *(x[i] for x in xs)], (*turn, i))
         carry = found[:carried]
         ys.append(found[carried:])
-    if params["reverse"]:
+    if backwards:
         ys.reverse()
     if not ys:
         avals = [v.aval for v in body.jaxpr.outvars[carried:]]
@@ -146,14 +144,9 @@ def _scan(params: dict[str, Any], inputs: list[Any], turn: tuple[int, ...]) -> l
     return [*carry, *(jnp.stack(parts) for parts in zip(*ys, strict=True))]
 
 
-def _while(params: dict[str, Any], inputs: list[Any], turn: tuple[int, ...]) -> list[Any]:
-    test, body = params["cond_jaxpr"], params["body_jaxpr"]
-    of_test, of_body = params["cond_nconsts"], params["body_nconsts"]
-    tested, fixed, carry = (
-        inputs[:of_test],
-        inputs[of_test : of_test + of_body],
-        inputs[of_test + of_body :],
-    )
+def _while(equation: "JaxprEqn", inputs: list[Any], turn: tuple[int, ...]) -> list[Any]:
+    test, body = equation.params["cond_jaxpr"], equation.params["body_jaxpr"]
+    tested, fixed, carry = while_parts(equation, inputs)
     i = 0
     while bool(_run(test.jaxpr, test.consts, [*tested, *carry], (*turn, i))[0]):
         carry = _run(body.jaxpr, body.consts, [*fixed, *carry], (*turn, i))

@@ -34,6 +34,18 @@ def parts(equation: "JaxprEqn") -> list["Jaxpr"]:
     return found
 
 
+def scan_parts(equation: "JaxprEqn", inputs: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """What belongs to the inputs of a `scan`: its constants, its carry, what it goes over."""
+    consts, carry = equation.params["num_consts"], equation.params["num_carry"]
+    return inputs[:consts], inputs[consts : consts + carry], inputs[consts + carry :]
+
+
+def while_parts(equation: "JaxprEqn", inputs: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """What belongs to the inputs of a `while` loop: constants of its test and of its body, its carry."""
+    test, body = equation.params["cond_nconsts"], equation.params["body_nconsts"]
+    return inputs[:test], inputs[test : test + body], inputs[test + body :]
+
+
 def holds(jaxpr: "Jaxpr", *primitives: Any) -> bool:
     """Whether one of these primitives stands anywhere in a program."""
     return any(

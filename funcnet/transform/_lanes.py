@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._types import Array, PyTree
-from funcnet.transform._jaxpr import called
+from funcnet.transform._jaxpr import called, scan_parts, while_parts
 from funcnet.transform._lane_rules import Rule, Value, by_vmap, plain, table_of_rules, with_lanes
 
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
@@ -163,28 +163,18 @@ def _branch_flags(equation: "JaxprEqn", laned: list[bool]) -> list[bool]:
 
 
 def _scan_flags(equation: "JaxprEqn", laned: list[bool]) -> list[bool]:
-    body, consts, carry, xs = _scan_parts(equation, laned)
+    body = equation.params["jaxpr"].jaxpr
+    consts, carry, xs = scan_parts(equation, laned)
     carry = _carry_flags(body, consts, carry, xs)
     return carry + _flags(body, [*consts, *carry, *xs])[len(carry) :]
 
 
-def _scan_parts(equation: "JaxprEqn", inputs: list[Any]) -> tuple["Jaxpr", list[Any], list[Any], list[Any]]:
-    consts, carry = equation.params["num_consts"], equation.params["num_carry"]
-    body = equation.params["jaxpr"].jaxpr
-    return body, inputs[:consts], inputs[consts : consts + carry], inputs[consts + carry :]
-
-
 def _while_flags(equation: "JaxprEqn", laned: list[bool]) -> list[bool]:
-    test, body, carry = _while_parts(equation, laned)
+    test, body, carry = while_parts(equation, laned)
     carry = _carry_flags(equation.params["body_jaxpr"].jaxpr, body, carry, [])
     if _flags(equation.params["cond_jaxpr"].jaxpr, [*test, *carry])[0]:
         return [True] * len(carry)  # each member ends by itself, and keeps what it has
     return carry
-
-
-def _while_parts(equation: "JaxprEqn", inputs: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
-    test, body = equation.params["cond_nconsts"], equation.params["body_nconsts"]
-    return inputs[:test], inputs[test : test + body], inputs[test + body :]
 
 
 def _arrays(values: list[Value], flags: list[bool], size: int) -> list[Any]:
@@ -231,13 +221,13 @@ def _picked(index: Array, cases: list[Any]) -> Any:
 
 def _scan(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
     flags = _scan_flags(equation, [value.laned for value in inputs])
-    body, consts, carry, xs = _scan_parts(equation, inputs)
+    consts, carry, xs = scan_parts(equation, inputs)
     carried, stacked = flags[: len(carry)], flags[len(carry) :]
-    constants = equation.params["jaxpr"].consts
+    body = equation.params["jaxpr"]
 
     def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
         values = [*consts, *_values(carry, carried), *_values(x, [value.laned for value in xs])]
-        found = _evaluate(body, constants, values, size)
+        found = _evaluate(body.jaxpr, body.consts, values, size)
         return _arrays(found[: len(carry)], carried, size), _arrays(found[len(carry) :], stacked, size)
 
     settings = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
@@ -248,7 +238,7 @@ def _scan(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
 
 def _while(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
     flags = _while_flags(equation, [value.laned for value in inputs])
-    test_consts, body_consts, carry = _while_parts(equation, inputs)
+    test_consts, body_consts, carry = while_parts(equation, inputs)
     test, body = equation.params["cond_jaxpr"], equation.params["body_jaxpr"]
 
     def tested(arrays: Sequence[Any]) -> Value:
