@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from funcnet.report._epochs import history_png
 from funcnet.train import History, Run, TrainState
-from funcnet.train._checkpoint import places, read_manifest
+from funcnet.train._manifest import places, read_manifest
 from funcnet.train._stop import not_stopped
 from funcnet.train._weights import write_whole
 

@@ -1,12 +1,9 @@
 """Checkpoints: whole or not there, summed, found again by themselves. The only file that names orbax."""
 
 import contextlib
-import hashlib
 import itertools
-import json
 import math
 import os
-import platform
 import shutil
 import threading
 import time
@@ -23,10 +20,7 @@ import numpy as np
 from funcnet import _tree
 from funcnet._types import PyTree
 from funcnet.train._fingerprint import differences
-from funcnet.train._weights import write_whole
-
-FORMAT = 1
-PACKAGES = ("funcnet", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint")
+from funcnet.train._manifest import check_sums, files, places, read_manifest, write_manifest
 
 
 class Checkpoints:
@@ -87,7 +81,7 @@ class Checkpoints:
         for place in reversed(self.places()):
             try:
                 manifest = read_manifest(place)
-                _check_sums(place, manifest)
+                check_sums(place, manifest)
                 arrays = _restored(place / "arrays", manifest["arrays"])
             except (OSError, ValueError, KeyError) as error:
                 warnings.warn(
@@ -105,18 +99,14 @@ class Checkpoints:
         for path, array in arrays.items():
             if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
                 raise TypeError(f"a checkpoint holds arrays of numbers; {path} is {array.dtype}.")
-        manifest = {
-            "format": FORMAT,
+        facts = {
             "step": step,
             **facts,
             "arrays": {path: [array.dtype.name, array.shape] for path, array in arrays.items()},
             "identity": self.identity,
-            "versions": {"python": platform.python_version(), **_versions()},
             "saved": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        self._worker = threading.Thread(
-            target=self._write, args=(arrays, step, manifest), name="checkpoint"
-        )
+        self._worker = threading.Thread(target=self._write, args=(arrays, step, facts), name="checkpoint")
         self._worker.start()
 
     def put_aside(self) -> None:
@@ -145,16 +135,14 @@ class Checkpoints:
         """The folders of all checkpoints, by their step."""
         return places(self.directory)
 
-    def _write(self, arrays: dict[str, np.ndarray], step: int, manifest: dict[str, Any]) -> None:
+    def _write(self, arrays: dict[str, np.ndarray], step: int, facts: dict[str, Any]) -> None:
         part = self.folder / f".{step:010d}.part"
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             _stored(part / "arrays", arrays.values())
-            manifest["files"] = {str(file.relative_to(part)): _sum(file) for file in _files(part)}
-            sealed = {"manifest": manifest, "sha256": _sum_of(manifest)}
-            write_whole(part / "manifest.json", json.dumps(sealed, indent=1).encode())
-            for file in _files(part):
+            write_manifest(part, facts)
+            for file in files(part):
                 _on_disk(file)
             place, before = self.folder / f"{step:010d}", self.folder / f".{step:010d}.before"
             if place.exists():
@@ -249,30 +237,6 @@ class Checkpoint:
         return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
-def places(directory: Path) -> list[Path]:
-    """The folders of all checkpoints in a Trainer's directory, by their step."""
-    return sorted(place for place in (directory / "checkpoints").glob("[0-9]*") if place.is_dir())
-
-
-def read_manifest(place: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint.
-
-    Raises:
-        OSError: if it can't be read.
-        ValueError: if it is none, or of a format that this version does not know.
-    """
-    try:
-        sealed = json.loads((place / "manifest.json").read_bytes())
-        manifest, digest = sealed["manifest"], sealed["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"manifest.json is no manifest: {error}") from None
-    if _sum_of(manifest) != digest:
-        raise ValueError("manifest.json has another content than when it was saved")
-    if manifest["format"] != FORMAT:
-        raise ValueError(f"its format is {manifest['format']!r}; this version reads {FORMAT}")
-    return manifest
-
-
 def _hold(lock: Any, directory: Path) -> None:
     """Lock a file for as long as this process lives."""
     try:
@@ -323,47 +287,9 @@ def _like(array: np.ndarray, leaf: Any) -> Any:
     return array if isinstance(leaf, np.ndarray) else array.item()
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _sum(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def sums_are_right(place: Path, manifest: dict[str, Any]) -> bool:
-    """Whether every file of a checkpoint holds what it held when it was saved."""
-    try:
-        _check_sums(place, manifest)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _sum_of(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _check_sums(place: Path, manifest: dict[str, Any]) -> None:
-    for name, expected in manifest["files"].items():
-        if not (place / name).is_file():
-            raise ValueError(f"{name} is missing")
-        if _sum(place / name) != expected:
-            raise ValueError(f"{name} has another content than when it was saved")
-
-
 def _on_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions

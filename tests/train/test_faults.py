@@ -15,7 +15,7 @@ from tables import same_bits
 
 import funcnet as fn
 from funcnet.train import Every
-from funcnet.train._checkpoint import places
+from funcnet.train._manifest import places
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (40, 3))
