@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet._types import Array
 from funcnet.layers._product import of_rows, product_p
@@ -111,6 +112,12 @@ def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
     left, right = inputs
     (left_summed, right_summed), (left_batch, right_batch) = equation.params["dimension_numbers"]
     if left.laned != right.laned:
+        sides = (left, left_summed), (right, right_summed)
+        (mine, axes), (other, others) = sides if left.laned else reversed(sides)
+        if other.array.ndim == len(others):
+            return [
+                _weighted_sum(mine.array, axes, other.array, others).astype(equation.outvars[0].aval.dtype)
+            ]
         # The members are one more free axis of one matrix: a single product, larger by that.
         (found,) = bind(equation, left.array, right.array)
         place = left.array.ndim - 1 - len(left_summed) if left.laned else found.ndim - 1
@@ -119,21 +126,44 @@ def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
     entries = math.prod(_aval(equation.outvars[0]).shape)
     if not (left.laned and right.laned) or not 0 < summed <= UNROLLED_SIZE or entries > UNROLLED_ENTRIES:
         return by_vmap(equation, inputs, size)
-    a = _summed_first(left.array, left_summed, left_batch, size)
-    b = _summed_first(right.array, right_summed, right_batch, size)
-    batch = len(left_batch)
-    a_free, b_free = a.ndim - batch - 2, b.ndim - batch - 2
-    a = jnp.expand_dims(a, tuple(range(1 + batch + a_free, 1 + batch + a_free + b_free)))
-    b = jnp.expand_dims(b, tuple(range(1 + batch, 1 + batch + a_free)))
-    shape = (*_aval(equation.outvars[0]).shape, size)
+    shape, batch = (*_aval(equation.outvars[0]).shape, size), len(left_batch)
+    free = [value.array.ndim - 1 - batch - len(left_summed) for value in inputs]
     dtype = jnp.dtype(_aval(equation.outvars[0]).dtype)
     # Half precision is added up in float32, as a matrix product adds it up.
     wide = jnp.dtype("float32") if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4 else dtype
+    lefts = _terms(left.array, left_summed, left_batch, range(batch + free[0], batch + sum(free)))
+    rights = _terms(right.array, right_summed, right_batch, range(batch, batch + free[0]))
     products = [
-        jnp.broadcast_to(a[k], shape).astype(wide) * jnp.broadcast_to(b[k], shape).astype(wide)
-        for k in range(summed)
+        jnp.broadcast_to(a, shape).astype(wide) * jnp.broadcast_to(b, shape).astype(wide)
+        for a, b in zip(lefts, rights, strict=True)
     ]
     return [functools.reduce(jnp.add, products).astype(dtype)]
+
+
+def _terms(array: Array, summed: Sequence[int], batch: Sequence[int], missing: range) -> list[Array]:
+    """The array at each place of what is summed over, [*batch, *free, lanes] with axes of length 1 put in.
+
+    Slices of it as it lies: moved in front first, XLA would compute it once more in that layout.
+    """
+    terms = []
+    for place in np.ndindex(*(array.shape[axis] for axis in summed)):
+        term = array
+        for axis, i in sorted(zip(summed, place, strict=True), reverse=True):
+            term = jax.lax.index_in_dim(term, i, axis, keepdims=False)
+        if batch:
+            left = [axis for axis in range(array.ndim) if axis not in summed]
+            term = jnp.moveaxis(term, [left.index(axis) for axis in batch], range(len(batch)))
+        terms.append(jnp.expand_dims(term, tuple(missing)))
+    return terms
+
+
+def _weighted_sum(array: Array, axes: Sequence[int], weights: Array, others: Sequence[int]) -> Array:
+    """Sums over some axes by weights that all members share: a matrix product would copy the array."""
+    shape = [size if axis in axes else 1 for axis, size in enumerate(array.shape)]
+    order = [others[axes.index(axis)] for axis in sorted(axes)]
+    return jnp.sum(
+        array * jnp.broadcast_to(weights.transpose(order).reshape(shape), array.shape), tuple(axes)
+    )
 
 
 def _of_rows(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
@@ -141,13 +171,6 @@ def _of_rows(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
     avals = [_aval(var) for var in equation.invars]
     dot = jax.make_jaxpr(functools.partial(of_rows, **equation.params))(*avals)
     return _product(dot.jaxpr.eqns[0], inputs, size)
-
-
-def _summed_first(array: Array, summed: Sequence[int], batch: Sequence[int], size: int) -> Array:
-    """[summed, *batch, *free, lanes]: all axes that are summed over as one, in front."""
-    free = [axis for axis in range(array.ndim - 1) if axis not in (*summed, *batch)]
-    moved = jnp.transpose(array, (*summed, *batch, *free, array.ndim - 1))
-    return moved.reshape(-1, *moved.shape[len(summed) :])
 
 
 ELEMENTWISE = (
