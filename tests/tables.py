@@ -150,6 +150,7 @@ MODELS = {
         "binary",
     ),
     "siren": Model(fn.models.SIREN((2, 4, 4, "scalar"), omega=3.0, hidden_omega=3.0), (2,), "number"),
+    "spectral-norm": Model(L.SpectralNorm(fn.Linear(3, 2)), (3,), "numbers"),
     "transformer": Model(
         fn.models.Transformer(3, tokens=5, features=4, heads=2, depth=1, dropout=0.2, padding=0),
         (4,),
@@ -171,6 +172,8 @@ RANDOM = [
 ]
 # What a row becomes depends on the others of its batch, so that a batch is more than its parts.
 BATCHED = ["batch-norm"]
+# In training these differentiate a part of what they compute as a constant.
+HELD = ["spectral-norm"]
 FIXED_START = [
     "batch-norm",
     "group-norm",

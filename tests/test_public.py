@@ -74,6 +74,7 @@ SIGNATURES = {
     "fn.layers.GroupNorm": "channels groups axes * eps use_scale use_bias scale bias",
     "fn.layers.ChannelDropout": "rate axes",
     "fn.layers.Residual": "layer projection",
+    "fn.layers.SpectralNorm": "layer * iterations eps u v",
     "fn.models.ConvNet": "shape classes * channels kernel_size padding activation dropout weight_init "
     "convolutions out",
     "fn.models.ResMLP": "in_features out_features * width depth activation dropout weight_init entrance "

@@ -21,6 +21,7 @@ from funcnet._check._layers import module as module
 from funcnet._check._layers import numbers as numbers
 from funcnet._check._layers import rank as rank
 from funcnet._check._layers import sizes as sizes
+from funcnet._check._layers import with_weight as with_weight
 from funcnet._check._training import architecture as architecture
 from funcnet._check._training import direction as direction
 from funcnet._check._training import equal_shapes as equal_shapes

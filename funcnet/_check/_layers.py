@@ -33,6 +33,16 @@ def module(name: str, value: Any) -> None:
         )
 
 
+def with_weight(name: str, value: Any) -> None:
+    """A module with a parameter `weight` of its own."""
+    module(name, value)
+    if not hasattr(value, "weight"):
+        raise TypeError(
+            f"{name} is a module with a weight, and {type(value).__name__} has none of its own. Wrap the "
+            "layers in it: fn.layers.SpectralNorm(fn.Linear(4, 16))."
+        )
+
+
 def divides(name: str, value: int, what: str, total: int) -> None:
     """A divisor of a size."""
     if total % value:

@@ -23,3 +23,4 @@ from ._recurrent import GRU as GRU
 from ._recurrent import LSTM as LSTM
 from ._residual import Residual as Residual
 from ._sequential import Sequential as Sequential
+from ._spectral_norm import SpectralNorm as SpectralNorm

@@ -1,0 +1,222 @@
+"""SpectralNorm: PyTorch's numbers written out, and numpy's singular values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tables import assert_close, same_bits
+
+import funcnet as fn
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+X = jnp.asarray(RNG.normal(size=(37, 4)), jnp.float32)
+Y = jnp.sin(X[:, 0])
+LOSS = fn.losses.supervised(fn.losses.squared_error)
+LAYERS = {
+    "linear": (fn.Linear(4, 6), (4,)),
+    "linear-scalar": (fn.Linear(4, "scalar"), (4,)),
+    "conv-1d": (fn.layers.Conv1d(2, 5, 3), (4, 2)),
+    "conv-2d": (fn.layers.Conv2d(4, 6, 3, groups=2), (5, 5, 4)),
+    "conv-transpose-2d": (fn.layers.ConvTranspose2d(2, 3, 2), (3, 3, 2)),
+}
+
+
+def _net():
+    return fn.Sequential(
+        fn.layers.SpectralNorm(fn.Linear(4, 6)),
+        jax.nn.tanh,
+        fn.layers.SpectralNorm(fn.Linear(6, "scalar"), iterations=2),
+    )
+
+
+def _matrix(weight):
+    return np.asarray(weight).reshape(-1, weight.shape[-1] if weight.ndim > 1 else 1)
+
+
+def _stepped(model, x, times):
+    """The model after training steps that leave its weights."""
+    optimizer = optax.sgd(0.0)
+    step = jax.jit(fn.step(lambda m, e, key: jnp.sum(m(e, key=key)), optimizer))
+    state = fn.TrainState.create(model, optimizer, KEY)
+    for _ in range(times):
+        state, _ = step(state, x)
+    return state.model
+
+
+def _power(matrix, u, v, steps):
+    """PyTorch 2.13, `torch.nn.utils.parametrizations._SpectralNorm`, of the weight's transpose."""
+    for _ in range(steps):
+        u = matrix.T @ v
+        u = u / max(np.linalg.norm(u), 1e-12)
+        v = matrix @ u
+        v = v / max(np.linalg.norm(v), 1e-12)
+    return u, v
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_sigma_becomes_the_largest_singular_value(name):
+    layer, shape = LAYERS[name]
+    x = jnp.asarray(RNG.normal(size=(2, *shape)), jnp.float32)
+    model = _stepped(fn.layers.SpectralNorm(layer, iterations=5).init(KEY), x, 60)
+    largest = np.linalg.svd(_matrix(model.layer.weight), compute_uv=False)[0]
+    divided = model.layer.replace(weight=model.layer.weight / jnp.float32(largest))
+    assert_close(model(x), divided(x), factor=5)
+    assert abs(largest - 1) > 0.05  # else nothing was divided
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_init_draws_the_layers_own_weights_and_vectors_of_length_one(name):
+    layer, _ = LAYERS[name]
+    model = fn.layers.SpectralNorm(layer).init(KEY)
+    matrix, (u, v) = _matrix(model.layer.weight), (model.u.value, model.v.value)
+    np.testing.assert_allclose([np.linalg.norm(u), np.linalg.norm(v)], 1, rtol=1e-5)
+    largest = np.linalg.svd(matrix, compute_uv=False)[0]
+    assert 0.9 * largest < v @ matrix @ u <= 1.00001 * largest
+    assert fn.count(model) == fn.count(layer)
+    kept = fn.layers.SpectralNorm(model.layer).init(jax.random.key(1))
+    assert same_bits(kept.layer, model.layer)
+
+
+def test_a_training_is_pytorchs_written_out():
+    with jax.enable_x64(True):
+        x, y = X.astype(float), Y.astype(float)
+        model = jax.tree.map(lambda a: a.astype(float), _net().init(KEY))
+        train = fn.fit(LOSS, optax.sgd(0.1), epochs=10, batch_size=8, shuffle=False)
+        run = train(model, (x, y), KEY)
+
+        first, last = model.layers[0], model.layers[2]
+        weights = [first.layer.weight, first.layer.bias, last.layer.weight, last.layer.bias]
+        vectors = [(np.asarray(a.u.value), np.asarray(a.v.value)) for a in (first, last)]
+
+        def loss(weights, vectors, x, y):
+            (u, v), (s, t) = vectors
+            sigma = v @ weights[0] @ u
+            hidden = jnp.tanh(x @ (weights[0] / sigma) + weights[1][None])
+            out = hidden @ (weights[2] / (t @ weights[2][:, None] @ s)) + weights[3]
+            return jnp.mean((out - y) ** 2)
+
+        slope = jax.jit(jax.grad(loss))
+        for _ in range(10):
+            for start in range(0, 37, 8):
+                rows = slice(start, start + 8)
+                matrices = _matrix(weights[0]), _matrix(weights[2])
+                vectors = [
+                    _power(m, *pair, n) for m, pair, n in zip(matrices, vectors, (1, 2), strict=True)
+                ]
+                grads = slope(weights, vectors, x[rows], y[rows])
+                weights = [a - 0.1 * g for a, g in zip(weights, grads, strict=True)]
+
+        got = run.model.layers
+        assert_close([got[0].layer.weight, got[0].layer.bias], weights[:2])
+        assert_close([got[2].layer.weight, got[2].layer.bias], weights[2:])
+        assert_close([(a.u.value, a.v.value) for a in (got[0], got[2])], vectors)
+        # The last one stays in inference: PyTorch's eval() uses the vectors as they are.
+        (u, v), (s, t) = vectors
+        hidden = np.tanh(x @ (weights[0] / (v @ weights[0] @ u)) + weights[1][None])
+        want = hidden @ (weights[2] / (t @ weights[2][:, None] @ s)) + weights[3]
+        assert_close(run.model(x), jnp.asarray(want))
+
+
+def test_a_trained_layer_has_a_spectral_norm_of_one():
+    model = _net().init(KEY)
+    run = fn.fit(LOSS, optax.adam(1e-2), epochs=20, batch_size=8)(model, (X, 5 * Y), KEY)
+    assert float(jnp.abs(run.model.layers[0].layer.weight - model.layers[0].layer.weight).max()) > 0.05
+    trained = _stepped(run.model, X, 300).layers[0]
+    rows = trained(jnp.eye(4)) - trained(jnp.zeros((1, 4)))
+    np.testing.assert_allclose(np.linalg.svd(rows, compute_uv=False)[0], 1, rtol=1e-4)
+    other = run.model.layers[0]  # and nearly so after a last step of Adam
+    rows = other(jnp.eye(4)) - other(jnp.zeros((1, 4)))
+    np.testing.assert_allclose(np.linalg.svd(rows, compute_uv=False)[0], 1, rtol=0.02)
+
+
+def test_at_rest_the_slope_is_that_of_differences():
+    with jax.enable_x64(True):
+        layer = fn.layers.SpectralNorm(fn.Linear(3, 2), iterations=300).init(KEY)
+        layer = jax.tree.map(lambda a: a.astype(float), layer)
+        x, weight = jnp.asarray(RNG.normal(size=(5, 3))), layer.layer.weight
+        direction = jnp.asarray(RNG.normal(size=weight.shape))
+
+        def value(weight):
+            moved = layer.replace(layer=layer.layer.replace(weight=weight))
+            return jnp.sum(jnp.sin(moved(x, key=KEY)))
+
+        want = (value(weight + 1e-6 * direction) - value(weight - 1e-6 * direction)) / 2e-6
+        slope = jax.jit(jax.grad(value))(weight)
+        assert float(jnp.sum(slope * direction)) == pytest.approx(float(want), rel=1e-6)
+        assert float(jnp.sum(slope * weight)) == pytest.approx(0, abs=1e-12)  # its length plays no part
+
+
+def test_every_way_to_train_carries_the_vectors():
+    model, data = _net().init(KEY), (X, Y)
+    train = fn.fit(LOSS, optax.adam(0.01), epochs=4, batch_size=8)
+    want = train(model, data, KEY)
+    assert not same_bits(want.model.layers[0].u, model.layers[0].u)
+    assert_close(fn.Trainer(train, every=fn.train.Every(steps=3))(model, data, KEY), want, factor=5)
+    keys = jax.random.split(KEY, 3)
+    models = jax.vmap(_net().init)(keys)
+    together = jax.vmap(train, in_axes=(0, None, 0))(models, data, keys)
+    one = train(jax.tree.map(lambda a: a[1], models), data, keys[1])
+    assert_close(jax.tree.map(lambda a: a[1], together.model), one.model, factor=20)
+    many = fn.study.ensemble(train, 3)(_net(), data, KEY)
+    assert np.isfinite(np.asarray(fn.predict(many.model, X))).all()
+    with fn.mesh.use(4):
+        spread = train(model, data, KEY)
+    assert_close(spread.model, want.model, factor=10)
+
+
+def test_each_accumulated_part_takes_steps_of_its_own():
+    model = fn.layers.SpectralNorm(fn.Linear(4, 6)).init(KEY)
+    model = model.replace(u=fn.Buffer(jnp.eye(6)[0]), v=fn.Buffer(jnp.eye(4)[0]))
+    loss = lambda m, x, key: jnp.sum(m(x, key=key))  # noqa: E731
+    state = fn.TrainState.create(model, optax.sgd(0.0), KEY)
+    for parts in (1, 4):
+        after, _ = jax.jit(fn.step(loss, optax.sgd(0.0), accumulate=parts))(state, X[:8])
+        u, v = _power(np.asarray(model.layer.weight), np.eye(6)[0], np.eye(4)[0], parts)
+        np.testing.assert_allclose(after.model.u.value, u, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(after.model.v.value, v, rtol=1e-4, atol=1e-5)
+
+
+def test_called_twice_or_mapped_within_the_loss_it_is_one():
+    model = fn.layers.SpectralNorm(fn.Linear(4, 6)).init(KEY)
+    losses = [
+        lambda m, x, key: jnp.sum(m(x, key=key)),
+        lambda m, x, key: jnp.sum(m(x, key=key)) + jnp.sum(m(-x, key=key)),
+        lambda m, x, key: jnp.sum(jax.vmap(lambda v: m(v, key=key))(jnp.stack([x, -x]))),
+    ]
+    state = fn.TrainState.create(model, optax.sgd(0.1), KEY)
+    after = [jax.jit(fn.step(loss, optax.sgd(0.1)))(state, X[:8])[0].model for loss in losses]
+    assert not same_bits(after[0].u, model.u)
+    for one in after[1:]:
+        assert_close((one.u, one.v), (after[0].u, after[0].v))
+
+
+def test_a_weight_of_zeros_stays_finite_and_learns():
+    net = fn.layers.SpectralNorm(fn.Linear(4, "scalar", weight_init="zeros"))
+    model = net.init(KEY)
+    np.testing.assert_array_equal(model(X, key=KEY), 0)
+    run = fn.fit(LOSS, optax.sgd(0.1), epochs=3, batch_size=8)(model, (X, Y), KEY)
+    assert run.outcome == fn.Outcome.FINISHED
+    np.testing.assert_allclose(np.linalg.norm(run.model.u.value), 1, rtol=1e-5)
+    assert float(jnp.abs(run.model.layer.weight).max()) > 0
+
+
+def test_half_precision_iterates_in_float32():
+    half = fn.Precision(compute="bfloat16")
+    train = fn.fit(half(LOSS), optax.sgd(0.01), epochs=2, batch_size=8)
+    run = train(_net().init(KEY), (X, Y), KEY)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(run.model)} == {"float32"}
+    u = run.model.layers[0].u.value
+    assert abs(float(jnp.linalg.norm(u)) - 1) < 1e-5  # of bfloat16 it would be 1e-3
+
+
+def test_a_model_that_keeps_the_key_from_it_is_refused():
+    class Deaf(fn.Module):
+        layer: fn.Module = fn.layers.SpectralNorm(fn.Linear(4, "scalar"))
+
+        def __call__(self, x):
+            return self.layer(x)
+
+    with pytest.raises(TypeError, match="would not know that it is trained"):
+        fn.fit(LOSS, optax.sgd(0.1), epochs=1)(Deaf().init(KEY), (X, Y), KEY)
