@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +59,7 @@ class BatchNorm(Module):
     covariate shift", 2015; momentum and the n - 1 as in PyTorch.
     """
 
+    needs_key: ClassVar[bool] = True
     features: int
     _: KW_ONLY
     momentum: float = 0.1

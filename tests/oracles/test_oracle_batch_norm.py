@@ -151,6 +151,18 @@ def test_one_row_alone_is_refused():
         fn.layers.BatchNorm(3, momentum=0.0)
 
 
+def test_a_model_that_keeps_the_key_from_it_is_refused():
+    class Deaf(fn.Module):
+        norm: fn.Module = fn.layers.BatchNorm(4)
+        out: fn.Module = fn.Linear(4, "scalar")
+
+        def __call__(self, x):
+            return self.out(self.norm(x))
+
+    with pytest.raises(TypeError, match=r"norm in it would not know that it is trained"):
+        fn.fit(LOSS, optax.sgd(0.1), epochs=1)(Deaf().init(KEY), (X, Y), KEY)
+
+
 def test_weights_below_one_are_of_whole_rows():
     norm = fn.layers.BatchNorm(4).init(KEY)
     loss = lambda model, x, key: jnp.sum(model(x, key=key) ** 2)  # noqa: E731
