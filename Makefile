@@ -22,8 +22,11 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --quiet
 
-# The slow tests too, and all of them on code as XLA optimises it for users (tests/conftest.py).
+# The slow tests too, and all of them on code as XLA optimises it for users (tests/conftest.py). Some hold
+# funcnet against PyTorch, which no other test needs: the CPU's, by its exact version.
 test-all: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0+cpu \
+	  --extra-index-url https://download.pytorch.org/whl/cpu
 	XLA_FLAGS= $(BIN)/python -m pytest --numprocesses auto --quiet -m ''
 
 lint: $(READY)
