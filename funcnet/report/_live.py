@@ -5,6 +5,7 @@ from pathlib import Path
 
 from funcnet.report._epochs import history_png
 from funcnet.train import Callback, Run, View
+from funcnet.train._callbacks import place_of
 from funcnet.train._weights import write_whole
 
 
@@ -48,7 +49,5 @@ class LivePlot(Callback):
             self._draw(view)
 
     def _draw(self, view: View) -> None:
-        place = self.path if view.directory is None else view.directory / self.path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(place, history_png(Run(None, view.state)))
+        write_whole(place_of(self.path, view), history_png(Run(None, view.state)))
         self._drawn = time.monotonic()

@@ -153,6 +153,13 @@ class Callback:
         """Take up what `state` gave."""
 
 
+def place_of(path: Path, view: View) -> Path:
+    """Where a callback writes a file: a relative path lies in the Trainer's directory. Makes the folder."""
+    place = path if view.directory is None else view.directory / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
 AnyCallback: TypeAlias = Callback | Callable[[View], Request | None]
 
 

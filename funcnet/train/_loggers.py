@@ -1,5 +1,6 @@
 """What was measured, written while it is measured: CSV, JSON lines, TensorBoard."""
 
+import abc
 import csv
 import json
 from collections.abc import Iterator, Mapping
@@ -8,10 +9,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from funcnet.train._callbacks import Callback, View
+from funcnet.train._callbacks import Callback, View, place_of
 
 
-class _Log(Callback):
+class _Log(Callback, abc.ABC):
     """A file with a line for each epoch.
 
     It is begun anew from the history, so that a training that goes on after it was killed leaves each
@@ -25,10 +26,8 @@ class _Log(Callback):
         self._file: TextIO | None = None
 
     def on_fit_start(self, view: View) -> None:
-        place = self.path if view.directory is None else view.directory / self.path
-        place.parent.mkdir(parents=True, exist_ok=True)
         self.on_fit_end(view)
-        self._file = place.open("w", newline="")
+        self._file = place_of(self.path, view).open("w", newline="")
         self._begin(list(view.state.history))
         history = {name: np.asarray(values, float).tolist() for name, values in view.state.history.items()}
         self._file.writelines(self._lines(history, 0, view.epoch))
@@ -47,12 +46,13 @@ class _Log(Callback):
     def on_exception(self, view: View, error: BaseException) -> None:
         self.on_fit_end(view)
 
+    @abc.abstractmethod
     def _begin(self, names: list[str]) -> None:
-        raise NotImplementedError
+        """Write what stands before the first epoch."""
 
+    @abc.abstractmethod
     def _lines(self, history: Mapping[str, list[float]], first: int, last: int) -> Iterator[str]:
         """The lines of epochs `first` to `last`, the last not included."""
-        raise NotImplementedError
 
 
 class CSV(_Log):
@@ -140,9 +140,8 @@ class TensorBoard(Callback):
     def on_fit_start(self, view: View) -> None:
         from tensorboardX import SummaryWriter
 
-        place = self.path if view.directory is None else view.directory / self.path
         # What an earlier process wrote beyond this step is void: TensorBoard's own word for it.
-        self._writer = SummaryWriter(str(place), purge_step=view.epoch)
+        self._writer = SummaryWriter(str(place_of(self.path, view)), purge_step=view.epoch)
 
     def on_epoch_end(self, view: View) -> None:
         for name, value in view.values.items():
