@@ -3,9 +3,9 @@
     make bench
     python experiments/benchmarks/members.py --workloads b
 
-`fn.study.ensemble` over all cores, and `fit` alone, of the same network, data and settings: (a) a thousand MLPs
-on iris, (b) a hundred MLPs on digits, (d) eight convolutional networks on 2,000 images. In turn, in one
-process each, since the number of devices is chosen before JAX starts.
+`fn.study.ensemble` over all cores, and `fit` alone, of the same network, data and settings: (a) a thousand
+MLPs on iris, (b) a hundred MLPs on digits, (d) eight convolutional networks on 2,000 images. In turn, in
+one process each, since the number of devices is chosen before JAX starts.
 """
 
 import argparse
@@ -67,9 +67,8 @@ def main() -> int:
     if settings.one:
         one(*settings.one, settings.rounds)
         return 0
-    print(
-        f"{results.machine()}\n\n| | members | µs a model-step together | alone | ratio |\n|---|---:|---:|---:|---:|"
-    )
+    print(f"{results.machine()}\n\n| | members | µs a model-step together | alone | ratio |")
+    print("|---|---:|---:|---:|---:|")
     for name in settings.workloads:
         seconds: dict[str, list[float]] = {"together": [], "alone": []}
         for _ in range(2):
