@@ -90,9 +90,24 @@ def plant(f: Callable[..., PyTree], values: Sown) -> Callable[..., PyTree]:
 def _interpreted(
     f: Callable[..., PyTree], args: tuple[Any, ...], named: dict[str, Any], values: Sown
 ) -> tuple[PyTree, Sown]:
-    traced, shape = jax.make_jaxpr(lambda args, named: f(*args, **named), return_shape=True)(args, named)
-    found = interpret(traced.jaxpr, traced.consts, jax.tree.leaves((args, named)), values)
+    leaves, tree = jax.tree.flatten((args, named))
+    places = [i for i, leaf in enumerate(leaves) if _is_array(leaf)]
+
+    def of_arrays(arrays: list[Any]) -> PyTree:
+        filled = list(leaves)  # what is no array, such as a function or a name, is a part of the program
+        for i, array in zip(places, arrays, strict=True):
+            filled[i] = array
+        args, named = jax.tree.unflatten(tree, filled)
+        return f(*args, **named)
+
+    arrays = [leaves[i] for i in places]
+    traced, shape = jax.make_jaxpr(of_arrays, return_shape=True)(arrays)
+    found = interpret(traced.jaxpr, traced.consts, arrays, values)
     return jax.tree.unflatten(jax.tree.structure(shape), found.results), found.sown
+
+
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") or isinstance(leaf, bool | int | float | complex)
 
 
 def renewed(f: Callable[..., PyTree], rest: PyTree) -> tuple[PyTree, PyTree]:

@@ -40,8 +40,8 @@ def _images():
 
 
 NETS = {"dense": (_dense, (4,)), "images": (_images, (6, 5, 2))}
-# How far weights and statistics may lie apart, in units of 1 or of their size. Seen were 2e-6 and 1e-15, and
-# 6e-6 with weights.
+# How far weights and statistics may lie apart, in units of 1 or of their size. Seen were 2e-6 and 1e-15,
+# and 6e-6 with weights.
 ALLOWED = {"float32": 1e-5, "float64": 1e-13}
 
 

@@ -161,3 +161,12 @@ def test_many_turns_of_random_programs_agree_with_plain_ones():
         cut = number % 3
         rest = plant(f, {f"layer {cut}": values[f"layer {cut}"]})(jnp.zeros(3))
         assert_close(rest, out, factor=5)
+
+
+def test_functions_and_names_may_be_arguments():
+    def f(x, bend, *, name):
+        return sow(bend(x), name) ** 2
+
+    out, sown = reap(f)(3.0, jnp.negative, name="bent")
+    assert (float(out), float(sown["bent"])) == (9.0, -3.0)
+    assert float(plant(f, {"bent": 2.0})(3.0, jnp.negative, name="bent")) == 4.0
