@@ -17,7 +17,10 @@ from funcnet.transform import lanes
 LARGEST_FOR_LANES = 128
 LEAST_FOR_LANES = 32
 LANES = 128
-BLOCK_BYTES = 2**30
+# On a processor members that are no lanes go so many at a time that what they carry stays in its cache:
+# digits' MLP takes 33 µs a model-step four at a time, 45 alone, 46 by sixteen; a ConvNet is best alone.
+CACHE_BYTES = 3 * 2**18
+BLOCK_BYTES = 2**28
 
 Progress: TypeAlias = Callable[[int], None]
 
@@ -74,12 +77,12 @@ def each_member(
 
 
 def _block(one: Callable[[PyTree, Array], PyTree], shared: PyTree, small: bool) -> int:
-    """As many members as a gigabyte holds with all they carry; a processor's lanes, if they are small."""
+    """A processor's lanes, if members are small; else as many as its cache, or a device's memory, holds."""
     if small:
         return LANES
     result = jax.eval_shape(one, shared, jax.ShapeDtypeStruct((), jnp.int32))
     carried = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(result))
-    return max(1, BLOCK_BYTES // (4 * carried))
+    return max(1, (CACHE_BYTES if jax.default_backend() == "cpu" else BLOCK_BYTES) // carried)
 
 
 def is_small(model: PyTree) -> bool:
