@@ -17,9 +17,10 @@ def product(x: Array, weight: Array) -> Array:
 
     All leading axes are made one, also those that `vmap` adds. The gradient of a product over several axes
     moves `out` in front of them before it multiplies, and on CPUs that copy costs more than the product: a
-    training step of a linear layer over [64, 32, 64] takes 2.3 times as long.
+    training step of a linear layer over [64, 32, 64] takes 2.3 times as long. A row alone is made
+    rows, too: the slope of its weight comes as it stands, where JAX's own comes turned over and is copied.
     """
-    if x.ndim < 2 or weight.ndim < 2 or x.dtype != weight.dtype or mesh.by_hand():
+    if x.ndim < 1 or weight.ndim < 2 or x.dtype != weight.dtype or mesh.by_hand():
         return jnp.matmul(x, weight)
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     y = product_p().bind(_rows(x), weight, precision=precision)

@@ -9,6 +9,7 @@ import optax
 
 from funcnet import _check
 from funcnet._types import Array, PyTree
+from funcnet.transform._jaxpr import holds
 from funcnet.transform._products import check_floating, scalar
 from funcnet.transform._through import shortened
 
@@ -72,10 +73,29 @@ def clipped_mean(f: OfExample, norm: float | Array) -> Callable[[PyTree, PyTree]
     def compute(x: PyTree, examples: PyTree) -> tuple[PyTree, Array]:
         grads = grads_of(x, examples)
         lengths = jax.vmap(optax.tree.norm)(grads)
-        factor = jax.vmap(lambda g: shortened(g, norm))(grads) / len(lengths)
-        return jax.tree.map(lambda g: jnp.tensordot(factor.astype(g.dtype), g, 1), grads), lengths
+
+        def near() -> Array:
+            return jnp.minimum(1.0, norm / jnp.maximum(lengths.astype(float), jnp.finfo(float).tiny))
+
+        def far() -> Array:
+            return jax.vmap(lambda g: shortened(g, norm))(grads_of(x, examples))
+
+        # XLA adds up squares of outer products without writing them down, but not what can't overflow.
+        factor = jax.lax.cond(jnp.all(jnp.isfinite(lengths)), near, far) / len(lengths)
+        if _may_bend(f, x, examples):
+            return jax.tree.map(lambda g: jnp.tensordot(factor.astype(g.dtype), g, 1), grads), lengths
+        values, back = jax.vjp(lambda x: jax.vmap(lambda e: scalar(f(x, e)))(examples), x)
+        return back(factor.astype(values.dtype))[0], lengths
 
     return compute
+
+
+def _may_bend(f: OfExample, x: PyTree, examples: PyTree) -> bool:
+    """Whether a gradient may be other than in proportion to the slope that comes in, as in `clip`."""
+    from jax.extend.core.primitives import custom_vjp_call_p
+
+    traced = jax.make_jaxpr(f)(x, jax.tree.map(lambda a: a[0], examples))
+    return holds(traced.jaxpr, custom_vjp_call_p)
 
 
 def accumulate(f: OfExample, size: int) -> Callable[..., tuple[Array, PyTree]]:

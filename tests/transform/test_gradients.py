@@ -162,6 +162,32 @@ def test_examples_one_by_one_clipped_and_accumulated():
     assert got == pytest.approx(scale, rel=1e-9) if scale > 0 else np.isinf(got)
 
 
+@pytest.mark.parametrize("bend", [None, 0.3])
+def test_a_clipped_mean_is_that_of_the_gradients_whatever_their_derivatives_are(bend):
+    f, model, data = _examples()
+    bent = f if bend is None else lambda m, e: f(T.clip(m, bend), e)
+    each = T.per_example_grads(bent)(model, data)
+    factor = jnp.minimum(1, 0.2 / jax.vmap(optax.tree.norm)(each))
+    assert 0 < float(factor.min()) < 0.9
+    mean, _ = T.clipped_mean(bent, 0.2)(model, data)
+    assert_close(mean, jax.tree.map(lambda g: jnp.tensordot(factor, g, 1) / 13, each))
+    assert float(optax.tree.norm(mean)) <= 0.2
+
+
+def test_a_gradient_whose_square_overflows_is_cut_to_the_same_length():
+    rows = jnp.array([[3e30, -4e30], [0.0, 0.5]], jnp.float32)
+    mean, _ = T.clipped_mean(lambda w, x: w @ x, 1.0)(jnp.zeros(2, jnp.float32), rows)
+    np.testing.assert_allclose(mean, [0.3, (-0.8 + 0.5) / 2], rtol=1e-6)
+
+
+def test_the_gradients_of_each_example_are_written_as_they_are_wanted():
+    x, model = jnp.ones((7, 3)), fn.Linear(3, 4).init(KEY)
+    grads = T.per_example_grads(lambda m, x: jnp.sum(m(x) ** 2))
+    text = jax.jit(grads).lower(model, x).as_text()
+    assert "tensor<7x3x4xf" in text
+    assert "tensor<7x4x3xf" not in text
+
+
 def test_gradients_that_are_somebody_elses():
     x = jnp.array([0.4, 2.6])
     rounded = T.straight_through(jnp.round)
