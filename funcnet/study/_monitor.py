@@ -129,7 +129,8 @@ def _looked(
     found: dict[str, Array] = {}
     for name, sums in sown.items():
         if name.startswith(_OURS):
-            found |= _settled(*name.removeprefix(_OURS).split("/", 1), sums)
+            quantity, _, place = name.removeprefix(_OURS).partition("/")
+            found |= _settled(quantity, place, sums)
     if "gradient" in what:
         found |= _by_leaf("gradient", gradient, _root_mean_square)
     if "update" in what:

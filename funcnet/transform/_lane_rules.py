@@ -116,7 +116,9 @@ def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
         (mine, axes), (other, others) = sides if left.laned else reversed(sides)
         if other.array.ndim == len(others):
             return [
-                _weighted_sum(mine.array, axes, other.array, others).astype(equation.outvars[0].aval.dtype)
+                _weighted_sum(mine.array, axes, other.array, others).astype(
+                    _aval(equation.outvars[0]).dtype
+                )
             ]
         # The members are one more free axis of one matrix: a single product, larger by that.
         (found,) = bind(equation, left.array, right.array)
