@@ -15,7 +15,7 @@ FIRST = 15  # iterations of `init`, so that the estimate serves before any train
 
 
 class SpectralNorm(Module):
-    """A layer whose weight is divided by its largest singular value: its slope is 1 at most.
+    """A layer whose weight is divided by its largest singular value: its slope is about 1 at most.
 
     W / σ with σ = vᵀ W u, where u and v come from a power iteration: u ← Wᵀ v / |Wᵀ v|, v ← W u / |W u|.
     W is the weight as a matrix [all other axes, last axis]. For a convolution that is not the largest
@@ -89,7 +89,7 @@ class SpectralNorm(Module):
         sigma = v @ matrix @ u
         sigma = jnp.where(jnp.abs(sigma) > self.eps, sigma, jnp.ones_like(sigma))
         weight = self.layer.weight  # type: ignore[attr-defined]
-        return self.layer.replace(weight=weight / sigma.astype(weight.dtype))(x, key=key)  # type: ignore[operator]
+        return self.layer.replace(weight=(wide(weight) / sigma).astype(weight.dtype))(x, key=key)  # type: ignore[operator]
 
     def _iterated(self, matrix: Array, u: Array, v: Array, steps: int) -> tuple[Array, Array]:
         for _ in range(steps):

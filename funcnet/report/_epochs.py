@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.report import _canvas
-from funcnet.study._monitor import QUANTITIES
+from funcnet.study._monitor import quantity_of
 from funcnet.train import History, Run
 
 MOST_CURVES = 20
@@ -163,7 +163,7 @@ def _panels(measured: History) -> dict[str, list[str]]:
     """The names in each panel: the losses, then each metric with its validation twin."""
     found = {"loss": [name for name in measured if name in ("loss", "train_loss", "val_loss")]}
     for name in measured:
-        if name not in found["loss"] and name.partition("/")[0] not in QUANTITIES:
+        if name not in found["loss"] and quantity_of(name) is None:
             found.setdefault(name.removeprefix("val_"), []).append(name)
     return found
 

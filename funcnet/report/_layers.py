@@ -1,5 +1,6 @@
 """What went on inside a network while it was trained, layer by layer."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from funcnet import _check
 from funcnet.report import _canvas
 from funcnet.report._epochs import draw_curve
-from funcnet.study._monitor import QUANTITIES
+from funcnet.study._monitor import QUANTITIES, quantity_of
 from funcnet.train import Run
 
 LOGARITHMIC = {"activation_std", "gradient", "update"}
@@ -46,8 +47,8 @@ def layers(run: Run, axes: Any = None) -> Any:
         raise TypeError(f"layers draws the run of a monitored training; got {_check.describe(run)}.")
     found: dict[str, list[str]] = {}
     for name in run.history:
-        if name.partition("/")[0] in QUANTITIES:
-            found.setdefault(name.partition("/")[0], []).append(name)
+        if (quantity := quantity_of(name)) is not None:
+            found.setdefault(quantity, []).append(name)
     if not found:
         raise ValueError(
             "nothing was monitored in this training. Try run = fn.study.monitor(train)(model, data, key)."
@@ -64,7 +65,9 @@ def layers(run: Run, axes: Any = None) -> Any:
         title, unit = QUANTITIES[quantity]
         if unit.startswith("share"):
             ax.set_ylim(-0.03, 1.03)
-        elif quantity in LOGARITHMIC and any(np.nanmax(run.history[name]) > 0 for name, _ in lines):
+        elif quantity in LOGARITHMIC and any(
+            np.any(np.asarray(run.history[name]) > 0) for name, _ in lines
+        ):
             ax.set_yscale("log")
         _canvas.number_epochs(ax)
         _canvas.finish(ax, "epoch", unit, title)
@@ -73,4 +76,4 @@ def layers(run: Run, axes: Any = None) -> Any:
 
 def _is_second(name: str) -> bool:
     """Whether this is a bias beside its weights, or a function after its layer."""
-    return name.endswith("bias") or name[-1].isdigit()
+    return name.endswith("bias") or re.fullmatch(r".*/\w+ \d+", name) is not None

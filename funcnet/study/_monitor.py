@@ -17,6 +17,7 @@ from funcnet._types import Array, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
 from funcnet.layers import Activation
+from funcnet.layers._dtype import wide
 from funcnet.train import TrainState
 from funcnet.train._evaluate import checked_data
 from funcnet.train._fit import Fit
@@ -38,7 +39,16 @@ QUANTITIES = {
 FLAT = 0.01
 """An activation function is flat where its slope is smaller."""
 
+INSIDE = {"activation", "saturation", "dead"}
+"""What is seen from inside of a model; gradients and updates are seen from outside."""
+
 _OURS = "monitor: "
+
+
+def quantity_of(name: str) -> str | None:
+    """What a name in a history is a measurement of; None for a loss or a metric."""
+    quantity, slash, _ = name.partition("/")
+    return quantity if slash and quantity in QUANTITIES else None
 
 
 def monitor(train: Fit, what: Sequence[str] = WHAT, *, rows: int = 256, data: PyTree = None) -> Fit:
@@ -61,8 +71,10 @@ def monitor(train: Fit, what: Sequence[str] = WHAT, *, rows: int = 256, data: Py
       divided by the norm of the parameter; NaN where that is zero.
 
     Modules are known by their path in the model, and activation functions by their name and number in
-    the order of calls: "relu 1". A function that is called by itself, outside of the layers and models of
-    funcnet, is not seen: put `funcnet.layers.Activation(function)` in its place.
+    the order of calls: "relu 1"; where a part of a model is compiled, mapped or rebuilt by itself, modules
+    are known by their class and number, too. A function that is called by itself, outside of the layers
+    and models of funcnet, is not seen: put `funcnet.layers.Activation(function)` in its place. Rows of
+    weight zero play no part; of a loss made by `losses.batchwise` all rows count alike.
 
     Args:
         train: what `fn.fit` made.
@@ -76,7 +88,8 @@ def monitor(train: Fit, what: Sequence[str] = WHAT, *, rows: int = 256, data: Py
 
     Raises:
         TypeError: if `train` is none.
-        ValueError: if a word is unknown or `rows` below 1; in the call, if a stream comes without `data`.
+        ValueError: if a word is unknown, `rows` below 1, or `train` monitored already; in the call, if a
+            stream comes without `data`.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -97,12 +110,15 @@ def monitor(train: Fit, what: Sequence[str] = WHAT, *, rows: int = 256, data: Py
             f"monitor takes what fn.fit made; got {_check.describe(train)}. Try "
             "fn.study.monitor(fn.fit(loss, optax.adam(1e-3), epochs=10))."
         )
-    if isinstance(what, str) or not what:
+    if train.watch is not None:
+        raise ValueError("this training is monitored already: pass all words at once, or none for all.")
+    words = () if isinstance(what, str) else tuple(what)
+    if not words:
         raise ValueError(f"what is a list of words; got {what!r}. Try what=['gradient'].")
-    for word in what:
+    for word in words:
         _check.choice("what", word, WHAT)
     _check.positive("rows", rows)
-    return dataclasses.replace(train, watch=functools.partial(_looked, train, frozenset(what), rows, data))
+    return dataclasses.replace(train, watch=functools.partial(_looked, train, frozenset(words), rows, data))
 
 
 def _looked(
@@ -121,11 +137,22 @@ def _looked(
     parameters, rest = _tree.partition(state.model, trainable(state.model))
 
     def value(parameters: PyTree) -> Array:
+        if not what & INSIDE:
+            return objective(parameters, rest, train.loss, batch, None)[0]
         names = _Names(_tree.combine(parameters, rest))
         with observed(functools.partial(_mark, what, names)):
             return objective(parameters, rest, train.loss, batch, None)[0]
 
-    (loss, sown), gradient = jax.value_and_grad(reap(value), has_aux=True)(parameters)
+    try:
+        (loss, sown), gradient = jax.value_and_grad(reap(value), has_aux=True)(parameters)
+    except (ValueError, jax.errors.UnexpectedTracerError) as error:
+        if isinstance(error, ValueError) and _OURS not in str(error):
+            raise
+        raise ValueError(
+            "a part of this model is compiled by itself, with jax.jit or jax.checkpoint inside of the loss, "
+            "and can't be looked into: its calls are traced once. Monitor without it (`fit` compiles all), "
+            "or only what=['gradient', 'update']."
+        ) from error
     found: dict[str, Array] = {}
     for name, sums in sown.items():
         if name.startswith(_OURS):
@@ -143,44 +170,48 @@ def _looked(
     return found
 
 
-def _mark(what: frozenset[str], names: "_Names", module: Module, args: Any, _: Any, output: Any) -> None:
-    """Sow a call's sums, each example by itself: those of weight zero play no part."""
-    if len(modules(module)) > 1 or output is args[0]:  # a dropout in inference does nothing
+def _mark(
+    what: frozenset[str], names: "_Names", module: Module, args: Any, named: Any, output: Any
+) -> None:
+    """Sow what a call comes to, each example by itself: those of weight zero play no part."""
+    x = next(iter((*args, *named.values())), None)
+    if len(modules(module)) > 1 or output is x:  # a dropout in inference does nothing
         return
-    name = names(module)
-    weight = batch_weight()
+    name, weight = names(module), batch_weight()
     counts = jnp.array(True) if weight is None else weight > 0
     leaves = [a for a in jax.tree.leaves(output) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
     for i, leaf in enumerate(leaves if "activation" in what else ()):
-        x = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-        sums = {"entries": jnp.full((), x.size, x.dtype), "sum": jnp.sum(x), "squares": jnp.sum(x * x)}
         place = f"{name}[{i}]" if len(leaves) > 1 else name
-        sow(_counted(counts, sums), f"{_OURS}activation/{place}")
-    if isinstance(module, Activation) and _is_elementwise(module.function, args[0]):
-        x = args[0]
+        sow(_moments(wide(leaf), counts), f"{_OURS}activation/{place}")
+    if isinstance(module, Activation) and _is_elementwise(module.function, x):
         flat = jnp.abs(jax.jvp(module.function, (x,), (jnp.ones_like(x),))[1]) < FLAT
         if "saturation" in what:
-            sums = {"entries": jnp.full((), float(x.size)), "flat": jnp.sum(flat.astype(float))}
-            sow(_counted(counts, sums), f"{_OURS}saturation/{name}")
-        if "dead" in what and x.ndim:
-            alive = jnp.any(~flat, axis=tuple(range(x.ndim - 1)))
-            sow(_counted(counts, alive.astype(float)), f"{_OURS}dead/{name}")
+            sow(_moments(flat.astype(float), counts), f"{_OURS}saturation/{name}")
+        if "dead" in what and jnp.ndim(x):
+            alive = jnp.any(~flat, axis=tuple(range(jnp.ndim(x) - 1)))
+            sow((alive & counts).astype(float), f"{_OURS}dead/{name}")
 
 
-def _counted(counts: Array, sums: PyTree) -> PyTree:
-    return jax.tree.map(lambda a: jnp.where(counts, a, jnp.zeros_like(a)), sums)
+def _moments(x: Array, counts: Array) -> dict[str, Array]:
+    """Entries, their mean, and their squared distances from it; nothing where the example doesn't count."""
+    mean = jnp.mean(x)
+    # Made of x, so that all have the same axes in front when the call is mapped or in a loop.
+    entries = jnp.sum(jnp.where(x == x, jnp.ones_like(x), jnp.ones_like(x)))
+    found = {"entries": entries, "mean": mean, "away": jnp.sum(jnp.square(x - mean))}
+    return jax.tree.map(lambda a: jnp.where(counts, a, jnp.zeros_like(a)), found)
 
 
-def _settled(quantity: str, place: str, sums: Any) -> dict[str, Array]:
-    """The statistics that sums come to; whatever loops and maps they went through added axes in front."""
+def _settled(quantity: str, place: str, found: Any) -> dict[str, Array]:
+    """The statistics over all calls, whatever axes loops and maps have put in front."""
     if quantity == "dead":
-        alive = jnp.max(sums.reshape(-1, sums.shape[-1]), axis=0)
+        alive = jnp.max(found.reshape(-1, found.shape[-1]), axis=0)
         return {f"dead/{place}": jnp.mean(1 - alive)}
-    sums = jax.tree.map(jnp.sum, sums)
+    entries, means = found["entries"], found["mean"]
+    mean = jnp.sum(entries * means) / jnp.sum(entries)
     if quantity == "saturation":
-        return {f"saturation/{place}": sums["flat"] / sums["entries"]}
-    mean, squares = sums["sum"] / sums["entries"], sums["squares"] / sums["entries"]
-    spread = jnp.sqrt(jnp.maximum(squares - mean * mean, jnp.zeros_like(mean)))
+        return {f"saturation/{place}": mean}
+    between = entries * jnp.square(means - jnp.broadcast_to(mean, means.shape))
+    spread = jnp.sqrt(jnp.sum(found["away"] + between) / jnp.sum(entries))
     return {f"activation_mean/{place}": mean, f"activation_std/{place}": spread}
 
 
@@ -189,7 +220,10 @@ def _by_leaf(quantity: str, tree: PyTree, of: Callable[[Array], Array]) -> dict[
 
 
 def _root_mean_square(x: Array) -> Array:
-    return jnp.sqrt(jnp.mean(jnp.square(x)))
+    x = jnp.abs(wide(x))
+    largest = jnp.max(x, initial=0)  # the square of 1e-25 is 0 in float32
+    scaled = x / jnp.broadcast_to(jnp.where(largest > 0, largest, 1), x.shape)
+    return largest * jnp.sqrt(jnp.mean(jnp.square(scaled)))
 
 
 def _ratio(update: Array, weight: Array) -> Array:

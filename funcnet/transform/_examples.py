@@ -9,6 +9,7 @@ import optax
 
 from funcnet import _check
 from funcnet._types import Array, PyTree
+from funcnet.layers._dtype import wide
 from funcnet.transform._jaxpr import holds
 from funcnet.transform._products import check_floating, scalar
 from funcnet.transform._through import shortened
@@ -72,7 +73,7 @@ def clipped_mean(f: OfExample, norm: float | Array) -> Callable[[PyTree, PyTree]
 
     def compute(x: PyTree, examples: PyTree) -> tuple[PyTree, Array]:
         grads = grads_of(x, examples)
-        lengths = jax.vmap(optax.tree.norm)(grads)
+        lengths = jax.vmap(lambda g: optax.tree.norm(jax.tree.map(wide, g)))(grads)
 
         def near() -> Array:
             return jnp.minimum(1.0, norm / jnp.maximum(lengths.astype(float), jnp.finfo(float).tiny))

@@ -115,11 +115,8 @@ def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
         sides = (left, left_summed), (right, right_summed)
         (mine, axes), (other, others) = sides if left.laned else reversed(sides)
         if other.array.ndim == len(others):
-            return [
-                _weighted_sum(mine.array, axes, other.array, others).astype(
-                    _aval(equation.outvars[0]).dtype
-                )
-            ]
+            dtype = jnp.dtype(_aval(equation.outvars[0]).dtype)
+            return [_weighted_sum(mine.array, axes, other.array, others, dtype)]
         # The members are one more free axis of one matrix: a single product, larger by that.
         (found,) = bind(equation, left.array, right.array)
         place = left.array.ndim - 1 - len(left_summed) if left.laned else found.ndim - 1
@@ -131,8 +128,7 @@ def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
     shape, batch = (*_aval(equation.outvars[0]).shape, size), len(left_batch)
     free = [value.array.ndim - 1 - batch - len(left_summed) for value in inputs]
     dtype = jnp.dtype(_aval(equation.outvars[0]).dtype)
-    # Half precision is added up in float32, as a matrix product adds it up.
-    wide = jnp.dtype("float32") if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4 else dtype
+    wide = _wide(dtype)
     lefts = _terms(left.array, left_summed, left_batch, range(batch + free[0], batch + sum(free)))
     rights = _terms(right.array, right_summed, right_batch, range(batch, batch + free[0]))
     products = [
@@ -159,13 +155,21 @@ def _terms(array: Array, summed: Sequence[int], batch: Sequence[int], missing: r
     return terms
 
 
-def _weighted_sum(array: Array, axes: Sequence[int], weights: Array, others: Sequence[int]) -> Array:
+def _weighted_sum(
+    array: Array, axes: Sequence[int], weights: Array, others: Sequence[int], dtype: jnp.dtype
+) -> Array:
     """Sums over some axes by weights that all members share: a matrix product would copy the array."""
     shape = [size if axis in axes else 1 for axis, size in enumerate(array.shape)]
     order = [others[axes.index(axis)] for axis in sorted(axes)]
-    return jnp.sum(
-        array * jnp.broadcast_to(weights.transpose(order).reshape(shape), array.shape), tuple(axes)
-    )
+    spread = jnp.broadcast_to(weights.transpose(order).reshape(shape), array.shape)
+    wide = _wide(dtype)
+    return jnp.sum(array.astype(wide) * spread.astype(wide), tuple(axes), dtype=wide).astype(dtype)
+
+
+def _wide(dtype: jnp.dtype) -> jnp.dtype:
+    """Half precision is added up in float32, as a matrix product adds it up."""
+    half = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
+    return jnp.dtype("float32") if half else dtype
 
 
 def _of_rows(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:

@@ -107,7 +107,9 @@ def _interpreted(
 
 
 def _is_array(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") or isinstance(leaf, bool | int | float | complex)
+    if isinstance(leaf, bool | int | float | complex):
+        return True
+    return hasattr(leaf, "dtype") and hasattr(leaf, "shape") and not isinstance(leaf, type)
 
 
 def renewed(f: Callable[..., PyTree], rest: PyTree) -> tuple[PyTree, PyTree]:

@@ -112,3 +112,48 @@ def test_what_does_not_suit_is_refused():
         fn.Trainer(fn.study.monitor(_train()))(NET.init(KEY), stream, KEY)
     watched = fn.study.monitor(_train(), data=(X, Y))
     assert "dead/relu 1" in fn.Trainer(watched)(NET.init(KEY), stream, KEY).history
+
+
+class Mapped(fn.Module):
+    """A layer that is called on each part of its example, inside a map and by a keyword."""
+
+    layer: fn.Linear = fn.Linear(1, 4)
+    act: fn.layers.Activation = fn.layers.Activation(jax.nn.relu)
+
+    def __call__(self, x, key=None):
+        return jnp.sum(jax.vmap(lambda part: self.act(self.layer(x=part)))(x[:, None]))
+
+
+def test_calls_that_a_model_maps_itself_count_each():
+    model = Mapped().init(KEY)
+    resting = fn.fit(LOSS, optax.sgd(0.0), epochs=1)
+    found = _last(fn.study.monitor(resting, rows=40)(model, (X, Y), KEY))
+    z = np.asarray(X)[..., None] @ np.asarray(model.layer.weight) + np.asarray(model.layer.bias)
+    assert found["activation_mean/layer"] == pytest.approx(z.mean(), abs=1e-5)
+    assert found["activation_std/layer"] == pytest.approx(z.std(), rel=1e-4)
+    assert found["saturation/relu 1"] == pytest.approx((z <= 0).mean(), abs=1e-6)
+
+
+def test_small_spreads_and_gradients_are_no_zeros():
+    model = NET.init(KEY)
+    last = model.layers[-1]
+    offset = model.replace(layers=(*model.layers[:-1], last.replace(bias=last.bias + 3e4)))
+    resting = fn.fit(lambda m, e, k: 1e-30 * (m(e[0]) - e[1]) ** 2, optax.sgd(0.0), epochs=1)
+    found = _last(fn.study.monitor(resting, rows=40)(offset, (X, Y), KEY))
+    spread = np.asarray(jax.vmap(model)(X)).std()
+    assert found["activation_std/layers[2]"] == pytest.approx(spread, rel=0.02)
+    assert found["gradient/layers[0].weight"] > 0
+
+
+def test_what_cant_be_told_apart_is_said():
+    def training():
+        inner = jax.jit(lambda layer, x: layer(x))
+        return fn.fit(lambda m, e, k: jnp.sum(inner(m, inner(m, e))), optax.sgd(0.0), epochs=1)
+
+    model = fn.Linear(3, 3).init(KEY)
+    with pytest.raises(ValueError, match="its calls are traced once"):
+        fn.study.monitor(training())(model, X, KEY)
+    run = fn.study.monitor(training(), ["gradient"])(model, X, KEY)
+    assert "gradient/weight" in run.history
+    with pytest.raises(ValueError, match="monitored already"):
+        fn.study.monitor(fn.study.monitor(training()))

@@ -289,3 +289,10 @@ def test_a_nan_made_of_infinities_is_found():
 def test_what_has_no_derivative_is_refused(call, words):
     with pytest.raises(TypeError, match=words):
         call()
+
+
+def test_half_precision_is_clipped_by_lengths_that_do_not_vanish():
+    w, rows = jnp.zeros(10_000, jnp.float16), jnp.full((1, 10_000), 1e-4, jnp.float16)
+    mean, lengths = T.clipped_mean(lambda w, x: jnp.sum(w * x), 0.005)(w, rows)
+    assert float(lengths[0]) == pytest.approx(0.01, rel=1e-2)
+    assert float(jnp.linalg.norm(mean.astype(jnp.float32))) <= 0.0051

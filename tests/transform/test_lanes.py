@@ -134,3 +134,19 @@ def test_nothing_mapped_and_unequal_sizes_are_refused():
         lanes(jnp.add, (0, 1))(ROWS, ROWS)
     with pytest.raises(TypeError, match="f is a function of arrays"):
         lanes("sin")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wanted", "entries"),
+    [("int8", "int32", 100), ("float16", "float32", 300), ("float16", "float16", 3)],
+)
+def test_products_with_what_members_share_are_as_wide_as_they_say(dtype, wanted, entries):
+    array, weights = jnp.full((5, 4), entries, dtype), jnp.full(4, entries, dtype)
+
+    def product(a, b):
+        return jax.lax.dot_general(a, b, (((0,), (0,)), ((), ())), preferred_element_type=jnp.dtype(wanted))
+
+    got = fn.transform.lanes(product, (0, None))(array, weights)
+    want = jax.vmap(product, (0, None))(array, weights)
+    assert got.dtype == want.dtype
+    assert bool((got == want).all())
