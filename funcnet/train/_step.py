@@ -1,7 +1,7 @@
 """One optimizer update, as a pure function of state and batch."""
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -105,7 +105,6 @@ def step(
     if accumulate > 1 and getattr(loss, "batchwise", False):
         raise ValueError("a batchwise loss needs its whole batch at once: use accumulate=1.")
     update = optax.with_extra_args_support(optimizer).update
-    differentiate = jax.value_and_grad(renewing_objective, has_aux=True)
 
     def take_step(state: TrainState, batch: PyTree) -> tuple[TrainState, Info]:
         batch = _as_batch(batch)
@@ -113,58 +112,104 @@ def step(
         parameters, rest = _tree.partition(state.model, trainable(state.model))
         mass = jnp.sum(batch.weight)
         if accumulate == 1:
-            (value, (totals, after)), grads = differentiate(parameters, rest, loss, batch, key, mass)
+            seen = _seen(parameters, rest, loss, batch, key, mass)
         else:
-            found = _accumulated(parameters, rest, loss, batch, key, accumulate)
-            value, totals, grads, after = found
+            seen = _accumulated(parameters, rest, loss, batch, key, accumulate)
 
         # What no row counts in may hold anything: nothing moves, and nothing is wrong.
-        finite = on_nan == "ignore" or (mass == 0) | _tree.all_finite((totals.sums["loss"], grads))
+        numbers = seen.totals.sums["loss"], seen.grads
+        finite = on_nan == "ignore" or (mass == 0) | _tree.all_finite(numbers)
         running = state.stop.running()
-        renews = after is not rest
 
-        def moved() -> tuple[PyTree, ...]:
-            updates, opt_state = update(
-                grads,
-                state.opt_state,
-                parameters,
-                value=value,
-                grad=grads,
-                value_fn=lambda p: objective(p, rest, loss, batch, key, mass)[0],
-            )
-            moved = optax.apply_updates(parameters, updates)
-            return moved, opt_state, state.step + 1, state.stop.outcome, after if renews else None
+        def moved() -> _Changes:
+            value_of = lambda p: objective(p, rest, loss, batch, key, mass)[0]  # noqa: E731
+            return _moved(update, state, parameters, seen, value_of)
 
-        def kept() -> tuple[PyTree, ...]:
-            ended = (
-                state.stop.ended(~jnp.asarray(finite), Outcome.NOT_FINITE)
-                if on_nan == "stop"
-                else state.stop
-            )
-            number = state.step + jnp.int32(ended.running())
-            return parameters, state.opt_state, number, ended.outcome, rest if renews else None
+        def kept() -> _Changes:
+            return _kept(state, parameters, None if seen.rest is None else rest, finite, on_nan)
 
         # A batch in which no row counts moves nothing, not even a momentum. And a branch, not a
-        # select: selecting keeps old and new values alive, and that costs copies. Only what moves
-        # goes through it, so that the rest of the state is seen to be the same in every step.
-        goes = (mass > 0) & finite & running
-        parameters, opt_state, number, outcome, buffers = jax.lax.cond(goes, moved, kept)
-        state = _tree.replace(
-            state,
-            model=_tree.combine(parameters, buffers if renews else rest),
-            opt_state=opt_state,
-            step=number,
-            stop=_tree.replace(state.stop, outcome=outcome),
-        )
-        return state, Info(totals, jnp.asarray(finite))
+        # select: selecting keeps old and new values alive, and that costs copies.
+        changes = jax.lax.cond((mass > 0) & finite & running, moved, kept)
+        return changes.made_in(state, rest), Info(seen.totals, jnp.asarray(finite))
 
     return take_step
 
 
-def _accumulated(
-    parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key: Key, parts: int
-) -> tuple[Array, Totals, PyTree, PyTree]:
-    """Value, totals and gradient of the whole batch, from its parts one after another.
+class _Seen(NamedTuple):
+    """A batch as the model before the update sees it; `rest` is None where no buffer is renewed."""
+
+    value: Array
+    totals: Totals
+    grads: PyTree
+    rest: PyTree
+
+
+class _Changes(NamedTuple):
+    """What a step may change. Only this goes through its branch, so that the rest of the state is seen to
+    be the same in every step."""
+
+    parameters: PyTree
+    opt_state: PyTree
+    step: Array
+    outcome: Array
+    rest: PyTree
+
+    def made_in(self, state: TrainState, rest: PyTree) -> TrainState:
+        """The state with these changes, and with `rest` where no buffer is renewed."""
+        return _tree.replace(
+            state,
+            model=_tree.combine(self.parameters, rest if self.rest is None else self.rest),
+            opt_state=self.opt_state,
+            step=self.step,
+            stop=_tree.replace(state.stop, outcome=self.outcome),
+        )
+
+
+def _moved(
+    update: Callable[..., Any],
+    state: TrainState,
+    parameters: PyTree,
+    seen: _Seen,
+    value_of: Callable[[PyTree], Array],
+) -> _Changes:
+    """The optimizer's update is made."""
+    updates, opt_state = update(
+        seen.grads, state.opt_state, parameters, value=seen.value, grad=seen.grads, value_fn=value_of
+    )
+    parameters = optax.apply_updates(parameters, updates)
+    return _Changes(parameters, opt_state, state.step + 1, state.stop.outcome, seen.rest)
+
+
+def _kept(
+    state: TrainState, parameters: PyTree, rest: PyTree, finite: Array | bool, on_nan: OnNaN
+) -> _Changes:
+    """Nothing moves; what is not finite may end the training. If it goes on, the step counts as made."""
+    stop = state.stop
+    if on_nan == "stop":
+        stop = stop.ended(~jnp.asarray(finite), Outcome.NOT_FINITE)
+    number = state.step + jnp.int32(stop.running())
+    return _Changes(parameters, state.opt_state, number, stop.outcome, rest)
+
+
+_differentiate = jax.value_and_grad(renewing_objective, has_aux=True)
+
+
+def _seen(
+    parameters: PyTree,
+    rest: PyTree,
+    loss: Loss,
+    batch: Batch,
+    key: Key,
+    mass: Array,
+    first: Array | int = 0,
+) -> _Seen:
+    (value, (totals, after)), grads = _differentiate(parameters, rest, loss, batch, key, mass, first)
+    return _Seen(value, totals, grads, None if after is rest else after)
+
+
+def _accumulated(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key: Key, parts: int) -> _Seen:
+    """The whole batch, from its parts one after another.
 
     The batch's weight is known before anything is summed, so that each part contributes
     Σ w·loss / (weight of the whole) and the contributions add up.
@@ -178,27 +223,22 @@ def _accumulated(
     cut = jax.tree.map(lambda a: a.reshape(parts, size, *a.shape[1:]), batch)
     mass = jnp.sum(batch.weight)
 
-    differentiate = jax.value_and_grad(renewing_objective, has_aux=True)
+    def of_part(part: Batch, number: Array, rest: PyTree) -> _Seen:
+        return _seen(parameters, rest, loss, part, key, mass, number * size)
 
-    def of_part(part: Batch, number: Array, rest: PyTree) -> tuple[tuple[Any, ...], PyTree]:
-        (value, (totals, after)), grads = differentiate(
-            parameters, rest, loss, part, key, mass, number * size
-        )
-        return (value, totals, grads), after
-
-    def one(carry: Any, x: Any) -> tuple[Any, None]:
-        sums, rest = carry
-        part, number = x
-        found, after = of_part(part, number, rest)
-        if after is not rest:  # a part in which no row counts has seen nothing
-            after = _tree.select(jnp.sum(part.weight) > 0, after, rest)
-        return (_tree.add(sums, found), after), None
+    def one(carry: tuple[_Seen, PyTree], x: Any) -> tuple[tuple[_Seen, PyTree], None]:
+        (sums, rest), (part, number) = carry, x
+        seen = of_part(part, number, rest)
+        if seen.rest is not None:  # a part in which no row counts has seen nothing
+            rest = _tree.select(jnp.sum(part.weight) > 0, seen.rest, rest)
+        return (_tree.add(sums, seen._replace(rest=None)), rest), None
 
     first = jax.tree.map(lambda a: a[0], cut)
-    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(of_part, first, jnp.int32(0), rest)[0])
+    like = jax.eval_shape(of_part, first, jnp.int32(0), rest)._replace(rest=None)
+    zeros = jax.tree.map(jnp.zeros_like, like)
     numbers = jnp.arange(parts, dtype=jnp.int32)
-    ((value, totals, grads), after), _ = jax.lax.scan(one, (zeros, rest), (cut, numbers))
-    return value, totals, grads, after
+    (sums, rest), _ = jax.lax.scan(one, (zeros, rest), (cut, numbers))
+    return sums._replace(rest=rest)
 
 
 def _as_batch(batch: PyTree) -> Gathered:
