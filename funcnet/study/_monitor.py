@@ -149,9 +149,9 @@ def _looked(
         if isinstance(error, ValueError) and _OURS not in str(error):
             raise
         raise ValueError(
-            "a part of this model is compiled by itself, with jax.jit or jax.checkpoint inside of the loss, "
-            "and can't be looked into: its calls are traced once. Monitor without it (`fit` compiles all), "
-            "or only what=['gradient', 'update']."
+            "a part of this model is compiled by itself, with jax.jit or jax.checkpoint in the loss, and "
+            "can't be looked into: its calls are traced once. Monitor without it (`fit` compiles all), or "
+            "only what=['gradient', 'update']."
         ) from error
     found: dict[str, Array] = {}
     for name, sums in sown.items():
@@ -174,7 +174,7 @@ def _mark(
     what: frozenset[str], names: "_Names", module: Module, args: Any, named: Any, output: Any
 ) -> None:
     """Sow what a call comes to, each example by itself: those of weight zero play no part."""
-    x = next(iter((*args, *named.values())), None)
+    x: Any = next(iter((*args, *named.values())), None)
     if len(modules(module)) > 1 or output is x:  # a dropout in inference does nothing
         return
     name, weight = names(module), batch_weight()

@@ -7,6 +7,13 @@ if TYPE_CHECKING:
     from jax.extend.core import Jaxpr, JaxprEqn
 
 
+def primitives_of(*names: str) -> list[Any]:
+    """JAX's primitives of these names."""
+    from jax.extend.core import primitives
+
+    return [getattr(primitives, f"{name}_p") for name in names]
+
+
 def bind(equation: "JaxprEqn", *arrays: Any, **changes: Any) -> list[Any]:
     """The results of an operation on these arrays, with some of its settings changed."""
     params = equation.primitive.get_bind_params(equation.params | changes)

@@ -11,7 +11,7 @@ import numpy as np
 
 from funcnet._types import Array
 from funcnet.layers._product import of_rows, product_p
-from funcnet.transform._jaxpr import bind
+from funcnet.transform._jaxpr import bind, primitives_of
 
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
     from jax.extend.core import JaxprEqn
@@ -237,12 +237,9 @@ def table_of_rules() -> dict[Any, Rule]:
     """The rule of each primitive that has one; all others are mapped by their own rule for `vmap`."""
     from jax.extend.core import primitives
 
-    def named(*names: str) -> list[Any]:
-        return [getattr(primitives, f"{name}_p") for name in names]
-
     return {
-        **dict.fromkeys(named(*ELEMENTWISE), _elementwise),
-        **dict.fromkeys(named(*ALONG_AXES), _same),
+        **dict.fromkeys(primitives_of(*ELEMENTWISE), _elementwise),
+        **dict.fromkeys(primitives_of(*ALONG_AXES), _same),
         primitives.broadcast_in_dim_p: _with(_broadcast),
         primitives.dot_general_p: _product,
         product_p(): _of_rows,

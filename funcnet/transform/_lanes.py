@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._types import Array, PyTree
-from funcnet.transform._jaxpr import called, scan_parts, while_parts
+from funcnet.transform._jaxpr import called, primitives_of, scan_parts, while_parts
 from funcnet.transform._lane_rules import Rule, Value, by_vmap, plain, table_of_rules, with_lanes
 
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
@@ -274,17 +274,9 @@ INLINED = ("jit", "closed_call", "call", "remat", "custom_jvp_call", "custom_vjp
 
 @functools.cache
 def _table() -> Table:
-    from jax.extend.core import primitives
-
-    def named(*names: str) -> list[Any]:
-        return [getattr(primitives, f"{name}_p") for name in names]
-
+    loops = (_branch_flags, _cond), (_scan_flags, _scan), (_while_flags, _while)
     return Table(
-        frozenset(named(*INLINED)),
-        {
-            primitives.cond_p: (_branch_flags, _cond),
-            primitives.scan_p: (_scan_flags, _scan),
-            primitives.while_p: (_while_flags, _while),
-        },
-        table_of_rules(),
+        inlined=frozenset(primitives_of(*INLINED)),
+        loops=dict(zip(primitives_of("cond", "scan", "while"), loops, strict=True)),
+        rules=table_of_rules(),
     )
