@@ -86,7 +86,7 @@ def test_a_picture_has_a_box_for_each_layer_and_no_way_back():
     model = fn.MLP((4, 8, 8, 3)).init(KEY)
     x = jnp.ones((5, 4))
     text = graph(model)(x).dot()
-    assert [text.count(f'"{name}"') for name in ("MLP/Linear", "MLP")] == [3, 2]
+    assert [text.count(f'"{name}"') for name in ("MLP/Linear", "MLP/Activation")] == [3, 2]
     assert '"[0] float32[5,4]", shape=ellipse' in text
     backward = graph(jax.grad(lambda m, x: m(x).sum()))(model, x)
     assert '"[0].layers[2].weight float32[8,3]"' in backward.dot()
