@@ -2,7 +2,9 @@
 
 import hashlib
 import itertools
+import weakref
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +20,14 @@ class BatchStream:
     """Batches from an iterator, in its own order; `Stream.batches` makes it.
 
     Args:
-        make: called before each epoch: the iterable of its batches, pytrees of arrays [rows, ...].
+        make: called before each epoch: a fresh iterable of its batches, pytrees of arrays [rows, ...].
         count: batches in an epoch.
         ahead: batches that are read before they are wanted, at least 1.
 
     Raises:
         TypeError: if `make` can't be called.
-        ValueError: if `count` or `ahead` is below 1; in training, if an epoch ends early.
+        ValueError: if `count` or `ahead` is below 1; in training, if an epoch ends early, or `make`
+            returns the same iterator again.
 
     Example:
         >>> import numpy as np, funcnet as fn
@@ -39,11 +42,12 @@ class BatchStream:
         _check.positive("ahead", ahead)
         self.make, self.count, self.ahead = make, count, ahead
         self._like: PyTree = None
+        self._made: Callable[[], Any] = lambda: None
 
     def first(self, rows: int) -> Dataset:
         """The first rows of the first batch, as a Dataset."""
         if self._like is None:
-            batch = next(iter(self.make()), None)
+            batch = next(iter(self._fresh()), None)
             if batch is None:
                 raise ValueError("this stream has no batches: what `make` returned is empty.")
             self._like = jax.tree.map(np.asarray, batch)
@@ -64,7 +68,7 @@ class BatchStream:
     def pieces(self, key: Key | None, epoch: int, first: int, last: int, size: int) -> Iterator[Piece]:
         """An epoch from batch `first` to batch `last`; the batches before it are read and left out."""
         number = 0
-        for number, batch in enumerate(itertools.islice(self.make(), last), 1):
+        for number, batch in enumerate(itertools.islice(self._fresh(), last), 1):
             filled = _filled(batch, size, last=number == self.count)
             if number > first:
                 yield Piece(epoch, number - 1, 1, filled)
@@ -73,6 +77,21 @@ class BatchStream:
                 f"the stream ended after {number} of {self.count} batches of epoch {epoch}. "
                 "Pass the number that it has: fn.data.Stream.batches(make, count)."
             )
+
+    def _fresh(self) -> Iterable[PyTree]:
+        """What `make` returns: an iterator only once, for its batches are gone then."""
+        made = self.make()
+        if isinstance(made, Iterator):
+            if made is self._made():
+                raise ValueError(
+                    f"make returned the very same {type(made).__name__} again, whose batches can be had "
+                    "once: it must return a fresh iterable each time. Try make=lambda: iter(loader)."
+                )
+            try:  # kept alive only where it can't be told otherwise: it may hold processes and memory
+                self._made = weakref.ref(made)
+            except TypeError:
+                self._made = lambda: made
+        return made
 
 
 def _filled(batch: PyTree, rows: int, last: bool) -> Gathered:

@@ -135,8 +135,8 @@ class Stream:
         """Batches of an iterator, such as a grain or a torch loader, in its own order.
 
         Args:
-            make: called before each epoch: the iterable of its batches, pytrees of arrays [rows, ...]. The
-                last one may be shorter. For a run that can be gone on with it gives the same batches again.
+            make: called before each epoch: a fresh iterable of its batches, pytrees of arrays [rows, ...].
+                The last one may be shorter. For a run that can be gone on with they are the same each time.
             count: batches in an epoch.
             ahead: as for `Stream`.
 
@@ -145,7 +145,8 @@ class Stream:
 
         Raises:
             TypeError: if `make` can't be called.
-            ValueError: if `count` is below 1; in training, if an epoch ends early.
+            ValueError: if `count` is below 1; in training, if an epoch ends early, or `make` returns the
+                same iterator again.
         """
         return BatchStream(make, count, ahead=ahead)
 

@@ -163,6 +163,21 @@ def test_a_source_that_ends_early_is_told():
     assert same_bits(run.model, in_order(MODEL, DATA, KEY).model)
 
 
+@pytest.mark.parametrize("kind", [iter, lambda parts: map(tuple, parts), lambda parts: (p for p in parts)])
+def test_one_iterator_for_all_epochs_is_refused(kind):
+    parts = [tuple(np.asarray(part[i : i + 8]) for part in DATA) for i in range(0, 40, 8)]
+    once = kind(parts)
+    with pytest.raises(ValueError, match=r"the very same \w+ again.*a fresh iterable each time"):
+        _go_on(None, fn.data.Stream.batches(lambda: once, 5))
+    stream, once = fn.data.Stream.batches(lambda: once, 5), kind(parts)
+    assert len(list(stream.pieces(None, 0, 0, 5, 8))) == 5
+    with pytest.raises(ValueError, match="a fresh iterable each time"):
+        list(stream.pieces(None, 1, 0, 5, 8))
+    for make in (lambda: kind(parts), lambda: parts):  # a list is gone through as often as one likes
+        stream = fn.data.Stream.batches(make, 5)
+        assert [len(list(stream.pieces(None, epoch, 0, 5, 8))) for epoch in range(3)] == [5, 5, 5]
+
+
 def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path, whole):
     place = _interrupted(tmp_path)[-1]
     shutil.copytree(place, place.with_name(".0000000099.part"))
