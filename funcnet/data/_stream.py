@@ -11,8 +11,7 @@ import numpy as np
 from funcnet import _check
 from funcnet._types import Key, PyTree
 from funcnet.data._batch_stream import BatchStream
-from funcnet.data._batches import Gathered, epoch_rows, steps
-from funcnet.data._batches import Piece as Piece
+from funcnet.data._batches import Gathered, Piece, epoch_rows, steps
 from funcnet.data._dataset import Dataset
 from funcnet.data._npy import Npy
 from funcnet.data._parquet import Parquet

@@ -10,9 +10,8 @@ import numpy as np
 from funcnet._types import Key, PyTree
 from funcnet.data import BatchStream, Dataset, Stream
 from funcnet.data._ahead import ahead
-from funcnet.data._batches import steps
+from funcnet.data._batches import Piece, steps
 from funcnet.data._dataset import take
-from funcnet.data._stream import Piece
 from funcnet.train._progress import Progress
 
 SAMPLE = 1024
