@@ -21,7 +21,9 @@ def _value(multiply):
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("out", [(4,), ()], ids=["matrix", "vector"])
+@pytest.mark.parametrize(
+    "out", [pytest.param((4,), marks=pytest.mark.slow, id="matrix"), pytest.param((), id="vector")]
+)
 def test_values_and_derivatives_are_those_of_matmul(shape, out):
     x, weight = _normal(*shape), _normal(3, *out, seed=1)
     assert_close(product(x, weight), jnp.matmul(x, weight))

@@ -131,6 +131,7 @@ def test_a_trained_layer_has_a_spectral_norm_of_one():
     np.testing.assert_allclose(np.linalg.svd(rows, compute_uv=False)[0], 1, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_at_rest_the_slope_is_that_of_differences():
     with jax.enable_x64(True):
         layer = fn.layers.SpectralNorm(fn.Linear(3, 2), iterations=300).init(KEY)
