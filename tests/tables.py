@@ -35,6 +35,19 @@ def assert_close(got: Any, want: Any, factor: float = 1.0) -> None:
             np.testing.assert_array_equal(a, b, err_msg=path)
 
 
+def assert_trained_alike(train: Any, net: Any, data: Any, key: jax.Array, want: Any) -> None:
+    """A Trainer ends where `want`, the run of `train`, ended; members together end where they do alone."""
+    got = fn.Trainer(train, every=fn.train.Every(steps=3))(net.init(key), data, key)
+    assert_close(got, want, factor=5)
+    keys = jax.random.split(key, 3)
+    models = jax.vmap(net.init)(keys)
+    together = jax.vmap(train, in_axes=(0, None, 0))(models, data, keys)
+    one = train(jax.tree.map(lambda a: a[1], models), data, keys[1])
+    assert_close(jax.tree.map(lambda a: a[1], together.model), one.model, factor=20)
+    many = fn.study.ensemble(train, 3)(net, data, key)
+    assert np.isfinite(np.asarray(fn.predict(many.model, data[0]))).all()
+
+
 def same_bits(a: Any, b: Any) -> bool:
     """Whether two trees hold the same bits, NaN included."""
     pairs = zip(map(_host, jax.tree.leaves(a)), map(_host, jax.tree.leaves(b)), strict=True)

@@ -41,10 +41,7 @@ class Call:
         self.model, self.key = model, key
         self.began = time.monotonic()
         self.bar = Bar(trainer.progress)
-        self.saver = Saver(
-            *(trainer.directory, trainer.keep, trainer.best, trainer.save_every, trainer.resume),
-            *(self.train, self.callbacks),
-        )
+        self.saver = Saver(trainer)
         self.rate = source.rates.get(source.kind, 0.0)
         self.told = 0
         """Epochs that callbacks have been told of."""

@@ -4,15 +4,12 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from funcnet._types import Key, PyTree
 from funcnet.train._callbacks import Callback
 from funcnet.train._checkpoint import Checkpoint, Checkpoints
-from funcnet.train._every import Every
 from funcnet.train._fingerprint import fingerprint
-from funcnet.train._fit import Fit
 from funcnet.train._progress import Progress, measured_at
 from funcnet.train._source import Source
 
@@ -21,24 +18,13 @@ class Saver:
     """The checkpoints of one call of a Trainer; without a directory it saves and finds nothing.
 
     Args:
-        directory, keep, best, every, resume: the Trainer's settings.
-        train: what `fit` made.
-        callbacks: whose state is saved with the training's.
+        trainer: its settings, its training, and the callbacks whose state is saved too.
     """
 
-    def __init__(
-        self,
-        directory: Path | None,
-        keep: int,
-        best: str | None,
-        every: Every,
-        resume: Literal["auto", "anyway", "never"],
-        train: Fit,
-        callbacks: Sequence[Callback],
-    ) -> None:
-        self.directory, self.keep, self.best = directory, keep, best
-        self.every, self.resume, self.train = every, resume, train
-        self.callbacks = _named(callbacks)
+    def __init__(self, trainer: Any) -> None:
+        self.directory, self.keep, self.best = trainer.directory, trainer.keep, trainer.best
+        self.every, self.resume, self.train = trainer.save_every, trainer.resume, trainer.train
+        self.callbacks = _named(trainer.callbacks)
         self.step = -1
         """The step that was saved last."""
         self._began = self._saved_at = time.monotonic()

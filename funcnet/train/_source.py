@@ -1,5 +1,6 @@
 """Where a Trainer's batches come from: arrays on the device, or a stream. Both take the same steps."""
 
+import abc
 import functools
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -18,7 +19,7 @@ SAMPLE = 1024
 """Rows of the data that callbacks get to see."""
 
 
-class Source:
+class Source(abc.ABC):
     """The data of one call of a Trainer.
 
     Args:
@@ -48,11 +49,11 @@ class Source:
             model, self.like, key, self.valid, fair=isinstance(self.data, Dataset)
         )
 
+    @abc.abstractmethod
     def advance(self, progress: Progress, until: int) -> Progress:
         """Steps until step `until`, or until the training ends."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (arrays in memory hold nothing)
         """Let go of what was held between two steps."""
 
 

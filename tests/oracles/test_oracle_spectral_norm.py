@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tables import assert_close, same_bits
+from tables import assert_close, assert_trained_alike, same_bits
 
 import funcnet as fn
 
@@ -154,14 +154,7 @@ def test_every_way_to_train_carries_the_vectors():
     train = fn.fit(LOSS, optax.adam(0.01), epochs=4, batch_size=8)
     want = train(model, data, KEY)
     assert not same_bits(want.model.layers[0].u, model.layers[0].u)
-    assert_close(fn.Trainer(train, every=fn.train.Every(steps=3))(model, data, KEY), want, factor=5)
-    keys = jax.random.split(KEY, 3)
-    models = jax.vmap(_net().init)(keys)
-    together = jax.vmap(train, in_axes=(0, None, 0))(models, data, keys)
-    one = train(jax.tree.map(lambda a: a[1], models), data, keys[1])
-    assert_close(jax.tree.map(lambda a: a[1], together.model), one.model, factor=20)
-    many = fn.study.ensemble(train, 3)(_net(), data, KEY)
-    assert np.isfinite(np.asarray(fn.predict(many.model, X))).all()
+    assert_trained_alike(train, _net(), data, KEY, want)
     with fn.mesh.use(4):
         spread = train(model, data, KEY)
     assert_close(spread.model, want.model, factor=10)
