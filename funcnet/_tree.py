@@ -1,6 +1,7 @@
 """Pytrees: the one way funcnet makes its own, and the arithmetic it needs on all of them."""
 
 import dataclasses
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, dataclass_transform
@@ -122,3 +123,17 @@ def host(leaf: Any) -> np.ndarray:
 def is_concrete(tree: PyTree) -> bool:
     """Whether every leaf is a value that can be read now, and none a tracer of jit, vmap or grad."""
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def is_traced() -> bool:
+    """Whether a transformation is under way, such as jit, vmap or grad, around whoever asks."""
+    now, untraced = _trace_states()
+    return bool(now() != untraced)
+
+
+@functools.cache
+def _trace_states() -> tuple[Callable[[], Any], Any]:
+    from jax.extend.core import get_opaque_trace_state  # 25 ms that many programs never need
+
+    with jax.core.eval_context():
+        return get_opaque_trace_state, get_opaque_trace_state()

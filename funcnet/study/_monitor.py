@@ -15,7 +15,7 @@ from funcnet._module import Module, modules, observed, trainable
 from funcnet._sow import batch_weight, sow
 from funcnet._types import Array, PyTree
 from funcnet.data import Dataset
-from funcnet.data._batches import epoch_rows, gather
+from funcnet.data._batches import batch_of
 from funcnet.layers import Activation
 from funcnet.layers._dtype import wide
 from funcnet.train import TrainState
@@ -132,8 +132,7 @@ def _looked(
             "a stream keeps no rows to look at. Pass some: fn.study.monitor(train, data=(x[:99], y[:99]))."
         )
     count = len(data) if given is not None else min(rows, len(data))
-    row, mask = epoch_rows(len(data), None, count, 0, 1)
-    batch = gather(data, row[0], mask[0])
+    batch = batch_of(data, None, count)
     parameters, rest = _tree.partition(state.model, trainable(state.model))
 
     def value(parameters: PyTree) -> Array:

@@ -102,7 +102,8 @@ def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> Totals:
     def batch_totals(row: Array, mask: Array) -> Totals:
         return objective(*parts, loss, gather(data, row, mask), None)[1]
 
-    return _summed(batch_totals, *epoch_rows(len(data), None, batch_size))
+    rows = epoch_rows(len(data), None, batch_size)
+    return _summed(batch_totals, rows.row, rows.mask)
 
 
 def checked_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
@@ -157,5 +158,5 @@ def _predict(model: Any, data: Dataset, batch_size: int) -> PyTree:
         return jax.vmap(model)(gather(data, *batch).example)
 
     n = len(data)
-    predictions = jax.lax.map(one_batch, epoch_rows(n, None, batch_size))
+    predictions = jax.lax.map(one_batch, epoch_rows(n, None, batch_size)[:2])
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], predictions)

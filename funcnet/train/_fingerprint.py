@@ -10,7 +10,7 @@ import numpy as np
 from funcnet import _tree
 from funcnet._types import Key, PyTree
 from funcnet.data import Dataset
-from funcnet.data._batches import epoch_rows, gather
+from funcnet.data._batches import batch_of
 from funcnet.train._fit import Fit
 from funcnet.train._progress import Progress
 
@@ -56,8 +56,7 @@ def differences(saved: dict[str, str], wanted: dict[str, str]) -> list[str]:
 
 def _program(train: Fit, progress: Progress, like: Dataset) -> str:
     def one(progress: Progress, data: Dataset) -> Any:
-        row, mask = epoch_rows(len(data), None, train.accumulate, 0, 1)
-        return train.counted(progress.state, progress.seen, gather(data, row[0], mask[0]))
+        return train.counted(progress.state, progress.seen, batch_of(data, None, train.accumulate))
 
     traced = jax.make_jaxpr(one)(progress, like)
     # Functions are printed with their address, which means nothing in another process; arrays that a loss

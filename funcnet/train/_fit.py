@@ -14,7 +14,7 @@ from funcnet import _check, _tree
 from funcnet._module import trainable
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch, Dataset
-from funcnet.data._batches import epoch_rows, gather, steps
+from funcnet.data._batches import Rows, batch_of, epoch_rows, gather, steps
 from funcnet.data._shuffle import Shuffle, epoch_order
 from funcnet.train._average import averaging
 from funcnet.train._evaluate import checked_data, total
@@ -23,6 +23,7 @@ from funcnet.train._result import Run, current_model
 from funcnet.train._state import History, TrainState
 from funcnet.train._step import OnNaN, Step, step
 from funcnet.train._stop import EarlyStopping, Outcome
+from funcnet.train._swift import swift_run
 from funcnet.transform._objective import Totals, objective
 
 EVALUATION_ROWS = 1024
@@ -130,6 +131,8 @@ class Fit:
     on_nan: OnNaN | Literal["raise"]
     remat: bool
     step: Step
+    looks_back: bool = False
+    """Whether it is the end of an epoch that looks if all was finite, and no step; see `_swift`."""
     watch: Watch | None = None
     """What is measured besides at each evaluation, for the history: of a state and the training rows."""
 
@@ -153,7 +156,12 @@ class Fit:
                 run up to there.
         """
         data, valid = self.checked(model, data, key, valid)
-        run = self._compiled(model, data, key, valid)
+        if _tree.is_traced():  # where nothing can be looked at afterwards
+            run = self._compiled(model, data, key, valid)
+        else:
+            run, sound = self._swiftly(model, data, key, valid)
+            if not sound:  # once more, up to the step at which it broke
+                run = self.pieces.run(model, data, key, valid)
         if self.on_nan == "raise" and _tree.is_concrete(run.state.step):
             self.raise_if_broken(run, data)
         return run
@@ -185,6 +193,10 @@ class Fit:
         return jax.jit(self._run)
 
     @functools.cached_property
+    def _swiftly(self) -> Any:
+        return jax.jit(functools.partial(swift_run, self))
+
+    @functools.cached_property
     def pieces(self) -> Any:
         """The compiled parts of this training, for whoever goes through it piece by piece."""
         from funcnet.train._pieces import Pieces  # which is made of what stands here
@@ -195,15 +207,14 @@ class Fit:
         """Begin, advance until nothing is left, and pick the model."""
         measured = self.measured(model, data, key)
         state = self.begin(model, data, key, valid, measured)
-        one_pass = self._epoch if self.eval_every == 1 else self._round
-        advance: Any = functools.partial(one_pass, data, valid, measured)
+        advance: Any = functools.partial(self.advance, data, valid, measured)
         if self.remat:
             advance = jax.checkpoint(advance)
         if self.stopping is None:
             rounds = steps(self.epochs, self.eval_every)
             state, _ = jax.lax.scan(advance, state, length=rounds)
         else:
-            state = jax.lax.while_loop(self._goes_on, lambda s: advance(s)[0], state)
+            state = jax.lax.while_loop(self.goes_on, lambda s: advance(s)[0], state)
             state = forward_only(state)
         return self.finished(state)
 
@@ -249,14 +260,20 @@ class Fit:
         parts = _tree.partition(model, trainable(model))
 
         def totals(parts: PyTree, data: Dataset) -> Totals:
-            row, mask = epoch_rows(len(data), None, 1, 0, 1)
-            batch = gather(data, row[0], mask[0])
-            return objective(parts[0], parts[1], self.loss, batch, key)[1]
+            return objective(parts[0], parts[1], self.loss, batch_of(data, None, 1), key)[1]
 
         return jax.eval_shape(totals, parts, data)
 
-    def _goes_on(self, state: TrainState) -> Array:
+    def goes_on(self, state: TrainState) -> Array:
+        """Whether nothing has ended the training, and epochs are left."""
         return state.stop.running() & (state.epoch < self.epochs)
+
+    def advance(
+        self, data: Dataset, valid: Dataset | None, measured: Totals, state: TrainState, _: None = None
+    ) -> tuple[TrainState, None]:
+        """The epochs up to the next evaluation, and that."""
+        one_pass = self._epoch if self.eval_every == 1 else self._round
+        return one_pass(data, valid, measured, state)
 
     def _round(
         self, data: Dataset, valid: Dataset | None, measured: Totals, state: TrainState, _: None = None
@@ -294,7 +311,7 @@ class Fit:
     def step_on(self, data: Dataset) -> Callable[..., tuple[TrainState, Array]]:
         """`(state, seen, rows) -> (state, seen)`: a step on some rows, and their totals added up."""
 
-        def take(state: TrainState, seen: Array, rows: tuple[Array, Array]) -> tuple[TrainState, Array]:
+        def take(state: TrainState, seen: Array, rows: Rows) -> tuple[TrainState, Array]:
             return self.counted(state, seen, gather(data, *rows))
 
         return take
@@ -309,8 +326,11 @@ class Fit:
 
     def end_of_epoch(self, measured: Totals, state: TrainState, seen: Array) -> TrainState:
         """The state with the epoch's means; as it is, if a step that was not finite ended the run."""
-        finished = state.stop.running()
         means = Totals.unpacked(measured, seen).means()
+        if self.looks_back:
+            stop = state.stop.ended(~jnp.isfinite(means["loss"]), Outcome.NOT_FINITE)
+            state = _tree.replace(state, stop=stop)
+        finished = state.stop.running()
         return _tree.replace(
             state,
             epoch=state.epoch + finished.astype(jnp.int32),

@@ -12,7 +12,7 @@ from funcnet import _tree
 from funcnet._module import trainable
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
-from funcnet.data._batches import epoch_rows, gather
+from funcnet.data._batches import batch_of
 from funcnet.train._callbacks import Callback, View
 from funcnet.transform._objective import objective
 
@@ -62,7 +62,6 @@ class Monitor(Callback):
 
 def _gradient_norm(loss: Loss, model: Any, data: Dataset) -> Array:
     parameters, rest = _tree.partition(model, trainable(model))
-    row, mask = epoch_rows(len(data), None, len(data))
-    batch = gather(data, row[0], mask[0])
+    batch = batch_of(data, None, len(data))
     gradient = jax.grad(lambda p: objective(p, rest, loss, batch, None)[0])(parameters)
     return optax.tree.norm(gradient) * jnp.ones(())

@@ -5,10 +5,12 @@ loop, whose bounds are values and no constants.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet import _tree, mesh
 from funcnet._types import Array, Key, PyTree
@@ -16,7 +18,9 @@ from funcnet.data import Batch, Dataset
 from funcnet.data._batches import epoch_rows, steps
 from funcnet.train._fit import Fit, nothing_seen
 from funcnet.train._progress import Progress
+from funcnet.train._result import Run
 from funcnet.train._state import TrainState
+from funcnet.train._swift import is_sound, swift
 from funcnet.transform._objective import Totals
 
 ROWS_AT_ONCE = 2**20
@@ -27,12 +31,69 @@ class Pieces:
     """The compiled parts of a training: `begin`, `advance` or `feed` until nothing is left, `finished`."""
 
     def __init__(self, train: Fit) -> None:
+        self.train = train
         self.begin = jax.jit(functools.partial(_begin, train), static_argnames="fair")
-        self.advance = jax.jit(functools.partial(_advance, train))
-        self.feed = jax.jit(functools.partial(_feed, train))
+        self.steps = jax.jit(functools.partial(_advance, train), static_argnames="looks")
+        self.fed = jax.jit(functools.partial(_feed, train), static_argnames="looks")
         self.finished = jax.jit(train.finished)
         self.rates: dict[tuple[int, int], float] = {}
         """Steps a second, as last seen, by rows of a batch and batches of an epoch."""
+
+    def advance(
+        self, progress: Progress, data: Dataset, valid: Dataset | None, until: int, per_epoch: int
+    ) -> Progress:
+        """Steps and evaluations until step `until`, or until the training ends."""
+
+        def go(progress: Progress, until: int, looks: bool) -> tuple[Progress, Array]:
+            numbers = np.int32(until), np.int32(per_epoch)
+            return self.steps(progress, data, valid, *numbers, looks=looks)
+
+        return _sound(go, progress, until)
+
+    def feed(
+        self,
+        progress: Progress,
+        batches: Batch,
+        valid: Dataset | None,
+        first: int,
+        count: int,
+        per_epoch: int,
+    ) -> Progress:
+        """A step on each of `count` batches from the first, all of one epoch; [batches, rows, ...]."""
+        begun = progress.step
+
+        def go(progress: Progress, until: int, looks: bool) -> tuple[Progress, Array]:
+            step = progress.step
+            numbers = (np.int32(number) for number in (first + step - begun, until - step, per_epoch))
+            return self.fed(progress, batches, valid, *numbers, looks=looks)
+
+        return _sound(go, progress, begun + count)
+
+    def run(self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None) -> Run:
+        """The whole training, piece by piece."""
+        per_epoch = steps(len(data), self.train.rows_of_update(len(data)))
+        progress = self.begin(model, data, key, valid, fair=True)
+        last = self.train.epochs * per_epoch
+        return self.finished(self.advance(progress, data, valid, last, per_epoch).state)
+
+
+def _sound(go: Callable[..., tuple[Progress, Array]], progress: Progress, until: int) -> Progress:
+    """`go(progress, until, looks)` without looks; if a step breaks, with them from that step on.
+
+    Which step that is, is searched by halves: where a piece ends must change no number.
+    """
+    reached, sound = go(progress, until, False)
+    if sound:
+        return reached
+    last, broken = progress.step, until
+    while broken - last > 1:
+        middle = (last + broken) // 2
+        reached, sound = go(progress, middle, False)
+        if sound:
+            progress, last = reached, middle
+        else:
+            broken = middle
+    return go(progress, until, True)[0]
 
 
 def _begin(
@@ -44,9 +105,16 @@ def _begin(
 
 
 def _advance(
-    train: Fit, progress: Progress, data: Dataset, valid: Dataset | None, until: Array, per_epoch: Array
-) -> Progress:
-    """Steps and evaluations until step `until`, or until the training ends."""
+    train: Fit,
+    progress: Progress,
+    data: Dataset,
+    valid: Dataset | None,
+    until: Array,
+    per_epoch: Array,
+    looks: bool,
+) -> tuple[Progress, Array]:
+    """Steps and evaluations until step `until`, or until the training ends; and whether that is sound."""
+    train = train if looks else swift(train, progress.state.model, data)
     measured = train.measured(progress.state.model, data, progress.state.key)
     size = train.rows_of_update(len(data))
     block = min(steps(len(data), size), max(ROWS_AT_ONCE // size, 1))
@@ -67,7 +135,8 @@ def _advance(
         state, seen = jax.lax.fori_loop(0, count, one, (state, progress.seen))
         return _closed(train, measured, Progress(state, seen), data, valid, per_epoch)
 
-    return jax.lax.while_loop(goes_on, some, progress)
+    progress = jax.lax.while_loop(goes_on, some, progress)
+    return progress, _is_sound(train, measured, progress)
 
 
 def _feed(
@@ -78,9 +147,11 @@ def _feed(
     first: Array,
     count: Array,
     per_epoch: Array,
-) -> Progress:
-    """A step on each of `count` batches from the first, all of one epoch; [batches, rows, ...]."""
+    looks: bool,
+) -> tuple[Progress, Array]:
+    """A step on each of `count` batches from the first; and whether that is sound."""
     rows = Dataset(jax.tree.map(lambda a: a[0], batches.example))
+    train = train if looks else swift(train, progress.state.model, rows)
     measured = train.measured(progress.state.model, rows, progress.state.key)
 
     def one(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
@@ -88,7 +159,13 @@ def _feed(
 
     carry = progress.state, progress.seen
     state, seen = jax.lax.fori_loop(first, first + count, one, carry)
-    return _closed(train, measured, Progress(state, seen), None, valid, per_epoch)
+    progress = _closed(train, measured, Progress(state, seen), None, valid, per_epoch)
+    return progress, _is_sound(train, measured, progress)
+
+
+def _is_sound(train: Fit, measured: Totals, progress: Progress) -> Array:
+    loss = Totals.unpacked(measured, progress.seen).sums["loss"]  # of the epoch under way
+    return is_sound(train, progress.state) & ((not train.looks_back) | jnp.isfinite(loss))
 
 
 def _closed(

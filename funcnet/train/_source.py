@@ -61,8 +61,7 @@ class InMemory(Source):
     """Arrays on the device: any number of steps and epochs is one program."""
 
     def advance(self, progress: Progress, until: int) -> Progress:
-        numbers = np.int32(until), np.int32(self.per_epoch)
-        return self.train.pieces.advance(progress, self.data, self.valid, *numbers)
+        return self.train.pieces.advance(progress, self.data, self.valid, until, self.per_epoch)
 
 
 class Streamed(Source):
@@ -78,8 +77,9 @@ class Streamed(Source):
             piece = self._with(progress, epoch, place)
             first = place - piece.first
             count = min(piece.length - first, until - step)
-            numbers = (np.int32(number) for number in (first, count, self.per_epoch))
-            progress = self.train.pieces.feed(progress, piece.batches, self.valid, *numbers)
+            progress = self.train.pieces.feed(
+                progress, piece.batches, self.valid, first, count, self.per_epoch
+            )
             before, step, epoch = step, progress.step, progress.epoch
             if step == before:  # not finite: the training has ended
                 break

@@ -104,26 +104,43 @@ def step(
     _check.choice("on_nan", on_nan, ("stop", "skip", "ignore"))
     if accumulate > 1 and getattr(loss, "batchwise", False):
         raise ValueError("a batchwise loss needs its whole batch at once: use accumulate=1.")
+    return _step(loss, optimizer, accumulate, on_nan)
+
+
+def swift_step(loss: Loss, optimizer: optax.GradientTransformation, accumulate: int) -> Step:
+    """A step without a look and without a branch: it makes its update, whatever comes.
+
+    For a training that goes on, and batches in which a row counts.
+    """
+    return _step(loss, optimizer, accumulate, None)
+
+
+def _step(
+    loss: Loss, optimizer: optax.GradientTransformation, accumulate: int, on_nan: OnNaN | None
+) -> Step:
     update = optax.with_extra_args_support(optimizer).update
 
     def take_step(state: TrainState, batch: PyTree) -> tuple[TrainState, Info]:
         batch = _as_batch(batch)
         key = jax.random.fold_in(_keys.named(state.key, "step"), state.step)
         parameters, rest = _tree.partition(state.model, trainable(state.model))
-        mass = jnp.sum(batch.weight)
+        mass = batch.mass
         if accumulate == 1:
             seen = _seen(parameters, rest, loss, batch, key, mass)
         else:
             seen = _accumulated(parameters, rest, loss, batch, key, accumulate)
 
+        def moved() -> _Changes:
+            value_of = lambda p: objective(p, rest, loss, batch, key, mass)[0]  # noqa: E731
+            return _moved(update, state, parameters, seen, value_of)
+
+        if on_nan is None:
+            return moved().made_in(state, rest), Info(seen.totals, jnp.array(True))
+
         # What no row counts in may hold anything: nothing moves, and nothing is wrong.
         numbers = seen.totals.sums["loss"], seen.grads
         finite = on_nan == "ignore" or (mass == 0) | _tree.all_finite(numbers)
         running = state.stop.running()
-
-        def moved() -> _Changes:
-            value_of = lambda p: objective(p, rest, loss, batch, key, mass)[0]  # noqa: E731
-            return _moved(update, state, parameters, seen, value_of)
 
         def kept() -> _Changes:
             return _kept(state, parameters, None if seen.rest is None else rest, finite, on_nan)
@@ -220,8 +237,10 @@ def _accumulated(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key
             f"a batch of {batch.weight.shape[0]} rows can't be cut into {parts} equal parts. Pad it "
             "with rows of weight 0, or choose another accumulate."
         )
-    cut = jax.tree.map(lambda a: a.reshape(parts, size, *a.shape[1:]), batch)
-    mass = jnp.sum(batch.weight)
+    cut = jax.tree.map(
+        lambda a: a.reshape(parts, size, *a.shape[1:]), Gathered(batch.example, batch.weight)
+    )
+    mass = batch.mass
 
     def of_part(part: Batch, number: Array, rest: PyTree) -> _Seen:
         return _seen(parameters, rest, loss, part, key, mass, number * size)
@@ -230,7 +249,7 @@ def _accumulated(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key
         (sums, rest), (part, number) = carry, x
         seen = of_part(part, number, rest)
         if seen.rest is not None:  # a part in which no row counts has seen nothing
-            rest = _tree.select(jnp.sum(part.weight) > 0, seen.rest, rest)
+            rest = _tree.select(part.mass > 0, seen.rest, rest)
         return (_tree.add(sums, seen._replace(rest=None)), rest), None
 
     first = jax.tree.map(lambda a: a[0], cut)

@@ -77,13 +77,13 @@ def objective(
     model = _tree.combine(parameters, rest)
     weight = batch.weight
     if getattr(loss, "batchwise", False):
-        counts = jnp.sum(weight) > 0
+        counts = batch.mass > 0
         # A mean of no rows would be 0 / 0, and times 0 still NaN: there all rows count, and then none.
         weighted = jnp.where(counts, weight, jnp.ones_like(weight))
         means = _parts(loss(model, batch.example, weighted, key), ())  # type: ignore[call-arg]
         sums = jax.tree.map(
             lambda v: jnp.where(counts, v, jnp.zeros_like(v)),
-            {name: _summed(v, jnp.sum(weight)) for name, v in means.items()},
+            {name: _summed(v, batch.mass) for name, v in means.items()},
         )
     else:
         keys = None if key is None else _example_keys(key, first, weight.shape[0])
@@ -91,7 +91,7 @@ def objective(
         per_example = jax.vmap(functools.partial(_one, loss), axes, axis_name=EXAMPLES)
         values = _parts(per_example(model, batch.example, keys, weight), weight.shape)
         sums = jax.tree.map(lambda v: weighted_sum(v, weight), values)
-    found = Totals(sums, jnp.sum(weight))
+    found = Totals(sums, batch.mass)
     mass = found.weight if mass is None else mass
     total = sums["loss"]
     return total / jnp.where(mass > 0, mass, jnp.ones_like(mass)).astype(total.dtype), found

@@ -91,9 +91,9 @@ def test_a_stream_and_a_loop_over_batches_end_in_the_numbers_of_fit(name, tmp_pa
 def test_one_compile_for_all_visits_calls_and_keys():
     train, model, data, _ = _training("line")
     fn.Trainer(train)(model, data, KEY)
-    traced = train.pieces.advance._cache_size()
+    traced = train.pieces.steps._cache_size()
     fn.Trainer(train, every=Every(steps=1))(model, data, jax.random.key(9))
-    assert train.pieces.advance._cache_size() == traced == 1
+    assert train.pieces.steps._cache_size() == traced == 1
 
 
 def test_what_is_killed_goes_on_in_the_middle_of_an_epoch_bit_for_bit(tmp_path):

@@ -1,0 +1,153 @@
+"""A training looks at its steps afterwards, and ends as if it had looked at each."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tables
+from tables import assert_close, same_bits
+
+import funcnet as fn
+from funcnet.train import Every
+from funcnet.train._transparent import transparent
+
+KEY = jax.random.key(3)
+ROWS = jnp.linspace(0.5, 2.0, 43)
+PARAMETERS = {"weight": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3), "bias": jnp.ones(3)}
+
+HONEST = {
+    **{name: found for name, found in tables.OPTIMIZERS.items() if name not in ("lbfgs", "lion")},
+    "global-norm": optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.1)),
+    "rmsprop": optax.rmsprop(0.1),
+    "adafactor": optax.adafactor(0.1),
+    "schedule": optax.adam(optax.cosine_decay_schedule(0.1, 100)),
+}
+HIDING = {
+    "lion": tables.OPTIMIZERS["lion"],
+    "line-search": tables.OPTIMIZERS["lbfgs"],
+    "clip": optax.chain(optax.clip(1.0), optax.sgd(0.1)),
+    "zero-nans": optax.chain(optax.zero_nans(), optax.sgd(0.1)),
+    "apply-if-finite": optax.apply_if_finite(optax.sgd(0.1), 3),
+    "sign": optax.sign_sgd(0.1),
+    "frozen": optax.multi_transform(
+        {"moves": optax.sgd(0.1), "stays": optax.set_to_zero()}, {"weight": "moves", "bias": "stays"}
+    ),
+    "elsewhere": optax.stateless(lambda g, _: jax.tree.map(lambda a: jnp.where(a > 0, a, jnp.flip(-a)), g)),
+    "inverse": optax.stateless(lambda g, _: jax.tree.map(lambda a: 1 / (1 + a**2), g)),
+}
+
+
+@pytest.mark.parametrize("name", [*HONEST, *HIDING])
+def test_an_optimizer_is_known_to_show_what_is_not_finite(name):
+    optimizer = (HONEST | HIDING)[name]
+    known = transparent(optimizer, PARAMETERS)
+    assert known == (name in HONEST)
+    update = jax.jit(optax.with_extra_args_support(optimizer).update)
+    for leaf in PARAMETERS if known else ():
+        for wrong in (jnp.nan, jnp.inf, -jnp.inf):
+            gradient = dict(PARAMETERS)
+            gradient[leaf] = gradient[leaf].at[..., -1].set(wrong)
+            state = optimizer.init(PARAMETERS)
+            updates, _ = update(gradient, state, PARAMETERS, value=jnp.array(1.0), grad=gradient)
+            assert not all(bool(jnp.isfinite(u).all()) for u in jax.tree.leaves(updates)), (leaf, wrong)
+
+
+def _root(model, x, key):
+    return model * jnp.sqrt(x)
+
+
+def _slope(model, x, key):
+    return jnp.sqrt(jnp.abs(model * x))  # of no slope where x is zero
+
+
+def _cliff(model, x, key):
+    return jnp.where(x < 0, jnp.inf, (model - x) ** 2)  # a slope that is finite, a loss that is not
+
+
+def _square(model, x, key):
+    return (model - x) ** 2
+
+
+# A loss, a row that spoils it, an optimizer, settings.
+BROKEN = {
+    "loss": (_root, -1.0, optax.adam(0.01), {}),
+    "gradient": (_slope, 0.0, optax.sgd(0.01), {}),
+    "loss-alone": (_cliff, -1.0, optax.adam(0.01), {"eval_every": 3, "epochs": 5}),
+    "weights": (_square, 1.0, optax.sgd(1e5), {"epochs": 9}),
+    "clipped": (_slope, 0.0, HIDING["clip"], {}),
+    "mended": (_slope, 0.0, HIDING["zero-nans"], {}),
+    "accumulated": (_root, -1.0, optax.adam(0.01), {"accumulate": 2, "batch_size": 4}),
+    "first-step": (_root, -1.0, optax.sgd(0.01), {"shuffle": False, "batch_size": 43}),
+    "averaged": (_slope, 0.0, optax.sgd(0.01), {"ema": 0.9}),
+    "stopped": (
+        *(_root, -1.0, optax.sgd(0.01)),
+        {"stopping": fn.EarlyStopping("loss", patience=2, divergence_threshold=50.0)},
+    ),
+}
+
+
+def _training(name, **more):
+    loss, row, optimizer, settings = BROKEN[name]
+    train = fn.fit(loss, optimizer, **({"epochs": 4, "batch_size": 8} | settings | more))
+    return train, jnp.array(1.5), ROWS.at[30].set(row)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_training_that_breaks_ends_where_looking_at_each_step_ends_it(name):
+    train, model, rows = _training(name)
+    found, expected = train(model, rows, KEY), jax.jit(train)(model, rows, KEY)
+    assert found.outcome == expected.outcome
+    assert found.outcome.name == "NOT_FINITE"
+    assert int(found.state.step) == int(expected.state.step)
+    assert_close(found, expected)
+    for setting in ({}, {"every": Every(steps=1)}, {"every": Every(steps=4)}):
+        again = fn.Trainer(train, progress=False, **setting)(model, rows, KEY)
+        assert same_bits(again, found)
+
+
+@pytest.mark.parametrize("on_nan", ["skip", "ignore"])
+@pytest.mark.parametrize("name", ["gradient", "loss-alone", "mended"])
+def test_what_goes_on_whatever_comes_goes_on_as_within_jit(name, on_nan):
+    train, model, rows = _training(name, on_nan=on_nan)
+    found, expected = train(model, rows, KEY), jax.jit(train)(model, rows, KEY)
+    assert found.outcome == expected.outcome
+    assert found.outcome.name == "FINISHED"
+    assert_close(found, expected)
+
+
+def test_weights_that_were_infinite_before_are_no_reason_to_stop():
+    def loss(model, x, key):
+        return (model["slope"] - x) ** 2 + jnp.where(x > 9, model["mask"], 0.0)
+
+    model = {"slope": jnp.array(0.0), "mask": jnp.array(-jnp.inf)}
+    train = fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=8)
+    found, expected = train(model, ROWS, KEY), jax.jit(train)(model, ROWS, KEY)
+    assert found.outcome == expected.outcome
+    assert_close(found, expected)
+
+
+def test_a_batch_in_which_no_row_counts_moves_nothing():
+    data = fn.data.Dataset(ROWS, weight=jnp.arange(43) < 16)
+    train = fn.fit(_square, optax.sgd(0.1, momentum=0.9), epochs=1, batch_size=8, shuffle=False)
+    short = fn.fit(_square, optax.sgd(0.1, momentum=0.9), epochs=1, batch_size=8, shuffle=False)
+    found, expected = train(jnp.array(0.0), data, KEY), short(jnp.array(0.0), ROWS[:16], KEY)
+    np.testing.assert_allclose(found.model, expected.model, rtol=1e-6)
+
+
+def test_within_a_transformation_a_training_is_traced_once():
+    count = 0
+
+    def loss(model, x, key):
+        nonlocal count
+        count += 1
+        return (model - x) ** 2
+
+    def last(rate):
+        train = fn.fit(loss, optax.sgd(rate), epochs=2, batch_size=8)
+        return train(jnp.array(0.0), ROWS, KEY).history["loss"][-1]
+
+    jax.jit(last)(0.1)
+    within_jit, count = count, 0
+    jax.grad(last)(0.1)
+    assert 0 < count <= within_jit
