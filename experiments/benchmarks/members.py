@@ -9,6 +9,7 @@ one process each, since the number of devices is chosen before JAX starts.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import statistics
 import subprocess
@@ -19,6 +20,8 @@ import results
 from workloads import WORKLOADS, Workload
 
 MEMBERS = {"a": 1000, "b": 100, "d": 8}
+SPREAD = {"a", "b"}
+"""Over both processors. A step of (d) uses both by itself, and members are trained one after another."""
 
 
 def shortened(name: str) -> Workload:
@@ -34,7 +37,8 @@ def one(name: str, way: str, rounds: int) -> None:
 
     import funcnet as fn
 
-    if way == "together":
+    spread = way == "together" and name in SPREAD
+    if spread:
         fn.mesh.cpu_devices()
     from jobs import funcnet_fit
 
@@ -45,11 +49,8 @@ def one(name: str, way: str, rounds: int) -> None:
 
     def run(seed: int) -> None:
         key = jax.random.key(seed)
-        if way == "together":
-            with fn.mesh.use():
-                jax.block_until_ready(many(model, data, key))
-        else:
-            jax.block_until_ready(train(model, data, key))
+        with fn.mesh.use() if spread else contextlib.nullcontext():
+            jax.block_until_ready((many if way == "together" else train)(model, data, key))
 
     run(0)
     for seed in range(rounds):

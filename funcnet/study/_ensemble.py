@@ -14,6 +14,7 @@ from funcnet.data import Dataset, bootstrap
 from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
 from funcnet.train import Fit, Run
 from funcnet.train._evaluate import checked_data
+from funcnet.train._swift import swift_run
 
 Average: TypeAlias = Literal["values", "classes", "binary"]
 
@@ -215,7 +216,11 @@ class EnsembleTraining:
             ValueError: if the data is unfit.
         """
         data, valid = self._checked(net, data, key, valid)
-        return self._compiled(net, data, key, valid, mesh.count())
+        arguments = net, data, key, valid, mesh.count()
+        if _tree.is_traced():
+            return self._carefully(*arguments, self.progress)
+        run, sound = self._swiftly(*arguments)
+        return run if sound else self._carefully(*arguments, None)
 
     def member(self, net: Module, data: PyTree, key: Key, number: int, valid: PyTree = None) -> Run:
         """The training of one member alone, as the ensemble has it."""
@@ -229,25 +234,47 @@ class EnsembleTraining:
         checked = checked_data(self.train.loss, model, data)
         return checked, None if valid is None else checked_data(self.train.loss, model, valid)
 
-    def _one(self, shared: tuple[Module, Dataset, Key, Dataset | None], number: Array) -> Run:
+    def _arguments(self, shared: tuple[Module, Dataset, Key, Dataset | None], number: Array) -> Any:
+        """What the training of a member is called with."""
         net, data, key, valid = shared
         own = jax.random.fold_in(_keys.named(key, "member"), number)
         if self.bootstrap:
             data = bootstrap(data, _keys.named(own, "bootstrap"))
-        return self.train(start(net, _keys.named(own, "init")), data, _keys.named(own, "train"), valid)
+        return start(net, _keys.named(own, "init")), data, _keys.named(own, "train"), valid
+
+    def _one(self, shared: tuple[Module, Dataset, Key, Dataset | None], number: Array) -> Run:
+        return self.train(*self._arguments(shared, number))
+
+    def _one_swiftly(self, shared: Any, number: Array) -> tuple[Run, Array]:
+        model, data, key, valid = self._arguments(shared, number)
+        return swift_run(self.train, model, data, key, valid, alone=False)
+
+    def _each(self, one: Any, shared: Any, progress: Progress | None) -> Any:
+        small = is_small(jax.eval_shape(start, shared[0], shared[2]))
+        return each_member(one, shared, self.size, self.block, small, progress)
+
+    def _together(self, runs: Run) -> EnsembleRun:
+        return EnsembleRun(Ensemble(runs.model, self.average), runs)
 
     @functools.cached_property
     def _alone(self) -> Any:
         return jax.jit(self._one)
 
     @functools.cached_property
-    def _compiled(self) -> Any:
-        def run(net: Module, data: Dataset, key: Key, valid: Dataset | None, devices: int) -> EnsembleRun:
+    def _swiftly(self) -> Any:
+        def run(net: Any, data: Any, key: Any, valid: Any, devices: int) -> tuple[EnsembleRun, Array]:
             del devices  # a part of what is compiled: see `mesh.use`
-            small = is_small(jax.eval_shape(start, net, key))
-            runs = each_member(
-                self._one, (net, data, key, valid), self.size, self.block, small, self.progress
-            )
-            return EnsembleRun(Ensemble(runs.model, self.average), runs)
+            runs, sound = self._each(self._one_swiftly, (net, data, key, valid), self.progress)
+            return self._together(runs), jnp.all(sound)
 
         return jax.jit(run, static_argnums=4)
+
+    @functools.cached_property
+    def _carefully(self) -> Any:
+        def run(
+            net: Any, data: Any, key: Any, valid: Any, devices: int, progress: Progress | None
+        ) -> EnsembleRun:
+            del devices
+            return self._together(self._each(self._one, (net, data, key, valid), progress))
+
+        return jax.jit(run, static_argnums=(4, 5))

@@ -6,6 +6,7 @@ are finite in the end, no step has to be looked at; and if they are not, the hos
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from funcnet import _tree
 from funcnet._module import trainable
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
+from funcnet.data._batches import steps
 from funcnet.train._result import Run
 from funcnet.train._state import TrainState
 from funcnet.train._step import swift_step
@@ -48,15 +50,21 @@ def is_sound(train: Any, state: TrainState) -> Array:
 
 
 def swift_run(
-    train: Any, model: PyTree, data: Dataset, key: Key, valid: Dataset | None
+    train: Any, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, alone: bool = True
 ) -> tuple[Run, Array]:
-    """A whole training, and whether it is sound; if not, it ended soon after it broke."""
+    """A whole training, and whether it is sound; if not, it ended soon after it broke.
+
+    Args:
+        train: what `fit` made.
+        model, data, key, valid: what it is called with.
+        alone: whether it may end by itself; many at once go on together to the last epoch.
+    """
     train = swift(train, model, data)
     measured = train.measured(model, data, key)
-
-    def advance(state: TrainState) -> TrainState:
-        return train.advance(data, valid, measured, state)[0]
-
+    advance = functools.partial(train.advance, data, valid, measured)
     state = train.begin(model, data, key, valid, measured)
-    state = jax.lax.while_loop(train.goes_on, advance, state)
+    if alone or train.stopping is not None:
+        state = jax.lax.while_loop(train.goes_on, lambda state: advance(state)[0], state)
+    else:
+        state, _ = jax.lax.scan(advance, state, length=steps(train.epochs, train.eval_every))
     return train.finished(state), is_sound(train, state)
