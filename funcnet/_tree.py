@@ -95,6 +95,8 @@ def all_finite(tree: PyTree) -> Array:
             parts.append(jnp.full(part.shape[:1], least) @ part)
         else:
             parts.append(part.ravel() * least)
+    if not parts:
+        return jnp.array(True)
     widest = max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
     return jnp.all(jnp.isfinite(jnp.concatenate([part.astype(widest) for part in parts])))
 

@@ -56,7 +56,7 @@ def each_member(
     share = math.ceil(size / devices)
     block = min(share, block or _block(one, shared, small))
     blocks = math.ceil(share / block)
-    together = (lanes if small else jax.vmap)(one, in_axes=(None, 0))
+    together = (lanes if small else jax.vmap)(one, in_axes=(None, 0)) if block > 1 else _single(one)
     numbers = jnp.arange(devices * blocks * block, dtype=jnp.int32).reshape(devices * blocks, block)
 
     def one_block(shared: PyTree, numbers: Array) -> PyTree:
@@ -74,6 +74,15 @@ def each_member(
 
     results = mesh.each_device(run)(numbers, shared)
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:size], results)
+
+
+def _single(one: Callable[[PyTree, Array], PyTree]) -> Callable[[PyTree, Array], PyTree]:
+    """`vmap` over a single member, which is computed as it would be alone."""
+
+    def together(shared: PyTree, numbers: Array) -> PyTree:
+        return jax.tree.map(lambda a: a[None], one(shared, numbers[0]))
+
+    return together
 
 
 def _block(one: Callable[[PyTree, Array], PyTree], shared: PyTree, small: bool) -> int:
