@@ -96,11 +96,11 @@ def _member(tree: Any, i: int) -> Any:
     return jax.tree.map(lambda a: a[i], tree)
 
 
-@pytest.mark.parametrize("name", ["mlp", "mlp-dropout"])
+@pytest.mark.parametrize("name", [pytest.param("mlp", marks=pytest.mark.slow), "mlp-dropout"])
 def test_an_ensemble_is_its_members_each_trained_alone(name: str) -> None:
     train, data = tables.training(name), tables.dataset("weighted-rows", name)
     keys = jax.random.split(KEY, 3)
-    models = jax.vmap(tables.MODELS[name].net.init)(keys)
+    models = jax.jit(jax.vmap(tables.MODELS[name].net.init))(keys)
     runs = jax.vmap(train, in_axes=(0, None, 0))(models, data, keys)
     assert list(runs.outcome) == [fn.Outcome.FINISHED] * 3
     for i in range(3):
@@ -108,6 +108,7 @@ def test_an_ensemble_is_its_members_each_trained_alone(name: str) -> None:
         assert_close(_member(runs, i), alone, factor=5)
 
 
+@pytest.mark.slow  # test_fold.py trains folds of unequal size, with validation
 def test_folds_are_a_vmap_over_rows() -> None:
     case, train = tables.MODELS["mlp"], tables.training("mlp")
     arrays = case.rows(20)
@@ -119,7 +120,7 @@ def test_folds_are_a_vmap_over_rows() -> None:
         assert_close(_member(folds, i), view(rows[i]), factor=5)
 
 
-@pytest.mark.parametrize("restore_best", [True, False])
+@pytest.mark.parametrize("restore_best", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_each_member_of_an_ensemble_stops_by_itself(restore_best: bool) -> None:
     case = tables.MODELS["mlp"]
     stopping = fn.EarlyStopping(patience=2, restore_best=restore_best)
@@ -128,7 +129,8 @@ def test_each_member_of_an_ensemble_stops_by_itself(restore_best: bool) -> None:
     keys = jax.random.split(jax.random.key(7), 4)
     # One learns fast and overfits, another hardly moves: they stop at different epochs.
     scales = jnp.array([0.1, 1.0, 5.0, 20.0])
-    models = jax.vmap(lambda key, s: jax.tree.map(lambda a: s * a, case.net.init(key)))(keys, scales)
+    scaled = lambda key, s: jax.tree.map(lambda a: s * a, case.net.init(key))  # noqa: E731
+    models = jax.jit(jax.vmap(scaled))(keys, scales)
     runs = jax.vmap(train, in_axes=(0, None, 0, None))(models, data, keys, valid)
     assert len(set(np.asarray(runs.state.epoch).tolist())) > 1
     assert fn.Outcome.PATIENCE_EXHAUSTED in list(runs.outcome)
