@@ -83,12 +83,15 @@ def test_losses_and_metrics_jit_and_vmap(name: str) -> None:
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    "modes", [["rev"], pytest.param(["fwd", "rev"], marks=pytest.mark.slow)], ids=["reverse", "both"]
+)
 @pytest.mark.parametrize("name", tables.LOSSES)
-def test_gradients_of_losses_are_those_of_finite_differences(name: str) -> None:
+def test_gradients_of_losses_are_those_of_finite_differences(name: str, modes: list[str]) -> None:
     predictions, targets = map(jnp.asarray, tables.LOSSES[name].pairs(3, dtype=np.float64))
     assert predictions.dtype == jnp.float64
     total = lambda p: jnp.sum(jax.vmap(tables.LOSSES[name].function)(p, targets))  # noqa: E731
-    check_grads(jax.jit(total), (predictions,), order=2)
+    check_grads(jax.jit(total), (predictions,), order=2, modes=modes)
 
 
 @jax.jit
