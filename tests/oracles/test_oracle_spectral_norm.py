@@ -77,7 +77,7 @@ def test_init_draws_the_layers_own_weights_and_vectors_of_length_one(name):
     largest = np.linalg.svd(matrix, compute_uv=False)[0]
     assert 0.9 * largest < v @ matrix @ u <= 1.00001 * largest
     assert fn.count(model) == fn.count(layer)
-    kept = fn.layers.SpectralNorm(model.layer).init(jax.random.key(1))
+    kept = jax.jit(fn.layers.SpectralNorm(model.layer).init)(jax.random.key(1))
     assert same_bits(kept.layer, model.layer)
 
 
