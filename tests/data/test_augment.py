@@ -1,5 +1,7 @@
 """Augmentation: in training only, new for each example and step, and within the laws of means."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -124,10 +126,14 @@ def test_a_batchwise_loss_gets_examples_changed_one_by_one():
     assert wrapped.batchwise
 
 
-def _mixed(case, weight, key=KEY, n=None, alpha=0.4):
+@functools.cache
+def _mixing(case):
+    return jax.jit(fn.data.mixup(case.loss(), 0.4))
+
+
+def _mixed(case, weight, n=None):
     x, y = case.rows(len(weight))
-    loss = fn.data.mixup(case.loss(), alpha)
-    return jax.jit(loss)(case.init(), (x[:n], y[:n]), jnp.asarray(weight)[:n], key)
+    return _mixing(case)(case.init(), (x[:n], y[:n]), jnp.asarray(weight)[:n], KEY)
 
 
 def test_mixup_without_a_key_is_the_weighted_mean():
