@@ -50,13 +50,14 @@ hypothesis.settings.load_profile("funcnet")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Laws over the models that are not one of `tables.QUICK` are slow tests."""
+    """Laws over the models that are not one of `tables.QUICK` and over `tables.VARIANTS` are slow tests."""
     import tables
 
+    slow_names = tables.MODELS.keys() - tables.QUICK | set(tables.VARIANTS)
     for item in items:
         values = getattr(item, "callspec", None) and item.callspec.params.values()
-        names = [value for value in values or () if isinstance(value, str) and value in tables.MODELS]
-        if item.path.name in LAWS_OF_MODELS and any(name not in tables.QUICK for name in names):
+        names = [value for value in values or () if isinstance(value, str)]
+        if item.path.name in LAWS_OF_MODELS and not slow_names.isdisjoint(names):
             item.add_marker(pytest.mark.slow)
 
 

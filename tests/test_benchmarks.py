@@ -35,7 +35,7 @@ def images():
 WORKLOADS = {"classes": workloads.iris, "numbers": workloads.line, "images": images}
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("name", ["classes", "numbers", pytest.param("images", marks=pytest.mark.slow)])
 def test_all_end_in_the_same_loss(name):
     work = dataclasses.replace(WORKLOADS[name]().shortened(), shuffle=False)
     found = {}

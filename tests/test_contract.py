@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("page", ["docs/contract.md", "README.md"])
+@pytest.mark.parametrize("page", [pytest.param("docs/contract.md", marks=pytest.mark.slow), "README.md"])
 def test_code_blocks_run_as_written(page, tmp_path, monkeypatch):
     matplotlib.use("Agg")
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)

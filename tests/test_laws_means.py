@@ -23,15 +23,17 @@ def _weighted_means(case: tables.Model, model: Any, data: fn.data.Dataset) -> di
     return {name: np.average(np.asarray(v, np.float64), weights=weight) for name, v in each.items()}
 
 
-def _sizes(n: int, name: str) -> list[int]:
-    return list(range(1, n + 4)) if name == "weighted-rows" else [1, 4, n + 3]
+def _slow(case: Any, quick: tuple[Any, ...]) -> Any:
+    values = case if isinstance(case, tuple) else (case,)
+    return pytest.param(*values, marks=() if case in quick else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", tables.DATASETS)
-def test_evaluate_is_numpys_weighted_mean_for_each_batch_size(name: str) -> None:
+@pytest.mark.parametrize("sizes", ["some", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [_slow(name, ("weighted-rows", "out-of-bag")) for name in tables.DATASETS])
+def test_evaluate_is_numpys_weighted_mean_for_each_batch_size(name: str, sizes: str) -> None:
     case, data = tables.MODELS["mlp"], tables.dataset(name, "mlp")
-    expected = _weighted_means(case, case.init(), data)
-    for size in _sizes(len(data), name):
+    expected, n = _weighted_means(case, case.init(), data), len(data)
+    for size in range(1, n + 4) if sizes == "all" else (1, 4, n, n + 3):
         got = fn.evaluate(case.loss(), case.init(), data, batch_size=size)
         assert set(got) == set(expected)
         for metric, value in expected.items():
@@ -112,7 +114,10 @@ def test_micro_batches_are_one_batch(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize(("n", "size", "parts"), [(19, 4, 2), (10, 4, 3), (7, 8, 2), (5, 1, 4)])
+@pytest.mark.parametrize(
+    ("n", "size", "parts"),
+    [_slow(case, ((19, 4, 2), (5, 1, 4))) for case in [(19, 4, 2), (10, 4, 3), (7, 8, 2), (5, 1, 4)]],
+)
 def test_accumulating_fits_are_the_fit_of_the_large_batch(n: int, size: int, parts: int) -> None:
     case = tables.MODELS["mlp-dropout"]
     data = fn.data.Dataset(case.rows(n), weight=_batch(case, n).weight)

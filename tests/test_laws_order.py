@@ -49,7 +49,8 @@ CASES = {
 def _slow(case: str) -> bool:
     name, dataset, optimizer, _ = CASES[case]
     usual = dataset in ("weighted", "weighted-rows", "tail") and optimizer in ("adam", "momentum")
-    return name not in tables.QUICK or not usual
+    again = case in ("mlp-weighted", "mlp-dropout-weighted", "mlp-dropout-tail")
+    return name not in tables.QUICK or not usual or again
 
 
 @pytest.mark.parametrize(

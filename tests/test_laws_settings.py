@@ -106,7 +106,7 @@ def test_a_diverging_member_stops_alone_with_its_last_finite_weights() -> None:
     assert bad[0]
 
 
-@pytest.mark.parametrize("every", [2, 3, 10])
+@pytest.mark.parametrize("every", [2, pytest.param(3, marks=pytest.mark.slow), 10])
 def test_epochs_without_evaluation_hold_nan_and_the_last_is_evaluated(every: int) -> None:
     case, epochs = tables.MODELS["mlp"], 7
     data, valid = tables.dataset("weighted", "mlp"), case.rows(9, seed=3)

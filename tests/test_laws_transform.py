@@ -83,12 +83,15 @@ def test_losses_and_metrics_jit_and_vmap(name: str) -> None:
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    "modes", [["rev"], pytest.param(["fwd", "rev"], marks=pytest.mark.slow)], ids=["reverse", "both"]
+)
 @pytest.mark.parametrize("name", tables.LOSSES)
-def test_gradients_of_losses_are_those_of_finite_differences(name: str) -> None:
+def test_gradients_of_losses_are_those_of_finite_differences(name: str, modes: list[str]) -> None:
     predictions, targets = map(jnp.asarray, tables.LOSSES[name].pairs(3, dtype=np.float64))
     assert predictions.dtype == jnp.float64
     total = lambda p: jnp.sum(jax.vmap(tables.LOSSES[name].function)(p, targets))  # noqa: E731
-    check_grads(jax.jit(total), (predictions,), order=2)
+    check_grads(jax.jit(total), (predictions,), order=2, modes=modes)
 
 
 @jax.jit
@@ -96,11 +99,11 @@ def _member(tree: Any, i: int) -> Any:
     return jax.tree.map(lambda a: a[i], tree)
 
 
-@pytest.mark.parametrize("name", ["mlp", "mlp-dropout"])
+@pytest.mark.parametrize("name", [pytest.param("mlp", marks=pytest.mark.slow), "mlp-dropout"])
 def test_an_ensemble_is_its_members_each_trained_alone(name: str) -> None:
     train, data = tables.training(name), tables.dataset("weighted-rows", name)
     keys = jax.random.split(KEY, 3)
-    models = jax.vmap(tables.MODELS[name].net.init)(keys)
+    models = jax.jit(jax.vmap(tables.MODELS[name].net.init))(keys)
     runs = jax.vmap(train, in_axes=(0, None, 0))(models, data, keys)
     assert list(runs.outcome) == [fn.Outcome.FINISHED] * 3
     for i in range(3):
@@ -108,6 +111,7 @@ def test_an_ensemble_is_its_members_each_trained_alone(name: str) -> None:
         assert_close(_member(runs, i), alone, factor=5)
 
 
+@pytest.mark.slow  # test_fold.py trains folds of unequal size, with validation
 def test_folds_are_a_vmap_over_rows() -> None:
     case, train = tables.MODELS["mlp"], tables.training("mlp")
     arrays = case.rows(20)
@@ -119,7 +123,7 @@ def test_folds_are_a_vmap_over_rows() -> None:
         assert_close(_member(folds, i), view(rows[i]), factor=5)
 
 
-@pytest.mark.parametrize("restore_best", [True, False])
+@pytest.mark.parametrize("restore_best", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_each_member_of_an_ensemble_stops_by_itself(restore_best: bool) -> None:
     case = tables.MODELS["mlp"]
     stopping = fn.EarlyStopping(patience=2, restore_best=restore_best)
@@ -128,7 +132,8 @@ def test_each_member_of_an_ensemble_stops_by_itself(restore_best: bool) -> None:
     keys = jax.random.split(jax.random.key(7), 4)
     # One learns fast and overfits, another hardly moves: they stop at different epochs.
     scales = jnp.array([0.1, 1.0, 5.0, 20.0])
-    models = jax.vmap(lambda key, s: jax.tree.map(lambda a: s * a, case.net.init(key)))(keys, scales)
+    scaled = lambda key, s: jax.tree.map(lambda a: s * a, case.net.init(key))  # noqa: E731
+    models = jax.jit(jax.vmap(scaled))(keys, scales)
     runs = jax.vmap(train, in_axes=(0, None, 0, None))(models, data, keys, valid)
     assert len(set(np.asarray(runs.state.epoch).tolist())) > 1
     assert fn.Outcome.PATIENCE_EXHAUSTED in list(runs.outcome)

@@ -38,7 +38,7 @@ class ConvNet(Module):
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> net = fn.models.ConvNet((28, 28, 1), 10, dropout=0.5)
         >>> model = net.init(jax.random.key(0))
-        >>> model(jnp.ones((5, 28, 28, 1))).shape, fn.count(model)
+        >>> jax.jit(model)(jnp.ones((5, 28, 28, 1))).shape, fn.count(model)
         ((5, 10), 50186)
 
     Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document

@@ -56,7 +56,8 @@ class Transformer(Module):
         >>> net = fn.models.Transformer(3, tokens=9, features=8, heads=2, depth=1, padding=0)
         >>> model = net.init(jax.random.key(0))
         >>> short, padded = jnp.array([5, 2, 7]), jnp.array([5, 2, 7, 0, 0])
-        >>> model(short).shape, bool(jnp.allclose(model(short), model(padded), atol=1e-6))
+        >>> call = jax.jit(model)
+        >>> call(short).shape, bool(jnp.allclose(call(short), call(padded), atol=1e-6))
         ((3,), True)
 
     Source: Vaswani et al., "Attention is all you need", 2017; Xiong et al., "On layer normalization in

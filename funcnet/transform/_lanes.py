@@ -45,8 +45,8 @@ def lanes(f: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> models = jax.vmap(fn.MLP((4, 16, 3)).init)(jax.random.split(jax.random.key(0), 100))
         >>> x = jnp.ones((5, 4))
-        >>> many = fn.transform.lanes(lambda model, x: model(x), in_axes=(0, None))(models, x)
-        >>> many.shape
+        >>> many = jax.jit(fn.transform.lanes(lambda model, x: model(x), in_axes=(0, None)))
+        >>> many(models, x).shape
         (100, 5, 3)
     """
     _check.function("f", f, "a function of arrays")

@@ -1,5 +1,7 @@
 """Augmentation: in training only, new for each example and step, and within the laws of means."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ IMAGE = jnp.arange(1.0, 21.0).reshape(4, 5)
 
 
 def test_noise_is_normal_with_its_scale():
-    x, y = jax.vmap(lambda key: fn.data.noise(0.5)(key, (jnp.ones(2), 7)))(KEYS)
+    x, y = jax.jit(jax.vmap(lambda key: fn.data.noise(0.5)(key, (jnp.ones(2), 7))))(KEYS)
     assert set(y.tolist()) == {7}
     standard = (np.asarray(x) - 1) / 0.5
     assert scipy.stats.kstest(standard.ravel(), "norm").pvalue > 1e-3
@@ -32,7 +34,7 @@ def test_noise_takes_a_traced_scale_and_keeps_the_dtype():
 
 
 def test_flip_mirrors_one_axis_as_often_as_asked():
-    moved = jax.vmap(lambda key: fn.data.flip(-1, 0.3)(key, (IMAGE, 0))[0])(KEYS)
+    moved = jax.jit(jax.vmap(lambda key: fn.data.flip(-1, 0.3)(key, (IMAGE, 0))[0]))(KEYS)
     flipped = np.asarray((moved == IMAGE[:, ::-1][None]).all((1, 2)))
     assert ((moved == IMAGE[None]).all((1, 2)) != flipped).all()
     assert scipy.stats.binomtest(int(flipped.sum()), len(KEYS), 0.3).pvalue > 1e-3
@@ -43,7 +45,7 @@ def test_flip_mirrors_one_axis_as_often_as_asked():
 @pytest.mark.parametrize("channels", [(), (2,)])
 def test_shift_moves_every_way_as_often_and_brings_zeros(channels):
     image = jnp.broadcast_to(IMAGE.reshape(4, 5, *[1] * len(channels)), (4, 5, *channels))
-    moved = np.asarray(jax.vmap(lambda key: fn.data.shift(1)(key, (image, 0))[0])(KEYS))
+    moved = np.asarray(jax.jit(jax.vmap(lambda key: fn.data.shift(1)(key, (image, 0))[0]))(KEYS))
     padded = np.pad(np.asarray(image), [(1, 1), (1, 1), *[(0, 0)] * len(channels)])
     ways = [padded[i : i + 4, j : j + 5] for i in range(3) for j in range(3)]
     counts = [int((moved == way).reshape(len(KEYS), -1).all(1).sum()) for way in ways]
@@ -95,7 +97,7 @@ def test_every_example_is_changed_by_itself_and_not_as_the_model_draws():
         return model * x, {"x": x, "model": jax.random.normal(key) if key is not None else x}
 
     wrapped = fn.data.augmented(loss, lambda key, example: (jax.random.normal(key), example[1]))
-    logged = jax.vmap(lambda key: wrapped(1.0, (jnp.zeros(()), 0), key)[1])(KEYS)
+    logged = jax.jit(jax.vmap(lambda key: wrapped(1.0, (jnp.zeros(()), 0), key)[1]))(KEYS)
     assert len(np.unique(logged["x"])) > 0.99 * len(KEYS)
     assert abs(np.corrcoef(logged["x"], logged["model"])[0, 1]) < 4 / len(KEYS) ** 0.5
 
@@ -124,10 +126,14 @@ def test_a_batchwise_loss_gets_examples_changed_one_by_one():
     assert wrapped.batchwise
 
 
-def _mixed(case, weight, key=KEY, n=None, alpha=0.4):
+@functools.cache
+def _mixing(case):
+    return jax.jit(fn.data.mixup(case.loss(), 0.4))
+
+
+def _mixed(case, weight, n=None):
     x, y = case.rows(len(weight))
-    loss = fn.data.mixup(case.loss(), alpha)
-    return loss(case.init(), (x[:n], y[:n]), jnp.asarray(weight)[:n], key)
+    return _mixing(case)(case.init(), (x[:n], y[:n]), jnp.asarray(weight)[:n], KEY)
 
 
 def test_mixup_without_a_key_is_the_weighted_mean():
@@ -144,7 +150,7 @@ def test_mixup_mixes_targets_as_it_mixes_features():
         return x.sum(), {f"{r}{c}": (y == r).astype(float) * x[c] for r in range(5) for c in range(5)}
 
     batch = jnp.eye(5), jnp.arange(5)
-    value, logged = fn.data.mixup(loss, 2.0)(None, batch, jnp.ones(5), KEY)
+    value, logged = jax.jit(fn.data.mixup(loss, 2.0))(None, batch, jnp.ones(5), KEY)
     # Σ share(label r) · share(feature c) over mixed examples: symmetric, as both shares are one.
     moments = np.array([[logged[f"{r}{c}"] for c in range(5)] for r in range(5)])
     np.testing.assert_allclose(moments, moments.T, atol=1e-6)
@@ -164,7 +170,7 @@ def test_mixup_draws_partners_by_weight_and_shares_from_beta():
     def mixed(key, alpha):
         return fn.data.mixup(loss, alpha)(None, (rows, jnp.arange(4)), weight, key)[1]
 
-    logged = jax.vmap(lambda key: mixed(key, 0.7))(KEYS)
+    logged = jax.jit(jax.vmap(lambda key: mixed(key, 0.7)))(KEYS)
     means = np.array([np.mean(logged[f"x{i}"]) for i in range(4)])
     np.testing.assert_allclose(means, np.asarray(weight) / 8, atol=0.01)  # mixing keeps the mean
     assert not np.asarray(logged["x1"]).any()  # a row of weight zero is nobody's partner

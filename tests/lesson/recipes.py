@@ -28,7 +28,7 @@ unit_normal = jax.nn.initializers.normal(1.0)
 
 def twenty(train, net, data, valid=None):
     """A training from twenty starts, as one program."""
-    return jax.vmap(lambda key: train(net.init(key), data, key, valid))(KEYS)
+    return jax.jit(jax.vmap(lambda key: train(net.init(key), data, key, valid)))(KEYS)
 
 
 def last_batch_losses(loss, optimizer, net, data, *, epochs, batch_size=16):
@@ -55,7 +55,7 @@ def last_batch_losses(loss, optimizer, net, data, *, epochs, batch_size=16):
 
 def evaluated(loss, models, data):
     """Loss and metrics of twenty models, by name: arrays [20]."""
-    return jax.vmap(lambda model: fn.evaluate(loss, model, data))(models)
+    return jax.jit(jax.vmap(lambda model: fn.evaluate(loss, model, data)))(models)
 
 
 def assert_in_band(values, low, high):

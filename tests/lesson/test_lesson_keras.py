@@ -53,7 +53,7 @@ def test_k5_k6_k9_batches_of_one_at_two_learning_rates():
         return train(NEURON.init(key), D4[0], key, D4[1]).history
 
     of_seeds = jax.vmap(history, in_axes=(0, None))
-    found = jax.vmap(of_seeds, in_axes=(None, 0))(KEYS, jnp.array([0.2, 0.05]))
+    found = jax.jit(jax.vmap(of_seeds, in_axes=(None, 0)))(KEYS, jnp.array([0.2, 0.05]))
     assert_in_band(found["loss"][0, :, -1], 0.33, 0.36)
     assert_in_band(found["val_accuracy"][0, :, -1], 0.83, 0.93)
     assert_in_band(found["loss"][1, :, -1], 0.48, 0.57)

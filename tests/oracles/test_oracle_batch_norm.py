@@ -103,6 +103,13 @@ def test_every_way_to_train_carries_the_statistics():
     assert_close(state.model, want.model, factor=10)
 
 
+@pytest.mark.slow
+def test_an_ensemble_carries_the_statistics():
+    train = fn.fit(LOSS, optax.adam(0.01), epochs=4, batch_size=8)
+    many = fn.study.ensemble(train, 3)(_net(), (X, Y), KEY)
+    assert np.isfinite(np.asarray(fn.predict(many.model, X))).all()
+
+
 def test_over_devices_it_is_the_whole_batch():
     model, train = _net().init(KEY), fn.fit(LOSS, optax.sgd(0.05), epochs=2, batch_size=8)
     want = train(model, (X, Y), KEY)
@@ -172,7 +179,7 @@ def test_a_part_of_a_batch_in_which_no_row_counts_has_seen_nothing():
     batch = fn.data.Batch(X[:8], jnp.array([1.0] * 4 + [0.0] * 4))
     for parts in (1, 2):
         state = fn.TrainState.create(norm, optax.sgd(0.0), KEY)
-        moved.append(fn.step(loss, optax.sgd(0.0), accumulate=parts)(state, batch)[0].model)
+        moved.append(jax.jit(fn.step(loss, optax.sgd(0.0), accumulate=parts))(state, batch)[0].model)
     assert_close(moved[0], moved[1], factor=5)
 
 
@@ -206,5 +213,6 @@ def test_hyper_gradients_reach_the_statistics():
             run = fn.fit(LOSS, optax.sgd(rate), epochs=2, batch_size=8)(model, (x, y), KEY)
             return jnp.sum(run.model.layers[1].variance.value)
 
-        difference = (variance(0.05 + 1e-5) - variance(0.05 - 1e-5)) / 2e-5
-        assert float(jax.grad(variance)(0.05)) == pytest.approx(float(difference), rel=1e-4)
+        value, slope = jax.jit(variance), jax.jit(jax.grad(variance))
+        difference = (value(0.05 + 1e-5) - value(0.05 - 1e-5)) / 2e-5
+        assert float(slope(0.05)) == pytest.approx(float(difference), rel=1e-4)

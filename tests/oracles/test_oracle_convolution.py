@@ -21,6 +21,10 @@ def _normal(*shape):
     return RNG.normal(size=shape).astype(np.float32)
 
 
+def _drawn(layer):
+    return jax.jit(layer.init)(jax.random.key(0))
+
+
 def _pairs(value, axes):
     each = value if isinstance(value, tuple) else (value,) * axes
     return [pair if isinstance(pair, tuple) else (pair, pair) for pair in each]
@@ -53,26 +57,26 @@ SETTINGS = {
 @pytest.mark.parametrize("name", SETTINGS)
 def test_conv2d_is_the_sum_written_out(name):
     settings = SETTINGS[name]
-    layer = L.Conv2d(4, 8, **settings, bias=jnp.asarray(_normal(8))).init(jax.random.key(0))
+    layer = _drawn(L.Conv2d(4, 8, **settings, bias=jnp.asarray(_normal(8))))
     x = _normal(2, 7, 8, 4)
     stride, dilation = (np.broadcast_to(settings.get(n, 1), 2) for n in ("stride", "dilation"))
     padding = _pairs(0 if settings["padding"] == "VALID" else settings["padding"], 2)
     groups = settings.get("groups", 1)
     expected = [_by_loops(row, np.asarray(layer.weight), stride, padding, dilation, groups) for row in x]
-    got = layer(jnp.asarray(x))
+    got = jax.jit(layer)(jnp.asarray(x))
     np.testing.assert_allclose(got, np.array(expected) + np.asarray(layer.bias), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kernel", "size"), [(3, (6, 7)), (4, (5, 5)), ((2, 5), (6, 6))])
 def test_same_padding_is_scipys(kernel, size):
-    layer = L.Conv2d(1, 1, kernel, use_bias=False).init(jax.random.key(1))
+    layer = _drawn(L.Conv2d(1, 1, kernel, use_bias=False))
     x = _normal(*size)
     weight = np.asarray(layer.weight)[..., 0, 0]
     # scipy lays the longer half before the centre; ours, as XLA's, the longer half at the end.
     full = scipy.signal.correlate2d(x, weight, mode="full")
     start = [k - 1 - (k - 1) // 2 for k in weight.shape]
     expected = full[start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
-    assert_close(layer(jnp.asarray(x[..., None]))[..., 0], expected, factor=2)
+    assert_close(jax.jit(layer)(jnp.asarray(x[..., None]))[..., 0], expected, factor=2)
     if all(k % 2 for k in weight.shape):
         np.testing.assert_allclose(expected, scipy.signal.correlate2d(x, weight, mode="same"), rtol=1e-6)
 
@@ -80,24 +84,24 @@ def test_same_padding_is_scipys(kernel, size):
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("size", [6, 7])
 def test_same_padding_with_a_stride_gives_the_ceiling(size, stride):
-    layer = L.Conv1d(1, 1, 3, stride=stride).init(jax.random.key(0))
-    assert layer(jnp.ones((size, 1))).shape == (-(-size // stride), 1)
+    layer = _drawn(L.Conv1d(1, 1, 3, stride=stride))
+    assert jax.eval_shape(layer, jnp.ones((size, 1))).shape == (-(-size // stride), 1)
 
 
 @pytest.mark.parametrize("mode", ["valid", "full"])
 def test_conv1d_is_scipys_correlation(mode):
     padding = "VALID" if mode == "valid" else 3
-    layer = L.Conv1d(2, 3, 4, padding=padding, use_bias=False).init(jax.random.key(0))
+    layer = _drawn(L.Conv1d(2, 3, 4, padding=padding, use_bias=False))
     x, weight = _normal(9, 2), np.asarray(layer.weight)
     expected = [
         sum(scipy.signal.correlate(x[:, i], weight[:, i, o], mode=mode) for i in range(2)) for o in range(3)
     ]
-    assert_close(layer(jnp.asarray(x)), np.stack(expected, axis=-1), factor=5)
+    assert_close(jax.jit(layer)(jnp.asarray(x)), np.stack(expected, axis=-1), factor=5)
 
 
 def test_a_causal_convolution_sees_no_future():
     layer = L.Conv1d(1, 1, 3, padding=((4, 0),), dilation=2).init(jax.random.key(0))
-    slope = jax.jacobian(lambda x: layer(x[:, None])[:, 0])(jnp.ones(6))
+    slope = jax.jit(jax.jacobian(lambda x: layer(x[:, None])[:, 0]))(jnp.ones(6))
     assert layer(jnp.ones((6, 1))).shape == (6, 1)
     assert np.array_equal(slope, np.tril(slope))
     assert np.count_nonzero(slope) == 6 + 4 + 2
@@ -163,7 +167,7 @@ TRANSPOSED = {
 @pytest.mark.parametrize("name", TRANSPOSED)
 def test_the_transpose_spreads_each_pixel_over_a_window(name):
     settings, size = TRANSPOSED[name]
-    layer = L.ConvTranspose2d(2, 4, **settings, use_bias=False).init(jax.random.key(0))
+    layer = _drawn(L.ConvTranspose2d(2, 4, **settings, use_bias=False))
     x, weight = _normal(4, 5, 2), np.asarray(layer.weight)
     kernel, stride, dilation = (
         np.broadcast_to(settings.get(n, 1), 2) for n in ("kernel_size", "stride", "dilation")
@@ -184,7 +188,7 @@ def test_the_transpose_spreads_each_pixel_over_a_window(name):
         lost = [low + high for low, high in pairs]
         assert size == tuple((np.array([4, 5]) - 1) * stride + covered - lost)
     expected = full[before[0] : before[0] + size[0], before[1] : before[1] + size[1]]
-    got = layer(jnp.asarray(x))
+    got = jax.jit(layer)(jnp.asarray(x))
     assert got.shape == (*size, 4)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
@@ -192,12 +196,11 @@ def test_the_transpose_spreads_each_pixel_over_a_window(name):
 @pytest.mark.parametrize("name", [name for name in TRANSPOSED if name != "groups"])
 def test_the_transpose_is_the_vjp_of_the_convolution(name):
     settings, size = TRANSPOSED[name]
-    up = L.ConvTranspose2d(2, 4, **settings, use_bias=False).init(jax.random.key(0))
+    up = _drawn(L.ConvTranspose2d(2, 4, **settings, use_bias=False))
     down = L.Conv2d(4, 2, **settings, use_bias=False, weight=jnp.swapaxes(up.weight, -1, -2))
     image, x = jnp.asarray(_normal(*size, 4)), jnp.asarray(_normal(4, 5, 2))
-    y, back = jax.vjp(down, image)
-    assert y.shape == x.shape
-    assert_close(up(x), back(x)[0], factor=5)
+    assert jax.eval_shape(down, image).shape == x.shape
+    assert_close(jax.jit(up)(x), jax.jit(lambda x: jax.vjp(down, image)[1](x)[0])(x), factor=5)
 
 
 @pytest.mark.parametrize(
@@ -213,10 +216,10 @@ def test_pools_are_numpys_maximum_and_mean_of_each_window(window, stride, paddin
     for i, j in itertools.product(range(rows), range(columns)):
         seen = wide[:, i * sh : i * sh + kh, j * sw : j * sw + kw]
         largest[:, i, j], mean[:, i, j] = np.nanmax(seen, axis=(1, 2)), np.nanmean(seen, axis=(1, 2))
-    got = L.MaxPool2d(window, stride, padding=padding)(jnp.asarray(x))
-    np.testing.assert_allclose(got, largest, rtol=1e-6)
-    got = L.AvgPool2d(window, stride, padding=padding)(jnp.asarray(x))
-    np.testing.assert_allclose(got, mean, rtol=1e-5, atol=1e-6)
+    pools = [pool(window, stride, padding=padding) for pool in (L.MaxPool2d, L.AvgPool2d)]
+    by_max, by_mean = jax.jit(lambda x: [pool(x) for pool in pools])(jnp.asarray(x))
+    np.testing.assert_allclose(by_max, largest, rtol=1e-6)
+    np.testing.assert_allclose(by_mean, mean, rtol=1e-5, atol=1e-6)
 
 
 def test_pools_of_sequences_are_those_of_images_of_width_one():
@@ -244,10 +247,16 @@ def test_the_gradient_of_a_pool_goes_to_the_first_of_the_largest(pool):
         seen = np.asarray(x)[top : top + height, left : left + width, 0]
         a, b = np.unravel_index(seen.argmax(), seen.shape)
         expected[top + a, left + b] += weight[i, j]
-    np.testing.assert_allclose(jax.grad(value)(x), expected, rtol=1e-6)
     along = jnp.asarray(_normal(6, 7, 1))
-    np.testing.assert_allclose(jax.jvp(value, (x,), (along,))[1], np.sum(expected * along), rtol=1e-4)
-    curved = jax.hessian(lambda x: jnp.sum(weight * pool(x) ** 2))(x)
+
+    @jax.jit
+    def derivatives(x):
+        curved = jax.hessian(lambda x: jnp.sum(weight * pool(x) ** 2))(x)
+        return jax.grad(value)(x), jax.jvp(value, (x,), (along,))[1], curved
+
+    slope, directed, curved = derivatives(x)
+    np.testing.assert_allclose(slope, expected, rtol=1e-6)
+    np.testing.assert_allclose(directed, np.sum(expected * along), rtol=1e-4)
     assert np.isfinite(curved).all()
     assert np.trace(np.asarray(curved).reshape(42, 42)) == pytest.approx(2 * expected.sum(), rel=1e-4)
     assert np.isnan(pool(x.at[1, 1].set(jnp.nan))[0, 0]).all()
@@ -309,7 +318,8 @@ def test_layers_keep_their_dtype(dtype):
     model = jax.tree.map(lambda a: a.astype(dtype), net.init(jax.random.key(0)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert model(jnp.ones((6, 6, 2), dtype), key=jax.random.key(1)).dtype == jnp.dtype(dtype)
+        y = jax.jit(model)(jnp.ones((6, 6, 2), dtype), key=jax.random.key(1))
+    assert y.dtype == jnp.dtype(dtype)
 
 
 def test_means_are_summed_in_float32_and_whole_numbers_are_pooled():

@@ -150,7 +150,7 @@ def test_an_mlp_in_numpy_ends_in_the_same_weights(name: str, optimizer: Any) -> 
     assert np.abs(found[0] - np.asarray(model.layers[0].weight)).max() > 0.05
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("decay", [0.0, pytest.param(0.5, marks=pytest.mark.slow), 0.9])
 def test_an_average_of_weights_is_numpys(decay: float) -> None:
     x, y, _ = _table(n=20)
     loss, start = fn.losses.supervised(fn.losses.squared_error), fn.models.LinearRegression(3).init(KEY)

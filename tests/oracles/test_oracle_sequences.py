@@ -21,7 +21,7 @@ DTYPES = [("bfloat16", False), ("float32", False), ("float64", True)]
 
 def _drawn(net: fn.Module) -> Any:
     """A model whose biases aren't zero, so that a bias left out or put elsewhere shows."""
-    model = net.init(KEY)
+    model = jax.jit(net.init)(KEY)
     return jax.tree.map(
         lambda a: a + 0.1 * jnp.cos(jnp.arange(a.size, dtype=float)).reshape(a.shape), model
     )
@@ -96,8 +96,9 @@ def test_attention_is_the_loop_over_queries_heads_and_keys(causal: bool, heads: 
 def test_gru_is_the_loop_over_its_equations() -> None:
     layer = _drawn(fn.layers.GRU(3, 4))
     x, h = RNG.normal(size=(6, 3)).astype(np.float32), RNG.normal(size=4).astype(np.float32)
-    np.testing.assert_allclose(layer(x), _gru(layer, x, np.zeros(4)), rtol=2e-5, atol=2e-6)
-    np.testing.assert_allclose(layer(x, state=h), _gru(layer, x, h), rtol=2e-5, atol=2e-6)
+    call = jax.jit(layer)
+    np.testing.assert_allclose(call(x), _gru(layer, x, np.zeros(4)), rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(call(x, state=h), _gru(layer, x, h), rtol=2e-5, atol=2e-6)
 
 
 def test_lstm_is_the_loop_over_its_equations() -> None:
@@ -105,8 +106,8 @@ def test_lstm_is_the_loop_over_its_equations() -> None:
     x = RNG.normal(size=(6, 3)).astype(np.float32)
     h, c = RNG.normal(size=(2, 4)).astype(np.float32)
     zero = np.zeros(4)
-    np.testing.assert_allclose(layer(x), _lstm(layer, x, zero, zero)[0], rtol=2e-5, atol=2e-6)
-    outputs, (last, cell) = layer.unroll(x, (h, c))
+    np.testing.assert_allclose(jax.jit(layer)(x), _lstm(layer, x, zero, zero)[0], rtol=2e-5, atol=2e-6)
+    outputs, (last, cell) = jax.jit(layer.unroll)(x, (h, c))
     expected, expected_cell = _lstm(layer, x, h, c)
     np.testing.assert_allclose(outputs, expected, rtol=2e-5, atol=2e-6)
     np.testing.assert_allclose(cell, expected_cell, rtol=2e-5, atol=2e-6)
@@ -123,9 +124,9 @@ def test_recurrent_layers_start_orthogonal_and_an_lstm_remembers() -> None:
 def test_bidirectional_reads_from_both_ends() -> None:
     layer = fn.layers.Bidirectional(fn.layers.GRU(2, 3)).init(KEY)
     x = jnp.asarray(RNG.normal(size=(4, 5, 2)), float)
-    both = layer(x)
-    assert_close(both[..., :3], layer.forward(x))
-    assert_close(both[..., 3:], layer.backward(x[:, ::-1])[:, ::-1])
+    both, forward, backward = jax.jit(lambda x: (layer(x), layer.forward(x), layer.backward(x[:, ::-1])))(x)
+    assert_close(both[..., :3], forward)
+    assert_close(both[..., 3:], backward[:, ::-1])
     assert not same_bits(layer.forward, layer.backward)
 
 
@@ -339,12 +340,21 @@ NETS: dict[str, tuple[fn.Module, Callable[[], np.ndarray]]] = {
 }
 
 
-@pytest.mark.parametrize(("dtype", "x64"), DTYPES)
-@pytest.mark.parametrize("name", NETS)
+# In the quick suite all in half precision, and the two with the most arithmetic of their own in float64.
+KEPT = [(name, *dtype) for name in NETS for dtype in DTYPES]
+
+
+def _quick(name: str, dtype: str, x64: bool) -> bool:
+    return dtype == "bfloat16" or (x64 and name in ("lstm", "transformer"))
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "x64"), [pytest.param(*c, marks=() if _quick(*c) else pytest.mark.slow) for c in KEPT]
+)
 def test_outputs_and_gradients_keep_the_models_dtype(name: str, dtype: str, x64: bool) -> None:
     with jax.enable_x64(x64):
         net, draw = NETS[name]
-        model = jax.tree.map(lambda a: a.astype(dtype), net.init(KEY))
+        model = jax.tree.map(lambda a: a.astype(dtype), jax.jit(net.init)(KEY))
         x = jnp.asarray(draw())
         x = x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.int32)
         value, slopes = jax.jit(jax.value_and_grad(lambda model: jnp.sum(jnp.sin(model(x)))))(model)

@@ -55,11 +55,13 @@ def _power(matrix, u, v, steps):
     return u, v
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "conv-1d" else n for n in LAYERS]
+)
 def test_sigma_becomes_the_largest_singular_value(name):
     layer, shape = LAYERS[name]
     x = jnp.asarray(RNG.normal(size=(2, *shape)), jnp.float32)
-    model = _stepped(fn.layers.SpectralNorm(layer, iterations=5).init(KEY), x, 60)
+    model = _stepped(jax.jit(fn.layers.SpectralNorm(layer, iterations=5).init)(KEY), x, 60)
     largest = np.linalg.svd(_matrix(model.layer.weight), compute_uv=False)[0]
     divided = model.layer.replace(weight=model.layer.weight / jnp.float32(largest))
     assert_close(model(x), divided(x), factor=5)
@@ -69,13 +71,13 @@ def test_sigma_becomes_the_largest_singular_value(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_init_draws_the_layers_own_weights_and_vectors_of_length_one(name):
     layer, _ = LAYERS[name]
-    model = fn.layers.SpectralNorm(layer).init(KEY)
+    model = jax.jit(fn.layers.SpectralNorm(layer).init)(KEY)
     matrix, (u, v) = _matrix(model.layer.weight), (model.u.value, model.v.value)
     np.testing.assert_allclose([np.linalg.norm(u), np.linalg.norm(v)], 1, rtol=1e-5)
     largest = np.linalg.svd(matrix, compute_uv=False)[0]
     assert 0.9 * largest < v @ matrix @ u <= 1.00001 * largest
     assert fn.count(model) == fn.count(layer)
-    kept = fn.layers.SpectralNorm(model.layer).init(jax.random.key(1))
+    kept = jax.jit(fn.layers.SpectralNorm(model.layer).init)(jax.random.key(1))
     assert same_bits(kept.layer, model.layer)
 
 
@@ -155,9 +157,17 @@ def test_every_way_to_train_carries_the_vectors():
     want = train(model, data, KEY)
     assert not same_bits(want.model.layers[0].u, model.layers[0].u)
     assert_trained_alike(train, _net(), data, KEY, want)
+
+
+@pytest.mark.slow
+def test_over_devices_and_in_an_ensemble_the_vectors_are_carried():
+    model, data = _net().init(KEY), (X, Y)
+    train = fn.fit(LOSS, optax.adam(0.01), epochs=4, batch_size=8)
     with fn.mesh.use(4):
         spread = train(model, data, KEY)
-    assert_close(spread.model, want.model, factor=10)
+    assert_close(spread.model, train(model, data, KEY).model, factor=10)
+    many = fn.study.ensemble(train, 3)(_net(), data, KEY)
+    assert np.isfinite(np.asarray(fn.predict(many.model, X))).all()
 
 
 def test_each_accumulated_part_takes_steps_of_its_own():

@@ -113,12 +113,13 @@ def test_zero_one_parts_are_brute_force_in_numpy(classes):
     found = study(net, data, KEY, (x, y), truth)
     logits = np.asarray(found.predictions)
     chosen = (logits > 0).astype(int) if kinds == 2 else logits.argmax(axis=-1)
+    rows = {name: np.asarray(part) for name, part in found.rows.items()}
     for i in range(40):
         votes = chosen[:, i].tolist()
         main = max(range(kinds), key=votes.count)
         error, clean = (np.mean([v != label for v in votes]) for label in (y[i], truth[i]))
         bias, spread = float(main != truth[i]), np.mean([v != main for v in votes])
-        at = {name: float(part[i]) for name, part in found.rows.items()}
+        at = {name: float(part[i]) for name, part in rows.items()}
         assert at["error"] == pytest.approx(error, abs=1e-6)
         assert at["bias"] == bias
         if bias:

@@ -400,7 +400,13 @@ def runs():
     return lambda name: made.get(name) or made.setdefault(name, REAL[name][1]())
 
 
-@pytest.mark.parametrize("name", REAL)
+# One training for each verdict; the slow ones come to these verdicts by other ways.
+SLOW = ("8 seeds", "iris", "too high a rate, NaN ignored")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in REAL]
+)
 def test_the_verdict_on_real_trainings(name, runs):
     verdict, _, settings = REAL[name]
     found = diagnose(runs(name), **settings)

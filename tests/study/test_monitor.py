@@ -38,7 +38,7 @@ def test_it_measures_what_numpy_measures():
         assert found[f"dead/relu {i}"] == pytest.approx((z <= 0).all(0).mean(), abs=1e-6)
     assert found["activation_mean/layers[2]"] == pytest.approx((x @ last[0] + last[1]).mean(), abs=1e-5)
     mean = lambda model: jnp.mean((jax.vmap(model)(X[:24]) - Y[:24]) ** 2)  # noqa: E731
-    slope = jax.grad(mean)(run.model).layers[1].weight
+    slope = jax.jit(jax.grad(mean))(run.model).layers[1].weight
     assert found["gradient/layers[1].weight"] == pytest.approx(np.sqrt(np.mean(slope**2)), rel=1e-4)
     ratio = 0.1 * np.linalg.norm(slope) / np.linalg.norm(second[0])
     assert found["update/layers[1].weight"] == pytest.approx(ratio, rel=1e-4)
@@ -78,19 +78,30 @@ def _arrays(run):
 
 def test_it_changes_no_training_and_goes_wherever_a_training_goes(tmp_path):
     train = _train(stopping=fn.EarlyStopping("loss", patience=2), epochs=6, eval_every=2)
-    watched, model = fn.study.monitor(train), NET.init(KEY)
+    watched, model = fn.study.monitor(train, ["dead", "gradient"]), NET.init(KEY)
     want, got = train(model, (X, Y), KEY), watched(model, (X, Y), KEY)
     assert_close(got.model, want.model)
     assert np.isnan(np.asarray(got.history["dead/relu 1"])[::2]).all()
     assert_close(fn.Trainer(watched, tmp_path)(model, (X, Y), KEY).history.arrays, got.history.arrays)
     keys = jax.random.split(KEY, 3)
-    many = jax.vmap(watched, in_axes=(0, None, 0))(jax.vmap(NET.init)(keys), (X, Y), keys)
-    one = watched(NET.init(keys[2]), (X, Y), keys[2])
+    models = jax.jit(jax.vmap(NET.init))(keys)
+    many = jax.vmap(watched, in_axes=(0, None, 0))(models, (X, Y), keys)
+    one = watched(jax.tree.map(lambda a: a[2], models), (X, Y), keys[2])
     assert_close(jax.tree.map(lambda a: a[2], many.history.arrays), one.history.arrays, factor=20)
+
+
+@pytest.mark.slow
+def test_members_of_an_ensemble_are_watched():
+    watched = fn.study.monitor(_train(stopping=fn.EarlyStopping("loss", patience=2), epochs=6))
     assert fn.study.ensemble(watched, 3)(NET, (X, Y), KEY).runs.history["dead/relu 1"].shape == (3, 6)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name in QUICK])
+SLOW = ("mlp", "mlp-dropout")  # NET, above, is an MLP
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MODELS if n in QUICK]
+)
 def test_every_model_can_be_watched(name):
     model = MODELS[name]
     train = fn.study.monitor(fn.fit(model.loss(), optax.adam(0.01), epochs=1, batch_size=4))
@@ -110,7 +121,7 @@ def test_what_does_not_suit_is_refused():
     stream = fn.data.Stream.batches(lambda: iter([(np.asarray(X), np.asarray(Y))]), 1)
     with pytest.raises(ValueError, match="a stream keeps no rows"):
         fn.Trainer(fn.study.monitor(_train()))(NET.init(KEY), stream, KEY)
-    watched = fn.study.monitor(_train(), data=(X, Y))
+    watched = fn.study.monitor(_train(), ["dead"], data=(X, Y))
     assert "dead/relu 1" in fn.Trainer(watched)(NET.init(KEY), stream, KEY).history
 
 
@@ -127,7 +138,7 @@ class Mapped(fn.Module):
 def test_calls_that_a_model_maps_itself_count_each():
     model = Mapped().init(KEY)
     resting = fn.fit(LOSS, optax.sgd(0.0), epochs=1)
-    found = _last(fn.study.monitor(resting, rows=40)(model, (X, Y), KEY))
+    found = _last(fn.study.monitor(resting, ["activation", "saturation"], rows=40)(model, (X, Y), KEY))
     z = np.asarray(X)[..., None] @ np.asarray(model.layer.weight) + np.asarray(model.layer.bias)
     assert found["activation_mean/layer"] == pytest.approx(z.mean(), abs=1e-5)
     assert found["activation_std/layer"] == pytest.approx(z.std(), rel=1e-4)
@@ -139,7 +150,7 @@ def test_small_spreads_and_gradients_are_no_zeros():
     last = model.layers[-1]
     offset = model.replace(layers=(*model.layers[:-1], last.replace(bias=last.bias + 3e4)))
     resting = fn.fit(lambda m, e, k: 1e-30 * (m(e[0]) - e[1]) ** 2, optax.sgd(0.0), epochs=1)
-    found = _last(fn.study.monitor(resting, rows=40)(offset, (X, Y), KEY))
+    found = _last(fn.study.monitor(resting, ["activation", "gradient"], rows=40)(offset, (X, Y), KEY))
     spread = np.asarray(jax.vmap(model)(X)).std()
     assert found["activation_std/layers[2]"] == pytest.approx(spread, rel=0.02)
     assert found["gradient/layers[0].weight"] > 0

@@ -62,11 +62,13 @@ def test_samples_are_some_of_the_combinations_without_repetition():
 
 
 def test_a_trial_that_diverged_is_never_best():
+    row = MODELS["linear-regression"]
+
     def diverging(learning_rate):
-        return fn.fit(ROW.loss(), optax.sgd(learning_rate), epochs=2, batch_size=8, on_nan="ignore")
+        return fn.fit(row.loss(), optax.sgd(learning_rate), epochs=2, batch_size=8, on_nan="ignore")
 
     study = fn.study.sweep(diverging, {"learning_rate": [float("nan"), 0.1]})
-    found = study(ROW.net, DATA, KEY, VALID)
+    found = study(row.net, row.rows(20), KEY, row.rows(12, seed=1))
     assert np.isnan(found.scores[0])
     assert found.best == {"learning_rate": 0.1}
 
@@ -77,10 +79,11 @@ def test_values_are_told_apart_by_what_they_are():
 
     def counted(learning_rate, kind):
         made.append((isinstance(learning_rate, jax.Array), kind))
-        return make_train(learning_rate)
+        return fn.fit(row.loss(), optax.sgd(learning_rate), epochs=2, batch_size=8)
 
-    rates = [0, np.float32(0.01), jnp.array(0.1)]
-    found = fn.study.sweep(counted, {"learning_rate": rates, "kind": [1, True]})(ROW.net, DATA, KEY, VALID)
+    row, rates = MODELS["linear-regression"], [0, np.float32(0.01), jnp.array(0.1)]
+    study = fn.study.sweep(counted, {"learning_rate": rates, "kind": [1, True]})
+    found = study(row.net, row.rows(20), KEY, row.rows(12, seed=1))
     assert [trial["kind"] for trial in found.trials] == [1, True] * 3
     assert {(kind, type(kind)) for _, kind in made} == {(1, int), (True, bool)}
     assert all(is_array for is_array, _ in made)

@@ -31,10 +31,15 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+SLOW = ("mlp", "res_mlp", "fourier", "deep")  # products and activations, as in "norm" and "siren"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MODELS]
+)
 def test_its_cost_is_what_xla_counts(name):
     net, shape = MODELS[name]
-    model, x = net.init(KEY), jnp.ones(shape)
+    model, x = jax.jit(net.init)(KEY), jnp.ones(shape)
     mine = graph(model)(x).cost()
     xla = jax.jit(model).lower(x).cost_analysis()
     # XLA counts some moves as operations, and transcendental functions apart.

@@ -46,7 +46,13 @@ def test_two_steps_of_every_optimizer(optimizer):
     assert_same(*one_step("mlp", optimizer))
 
 
-@pytest.mark.parametrize("stopping", [None, fn.EarlyStopping("loss", patience=1)], ids=["all", "stopping"])
+@pytest.mark.parametrize(
+    "stopping",
+    [
+        pytest.param(None, marks=pytest.mark.slow, id="all"),
+        pytest.param(fn.EarlyStopping("loss", patience=1), id="stopping"),
+    ],
+)
 def test_a_whole_training(stopping):
     train = fn.fit(MODELS["mlp"].loss(), optax.adam(0.3), epochs=4, batch_size=8, stopping=stopping)
     models = jax.vmap(MODELS["mlp"].net.init)(KEYS)
