@@ -31,52 +31,56 @@ def shortened(name: str) -> Workload:
     return dataclasses.replace(work, x=work.x[:2000], y=work.y[:2000], epochs=1)
 
 
-def one(name: str, way: str, rounds: int) -> None:
-    """Print the seconds that a model's step takes, one line a round."""
+def measure(name: str, ways: list[str], rounds: int) -> None:
+    """Print the seconds that a model's step takes each way, one line a round, in turn."""
     import jax
 
     import funcnet as fn
 
-    spread = way == "together" and name in SPREAD
+    spread = ways == ["together"] and name in SPREAD
     if spread:
         fn.mesh.cpu_devices()
     from jobs import funcnet_fit
 
     work = shortened(name)
     train, (model, data, _) = funcnet_fit.program(work)
-    members = MEMBERS[name] if way == "together" else 1
-    many = fn.study.ensemble(train, members, average="classes")
+    many = fn.study.ensemble(train, MEMBERS[name], average="classes")
 
-    def run(seed: int) -> None:
-        key = jax.random.key(seed)
-        with fn.mesh.use() if spread else contextlib.nullcontext():
-            jax.block_until_ready((many if way == "together" else train)(model, data, key))
+    def seconds(way: str, seed: int) -> float:
+        key, began = jax.random.key(seed), time.perf_counter()
+        if way == "together":
+            with fn.mesh.use() if spread else contextlib.nullcontext():
+                jax.block_until_ready(many(model, data, key))
+            return (time.perf_counter() - began) / MEMBERS[name] / work.steps
+        jax.block_until_ready(train(model, data, key))
+        return (time.perf_counter() - began) / work.steps
 
-    run(0)
+    for way in ways:
+        seconds(way, 0)
     for seed in range(rounds):
-        began = time.perf_counter()
-        run(seed)
-        print((time.perf_counter() - began) / members / work.steps, flush=True)
+        for way in ways:
+            print(way, seconds(way, seed), flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workloads", type=lambda text: text.split(","), default=list(MEMBERS))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     settings = parser.parse_args()
-    if settings.one:
-        one(*settings.one, settings.rounds)
+    if settings.measure:
+        measure(settings.measure[0], settings.measure[1:], settings.rounds)
         return 0
     print(f"{results.machine()}\n\n| | members | µs a model-step together | alone | ratio |")
     print("|---|---:|---:|---:|---:|")
     for name in settings.workloads:
         seconds: dict[str, list[float]] = {"together": [], "alone": []}
         for _ in range(2):
-            for way, found in seconds.items():
-                command = [sys.executable, __file__, "--one", name, way, "--rounds", str(settings.rounds)]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                found += map(float, done.stdout.split())
+            for ways in [["together"], ["alone"]] if name in SPREAD else [list(seconds)]:
+                command = [sys.executable, __file__, "--rounds", str(settings.rounds), "--measure", name]
+                done = subprocess.run([*command, *ways], capture_output=True, text=True, check=True)
+                for line in done.stdout.splitlines():
+                    seconds[line.split()[0]].append(float(line.split()[1]))
         together, alone = (statistics.median(seconds[way]) * 1e6 for way in seconds)
         print(
             f"| {name} | {MEMBERS[name]:,} | {together:.2f} | {alone:.2f} | {together / alone:.3f} |",
