@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import GatherScatterMode
 
 from funcnet._types import Array
 from funcnet.layers._product import of_rows, product_p
@@ -105,6 +106,30 @@ def _pad(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
         return by_vmap(equation, inputs, size)
     config = (*equation.params["padding_config"], (0, 0, 0))
     return bind(equation, array.array, filling.array, padding_config=config)
+
+
+def _gather(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+    """Rows of a table that all members share, in each member's own order: number by number.
+
+    By its rule for `vmap` the members come first, and what computes with the rows reads them in strides.
+    """
+    table, rows = inputs
+    shape, settings = _aval(equation.invars[0]).shape, equation.params
+    numbers, width = settings["dimension_numbers"], math.prod(shape[1:])
+    whole_rows = (
+        numbers.start_index_map == numbers.collapsed_slice_dims == (0,)
+        and numbers.offset_dims == tuple(range(rows.array.ndim - 2, rows.array.ndim - 2 + len(shape[1:])))
+        and settings["slice_sizes"] == (1, *shape[1:])
+        and settings["mode"] in (GatherScatterMode.PROMISE_IN_BOUNDS, GatherScatterMode.CLIP)
+    )
+    if table.laned or not whole_rows or width > UNROLLED_SIZE or shape[0] * width >= 2**31:
+        return by_vmap(equation, inputs, size)
+    # Axes of the result: those of the row numbers, those of a row, the members.
+    row = jnp.clip(rows.array[..., 0, :], 0, shape[0] - 1)  # as XLA does, whatever was promised
+    row = jnp.expand_dims(row, tuple(range(-1 - len(shape[1:]), -1)))
+    column = jnp.arange(width, dtype=row.dtype).reshape(*shape[1:], 1)
+    place = row * width + jnp.expand_dims(column, tuple(range(row.ndim - column.ndim)))
+    return [jnp.ravel(table.array).at[place].get(mode="promise_in_bounds")]
 
 
 def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
@@ -242,6 +267,7 @@ def table_of_rules() -> dict[Any, Rule]:
         **dict.fromkeys(primitives_of(*ALONG_AXES), _same),
         primitives.broadcast_in_dim_p: _with(_broadcast),
         primitives.dot_general_p: _product,
+        primitives.gather_p: _gather,
         product_p(): _of_rows,
         primitives.pad_p: _pad,
         primitives.reshape_p: _with(lambda e, size: {"new_sizes": (*e.params["new_sizes"], size)}),

@@ -1,5 +1,7 @@
 """`lanes` is `vmap`, for every model, loss and optimizer, and through control flow."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -156,3 +158,22 @@ def test_products_with_what_members_share_are_as_wide_as_they_say(dtype, wanted,
     want = jax.vmap(product, (0, None))(array, weights)
     assert got.dtype == want.dtype
     assert bool((got == want).all())
+
+
+@pytest.mark.parametrize("shape", [(7,), (7, 4), (7, 2, 3), (7, 40)], ids=str)
+def test_rows_of_a_table_that_members_share(shape):
+    table = jnp.arange(float(math.prod(shape))).reshape(shape)
+    rows = jax.random.randint(KEYS[0], (3, 5, 2), 0, 7)
+    taken = lambda rows, table: table.at[rows].get(mode="promise_in_bounds")  # noqa: E731
+    assert_same(taken, (0, None), rows, table)
+    assert_same(taken, (0, 0), rows, jnp.stack([table, table + 1, -table]))
+    assert_same(lambda rows: table[rows], 0, rows + 3)  # beyond the end, too
+    assert_same(lambda rows: table.T.at[..., rows].get(mode="promise_in_bounds"), 0, rows)
+
+
+def test_rows_of_a_table_come_with_the_members_last():
+    table, last = jnp.ones((7, 4)), KEYS.size
+    taken = lanes(lambda rows: table.at[rows].get(mode="promise_in_bounds"), in_axes=-1)
+    program = jax.make_jaxpr(taken)(jnp.zeros((5, last), jnp.int32))
+    found = [equation for equation in program.eqns if equation.primitive.name == "gather"]
+    assert [equation.outvars[0].aval.shape for equation in found] == [(5, 4, last)]
