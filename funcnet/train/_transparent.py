@@ -63,7 +63,7 @@ def _shown(program: "Jaxpr", inputs: list[Leaves]) -> list[Leaves]:
             outputs = [frozenset.intersection(*found[1:])]  # whichever case is chosen
         elif name == "div" or (name == "integer_pow" and equation.params["y"] > 0):
             outputs = [found[0]]  # and nothing of a divisor: a number by an infinity is zero
-        elif name in ARITHMETIC and _stays_floating(equation):
+        elif name in ARITHMETIC and _can_show(equation):
             outputs = [Leaves().union(*found)]
         elif inner is not None and name in ("jit", "pjit", "closed_call", "custom_jvp_call"):
             outputs = _shown(inner[0], found)
@@ -77,5 +77,7 @@ def _is_number(atom: Any) -> bool:
     return bool(atom.aval.shape == ())
 
 
-def _stays_floating(equation: Any) -> bool:
-    return all(jnp.issubdtype(out.aval.dtype, jnp.floating) for out in equation.outvars)
+def _can_show(equation: Any) -> bool:
+    """Whether what comes out is of a kind that has infinities; those of 8 bits and less may have none."""
+    dtypes = [out.aval.dtype for out in equation.outvars]
+    return all(jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize > 1 for dtype in dtypes)

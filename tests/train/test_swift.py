@@ -34,6 +34,9 @@ HIDING = {
         {"moves": optax.sgd(0.1), "stays": optax.set_to_zero()}, {"weight": "moves", "bias": "stays"}
     ),
     "elsewhere": optax.stateless(lambda g, _: jax.tree.map(lambda a: jnp.where(a > 0, a, jnp.flip(-a)), g)),
+    "narrow": optax.stateless(
+        lambda g, _: jax.tree.map(lambda a: a.astype(jnp.float4_e2m1fn).astype(a.dtype), g)
+    ),
     "inverse": optax.stateless(lambda g, _: jax.tree.map(lambda a: 1 / (1 + a**2), g)),
 }
 
