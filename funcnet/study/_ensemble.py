@@ -218,9 +218,9 @@ class EnsembleTraining:
         data, valid = self._checked(net, data, key, valid)
         arguments = net, data, key, valid, mesh.count()
         if _tree.is_traced():
-            return self._carefully(*arguments, self.progress)
+            return self._carefully(*arguments, True)
         run, sound = self._swiftly(*arguments)
-        return run if sound else self._carefully(*arguments, None)
+        return run if sound else self._carefully(*arguments, False)
 
     def member(self, net: Module, data: PyTree, key: Key, number: int, valid: PyTree = None) -> Run:
         """The training of one member alone, as the ensemble has it."""
@@ -271,10 +271,9 @@ class EnsembleTraining:
 
     @functools.cached_property
     def _carefully(self) -> Any:
-        def run(
-            net: Any, data: Any, key: Any, valid: Any, devices: int, progress: Progress | None
-        ) -> EnsembleRun:
+        def run(net: Any, data: Any, key: Any, valid: Any, devices: int, told: bool) -> EnsembleRun:
             del devices
+            progress = self.progress if told else None
             return self._together(self._each(self._one, (net, data, key, valid), progress))
 
         return jax.jit(run, static_argnums=(4, 5))

@@ -47,8 +47,9 @@ def fit(
 ) -> "Fit":
     """Turn a loss into its training: a pure function `train(model, data, key, valid=None) -> Run`.
 
-    `train` compiles itself into one program; called inside jit, vmap or grad it becomes part of
-    that. Hyper-parameters within the optimizer may be traced arrays, so a sweep compiles once.
+    `train` compiles itself into one program, and returns when that is done; called inside jit, vmap or
+    grad it becomes part of that. Hyper-parameters within the optimizer may be traced arrays, so a sweep
+    compiles once.
 
     Args:
         loss: of one example, `loss(model, example, key) -> scalar` or `(scalar, {name: scalar})`.
@@ -161,7 +162,7 @@ class Fit:
         else:
             run, sound = self._swiftly(model, data, key, valid)
             if not sound:  # once more, up to the step at which it broke
-                run = self.pieces.run(model, data, key, valid)
+                run = self.pieces.rerun(model, data, key, valid, int(run.state.epoch))
         if self.on_nan == "raise" and _tree.is_concrete(run.state.step):
             self.raise_if_broken(run, data)
         return run

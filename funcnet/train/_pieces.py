@@ -23,6 +23,8 @@ from funcnet.train._state import TrainState
 from funcnet.train._swift import is_sound, swift
 from funcnet.transform._objective import Totals
 
+LAST_STEP = 2**31 - 1
+
 ROWS_AT_ONCE = 2**20
 """Row numbers that are computed at once: 5 MB."""
 
@@ -40,15 +42,21 @@ class Pieces:
         """Steps a second, as last seen, by rows of a batch and batches of an epoch."""
 
     def advance(
-        self, progress: Progress, data: Dataset, valid: Dataset | None, until: int, per_epoch: int
+        self,
+        progress: Progress,
+        data: Dataset,
+        valid: Dataset | None,
+        until: int,
+        per_epoch: int,
+        broken: bool = False,
     ) -> Progress:
-        """Steps and evaluations until step `until`, or until the training ends."""
+        """Steps and evaluations until step `until`, one of them `broken`, or until the training ends."""
 
         def go(progress: Progress, until: int, looks: bool) -> tuple[Progress, Array]:
-            numbers = np.int32(until), np.int32(per_epoch)
+            numbers = np.int32(min(until, LAST_STEP)), np.int32(per_epoch)
             return self.steps(progress, data, valid, *numbers, looks=looks)
 
-        return _sound(go, progress, until)
+        return _sound(go, progress, until, broken)
 
     def feed(
         self,
@@ -69,30 +77,38 @@ class Pieces:
 
         return _sound(go, progress, begun + count)
 
-    def run(self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None) -> Run:
-        """The whole training, piece by piece."""
+    def rerun(self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, epochs: int) -> Run:
+        """The whole training, once it is known not to be sound after so many epochs and a part of one."""
         per_epoch = steps(len(data), self.train.rows_of_update(len(data)))
-        progress = self.begin(model, data, key, valid, fair=True)
         last = self.train.epochs * per_epoch
-        return self.finished(self.advance(progress, data, valid, last, per_epoch).state)
+        progress = self.begin(model, data, key, valid, fair=True)
+        progress = self.advance(progress, data, valid, min(last, (epochs + 1) * per_epoch), per_epoch, True)
+        if progress.goes_on(self.train.epochs):  # a sum was infinite, and no step
+            progress = self.advance(progress, data, valid, last, per_epoch)
+        return self.finished(progress.state)
 
 
-def _sound(go: Callable[..., tuple[Progress, Array]], progress: Progress, until: int) -> Progress:
+def _sound(
+    go: Callable[..., tuple[Progress, Array]], progress: Progress, until: int, broken: bool = False
+) -> Progress:
     """`go(progress, until, looks)` without looks; if a step breaks, with them from that step on.
 
     Which step that is, is searched by halves: where a piece ends must change no number.
     """
-    reached, sound = go(progress, until, False)
-    if sound:
-        return reached
-    last, broken = progress.step, until
-    while broken - last > 1:
-        middle = (last + broken) // 2
+    if not broken:
+        reached, sound = go(progress, until, False)
+        if sound:
+            return reached
+    last, first_bad = progress.step, until
+    if not go(progress, last, False)[1]:  # it begins with weights that are infinite, and may be meant so
+        first_bad = last
+    while first_bad - last > 1:
+        middle = (last + first_bad) // 2
         reached, sound = go(progress, middle, False)
         if sound:
             progress, last = reached, middle
         else:
-            broken = middle
+            first_bad = middle
     return go(progress, until, True)[0]
 
 

@@ -130,6 +130,24 @@ def test_weights_that_were_infinite_before_are_no_reason_to_stop():
     assert_close(found, expected)
 
 
+def test_a_training_of_more_steps_than_can_be_counted_ends_where_it_breaks():
+    rows = jnp.ones(3000).at[7].set(-1.0)
+    train = fn.fit(_root, optax.sgd(0.01), epochs=10**6, batch_size=1, stopping=fn.EarlyStopping("loss"))
+    run = train(jnp.array(1.0), rows, KEY)
+    assert run.outcome.name == "NOT_FINITE"
+    assert int(run.state.epoch) == 0
+
+
+def test_a_sum_of_losses_that_overflows_is_no_step_that_does():
+    def loss(model, x, key):
+        return (model - x) ** 2 * 0 + 3e38
+
+    train = fn.fit(loss, optax.sgd(0.1), epochs=3, batch_size=1)
+    found, expected = train(jnp.array(0.0), ROWS, KEY), jax.jit(train)(jnp.array(0.0), ROWS, KEY)
+    assert found.outcome == expected.outcome
+    assert int(found.state.step) == int(expected.state.step)
+
+
 def test_a_batch_in_which_no_row_counts_moves_nothing():
     data = fn.data.Dataset(ROWS, weight=jnp.arange(43) < 16)
     train = fn.fit(_square, optax.sgd(0.1, momentum=0.9), epochs=1, batch_size=8, shuffle=False)
