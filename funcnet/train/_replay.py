@@ -10,7 +10,7 @@ import numpy as np
 from funcnet import _check, _keys, _tree
 from funcnet._module import trainable
 from funcnet._types import PyTree
-from funcnet.data._batches import Rows, epoch_rows, gather, steps
+from funcnet.data._batches import epoch_rows, gather, steps
 from funcnet.data._dataset import Dataset, as_dataset
 from funcnet.train._fit import Fit
 from funcnet.train._state import TrainState
@@ -98,8 +98,8 @@ def looked_at(train: Fit, state: TrainState, data: Dataset, per_epoch: int | Non
     per_epoch = steps(len(data), size) if per_epoch is None else per_epoch
     number, epoch = int(state.step), int(state.step) // per_epoch
     order = train.order(_tree.replace(state, epoch=jnp.int32(epoch)), len(data))
-    rows = Rows(*(a[0] for a in epoch_rows(len(data), order, size, number % per_epoch, 1)))
-    batch = gather(data, rows.row, rows.mask)
+    row, mask, _ = (a[0] for a in epoch_rows(len(data), order, size, number % per_epoch, 1))
+    batch = gather(data, row, mask)
     key = jax.random.fold_in(_keys.named(state.key, "step"), state.step)
     parameters, rest = _tree.partition(state.model, trainable(state.model))
     mass = batch.mass
@@ -111,5 +111,5 @@ def looked_at(train: Fit, state: TrainState, data: Dataset, per_epoch: int | Non
     leaves = {"loss": loss} | {f"gradient of {path}": leaf for path, leaf in _tree.paths(gradient).items()}
     wrong = next((name for name, leaf in leaves.items() if not bool(jnp.isfinite(leaf).all())), "")
     cause = find_nan(jax.value_and_grad(value))(parameters) if wrong else None
-    places = rows.row if data.rows is None else data.rows[rows.row]
-    return Replay(number, epoch, np.asarray(places)[np.asarray(rows.mask)], float(loss), wrong, cause)
+    places = row if data.rows is None else data.rows[row]
+    return Replay(number, epoch, np.asarray(places)[np.asarray(mask)], float(loss), wrong, cause)
