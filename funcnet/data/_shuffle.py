@@ -59,7 +59,8 @@ class Shuffle:
         if n > 2**31 - 1:
             raise ValueError(f"row numbers are int32, so n is at most 2**31 - 1; got {n}.")
         bits = jax.random.bits(key, (12 + (int(n) - 1).bit_length(), 3), "uint32")
-        return Shuffle(bits.at[:, 0].set(bits[:, 0] % jnp.uint32(n)), jnp.int32(n))
+        pairing, hashing = bits[:, :1] % jnp.uint32(n), bits[:, 1:]
+        return Shuffle(jnp.concatenate([pairing, hashing], axis=1), jnp.int32(n))
 
     def __call__(self, position: Int[Array, "*shape"] | int) -> Int[Array, "*shape"]:
         return self._swapped(position, self.rounds)

@@ -15,7 +15,7 @@ from funcnet.layers._product import of_rows, product_p
 from funcnet.transform._jaxpr import bind, primitives_of
 
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
-    from jax.extend.core import JaxprEqn
+    from jax.extend.core import Jaxpr, JaxprEqn
 
 # Contractions up to this size, with results up to this many entries a lane, become sums of products.
 # Beyond it a matrix is large enough for a matrix product of its own.
@@ -160,7 +160,16 @@ def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
         jnp.broadcast_to(a, shape).astype(wide) * jnp.broadcast_to(b, shape).astype(wide)
         for a, b in zip(lefts, rights, strict=True)
     ]
-    return [functools.reduce(jnp.add, products).astype(dtype)]
+    return [_once(functools.reduce(jnp.add, products)).astype(dtype)]
+
+
+def _once(array: Array) -> Array:
+    """The same numbers, computed once however many operations read them.
+
+    XLA would compute a sum of products anew in each; a division, even by ones that it can't see, is too
+    dear for that. (It takes `optimization_barrier` away before it puts operations together.)
+    """
+    return array / jax.lax.optimization_barrier(jnp.ones_like(array))
 
 
 def _terms(array: Array, summed: Sequence[int], batch: Sequence[int], missing: range) -> list[Array]:
@@ -202,6 +211,20 @@ def _of_rows(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
     avals = [_aval(var) for var in equation.invars]
     dot = jax.make_jaxpr(functools.partial(of_rows, **equation.params))(*avals)
     return _product(dot.jaxpr.eqns[0], inputs, size)
+
+
+def random_bits_of(equation: "JaxprEqn") -> tuple["Jaxpr", Sequence[Any]] | None:
+    """How bits are drawn from a key of JAX's own kind: its rule for `vmap` puts the members first."""
+    if equation.primitive.name != "random_bits":
+        return None
+    from jax.extend.random import threefry_prng_impl
+
+    key = _aval(equation.invars[0])
+    if key.shape or key.dtype != jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32")).dtype:
+        return None
+    draw = functools.partial(threefry_prng_impl.random_bits, **equation.params)
+    traced = jax.make_jaxpr(lambda key: draw(jax.random.key_data(key)))(key)
+    return traced.jaxpr, traced.consts
 
 
 ELEMENTWISE = (

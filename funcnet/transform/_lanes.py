@@ -10,7 +10,15 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._types import Array, PyTree
 from funcnet.transform._jaxpr import called, primitives_of, scan_parts, while_parts
-from funcnet.transform._lane_rules import Rule, Value, by_vmap, plain, table_of_rules, with_lanes
+from funcnet.transform._lane_rules import (
+    Rule,
+    Value,
+    by_vmap,
+    plain,
+    random_bits_of,
+    table_of_rules,
+    with_lanes,
+)
 
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
     from jax.extend.core import Jaxpr, JaxprEqn
@@ -105,8 +113,8 @@ def _evaluate(jaxpr: "Jaxpr", consts: Sequence[Any], args: Sequence[Value], size
 
     for equation in jaxpr.eqns:
         inputs = [read(atom) for atom in equation.invars]
-        if equation.primitive in _table().inlined:
-            found = _evaluate(*_body(equation), inputs, size)
+        if program := _program(equation):
+            found = _evaluate(*program, inputs, size)
         elif equation.primitive in _table().loops:
             found = _table().loops[equation.primitive][1](equation, inputs, size)
         else:
@@ -130,8 +138,8 @@ def _flags(jaxpr: "Jaxpr", laned: Sequence[bool]) -> list[bool]:
 
     for equation in jaxpr.eqns:
         inputs = [flag(atom) for atom in equation.invars]
-        if equation.primitive in _table().inlined:
-            found = _flags(_body(equation)[0], inputs)
+        if program := _program(equation):
+            found = _flags(program[0], inputs)
         elif equation.primitive in _table().loops:
             found = _table().loops[equation.primitive][0](equation, inputs)
         else:
@@ -140,10 +148,11 @@ def _flags(jaxpr: "Jaxpr", laned: Sequence[bool]) -> list[bool]:
     return [flag(atom) for atom in jaxpr.outvars]
 
 
-def _body(equation: "JaxprEqn") -> tuple["Jaxpr", Sequence[Any]]:
-    found = called(equation)
-    assert found is not None
-    return found
+def _program(equation: "JaxprEqn") -> tuple["Jaxpr", Sequence[Any]] | None:
+    """What an operation consists of, where it is evaluated in its place."""
+    if equation.primitive in _table().inlined:
+        return called(equation)
+    return random_bits_of(equation)
 
 
 def _carry_flags(body: "Jaxpr", before: list[bool], carry: list[bool], after: list[bool]) -> list[bool]:
