@@ -11,7 +11,7 @@ from funcnet import _check, _keys, _tree, mesh
 from funcnet._module import Module, call
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset, bootstrap
-from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
+from funcnet.study._members import Progress, check_blocks, compiled, each_member, is_small, start
 from funcnet.train import Fit, Run
 from funcnet.train._evaluate import checked_data
 from funcnet.train._swift import swift_run
@@ -219,7 +219,7 @@ class EnsembleTraining:
         arguments = net, data, key, valid, mesh.count()
         if _tree.is_traced():
             return self._carefully(*arguments, True)
-        run, sound = self._swiftly(*arguments)
+        run, sound = self._swiftly[self._is_small(net, key)](*arguments)
         return run if sound else self._carefully(*arguments, False)
 
     def member(self, net: Module, data: PyTree, key: Key, number: int, valid: PyTree = None) -> Run:
@@ -250,8 +250,11 @@ class EnsembleTraining:
         return swift_run(self.train, model, data, key, valid, alone=False)
 
     def _each(self, one: Any, shared: Any, progress: Progress | None) -> Any:
-        small = is_small(jax.eval_shape(start, shared[0], shared[2]))
+        small = self._is_small(shared[0], shared[2])
         return each_member(one, shared, self.size, self.block, small, progress)
+
+    def _is_small(self, net: Module, key: Key) -> bool:
+        return is_small(jax.eval_shape(start, net, key))
 
     def _together(self, runs: Run) -> EnsembleRun:
         return EnsembleRun(Ensemble(runs.model, self.average), runs)
@@ -261,13 +264,15 @@ class EnsembleTraining:
         return jax.jit(self._one)
 
     @functools.cached_property
-    def _swiftly(self) -> Any:
+    def _swiftly(self) -> dict[bool, Any]:
+        """For members that are small and for those that are not."""
+
         def run(net: Any, data: Any, key: Any, valid: Any, devices: int) -> tuple[EnsembleRun, Array]:
             del devices  # a part of what is compiled: see `mesh.use`
             runs, sound = self._each(self._one_swiftly, (net, data, key, valid), self.progress)
             return self._together(runs), jnp.all(sound)
 
-        return jax.jit(run, static_argnums=4)
+        return {small: compiled(run, 4, small) for small in (False, True)}
 
     @functools.cached_property
     def _carefully(self) -> Any:
