@@ -160,7 +160,8 @@ def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
         jnp.broadcast_to(a, shape).astype(wide) * jnp.broadcast_to(b, shape).astype(wide)
         for a, b in zip(lefts, rights, strict=True)
     ]
-    return [_once(functools.reduce(jnp.add, products)).astype(dtype)]
+    found = functools.reduce(jnp.add, products)
+    return [(_once(found) if jnp.issubdtype(wide, jnp.floating) else found).astype(dtype)]
 
 
 def _once(array: Array) -> Array:

@@ -177,3 +177,49 @@ def test_rows_of_a_table_come_with_the_members_last():
     program = jax.make_jaxpr(taken)(jnp.zeros((5, last), jnp.int32))
     found = [equation for equation in program.eqns if equation.primitive.name == "gather"]
     assert [equation.outvars[0].aval.shape for equation in found] == [(5, 4, last)]
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "float16", "complex64"])
+def test_products_of_two_arrays_with_members_keep_every_digit(dtype):
+    a = jnp.asarray(jnp.arange(24).reshape(3, 2, 4) * 1_000_003 % 251, dtype)
+    b = a.reshape(3, 4, 2) + jnp.asarray(2**24 + 1 if dtype == "int32" else 1, dtype)
+    got, want = (over(jnp.matmul)(a, b) for over in (lanes, jax.vmap))
+    assert got.dtype == want.dtype
+    assert_close(got, want)
+
+
+def test_a_product_is_computed_once_for_all_who_read_it():
+    """As JAX writes it, each operation that reads a sum of products would add it up anew."""
+
+    def read_by_three(a, b):
+        product = a @ b
+        return product + 1, product * 2, jnp.abs(product)
+
+    def flops(f):
+        arrays = jnp.ones((128, 16, 16)), jnp.ones((128, 16, 3))
+        return jax.jit(lanes(f)).lower(*arrays).compile().cost_analysis()["flops"]
+
+    assert flops(read_by_three) < 1.5 * flops(jnp.matmul)
+
+
+DRAWS = {
+    "bits": lambda key: jax.random.bits(key, (5, 3)),
+    "byte": lambda key: jax.random.bits(key, (), "uint8"),
+    "normal": lambda key: jax.random.normal(jax.random.fold_in(key, 7), (4,)),
+    "keys": lambda key: jax.vmap(lambda k: jax.random.uniform(k, (2,)))(jax.random.split(key)),
+}
+
+
+@pytest.mark.parametrize(
+    ("draw", "impl"), [*((name, "threefry2x32") for name in DRAWS), ("bits", "rbg"), ("normal", "rbg")]
+)
+def test_random_numbers_are_those_of_each_members_key(draw, impl):
+    keys = jax.random.split(jax.random.key(1, impl=impl), 3)
+    got, want = (jax.jit(over(DRAWS[draw]))(keys) for over in (lanes, jax.vmap))
+    assert bool((got == want).all())
+
+
+def test_random_bits_come_with_the_members_last():
+    program = jax.make_jaxpr(lanes(lambda key: jax.random.bits(key, (5, 3))))(KEYS)
+    found = [equation for equation in program.eqns if equation.primitive.name == "threefry2x32"]
+    assert [equation.outvars[0].aval.shape for equation in found] == [(5, 3, KEYS.size)]
