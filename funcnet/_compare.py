@@ -77,9 +77,9 @@ def right(what: str, prediction: ArrayLike, target: ArrayLike) -> Array:
     if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:
         same = jnp.argmax(z, axis=-1).astype(t.dtype) == t
         known = (t >= 0) & (t < z.shape[-1])
-        return jnp.where(known, (same & ~jnp.isnan(jnp.max(z, axis=-1))).astype(float), jnp.nan)
+        return jnp.where(known, (same & ~jnp.isnan(z).any(axis=-1)).astype(float), jnp.nan)
     if one_hot_rows(z, t):
-        same = (jnp.argmax(z, axis=-1) == jnp.argmax(t, axis=-1)) & ~jnp.isnan(jnp.max(z, axis=-1))
+        same = (jnp.argmax(z, axis=-1) == jnp.argmax(t, axis=-1)) & ~jnp.isnan(z).any(axis=-1)
         return jnp.where(add_up(what, t), same.astype(float), jnp.nan)
     _check.equal_shapes(what, z, t)
     if not jnp.issubdtype(z.dtype, jnp.floating):

@@ -95,6 +95,14 @@ def _slice(equation: "JaxprEqn", size: int) -> dict[str, Any]:
     }
 
 
+def _reshape(equation: "JaxprEqn", size: int) -> dict[str, Any]:
+    order = equation.params["dimensions"]
+    return {
+        "new_sizes": (*equation.params["new_sizes"], size),
+        "dimensions": None if order is None else (*order, len(order)),
+    }
+
+
 def _transpose(equation: "JaxprEqn", _: int) -> dict[str, Any]:
     permutation = equation.params["permutation"]
     return {"permutation": (*permutation, len(permutation))}
@@ -294,7 +302,7 @@ def table_of_rules() -> dict[Any, Rule]:
         primitives.gather_p: _gather,
         product_p(): _of_rows,
         primitives.pad_p: _pad,
-        primitives.reshape_p: _with(lambda e, size: {"new_sizes": (*e.params["new_sizes"], size)}),
+        primitives.reshape_p: _with(_reshape),
         primitives.slice_p: _with(_slice),
         primitives.transpose_p: _with(_transpose),
     }

@@ -335,6 +335,16 @@ def test_accuracy_of_classes_already_predicted_is_scikit_learns():
     assert float(fn.losses.zero_one(2, 1)) == 1.0
 
 
+@pytest.mark.parametrize("over", [jax.vmap, fn.transform.lanes], ids=["vmap", "lanes"])
+@pytest.mark.parametrize("shape", [(1000, 10), (128, 3)], ids=str)
+def test_logits_of_which_one_is_nan_are_never_right(over, shape):
+    # The largest of many logits on a processor need not be NaN where one of them is.
+    logits = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    logits[:, 0] = np.nan
+    hits = over(M.accuracy)(jnp.asarray(logits), jnp.zeros(len(logits), int))
+    assert float(hits.sum()) == 0.0
+
+
 def test_accuracy_of_a_target_that_is_no_class_is_nan():
     assert np.isnan(M.measure(M.accuracy, np.zeros((2, 3)), np.array([5, 0])))
     assert np.isnan(M.measure(M.accuracy, np.array([0.2, -1.0]), np.array([2, 0])))

@@ -219,6 +219,19 @@ def test_random_numbers_are_those_of_each_members_key(draw, impl):
     assert bool((got == want).all())
 
 
+@pytest.mark.parametrize("partitionable", [False, True])
+def test_random_bytes_however_jax_draws_them(partitionable):
+    with jax.threefry_partitionable(partitionable):
+        got, want = (
+            over(lambda key: jax.random.bits(key, (7,), "uint8"))(KEYS) for over in (lanes, jax.vmap)
+        )
+    assert bool((got == want).all())
+
+
+def test_a_reshape_in_another_order():
+    assert_same(lambda x: jax.lax.reshape(x, (6,), dimensions=(1, 0)), 0, jnp.arange(18.0).reshape(3, 2, 3))
+
+
 def test_random_bits_come_with_the_members_last():
     program = jax.make_jaxpr(lanes(lambda key: jax.random.bits(key, (5, 3))))(KEYS)
     found = [equation for equation in program.eqns if equation.primitive.name == "threefry2x32"]
