@@ -69,7 +69,7 @@ class Call:
                 self.saver.remember()
                 progress = self._loop(_granted(progress, wish), signals)
                 for callback in self.callbacks:
-                    callback.on_fit_end(self._view(progress, self.told, progress.history()))
+                    callback.on_fit_end(self._view(progress, self.told))
             except BaseException as error:
                 self._raised(error)
                 raise
@@ -93,24 +93,25 @@ class Call:
     def _visit(self, progress: Progress) -> Progress:
         """Some steps, and all that the host does after them."""
         before, began = progress.step, time.monotonic()
-        progress = jax.block_until_ready(self.source.advance(progress, self._until(before)))
+        progress = self.source.advance(progress, self._until(before))
         step, seconds = progress.step, time.monotonic() - began
         # The first visit is one step long and most of it is compiling.
         if self.rate or step - before > 1:
             self.rate = self.source.rates[self.source.kind] = (step - before) / seconds
         else:
             self.rate = 1.0 / VISIT
-        epoch, history, save = progress.epoch, None, False
+        epoch, save = progress.epoch, False
         if self.told < epoch:
-            history, told = progress.history(), self.told
+            told = self.told
             for ended in range(told + 1, epoch + 1) if self.tells_epochs else ():
-                wish = self._tell("on_epoch_end", self._view(progress, ended, history))
+                wish = self._tell("on_epoch_end", self._view(progress, ended))
                 progress, save, self.told = _granted(progress, wish), save or wish.save, ended
             self.told = epoch
-            view = dataclasses.replace(self._view(progress, epoch, history), history=history, told=told)
+            past = {name: list(values) for name, values in progress.history.items()}
+            view = dataclasses.replace(self._view(progress, epoch), history=past, told=told)
             for callback in self.callbacks:
                 callback.on_visit(view)
-        self.bar.show(lambda: self._view(progress, epoch, history or progress.history()))
+        self.bar.show(lambda: self._view(progress, epoch))
         if save or self.saver.due(before, step, self.source.per_epoch):
             self._save(progress)
         return progress
@@ -139,25 +140,25 @@ class Call:
 
     def _save(self, progress: Progress) -> None:
         if self.saver.save(progress):
-            view = self._view(progress, progress.epoch, progress.history())
+            view = self._view(progress, progress.epoch)
             for callback in self.callbacks:
                 callback.on_checkpoint(view)
 
     def _first_view(self, progress: Progress) -> View:
-        view, valid = self._view(progress, self.told, progress.history()), self.source.valid
+        view, valid = self._view(progress, self.told), self.source.valid
         if not self.trainer.evaluate_first or valid is None:
             return view
         found = evaluate(self.train.loss, view.model, valid)
         return dataclasses.replace(view, values={f"val_{n}": float(v) for n, v in found.items()})
 
-    def _view(self, progress: Progress, epoch: int, history: dict[str, list[float]]) -> View:
+    def _view(self, progress: Progress, epoch: int) -> View:
         if self.shown is None or self.shown[0] is not progress:
             # New containers around the same arrays: whoever writes into a view changes the view.
             self.shown = progress, jax.tree.map(lambda leaf: leaf, progress.state)
         return View(
             state=self.shown[1],
             epoch=epoch,
-            values=measured_at(history, epoch),
+            values=measured_at(progress.history, epoch) if epoch else {},
             epochs=self.train.epochs,
             steps_per_epoch=self.source.per_epoch,
             seconds=time.monotonic() - self.began,
@@ -180,7 +181,7 @@ class Call:
         with contextlib.suppress(OSError):
             if self.saver.save(progress, content):
                 self.saver.wait()
-        view = self._view(progress, progress.epoch, progress.history())
+        view = self._view(progress, progress.epoch)
         for callback in self.callbacks:
             try:
                 callback.on_exception(view, error)

@@ -221,7 +221,10 @@ class Fit:
 
     def finished(self, state: TrainState) -> Run:
         """The run that ends in this state, with the model that its settings pick."""
-        state = _tree.replace(state, stop=state.stop.ended(jnp.array(True), Outcome.FINISHED))
+        return self.picked(_tree.replace(state, stop=state.stop.finished()))
+
+    def picked(self, state: TrainState) -> Run:
+        """The run that has ended in this state."""
         model = current_model(state)
         if self.stopping is not None and self.stopping.restore_best:
             model = _tree.select(state.stop.best_epoch >= 0, state.stop.model, model)

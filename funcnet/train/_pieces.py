@@ -20,6 +20,7 @@ from funcnet.train._fit import Fit, nothing_seen
 from funcnet.train._progress import Progress
 from funcnet.train._result import Run
 from funcnet.train._state import TrainState
+from funcnet.train._stop import Stop
 from funcnet.train._swift import is_sound, swift
 from funcnet.transform._objective import Totals
 
@@ -37,9 +38,14 @@ class Pieces:
         self.begin = jax.jit(functools.partial(_begin, train), static_argnames="fair")
         self.steps = jax.jit(functools.partial(_advance, train), static_argnames="looks")
         self.fed = jax.jit(functools.partial(_feed, train), static_argnames="looks")
-        self.finished = jax.jit(train.finished)
+        self._stopped, self._picked = jax.jit(Stop.finished), jax.jit(train.picked)
         self.rates: dict[tuple[int, int], float] = {}
         """Steps a second, as last seen, by rows of a batch and batches of an epoch."""
+
+    def finished(self, state: TrainState) -> Run:
+        """The run that ends in this state. Weights that nobody picks from go through no program."""
+        ended = _tree.replace(state, stop=self._stopped(state.stop))
+        return self._picked(ended) if self.train.stopping else self.train.picked(ended)
 
     def advance(
         self,

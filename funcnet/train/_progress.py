@@ -1,5 +1,7 @@
 """Everything a training is between two steps, and what the host reads from it."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -36,6 +38,7 @@ class Progress:
         outcome: Outcome = Run(None, self.state).outcome
         return Outcome.FINISHED if outcome == Outcome.RUNNING and self.epoch == epochs else outcome
 
+    @functools.cached_property
     def history(self) -> dict[str, list[float]]:
         """All that was measured, by name: a number for each epoch, NaN where nothing was."""
         found = jax.device_get(dict(self.state.history))

@@ -92,7 +92,7 @@ class Saver:
         step, epoch = progress.step, progress.epoch
         if self._store is None or self.step == step:
             return False
-        history = progress.history()
+        history = progress.history
         facts = {
             "epoch": epoch,
             "epochs": self.train.epochs,

@@ -70,6 +70,10 @@ class Stop:
         code = jnp.where(condition & self.running(), jnp.int32(outcome.code), self.outcome)
         return _tree.replace(self, outcome=code)
 
+    def finished(self) -> "Stop":
+        """At the end, unless something has ended the training before."""
+        return self.ended(jnp.array(True), Outcome.FINISHED)
+
 
 def not_stopped(model: PyTree = None, worst: float = jnp.inf) -> Stop:
     """The beginning: running, nothing seen yet."""
