@@ -328,18 +328,24 @@ class Fit:
             found = jnp.where(info.finite, found, jnp.zeros_like(found))
         return state, seen + found
 
-    def end_of_epoch(self, measured: Totals, state: TrainState, seen: Array) -> TrainState:
-        """The state with the epoch's means; as it is, if a step that was not finite ended the run."""
+    def end_of_epoch(
+        self, measured: Totals, state: TrainState, seen: Array, ends: Array | bool = True
+    ) -> TrainState:
+        """The state with the epoch's means if it `ends`; as it is, if a step that was not finite ended it."""
         means = Totals.unpacked(measured, seen).means()
         if self.looks_back:
-            stop = state.stop.ended(~jnp.isfinite(means["loss"]), Outcome.NOT_FINITE)
+            stop = state.stop.ended(ends & ~jnp.isfinite(means["loss"]), Outcome.NOT_FINITE)
             state = _tree.replace(state, stop=stop)
-        finished = state.stop.running()
+        finished = ends & state.stop.running()
         return _tree.replace(
             state,
             epoch=state.epoch + finished.astype(jnp.int32),
             history=state.history.at(state.epoch, means, finished),
         )
+
+    def evaluates(self, valid: Dataset | None) -> bool:
+        """Whether anything is done after epochs but to keep their means."""
+        return not (valid is None and self.watch is None and self.stopping is None)
 
     def evaluated(self, data: Dataset | None, valid: Dataset | None, state: TrainState) -> TrainState:
         """The state after an evaluation of the epoch just finished."""
