@@ -331,7 +331,7 @@ class Fit:
     def end_of_epoch(
         self, measured: Totals, state: TrainState, seen: Array, ends: Array | bool = True
     ) -> TrainState:
-        """The state with the epoch's means if it `ends`; as it is, if a step that was not finite ended it."""
+        """The state with the means of an epoch that `ends`; as it is, if a step was not finite."""
         means = Totals.unpacked(measured, seen).means()
         if self.looks_back:
             stop = state.stop.ended(ends & ~jnp.isfinite(means["loss"]), Outcome.NOT_FINITE)
@@ -344,8 +344,8 @@ class Fit:
         )
 
     def evaluates(self, valid: Dataset | None) -> bool:
-        """Whether anything is done after epochs but to keep their means."""
-        return not (valid is None and self.watch is None and self.stopping is None)
+        """Whether more is done after epochs than to keep their means."""
+        return valid is not None or self.watch is not None or self.stopping is not None
 
     def evaluated(self, data: Dataset | None, valid: Dataset | None, state: TrainState) -> TrainState:
         """The state after an evaluation of the epoch just finished."""
