@@ -328,24 +328,18 @@ class Fit:
             found = jnp.where(info.finite, found, jnp.zeros_like(found))
         return state, seen + found
 
-    def end_of_epoch(
-        self, measured: Totals, state: TrainState, seen: Array, ends: Array | bool = True
-    ) -> TrainState:
-        """The state with the means of an epoch that `ends`; as it is, if a step was not finite."""
+    def end_of_epoch(self, measured: Totals, state: TrainState, seen: Array) -> TrainState:
+        """The state with the epoch's means; as it is, if a step that was not finite ended the run."""
         means = Totals.unpacked(measured, seen).means()
         if self.looks_back:
-            stop = state.stop.ended(ends & ~jnp.isfinite(means["loss"]), Outcome.NOT_FINITE)
+            stop = state.stop.ended(~jnp.isfinite(means["loss"]), Outcome.NOT_FINITE)
             state = _tree.replace(state, stop=stop)
-        finished = ends & state.stop.running()
+        finished = state.stop.running()
         return _tree.replace(
             state,
             epoch=state.epoch + finished.astype(jnp.int32),
             history=state.history.at(state.epoch, means, finished),
         )
-
-    def evaluates(self, valid: Dataset | None) -> bool:
-        """Whether more is done after epochs than to keep their means."""
-        return valid is not None or self.watch is not None or self.stopping is not None
 
     def evaluated(self, data: Dataset | None, valid: Dataset | None, state: TrainState) -> TrainState:
         """The state after an evaluation of the epoch just finished."""

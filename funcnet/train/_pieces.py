@@ -216,9 +216,6 @@ def _closed(
         )
 
     ends = _left(train, state) & (state.step == (state.epoch + 1) * per_epoch)
-    if not train.evaluates(valid):  # a branch would cost more than what is in it
-        ended = train.end_of_epoch(measured, state, progress.seen, ends)
-        return Progress(ended, jnp.where(ends, jnp.zeros_like(progress.seen), progress.seen))
     epoch, history, stop, seen = jax.lax.cond(ends, close, lambda: parts(state, progress.seen))
     return Progress(_tree.replace(state, epoch=epoch, history=history, stop=stop), seen)
 
