@@ -2,7 +2,6 @@
 
 import functools
 
-import jax
 import numpy as np
 
 from funcnet import _tree
@@ -41,8 +40,7 @@ class Progress:
     @functools.cached_property
     def history(self) -> dict[str, list[float]]:
         """All that was measured, by name: a number for each epoch, NaN where nothing was."""
-        found = jax.device_get(dict(self.state.history))
-        return {name: np.asarray(values, float).tolist() for name, values in found.items()}
+        return {name: np.asarray(values, float).tolist() for name, values in self.state.history.items()}
 
 
 def measured_at(history: dict[str, list[float]], epoch: int) -> dict[str, float]:
