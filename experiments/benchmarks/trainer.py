@@ -174,8 +174,8 @@ def main() -> int:
         return 0
     print(results.machine())
     print("| workload (a) | `fit`, ms | Trainer with line and CSV, ms | ratio |\n|---|---:|---:|---:|")
-    trainer_over_fit(200, 15)
-    trainer_over_fit(10_000, 5)
+    trainer_over_fit(200, 101)
+    trainer_over_fit(10_000, 9)
     print(f"\n| {settings.gigabytes:g} GB on disk | steps/s | of memory's rate | resident, GB |")
     print("|---|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:

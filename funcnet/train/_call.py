@@ -5,9 +5,9 @@ import dataclasses
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from funcnet import _tree
@@ -47,7 +47,7 @@ class Call:
         """Epochs that callbacks have been told of."""
         self.tells_epochs = any(type(c).on_epoch_end is not Callback.on_epoch_end for c in self.callbacks)
         self.may_ask = not all(callback.observes for callback in self.callbacks)
-        self.shown: tuple[Progress, Any] | None = None
+        self.under_way: tuple[Callable[[], Progress], float] | None = None
         self.last: tuple[Progress, dict[str, Any]]
 
     def run(self) -> Run:
@@ -64,6 +64,8 @@ class Call:
             stack.callback(self.source.close)
             signals = stack.enter_context(_signals.noted())
             self._keep(progress)
+            if self.rate and not self.may_ask:  # what callbacks begin with takes no time of its own
+                self.under_way = self._start(progress)
             try:
                 wish = self._tell("on_fit_start", self._first_view(progress))
                 self.saver.remember()
@@ -92,8 +94,10 @@ class Call:
 
     def _visit(self, progress: Progress) -> Progress:
         """Some steps, and all that the host does after them."""
-        before, began = progress.step, time.monotonic()
-        progress = self.source.advance(progress, self._until(before))
+        before = progress.step
+        steps, began = self.under_way or self._start(progress)
+        self.under_way = None
+        progress = steps()
         step, seconds = progress.step, time.monotonic() - began
         # The first visit is one step long and most of it is compiling.
         if self.rate or step - before > 1:
@@ -115,6 +119,11 @@ class Call:
         if save or self.saver.due(before, step, self.source.per_epoch):
             self._save(progress)
         return progress
+
+    def _start(self, progress: Progress) -> tuple[Callable[[], Progress], float]:
+        """The steps up to the next visit, begun, and when."""
+        began = time.monotonic()
+        return self.source.start(progress, self._until(progress.step)), began
 
     def _until(self, step: int) -> int:
         """The step at which to be back."""
@@ -152,11 +161,8 @@ class Call:
         return dataclasses.replace(view, values={f"val_{n}": float(v) for n, v in found.items()})
 
     def _view(self, progress: Progress, epoch: int) -> View:
-        if self.shown is None or self.shown[0] is not progress:
-            # New containers around the same arrays: whoever writes into a view changes the view.
-            self.shown = progress, jax.tree.map(lambda leaf: leaf, progress.state)
         return View(
-            state=self.shown[1],
+            progress,
             epoch=epoch,
             values=measured_at(progress.history, epoch) if epoch else {},
             epochs=self.train.epochs,

@@ -11,6 +11,7 @@ import numpy as np
 from funcnet import _check, _tree
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
+from funcnet.train._progress import Progress
 from funcnet.train._result import current_model
 from funcnet.train._state import TrainState
 
@@ -46,8 +47,9 @@ class Request:
 class View:
     """Where a training stands, to be looked at.
 
+    `state` is the training state, as it is at this visit.
+
     Args:
-        state: the training state, as it is at this visit.
         epoch: epochs finished that this call is about.
         values: what was measured in the last of them, by name: floats, without those not measured.
         epochs: epochs in the whole training.
@@ -72,7 +74,7 @@ class View:
         [(1, 2, ['loss']), (2, 4, ['loss'])]
     """
 
-    state: TrainState
+    _progress: Progress
     epoch: int
     values: Mapping[str, float]
     epochs: int
@@ -84,6 +86,11 @@ class View:
     newest: bool = True
     history: Mapping[str, list[float]] = dataclasses.field(default_factory=dict)
     told: int = 0
+
+    @property
+    def state(self) -> TrainState:
+        """The training state, in containers of its own: whoever writes into them changes no training."""
+        return self._progress.shown
 
     @property
     def sample(self) -> Dataset:

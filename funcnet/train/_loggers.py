@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from funcnet._types import Array
 from funcnet.train._callbacks import Callback, View, place_of
 
 
@@ -29,7 +30,7 @@ class _Log(Callback, abc.ABC):
     def on_fit_start(self, view: View) -> None:
         self.on_fit_end(view)
         self._file = _new_file(place_of(self.path, view))
-        self._begin(list(view.state.history))
+        self._begin(view.state.history)
         if view.epoch:
             past = {name: np.asarray(values, float).tolist() for name, values in view.state.history.items()}
             self._write(past, 0, view.epoch)
@@ -49,7 +50,7 @@ class _Log(Callback, abc.ABC):
         self.on_fit_end(view)
 
     @abc.abstractmethod
-    def _begin(self, names: list[str]) -> None:
+    def _begin(self, history: Mapping[str, Array]) -> None:
         """Write what stands before the first epoch."""
 
     @abc.abstractmethod
@@ -83,10 +84,13 @@ class CSV(_Log):
         epoch,loss
     """
 
-    def _begin(self, names: list[str]) -> None:
+    def _begin(self, history: Mapping[str, Array]) -> None:
         assert self._file is not None
-        csv.writer(self._file).writerow(["epoch", *names])
-        self._names, self._line = names, "%d" + ",%r" * len(names) + "\r\n"
+        self._names = list(history)
+        csv.writer(self._file).writerow(["epoch", *self._names])
+        # Nine digits tell every float32 from every other, in a third of the time that all of them take.
+        cells = ["%.9g" if values.dtype.itemsize <= 4 else "%r" for values in history.values()]
+        self._line = ",".join(["%d", *cells]) + "\r\n"
 
     def _write(self, history: Mapping[str, list[float]], first: int, last: int) -> None:
         assert self._file is not None
@@ -107,7 +111,7 @@ class JSONLines(_Log):
         'history.jsonl'
     """
 
-    def _begin(self, names: list[str]) -> None:
+    def _begin(self, history: Mapping[str, Array]) -> None:
         pass
 
     def _write(self, history: Mapping[str, list[float]], first: int, last: int) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import numpy as np
 
 from funcnet import _tree
@@ -18,12 +19,12 @@ class Progress:
     state: TrainState
     seen: Array
 
-    @property
+    @functools.cached_property
     def step(self) -> int:
         """Batches seen."""
         return int(self.state.step)
 
-    @property
+    @functools.cached_property
     def epoch(self) -> int:
         """Epochs finished."""
         return int(self.state.epoch)
@@ -41,6 +42,12 @@ class Progress:
     def history(self) -> dict[str, list[float]]:
         """All that was measured, by name: a number for each epoch, NaN where nothing was."""
         return {name: np.asarray(values, float).tolist() for name, values in self.state.history.items()}
+
+    @functools.cached_property
+    def shown(self) -> TrainState:
+        """The state in new containers around the same arrays, to be handed out."""
+        shown: TrainState = jax.tree.map(lambda leaf: leaf, self.state)
+        return shown
 
 
 def measured_at(history: dict[str, list[float]], epoch: int) -> dict[str, float]:
