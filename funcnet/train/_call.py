@@ -5,7 +5,6 @@ import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -47,7 +46,6 @@ class Call:
         """Epochs that callbacks have been told of."""
         self.tells_epochs = any(type(c).on_epoch_end is not Callback.on_epoch_end for c in self.callbacks)
         self.may_ask = not all(callback.observes for callback in self.callbacks)
-        self.under_way: tuple[Callable[[], Progress], float] | None = None
         self.last: tuple[Progress, dict[str, Any]]
 
     def run(self) -> Run:
@@ -64,8 +62,6 @@ class Call:
             stack.callback(self.source.close)
             signals = stack.enter_context(_signals.noted())
             self._keep(progress)
-            if self.rate and not self.may_ask:  # what callbacks begin with takes no time of its own
-                self.under_way = self._start(progress)
             try:
                 wish = self._tell("on_fit_start", self._first_view(progress))
                 self.saver.remember()
@@ -94,10 +90,8 @@ class Call:
 
     def _visit(self, progress: Progress) -> Progress:
         """Some steps, and all that the host does after them."""
-        before = progress.step
-        steps, began = self.under_way or self._start(progress)
-        self.under_way = None
-        progress = steps()
+        before, began = progress.step, time.monotonic()
+        progress = self.source.advance(progress, self._until(before))
         step, seconds = progress.step, time.monotonic() - began
         # The first visit is one step long and most of it is compiling.
         if self.rate or step - before > 1:
@@ -119,11 +113,6 @@ class Call:
         if save or self.saver.due(before, step, self.source.per_epoch):
             self._save(progress)
         return progress
-
-    def _start(self, progress: Progress) -> tuple[Callable[[], Progress], float]:
-        """The steps up to the next visit, begun, and when."""
-        began = time.monotonic()
-        return self.source.start(progress, self._until(progress.step)), began
 
     def _until(self, step: int) -> int:
         """The step at which to be back."""

@@ -50,6 +50,7 @@ class View:
     `state` is the training state, as it is at this visit.
 
     Args:
+        progress: the state as the Trainer holds it, and the totals of the epoch under way.
         epoch: epochs finished that this call is about.
         values: what was measured in the last of them, by name: floats, without those not measured.
         epochs: epochs in the whole training.
@@ -74,7 +75,7 @@ class View:
         [(1, 2, ['loss']), (2, 4, ['loss'])]
     """
 
-    _progress: Progress
+    progress: Progress
     epoch: int
     values: Mapping[str, float]
     epochs: int
@@ -90,7 +91,7 @@ class View:
     @property
     def state(self) -> TrainState:
         """The training state, in containers of its own: whoever writes into them changes no training."""
-        return self._progress.shown
+        return self.progress.shown
 
     @property
     def sample(self) -> Dataset:
@@ -100,7 +101,7 @@ class View:
     @property
     def step(self) -> int:
         """Batches seen."""
-        return int(self.state.step)
+        return self.progress.step
 
     @property
     def model(self) -> PyTree:

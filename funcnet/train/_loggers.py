@@ -69,6 +69,8 @@ def _new_file(path: Path) -> TextIO:
 class CSV(_Log):
     """A CSV file: `epoch` from 0 and a column for each name in the history; empty where none was measured.
 
+    Numbers are written with as many digits as their dtype holds: nine for float32.
+
     Args:
         path: the file; a relative one lies in the Trainer's directory, if it has one.
 
@@ -89,7 +91,7 @@ class CSV(_Log):
         self._names = list(history)
         csv.writer(self._file).writerow(["epoch", *self._names])
         # Nine digits tell every float32 from every other, in a third of the time that all of them take.
-        cells = ["%.9g" if values.dtype.itemsize <= 4 else "%r" for values in history.values()]
+        cells = ["%.9g" if values.dtype == np.float32 else "%r" for values in history.values()]
         self._line = ",".join(["%d", *cells]) + "\r\n"
 
     def _write(self, history: Mapping[str, list[float]], first: int, last: int) -> None:

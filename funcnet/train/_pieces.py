@@ -6,7 +6,7 @@ loop, whose bounds are values and no constants.
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,9 +29,6 @@ LAST_STEP = 2**31 - 1
 ROWS_AT_ONCE = 2**20
 """Row numbers that are computed at once: 5 MB."""
 
-Go: TypeAlias = Callable[[Progress, int, bool], tuple[Progress, Array]]
-"""`(progress, until, looks)`: the progress at a step, and whether it is sound."""
-
 
 class Pieces:
     """The compiled parts of a training: `begin`, `advance` or `feed` until nothing is left, `finished`."""
@@ -50,14 +47,6 @@ class Pieces:
         ended = _tree.replace(state, stop=self._stopped(state.stop))
         return self._picked(ended) if self.train.stopping else self.train.picked(ended)
 
-    def start(
-        self, progress: Progress, data: Dataset, valid: Dataset | None, until: int, per_epoch: int
-    ) -> Callable[[], Progress]:
-        """Begin what `advance` does. What comes back waits for it; the host is free meanwhile."""
-        go = self._steps_on(data, valid, per_epoch)
-        reached, sound = go(progress, until, False)
-        return lambda: reached if sound else _carefully(go, progress, until)
-
     def advance(
         self,
         progress: Progress,
@@ -68,16 +57,12 @@ class Pieces:
         broken: bool = False,
     ) -> Progress:
         """Steps and evaluations until step `until`, one of them `broken`, or until the training ends."""
-        if broken:
-            return _carefully(self._steps_on(data, valid, per_epoch), progress, until)
-        return self.start(progress, data, valid, until, per_epoch)()
 
-    def _steps_on(self, data: Dataset, valid: Dataset | None, per_epoch: int) -> Go:
         def go(progress: Progress, until: int, looks: bool) -> tuple[Progress, Array]:
             numbers = np.int32(min(until, LAST_STEP)), np.int32(per_epoch)
             return self.steps(progress, data, valid, *numbers, looks=looks)
 
-        return go
+        return _sound(go, progress, until, broken)
 
     def feed(
         self,
@@ -96,8 +81,7 @@ class Pieces:
             numbers = (np.int32(number) for number in (first + step - begun, until - step, per_epoch))
             return self.fed(progress, batches, valid, *numbers, looks=looks)
 
-        reached, sound = go(progress, begun + count, False)
-        return reached if sound else _carefully(go, progress, begun + count)
+        return _sound(go, progress, begun + count)
 
     def rerun(self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, epochs: int) -> Run:
         """The whole training, once it is known not to be sound after so many epochs and a part of one."""
@@ -110,11 +94,17 @@ class Pieces:
         return self.finished(progress.state)
 
 
-def _carefully(go: Go, progress: Progress, until: int) -> Progress:
-    """`go(progress, until, looks)`, in which a step breaks: with looks from that step on.
+def _sound(
+    go: Callable[..., tuple[Progress, Array]], progress: Progress, until: int, broken: bool = False
+) -> Progress:
+    """`go(progress, until, looks)` without looks; if a step breaks, with them from that step on.
 
     Which step that is, is searched by halves: where a piece ends must change no number.
     """
+    if not broken:
+        reached, sound = go(progress, until, False)
+        if sound:
+            return reached
     last, first_bad = progress.step, until
     if not go(progress, last, False)[1]:  # it begins with weights that are infinite, and may be meant so
         first_bad = last

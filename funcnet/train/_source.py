@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
@@ -50,8 +50,8 @@ class Source(abc.ABC):
         )
 
     @abc.abstractmethod
-    def start(self, progress: Progress, until: int) -> Callable[[], Progress]:
-        """Steps until step `until`, or until the training ends, begun; what comes back waits for them."""
+    def advance(self, progress: Progress, until: int) -> Progress:
+        """Steps until step `until`, or until the training ends."""
 
     def close(self) -> None:  # noqa: B027  (arrays in memory hold nothing)
         """Let go of what was held between two steps."""
@@ -60,8 +60,8 @@ class Source(abc.ABC):
 class InMemory(Source):
     """Arrays on the device: any number of steps and epochs is one program."""
 
-    def start(self, progress: Progress, until: int) -> Callable[[], Progress]:
-        return self.train.pieces.start(progress, self.data, self.valid, until, self.per_epoch)
+    def advance(self, progress: Progress, until: int) -> Progress:
+        return self.train.pieces.advance(progress, self.data, self.valid, until, self.per_epoch)
 
 
 class Streamed(Source):
@@ -70,10 +70,7 @@ class Streamed(Source):
     _pieces: Generator[Piece, None, None] | None = None
     _piece: Piece | None = None
 
-    def start(self, progress: Progress, until: int) -> Callable[[], Progress]:
-        return functools.partial(self._advance, progress, until)
-
-    def _advance(self, progress: Progress, until: int) -> Progress:
+    def advance(self, progress: Progress, until: int) -> Progress:
         step, epoch = progress.step, progress.epoch
         while step < until and progress.goes_on(self.train.epochs):
             place = step - epoch * self.per_epoch
