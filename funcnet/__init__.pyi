@@ -14,7 +14,6 @@ from ._module import Module as Module
 from ._module import count as count
 from ._module import trainable as trainable
 from ._precision import Precision as Precision
-from ._small_loops import fuse_small_loops as fuse_small_loops
 from ._summary import summary as summary
 from .layers import Dropout as Dropout
 from .layers import Linear as Linear

@@ -57,7 +57,6 @@ SIGNATURES = {
     "fn.data.Stream.parquet": "path features target * window ahead",
     "fn.data.Stream.batches": "make count * ahead",
     "fn.cache_compilations": "directory",
-    "fn.fuse_small_loops": "",
     "fn.Precision": "param compute output",
     "fn.Module.init": "self key",
     "fn.Linear": "in_features out_features * use_bias weight_init weight bias",

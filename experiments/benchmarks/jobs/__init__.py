@@ -31,8 +31,6 @@ MEMBERS = 1000
 PEERS = {
     BASE: "JAX by hand, one scan",
     "funcnet_fit": "funcnet.fit",
-    "funcnet_fused": "funcnet.fit, small loops fused",
-    "jax_scan_fused": "one scan, small loops fused",
     "jax_steps": "JAX by hand, step loop",
     "torch_loop": "PyTorch, index tensors",
     "torch_loader": "PyTorch, DataLoader",
