@@ -50,7 +50,7 @@ class View:
     `state` is the training state, as it is at this visit.
 
     Args:
-        progress: the state as the Trainer holds it, and the totals of the epoch under way.
+        progress: what the Trainer itself holds: to be read only. `state` is a copy of its containers.
         epoch: epochs finished that this call is about.
         values: what was measured in the last of them, by name: floats, without those not measured.
         epochs: epochs in the whole training.

@@ -69,7 +69,7 @@ def _new_file(path: Path) -> TextIO:
 class CSV(_Log):
     """A CSV file: `epoch` from 0 and a column for each name in the history; empty where none was measured.
 
-    Numbers are written with as many digits as their dtype holds: nine for float32.
+    float32 numbers are written with nine digits, which tell each from every other; other dtypes in full.
 
     Args:
         path: the file; a relative one lies in the Trainer's directory, if it has one.
