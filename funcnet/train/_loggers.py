@@ -32,8 +32,7 @@ class _Log(Callback, abc.ABC):
         self._file = _new_file(place_of(self.path, view))
         self._begin(view.state.history)
         if view.epoch:
-            past = {name: np.asarray(values, float).tolist() for name, values in view.state.history.items()}
-            self._write(past, 0, view.epoch)
+            self._write(view.progress.history, 0, view.epoch)
         self._file.flush()
 
     def on_visit(self, view: View) -> None:
