@@ -106,7 +106,7 @@ class Call:
                 progress, save, self.told = _granted(progress, wish), save or wish.save, ended
             self.told = epoch
             past = {name: list(values) for name, values in progress.history.items()}
-            view = dataclasses.replace(self._view(progress, epoch), history=past, told=told)
+            view = self._view(progress, epoch, history=past, told=told)
             for callback in self.callbacks:
                 callback.on_visit(view)
         self.bar.show(lambda: self._view(progress, epoch))
@@ -149,7 +149,7 @@ class Call:
         found = evaluate(self.train.loss, view.model, valid)
         return dataclasses.replace(view, values={f"val_{n}": float(v) for n, v in found.items()})
 
-    def _view(self, progress: Progress, epoch: int) -> View:
+    def _view(self, progress: Progress, epoch: int, **besides: Any) -> View:
         return View(
             progress,
             epoch=epoch,
@@ -161,6 +161,7 @@ class Call:
             loss=self.train.loss,
             source=self.source,
             newest=epoch == progress.epoch,
+            **besides,
         )
 
     def _tell(self, moment: str, view: View) -> Request:
@@ -198,7 +199,7 @@ class Call:
     def _result(self, progress: Progress) -> Run:
         if progress.goes_on(self.train.epochs):
             return Run(current_model(progress.state), progress.state)  # out of time: there is more to do
-        run: Run = self.train.pieces.finished(progress.state)
+        run: Run = self.train.pieces.finished(progress)
         if self.train.on_nan == "raise":
             self.train.raise_if_broken(run, self.source.data, self.source.per_epoch)
         return run

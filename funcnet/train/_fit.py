@@ -161,7 +161,7 @@ class Fit:
             run = self._compiled(model, data, key, valid)
         else:
             run, sound = self._swiftly(model, data, key, valid)
-            if not sound:  # once more, up to the step at which it broke
+            if not np.asarray(sound):  # once more, up to the step at which it broke
                 run = self.pieces.rerun(model, data, key, valid, int(run.state.epoch))
         if self.on_nan == "raise" and _tree.is_concrete(run.state.step):
             self.raise_if_broken(run, data)
@@ -328,18 +328,27 @@ class Fit:
             found = jnp.where(info.finite, found, jnp.zeros_like(found))
         return state, seen + found
 
-    def end_of_epoch(self, measured: Totals, state: TrainState, seen: Array) -> TrainState:
-        """The state with the epoch's means; as it is, if a step that was not finite ended the run."""
+    def end_of_epoch(
+        self, measured: Totals, state: TrainState, seen: Array, ends: Array | bool = True
+    ) -> TrainState:
+        """The state with the epoch's means, if it `ends` here.
+
+        As it is, if a step that was not finite ended the run.
+        """
         means = Totals.unpacked(measured, seen).means()
         if self.looks_back:
-            stop = state.stop.ended(~jnp.isfinite(means["loss"]), Outcome.NOT_FINITE)
+            stop = state.stop.ended(ends & ~jnp.isfinite(means["loss"]), Outcome.NOT_FINITE)
             state = _tree.replace(state, stop=stop)
-        finished = state.stop.running()
+        finished = ends & state.stop.running()
         return _tree.replace(
             state,
             epoch=state.epoch + finished.astype(jnp.int32),
             history=state.history.at(state.epoch, means, finished),
         )
+
+    def evaluates(self, valid: Dataset | None) -> bool:
+        """Whether there is anything to do after an epoch, every so often."""
+        return valid is not None or self.watch is not None or self.stopping is not None
 
     def evaluated(self, data: Dataset | None, valid: Dataset | None, state: TrainState) -> TrainState:
         """The state after an evaluation of the epoch just finished."""

@@ -4,6 +4,7 @@ import abc
 import contextlib
 import csv
 import json
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -30,10 +31,10 @@ class _Log(Callback, abc.ABC):
     def on_fit_start(self, view: View) -> None:
         self.on_fit_end(view)
         self._file = _new_file(place_of(self.path, view))
-        self._begin(view.state.history)
+        self._begin(view.progress.state.history)
         if view.epoch:
             self._write(view.progress.history, 0, view.epoch)
-        self._file.flush()
+            self._file.flush()
 
     def on_visit(self, view: View) -> None:
         if self._file is not None:
@@ -59,8 +60,8 @@ class _Log(Callback, abc.ABC):
 
 def _new_file(path: Path) -> TextIO:
     # To empty a file that holds something takes a millisecond, some thirty times as long.
-    if path.is_file() and not path.is_symlink():
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        if stat.S_ISREG(path.lstat().st_mode):
             path.unlink()
     return path.open("w", newline="")
 

@@ -20,7 +20,7 @@ from funcnet.train._fit import Fit, nothing_seen
 from funcnet.train._progress import Progress
 from funcnet.train._result import Run
 from funcnet.train._state import TrainState
-from funcnet.train._stop import Stop
+from funcnet.train._stop import Outcome
 from funcnet.train._swift import is_sound, swift
 from funcnet.transform._objective import Totals
 
@@ -38,14 +38,19 @@ class Pieces:
         self.begin = jax.jit(functools.partial(_begin, train), static_argnames="fair")
         self.steps = jax.jit(functools.partial(_advance, train), static_argnames="looks")
         self.fed = jax.jit(functools.partial(_feed, train), static_argnames="looks")
-        self._stopped, self._picked = jax.jit(Stop.finished), jax.jit(train.picked)
+        self._finished = jax.jit(train.finished)
+        self._code = jax.jit(lambda: jnp.int32(Outcome.FINISHED.code))
         self.rates: dict[tuple[int, int], float] = {}
         """Steps a second, as last seen, by rows of a batch and batches of an epoch."""
 
-    def finished(self, state: TrainState) -> Run:
-        """The run that ends in this state. Weights that nobody picks from go through no program."""
-        ended = _tree.replace(state, stop=self._stopped(state.stop))
-        return self._picked(ended) if self.train.stopping else self.train.picked(ended)
+    def finished(self, progress: Progress) -> Run:
+        """The run that ends here. Where there is nothing to pick from, it goes through no program."""
+        state = progress.state
+        if self.train.stopping:
+            return self._finished(state)
+        if progress.running:
+            state = _tree.replace(state, stop=_tree.replace(state.stop, outcome=self._code()))
+        return self.train.picked(state)
 
     def advance(
         self,
@@ -91,7 +96,7 @@ class Pieces:
         progress = self.advance(progress, data, valid, min(last, (epochs + 1) * per_epoch), per_epoch, True)
         if progress.goes_on(self.train.epochs):  # a sum was infinite, and no step
             progress = self.advance(progress, data, valid, last, per_epoch)
-        return self.finished(progress.state)
+        return self.finished(progress)
 
 
 def _sound(
@@ -103,7 +108,7 @@ def _sound(
     """
     if not broken:
         reached, sound = go(progress, until, False)
-        if sound:
+        if np.asarray(sound):
             return reached
     last, first_bad = progress.step, until
     if not go(progress, last, False)[1]:  # it begins with weights that are infinite, and may be meant so
@@ -151,11 +156,12 @@ def _advance(
         count = jnp.minimum(jnp.minimum(block, per_epoch - first), until - state.step)
         rows = epoch_rows(len(data), train.order(state, len(data)), size, first, block)
 
-        def one(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
-            return take(*carry, jax.tree.map(lambda a: a[i], rows))
+        def one(i: Array, progress: Progress) -> Progress:
+            state, seen = progress.state, _of_epoch(progress, per_epoch)
+            return Progress(*take(state, seen, jax.tree.map(lambda a: a[i], rows)))
 
-        state, seen = jax.lax.fori_loop(0, count, one, (state, progress.seen))
-        return _closed(train, measured, Progress(state, seen), data, valid, per_epoch)
+        progress = jax.lax.fori_loop(0, count, one, progress)
+        return _closed(train, measured, progress, data, valid, per_epoch)
 
     progress = jax.lax.while_loop(goes_on, some, progress)
     return progress, _is_sound(train, measured, progress)
@@ -176,17 +182,24 @@ def _feed(
     train = train if looks else swift(train, progress.state.model, rows)
     measured = train.measured(progress.state.model, rows, progress.state.key)
 
-    def one(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
-        return train.counted(*carry, mesh.over_rows(jax.tree.map(lambda a: a[i], batches)))
+    def one(i: Array, progress: Progress) -> Progress:
+        state, seen = progress.state, _of_epoch(progress, per_epoch)
+        batch = mesh.over_rows(jax.tree.map(lambda a: a[i], batches))
+        return Progress(*train.counted(state, seen, batch))
 
-    carry = progress.state, progress.seen
-    state, seen = jax.lax.fori_loop(first, first + count, one, carry)
-    progress = _closed(train, measured, Progress(state, seen), None, valid, per_epoch)
+    progress = jax.lax.fori_loop(first, first + count, one, progress)
+    progress = _closed(train, measured, progress, None, valid, per_epoch)
     return progress, _is_sound(train, measured, progress)
 
 
+def _of_epoch(progress: Progress, per_epoch: Array) -> Array:
+    """The totals to which the next step adds its own: nothing, where it is the first of its epoch."""
+    first = progress.state.step == progress.state.epoch * per_epoch
+    return jnp.where(first, jnp.zeros_like(progress.seen), progress.seen)
+
+
 def _is_sound(train: Fit, measured: Totals, progress: Progress) -> Array:
-    loss = Totals.unpacked(measured, progress.seen).sums["loss"]  # of the epoch under way
+    loss = Totals.unpacked(measured, progress.seen).sums["loss"]  # of the last epoch begun
     return is_sound(train, progress.state) & ((not train.looks_back) | jnp.isfinite(loss))
 
 
@@ -200,24 +213,20 @@ def _closed(
 ) -> Progress:
     """After the last step of an epoch: its means, and the evaluation if one is due."""
     state = progress.state
-
-    def parts(state: TrainState, seen: Array) -> tuple[Any, ...]:
-        # What an epoch's end changes. The weights are none of it, and must not be copied for it.
-        return state.epoch, state.history, state.stop, seen
-
-    def close() -> tuple[Any, ...]:
-        ended = train.end_of_epoch(measured, state, progress.seen)
-        due = (ended.epoch % train.eval_every == 0) | (ended.epoch == train.epochs)
-        nothing = jnp.zeros_like(progress.seen)
-        return jax.lax.cond(
-            due,
-            lambda: parts(train.evaluated(data, valid, ended), nothing),
-            lambda: parts(ended, nothing),
-        )
-
     ends = _left(train, state) & (state.step == (state.epoch + 1) * per_epoch)
-    epoch, history, stop, seen = jax.lax.cond(ends, close, lambda: parts(state, progress.seen))
-    return Progress(_tree.replace(state, epoch=epoch, history=history, stop=stop), seen)
+    # No branch where there is nothing dear in it: XLA may then begin the next epoch beside it.
+    state = train.end_of_epoch(measured, state, progress.seen, ends)
+    if train.evaluates(valid):
+
+        def parts(state: TrainState) -> tuple[Any, ...]:
+            # What an evaluation changes. The weights are none of it, and must not be copied for it.
+            return state.history, state.stop
+
+        due = ends & ((state.epoch % train.eval_every == 0) | (state.epoch == train.epochs))
+        evaluate = lambda: parts(train.evaluated(data, valid, state))  # noqa: E731
+        history, stop = jax.lax.cond(due, evaluate, lambda: parts(state))
+        state = _tree.replace(state, history=history, stop=stop)
+    return Progress(state, progress.seen)
 
 
 def _left(train: Fit, state: TrainState) -> Array:

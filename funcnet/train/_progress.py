@@ -14,24 +14,37 @@ from funcnet.train._stop import Outcome
 
 @_tree.node
 class Progress:
-    """Where a training stands: its state, and the totals of the epoch under way."""
+    """Where a training stands: its state, and the totals of the last epoch that was begun.
+
+    A number is read as an array first: JAX's own `int` of one takes three times as long.
+    """
 
     state: TrainState
     seen: Array
 
+    def at_start(self) -> "Progress":
+        """This progress, whose numbers need not be read: nothing has happened yet."""
+        vars(self).update(step=0, epoch=0, running=True)
+        return self
+
     @functools.cached_property
     def step(self) -> int:
         """Batches seen."""
-        return int(self.state.step)
+        return int(np.asarray(self.state.step))
 
     @functools.cached_property
     def epoch(self) -> int:
         """Epochs finished."""
-        return int(self.state.epoch)
+        return int(np.asarray(self.state.epoch))
+
+    @functools.cached_property
+    def running(self) -> bool:
+        """Whether nothing has ended the training."""
+        return int(np.asarray(self.state.stop.outcome)) == Outcome.RUNNING.code
 
     def goes_on(self, epochs: int) -> bool:
         """Whether nothing has ended the training, and epochs are left."""
-        return int(self.state.stop.outcome) == Outcome.RUNNING.code and self.epoch < epochs
+        return self.running and self.epoch < epochs
 
     def outcome(self, epochs: int) -> Outcome:
         """How the training stands; without epochs left it is finished, and its state says so in the end."""

@@ -45,9 +45,9 @@ class Source(abc.ABC):
 
     def begin(self, model: PyTree, key: Key) -> Progress:
         """The progress before the first step."""
-        return self.train.pieces.begin(
-            model, self.like, key, self.valid, fair=isinstance(self.data, Dataset)
-        )
+        fair = isinstance(self.data, Dataset)
+        begun: Progress = self.train.pieces.begin(model, self.like, key, self.valid, fair=fair)
+        return begun.at_start()
 
     @abc.abstractmethod
     def advance(self, progress: Progress, until: int) -> Progress:
