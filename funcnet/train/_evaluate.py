@@ -17,6 +17,10 @@ from funcnet.train._state import TrainState
 from funcnet.transform._objective import Totals, objective
 
 
+SUITS = "_suits"
+"""Where a Dataset remembers a loss, and a model's structure and shapes, that it was found to suit."""
+
+
 def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) -> dict[str, Array]:
     """The weighted mean loss and metrics of a model over a dataset, in inference mode.
 
@@ -107,7 +111,15 @@ def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> Totals:
 
 
 def checked_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
-    """The dataset, once loss, model and data are known to suit each other."""
+    """The dataset, once loss, model and data are known to suit each other.
+
+    A Dataset remembers for what it was found suitable last: to look at all targets again takes as long
+    as a small training.
+    """
+    leaves, structure = jax.tree.flatten(model)
+    asked = loss, structure, [(getattr(a, "shape", None), getattr(a, "dtype", None)) for a in leaves]
+    if isinstance(data, Dataset) and vars(data).get(SUITS) == asked:
+        return data
     if isinstance(getattr(model, "state", None), TrainState):
         raise TypeError("a model is wanted, and a Run came: pass run.model.")
     check_model(model)
@@ -115,6 +127,7 @@ def checked_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
     check = getattr(loss, "check", None)
     if check is not None:
         check(model, data.arrays)
+    vars(data)[SUITS] = asked
     return data
 
 
