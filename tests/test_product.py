@@ -54,7 +54,20 @@ def test_examples_that_share_a_weight_are_rows_of_one_product_and_of_its_gradien
     products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
     assert len(products) == 2
     assert "tensor<35x3xf32>, tensor<3x4xf32>" in products[0]
-    assert "tensor<35x3xf32>, tensor<35x4xf32>" in products[1]
+    assert "tensor<3x35xf32>, tensor<35x4xf32>" in products[1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "wide", "out", "turned"),
+    [(8, 5, 4, True), (64, 512, 4, True), (65, 512, 4, False), (2, 128, 129, False)],
+)
+def test_rows_are_turned_over_for_the_gradient_of_a_small_weight_alone(rows, wide, out, turned):
+    x, weight = _normal(rows, wide), _normal(wide, out, seed=1)
+    compute = jax.jit(jax.grad(_value(product), 1))
+    assert ("optimization_barrier" in compute.lower(x, weight).as_text()) == turned
+    assert_close(compute(x, weight), jax.grad(_value(jnp.matmul), 1)(x, weight), factor=10)
+    half = x.astype(jnp.bfloat16), weight.astype(jnp.bfloat16)
+    assert "optimization_barrier" not in jax.jit(jax.grad(_value(product), 1)).lower(*half).as_text()
 
 
 def test_it_keeps_precision_dtype_and_promotion():

@@ -19,7 +19,6 @@ from jobs import BASE, PEERS
 from reference import mean_loss
 from workloads import Workload
 
-
 TURN = 0.1
 """Seconds: shorter trainings are done again in their turn. A process that has slept needs a millisecond to
 wake up, as long as all of (e) takes."""

@@ -11,6 +11,13 @@ from jax.interpreters import ad, batching, mlir
 from funcnet import mesh
 from funcnet._types import Array
 
+TURNED_SIZE, TURNED_ENTRIES = 2**15, 2**14
+"""Up to so many numbers in the rows, and in the gradient by their weight, rows are turned over first.
+
+XLA's products for CPUs want the sums along the rows of the first factor; others it gives to an older
+library, which takes up to twice as long for a small product, and less for a large one.
+"""
+
 
 def product(x: Array, weight: Array) -> Array:
     """`x @ weight` for x of shape [..., in] and a weight of shape [in, out] or [in].
@@ -56,6 +63,10 @@ def _slopeof_rows(slope: Array, x: Any, weight: Array, *, precision: Any) -> Arr
 
 
 def _slope_of_weight(slope: Array, x: Array, weight: Any, *, precision: Any) -> Array:
+    small = x.size <= TURNED_SIZE and x.shape[1] * slope.shape[1] <= TURNED_ENTRIES
+    if small and x.dtype == jnp.float32 and jax.default_backend() == "cpu":
+        # Without the barrier XLA would make one product of the two.
+        return jax.lax.dot(jax.lax.optimization_barrier(x.T), slope, precision=precision)
     return jax.lax.dot_general(x, slope, (((0,), (0,)), ((), ())), precision=precision)
 
 

@@ -16,7 +16,6 @@ from funcnet.data._dataset import as_dataset
 from funcnet.train._state import TrainState
 from funcnet.transform._objective import Totals, objective
 
-
 SUITS = "_suits"
 """Where a Dataset remembers a loss, and a model's structure and shapes, that it was found to suit."""
 
@@ -127,7 +126,7 @@ def checked_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
     check = getattr(loss, "check", None)
     if check is not None:
         check(model, data.arrays)
-    vars(data)[SUITS] = asked
+    data.__dict__[SUITS] = asked
     return data
 
 

@@ -215,6 +215,12 @@ def _wide(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.dtype("float32") if half else dtype
 
 
+def _open(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+    """No barrier: what it keeps apart outside, such as a copy and a product, is one sum of lanes here."""
+    del equation
+    return [with_lanes(value, size) for value in inputs]
+
+
 def _of_rows(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     """The product that layers take (`layers._product`), as the one that JAX has."""
     avals = [_aval(var) for var in equation.invars]
@@ -294,9 +300,11 @@ def table_of_rules() -> dict[Any, Rule]:
     """The rule of each primitive that has one; all others are mapped by their own rule for `vmap`."""
     from jax.extend.core import primitives
 
+    barrier = jax.make_jaxpr(jax.lax.optimization_barrier)(0.0).eqns[0].primitive  # is not among them
     return {
         **dict.fromkeys(primitives_of(*ELEMENTWISE), _elementwise),
         **dict.fromkeys(primitives_of(*ALONG_AXES), _same),
+        barrier: _open,
         primitives.broadcast_in_dim_p: _with(_broadcast),
         primitives.dot_general_p: _product,
         primitives.gather_p: _gather,
