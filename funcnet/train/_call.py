@@ -42,6 +42,8 @@ class Call:
         self.bar = Bar(trainer.progress)
         self.saver = Saver(trainer)
         self.rate = source.rates.get(source.kind, 0.0)
+        self.started: float | None = None
+        """When the first steps began, if they began before the first visit."""
         self.told = 0
         """Epochs that callbacks have been told of."""
         self.tells_epochs = any(type(c).on_epoch_end is not Callback.on_epoch_end for c in self.callbacks)
@@ -63,6 +65,7 @@ class Call:
             signals = stack.enter_context(_signals.noted())
             self._keep(progress)
             try:
+                self._start(progress)
                 wish = self._tell("on_fit_start", self._first_view(progress))
                 self.saver.remember()
                 progress = self._loop(_granted(progress, wish), signals)
@@ -88,9 +91,16 @@ class Call:
         self.saver.wait()
         return progress
 
+    def _start(self, progress: Progress) -> None:
+        """The first steps run while callbacks begin, if nobody asks for anything and they are compiled."""
+        if self.rate and not (self.may_ask or self.trainer.evaluate_first):
+            self.started = time.monotonic()
+            self.source.start(progress, self._until(progress.step))
+
     def _visit(self, progress: Progress) -> Progress:
         """Some steps, and all that the host does after them."""
-        before, began = progress.step, time.monotonic()
+        before, began = progress.step, self.started or time.monotonic()
+        self.started = None
         progress = self.source.advance(progress, self._until(before))
         step, seconds = progress.step, time.monotonic() - began
         # The first visit is one step long and most of it is compiling.

@@ -62,12 +62,25 @@ class Pieces:
         broken: bool = False,
     ) -> Progress:
         """Steps and evaluations until step `until`, one of them `broken`, or until the training ends."""
+        return self.advancing(progress, data, valid, until, per_epoch, broken)()
+
+    def advancing(
+        self,
+        progress: Progress,
+        data: Dataset,
+        valid: Dataset | None,
+        until: int,
+        per_epoch: int,
+        broken: bool = False,
+    ) -> Callable[[], Progress]:
+        """`advance`, begun; what is returned waits for it."""
 
         def go(progress: Progress, until: int, looks: bool) -> tuple[Progress, Array]:
             numbers = np.int32(min(until, LAST_STEP)), np.int32(per_epoch)
             return self.steps(progress, data, valid, *numbers, looks=looks)
 
-        return _sound(go, progress, until, broken)
+        begun = None if broken else go(progress, until, False)
+        return lambda: _sound(go, progress, until, begun)
 
     def feed(
         self,
@@ -86,7 +99,7 @@ class Pieces:
             numbers = (np.int32(number) for number in (first + step - begun, until - step, per_epoch))
             return self.fed(progress, batches, valid, *numbers, looks=looks)
 
-        return _sound(go, progress, begun + count)
+        return _sound(go, progress, begun + count, go(progress, begun + count, False))
 
     def rerun(self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, epochs: int) -> Run:
         """The whole training, once it is known not to be sound after so many epochs and a part of one."""
@@ -100,16 +113,18 @@ class Pieces:
 
 
 def _sound(
-    go: Callable[..., tuple[Progress, Array]], progress: Progress, until: int, broken: bool = False
+    go: Callable[..., tuple[Progress, Array]],
+    progress: Progress,
+    until: int,
+    found: tuple[Progress, Array] | None,
 ) -> Progress:
-    """`go(progress, until, looks)` without looks; if a step breaks, with them from that step on.
+    """What was `found` by `go(progress, until, looks)` without looks, if that is sound.
 
-    Which step that is, is searched by halves: where a piece ends must change no number.
+    If a step broke, with looks from that step on. Which step that is, is searched by halves: where a
+    piece ends must change no number.
     """
-    if not broken:
-        reached, sound = go(progress, until, False)
-        if np.asarray(sound):
-            return reached
+    if found is not None and np.asarray(found[1]):
+        return found[0]
     last, first_bad = progress.step, until
     if not go(progress, last, False)[1]:  # it begins with weights that are infinite, and may be meant so
         first_bad = last

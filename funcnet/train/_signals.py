@@ -14,14 +14,14 @@ def noted() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield seen
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before: dict[signal.Signals, Any] = {}
 
     def note(number: int, _: Any) -> None:
         seen.append(number)
-        signal.signal(number, before[signal.Signals(number)])
+        signal.signal(number, before.get(signal.Signals(number), signal.SIG_DFL))
 
-    for number in before:
-        signal.signal(number, note)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before[number] = signal.signal(number, note)
     try:
         yield seen
     finally:

@@ -1,8 +1,9 @@
 """Where a Trainer's batches come from: arrays on the device, or a stream. Both take the same steps."""
 
 import abc
+import contextlib
 import functools
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import jax
@@ -49,6 +50,9 @@ class Source(abc.ABC):
         begun: Progress = self.train.pieces.begin(model, self.like, key, self.valid, fair=fair)
         return begun.at_start()
 
+    def start(self, progress: Progress, until: int) -> None:  # noqa: B027  (a stream reads first)
+        """Begin to advance, for the call of `advance` that comes next; what fails here, fails there."""
+
     @abc.abstractmethod
     def advance(self, progress: Progress, until: int) -> Progress:
         """Steps until step `until`, or until the training ends."""
@@ -60,8 +64,18 @@ class Source(abc.ABC):
 class InMemory(Source):
     """Arrays on the device: any number of steps and epochs is one program."""
 
+    _started: Any = None
+
+    def start(self, progress: Progress, until: int) -> None:
+        with contextlib.suppress(Exception):
+            self._started = self._advancing(progress, until)
+
     def advance(self, progress: Progress, until: int) -> Progress:
-        return self.train.pieces.advance(progress, self.data, self.valid, until, self.per_epoch)
+        started, self._started = self._started or self._advancing(progress, until), None
+        return started()
+
+    def _advancing(self, progress: Progress, until: int) -> Callable[[], Progress]:
+        return self.train.pieces.advancing(progress, self.data, self.valid, until, self.per_epoch)
 
 
 class Streamed(Source):

@@ -148,6 +148,32 @@ def test_callbacks_are_told_of_every_moment_in_order(tmp_path):
     assert watching.moments == [("start", 0), *saved, ("end", 7)]
 
 
+def test_steps_that_begin_while_callbacks_begin_end_like_others():
+    train, model, data, valid = _training("line")
+    want, order = train(model, data, KEY, valid), []
+
+    class Slow(fn.train.Callback):
+        observes = True
+
+        def on_fit_start(self, view):
+            assert (view.step, int(view.state.step)) == (0, 0)
+            time.sleep(0.1)
+            order.append("started")
+            if len(order) == 3:
+                raise OSError("no room")
+
+        def on_exception(self, view, error):
+            order.append(f"{error} after step {view.step}")
+
+    trainer = fn.Trainer(train, callbacks=[Slow()])
+    for _ in range(2):  # the first call compiles, and starts nothing before its callbacks
+        assert same_bits(trainer(model, data, KEY, valid), want)
+    with pytest.raises(OSError, match="no room"):
+        trainer(model, data, KEY, valid)
+    assert order == ["started"] * 3 + ["no room after step 0"]
+    assert same_bits(fn.Trainer(train)(model, data, KEY, valid), want)
+
+
 def test_a_request_stops_saves_and_sets(tmp_path):
     net, data = fn.models.LinearRegression(3), NUMBERS
     optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
