@@ -54,7 +54,7 @@ def test_examples_that_share_a_weight_are_rows_of_one_product_and_of_its_gradien
     products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
     assert len(products) == 2
     assert "tensor<35x3xf32>, tensor<3x4xf32>" in products[0]
-    assert "tensor<3x35xf32>, tensor<35x4xf32>" in products[1]
+    assert ("tensor<3x35xf32>" if jax.default_backend() == "cpu" else "tensor<35x3xf32>") in products[1]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,7 @@ def test_examples_that_share_a_weight_are_rows_of_one_product_and_of_its_gradien
 def test_rows_are_turned_over_for_the_gradient_of_a_small_weight_alone(rows, wide, out, turned):
     x, weight = _normal(rows, wide), _normal(wide, out, seed=1)
     compute = jax.jit(jax.grad(_value(product), 1))
+    turned &= jax.default_backend() == "cpu"
     assert ("optimization_barrier" in compute.lower(x, weight).as_text()) == turned
     assert_close(compute(x, weight), jax.grad(_value(jnp.matmul), 1)(x, weight), factor=10)
     half = x.astype(jnp.bfloat16), weight.astype(jnp.bfloat16)

@@ -42,8 +42,8 @@ class Call:
         self.bar = Bar(trainer.progress)
         self.saver = Saver(trainer)
         self.rate = source.rates.get(source.kind, 0.0)
-        self.started: float | None = None
-        """When the first steps began, if they began before the first visit."""
+        self.started = False
+        """Whether the first steps began before the first visit."""
         self.told = 0
         """Epochs that callbacks have been told of."""
         self.tells_epochs = any(type(c).on_epoch_end is not Callback.on_epoch_end for c in self.callbacks)
@@ -92,19 +92,20 @@ class Call:
         return progress
 
     def _start(self, progress: Progress) -> None:
-        """The first steps run while callbacks begin, if nobody asks for anything and they are compiled."""
-        if self.rate and not (self.may_ask or self.trainer.evaluate_first):
-            self.started = time.monotonic()
-            self.source.start(progress, self._until(progress.step))
+        """The first steps run while callbacks begin, if nobody may ask and such steps ran before."""
+        waits = self.may_ask or self.trainer.evaluate_first or not self.rate
+        if not waits and progress.goes_on(self.train.epochs):
+            self.started = self.source.start(progress, self._until(progress.step))
 
     def _visit(self, progress: Progress) -> Progress:
         """Some steps, and all that the host does after them."""
-        before, began = progress.step, self.started or time.monotonic()
-        self.started = None
+        before, began = progress.step, time.monotonic()
         progress = self.source.advance(progress, self._until(before))
         step, seconds = progress.step, time.monotonic() - began
         # The first visit is one step long and most of it is compiling.
-        if self.rate or step - before > 1:
+        if self.started:  # its time holds what callbacks did as they began
+            self.started = False
+        elif self.rate or step - before > 1:
             self.rate = self.source.rates[self.source.kind] = (step - before) / seconds
         else:
             self.rate = 1.0 / VISIT

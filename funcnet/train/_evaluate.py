@@ -116,8 +116,9 @@ def checked_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
     as a small training.
     """
     leaves, structure = jax.tree.flatten(model)
-    asked = loss, structure, [(getattr(a, "shape", None), getattr(a, "dtype", None)) for a in leaves]
-    if isinstance(data, Dataset) and vars(data).get(SUITS) == asked:
+    shapes = structure, [(getattr(a, "shape", None), getattr(a, "dtype", None)) for a in leaves]
+    suited = vars(data).get(SUITS) if isinstance(data, Dataset) else None
+    if suited is not None and suited[0] is loss and suited[1] == shapes:
         return data
     if isinstance(getattr(model, "state", None), TrainState):
         raise TypeError("a model is wanted, and a Run came: pass run.model.")
@@ -126,7 +127,8 @@ def checked_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
     check = getattr(loss, "check", None)
     if check is not None:
         check(model, data.arrays)
-    data.__dict__[SUITS] = asked
+    if not _tree.is_traced():
+        data.__dict__[SUITS] = loss, shapes
     return data
 
 

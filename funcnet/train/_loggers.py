@@ -34,7 +34,7 @@ class _Log(Callback, abc.ABC):
         self._begin(view.progress.state.history)
         if view.epoch:
             self._write(view.progress.history, 0, view.epoch)
-            self._file.flush()
+        self._file.flush()
 
     def on_visit(self, view: View) -> None:
         if self._file is not None:

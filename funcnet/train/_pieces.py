@@ -179,7 +179,7 @@ def _advance(
         return _closed(train, measured, progress, data, valid, per_epoch)
 
     progress = jax.lax.while_loop(goes_on, some, progress)
-    return progress, _is_sound(train, measured, progress)
+    return progress, _is_sound(train, measured, progress, per_epoch)
 
 
 def _feed(
@@ -204,7 +204,7 @@ def _feed(
 
     progress = jax.lax.fori_loop(first, first + count, one, progress)
     progress = _closed(train, measured, progress, None, valid, per_epoch)
-    return progress, _is_sound(train, measured, progress)
+    return progress, _is_sound(train, measured, progress, per_epoch)
 
 
 def _of_epoch(progress: Progress, per_epoch: Array) -> Array:
@@ -213,8 +213,8 @@ def _of_epoch(progress: Progress, per_epoch: Array) -> Array:
     return jnp.where(first, jnp.zeros_like(progress.seen), progress.seen)
 
 
-def _is_sound(train: Fit, measured: Totals, progress: Progress) -> Array:
-    loss = Totals.unpacked(measured, progress.seen).sums["loss"]  # of the last epoch begun
+def _is_sound(train: Fit, measured: Totals, progress: Progress, per_epoch: Array) -> Array:
+    loss = Totals.unpacked(measured, _of_epoch(progress, per_epoch)).sums["loss"]
     return is_sound(train, progress.state) & ((not train.looks_back) | jnp.isfinite(loss))
 
 

@@ -50,8 +50,9 @@ class Source(abc.ABC):
         begun: Progress = self.train.pieces.begin(model, self.like, key, self.valid, fair=fair)
         return begun.at_start()
 
-    def start(self, progress: Progress, until: int) -> None:  # noqa: B027  (a stream reads first)
-        """Begin to advance, for the call of `advance` that comes next; what fails here, fails there."""
+    def start(self, progress: Progress, until: int) -> bool:
+        """Begin to advance, if that can be, for the `advance` to come; what fails here, fails there."""
+        return False  # a stream has to be read first
 
     @abc.abstractmethod
     def advance(self, progress: Progress, until: int) -> Progress:
@@ -64,15 +65,21 @@ class Source(abc.ABC):
 class InMemory(Source):
     """Arrays on the device: any number of steps and epochs is one program."""
 
-    _started: Any = None
+    _started: tuple[Progress, Callable[[], Progress]] | None = None
 
-    def start(self, progress: Progress, until: int) -> None:
+    def start(self, progress: Progress, until: int) -> bool:
         with contextlib.suppress(Exception):
-            self._started = self._advancing(progress, until)
+            self._started = progress, self._advancing(progress, until)
+        return self._started is not None
 
     def advance(self, progress: Progress, until: int) -> Progress:
-        started, self._started = self._started or self._advancing(progress, until), None
-        return started()
+        started, self._started = self._started, None
+        if started is not None and started[0] is progress:
+            return started[1]()
+        return self._advancing(progress, until)()
+
+    def close(self) -> None:
+        self._started = None
 
     def _advancing(self, progress: Progress, until: int) -> Callable[[], Progress]:
         return self.train.pieces.advancing(progress, self.data, self.valid, until, self.per_epoch)

@@ -1,6 +1,8 @@
 """Datasets, splits and tables: what they hold, and what they refuse before anything compiles."""
 
+import copy
 import gzip
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +33,20 @@ def test_a_dataset_is_a_pytree_that_vmap_runs_over_by_rows():
     rows = jnp.array([[0, 1, 2], [3, 4, 5]])
     means = jax.vmap(lambda r: fn.data.Dataset((X, Y), rows=r)[:][0].mean())(rows)
     np.testing.assert_allclose(means, [X[:3].mean(), X[3:].mean()])
+
+
+def test_a_dataset_that_was_trained_on_is_pickled_and_copied_like_another():
+    data = fn.data.Dataset((jnp.ones((4, 2)), jnp.arange(4.0)), weight=jnp.arange(4.0))
+    loss = fn.losses.supervised(fn.losses.squared_error)
+    model = fn.models.LinearRegression(2).init(jax.random.key(0))
+    before = fn.evaluate(loss, model, data)["loss"]
+    for again in (pickle.loads(pickle.dumps(data)), copy.copy(data), copy.deepcopy(data)):
+        assert fn.evaluate(loss, model, again)["loss"] == before
+    other = fn.losses.supervised(fn.losses.binary_cross_entropy)
+    with pytest.raises(
+        ValueError, match="targets 0 and 1|from 0 to 1"
+    ):  # it remembers one loss, and no other
+        fn.evaluate(other, model, data)
 
 
 @settings(max_examples=10)
