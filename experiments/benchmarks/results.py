@@ -28,7 +28,7 @@ class Result:
         steps: updates in one training.
         band: how far, relatively, its final loss may lie from the hand-written scan's.
         first: seconds of setting up and training once, compiling included.
-        seconds: of each round.
+        seconds: of each round; where a turn held several trainings, their median.
         losses: the final loss of each round.
         wrong: what is wrong with its losses, if anything is.
     """
