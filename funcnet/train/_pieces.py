@@ -60,20 +60,11 @@ class Pieces:
         until: int,
         per_epoch: int,
         broken: bool = False,
-    ) -> Progress:
-        """Steps and evaluations until step `until`, one of them `broken`, or until the training ends."""
-        return self.advancing(progress, data, valid, until, per_epoch, broken)()
-
-    def advancing(
-        self,
-        progress: Progress,
-        data: Dataset,
-        valid: Dataset | None,
-        until: int,
-        per_epoch: int,
-        broken: bool = False,
     ) -> Callable[[], Progress]:
-        """`advance`, begun; what is returned waits for it."""
+        """Steps and evaluations until step `until`, one of them `broken`, or until the training ends.
+
+        They are begun; what is returned waits for them, and gives where they led.
+        """
 
         def go(progress: Progress, until: int, looks: bool) -> tuple[Progress, Array]:
             numbers = np.int32(min(until, LAST_STEP)), np.int32(per_epoch)
@@ -106,9 +97,10 @@ class Pieces:
         per_epoch = steps(len(data), self.train.rows_of_update(len(data)))
         last = self.train.epochs * per_epoch
         progress = self.begin(model, data, key, valid, fair=True)
-        progress = self.advance(progress, data, valid, min(last, (epochs + 1) * per_epoch), per_epoch, True)
+        until = min(last, (epochs + 1) * per_epoch)
+        progress = self.advance(progress, data, valid, until, per_epoch, broken=True)()
         if progress.goes_on(self.train.epochs):  # a sum was infinite, and no step
-            progress = self.advance(progress, data, valid, last, per_epoch)
+            progress = self.advance(progress, data, valid, last, per_epoch)()
         return self.finished(progress)
 
 

@@ -82,7 +82,7 @@ class InMemory(Source):
         self._started = None
 
     def _advancing(self, progress: Progress, until: int) -> Callable[[], Progress]:
-        return self.train.pieces.advancing(progress, self.data, self.valid, until, self.per_epoch)
+        return self.train.pieces.advance(progress, self.data, self.valid, until, self.per_epoch)
 
 
 class Streamed(Source):
