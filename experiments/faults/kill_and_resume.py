@@ -75,11 +75,10 @@ def main() -> int:
     moments = random.Random(settings.seed)
     with tempfile.TemporaryDirectory() as folder:
         _start(Path(folder, "first")).wait()  # fills the folder of compiled programs
-        began = time.monotonic()
-        whole = Path(folder, "whole")
-        _start(whole).wait()
-        seconds = time.monotonic() - began
-        want = _end(whole)
+        # The shortest of three: a busy moment of the machine would make most kills come too late.
+        wholes = [Path(folder, f"whole{i}") for i in range(3)]
+        seconds = min(_seconds(whole) for whole in wholes)
+        want = _end(wholes[0])
         kills, runs, read, resumed, different = 0, 0, 0, 0, 0
         while kills < settings.kills:
             directory, runs = Path(folder, f"run{runs}"), runs + 1
@@ -110,6 +109,12 @@ def _start(directory: Path) -> "subprocess.Popen[bytes]":
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def _seconds(directory: Path) -> float:
+    began = time.monotonic()
+    _start(directory).wait()
+    return time.monotonic() - began
 
 
 def _end(directory: Path) -> list[np.ndarray]:
