@@ -23,6 +23,10 @@ TURN = 0.1
 """Seconds: shorter trainings are done again in their turn. A process that has slept needs a millisecond to
 wake up, as long as all of (e) takes."""
 
+REST = 0.25
+"""Seconds after a turn: threads of BLAS and OpenMP go on spinning for up to 0.2 after their last work, on a
+core that the next process needs."""
+
 
 class Failed(Exception):
     """A peer could not do what was asked; the text is its last line."""
@@ -127,4 +131,6 @@ class _Served:
             began = time.perf_counter()
             result = job.train(seed)
             seconds.append(time.perf_counter() - began)
-        return statistics.median(seconds), mean_loss(self.work, job.weights(result))
+        loss = mean_loss(self.work, job.weights(result))
+        time.sleep(REST)
+        return statistics.median(seconds), loss
