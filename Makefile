@@ -51,7 +51,7 @@ $(BENCH_READY): pyproject.toml
 
 # Tables, CSV and picture go to runs/bench. The machine should do nothing else meanwhile.
 bench: $(BENCH_READY)
-	@status=0; for script in peers ensembles compile_time memory; do \
+	@status=0; for script in peers ensembles compile_time memory matmul; do \
 	  $(BENCH)/python experiments/benchmarks/$$script.py || status=1; done; exit $$status
 
 # fit beside the hand-written scan alone: needs no peer.
