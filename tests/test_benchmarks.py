@@ -75,6 +75,20 @@ def test_lesson_p11_is_workload_e():
     assert (f"{slope[0, 0]:.4f}", f"{bias[0]:.4f}") == ("1.8617", "1.0711")
 
 
+def test_operations_are_those_that_xla_counts():
+    import jax
+    import jax.numpy as jnp
+
+    import matmul
+
+    work = dataclasses.replace(workloads.digits(), batch_size=256)
+    layers, x = [jnp.asarray(kernel) for kernel, _ in work.layers], jnp.asarray(work.x[:256])
+    loss = lambda layers, x: jnp.sum(jnp.square(jnp.tanh(x @ layers[0]) @ layers[1]))  # noqa: E731
+    for counted, by in zip(matmul.operations(work), (0, (0, 1)), strict=True):
+        program = jax.jit(jax.grad(loss, by)).lower(layers, x).compile()
+        assert abs(program.cost_analysis()["flops"] / counted - 1) < 0.05
+
+
 def test_weights_turned_channels_first_and_back():
     work = images()
     turned = channels_first.turned(work)

@@ -1,7 +1,6 @@
 """What does a member of an ensemble cost, beside trainings one after another?
 
-    make bench
-    python experiments/benchmarks/members.py --workloads b
+    .venv-bench/bin/python experiments/benchmarks/members.py --workloads b
 
 `fn.study.ensemble` over all cores, and `fit` alone, of the same network, data and settings: (a) a thousand
 MLPs on iris, (b) a hundred MLPs on digits, (d) eight convolutional networks on 2,000 images. In turn, in

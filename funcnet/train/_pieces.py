@@ -63,7 +63,7 @@ class Pieces:
     ) -> Callable[[], Progress]:
         """Steps and evaluations until step `until`, one of them `broken`, or until the training ends.
 
-        They are begun; what is returned waits for them, and gives where they led.
+        They are begun, unless one is broken; what is returned waits for them, and gives where they led.
         """
 
         def go(progress: Progress, until: int, looks: bool) -> tuple[Progress, Array]:
