@@ -24,8 +24,8 @@ TURN = 0.1
 wake up, as long as all of (e) takes."""
 
 REST = 0.25
-"""Seconds after a turn: threads of BLAS and OpenMP go on spinning for up to 0.2 after their last work, on a
-core that the next process needs."""
+"""Seconds before a turn: threads of BLAS and OpenMP go on spinning for up to 0.2 after their last work, on
+a core that the next process needs."""
 
 
 class Failed(Exception):
@@ -76,6 +76,7 @@ class Worker:
 
     def train(self, variant: int, seed: int) -> tuple[float, float]:
         """The seconds of one training, the median of those of a turn, and its final loss."""
+        time.sleep(REST)
         return self._ask("train", variant, seed)
 
     def _ask(self, *request: Any) -> Any:
@@ -131,6 +132,4 @@ class _Served:
             began = time.perf_counter()
             result = job.train(seed)
             seconds.append(time.perf_counter() - began)
-        loss = mean_loss(self.work, job.weights(result))
-        time.sleep(REST)
-        return statistics.median(seconds), loss
+        return statistics.median(seconds), mean_loss(self.work, job.weights(result))
