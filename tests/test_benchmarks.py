@@ -143,5 +143,7 @@ def test_tables_tell_ratios_of_the_same_round_and_whose_loss_is_off(tmp_path):
         assert line in text
     results.write_csv(measured, tmp_path / "all.csv")
     assert len((tmp_path / "all.csv").read_text().splitlines()) == 1 + 9
+    read = [dataclasses.replace(result, band=0.1) for result in results.read_csv(tmp_path / "all.csv")]
+    assert read == [slower, base, dataclasses.replace(slow, wrong="")]
     results.draw(measured, {"a": "a test"}, tmp_path / "bars.png")
     assert (tmp_path / "bars.png").stat().st_size > 5000

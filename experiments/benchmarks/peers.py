@@ -2,6 +2,7 @@
 
     make bench
     python experiments/benchmarks/peers.py --workloads a,b --peers funcnet_fit,torch_loop
+    python experiments/benchmarks/peers.py --draw runs/a/peers.csv runs/b/peers.csv  # a picture of two
 
 The same data, network, start, optimizer, batch size and epochs for everybody (`workloads.py`), each in the
 best code that its own users would write (`jobs/`), in a process of its own, asked in turn, round after
@@ -16,6 +17,7 @@ import os
 import random
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import results
@@ -30,11 +32,16 @@ def main() -> int:
     settings = _arguments()
     out: Path = settings.out
     out.mkdir(parents=True, exist_ok=True)
+    if settings.draw:
+        measured = [result for path in settings.draw for result in results.read_csv(path)]
+        results.draw(measured, _titles(result.workload for result in measured), out / "peers.png")
+        print(f"Written: {out / 'peers.png'}")
+        return 0
     print(results.machine())
     if os.getloadavg()[0] > 0.5:
         print("This machine is busy: times mean little.", file=sys.stderr)
 
-    measured: list[Result] = []
+    measured = []
     failures: list[str] = []
     titles: dict[str, str] = {}
     for name in settings.workloads:
@@ -46,7 +53,7 @@ def main() -> int:
             titles |= whole_process.TITLES
             measured += whole_process.measure(work, settings.peers, rounds, failures)
             continue
-        titles[name] = f"{work.title}; {work.steps:,} steps"
+        titles[name] = _title(work)
         measured += measure(work, settings.peers, rounds, failures)
 
     # Two epochs end far from where all orders of rows meet: there only the probe means something.
@@ -59,6 +66,16 @@ def main() -> int:
     settings.markdown.write_text(text)
     print(f"Written: {out / 'peers.csv'}, {out / 'peers.png'}, {settings.markdown}")
     return 1 if any(r.wrong for r in measured) else 0
+
+
+def _title(work: Workload) -> str:
+    return f"{work.title}; {work.steps:,} steps"
+
+
+def _titles(found: Iterable[str]) -> dict[str, str]:
+    """Of these workloads, in the order of their letters."""
+    wholes = whole_process.TITLES
+    return {name: wholes.get(name) or _title(WORKLOADS[name]()) for name in sorted(set(found))}
 
 
 Turn = tuple[Worker, int, Result]  # which variant of which peer, and where its times go
@@ -136,6 +153,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peers", type=names(PEERS), default=list(PEERS), help=", ".join(PEERS))
     parser.add_argument("--repeats", type=int, default=0, help="rounds; each workload has its own number")
     parser.add_argument("--quick", action="store_true", help="two short epochs: does all run and agree?")
+    parser.add_argument("--draw", type=Path, nargs="+", help="CSV files of earlier runs: measure nothing")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of CSV and picture")
     parser.add_argument("--markdown", type=Path, help="file of the tables; else peers.md in the folder")
     settings = parser.parse_args()

@@ -160,6 +160,18 @@ def write_csv(results: list[Result], path: Path) -> None:
                 writer.writerow([r.workload, r.peer, r.variant, number, seconds, r.steps, loss, r.first])
 
 
+def read_csv(path: Path) -> list[Result]:
+    """What `write_csv` wrote; whether the losses agreed was checked when they were measured."""
+    found: dict[tuple[str, str, str], Result] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            place = row["workload"], row["peer"], row["variant"]
+            if place not in found:
+                found[place] = Result(*place, int(row["steps"]), math.inf, float(row["first_call"]))
+            found[place].add(float(row["seconds"]), float(row["loss"]))
+    return list(found.values())
+
+
 def draw(results: list[Result], titles: dict[str, str], path: Path) -> None:
     """A panel for each workload: bars of how many times the hand-written scan's time, on a log scale."""
     import matplotlib
@@ -177,10 +189,14 @@ def draw(results: list[Result], titles: dict[str, str], path: Path) -> None:
         ratios = [r.ratio(best[name, BASE]) for r in found]
         colours = ["tab:orange" if r.peer == "funcnet_fit" else "tab:gray" for r in found]
         bars = axis.barh([PEERS[r.peer] for r in found], ratios, color=colours)
-        axis.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=3)
+        behind = {"color": "white", "pad": 1}  # the line at 1 is not to cross a number
+        axis.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=4, bbox=behind)
         axis.set_xscale("log")
-        axis.set_xlim(right=max(ratios) * 2)
-        axis.set_title(f"{name}: {titles[name]}", fontsize=9)
+        # A bar's length means something only if all begin at the same number.
+        axis.set_xlim(left=min(0.1, *ratios), right=max(10, 3 * max(ratios)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.axvline(1, color="black", linewidth=0.8)
+        axis.set_title(f"{name}: {titles[name]}", fontsize=8, loc="right")
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes.flat[len(workloads) :]:
         axis.set_visible(False)
