@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, Literal
 
 import flax.linen
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from flax import nnx
 
 import funcnet as fn
@@ -44,6 +45,11 @@ def assert_trained_alike(train: Any, net: Any, data: Any, key: jax.Array, want: 
     together = jax.vmap(train, in_axes=(0, None, 0))(models, data, keys)
     one = train(jax.tree.map(lambda a: a[1], models), data, keys[1])
     assert_close(jax.tree.map(lambda a: a[1], together.model), one.model, factor=20)
+
+
+def marked(cases: Iterable[Any], *, slow: Container[Any]) -> list[Any]:
+    """Cases for `parametrize`; those in `slow` are run by `make test-all` alone."""
+    return [pytest.param(case, marks=pytest.mark.slow) if case in slow else case for case in cases]
 
 
 def same_bits(a: Any, b: Any) -> bool:
@@ -170,7 +176,7 @@ MODELS = {
     ),
 }
 # One of each kind: the laws run over these in `make test`, and over all of them in `make test-all`.
-QUICK = ["conv-2d", "gru", "linear-regression", "mlp", "mlp-dropout"]
+QUICK = ["conv-2d", "gru", "mlp", "mlp-dropout"]
 TRAINED = [name for name, model in MODELS.items() if fn.count(model.net)]
 RANDOM = [
     "channel-dropout",

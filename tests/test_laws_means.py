@@ -147,7 +147,10 @@ def test_rows_of_weight_zero_are_invisible_whatever_they_hold(name: str, huge: f
     assert_close(got, expected)
 
 
-@pytest.mark.parametrize("name", tables.OPTIMIZERS)
+QUICK_OPTIMIZERS = ("adamw", "lbfgs", "momentum")
+
+
+@pytest.mark.parametrize("name", [_slow(name, QUICK_OPTIMIZERS) for name in tables.OPTIMIZERS])
 def test_a_batch_in_which_no_row_counts_moves_nothing(name: str) -> None:
     case, optimizer = tables.MODELS["mlp"], tables.OPTIMIZERS[name]
     step = jax.jit(fn.step(case.loss(), optimizer))

@@ -53,9 +53,7 @@ def _slow(case: str) -> bool:
     return name not in tables.QUICK or not usual or again
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=pytest.mark.slow) if _slow(c) else c for c in CASES]
-)
+@pytest.mark.parametrize("case", tables.marked(CASES, slow=list(filter(_slow, CASES))))
 def test_fit_is_the_loop_written_by_hand(case: str) -> None:
     name, dataset, optimizer, shuffle = CASES[case]
     model, loss = tables.MODELS[name].init(), tables.MODELS[name].loss()
@@ -88,7 +86,7 @@ def test_validation_is_evaluated_at_the_end_of_each_epoch() -> None:
     assert set(run.history) == {"loss", "absolute_error", *expected}
 
 
-@pytest.mark.parametrize("name", tables.FOREIGN)
+@pytest.mark.parametrize("name", tables.marked(tables.FOREIGN, slow=list(tables.FOREIGN)[1:]))
 def test_a_model_from_elsewhere_trains_like_the_loop_and_learns(name: str) -> None:
     foreign = tables.FOREIGN[name]()
     data = tables.dataset("tail", "mlp-dropout")

@@ -1,5 +1,7 @@
 """A keyed bijection on row numbers: a shuffle that nobody has to store."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -58,26 +60,33 @@ class Shuffle:
         _check.positive("n", n)
         if n > 2**31 - 1:
             raise ValueError(f"row numbers are int32, so n is at most 2**31 - 1; got {n}.")
-        bits = jax.random.bits(key, (12 + (int(n) - 1).bit_length(), 3), "uint32")
-        pairing, hashing = bits[:, :1] % jnp.uint32(n), bits[:, 1:]
-        return Shuffle(jnp.concatenate([pairing, hashing], axis=1), jnp.int32(n))
+        return _drawn(key, int(n))
 
     def __call__(self, position: Int[Array, "*shape"] | int) -> Int[Array, "*shape"]:
-        return self._swapped(position, self.rounds)
+        return _swapped(position, self.rounds, self.n)
 
     def inverse(self, row: Int[Array, "*shape"] | int) -> Int[Array, "*shape"]:
         """The position at which a row stands."""
-        return self._swapped(row, self.rounds[::-1])
+        return _swapped(row, self.rounds[::-1], self.n)
 
-    def _swapped(self, x: Array | int, rounds: Array) -> Array:
-        x = jnp.asarray(x).astype(jnp.uint32)
-        n = self.n.astype(jnp.uint32)
-        for i in range(rounds.shape[0]):
-            pairing, multiplier, offset = rounds[i, 0], rounds[i, 1], rounds[i, 2]
-            partner = jnp.where(pairing >= x, pairing - x, pairing + n - x)
-            swap = ((multiplier | 1) * jnp.maximum(x, partner) + offset) >> 31
-            x = jnp.where(swap == 1, partner, x)
-        return x.astype(jnp.int32)
+
+# One program each: outside jit, operation by operation, a first shuffle would compile thirty.
+@functools.partial(jax.jit, static_argnums=1, inline=True)
+def _drawn(key: Key, n: int) -> Shuffle:
+    bits = jax.random.bits(key, (12 + (n - 1).bit_length(), 3), "uint32")
+    pairing, hashing = bits[:, :1] % jnp.uint32(n), bits[:, 1:]
+    return Shuffle(jnp.concatenate([pairing, hashing], axis=1), jnp.int32(n))
+
+
+@functools.partial(jax.jit, inline=True)
+def _swapped(x: Array | int, rounds: Array, n: Array) -> Array:
+    x, n = jnp.asarray(x).astype(jnp.uint32), n.astype(jnp.uint32)
+    for i in range(rounds.shape[0]):
+        pairing, multiplier, offset = rounds[i, 0], rounds[i, 1], rounds[i, 2]
+        partner = jnp.where(pairing >= x, pairing - x, pairing + n - x)
+        swap = ((multiplier | 1) * jnp.maximum(x, partner) + offset) >> 31
+        x = jnp.where(swap == 1, partner, x)
+    return x.astype(jnp.int32)
 
 
 def epoch_order(key: Key, epoch: Array | int, n: int) -> Shuffle:

@@ -204,6 +204,7 @@ def test_statistics_that_would_be_each_examples_own_are_refused(loss):
         fn.fit(loss, optax.sgd(0.1), epochs=1)(norm, X, KEY)
 
 
+@pytest.mark.slow
 def test_hyper_gradients_reach_the_statistics():
     with jax.enable_x64(True):
         x, y = X.astype(float), Y.astype(float)

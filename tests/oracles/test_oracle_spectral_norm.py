@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tables import assert_close, assert_trained_alike, same_bits
+from tables import assert_close, assert_trained_alike, marked, same_bits
 
 import funcnet as fn
 
@@ -55,9 +55,11 @@ def _power(matrix, u, v, steps):
     return u, v
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "conv-1d" else n for n in LAYERS]
-)
+# One of the products and one of the convolutions in the quick suite.
+SOME = marked(LAYERS, slow=LAYERS.keys() - {"linear", "conv-2d"})
+
+
+@pytest.mark.parametrize("name", SOME)
 def test_sigma_becomes_the_largest_singular_value(name):
     layer, shape = LAYERS[name]
     x = jnp.asarray(RNG.normal(size=(2, *shape)), jnp.float32)
@@ -68,7 +70,7 @@ def test_sigma_becomes_the_largest_singular_value(name):
     assert abs(largest - 1) > 0.05  # else nothing was divided
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", SOME)
 def test_init_draws_the_layers_own_weights_and_vectors_of_length_one(name):
     layer, _ = LAYERS[name]
     model = jax.jit(fn.layers.SpectralNorm(layer).init)(KEY)
@@ -151,6 +153,7 @@ def test_at_rest_the_slope_is_that_of_differences():
         assert float(jnp.sum(slope * weight)) == pytest.approx(0, abs=1e-12)  # its length plays no part
 
 
+@pytest.mark.slow  # as batch norm's statistics are carried
 def test_every_way_to_train_carries_the_vectors():
     model, data = _net().init(KEY), (X, Y)
     train = fn.fit(LOSS, optax.adam(0.01), epochs=4, batch_size=8)

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 from scipy import stats
+from tables import marked
 
 import funcnet as fn
 from funcnet.study import diagnose
@@ -404,9 +405,7 @@ def runs():
 SLOW = ("8 seeds", "iris", "too high a rate, NaN ignored")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in REAL]
-)
+@pytest.mark.parametrize("name", marked(REAL, slow=SLOW))
 def test_the_verdict_on_real_trainings(name, runs):
     verdict, _, settings = REAL[name]
     found = diagnose(runs(name), **settings)

@@ -27,7 +27,8 @@ def wide(tree):
     return jax.tree.map(lambda a: a.astype(jnp.float64) if a.dtype == jnp.float32 else a, tree)
 
 
-@pytest.mark.parametrize("mode", ["forward", pytest.param("reverse", marks=pytest.mark.slow)])
+@pytest.mark.slow  # a law of the quick suite differentiates a whole training
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
 def test_rate_and_decay_agree_with_central_differences(mode):
     with jax.enable_x64(True):
         model, data, valid = map(wide, (MODEL, DATA, VALID))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tables import MODELS, QUICK, assert_close
+from tables import MODELS, QUICK, assert_close, marked
 
 import funcnet as fn
 
@@ -99,9 +99,7 @@ def test_members_of_an_ensemble_are_watched():
 SLOW = ("mlp", "mlp-dropout")  # NET, above, is an MLP
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MODELS if n in QUICK]
-)
+@pytest.mark.parametrize("name", marked(QUICK, slow=SLOW))
 def test_every_model_can_be_watched(name):
     model = MODELS[name]
     train = fn.study.monitor(fn.fit(model.loss(), optax.adam(0.01), epochs=1, batch_size=4))

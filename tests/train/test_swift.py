@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 import tables
-from tables import assert_close, same_bits
+from tables import assert_close, marked, same_bits
 
 import funcnet as fn
 from funcnet.train import Every
@@ -89,6 +89,8 @@ BROKEN = {
     ),
 }
 
+MORE = BROKEN.keys() - {"loss-alone", "gradient", "weights", "stopped"}
+
 
 def _training(name, **more):
     loss, row, optimizer, settings = BROKEN[name]
@@ -96,7 +98,7 @@ def _training(name, **more):
     return train, jnp.array(1.5), ROWS.at[30].set(row)
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("name", marked(BROKEN, slow=MORE))
 def test_a_training_that_breaks_ends_where_looking_at_each_step_ends_it(name):
     train, model, rows = _training(name)
     found, expected = train(model, rows, KEY), jax.jit(train)(model, rows, KEY)
@@ -110,7 +112,7 @@ def test_a_training_that_breaks_ends_where_looking_at_each_step_ends_it(name):
 
 
 @pytest.mark.parametrize("on_nan", ["skip", "ignore"])
-@pytest.mark.parametrize("name", ["gradient", "loss-alone", "mended"])
+@pytest.mark.parametrize("name", marked(["gradient", "loss-alone", "mended"], slow=MORE))
 def test_what_goes_on_whatever_comes_goes_on_as_within_jit(name, on_nan):
     train, model, rows = _training(name, on_nan=on_nan)
     found, expected = train(model, rows, KEY), jax.jit(train)(model, rows, KEY)

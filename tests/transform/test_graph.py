@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import assert_close
+from tables import assert_close, marked
 
 import funcnet as fn
 from funcnet.transform import explain_retrace, graph
@@ -34,9 +34,7 @@ MODELS = {
 SLOW = ("mlp", "res_mlp", "fourier", "deep")  # products and activations, as in "norm" and "siren"
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MODELS]
-)
+@pytest.mark.parametrize("name", marked(MODELS, slow=SLOW))
 def test_its_cost_is_what_xla_counts(name):
     net, shape = MODELS[name]
     model, x = jax.jit(net.init)(KEY), jnp.ones(shape)

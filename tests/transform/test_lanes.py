@@ -48,13 +48,8 @@ def test_two_steps_of_every_optimizer(optimizer):
     assert_same(*one_step("mlp", optimizer))
 
 
-@pytest.mark.parametrize(
-    "stopping",
-    [
-        pytest.param(None, marks=pytest.mark.slow, id="all"),
-        pytest.param(fn.EarlyStopping("loss", patience=1), id="stopping"),
-    ],
-)
+@pytest.mark.slow  # ensembles, which are made of them, are in the quick suite
+@pytest.mark.parametrize("stopping", [None, fn.EarlyStopping("loss", patience=1)], ids=["all", "stopping"])
 def test_a_whole_training(stopping):
     train = fn.fit(MODELS["mlp"].loss(), optax.adam(0.3), epochs=4, batch_size=8, stopping=stopping)
     models = jax.vmap(MODELS["mlp"].net.init)(KEYS)
