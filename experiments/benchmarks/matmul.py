@@ -1,12 +1,13 @@
-"""How near does a training come to the rate of XLA's fastest product of square matrices?
+"""How near does a training come to the rate of the fastest product of square matrices?
 
     make bench
     .venv-bench/bin/python experiments/benchmarks/matmul.py
 
-`fit` of (c) for one epoch of 19,968 rows, which are 156 whole batches, and products of square matrices, in
-turn in one process. The operations of the network's products are counted in two ways: those that are
+`fit` of (c) for one epoch of 19,968 rows, which are 156 whole batches, and products of square matrices;
+beside them PyTorch's library: the same square products, and the eight products of a step alone. All in turn
+in one process, with a rest before each. The network's operations are counted in two ways: those that are
 carried out; and six for each weight and row, as is usual, which counts the gradient by the pixels, a
-quarter of the whole, though nobody needs it. Medians; ratios round by round.
+quarter of the whole, though nobody needs it. Medians; ratios to XLA's fastest square product round by round.
 """
 
 import argparse
@@ -18,9 +19,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 import results
 from jobs import funcnet_fit
+from worker import REST
 from workloads import Workload, fashion
 
 FIT = "fit, operations carried out"
@@ -28,15 +32,45 @@ BATCHES = 156
 SIDES = {512: 240, 1024: 30, 2048: 4}
 """Side of a square matrix, and how many products are timed together: about as long as the batches take."""
 
+FORWARD, WEIGHT, ROWS = (lambda a, b: a @ b), (lambda a, b: a.T @ b), (lambda a, b: a @ b.T)
+Product = tuple[Callable[[Any, Any], Any], np.ndarray, np.ndarray]
 
-def products(side: int, repeats: int) -> Callable[[int], Any]:
+
+def of_a_step(work: Workload) -> list[Product]:
+    """The products of one step of a network of dense layers."""
+    draw, made = np.random.default_rng(0), []
+    for number, (kernel, _) in enumerate(work.layers):
+        x, slope = (draw.normal(size=(work.batch_size, n)).astype(np.float32) for n in kernel.shape)
+        made += [(FORWARD, x, kernel), (WEIGHT, x, slope), (ROWS, slope, kernel)][: 3 if number else 2]
+    return made
+
+
+def square(side: int) -> list[Product]:
+    a, b = np.random.default_rng(0).normal(size=(2, side, side)).astype(np.float32)
+    return [(FORWARD, a, b)]
+
+
+def by_xla(products: list[Product], repeats: int) -> Callable[[int], Any]:
     """To be called with a seed, as a job's training is."""
-    a, b = jax.random.normal(jax.random.key(0), (2, side, side))
-    product = jax.jit(lambda a, b: a @ b)
+    compiled = [(jax.jit(product), jnp.asarray(a), jnp.asarray(b)) for product, a, b in products]
 
     def run(_: int) -> None:
         for _ in range(repeats):
-            product(a, b).block_until_ready()
+            for product, a, b in compiled:
+                product(a, b).block_until_ready()
+
+    return run
+
+
+def by_torch(products: list[Product], repeats: int) -> Callable[[int], Any]:
+    import torch  # the tests of this file have none
+
+    tensors = [(product, torch.tensor(a), torch.tensor(b)) for product, a, b in products]
+
+    def run(_: int) -> None:
+        for _ in range(repeats):
+            for product, a, b in tensors:
+                product(a, b)
 
     return run
 
@@ -57,24 +91,32 @@ def main() -> None:
     work = dataclasses.replace(work, epochs=1, x=work.x[:rows], y=work.y[:rows])
     done, usual = operations(work)
     # Name: what runs, and how many operations that is.
-    squares: dict[str, tuple[Callable[[int], Any], int]] = {
-        f"product, {side} x {side}": (products(side, repeats), 2 * side**3 * repeats)
+    squares = {
+        f"product, {side} x {side}": (by_xla(square(side), repeats), 2 * side**3 * repeats)
         for side, repeats in SIDES.items()
     }
-    runs = squares | {FIT: (funcnet_fit.prepare(work).train, done * work.steps)}
+    runs = squares | {
+        **{
+            f"{name}, PyTorch": (by_torch(square(side), repeats), 2 * side**3 * repeats)
+            for (side, repeats), name in zip(SIDES.items(), squares, strict=True)
+        },
+        "products of a step alone, PyTorch": (by_torch(of_a_step(work), BATCHES), done * BATCHES),
+        FIT: (funcnet_fit.prepare(work).train, done * work.steps),
+    }
 
     rates: dict[str, list[float]] = {name: [] for name in runs}
     for run, _ in runs.values():
         run(0)
     for seed in range(settings.rounds):
         for name, (run, count) in random.Random(seed).sample(list(runs.items()), len(runs)):
+            time.sleep(REST)
             began = time.perf_counter()
             run(seed)
             rates[name].append(count / (time.perf_counter() - began) / 1e9)
     rates["fit, as usually counted"] = [rate * usual / done for rate in rates[FIT]]
 
     fastest = max(squares, key=lambda name: statistics.median(rates[name]))
-    print("| | GFLOP/s | of the fastest product |\n|---|---:|---:|")
+    print("| | GFLOP/s | of XLA's fastest product |\n|---|---:|---:|")
     for name, rate in rates.items():
         ratio = statistics.median(a / b for a, b in zip(rate, rates[fastest], strict=True))
         print(f"| {name} | {statistics.median(rate):.0f} | {ratio:.0%} |")
