@@ -5,9 +5,9 @@
 
 `fit` of (c) for one epoch of 19,968 rows, which are 156 whole batches, and products of square matrices;
 beside them PyTorch's library: the same square products, and the eight products of a step alone. All in turn
-in one process, with a rest before each. The network's operations are counted in two ways: those that are
-carried out; and six for each weight and row, as is usual, which counts the gradient by the pixels, a
-quarter of the whole, though nobody needs it. Medians; ratios to XLA's fastest square product round by round.
+in one process, with a rest before each. The operations of the network are counted in two ways: those that
+are carried out; and six for each weight and row, as is usual, which counts the gradient by the pixels, a
+quarter of all, though nobody needs it. Medians; ratios to the fastest square product of XLA by rounds.
 """
 
 import argparse
