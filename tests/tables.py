@@ -176,7 +176,7 @@ MODELS = {
     ),
 }
 # One of each kind: the laws run over these in `make test`, and over all of them in `make test-all`.
-QUICK = ["conv-2d", "gru", "mlp", "mlp-dropout"]
+QUICK = ["conv-2d", "gru", "linear-regression", "mlp", "mlp-dropout"]
 TRAINED = [name for name, model in MODELS.items() if fn.count(model.net)]
 RANDOM = [
     "channel-dropout",

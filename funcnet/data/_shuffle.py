@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet import _check, _keys, _tree
 from funcnet._types import Array, Int, Key, UInt32
@@ -60,7 +61,7 @@ class Shuffle:
         _check.positive("n", n)
         if n > 2**31 - 1:
             raise ValueError(f"row numbers are int32, so n is at most 2**31 - 1; got {n}.")
-        return _drawn(key, int(n))
+        return _drawn(key, np.int32(n), 12 + (int(n) - 1).bit_length())
 
     def __call__(self, position: Int[Array, "*shape"] | int) -> Int[Array, "*shape"]:
         return _swapped(position, self.rounds, self.n)
@@ -70,12 +71,12 @@ class Shuffle:
         return _swapped(row, self.rounds[::-1], self.n)
 
 
-# One program each: outside jit, operation by operation, a first shuffle would compile thirty.
-@functools.partial(jax.jit, static_argnums=1, inline=True)
-def _drawn(key: Key, n: int) -> Shuffle:
-    bits = jax.random.bits(key, (12 + (n - 1).bit_length(), 3), "uint32")
-    pairing, hashing = bits[:, :1] % jnp.uint32(n), bits[:, 1:]
-    return Shuffle(jnp.concatenate([pairing, hashing], axis=1), jnp.int32(n))
+# A program each: outside jit, operation by operation, a first shuffle would compile thirty.
+@functools.partial(jax.jit, static_argnums=2, inline=True)
+def _drawn(key: Key, n: Array, rounds: int) -> Shuffle:
+    bits = jax.random.bits(key, (rounds, 3), "uint32")
+    pairing, hashing = bits[:, :1] % n.astype(jnp.uint32), bits[:, 1:]
+    return Shuffle(jnp.concatenate([pairing, hashing], axis=1), jnp.asarray(n))
 
 
 @functools.partial(jax.jit, inline=True)

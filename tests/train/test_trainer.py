@@ -45,10 +45,6 @@ TRAININGS = {
 }
 
 
-# One that stops and one that does not; those that bring along most.
-SOME = marked(TRAININGS, slow=TRAININGS.keys() - {"stopped", "averaged"})
-
-
 def _training(name):
     net, data, loss, settings = TRAININGS[name]
     settings = {"optimizer": optax.adam(0.01), "epochs": 7, "batch_size": 10} | settings
@@ -56,7 +52,7 @@ def _training(name):
     return train, net.init(KEY), data, jax.tree.map(lambda a: a[:15], data)
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", marked(TRAININGS, slow={"averaged", "accumulated", "skipping"}))
 def test_it_ends_in_the_bits_of_fit_wherever_the_visits_lie(name, tmp_path):
     train, model, data, valid = _training(name)
     want = train(model, data, KEY, valid)
@@ -70,7 +66,7 @@ def test_it_ends_in_the_bits_of_fit_wherever_the_visits_lie(name, tmp_path):
     assert same_bits(fn.Trainer(train, tmp_path)(model, data, KEY, valid), want)  # found, not trained
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", marked(TRAININGS, slow={"line", "stopped", "skipping"}))
 def test_a_stream_and_a_loop_over_batches_end_in_the_numbers_of_fit(name, tmp_path):
     train, model, data, _ = _training(name)
     if train.stopping is not None:  # a loop by hand has no early stopping
