@@ -76,7 +76,7 @@ class Shuffle:
 def _drawn(key: Key, n: Array, rounds: int) -> Shuffle:
     bits = jax.random.bits(key, (rounds, 3), "uint32")
     pairing, hashing = bits[:, :1] % n.astype(jnp.uint32), bits[:, 1:]
-    return Shuffle(jnp.concatenate([pairing, hashing], axis=1), jnp.asarray(n))
+    return Shuffle(jnp.concatenate([pairing, hashing], axis=1), n)
 
 
 @functools.partial(jax.jit, inline=True)
