@@ -44,7 +44,7 @@ show("P7", "one more, after no reset", jax.grad(mean_of_roots)(a, b), on_paper)
 
 # The same sum in small parts, each weighted by its examples: here 4 examples, 3 and then 1 at a time.
 shift = lambda move, pair: jnp.sqrt((pair[0] + move) ** 2 + pair[1] ** 2)  # noqa: E731
-_, moved = fn.transform.accumulate(shift, 3)(jnp.array(0.0), (a.ravel(), b.ravel()))
+_, moved = fn.transform.microbatched_value_and_grad(shift, 3)(jnp.array(0.0), (a.ravel(), b.ravel()))
 show("P7", "mean over examples, 3 at a time", moved, on_paper.sum())
 
 # 3. Where the output is an array, what is pulled back is a vector: v · J, never the whole Jacobian J.

@@ -22,7 +22,7 @@ class Metric(abc.ABC):
     weights and accumulation.
 
     Returns:
-        When called as `metric(prediction, target)` on one example: a `Measured`.
+        When called as `metric(prediction, target)` on one example: a `MetricSums`.
 
     Raises:
         TypeError: if `sums` or `value` is missing.
@@ -62,12 +62,12 @@ class Metric(abc.ABC):
             sums: Σ w·sums over examples, of the same structure.
         """
 
-    def __call__(self, prediction: Any, target: Any) -> "Measured":
-        return Measured(self.sums(prediction, target), self)
+    def __call__(self, prediction: Any, target: Any) -> "MetricSums":
+        return MetricSums(self.sums(prediction, target), self)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Measured:
+class MetricSums:
     """What a `Metric` measured: sums over examples, to be added up. A pytree whose leaves are the sums.
 
     Args:
@@ -89,7 +89,7 @@ class Measured:
         return self.metric.value(self.sums)
 
 
-jax.tree_util.register_dataclass(Measured, ["sums"], ["metric"])
+jax.tree_util.register_dataclass(MetricSums, ["sums"], ["metric"])
 
 
 def weighted_sum(values: Array, weight: Array) -> Array:
@@ -103,7 +103,7 @@ def weighted_sum(values: Array, weight: Array) -> Array:
 
 def settled(total: Any, weight: Array) -> Array:
     """What weighted sums come to: a `Metric`'s value, or else a mean."""
-    if isinstance(total, Measured):
+    if isinstance(total, MetricSums):
         return total.value()
     return total / weight.astype(total.dtype)
 
@@ -116,6 +116,6 @@ def at_least_single(value: Any) -> Array:
 
 
 def checked(name: str, value: Any, batch: tuple[int, ...]) -> None:
-    """Raise unless this is a number for one example, or a `Measured`; a batch of them has shape `batch`."""
-    if not isinstance(value, Measured):
+    """Raise unless this is a number for one example, or a `MetricSums`; a batch of them has shape `batch`."""
+    if not isinstance(value, MetricSums):
         _check.scalar(name, value, batch)

@@ -38,7 +38,7 @@ def assert_close(got: Any, want: Any, factor: float = 1.0) -> None:
 
 def assert_trained_alike(train: Any, net: Any, data: Any, key: jax.Array, want: Any) -> None:
     """A Trainer ends where `want`, the run of `train`, ended; models together end where they do alone."""
-    got = fn.Trainer(train, every=fn.train.Every(steps=3))(net.init(key), data, key)
+    got = fn.Trainer(train, sync_every=fn.train.Every(steps=3))(net.init(key), data, key)
     assert_close(got, want, factor=5)
     keys = jax.random.split(key, 3)
     models = jax.jit(jax.vmap(net.init))(keys)

@@ -60,7 +60,7 @@ def test_members_are_computed_where_they_lie_without_exchange():
     many = jax.jit(jax.vmap(train, in_axes=(0, None, 0)))
     want = many(models, data, keys)
     with fn.mesh.use(4):
-        args = fn.mesh.spread(models), data, fn.mesh.spread(keys)
+        args = fn.mesh.shard_members(models), data, fn.mesh.shard_members(keys)
     compiled = many.lower(*args).compile()
     got = compiled(*args)
     weight = got.model.layers[0].weight
@@ -87,7 +87,7 @@ def test_wrong_devices_are_refused():
     with pytest.raises(ValueError, match="at least 1"):
         fn.mesh.use(0)
     with pytest.raises(ValueError, match="none is around it"):
-        fn.mesh.spread(jnp.ones(4))
+        fn.mesh.shard_members(jnp.ones(4))
     with fn.mesh.use(4), pytest.raises(ValueError, match=r"\['w'\] has shape \(6,\).*4 devices"):
-        fn.mesh.spread({"w": jnp.ones(6)})
+        fn.mesh.shard_members({"w": jnp.ones(6)})
     assert np.all(fn.evaluate(lambda m, e, k: m * e, jnp.ones(()), jnp.ones(6))["loss"] == 1.0)

@@ -61,7 +61,7 @@ def ours(work: workloads.Workload, x: np.ndarray, y: np.ndarray) -> dict[str, Wa
         "the same without funcnet's layers": (mean(plain), weights),
         "`per_example_grads`": (T.per_example_grads(of_example), model),
         "their lengths": (lengths, model),
-        "`clipped_mean`": (T.clipped_mean(of_example, NORM), model),
+        "`clipped_mean_grad`": (T.clipped_mean_grad(of_example, NORM), model),
         "`jax.vmap(jax.grad(…))`": (jax.vmap(jax.grad(plain), (None, 0)), weights),
     }
 

@@ -42,7 +42,7 @@ def training(directory: Path) -> None:
     train = fn.fit(loss, optax.adam(0.01), epochs=12, batch_size=8, ema=0.9)
 
     class Slow(fn.train.Callback):
-        observes = True
+        read_only = True
 
         def on_checkpoint(self, view):
             time.sleep(PAUSE)
@@ -51,7 +51,7 @@ def training(directory: Path) -> None:
         train,
         directory,
         [Slow(), fn.train.CSV("history.csv")],
-        every=fn.train.Every(steps=1),
+        sync_every=fn.train.Every(steps=1),
         save_every=fn.train.Every(steps=3),
     )
     run = trainer(net.init(key), (x, y), jax.random.key(4), (x[:20], y[:20]))

@@ -26,7 +26,7 @@ from funcnet._check._training import architecture as architecture
 from funcnet._check._training import direction as direction
 from funcnet._check._training import equal_shapes as equal_shapes
 from funcnet._check._training import history_value as history_value
-from funcnet._check._training import hyper_parameters as hyper_parameters
+from funcnet._check._training import hyperparams as hyperparams
 from funcnet._check._training import key as key
 from funcnet._check._training import known_key as known_key
 from funcnet._check._training import loss as loss

@@ -102,7 +102,7 @@ def settings(values: Mapping[str, Any]) -> None:
         raise ValueError("there are no settings to sweep over. Try {'learning_rate': [0.01, 0.1]}.")
 
 
-def hyper_parameters(values: Any) -> None:
+def hyperparams(values: Any) -> None:
     """A pytree of floats, or of floating arrays."""
     leaves = jax.tree_util.tree_leaves_with_path(values)
     for path, leaf in leaves:

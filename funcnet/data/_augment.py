@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _keys
-from funcnet._metric import Measured, at_least_single, weighted_sum
+from funcnet._metric import MetricSums, at_least_single, weighted_sum
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data._transforms import Transform
 
@@ -163,8 +163,8 @@ def _summed_up(each: Any, weight: Array) -> Any:
 
     def total(values: Any) -> Any:
         sums = jax.tree.map(lambda v: weighted_sum(at_least_single(v), weight), values)
-        if isinstance(values, Measured):
+        if isinstance(values, MetricSums):
             return sums
         return sums / jnp.where(mass > 0, mass, jnp.ones_like(mass)).astype(sums.dtype)
 
-    return jax.tree.map(total, each, is_leaf=lambda part: isinstance(part, Measured))
+    return jax.tree.map(total, each, is_leaf=lambda part: isinstance(part, MetricSums))

@@ -17,30 +17,32 @@ from funcnet.data._dataset import Dataset
 
 
 class BatchStream:
-    """Batches from an iterator, in its own order; `Stream.batches` makes it.
+    """Batches from an iterator, in its own order; `Stream.from_batches` makes it.
 
     Args:
-        make: called before each epoch: a fresh iterable of its batches, pytrees of arrays [rows, ...].
-        count: batches in an epoch.
-        ahead: batches that are read before they are wanted, at least 1.
+        factory: called before each epoch: a fresh iterable of its batches, pytrees of arrays [rows, ...].
+        num_batches: batches in an epoch.
+        prefetch: batches that are read before they are wanted, at least 1.
 
     Raises:
-        TypeError: if `make` can't be called.
-        ValueError: if `count` or `ahead` is below 1; in training, if an epoch ends early, or `make`
+        TypeError: if `factory` can't be called.
+        ValueError: if `num_batches` or `prefetch` is below 1; in training, if an epoch ends early, or `factory`
             returns the same iterator again.
 
     Example:
         >>> import numpy as np, funcnet as fn
-        >>> stream = fn.data.Stream.batches(lambda: (np.full(4, i) for i in range(3)), count=3)
+        >>> stream = fn.data.Stream.from_batches(lambda: (np.full(4, i) for i in range(3)), num_batches=3)
         >>> len(stream.first(2)), stream.per_epoch(4)
         (2, 3)
     """
 
-    def __init__(self, make: Callable[[], Iterable[PyTree]], count: int, *, ahead: int = 2) -> None:
-        _check.function("make", make, "() -> an iterable of batches")
-        _check.positive("count", count)
-        _check.positive("ahead", ahead)
-        self.make, self.count, self.ahead = make, count, ahead
+    def __init__(
+        self, factory: Callable[[], Iterable[PyTree]], num_batches: int, *, prefetch: int = 2
+    ) -> None:
+        _check.function("factory", factory, "() -> an iterable of batches")
+        _check.positive("num_batches", num_batches)
+        _check.positive("prefetch", prefetch)
+        self.factory, self.num_batches, self.prefetch = factory, num_batches, prefetch
         self._like: PyTree = None
         self._made: Callable[[], Any] = lambda: None
 
@@ -49,7 +51,7 @@ class BatchStream:
         if self._like is None:
             batch = next(iter(self._fresh()), None)
             if batch is None:
-                raise ValueError("this stream has no batches: what `make` returned is empty.")
+                raise ValueError("this stream has no batches: what `factory` returned is empty.")
             self._like = jax.tree.map(np.asarray, batch)
         return Dataset(jax.tree.map(lambda a: a[:rows], self._like))
 
@@ -59,33 +61,33 @@ class BatchStream:
         digest = hashlib.sha256()
         for path, leaf in _tree.paths(first.arrays).items():
             digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode() + np.asarray(leaf).tobytes())
-        return f"{self.count} batches, the first with sha256 {digest.hexdigest()[:16]}"
+        return f"{self.num_batches} batches, the first with sha256 {digest.hexdigest()[:16]}"
 
     def per_epoch(self, size: int) -> int:
         """Batches in an epoch."""
-        return self.count
+        return self.num_batches
 
     def pieces(self, key: Key | None, epoch: int, first: int, last: int, size: int) -> Iterator[Piece]:
         """An epoch from batch `first` to batch `last`; the batches before it are read and left out."""
         number = 0
         for number, batch in enumerate(itertools.islice(self._fresh(), last), 1):
-            filled = _filled(batch, size, last=number == self.count)
+            filled = _filled(batch, size, last=number == self.num_batches)
             if number > first:
                 yield Piece(epoch, number - 1, 1, filled)
         if number < last:
             raise ValueError(
-                f"the stream ended after {number} of {self.count} batches of epoch {epoch}. "
-                "Pass the number that it has: fn.data.Stream.batches(make, count)."
+                f"the stream ended after {number} of {self.num_batches} batches of epoch {epoch}. "
+                "Pass the number that it has: fn.data.Stream.from_batches(factory, num_batches)."
             )
 
     def _fresh(self) -> Iterable[PyTree]:
-        """What `make` returns: an iterator only once, for its batches are gone then."""
-        made = self.make()
+        """What `factory` returns: an iterator only once, for its batches are gone then."""
+        made = self.factory()
         if isinstance(made, Iterator):
             if made is self._made():
                 raise ValueError(
-                    f"make returned the very same {type(made).__name__} again, whose batches can be had "
-                    "once: it must return a fresh iterable each time. Try make=lambda: iter(loader)."
+                    f"factory returned the very same {type(made).__name__} again, whose batches can be had "
+                    "once: it must return a fresh iterable each time. Try factory=lambda: iter(loader)."
                 )
             try:  # kept alive only where it can't be told otherwise: it may hold processes and memory
                 self._made = weakref.ref(made)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _tree, mesh
+from funcnet import _check, _mesh, _tree
 from funcnet._types import Array, Float, Key, PyTree
 from funcnet.data._dataset import Dataset, as_dataset
 from funcnet.data._shuffle import Shuffle, epoch_order
@@ -31,7 +31,7 @@ class Batch:
     weight: Float[Array, " batch"]
 
     @property
-    def mass(self) -> Float[Array, ""]:
+    def total_weight(self) -> Float[Array, ""]:
         """The sum of the weights."""
         return jnp.sum(self.weight)
 
@@ -51,7 +51,7 @@ class Gathered(Batch):
     known: Float[Array, ""] | None = None
 
     @property
-    def mass(self) -> Float[Array, ""]:
+    def total_weight(self) -> Float[Array, ""]:
         return jnp.sum(self.weight) if self.known is None else self.known
 
     @staticmethod
@@ -152,7 +152,7 @@ def gather(data: Dataset, row: Array, mask: Array, mass: Array | None = None) ->
     if data.weight is not None:
         weight *= at(data.weight)
         row = jnp.where(weight > 0, row, row[jnp.argmax(weight > 0)])
-    example, weight = mesh.over_rows((jax.tree.map(at, data.arrays), weight))
+    example, weight = _mesh.shard_rows((jax.tree.map(at, data.arrays), weight))
     return Gathered(example, weight, mass if data.weight is None else None)
 
 

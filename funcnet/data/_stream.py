@@ -43,16 +43,16 @@ class Stream:
     in the same numbers as the same rows in memory. `Stream.parquet` shuffles row groups, and rows within
     `window` groups at a time. Batches from an iterator come in its order.
 
-    Made by `Stream.npy`, `Stream.parquet` or `Stream.batches`; or from any `source` with `__len__`,
+    Made by `Stream.npy`, `Stream.parquet` or `Stream.from_batches`; or from any `source` with `__len__`,
     `rows(numbers) -> pytree of numpy arrays` and `identity() -> str`.
 
     Args:
         source: the rows.
-        ahead: pieces of 32 MB that are read before they are wanted, at least 1.
+        prefetch: pieces of 32 MB that are read before they are wanted, at least 1.
 
     Raises:
         TypeError: if `source` lacks one of its methods.
-        ValueError: if it is empty, or `ahead` is below 1.
+        ValueError: if it is empty, or `prefetch` is below 1.
 
     Example:
         >>> import tempfile, jax, numpy as np, optax, funcnet as fn
@@ -69,25 +69,25 @@ class Stream:
         True
     """
 
-    def __init__(self, source: Source, *, ahead: int = 2) -> None:
+    def __init__(self, source: Source, *, prefetch: int = 2) -> None:
         for name in ("__len__", "rows", "identity"):
             if not hasattr(source, name):
                 raise TypeError(
                     f"a Stream's source has __len__, rows(numbers) and identity(); "
                     f"{_check.describe(source)} has no {name}. Try fn.data.Stream.npy(('x.npy', 'y.npy'))."
                 )
-        _check.positive("ahead", ahead)
+        _check.positive("prefetch", prefetch)
         if len(source) < 1:
             raise ValueError("this stream has no rows: check the files.")
-        self.source, self.ahead = source, ahead
+        self.source, self.prefetch = source, prefetch
 
     @staticmethod
-    def npy(paths: PyTree, *, ahead: int = 2) -> "Stream":
+    def npy(paths: PyTree, *, prefetch: int = 2) -> "Stream":
         """Rows of `.npy` files.
 
         Args:
             paths: a pytree of paths, by habit (x, y): files of numbers [rows, ...] of one length.
-            ahead: as for `Stream`.
+            prefetch: as for `Stream`.
 
         Returns:
             A Stream, shuffled globally.
@@ -96,7 +96,7 @@ class Stream:
             FileNotFoundError: if a file is not there.
             ValueError: if one is no `.npy` file of numbers in C order, or lengths differ.
         """
-        return Stream(Npy(paths), ahead=ahead)
+        return Stream(Npy(paths), prefetch=prefetch)
 
     @staticmethod
     def parquet(
@@ -105,7 +105,7 @@ class Stream:
         target: str,
         *,
         window: int = 8,
-        ahead: int = 2,
+        prefetch: int = 2,
     ) -> "Stream":
         """Rows of a Parquet file, as pairs (x [features], y).
 
@@ -117,7 +117,7 @@ class Stream:
             target: a column of numbers; whole numbers become int32 classes.
             window: row groups that are in memory at once. Row groups are shuffled, and rows within so
                 many of them: less mixed than a global shuffle, and each group is read once an epoch.
-            ahead: as for `Stream`.
+            prefetch: as for `Stream`.
 
         Returns:
             A Stream.
@@ -127,27 +127,29 @@ class Stream:
             FileNotFoundError: if the file is not there.
             ValueError: if a column is missing or holds no numbers.
         """
-        return Stream(Parquet(path, features, target, window), ahead=ahead)
+        return Stream(Parquet(path, features, target, window), prefetch=prefetch)
 
     @staticmethod
-    def batches(make: Callable[[], Iterable[PyTree]], count: int, *, ahead: int = 2) -> BatchStream:
+    def from_batches(
+        factory: Callable[[], Iterable[PyTree]], num_batches: int, *, prefetch: int = 2
+    ) -> BatchStream:
         """Batches of an iterator, such as a grain or a torch loader, in its own order.
 
         Args:
-            make: called before each epoch: a fresh iterable of its batches, pytrees of arrays [rows, ...].
+            factory: called before each epoch: a fresh iterable of its batches, pytrees of arrays [rows, ...].
                 The last one may be shorter. For a run that can be gone on with they are the same each time.
-            count: batches in an epoch.
-            ahead: as for `Stream`.
+            num_batches: batches in an epoch.
+            prefetch: as for `Stream`.
 
         Returns:
             A stream whose batches are those of the iterator, whatever `batch_size` and `shuffle` say.
 
         Raises:
-            TypeError: if `make` can't be called.
-            ValueError: if `count` is below 1; in training, if an epoch ends early, or `make` returns the
+            TypeError: if `factory` can't be called.
+            ValueError: if `num_batches` is below 1; in training, if an epoch ends early, or `factory` returns the
                 same iterator again.
         """
-        return BatchStream(make, count, ahead=ahead)
+        return BatchStream(factory, num_batches, prefetch=prefetch)
 
     def __len__(self) -> int:
         return len(self.source)

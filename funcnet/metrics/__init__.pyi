@@ -6,8 +6,8 @@ from ._counts import confusion_matrix as confusion_matrix
 from ._counts import f1 as f1
 from ._counts import precision as precision
 from ._counts import recall as recall
-from ._measure import Measured as Measured
 from ._measure import Metric as Metric
+from ._measure import MetricSums as MetricSums
 from ._measure import measure as measure
 from ._ranking import average_precision as average_precision
 from ._ranking import roc_auc as roc_auc

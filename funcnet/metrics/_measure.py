@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from funcnet import _check, _tree
 from funcnet._compare import add_up, one_hot_rows
-from funcnet._metric import Measured as Measured
 from funcnet._metric import Metric as Metric
+from funcnet._metric import MetricSums as MetricSums
 from funcnet._metric import at_least_single, checked, settled, weighted_sum
 from funcnet._types import Array, PerExample, PyTree
 from funcnet.metrics._accuracy import accuracy

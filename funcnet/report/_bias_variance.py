@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.report import _canvas
-from funcnet.study import BiasVariance, Curve
+from funcnet.study import BiasVarianceResult, Curve
 
 PARTS = {
     "error": ("error", _canvas.BLACK, "-"),
@@ -21,7 +21,7 @@ WIDE_RANGE = 20
 
 
 def bias_variance(
-    results: BiasVariance | Mapping[Any, BiasVariance], axes: Any = None, *, xlabel: str = ""
+    results: BiasVarianceResult | Mapping[Any, BiasVarianceResult], axes: Any = None, *, xlabel: str = ""
 ) -> Any:
     """Error, bias, variance and noise, with bands of 95 %: as lines by epochs or capacity, or as bars.
 
@@ -47,20 +47,20 @@ def bias_variance(
         >>> def found(bias, variance):
         ...     mean = {"bias_and_noise": bias, "variance": variance, "error": bias + variance}
         ...     error = dict.fromkeys(mean, jnp.array(0.1))
-        ...     return fn.study.BiasVariance(mean, error, {}, jnp.zeros((9, 1)))
+        ...     return fn.study.BiasVarianceResult(mean, error, {}, jnp.zeros((9, 1)))
         >>> results = {1: found(jnp.array(2.0), jnp.array(0.5)), 3: found(jnp.array(1.0), jnp.array(1.5))}
         >>> ax = fn.report.bias_variance(results, Figure().subplots(), xlabel="degree")
         >>> [(line.get_label(), line.get_ydata().tolist()) for line in ax.lines]
         [('error', [2.5, 2.5]), ('bias and noise', [2.0, 1.0]), ('variance', [0.5, 1.5])]
     """
-    if isinstance(results, BiasVariance):
+    if isinstance(results, BiasVarianceResult):
         if results.epochs is None:
             return _bars(results, _canvas.panel(axes, "bias_variance"), xlabel)
         return _lines([results], np.asarray(results.epochs).tolist(), axes, xlabel or "epochs")
     every: list[Any] = list(results.values()) if isinstance(results, Mapping) else [None]
     if not every:
         raise ValueError("there is no result to draw. Try {width: result}.")
-    if not all(isinstance(result, BiasVariance) for result in every):
+    if not all(isinstance(result, BiasVarianceResult) for result in every):
         raise TypeError(
             "bias_variance draws what fn.study.bias_variance found, or a mapping from capacities to such; "
             f"got {type(results).__name__}."
@@ -116,7 +116,7 @@ def learning_curve(curve: Curve, axes: Any = None) -> Any:
     return axes
 
 
-def _lines(results: Sequence[BiasVariance], places: Sequence[Any], axes: Any, xlabel: str) -> Any:
+def _lines(results: Sequence[BiasVarianceResult], places: Sequence[Any], axes: Any, xlabel: str) -> Any:
     """A line for each part, over results or over the epochs of one."""
     ax = _canvas.panel(axes, "bias_variance")
     for name in (name for name in PARTS if name in results[0].mean):
@@ -127,7 +127,7 @@ def _lines(results: Sequence[BiasVariance], places: Sequence[Any], axes: Any, xl
     return _canvas.finish(ax, xlabel, "part of the error")
 
 
-def _bars(result: BiasVariance, ax: Any, xlabel: str) -> Any:
+def _bars(result: BiasVarianceResult, ax: Any, xlabel: str) -> Any:
     names = [name for name in PARTS if name in result.mean]
     heights = [float(result.mean[name]) for name in names]
     errors = [1.96 * float(result.standard_error[name]) for name in names]

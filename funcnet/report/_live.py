@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from funcnet.report._epochs import history_png
-from funcnet.train import Callback, Run, View
+from funcnet.train import Callback, CallbackContext, Run
 from funcnet.train._callbacks import place_of
 from funcnet.train._weights import write_whole
 
@@ -32,7 +32,7 @@ class LivePlot(Callback):
         b'\\x89PNG'
     """
 
-    observes = True
+    read_only = True
 
     def __init__(self, path: str | Path = "curves.png", seconds: float = 5.0) -> None:
         if seconds < 0:
@@ -40,14 +40,14 @@ class LivePlot(Callback):
         self.path, self.seconds = Path(path), seconds
         self._drawn = time.monotonic()
 
-    def on_epoch_end(self, view: View) -> None:
+    def on_epoch_end(self, view: CallbackContext) -> None:
         if view.newest and time.monotonic() - self._drawn >= self.seconds:
             self._draw(view)
 
-    def on_fit_end(self, view: View) -> None:
+    def on_fit_end(self, view: CallbackContext) -> None:
         if view.epoch > 0:
             self._draw(view)
 
-    def _draw(self, view: View) -> None:
+    def _draw(self, view: CallbackContext) -> None:
         write_whole(place_of(self.path, view), history_png(Run(None, view.state)))
         self._drawn = time.monotonic()

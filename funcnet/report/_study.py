@@ -1,4 +1,4 @@
-"""What studies found: rates, sweeps, folds and the spread of an ensemble."""
+"""Pictures of studies: rates, sweeps, folds and the spread of an ensemble."""
 
 from typing import Any
 
@@ -7,17 +7,17 @@ import numpy as np
 from funcnet.data import Scaler
 from funcnet.report import _canvas, _examples
 from funcnet.report._epochs import draw_curve
-from funcnet.study import CrossValidated, Ensemble, LearningRates, Swept
+from funcnet.study import CrossValidationResult, Ensemble, LearningRateRangeResult, SweepResult
 
 PLACES = 400
 """Points along a curve."""
 
 
-def learning_rates(found: LearningRates, axes: Any = None) -> Any:
+def learning_rates(result: LearningRateRangeResult, axes: Any = None) -> Any:
     """Training loss by learning rate, with the suggestion and where training diverges.
 
     Args:
-        found: from `fn.study.learning_rate_range`.
+        result: from `fn.study.learning_rate_range`.
         axes: matplotlib axes; made when left out.
 
     Returns:
@@ -30,32 +30,32 @@ def learning_rates(found: LearningRates, axes: Any = None) -> Any:
         >>> import numpy as np, funcnet as fn
         >>> from matplotlib.figure import Figure
         >>> losses = np.array([[0.9], [0.5], [0.2], [np.inf]])
-        >>> found = fn.study.LearningRates(np.array([0.01, 0.1, 1.0, 2.0]), losses, np.array([1.0]))
-        >>> ax = fn.report.learning_rates(found, Figure().subplots())
+        >>> result = fn.study.LearningRateRangeResult(np.array([0.01, 0.1, 1.0, 2.0]), losses, np.array([1.0]))
+        >>> ax = fn.report.learning_rates(result, Figure().subplots())
         >>> ax.get_xscale(), ax.get_xlabel()
         ('log', 'learning rate')
     """
-    _check_found("learning_rates", found, LearningRates, "learning_rate_range")
+    _check_result("learning_rates", result, LearningRateRangeResult, "learning_rate_range")
     ax = _canvas.panel(axes, "learning_rates")
-    before = float(np.median(found.before))
-    shown = np.where(np.isfinite(found.losses), found.losses, np.nan).T
-    draw_curve(ax, shown, f"last epoch, {shown.shape[0]} starts", _canvas.BLUE, "-", found.rates)
+    before = float(np.median(result.before))
+    shown = np.where(np.isfinite(result.losses), result.losses, np.nan).T
+    draw_curve(ax, shown, f"last epoch, {shown.shape[0]} starts", _canvas.BLUE, "-", result.rates)
     ax.axhline(before, color=_canvas.GREY, linestyle=":", linewidth=1.2, label="before training")
-    if np.isfinite(found.diverges):
-        label = f"diverges from {found.diverges:.2g}"
-        ax.axvspan(found.diverges, found.rates[-1], color=_canvas.VERMILLION, alpha=0.15, label=label)
-    label = f"suggestion {found.suggestion:.2g}"
-    ax.axvline(found.suggestion, color=_canvas.GREEN, linestyle="--", linewidth=1.8, label=label)
-    least = float(np.min(found.losses))
+    if np.isfinite(result.diverges):
+        label = f"diverges from {result.diverges:.2g}"
+        ax.axvspan(result.diverges, result.rates[-1], color=_canvas.VERMILLION, alpha=0.15, label=label)
+    label = f"suggestion {result.suggestion:.2g}"
+    ax.axvline(result.suggestion, color=_canvas.GREEN, linestyle="--", linewidth=1.8, label=label)
+    least = float(np.min(result.losses))
     ax.set(xscale="log", ylim=(min(0.0, least), max(2 * before, before + 0.1 * abs(before))))
     return _canvas.finish(ax, "learning rate", "training loss")
 
 
-def sweep(found: Swept, axes: Any = None) -> Any:
+def sweep(result: SweepResult, axes: Any = None) -> Any:
     """Scores by settings: a line for one setting, a heat map for two, the best trial marked.
 
     Args:
-        found: from `fn.study.sweep`, of one or two settings, all combinations of their values.
+        result: from `fn.study.sweep`, of one or two settings, all combinations of their values.
         axes: matplotlib axes; made when left out.
 
     Returns:
@@ -69,32 +69,32 @@ def sweep(found: Swept, axes: Any = None) -> Any:
         >>> from matplotlib.figure import Figure
         >>> trials = [{"rate": r, "width": w} for r in (0.1, 1.0) for w in (4, 8)]
         >>> scores = np.array([0.4, 0.3, 0.2, 0.5])
-        >>> found = fn.study.Swept(trials, scores, "min", [], [])
-        >>> ax = fn.report.sweep(found, Figure().subplots())
+        >>> result = fn.study.SweepResult(trials, scores, "min", [], [])
+        >>> ax = fn.report.sweep(result, Figure().subplots())
         >>> ax.get_title()
         'best 0.2: rate=1.0, width=4'
     """
-    _check_found("sweep", found, Swept, "sweep")
-    names = list(found.trials[0])
-    values = [list(dict.fromkeys(trial[name] for trial in found.trials)) for name in names]
-    if len(names) > 2 or len(found.trials) != np.prod([len(v) for v in values]):
+    _check_result("sweep", result, SweepResult, "sweep")
+    names = list(result.trials[0])
+    values = [list(dict.fromkeys(trial[name] for trial in result.trials)) for name in names]
+    if len(names) > 2 or len(result.trials) != np.prod([len(v) for v in values]):
         raise ValueError(
-            f"sweep draws all combinations of one or two settings; got {len(found.trials)} trials of "
-            f"{', '.join(names)}. Print found.trials and found.scores, best first by found.order."
+            f"sweep draws all combinations of one or two settings; got {len(result.trials)} trials of "
+            f"{', '.join(names)}. Print result.trials and result.scores, best first by result.order."
         )
-    best = ", ".join(f"{name}={_text(value)}" for name, value in found.best.items())
-    title = f"best {found.scores[found.order[0]]:.4g}: {best}"
-    scores = np.where(np.isfinite(found.scores), found.scores, np.nan)
+    best = ", ".join(f"{name}={_text(value)}" for name, value in result.best.items())
+    title = f"best {result.scores[result.order[0]]:.4g}: {best}"
+    scores = np.where(np.isfinite(result.scores), result.scores, np.nan)
     if len(names) == 1:
-        return _line(axes, names[0], values[0], scores, int(found.order[0]), title)
-    return _heat_map(axes, names, values, scores.reshape(len(values[0]), -1), found, title)
+        return _line(axes, names[0], values[0], scores, int(result.order[0]), title)
+    return _heat_map(axes, names, values, scores.reshape(len(values[0]), -1), result, title)
 
 
-def folds(found: CrossValidated, axes: Any = None) -> Any:
+def folds(result: CrossValidationResult, axes: Any = None) -> Any:
     """Each fold's scores, with their mean and its standard error.
 
     Args:
-        found: from `fn.study.cross_validate`.
+        result: from `fn.study.cross_validate`.
         axes: matplotlib axes, one for the loss and one for each metric; made when left out.
 
     Returns:
@@ -110,17 +110,17 @@ def folds(found: CrossValidated, axes: Any = None) -> Any:
         >>> cut = fn.data.kfold(problem.data, 3, jax.random.key(0))
         >>> loss = fn.losses.supervised(fn.losses.squared_error)
         >>> study = fn.study.cross_validate(fn.fit(loss, optax.sgd(0.1), epochs=3), cut)
-        >>> found = study(fn.models.LinearRegression(1), jax.random.key(1))
-        >>> (ax,) = fn.report.folds(found, Figure().subplots())
+        >>> result = study(fn.models.LinearRegression(1), jax.random.key(1))
+        >>> (ax,) = fn.report.folds(result, Figure().subplots())
         >>> ax.get_xlabel(), len(ax.lines[0].get_xdata())
         ('fold', 3)
     """
-    _check_found("folds", found, CrossValidated, "cross_validate")
-    names = sorted(found.scores, key=lambda name: (name != "loss", name))
+    _check_result("folds", result, CrossValidationResult, "cross_validate")
+    names = sorted(result.scores, key=lambda name: (name != "loss", name))
     axes = _canvas.panels(axes, names, "folds")
     for ax, name in zip(axes, names, strict=True):
-        scores = found.scores[name]
-        number, mean, error = np.arange(1, len(scores) + 1), found.mean[name], found.standard_error[name]
+        scores = result.scores[name]
+        number, mean, error = np.arange(1, len(scores) + 1), result.mean[name], result.standard_error[name]
         ax.plot(number, scores, "o", color=_canvas.BLUE, label="left-out rows")
         label = f"mean {mean:.4g} ± {error:.2g}"
         ax.axhline(mean, color=_canvas.VERMILLION, linewidth=1.8, label=label)
@@ -201,12 +201,17 @@ def _line(axes: Any, name: str, values: list[Any], scores: np.ndarray, best: int
 
 
 def _heat_map(
-    axes: Any, names: list[str], values: list[list[Any]], scores: np.ndarray, found: Swept, title: str
+    axes: Any,
+    names: list[str],
+    values: list[list[Any]],
+    scores: np.ndarray,
+    result: SweepResult,
+    title: str,
 ) -> Any:
     ax = _canvas.panel(axes, "sweep", (_canvas.PANEL[0] + 0.8, _canvas.PANEL[1]))
     shades = _canvas.colour_map(["#FFFFFF", _canvas.BLUE])
     # Darker is better; a diverged trial among sound ones must not take all shades.
-    sign = 1.0 if found.mode == "max" else -1.0
+    sign = 1.0 if result.mode == "max" else -1.0
     low, high = np.nanpercentile(sign * scores, [25, 100])
     low -= 1.5 * (high - low)
     ax.imshow(sign * scores, cmap=shades, vmin=low, vmax=high, aspect="auto")
@@ -215,7 +220,7 @@ def _heat_map(
         text = "diverged" if np.isnan(score) else f"{score:.3g}"
         colour = "white" if dark else _canvas.BLACK
         ax.text(column, row, text, ha="center", va="center", fontsize=_canvas.SMALL, color=colour)
-    row, column = divmod(int(found.order[0]), scores.shape[1])
+    row, column = divmod(int(result.order[0]), scores.shape[1])
     _canvas.outline(ax, column, row)
     ax.set_yticks(range(len(values[0])), [_text(value) for value in values[0]])
     ax.set_xticks(range(len(values[1])), [_text(value) for value in values[1]])
@@ -233,10 +238,10 @@ def _name(value: Any) -> str:
     return getattr(value, "__name__", str(value))
 
 
-def _check_found(picture: str, found: Any, kind: type, study: str) -> None:
-    """Raise unless this is what a study found."""
-    if not isinstance(found, kind):
+def _check_result(picture: str, result: Any, kind: type, study: str) -> None:
+    """Raise unless this is the result of a study."""
+    if not isinstance(result, kind):
         raise TypeError(
-            f"{picture} draws what fn.study.{study} found; got {type(found).__name__}. One training by "
+            f"{picture} draws the result of fn.study.{study}, got {type(result).__name__}. One training by "
             "epoch: fn.report.history(run)."
         )

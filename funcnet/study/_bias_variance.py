@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _keys, _tree, mesh
+from funcnet import _check, _keys, _mesh, _tree
 from funcnet._module import Module
 from funcnet._types import Array, Int, Key, PyTree
 from funcnet.data import Dataset, bootstrap
@@ -22,7 +22,7 @@ FEWEST = 3
 
 
 @_tree.node
-class BiasVariance:
+class BiasVarianceResult:
     """The parts of a test error, by name: means, their standard errors, and row by row.
 
     A study with `epochs` has a leading axis [epochs] in every array.
@@ -103,7 +103,7 @@ def bias_variance(
         progress: called on the host with how many more members are done, after each block.
 
     Returns:
-        The study; its result is a `BiasVariance`.
+        The study; its result is a `BiasVarianceResult`.
 
     Raises:
         TypeError: if `train` is no training.
@@ -154,7 +154,7 @@ class BiasVarianceStudy:
         key: Key,
         test: PyTree,
         truth: Array | None = None,
-    ) -> BiasVariance:
+    ) -> BiasVarianceResult:
         """Train all members, and take their error on the test rows apart.
 
         Args:
@@ -165,7 +165,7 @@ class BiasVarianceStudy:
             truth: the noise-free targets of the test rows, in y's shape.
 
         Returns:
-            A BiasVariance.
+            A BiasVarianceResult.
 
         Raises:
             TypeError: if `net` is no module with an `init`, or the key is none.
@@ -180,7 +180,7 @@ class BiasVarianceStudy:
         if truth is not None:
             truth = jnp.asarray(truth)
             _check.same_shape("truth", truth, "y", test[:][1])
-        return self._compiled(draw, net, data, key, test, truth, mesh.count())
+        return self._compiled(draw, net, data, key, test, truth, _mesh.num_devices())
 
     def member(self, net: Module, data: Callable[[Key], PyTree] | PyTree, key: Key, number: int) -> Run:
         """The training of one member alone, as the study has it; with `epochs`, the longest."""
@@ -228,7 +228,7 @@ class BiasVarianceStudy:
 
         def study(
             draw: Any, net: Module, data: Any, key: Key, test: Dataset, truth: Any, devices: int
-        ) -> BiasVariance:
+        ) -> BiasVarianceResult:
             del devices  # a part of what is compiled: see `mesh.use`
 
             def one(shared: tuple[Module, Dataset | None, Key, PyTree], number: Array) -> Array:
@@ -241,8 +241,8 @@ class BiasVarianceStudy:
             each = each_member(one, (net, data, key, x), self.size, self.block, small, self.progress)
             found = [decompose(self.loss, f, y, truth, test.weights()) for f in jnp.moveaxis(each, 1, 0)]
             if self.epochs is None:
-                return BiasVariance(*found[0], each[:, 0])
+                return BiasVarianceResult(*found[0], each[:, 0])
             mean, errors, rows = jax.tree.map(lambda *values: jnp.stack(values), *found)
-            return BiasVariance(mean, errors, rows, jnp.moveaxis(each, 1, 0), jnp.array(self.epochs))
+            return BiasVarianceResult(mean, errors, rows, jnp.moveaxis(each, 1, 0), jnp.array(self.epochs))
 
         return jax.jit(study, static_argnums=(0, 6))

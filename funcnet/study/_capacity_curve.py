@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet import _check, _keys, mesh
+from funcnet import _check, _keys, _mesh
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
@@ -19,7 +19,7 @@ from funcnet.train._evaluate import checked_data
 
 
 def capacity_curve(
-    make: Callable[[Any], tuple[Fit, Module]],
+    make_train: Callable[[Any], tuple[Fit, Module]],
     capacities: Sequence[Any],
     size: int,
     *,
@@ -32,8 +32,8 @@ def capacity_curve(
     one program. Repeat i has the same keys for every capacity.
 
     Args:
-        make: called with a capacity; returns a pair (training, network).
-        capacities: what `make` is called with, one or more: widths, degrees, names.
+        make_train: called with a capacity; returns a pair (training, network).
+        capacities: what `make_train` is called with, one or more: widths, degrees, names.
         size: how often each is trained, each time from another start and in another order.
         block: trainings computed side by side; chosen when left out.
         progress: called on the host with how many more trainings are done, after each block.
@@ -42,7 +42,7 @@ def capacity_curve(
         The study; its result is a `Curve` over "capacity".
 
     Raises:
-        TypeError: if `make` is no function; later, if it returns no pair.
+        TypeError: if `make_train` is no function; later, if it returns no pair.
         ValueError: if there is no capacity, or `size` or `block` is below 1.
 
     Example:
@@ -59,7 +59,7 @@ def capacity_curve(
     Source: Belkin et al., "Reconciling modern machine-learning practice and the classical bias-variance
     trade-off", 2019.
     """
-    _check.function("make", make, "a function of a capacity that returns (training, network)")
+    _check.function("make_train", make_train, "a function of a capacity that returns (training, network)")
     if isinstance(capacities, str) or not isinstance(capacities, Iterable):
         raise TypeError(
             f"capacities are several; got {_check.describe(capacities)}. Try capacities=(2, 8, 32)."
@@ -69,14 +69,14 @@ def capacity_curve(
         raise ValueError("there are no capacities to compare. Try capacities=(2, 8, 32).")
     _check.positive("size", size)
     check_blocks(block, progress)
-    return CapacityCurveStudy(make, capacities, size, block, progress)
+    return CapacityCurveStudy(make_train, capacities, size, block, progress)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CapacityCurveStudy:
     """The study that `capacity_curve` made. Call it; its settings are its fields."""
 
-    make: Callable[[Any], tuple[Fit, Module]]
+    make_train: Callable[[Any], tuple[Fit, Module]]
     capacities: tuple[Any, ...]
     size: int
     block: int | None
@@ -94,7 +94,7 @@ class CapacityCurveStudy:
             A Curve.
 
         Raises:
-            TypeError: if `make` returns no training and network, or the key is none.
+            TypeError: if `make_train` returns no training and network, or the key is none.
             ValueError: if the data is unfit.
         """
         _check.known_key("capacity_curve", key)
@@ -102,7 +102,7 @@ class CapacityCurveStudy:
         for train, net, run in self._programs:
             model = start(net, key)
             rows, held_out = (checked_data(train.loss, model, part) for part in (data, valid))
-            found.append(run(net, rows, key, held_out, mesh.count()))
+            found.append(run(net, rows, key, held_out, _mesh.num_devices()))
         scores = {name: np.stack([np.asarray(point[name]) for point in found]) for name in found[0]}
         return Curve("capacity", self.capacities, scores)
 
@@ -112,10 +112,10 @@ class CapacityCurveStudy:
         return [(train, net, self._program(train)) for train, net in map(self._made, self.capacities)]
 
     def _made(self, capacity: Any) -> tuple[Fit, Module]:
-        made = self.make(capacity)
+        made = self.make_train(capacity)
         if not (isinstance(made, tuple) and len(made) == 2):
             raise TypeError(
-                f"make returns a pair (training, network); for {capacity!r} came {_check.describe(made)}. "
+                f"make_train returns a pair (training, network); for {capacity!r} came {_check.describe(made)}. "
                 "Try lambda width: (train, fn.MLP((4, width, 3)))."
             )
         _check.training(made[0])

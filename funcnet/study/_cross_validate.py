@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _keys, _tree, mesh
+from funcnet import _check, _keys, _mesh, _tree
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Folds
@@ -18,7 +18,7 @@ from funcnet.train._evaluate import checked_data, total
 
 
 @_tree.node
-class CrossValidated:
+class CrossValidationResult:
     """What cross-validation found.
 
     Args:
@@ -87,7 +87,7 @@ def cross_validate(
         progress: called on the host with how many more folds are done, after each block.
 
     Returns:
-        The study; its result is a `CrossValidated`.
+        The study; its result is a `CrossValidationResult`.
 
     Raises:
         TypeError: if `train` is no training, or `folds` no Folds.
@@ -123,7 +123,7 @@ class CrossValidation:
     block: int | None
     progress: Progress | None
 
-    def __call__(self, net: Module, key: Key) -> CrossValidated:
+    def __call__(self, net: Module, key: Key) -> CrossValidationResult:
         """Train and judge on every fold.
 
         Args:
@@ -131,7 +131,7 @@ class CrossValidation:
             key: a typed key.
 
         Returns:
-            A CrossValidated.
+            A CrossValidationResult.
 
         Raises:
             TypeError: if `net` is no module with an `init`, or the key is none.
@@ -140,8 +140,8 @@ class CrossValidation:
         _check.architecture(net)
         _check.key(key)
         checked_data(self.train.loss, start(net, key), self.folds[0][1])
-        runs, scores, predictions = self._compiled(net, key, self.folds, mesh.count())
-        return CrossValidated(runs, scores, predictions, self.folds)
+        runs, scores, predictions = self._compiled(net, key, self.folds, _mesh.num_devices())
+        return CrossValidationResult(runs, scores, predictions, self.folds)
 
     def _one(self, shared: tuple[Module, Key, Folds], number: Array) -> tuple[Run, dict[str, Array], Any]:
         net, key, folds = shared

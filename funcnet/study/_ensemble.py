@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _keys, _tree, mesh
+from funcnet import _check, _keys, _mesh, _tree
 from funcnet._module import Module, call
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset, bootstrap
@@ -115,7 +115,7 @@ def _entropy(p: Array) -> Array:
 
 
 @_tree.node
-class EnsembleRun:
+class EnsembleResult:
     """Many trainings at once.
 
     Args:
@@ -149,7 +149,7 @@ def ensemble(
     Each member has an initialisation, an order of rows and a dropout of its own, and stops by itself.
     Member i depends on `key` and i only, not on the size of the ensemble: it is the training that
     `train_all.member(net, data, key, i, valid)` runs alone. Small networks are computed side by side
-    (`transform.lanes`), larger ones by `jax.vmap`, in blocks that fit into memory, and over the
+    (`transform.vmap_last`), larger ones by `jax.vmap`, in blocks that fit into memory, and over the
     devices of `with fn.mesh.use():` around the call.
 
     Args:
@@ -162,7 +162,7 @@ def ensemble(
         progress: called on the host with how many more members are done, after each block.
 
     Returns:
-        The training of all; its result is an `EnsembleRun`.
+        The training of all; its result is an `EnsembleResult`.
 
     Raises:
         TypeError: if `train` is no training.
@@ -199,7 +199,7 @@ class EnsembleTraining:
     block: int | None
     progress: Progress | None
 
-    def __call__(self, net: Module, data: PyTree, key: Key, valid: PyTree = None) -> EnsembleRun:
+    def __call__(self, net: Module, data: PyTree, key: Key, valid: PyTree = None) -> EnsembleResult:
         """Train all members.
 
         Args:
@@ -209,14 +209,14 @@ class EnsembleTraining:
             valid: rows for `val_loss` and early stopping.
 
         Returns:
-            An EnsembleRun.
+            An EnsembleResult.
 
         Raises:
             TypeError: if `net` is no module with an `init`, or the key is none.
             ValueError: if the data is unfit.
         """
         data, valid = self._checked(net, data, key, valid)
-        arguments = net, data, key, valid, mesh.count()
+        arguments = net, data, key, valid, _mesh.num_devices()
         if _tree.is_traced():
             return self._carefully(*arguments, True)
         run, sound = self._swiftly[self._is_small(net, key)](*arguments)
@@ -256,8 +256,8 @@ class EnsembleTraining:
     def _is_small(self, net: Module, key: Key) -> bool:
         return is_small(jax.eval_shape(start, net, key))
 
-    def _together(self, runs: Run) -> EnsembleRun:
-        return EnsembleRun(Ensemble(runs.model, self.average), runs)
+    def _together(self, runs: Run) -> EnsembleResult:
+        return EnsembleResult(Ensemble(runs.model, self.average), runs)
 
     @functools.cached_property
     def _alone(self) -> Any:
@@ -267,7 +267,7 @@ class EnsembleTraining:
     def _swiftly(self) -> dict[bool, Any]:
         """For members that are small and for those that are not."""
 
-        def run(net: Any, data: Any, key: Any, valid: Any, devices: int) -> tuple[EnsembleRun, Array]:
+        def run(net: Any, data: Any, key: Any, valid: Any, devices: int) -> tuple[EnsembleResult, Array]:
             del devices  # a part of what is compiled: see `mesh.use`
             runs, sound = self._each(self._one_swiftly, (net, data, key, valid), self.progress)
             return self._together(runs), jnp.all(sound)
@@ -276,7 +276,7 @@ class EnsembleTraining:
 
     @functools.cached_property
     def _carefully(self) -> Any:
-        def run(net: Any, data: Any, key: Any, valid: Any, devices: int, told: bool) -> EnsembleRun:
+        def run(net: Any, data: Any, key: Any, valid: Any, devices: int, told: bool) -> EnsembleResult:
             del devices
             progress = self.progress if told else None
             return self._together(self._each(self._one, (net, data, key, valid), progress))

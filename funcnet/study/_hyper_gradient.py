@@ -25,15 +25,15 @@ FEW = 3  # so many numbers cost less in forward mode than the three trainings of
 
 
 def hyper_gradient(
-    train_of: Callable[[PyTree], Any], metric: Measure = "val_loss", *, mode: Mode | None = None
+    make_train: Callable[[PyTree], Any], metric: Measure = "val_loss", *, mode: Mode | None = None
 ) -> "HyperGradient":
     """The gradient of a validation metric through a whole training: `study(hyper, net, data, key, valid)`.
 
     Anything that a training takes as an array can be a hyper-parameter: learning rates, a whole schedule,
-    weight decay, a loss's settings; and, where `train_of` returns a function of its own around a
+    weight decay, a loss's settings; and, where `make_train` returns a function of its own around a
     training, the weights of examples or where the model starts:
 
-        def train_of(weight):
+        def make_train(weight):
             def trained(model, data, *rest):
                 return train(model, fn.data.Dataset(data.arrays, weight=weight), *rest)
 
@@ -44,7 +44,7 @@ def hyper_gradient(
     the state at each epoch's start and trains each epoch again on the way back.
 
     Args:
-        train_of: makes a training, `fn.fit(...)`, of the hyper-parameters: a pytree of floating arrays
+        make_train: makes a training, `fn.fit(...)`, of the hyper-parameters: a pytree of floating arrays
             that may be traced. Or a function `(model, data, key, valid) -> Run`.
         metric: "val_" and the name of loss or metric, measured with the trained model; or a function of
             the `Run` that returns a scalar.
@@ -55,16 +55,16 @@ def hyper_gradient(
         The study: it returns `(value, gradient)`, a scalar and a pytree like the hyper-parameters.
 
     Raises:
-        TypeError: if `train_of` is no function, or `metric` neither a name nor a function.
+        TypeError: if `make_train` is no function, or `metric` neither a name nor a function.
         ValueError: if `mode` is unknown, or the metric no validation value.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
         >>> x = jnp.linspace(-1.0, 1.0, 32)[:, None]
         >>> loss = fn.losses.supervised(fn.losses.squared_error)
-        >>> def train_of(hyper):
+        >>> def make_train(hyper):
         ...     return fn.fit(loss, optax.sgd(hyper["learning_rate"]), epochs=5, batch_size=8)
-        >>> study = fn.study.hyper_gradient(train_of)
+        >>> study = fn.study.hyper_gradient(make_train)
         >>> net, data = fn.models.LinearRegression(1), (x, 2 * x[:, 0])
         >>> value, slope = study({"learning_rate": 0.05}, net, data, jax.random.key(0), data)
         >>> bool(slope["learning_rate"] < 0)  # a higher rate would have come further
@@ -74,21 +74,21 @@ def hyper_gradient(
     learning", 2015; Franceschi, Donini, Frasconi, Pontil, "Forward and reverse gradient-based
     hyperparameter optimization", 2017.
     """
-    _check.function("train_of", train_of, "a function of the hyper-parameters that returns a training")
+    _check.function("make_train", make_train, "a function of the hyper-parameters that returns a training")
     if isinstance(metric, str):
         _check.validation_name("metric", metric)
     else:
         _check.function("metric", metric, "a name such as 'val_loss', or a function of a Run")
     if mode is not None:
         _check.choice("mode", mode, ("forward", "reverse"))
-    return HyperGradient(train_of, metric, mode)
+    return HyperGradient(make_train, metric, mode)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HyperGradient:
     """The study that `hyper_gradient` made. Call it; its settings are its fields."""
 
-    train_of: Callable[[PyTree], Any]
+    make_train: Callable[[PyTree], Any]
     metric: Measure
     mode: Mode | None
 
@@ -108,7 +108,7 @@ class HyperGradient:
             The metric, [], and its gradient, a pytree like `hyper`.
 
         Raises:
-            TypeError: if a hyper-parameter is not floating, or `train_of` returns no training.
+            TypeError: if a hyper-parameter is not floating, or `make_train` returns no training.
             ValueError: if the data is unfit, or the metric is not measured.
             FloatingPointError: if value or gradient is not finite; not where they are traced.
         """
@@ -123,8 +123,8 @@ class HyperGradient:
         self, hyper: PyTree, net: Module, data: PyTree, key: Key, valid: PyTree
     ) -> tuple[Dataset, Key, Dataset]:
         """Data, key and validation rows, once they are known to suit the training."""
-        train = self.train_of(hyper)
-        _check.function("what train_of returns", train, "a training, fn.fit(...)")
+        train = self.make_train(hyper)
+        _check.function("what make_train returns", train, "a training, fn.fit(...)")
         if not isinstance(train, Fit):
             return as_dataset(data), key, as_dataset(valid)
         model = start(net, key)
@@ -139,7 +139,7 @@ class HyperGradient:
     ) -> tuple[Array, PyTree]:
         """What a call computes, to be used within jit or scan: `hyper` is a pytree of floating arrays."""
         flat, unravel = ravel_pytree(hyper)
-        stops = getattr(self.train_of(hyper), "stopping", None) is not None
+        stops = getattr(self.make_train(hyper), "stopping", None) is not None
         mode = self.mode or ("forward" if stops or flat.size <= FEW else "reverse")
 
         def value(flat: Array) -> Array:
@@ -155,7 +155,7 @@ class HyperGradient:
     def _value(
         self, hyper: PyTree, net: Module, data: Dataset, key: Key, valid: Dataset, remat: bool
     ) -> Array:
-        train = self.train_of(hyper)
+        train = self.make_train(hyper)
         if remat and isinstance(train, Fit):
             train = dataclasses.replace(train, remat=True)
         run = train(start(net, _keys.named(key, "init")), data, _keys.named(key, "train"), valid)
@@ -163,7 +163,7 @@ class HyperGradient:
             return self.metric(run)
         if not isinstance(train, Fit):
             raise TypeError(
-                "a metric by name is measured with the loss of fn.fit's training, and train_of returned "
+                "a metric by name is measured with the loss of fn.fit's training, and make_train returned "
                 "another function. Give a function of its Run: "
                 "metric=lambda run: run.history['val_loss'][-1]."
             )
@@ -174,7 +174,7 @@ class HyperGradient:
 
 def floating(hyper: PyTree) -> PyTree:
     """Hyper-parameters as arrays, each checked to be floating."""
-    _check.hyper_parameters(hyper)
+    _check.hyperparams(hyper)
     return jax.tree.map(lambda h: jnp.asarray(h, jnp.result_type(h)), hyper)
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _keys, mesh
+from funcnet import _check, _keys, _mesh
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
@@ -113,7 +113,9 @@ class LearningCurveStudy:
         counted = int(np.sum(np.asarray(data.weights()) > 0))
         if self.rows[-1] > counted:
             raise ValueError(f"data has {counted} rows that count; got rows up to {self.rows[-1]}.")
-        scores = self._compiled(net, Dataset(data[:], weight=data.weights()), key, valid, mesh.count())
+        scores = self._compiled(
+            net, Dataset(data[:], weight=data.weights()), key, valid, _mesh.num_devices()
+        )
         shape = (len(self.rows), self.size)
         return Curve(
             "training rows", self.rows, {k: np.asarray(v).reshape(shape) for k, v in scores.items()}

@@ -7,10 +7,10 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, mesh
+from funcnet import _check, _mesh
 from funcnet._module import Module, is_complete
 from funcnet._types import Array, Key, PyTree
-from funcnet.transform import lanes
+from funcnet.transform import vmap_last
 
 # Measured with MLPs 4-h-3 on two cores: up to this size of the largest parameter, and from so many members
 # on, whole lanes of members pay; with h = 64 they take twice the time of vmap.
@@ -52,15 +52,15 @@ def each_member(
         shared: a pytree of arrays.
         size: the number of members.
         block: how many are computed side by side on a device; chosen by memory when left out.
-        small: whether members are small enough for `lanes`.
+        small: whether members are small enough for `vmap_last`.
         progress: told on the host, from within the program, how many more members are done.
     """
     small = small and size >= LEAST_FOR_LANES
-    devices = mesh.count()
+    devices = _mesh.num_devices()
     share = math.ceil(size / devices)
     block = min(share, block or _block(one, shared, small))
     blocks = math.ceil(share / block)
-    together = (lanes if small else jax.vmap)(one, in_axes=(None, 0)) if block > 1 else _single(one)
+    together = (vmap_last if small else jax.vmap)(one, in_axes=(None, 0)) if block > 1 else _single(one)
     numbers = jnp.arange(devices * blocks * block, dtype=jnp.int32).reshape(devices * blocks, block)
 
     def one_block(shared: PyTree, numbers: Array) -> PyTree:
@@ -76,7 +76,7 @@ def each_member(
             return jax.tree.map(lambda a: a[None], one_block(shared, numbers[0]))
         return jax.lax.map(lambda block: one_block(shared, block), numbers)
 
-    results = mesh.each_device(run)(numbers, shared)
+    results = _mesh.map_devices(run)(numbers, shared)
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:size], results)
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _keys, mesh
+from funcnet import _check, _keys, _mesh
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
@@ -21,7 +21,7 @@ MARGIN = 3.0  # how far below the first rate that diverges a suggestion stays
 
 
 @dataclasses.dataclass(frozen=True)
-class LearningRates:
+class LearningRateRangeResult:
     """What a range test found.
 
     Args:
@@ -33,7 +33,7 @@ class LearningRates:
     Example:
         >>> import numpy as np, funcnet as fn
         >>> losses = np.array([[0.9], [0.5], [0.2], [np.inf]])
-        >>> fn.study.LearningRates(np.array([0.01, 0.1, 1.0, 2.0]), losses, np.array([1.0])).suggestion
+        >>> fn.study.LearningRateRangeResult(np.array([0.01, 0.1, 1.0, 2.0]), losses, np.array([1.0])).suggestion
         0.1
     """
 
@@ -93,7 +93,7 @@ def learning_rate_range(
         progress: called on the host with how many more trainings are done, after each block.
 
     Returns:
-        The study; its result is a `LearningRates`. Early stopping is left out: all train all epochs.
+        The study; its result is a `LearningRateRangeResult`. Early stopping is left out: all train all epochs.
 
     Raises:
         TypeError: if `make_train` is no function.
@@ -134,7 +134,7 @@ class RangeTest:
     block: int | None
     progress: Progress | None
 
-    def __call__(self, net: Module, data: PyTree, key: Key) -> LearningRates:
+    def __call__(self, net: Module, data: PyTree, key: Key) -> LearningRateRangeResult:
         """Train with each rate.
 
         Args:
@@ -143,7 +143,7 @@ class RangeTest:
             key: a typed key.
 
         Returns:
-            A LearningRates.
+            A LearningRateRangeResult.
 
         Raises:
             TypeError: if `make_train` returns no training, or the key is none.
@@ -154,9 +154,11 @@ class RangeTest:
         train = self.make_train(jnp.asarray(values[0], float))
         _check.training(train)
         data = checked_data(train.loss, start(net, key), data)
-        losses, before = self._compiled(jnp.asarray(values, float), net, data, key, mesh.count())
+        losses, before = self._compiled(jnp.asarray(values, float), net, data, key, _mesh.num_devices())
         losses = np.asarray(losses, float).reshape(self.rates, self.starts)
-        return LearningRates(values, np.where(np.isnan(losses), np.inf, losses), np.asarray(before, float))
+        return LearningRateRangeResult(
+            values, np.where(np.isnan(losses), np.inf, losses), np.asarray(before, float)
+        )
 
     @functools.cached_property
     def _compiled(self) -> Any:

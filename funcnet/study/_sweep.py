@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _keys, mesh
+from funcnet import _check, _keys, _mesh
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
@@ -22,7 +22,7 @@ Settings = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Swept:
+class SweepResult:
     """What a sweep found, trial by trial.
 
     Args:
@@ -99,7 +99,7 @@ def sweep(
         progress: called on the host with how many more trials are done, after each block.
 
     Returns:
-        The study; its result is a `Swept`.
+        The study; its result is a `SweepResult`.
 
     Raises:
         TypeError: if `make_train` is no function.
@@ -172,7 +172,7 @@ class Sweep:
     block: int | None
     progress: Progress | None
 
-    def __call__(self, net: Module | None, data: PyTree, key: Key, valid: PyTree) -> Swept:
+    def __call__(self, net: Module | None, data: PyTree, key: Key, valid: PyTree) -> SweepResult:
         """Train all trials.
 
         Args:
@@ -182,7 +182,7 @@ class Sweep:
             valid: the rows to judge by.
 
         Returns:
-            A Swept.
+            A SweepResult.
 
         Raises:
             TypeError: if `make_train` returns no training, or there is no network.
@@ -201,12 +201,12 @@ class Sweep:
         for group, (fixed, numbers) in enumerate(groups.items()):
             values = {name: jnp.array([trials[n][name] for n in numbers], float) for name in traced}
             checked = self._checked(_settings(fixed), values, net, data, key, valid)
-            run, score = self._compiled(fixed, mesh.count(), len(numbers), values, net, *checked)
+            run, score = self._compiled(fixed, _mesh.num_devices(), len(numbers), values, net, *checked)
             runs.append(run)
             scores[numbers] = np.asarray(score)
             for place, number in enumerate(numbers):
                 places[number] = (group, place)
-        return Swept(trials, scores, self.mode, runs, places)
+        return SweepResult(trials, scores, self.mode, runs, places)
 
     def _trials(self, key: Key) -> list[Settings]:
         all_of_them = [

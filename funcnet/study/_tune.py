@@ -17,7 +17,7 @@ from funcnet.study._hyper_gradient import HyperGradient, Measure, Mode, floating
 
 
 @_tree.node
-class Tuned:
+class TuneResult:
     """What tuning found.
 
     Args:
@@ -29,7 +29,7 @@ class Tuned:
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
         >>> rates, values = jnp.array([0.1, 0.2]), jnp.array([0.5, 0.4])
-        >>> tuned = fn.study.Tuned(best=rates[1], value=values[1], path=rates, values=values)
+        >>> tuned = fn.study.TuneResult(best=rates[1], value=values[1], path=rates, values=values)
         >>> round(float(tuned.best), 4)
         0.2
     """
@@ -41,7 +41,7 @@ class Tuned:
 
 
 def tune(
-    train_of: Callable[[PyTree], Any],
+    make_train: Callable[[PyTree], Any],
     metric: Measure = "val_loss",
     *,
     steps: int = 20,
@@ -57,7 +57,7 @@ def tune(
     keep a third set for that.
 
     Args:
-        train_of, metric, mode: as for `hyper_gradient`; the metric is minimised.
+        make_train, metric, mode: as for `hyper_gradient`; the metric is minimised.
         steps: trainings, at least 1.
         optimizer: what moves the hyper-parameters; Adam with rate 0.1 when left out, so that each
             step changes a positive hyper-parameter by about a tenth.
@@ -65,26 +65,26 @@ def tune(
             pytree of them with the structure of `hyper`.
 
     Returns:
-        The study; its result is a `Tuned`.
+        The study; its result is a `TuneResult`.
 
     Raises:
-        TypeError: if `train_of` is no function, or `optimizer` no optax transformation.
+        TypeError: if `make_train` is no function, or `optimizer` no optax transformation.
         ValueError: if `steps` is below 1, or the metric no validation value.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
         >>> x = jnp.linspace(-1.0, 1.0, 32)[:, None]
         >>> loss = fn.losses.supervised(fn.losses.squared_error)
-        >>> def train_of(hyper):
+        >>> def make_train(hyper):
         ...     return fn.fit(loss, optax.sgd(hyper["learning_rate"]), epochs=5, batch_size=8)
         >>> net, data = fn.models.LinearRegression(1), (x, 2 * x[:, 0])
-        >>> tuned = fn.study.tune(train_of)({"learning_rate": 0.01}, net, data, jax.random.key(0), data)
+        >>> tuned = fn.study.tune(make_train)({"learning_rate": 0.01}, net, data, jax.random.key(0), data)
         >>> bool(tuned.value < 0.3 * tuned.values[0]), bool(tuned.best["learning_rate"] > 0.04)
         (True, True)
 
     Source: Bengio, "Gradient-based optimization of hyperparameters", 2000.
     """
-    study = hyper_gradient(train_of, metric, mode=mode)
+    study = hyper_gradient(make_train, metric, mode=mode)
     _check.positive("steps", steps)
     if optimizer is None:
         optimizer = optax.adam(0.1)
@@ -101,7 +101,7 @@ class Tune:
     optimizer: optax.GradientTransformation
     log: PyTree
 
-    def __call__(self, hyper: PyTree, net: Module, data: PyTree, key: Key, valid: PyTree) -> Tuned:
+    def __call__(self, hyper: PyTree, net: Module, data: PyTree, key: Key, valid: PyTree) -> TuneResult:
         """Tune from `hyper` on.
 
         Args:
@@ -112,10 +112,10 @@ class Tune:
             valid: the rows to judge by.
 
         Returns:
-            A Tuned.
+            A TuneResult.
 
         Raises:
-            TypeError: if a hyper-parameter is not floating, or `train_of` returns no training.
+            TypeError: if a hyper-parameter is not floating, or `make_train` returns no training.
             ValueError: if one that stays positive is not, the data is unfit, or the metric is not
                 measured.
             FloatingPointError: if no training ended with a finite metric; not where they are traced.
@@ -147,7 +147,7 @@ class Tune:
     def _compiled(self) -> Any:
         return jax.jit(self._run)
 
-    def _run(self, hyper: PyTree, net: Module, data: Dataset, key: Key, valid: Dataset) -> Tuned:
+    def _run(self, hyper: PyTree, net: Module, data: Dataset, key: Key, valid: Dataset) -> TuneResult:
         flags = self._flags(hyper)
         start = jax.tree.map(lambda flag, h: jnp.log(h) if flag else h, flags, hyper)
         update = optax.with_extra_args_support(self.optimizer).update
@@ -171,4 +171,4 @@ class Tune:
 
         first = (start, self.optimizer.init(start), start, jnp.asarray(jnp.inf))
         (_, _, best, least), (path, values) = jax.lax.scan(step, first, length=self.steps)
-        return Tuned(hyper_of(best), least, path, values)
+        return TuneResult(hyper_of(best), least, path, values)

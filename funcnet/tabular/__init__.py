@@ -5,6 +5,6 @@ from funcnet.tabular._fit import fit_table as fit_table
 from funcnet.tabular._model import TableModel as TableModel
 from funcnet.tabular._save import load_fitted as load_fitted
 from funcnet.tabular._study import STUDIES as STUDIES
-from funcnet.tabular._study import Studied as Studied
+from funcnet.tabular._study import StudyReport as StudyReport
 from funcnet.tabular._study import study_table as study_table
 from funcnet.tabular._study import trainings as trainings

@@ -31,7 +31,7 @@ BLOCKS = 8  # a study tells its progress so many times
 
 
 @dataclasses.dataclass(frozen=True)
-class Studied:
+class StudyReport:
     """What a study of a table found, ready to be shown.
 
     Args:
@@ -124,7 +124,7 @@ def study_table(
     patience: int = 30,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
-) -> Studied:
+) -> StudyReport:
     """Train many networks on a table as one program: an ensemble, folds, a sweep, and others.
 
     Rows are split and scaled, and networks made and trained, as `fit_table` does it; but only "ensemble"
@@ -139,7 +139,7 @@ def study_table(
         progress: called on the host with how many more trainings are done.
 
     Returns:
-        A Studied.
+        A StudyReport.
 
     Raises:
         TypeError: if a setting is of another type.
@@ -175,7 +175,7 @@ def trainings(kind: str, size: int | None = None) -> int:
     return size * len(SHARES) if kind == "learning-curve" else size
 
 
-def _ensemble(job: Job) -> Studied:
+def _ensemble(job: Job) -> StudyReport:
     data, valid, test = job.parts
     train = job.train(stops=True)
     average: Any = "classes" if job.table.class_names else "values"
@@ -194,7 +194,7 @@ def _ensemble(job: Job) -> Studied:
         unsure = float(jnp.mean(run.model.disagreement(features)))
         remarks.append(f"A network contradicts the ensemble on {unsure:.1%} of them.")
     title = f"an ensemble of {job.size} networks"
-    return Studied(
+    return StudyReport(
         "ensemble",
         title,
         job.head("test rows"),
@@ -205,7 +205,7 @@ def _ensemble(job: Job) -> Studied:
     )
 
 
-def _folds(job: Job) -> Studied:
+def _folds(job: Job) -> StudyReport:
     whole = _joined(job.parts)
     labels = whole[:][1] if job.table.class_names else None
     folds = kfold(whole, job.size, _keys.named(job.key, "folds"), stratify=labels)
@@ -223,12 +223,12 @@ def _folds(job: Job) -> Studied:
         "Features were scaled by the rows that `funcnet train` with this seed trains on.",
     ]
     title = f"{job.size} folds"
-    return Studied(
+    return StudyReport(
         "folds", title, job.head("fold"), rows, remarks, functools.partial(report.folds, found), 2
     )
 
 
-def _sweep(job: Job) -> Studied:
+def _sweep(job: Job) -> StudyReport:
     data, valid, _ = job.parts
 
     def make_train(learning_rate: Any, weight_decay: Any) -> Fit:
@@ -250,10 +250,10 @@ def _sweep(job: Job) -> Studied:
         f"Validation rows chose the epoch and the settings, {len(valid):,} of them: trials that lie close "
         "together may owe their order to chance.",
     ]
-    return Studied("sweep", "a sweep", head, rows, remarks, functools.partial(report.sweep, found))
+    return StudyReport("sweep", "a sweep", head, rows, remarks, functools.partial(report.sweep, found))
 
 
-def _bias_variance(job: Job) -> Studied:
+def _bias_variance(job: Job) -> StudyReport:
     data, _, test = job.parts
     epochs = sorted({-(-job.settings["epochs"] // divisor) for divisor in THIRDS})
     error: Any = "zero_one" if job.table.class_names else "squared"
@@ -275,12 +275,12 @@ def _bias_variance(job: Job) -> Studied:
     ]
     head = ["epochs", f"error ({unit})", "bias and noise", "variance"]
     draw = functools.partial(report.bias_variance, found)
-    return Studied(
+    return StudyReport(
         "bias-variance", f"where the error of {job.size} networks comes from", head, rows, remarks, draw
     )
 
 
-def _learning_curve(job: Job) -> Studied:
+def _learning_curve(job: Job) -> StudyReport:
     data, valid, _ = job.parts
     counts = sorted({max(1, round(len(data) * share)) for share in SHARES})
     block = -(-job.size * len(counts) // BLOCKS)
@@ -302,10 +302,10 @@ def _learning_curve(job: Job) -> Studied:
     ]
     title = "what more rows would bring"
     draw = functools.partial(report.learning_curve, found)
-    return Studied("learning-curve", title, head, rows, remarks, draw, 2)
+    return StudyReport("learning-curve", title, head, rows, remarks, draw, 2)
 
 
-def _diagnose(job: Job) -> Studied:
+def _diagnose(job: Job) -> StudyReport:
     data, valid, _ = job.parts
     many = study.ensemble(job.train(stops=False), job.size, block=job.block, progress=job.progress)
     found = study.diagnose(many(job.net, data, job.key, valid).runs, baseline=_baseline(job))
@@ -317,12 +317,12 @@ def _diagnose(job: Job) -> Studied:
     ]
     remarks = [f"{text[0].upper()}{text[1:]}" for text in (found.reason, *found.advice)]
     title = f"a diagnosis from {job.size} networks, without early stopping"
-    return Studied(
+    return StudyReport(
         "diagnose", title, ["", "found"], rows, remarks, functools.partial(report.diagnosis, found)
     )
 
 
-STUDIES: dict[str, Callable[[Job], Studied]] = {
+STUDIES: dict[str, Callable[[Job], StudyReport]] = {
     "ensemble": _ensemble,
     "folds": _folds,
     "sweep": _sweep,

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from funcnet.train._callbacks import View
+from funcnet.train._callbacks import CallbackContext
 
 PATIENCE = 0.2
 """Seconds before anything is shown: what is done by then needs no bar."""
@@ -20,7 +20,7 @@ class Bar:
         self._first: tuple[float, int] | None = None
         self._live: Any = None
 
-    def show(self, look: Callable[[], View]) -> None:
+    def show(self, look: Callable[[], CallbackContext]) -> None:
         """Draw where the training stands; `look` is called if there is anybody to see it."""
         if not self.shown or time.monotonic() - self._began < PATIENCE:
             return
@@ -39,7 +39,7 @@ class Bar:
             self._live.stop()
             self._live = None
 
-    def _line(self, view: View) -> str:
+    def _line(self, view: CallbackContext) -> str:
         total, done = view.epochs * view.steps_per_epoch, view.step
         now = time.monotonic()
         if self._first is None:

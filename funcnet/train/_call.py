@@ -13,7 +13,14 @@ from funcnet import _tree
 from funcnet._types import Key, PyTree
 from funcnet.train import _signals
 from funcnet.train._bar import Bar
-from funcnet.train._callbacks import NOTHING, Callback, Request, View, joined, with_hyper_parameters
+from funcnet.train._callbacks import (
+    NOTHING,
+    Callback,
+    CallbackContext,
+    Request,
+    joined,
+    set_hyperparams,
+)
 from funcnet.train._evaluate import evaluate
 from funcnet.train._progress import Progress, measured_at
 from funcnet.train._result import Run, current_model
@@ -47,7 +54,7 @@ class Call:
         self.told = 0
         """Epochs that callbacks have been told of."""
         self.tells_epochs = any(type(c).on_epoch_end is not Callback.on_epoch_end for c in self.callbacks)
-        self.may_ask = not all(callback.observes for callback in self.callbacks)
+        self.may_ask = not all(callback.read_only for callback in self.callbacks)
         self.last: tuple[Progress, dict[str, Any]]
 
     def run(self) -> Run:
@@ -119,7 +126,7 @@ class Call:
             past = {name: list(values) for name, values in progress.history.items()}
             view = self._view(progress, epoch, history=past, told=told)
             for callback in self.callbacks:
-                callback.on_visit(view)
+                callback.on_sync(view)
         self.bar.show(lambda: self._view(progress, epoch))
         if save or self.saver.due(before, step, self.source.per_epoch):
             self._save(progress)
@@ -127,7 +134,7 @@ class Call:
 
     def _until(self, step: int) -> int:
         """The step at which to be back."""
-        per_epoch, every = self.source.per_epoch, self.trainer.every
+        per_epoch, every = self.source.per_epoch, self.trainer.sync_every
         chosen = None if every is None else every.next_step(step, per_epoch)
         if chosen is None:
             seconds = VISIT if every is None else float(every.seconds or VISIT)
@@ -153,15 +160,15 @@ class Call:
             for callback in self.callbacks:
                 callback.on_checkpoint(view)
 
-    def _first_view(self, progress: Progress) -> View:
+    def _first_view(self, progress: Progress) -> CallbackContext:
         view, valid = self._view(progress, self.told), self.source.valid
         if not self.trainer.evaluate_first or valid is None:
             return view
         found = evaluate(self.train.loss, view.model, valid)
         return dataclasses.replace(view, values={f"val_{n}": float(v) for n, v in found.items()})
 
-    def _view(self, progress: Progress, epoch: int, **besides: Any) -> View:
-        return View(
+    def _view(self, progress: Progress, epoch: int, **besides: Any) -> CallbackContext:
+        return CallbackContext(
             progress,
             epoch=epoch,
             values=measured_at(progress.history, epoch) if epoch else {},
@@ -175,7 +182,7 @@ class Call:
             **besides,
         )
 
-    def _tell(self, moment: str, view: View) -> Request:
+    def _tell(self, moment: str, view: CallbackContext) -> Request:
         wish = NOTHING
         for callback in self.callbacks:
             if (answer := getattr(callback, moment)(view)) is not None:
@@ -219,10 +226,10 @@ class Call:
 def _granted(progress: Progress, wish: Request) -> Progress:
     """The progress with what callbacks asked for done to it."""
     state = progress.state
-    if not (wish.hyper_parameters or wish.stop):
+    if not (wish.hyperparams or wish.stop):
         return progress
-    if wish.hyper_parameters:
-        state = with_hyper_parameters(state, wish.hyper_parameters)
+    if wish.hyperparams:
+        state = set_hyperparams(state, wish.hyperparams)
     if wish.stop:
         state = _tree.replace(state, stop=state.stop.ended(jnp.array(True), Outcome.REQUESTED))
     return _tree.replace(progress, state=state)

@@ -23,28 +23,28 @@ class Request:
     Args:
         stop: end the training after this visit.
         save: write a checkpoint now.
-        hyper_parameters: new values, by name, of what `optax.inject_hyperparams` put into the optimizer.
+        hyperparams: new values, by name, of what `optax.inject_hyperparams` put into the optimizer.
 
     Example:
         >>> import funcnet as fn
-        >>> fn.train.Request(hyper_parameters={"learning_rate": 1e-4}).stop
+        >>> fn.train.Request(hyperparams={"learning_rate": 1e-4}).stop
         False
     """
 
     stop: bool = False
     save: bool = False
-    hyper_parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    hyperparams: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("stop", "save"):
             if not isinstance(wish := getattr(self, name), bool | np.bool_ | jax.Array):
                 raise TypeError(f"{name} is True or False; got {wish!r}.")
-        if not isinstance(self.hyper_parameters, Mapping):
-            raise TypeError(f"hyper_parameters maps names to numbers; got {self.hyper_parameters!r}.")
+        if not isinstance(self.hyperparams, Mapping):
+            raise TypeError(f"hyperparams maps names to numbers; got {self.hyperparams!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
-class View:
+class CallbackContext:
     """Where a training stands, to be looked at.
 
     `state` is the training state, as it is at this visit.
@@ -60,8 +60,8 @@ class View:
         loss: of one example.
         source: where the batches come from.
         newest: whether `state` is that of this epoch, and not of a later one.
-        history: in `on_visit`, all that was measured, by name: lists of floats, NaN where nothing was.
-        told: in `on_visit`, epochs that were finished at the visit before.
+        history: in `on_sync`, all that was measured, by name: lists of floats, NaN where nothing was.
+        told: in `on_sync`, epochs that were finished at the visit before.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -109,7 +109,7 @@ class View:
         return current_model(self.state)
 
     @property
-    def hyper_parameters(self) -> dict[str, Array]:
+    def hyperparams(self) -> dict[str, Array]:
         """What `optax.inject_hyperparams` put into the optimizer, by name; empty without it."""
         return {
             name: v for state in injected(self.state.opt_state) for name, v in state.hyperparams.items()
@@ -119,11 +119,11 @@ class View:
 class Callback:
     """Something that watches a training on the host, and may ask for something.
 
-    Overwrite what you need. Each moment gets a `View`; `on_fit_start` and `on_epoch_end` may return a
+    Overwrite what you need. Each moment gets a `CallbackContext`; `on_fit_start` and `on_epoch_end` may return a
     `Request`. If one callback serves several trainings, `on_fit_start` is where it begins anew. A function
     `view -> Request | None` serves as a callback too: it is called at the end of each epoch.
 
-    A callback whose `observes` is True asks for nothing. Between two visits to the host any number of
+    A callback whose `read_only` is True asks for nothing. Between two visits to the host any number of
     epochs may pass, and it is then told of each in turn, with the state of the last. If any callback may
     ask, the training comes back to the host at the end of every epoch.
 
@@ -134,24 +134,24 @@ class Callback:
         ...         return fn.train.Request(stop=view.values["loss"] < 0.1)
     """
 
-    observes: bool = False
+    read_only: bool = False
 
-    def on_fit_start(self, view: View) -> Request | None:
+    def on_fit_start(self, view: CallbackContext) -> Request | None:
         """Before the first step of this process, after a checkpoint was found."""
 
-    def on_epoch_end(self, view: View) -> Request | None:
+    def on_epoch_end(self, view: CallbackContext) -> Request | None:
         """After an epoch and its evaluation."""
 
-    def on_visit(self, view: View) -> None:
+    def on_sync(self, view: CallbackContext) -> None:
         """After a visit in which epochs ended, all together: cheap where epochs take microseconds."""
 
-    def on_checkpoint(self, view: View) -> None:
+    def on_checkpoint(self, view: CallbackContext) -> None:
         """When the state at this visit has been handed over to be saved."""
 
-    def on_exception(self, view: View, error: BaseException) -> None:
+    def on_exception(self, view: CallbackContext, error: BaseException) -> None:
         """When something was raised; the view shows the state before it."""
 
-    def on_fit_end(self, view: View) -> None:
+    def on_fit_end(self, view: CallbackContext) -> None:
         """After the last step of this process: finished, stopped or interrupted."""
 
     def state(self) -> PyTree:
@@ -161,21 +161,21 @@ class Callback:
         """Take up what `state` gave."""
 
 
-def place_of(path: Path, view: View) -> Path:
+def place_of(path: Path, view: CallbackContext) -> Path:
     """Where a callback writes a file: a relative path lies in the Trainer's directory. Makes the folder."""
     place = path if view.directory is None else view.directory / path
     place.parent.mkdir(parents=True, exist_ok=True)
     return place
 
 
-AnyCallback: TypeAlias = Callback | Callable[[View], Request | None]
+AnyCallback: TypeAlias = Callback | Callable[[CallbackContext], Request | None]
 
 
 class _Function(Callback):
-    def __init__(self, function: Callable[[View], Request | None]) -> None:
+    def __init__(self, function: Callable[[CallbackContext], Request | None]) -> None:
         self.function = function
 
-    def on_epoch_end(self, view: View) -> Request | None:
+    def on_epoch_end(self, view: CallbackContext) -> Request | None:
         return self.function(view)
 
 
@@ -185,7 +185,7 @@ def as_callback(value: Any) -> Callback:
         return value
     if isinstance(value, type) or not callable(value):
         raise TypeError(
-            "a callback is a funcnet.train.Callback or a function of a View; got "
+            "a callback is a funcnet.train.Callback or a function of a CallbackContext; got "
             f"{_check.describe(value)}. Try callbacks=[fn.train.CSV('history.csv')]."
         )
     return _Function(value)
@@ -196,9 +196,9 @@ NOTHING = Request()
 
 def joined(wish: Request, callback: Callback, answer: Any) -> Request:
     """A request, and what a callback answered to a moment."""
-    if callback.observes:
+    if callback.read_only:
         raise TypeError(
-            f"{type(callback).__name__} has observes=True and asked for something. Set observes=False: "
+            f"{type(callback).__name__} has read_only=True and asked for something. Set read_only=False: "
             "then the training comes back to the host at the end of every epoch."
         )
     if not isinstance(answer, Request):
@@ -206,11 +206,11 @@ def joined(wish: Request, callback: Callback, answer: Any) -> Request:
             f"a callback returns None or a funcnet.train.Request; got {_check.describe(answer)}. Try "
             "fn.train.Request(stop=True)."
         )
-    values = {**wish.hyper_parameters, **answer.hyper_parameters}
+    values = {**wish.hyperparams, **answer.hyperparams}
     return Request(bool(wish.stop or answer.stop), bool(wish.save or answer.save), values)
 
 
-def with_hyper_parameters(state: TrainState, values: Mapping[str, Any]) -> TrainState:
+def set_hyperparams(state: TrainState, values: Mapping[str, Any]) -> TrainState:
     """The state with other values in the optimizer, of the dtype and shape that they had."""
     known = {name for part in injected(state.opt_state) for name in part.hyperparams}
     if missing := sorted(set(values) - known):

@@ -191,7 +191,7 @@ class Checkpoints:
             raise ValueError(
                 f"{place} belongs to another training than this one:\n  "
                 + "\n  ".join(lines)
-                + '\nChoose another directory. In code, fn.Trainer(..., resume="anyway") goes on from it '
+                + '\nChoose another directory. In code, fn.Trainer(..., resume="force") goes on from it '
                 'all the same, and resume="never" begins anew.'
             )
 

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from funcnet._types import Array
-from funcnet.train._callbacks import Callback, View, place_of
+from funcnet.train._callbacks import Callback, CallbackContext, place_of
 
 
 class _Log(Callback, abc.ABC):
@@ -22,13 +22,13 @@ class _Log(Callback, abc.ABC):
     epoch once.
     """
 
-    observes = True
+    read_only = True
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._file: TextIO | None = None
 
-    def on_fit_start(self, view: View) -> None:
+    def on_fit_start(self, view: CallbackContext) -> None:
         self.on_fit_end(view)
         self._file = _new_file(place_of(self.path, view))
         self._begin(view.progress.state.history)
@@ -36,17 +36,17 @@ class _Log(Callback, abc.ABC):
             self._write(view.progress.history, 0, view.epoch)
         self._file.flush()
 
-    def on_visit(self, view: View) -> None:
+    def on_sync(self, view: CallbackContext) -> None:
         if self._file is not None:
             self._write(view.history, view.told, view.epoch)
             self._file.flush()
 
-    def on_fit_end(self, view: View) -> None:
+    def on_fit_end(self, view: CallbackContext) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
 
-    def on_exception(self, view: View, error: BaseException) -> None:
+    def on_exception(self, view: CallbackContext, error: BaseException) -> None:
         self.on_fit_end(view)
 
     @abc.abstractmethod
@@ -143,7 +143,7 @@ class TensorBoard(Callback):
         'scalars'
     """
 
-    observes = True
+    read_only = True
 
     def __init__(self, path: str | Path = "tensorboard") -> None:
         try:
@@ -155,18 +155,18 @@ class TensorBoard(Callback):
         self.path = Path(path)
         self._writer: Any = None
 
-    def on_fit_start(self, view: View) -> None:
+    def on_fit_start(self, view: CallbackContext) -> None:
         from tensorboardX import SummaryWriter
 
         # What an earlier process wrote beyond this step is void: TensorBoard's own word for it.
         self._writer = SummaryWriter(str(place_of(self.path, view)), purge_step=view.epoch)
 
-    def on_epoch_end(self, view: View) -> None:
+    def on_epoch_end(self, view: CallbackContext) -> None:
         for name, value in view.values.items():
             self._writer.add_scalar(name, value, view.epoch - 1)
 
-    def on_fit_end(self, view: View) -> None:
+    def on_fit_end(self, view: CallbackContext) -> None:
         self._writer.close()
 
-    def on_exception(self, view: View, error: BaseException) -> None:
+    def on_exception(self, view: CallbackContext, error: BaseException) -> None:
         self.on_fit_end(view)

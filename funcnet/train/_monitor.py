@@ -13,7 +13,7 @@ from funcnet._module import trainable
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import batch_of
-from funcnet.train._callbacks import Callback, View
+from funcnet.train._callbacks import Callback, CallbackContext
 from funcnet.transform._objective import objective
 
 
@@ -42,13 +42,13 @@ class Monitor(Callback):
     def __init__(self) -> None:
         self.values: dict[str, list[float]] = {}
 
-    def on_fit_start(self, view: View) -> None:
-        names = ["epoch", "gradient_norm", *view.hyper_parameters]
+    def on_fit_start(self, view: CallbackContext) -> None:
+        names = ["epoch", "gradient_norm", *view.hyperparams]
         self.values = {name: [] for name in names}
         self._norm = jax.jit(functools.partial(_gradient_norm, view.loss))
 
-    def on_epoch_end(self, view: View) -> None:
-        found = {name: float(np.max(value)) for name, value in view.hyper_parameters.items()}
+    def on_epoch_end(self, view: CallbackContext) -> None:
+        found = {name: float(np.max(value)) for name, value in view.hyperparams.items()}
         found |= {"epoch": view.epoch - 1, "gradient_norm": float(self._norm(view.model, view.sample))}
         for name, value in found.items():
             self.values[name].append(value)

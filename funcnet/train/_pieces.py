@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _tree, mesh
+from funcnet import _mesh, _tree
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
 from funcnet.data._batches import epoch_rows, steps
@@ -191,7 +191,7 @@ def _feed(
 
     def one(i: Array, progress: Progress) -> Progress:
         state, seen = progress.state, _of_epoch(progress, per_epoch)
-        batch = mesh.over_rows(jax.tree.map(lambda a: a[i], batches))
+        batch = _mesh.shard_rows(jax.tree.map(lambda a: a[i], batches))
         return Progress(*train.counted(state, seen, batch))
 
     progress = jax.lax.fori_loop(first, first + count, one, progress)

@@ -19,7 +19,7 @@ from funcnet.transform._objective import objective
 
 
 @dataclasses.dataclass(frozen=True)
-class Replay:
+class ReplayedStep:
     """One step, looked at.
 
     Args:
@@ -33,7 +33,7 @@ class Replay:
 
     Example:
         >>> import numpy as np, funcnet as fn
-        >>> print(fn.train.Replay(step=3, epoch=0, rows=np.array([7]), loss=0.5, leaf="", cause=None))
+        >>> print(fn.train.ReplayedStep(step=3, epoch=0, rows=np.array([7]), loss=0.5, leaf="", cause=None))
         step 3 (epoch 0): the loss is 0.5, and all gradients are finite.
     """
 
@@ -56,7 +56,7 @@ class Replay:
         )
 
 
-def replay(train: Fit, state: TrainState, data: PyTree) -> Replay:
+def replay(train: Fit, state: TrainState, data: PyTree) -> ReplayedStep:
     """Compute the loss and the gradient of the next step of a state, operation by operation.
 
     Of a run whose outcome is `NOT_FINITE` that is the step at which it broke: its state holds the weights
@@ -68,7 +68,7 @@ def replay(train: Fit, state: TrainState, data: PyTree) -> Replay:
         data: what was trained on.
 
     Returns:
-        A `Replay`; print it.
+        A `ReplayedStep`; print it.
 
     Raises:
         TypeError: if `train` or `state` is something else.
@@ -92,7 +92,7 @@ def replay(train: Fit, state: TrainState, data: PyTree) -> Replay:
     return looked_at(train, state, as_dataset(data), None)
 
 
-def looked_at(train: Fit, state: TrainState, data: Dataset, per_epoch: int | None) -> Replay:
+def looked_at(train: Fit, state: TrainState, data: Dataset, per_epoch: int | None) -> ReplayedStep:
     """`replay` of a training that takes so many batches of each epoch."""
     size = train.rows_of_update(len(data))
     per_epoch = steps(len(data), size) if per_epoch is None else per_epoch
@@ -102,7 +102,7 @@ def looked_at(train: Fit, state: TrainState, data: Dataset, per_epoch: int | Non
     batch = gather(data, row, mask)
     key = jax.random.fold_in(_keys.named(state.key, "step"), state.step)
     parameters, rest = _tree.partition(state.model, trainable(state.model))
-    mass = batch.mass
+    mass = batch.total_weight
 
     def value(parameters: PyTree) -> Any:
         return objective(parameters, rest, train.loss, batch, key, mass)[0]
@@ -112,4 +112,4 @@ def looked_at(train: Fit, state: TrainState, data: Dataset, per_epoch: int | Non
     wrong = next((name for name, leaf in leaves.items() if not bool(jnp.isfinite(leaf).all())), "")
     cause = find_nan(jax.value_and_grad(value))(parameters) if wrong else None
     places = row if data.rows is None else data.rows[row]
-    return Replay(number, epoch, np.asarray(places)[np.asarray(mask)], float(loss), wrong, cause)
+    return ReplayedStep(number, epoch, np.asarray(places)[np.asarray(mask)], float(loss), wrong, cause)

@@ -22,7 +22,7 @@ class Saver:
     """
 
     def __init__(self, trainer: Any) -> None:
-        self.directory, self.keep, self.best = trainer.directory, trainer.keep, trainer.best
+        self.directory, self.keep, self.best = trainer.directory, trainer.keep, trainer.keep_best
         self.every, self.resume, self.train = trainer.save_every, trainer.resume, trainer.train
         self.callbacks = _named(trainer.callbacks)
         self.step = -1
@@ -36,7 +36,7 @@ class Saver:
         """The directory, locked; and where its newest checkpoint stands, else `progress`, the beginning."""
         if self.best is not None and self.best.removeprefix("-") not in progress.state.history:
             names = ", ".join(progress.state.history)
-            raise ValueError(f"best={self.best!r} is not measured; this training measures {names}.")
+            raise ValueError(f"keep_best={self.best!r} is not measured; this training measures {names}.")
         if self.directory is None:
             yield progress
             return
@@ -48,7 +48,7 @@ class Saver:
         if self.resume == "never":
             store.put_aside()
             return beginning
-        self._found = store.newest(self.resume == "anyway")
+        self._found = store.newest(self.resume == "force")
         if self._found is None:
             return beginning
         self._found.lengthen("['state'].state.history.", self.train.epochs)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._types import PyTree
-from funcnet.train._callbacks import Callback, Request, View
+from funcnet.train._callbacks import Callback, CallbackContext, Request
 
 
 class ReduceOnPlateau(Callback):
@@ -23,7 +23,7 @@ class ReduceOnPlateau(Callback):
         min_delta: how much better counts, in the monitored value's units.
         mode: "min" or "max".
         cooldown: epochs after a change in which nothing is counted.
-        least: the value it does not fall below.
+        min_lr: the value it does not fall below.
         name: of the hyper-parameter.
 
     Raises:
@@ -52,7 +52,7 @@ class ReduceOnPlateau(Callback):
         min_delta: float = 1e-4,
         mode: Literal["min", "max"] = "min",
         cooldown: int = 0,
-        least: float = 0.0,
+        min_lr: float = 0.0,
         name: str = "learning_rate",
     ) -> None:
         _check.choice("mode", mode, ("min", "max"))
@@ -60,31 +60,31 @@ class ReduceOnPlateau(Callback):
         _check.positive("patience", patience)
         if not 0 < factor < 1:
             raise ValueError(f"factor lies between 0 and 1, so that the value falls; got {factor!r}.")
-        for setting, value in {"min_delta": min_delta, "cooldown": cooldown, "least": least}.items():
+        for setting, value in {"min_delta": min_delta, "cooldown": cooldown, "min_lr": min_lr}.items():
             _check.between(setting, value, 0, math.inf)
         self.monitor, self.factor, self.patience, self.name = monitor, factor, patience, name
-        self.min_delta, self.sign, self.cooldown, self.least = (
+        self.min_delta, self.sign, self.cooldown, self.min_lr = (
             min_delta,
             -1 if mode == "max" else 1,
             cooldown,
-            least,
+            min_lr,
         )
         self._best, self._wait, self._resting = math.inf, 0, 0
 
-    def on_fit_start(self, view: View) -> None:
+    def on_fit_start(self, view: CallbackContext) -> None:
         self._best, self._wait, self._resting = math.inf, 0, 0
         if self.monitor not in view.state.history:
             raise ValueError(
                 f"ReduceOnPlateau watches {self.monitor!r}, and this training measures "
                 f"{', '.join(view.state.history)}. Pass valid=..., or monitor='loss'."
             )
-        if self.name not in view.hyper_parameters:
+        if self.name not in view.hyperparams:
             raise ValueError(
                 f"no hyper-parameter {self.name!r} in the optimizer's state. Make it one that can be set: "
                 f"optax.inject_hyperparams(optax.sgd)({self.name}=0.1)."
             )
 
-    def on_epoch_end(self, view: View) -> Request | None:
+    def on_epoch_end(self, view: CallbackContext) -> Request | None:
         if self.monitor not in view.values:
             return None
         value = self.sign * view.values[self.monitor]
@@ -94,11 +94,11 @@ class ReduceOnPlateau(Callback):
             self._best, self._wait = value, 0
         elif self._resting == 0:
             self._wait += 1
-        old = float(view.hyper_parameters[self.name])
-        if self._wait < self.patience or old <= self.least:
+        old = float(view.hyperparams[self.name])
+        if self._wait < self.patience or old <= self.min_lr:
             return None
         self._wait, self._resting = 0, self.cooldown
-        return Request(hyper_parameters={self.name: max(old * self.factor, self.least)})
+        return Request(hyperparams={self.name: max(old * self.factor, self.min_lr)})
 
     def state(self) -> PyTree:
         return {"best": float(self._best), "wait": self._wait, "resting": self._resting}
@@ -145,10 +145,10 @@ class AverageWeights(Callback):
         self.count = 0
         self.model: Any = None
 
-    def on_fit_start(self, view: View) -> None:
+    def on_fit_start(self, view: CallbackContext) -> None:
         self.model, self.count = view.model, 0
 
-    def on_epoch_end(self, view: View) -> None:
+    def on_epoch_end(self, view: CallbackContext) -> None:
         past = view.epoch - 1 - self.start
         if past >= 0 and past % self.every == 0:
             self.count += 1

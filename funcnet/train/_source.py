@@ -118,7 +118,7 @@ class Streamed(Source):
             return held
         if self._pieces is None:
             key = progress.state.key if self.train.shuffle else None
-            self._pieces = ahead(self._all(key, epoch, place), self.data.ahead)
+            self._pieces = ahead(self._all(key, epoch, place), self.data.prefetch)
         piece = next(self._pieces)
         self._piece = piece._replace(batches=jax.device_put(piece.batches))
         return self._piece
@@ -136,7 +136,7 @@ def source_of(trainer: Any, model: PyTree, data: Any, key: Key, valid: Any) -> S
     rows = data.first(SAMPLE) if streams else data
     checked, valid = train.checked(model, rows, key, valid)
     if isinstance(data, BatchStream):
-        size, per_epoch = len(data.first(2**31)), data.count
+        size, per_epoch = len(data.first(2**31)), data.num_batches
     else:
         size = train.rows_of_update(len(data if streams else checked))
         per_epoch = steps(len(data if streams else checked), size)

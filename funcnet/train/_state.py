@@ -10,7 +10,7 @@ import optax
 from funcnet import _check, _tree
 from funcnet._module import check_model, trainable
 from funcnet._types import Array, Int, Key, PyTree
-from funcnet.train._stop import Stop, not_stopped
+from funcnet.train._stop import EarlyStoppingState, not_stopped
 
 
 @_tree.node
@@ -77,7 +77,7 @@ class TrainState:
         step: batches seen, int32 []: one update each, but for those left out by `on_nan`.
         epoch: epochs finished, int32 [].
         key: the key of the run; every random number in it comes from this key, `step` and `epoch`.
-        stop: why and when to stop, and the best model so far (`funcnet.train.Stop`).
+        stop: why and when to stop, and the best model so far (`funcnet.train.EarlyStoppingState`).
         history: what was measured; None in a loop written by hand.
 
     Example:
@@ -93,7 +93,7 @@ class TrainState:
     step: Int[Array, ""]
     epoch: Int[Array, ""]
     key: Key
-    stop: Stop
+    stop: EarlyStoppingState
     history: Any = None
 
     @staticmethod

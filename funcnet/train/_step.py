@@ -20,7 +20,7 @@ OnNaN: TypeAlias = Literal["stop", "skip", "ignore"]
 
 
 @_tree.node
-class Info:
+class StepInfo:
     """What one step saw: to be looked at, not carried.
 
     Args:
@@ -56,7 +56,7 @@ class Info:
         return self.totals.weight
 
 
-Step: TypeAlias = Callable[[TrainState, PyTree], tuple[TrainState, Info]]
+Step: TypeAlias = Callable[[TrainState, PyTree], tuple[TrainState, StepInfo]]
 
 
 def step(
@@ -120,11 +120,11 @@ def _step(
 ) -> Step:
     update = optax.with_extra_args_support(optimizer).update
 
-    def take_step(state: TrainState, batch: PyTree) -> tuple[TrainState, Info]:
+    def take_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
         batch = _as_batch(batch)
         key = jax.random.fold_in(_keys.named(state.key, "step"), state.step)
         parameters, rest = _tree.partition(state.model, trainable(state.model))
-        mass = batch.mass
+        mass = batch.total_weight
         if accumulate == 1:
             seen = _seen(parameters, rest, loss, batch, key, mass)
         else:
@@ -135,7 +135,7 @@ def _step(
             return _moved(update, state, parameters, seen, value_of)
 
         if on_nan is None:
-            return moved().made_in(state, rest), Info(seen.totals, jnp.array(True))
+            return moved().made_in(state, rest), StepInfo(seen.totals, jnp.array(True))
 
         # What no row counts in may hold anything: nothing moves, and nothing is wrong.
         numbers = seen.totals.sums["loss"], seen.grads
@@ -148,7 +148,7 @@ def _step(
         # A batch in which no row counts moves nothing, not even a momentum. And a branch, not a
         # select: selecting keeps old and new values alive, and that costs copies.
         changes = jax.lax.cond((mass > 0) & finite & running, moved, kept)
-        return changes.made_in(state, rest), Info(seen.totals, jnp.asarray(finite))
+        return changes.made_in(state, rest), StepInfo(seen.totals, jnp.asarray(finite))
 
     return take_step
 
@@ -240,7 +240,7 @@ def _accumulated(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key
     cut = jax.tree.map(
         lambda a: a.reshape(parts, size, *a.shape[1:]), Gathered(batch.example, batch.weight)
     )
-    mass = batch.mass
+    mass = batch.total_weight
 
     def of_part(part: Batch, number: Array, rest: PyTree) -> _Seen:
         return _seen(parameters, rest, loss, part, key, mass, number * size)
@@ -249,7 +249,7 @@ def _accumulated(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key
         (sums, rest), (part, number) = carry, x
         seen = of_part(part, number, rest)
         if seen.rest is not None:  # a part in which no row counts has seen nothing
-            rest = _tree.select(part.mass > 0, seen.rest, rest)
+            rest = _tree.select(part.total_weight > 0, seen.rest, rest)
         return (_tree.add(sums, seen._replace(rest=None)), rest), None
 
     first = jax.tree.map(lambda a: a[0], cut)

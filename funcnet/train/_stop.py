@@ -35,7 +35,7 @@ class Outcome(enum.Enum):
 
 
 @_tree.node
-class Stop:
+class EarlyStoppingState:
     """Where stopping stands. All scalars, with leading axes after a vmap.
 
     Args:
@@ -65,20 +65,20 @@ class Stop:
         """Whether nothing has ended the training yet."""
         return self.outcome == Outcome.RUNNING.code
 
-    def ended(self, condition: Array, outcome: Outcome) -> "Stop":
+    def ended(self, condition: Array, outcome: Outcome) -> "EarlyStoppingState":
         """With `outcome`, if the condition holds and nothing ended the training before."""
         code = jnp.where(condition & self.running(), jnp.int32(outcome.code), self.outcome)
         return _tree.replace(self, outcome=code)
 
-    def finished(self) -> "Stop":
+    def finished(self) -> "EarlyStoppingState":
         """At the end, unless something has ended the training before."""
         return self.ended(jnp.array(True), Outcome.FINISHED)
 
 
-def not_stopped(model: PyTree = None, worst: float = jnp.inf) -> Stop:
+def not_stopped(model: PyTree = None, worst: float = jnp.inf) -> EarlyStoppingState:
     """The beginning: running, nothing seen yet."""
     zero = jnp.zeros((), jnp.int32)
-    return Stop(zero, zero, jnp.asarray(worst, float), zero - 1, model)
+    return EarlyStoppingState(zero, zero, jnp.asarray(worst, float), zero - 1, model)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,12 +130,14 @@ class EarlyStopping:
         for name in ("min_delta", "patience", "start_from_epoch"):
             _check.between(name, getattr(self, name), 0, float("inf"))
 
-    def begin(self, model: PyTree) -> Stop:
+    def begin(self, model: PyTree) -> EarlyStoppingState:
         """Where stopping stands before the first epoch."""
         worst = jnp.inf if self.mode == "min" else -jnp.inf
         return not_stopped(model if self.restore_best else None, worst)
 
-    def update(self, stop: Stop, epoch: Array, model: PyTree, values: Mapping[str, Any]) -> Stop:
+    def update(
+        self, stop: EarlyStoppingState, epoch: Array, model: PyTree, values: Mapping[str, Any]
+    ) -> EarlyStoppingState:
         """Where stopping stands after a check.
 
         Args:
@@ -145,13 +147,13 @@ class EarlyStopping:
             values: what the history holds for it, by name.
 
         Returns:
-            The new Stop; the same one before `start_from_epoch`.
+            The new state; the same one before `start_from_epoch`.
         """
         value = values[self.monitor].astype(stop.best.dtype)
         delta = jnp.asarray(self.min_delta, stop.best.dtype)
         better = self._better(value, stop.best - delta if self.mode == "min" else stop.best + delta)
         wait = jnp.where(better, 0, stop.wait + 1)
-        seen = Stop(
+        seen = EarlyStoppingState(
             stop.outcome,
             wait,
             jnp.where(better, value, stop.best),

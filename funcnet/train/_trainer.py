@@ -35,16 +35,16 @@ class Trainer:
     Args:
         train: what `fn.fit` made.
         directory: where checkpoints are written; None to write none.
-        callbacks: `funcnet.train.Callback`s, or functions of a `View`.
+        callbacks: `funcnet.train.Callback`s, or functions of a `CallbackContext`.
         progress: whether a line on the terminal shows how far it is; silent where stderr is no terminal.
-        every: when the training comes back to the host, an `Every`; by default four times a second, and at
+        sync_every: when the training comes back to the host, an `Every`; by default four times a second, and at
             each epoch's end if a callback may ask for something.
         save_every: how often a checkpoint is written, an `Every`.
         keep: how many of the newest checkpoints stay, at least 1.
-        best: a name in the history, such as "val_loss": the checkpoint with its lowest value stays too.
+        keep_best: a name in the history, such as "val_loss": the checkpoint with its lowest value stays too.
             "-val_accuracy" for the highest.
         resume: "auto" goes on from the newest checkpoint of this same training and refuses that of another;
-            "anyway" goes on from that too; "never" begins anew.
+            "force" goes on from that too; "never" begins anew.
         max_time: seconds after which the training stops at the next visit, to be gone on with.
         limit_batches: batches of each epoch, the first in its order; the others are left out.
         evaluate_first: whether the validation rows are evaluated before the first step, so that callbacks
@@ -75,11 +75,11 @@ class Trainer:
         callbacks: Iterable[AnyCallback] = (),
         *,
         progress: bool = True,
-        every: Every | None = None,
+        sync_every: Every | None = None,
         save_every: Every = Every(seconds=60.0),  # noqa: B008  (frozen)
         keep: int = 3,
-        best: str | None = None,
-        resume: Literal["auto", "anyway", "never"] = "auto",
+        keep_best: str | None = None,
+        resume: Literal["auto", "force", "never"] = "auto",
         max_time: float | None = None,
         limit_batches: int | None = None,
         evaluate_first: bool = False,
@@ -94,8 +94,8 @@ class Trainer:
                 f"directory is a path, or None to save nothing; got {_check.describe(directory)}. Try "
                 "fn.Trainer(train, 'runs/first')."
             )
-        for name, value in {"every": every, "save_every": save_every}.items():
-            if not (isinstance(value, Every) or (name == "every" and value is None)):
+        for name, value in {"sync_every": sync_every, "save_every": save_every}.items():
+            if not (isinstance(value, Every) or (name == "sync_every" and value is None)):
                 raise TypeError(
                     f"{name} is a funcnet.train.Every; got {_check.describe(value)}. Try "
                     f"{name}=fn.train.Every(epochs=1)."
@@ -107,9 +107,11 @@ class Trainer:
             raise TypeError(
                 f"callbacks is a list of them; got {_check.describe(callbacks)}. Try callbacks=[callback]."
             )
-        if best is not None and not (isinstance(best, str) and best.strip("-")):
-            raise TypeError(f"best is a name in the history, such as 'val_loss'; got {best!r}.")
-        _check.choice("resume", resume, ("auto", "anyway", "never"))
+        if keep_best is not None and not (isinstance(keep_best, str) and keep_best.strip("-")):
+            raise TypeError(
+                f"keep_best must be a name in the history, such as 'val_loss', got {keep_best!r}."
+            )
+        _check.choice("resume", resume, ("auto", "force", "never"))
         if max_time is not None and (isinstance(max_time, bool | str) or not max_time > 0):
             raise ValueError(f"max_time is a number of seconds above 0; got {max_time!r}.")
         if limit_batches is not None:
@@ -117,8 +119,8 @@ class Trainer:
         self.train = train
         self.directory = None if directory is None else Path(directory)
         self.callbacks = [as_callback(callback) for callback in callbacks]
-        self.progress, self.every, self.save_every = progress, every, save_every
-        self.keep, self.best, self.resume = keep, best, resume
+        self.progress, self.sync_every, self.save_every = progress, sync_every, save_every
+        self.keep, self.keep_best, self.resume = keep, keep_best, resume
         self.max_time, self.limit_batches = max_time, limit_batches
         self.evaluate_first = evaluate_first
 

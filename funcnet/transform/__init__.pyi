@@ -1,8 +1,8 @@
 from ._check_grads import GradCheck as GradCheck
 from ._check_grads import check_grads as check_grads
-from ._examples import accumulate as accumulate
-from ._examples import clipped_mean as clipped_mean
-from ._examples import noise_scale as noise_scale
+from ._examples import clipped_mean_grad as clipped_mean_grad
+from ._examples import gradient_noise_scale as gradient_noise_scale
+from ._examples import microbatched_value_and_grad as microbatched_value_and_grad
 from ._examples import per_example_grads as per_example_grads
 from ._find_nan import NotFinite as NotFinite
 from ._find_nan import find_nan as find_nan
@@ -11,9 +11,8 @@ from ._graph import Graph as Graph
 from ._graph import Operation as Operation
 from ._graph import graph as graph
 from ._graph import load_graph as load_graph
-from ._lanes import lanes as lanes
 from ._products import eigenpairs as eigenpairs
-from ._products import ggn_vp as ggn_vp
+from ._products import ggnvp as ggnvp
 from ._products import hessian_diag as hessian_diag
 from ._products import hvp as hvp
 from ._products import jacobian as jacobian
@@ -21,8 +20,8 @@ from ._reap import plant as plant
 from ._reap import reap as reap
 from ._reap import sow as sow
 from ._retrace import explain_retrace as explain_retrace
-from ._through import clip as clip
-from ._through import minimum as minimum
+from ._through import clip_gradient as clip_gradient
+from ._through import implicit_minimum as implicit_minimum
 from ._through import reverse_gradient as reverse_gradient
-from ._through import stop as stop
 from ._through import straight_through as straight_through
+from ._vmap_last import vmap_last as vmap_last

@@ -73,7 +73,7 @@ def check_grads(
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> def f(x):
-        ...     return jnp.sum(x["a"] ** 2) + fn.transform.stop(x["b"])  # b has a derivative of 1
+        ...     return jnp.sum(x["a"] ** 2) + jax.lax.stop_gradient(x["b"])  # b has a derivative of 1
         >>> found = fn.transform.check_grads(f)({"a": jnp.ones(3), "b": jnp.array(2.0)})
         >>> found.right, found.wrong
         (False, ["['b']"])

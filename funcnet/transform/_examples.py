@@ -45,7 +45,9 @@ def per_example_grads(f: OfExample) -> Callable[[PyTree, PyTree], PyTree]:
     return compute
 
 
-def clipped_mean(f: OfExample, norm: float | Array) -> Callable[[PyTree, PyTree], tuple[PyTree, Array]]:
+def clipped_mean_grad(
+    f: OfExample, norm: float | Array
+) -> Callable[[PyTree, PyTree], tuple[PyTree, Array]]:
     """The mean of per-example gradients, each cut to a length of `norm` at most; and their lengths.
 
     With noise of standard deviation z · norm / n added it is the step of differentially private descent.
@@ -62,7 +64,7 @@ def clipped_mean(f: OfExample, norm: float | Array) -> Callable[[PyTree, PyTree]
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
-        >>> clipped = fn.transform.clipped_mean(lambda w, x: w * x, 1.0)
+        >>> clipped = fn.transform.clipped_mean_grad(lambda w, x: w * x, 1.0)
         >>> mean, lengths = clipped(jnp.array(1.0), jnp.array([0.5, 9.0]))
         >>> float(mean), lengths.tolist()
         (0.75, [0.5, 9.0])
@@ -92,14 +94,14 @@ def clipped_mean(f: OfExample, norm: float | Array) -> Callable[[PyTree, PyTree]
 
 
 def _may_bend(f: OfExample, x: PyTree, examples: PyTree) -> bool:
-    """Whether a gradient may be other than in proportion to the slope that comes in, as in `clip`."""
+    """Whether a gradient may be other than in proportion to the slope that comes in, as in `clip_gradient`."""
     from jax.extend.core.primitives import custom_vjp_call_p
 
     traced = jax.make_jaxpr(f)(x, jax.tree.map(lambda a: a[0], examples))
     return holds(traced.jaxpr, custom_vjp_call_p)
 
 
-def accumulate(f: OfExample, size: int) -> Callable[..., tuple[Array, PyTree]]:
+def microbatched_value_and_grad(f: OfExample, size: int) -> Callable[..., tuple[Array, PyTree]]:
     """Value and gradient of the weighted mean over examples, `size` of them in memory at a time.
 
     Sums and weights are carried and divided once: the result is that of all at once, short tails included.
@@ -117,7 +119,7 @@ def accumulate(f: OfExample, size: int) -> Callable[..., tuple[Array, PyTree]]:
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
-        >>> both = fn.transform.accumulate(lambda w, x: w * x, 2)
+        >>> both = fn.transform.microbatched_value_and_grad(lambda w, x: w * x, 2)
         >>> value, slope = both(jnp.array(3.0), jnp.array([1.0, 2.0, 6.0]))
         >>> float(value), float(slope)
         (9.0, 3.0)
@@ -154,7 +156,7 @@ def accumulate(f: OfExample, size: int) -> Callable[..., tuple[Array, PyTree]]:
     return compute
 
 
-def noise_scale(f: OfExample) -> Callable[[PyTree, PyTree], Array]:
+def gradient_noise_scale(f: OfExample) -> Callable[[PyTree, PyTree], Array]:
     """The gradient's noise scale tr(Σ) / |G|², in examples: batches far below it learn little by each step,
     batches far above it waste examples.
 
@@ -171,7 +173,7 @@ def noise_scale(f: OfExample) -> Callable[[PyTree, PyTree], Array]:
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
-        >>> scale = fn.transform.noise_scale(lambda w, x: w * x)
+        >>> scale = fn.transform.gradient_noise_scale(lambda w, x: w * x)
         >>> round(float(scale(jnp.array(0.0), jnp.array([9.0, 10.0, 11.0]))), 4)
         0.01
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _tree
-from funcnet._metric import Measured, at_least_single, checked, settled, weighted_sum
+from funcnet._metric import MetricSums, at_least_single, checked, settled, weighted_sum
 from funcnet._sow import EXAMPLES, one_of_batch
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
@@ -77,13 +77,13 @@ def objective(
     model = _tree.combine(parameters, rest)
     weight = batch.weight
     if getattr(loss, "batchwise", False):
-        counts = batch.mass > 0
+        counts = batch.total_weight > 0
         # A mean of no rows would be 0 / 0, and times 0 still NaN: there all rows count, and then none.
         weighted = jnp.where(counts, weight, jnp.ones_like(weight))
         means = _parts(loss(model, batch.example, weighted, key), ())  # type: ignore[call-arg]
         sums = jax.tree.map(
             lambda v: jnp.where(counts, v, jnp.zeros_like(v)),
-            {name: _summed(v, batch.mass) for name, v in means.items()},
+            {name: _summed(v, batch.total_weight) for name, v in means.items()},
         )
     else:
         keys = None if key is None else _example_keys(key, first, weight.shape[0])
@@ -91,7 +91,7 @@ def objective(
         per_example = jax.vmap(functools.partial(_one, loss), axes, axis_name=EXAMPLES)
         values = _parts(per_example(model, batch.example, keys, weight), weight.shape)
         sums = jax.tree.map(lambda v: weighted_sum(v, weight), values)
-    found = Totals(sums, batch.mass)
+    found = Totals(sums, batch.total_weight)
     mass = found.weight if mass is None else mass
     total = sums["loss"]
     return total / jnp.where(mass > 0, mass, jnp.ones_like(mass)).astype(total.dtype), found
@@ -116,7 +116,7 @@ def _one(loss: Loss, model: PyTree, example: PyTree, key: Key | None, weight: Ar
 
 def _summed(value: Any, mass: Array) -> Any:
     """The weighted sum that a batch's mean comes from; sums over the batch are that already."""
-    return value if isinstance(value, Measured) else value * mass.astype(value.dtype)
+    return value if isinstance(value, MetricSums) else value * mass.astype(value.dtype)
 
 
 def _example_keys(key: Key, first: Array | int, size: int) -> Key:

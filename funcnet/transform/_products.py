@@ -44,7 +44,7 @@ def hvp(f: Callable[..., Array]) -> Callable[..., PyTree]:
     return product
 
 
-def ggn_vp(outputs: Callable[..., PyTree], loss: Callable[[PyTree], Array]) -> Callable[..., PyTree]:
+def ggnvp(outputs: Callable[..., PyTree], loss: Callable[[PyTree], Array]) -> Callable[..., PyTree]:
     """The generalised Gauss-Newton matrix Jᵀ H J times a vector: positive where the loss is convex.
 
     Args:
@@ -59,7 +59,7 @@ def ggn_vp(outputs: Callable[..., PyTree], loss: Callable[[PyTree], Array]) -> C
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
-        >>> product = fn.transform.ggn_vp(lambda w: w**2, lambda y: jnp.sum(y**2))
+        >>> product = fn.transform.ggnvp(lambda w: w**2, lambda y: jnp.sum(y**2))
         >>> product(jnp.array([1.0, 3.0]), jnp.ones(2)).tolist()  # (2 w)² · 2
         [8.0, 72.0]
 

@@ -25,7 +25,7 @@ def stop(x: PyTree) -> PyTree:
 
     Example:
         >>> import jax, funcnet as fn
-        >>> float(jax.grad(lambda x: x * fn.transform.stop(x))(3.0))
+        >>> float(jax.grad(lambda x: x * jax.lax.stop_gradient(x))(3.0))
         3.0
     """
     return jax.lax.stop_gradient(x)
@@ -101,7 +101,7 @@ def _(primals: tuple[Array, Any], tangents: tuple[Array, Any]) -> tuple[Array, A
     return a, (-jnp.asarray(scale, slope.dtype) * slope).astype(slope.dtype)
 
 
-def clip(x: PyTree, norm: float | Array) -> PyTree:
+def clip_gradient(x: PyTree, norm: float | Array) -> PyTree:
     """`x`, with a gradient of length `norm` at most, all leaves together. In reverse mode only.
 
     Args:
@@ -116,7 +116,7 @@ def clip(x: PyTree, norm: float | Array) -> PyTree:
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
-        >>> jax.grad(lambda x: 10 * jnp.sum(fn.transform.clip(x, 1.0)))(jnp.zeros(4)).tolist()
+        >>> jax.grad(lambda x: 10 * jnp.sum(fn.transform.clip_gradient(x, 1.0)))(jnp.zeros(4)).tolist()
         [0.5, 0.5, 0.5, 0.5]
 
     Source: Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", 2013.
@@ -152,7 +152,7 @@ def shortened(tree: PyTree, norm: Array | float) -> Array:
 _clipped.defvjp(lambda x, norm: (x, norm), _clipped_back)
 
 
-def minimum(
+def implicit_minimum(
     solve: Callable[[PyTree, Any], PyTree], objective: Callable[[PyTree, Any], Array], *, ridge: float = 0.0
 ) -> Callable[[PyTree, Any], PyTree]:
     """A minimiser whose result is differentiated as what it is, a minimum, and not through its steps.
@@ -179,7 +179,7 @@ def minimum(
         ...     return (x - h) ** 2 + x**2  # least at h / 2
         >>> def solve(x, h):
         ...     return jax.lax.fori_loop(0, 100, lambda i, x: x - 0.1 * jax.grad(objective)(x, h), x)
-        >>> found = fn.transform.minimum(solve, objective)
+        >>> found = fn.transform.implicit_minimum(solve, objective)
         >>> round(float(jax.grad(found, argnums=1)(0.0, 3.0)), 4)
         0.5
 

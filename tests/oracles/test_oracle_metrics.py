@@ -333,7 +333,7 @@ def test_accuracy_of_classes_already_predicted_is_scikit_learns():
     assert float(fn.losses.zero_one(2, 1)) == 1.0
 
 
-@pytest.mark.parametrize("over", [jax.vmap, fn.transform.lanes], ids=["vmap", "lanes"])
+@pytest.mark.parametrize("over", [jax.vmap, fn.transform.vmap_last], ids=["vmap", "lanes"])
 @pytest.mark.parametrize("shape", [(1000, 10), (128, 3)], ids=str)
 def test_logits_of_which_one_is_nan_are_never_right(over, shape):
     # The largest of many logits on a processor need not be NaN where one of them is.

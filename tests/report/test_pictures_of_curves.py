@@ -30,7 +30,7 @@ def found(scale=1.0, epochs=None):
     mean = {name: jnp.full(shape, scale * value) for name, value in parts.items()}
     error = {name: jnp.full(shape, 0.05 * scale) for name in parts}
     number = None if epochs is None else jnp.array(epochs)
-    return fn.study.BiasVariance(mean, error, {}, jnp.zeros((3, 1)), number)
+    return fn.study.BiasVarianceResult(mean, error, {}, jnp.zeros((3, 1)), number)
 
 
 def lines(ax):

@@ -6,12 +6,12 @@ import pytest
 from matplotlib.figure import Figure
 
 import funcnet as fn
-from funcnet.study import LearningRates, Swept
+from funcnet.study import LearningRateRangeResult, SweepResult
 
 
 def swept(scores, mode="min"):
     trials = [{"rate": r, "width": w} for r in (0.1, 1.0) for w in (4, 8)]
-    return Swept(trials, np.array(scores), mode, [], [])
+    return SweepResult(trials, np.array(scores), mode, [], [])
 
 
 def test_a_heat_map_writes_each_score_and_marks_the_best():
@@ -28,7 +28,7 @@ def test_a_heat_map_writes_each_score_and_marks_the_best():
 
 @pytest.mark.parametrize(("values", "scale"), [((1e-3, 1e-2, 1.0), "log"), ((1, 2, 3), "linear")])
 def test_one_setting_is_a_line(values, scale):
-    found = Swept([{"rate": v} for v in values], np.array([3.0, 1.0, 2.0]), "min", [], [])
+    found = SweepResult([{"rate": v} for v in values], np.array([3.0, 1.0, 2.0]), "min", [], [])
     ax = fn.report.sweep(found, Figure().subplots())
     assert ax.get_xscale() == scale
     assert ax.lines[0].get_ydata().tolist() == [3.0, 1.0, 2.0]
@@ -37,7 +37,7 @@ def test_one_setting_is_a_line(values, scale):
 
 def test_words_and_functions_are_named_on_the_axis():
     trials = [{"activation": f} for f in (np.tanh, np.sin)]
-    ax = fn.report.sweep(Swept(trials, np.array([1.0, 2.0]), "min", [], []), Figure().subplots())
+    ax = fn.report.sweep(SweepResult(trials, np.array([1.0, 2.0]), "min", [], []), Figure().subplots())
     assert [label.get_text() for label in ax.get_xticklabels()] == ["tanh", "sin"]
 
 
@@ -50,12 +50,12 @@ def test_what_no_study_found_is_refused(name):
 def test_three_settings_are_not_drawn():
     trials = [{"a": 1.0, "b": 1.0, "c": 1.0}]
     with pytest.raises(ValueError, match=r"found\.order"):
-        fn.report.sweep(Swept(trials, np.ones(1), "min", [], []))
+        fn.report.sweep(SweepResult(trials, np.ones(1), "min", [], []))
 
 
 def test_rates_show_the_suggestion_and_the_divergence():
     losses = np.array([[0.9, 0.8], [0.5, 0.4], [0.2, 0.1], [np.inf, np.inf]])
-    found = LearningRates(np.array([0.01, 0.1, 1.0, 2.0]), losses, np.ones(2))
+    found = LearningRateRangeResult(np.array([0.01, 0.1, 1.0, 2.0]), losses, np.ones(2))
     ax = fn.report.learning_rates(found, Figure().subplots())
     words = [text.get_text() for text in ax.get_legend().get_texts()]
     assert words == ["last epoch, 2 starts", "before training", "diverges from 2", "suggestion 0.1"]

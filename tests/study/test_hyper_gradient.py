@@ -15,7 +15,7 @@ DATA, VALID = (fn.data.Dataset(ROW.rows(n, seed=n)) for n in (20, 12))
 MODEL = ROW.init()
 
 
-def train_of(hyper):
+def make_train(hyper):
     optimizer = optax.adamw(hyper["learning_rate"], weight_decay=hyper["decay"], eps_root=1e-12)
     return fn.fit(ROW.loss(), optimizer, epochs=3, batch_size=8)
 
@@ -32,7 +32,7 @@ def wide(tree):
 def test_rate_and_decay_agree_with_central_differences(mode):
     with jax.enable_x64(True):
         model, data, valid = map(wide, (MODEL, DATA, VALID))
-        study = fn.study.hyper_gradient(train_of, mode=mode)
+        study = fn.study.hyper_gradient(make_train, mode=mode)
         value, slope = study(HYPER, model, data, KEY, valid)
 
         def trained(**changes):
@@ -49,7 +49,7 @@ def test_rate_and_decay_agree_with_central_differences(mode):
 
 @pytest.mark.slow
 def test_weights_of_ten_examples_agree_with_central_differences():
-    train = train_of(HYPER)
+    train = make_train(HYPER)
 
     def weighted(weight):
         return lambda model, data, key, valid: train(
@@ -76,7 +76,7 @@ def test_a_schedule_and_the_start_are_hyper_parameters():
 
     _, slope = fn.study.hyper_gradient(scheduled)(jnp.array([0.1, 0.05, 0.01]), MODEL, DATA, KEY, VALID)
     assert slope.shape == (3,)
-    train = train_of(HYPER)
+    train = make_train(HYPER)
 
     def from_start(start):
         return lambda model, data, key, valid: train(start, data, key, valid)
@@ -91,10 +91,10 @@ def test_reverse_memory_grows_by_a_state_for_each_epoch():
     """Kept for the way back: the state at each epoch's start, and one epoch's steps. Nothing else grows."""
 
     def memory(epochs, mode):
-        def train_of(rate):
+        def make_train(rate):
             return fn.fit(ROW.loss(), optax.sgd(rate), epochs=epochs, batch_size=2)
 
-        study = fn.study.hyper_gradient(train_of, mode=mode)
+        study = fn.study.hyper_gradient(make_train, mode=mode)
         lowered = study._compiled.lower(jnp.array(0.1), MODEL, DATA, KEY, VALID)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
@@ -110,7 +110,7 @@ def test_a_second_call_traces_nothing():
 
     def counted(hyper):
         traced.append(None)
-        return train_of(hyper)
+        return make_train(hyper)
 
     study = fn.study.hyper_gradient(counted)
     first = study(HYPER, ROW.net, DATA, KEY, VALID)[0]
@@ -132,24 +132,24 @@ def test_stopping_goes_forward_by_itself():
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: fn.study.hyper_gradient(3), TypeError, "train_of is"),
+        (lambda: fn.study.hyper_gradient(3), TypeError, "make_train is"),
         (
-            lambda: fn.study.hyper_gradient(train_of, "loss"),
+            lambda: fn.study.hyper_gradient(make_train, "loss"),
             ValueError,
             "metric names a value of validation",
         ),
-        (lambda: fn.study.hyper_gradient(train_of, mode="both"), ValueError, "mode='both'"),
-        (lambda: run(train_of, {"learning_rate": 1, "decay": 0.1}), TypeError, "learning_rate"),
-        (lambda: run(train_of, {}), ValueError, "no hyper-parameters"),
-        (lambda: run(lambda rate: 3, 0.1), TypeError, "what train_of returns"),
+        (lambda: fn.study.hyper_gradient(make_train, mode="both"), ValueError, "mode='both'"),
+        (lambda: run(make_train, {"learning_rate": 1, "decay": 0.1}), TypeError, "learning_rate"),
+        (lambda: run(make_train, {}), ValueError, "no hyper-parameters"),
+        (lambda: run(lambda rate: 3, 0.1), TypeError, "what make_train returns"),
         (
-            lambda: run(lambda rate: lambda *args: train_of(HYPER)(*args), 0.1),
+            lambda: run(lambda rate: lambda *args: make_train(HYPER)(*args), 0.1),
             TypeError,
             "metric=lambda run",
         ),
-        (lambda: run(train_of, HYPER, "val_accurancy"), ValueError, "val_accurancy"),
-        (lambda: run(train_of, HYPER | {"learning_rate": 1e30}), FloatingPointError, "diverged"),
-        (lambda: fn.study.tune(train_of, steps=0), ValueError, "steps"),
+        (lambda: run(make_train, HYPER, "val_accurancy"), ValueError, "val_accurancy"),
+        (lambda: run(make_train, HYPER | {"learning_rate": 1e30}), FloatingPointError, "diverged"),
+        (lambda: fn.study.tune(make_train, steps=0), ValueError, "steps"),
         (lambda: tuned(HYPER | {"decay": 0.0}), ValueError, "logarithm"),
         (lambda: tuned(HYPER, log={"decay": True}), ValueError, "log is one boolean"),
     ],
@@ -159,24 +159,24 @@ def test_wrong_use_gets_one_clear_error(call, error, words):
         call()
 
 
-def run(train_of, hyper, metric="val_loss"):
-    return fn.study.hyper_gradient(train_of, metric)(hyper, MODEL, DATA, KEY, VALID)
+def run(make_train, hyper, metric="val_loss"):
+    return fn.study.hyper_gradient(make_train, metric)(hyper, MODEL, DATA, KEY, VALID)
 
 
 def tuned(hyper, **settings):
-    return fn.study.tune(train_of, **settings)(hyper, MODEL, DATA, KEY, VALID)
+    return fn.study.tune(make_train, **settings)(hyper, MODEL, DATA, KEY, VALID)
 
 
 @pytest.mark.slow
 def test_tuning_lowers_the_metric_and_keeps_the_best():
-    found = fn.study.tune(train_of, steps=6, optimizer=optax.adam(0.5))(
+    found = fn.study.tune(make_train, steps=6, optimizer=optax.adam(0.5))(
         {"learning_rate": 1e-3, "decay": 0.01}, ROW.net, DATA, KEY, VALID
     )
     assert found.value == jnp.nanmin(found.values)
     assert found.value < found.values[0]
     best = int(jnp.argmin(found.values))
     assert jax.tree.all(jax.tree.map(lambda a, b: jnp.isclose(a[best], b), found.path, found.best))
-    again = fn.study.hyper_gradient(train_of)(found.best, ROW.net, DATA, KEY, VALID)[0]
+    again = fn.study.hyper_gradient(make_train)(found.best, ROW.net, DATA, KEY, VALID)[0]
     assert float(again) == pytest.approx(float(found.value), rel=1e-4)
 
 
@@ -199,10 +199,10 @@ def test_tuning_that_finds_nothing_finite_says_so():
 
 @pytest.mark.slow
 def test_tuning_comes_back_from_divergence():
-    def train_of(rate):
+    def make_train(rate):
         return fn.fit(ROW.loss(), optax.sgd(rate), epochs=2, batch_size=8)
 
-    found = fn.study.tune(train_of, steps=4, optimizer=optax.sgd(1e6))(0.1, MODEL, DATA, KEY, VALID)
+    found = fn.study.tune(make_train, steps=4, optimizer=optax.sgd(1e6))(0.1, MODEL, DATA, KEY, VALID)
     assert not jnp.isfinite(found.values).all()
     assert jnp.isfinite(found.value)
     assert found.value == found.values[0]

@@ -116,7 +116,7 @@ def test_what_does_not_suit_is_refused():
         fn.study.monitor(_train(), ["gradients"])
     with pytest.raises(ValueError, match="list of words"):
         fn.study.monitor(_train(), "gradient")
-    stream = fn.data.Stream.batches(lambda: iter([(np.asarray(X), np.asarray(Y))]), 1)
+    stream = fn.data.Stream.from_batches(lambda: iter([(np.asarray(X), np.asarray(Y))]), 1)
     with pytest.raises(ValueError, match="a stream keeps no rows"):
         fn.Trainer(fn.study.monitor(_train()))(NET.init(KEY), stream, KEY)
     watched = fn.study.monitor(_train(), ["dead"], data=(X, Y))

@@ -7,7 +7,7 @@ import pytest
 from tables import MODELS
 
 import funcnet as fn
-from funcnet.study import LearningRates
+from funcnet.study import LearningRateRangeResult
 
 KEY = jax.random.key(8)
 ROW = MODELS["mlp"]
@@ -57,14 +57,14 @@ def test_each_training_is_its_own_alone():
 def test_a_suggestion_stays_away_from_divergence():
     rates, before = np.array([0.1, 0.2, 0.5, 1.0]), np.ones(3)
     losses = np.array([[0.5] * 3, [0.4] * 3, [0.1] * 3, [0.2, np.inf, np.inf]])
-    found = LearningRates(rates, losses, before)
+    found = LearningRateRangeResult(rates, losses, before)
     assert found.diverges == 1.0
     assert found.suggestion == 0.2
-    tame = LearningRates(rates, np.array([[0.5], [0.4], [0.1], [0.2]]), before)
+    tame = LearningRateRangeResult(rates, np.array([[0.5], [0.4], [0.1], [0.2]]), before)
     assert tame.diverges == np.inf
     assert tame.suggestion == 0.5
     with pytest.raises(ValueError, match="test lower ones"):
-        _ = LearningRates(rates, np.full((4, 3), np.inf), before).suggestion
+        _ = LearningRateRangeResult(rates, np.full((4, 3), np.inf), before).suggestion
 
 
 @pytest.mark.parametrize(

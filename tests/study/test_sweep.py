@@ -91,7 +91,7 @@ def test_values_are_told_apart_by_what_they_are():
 
 
 def test_where_all_trials_diverged_none_is_best():
-    found = fn.study.Swept([{"rate": 1.0}], np.array([np.inf]), "min", [], [(0, 0)])
+    found = fn.study.SweepResult([{"rate": 1.0}], np.array([np.inf]), "min", [], [(0, 0)])
     with pytest.raises(ValueError, match=r"no trial has a finite score: \[inf\]"):
         _ = found.best
 

@@ -156,9 +156,9 @@ def test_a_source_that_ends_early_is_told():
         return map(tuple, make())
 
     with pytest.raises(ValueError, match="ended after 5 of 9 batches of epoch 0"):
-        _go_on(None, fn.data.Stream.batches(batches, 9))
+        _go_on(None, fn.data.Stream.from_batches(batches, 9))
     in_order = fn.fit(TRAIN.loss, TRAIN.optimizer, epochs=6, batch_size=8, shuffle=False)
-    stream = fn.data.Stream.batches(batches, 5)
+    stream = fn.data.Stream.from_batches(batches, 5)
     run = fn.Trainer(in_order)(MODEL, stream, KEY)
     assert same_bits(run.model, in_order(MODEL, DATA, KEY).model)
 
@@ -168,13 +168,13 @@ def test_one_iterator_for_all_epochs_is_refused(kind):
     parts = [tuple(np.asarray(part[i : i + 8]) for part in DATA) for i in range(0, 40, 8)]
     once = kind(parts)
     with pytest.raises(ValueError, match=r"the very same \w+ again.*a fresh iterable each time"):
-        _go_on(None, fn.data.Stream.batches(lambda: once, 5))
-    stream, once = fn.data.Stream.batches(lambda: once, 5), kind(parts)
+        _go_on(None, fn.data.Stream.from_batches(lambda: once, 5))
+    stream, once = fn.data.Stream.from_batches(lambda: once, 5), kind(parts)
     assert len(list(stream.pieces(None, 0, 0, 5, 8))) == 5
     with pytest.raises(ValueError, match="a fresh iterable each time"):
         list(stream.pieces(None, 1, 0, 5, 8))
     for make in (lambda: kind(parts), lambda: parts):  # a list is gone through as often as one likes
-        stream = fn.data.Stream.batches(make, 5)
+        stream = fn.data.Stream.from_batches(make, 5)
         assert [len(list(stream.pieces(None, epoch, 0, 5, 8))) for epoch in range(3)] == [5, 5, 5]
 
 

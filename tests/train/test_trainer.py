@@ -61,7 +61,7 @@ def test_it_ends_in_the_bits_of_fit_wherever_the_visits_lie(name, tmp_path):
         got = fn.Trainer(train, **setting)(model, data, KEY, valid)
         assert same_bits(got, want)
         assert got.outcome == want.outcome
-    first = fn.Trainer(train, tmp_path, every=Every(steps=3), save_every=Every(steps=3))
+    first = fn.Trainer(train, tmp_path, sync_every=Every(steps=3), save_every=Every(steps=3))
     assert same_bits(first(model, data, KEY, valid), want)
     assert same_bits(fn.Trainer(train, tmp_path)(model, data, KEY, valid), want)  # found, not trained
 
@@ -75,7 +75,7 @@ def test_a_stream_and_a_loop_over_batches_end_in_the_numbers_of_fit(name, tmp_pa
     for part, array in zip("xy", data, strict=True):
         np.save(tmp_path / f"{part}.npy", array)
     stream = fn.data.Stream.npy((tmp_path / "x.npy", tmp_path / "y.npy"))
-    got = fn.Trainer(train, every=Every(steps=3))(model, stream, KEY)
+    got = fn.Trainer(train, sync_every=Every(steps=3))(model, stream, KEY)
     assert same_bits(got.model, want.model)
     assert same_bits(got.history, want.history)
 
@@ -92,7 +92,7 @@ def test_one_compile_for_all_visits_calls_and_keys():
     train, model, data, _ = _training("line")
     fn.Trainer(train)(model, data, KEY)
     traced = train.pieces.steps._cache_size()
-    fn.Trainer(train, every=Every(steps=1))(model, data, jax.random.key(9))
+    fn.Trainer(train, sync_every=Every(steps=1))(model, data, jax.random.key(9))
     assert train.pieces.steps._cache_size() == traced == 1
 
 
@@ -109,7 +109,9 @@ def test_what_is_killed_goes_on_in_the_middle_of_an_epoch_bit_for_bit(tmp_path):
             def on_epoch_end(self, view):
                 bomb(view)
 
-        trainer = fn.Trainer(train, tmp_path, [Bomb()], save_every=Every(steps=2), every=Every(steps=1))
+        trainer = fn.Trainer(
+            train, tmp_path, [Bomb()], save_every=Every(steps=2), sync_every=Every(steps=1)
+        )
         with pytest.raises(KeyError, match="dropped"):
             trainer(model, data, KEY, valid)
     assert same_bits(fn.Trainer(train, tmp_path)(model, data, KEY, valid), want)
@@ -139,7 +141,7 @@ class Watching(fn.train.Callback):
 def test_callbacks_are_told_of_every_moment_in_order(tmp_path):
     train, model, data, _ = _training("line")
     watching, quiet = Watching(), Watching()
-    quiet.observes = True
+    quiet.read_only = True
     fn.Trainer(train, tmp_path, [watching], save_every=Every(epochs=4))(model, data, KEY)
     fn.Trainer(train, callbacks=[quiet])(model, data, KEY)
     epochs = [("epoch", i) for i in range(1, 8)]
@@ -153,7 +155,7 @@ def test_steps_that_begin_while_callbacks_begin_end_like_others():
     want, order = train(model, data, KEY, valid), []
 
     class Slow(fn.train.Callback):
-        observes = True
+        read_only = True
 
         def on_fit_start(self, view):
             assert (view.step, int(view.state.step)) == (0, 0)
@@ -181,7 +183,7 @@ def test_a_request_stops_saves_and_sets(tmp_path):
 
     def wish(view):
         if view.epoch == 2:
-            return Request(save=True, hyper_parameters={"learning_rate": 0.0})
+            return Request(save=True, hyperparams={"learning_rate": 0.0})
         return Request(stop=True) if view.epoch == 5 else None
 
     run = fn.Trainer(train, tmp_path, [wish], keep=9)(net.init(KEY), data, KEY)
@@ -193,7 +195,7 @@ def test_a_request_stops_saves_and_sets(tmp_path):
     assert np.isnan(losses[5:]).all()
     assert [int(p.name) for p in sorted((tmp_path / "checkpoints").glob("0*"))] == [2, 5]
     with pytest.raises(ValueError, match=r"no hyper-parameter 'rate'.*learning_rate"):
-        fn.Trainer(train, callbacks=[lambda view: Request(hyper_parameters={"rate": 1.0})])(
+        fn.Trainer(train, callbacks=[lambda view: Request(hyperparams={"rate": 1.0})])(
             net.init(KEY), data, KEY
         )
 
@@ -206,16 +208,16 @@ def test_a_plateau_is_that_of_keras():
         plateau = fn.train.ReduceOnPlateau("loss", patience=2, factor=0.5, **settings)
         state, found = {"learning_rate": jnp.float32(0.1)}, []
         for epoch, value in enumerate(values, 1):
-            view = type("View", (), {"values": {"loss": value}, "hyper_parameters": state, "epoch": epoch})
+            view = type("View", (), {"values": {"loss": value}, "hyperparams": state, "epoch": epoch})
             if (request := plateau.on_epoch_end(view)) is not None:
-                state = {"learning_rate": jnp.float32(request.hyper_parameters["learning_rate"])}
+                state = {"learning_rate": jnp.float32(request.hyperparams["learning_rate"])}
             found.append(round(float(state["learning_rate"]), 6))
         return found
 
     # What keras.callbacks.ReduceLROnPlateau 3.15 does with these losses, run once and written down.
     assert rates() == [0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.025, 0.025, 0.0125, 0.0125]
     assert rates(cooldown=2)[-4:] == [0.025, 0.025, 0.025, 0.0125]
-    assert rates(least=0.04)[-1] == 0.04
+    assert rates(min_lr=0.04)[-1] == 0.04
     train = fn.fit(SQUARED, optimizer, epochs=2)
     with pytest.raises(ValueError, match=r"watches 'val_loss'.*valid="):
         fn.Trainer(train, callbacks=[fn.train.ReduceOnPlateau()])(
@@ -313,15 +315,15 @@ def test_another_training_is_refused_by_name(tmp_path):
     with pytest.raises(
         ValueError, match=r"state\.model\.linear\.weight: float32\[3\] saved, float32\[2\] wanted"
     ):
-        fn.Trainer(train, tmp_path, resume="anyway")(wide, (X[:, :2], data[1]), KEY, (X[:15, :2], valid[1]))
-    assert same_bits(fn.Trainer(train, tmp_path, resume="anyway")(model, other, KEY, valid), run)
+        fn.Trainer(train, tmp_path, resume="force")(wide, (X[:, :2], data[1]), KEY, (X[:15, :2], valid[1]))
+    assert same_bits(fn.Trainer(train, tmp_path, resume="force")(model, other, KEY, valid), run)
     fresh = fn.Trainer(train, tmp_path, resume="never")(model, other, KEY, valid)
     assert not same_bits(fresh.model, run.model)
 
 
 def test_the_newest_and_the_best_stay(tmp_path):
     train, model, data, valid = _training("stopped")
-    trainer = fn.Trainer(train, tmp_path, save_every=Every(epochs=1), keep=2, best="val_loss")
+    trainer = fn.Trainer(train, tmp_path, save_every=Every(epochs=1), keep=2, keep_best="val_loss")
     run = trainer(model, data, KEY, valid)
     steps = sorted(int(p.name) for p in (tmp_path / "checkpoints").glob("0*"))
     last = int(run.state.step)
@@ -368,7 +370,7 @@ def test_a_line_on_a_terminal_says_how_far_it_is(monkeypatch):
     train, model, data, valid = _training("averaged")
     monkeypatch.setattr("funcnet.train._bar.PATIENCE", 0.0)
     monkeypatch.setattr("sys.stderr", Terminal())
-    fn.Trainer(train, every=Every(epochs=2))(model, data, KEY, valid)
+    fn.Trainer(train, sync_every=Every(epochs=2))(model, data, KEY, valid)
     told = sys.stderr.getvalue()
     assert "epoch 3/7" in told
     assert "step 35/35" in told

@@ -57,7 +57,7 @@ def test_products_and_diagonals_are_those_of_dense_matrices(number):
     @jax.jit
     def found(x, v):
         return (
-            *(T.hvp(f)(x, v), T.hessian_diag(f, chunk=3)(x), T.ggn_vp(outputs, loss)(x, v)),
+            *(T.hvp(f)(x, v), T.hessian_diag(f, chunk=3)(x), T.ggnvp(outputs, loss)(x, v)),
             T.eigenpairs(functools.partial(T.hvp(f), x), x, KEY, count=3, iterations=8),
             [T.jacobian(outputs, chunk=chunk)(x) for chunk in (None, 2)],
             T.jacobian(tall, chunk=3)(x),
@@ -158,7 +158,7 @@ def test_examples_one_by_one_clipped_and_accumulated():
     stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *each)
     assert_close(T.per_example_grads(f)(model, data), stacked)
     lengths = np.array([float(optax.tree.norm(g)) for g in each])
-    mean, got = T.clipped_mean(f, 2.0)(model, data)
+    mean, got = T.clipped_mean_grad(f, 2.0)(model, data)
     np.testing.assert_allclose(got, lengths, rtol=1e-9)
     factor = np.minimum(1, 2.0 / lengths)
     assert_close(mean, jax.tree.map(lambda g: jnp.tensordot(jnp.asarray(factor), g, 1) / 13, stacked))
@@ -166,30 +166,30 @@ def test_examples_one_by_one_clipped_and_accumulated():
     mean = lambda m: jnp.sum(weight * jax.vmap(f, (None, 0))(m, data)) / weight.sum()  # noqa: E731
     want = jax.jit(jax.value_and_grad(mean))(model)
     for size in (4, 20):
-        value, slope = jax.jit(T.accumulate(f, size))(model, data, weight)
+        value, slope = jax.jit(T.microbatched_value_and_grad(f, size))(model, data, weight)
         assert_close((value, slope), want, factor=10)
     matrix = np.concatenate([np.asarray(stacked["w"]), np.asarray(stacked["b"])[:, None]], 1)
     spread = np.trace(np.cov(matrix.T))
     scale = spread / ((matrix.mean(0) ** 2).sum() - spread / 13)
-    got = float(T.noise_scale(f)(model, data))
+    got = float(T.gradient_noise_scale(f)(model, data))
     assert got == pytest.approx(scale, rel=1e-9) if scale > 0 else np.isinf(got)
 
 
 @pytest.mark.parametrize("bend", [None, 0.3])
 def test_a_clipped_mean_is_that_of_the_gradients_whatever_their_derivatives_are(bend):
     f, model, data = _examples()
-    bent = f if bend is None else lambda m, e: f(T.clip(m, bend), e)
+    bent = f if bend is None else lambda m, e: f(T.clip_gradient(m, bend), e)
     each = T.per_example_grads(bent)(model, data)
     factor = jnp.minimum(1, 0.2 / jax.vmap(optax.tree.norm)(each))
     assert 0 < float(factor.min()) < 0.9
-    mean, _ = T.clipped_mean(bent, 0.2)(model, data)
+    mean, _ = T.clipped_mean_grad(bent, 0.2)(model, data)
     assert_close(mean, jax.tree.map(lambda g: jnp.tensordot(factor, g, 1) / 13, each))
     assert float(optax.tree.norm(mean)) <= 0.2
 
 
 def test_a_gradient_whose_square_overflows_is_cut_to_the_same_length():
     rows = jnp.array([[3e30, -4e30], [0.0, 0.5]], jnp.float32)
-    mean, _ = T.clipped_mean(lambda w, x: w @ x, 1.0)(jnp.zeros(2, jnp.float32), rows)
+    mean, _ = T.clipped_mean_grad(lambda w, x: w @ x, 1.0)(jnp.zeros(2, jnp.float32), rows)
     np.testing.assert_allclose(mean, [0.3, (-0.8 + 0.5) / 2], rtol=1e-6)
 
 
@@ -209,9 +209,11 @@ def test_gradients_that_are_somebody_elses():
     np.testing.assert_allclose(jax.grad(lambda x: jnp.sum(T.reverse_gradient(x, 2.0) ** 2))(x), -4 * x)
     np.testing.assert_allclose(T.reverse_gradient(x, 2.0), x)
     tree = {"a": x, "b": jnp.ones(2)}
-    slope = jax.grad(lambda t: jnp.sum(T.clip(t, 0.5)["a"] * 3 + T.clip(t, 0.5)["b"] * 0.1))(tree)
+    slope = jax.grad(
+        lambda t: jnp.sum(T.clip_gradient(t, 0.5)["a"] * 3 + T.clip_gradient(t, 0.5)["b"] * 0.1)
+    )(tree)
     assert float(optax.tree.norm(slope)) <= 1.0 + 1e-9
-    assert T.clip(tree, 0.5)["a"].tolist() == x.tolist()
+    assert T.clip_gradient(tree, 0.5)["a"].tolist() == x.tolist()
     assert jax.grad(lambda x: jnp.sum(T.stop(x) * x))(x).tolist() == x.tolist()
 
 
@@ -229,7 +231,7 @@ def test_a_minimum_is_differentiated_as_one():
     def closed(log_decay):
         return jnp.linalg.solve(a.T @ a + jnp.exp(log_decay) * jnp.eye(4), a.T @ b)
 
-    found = T.minimum(solve, objective)
+    found = T.implicit_minimum(solve, objective)
     np.testing.assert_allclose(jax.jit(found)(jnp.zeros(4), 0.3), jax.jit(closed)(0.3), rtol=1e-6)
     want = jax.jit(jax.jacfwd(closed))(0.3)
     for derivative in (jax.jacrev, jax.jacfwd):
@@ -260,14 +262,14 @@ def test_what_is_no_number_is_no_right_gradient():
 
 
 def test_rows_of_weight_zero_may_hold_anything_and_sums_are_wide():
-    value, slope = T.accumulate(lambda w, x: w * jnp.log(x), 2)(
+    value, slope = T.microbatched_value_and_grad(lambda w, x: w * jnp.log(x), 2)(
         jnp.array(1.0), jnp.array([1.0, 2.0, -1.0]), jnp.array([1.0, 1.0, 0.0])
     )
     assert float(value) == float(slope) == pytest.approx(np.log(2) / 2)
     half = jnp.bfloat16
-    value, slope = T.accumulate(lambda w, x: w * x, 1)(half(1), jnp.ones(1000, half))
+    value, slope = T.microbatched_value_and_grad(lambda w, x: w * x, 1)(half(1), jnp.ones(1000, half))
     assert (float(value), float(slope), slope.dtype) == (1.0, 1.0, half)
-    _, lengths = T.clipped_mean(lambda w, x: w * x, 1.0)(
+    _, lengths = T.clipped_mean_grad(lambda w, x: w * x, 1.0)(
         jnp.float32(0), jnp.array([1e30, 1.0], jnp.float32)
     )
     assert lengths.shape == (2,)
@@ -307,6 +309,6 @@ def test_what_has_no_derivative_is_refused(call, words):
 
 def test_half_precision_is_clipped_by_lengths_that_do_not_vanish():
     w, rows = jnp.zeros(10_000, jnp.float16), jnp.full((1, 10_000), 1e-4, jnp.float16)
-    mean, lengths = T.clipped_mean(lambda w, x: jnp.sum(w * x), 0.005)(w, rows)
+    mean, lengths = T.clipped_mean_grad(lambda w, x: jnp.sum(w * x), 0.005)(w, rows)
     assert float(lengths[0]) == pytest.approx(0.01, rel=1e-2)
     assert float(jnp.linalg.norm(mean.astype(jnp.float32))) <= 0.0051

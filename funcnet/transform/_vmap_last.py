@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._types import Array, PyTree
 from funcnet.transform._jaxpr import called, primitives_of, scan_parts, while_parts
-from funcnet.transform._lane_rules import (
+from funcnet.transform._vmap_last_rules import (
     Rule,
     Value,
     by_vmap,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
 NOT_MAPPED = object()
 
 
-def lanes(f: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
+def vmap_last(f: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
     """`jax.vmap(f, in_axes)`, computed with the mapped axis last instead of first.
 
     `f` is traced for one member and its operations are evaluated with a trailing axis of members:
@@ -36,7 +36,7 @@ def lanes(f: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
     of `vmap` up to rounding.
 
     It pays for many small models; for one large matrix a member `vmap` is right. Differentiate
-    inside, `lanes(jax.grad(f))`: functions with a derivative of their own lose it under `lanes`.
+    inside, `vmap_last(jax.grad(f))`: functions with a derivative of their own lose it under `vmap_last`.
 
     Args:
         f: a function of pytrees of arrays that returns one; such as a whole `fn.fit` training.
@@ -53,7 +53,7 @@ def lanes(f: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> models = jax.vmap(fn.MLP((4, 16, 3)).init)(jax.random.split(jax.random.key(0), 100))
         >>> x = jnp.ones((5, 4))
-        >>> many = jax.jit(fn.transform.lanes(lambda model, x: model(x), in_axes=(0, None)))
+        >>> many = jax.jit(fn.transform.vmap_last(lambda model, x: model(x), in_axes=(0, None)))
         >>> many(models, x).shape
         (100, 5, 3)
     """
@@ -90,7 +90,7 @@ def _size(leaves: list[Any], axes: list[int | None]) -> int:
     sizes = {leaf.shape[axis] for leaf, axis in zip(leaves, axes, strict=True) if axis is not None}
     if len(sizes) != 1:
         found = f"sizes {sorted(sizes)}" if sizes else "no mapped argument"
-        raise ValueError(f"lanes maps over axes of one size; got {found}. Check in_axes.")
+        raise ValueError(f"vmap_last maps over axes of one size; got {found}. Check in_axes.")
     return sizes.pop()
 
 

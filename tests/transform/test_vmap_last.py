@@ -1,4 +1,4 @@
-"""`lanes` is `vmap`, for every model, loss and optimizer, and through control flow."""
+"""`vmap_last` is `vmap`, for every model, loss and optimizer, and through control flow."""
 
 import math
 
@@ -9,7 +9,7 @@ import pytest
 from tables import MODELS, OPTIMIZERS, TRAINED, assert_close, dataset
 
 import funcnet as fn
-from funcnet.transform import lanes
+from funcnet.transform import vmap_last
 
 KEYS = jax.random.split(jax.random.key(0), 3)
 ROWS = jnp.arange(12.0).reshape(3, 4)
@@ -21,7 +21,7 @@ def slow(name):
 
 def assert_same(f, in_axes, *args, factor=4):
     data = jax.random.key_data
-    got, want = jax.jit(lanes(f, in_axes))(*args), jax.jit(jax.vmap(f, in_axes))(*args)
+    got, want = jax.jit(vmap_last(f, in_axes))(*args), jax.jit(jax.vmap(f, in_axes))(*args)
     is_key = lambda a: jnp.issubdtype(a.dtype, jax.dtypes.prng_key)  # noqa: E731
     assert_close(*(jax.tree.map(lambda a: data(a) if is_key(a) else a, t) for t in (got, want)), factor)
 
@@ -132,11 +132,11 @@ def test_derivatives_are_taken_inside():
 
 def test_nothing_mapped_and_unequal_sizes_are_refused():
     with pytest.raises(ValueError, match="no mapped argument"):
-        lanes(jnp.sin, (None,))(ROWS)
+        vmap_last(jnp.sin, (None,))(ROWS)
     with pytest.raises(ValueError, match=r"sizes \[3, 4\]"):
-        lanes(jnp.add, (0, 1))(ROWS, ROWS)
+        vmap_last(jnp.add, (0, 1))(ROWS, ROWS)
     with pytest.raises(TypeError, match="f is a function of arrays"):
-        lanes("sin")
+        vmap_last("sin")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_products_with_what_members_share_are_as_wide_as_they_say(dtype, wanted,
     def product(a, b):
         return jax.lax.dot_general(a, b, (((0,), (0,)), ((), ())), preferred_element_type=jnp.dtype(wanted))
 
-    got = fn.transform.lanes(product, (0, None))(array, weights)
+    got = fn.transform.vmap_last(product, (0, None))(array, weights)
     want = jax.vmap(product, (0, None))(array, weights)
     assert got.dtype == want.dtype
     assert bool((got == want).all())
@@ -168,7 +168,7 @@ def test_rows_of_a_table_that_members_share(shape):
 
 def test_rows_of_a_table_come_with_the_members_last():
     table, last = jnp.ones((7, 4)), KEYS.size
-    taken = lanes(lambda rows: table.at[rows].get(mode="promise_in_bounds"), in_axes=-1)
+    taken = vmap_last(lambda rows: table.at[rows].get(mode="promise_in_bounds"), in_axes=-1)
     program = jax.make_jaxpr(taken)(jnp.zeros((5, last), jnp.int32))
     found = [equation for equation in program.eqns if equation.primitive.name == "gather"]
     assert [equation.outvars[0].aval.shape for equation in found] == [(5, 4, last)]
@@ -178,7 +178,7 @@ def test_rows_of_a_table_come_with_the_members_last():
 def test_products_of_two_arrays_with_members_keep_every_digit(dtype):
     a = jnp.asarray(jnp.arange(24).reshape(3, 2, 4) * 1_000_003 % 251, dtype)
     b = a.reshape(3, 4, 2) + jnp.asarray(2**24 + 1 if dtype == "int32" else 1, dtype)
-    got, want = (over(jnp.matmul)(a, b) for over in (lanes, jax.vmap))
+    got, want = (over(jnp.matmul)(a, b) for over in (vmap_last, jax.vmap))
     assert got.dtype == want.dtype
     assert_close(got, want)
 
@@ -192,7 +192,7 @@ def test_a_product_is_computed_once_for_all_who_read_it():
 
     def flops(f):
         arrays = jnp.ones((128, 16, 16)), jnp.ones((128, 16, 3))
-        return jax.jit(lanes(f)).lower(*arrays).compile().cost_analysis()["flops"]
+        return jax.jit(vmap_last(f)).lower(*arrays).compile().cost_analysis()["flops"]
 
     assert flops(read_by_three) < 1.5 * flops(jnp.matmul)
 
@@ -210,7 +210,7 @@ DRAWS = {
 )
 def test_random_numbers_are_those_of_each_members_key(draw, impl):
     keys = jax.random.split(jax.random.key(1, impl=impl), 3)
-    got, want = (jax.jit(over(DRAWS[draw]))(keys) for over in (lanes, jax.vmap))
+    got, want = (jax.jit(over(DRAWS[draw]))(keys) for over in (vmap_last, jax.vmap))
     assert bool((got == want).all())
 
 
@@ -218,7 +218,7 @@ def test_random_numbers_are_those_of_each_members_key(draw, impl):
 def test_random_bytes_however_jax_draws_them(partitionable):
     with jax.threefry_partitionable(partitionable):
         got, want = (
-            over(lambda key: jax.random.bits(key, (7,), "uint8"))(KEYS) for over in (lanes, jax.vmap)
+            over(lambda key: jax.random.bits(key, (7,), "uint8"))(KEYS) for over in (vmap_last, jax.vmap)
         )
     assert bool((got == want).all())
 
@@ -228,6 +228,6 @@ def test_a_reshape_in_another_order():
 
 
 def test_random_bits_come_with_the_members_last():
-    program = jax.make_jaxpr(lanes(lambda key: jax.random.bits(key, (5, 3))))(KEYS)
+    program = jax.make_jaxpr(vmap_last(lambda key: jax.random.bits(key, (5, 3))))(KEYS)
     found = [equation for equation in program.eqns if equation.primitive.name == "threefry2x32"]
     assert [equation.outvars[0].aval.shape for equation in found] == [(5, 3, KEYS.size)]

@@ -1,4 +1,4 @@
-"""What each operation becomes where arrays have a last axis of members, for `transform.lanes`."""
+"""What each operation becomes where arrays have a last axis of members, for `transform.vmap_last`."""
 
 import functools
 import math
