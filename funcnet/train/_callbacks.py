@@ -24,8 +24,8 @@ class Request:
     Args:
         stop: end the run.
         save: write a checkpoint.
-        hyperparams: new values, by name, for hyperparameters that `optax.inject_hyperparams` made part of the
-            optimizer's state.
+        hyperparams: new values, by name, for hyperparameters that `optax.inject_hyperparams` made part of
+            the optimizer's state.
 
     Raises:
         TypeError: if a field has the wrong type.
@@ -120,13 +120,13 @@ class CallbackContext:
 class Callback:
     """Watches a run on the host, and may request something. A base class.
 
-    Override what you need. Each method gets a `CallbackContext`; `on_fit_start` and `on_epoch_end` may return a
-    `Request`. If one callback serves several runs, `on_fit_start` is where it starts over. A function
-    `context -> Request | None` serves as a callback too: it is called at the end of each epoch.
+    Override what you need. Each method gets a `CallbackContext`; `on_fit_start` and `on_epoch_end` may
+    return a `Request`. If one callback serves several runs, `on_fit_start` is where it starts over. A
+    function `context -> Request | None` serves as a callback too: it is called at the end of each epoch.
 
-    A callback with `read_only = True` requests nothing. Between two syncs with the host any number of epochs may
-    pass, and such a callback is then called for each of them in turn, with the state of the last. If any callback
-    may request something, the run returns to the host at the end of every epoch.
+    A callback with `read_only = True` requests nothing. Between two syncs with the host any number of
+    epochs may pass, and such a callback is then called for each of them in turn, with the state of the
+    last. If any callback may request something, the run returns to the host at the end of every epoch.
 
     Example:
         >>> import funcnet as fn
@@ -144,7 +144,7 @@ class Callback:
         """After an epoch and its evaluation."""
 
     def on_sync(self, context: CallbackContext) -> None:
-        """After a sync with the host in which epochs ended, once for all of them: cheap for short epochs."""
+        """After a sync with the host in which epochs ended, once for all of them."""
 
     def on_checkpoint(self, context: CallbackContext) -> None:
         """After the state was handed over to be saved."""
@@ -200,8 +200,8 @@ def join_requests(request: Request, callback: Callback, answer: Any) -> Request:
     """A request together with what a callback returned."""
     if callback.read_only:
         raise TypeError(
-            f"{type(callback).__name__} has read_only=True and returned a request. Set read_only=False: then the "
-            "run returns to the host at the end of every epoch."
+            f"{type(callback).__name__} has read_only=True and returned a request. Set read_only=False: "
+            "then the run returns to the host at the end of every epoch."
         )
     if not isinstance(answer, Request):
         raise TypeError(

@@ -26,9 +26,9 @@ from funcnet.train._manifest import files, places, read_manifest, verify_files, 
 class Checkpoints:
     """The checkpoints of one run in one folder, of which this process is the only writer.
 
-    A background thread writes the arrays, by orbax, and a manifest of SHA-256 sums, versions, settings and the
-    run's identity to a hidden directory, calls fsync, and renames it to `directory/checkpoints/0000000120`, after
-    its step. A numbered directory is therefore always complete.
+    A background thread writes the arrays, by orbax, and a manifest of SHA-256 sums, versions, settings and
+    the run's identity to a hidden directory, calls fsync, and renames it to
+    `directory/checkpoints/0000000120`, after its step. A numbered directory is therefore always complete.
 
     Args:
         directory: created if it does not exist.
@@ -129,8 +129,8 @@ class Checkpoints:
             number = getattr(failed, "errno", None)
             raise OSError(
                 number,
-                f"a checkpoint could not be written ({failed}). The earlier ones are intact; make room and run "
-                "the same command again to resume from them",
+                f"a checkpoint could not be written ({failed}). The earlier ones are intact; make room and "
+                "run the same command again to resume from them",
                 str(self.folder),
             ) from failed
 
@@ -194,8 +194,8 @@ class Checkpoints:
             raise ValueError(
                 f"{place} belongs to a different run:\n  "
                 + "\n  ".join(lines)
-                + '\nChoose another directory. In code, fn.Trainer(..., resume="force") resumes from it all the '
-                'same, and resume="never" starts over.'
+                + '\nChoose another directory. In code, fn.Trainer(..., resume="force") resumes from it all '
+                'the same, and resume="never" starts over.'
             )
 
 
@@ -228,7 +228,8 @@ class Checkpoint:
             {path: _tree.kind(_tree.host(leaf)) for path, leaf in tree.items()} for tree in (arrays, leaves)
         )
         wrong = [
-            f"{path.removeprefix('.')}: {saved.get(path, 'none')} saved, {expected.get(path, 'none')} expected"
+            f"{path.removeprefix('.')}: {saved.get(path, 'none')} saved, {expected.get(path, 'none')} "
+            "expected"
             for path in sorted(expected.keys() | saved.keys())
             if saved.get(path) != expected.get(path)
             and (same_shapes or path not in saved or path not in expected)
@@ -252,8 +253,8 @@ def _lock(file: Any, directory: Path) -> None:
     except OSError:
         file.seek(0)
         raise OSError(
-            f"{directory} is in use by process {file.read().strip() or 'unknown'}: a directory belongs to one run. "
-            "Wait for it, or choose another directory."
+            f"{directory} is in use by process {file.read().strip() or 'unknown'}: a directory belongs to "
+            "one run. Wait for it, or choose another directory."
         ) from None
     file.seek(0)
     file.truncate()
@@ -262,7 +263,7 @@ def _lock(file: Any, directory: Path) -> None:
 
 
 def _write_arrays(path: Path, arrays: Iterable[np.ndarray]) -> None:
-    """Write all arrays as one vector of bytes: hundreds of small ones would take as long as hundreds of files."""
+    """Write all arrays as one vector of bytes: hundreds of arrays would be hundreds of files."""
     import orbax.checkpoint as ocp
 
     parts = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays]

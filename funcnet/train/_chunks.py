@@ -98,8 +98,8 @@ def _stop_at_bad_step(
 ) -> Progress:
     """Where the run stands at step `until`, or at the step at which it broke, with the weights before it.
 
-    That step is found by bisection, since where a chunk ends changes no number. From the last finite state on,
-    every step is checked.
+    That step is found by bisection, since where a chunk ends changes no number. From the last finite state
+    on, every step is checked.
 
     Args:
         advance: `(progress, until, check) -> (progress, finite)`.

@@ -81,8 +81,8 @@ def initial_state(model: PyTree = None, worst: float = jnp.inf) -> EarlyStopping
 class EarlyStopping:
     """Stop when a monitored value stops improving, and keep the weights of its best epoch.
 
-    The value is checked at each evaluation (`eval_every`). It improves if it is better than the best one by more
-    than `min_delta`; a tie is not an improvement, and neither is NaN.
+    The value is checked at each evaluation (`eval_every`). It improves if it is better than the best one by
+    more than `min_delta`; a tie is not an improvement, and neither is NaN.
 
     Args:
         monitor: a name in the history: "val_loss", "val_accuracy", "loss", …
@@ -119,8 +119,8 @@ class EarlyStopping:
         _check.choice("mode", self.mode, ("min", "max"))
         if not isinstance(self.monitor, str):
             raise TypeError(
-                f"monitor must be a name in the history, got {_check.describe(self.monitor)}. The number of epochs to "
-                "wait is `patience`: EarlyStopping(patience=5)."
+                f"monitor must be a name in the history, got {_check.describe(self.monitor)}. The number "
+                "of epochs to wait is `patience`: EarlyStopping(patience=5)."
             )
         _check.direction(self.monitor, self.mode)
         for name in ("min_delta", "patience", "start_from_epoch"):

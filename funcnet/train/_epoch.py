@@ -146,7 +146,7 @@ def finish(plan: Plan, state: TrainState) -> Run:
 
 
 def select_model(plan: Plan, state: TrainState) -> Run:
-    """The result of a run that has ended: the best model where early stopping restores it, else the last."""
+    """The result of a run that has ended: the best model if early stopping restores it, else the last."""
     model = current_model(state)
     if plan.stopping is not None and plan.stopping.restore_best:
         model = _tree.select(state.stop.best_epoch >= 0, state.stop.model, model)

@@ -52,10 +52,10 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     """The predictions of a model in inference mode, row by row, in the order of the rows.
 
     Args:
-        model: called on one example without its leading axis. A plain function, and what it closes over, stays
-            in JAX's cache of compiled programs; the arrays of a module don't.
-        x: features, an array or pytree of arrays [n, ...]; or a Dataset, whose targets are ignored if it holds
-            pairs (x, y).
+        model: called on one example without its leading axis. A plain function, and what it closes over,
+            stays in JAX's cache of compiled programs; the arrays of a module don't.
+        x: features, an array or pytree of arrays [n, ...]; or a Dataset, whose targets are ignored if it
+            holds pairs (x, y).
         batch_size: rows at a time. It affects memory and speed, and the result only up to rounding.
 
     Returns:

@@ -7,7 +7,8 @@ from funcnet import _check
 
 @dataclasses.dataclass(frozen=True)
 class Every:
-    """How often a `Trainer` returns to the host or saves a checkpoint: every so many epochs, steps or seconds.
+    """How often a `Trainer` returns to the host or saves a checkpoint: every so many epochs, steps or
+    seconds.
 
     Args:
         epochs: epochs between two times, counted from the start of the run.
@@ -32,8 +33,8 @@ class Every:
         given = {name: value for name, value in vars(self).items() if value is not None}
         if len(given) != 1:
             raise ValueError(
-                f"exactly one of epochs, steps and seconds must be given, got {', '.join(given) or 'none'}. "
-                "Try Every(epochs=1)."
+                f"exactly one of epochs, steps and seconds must be given, got "
+                f"{', '.join(given) or 'none'}. Try Every(epochs=1)."
             )
         for name in ("epochs", "steps"):
             if name in given:

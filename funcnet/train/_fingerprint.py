@@ -65,8 +65,8 @@ def _program(plan: Plan, progress: Progress, like: Dataset) -> str:
         return state, add_totals(plan, progress.epoch_totals, info)
 
     traced = jax.make_jaxpr(one)(progress, like)
-    # Functions are printed with their address, which differs between processes; arrays that a loss closes over
-    # are not printed.
+    # Functions are printed with their address, which differs between processes; arrays that a loss closes
+    # over are not printed.
     text = re.sub(r"0x[0-9a-f]+", "", str(traced.jaxpr))
     return _digest_bytes((text + digest(list(traced.consts))).encode())
 

@@ -1,9 +1,9 @@
 """When to check for NaN and infinities: at every step, or once at the end.
 
-Checking every gradient and branching on the result costs about 10 % of a small step. If the optimizer's update
-propagates non-finite values, as SGD's and Adam's do, a non-finite gradient always leaves non-finite parameters.
-So the check runs once, at the end, and the first bad step is searched for only if it fails (`_chunks`).
-Optimizers that can hide a NaN (clipping, signs, masks) keep the check at every step.
+Checking every gradient and branching on the result costs about 10 % of a small step. If the optimizer's
+update propagates non-finite values, as SGD's and Adam's do, a non-finite gradient always leaves non-finite
+parameters. So the check runs once, at the end, and the first bad step is searched for only if it fails
+(`_chunks`). Optimizers that can hide a NaN (clipping, signs, masks) keep the check at every step.
 """
 
 from typing import Literal, TypeAlias

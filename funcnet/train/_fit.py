@@ -39,8 +39,8 @@ def fit(
 ) -> "Fit":
     """Turn a loss into its training: a pure function `train(model, data, key, valid=None) -> Run`.
 
-    `train` compiles itself, and returns when the run has ended; called inside jit, vmap or grad it becomes part
-    of that. Hyperparameters of the optimizer may be traced arrays, so a sweep compiles once.
+    `train` compiles itself, and returns when the run has ended; called inside jit, vmap or grad it becomes
+    part of that. Hyperparameters of the optimizer may be traced arrays, so a sweep compiles once.
 
     Args:
         loss: of one example, `loss(model, example, key) -> scalar` or `(scalar, {name: scalar})`.
@@ -51,18 +51,19 @@ def fit(
         stopping: when to stop early; without it the training can be differentiated in reverse.
         eval_every: epochs between evaluations; the last epoch is always evaluated.
         accumulate: batches per optimizer update; the update is that of one large batch.
-        ema: decay of a moving average of the weights, in [0, 1); the average is then evaluated and returned.
-        on_nan: what to do if the loss or a gradient is not finite: "stop" with the weights before that step,
-            "skip" the update, "ignore" it, or "raise" a FloatingPointError that names step, rows, leaf and
-            operation (inside jit and vmap nothing can be raised: there it is "stop").
+        ema: decay of a moving average of the weights, in [0, 1); the average is then evaluated and
+            returned.
+        on_nan: what to do if the loss or a gradient is not finite: "stop" with the weights before that
+            step, "skip" the update, "ignore" it, or "raise" a FloatingPointError that names step, rows,
+            leaf and operation (inside jit and vmap nothing can be raised: there it is "stop").
         remat: recompute each epoch in a backward pass instead of storing it.
 
     Returns:
         The training function.
 
     Raises:
-        TypeError: if `loss` is not a function, `optimizer` not an optax transformation, or a setting has the
-            wrong type.
+        TypeError: if `loss` is not a function, `optimizer` not an optax transformation, or a setting has
+            the wrong type.
         ValueError: if a setting is out of range.
 
     Example:
@@ -167,7 +168,7 @@ class Fit(Settings):
     def _prepare(
         self, model: PyTree, data: PyTree, key: Key, valid: PyTree
     ) -> tuple[Dataset, Dataset | None]:
-        """Training and validation rows as Datasets, once all arguments of a call are known to fit together."""
+        """Training and validation rows as Datasets, once all arguments are known to fit together."""
         if callable(data) or isinstance(model, Dataset):
             raise TypeError(
                 "a training function is called with the model first and the data second, got "
@@ -179,7 +180,7 @@ class Fit(Settings):
         return self._check_data(model, data), None if valid is None else self._check_data(model, valid)
 
     def _check_data(self, model: PyTree, data: PyTree) -> Dataset:
-        # Reading all targets takes as long as a small run, so a Dataset is checked once for each shape of model.
+        # Reading all targets takes as long as a small run: a Dataset is checked once for each shape of model.
         leaves, structure = jax.tree.flatten(model)
         shapes = structure, [(getattr(a, "shape", None), getattr(a, "dtype", None)) for a in leaves]
         if isinstance(data, Dataset) and self._checked.get(data) == shapes:

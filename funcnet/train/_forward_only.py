@@ -34,6 +34,6 @@ def _identity() -> Any:
 
 def _refuse(*_: Any) -> Any:
     raise TypeError(
-        "a run with early stopping has no fixed number of epochs, so it can't be differentiated in reverse mode. "
-        "Train for a fixed number, fn.fit(..., stopping=None), or use forward mode: jax.jacfwd."
+        "a run with early stopping has no fixed number of epochs, so it can't be differentiated in reverse "
+        "mode. Train for a fixed number, fn.fit(..., stopping=None), or use forward mode: jax.jacfwd."
     )

@@ -67,7 +67,8 @@ def _new_file(path: Path) -> TextIO:
 
 
 class CSV(_Log):
-    """A CSV file: `epoch` from 0, and a column for each name in the history; empty where nothing was measured.
+    """A CSV file: `epoch` from 0, and a column for each name in the history; empty where nothing was
+    measured.
 
     float32 numbers are written with nine digits, which identify them; other dtypes in full.
 

@@ -1,7 +1,7 @@
 """The one training loop: whole, with fixed bounds, for transformations; or as far as the host wants.
 
-Where `advance` returns to the host changes no number: every step is an iteration of the same compiled loop, whose
-bounds are arguments and not constants.
+Where `advance` returns to the host changes no number: every step is an iteration of the same compiled loop,
+whose bounds are arguments and not constants.
 """
 
 import functools
@@ -159,7 +159,7 @@ def advance_on_batches(
     per_epoch: Array,
     check: Check,
 ) -> tuple[Progress, Array]:
-    """`advance` over batches that the host has read, [batches, rows, ...]: `count` of them, from the first."""
+    """`advance` over `count` of the batches that the host has read, [batches, rows, ...], from `first`."""
     rows = Dataset(jax.tree.map(lambda a: a[0], batches.example))
     check = resolve_check(plan, check, progress.state.model, rows)
     take_step = plan_step(plan, check)

@@ -25,7 +25,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def write_manifest(place: Path, facts: dict[str, Any]) -> None:
-    """Write the manifest of the checkpoint in `place`: facts, versions, and a SHA-256 of each of its files."""
+    """Write the manifest of the checkpoint in `place`: facts, versions, a SHA-256 of each file."""
     manifest = {
         "format": FORMAT,
         **facts,

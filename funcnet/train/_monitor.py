@@ -20,8 +20,9 @@ from funcnet.transform._objective import objective
 class Monitor(Callback):
     """The hyperparameters and the norm of the gradient at the end of each epoch.
 
-    The gradient is that of the loss, in inference mode, on the first 1,024 rows of the training data: the same
-    rows each time, so that norms can be compared between epochs. The cost is one such gradient per epoch.
+    The gradient is that of the loss, in inference mode, on the first 1,024 rows of the training data: the
+    same rows each time, so that norms can be compared between epochs. The cost is one such gradient per
+    epoch.
 
     Returns:
         `monitor.values`: a mapping from "epoch", "gradient_norm" and the name of each hyperparameter that

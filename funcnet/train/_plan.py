@@ -1,4 +1,4 @@
-"""What a run consists of before it has a model and data: loss, optimizer, settings, and the sizes they imply."""
+"""A run before it has a model and data: loss, optimizer, settings, and the sizes they imply."""
 
 import abc
 import dataclasses
@@ -23,7 +23,7 @@ LAST_STEP = 2**31 - 1
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Settings(abc.ABC):
-    """The arguments of `fit`, which documents them. `optimizer` averages the weights where `ema` was given."""
+    """The arguments of `fit`, which documents them. If `ema` was given, `optimizer` averages the weights."""
 
     loss: Loss
     optimizer: optax.GradientTransformation
@@ -61,8 +61,9 @@ class Plan(Settings):
         """Raise a ValueError if all epochs together have more steps than int32 can count."""
         if self.epochs * per_epoch > LAST_STEP:
             raise ValueError(
-                f"{self.epochs:,} epochs of {per_epoch:,} steps are more than {LAST_STEP:,} steps, the most that "
-                f"a run can count. Use at most epochs={LAST_STEP // per_epoch}, or a larger batch_size."
+                f"{self.epochs:,} epochs of {per_epoch:,} steps are more than {LAST_STEP:,} steps, the "
+                f"most that a run can count. Use at most epochs={LAST_STEP // per_epoch}, or a larger "
+                "batch_size."
             )
 
     def evaluation_size(self, rows: int) -> int:

@@ -33,7 +33,8 @@ class ReplayedStep:
         loss: the batch's mean loss.
         leaf: the first leaf that is not finite, "loss" or the path of a gradient, such as
             "gradient of layers[0].weight"; empty if everything is finite.
-        cause: the first operation that made a NaN or an infinity from finite numbers; None if there is none.
+        cause: the first operation that made a NaN or an infinity from finite numbers; None if there is
+            none.
 
     Example:
         >>> import numpy as np, funcnet as fn

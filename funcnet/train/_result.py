@@ -18,8 +18,8 @@ class Run:
     """The result of a run.
 
     Args:
-        model: the model to use: that of the best epoch if early stopping restores it, else the last one; with
-            averaged weights if `ema` was given.
+        model: the model to use: that of the best epoch if early stopping restores it, else the last one;
+            with averaged weights if `ema` was given.
         state: the state after the last step; `state.model` is the last model, without averaging.
 
     Example:
@@ -63,7 +63,8 @@ class Run:
         return self.state.stop.best_epoch
 
     def plot(self, axes: Any = None) -> Any:
-        """Draw losses and metrics by epoch, training and validation; for many runs their median and a 5-95 % band.
+        """Draw losses and metrics by epoch, training and validation; for many runs their median and a 5-95
+        % band.
 
         Args:
             axes: matplotlib axes, one for the loss and one for each metric; created if None.

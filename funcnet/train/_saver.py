@@ -35,7 +35,7 @@ class Saver:
 
     @contextlib.contextmanager
     def open(self, progress: Progress, model: PyTree, source: Source, key: Key) -> Iterator[Progress]:
-        """Lock the directory; the value is the progress of its newest checkpoint, or `progress`, the start."""
+        """Lock the directory; the value is the progress of its newest checkpoint, else `progress`."""
         if self.keep_best is not None and self.keep_best.removeprefix("-") not in progress.state.history:
             raise ValueError(
                 f"keep_best must name a value in the history, got {self.keep_best!r}; this run measures "
@@ -61,7 +61,7 @@ class Saver:
         return progress
 
     def restore_callbacks(self) -> None:
-        """Give callbacks their saved state back. They have started by now, so that its structure is known."""
+        """Give callbacks their saved state back. They have started, so that its structure is known."""
         for name, callback in self.callbacks.items():
             state = callback.state()
             if self._restored is not None and state is not None and self._restored.has(name):

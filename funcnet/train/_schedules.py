@@ -116,8 +116,8 @@ class ReduceOnPlateau(Callback):
 class AverageWeights(Callback):
     """Stochastic weight averaging: the mean of the models at the ends of epochs, from one epoch on.
 
-    It does not change the run; read `average.model` afterwards. For an exponential average that is evaluated
-    during the run, use `fn.fit(..., ema=0.99)`.
+    It does not change the run; read `average.model` afterwards. For an exponential average that is
+    evaluated during the run, use `fn.fit(..., ema=0.99)`.
 
     Args:
         start: the first epoch, from 0, whose model is averaged.

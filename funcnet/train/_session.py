@@ -53,7 +53,7 @@ class Session:
         self.reports_epochs = any(type(c).on_epoch_end is not Callback.on_epoch_end for c in self.callbacks)
         self.may_request = not all(callback.read_only for callback in self.callbacks)
         self.safe: tuple[Progress, dict[str, Any]]
-        """What is saved if an exception comes before the next sync is over: state and callbacks together."""
+        """What is saved after an exception: state and callbacks as of the last sync."""
 
     def run(self) -> Run:
         """Train until the run ends, or until a signal or the time limit interrupts it.
@@ -193,8 +193,8 @@ class Session:
     def _exit(self, number: int) -> None:
         name, directory = signal.Signals(number).name, self.trainer.directory
         message = (
-            f"{name}: stopped after step {self.saver.step}; the checkpoint is in {directory}. Run the same "
-            "command again to resume."
+            f"{name}: stopped after step {self.saver.step}; the checkpoint is in {directory}. Run the "
+            "same command again to resume."
             if directory is not None
             else f"{name}: stopped, and nothing is saved. With fn.Trainer(train, directory=...) the same call "
             "would resume."

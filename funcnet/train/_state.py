@@ -18,9 +18,9 @@ class History(Mapping[str, Array]):
     """Losses and metrics by epoch: a mapping from name to an array [epochs].
 
     Names are those of Keras: `loss` and the metrics, averaged over an epoch while the weights changed;
-    `val_loss` and so on for the validation rows; and, if there are any, `train_loss`: the loss of the epoch's
-    final weights in inference mode on the training rows. Epochs that were not reached or not evaluated hold
-    NaN. Losses are in the units of the loss (nats, squared target units).
+    `val_loss` and so on for the validation rows; and, if there are any, `train_loss`: the loss of the
+    epoch's final weights in inference mode on the training rows. Epochs that were not reached or not
+    evaluated hold NaN. Losses are in the units of the loss (nats, squared target units).
 
     Args:
         arrays: the arrays by name, each [epochs]; with leading axes after a vmap.

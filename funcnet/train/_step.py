@@ -73,20 +73,20 @@ def step(
         loss: of one example, `loss(model, example, key)`.
         optimizer: any optax GradientTransformation; line searches and plateau schedules get the value, the
             gradient and the value function that they need.
-        accumulate: the number of equal parts into which the batch is cut, to save memory: they are computed one
-            after another, and the update is that of the whole batch.
-        on_nan: what to do if the loss or a gradient is not finite. "stop": this and every later step leave the
-            state unchanged; "skip": skip this update; "ignore": make it. The update itself is not checked:
-            infinite weights are found by the next step's loss.
+        accumulate: the number of equal parts into which the batch is cut, to save memory: they are computed
+            one after another, and the update is that of the whole batch.
+        on_nan: what to do if the loss or a gradient is not finite. "stop": this and every later step leave
+            the state unchanged; "skip": skip this update; "ignore": make it. The update itself is not
+            checked: infinite weights are found by the next step's loss.
 
     Returns:
-        A pure function. Its batch is a `fn.data.Batch`, or an example with a leading axis, whose rows all have
-        weight 1. Example i of a step draws from `state.key`, `state.step` and i.
+        A pure function. Its batch is a `fn.data.Batch`, or an example with a leading axis, whose rows all
+        have weight 1. Example i of a step draws from `state.key`, `state.step` and i.
 
     Raises:
         TypeError: if `loss` is not a function or `optimizer` not an optax transformation.
-        ValueError: if `on_nan` is unknown, `accumulate` is below 1 or does not divide the batch, or the loss is
-            not a scalar.
+        ValueError: if `on_nan` is unknown, `accumulate` is below 1 or does not divide the batch, or the
+            loss is not a scalar.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -119,8 +119,8 @@ def build_step(
 
     Args:
         loss, optimizer, accumulate: as for `step`.
-        on_nan: as for `step`; or None for a step without a check and without a branch, which makes its update
-            whatever comes: for a run that continues, and batches in which a row counts.
+        on_nan: as for `step`; or None for a step without a check and without a branch, which makes its
+            update whatever comes: for a run that continues, and batches in which a row counts.
     """
     update = optax.with_extra_args_support(optimizer).update
 
@@ -169,8 +169,8 @@ def build_step(
 
 
 class _Changes(NamedTuple):
-    """What a step may change. Only this goes through its branch, so that the rest of the state is seen to be
-    the same in every step."""
+    """What a step may change. Only this goes through its branch, so that the rest of the state is seen to
+    be the same in every step."""
 
     parameters: PyTree
     opt_state: PyTree

@@ -23,27 +23,28 @@ from funcnet.train._source import open_source
 class Trainer:
     """Train like `train`, with progress, callbacks and checkpoints.
 
-    Call it exactly like `train`; the result is the same. The run is compiled in chunks of many steps; between
-    chunks, Python updates the progress bar, runs callbacks and writes checkpoints. Where chunks end changes no
-    number, and callbacks change nothing but what they request.
+    Call it exactly like `train`; the result is the same. The run is compiled in chunks of many steps;
+    between chunks, Python updates the progress bar, runs callbacks and writes checkpoints. Where chunks end
+    changes no number, and callbacks change nothing but what they request.
 
     With `directory`, calling the same Trainer again resumes from the newest valid checkpoint, mid-epoch if
-    necessary, and ends bit for bit where an uninterrupted run would. Checkpoints are written at intervals, at the
-    end, after an exception, and on SIGTERM and Ctrl-C, after which the process exits with 143 and 130.
+    necessary, and ends bit for bit where an uninterrupted run would. Checkpoints are written at intervals,
+    at the end, after an exception, and on SIGTERM and Ctrl-C, after which the process exits with 143 and
+    130.
 
     Args:
         train: a training function, returned by `fn.fit`.
         directory: where checkpoints are written; None to write none.
         callbacks: `funcnet.train.Callback`s, or functions of a `CallbackContext`.
         progress: whether to show a progress line; it is shown only if stderr is a terminal.
-        sync_every: when the run returns to the host, an `Every`; by default four times a second, and at the end of
-            each epoch if a callback may request something.
+        sync_every: when the run returns to the host, an `Every`; by default four times a second, and at the
+            end of each epoch if a callback may request something.
         save_every: how often a checkpoint is written, an `Every`.
         keep: the number of newest checkpoints to keep, at least 1.
-        keep_best: a name in the history, such as "val_loss": the checkpoint with its lowest value is kept too.
-            "-val_accuracy" for the highest.
-        resume: "auto" resumes from the newest checkpoint of the same run and refuses that of a different one;
-            "force" resumes from that too; "never" starts over.
+        keep_best: a name in the history, such as "val_loss": the checkpoint with its lowest value is kept
+            too. "-val_accuracy" for the highest.
+        resume: "auto" resumes from the newest checkpoint of the same run and refuses that of a different
+            one; "force" resumes from that too; "never" starts over.
         max_time: seconds after which the run is interrupted at the next sync, to be resumed later.
         limit_batches: use only so many batches of each epoch, the first in its order.
         evaluate_first: whether to evaluate the validation rows before the first step, for callbacks in

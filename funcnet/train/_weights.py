@@ -67,8 +67,8 @@ def load_weights(net: T, path: str | os.PathLike[str]) -> T:
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if it is not a safetensors file, or its arrays are not those of `net`: the message lists each
-            one that is missing, unexpected, or has another shape or dtype.
+        ValueError: if it is not a safetensors file, or its arrays are not those of `net`: the message lists
+            each one that is missing, unexpected, or has another shape or dtype.
 
     Example:
         >>> import tempfile, jax, funcnet as fn
@@ -120,8 +120,8 @@ def _arrays_by_name(model: PyTree) -> dict[str, Any]:
         dtype = getattr(leaf, "dtype", None)
         if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended) or dtype.name not in DTYPES.values():
             raise ValueError(
-                f"weights must be arrays of numbers, got {_check.describe(leaf)} for {name}. Keep settings in "
-                "static fields, and a key as jax.random.key_data(key)."
+                f"weights must be arrays of numbers, got {_check.describe(leaf)} for {name}. Keep settings "
+                "in static fields, and a key as jax.random.key_data(key)."
             )
         arrays[name] = leaf
     return arrays
