@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _tree
-from funcnet._types import Array
+from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
 from funcnet.train._early_stopping import Outcome
 from funcnet.train._epoch import finish, select_model
-from funcnet.train._loop import advance, advance_on_batches, start
+from funcnet.train._loop import advance, advance_on_batches, start, whole
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
 from funcnet.train._result import Run
@@ -21,9 +21,12 @@ from funcnet.train._result import Run
 Attempt: TypeAlias = tuple[Progress, Array]
 """Where a chunk of steps led with a deferred check, and whether that is finite."""
 
+Advance: TypeAlias = Callable[[Progress, int, str], Attempt]
+"""`(progress, until, check) -> (progress, finite)`."""
+
 
 class Chunks:
-    """`start`, then `advance` or `advance_on_batches` until nothing is left, then `finish`.
+    """`whole`; or `start`, then `advance` or `advance_on_batches` until nothing is left, then `finish`.
 
     Every chunk is an attempt: the caller makes it, with numbers as int32, and gets from `accept` or
     `accept_on_batches` where the run stands.
@@ -31,6 +34,7 @@ class Chunks:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.whole = jax.jit(functools.partial(whole, plan))
         self.start = jax.jit(functools.partial(start, plan), static_argnames="has_train_data")
         self.advance = jax.jit(functools.partial(advance, plan), static_argnames="check")
         self.advance_on_batches = jax.jit(
@@ -39,6 +43,18 @@ class Chunks:
         self.jit_finish = jax.jit(functools.partial(finish, plan))
         self.rates: dict[tuple[int, int], float] = {}
         """Steps a second, as last seen, by rows of a batch and batches of an epoch."""
+
+    def run_to_bad_step(
+        self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, epoch: int, per_epoch: int
+    ) -> Run:
+        """The run again that `whole` found to be not finite in this epoch, from 0, or before."""
+        last = self.plan.epochs * per_epoch
+        suspect = min(last, (epoch + 1) * per_epoch)
+        advance = self._advance_function(data, valid, per_epoch)
+        progress = _stop_at_bad_step(advance, self.start(model, data, key, valid), suspect)
+        if progress.should_continue(self.plan.epochs):  # a sum of losses overflowed, and no step
+            progress = advance(progress, last, "deferred")[0]
+        return self.finish(progress)
 
     def accept(
         self,
@@ -52,13 +68,7 @@ class Chunks:
         """Where a chunk of `advance` led; with a bad step in it, the state before that step."""
         if np.asarray(attempt[1]):
             return attempt[0]
-
-        def again(progress: Progress, until: int, check: str) -> Attempt:
-            return self.advance(progress, data, valid, np.int32(until), np.int32(per_epoch), check=check)
-
-        # A non-finite mean loss ends a run with its epoch.
-        suspect = min(until, (attempt[0].epoch + 1) * per_epoch)
-        return _stop_at_bad_step(again, before, suspect, until)
+        return _stop_at_bad_step(self._advance_function(data, valid, per_epoch), before, until)
 
     def accept_on_batches(
         self,
@@ -74,13 +84,18 @@ class Chunks:
         if np.asarray(attempt[1]):
             return attempt[0]
 
-        def again(progress: Progress, until: int, check: str) -> Attempt:
+        def advance(progress: Progress, until: int, check: str) -> Attempt:
             place = first + progress.step - before.step
             numbers = (np.int32(number) for number in (place, until - progress.step, per_epoch))
             return self.advance_on_batches(progress, batches, valid, *numbers, check=check)
 
-        until = before.step + count
-        return _stop_at_bad_step(again, before, until, until)
+        return _stop_at_bad_step(advance, before, before.step + count)
+
+    def _advance_function(self, data: Dataset, valid: Dataset | None, per_epoch: int) -> Advance:
+        def advance(progress: Progress, until: int, check: str) -> Attempt:
+            return self.advance(progress, data, valid, np.int32(until), np.int32(per_epoch), check=check)
+
+        return advance
 
     def finish(self, progress: Progress) -> Run:
         """The result of the run that ends here."""
@@ -93,9 +108,7 @@ class Chunks:
         return select_model(self.plan, state)
 
 
-def _stop_at_bad_step(
-    advance: Callable[[Progress, int, str], Attempt], progress: Progress, suspect: int, until: int
-) -> Progress:
+def _stop_at_bad_step(advance: Advance, progress: Progress, until: int) -> Progress:
     """Where the run stands at step `until`, or at the step at which it broke, with the weights before it.
 
     That step is found by bisection, since where a chunk ends changes no number. From the last finite state
@@ -104,10 +117,9 @@ def _stop_at_bad_step(
     Args:
         advance: `(progress, until, check) -> (progress, finite)`.
         progress: the progress before the chunk that is not finite.
-        suspect: the number of steps by which it must have broken.
-        until: the end of the chunk.
+        until: the end of that chunk.
     """
-    last, first_bad = progress.step, suspect
+    last, first_bad = progress.step, until
     if not np.asarray(advance(progress, last, "deferred")[1]):  # it began with infinite weights
         first_bad = last
     while first_bad - last > 1:

@@ -138,11 +138,11 @@ class Fit(Settings):
         per_epoch = self._plan.steps_per_epoch(len(data))
         if _tree.is_traced():  # inside jit, vmap or grad
             run, _ = self._jit_run(model, data, key, valid)
-        else:  # the compiled parts of a Trainer, called once
-            chunks, numbers = self._chunks, (np.int32(self.epochs * per_epoch), np.int32(per_epoch))
-            before = chunks.start(model, data, key, valid)
-            attempt = chunks.advance(before, data, valid, *numbers, check="deferred")
-            run = chunks.finish(chunks.accept(attempt, before, data, valid, *map(int, numbers)))
+        else:
+            chunks, arguments = self._chunks, (model, data, key, valid)
+            run, finite = chunks.whole(*arguments)
+            if not np.asarray(finite):
+                run = chunks.run_to_bad_step(*arguments, int(run.state.epoch), per_epoch)
         if self.on_nan == "raise" and _tree.is_concrete(run.state.step):
             raise_if_not_finite(self._plan, run, data, per_epoch)
         return run
@@ -180,7 +180,8 @@ class Fit(Settings):
         return self._check_data(model, data), None if valid is None else self._check_data(model, valid)
 
     def _check_data(self, model: PyTree, data: PyTree) -> Dataset:
-        # Reading all targets takes as long as a small run: a Dataset is checked once for each shape of model.
+        # Reading all targets takes as long as a small run: a Dataset is checked once for each shape of
+        # model.
         leaves, structure = jax.tree.flatten(model)
         shapes = structure, [(getattr(a, "shape", None), getattr(a, "dtype", None)) for a in leaves]
         if isinstance(data, Dataset) and self._checked.get(data) == shapes:

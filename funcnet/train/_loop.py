@@ -5,7 +5,8 @@ whose bounds are arguments and not constants.
 """
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,9 @@ from funcnet.transform._objective import Totals
 
 ROWS_AT_ONCE = 2**20
 """Row numbers that are computed at once: 5 MB."""
+
+Batches: TypeAlias = tuple[Array | int, Array | int, Callable[[Array], Batch]]
+"""The number of the first batch, how many there are, and a function that returns a batch by its number."""
 
 
 def should_continue(plan: Plan, state: TrainState) -> Array:
@@ -105,8 +109,8 @@ def advance(
     progress: Progress,
     data: Dataset,
     valid: Dataset | None,
-    until: Array,
-    per_epoch: Array,
+    until: Array | None,
+    per_epoch: Array | int,
     check: Check,
 ) -> tuple[Progress, Array]:
     """Steps and evaluations until step `until`, or until the run ends.
@@ -115,37 +119,35 @@ def advance(
         plan: the run.
         progress: where it stands.
         data, valid: training rows and validation rows.
-        until: the number of steps after which to return, int32.
+        until: the number of steps after which to return, int32; None to go from the start to the end, for
+            which the compiler may know how long its loops are.
         per_epoch: steps in an epoch, int32: fewer than the data has, if only the first are to be taken.
         check: as in `run`.
 
     Returns:
         Where the run stands then, and whether it is finite, as `run` reports it.
     """
-    check = resolve_check(plan, check, progress.state.model, data)
-    take_step = plan_step(plan, check)
-    struct = totals_struct(plan, progress.state.model, data, progress.state.key)
     size = plan.update_size(len(data))
     block = min(steps(len(data), size), max(ROWS_AT_ONCE // size, 1))
 
     def left(progress: Progress) -> Array:
-        return should_continue(plan, progress.state) & (progress.state.step < until)
+        continues = should_continue(plan, progress.state)
+        return continues if until is None else continues & (progress.state.step < until)
 
-    def part_of_epoch(progress: Progress) -> Progress:
-        state = progress.state
-        first = state.step - state.epoch * per_epoch
-        count = jnp.minimum(jnp.minimum(block, per_epoch - first), until - state.step)
+    def next_batches(state: TrainState) -> Batches:
+        first: Array | int = 0
+        count: Array | int = block
+        if until is not None or block != per_epoch:
+            first = state.step - state.epoch * per_epoch
+            count = jnp.minimum(block, per_epoch - first)
+            count = count if until is None else jnp.minimum(count, until - state.step)
         rows = epoch_rows(len(data), order(plan, state, len(data)), size, first, block)
+        return 0, count, lambda i: gather(data, *jax.tree.map(lambda a: a[i], rows))
 
-        def one_step(i: Array, progress: Progress) -> Progress:
-            epoch_totals = totals_before_step(progress, per_epoch)
-            state, info = take_step(progress.state, gather(data, *jax.tree.map(lambda a: a[i], rows)))
-            return Progress(state, add_totals(plan, epoch_totals, info))
-
-        progress = jax.lax.fori_loop(0, count, one_step, progress)
-        return _end_if_last_step(plan, check, struct, progress, data, valid, per_epoch)
-
-    progress = jax.lax.while_loop(left, part_of_epoch, progress)
+    check = resolve_check(plan, check, progress.state.model, data)
+    struct = totals_struct(plan, progress.state.model, data, progress.state.key)
+    body = functools.partial(part_of_epoch, plan, check, struct, next_batches, data, valid, per_epoch)
+    progress = jax.lax.while_loop(left, body, progress)
     return progress, _is_finite(check, struct, progress, per_epoch)
 
 
@@ -160,37 +162,37 @@ def advance_on_batches(
     check: Check,
 ) -> tuple[Progress, Array]:
     """`advance` over `count` of the batches that the host has read, [batches, rows, ...], from `first`."""
+
+    def next_batches(_: TrainState) -> Batches:
+        return first, count, lambda i: _mesh.shard_rows(jax.tree.map(lambda a: a[i], batches))
+
     rows = Dataset(jax.tree.map(lambda a: a[0], batches.example))
     check = resolve_check(plan, check, progress.state.model, rows)
-    take_step = plan_step(plan, check)
     struct = totals_struct(plan, progress.state.model, rows, progress.state.key)
-
-    def one_step(i: Array, progress: Progress) -> Progress:
-        epoch_totals = totals_before_step(progress, per_epoch)
-        state, info = take_step(progress.state, _mesh.shard_rows(jax.tree.map(lambda a: a[i], batches)))
-        return Progress(state, add_totals(plan, epoch_totals, info))
-
-    progress = jax.lax.fori_loop(first, first + count, one_step, progress)
-    progress = _end_if_last_step(plan, check, struct, progress, None, valid, per_epoch)
+    progress = part_of_epoch(plan, check, struct, next_batches, None, valid, per_epoch, progress)
     return progress, _is_finite(check, struct, progress, per_epoch)
 
 
-def totals_before_step(progress: Progress, per_epoch: Array) -> Array:
-    """The totals to which the next step adds its own: zero if it is the first of its epoch."""
-    first = progress.state.step == progress.state.epoch * per_epoch
-    return jnp.where(first, jnp.zeros_like(progress.epoch_totals), progress.epoch_totals)
-
-
-def _end_if_last_step(
+def part_of_epoch(
     plan: Plan,
     check: Check,
     struct: Totals,
-    progress: Progress,
+    next_batches: Callable[[TrainState], Batches],
     data: Dataset | None,
     valid: Dataset | None,
-    per_epoch: Array,
+    per_epoch: Array | int,
+    progress: Progress,
 ) -> Progress:
-    """After the last step of an epoch: its means, and the evaluation if one is due."""
+    """Some steps of one epoch; after its last step its means, and the evaluation if one is due."""
+    first, count, batch_at = next_batches(progress.state)
+    take_step = plan_step(plan, check)
+
+    def one_step(i: Array, progress: Progress) -> Progress:
+        epoch_totals = totals_before_step(progress, per_epoch)
+        state, info = take_step(progress.state, batch_at(i))
+        return Progress(state, add_totals(plan, epoch_totals, info))
+
+    progress = jax.lax.fori_loop(first, first + count, one_step, progress)
     state = progress.state
     ends = should_continue(plan, state) & (state.step == (state.epoch + 1) * per_epoch)
     # No branch here, where nothing is expensive: XLA may then begin the next epoch beside it.
@@ -204,7 +206,20 @@ def _end_if_last_step(
     return Progress(state, progress.epoch_totals)
 
 
-def _is_finite(check: Check, struct: Totals, progress: Progress, per_epoch: Array) -> Array:
+def whole(plan: Plan, model: PyTree, data: Dataset, key: Key, valid: Dataset | None) -> tuple[Run, Array]:
+    """`start`, `advance` and `finish` at once, with a deferred check: a run outside of transformations."""
+    progress, per_epoch = start(plan, model, data, key, valid), plan.steps_per_epoch(len(data))
+    progress, finite = advance(plan, progress, data, valid, None, per_epoch, "deferred")
+    return finish(plan, progress.state), finite
+
+
+def totals_before_step(progress: Progress, per_epoch: Array | int) -> Array:
+    """The totals to which the next step adds its own: zero if it is the first of its epoch."""
+    first = progress.state.step == progress.state.epoch * per_epoch
+    return jnp.where(first, jnp.zeros_like(progress.epoch_totals), progress.epoch_totals)
+
+
+def _is_finite(check: Check, struct: Totals, progress: Progress, per_epoch: Array | int) -> Array:
     if check != "deferred":
         return jnp.array(True)
     loss = Totals.unpacked(struct, totals_before_step(progress, per_epoch)).sums["loss"]

@@ -100,7 +100,9 @@ def test_without_a_whole_checkpoint_it_begins_anew(tmp_path, whole):
 def test_a_directory_that_cant_be_written_is_refused_before_the_first_step(tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "run", "/proc/funcnet"):
-        with pytest.raises(OSError, match="A Trainer must be able to write to its directory; choose another"):
+        with pytest.raises(
+            OSError, match="A Trainer must be able to write to its directory; choose another"
+        ):
             _go_on(place)
 
 
@@ -197,7 +199,10 @@ def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path, whole):
             r"a callback must be a funcnet\.train\.Callback or a function",
         ),
         (lambda p: fn.Trainer(TRAIN, callbacks=[fn.train.Monitor]), "a callback must be a"),
-        (lambda p: fn.Trainer(TRAIN, callbacks=[lambda context: True])(MODEL, DATA, KEY), "None or a funcnet"),
+        (
+            lambda p: fn.Trainer(TRAIN, callbacks=[lambda context: True])(MODEL, DATA, KEY),
+            "None or a funcnet",
+        ),
         (lambda p: fn.Trainer(TRAIN, max_time=0), "above 0"),
         (lambda p: Every(), "one of epochs, steps and seconds"),
         (lambda p: Every(epochs=1, steps=2), "one of epochs, steps and seconds"),

@@ -1,7 +1,6 @@
 """What `fit`, `step`, `evaluate` and `predict` refuse, before anything compiles."""
 
 import dataclasses
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp

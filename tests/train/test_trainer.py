@@ -57,7 +57,11 @@ def _training(name):
 def test_it_ends_in_the_bits_of_fit_wherever_the_visits_lie(name, tmp_path):
     train, model, data, valid = _training(name)
     want = train(model, data, KEY, valid)
-    settings = [{}, {"sync_every": Every(steps=2)}, {"sync_every": Every(epochs=2), "callbacks": [lambda context: None]}]
+    settings = [
+        {},
+        {"sync_every": Every(steps=2)},
+        {"sync_every": Every(epochs=2), "callbacks": [lambda context: None]},
+    ]
     for setting in settings:
         got = fn.Trainer(train, **setting)(model, data, KEY, valid)
         assert same_bits(got, want)
@@ -81,7 +85,10 @@ def test_a_stream_and_a_loop_over_batches_end_in_the_numbers_of_fit(name, tmp_pa
     assert same_bits(got.history, want.history)
 
     state = fn.TrainState.create(model, train.optimizer, KEY)
-    step, size = jax.jit(fn.step(train.loss, train.optimizer, accumulate=train.accumulate)), train._plan.update_size(len(data[0]))
+    step, size = (
+        jax.jit(fn.step(train.loss, train.optimizer, accumulate=train.accumulate)),
+        train._plan.update_size(len(data[0])),
+    )
     for epoch in range(train.epochs):
         for batch in fn.data.batches(data, size, KEY if train.shuffle else None, epoch):
             state, _ = step(state, batch)
@@ -126,7 +133,9 @@ class Watching(fn.train.Callback):
         self.moments.append(("start", context.epoch))
 
     def on_epoch_end(self, context):
-        assert context.metrics["loss"] == pytest.approx(float(context.state.history["loss"][context.epoch - 1]))
+        assert context.metrics["loss"] == pytest.approx(
+            float(context.state.history["loss"][context.epoch - 1])
+        )
         self.moments.append(("epoch", context.epoch))
 
     def on_checkpoint(self, context):
