@@ -53,7 +53,7 @@ class Chunks:
         advance = self._advance_function(data, valid, per_epoch)
         progress = _stop_at_bad_step(advance, self.start(model, data, key, valid), suspect)
         if progress.should_continue(self.plan.epochs):  # a sum of losses overflowed, and no step
-            progress = advance(progress, last, "deferred")[0]
+            progress = advance(progress, last, "every_step")[0]
         return self.finish(progress)
 
     def accept(

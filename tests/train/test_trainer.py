@@ -324,7 +324,7 @@ def test_another_training_is_refused_by_name(tmp_path):
             call()
     wide = fn.models.LinearRegression(2).init(KEY)
     with pytest.raises(
-        ValueError, match=r"state\.model\.linear\.weight: float32\[3\] saved, float32\[2\] wanted"
+        ValueError, match=r"state\.model\.linear\.weight: float32\[3\] saved, float32\[2\] expected"
     ):
         fn.Trainer(train, tmp_path, resume="force")(wide, (X[:, :2], data[1]), KEY, (X[:15, :2], valid[1]))
     assert same_bits(fn.Trainer(train, tmp_path, resume="force")(model, other, KEY, valid), run)

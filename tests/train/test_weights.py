@@ -61,13 +61,13 @@ def test_a_transposed_host_array_is_stored_row_by_row(tmp_path):
 
 def test_one_error_lists_every_difference(tmp_path):
     fn.save_weights({"a": jnp.ones(2), "b": jnp.ones((2, 2)), "d": jnp.ones(1)}, tmp_path / "m")
-    wanted = {"a": jnp.ones(2, jnp.float16), "b": jnp.ones((3, 2)), "c": jnp.ones(4)}
+    expected = {"a": jnp.ones(2, jnp.float16), "b": jnp.ones((3, 2)), "c": jnp.ones(4)}
     with pytest.raises(ValueError, match="does not hold the weights") as caught:
         fn.load_weights(wanted, tmp_path / "m")
     assert str(caught.value).splitlines()[1:] == [
-        "  a: float32[2] in the file, float16[2] wanted",
-        "  b: float32[2,2] in the file, float32[3,2] wanted",
-        "  c: missing in the file, float32[4] wanted",
+        "  a: float32[2] in the file, float16[2] expected",
+        "  b: float32[2,2] in the file, float32[3,2] expected",
+        "  c: missing in the file, float32[4] expected",
         "  d: float32[1] in the file, unexpected",
     ]
 
