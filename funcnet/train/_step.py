@@ -14,7 +14,7 @@ from funcnet.data import Batch
 from funcnet.data._batches import Gathered
 from funcnet.train._state import TrainState
 from funcnet.train._stop import Outcome
-from funcnet.transform._objective import Totals, objective, renewing_objective
+from funcnet.transform._objective import Totals, objective, objective_with_buffers
 
 OnNaN: TypeAlias = Literal["stop", "skip", "ignore"]
 
@@ -154,7 +154,7 @@ def _step(
 
 
 class _Seen(NamedTuple):
-    """A batch as the model before the update sees it; `rest` is None where no buffer is renewed."""
+    """A batch as the model before the update sees it; `rest` is None if no buffer is updated."""
 
     value: Array
     totals: Totals
@@ -173,7 +173,7 @@ class _Changes(NamedTuple):
     rest: PyTree
 
     def made_in(self, state: TrainState, rest: PyTree) -> TrainState:
-        """The state with these changes, and with `rest` where no buffer is renewed."""
+        """The state with these changes, and with `rest` if no buffer is updated."""
         return _tree.replace(
             state,
             model=_tree.combine(self.parameters, rest if self.rest is None else self.rest),
@@ -209,7 +209,7 @@ def _kept(
     return _Changes(parameters, state.opt_state, number, stop.outcome, rest)
 
 
-_differentiate = jax.value_and_grad(renewing_objective, has_aux=True)
+_differentiate = jax.value_and_grad(objective_with_buffers, has_aux=True)
 
 
 def _seen(

@@ -214,7 +214,6 @@ def test_gradients_that_are_somebody_elses():
     )(tree)
     assert float(optax.tree.norm(slope)) <= 1.0 + 1e-9
     assert T.clip_gradient(tree, 0.5)["a"].tolist() == x.tolist()
-    assert jax.grad(lambda x: jnp.sum(T.stop(x) * x))(x).tolist() == x.tolist()
 
 
 def test_a_minimum_is_differentiated_as_one():
@@ -287,19 +286,19 @@ def test_a_nan_made_of_infinities_is_found():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: T.hvp(lambda x: x)(jnp.ones(2), jnp.ones(2)), "a scalar function is wanted"),
-        (lambda: T.hvp(jnp.sum)(jnp.ones(2, int), jnp.ones(2)), "derivatives are by floating numbers"),
-        (lambda: T.hvp(jnp.sum)(jnp.ones(2), jnp.ones(3)), "v has the shapes of x"),
-        (lambda: T.hvp(jnp.sum)(jnp.ones(2), (jnp.ones(2),)), "v has the structure of x"),
-        (lambda: T.jacobian(jnp.sin)(jnp.ones(2, int)), "derivatives are by floating"),
-        (lambda: T.jacobian(lambda x: x > 0)(jnp.ones(2)), "the output is bool"),
+        (lambda: T.hvp(lambda x: x)(jnp.ones(2), jnp.ones(2)), "must return a scalar, got"),
+        (lambda: T.hvp(jnp.sum)(jnp.ones(2, int), jnp.ones(2)), "must be floating to be differentiated"),
+        (lambda: T.hvp(jnp.sum)(jnp.ones(2), jnp.ones(3)), "v must have the shapes of x"),
+        (lambda: T.hvp(jnp.sum)(jnp.ones(2), (jnp.ones(2),)), "v must have the structure of x"),
+        (lambda: T.jacobian(jnp.sin)(jnp.ones(2, int)), "must be floating to be differentiated"),
+        (lambda: T.jacobian(lambda x: x > 0)(jnp.ones(2)), "the output must be floating"),
         (lambda: T.jacobian(3), "function of arrays"),
         (
             lambda: T.per_example_grads(lambda w, x: w * x)(jnp.ones(2), jnp.ones((3, 2))),
-            "a scalar function",
+            "must return a scalar",
         ),
-        (lambda: T.check_grads(lambda x: x)(jnp.ones(2)), "a scalar function"),
-        (lambda: T.eigenpairs(lambda v: v, jnp.ones(2, int), KEY), "derivatives are by floating"),
+        (lambda: T.check_grads(lambda x: x)(jnp.ones(2)), "must return a scalar"),
+        (lambda: T.eigenpairs(lambda v: v, jnp.ones(2, int), KEY), "must be floating to be differentiated"),
     ],
 )
 def test_what_has_no_derivative_is_refused(call, words):

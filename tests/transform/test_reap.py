@@ -135,11 +135,11 @@ def test_what_is_not_reaped_compiles_to_what_it_is_without(transform):
 def test_what_cant_be_done_is_said():
     with pytest.raises(ValueError, match="'inside' is sown twice"):
         reap(lambda x: plain(plain(x)))(X)
-    with pytest.raises(ValueError, match=r"nothing is sown under 'other'.*sown: inside"):
+    with pytest.raises(ValueError, match=r"names that `f` sows \(inside\), got 'other'"):
         plant(plain, {"other": 1.0})(X)
-    with pytest.raises(ValueError, match="what is planted for 'inside' has the shape"):
+    with pytest.raises(ValueError, match="the value planted for 'inside' must have the shape"):
         plant(plain, {"inside": jnp.ones(2)})(X)
-    with pytest.raises(TypeError, match="takes a string"):
+    with pytest.raises(TypeError, match="name must be a string, got 3"):
         sow(X, 3)
     with pytest.raises(TypeError, match="function of arrays"):
         reap(3)
