@@ -1,4 +1,4 @@
-"""A computation as a value: costs as XLA counts them, drawn, kept, and run where there is only JAX."""
+"""A computation as a value: costs as XLA counts them, drawn, saved, and run where there is only JAX."""
 
 import re
 import subprocess
@@ -85,7 +85,7 @@ def test_it_runs_draws_and_differs(tmp_path):
         g.draw(tmp_path / "g.jpg")
 
 
-def test_a_picture_has_a_box_for_each_layer_and_no_way_back():
+def test_a_picture_has_a_box_for_each_layer_and_no_arrow_back():
     model = fn.MLP((4, 8, 8, 3)).init(KEY)
     x = jnp.ones((5, 4))
     text = graph(model)(x).dot()
@@ -103,7 +103,7 @@ def test_a_picture_has_a_box_for_each_layer_and_no_way_back():
     assert 'label="inner", shape=box' in graph(jax.named_scope("inner")(jnp.sin))(x).dot()
 
 
-def test_other_arguments_are_refused_in_words():
+def test_other_arguments_raise():
     g = graph(lambda a, b: a["x"] + b)({"x": jnp.ones(3)}, jnp.ones(3))
     with pytest.raises(TypeError, match=r"argument \[1\] .* must be .*shape \(3,\), got .*shape \(4,\)"):
         g({"x": jnp.ones(3)}, jnp.ones(4))
