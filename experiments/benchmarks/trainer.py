@@ -145,7 +145,7 @@ def _loader(train, model, key, paths, steps):
         def __getitem__(self, i):
             return torch.from_numpy(np.array(self.x[i])), int(self.y[i])
 
-    step = jax.jit(train.step)
+    step = jax.jit(fn.step(train.loss, train.optimizer, accumulate=train.accumulate))
 
     def run():
         state = fn.TrainState.create(model, train.optimizer, key)

@@ -44,7 +44,7 @@ def training(directory: Path) -> None:
     class Slow(fn.train.Callback):
         read_only = True
 
-        def on_checkpoint(self, view):
+        def on_checkpoint(self, context):
             time.sleep(PAUSE)
 
     trainer = fn.Trainer(

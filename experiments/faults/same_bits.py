@@ -1,8 +1,8 @@
-"""Does a change of the code change a number? A digest of everything that a training returns, for each kind of run.
+"""Does a change of the code change a number? A digest of all results, for each kind of run.
 
     python experiments/faults/same_bits.py                        # prints one line for each workload
     python experiments/faults/same_bits.py --save before.json     # at one commit
-    python experiments/faults/same_bits.py --against before.json  # at another: names every workload that differs
+    python experiments/faults/same_bits.py --against before.json  # at another: names what differs
 
 Weights, optimizer state, counters and history are hashed as bytes, so "the same" means the same bits. Run both
 commits on one machine with the same versions of JAX and jaxlib.

@@ -41,7 +41,7 @@ class LivePlot(Callback):
         self._drawn = time.monotonic()
 
     def on_epoch_end(self, view: CallbackContext) -> None:
-        if view.newest and time.monotonic() - self._drawn >= self.seconds:
+        if view._run.is_latest and time.monotonic() - self._drawn >= self.seconds:
             self._draw(view)
 
     def on_fit_end(self, view: CallbackContext) -> None:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from funcnet.report._epochs import history_png
 from funcnet.train import History, Run, TrainState
+from funcnet.train._early_stopping import initial_state
 from funcnet.train._manifest import places, read_manifest
-from funcnet.train._stop import not_stopped
 from funcnet.train._weights import write_whole
 
 HEAD = ("run", "epochs", "loss", "best val_loss", "outcome", "saved")
@@ -88,7 +88,7 @@ def draw(run: Found) -> Path:
     """Write the curves as `curves.png` into the run's folder."""
     arrays = {name: jnp.asarray(values) for name, values in run.history.items()}
     zero = jnp.int32(0)
-    state = TrainState(None, None, zero, zero, jax.random.key(0), not_stopped(), History(arrays))
+    state = TrainState(None, None, zero, zero, jax.random.key(0), initial_state(), History(arrays))
     write_whole(run.folder / "curves.png", history_png(Run(None, state)))
     return run.folder / "curves.png"
 

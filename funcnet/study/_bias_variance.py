@@ -15,7 +15,7 @@ from funcnet.data import Dataset, bootstrap
 from funcnet.study._decompose import ErrorLoss, decompose
 from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
 from funcnet.train import Fit, Run, predict
-from funcnet.train._evaluate import checked_data
+from funcnet.train._evaluate import check_data
 
 FEWEST = 3
 """Members. Without one of them there is still a variance."""
@@ -174,7 +174,7 @@ class BiasVarianceStudy:
         _check.architecture(net)
         _check.key(key)
         draw, data = self._source(net, data, key)
-        test = checked_data(self.train.loss, start(net, key), test)
+        test = check_data(self.train.loss, start(net, key), test)
         if not (isinstance(test.arrays, tuple | list) and len(test.arrays) == 2):
             raise ValueError("test rows are pairs of features and targets. Pass test=(x, y).")
         if truth is not None:
@@ -193,7 +193,7 @@ class BiasVarianceStudy:
         """What training sets come from: a function and no data, or data and no function."""
         if callable(data):
             return data, None
-        return None, checked_data(self.train.loss, start(net, key), data)
+        return None, check_data(self.train.loss, start(net, key), data)
 
     @property
     def _trainings(self) -> list[Fit]:

@@ -15,7 +15,7 @@ from funcnet.data import Dataset
 from funcnet.study._curve import Curve, both_scores
 from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
 from funcnet.train import Fit
-from funcnet.train._evaluate import checked_data
+from funcnet.train._evaluate import check_data
 
 
 def capacity_curve(
@@ -101,7 +101,7 @@ class CapacityCurveStudy:
         found = []
         for train, net, run in self._programs:
             model = start(net, key)
-            rows, held_out = (checked_data(train.loss, model, part) for part in (data, valid))
+            rows, held_out = (check_data(train.loss, model, part) for part in (data, valid))
             found.append(run(net, rows, key, held_out, _mesh.num_devices()))
         scores = {name: np.stack([np.asarray(point[name]) for point in found]) for name in found[0]}
         return Curve("capacity", self.capacities, scores)

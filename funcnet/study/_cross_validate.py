@@ -14,7 +14,7 @@ from funcnet._types import Array, Key, PyTree
 from funcnet.data import Folds
 from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
 from funcnet.train import Fit, Run, predict
-from funcnet.train._evaluate import checked_data, total
+from funcnet.train._evaluate import check_data, total
 
 
 @_tree.node
@@ -139,7 +139,7 @@ class CrossValidation:
         """
         _check.architecture(net)
         _check.key(key)
-        checked_data(self.train.loss, start(net, key), self.folds[0][1])
+        check_data(self.train.loss, start(net, key), self.folds[0][1])
         runs, scores, predictions = self._compiled(net, key, self.folds, _mesh.num_devices())
         return CrossValidationResult(runs, scores, predictions, self.folds)
 

@@ -13,8 +13,8 @@ from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset, bootstrap
 from funcnet.study._members import Progress, check_blocks, compiled, each_member, is_small, start
 from funcnet.train import Fit, Run
-from funcnet.train._evaluate import checked_data
-from funcnet.train._swift import swift_run
+from funcnet.train._evaluate import check_data
+from funcnet.train._loop import run as run_training
 
 Average: TypeAlias = Literal["values", "classes", "binary"]
 
@@ -231,8 +231,8 @@ class EnsembleTraining:
         _check.architecture(net)
         _check.key(key)
         model = start(net, key)
-        checked = checked_data(self.train.loss, model, data)
-        return checked, None if valid is None else checked_data(self.train.loss, model, valid)
+        checked = check_data(self.train.loss, model, data)
+        return checked, None if valid is None else check_data(self.train.loss, model, valid)
 
     def _arguments(self, shared: tuple[Module, Dataset, Key, Dataset | None], number: Array) -> Any:
         """What the training of a member is called with."""
@@ -247,7 +247,7 @@ class EnsembleTraining:
 
     def _one_swiftly(self, shared: Any, number: Array) -> tuple[Run, Array]:
         model, data, key, valid = self._arguments(shared, number)
-        return swift_run(self.train, model, data, key, valid, alone=False)
+        return run_training(self.train._plan, model, data, key, valid, check="deferred")
 
     def _each(self, one: Any, shared: Any, progress: Progress | None) -> Any:
         small = self._is_small(shared[0], shared[2])

@@ -16,7 +16,7 @@ from funcnet.data import Dataset
 from funcnet.data._dataset import as_dataset
 from funcnet.study._members import start
 from funcnet.train import Fit, Run
-from funcnet.train._evaluate import checked_data, total
+from funcnet.train._evaluate import check_data, total
 
 Mode: TypeAlias = Literal["forward", "reverse"]
 Measure: TypeAlias = str | Callable[[Run], Array]
@@ -128,7 +128,7 @@ class HyperGradient:
         if not isinstance(train, Fit):
             return as_dataset(data), key, as_dataset(valid)
         model = start(net, key)
-        return checked_data(train.loss, model, data), key, checked_data(train.loss, model, valid)
+        return check_data(train.loss, model, data), key, check_data(train.loss, model, valid)
 
     @functools.cached_property
     def _compiled(self) -> Any:

@@ -17,7 +17,7 @@ from funcnet.data._shuffle import Shuffle
 from funcnet.study._curve import Curve, both_scores
 from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
 from funcnet.train import Fit
-from funcnet.train._evaluate import checked_data
+from funcnet.train._evaluate import check_data
 
 
 def learning_curve(
@@ -109,7 +109,7 @@ class LearningCurveStudy:
         _check.architecture(net)
         _check.known_key("learning_curve", key)
         model = start(net, key)
-        data, valid = (checked_data(self.train.loss, model, part) for part in (data, valid))
+        data, valid = (check_data(self.train.loss, model, part) for part in (data, valid))
         counted = int(np.sum(np.asarray(data.weights()) > 0))
         if self.rows[-1] > counted:
             raise ValueError(f"data has {counted} rows that count; got rows up to {self.rows[-1]}.")

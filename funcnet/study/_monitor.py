@@ -19,7 +19,7 @@ from funcnet.data._batches import batch_of
 from funcnet.layers import Activation
 from funcnet.layers._dtype import wide
 from funcnet.train import TrainState
-from funcnet.train._evaluate import checked_data
+from funcnet.train._evaluate import check_data
 from funcnet.train._fit import Fit
 from funcnet.transform._jaxpr import equations
 from funcnet.transform._objective import objective
@@ -110,7 +110,7 @@ def monitor(train: Fit, what: Sequence[str] = WHAT, *, rows: int = 256, data: Py
             f"monitor takes what fn.fit made; got {_check.describe(train)}. Try "
             "fn.study.monitor(fn.fit(loss, optax.adam(1e-3), epochs=10))."
         )
-    if train.watch is not None:
+    if train._probe is not None:
         raise ValueError("this training is monitored already: pass all words at once, or none for all.")
     words = () if isinstance(what, str) else tuple(what)
     if not words:
@@ -118,7 +118,9 @@ def monitor(train: Fit, what: Sequence[str] = WHAT, *, rows: int = 256, data: Py
     for word in words:
         _check.choice("what", word, WHAT)
     _check.positive("rows", rows)
-    return dataclasses.replace(train, watch=functools.partial(_looked, train, frozenset(words), rows, data))
+    return dataclasses.replace(
+        train, _probe=functools.partial(_looked, train, frozenset(words), rows, data)
+    )
 
 
 def _looked(
@@ -126,7 +128,7 @@ def _looked(
 ) -> dict[str, Array]:
     """All that is measured of this state, by name."""
     if given is not None:
-        data = checked_data(train.loss, state.model, given)
+        data = check_data(train.loss, state.model, given)
     if data is None:
         raise ValueError(
             "a stream keeps no rows to look at. Pass some: fn.study.monitor(train, data=(x[:99], y[:99]))."

@@ -15,7 +15,7 @@ from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
 from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
 from funcnet.train import Fit
-from funcnet.train._evaluate import checked_data, total
+from funcnet.train._evaluate import check_data, total
 
 MARGIN = 3.0  # how far below the first rate that diverges a suggestion stays
 
@@ -153,7 +153,7 @@ class RangeTest:
         values = np.geomspace(self.low, self.high, self.rates)
         train = self.make_train(jnp.asarray(values[0], float))
         _check.training(train)
-        data = checked_data(train.loss, start(net, key), data)
+        data = check_data(train.loss, start(net, key), data)
         losses, before = self._compiled(jnp.asarray(values, float), net, data, key, _mesh.num_devices())
         losses = np.asarray(losses, float).reshape(self.rates, self.starts)
         return LearningRateRangeResult(

@@ -16,7 +16,7 @@ from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
 from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
 from funcnet.train import Run
-from funcnet.train._evaluate import checked_data, total
+from funcnet.train._evaluate import check_data, total
 
 Settings = dict[str, Any]
 
@@ -238,7 +238,7 @@ class Sweep:
         """Data, key and validation rows, once they are known to suit the first trial of a group."""
         train, made = self._made(net, fixed | {name: value[0] for name, value in values.items()})
         model = start(made, key)
-        return checked_data(train.loss, model, data), key, checked_data(train.loss, model, valid)
+        return check_data(train.loss, model, data), key, check_data(train.loss, model, valid)
 
     @functools.cached_property
     def _compiled(self) -> Any:

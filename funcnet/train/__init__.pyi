@@ -2,6 +2,9 @@ from ._callbacks import Callback as Callback
 from ._callbacks import CallbackContext as CallbackContext
 from ._callbacks import Request as Request
 from ._dry_run import DryRun as DryRun
+from ._early_stopping import EarlyStopping as EarlyStopping
+from ._early_stopping import EarlyStoppingState as EarlyStoppingState
+from ._early_stopping import Outcome as Outcome
 from ._evaluate import evaluate as evaluate
 from ._evaluate import predict as predict
 from ._every import Every as Every
@@ -20,9 +23,6 @@ from ._state import History as History
 from ._state import TrainState as TrainState
 from ._step import StepInfo as StepInfo
 from ._step import step as step
-from ._stop import EarlyStopping as EarlyStopping
-from ._stop import EarlyStoppingState as EarlyStoppingState
-from ._stop import Outcome as Outcome
 from ._trainer import Trainer as Trainer
 from ._weights import load_weights as load_weights
 from ._weights import save_weights as save_weights

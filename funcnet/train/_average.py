@@ -1,4 +1,4 @@
-"""Exponential moving averages of weights, as an optimizer around the optimizer."""
+"""Exponential moving averages of weights, as an optimizer that wraps the optimizer."""
 
 from typing import Any, NamedTuple
 
@@ -10,20 +10,20 @@ from funcnet._types import Array, PyTree
 
 
 class Averaged(NamedTuple):
-    """The state of `averaging`: the inner optimizer's state, the average and 1 - decay^updates."""
+    """The state of `average_weights`: the inner state, the average, and 1 - decay^updates."""
 
     inner: PyTree
     average: PyTree
-    mass: Array
+    correction: Array
 
 
-def averaging(
+def average_weights(
     optimizer: optax.GradientTransformation, decay: float | Array
 ) -> optax.GradientTransformationExtraArgs:
     """`optimizer`, with a bias-corrected moving average of the parameters in its state.
 
-    average ← average + (parameters - average) · (1 - decay) / (1 - decay^t): after one update it is
-    the parameters themselves, and the start, which was never trained, has no part in it.
+    average ← average + (parameters - average) · (1 - decay) / (1 - decay^t). After one update the average
+    is the parameters themselves; the initial parameters, which were never trained, have no part in it.
 
     Source: Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", 1992; the
     correction is that of Kingma, Ba, "Adam", 2015.
@@ -35,13 +35,15 @@ def averaging(
 
     def update(updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> Any:
         updates, inner_state = inner.update(updates, state.inner, params, **extra)
-        mass = state.mass + (1 - state.mass) * (1 - jnp.asarray(decay, state.mass.dtype))
-        rate = (1 - decay) / mass
+        correction = state.correction + (1 - state.correction) * (
+            1 - jnp.asarray(decay, state.correction.dtype)
+        )
+        rate = (1 - decay) / correction
         average = jax.tree.map(
             lambda a, p: a + (p - a) * rate.astype(a.dtype),
             state.average,
             optax.apply_updates(params, updates),
         )
-        return updates, Averaged(inner_state, average, mass)
+        return updates, Averaged(inner_state, average, correction)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -1,4 +1,4 @@
-"""What a `Trainer` tells while it trains, and what it can be asked for."""
+"""What callbacks see of a run, and what they can request."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from funcnet import _check, _tree
-from funcnet._types import Array, Loss, PyTree
+from funcnet._types import Loss, PyTree
 from funcnet.data import Dataset
+from funcnet.train._early_stopping import Outcome
 from funcnet.train._progress import Progress
 from funcnet.train._result import current_model
 from funcnet.train._state import TrainState
@@ -18,12 +19,16 @@ from funcnet.train._state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a callback may ask for; a Trainer does it before the next step.
+    """What a callback asks a Trainer to do before the next step.
 
     Args:
-        stop: end the training after this visit.
-        save: write a checkpoint now.
-        hyperparams: new values, by name, of what `optax.inject_hyperparams` put into the optimizer.
+        stop: end the run.
+        save: write a checkpoint.
+        hyperparams: new values, by name, for hyperparameters that `optax.inject_hyperparams` made part of
+            the optimizer's state.
+
+    Raises:
+        TypeError: if a field has the wrong type.
 
     Example:
         >>> import funcnet as fn
@@ -37,135 +42,132 @@ class Request:
 
     def __post_init__(self) -> None:
         for name in ("stop", "save"):
-            if not isinstance(wish := getattr(self, name), bool | np.bool_ | jax.Array):
-                raise TypeError(f"{name} is True or False; got {wish!r}.")
+            if not isinstance(value := getattr(self, name), bool | np.bool_ | jax.Array):
+                raise TypeError(f"{name} must be True or False, got {value!r}.")
         if not isinstance(self.hyperparams, Mapping):
-            raise TypeError(f"hyperparams maps names to numbers; got {self.hyperparams!r}.")
+            raise TypeError(f"hyperparams must map names to numbers, got {self.hyperparams!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """What funcnet's own callbacks read of a run besides.
+
+    Args:
+        progress: what the Trainer itself holds: to be read only.
+        epochs: epochs of the whole run.
+        steps_per_epoch: batches in an epoch.
+        seconds: time since the call of the Trainer.
+        directory: the Trainer's; None without one.
+        loss: of one example.
+        sample: returns the first rows of the training data, at most 1024.
+        is_latest: whether the state is that of the context's epoch, and not of a later one.
+        history: in `on_sync`, the history by name: lists of floats, NaN where nothing was measured.
+        reported_epoch: in `on_sync`, the number of epochs that were finished at the sync before.
+    """
+
+    progress: Progress
+    epochs: int
+    steps_per_epoch: int
+    seconds: float
+    directory: Path | None
+    loss: Loss
+    sample: Callable[[], Dataset]
+    is_latest: bool = True
+    history: Mapping[str, list[float]] = dataclasses.field(default_factory=dict)
+    reported_epoch: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class CallbackContext:
-    """Where a training stands, to be looked at.
-
-    `state` is the training state, as it is at this visit.
+    """Where a run stands, for a callback to read.
 
     Args:
-        progress: what the Trainer itself holds: to be read only. `state` is a copy of its containers.
-        epoch: epochs finished that this call is about.
-        values: what was measured in the last of them, by name: floats, without those not measured.
-        epochs: epochs in the whole training.
-        steps_per_epoch: batches in an epoch.
-        seconds: since the call of the Trainer.
-        directory: the Trainer's; None without one.
-        loss: of one example.
-        source: where the batches come from.
-        newest: whether `state` is that of this epoch, and not of a later one.
-        history: in `on_sync`, all that was measured, by name: lists of floats, NaN where nothing was.
-        told: in `on_sync`, epochs that were finished at the visit before.
+        epoch: the number of finished epochs that this call is about.
+        metrics: what was measured in the last of them, by name: floats.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
         >>> x = jnp.linspace(0.0, 1.0, 8)[:, None]
         >>> loss = fn.losses.supervised(fn.losses.squared_error)
         >>> train = fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=4)
-        >>> model, seen = fn.models.LinearRegression(1).init(jax.random.key(0)), []
-        >>> look = lambda view: seen.append((view.epoch, view.step, sorted(view.values)))
-        >>> run = fn.Trainer(train, callbacks=[look])(model, (x, x[:, 0]), jax.random.key(1))
-        >>> seen
+        >>> model, lines = fn.models.LinearRegression(1).init(jax.random.key(0)), []
+        >>> log = lambda context: lines.append((context.epoch, context.step, sorted(context.metrics)))
+        >>> run = fn.Trainer(train, callbacks=[log])(model, (x, x[:, 0]), jax.random.key(1))
+        >>> lines
         [(1, 2, ['loss']), (2, 4, ['loss'])]
     """
 
-    progress: Progress
     epoch: int
-    values: Mapping[str, float]
-    epochs: int
-    steps_per_epoch: int
-    seconds: float
-    directory: Path | None
-    loss: Loss
-    source: Any
-    newest: bool = True
-    history: Mapping[str, list[float]] = dataclasses.field(default_factory=dict)
-    told: int = 0
-
-    @property
-    def state(self) -> TrainState:
-        """The training state, in containers of its own: whoever writes into them changes no training."""
-        return self.progress.shown
-
-    @property
-    def sample(self) -> Dataset:
-        """The first rows of what is trained on, at most 1024."""
-        return self.source.sample
+    metrics: Mapping[str, float]
+    _run: Snapshot
 
     @property
     def step(self) -> int:
-        """Batches seen."""
-        return self.progress.step
+        """The number of batches seen."""
+        return self._run.progress.step
+
+    @property
+    def state(self) -> TrainState:
+        """The training state at this sync, in containers of its own: writing into them changes no run."""
+        return self._run.progress.copied_state
 
     @property
     def model(self) -> PyTree:
-        """The model as it is evaluated: averaged where the training averages."""
+        """The model as it is evaluated: with averaged weights, if the run averages them."""
         return current_model(self.state)
-
-    @property
-    def hyperparams(self) -> dict[str, Array]:
-        """What `optax.inject_hyperparams` put into the optimizer, by name; empty without it."""
-        return {
-            name: v for state in injected(self.state.opt_state) for name, v in state.hyperparams.items()
-        }
 
 
 class Callback:
-    """Something that watches a training on the host, and may ask for something.
+    """Watches a run on the host, and may request something. A base class.
 
-    Overwrite what you need. Each moment gets a `CallbackContext`; `on_fit_start` and `on_epoch_end` may return a
-    `Request`. If one callback serves several trainings, `on_fit_start` is where it begins anew. A function
-    `view -> Request | None` serves as a callback too: it is called at the end of each epoch.
+    Override what you need. Each method gets a `CallbackContext`; `on_fit_start` and `on_epoch_end` may
+    return a `Request`. If one callback serves several runs, `on_fit_start` is where it starts over. A
+    function `context -> Request | None` serves as a callback too: it is called at the end of each epoch.
 
-    A callback whose `read_only` is True asks for nothing. Between two visits to the host any number of
-    epochs may pass, and it is then told of each in turn, with the state of the last. If any callback may
-    ask, the training comes back to the host at the end of every epoch.
+    A callback with `read_only = True` requests nothing. Between two syncs with the host any number of
+    epochs may pass, and such a callback is then called for each of them in turn, with the state of the
+    last. If any callback may request something, the run returns to the host at the end of every epoch.
 
     Example:
         >>> import funcnet as fn
         >>> class StopAtTenPercent(fn.train.Callback):
-        ...     def on_epoch_end(self, view):
-        ...         return fn.train.Request(stop=view.values["loss"] < 0.1)
+        ...     def on_epoch_end(self, context):
+        ...         return fn.train.Request(stop=context.metrics["loss"] < 0.1)
     """
 
     read_only: bool = False
 
-    def on_fit_start(self, view: CallbackContext) -> Request | None:
-        """Before the first step of this process, after a checkpoint was found."""
+    def on_fit_start(self, context: CallbackContext) -> Request | None:
+        """Before the first step of this process, after a checkpoint was restored."""
 
-    def on_epoch_end(self, view: CallbackContext) -> Request | None:
+    def on_epoch_end(self, context: CallbackContext) -> Request | None:
         """After an epoch and its evaluation."""
 
-    def on_sync(self, view: CallbackContext) -> None:
-        """After a visit in which epochs ended, all together: cheap where epochs take microseconds."""
+    def on_sync(self, context: CallbackContext) -> None:
+        """After a sync with the host in which epochs ended, once for all of them."""
 
-    def on_checkpoint(self, view: CallbackContext) -> None:
-        """When the state at this visit has been handed over to be saved."""
+    def on_checkpoint(self, context: CallbackContext) -> None:
+        """After the state was handed over to be saved."""
 
-    def on_exception(self, view: CallbackContext, error: BaseException) -> None:
-        """When something was raised; the view shows the state before it."""
+    def on_exception(self, context: CallbackContext, error: BaseException) -> None:
+        """After an exception; the context shows the state before it."""
 
-    def on_fit_end(self, view: CallbackContext) -> None:
+    def on_fit_end(self, context: CallbackContext) -> None:
         """After the last step of this process: finished, stopped or interrupted."""
 
     def state(self) -> PyTree:
-        """What a checkpoint has to keep of this callback: a pytree of arrays and numbers, or None."""
+        """What a checkpoint keeps of this callback: a pytree of arrays and numbers, or None."""
 
     def restore(self, state: PyTree) -> None:
-        """Take up what `state` gave."""
+        """Take over a state that `state` returned."""
 
 
-def place_of(path: Path, view: CallbackContext) -> Path:
-    """Where a callback writes a file: a relative path lies in the Trainer's directory. Makes the folder."""
-    place = path if view.directory is None else view.directory / path
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return place
+def place_of(path: Path, context: CallbackContext) -> Path:
+    """Where a callback writes: a relative path is in the Trainer's directory. Makes the parent folder."""
+    directory = context._run.directory
+    path = path if directory is None else directory / path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 AnyCallback: TypeAlias = Callback | Callable[[CallbackContext], Request | None]
@@ -175,17 +177,17 @@ class _Function(Callback):
     def __init__(self, function: Callable[[CallbackContext], Request | None]) -> None:
         self.function = function
 
-    def on_epoch_end(self, view: CallbackContext) -> Request | None:
-        return self.function(view)
+    def on_epoch_end(self, context: CallbackContext) -> Request | None:
+        return self.function(context)
 
 
 def as_callback(value: Any) -> Callback:
-    """`value`, if it is a callback, or one that calls this function at the end of each epoch."""
+    """`value` if it is a callback, or one that calls this function at the end of each epoch."""
     if isinstance(value, Callback):
         return value
     if isinstance(value, type) or not callable(value):
         raise TypeError(
-            "a callback is a funcnet.train.Callback or a function of a CallbackContext; got "
+            "a callback must be a funcnet.train.Callback or a function of a CallbackContext, got "
             f"{_check.describe(value)}. Try callbacks=[fn.train.CSV('history.csv')]."
         )
     return _Function(value)
@@ -194,60 +196,70 @@ def as_callback(value: Any) -> Callback:
 NOTHING = Request()
 
 
-def joined(wish: Request, callback: Callback, answer: Any) -> Request:
-    """A request, and what a callback answered to a moment."""
+def join_requests(request: Request, callback: Callback, answer: Any) -> Request:
+    """A request together with what a callback returned."""
     if callback.read_only:
         raise TypeError(
-            f"{type(callback).__name__} has read_only=True and asked for something. Set read_only=False: "
-            "then the training comes back to the host at the end of every epoch."
+            f"{type(callback).__name__} has read_only=True and returned a request. Set read_only=False: "
+            "then the run returns to the host at the end of every epoch."
         )
     if not isinstance(answer, Request):
         raise TypeError(
-            f"a callback returns None or a funcnet.train.Request; got {_check.describe(answer)}. Try "
+            f"a callback must return None or a funcnet.train.Request, got {_check.describe(answer)}. Try "
             "fn.train.Request(stop=True)."
         )
-    values = {**wish.hyperparams, **answer.hyperparams}
-    return Request(bool(wish.stop or answer.stop), bool(wish.save or answer.save), values)
+    values = {**request.hyperparams, **answer.hyperparams}
+    return Request(bool(request.stop or answer.stop), bool(request.save or answer.save), values)
+
+
+def apply_request(state: TrainState, request: Request) -> TrainState:
+    """The state after a request; the very same one if nothing in it changes."""
+    if request.hyperparams:
+        state = set_hyperparams(state, request.hyperparams)
+    if request.stop:
+        state = _tree.replace(state, stop=state.stop.end(jax.numpy.array(True), Outcome.REQUESTED))
+    return state
 
 
 def set_hyperparams(state: TrainState, values: Mapping[str, Any]) -> TrainState:
-    """The state with other values in the optimizer, of the dtype and shape that they had."""
-    known = {name for part in injected(state.opt_state) for name in part.hyperparams}
+    """The state with new hyperparameters in the optimizer, of the same dtypes and shapes as before."""
+    known = set(get_hyperparams(state))
     if missing := sorted(set(values) - known):
         raise ValueError(
-            f"no hyper-parameter {missing[0]!r} in this optimizer's state; it holds "
+            f"the optimizer's state has no hyperparameter {missing[0]!r}; it has "
             f"{', '.join(sorted(known)) or 'none'}. Make it one that can be set: "
             f"optax.inject_hyperparams(optax.adam)({missing[0]}=1e-3)."
         )
 
-    def changed(part: Any) -> Any:
+    def update(part: Any) -> Any:
         if not _is_injected(part):
             return part
         new = {
             name: old
             if name not in values
-            else np.broadcast_to(_number(name, values[name], old), old.shape)
+            else np.broadcast_to(_as_number(name, values[name], old), old.shape)
             for name, old in part.hyperparams.items()
         }
         return part._replace(hyperparams=jax.tree.map(jax.numpy.asarray, new))
 
-    opt_state = jax.tree.map(changed, state.opt_state, is_leaf=_is_injected)
+    opt_state = jax.tree.map(update, state.opt_state, is_leaf=_is_injected)
     return _tree.replace(state, opt_state=opt_state)
 
 
-def _number(name: str, value: Any, old: Any) -> np.ndarray:
+def get_hyperparams(state: TrainState) -> dict[str, Any]:
+    """The hyperparameters that `optax.inject_hyperparams` put into the optimizer's state, by name."""
+    parts = jax.tree.leaves(state.opt_state, is_leaf=_is_injected)
+    return {name: value for part in parts if _is_injected(part) for name, value in part.hyperparams.items()}
+
+
+def _as_number(name: str, value: Any, old: Any) -> np.ndarray:
     try:
         number = np.asarray(value, float)
     except (TypeError, ValueError):
         number = np.array(np.nan)
     if not np.isfinite(number).all():
-        raise ValueError(f"hyper-parameter {name!r} can't be set to {value!r}: a finite number is wanted.")
+        raise ValueError(f"hyperparameter {name!r} must be a finite number, got {value!r}.")
     return number.astype(old.dtype)
-
-
-def injected(opt_state: PyTree) -> list[Any]:
-    """The parts of an optimizer's state that hold hyper-parameters."""
-    return [part for part in jax.tree.leaves(opt_state, is_leaf=_is_injected) if _is_injected(part)]
 
 
 def _is_injected(part: Any) -> bool:

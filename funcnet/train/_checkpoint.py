@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, summed, found again by themselves. The only file that names orbax."""
+"""Checkpoints: complete or absent, with checksums, found without a name. The only file that names orbax."""
 
 import contextlib
 import itertools
@@ -20,45 +20,47 @@ import numpy as np
 from funcnet import _tree
 from funcnet._types import PyTree
 from funcnet.train._fingerprint import differences
-from funcnet.train._manifest import check_sums, files, places, read_manifest, write_manifest
+from funcnet.train._manifest import files, places, read_manifest, verify_files, write_manifest
 
 
 class Checkpoints:
-    """The checkpoints of one training in one folder, of which this process is the only writer.
+    """The checkpoints of one run in one folder, of which this process is the only writer.
 
-    `directory/checkpoints/00000120/` holds what was saved after step 120: the arrays as orbax writes them,
-    and `manifest.json` with their sums, versions, settings and what the training was called with. The
-    folder gets that name when everything in it is on the disk; what a killed process left has another.
+    A background thread writes the arrays, by orbax, and a manifest of SHA-256 sums, versions, settings and
+    the run's identity to a hidden directory, calls fsync, and renames it to
+    `directory/checkpoints/0000000120`, after its step. A numbered directory is therefore always complete.
 
     Args:
-        directory: made if it is not there.
-        keep: how many of the newest stay.
-        best: a name in the history whose best checkpoint stays too; with a "-" in front the largest
-            is best.
-        identity: what the training is called with, as `fingerprint` makes it.
+        directory: created if it does not exist.
+        keep: how many of the newest checkpoints are kept.
+        keep_best: a name in the history whose best checkpoint is kept too; with a "-" in front the largest
+            value is best.
+        identity: the arguments of the run, as `fingerprint` returns them.
     """
 
-    def __init__(self, directory: Path, keep: int, best: str | None, identity: dict[str, str]) -> None:
-        self.directory, self.keep, self.best, self.identity = directory, keep, best, identity
+    def __init__(self, directory: Path, keep: int, keep_best: str | None, identity: dict[str, str]) -> None:
+        self.directory, self.keep, self.keep_best, self.identity = directory, keep, keep_best, identity
         self.folder = directory / "checkpoints"
         self._worker: threading.Thread | None = None
         self._failed: BaseException | None = None
 
     @contextlib.contextmanager
     def open(self) -> Iterator["Checkpoints"]:
-        """The folder, locked for this process; at the end what is being saved is waited for."""
+        """Lock the folder for this process; on leaving, wait for the checkpoint that is being written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = open(self.directory / "lock", "a+")  # noqa: SIM115  (open as long as it is held)
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"{error.strerror}. A Trainer writes to its directory; choose another",
+                f"{error.strerror}. A Trainer must be able to write to its directory; choose another one",
                 str(self.directory),
             ) from None
         with lock:
-            _hold(lock, self.directory)
-            for part in self.folder.glob(".*"):  # what a killed process was writing, or was removing
+            _lock(lock, self.directory)
+            for part in self.folder.glob(
+                ".*"
+            ):  # left by a process that was killed while writing or removing
                 whole = self.folder / part.name.removeprefix(".").removesuffix(".before")
                 if part.name.endswith(".before") and not whole.exists():
                     part.rename(whole)
@@ -67,38 +69,39 @@ class Checkpoints:
             try:
                 yield self
             except BaseException:
-                with contextlib.suppress(OSError):  # what is raised already comes first
+                with contextlib.suppress(OSError):  # the first error is the one to see
                     self.wait()
                 raise
             self.wait()
 
-    def newest(self, anyway: bool) -> "Checkpoint | None":
-        """The newest whole checkpoint; None if there is none.
+    def newest(self, force: bool) -> "Checkpoint | None":
+        """The newest valid checkpoint; None if there is none.
 
         Raises:
-            ValueError: if it belongs to another training, unless `anyway`.
+            ValueError: if it belongs to another run, unless `force`.
         """
         for place in reversed(self.places()):
             try:
                 manifest = read_manifest(place)
-                check_sums(place, manifest)
-                arrays = _restored(place / "arrays", manifest["arrays"])
+                verify_files(place, manifest)
+                arrays = _read_arrays(place / "arrays", manifest["arrays"])
             except (OSError, ValueError, KeyError) as error:
-                warnings.warn(
-                    f"the checkpoint {place} is damaged and is passed over: {error}", stacklevel=4
-                )
+                warnings.warn(f"the checkpoint {place} is damaged and is skipped: {error}", stacklevel=4)
                 continue
-            self._check_identity(place, manifest, anyway)
+            if not force:
+                self._check_identity(place, manifest)
             return Checkpoint(place, arrays)
         return None
 
     def save(self, tree: PyTree, step: int, facts: Mapping[str, Any]) -> None:
-        """Write a checkpoint beside the training: arrays are copied now, and written by a thread."""
+        """Write a checkpoint in the background: arrays are copied now, and written by a thread."""
         self.wait()
         arrays = {path: np.array(_tree.host(leaf)) for path, leaf in _tree.paths(tree).items()}
         for path, array in arrays.items():
             if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
-                raise TypeError(f"a checkpoint holds arrays of numbers; {path} is {array.dtype}.")
+                raise TypeError(
+                    f"a checkpoint can hold arrays of numbers only, got {array.dtype} for {path}."
+                )
         facts = {
             "step": step,
             **facts,
@@ -109,15 +112,15 @@ class Checkpoints:
         self._worker = threading.Thread(target=self._write, args=(arrays, step, facts), name="checkpoint")
         self._worker.start()
 
-    def put_aside(self) -> None:
-        """Keep the checkpoints of another training beside the folder, which is empty then."""
+    def archive(self) -> None:
+        """Rename the folder with the checkpoints of another run, and start an empty one."""
         number = next(i for i in itertools.count(1) if not (self.directory / f"checkpoints.{i}").exists())
         if self.places():
             self.folder.rename(self.directory / f"checkpoints.{number}")
             self.folder.mkdir()
 
     def wait(self) -> None:
-        """Until what was saved last is on the disk; raise if it could not be written."""
+        """Wait until the last checkpoint is on disk; raise if it could not be written."""
         if self._worker is not None:
             self._worker.join()
             self._worker = None
@@ -126,13 +129,13 @@ class Checkpoints:
             number = getattr(failed, "errno", None)
             raise OSError(
                 number,
-                f"a checkpoint could not be written ({failed}). The ones before it are whole; make room "
-                "and run the same again to go on from there",
+                f"a checkpoint could not be written ({failed}). The earlier ones are intact; make room and "
+                "run the same command again to resume from them",
                 str(self.folder),
             ) from failed
 
     def places(self) -> list[Path]:
-        """The folders of all checkpoints, by their step."""
+        """The folders of all checkpoints, sorted by step."""
         return places(self.directory)
 
     def _write(self, arrays: dict[str, np.ndarray], step: int, facts: dict[str, Any]) -> None:
@@ -140,125 +143,127 @@ class Checkpoints:
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            _stored(part / "arrays", arrays.values())
+            _write_arrays(part / "arrays", arrays.values())
             write_manifest(part, facts)
             for file in files(part):
-                _on_disk(file)
+                _fsync(file)
             place, before = self.folder / f"{step:010d}", self.folder / f".{step:010d}.before"
             if place.exists():
                 os.replace(place, before)
             os.replace(part, place)
             shutil.rmtree(before, ignore_errors=True)
-            _on_disk(self.folder)
+            _fsync(self.folder)
             self._prune()
-        except BaseException as error:  # told to the training at its next visit
+        except BaseException as error:  # raised by the next `wait`
             shutil.rmtree(part, ignore_errors=True)
             self._failed = error
 
     def _prune(self) -> None:
-        found = self.places()
-        spared = {*found[-self.keep :], self.best_place(found)}
-        for place in found:
-            if place not in spared:
+        places = self.places()
+        keep = {*places[-self.keep :], self.best_place(places)}
+        for place in places:
+            if place not in keep:
                 self._remove(place)
 
     def _remove(self, place: Path) -> None:
-        # Under another name first: killed in the middle of it, nobody takes the rest for a checkpoint.
+        # Rename first: if this process is killed meanwhile, the rest is not taken for a checkpoint.
         away = self.folder / f".{place.name}.old"
         shutil.rmtree(away, ignore_errors=True)
         os.replace(place, away)
         shutil.rmtree(away, ignore_errors=True)
 
-    def best_place(self, found: list[Path]) -> Path | None:
-        """The checkpoint with the best monitored value, the newest of those before it that have one."""
-        if self.best is None:
+    def best_place(self, places: list[Path]) -> Path | None:
+        """The checkpoint with the best monitored value; None if no checkpoint has one."""
+        if self.keep_best is None:
             return None
-        sign, name = (-1, self.best[1:]) if self.best.startswith("-") else (1, self.best)
+        sign, name = (-1, self.keep_best[1:]) if self.keep_best.startswith("-") else (1, self.keep_best)
         values = {}
-        for place in found:
+        for place in places:
             with contextlib.suppress(OSError, ValueError):
                 value = read_manifest(place)["values"].get(name)
                 if value is not None:
                     values[place] = sign * value
         return min(values, key=lambda place: values[place]) if values else None
 
-    def _check_identity(self, place: Path, manifest: dict[str, Any], anyway: bool) -> None:
-        saved, wanted = dict(manifest["identity"]), dict(self.identity)
+    def _check_identity(self, place: Path, manifest: dict[str, Any]) -> None:
+        saved, current = dict(manifest["identity"]), dict(self.identity)
         if manifest["versions"].get("jax") != metadata.version("jax"):
-            for entries in (saved, wanted):  # another version of JAX writes programs differently
+            for entries in (saved, current):  # another version of JAX prints programs differently
                 entries.pop("program of a step", None)
-        if (lines := differences(saved, wanted)) and not anyway:
+        if lines := differences(saved, current):
             raise ValueError(
-                f"{place} belongs to another training than this one:\n  "
+                f"{place} belongs to a different run:\n  "
                 + "\n  ".join(lines)
-                + '\nChoose another directory. In code, fn.Trainer(..., resume="force") goes on from it '
-                'all the same, and resume="never" begins anew.'
+                + '\nChoose another directory. In code, fn.Trainer(..., resume="force") resumes from it all '
+                'the same, and resume="never" starts over.'
             )
 
 
 class Checkpoint:
-    """A checkpoint that has been read: arrays by their path in what was saved."""
+    """A checkpoint in memory: arrays by their path in the saved tree."""
 
     def __init__(self, place: Path, arrays: dict[str, np.ndarray]) -> None:
         self.place, self.arrays = place, arrays
 
-    def holds(self, name: str) -> bool:
-        """Whether there is such an entry."""
+    def has(self, name: str) -> bool:
+        """Whether the saved dictionary has this key."""
         return any(path.startswith(f"[{name!r}]") for path in self.arrays)
 
     def lengthen(self, prefix: str, length: int) -> None:
-        """Give the arrays whose path begins like this another length, with NaN at their end."""
+        """Pad the vectors whose path starts with `prefix` with NaN to this length."""
         for path, array in self.arrays.items():
             if path.startswith(prefix) and array.ndim == 1 and len(array) < length:
                 self.arrays[path] = np.pad(array, (0, length - len(array)), constant_values=np.nan)
 
     def part(self, name: str, template: PyTree, *, same_shapes: bool = True) -> PyTree:
-        """One entry of what was saved, a dictionary, in the structure of `template`.
+        """One value of the saved dictionary, in the structure of `template`.
 
         Raises:
-            ValueError: if it holds other leaves than `template`, or with `same_shapes` other shapes.
+            ValueError: if its leaves are not those of `template`, or with `same_shapes` have other shapes.
         """
         prefix = f"[{name!r}]"
-        found = {p.removeprefix(prefix): a for p, a in self.arrays.items() if p.startswith(prefix)}
-        wanted = {p.removeprefix(prefix): a for p, a in _tree.paths({name: template}).items()}
-        saved, ours = (
-            {path: _tree.kind(_tree.host(leaf)) for path, leaf in tree.items()} for tree in (found, wanted)
+        arrays = {p.removeprefix(prefix): a for p, a in self.arrays.items() if p.startswith(prefix)}
+        leaves = {p.removeprefix(prefix): a for p, a in _tree.paths({name: template}).items()}
+        saved, expected = (
+            {path: _tree.kind(_tree.host(leaf)) for path, leaf in tree.items()} for tree in (arrays, leaves)
         )
         wrong = [
-            f"{path.removeprefix('.')}: {saved.get(path, 'none')} saved, {ours.get(path, 'none')} wanted"
-            for path in sorted(ours.keys() | saved.keys())
-            if saved.get(path) != ours.get(path) and (same_shapes or path not in saved or path not in ours)
+            f"{path.removeprefix('.')}: {saved.get(path, 'none')} saved, {expected.get(path, 'none')} "
+            "expected"
+            for path in sorted(expected.keys() | saved.keys())
+            if saved.get(path) != expected.get(path)
+            and (same_shapes or path not in saved or path not in expected)
         ]
         if wrong:
             raise ValueError(
-                f"{self.place} holds another {name} than this training's:\n  " + "\n  ".join(wrong)
+                f"{self.place} holds a different {name} than this run's:\n  " + "\n  ".join(wrong)
             )
-        leaves = [_like(found[path], leaf) for path, leaf in wanted.items()]
-        return jax.tree.unflatten(jax.tree.structure(template), leaves)
+        restored = [_like(arrays[path], leaf) for path, leaf in leaves.items()]
+        return jax.tree.unflatten(jax.tree.structure(template), restored)
 
 
-def _hold(lock: Any, directory: Path) -> None:
-    """Lock a file for as long as this process lives."""
+def _lock(file: Any, directory: Path) -> None:
+    """Lock a file until it is closed or this process ends."""
     try:
         import fcntl
     except ImportError:  # Windows has no such lock
         return
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        lock.seek(0)
+        file.seek(0)
         raise OSError(
-            f"{directory} is in use by process {lock.read().strip() or 'unknown'}: one training a "
-            "directory. Wait for it, or choose another directory."
+            f"{directory} is in use by process {file.read().strip() or 'unknown'}: a directory belongs to "
+            "one run. Wait for it, or choose another directory."
         ) from None
-    lock.seek(0)
-    lock.truncate()
-    lock.write(str(os.getpid()))
-    lock.flush()
+    file.seek(0)
+    file.truncate()
+    file.write(str(os.getpid()))
+    file.flush()
 
 
-def _stored(path: Path, arrays: Iterable[np.ndarray]) -> None:
-    """All arrays as one row of bytes: hundreds of small ones would be hundreds of files' worth of work."""
+def _write_arrays(path: Path, arrays: Iterable[np.ndarray]) -> None:
+    """Write all arrays as one vector of bytes: hundreds of arrays would be hundreds of files."""
     import orbax.checkpoint as ocp
 
     parts = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays]
@@ -266,7 +271,7 @@ def _stored(path: Path, arrays: Iterable[np.ndarray]) -> None:
         checkpointer.save(path.absolute(), {"bytes": np.concatenate(parts)})
 
 
-def _restored(path: Path, kinds: Mapping[str, tuple[str, list[int]]]) -> dict[str, np.ndarray]:
+def _read_arrays(path: Path, kinds: Mapping[str, tuple[str, list[int]]]) -> dict[str, np.ndarray]:
     import orbax.checkpoint as ocp
 
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
@@ -287,7 +292,7 @@ def _like(array: np.ndarray, leaf: Any) -> Any:
     return array if isinstance(leaf, np.ndarray) else array.item()
 
 
-def _on_disk(path: Path) -> None:
+def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

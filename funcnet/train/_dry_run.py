@@ -1,7 +1,6 @@
-"""What a training would be, without doing it."""
+"""Sizes and cost of a run, without running it."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import numpy as np
@@ -10,23 +9,23 @@ from funcnet import _tree
 from funcnet._module import trainable
 from funcnet._types import Key, PyTree
 from funcnet.data._batches import Gathered
-from funcnet.train._fit import Fit
+from funcnet.train._epoch import plan_step
 from funcnet.train._source import Source
 
 
 @dataclasses.dataclass(frozen=True)
 class DryRun:
-    """What a training would be.
+    """Sizes and cost of a run.
 
     Args:
-        parameters: numbers that are trained.
-        state_bytes: of the whole state: weights, optimizer, history.
-        batch_bytes: of one batch.
+        parameters: the number of trained numbers.
+        state_bytes: bytes of the whole state: weights, optimizer, history.
+        batch_bytes: bytes of one batch.
         steps_per_epoch: batches in an epoch.
-        steps: in the whole training.
-        flops: floating-point operations of one step, by XLA's count; None where XLA does not say.
-        loss: of the one step that was made.
-        shapes: "[0] float32[32,4]" and so on: the arrays of a batch, by their path in an example.
+        steps: batches in the whole run.
+        flops: floating-point operations of one step, by XLA's count; None if XLA does not count them.
+        loss: the loss of the first step.
+        shapes: the arrays of a batch, by their path in an example: "[0] float32[32,4]" and so on.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -62,17 +61,15 @@ class DryRun:
         )
 
 
-def dry_run(train: Fit, source: Source, model: PyTree, key: Key) -> DryRun:
-    """Begin, compile one step and make it."""
-    progress = source.begin(model, key)
+def dry_run(source: Source, model: PyTree, key: Key) -> DryRun:
+    """Compile one step and make it."""
+    plan, progress = source.plan, source.start(model, key)
     size = source.rows
     rows = source.sample[np.arange(size) % len(source.sample)]
     batch = Gathered(rows, jax.numpy.ones(size))
 
-    def one(state: Any, batch: Any) -> Any:
-        return train.step(state, batch)
-
-    compiled = jax.jit(one).lower(progress.state, batch).compile()
+    step = plan_step(plan, "every_step")
+    compiled = jax.jit(step).lower(progress.state, batch).compile()
     _, info = compiled(progress.state, batch)
     cost = compiled.cost_analysis()
     parameters, _ = _tree.partition(model, trainable(model))
@@ -81,7 +78,7 @@ def dry_run(train: Fit, source: Source, model: PyTree, key: Key) -> DryRun:
         state_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(progress)),
         batch_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(rows)),
         steps_per_epoch=source.per_epoch,
-        steps=source.per_epoch * train.epochs,
+        steps=source.per_epoch * plan.epochs,
         flops=float(cost["flops"]) if cost and "flops" in cost else None,
         loss=float(info.loss),
         shapes=tuple(f"{path} {_tree.kind(leaf)}" for path, leaf in _tree.paths(rows).items()),

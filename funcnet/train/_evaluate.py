@@ -16,9 +16,6 @@ from funcnet.data._dataset import as_dataset
 from funcnet.train._state import TrainState
 from funcnet.transform._objective import Totals, objective
 
-SUITS = "_suits"
-"""Where a Dataset remembers a loss, and a model's structure and shapes, that it was found to suit."""
-
 
 def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) -> dict[str, Array]:
     """The weighted mean loss and metrics of a model over a dataset, in inference mode.
@@ -27,14 +24,14 @@ def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) ->
         loss: of one example, as for `fit`.
         model: any pytree of arrays.
         data: a Dataset, or a tuple of arrays [n, ...].
-        batch_size: rows at a time. It changes memory and speed, never the result beyond rounding.
+        batch_size: rows at a time. It affects memory and speed, and the result only up to rounding.
 
     Returns:
         Scalars by name: "loss" and the loss's metrics.
 
     Raises:
-        TypeError: if the loss is no function, or the model lacks parameters.
-        ValueError: if the data is not a Dataset's or doesn't suit the loss.
+        TypeError: if `loss` is not a function, or the model lacks parameters.
+        ValueError: if the data can't be a Dataset or does not suit the loss.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -45,24 +42,24 @@ def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) ->
     """
     _check.loss(loss)
     model = as_tree(model)
-    data = checked_data(loss, model, data)
+    data = check_data(loss, model, data)
     _check.positive("batch_size", batch_size)
     named = loss if isinstance(loss, Hashable) else _ById(loss)
     return _evaluate(named, model, data, min(batch_size, len(data)))
 
 
 def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> PyTree:
-    """A model's predictions in inference mode, row by row, in the order of the rows.
+    """The predictions of a model in inference mode, row by row, in the order of the rows.
 
     Args:
-        model: called on one example without its leading axis. A plain function, and what it closes
-            over, stays in JAX's cache of compiled programs; a module's arrays don't.
-        x: features, an array or pytree of arrays [n, ...]; or a Dataset, whose targets are left out
-            if it holds pairs (x, y).
-        batch_size: rows at a time. It changes memory and speed, never the result beyond rounding.
+        model: called on one example without its leading axis. A plain function, and what it closes over,
+            stays in JAX's cache of compiled programs; the arrays of a module don't.
+        x: features, an array or pytree of arrays [n, ...]; or a Dataset, whose targets are ignored if it
+            holds pairs (x, y).
+        batch_size: rows at a time. It affects memory and speed, and the result only up to rounding.
 
     Returns:
-        What the model returns, with a leading axis [n, ...].
+        The outputs of the model, with a leading axis [n, ...].
 
     Raises:
         TypeError: if the model can't be called or lacks parameters.
@@ -81,74 +78,60 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     if isinstance(x, tuple | list):
         _check_takes(model, x)
     pairs = isinstance(x, Dataset) and isinstance(x.arrays, tuple) and len(x.arrays) == 2
-    # Weights count in means and here there is none: every row gets its own prediction.
+    # Weights matter for means only: every row gets its own prediction.
     data = _tree.replace(data, arrays=data.arrays[0] if pairs else data.arrays, weight=None)
     return _predict(model, data, min(batch_size, len(data)))
 
 
 def _check_takes(model: Any, x: Any) -> None:
-    """Raise if a model can't be called on a tuple, which is a table (x, y) more often than features."""
+    """Raise if a model can't be called on a tuple, which is more often a table (x, y) than features."""
     example = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), as_dataset(x).arrays)
     try:
         jax.eval_shape(model, example)
     except Exception as error:
         raise TypeError(
-            f"predict takes features, and this model can't be called on {_check.describe(x)}. Of a table "
-            "(x, y) pass x alone: fn.predict(model, x)."
+            f"predict takes features, and this model can't be called on {_check.describe(x)}. If that is a "
+            "table (x, y), pass x alone: fn.predict(model, x)."
         ) from error
 
 
 def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> Totals:
     """Σ w·loss, Σ w·metric and Σ w over a dataset, `batch_size` rows at a time."""
     parts = _tree.partition(model, trainable(model))
-
-    def batch_totals(row: Array, mask: Array) -> Totals:
-        return objective(*parts, loss, gather(data, row, mask), None)[1]
-
     rows = epoch_rows(len(data), None, batch_size)
-    return _summed(batch_totals, rows.row, rows.mask)
+    if len(rows.row) == 1:
+        return objective(*parts, loss, gather(data, rows.row[0], rows.mask[0]), None)[1]
+
+    def add_batch(totals: Totals | None, batch: tuple[Array, Array]) -> tuple[Totals, None]:
+        of_batch = objective(*parts, loss, gather(data, *batch), None)[1]
+        return of_batch if totals is None else _tree.add(totals, of_batch), None
+
+    struct, _ = jax.eval_shape(add_batch, None, (rows.row[0], rows.mask[0]))
+    zeros = jax.tree.map(jnp.zeros_like, struct)
+    return jax.lax.scan(add_batch, zeros, (rows.row, rows.mask))[0]
 
 
-def checked_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
-    """The dataset, once loss, model and data are known to suit each other.
-
-    A Dataset remembers for what it was found suitable last: to look at all targets again takes as long
-    as a small training.
-    """
-    leaves, structure = jax.tree.flatten(model)
-    shapes = structure, [(getattr(a, "shape", None), getattr(a, "dtype", None)) for a in leaves]
-    suited = vars(data).get(SUITS) if isinstance(data, Dataset) else None
-    if suited is not None and suited[0] is loss and suited[1] == shapes:
-        return data
+def check_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
+    """The data as a Dataset, once loss, model and data are known to fit together."""
     if isinstance(getattr(model, "state", None), TrainState):
-        raise TypeError("a model is wanted, and a Run came: pass run.model.")
+        raise TypeError("model must be a model, got a Run: pass run.model.")
     check_model(model)
     data = as_dataset(data)
     check = getattr(loss, "check", None)
     if check is not None:
         check(model, data.arrays)
-    if not _tree.is_traced():
-        data.__dict__[SUITS] = loss, shapes
     return data
 
 
-def _summed(part: Callable[[Array, Array], Totals], rows: Array, mask: Array) -> Totals:
-    if len(rows) == 1:
-        return part(rows[0], mask[0])
-    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(part, rows[0], mask[0]))
-    add = lambda carry, batch: (_tree.add(carry, part(*batch)), None)  # noqa: E731
-    return jax.lax.scan(add, zeros, (rows, mask))[0]
-
-
 def as_tree(model: Any) -> PyTree:
-    """The model as a pytree: a plain function becomes one without leaves."""
+    """The model as a pytree: a plain function becomes a tree without leaves."""
     leaves = jax.tree.leaves(model)
     is_function = len(leaves) == 1 and leaves[0] is model and callable(model)
     return jax.tree_util.Partial(model) if is_function else model
 
 
 class _ById:
-    """A loss that can't be hashed, known by its identity."""
+    """A loss that can't be hashed, compared by identity."""
 
     def __init__(self, loss: Loss) -> None:
         self.loss = loss

@@ -1,4 +1,4 @@
-"""How often something happens in a training."""
+"""How often something happens in a run."""
 
 import dataclasses
 
@@ -7,15 +7,17 @@ from funcnet import _check
 
 @dataclasses.dataclass(frozen=True)
 class Every:
-    """How often a `Trainer` comes back to the host or saves: by epochs, by steps or by time.
+    """How often a `Trainer` returns to the host or saves a checkpoint: every so many epochs, steps or
+    seconds.
 
     Args:
-        epochs: at the end of every so many epochs, counted from the start of the training.
-        steps: after every so many steps, counted likewise.
-        seconds: when so much time has passed; the moments differ from run to run, the numbers don't.
+        epochs: epochs between two times, counted from the start of the run.
+        steps: steps between two times, counted from the start of the run.
+        seconds: seconds between two times. The steps at which they fall differ from run to run; the results
+            don't.
 
     Raises:
-        ValueError: unless exactly one of them is given, and positive.
+        ValueError: unless exactly one of them is given, and it is positive.
 
     Example:
         >>> import funcnet as fn
@@ -31,8 +33,8 @@ class Every:
         given = {name: value for name, value in vars(self).items() if value is not None}
         if len(given) != 1:
             raise ValueError(
-                f"one of epochs, steps and seconds says how often; got {', '.join(given) or 'none'}. "
-                "Try Every(epochs=1)."
+                f"exactly one of epochs, steps and seconds must be given, got "
+                f"{', '.join(given) or 'none'}. Try Every(epochs=1)."
             )
         for name in ("epochs", "steps"):
             if name in given:
@@ -44,7 +46,7 @@ class Every:
         return f"Every({', '.join(f'{n}={v}' for n, v in vars(self).items() if v is not None)})"
 
     def next_step(self, step: int, per_epoch: int) -> int | None:
-        """The first step after `step` at which it happens; None where time decides."""
+        """The first step after `step` at which it happens; None if that depends on time."""
         if self.seconds is not None:
             return None
         stride = self.steps if self.steps is not None else (self.epochs or 1) * per_epoch

@@ -1,4 +1,4 @@
-"""What a training is called with, in a few words and sums: to see whether a checkpoint belongs to it."""
+"""Identifies a run by everything it is called with, to decide whether a checkpoint belongs to it."""
 
 import hashlib
 import re
@@ -11,59 +11,65 @@ from funcnet import _tree
 from funcnet._types import Key, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import batch_of
-from funcnet.train._fit import Fit
+from funcnet.train._epoch import add_totals, plan_step
+from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
 
 SETTINGS = ("epochs", "batch_size", "shuffle", "stopping", "eval_every", "accumulate", "on_nan")
 
 
-def fingerprint(train: Fit, progress: Progress, model: PyTree, source: Any, key: Key) -> dict[str, str]:
-    """What must be the same when a training goes on, by name.
+def fingerprint(plan: Plan, progress: Progress, model: PyTree, source: Any, key: Key) -> dict[str, str]:
+    """What must be the same when a run resumes, by name.
 
     Args:
-        progress: the state before the first step.
+        plan: the run.
+        progress: the progress before the first step.
+        model, key: where it starts.
         source: the data.
     """
-    made = {f"setting {name}": repr(getattr(train, name)) for name in SETTINGS}
+    identity = {f"setting {name}": repr(getattr(plan, name)) for name in SETTINGS}
     data, valid = source.data, source.valid
-    made["batches in an epoch"] = str(source.per_epoch)
-    made["data"] = data.fingerprint() if hasattr(data, "fingerprint") else summed(data)
-    made["validation data"] = "none" if valid is None else summed(valid)
-    made["key"] = np.asarray(jax.random.key_data(key)).tolist().__repr__()
-    made["start"] = summed(model)
-    made["optimizer's start"] = summed(progress.state.opt_state)
-    # The step as JAX sees it: another loss, optimizer or learning rate shows here, and nowhere else.
-    made["program of a step"] = _program(train, progress, source.sample)
-    return made
+    identity["batches in an epoch"] = str(source.per_epoch)
+    identity["data"] = data.fingerprint() if hasattr(data, "fingerprint") else digest(data)
+    identity["validation data"] = "none" if valid is None else digest(valid)
+    identity["key"] = np.asarray(jax.random.key_data(key)).tolist().__repr__()
+    identity["start"] = digest(model)
+    identity["optimizer's start"] = digest(progress.state.opt_state)
+    # The step as JAX traces it: another loss, optimizer or learning rate shows here and nowhere else.
+    identity["program of a step"] = _program(plan, progress, source.sample)
+    return identity
 
 
-def summed(tree: PyTree) -> str:
-    """Shapes, dtypes and a sum over the bytes of all arrays."""
-    digest, rows = hashlib.sha256(), 0
+def digest(tree: PyTree) -> str:
+    """A SHA-256 over the shapes, dtypes and bytes of all arrays."""
+    sha, rows = hashlib.sha256(), 0
     for path, leaf in _tree.paths(tree).items():
         array = np.ascontiguousarray(_tree.host(leaf))
-        digest.update(f"{path} {array.dtype} {array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
+        sha.update(f"{path} {array.dtype} {array.shape}".encode())
+        sha.update(array.reshape(-1).view(np.uint8).data)
         rows = max(rows, array.shape[0] if array.ndim else 0)
-    return f"{rows} rows at most, sha256 {digest.hexdigest()[:16]}"
+    return f"up to {rows} rows, sha256 {sha.hexdigest()[:16]}"
 
 
-def differences(saved: dict[str, str], wanted: dict[str, str]) -> list[str]:
+def differences(saved: dict[str, str], current: dict[str, str]) -> list[str]:
     """A line for each entry that differs."""
-    names = [name for name in {**saved, **wanted} if saved.get(name) != wanted.get(name)]
-    return [f"{name}: {saved.get(name, 'none')} saved, {wanted.get(name, 'none')} now" for name in names]
+    names = [name for name in {**saved, **current} if saved.get(name) != current.get(name)]
+    return [f"{name}: {saved.get(name, 'none')} saved, {current.get(name, 'none')} now" for name in names]
 
 
-def _program(train: Fit, progress: Progress, like: Dataset) -> str:
+def _program(plan: Plan, progress: Progress, like: Dataset) -> str:
+    take_step = plan_step(plan, "every_step")
+
     def one(progress: Progress, data: Dataset) -> Any:
-        return train.counted(progress.state, progress.seen, batch_of(data, None, train.accumulate))
+        state, info = take_step(progress.state, batch_of(data, None, plan.accumulate))
+        return state, add_totals(plan, progress.epoch_totals, info)
 
     traced = jax.make_jaxpr(one)(progress, like)
-    # Functions are printed with their address, which means nothing in another process; arrays that a loss
-    # closes over are not printed.
+    # Functions are printed with their address, which differs between processes; arrays that a loss closes
+    # over are not printed.
     text = re.sub(r"0x[0-9a-f]+", "", str(traced.jaxpr))
-    return _sum_of((text + summed(list(traced.consts))).encode())
+    return _digest_bytes((text + digest(list(traced.consts))).encode())
 
 
-def _sum_of(content: bytes) -> str:
+def _digest_bytes(content: bytes) -> str:
     return f"sha256 {hashlib.sha256(content).hexdigest()[:16]}"

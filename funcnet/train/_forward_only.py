@@ -1,4 +1,4 @@
-"""An identity that can't be transposed: reverse-mode differentiation ends in a sentence of ours."""
+"""An identity that can't be transposed, so that reverse-mode differentiation gets a clear error."""
 
 import functools
 from typing import Any
@@ -11,7 +11,7 @@ from funcnet._types import PyTree
 
 
 def forward_only(tree: PyTree) -> PyTree:
-    """`tree`, with a clear error for whoever differentiates it in reverse."""
+    """`tree`, with a clear error for reverse-mode differentiation."""
 
     def mark(leaf: Any) -> Any:
         return _identity().bind(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
@@ -34,6 +34,6 @@ def _identity() -> Any:
 
 def _refuse(*_: Any) -> Any:
     raise TypeError(
-        "a training with early stopping has no fixed number of epochs, so it can't be differentiated in "
-        "reverse. Train a fixed number, fn.fit(..., stopping=None), or go forward: jax.jacfwd."
+        "a run with early stopping has no fixed number of epochs, so it can't be differentiated in reverse "
+        "mode. Train for a fixed number, fn.fit(..., stopping=None), or use forward mode: jax.jacfwd."
     )

@@ -1,4 +1,4 @@
-"""What was measured, written while it is measured: CSV, JSON lines, TensorBoard."""
+"""Losses and metrics written while a run is in progress: CSV, JSON lines, TensorBoard."""
 
 import abc
 import contextlib
@@ -18,8 +18,7 @@ from funcnet.train._callbacks import Callback, CallbackContext, place_of
 class _Log(Callback, abc.ABC):
     """A file with a line for each epoch.
 
-    It is begun anew from the history, so that a training that goes on after it was killed leaves each
-    epoch once.
+    It is rewritten from the history at the start, so that a resumed run has a line for each epoch once.
     """
 
     read_only = True
@@ -28,38 +27,39 @@ class _Log(Callback, abc.ABC):
         self.path = Path(path)
         self._file: TextIO | None = None
 
-    def on_fit_start(self, view: CallbackContext) -> None:
-        self.on_fit_end(view)
-        self._file = _new_file(place_of(self.path, view))
-        self._begin(view.progress.state.history)
-        if view.epoch:
-            self._write(view.progress.history, 0, view.epoch)
+    def on_fit_start(self, context: CallbackContext) -> None:
+        self.on_fit_end(context)
+        self._file = _new_file(place_of(self.path, context))
+        progress = context._run.progress
+        self._begin(progress.state.history)
+        if context.epoch:
+            self._write(progress.history, 0, context.epoch)
         self._file.flush()
 
-    def on_sync(self, view: CallbackContext) -> None:
+    def on_sync(self, context: CallbackContext) -> None:
         if self._file is not None:
-            self._write(view.history, view.told, view.epoch)
+            self._write(context._run.history, context._run.reported_epoch, context.epoch)
             self._file.flush()
 
-    def on_fit_end(self, view: CallbackContext) -> None:
+    def on_fit_end(self, context: CallbackContext) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
 
-    def on_exception(self, view: CallbackContext, error: BaseException) -> None:
-        self.on_fit_end(view)
+    def on_exception(self, context: CallbackContext, error: BaseException) -> None:
+        self.on_fit_end(context)
 
     @abc.abstractmethod
     def _begin(self, history: Mapping[str, Array]) -> None:
-        """Write what stands before the first epoch."""
+        """Write what comes before the first epoch."""
 
     @abc.abstractmethod
     def _write(self, history: Mapping[str, list[float]], first: int, last: int) -> None:
-        """Write the lines of epochs `first` to `last`, the last not included."""
+        """Write the lines of epochs `first` to `last`, the last excluded."""
 
 
 def _new_file(path: Path) -> TextIO:
-    # To empty a file that holds something takes a millisecond, some thirty times as long.
+    # Truncating a file takes a millisecond, some thirty times as long as a new one.
     with contextlib.suppress(OSError):
         if stat.S_ISREG(path.lstat().st_mode):
             path.unlink()
@@ -67,12 +67,13 @@ def _new_file(path: Path) -> TextIO:
 
 
 class CSV(_Log):
-    """A CSV file: `epoch` from 0 and a column for each name in the history; empty where none was measured.
+    """A CSV file: `epoch` from 0, and a column for each name in the history; empty where nothing was
+    measured.
 
-    float32 numbers are written with nine digits, which tell each from every other; other dtypes in full.
+    float32 numbers are written with nine digits, which identify them; other dtypes in full.
 
     Args:
-        path: the file; a relative one lies in the Trainer's directory, if it has one.
+        path: the file; a relative path is in the Trainer's directory, if it has one.
 
     Example:
         >>> import pathlib, tempfile, jax, jax.numpy as jnp, optax, funcnet as fn
@@ -90,7 +91,7 @@ class CSV(_Log):
         assert self._file is not None
         self._names = list(history)
         csv.writer(self._file).writerow(["epoch", *self._names])
-        # Nine digits tell every float32 from every other, in a third of the time that all of them take.
+        # Nine digits identify a float32, in a third of the time that all of them take.
         cells = ["%.9g" if values.dtype == np.float32 else "%r" for values in history.values()]
         self._line = ",".join(["%d", *cells]) + "\r\n"
 
@@ -102,10 +103,10 @@ class CSV(_Log):
 
 
 class JSONLines(_Log):
-    """A file with one JSON object for each epoch: `epoch` from 0, and what was measured in it, by name.
+    """A file with one JSON object for each epoch: `epoch` from 0, and its losses and metrics by name.
 
     Args:
-        path: the file; a relative one lies in the Trainer's directory, if it has one.
+        path: the file; a relative path is in the Trainer's directory, if it has one.
 
     Example:
         >>> import funcnet as fn
@@ -122,8 +123,8 @@ class JSONLines(_Log):
             values = {
                 name: column[epoch] for name, column in history.items() if column[epoch] == column[epoch]
             }
-            known = {name: value if np.isfinite(value) else str(value) for name, value in values.items()}
-            self._file.write(json.dumps({"epoch": epoch, **known}) + "\n")
+            values_or_strings = {n: v if np.isfinite(v) else str(v) for n, v in values.items()}
+            self._file.write(json.dumps({"epoch": epoch, **values_or_strings}) + "\n")
 
 
 class TensorBoard(Callback):
@@ -132,7 +133,7 @@ class TensorBoard(Callback):
     Needs the package tensorboardX: pip install 'funcnet[tensorboard]'.
 
     Args:
-        path: folder of the event files; a relative one lies in the Trainer's directory, if it has one.
+        path: folder of the event files; a relative path is in the Trainer's directory, if it has one.
 
     Raises:
         ImportError: if tensorboardX is not installed.
@@ -155,18 +156,18 @@ class TensorBoard(Callback):
         self.path = Path(path)
         self._writer: Any = None
 
-    def on_fit_start(self, view: CallbackContext) -> None:
+    def on_fit_start(self, context: CallbackContext) -> None:
         from tensorboardX import SummaryWriter
 
-        # What an earlier process wrote beyond this step is void: TensorBoard's own word for it.
-        self._writer = SummaryWriter(str(place_of(self.path, view)), purge_step=view.epoch)
+        # What an earlier process wrote beyond this step is void; TensorBoard calls that purging.
+        self._writer = SummaryWriter(str(place_of(self.path, context)), purge_step=context.epoch)
 
-    def on_epoch_end(self, view: CallbackContext) -> None:
-        for name, value in view.values.items():
-            self._writer.add_scalar(name, value, view.epoch - 1)
+    def on_epoch_end(self, context: CallbackContext) -> None:
+        for name, value in context.metrics.items():
+            self._writer.add_scalar(name, value, context.epoch - 1)
 
-    def on_fit_end(self, view: CallbackContext) -> None:
+    def on_fit_end(self, context: CallbackContext) -> None:
         self._writer.close()
 
-    def on_exception(self, view: CallbackContext, error: BaseException) -> None:
-        self.on_fit_end(view)
+    def on_exception(self, context: CallbackContext, error: BaseException) -> None:
+        self.on_fit_end(context)

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: where it lies, what it holds, and whether that is whole."""
+"""The manifest of a checkpoint: what it holds, and checksums to verify that it is intact."""
 
 import contextlib
 import hashlib
@@ -15,24 +15,24 @@ PACKAGES = ("funcnet", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint")
 
 
 def places(directory: Path) -> list[Path]:
-    """The folders of all checkpoints in a Trainer's directory, by their step."""
+    """The folders of all checkpoints in a Trainer's directory, sorted by step."""
     return sorted(place for place in (directory / "checkpoints").glob("[0-9]*") if place.is_dir())
 
 
 def files(folder: Path) -> list[Path]:
-    """All files within a folder."""
+    """All files in a folder, recursively."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def write_manifest(place: Path, facts: dict[str, Any]) -> None:
-    """Seal a checkpoint that lies in `place`: facts, versions, and a sum of each of its files."""
+    """Write the manifest of the checkpoint in `place`: facts, versions, a SHA-256 of each file."""
     manifest = {
         "format": FORMAT,
         **facts,
         "versions": _versions(),
-        "files": {str(file.relative_to(place)): _sum(file) for file in files(place)},
+        "files": {str(file.relative_to(place)): _sha256(file) for file in files(place)},
     }
-    sealed = {"manifest": manifest, "sha256": _sum_of(manifest)}
+    sealed = {"manifest": manifest, "sha256": _sha256_of(manifest)}
     write_whole(place / "manifest.json", json.dumps(sealed, indent=1).encode())
 
 
@@ -41,41 +41,41 @@ def read_manifest(place: Path) -> dict[str, Any]:
 
     Raises:
         OSError: if it can't be read.
-        ValueError: if it is none, or of a format that this version does not know.
+        ValueError: if it is not a manifest, or its format is unknown to this version.
     """
     try:
         sealed = json.loads((place / "manifest.json").read_bytes())
         manifest, digest = sealed["manifest"], sealed["sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"manifest.json is no manifest: {error}") from None
-    if _sum_of(manifest) != digest:
-        raise ValueError("manifest.json has another content than when it was saved")
+        raise ValueError(f"manifest.json is not a manifest: {error}") from None
+    if _sha256_of(manifest) != digest:
+        raise ValueError("the content of manifest.json has changed since it was saved")
     if manifest["format"] != FORMAT:
         raise ValueError(f"its format is {manifest['format']!r}; this version reads {FORMAT}")
     return manifest
 
 
-def check_sums(place: Path, manifest: dict[str, Any]) -> None:
-    """Raise a ValueError unless every file of a checkpoint holds what it held when it was saved."""
+def verify_files(place: Path, manifest: dict[str, Any]) -> None:
+    """Raise a ValueError unless every file of a checkpoint is as it was saved."""
     for name, expected in manifest["files"].items():
         if not (place / name).is_file():
             raise ValueError(f"{name} is missing")
-        if _sum(place / name) != expected:
-            raise ValueError(f"{name} has another content than when it was saved")
+        if _sha256(place / name) != expected:
+            raise ValueError(f"the content of {name} has changed since it was saved")
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
-def _sum(file: Path) -> str:
+def _sha256(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _sum_of(manifest: dict[str, Any]) -> str:
+def _sha256_of(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Hyper-parameters and gradient norms by epoch."""
+"""Hyperparameters and gradient norms by epoch."""
 
 import functools
 from typing import Any
@@ -13,18 +13,19 @@ from funcnet._module import trainable
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import batch_of
-from funcnet.train._callbacks import Callback, CallbackContext
+from funcnet.train._callbacks import Callback, CallbackContext, get_hyperparams
 from funcnet.transform._objective import objective
 
 
 class Monitor(Callback):
-    """The hyper-parameters and the norm of the gradient at the end of each epoch.
+    """The hyperparameters and the norm of the gradient at the end of each epoch.
 
-    The gradient is that of the loss, in inference mode, on the first rows of the training data, always the
-    same ones, so that the norms of two epochs can be compared. It costs a gradient of these rows an epoch.
+    The gradient is that of the loss, in inference mode, on the first 1,024 rows of the training data: the
+    same rows each time, so that norms can be compared between epochs. The cost is one such gradient per
+    epoch.
 
     Returns:
-        `monitor.values`: a mapping from "epoch", "gradient_norm" and the name of each hyper-parameter that
+        `monitor.values`: a mapping from "epoch", "gradient_norm" and the name of each hyperparameter that
         `optax.inject_hyperparams` put into the optimizer, to a list with a number for each epoch.
 
     Example:
@@ -42,15 +43,17 @@ class Monitor(Callback):
     def __init__(self) -> None:
         self.values: dict[str, list[float]] = {}
 
-    def on_fit_start(self, view: CallbackContext) -> None:
-        names = ["epoch", "gradient_norm", *view.hyperparams]
+    def on_fit_start(self, context: CallbackContext) -> None:
+        names = ["epoch", "gradient_norm", *get_hyperparams(context.state)]
         self.values = {name: [] for name in names}
-        self._norm = jax.jit(functools.partial(_gradient_norm, view.loss))
+        self._norm = jax.jit(functools.partial(_gradient_norm, context._run.loss))
 
-    def on_epoch_end(self, view: CallbackContext) -> None:
-        found = {name: float(np.max(value)) for name, value in view.hyperparams.items()}
-        found |= {"epoch": view.epoch - 1, "gradient_norm": float(self._norm(view.model, view.sample))}
-        for name, value in found.items():
+    def on_epoch_end(self, context: CallbackContext) -> None:
+        hyperparams = get_hyperparams(context.state)
+        values = {name: float(np.max(value)) for name, value in hyperparams.items()}
+        norm = self._norm(context.model, context._run.sample())
+        values |= {"epoch": context.epoch - 1, "gradient_norm": float(norm)}
+        for name, value in values.items():
             self.values[name].append(value)
 
     def state(self) -> PyTree:

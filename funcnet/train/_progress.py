@@ -1,4 +1,4 @@
-"""Everything a training is between two steps, and what the host reads from it."""
+"""Where a run stands between two steps, and what the host reads of it."""
 
 import functools
 
@@ -7,29 +7,29 @@ import numpy as np
 
 from funcnet import _tree
 from funcnet._types import Array
+from funcnet.train._early_stopping import Outcome
 from funcnet.train._result import Run
 from funcnet.train._state import TrainState
-from funcnet.train._stop import Outcome
 
 
 @_tree.node
 class Progress:
-    """Where a training stands: its state, and the totals of the last epoch that was begun.
+    """The state of a run, and the packed totals of the epoch that began last.
 
-    A number is read as an array first: JAX's own `int` of one takes three times as long.
+    A scalar is read as an array first: JAX's own `int` takes three times as long.
     """
 
     state: TrainState
-    seen: Array
+    epoch_totals: Array
 
     def at_start(self) -> "Progress":
-        """This progress, whose numbers need not be read: nothing has happened yet."""
-        vars(self).update(step=0, epoch=0, running=True)
+        """This progress before the first step, whose counters need not be read."""
+        vars(self).update(step=0, epoch=0, is_running=True)
         return self
 
     @functools.cached_property
     def step(self) -> int:
-        """Batches seen."""
+        """Steps made."""
         return int(np.asarray(self.state.step))
 
     @functools.cached_property
@@ -38,34 +38,34 @@ class Progress:
         return int(np.asarray(self.state.epoch))
 
     @functools.cached_property
-    def running(self) -> bool:
-        """Whether nothing has ended the training."""
+    def is_running(self) -> bool:
+        """Whether nothing has ended the run."""
         return int(np.asarray(self.state.stop.outcome)) == Outcome.RUNNING.code
 
-    def goes_on(self, epochs: int) -> bool:
-        """Whether nothing has ended the training, and epochs are left."""
-        return self.running and self.epoch < epochs
+    def should_continue(self, epochs: int) -> bool:
+        """Whether epochs are left and nothing has ended the run."""
+        return self.is_running and self.epoch < epochs
 
     def outcome(self, epochs: int) -> Outcome:
-        """How the training stands; without epochs left it is finished, and its state says so in the end."""
+        """The outcome of the run: FINISHED without epochs left, which its state says only in the end."""
         outcome: Outcome = Run(None, self.state).outcome
         return Outcome.FINISHED if outcome == Outcome.RUNNING and self.epoch == epochs else outcome
 
     @functools.cached_property
     def history(self) -> dict[str, list[float]]:
-        """All that was measured, by name: a number for each epoch, NaN where nothing was."""
+        """The history on the host, by name: a number for each epoch, NaN where nothing was measured."""
         return {name: np.asarray(values, float).tolist() for name, values in self.state.history.items()}
 
     @functools.cached_property
-    def shown(self) -> TrainState:
-        """The state in new containers around the same arrays, to be handed out."""
-        shown: TrainState = jax.tree.map(lambda leaf: leaf, self.state)
-        return shown
+    def copied_state(self) -> TrainState:
+        """The state in new containers around the same arrays, to hand out."""
+        copy: TrainState = jax.tree.map(lambda leaf: leaf, self.state)
+        return copy
 
 
-def measured_at(history: dict[str, list[float]], epoch: int) -> dict[str, float]:
-    """What was measured in an epoch, from 1; nothing in epoch 0."""
+def metrics_at(history: dict[str, list[float]], epoch: int) -> dict[str, float]:
+    """The values of an epoch, from 1, that were measured; none for epoch 0."""
     if epoch == 0:
         return {}
-    found = ((name, values[epoch - 1]) for name, values in history.items())
-    return {name: value for name, value in found if value == value}  # NaN: not measured
+    values = ((name, column[epoch - 1]) for name, column in history.items())
+    return {name: value for name, value in values if value == value}  # NaN: not measured

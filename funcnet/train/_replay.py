@@ -1,4 +1,4 @@
-"""The step at which a training broke, once more, slowly: which rows, which leaf, which operation."""
+"""One step of a run again, operation by operation: which rows, which leaf, which operation broke it."""
 
 import dataclasses
 from typing import Any
@@ -10,9 +10,13 @@ import numpy as np
 from funcnet import _check, _keys, _tree
 from funcnet._module import trainable
 from funcnet._types import PyTree
-from funcnet.data._batches import epoch_rows, gather, steps
-from funcnet.data._dataset import Dataset, as_dataset
-from funcnet.train._fit import Fit
+from funcnet.data import Dataset
+from funcnet.data._batches import epoch_rows, gather
+from funcnet.data._dataset import as_dataset
+from funcnet.train._early_stopping import Outcome
+from funcnet.train._epoch import order
+from funcnet.train._plan import Plan
+from funcnet.train._result import Run
 from funcnet.train._state import TrainState
 from funcnet.transform._find_nan import NotFinite, find_nan
 from funcnet.transform._objective import objective
@@ -20,16 +24,17 @@ from funcnet.transform._objective import objective
 
 @dataclasses.dataclass(frozen=True)
 class ReplayedStep:
-    """One step, looked at.
+    """One step in detail.
 
     Args:
         step: its number, from 0.
-        epoch: of which epoch, from 0.
+        epoch: its epoch, from 0.
         rows: the rows of the data in its batch, in their order, without padding.
         loss: the batch's mean loss.
         leaf: the first leaf that is not finite, "loss" or the path of a gradient, such as
-            "gradient of layers[0].weight"; empty if all is finite.
-        cause: the first operation that made a NaN or an infinity from finite numbers, if there is one.
+            "gradient of layers[0].weight"; empty if everything is finite.
+        cause: the first operation that made a NaN or an infinity from finite numbers; None if there is
+            none.
 
     Example:
         >>> import numpy as np, funcnet as fn
@@ -45,71 +50,85 @@ class ReplayedStep:
     cause: NotFinite | None
 
     def __str__(self) -> str:
-        where = f"step {self.step} (epoch {self.epoch})"
+        step = f"step {self.step} (epoch {self.epoch})"
         if not self.leaf:
-            return f"{where}: the loss is {self.loss:.6g}, and all gradients are finite."
+            return f"{step}: the loss is {self.loss:.6g}, and all gradients are finite."
         rows = ", ".join(map(str, self.rows[:20])) + (", …" if len(self.rows) > 20 else "")
-        cause = f"\nIt began with {self.cause}" if self.cause is not None else ""
+        cause = f"\nThe first non-finite value: {self.cause}" if self.cause is not None else ""
         return (
-            f"{where}: {self.leaf} is not finite; the loss is {self.loss:.6g}.\n"
+            f"{step}: {self.leaf} is not finite; the loss is {self.loss:.6g}.\n"
             f"Rows of its batch: {rows}.{cause}"
         )
 
 
-def replay(train: Fit, state: TrainState, data: PyTree) -> ReplayedStep:
+def replay(train: Any, state: TrainState, data: PyTree) -> ReplayedStep:
     """Compute the loss and the gradient of the next step of a state, operation by operation.
 
-    Of a run whose outcome is `NOT_FINITE` that is the step at which it broke: its state holds the weights
-    before it.
+    For a run whose outcome is `NOT_FINITE` that is the step at which it broke: its state holds the weights
+    before that step.
 
     Args:
-        train: what `fn.fit` made.
+        train: a training function, returned by `fn.fit`.
         state: `run.state`.
-        data: what was trained on.
+        data: the training data.
 
     Returns:
         A `ReplayedStep`; print it.
 
     Raises:
-        TypeError: if `train` or `state` is something else.
+        TypeError: if `train` was not returned by `fn.fit`, or `state` is not a TrainState.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
         >>> def loss(model, example, key):
-        ...     return model * jnp.sqrt(example)  # no number for the third row
+        ...     return model * jnp.sqrt(example)  # NaN for the third row
         >>> train = fn.fit(loss, optax.sgd(0.1), epochs=1, batch_size=1, shuffle=False)
         >>> rows = jnp.array([1.0, 4.0, -9.0])
         >>> run = train(jnp.array(1.0), rows, jax.random.key(0))
-        >>> found = fn.train.replay(train, run.state, rows)
-        >>> found.step, found.rows.tolist(), found.leaf, found.cause.operation
+        >>> step = fn.train.replay(train, run.state, rows)
+        >>> step.step, step.rows.tolist(), step.leaf, step.cause.operation
         (2, [2], 'loss', 'sqrt')
     """
-    if not isinstance(train, Fit) or not isinstance(state, TrainState):
+    plan = getattr(train, "_plan", None)
+    if not isinstance(plan, Plan) or not isinstance(state, TrainState):
         raise TypeError(
-            f"replay(train, run.state, data) takes what fn.fit made and a TrainState; got "
+            "replay(train, run.state, data) takes a function returned by fn.fit and a TrainState, got "
             f"{_check.describe(train)} and {_check.describe(state)}."
         )
-    return looked_at(train, state, as_dataset(data), None)
+    data = as_dataset(data)
+    return replay_step(plan, state, data, plan.steps_per_epoch(len(data)))
 
 
-def looked_at(train: Fit, state: TrainState, data: Dataset, per_epoch: int | None) -> ReplayedStep:
-    """`replay` of a training that takes so many batches of each epoch."""
-    size = train.rows_of_update(len(data))
-    per_epoch = steps(len(data), size) if per_epoch is None else per_epoch
-    number, epoch = int(state.step), int(state.step) // per_epoch
-    order = train.order(_tree.replace(state, epoch=jnp.int32(epoch)), len(data))
-    row, mask, _ = (a[0] for a in epoch_rows(len(data), order, size, number % per_epoch, 1))
+def replay_step(plan: Plan, state: TrainState, data: Dataset, per_epoch: int) -> ReplayedStep:
+    """`replay` for a run that takes so many steps of each epoch."""
+    step, epoch = int(state.step), int(state.step) // per_epoch
+    rows = order(plan, _tree.replace(state, epoch=jnp.int32(epoch)), len(data))
+    size = plan.update_size(len(data))
+    row, mask, _ = (a[0] for a in epoch_rows(len(data), rows, size, step % per_epoch, 1))
     batch = gather(data, row, mask)
     key = jax.random.fold_in(_keys.named(state.key, "step"), state.step)
     parameters, rest = _tree.partition(state.model, trainable(state.model))
-    mass = batch.total_weight
+    total_weight = batch.total_weight
 
     def value(parameters: PyTree) -> Any:
-        return objective(parameters, rest, train.loss, batch, key, mass)[0]
+        return objective(parameters, rest, plan.loss, batch, key, total_weight)[0]
 
     loss, gradient = jax.value_and_grad(value)(parameters)
     leaves = {"loss": loss} | {f"gradient of {path}": leaf for path, leaf in _tree.paths(gradient).items()}
-    wrong = next((name for name, leaf in leaves.items() if not bool(jnp.isfinite(leaf).all())), "")
-    cause = find_nan(jax.value_and_grad(value))(parameters) if wrong else None
-    places = row if data.rows is None else data.rows[row]
-    return ReplayedStep(number, epoch, np.asarray(places)[np.asarray(mask)], float(loss), wrong, cause)
+    broken = next((name for name, leaf in leaves.items() if not bool(jnp.isfinite(leaf).all())), "")
+    cause = find_nan(jax.value_and_grad(value))(parameters) if broken else None
+    numbers = row if data.rows is None else data.rows[row]
+    return ReplayedStep(step, epoch, np.asarray(numbers)[np.asarray(mask)], float(loss), broken, cause)
+
+
+def raise_if_not_finite(plan: Plan, run: Run, data: Any, per_epoch: int) -> None:
+    """Raise a FloatingPointError, with the run as `error.run`, if a run ended at non-finite values."""
+    if not np.any(np.asarray(run.state.stop.outcome) == Outcome.NOT_FINITE.code):
+        return
+    if isinstance(data, Dataset):
+        message = str(replay_step(plan, run.state, data, per_epoch))
+    else:
+        message = f"step {run.state.step} (epoch {run.state.epoch}): loss or gradient is not finite."
+    error = FloatingPointError(message)
+    error.run = run  # type: ignore[attr-defined]
+    raise error

@@ -1,4 +1,4 @@
-"""What a training returns: a value."""
+"""The result of a run."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from funcnet import _tree
 from funcnet._module import trainable
 from funcnet._types import Array, PyTree
 from funcnet.train._average import Averaged
+from funcnet.train._early_stopping import Outcome
 from funcnet.train._state import History, TrainState
-from funcnet.train._stop import Outcome
 
 
 @_tree.node
 class Run:
-    """A finished training.
+    """The result of a run.
 
     Args:
-        model: the model to use: of the best epoch where early stopping restores it, else the last,
-            averaged where `ema` asks for it.
-        state: the state after the last step; `state.model` is the last model as it is.
+        model: the model to use: that of the best epoch if early stopping restores it, else the last one;
+            with averaged weights if `ema` was given.
+        state: the state after the last step; `state.model` is the last model, without averaging.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -30,7 +30,7 @@ class Run:
         >>> net = fn.models.LinearRegression(1)
         >>> run = train(net.init(jax.random.key(0)), (x, 2 * x[:, 0]), jax.random.key(1))
         >>> run.outcome, run.history["loss"].shape, int(run.state.step)
-        (<Outcome.FINISHED: 'Finished: every epoch was trained.'>, (3,), 6)
+        (<Outcome.FINISHED: 'Finished: all epochs completed.'>, (3,), 6)
     """
 
     model: PyTree
@@ -38,20 +38,20 @@ class Run:
 
     @property
     def history(self) -> History:
-        """What was measured at each epoch, by name: arrays [epochs]."""
+        """Losses and metrics by epoch: arrays [epochs] by name."""
         return self.state.history
 
     @property
     def outcome(self) -> Any:
-        """How the training ended: an `Outcome`; after a vmap, a numpy array of them.
+        """How the run ended: an `Outcome`; after a vmap, a numpy array of them.
 
         Raises:
-            TypeError: inside jit or vmap, where only `state.stop.outcome`, its code, is known.
+            TypeError: inside jit or vmap, where only the code in `state.stop.outcome` exists.
         """
         code = self.state.stop.outcome
         if isinstance(code, jax.core.Tracer):
             raise TypeError(
-                "run.outcome is known once the program has run. Inside jit and vmap compare the code: "
+                "run.outcome can't be read inside jit and vmap. Compare the code: "
                 "run.state.stop.outcome == fn.Outcome.FINISHED.code."
             )
         outcomes = np.array(list(Outcome), dtype=object)[np.asarray(code)]
@@ -63,16 +63,17 @@ class Run:
         return self.state.stop.best_epoch
 
     def plot(self, axes: Any = None) -> Any:
-        """Loss and metric by epoch, training and validation; of many runs the median and a band.
+        """Draw losses and metrics by epoch, training and validation; for many runs their median and a 5-95
+        % band.
 
         Args:
-            axes: matplotlib axes, one for the loss and one for each metric; made when left out.
+            axes: matplotlib axes, one for the loss and one for each metric; created if None.
 
         Returns:
             The axes, as an array.
 
         Raises:
-            ValueError: for another number of axes.
+            ValueError: if the number of axes is different.
         """
         from funcnet.report import history
 
@@ -80,7 +81,7 @@ class Run:
 
 
 def current_model(state: TrainState) -> PyTree:
-    """The model as it is evaluated: with the averaged weights where there are any."""
+    """The model to evaluate: with the averaged weights, if there are any."""
     if not isinstance(state.opt_state, Averaged):
         return state.model
     _, rest = _tree.partition(state.model, trainable(state.model))

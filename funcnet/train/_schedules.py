@@ -1,4 +1,4 @@
-"""Callbacks that change a training, or what comes out of it: a plateau schedule, and averaged weights."""
+"""Callbacks that change a run or its result: a plateau schedule, and averaged weights."""
 
 import math
 from typing import Any, Literal
@@ -8,27 +8,27 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._types import PyTree
-from funcnet.train._callbacks import Callback, CallbackContext, Request
+from funcnet.train._callbacks import Callback, CallbackContext, Request, get_hyperparams
 
 
 class ReduceOnPlateau(Callback):
-    """Multiply a hyper-parameter when a monitored value has stopped improving.
+    """Multiply a hyperparameter when a monitored value has stopped improving.
 
-    The optimizer must hold it: `optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)`.
+    It must be part of the optimizer's state: `optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)`.
 
     Args:
         monitor: a name in the history.
-        factor: what it is multiplied by, in (0, 1).
-        patience: epochs without improvement after which that happens, at least 1.
-        min_delta: how much better counts, in the monitored value's units.
+        factor: the factor, in (0, 1).
+        patience: epochs without improvement before it is multiplied, at least 1.
+        min_delta: the smallest improvement that counts, in the monitored value's units.
         mode: "min" or "max".
-        cooldown: epochs after a change in which nothing is counted.
-        min_lr: the value it does not fall below.
-        name: of the hyper-parameter.
+        cooldown: epochs after a change in which none is counted.
+        min_lr: the lowest value.
+        name: the name of the hyperparameter.
 
     Raises:
-        ValueError: if a setting is out of range; in training, if the optimizer has no such
-            hyper-parameter or the monitored value is not measured.
+        ValueError: if a setting is out of range; in training, if the optimizer's state lacks the
+            hyperparameter or the monitored value is not measured.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -38,10 +38,10 @@ class ReduceOnPlateau(Callback):
         >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
         >>> plateau = fn.train.ReduceOnPlateau("loss", factor=0.5, patience=1)
         >>> run = fn.Trainer(train, callbacks=[plateau])(model, (x, 0 * x[:, 0]), jax.random.key(1))
-        >>> round(float(run.state.opt_state.hyperparams["learning_rate"]), 6)  # 0 does not improve
+        >>> round(float(run.state.opt_state.hyperparams["learning_rate"]), 6)  # a loss of 0 can't improve
         0.025
 
-    Source: Keras, `ReduceLROnPlateau`, whose semantics it has.
+    Source: Keras, `ReduceLROnPlateau`, with the same semantics.
     """
 
     def __init__(
@@ -59,7 +59,9 @@ class ReduceOnPlateau(Callback):
         _check.direction(monitor, mode)
         _check.positive("patience", patience)
         if not 0 < factor < 1:
-            raise ValueError(f"factor lies between 0 and 1, so that the value falls; got {factor!r}.")
+            raise ValueError(
+                f"factor must lie between 0 and 1, so that the value decreases, got {factor!r}."
+            )
         for setting, value in {"min_delta": min_delta, "cooldown": cooldown, "min_lr": min_lr}.items():
             _check.between(setting, value, 0, math.inf)
         self.monitor, self.factor, self.patience, self.name = monitor, factor, patience, name
@@ -71,30 +73,30 @@ class ReduceOnPlateau(Callback):
         )
         self._best, self._wait, self._resting = math.inf, 0, 0
 
-    def on_fit_start(self, view: CallbackContext) -> None:
+    def on_fit_start(self, context: CallbackContext) -> None:
         self._best, self._wait, self._resting = math.inf, 0, 0
-        if self.monitor not in view.state.history:
+        if self.monitor not in context.state.history:
             raise ValueError(
-                f"ReduceOnPlateau watches {self.monitor!r}, and this training measures "
-                f"{', '.join(view.state.history)}. Pass valid=..., or monitor='loss'."
+                f"ReduceOnPlateau monitors {self.monitor!r}, and this run measures "
+                f"{', '.join(context.state.history)}. Pass valid=..., or monitor='loss'."
             )
-        if self.name not in view.hyperparams:
+        if self.name not in get_hyperparams(context.state):
             raise ValueError(
-                f"no hyper-parameter {self.name!r} in the optimizer's state. Make it one that can be set: "
+                f"the optimizer's state has no hyperparameter {self.name!r}. Make it one that can be set: "
                 f"optax.inject_hyperparams(optax.sgd)({self.name}=0.1)."
             )
 
-    def on_epoch_end(self, view: CallbackContext) -> Request | None:
-        if self.monitor not in view.values:
+    def on_epoch_end(self, context: CallbackContext) -> Request | None:
+        if self.monitor not in context.metrics:
             return None
-        value = self.sign * view.values[self.monitor]
+        value = self.sign * context.metrics[self.monitor]
         if self._resting > 0:
             self._resting, self._wait = self._resting - 1, 0
         if value < self._best - self.min_delta:
             self._best, self._wait = value, 0
         elif self._resting == 0:
             self._wait += 1
-        old = float(view.hyperparams[self.name])
+        old = float(get_hyperparams(context.state)[self.name])
         if self._wait < self.patience or old <= self.min_lr:
             return None
         self._wait, self._resting = 0, self.cooldown
@@ -112,14 +114,14 @@ class ReduceOnPlateau(Callback):
 
 
 class AverageWeights(Callback):
-    """The mean of the models at the ends of epochs, from one epoch on: stochastic weight averaging.
+    """Stochastic weight averaging: the mean of the models at the ends of epochs, from one epoch on.
 
-    It changes nothing in the training; take `average.model` afterwards. An average that decays, and that
-    is evaluated while it forms, is `fn.fit(..., ema=0.99)`.
+    It does not change the run; read `average.model` afterwards. For an exponential average that is
+    evaluated during the run, use `fn.fit(..., ema=0.99)`.
 
     Args:
-        start: the first epoch, from 0, whose model counts.
-        every: epochs between two models that count.
+        start: the first epoch, from 0, whose model is averaged.
+        every: epochs between two models that are averaged.
 
     Raises:
         ValueError: if `start` is negative or `every` below 1.
@@ -145,14 +147,14 @@ class AverageWeights(Callback):
         self.count = 0
         self.model: Any = None
 
-    def on_fit_start(self, view: CallbackContext) -> None:
-        self.model, self.count = view.model, 0
+    def on_fit_start(self, context: CallbackContext) -> None:
+        self.model, self.count = context.model, 0
 
-    def on_epoch_end(self, view: CallbackContext) -> None:
-        past = view.epoch - 1 - self.start
+    def on_epoch_end(self, context: CallbackContext) -> None:
+        past = context.epoch - 1 - self.start
         if past >= 0 and past % self.every == 0:
             self.count += 1
-            self.model = _towards(self.model, view.model, jnp.asarray(1.0 / self.count))
+            self.model = _update_mean(self.model, context.model, jnp.asarray(1.0 / self.count))
 
     def state(self) -> PyTree:
         return {"model": self.model, "count": self.count}
@@ -162,7 +164,7 @@ class AverageWeights(Callback):
 
 
 @jax.jit
-def _towards(mean: PyTree, model: PyTree, share: jax.Array) -> PyTree:
+def _update_mean(mean: PyTree, model: PyTree, share: jax.Array) -> PyTree:
     def part(a: jax.Array, b: jax.Array) -> jax.Array:
         return a + (b - a) * share.astype(a.dtype) if jnp.issubdtype(a.dtype, jnp.floating) else b
 

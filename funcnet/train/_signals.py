@@ -1,4 +1,4 @@
-"""What a process is told from outside: SIGTERM and Ctrl-C, as values to look at between two visits."""
+"""SIGTERM and Ctrl-C as values, to be read between two chunks of a run."""
 
 import contextlib
 import signal
@@ -8,22 +8,22 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def noted() -> Iterator[list[int]]:
-    """SIGTERM and SIGINT as entries of a list; a second one does what it always does."""
-    seen: list[int] = []
+def record_signals() -> Iterator[list[int]]:
+    """SIGTERM and SIGINT as entries of a list; a second signal has its usual effect."""
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield seen
+        yield received
         return
     before: dict[signal.Signals, Any] = {}
 
-    def note(number: int, _: Any) -> None:
-        seen.append(number)
+    def record(number: int, _: Any) -> None:
+        received.append(number)
         signal.signal(number, before.get(signal.Signals(number), signal.SIG_DFL))
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        before[number] = signal.signal(number, note)
+        before[number] = signal.signal(number, record)
     try:
-        yield seen
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,9 +1,8 @@
-"""Where a Trainer's batches come from: arrays on the device, or a stream. Both take the same steps."""
+"""Where a Trainer's batches come from: arrays in memory, or a stream. Both take the same steps."""
 
 import abc
-import contextlib
 import functools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
@@ -14,133 +13,126 @@ from funcnet.data import BatchStream, Dataset, Stream
 from funcnet.data._ahead import ahead
 from funcnet.data._batches import Piece, steps
 from funcnet.data._dataset import take
+from funcnet.train._fit import Fit
 from funcnet.train._progress import Progress
 
 SAMPLE = 1024
-"""Rows of the data that callbacks get to see."""
+"""Rows of the data that callbacks can see."""
 
 
 class Source(abc.ABC):
     """The data of one call of a Trainer.
 
     Args:
-        train: what `fit` made.
+        train: a training function.
         data: a Dataset, a Stream or a BatchStream.
         valid: the validation rows, or None.
-        like: rows of it, for their shapes and dtypes; of arrays in memory all.
+        like: rows with the shapes and dtypes of the data; all rows, if they are in memory.
         per_epoch: batches in an epoch.
-        rows: rows of a batch.
+        rows: rows in a batch.
     """
 
     def __init__(
-        self, train: Any, data: Any, valid: Dataset | None, like: Dataset, per_epoch: int, rows: int
+        self, train: Fit, data: Any, valid: Dataset | None, like: Dataset, per_epoch: int, rows: int
     ) -> None:
-        self.train, self.data, self.valid, self.like = train, data, valid, like
+        self.chunks, self.plan = train._chunks, train._plan
+        self.data, self.valid, self.like = data, valid, like
         self.per_epoch, self.rows = per_epoch, rows
-        self.rates, self.kind = train.pieces.rates, (rows, per_epoch)
+        self.rates, self.kind = self.chunks.rates, (rows, per_epoch)
 
     @functools.cached_property
     def sample(self) -> Dataset:
         """The first rows, at most 1024."""
         return take(self.like, np.arange(min(SAMPLE, len(self.like))))
 
-    def begin(self, model: PyTree, key: Key) -> Progress:
+    def start(self, model: PyTree, key: Key) -> Progress:
         """The progress before the first step."""
-        fair = isinstance(self.data, Dataset)
-        begun: Progress = self.train.pieces.begin(model, self.like, key, self.valid, fair=fair)
-        return begun.at_start()
-
-    def start(self, progress: Progress, until: int) -> bool:
-        """Begin to advance, if that can be, for the `advance` to come; what fails here, fails there."""
-        return False  # a stream has to be read first
+        has_train_data = isinstance(self.data, Dataset)
+        progress: Progress = self.chunks.start(
+            model, self.like, key, self.valid, has_train_data=has_train_data
+        )
+        return progress.at_start()
 
     @abc.abstractmethod
     def advance(self, progress: Progress, until: int) -> Progress:
-        """Steps until step `until`, or until the training ends."""
+        """Steps until step `until`, or until the run ends."""
 
     def close(self) -> None:  # noqa: B027  (arrays in memory hold nothing)
-        """Let go of what was held between two steps."""
+        """Release what is held between two steps."""
 
 
 class InMemory(Source):
-    """Arrays on the device: any number of steps and epochs is one program."""
-
-    _started: tuple[Progress, Callable[[], Progress]] | None = None
-
-    def start(self, progress: Progress, until: int) -> bool:
-        with contextlib.suppress(Exception):
-            self._started = progress, self._advancing(progress, until)
-        return self._started is not None
+    """Arrays on the device: any number of steps and epochs is one call of a compiled program."""
 
     def advance(self, progress: Progress, until: int) -> Progress:
-        started, self._started = self._started, None
-        if started is not None and started[0] is progress:
-            return started[1]()
-        return self._advancing(progress, until)()
-
-    def close(self) -> None:
-        self._started = None
-
-    def _advancing(self, progress: Progress, until: int) -> Callable[[], Progress]:
-        return self.train.pieces.advance(progress, self.data, self.valid, until, self.per_epoch)
+        rows = self.data, self.valid
+        numbers = np.int32(until), np.int32(self.per_epoch)
+        attempt = self.chunks.advance(progress, *rows, *numbers, check="deferred")
+        return self.chunks.accept(attempt, progress, *rows, until, self.per_epoch)
 
 
 class Streamed(Source):
-    """Batches that a thread reads ahead, some of them at a time."""
+    """Batches that a thread reads in advance, some of them at a time."""
 
-    _pieces: Generator[Piece, None, None] | None = None
-    _piece: Piece | None = None
+    _reader: Generator[Piece, None, None] | None = None
+    _current: Piece | None = None
 
     def advance(self, progress: Progress, until: int) -> Progress:
         step, epoch = progress.step, progress.epoch
-        while step < until and progress.goes_on(self.train.epochs):
+        while step < until and progress.should_continue(self.plan.epochs):
             place = step - epoch * self.per_epoch
-            piece = self._with(progress, epoch, place)
-            first = place - piece.first
-            count = min(piece.length - first, until - step)
-            progress = self.train.pieces.feed(
-                progress, piece.batches, self.valid, first, count, self.per_epoch
+            chunk = self._chunk_at(progress, epoch, place)
+            first = place - chunk.first
+            count = min(chunk.length - first, until - step)
+            rows, numbers = (chunk.batches, self.valid), (first, count, self.per_epoch)
+            attempt = self.chunks.advance_on_batches(
+                progress, *rows, *map(np.int32, numbers), check="deferred"
             )
+            progress = self.chunks.accept_on_batches(attempt, progress, *rows, *numbers)
             before, step, epoch = step, progress.step, progress.epoch
-            if step == before:  # not finite: the training has ended
+            if step == before:  # not finite: the run has ended
                 break
         return progress
 
     def close(self) -> None:
-        if self._pieces is not None:
-            self._pieces.close()
-        self._pieces = self._piece = None
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = self._current = None
 
-    def _with(self, progress: Progress, epoch: int, place: int) -> Piece:
-        """The piece that holds batch `place` of an epoch; the next one, unless a call has just begun."""
-        held = self._piece
-        if held is not None and held.epoch == epoch and held.first <= place < held.first + held.length:
-            return held
-        if self._pieces is None:
-            key = progress.state.key if self.train.shuffle else None
-            self._pieces = ahead(self._all(key, epoch, place), self.data.prefetch)
-        piece = next(self._pieces)
-        self._piece = piece._replace(batches=jax.device_put(piece.batches))
-        return self._piece
+    def _chunk_at(self, progress: Progress, epoch: int, place: int) -> Piece:
+        """The chunk that holds batch `place` of an epoch: the current one, or the next that is read."""
+        current = self._current
+        if current is not None and current.epoch == epoch and 0 <= place - current.first < current.length:
+            return current
+        if self._reader is None:
+            key = progress.state.key if self.plan.shuffle else None
+            self._reader = ahead(self._read_from(key, epoch, place), self.data.prefetch)
+        chunk = next(self._reader)
+        self._current = chunk._replace(batches=jax.device_put(chunk.batches))
+        return self._current
 
-    def _all(self, key: Key | None, epoch: int, place: int) -> Iterator[Piece]:
-        """All pieces from a batch on: the thread reads on into the next epoch."""
-        for number in range(epoch, self.train.epochs):
+    def _read_from(self, key: Key | None, epoch: int, place: int) -> Iterator[Piece]:
+        """All chunks from batch `place` of an epoch on: the thread reads on into the next epoch."""
+        for number in range(epoch, self.plan.epochs):
             first = place if number == epoch else 0
             yield from self.data.pieces(key, number, first, self.per_epoch, self.rows)
 
 
-def source_of(trainer: Any, model: PyTree, data: Any, key: Key, valid: Any) -> Source:
-    """The data of a call, checked against everything else that it was called with."""
-    train, streams = trainer.train, isinstance(data, Stream | BatchStream)
-    rows = data.first(SAMPLE) if streams else data
-    checked, valid = train.checked(model, rows, key, valid)
+def open_source(
+    train: Fit, limit_batches: int | None, model: PyTree, data: Any, key: Key, valid: Any
+) -> Source:
+    """The data of a call, once all its arguments are known to fit together."""
+    streams = isinstance(data, Stream | BatchStream)
+    rows, valid = train._prepare(model, data.first(SAMPLE) if streams else data, key, valid)
     if isinstance(data, BatchStream):
         size, per_epoch = len(data.first(2**31)), data.num_batches
     else:
-        size = train.rows_of_update(len(data if streams else checked))
-        per_epoch = steps(len(data if streams else checked), size)
-    if trainer.limit_batches is not None:
-        per_epoch = min(per_epoch, trainer.limit_batches)
-    kind = Streamed if streams else InMemory
-    return kind(train, data if streams else checked, valid, checked, per_epoch, size)
+        count = len(data if streams else rows)
+        size = train._plan.update_size(count)
+        per_epoch = steps(count, size)
+    if limit_batches is not None:
+        per_epoch = min(per_epoch, limit_batches)
+    train._plan.check_step_count(per_epoch)
+    if streams:
+        return Streamed(train, data, valid, rows, per_epoch, size)
+    return InMemory(train, rows, valid, rows, per_epoch, size)

@@ -1,5 +1,6 @@
 """One optimizer update, as a pure function of state and batch."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -12,8 +13,8 @@ from funcnet._module import trainable
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
 from funcnet.data._batches import Gathered
+from funcnet.train._early_stopping import Outcome
 from funcnet.train._state import TrainState
-from funcnet.train._stop import Outcome
 from funcnet.transform._objective import Totals, objective, objective_with_buffers
 
 OnNaN: TypeAlias = Literal["stop", "skip", "ignore"]
@@ -21,7 +22,7 @@ OnNaN: TypeAlias = Literal["stop", "skip", "ignore"]
 
 @_tree.node
 class StepInfo:
-    """What one step saw: to be looked at, not carried.
+    """Loss and metrics of one step; it is not carried to the next.
 
     Args:
         totals: weighted sums over the batch, before the update.
@@ -70,23 +71,22 @@ def step(
 
     Args:
         loss: of one example, `loss(model, example, key)`.
-        optimizer: any optax GradientTransformation; line searches and plateau schedules get the
-            value, the gradient and the value function they ask for.
-        accumulate: into how many parts the batch is cut, one after another, to save memory. The
-            update is that of the whole batch; its size must be a multiple.
-        on_nan: what happens when loss or gradient is not finite. "stop": this and every later step
-            leaves the state as it is; "skip": this update is left out; "ignore": it is made. The
-            update itself is not looked at: weights that an optimizer made infinite are found by the
-            next step's loss.
+        optimizer: any optax GradientTransformation; line searches and plateau schedules get the value, the
+            gradient and the value function that they need.
+        accumulate: the number of equal parts into which the batch is cut, to save memory: they are computed
+            one after another, and the update is that of the whole batch.
+        on_nan: what to do if the loss or a gradient is not finite. "stop": this and every later step leave
+            the state unchanged; "skip": skip this update; "ignore": make it. The update itself is not
+            checked: infinite weights are found by the next step's loss.
 
     Returns:
-        A pure function. Its batch is a `fn.data.Batch`, or an example with a leading axis where
-        every row counts 1. Example i of a step draws from `state.key`, `state.step` and i.
+        A pure function. Its batch is a `fn.data.Batch`, or an example with a leading axis, whose rows all
+        have weight 1. Example i of a step draws from `state.key`, `state.step` and i.
 
     Raises:
-        TypeError: if `loss` is no function or `optimizer` no optax transformation.
-        ValueError: for an unknown `on_nan`, `accumulate` below 1 or not dividing the batch, or a loss
-            that is not a scalar.
+        TypeError: if `loss` is not a function or `optimizer` not an optax transformation.
+        ValueError: if `on_nan` is unknown, `accumulate` is below 1 or does not divide the batch, or the
+            loss is not a scalar.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -98,68 +98,74 @@ def step(
         >>> float(info.loss), round(float(state.model.linear.bias), 4), int(state.step)
         (4.0, 0.4, 1)
     """
+    check_step(loss, optimizer, accumulate)
+    _check.choice("on_nan", on_nan, ("stop", "skip", "ignore"))
+    return build_step(loss, optimizer, accumulate, on_nan)
+
+
+def check_step(loss: Any, optimizer: Any, accumulate: Any) -> None:
+    """Raise unless these make a step."""
     _check.loss(loss)
     _check.optimizer(optimizer)
     _check.positive("accumulate", accumulate)
-    _check.choice("on_nan", on_nan, ("stop", "skip", "ignore"))
     if accumulate > 1 and getattr(loss, "batchwise", False):
         raise ValueError("a batchwise loss needs its whole batch at once: use accumulate=1.")
-    return _step(loss, optimizer, accumulate, on_nan)
 
 
-def swift_step(loss: Loss, optimizer: optax.GradientTransformation, accumulate: int) -> Step:
-    """A step without a look and without a branch: it makes its update, whatever comes.
-
-    For a training that goes on, and batches in which a row counts.
-    """
-    return _step(loss, optimizer, accumulate, None)
-
-
-def _step(
+def build_step(
     loss: Loss, optimizer: optax.GradientTransformation, accumulate: int, on_nan: OnNaN | None
 ) -> Step:
+    """`step` without its checks.
+
+    Args:
+        loss, optimizer, accumulate: as for `step`.
+        on_nan: as for `step`; or None for a step without a check and without a branch, which makes its
+            update whatever comes: for a run that continues, and batches in which a row counts.
+    """
     update = optax.with_extra_args_support(optimizer).update
 
     def take_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
         batch = _as_batch(batch)
         key = jax.random.fold_in(_keys.named(state.key, "step"), state.step)
         parameters, rest = _tree.partition(state.model, trainable(state.model))
-        mass = batch.total_weight
+        total_weight = batch.total_weight
         if accumulate == 1:
-            seen = _seen(parameters, rest, loss, batch, key, mass)
+            result = _differentiate(parameters, rest, loss, batch, key, total_weight, 0)
+            (value, (totals, new_rest)), grads = result
         else:
-            seen = _accumulated(parameters, rest, loss, batch, key, accumulate)
+            result = _accumulate(parameters, rest, loss, batch, key, accumulate)
+            (value, (totals, new_rest)), grads = result
+        buffers = None if new_rest is rest else new_rest
 
-        def moved() -> _Changes:
-            value_of = lambda p: objective(p, rest, loss, batch, key, mass)[0]  # noqa: E731
-            return _moved(update, state, parameters, seen, value_of)
+        def apply_update() -> _Changes:
+            value_fn = lambda p: objective(p, rest, loss, batch, key, total_weight)[0]  # noqa: E731
+            updates, opt_state = update(
+                grads, state.opt_state, parameters, value=value, grad=grads, value_fn=value_fn
+            )
+            moved = optax.apply_updates(parameters, updates)
+            return _Changes(moved, opt_state, state.step + 1, state.stop.outcome, buffers)
 
         if on_nan is None:
-            return moved().made_in(state, rest), StepInfo(seen.totals, jnp.array(True))
+            return apply_update().made_in(state, rest), StepInfo(totals, jnp.array(True))
 
-        # What no row counts in may hold anything: nothing moves, and nothing is wrong.
-        numbers = seen.totals.sums["loss"], seen.grads
-        finite = on_nan == "ignore" or (mass == 0) | _tree.all_finite(numbers)
-        running = state.stop.running()
+        # A batch in which no row counts may hold anything: nothing moves, and nothing is wrong.
+        finite = on_nan == "ignore" or (total_weight == 0) | _tree.all_finite((totals.sums["loss"], grads))
 
-        def kept() -> _Changes:
-            return _kept(state, parameters, None if seen.rest is None else rest, finite, on_nan)
+        def keep() -> _Changes:
+            stop = state.stop
+            if on_nan == "stop":
+                stop = stop.end(~jnp.asarray(finite), Outcome.NOT_FINITE)
+            step = state.step + jnp.int32(stop.is_running())  # a skipped step counts as made
+            return _Changes(
+                parameters, state.opt_state, step, stop.outcome, None if buffers is None else rest
+            )
 
-        # A batch in which no row counts moves nothing, not even a momentum. And a branch, not a
-        # select: selecting keeps old and new values alive, and that costs copies.
-        changes = jax.lax.cond((mass > 0) & finite & running, moved, kept)
-        return changes.made_in(state, rest), StepInfo(seen.totals, jnp.asarray(finite))
+        # A batch in which no row counts moves nothing, not even a momentum. And a branch, not a select:
+        # selecting keeps old and new values alive, and that costs copies.
+        changes = jax.lax.cond((total_weight > 0) & finite & state.stop.is_running(), apply_update, keep)
+        return changes.made_in(state, rest), StepInfo(totals, jnp.asarray(finite))
 
     return take_step
-
-
-class _Seen(NamedTuple):
-    """A batch as the model before the update sees it; `rest` is None if no buffer is updated."""
-
-    value: Array
-    totals: Totals
-    grads: PyTree
-    rest: PyTree
 
 
 class _Changes(NamedTuple):
@@ -173,7 +179,7 @@ class _Changes(NamedTuple):
     rest: PyTree
 
     def made_in(self, state: TrainState, rest: PyTree) -> TrainState:
-        """The state with these changes, and with `rest` if no buffer is updated."""
+        """The state with these changes, and with `rest` where no buffer is updated."""
         return _tree.replace(
             state,
             model=_tree.combine(self.parameters, rest if self.rest is None else self.rest),
@@ -183,50 +189,11 @@ class _Changes(NamedTuple):
         )
 
 
-def _moved(
-    update: Callable[..., Any],
-    state: TrainState,
-    parameters: PyTree,
-    seen: _Seen,
-    value_of: Callable[[PyTree], Array],
-) -> _Changes:
-    """The optimizer's update is made."""
-    updates, opt_state = update(
-        seen.grads, state.opt_state, parameters, value=seen.value, grad=seen.grads, value_fn=value_of
-    )
-    parameters = optax.apply_updates(parameters, updates)
-    return _Changes(parameters, opt_state, state.step + 1, state.stop.outcome, seen.rest)
-
-
-def _kept(
-    state: TrainState, parameters: PyTree, rest: PyTree, finite: Array | bool, on_nan: OnNaN
-) -> _Changes:
-    """Nothing moves; what is not finite may end the training. If it goes on, the step counts as made."""
-    stop = state.stop
-    if on_nan == "stop":
-        stop = stop.ended(~jnp.asarray(finite), Outcome.NOT_FINITE)
-    number = state.step + jnp.int32(stop.running())
-    return _Changes(parameters, state.opt_state, number, stop.outcome, rest)
-
-
 _differentiate = jax.value_and_grad(objective_with_buffers, has_aux=True)
 
 
-def _seen(
-    parameters: PyTree,
-    rest: PyTree,
-    loss: Loss,
-    batch: Batch,
-    key: Key,
-    mass: Array,
-    first: Array | int = 0,
-) -> _Seen:
-    (value, (totals, after)), grads = _differentiate(parameters, rest, loss, batch, key, mass, first)
-    return _Seen(value, totals, grads, None if after is rest else after)
-
-
-def _accumulated(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key: Key, parts: int) -> _Seen:
-    """The whole batch, from its parts one after another.
+def _accumulate(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key: Key, parts: int) -> Any:
+    """What `_differentiate` returns for the whole batch, from its parts one after another.
 
     The batch's weight is known before anything is summed, so that each part contributes
     Σ w·loss / (weight of the whole) and the contributions add up.
@@ -240,24 +207,25 @@ def _accumulated(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key
     cut = jax.tree.map(
         lambda a: a.reshape(parts, size, *a.shape[1:]), Gathered(batch.example, batch.weight)
     )
-    mass = batch.total_weight
+    total_weight = batch.total_weight
+    of_part = functools.partial(_differentiate, parameters)
 
-    def of_part(part: Batch, number: Array, rest: PyTree) -> _Seen:
-        return _seen(parameters, rest, loss, part, key, mass, number * size)
-
-    def one(carry: tuple[_Seen, PyTree], x: Any) -> tuple[tuple[_Seen, PyTree], None]:
+    def add_part(carry: tuple[Any, PyTree], x: tuple[Batch, Array]) -> tuple[tuple[Any, PyTree], None]:
         (sums, rest), (part, number) = carry, x
-        seen = of_part(part, number, rest)
-        if seen.rest is not None:  # a part in which no row counts has seen nothing
-            rest = _tree.select(part.total_weight > 0, seen.rest, rest)
-        return (_tree.add(sums, seen._replace(rest=None)), rest), None
+        result = of_part(rest, loss, part, key, total_weight, number * size)
+        (value, (totals, new_rest)), grads = result
+        if new_rest is not rest:  # a part in which no row counts updates no buffer
+            rest = _tree.select(part.total_weight > 0, new_rest, rest)
+        return (_tree.add(sums, (value, totals, grads)), rest), None
 
     first = jax.tree.map(lambda a: a[0], cut)
-    like = jax.eval_shape(of_part, first, jnp.int32(0), rest)._replace(rest=None)
-    zeros = jax.tree.map(jnp.zeros_like, like)
+    like = jax.eval_shape(lambda part: of_part(rest, loss, part, key, total_weight, jnp.int32(0)), first)
+    (value, (totals, _)), grads = like
+    zeros = jax.tree.map(jnp.zeros_like, (value, totals, grads))
     numbers = jnp.arange(parts, dtype=jnp.int32)
-    (sums, rest), _ = jax.lax.scan(one, (zeros, rest), (cut, numbers))
-    return sums._replace(rest=rest)
+    (sums, new_rest), _ = jax.lax.scan(add_part, (zeros, rest), (cut, numbers))
+    value, totals, grads = sums
+    return (value, (totals, new_rest)), grads
 
 
 def _as_batch(batch: PyTree) -> Gathered:

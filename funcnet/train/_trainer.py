@@ -1,4 +1,4 @@
-"""The same training with effects around it: progress, callbacks, checkpoints, resume."""
+"""A training function with effects around it: progress, callbacks, checkpoints, resuming."""
 
 import dataclasses
 import os
@@ -11,48 +11,48 @@ import numpy as np
 from funcnet import _check
 from funcnet._types import Key, PyTree
 from funcnet.data._dataset import take
-from funcnet.train._call import Call
 from funcnet.train._callbacks import AnyCallback, as_callback
 from funcnet.train._dry_run import DryRun, dry_run
 from funcnet.train._every import Every
 from funcnet.train._fit import Fit
 from funcnet.train._result import Run
-from funcnet.train._source import source_of
+from funcnet.train._session import Session
+from funcnet.train._source import open_source
 
 
 class Trainer:
-    """Train as `train` does, with the same call and the same numbers, and watch, save and go on.
+    """Train like `train`, with progress, callbacks and checkpoints.
 
-    Between two visits to the host any number of steps runs as one compiled program. Where the visits lie
-    changes no number, and neither does a callback, but by what it may request. A validation loss may
-    differ from `train`'s in its last bit: XLA fuses it with other work.
+    Call it exactly like `train`; the result is the same. The run is compiled in chunks of many steps;
+    between chunks, Python updates the progress bar, runs callbacks and writes checkpoints. Where chunks end
+    changes no number, and callbacks change nothing but what they request.
 
-    With a directory everything that the training is is saved there, now and then, when it ends, when
-    something is raised, and on SIGTERM and Ctrl-C, after which the process exits with 143 and 130. The same
-    call finds the newest whole checkpoint and goes on with the next batch; where that was in the middle
-    of an epoch too. The run is then bit for bit the one that was never interrupted.
+    With `directory`, calling the same Trainer again resumes from the newest valid checkpoint, mid-epoch if
+    necessary, and ends bit for bit where an uninterrupted run would. Checkpoints are written at intervals,
+    at the end, after an exception, and on SIGTERM and Ctrl-C, after which the process exits with 143 and
+    130.
 
     Args:
-        train: what `fn.fit` made.
+        train: a training function, returned by `fn.fit`.
         directory: where checkpoints are written; None to write none.
         callbacks: `funcnet.train.Callback`s, or functions of a `CallbackContext`.
-        progress: whether a line on the terminal shows how far it is; silent where stderr is no terminal.
-        sync_every: when the training comes back to the host, an `Every`; by default four times a second, and at
-            each epoch's end if a callback may ask for something.
+        progress: whether to show a progress line; it is shown only if stderr is a terminal.
+        sync_every: when the run returns to the host, an `Every`; by default four times a second, and at the
+            end of each epoch if a callback may request something.
         save_every: how often a checkpoint is written, an `Every`.
-        keep: how many of the newest checkpoints stay, at least 1.
-        keep_best: a name in the history, such as "val_loss": the checkpoint with its lowest value stays too.
-            "-val_accuracy" for the highest.
-        resume: "auto" goes on from the newest checkpoint of this same training and refuses that of another;
-            "force" goes on from that too; "never" begins anew.
-        max_time: seconds after which the training stops at the next visit, to be gone on with.
-        limit_batches: batches of each epoch, the first in its order; the others are left out.
-        evaluate_first: whether the validation rows are evaluated before the first step, so that callbacks
-            see it in `on_fit_start` and what is wrong with them shows at once.
+        keep: the number of newest checkpoints to keep, at least 1.
+        keep_best: a name in the history, such as "val_loss": the checkpoint with its lowest value is kept
+            too. "-val_accuracy" for the highest.
+        resume: "auto" resumes from the newest checkpoint of the same run and refuses that of a different
+            one; "force" resumes from that too; "never" starts over.
+        max_time: seconds after which the run is interrupted at the next sync, to be resumed later.
+        limit_batches: use only so many batches of each epoch, the first in its order.
+        evaluate_first: whether to evaluate the validation rows before the first step, for callbacks in
+            `on_fit_start`, and to see their errors early.
 
     Raises:
-        TypeError: if `train` is no `fn.fit(...)`, or a callback or a setting is of the wrong type.
-        ValueError: if a setting is out of range; in the call, if the directory holds another training.
+        TypeError: if `train` was not returned by `fn.fit`, or a callback or a setting has the wrong type.
+        ValueError: if a setting is out of range; in the call, if the directory holds a different run.
         OSError: in the call, if the directory can't be written or another process trains in it.
 
     Example:
@@ -63,7 +63,7 @@ class Trainer:
         >>> model = fn.MLP((1, 16, "scalar")).init(jax.random.key(0))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     run = fn.Trainer(train, folder)(model, data, jax.random.key(1))
-        ...     again = fn.Trainer(train, folder)(model, data, jax.random.key(1))  # found, not trained
+        ...     again = fn.Trainer(train, folder)(model, data, jax.random.key(1))  # restored
         >>> bool((again.history["loss"] == run.history["loss"]).all()), int(again.state.step)
         (True, 40)
     """
@@ -86,18 +86,18 @@ class Trainer:
     ) -> None:
         if not isinstance(train, Fit):
             raise TypeError(
-                f"a Trainer takes what fn.fit made; got {_check.describe(train)}. Try "
+                f"train must be a function returned by fn.fit, got {_check.describe(train)}. Try "
                 "fn.Trainer(fn.fit(loss, optax.adam(1e-3), epochs=10))."
             )
         if directory is not None and not isinstance(directory, str | os.PathLike):
             raise TypeError(
-                f"directory is a path, or None to save nothing; got {_check.describe(directory)}. Try "
+                f"directory must be a path, or None to save nothing, got {_check.describe(directory)}. Try "
                 "fn.Trainer(train, 'runs/first')."
             )
         for name, value in {"sync_every": sync_every, "save_every": save_every}.items():
             if not (isinstance(value, Every) or (name == "sync_every" and value is None)):
                 raise TypeError(
-                    f"{name} is a funcnet.train.Every; got {_check.describe(value)}. Try "
+                    f"{name} must be a funcnet.train.Every, got {_check.describe(value)}. Try "
                     f"{name}=fn.train.Every(epochs=1)."
                 )
         _check.boolean("progress", progress)
@@ -105,7 +105,7 @@ class Trainer:
         _check.positive("keep", keep)
         if callable(callbacks) or not isinstance(callbacks, Iterable):
             raise TypeError(
-                f"callbacks is a list of them; got {_check.describe(callbacks)}. Try callbacks=[callback]."
+                f"callbacks must be a list, got {_check.describe(callbacks)}. Try callbacks=[callback]."
             )
         if keep_best is not None and not (isinstance(keep_best, str) and keep_best.strip("-")):
             raise TypeError(
@@ -113,7 +113,7 @@ class Trainer:
             )
         _check.choice("resume", resume, ("auto", "force", "never"))
         if max_time is not None and (isinstance(max_time, bool | str) or not max_time > 0):
-            raise ValueError(f"max_time is a number of seconds above 0; got {max_time!r}.")
+            raise ValueError(f"max_time must be a number of seconds above 0, got {max_time!r}.")
         if limit_batches is not None:
             _check.positive("limit_batches", limit_batches)
         self.train = train
@@ -125,17 +125,17 @@ class Trainer:
         self.evaluate_first = evaluate_first
 
     def __call__(self, model: PyTree, data: PyTree, key: Key, valid: PyTree = None) -> Run:
-        """Train, or go on training: the arguments and the result of `train`.
+        """Train, or resume: the arguments and the result of `train`.
 
         Raises:
             SystemExit: with 143 after SIGTERM and 130 after Ctrl-C, once a checkpoint is written. A second
-                Ctrl-C ends it at once.
+                Ctrl-C exits at once.
         """
-        source = source_of(self, model, data, key, valid)
-        return Call(self, source, model, key).run()
+        source = open_source(self.train, self.limit_batches, model, data, key, valid)
+        return Session(self, source, model, key).run()
 
     def overfit_one_batch(self, model: PyTree, data: PyTree, key: Key, steps: int = 500) -> Run:
-        """Train on the first batch alone: a loss that does not go towards its least shows a mistake.
+        """Train on the first batch alone: if its loss does not approach the minimum, something is wrong.
 
         Args:
             model, data, key: as in the call.
@@ -145,7 +145,7 @@ class Trainer:
             A Run; nothing is written, and no callback is called.
         """
         _check.positive("steps", steps)
-        source = source_of(self, model, data, key, None)
+        source = open_source(self.train, self.limit_batches, model, data, key, None)
         rows = take(source.sample, np.arange(min(self.train.batch_size, len(source.sample))))
         train = dataclasses.replace(
             self.train, epochs=steps, eval_every=steps, shuffle=False, stopping=None
@@ -153,7 +153,7 @@ class Trainer:
         return train(model, rows, key)
 
     def dry_run(self, model: PyTree, data: PyTree, key: Key, valid: PyTree = None) -> DryRun:
-        """What a training would be: shapes, parameters, bytes, FLOPs; and one step, to see that it runs.
+        """Report shapes, parameters, bytes and FLOPs of a run, and make one step to see that it works.
 
         Args:
             model, data, key, valid: as in the call.
@@ -161,4 +161,4 @@ class Trainer:
         Returns:
             A `DryRun`; print it. Nothing is written, and no callback is called.
         """
-        return dry_run(self.train, source_of(self, model, data, key, valid), model, key)
+        return dry_run(open_source(self.train, self.limit_batches, model, data, key, valid), model, key)

@@ -1,4 +1,4 @@
-"""The weights of any model on disk, as safetensors: names, shapes, dtypes, bytes, and no code."""
+"""The weights of any model on disk, as safetensors: names, shapes, dtypes and bytes, no code."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ from funcnet._types import PyTree
 
 T = TypeVar("T")
 
-# The format's words for dtypes that numpy spells otherwise.
+# The names of the format for dtypes that numpy spells differently.
 DTYPES = {
     **{"BOOL": "bool", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64"},
     **{"U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64"},
@@ -27,15 +27,15 @@ DTYPES = {
 def save_weights(model: PyTree, path: str | os.PathLike[str]) -> None:
     """Write every array of a model, buffers included, to a safetensors file.
 
-    The file appears at once and whole, or not at all: it is written beside its place and moved.
+    The write is atomic: the file is written under another name and then renamed.
 
     Args:
         model: any pytree of arrays, such as a module after `init`.
-        path: where to; by habit it ends in ".safetensors". A file that is there is replaced.
+        path: the file, which usually ends in ".safetensors". An existing file is replaced.
 
     Raises:
-        TypeError: if a module has yet to be initialised.
-        ValueError: if a leaf is no array of numbers, or two leaves would have one name.
+        TypeError: if a module is not initialised.
+        ValueError: if a leaf is not an array of numbers, or two leaves would have the same name.
         OSError: if the file can't be written.
 
     Example:
@@ -50,8 +50,8 @@ def save_weights(model: PyTree, path: str | os.PathLike[str]) -> None:
     from safetensors.numpy import save
 
     check_complete(model)
-    # The format stores memory as it lies: rows first, without gaps.
-    arrays = {name: np.array(leaf, order="C") for name, leaf in _named(model).items()}
+    # The format stores memory as it is: row-major, without gaps.
+    arrays = {name: np.array(leaf, order="C") for name, leaf in _arrays_by_name(model).items()}
     write_whole(path, save(arrays))
 
 
@@ -59,17 +59,16 @@ def load_weights(net: T, path: str | os.PathLike[str]) -> T:
     """A model with the arrays of a file that `save_weights` wrote.
 
     Args:
-        net: the architecture before `init`, or a model of the same shapes; its own numbers play no
-            part.
+        net: the architecture before `init`, or a model of the same shapes, whose own numbers are ignored.
         path: the safetensors file.
 
     Returns:
         The same type as `net`, with the file's arrays on the default device.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no safetensors file, or its arrays are not those of `net`: the message
-            lists each that is missing, unexpected, or of another shape or dtype.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is not a safetensors file, or its arrays are not those of `net`: the message lists
+            each one that is missing, unexpected, or has another shape or dtype.
 
     Example:
         >>> import tempfile, jax, funcnet as fn
@@ -78,23 +77,23 @@ def load_weights(net: T, path: str | os.PathLike[str]) -> T:
         ...     fn.save_weights(model, f"{folder}/model.safetensors")
         ...     fn.load_weights(fn.MLP((4, 8, 3)), f"{folder}/model.safetensors")
         Traceback (most recent call last):
-        ValueError: .../model.safetensors holds other weights than this MLP's:
-          layers.0.bias: float32[16] in the file, float32[8] wanted
-          layers.0.weight: float32[4,16] in the file, float32[4,8] wanted
-          layers.1.weight: float32[16,3] in the file, float32[8,3] wanted
+        ValueError: .../model.safetensors does not hold the weights of this MLP:
+          layers.0.bias: float32[16] in the file, float32[8] expected
+          layers.0.weight: float32[4,16] in the file, float32[4,8] expected
+          layers.1.weight: float32[16,3] in the file, float32[8,3] expected
     """
     template = shapes(net)
-    wanted = _named(template)
-    found = _read(Path(path))
-    if wrong := _differences(wanted, found):
-        lines = "\n  ".join(wrong)
-        raise ValueError(f"{path} holds other weights than this {type(net).__name__}'s:\n  {lines}")
-    leaves = [jnp.asarray(found[name]) for name in wanted]
+    expected, saved = _arrays_by_name(template), _read(Path(path))
+    if lines := _differences(saved, expected):
+        raise ValueError(
+            f"{path} does not hold the weights of this {type(net).__name__}:\n  " + "\n  ".join(lines)
+        )
+    leaves = [jnp.asarray(saved[name]) for name in expected]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that a reader sees all of it or the one of before, never a part."""
+    """Write a file so that a reader sees all of it or the previous file, never a part."""
     place = Path(path)
     beside = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
@@ -104,31 +103,31 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(beside, place)
     except OSError as error:
-        # Told of the file that was asked for: nobody knows the one beside it.
+        # Names the file that was asked for, not the temporary one.
         raise OSError(error.errno, error.strerror, str(place)) from None
     finally:
         beside.unlink(missing_ok=True)
 
 
-def _named(model: PyTree) -> dict[str, Any]:
+def _arrays_by_name(model: PyTree) -> dict[str, Any]:
     """Leaves by dotted path, `layers.0.weight`, in the order of the tree."""
     flat, _ = jax.tree_util.tree_flatten_with_path(model)
-    named: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     for path, leaf in flat:
-        name = ".".join(_step(entry) for entry in path) or "model"
-        if name in named:
+        name = ".".join(_key_name(entry) for entry in path) or "model"
+        if name in arrays:
             raise ValueError(f"two arrays of the model would be called {name!r}: rename a key with a dot.")
         dtype = getattr(leaf, "dtype", None)
         if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended) or dtype.name not in DTYPES.values():
             raise ValueError(
-                f"{name} is {_check.describe(leaf)}, and weights are arrays of numbers. Keep settings in "
-                "static fields, and a key as jax.random.key_data(key)."
+                f"weights must be arrays of numbers, got {_check.describe(leaf)} for {name}. Keep settings "
+                "in static fields, and a key as jax.random.key_data(key)."
             )
-        named[name] = leaf
-    return named
+        arrays[name] = leaf
+    return arrays
 
 
-def _step(entry: Any) -> str:
+def _key_name(entry: Any) -> str:
     match entry:
         case GetAttrKey(name=name):
             return str(name)
@@ -145,7 +144,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         entries = deserialize(path.read_bytes())
     except SafetensorError as error:
-        raise ValueError(f"{path} is no whole safetensors file: {error}.") from None
+        raise ValueError(f"{path} is not a complete safetensors file: {error}.") from None
     unknown = sorted({entry["dtype"] for _, entry in entries} - set(DTYPES))
     if unknown:
         raise ValueError(f"{path} holds arrays of {', '.join(unknown)}, which JAX has no dtype for.")
@@ -155,11 +154,15 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    ours, theirs = ({name: _tree.kind(array) for name, array in tree.items()} for tree in (wanted, found))
+def _differences(saved: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    in_file, in_model = (
+        {name: _tree.kind(array) for name, array in arrays.items()} for arrays in (saved, expected)
+    )
     lines = []
-    for name in sorted(ours.keys() | theirs.keys()):
-        if ours.get(name) != theirs.get(name):
-            came = f"{theirs[name]} in the file" if name in theirs else "missing in the file"
-            lines.append(f"{name}: {came}, {f'{ours[name]} wanted' if name in ours else 'unexpected'}")
+    for name in sorted(in_file.keys() | in_model.keys()):
+        if in_file.get(name) != in_model.get(name):
+            kind = f"{in_file[name]} in the file" if name in in_file else "missing in the file"
+            lines.append(
+                f"{name}: {kind}, {f'{in_model[name]} expected' if name in in_model else 'unexpected'}"
+            )
     return lines

@@ -31,7 +31,7 @@ class Totals:
         """Σ w·value / Σ w by name, or a `Metric` of its sums; NaN if the total weight is 0."""
         return {name: settled(total, self.weight) for name, total in self.sums.items()}
 
-    def packed(self) -> Array:
+    def pack(self) -> Array:
         """All sums and the weight as one vector, so that a loop accumulates them with one operation.
 
         XLA's CPU runtime hands work to a second thread if many operations are ready at once; for a few
@@ -44,8 +44,8 @@ class Totals:
         return jnp.concatenate([part.astype(widest).ravel() for part in parts])
 
     @staticmethod
-    def unpacked(like: "Totals", vector: Array) -> "Totals":
-        """The inverse of `packed`, for totals of the structure and shapes of `like`."""
+    def unpack(like: "Totals", vector: Array) -> "Totals":
+        """The inverse of `pack`, for totals of the structure and shapes of `like`."""
         leaves, structure = jax.tree.flatten(like)
         parts, start = [], 0
         for leaf in leaves:

@@ -96,7 +96,10 @@ def test_every_way_to_train_carries_the_statistics():
     want = train(model, data, KEY)
     assert not np.allclose(want.model.layers[1].mean.value, 0)
     assert_trained_alike(train, _net(), data, KEY, want)
-    state, step = fn.TrainState.create(model, train.optimizer, KEY), jax.jit(train.step)
+    state, step = (
+        fn.TrainState.create(model, train.optimizer, KEY),
+        jax.jit(fn.step(train.loss, train.optimizer, accumulate=train.accumulate)),
+    )
     for epoch in range(4):
         for batch in fn.data.batches(data, 8, KEY, epoch):
             state, _ = step(state, batch)

@@ -22,7 +22,7 @@ X = jax.random.normal(jax.random.key(1), (40, 3))
 DATA = X, jnp.sin(X[:, 0])
 TRAIN = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.adam(0.01), epochs=6, batch_size=8)
 MODEL = fn.MLP((3, 16, "scalar")).init(KEY)
-SETTINGS = {"every": Every(steps=1), "save_every": Every(steps=4), "keep": 9}
+SETTINGS = {"sync_every": Every(steps=1), "save_every": Every(steps=4), "keep": 9}
 
 
 def _go_on(folder, data=DATA, **settings):
@@ -32,8 +32,8 @@ def _go_on(folder, data=DATA, **settings):
 def _interrupted(folder, epoch=4, data=DATA):
     """A training that ended with an error after some epochs, its checkpoints left behind."""
 
-    def stop(view):
-        if view.epoch == epoch:
+    def stop(context):
+        if context.epoch == epoch:
             raise KeyError("stop")
 
     with pytest.raises(KeyError):
@@ -61,7 +61,7 @@ def test_a_full_disk_is_told_and_what_was_saved_before_stays(tmp_path, whole):
     saved = _interrupted(tmp_path)
     with (
         _largest_file(200),
-        pytest.raises(OSError, match=r"could not be written(.|\n)*The ones before it are whole"),
+        pytest.raises(OSError, match=r"could not be written(.|\n)*The earlier ones are intact"),
     ):
         _go_on(tmp_path)
     assert places(tmp_path) == saved
@@ -85,7 +85,7 @@ def _flipped(file):
 def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, whole, damage, what):
     *_, newest = _interrupted(tmp_path)
     damage(max((f for f in newest.glob(what) if f.is_file()), key=lambda f: f.stat().st_size))
-    with pytest.warns(UserWarning, match=rf"{newest.name} is damaged and is passed over: "):
+    with pytest.warns(UserWarning, match=rf"{newest.name} is damaged and is skipped: "):
         run = _go_on(tmp_path)
     assert same_bits(run, whole)
 
@@ -100,13 +100,15 @@ def test_without_a_whole_checkpoint_it_begins_anew(tmp_path, whole):
 def test_a_directory_that_cant_be_written_is_refused_before_the_first_step(tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "run", "/proc/funcnet"):
-        with pytest.raises(OSError, match="A Trainer writes to its directory; choose another"):
+        with pytest.raises(
+            OSError, match="A Trainer must be able to write to its directory; choose another"
+        ):
             _go_on(place)
 
 
 def test_a_second_process_in_the_directory_is_refused(tmp_path, whole):
-    def second(view):
-        with pytest.raises(OSError, match=r"in use by process \d+: one training a directory"):
+    def second(context):
+        with pytest.raises(OSError, match=r"in use by process \d+: a directory belongs to one run"):
             _go_on(tmp_path)
 
     fn.Trainer(TRAIN, tmp_path, [second])(MODEL, DATA, KEY)
@@ -190,14 +192,17 @@ def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path, whole):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda p: fn.Trainer(MODEL), r"takes what fn\.fit made; got"),
-        (lambda p: fn.Trainer(TRAIN, save_every=5), r"save_every is a funcnet\.train\.Every"),
+        (lambda p: fn.Trainer(MODEL), r"must be a function returned by fn\.fit, got"),
+        (lambda p: fn.Trainer(TRAIN, save_every=5), r"save_every must be a funcnet\.train\.Every"),
         (
             lambda p: fn.Trainer(TRAIN, callbacks=[3]),
-            r"a callback is a funcnet\.train\.Callback or a function",
+            r"a callback must be a funcnet\.train\.Callback or a function",
         ),
-        (lambda p: fn.Trainer(TRAIN, callbacks=[fn.train.Monitor]), "a callback is a"),
-        (lambda p: fn.Trainer(TRAIN, callbacks=[lambda view: True])(MODEL, DATA, KEY), "None or a funcnet"),
+        (lambda p: fn.Trainer(TRAIN, callbacks=[fn.train.Monitor]), "a callback must be a"),
+        (
+            lambda p: fn.Trainer(TRAIN, callbacks=[lambda context: True])(MODEL, DATA, KEY),
+            "None or a funcnet",
+        ),
         (lambda p: fn.Trainer(TRAIN, max_time=0), "above 0"),
         (lambda p: Every(), "one of epochs, steps and seconds"),
         (lambda p: Every(epochs=1, steps=2), "one of epochs, steps and seconds"),

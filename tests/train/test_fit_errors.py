@@ -215,19 +215,6 @@ def test_a_traced_label_out_of_range_is_nan_and_not_silence():
     assert jnp.isnan(jax.jit(fn.losses.binary_cross_entropy)(jnp.zeros(()), jnp.array(2)))
 
 
-def test_the_way_to_the_users_loss_is_short():
-    """At most six frames of funcnet between `train(...)` and the loss that raises."""
-
-    def broken(model, example, key):
-        raise RuntimeError("here")
-
-    with pytest.raises(RuntimeError, match="here") as caught:
-        train(loss=broken)
-    package = str(Path(fn.__file__).parent)
-    frames = [f for f in caught.traceback if str(f.path).startswith(package)]
-    assert 1 <= len(frames) <= 6, [f.name for f in frames]
-
-
 def test_models_may_have_fields_of_any_name():
     class Odd(fn.Module):
         model: fn.Module = fn.Linear(2, 3)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import jax
@@ -56,7 +57,11 @@ def _training(name):
 def test_it_ends_in_the_bits_of_fit_wherever_the_visits_lie(name, tmp_path):
     train, model, data, valid = _training(name)
     want = train(model, data, KEY, valid)
-    settings = [{}, {"every": Every(steps=2)}, {"every": Every(epochs=2), "callbacks": [lambda view: None]}]
+    settings = [
+        {},
+        {"sync_every": Every(steps=2)},
+        {"sync_every": Every(epochs=2), "callbacks": [lambda context: None]},
+    ]
     for setting in settings:
         got = fn.Trainer(train, **setting)(model, data, KEY, valid)
         assert same_bits(got, want)
@@ -80,7 +85,10 @@ def test_a_stream_and_a_loop_over_batches_end_in_the_numbers_of_fit(name, tmp_pa
     assert same_bits(got.history, want.history)
 
     state = fn.TrainState.create(model, train.optimizer, KEY)
-    step, size = jax.jit(train.step), train.rows_of_update(len(data[0]))
+    step, size = (
+        jax.jit(fn.step(train.loss, train.optimizer, accumulate=train.accumulate)),
+        train._plan.update_size(len(data[0])),
+    )
     for epoch in range(train.epochs):
         for batch in fn.data.batches(data, size, KEY if train.shuffle else None, epoch):
             state, _ = step(state, batch)
@@ -91,9 +99,9 @@ def test_a_stream_and_a_loop_over_batches_end_in_the_numbers_of_fit(name, tmp_pa
 def test_one_compile_for_all_visits_calls_and_keys():
     train, model, data, _ = _training("line")
     fn.Trainer(train)(model, data, KEY)
-    traced = train.pieces.steps._cache_size()
+    traced = train._chunks.advance._cache_size()
     fn.Trainer(train, sync_every=Every(steps=1))(model, data, jax.random.key(9))
-    assert train.pieces.steps._cache_size() == traced == 1
+    assert train._chunks.advance._cache_size() == traced == 1
 
 
 def test_what_is_killed_goes_on_in_the_middle_of_an_epoch_bit_for_bit(tmp_path):
@@ -101,13 +109,13 @@ def test_what_is_killed_goes_on_in_the_middle_of_an_epoch_bit_for_bit(tmp_path):
     want = train(model, data, KEY, valid)
     for number in range(1, 9):  # each time two more steps than what was saved
 
-        def bomb(view, last=number * 3):
-            if view.step >= last:
+        def bomb(context, last=number * 3):
+            if context.step >= last:
                 raise KeyError("dropped")
 
         class Bomb(fn.train.Callback):
-            def on_epoch_end(self, view):
-                bomb(view)
+            def on_epoch_end(self, context):
+                bomb(context)
 
         trainer = fn.Trainer(
             train, tmp_path, [Bomb()], save_every=Every(steps=2), sync_every=Every(steps=1)
@@ -121,21 +129,23 @@ class Watching(fn.train.Callback):
     def __init__(self):
         self.moments = []
 
-    def on_fit_start(self, view):
-        self.moments.append(("start", view.epoch))
+    def on_fit_start(self, context):
+        self.moments.append(("start", context.epoch))
 
-    def on_epoch_end(self, view):
-        assert view.values["loss"] == pytest.approx(float(view.state.history["loss"][view.epoch - 1]))
-        self.moments.append(("epoch", view.epoch))
+    def on_epoch_end(self, context):
+        assert context.metrics["loss"] == pytest.approx(
+            float(context.state.history["loss"][context.epoch - 1])
+        )
+        self.moments.append(("epoch", context.epoch))
 
-    def on_checkpoint(self, view):
-        self.moments.append(("checkpoint", view.epoch))
+    def on_checkpoint(self, context):
+        self.moments.append(("checkpoint", context.epoch))
 
-    def on_exception(self, view, error):
+    def on_exception(self, context, error):
         self.moments.append(("exception", type(error).__name__))
 
-    def on_fit_end(self, view):
-        self.moments.append(("end", view.epoch))
+    def on_fit_end(self, context):
+        self.moments.append(("end", context.epoch))
 
 
 def test_callbacks_are_told_of_every_moment_in_order(tmp_path):
@@ -157,15 +167,15 @@ def test_steps_that_begin_while_callbacks_begin_end_like_others():
     class Slow(fn.train.Callback):
         read_only = True
 
-        def on_fit_start(self, view):
-            assert (view.step, int(view.state.step)) == (0, 0)
+        def on_fit_start(self, context):
+            assert (context.step, int(context.state.step)) == (0, 0)
             time.sleep(0.1)
             order.append("started")
             if len(order) == 3:
                 raise OSError("no room")
 
-        def on_exception(self, view, error):
-            order.append(f"{error} after step {view.step}")
+        def on_exception(self, context, error):
+            order.append(f"{error} after step {context.step}")
 
     trainer = fn.Trainer(train, callbacks=[Slow()])
     for _ in range(2):  # the first call compiles, and starts nothing before its callbacks
@@ -181,10 +191,10 @@ def test_a_request_stops_saves_and_sets(tmp_path):
     optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
     train = fn.fit(SQUARED, optimizer, epochs=9, batch_size=43, shuffle=False)
 
-    def wish(view):
-        if view.epoch == 2:
+    def wish(context):
+        if context.epoch == 2:
             return Request(save=True, hyperparams={"learning_rate": 0.0})
-        return Request(stop=True) if view.epoch == 5 else None
+        return Request(stop=True) if context.epoch == 5 else None
 
     run = fn.Trainer(train, tmp_path, [wish], keep=9)(net.init(KEY), data, KEY)
     assert run.outcome == fn.Outcome.REQUESTED
@@ -194,8 +204,8 @@ def test_a_request_stops_saves_and_sets(tmp_path):
     assert losses[2] == losses[3] == losses[4]
     assert np.isnan(losses[5:]).all()
     assert [int(p.name) for p in sorted((tmp_path / "checkpoints").glob("0*"))] == [2, 5]
-    with pytest.raises(ValueError, match=r"no hyper-parameter 'rate'.*learning_rate"):
-        fn.Trainer(train, callbacks=[lambda view: Request(hyperparams={"rate": 1.0})])(
+    with pytest.raises(ValueError, match=r"no hyperparameter 'rate'.*learning_rate"):
+        fn.Trainer(train, callbacks=[lambda context: Request(hyperparams={"rate": 1.0})])(
             net.init(KEY), data, KEY
         )
 
@@ -206,20 +216,21 @@ def test_a_plateau_is_that_of_keras():
 
     def rates(**settings):
         plateau = fn.train.ReduceOnPlateau("loss", patience=2, factor=0.5, **settings)
-        state, found = {"learning_rate": jnp.float32(0.1)}, []
+        opt_state, rates = optimizer.init(jnp.zeros(())), []
         for epoch, value in enumerate(values, 1):
-            view = type("View", (), {"values": {"loss": value}, "hyperparams": state, "epoch": epoch})
-            if (request := plateau.on_epoch_end(view)) is not None:
-                state = {"learning_rate": jnp.float32(request.hyperparams["learning_rate"])}
-            found.append(round(float(state["learning_rate"]), 6))
-        return found
+            state = types.SimpleNamespace(opt_state=opt_state)
+            context = types.SimpleNamespace(metrics={"loss": value}, state=state, epoch=epoch)
+            if (request := plateau.on_epoch_end(context)) is not None:
+                opt_state = opt_state._replace(hyperparams=dict(request.hyperparams))
+            rates.append(round(float(opt_state.hyperparams["learning_rate"]), 6))
+        return rates
 
     # What keras.callbacks.ReduceLROnPlateau 3.15 does with these losses, run once and written down.
     assert rates() == [0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.025, 0.025, 0.0125, 0.0125]
     assert rates(cooldown=2)[-4:] == [0.025, 0.025, 0.025, 0.0125]
     assert rates(min_lr=0.04)[-1] == 0.04
     train = fn.fit(SQUARED, optimizer, epochs=2)
-    with pytest.raises(ValueError, match=r"watches 'val_loss'.*valid="):
+    with pytest.raises(ValueError, match=r"monitors 'val_loss'.*valid="):
         fn.Trainer(train, callbacks=[fn.train.ReduceOnPlateau()])(
             fn.models.LinearRegression(3).init(KEY), NUMBERS, KEY
         )
@@ -241,7 +252,7 @@ def test_callbacks_that_remember_go_on_too(tmp_path):
     want = fn.Trainer(train, callbacks=whole)(net, NUMBERS, KEY)
     for stop in (3, 8, None):
         parts = callbacks()
-        last = [lambda view, stop=stop: 1 / 0 if view.epoch == stop else None]
+        last = [lambda context, stop=stop: 1 / 0 if context.epoch == stop else None]
         trainer = fn.Trainer(train, tmp_path, parts + last, save_every=Every(epochs=1))
         if stop is None:
             assert same_bits(trainer(net, NUMBERS, KEY), want)
@@ -257,7 +268,7 @@ def test_callbacks_that_remember_go_on_too(tmp_path):
 def test_averaged_weights_are_the_mean_of_the_models():
     train, model, data, _ = _training("line")
     seen, average = [], fn.train.AverageWeights(start=3)
-    fn.Trainer(train, callbacks=[average, lambda view: seen.append(view.model)])(model, data, KEY)
+    fn.Trainer(train, callbacks=[average, lambda context: seen.append(context.model)])(model, data, KEY)
     mean = jax.tree.map(lambda *parts: np.mean(parts, axis=0), *seen[3:])
     for got, want in zip(jax.tree.leaves(average.model), jax.tree.leaves(mean), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-6)
@@ -267,8 +278,8 @@ def test_logs_hold_each_epoch_once_even_after_a_kill(tmp_path):
     train, model, data, valid = _training("averaged")
     logs = [fn.train.CSV("history.csv"), fn.train.JSONLines("history.jsonl"), fn.train.TensorBoard()]
 
-    def stop(view):
-        if view.epoch == 4:
+    def stop(context):
+        if context.epoch == 4:
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -309,7 +320,7 @@ def test_another_training_is_refused_by_name(tmp_path):
         )(model, data, KEY, valid),
     }
     for what, call in cases.items():
-        with pytest.raises(ValueError, match=rf"belongs to another training(.|\n)*\n  {what}: .* saved, "):
+        with pytest.raises(ValueError, match=rf"belongs to a different run(.|\n)*\n  {what}: .* saved, "):
             call()
     wide = fn.models.LinearRegression(2).init(KEY)
     with pytest.raises(
@@ -346,8 +357,8 @@ def test_a_first_look_finds_what_is_wrong():
     seen = {}
 
     class Look(fn.train.Callback):
-        def on_fit_start(self, view):
-            seen.update(view.values)
+        def on_fit_start(self, context):
+            seen.update(context.metrics)
 
     trainer = fn.Trainer(train, callbacks=[Look()], evaluate_first=True)
     trainer(model, data, KEY, valid)
@@ -453,18 +464,18 @@ def test_killed_and_terminated_processes_go_on_bit_for_bit(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "error", "words"),
     [
-        ({"directory": 5}, TypeError, "directory is a path"),
-        ({"callbacks": print}, TypeError, "callbacks is a list"),
-        ({"callbacks": [5]}, TypeError, "a callback is"),
-        ({"callbacks": [fn.train.CSV]}, TypeError, "a callback is"),
-        ({"every": 5}, TypeError, "every is a"),
+        ({"directory": 5}, TypeError, "directory must be a path"),
+        ({"callbacks": print}, TypeError, "callbacks must be a list"),
+        ({"callbacks": [5]}, TypeError, "a callback must be"),
+        ({"callbacks": [fn.train.CSV]}, TypeError, "a callback must be"),
+        ({"sync_every": 5}, TypeError, "every must be a"),
         ({"max_time": 0}, ValueError, "max_time"),
-        ({"best": 3}, TypeError, "best is a name"),
+        ({"keep_best": 3}, TypeError, "keep_best must be a name"),
         ({"resume": "yes"}, ValueError, "resume"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_runs(settings, error, words):
     with pytest.raises(error, match=words):
         fn.Trainer(_training("line")[0], **settings)
-    with pytest.raises(TypeError, match=r"what fn\.fit made"):
+    with pytest.raises(TypeError, match=r"a function returned by fn\.fit"):
         fn.Trainer(print, **settings)

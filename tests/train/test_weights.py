@@ -62,7 +62,7 @@ def test_a_transposed_host_array_is_stored_row_by_row(tmp_path):
 def test_one_error_lists_every_difference(tmp_path):
     fn.save_weights({"a": jnp.ones(2), "b": jnp.ones((2, 2)), "d": jnp.ones(1)}, tmp_path / "m")
     wanted = {"a": jnp.ones(2, jnp.float16), "b": jnp.ones((3, 2)), "c": jnp.ones(4)}
-    with pytest.raises(ValueError, match="holds other weights") as caught:
+    with pytest.raises(ValueError, match="does not hold the weights") as caught:
         fn.load_weights(wanted, tmp_path / "m")
     assert str(caught.value).splitlines()[1:] == [
         "  a: float32[2] in the file, float16[2] wanted",
@@ -75,7 +75,7 @@ def test_one_error_lists_every_difference(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no weights at all, just text", b"\x10\0\0\0\0\0\0\0{"])
 def test_a_damaged_file_is_told(content, tmp_path):
     (tmp_path / "m").write_bytes(content)
-    with pytest.raises(ValueError, match="no whole safetensors file"):
+    with pytest.raises(ValueError, match="not a complete safetensors file"):
         fn.load_weights(NET, tmp_path / "m")
 
 
@@ -83,7 +83,7 @@ def test_a_cut_file_is_told(tmp_path):
     fn.save_weights(model_of(), tmp_path / "m")
     whole = (tmp_path / "m").read_bytes()
     (tmp_path / "m").write_bytes(whole[:-1])
-    with pytest.raises(ValueError, match="no whole safetensors file"):
+    with pytest.raises(ValueError, match="not a complete safetensors file"):
         fn.load_weights(NET, tmp_path / "m")
 
 
@@ -111,9 +111,9 @@ def test_a_failed_write_leaves_the_file_of_before(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"key": jax.random.key(0)}, "key is an array of key"),
+        ({"key": jax.random.key(0)}, "got an array of key.* for key"),
         (NET, r"Linear at layers\[0\] has no bias and no weight"),
-        ({"rate": 0.1}, "rate is float 0.1"),
+        ({"rate": 0.1}, "got float 0.1 for rate"),
         ({"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, "two arrays of the model would be called 'a.b'"),
     ],
 )

@@ -1,0 +1,211 @@
+"""The one training loop: whole, with fixed bounds, for transformations; or as far as the host wants.
+
+Where `advance` returns to the host changes no number: every step is an iteration of the same compiled loop,
+whose bounds are arguments and not constants.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _mesh, _tree
+from funcnet._types import Array, Key, PyTree
+from funcnet.data import Batch, Dataset
+from funcnet.data._batches import epoch_rows, gather, steps
+from funcnet.train._epoch import (
+    add_totals,
+    end_epoch,
+    epoch,
+    evaluate_epoch,
+    finish,
+    init,
+    order,
+    plan_step,
+    totals_struct,
+    zero_totals,
+)
+from funcnet.train._finite import Check, is_finite, resolve_check
+from funcnet.train._forward_only import forward_only
+from funcnet.train._plan import Plan
+from funcnet.train._progress import Progress
+from funcnet.train._result import Run
+from funcnet.train._state import TrainState
+from funcnet.transform._objective import Totals
+
+ROWS_AT_ONCE = 2**20
+"""Row numbers that are computed at once: 5 MB."""
+
+
+def should_continue(plan: Plan, state: TrainState) -> Array:
+    """Whether epochs are left and nothing has ended the run: bool []."""
+    return state.stop.is_running() & (state.epoch < plan.epochs)
+
+
+def run(
+    plan: Plan, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, check: Check = "every_step"
+) -> tuple[Run, Array]:
+    """A whole run, to be a part of jit, vmap and grad.
+
+    Without early stopping its length is fixed, and it can be differentiated in reverse.
+
+    Args:
+        plan: the run.
+        model, data, key, valid: the arguments of a training function, checked.
+        check: "every_step"; or "deferred", for a caller that runs once more if the result is not finite.
+
+    Returns:
+        The result, and whether it is finite where the check was deferred; True where it was not.
+    """
+    check = resolve_check(plan, check, model, data)
+    take_step = plan_step(plan, check)
+    struct = totals_struct(plan, model, data, key)
+    state = init(plan, model, data, key, valid)
+
+    train = functools.partial(epoch, plan, check, take_step, struct, data)
+
+    def until_evaluation(state: TrainState, _: None = None) -> tuple[TrainState, None]:
+        def one_epoch(state: TrainState, _: None) -> tuple[TrainState, None]:
+            if plan.epochs % plan.eval_every == 0:
+                return train(state), None
+            return jax.lax.cond(state.epoch < plan.epochs, train, lambda state: state, state), None
+
+        if plan.eval_every == 1:
+            state = train(state)
+        else:
+            state, _ = jax.lax.scan(one_epoch, state, length=plan.eval_every)
+        history, stop = evaluate_epoch(plan, data, valid, state)
+        return _tree.replace(state, history=history, stop=stop), None
+
+    body: Any = jax.checkpoint(until_evaluation) if plan.remat else until_evaluation
+    if plan.stopping is None:
+        state, _ = jax.lax.scan(body, state, length=steps(plan.epochs, plan.eval_every))
+    else:
+        left = functools.partial(should_continue, plan)
+        state = forward_only(jax.lax.while_loop(left, lambda state: body(state)[0], state))
+    return finish(plan, state), is_finite(state) if check == "deferred" else jnp.array(True)
+
+
+def start(
+    plan: Plan,
+    model: PyTree,
+    data: Dataset,
+    key: Key,
+    valid: Dataset | None,
+    has_train_data: bool = True,
+) -> Progress:
+    """Where `advance` begins; the arguments are those of `init`."""
+    state = init(plan, model, data, key, valid, has_train_data)
+    return Progress(state, zero_totals(totals_struct(plan, model, data, key)))
+
+
+def advance(
+    plan: Plan,
+    progress: Progress,
+    data: Dataset,
+    valid: Dataset | None,
+    until: Array,
+    per_epoch: Array,
+    check: Check,
+) -> tuple[Progress, Array]:
+    """Steps and evaluations until step `until`, or until the run ends.
+
+    Args:
+        plan: the run.
+        progress: where it stands.
+        data, valid: training rows and validation rows.
+        until: the number of steps after which to return, int32.
+        per_epoch: steps in an epoch, int32: fewer than the data has, if only the first are to be taken.
+        check: as in `run`.
+
+    Returns:
+        Where the run stands then, and whether it is finite, as `run` reports it.
+    """
+    check = resolve_check(plan, check, progress.state.model, data)
+    take_step = plan_step(plan, check)
+    struct = totals_struct(plan, progress.state.model, data, progress.state.key)
+    size = plan.update_size(len(data))
+    block = min(steps(len(data), size), max(ROWS_AT_ONCE // size, 1))
+
+    def left(progress: Progress) -> Array:
+        return should_continue(plan, progress.state) & (progress.state.step < until)
+
+    def part_of_epoch(progress: Progress) -> Progress:
+        state = progress.state
+        first = state.step - state.epoch * per_epoch
+        count = jnp.minimum(jnp.minimum(block, per_epoch - first), until - state.step)
+        rows = epoch_rows(len(data), order(plan, state, len(data)), size, first, block)
+
+        def one_step(i: Array, progress: Progress) -> Progress:
+            epoch_totals = totals_before_step(progress, per_epoch)
+            state, info = take_step(progress.state, gather(data, *jax.tree.map(lambda a: a[i], rows)))
+            return Progress(state, add_totals(plan, epoch_totals, info))
+
+        progress = jax.lax.fori_loop(0, count, one_step, progress)
+        return _end_if_last_step(plan, check, struct, progress, data, valid, per_epoch)
+
+    progress = jax.lax.while_loop(left, part_of_epoch, progress)
+    return progress, _is_finite(check, struct, progress, per_epoch)
+
+
+def advance_on_batches(
+    plan: Plan,
+    progress: Progress,
+    batches: Batch,
+    valid: Dataset | None,
+    first: Array,
+    count: Array,
+    per_epoch: Array,
+    check: Check,
+) -> tuple[Progress, Array]:
+    """`advance` over `count` of the batches that the host has read, [batches, rows, ...], from `first`."""
+    rows = Dataset(jax.tree.map(lambda a: a[0], batches.example))
+    check = resolve_check(plan, check, progress.state.model, rows)
+    take_step = plan_step(plan, check)
+    struct = totals_struct(plan, progress.state.model, rows, progress.state.key)
+
+    def one_step(i: Array, progress: Progress) -> Progress:
+        epoch_totals = totals_before_step(progress, per_epoch)
+        state, info = take_step(progress.state, _mesh.shard_rows(jax.tree.map(lambda a: a[i], batches)))
+        return Progress(state, add_totals(plan, epoch_totals, info))
+
+    progress = jax.lax.fori_loop(first, first + count, one_step, progress)
+    progress = _end_if_last_step(plan, check, struct, progress, None, valid, per_epoch)
+    return progress, _is_finite(check, struct, progress, per_epoch)
+
+
+def totals_before_step(progress: Progress, per_epoch: Array) -> Array:
+    """The totals to which the next step adds its own: zero if it is the first of its epoch."""
+    first = progress.state.step == progress.state.epoch * per_epoch
+    return jnp.where(first, jnp.zeros_like(progress.epoch_totals), progress.epoch_totals)
+
+
+def _end_if_last_step(
+    plan: Plan,
+    check: Check,
+    struct: Totals,
+    progress: Progress,
+    data: Dataset | None,
+    valid: Dataset | None,
+    per_epoch: Array,
+) -> Progress:
+    """After the last step of an epoch: its means, and the evaluation if one is due."""
+    state = progress.state
+    ends = should_continue(plan, state) & (state.step == (state.epoch + 1) * per_epoch)
+    # No branch here, where nothing is expensive: XLA may then begin the next epoch beside it.
+    state = end_epoch(check, struct, state, progress.epoch_totals, ends)
+    if plan.evaluates(valid):
+        due = ends & ((state.epoch % plan.eval_every == 0) | (state.epoch == plan.epochs))
+        evaluate = functools.partial(evaluate_epoch, plan, data, valid, state)
+        # Parameters would be copied if they went through the branch.
+        history, stop = jax.lax.cond(due, evaluate, lambda: (state.history, state.stop))
+        state = _tree.replace(state, history=history, stop=stop)
+    return Progress(state, progress.epoch_totals)
+
+
+def _is_finite(check: Check, struct: Totals, progress: Progress, per_epoch: Array) -> Array:
+    if check != "deferred":
+        return jnp.array(True)
+    loss = Totals.unpack(struct, totals_before_step(progress, per_epoch)).sums["loss"]
+    return is_finite(progress.state) & jnp.isfinite(loss)

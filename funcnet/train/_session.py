@@ -1,0 +1,211 @@
+"""One call of a Trainer: chunk after chunk of the run, and what the host does between two of them."""
+
+import contextlib
+import dataclasses
+import signal
+import sys
+import time
+from typing import Any
+
+from funcnet import _tree
+from funcnet._types import Key, PyTree
+from funcnet.train import _signals
+from funcnet.train._bar import Bar
+from funcnet.train._callbacks import (
+    NOTHING,
+    Callback,
+    CallbackContext,
+    Request,
+    Snapshot,
+    apply_request,
+    join_requests,
+)
+from funcnet.train._evaluate import evaluate
+from funcnet.train._progress import Progress, metrics_at
+from funcnet.train._replay import raise_if_not_finite
+from funcnet.train._result import Run, current_model
+from funcnet.train._saver import Saver
+from funcnet.train._source import Source
+
+SYNC_SECONDS = 0.25
+"""Seconds between two syncs with the host by default: they cost a tenth of a percent."""
+
+
+class Session:
+    """A run in progress.
+
+    Args:
+        trainer: whose call it is.
+        source: the data.
+        model, key: where it starts.
+    """
+
+    def __init__(self, trainer: Any, source: Source, model: PyTree, key: Key) -> None:
+        self.trainer, self.plan, self.source = trainer, source.plan, source
+        self.callbacks: list[Callback] = trainer.callbacks
+        self.model, self.key = model, key
+        self.began = time.monotonic()
+        self.bar = Bar(trainer.progress)
+        self.saver = Saver(trainer, source.plan)
+        self.rate = source.rates.get(source.kind, 0.0)
+        self.reported_epoch = 0
+        """Epochs that were reported to callbacks."""
+        self.reports_epochs = any(type(c).on_epoch_end is not Callback.on_epoch_end for c in self.callbacks)
+        self.may_request = not all(callback.read_only for callback in self.callbacks)
+        self.safe: tuple[Progress, dict[str, Any]]
+        """What is saved after an exception: state and callbacks as of the last sync."""
+
+    def run(self) -> Run:
+        """Train until the run ends, or until a signal or the time limit interrupts it.
+
+        Raises:
+            SystemExit: after a signal.
+        """
+        progress = self.source.start(self.model, self.key)
+        with contextlib.ExitStack() as stack:
+            progress = stack.enter_context(self.saver.open(progress, self.model, self.source, self.key))
+            self.reported_epoch = progress.epoch
+            stack.callback(self.bar.close)
+            stack.callback(self.source.close)
+            signals = stack.enter_context(_signals.record_signals())
+            self.safe = progress, self.saver.content(progress)
+            try:
+                request = self._notify("on_fit_start", self._first_context(progress))
+                self.saver.restore_callbacks()
+                progress = self._apply(progress, request)
+                self.safe = progress, self.saver.content(progress)
+                while progress.should_continue(self.plan.epochs) and not signals:
+                    progress = self._advance(progress)
+                    # The state of callbacks belongs to the epochs that were reported to them.
+                    self.safe = progress, self.saver.content(progress)
+                    if self._is_out_of_time():
+                        break
+                self._save(progress)
+                self.saver.wait()
+                for callback in self.callbacks:
+                    callback.on_fit_end(self._context(progress, self.reported_epoch))
+            except BaseException as error:
+                self._save_after(error)
+                raise
+        if signals:
+            self._exit(signals[0])
+        return self._result(progress)
+
+    def _advance(self, progress: Progress) -> Progress:
+        """Some steps, and all that the host does after them."""
+        before, began = progress.step, time.monotonic()
+        progress = self.source.advance(progress, self._next_sync(before))
+        step, seconds = progress.step, time.monotonic() - began
+        # The first chunk is one step long and most of its time is compiling.
+        if self.rate or step - before > 1:
+            self.rate = self.source.rates[self.source.kind] = (step - before) / seconds
+        else:
+            self.rate = 1.0 / SYNC_SECONDS
+        epoch, save = progress.epoch, False
+        if self.reported_epoch < epoch:
+            previous = self.reported_epoch
+            for finished in range(previous + 1, epoch + 1) if self.reports_epochs else ():
+                request = self._notify("on_epoch_end", self._context(progress, finished))
+                progress, save = self._apply(progress, request), save or request.save
+                self.reported_epoch = finished
+            self.reported_epoch = epoch
+            history = {name: list(values) for name, values in progress.history.items()}
+            context = self._context(progress, epoch, history=history, reported_epoch=previous)
+            for callback in self.callbacks:
+                callback.on_sync(context)
+        self.bar.show(lambda: self._context(progress, epoch))
+        if save or self.saver.is_due(before, step, self.source.per_epoch):
+            self._save(progress)
+        return progress
+
+    def _next_sync(self, step: int) -> int:
+        """The step at which to return to the host."""
+        per_epoch, every = self.source.per_epoch, self.trainer.sync_every
+        chosen = None if every is None else every.next_step(step, per_epoch)
+        if chosen is None:
+            seconds = SYNC_SECONDS if every is None else float(every.seconds or SYNC_SECONDS)
+            chosen = step + max(1, int(self.rate * seconds))
+        ends = [chosen, self.plan.epochs * per_epoch]
+        if self.may_request:  # the effect of a request must not depend on when syncs happen
+            ends.append((step // per_epoch + 1) * per_epoch)
+        if (save := self.saver.next_step(step, per_epoch)) is not None:
+            ends.append(save)
+        return min(ends)
+
+    def _is_out_of_time(self) -> bool:
+        limit = self.trainer.max_time
+        return limit is not None and time.monotonic() - self.began >= limit
+
+    def _save(self, progress: Progress) -> None:
+        if self.saver.save(progress):
+            context = self._context(progress, progress.epoch)
+            for callback in self.callbacks:
+                callback.on_checkpoint(context)
+
+    def _first_context(self, progress: Progress) -> CallbackContext:
+        context, valid = self._context(progress, self.reported_epoch), self.source.valid
+        if not self.trainer.evaluate_first or valid is None:
+            return context
+        metrics = evaluate(self.plan.loss, context.model, valid)
+        return dataclasses.replace(
+            context, metrics={f"val_{name}": float(value) for name, value in metrics.items()}
+        )
+
+    def _context(self, progress: Progress, epoch: int, **more: Any) -> CallbackContext:
+        snapshot = Snapshot(
+            progress,
+            epochs=self.plan.epochs,
+            steps_per_epoch=self.source.per_epoch,
+            seconds=time.monotonic() - self.began,
+            directory=self.trainer.directory,
+            loss=self.plan.loss,
+            sample=lambda: self.source.sample,
+            is_latest=epoch == progress.epoch,
+            **more,
+        )
+        return CallbackContext(epoch, metrics_at(progress.history, epoch) if epoch else {}, snapshot)
+
+    def _notify(self, method: str, context: CallbackContext) -> Request:
+        """Call a method of every callback; their requests together."""
+        request = NOTHING
+        for callback in self.callbacks:
+            if (answer := getattr(callback, method)(context)) is not None:
+                request = join_requests(request, callback, answer)
+        return request
+
+    def _apply(self, progress: Progress, request: Request) -> Progress:
+        state = apply_request(progress.state, request)
+        return progress if state is progress.state else _tree.replace(progress, state=state)
+
+    def _save_after(self, error: BaseException) -> None:
+        """Save the last safe state and notify callbacks; the first error is the one to see."""
+        progress, content = self.safe
+        with contextlib.suppress(OSError):
+            if self.saver.save(progress, content):
+                self.saver.wait()
+        context = self._context(progress, progress.epoch)
+        for callback in self.callbacks:
+            try:
+                callback.on_exception(context, error)
+            except Exception as another:
+                error.add_note(f"{type(callback).__name__}.on_exception failed, too: {another!r}")
+
+    def _exit(self, number: int) -> None:
+        name, directory = signal.Signals(number).name, self.trainer.directory
+        message = (
+            f"{name}: stopped after step {self.saver.step}; the checkpoint is in {directory}. Run the "
+            "same command again to resume."
+            if directory is not None
+            else f"{name}: stopped, and nothing is saved. With fn.Trainer(train, directory=...) the same call "
+            "would resume."
+        )
+        print(message, file=sys.stderr)
+        raise SystemExit(128 + number)
+
+    def _result(self, progress: Progress) -> Run:
+        if progress.should_continue(self.plan.epochs):  # out of time
+            return Run(current_model(progress.state), progress.state)
+        run: Run = self.source.chunks.finish(progress)
+        if self.plan.on_nan == "raise":
+            raise_if_not_finite(self.plan, run, self.source.data, self.source.per_epoch)
+        return run

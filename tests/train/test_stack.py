@@ -1,0 +1,66 @@
+"""The way from a call to the user's loss: few frames of ours, so that a traceback can be read."""
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import funcnet as fn
+
+PACKAGE = str(Path(fn.__file__).parent)
+ROWS = jnp.arange(10.0)
+KEY = jax.random.key(0)
+
+
+def deepest_stack(call, **settings):
+    """The longest stack of frames in funcnet that a loss sees while `call(train)` runs."""
+    stacks = []
+
+    def loss(model, example, key):
+        frame, names = sys._getframe(), []
+        while frame is not None:
+            if frame.f_code.co_filename.startswith(PACKAGE):
+                names.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_code.co_name}")
+            frame = frame.f_back
+        stacks.append(names[::-1])
+        return (model - example) ** 2
+
+    call(fn.fit(loss, optax.sgd(0.1), **{"epochs": 2, "batch_size": 4} | settings))
+    return max(stacks, key=len)
+
+
+def fit(train):
+    train(jnp.array(0.0), ROWS, KEY, ROWS[:5])
+
+
+def fit_in_jit(train):
+    jax.jit(train)(jnp.array(0.0), ROWS, KEY, ROWS[:5])
+
+
+def trainer(train):
+    fn.Trainer(train, progress=False)(jnp.array(0.0), ROWS, KEY, ROWS[:5])
+
+
+def trainer_of_stream(train):
+    stream = fn.data.Stream.from_batches(lambda: [np.asarray(ROWS[:4]), np.asarray(ROWS[4:8])], 2)
+    fn.Trainer(train, progress=False)(jnp.array(0.0), stream, KEY, ROWS[:5])
+
+
+@pytest.mark.parametrize(
+    ("call", "most", "settings"),
+    [
+        (fit, 9, {}),
+        (fit, 9, {"stopping": fn.EarlyStopping("loss"), "eval_every": 2, "on_nan": "skip"}),
+        (fit, 10, {"accumulate": 2}),
+        (fit_in_jit, 9, {}),
+        (trainer, 13, {}),
+        (trainer_of_stream, 13, {}),
+    ],
+)
+def test_few_frames_lead_to_the_loss(call, most, settings):
+    stack = deepest_stack(call, **settings)
+    assert 1 < len(stack) <= most, stack
