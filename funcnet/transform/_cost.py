@@ -11,47 +11,13 @@ from funcnet.transform._jaxpr import subprograms
 if TYPE_CHECKING:
     from jax.extend.core import Jaxpr, JaxprEqn
 
-FREE = frozenset(
-    (
-        *(
-            "broadcast_in_dim",
-            "reshape",
-            "squeeze",
-            "expand_dims",
-            "transpose",
-            "slice",
-            "dynamic_slice",
-            "pad",
-        ),
-        *(
-            "concatenate",
-            "gather",
-            "iota",
-            "copy",
-            "convert_element_type",
-            "rev",
-            "split",
-            "stop_gradient",
-            "sow",
-        ),
-        *(
-            "dynamic_update_slice",
-            "bitcast_convert_type",
-            "random_bits",
-            "random_wrap",
-            "random_unwrap",
-            "update_buffer",
-        ),
-        *(
-            "random_fold_in",
-            "random_seed",
-            "random_split",
-            "optimization_barrier",
-            "copy_p",
-            "forward_only",
-        ),
-    )
-)
+FREE = {
+    "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "slice", "dynamic_slice", "pad",
+    "concatenate", "gather", "iota", "copy", "convert_element_type", "rev", "split", "stop_gradient",
+    "sow", "dynamic_update_slice", "bitcast_convert_type", "random_bits", "random_wrap", "random_unwrap",
+    "update_buffer", "random_fold_in", "random_seed", "random_split", "optimization_barrier", "copy_p",
+    "forward_only",
+}  # fmt: skip
 """They move data and compute nothing."""
 
 

@@ -125,8 +125,8 @@ def _open_call(equation: "JaxprEqn") -> "ClosedJaxpr | None":
     return called_program(equation) or random_bits_of(equation)
 
 
-# Control flow. Which of its results have lanes is found first, so that both branches, and a loop's carry
-# before and after, agree.
+# Control flow. Which results have lanes is computed first, so that all branches agree, and a loop's carry
+# before and after an iteration.
 
 
 def _flags(program: "ClosedJaxpr", laned: Sequence[bool]) -> list[bool]:
@@ -148,7 +148,7 @@ def _flags(program: "ClosedJaxpr", laned: Sequence[bool]) -> list[bool]:
 def _carry_flags(
     body: "ClosedJaxpr", consts: list[bool], carry: list[bool], xs: Sequence[bool] = ()
 ) -> list[bool]:
-    """Which parts of a loop's carry have lanes, sooner or later."""
+    """Which parts of a loop's carry have lanes in any iteration."""
     while True:
         after = _flags(body, [*consts, *carry, *xs])[: len(carry)]
         grown = [a or b for a, b in zip(carry, after, strict=True)]
@@ -165,7 +165,7 @@ def _scan_flags(scan: Scan[bool]) -> list[bool]:
 def _while_flags(loop: While[bool]) -> list[bool]:
     carry = _carry_flags(loop.body, loop.body_consts, loop.carry)
     if _flags(loop.cond, [*loop.cond_consts, *carry])[0]:
-        return [True] * len(carry)  # each member ends by itself, and keeps what it has
+        return [True] * len(carry)  # each member stops on its own and keeps its values
     return carry
 
 
