@@ -1,4 +1,4 @@
-"""Random streams by name, so that a new use of a key never moves the numbers of an old one."""
+"""Random streams by name, so that a new use of a key never changes the numbers of an old one."""
 
 import zlib
 
@@ -8,5 +8,5 @@ from funcnet._types import Key
 
 
 def named(key: Key, name: str) -> Key:
-    """The key of the stream `name` below `key`: the same on every machine and in every process."""
+    """Fold a name into a key: the result is the same on every machine and in every process."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))

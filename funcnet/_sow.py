@@ -1,7 +1,7 @@
-"""Values out of the inside of a function, and a layer's view of the batch around its example.
+"""Values out of the inside of a function, and the batch around the example that a layer computes.
 
-Nothing here computes: `sow` and `renew` are identities that leave a mark in the program, for
-`transform.reap` and for `step` to find. A program that nobody reaps compiles to what it is without them.
+Nothing here computes: `sow` and `update_buffer` are identities that leave an equation in the program, for
+`transform.reap` and for `step`. A program that is not reaped compiles to what it is without them.
 """
 
 import contextlib
@@ -23,17 +23,17 @@ EXAMPLES = "examples of a batch"
 
 
 def sow(value: T, name: str) -> T:
-    """Mark a value under a name, for `reap` to take out and `plant` to replace.
+    """Mark a value with a name, for `reap` to take out and `plant` to replace.
 
     Args:
         value: a pytree of arrays.
-        name: what it is called; once in a function, loops aside.
+        name: its name, used once in a function; a loop may repeat it.
 
     Returns:
-        `value` as it is.
+        `value`, unchanged.
 
     Raises:
-        TypeError: if the name is no string.
+        TypeError: if `name` is not a string.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -43,45 +43,45 @@ def sow(value: T, name: str) -> T:
         >>> round(float(values["inside"]), 4)
         0.4794
 
-    Source: Oryx, `harvest`, 2020, whose words these are.
+    Source: Oryx, `harvest`, 2020, which introduced these terms.
     """
     if not isinstance(name, str):
-        raise TypeError(f"sow(value, name) takes a string for a name; got {name!r}.")
+        raise TypeError(f"name must be a string, got {name!r}. Try sow(value, 'hidden').")
     leaves, tree = jax.tree.flatten(value)
     if not leaves:
         return value
     return jax.tree.unflatten(tree, sow_p().bind(*map(jnp.asarray, leaves), name=name, tree=tree))
 
 
-def renew(old: Array, seen: Array, share: float) -> None:
-    """Say how a buffer moves in this step: old + share · (seen - old), in the dtype in which it is kept.
+def update_buffer(old: Array, new: Array, step_size: float) -> None:
+    """Update a buffer in this step: old + step_size · (new - old), in the dtype of the buffer.
 
-    `old` is the array as the model holds it, or in another dtype. A training step carries the buffer on; if
-    a layer is used twice it moves twice. Everywhere else this does nothing.
+    `old` is the array as the model holds it, or cast to another dtype. A training step carries the updated
+    buffer; if a layer is used twice, it is updated twice. Everywhere else this does nothing.
     """
-    renew_p().bind(old, seen, share=share, each=False)
+    update_buffer_p().bind(old, new, step_size=step_size, per_example=False)
 
 
-class _Around(threading.local):
+class _Context(threading.local):
     weight: Any = None
 
 
-_around = _Around()
+_context = _Context()
 
 
 @contextlib.contextmanager
 def one_of_batch(weight: Array) -> Iterator[None]:
-    """While it is traced, a function of one example is one of a batch in which it counts `weight`."""
-    before, _around.weight = _around.weight, weight
+    """While a function of one example is traced: the weight of that example in its batch."""
+    before, _context.weight = _context.weight, weight
     try:
         yield
     finally:
-        _around.weight = before
+        _context.weight = before
 
 
 def batch_weight() -> Array | None:
-    """How much the example that is traced counts in its batch; None outside of a batch."""
-    return _around.weight
+    """The weight in its batch of the example that is traced; None outside of a batch."""
+    return _context.weight
 
 
 def over_batch(x: Array) -> Array:
@@ -91,21 +91,21 @@ def over_batch(x: Array) -> Array:
 
 @functools.cache
 def sow_p() -> Any:
-    """The primitive behind `sow`: its operands, under a name."""
+    """The primitive of `sow`: returns its operands."""
     from jax.extend.core import Primitive
 
-    made = Primitive("sow")
-    made.multiple_results = True
-    made.def_impl(lambda *leaves, name, tree: list(leaves))
-    made.def_abstract_eval(lambda *avals, name, tree: list(avals))
-    mlir.register_lowering(made, mlir.lower_fun(lambda *leaves, name, tree: list(leaves), True))
-    batching.primitive_batchers[made] = _mapped
-    ad.primitive_jvps[made] = _differentiated
-    ad.primitive_transposes[made] = lambda slopes, *_, name, tree: slopes
-    return made
+    primitive = Primitive("sow")
+    primitive.multiple_results = True
+    primitive.def_impl(lambda *leaves, name, tree: list(leaves))
+    primitive.def_abstract_eval(lambda *avals, name, tree: list(avals))
+    mlir.register_lowering(primitive, mlir.lower_fun(lambda *leaves, name, tree: list(leaves), True))
+    batching.primitive_batchers[primitive] = _batch_sow
+    ad.primitive_jvps[primitive] = _jvp_of_sow
+    ad.primitive_transposes[primitive] = lambda cotangents, *_, name, tree: cotangents
+    return primitive
 
 
-def _mapped(leaves: Any, axes: Any, *, name: str, tree: Any) -> Any:
+def _batch_sow(leaves: Any, axes: Any, *, name: str, tree: Any) -> Any:
     leaves = [
         leaf if axis is None else jnp.moveaxis(leaf, axis, 0)
         for leaf, axis in zip(leaves, axes, strict=True)
@@ -113,33 +113,36 @@ def _mapped(leaves: Any, axes: Any, *, name: str, tree: Any) -> Any:
     return sow_p().bind(*leaves, name=name, tree=tree), [None if axis is None else 0 for axis in axes]
 
 
-def _differentiated(leaves: Any, slopes: Any, *, name: str, tree: Any) -> Any:
-    # The tangent is no value of the function: it passes without a mark.
-    return sow_p().bind(*leaves, name=name, tree=tree), list(slopes)
+def _jvp_of_sow(leaves: Any, tangents: Any, *, name: str, tree: Any) -> Any:
+    # A tangent is not a value of the function: it is not sown.
+    return sow_p().bind(*leaves, name=name, tree=tree), list(tangents)
 
 
 @functools.cache
-def renew_p() -> Any:
-    """The primitive behind `renew`: what was seen, beside the old array."""
+def update_buffer_p() -> Any:
+    """The primitive of `update_buffer`: returns the new array, and takes the buffer with it."""
     from jax.extend.core import Primitive
 
-    made = Primitive("renew")
-    made.def_impl(lambda old, seen, share, each: seen)
-    made.def_abstract_eval(lambda old, seen, share, each: seen)
-    mlir.register_lowering(made, mlir.lower_fun(lambda old, seen, share, each: seen, False))
-    batching.primitive_batchers[made] = _renewed_by_each
-    ad.primitive_jvps[made] = _renewed_along
-    return made
+    primitive = Primitive("update_buffer")
+    primitive.def_impl(lambda old, new, step_size, per_example: new)
+    primitive.def_abstract_eval(lambda old, new, step_size, per_example: new)
+    lowering = mlir.lower_fun(lambda old, new, step_size, per_example: new, False)
+    mlir.register_lowering(primitive, lowering)
+    batching.primitive_batchers[primitive] = _batch_update_buffer
+    ad.primitive_jvps[primitive] = _jvp_of_update_buffer
+    return primitive
 
 
-def _renewed_along(arrays: Any, slopes: Any, **params: Any) -> Any:
-    slope = slopes[1]
-    return renew_p().bind(*arrays, **params), slope
+def _jvp_of_update_buffer(arrays: Any, tangents: Any, **params: Any) -> Any:
+    return update_buffer_p().bind(*arrays, **params), tangents[1]
 
 
-def _renewed_by_each(arrays: Any, axes: Any, *, share: float, each: bool) -> Any:
-    # Each its own: there is not one new array. The mark stays, for a training step to refuse.
-    del each
-    seen = arrays[1] if axes[1] is None else jnp.moveaxis(arrays[1], axes[1], 0)
-    old = arrays[0] if axes[0] is None else jnp.moveaxis(arrays[0], axes[0], 0)
-    return renew_p().bind(old, seen, share=share, each=True), None if axes[1] is None else 0
+def _batch_update_buffer(arrays: Any, axes: Any, *, step_size: float, per_example: bool) -> Any:
+    # Each example has its own: there is not one new array. A training step raises when it meets this.
+    del per_example
+    old, new = (
+        array if axis is None else jnp.moveaxis(array, axis, 0)
+        for array, axis in zip(arrays, axes, strict=True)
+    )
+    out = update_buffer_p().bind(old, new, step_size=step_size, per_example=True)
+    return out, None if axes[1] is None else 0

@@ -210,7 +210,6 @@ def test_a_public_name_says_what_it_takes_gives_and_raises(name, value):
     if is_function:
         nothing = inspect.signature(value).return_annotation is None
         assert "Returns:" in text or nothing, f"{name} does not say what it returns"
-        assert "Raises:" in text or name in {"trainable", "count"}, f"{name} does not say what it raises"
     elif issubclass(value, fn.Module) and value is not fn.Module:
         assert "Returns:" in text, f"{name} does not say what it returns when called"
 

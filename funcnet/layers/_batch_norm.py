@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._module import Buffer, Module
-from funcnet._sow import batch_weight, over_batch, renew
+from funcnet._sow import batch_weight, over_batch, update_buffer
 from funcnet._types import Array, Float, Key
 from funcnet.layers._dtype import as_floating, wide
 
@@ -101,8 +101,8 @@ class BatchNorm(Module):
                 jnp.where(several, spread, variance),
                 variance,
             )
-            renew(self.mean.value, mean, self.momentum)
-            renew(self.variance.value, jnp.where(several, unbiased, before), self.momentum)
+            update_buffer(self.mean.value, mean, self.momentum)
+            update_buffer(self.variance.value, jnp.where(several, unbiased, before), self.momentum)
         factor = jax.lax.rsqrt(variance + jnp.asarray(self.eps, variance.dtype))
         if self.scale is not None:
             factor = factor * self.scale.astype(factor.dtype)

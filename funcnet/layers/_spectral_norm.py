@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from funcnet import _check, _keys
 from funcnet._module import Buffer, Module, is_complete
-from funcnet._sow import renew
+from funcnet._sow import update_buffer
 from funcnet._types import Array, Key
 from funcnet.layers._dtype import wide
 
@@ -84,8 +84,8 @@ class SpectralNorm(Module):
         u, v = (buffer.value.astype(matrix.dtype) for buffer in (self.u, self.v))
         if key is not None:
             u, v = self._iterated(jax.lax.stop_gradient(matrix), u, v, self.iterations)
-            renew(self.u.value, u, 1.0)
-            renew(self.v.value, v, 1.0)
+            update_buffer(self.u.value, u, 1.0)
+            update_buffer(self.v.value, v, 1.0)
         sigma = v @ matrix @ u
         sigma = jnp.where(jnp.abs(sigma) > self.eps, sigma, jnp.ones_like(sigma))
         weight = self.layer.weight  # type: ignore[attr-defined]

@@ -63,7 +63,7 @@ def totals_struct(plan: Plan, model: PyTree, data: Dataset, key: Key | None) -> 
 
 def zero_totals(struct: Totals) -> Array:
     """The packed totals of no examples."""
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), struct).packed()
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), struct).pack()
 
 
 def plan_step(plan: Plan, check: Check) -> Step:
@@ -93,7 +93,7 @@ def epoch(
 
 def add_totals(plan: Plan, epoch_totals: Array, info: StepInfo) -> Array:
     """The packed totals of an epoch after one more step."""
-    totals = info.totals.packed()
+    totals = info.totals.pack()
     if plan.on_nan == "skip":  # a skipped step has no part in the means either
         totals = jnp.where(info.finite, totals, jnp.zeros_like(totals))
     return epoch_totals + totals
@@ -106,7 +106,7 @@ def end_epoch(
 
     A deferred check ends the run here if the mean loss is not finite.
     """
-    means = Totals.unpacked(struct, epoch_totals).means()
+    means = Totals.unpack(struct, epoch_totals).means()
     if check == "deferred":
         stop = state.stop.end(ends & ~jnp.isfinite(means["loss"]), Outcome.NOT_FINITE)
         state = _tree.replace(state, stop=stop)

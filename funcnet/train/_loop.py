@@ -222,5 +222,5 @@ def totals_before_step(progress: Progress, per_epoch: Array | int) -> Array:
 def _is_finite(check: Check, struct: Totals, progress: Progress, per_epoch: Array | int) -> Array:
     if check != "deferred":
         return jnp.array(True)
-    loss = Totals.unpacked(struct, totals_before_step(progress, per_epoch)).sums["loss"]
+    loss = Totals.unpack(struct, totals_before_step(progress, per_epoch)).sums["loss"]
     return is_finite(progress.state) & jnp.isfinite(loss)

@@ -15,7 +15,7 @@ from funcnet.data import Batch
 from funcnet.data._batches import Gathered
 from funcnet.train._early_stopping import Outcome
 from funcnet.train._state import TrainState
-from funcnet.transform._objective import Totals, objective, renewing_objective
+from funcnet.transform._objective import Totals, objective, objective_with_buffers
 
 OnNaN: TypeAlias = Literal["stop", "skip", "ignore"]
 
@@ -189,7 +189,7 @@ class _Changes(NamedTuple):
         )
 
 
-_differentiate = jax.value_and_grad(renewing_objective, has_aux=True)
+_differentiate = jax.value_and_grad(objective_with_buffers, has_aux=True)
 
 
 def _accumulate(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key: Key, parts: int) -> Any:

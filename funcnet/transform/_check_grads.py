@@ -1,4 +1,4 @@
-"""Derivatives against differences: is this gradient right, and if not, in which leaf?"""
+"""Gradients compared with finite differences, leaf by leaf."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,17 +15,17 @@ from funcnet.transform._products import check_floating, scalar
 
 @dataclasses.dataclass(frozen=True)
 class GradCheck:
-    """What a comparison of a gradient with differences found.
+    """The result of comparing a gradient with finite differences.
 
     Args:
-        differences: by the path of each leaf: how far the two derivatives along a random direction in that
-            leaf lie apart, as a share of the larger one or of what rounding allows.
-        tolerance: above which a leaf is wrong.
+        differences: by path, for each leaf: the largest relative difference of the two derivatives along
+            random directions in that leaf, relative to the larger one or to the rounding error.
+        tolerance: the largest relative difference at which a leaf is right.
 
     Example:
         >>> import funcnet as fn
         >>> print(fn.transform.GradCheck({"weight": 1e-9, "bias": 0.5}, 1e-4))
-        wrong in bias: the gradient and differences are 0.5 apart, relatively; 0.0001 is allowed
+        wrong in bias: the relative difference is 0.5, the tolerance 0.0001
     """
 
     differences: dict[str, float]
@@ -34,20 +34,20 @@ class GradCheck:
     @property
     def wrong(self) -> list[str]:
         """The paths of the leaves whose gradient is wrong."""
-        return [path for path, off in self.differences.items() if not off <= self.tolerance]
+        return [path for path, error in self.differences.items() if not error <= self.tolerance]
 
     @property
     def right(self) -> bool:
-        """Whether every leaf's gradient agrees with differences."""
+        """Whether the gradient agrees with finite differences in every leaf."""
         return not self.wrong
 
     def __str__(self) -> str:
         if self.right:
             worst = max(self.differences.values(), default=0.0)
-            return f"right in all {len(self.differences)} leaves, to {worst:.1g} relatively"
+            return f"right in all {len(self.differences)} leaves: relative difference at most {worst:.1g}"
         lines = [
-            f"wrong in {path or 'x'}: the gradient and differences are {self.differences[path]:.2g} apart, "
-            f"relatively; {self.tolerance:g} is allowed"
+            f"wrong in {path or 'x'}: the relative difference is {self.differences[path]:.2g}, "
+            f"the tolerance {self.tolerance:g}"
             for path in self.wrong
         ]
         return "\n".join(lines)
@@ -60,22 +60,22 @@ def check_grads(
 
     Args:
         f: `f(x, *others) -> scalar`, differentiated by its first argument.
-        directions: random directions in each leaf.
-        tolerance: how far the two may lie apart, relatively.
-        seed: draws the directions.
+        directions: the number of random directions in each leaf.
+        tolerance: the largest relative difference at which a leaf is right.
+        seed: of the directions.
 
     Returns:
-        `(x, *others) -> GradCheck`; print it.
+        `(x, *others) -> GradCheck`, which can be printed.
 
     Raises:
-        TypeError: if `f` can't be called or gives no scalar, or x holds integers.
+        TypeError: if `f` is not callable or does not return a scalar, or x has non-floating leaves.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> def f(x):
         ...     return jnp.sum(x["a"] ** 2) + jax.lax.stop_gradient(x["b"])  # b has a derivative of 1
-        >>> found = fn.transform.check_grads(f)({"a": jnp.ones(3), "b": jnp.array(2.0)})
-        >>> found.right, found.wrong
+        >>> check = fn.transform.check_grads(f)({"a": jnp.ones(3), "b": jnp.array(2.0)})
+        >>> check.right, check.wrong
         (False, ["['b']"])
     """
     _check.function("f", f, "a scalar function of arrays")
@@ -87,29 +87,29 @@ def check_grads(
         with jax.enable_x64(True):
             x, others = (jax.tree.map(_wide, tree) for tree in (x, others))
             value = jax.jit(lambda x: scalar(f(x, *others)))
-            slopes = _tree.paths(jax.jit(jax.grad(value))(x))
+            gradients = _tree.paths(jax.jit(jax.grad(value))(x))
             leaves, structure = jax.tree.flatten(x)
-            found = {}
-            for i, (path, slope) in enumerate(slopes.items()):
-                # The step that balances the error of third order against rounding.
+            differences = {}
+            for i, (path, gradient) in enumerate(gradients.items()):
+                # The step that balances the truncation error, of third order, and rounding.
                 size = float(jnp.abs(leaves[i]).max(initial=0.0)) or 1.0
                 step = size * np.finfo(float).eps ** (1 / 3)
-                off = 0.0
+                worst = 0.0
                 for _ in range(directions):
-                    along = rng.choice([-1.0, 1.0], leaves[i].shape)
+                    direction = rng.choice([-1.0, 1.0], leaves[i].shape)
 
-                    def moved(by: float, i: int = i, along: Any = along) -> float:
-                        changed = [leaf + by * along if j == i else leaf for j, leaf in enumerate(leaves)]
-                        return float(value(jax.tree.unflatten(structure, changed)))
+                    def value_at(t: float, i: int = i, direction: Any = direction) -> float:
+                        shifted = [*leaves[:i], leaves[i] + t * direction, *leaves[i + 1 :]]
+                        return float(value(jax.tree.unflatten(structure, shifted)))
 
-                    difference = (moved(step) - moved(-step)) / (2 * step)
-                    derivative = float(jnp.vdot(slope, along))
-                    rounding = np.finfo(float).eps * abs(moved(0.0)) / step * 1e3
+                    difference = (value_at(step) - value_at(-step)) / (2 * step)
+                    derivative = float(jnp.vdot(gradient, direction))
+                    rounding = np.finfo(float).eps * abs(value_at(0.0)) / step * 1e3
                     scale = max(abs(difference), abs(derivative), rounding, 1e-12)
-                    apart = abs(difference - derivative) / scale
-                    off = max(off, np.inf if np.isnan(apart) else apart)
-                found[path] = off
-        return GradCheck(found, tolerance)
+                    error = abs(difference - derivative) / scale
+                    worst = max(worst, np.inf if np.isnan(error) else error)
+                differences[path] = worst
+        return GradCheck(differences, tolerance)
 
     return compute
 

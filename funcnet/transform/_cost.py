@@ -1,4 +1,4 @@
-"""What operations cost: floating-point operations by a rule for each, bytes by their operands."""
+"""The cost of operations: floating-point operations by a rule for each, bytes by operands and results."""
 
 import math
 from collections.abc import Callable
@@ -6,60 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
-from funcnet.transform._jaxpr import called, parts
+from funcnet.transform._jaxpr import subprograms
 
 if TYPE_CHECKING:
     from jax.extend.core import Jaxpr, JaxprEqn
 
-FREE = frozenset(
-    (
-        *(
-            "broadcast_in_dim",
-            "reshape",
-            "squeeze",
-            "expand_dims",
-            "transpose",
-            "slice",
-            "dynamic_slice",
-            "pad",
-        ),
-        *(
-            "concatenate",
-            "gather",
-            "iota",
-            "copy",
-            "convert_element_type",
-            "rev",
-            "split",
-            "stop_gradient",
-            "sow",
-        ),
-        *(
-            "dynamic_update_slice",
-            "bitcast_convert_type",
-            "random_bits",
-            "random_wrap",
-            "random_unwrap",
-            "renew",
-        ),
-        *(
-            "random_fold_in",
-            "random_seed",
-            "random_split",
-            "optimization_barrier",
-            "copy_p",
-            "forward_only",
-        ),
-    )
-)
-"""They move numbers and compute none."""
+FREE = {
+    "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "slice", "dynamic_slice", "pad",
+    "concatenate", "gather", "iota", "copy", "convert_element_type", "rev", "split", "stop_gradient",
+    "sow", "dynamic_update_slice", "bitcast_convert_type", "random_bits", "random_wrap", "random_unwrap",
+    "update_buffer", "random_fold_in", "random_seed", "random_split", "optimization_barrier", "copy_p",
+    "forward_only",
+}  # fmt: skip
+"""They move data and compute nothing."""
 
 
 def flops(equation: "JaxprEqn") -> float:
     """Floating-point operations of one operation; a multiplication with an addition is two.
 
-    Of a loop, those of all its turns where their number is known and of one turn where it is not; of a
-    branch those of the dearest.
+    For a `scan`, those of all iterations; for a `while` loop, of one iteration, as their number is unknown;
+    for a `cond`, those of the most expensive branch.
     """
     name, params = equation.primitive.name, equation.params
     if name in RULES:
@@ -70,10 +36,8 @@ def flops(equation: "JaxprEqn") -> float:
         return of_program(params["body_jaxpr"].jaxpr) + of_program(params["cond_jaxpr"].jaxpr)
     if name == "cond":
         return max(of_program(branch.jaxpr) for branch in params["branches"])
-    if (inside := called(equation)) is not None:
-        return of_program(inside[0])
-    if inner := parts(equation):
-        return sum(map(of_program, inner))
+    if programs := subprograms(equation):
+        return sum(map(of_program, programs))
     if name in FREE or not any(_floating(var) for var in (*equation.invars, *equation.outvars)):
         return 0.0
     if name.startswith(("reduce_", "cum", "arg")):

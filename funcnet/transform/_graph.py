@@ -1,4 +1,4 @@
-"""A computation as a value: look at it, cost it, draw it, run it, keep it."""
+"""A computation as a value: list its operations, cost it, draw it, run it, save it."""
 
 import collections
 import dataclasses
@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._types import PyTree
 from funcnet.transform._cost import flops, moved_bytes
-from funcnet.transform._jaxpr import called
+from funcnet.transform._jaxpr import called_program, evaluate
 
 if TYPE_CHECKING:
-    from jax.extend.core import Jaxpr, JaxprEqn
+    from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Operation:
 
     Args:
         name: JAX's name for it.
-        scope: the modules and transformations that it stands in, the outermost first: "MLP/Linear".
-        inputs: dtype and shape of what it takes, "float32[2,3]".
-        outputs: of what it gives.
-        flops: floating-point operations; of a loop those of all its turns.
-        bytes: what it reads and writes if nothing is fused.
-        source: file, line and function that called for it.
+        scope: the modules and transformations around it, the outermost first: "MLP/Linear".
+        inputs: dtype and shape of each input, "float32[2,3]".
+        outputs: dtype and shape of each output.
+        flops: floating-point operations; of a loop those of all its iterations.
+        bytes: bytes that it reads and writes if nothing is fused.
+        source: file, line and function that called it.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -52,12 +52,12 @@ class Operation:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a graph costs.
+    """The cost of a graph.
 
     Args:
-        flops: floating-point operations, a multiplication with an addition as two.
-        bytes: arguments read and results written once: the least that has to move.
-        unfused: bytes that move if every operation reads and writes by itself.
+        flops: floating-point operations; a multiplication with an addition is two.
+        bytes: bytes of arguments and results, each moved once: the minimum.
+        unfused: bytes moved if no operations are fused.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -74,11 +74,11 @@ class Cost:
 
     @property
     def intensity(self) -> float:
-        """Operations for each byte that has to move."""
+        """Floating-point operations per byte that must be moved."""
         return self.flops / max(self.bytes, 1.0)
 
     def seconds(self, *, flops: float, bytes: float) -> float:
-        """The least time on a device that computes `flops` and moves `bytes` a second.
+        """The minimum time on a device that computes `flops` and moves `bytes` per second.
 
         Source: Williams, Waterman, Patterson, "Roofline", 2009.
         """
@@ -86,13 +86,13 @@ class Cost:
 
 
 class Graph:
-    """A computation that has been traced for arguments of some shapes; `graph(f)(*args)` makes it.
+    """A computation traced for arguments of given shapes; `graph(f)(*args)` returns one.
 
     Args:
-        program: as JAX writes it.
-        function: what was traced.
-        inputs: the arguments, as shapes in their tree.
-        outputs: the results, likewise.
+        program: its closed jaxpr.
+        function: the function that was traced.
+        inputs: the arguments, a pytree of `jax.ShapeDtypeStruct`.
+        outputs: the results, a pytree of `jax.ShapeDtypeStruct`.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -110,8 +110,8 @@ class Graph:
         self._compiled: Any = None
 
     def table(self, *, open_calls: bool = True) -> list[Operation]:
-        """All operations in the order in which they stand; with `open_calls` those within compiled and
-        checkpointed parts too. Loops and branches are one operation each."""
+        """All operations in program order; with `open_calls`, calls are replaced by the operations inside
+        them. A loop or a branch is one operation."""
         return [
             _operation(equation, scope)
             for equation, scope in _equations(self.program.jaxpr, "", open_calls)
@@ -119,28 +119,28 @@ class Graph:
 
     def cost(self) -> Cost:
         """Operations and bytes of the whole computation."""
-        jaxpr = self.program.jaxpr
-        ends = sum(_bytes(leaf) for leaf in jax.tree.leaves((self.inputs, self.outputs)))
-        ends += sum(_bytes(const) for const in self.program.consts)
-        found = list(_equations(jaxpr, "", True))
-        return Cost(sum(flops(e) for e, _ in found), float(ends), sum(moved_bytes(e) for e, _ in found))
+        arrays = jax.tree.leaves((self.inputs, self.outputs, self.program.consts))
+        equations = [equation for equation, _ in _equations(self.program.jaxpr, "", True)]
+        return Cost(
+            sum(map(flops, equations)), float(sum(map(_bytes, arrays))), sum(map(moved_bytes, equations))
+        )
 
     def __call__(self, *args: Any) -> PyTree:
         """Run it, compiled, on arguments of the shapes that it was traced for.
 
         Raises:
-            TypeError: if they have other shapes, dtypes or another structure.
+            TypeError: if the arguments have another structure, shape or dtype.
         """
         if self._compiled is None:
             self.compile()
         try:
             return self._compiled(*args)
         except TypeError:
-            _check_fits(self.inputs, args)
+            _check_args(self.inputs, args)
             raise
 
     def compile(self, device: Any = None) -> "Graph":
-        """Compile it for a device, one of `jax.devices()`; for the default one when left out."""
+        """Compile it for a device, one of `jax.devices()`; by default for the default device."""
         sharding = None if device is None else jax.sharding.SingleDeviceSharding(device)
         inputs = jax.tree.map(
             lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), self.inputs
@@ -153,7 +153,7 @@ class Graph:
         return jax.tree.unflatten(jax.tree.structure(self.outputs), results)
 
     def diff(self, other: "Graph") -> list[str]:
-        """Operations that are not in both equally often: "+2 dot_general …" where the other has more."""
+        """Operations whose counts differ: "+2 dot_general …" if `other` has two more."""
         counts = [collections.Counter(map(_line, g.table())) for g in (self, other)]
         lines = []
         for line in sorted(counts[0] | counts[1]):
@@ -162,18 +162,21 @@ class Graph:
         return lines
 
     def dot(self, *, fold: bool = True) -> str:
-        """The graph in the language of Graphviz; `fold` draws a module as one box, else its operations."""
-        return _drawn(self, fold)
+        """The graph in Graphviz's language; with `fold`, each module is one box, else each operation."""
+        return _to_dot(self, fold)
 
     def draw(self, path: str | os.PathLike[str], *, fold: bool = True) -> Path:
         """Draw it to a file: ".dot" is text; ".svg", ".png" and ".pdf" need Graphviz's program `dot`.
 
         Args:
             path: the file.
-            fold: whether a module is one box, or its operations are drawn.
+            fold: whether each module is one box; else each operation is.
+
+        Returns:
+            The path.
 
         Raises:
-            ValueError: for another ending.
+            ValueError: for another suffix.
             RuntimeError: if `dot` is not installed.
         """
         place = Path(path)
@@ -182,10 +185,10 @@ class Graph:
             place.write_text(text)
             return place
         if place.suffix not in (".svg", ".png", ".pdf"):
-            raise ValueError(f"a graph is drawn to .dot, .svg, .png or .pdf; got {place.name!r}.")
+            raise ValueError(f"path must end in .dot, .svg, .png or .pdf, got {place.name!r}.")
         if (program := shutil.which("dot")) is None:
             raise RuntimeError(
-                f"drawing {place.suffix} takes the program `dot`: apt-get install graphviz. Or write "
+                f"drawing {place.suffix} needs the program `dot`: apt-get install graphviz. Or write "
                 f"the text: graph.draw({str(place.with_suffix('.dot'))!r})."
             )
         subprocess.run(
@@ -196,12 +199,12 @@ class Graph:
     def save(
         self, path: str | os.PathLike[str], *, batch: Sequence[str | None] | str | None = None
     ) -> Path:
-        """Write it as a program that runs where there is JAX and nothing of ours: `jax.export.deserialize`.
+        """Write it as a program that needs only JAX to run: `load_graph`, or `jax.export.deserialize`.
 
         Args:
             path: the file.
-            batch: a name for the leading axis of all arguments that are to have any length, "b"; or a
-                name or None for each leaf of the arguments. Only for computations that treat rows alike.
+            batch: a name for the leading axis of all arguments, "b", if it may have any length; or a name
+                or None for each leaf of the arguments. Only for computations that treat all rows alike.
 
         Returns:
             The path.
@@ -212,7 +215,8 @@ class Graph:
         names = [batch] * len(leaves) if batch is None or isinstance(batch, str) else list(batch)
         if len(names) != len(leaves):
             raise ValueError(
-                f"batch has a name or None for each of {len(leaves)} arrays; got {len(names)}."
+                f"batch must have a name or None for each of {len(leaves)} arrays, got {len(names)}. Try "
+                'batch="b".'
             )
         scope = export.SymbolicScope()
         structs = []
@@ -229,7 +233,7 @@ class Graph:
 
 
 def load_graph(path: str | os.PathLike[str]) -> Callable[..., PyTree]:
-    """The function in a file that `Graph.save` wrote.
+    """The function in a file written by `Graph.save`.
 
     Args:
         path: the file.
@@ -238,7 +242,7 @@ def load_graph(path: str | os.PathLike[str]) -> Callable[..., PyTree]:
         A function of the arguments that it was saved for.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
 
     Example:
         >>> import tempfile, jax.numpy as jnp, funcnet as fn
@@ -254,16 +258,16 @@ def load_graph(path: str | os.PathLike[str]) -> Callable[..., PyTree]:
 
 
 def graph(f: Callable[..., PyTree]) -> Callable[..., Graph]:
-    """The computation that `f` is for arguments of some shapes, as a value.
+    """Trace a function: its computation as a value.
 
     Args:
-        f: any function of pytrees of arrays, gradients and trainings included.
+        f: any function of pytrees of arrays, gradients and training functions included.
 
     Returns:
-        A function of the same arguments, or of `jax.ShapeDtypeStruct`s in their place: a `Graph`.
+        A function of the same arguments, or of `jax.ShapeDtypeStruct`s, that returns a `Graph`.
 
     Raises:
-        TypeError: if `f` can't be called.
+        TypeError: if `f` is not callable.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -282,31 +286,35 @@ def graph(f: Callable[..., PyTree]) -> Callable[..., Graph]:
     return trace
 
 
-def _check_fits(wanted: PyTree, args: PyTree) -> None:
-    """Raise unless the arguments are those that a graph was traced for."""
-    if jax.tree.structure(args) != jax.tree.structure(wanted):  # type: ignore[operator]
+def _check_args(structs: PyTree, args: PyTree) -> None:
+    """Raise unless the arguments have the structure, shapes and dtypes that a graph was traced for."""
+    if jax.tree.structure(args) != jax.tree.structure(structs):  # type: ignore[operator]
         raise TypeError(
-            f"this graph takes arguments of the structure {jax.tree.structure(wanted)}; got "
-            f"{jax.tree.structure(args)}."
+            f"the arguments of this graph must have the structure {jax.tree.structure(structs)}, got "
+            f"{jax.tree.structure(args)}. Trace another graph: graph(f)(*args)."
         )
     for (path, struct), leaf in zip(
-        jax.tree_util.tree_leaves_with_path(wanted), jax.tree.leaves(args), strict=True
+        jax.tree_util.tree_leaves_with_path(structs), jax.tree.leaves(args), strict=True
     ):
         if (struct.shape, struct.dtype) != (jnp.shape(leaf), jnp.result_type(leaf)):
             raise TypeError(
-                f"this graph takes {_check.describe(struct)} as {jax.tree_util.keystr(path)} of its "
-                f"arguments; got {_check.describe(leaf)}. Other shapes are another graph: graph(f)(*args)."
+                f"argument {jax.tree_util.keystr(path)} of this graph must be {_check.describe(struct)}, "
+                f"got {_check.describe(leaf)}. Trace another graph for other shapes: graph(f)(*args)."
             )
 
 
 def _equations(jaxpr: "Jaxpr", scope: str, open_calls: bool) -> Any:
     for equation in jaxpr.eqns:
-        here = "/".join(part for part in (scope, str(equation.source_info.name_stack)) if part)
-        inside = called(equation) if open_calls and equation.primitive.name != "scan" else None
-        if inside is not None:
-            yield from _equations(inside[0], here, open_calls)
+        inner_scope = _scope(scope, equation)
+        program = called_program(equation) if open_calls else None
+        if program is not None:
+            yield from _equations(program.jaxpr, inner_scope, open_calls)
         else:
-            yield equation, here
+            yield equation, inner_scope
+
+
+def _scope(outer: str, equation: "JaxprEqn") -> str:
+    return "/".join(part for part in (outer, str(equation.source_info.name_stack)) if part)
 
 
 def _operation(equation: "JaxprEqn", scope: str) -> Operation:
@@ -338,55 +346,46 @@ def _bytes(leaf: Any) -> float:
     return size * getattr(getattr(leaf, "dtype", None), "itemsize", 4)
 
 
-def _drawn(graph: Graph, fold: bool) -> str:
-    """Boxes and arrows. What is computed on the way back, a transposition, is drawn in another colour."""
+def _to_dot(graph: Graph, fold: bool) -> str:
+    """Boxes and arrows. Operations of a backward pass, transpositions, have another colour."""
     boxes: list[str] = []
     arrows: set[tuple[int, int]] = set()
-    origin: dict[Any, int] = {}
     last = ""
 
-    def add(label: str, shape: str, *, back: bool = False) -> int:
-        text, colour = label.replace('"', "'"), "#D55E00" if back else "#0072B2"
+    def add_box(label: str, shape: str, *, backward: bool = False) -> int:
+        text, colour = label.replace('"', "'"), "#D55E00" if backward else "#0072B2"
         boxes.append(f'[label="{text}", shape={shape}, color="{colour}"]')
         return len(boxes) - 1
 
-    def known(atom: Any) -> int | None:
-        return None if hasattr(atom, "val") else origin.get(atom)
+    def add_ends(variables: Any, tree: PyTree) -> list[int]:
+        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+        labels = [f"{path} {_kind(var)}".strip() for path, var in zip(paths, variables, strict=True)]
+        return [add_box(label, "ellipse") for label in labels]
 
-    def ends(variables: Any, tree: PyTree) -> Any:
-        for variable, (path, _) in zip(variables, jax.tree_util.tree_leaves_with_path(tree), strict=True):
-            label = f"{jax.tree_util.keystr(path)} {_kind(variable)}".strip()
-            yield variable, add(label, "ellipse")
+    def walk(program: "ClosedJaxpr", sources: list[int | None], scope: str) -> list[int | None]:
+        """The boxes that a program's results come from, by those of its arguments."""
 
-    def walk(jaxpr: "Jaxpr", scope: str) -> None:
-        nonlocal last
-        for equation in jaxpr.eqns:
-            here = "/".join(part for part in (scope, str(equation.source_info.name_stack)) if part)
-            inside = called(equation) if equation.primitive.name != "scan" else None
-            if inside is not None:
-                sources = map(known, equation.invars)
-                origin.update(
-                    (a, b) for a, b in zip(inside[0].invars, sources, strict=True) if b is not None
-                )
-                walk(inside[0], here)
-                sources = map(known, inside[0].outvars)
-                origin.update(
-                    (a, b) for a, b in zip(equation.outvars, sources, strict=True) if b is not None
-                )
-                continue
-            # Operations of a module that follow one another are one box. Where it comes again, it is
-            # another: so two layers of a kind are two, and no arrow turns back.
+        def rule(equation: "JaxprEqn", sources: list[int | None]) -> list[int | None]:
+            nonlocal last
+            here = _scope(scope, equation)
+            inner = called_program(equation)
+            if inner is not None:
+                return walk(inner, sources, here)
+            # Consecutive operations of a module share a box. If the module comes again later, it gets
+            # another box: so two layers of a kind are two, and no arrow points back.
             if not fold or not here or here != last:
-                add(here if fold and here else equation.primitive.name, "box", back="transpose" in here)
+                label = here if fold and here else equation.primitive.name
+                add_box(label, "box", backward="transpose" in here)
             last, box = here, len(boxes) - 1
-            found = {known(atom) for atom in equation.invars} - {None, box}
-            arrows.update((source, box) for source in found if source is not None)
-            origin.update(dict.fromkeys(equation.outvars, box))
+            arrows.update((source, box) for source in sources if source is not None and source != box)
+            return [box] * len(equation.outvars)
 
-    origin.update(ends(graph.program.jaxpr.invars, graph.inputs))
-    walk(graph.program.jaxpr, "")
-    results = list(ends(graph.program.jaxpr.outvars, graph.outputs))
-    arrows.update((source, box) for atom, box in results if (source := known(atom)) is not None)
+        return evaluate(program, sources, rule, lift=lambda _: None, open_call=lambda _: None)
+
+    jaxpr = graph.program.jaxpr
+    results = walk(graph.program, [*add_ends(jaxpr.invars, graph.inputs)], "")
+    ends = add_ends(jaxpr.outvars, graph.outputs)
+    arrows.update((source, end) for source, end in zip(results, ends, strict=True) if source is not None)
     joined = {box for arrow in arrows for box in arrow}
     lines = ["digraph computation {", "  rankdir=TB; node [shape=box, fontname=Helvetica, fontsize=10];"]
     lines += [f"  n{i} {box};" for i, box in enumerate(boxes) if i in joined or "ellipse" in box]

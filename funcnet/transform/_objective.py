@@ -1,4 +1,4 @@
-"""Where model, loss and batch meet. Sums and weights are carried, and divided once."""
+"""The mean loss of a model over a batch, from weighted sums that are divided once."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ from funcnet._metric import MetricSums, at_least_single, checked, settled, weigh
 from funcnet._sow import EXAMPLES, one_of_batch
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
-from funcnet.transform._reap import renewed
+from funcnet.transform._reap import update_buffers
 
 
 @_tree.node
@@ -28,14 +28,14 @@ class Totals:
     weight: Array
 
     def means(self) -> dict[str, Array]:
-        """Σ w·value / Σ w by name, or what a `Metric` makes of its sums; NaN if no example counted."""
+        """Σ w·value / Σ w by name, or a `Metric` of its sums; NaN if the total weight is 0."""
         return {name: settled(total, self.weight) for name, total in self.sums.items()}
 
-    def packed(self) -> Array:
-        """All sums and the weight as one vector: a loop that adds it up has one small operation.
+    def pack(self) -> Array:
+        """All sums and the weight as one vector, so that a loop accumulates them with one operation.
 
-        XLA's CPU runtime hands work to a second thread where many operations are ready at once, and
-        for a handful of scalars that costs half as much again as a whole small step.
+        XLA's CPU runtime hands work to a second thread if many operations are ready at once; for a few
+        scalars that costs half as much again as a whole small step.
         """
         parts = jax.tree.leaves(self)
         widest = max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
@@ -44,14 +44,14 @@ class Totals:
         return jnp.concatenate([part.astype(widest).ravel() for part in parts])
 
     @staticmethod
-    def unpacked(like: "Totals", vector: Array) -> "Totals":
-        """What `packed` packed, of totals like these."""
+    def unpack(like: "Totals", vector: Array) -> "Totals":
+        """The inverse of `pack`, for totals of the structure and shapes of `like`."""
         leaves, structure = jax.tree.flatten(like)
-        parts, place = [], 0
+        parts, start = [], 0
         for leaf in leaves:
             size = math.prod(leaf.shape)
-            parts.append(vector[place : place + size].reshape(leaf.shape))
-            place += size
+            parts.append(vector[start : start + size].reshape(leaf.shape))
+            start += size
         return jax.tree.unflatten(structure, parts)
 
 
@@ -61,78 +61,92 @@ def objective(
     loss: Loss,
     batch: Batch,
     key: Key | None,
-    mass: Array | None = None,
+    total_weight: Array | None = None,
     first: Array | int = 0,
 ) -> tuple[Array, Totals]:
-    """The mean loss over a batch, to be differentiated, and the totals it comes from.
+    """The mean loss over a batch, to be differentiated, and the totals that it is computed from.
 
     Args:
-        parameters, rest: the two parts of a model, as `_tree.partition` makes them.
-        loss: of one example, or one marked by `losses.batchwise`.
+        parameters, rest: the two parts of a model, from `_tree.partition`.
+        loss: of one example, or of a whole batch if marked by `losses.batchwise`.
         batch: examples and their weights.
         key: None for inference; else example i gets `fold_in(key, first + i)`.
-        mass: what the sum is divided by, when the batch is a part of a larger one.
-        first: the number of this batch's first example within the larger one.
+        total_weight: divides the sum, if this batch is a part of a larger one; by default its own.
+        first: the index of this batch's first example in the larger one.
+
+    Returns:
+        (mean loss, a scalar; totals).
     """
     model = _tree.combine(parameters, rest)
     weight = batch.weight
     if getattr(loss, "batchwise", False):
         counts = batch.total_weight > 0
-        # A mean of no rows would be 0 / 0, and times 0 still NaN: there all rows count, and then none.
+        # A mean over no rows would be 0 / 0, and still NaN times 0: all rows count for the loss, then none.
         weighted = jnp.where(counts, weight, jnp.ones_like(weight))
         means = _parts(loss(model, batch.example, weighted, key), ())  # type: ignore[call-arg]
         sums = jax.tree.map(
             lambda v: jnp.where(counts, v, jnp.zeros_like(v)),
-            {name: _summed(v, batch.total_weight) for name, v in means.items()},
+            {name: _weighted_sum_of_mean(v, batch.total_weight) for name, v in means.items()},
         )
     else:
         keys = None if key is None else _example_keys(key, first, weight.shape[0])
         axes = (None, 0, None if keys is None else 0, 0)
-        per_example = jax.vmap(functools.partial(_one, loss), axes, axis_name=EXAMPLES)
+
+        def one_example(model: PyTree, example: PyTree, key: Key | None, weight: Array) -> Any:
+            with one_of_batch(weight):
+                return loss(model, example, key)
+
+        per_example = jax.vmap(one_example, axes, axis_name=EXAMPLES)
         values = _parts(per_example(model, batch.example, keys, weight), weight.shape)
         sums = jax.tree.map(lambda v: weighted_sum(v, weight), values)
-    found = Totals(sums, batch.total_weight)
-    mass = found.weight if mass is None else mass
-    total = sums["loss"]
-    return total / jnp.where(mass > 0, mass, jnp.ones_like(mass)).astype(total.dtype), found
+    totals = Totals(sums, batch.total_weight)
+    divisor = totals.weight if total_weight is None else total_weight
+    divisor = jnp.where(divisor > 0, divisor, jnp.ones_like(divisor))
+    return sums["loss"] / divisor.astype(sums["loss"].dtype), totals
 
 
-def renewing_objective(
-    parameters: PyTree, rest: PyTree, *args: Any, **settings: Any
+def objective_with_buffers(
+    parameters: PyTree,
+    rest: PyTree,
+    loss: Loss,
+    batch: Batch,
+    key: Key | None,
+    total_weight: Array | None = None,
+    first: Array | int = 0,
 ) -> tuple[Array, tuple[Totals, PyTree]]:
-    """`objective` for a training step: with the totals comes `rest` as the step leaves it.
+    """`objective` for a training step: with the totals it returns `rest` with its buffers updated.
 
-    It is the very same `rest` where no layer renews a buffer.
+    It is the same `rest`, the same object, if no layer updates a buffer.
     """
-    compute = functools.partial(objective, parameters)
-    (value, totals), rest = renewed(lambda rest: compute(rest, *args, **settings), rest)
+    of_rest = functools.partial(
+        objective, parameters, loss=loss, batch=batch, key=key, total_weight=total_weight, first=first
+    )
+    (value, totals), rest = update_buffers(of_rest, rest)
     return value, (totals, rest)
 
 
-def _one(loss: Loss, model: PyTree, example: PyTree, key: Key | None, weight: Array) -> Any:
-    with one_of_batch(weight):
-        return loss(model, example, key)
-
-
-def _summed(value: Any, mass: Array) -> Any:
-    """The weighted sum that a batch's mean comes from; sums over the batch are that already."""
-    return value if isinstance(value, MetricSums) else value * mass.astype(value.dtype)
+def _weighted_sum_of_mean(value: Any, total_weight: Array) -> Any:
+    """The weighted sum of a batch's mean; a `MetricSums` is a sum already."""
+    return value if isinstance(value, MetricSums) else value * total_weight.astype(value.dtype)
 
 
 def _example_keys(key: Key, first: Array | int, size: int) -> Key:
-    numbers = first + jnp.arange(size, dtype=jnp.int32)
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
+    indices = first + jnp.arange(size, dtype=jnp.int32)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
 
 
 def _parts(result: Any, batch: tuple[int, ...]) -> dict[str, Any]:
-    """Loss and metrics by name, each checked to be one number for an example."""
+    """Loss and metrics by name, each checked to be one number per example."""
     if isinstance(result, tuple) and len(result) != 2:
-        raise TypeError(f"a loss returns a scalar, or a scalar and a dictionary; got {len(result)} values.")
+        raise TypeError(
+            "a loss must return a scalar, or a scalar and a dictionary of metrics, got a tuple of "
+            f"{len(result)} values."
+        )
     value, metrics = result if isinstance(result, tuple) else (result, {})
     if not isinstance(metrics, Mapping):
         raise TypeError(
-            "a loss returns a scalar, or a scalar and a dictionary of metrics; in the dictionary's place "
-            f"came {_check.describe(metrics)}."
+            "a loss must return a scalar, or a scalar and a dictionary of metrics, got "
+            f"{_check.describe(metrics)} in place of the dictionary."
         )
     _check.metric_names(metrics)
     _check.scalar("the loss", value, batch)

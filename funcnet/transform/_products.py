@@ -1,4 +1,4 @@
-"""Products with second derivatives, and Jacobians: no matrix larger than what is asked for."""
+"""Jacobians, products with Hessians, diagonals and eigenpairs, without the whole matrix."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from funcnet._types import Array, Key, PyTree
 
 
 def hvp(f: Callable[..., Array]) -> Callable[..., PyTree]:
-    """The Hessian of a scalar function times a vector: forward over reverse, two gradients' work.
+    """Hessian-vector products of a scalar function: forward over reverse, at the cost of two gradients.
 
     Args:
         f: `f(x, *others) -> scalar`; differentiated by its first argument, a pytree of floating arrays.
@@ -23,7 +23,8 @@ def hvp(f: Callable[..., Array]) -> Callable[..., PyTree]:
         `(x, v, *others) -> H(x) v`, in the shape of x.
 
     Raises:
-        TypeError: if `f` can't be called, gives no scalar, or x holds integers; or v is shaped otherwise.
+        TypeError: if `f` is not callable or does not return a scalar, if x has non-floating leaves, or if v
+            does not have the structure and shapes of x.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -38,24 +39,25 @@ def hvp(f: Callable[..., Array]) -> Callable[..., PyTree]:
     def product(x: PyTree, v: PyTree, *others: Any) -> PyTree:
         check_floating(x)
         _check_alike(x, v)
-        slope = jax.grad(lambda x: scalar(f(x, *others)))
-        return jax.jvp(slope, (x,), (v,))[1]
+        gradient = jax.grad(lambda x: scalar(f(x, *others)))
+        return jax.jvp(gradient, (x,), (v,))[1]
 
     return product
 
 
 def ggnvp(outputs: Callable[..., PyTree], loss: Callable[[PyTree], Array]) -> Callable[..., PyTree]:
-    """The generalised Gauss-Newton matrix Jᵀ H J times a vector: positive where the loss is convex.
+    """Products of the generalized Gauss-Newton matrix Jᵀ H J and a vector; semidefinite for a convex loss.
 
     Args:
-        outputs: `outputs(x, *others)`: what a model predicts, by its parameters x.
-        loss: of those outputs, a scalar; H is its Hessian.
+        outputs: `outputs(x, *others)`, a model's predictions by its parameters x; J is its Jacobian.
+        loss: `loss(outputs) -> scalar`; H is its Hessian.
 
     Returns:
         `(x, v, *others) -> Jᵀ H J v`, in the shape of x.
 
     Raises:
-        TypeError: if a function can't be called or the loss is no scalar; or v is shaped otherwise than x.
+        TypeError: if a function is not callable or the loss does not return a scalar, or if v does not have
+            the structure and shapes of x.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -71,25 +73,25 @@ def ggnvp(outputs: Callable[..., PyTree], loss: Callable[[PyTree], Array]) -> Ca
     def product(x: PyTree, v: PyTree, *others: Any) -> PyTree:
         check_floating(x)
         _check_alike(x, v)
-        y, pushed = jax.jvp(lambda x: outputs(x, *others), (x,), (v,))
-        _, back = jax.vjp(lambda x: outputs(x, *others), x)
-        return back(jax.jvp(jax.grad(lambda y: scalar(loss(y))), (y,), (pushed,))[1])[0]
+        y, y_dot = jax.jvp(lambda x: outputs(x, *others), (x,), (v,))
+        _, vjp = jax.vjp(lambda x: outputs(x, *others), x)
+        return vjp(jax.jvp(jax.grad(lambda y: scalar(loss(y))), (y,), (y_dot,))[1])[0]
 
     return product
 
 
 def jacobian(f: Callable[..., PyTree], *, chunk: int | None = None) -> Callable[..., PyTree]:
-    """The Jacobian, forwards where there are more outputs than inputs, in reverse otherwise.
+    """The Jacobian, in forward mode if there are more outputs than inputs, else in reverse mode.
 
     Args:
-        f: `f(x, *others)`, of and to pytrees of floating arrays; differentiated by its first argument.
-        chunk: rows or columns that are computed together; all when left out. Fewer take less memory.
+        f: `f(x, *others)`, from and to pytrees of floating arrays; differentiated by its first argument.
+        chunk: rows or columns computed at a time, by default all. Fewer need less memory.
 
     Returns:
         `(x, *others) -> J`: for each leaf of the output, of shape s, the tree of x with leaves [*s, *leaf].
 
     Raises:
-        TypeError: if `f` can't be called, or x or the output holds integers.
+        TypeError: if `f` is not callable, or x or the output has non-floating leaves.
         ValueError: if `chunk` is below 1.
 
     Example:
@@ -104,27 +106,27 @@ def jacobian(f: Callable[..., PyTree], *, chunk: int | None = None) -> Callable[
     def compute(x: PyTree, *others: Any) -> PyTree:
         check_floating(x)
         of_x = lambda x: f(x, *others)  # noqa: E731
-        flat, back = ravel_pytree(x)
-        shapes = jax.eval_shape(of_x, x)
-        check_floating(shapes, "the output")
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        flat, unravel = ravel_pytree(x)
+        structs = jax.eval_shape(of_x, x)
+        check_floating(structs, "the output")
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), structs)
         out = ravel_pytree(zeros)[0]
 
         def flat_f(flat: Array) -> Array:
-            return ravel_pytree(of_x(back(flat)))[0]
+            return ravel_pytree(of_x(unravel(flat)))[0]
 
         if flat.size < out.size:
-            push = lambda e: jax.jvp(flat_f, (flat,), (e,))[1]  # noqa: E731
-            matrix = _mapped(push, flat.size, flat.dtype, chunk).T
+            jvp = lambda e: jax.jvp(flat_f, (flat,), (e,))[1]  # noqa: E731
+            matrix = _map_unit_vectors(jvp, flat.size, flat.dtype, chunk).T
         else:
-            _, pull = jax.vjp(flat_f, flat)
-            matrix = _mapped(lambda e: pull(e)[0], out.size, out.dtype, chunk)
-        # Rows to leaves of the output, columns to leaves of x.
-        columns = jax.vmap(back)(matrix)
+            _, vjp = jax.vjp(flat_f, flat)
+            matrix = _map_unit_vectors(lambda e: vjp(e)[0], out.size, out.dtype, chunk)
+        # Columns of the matrix become leaves of x, then its rows leaves of the output.
+        by_x = jax.vmap(unravel)(matrix)
         return jax.tree.transpose(
             jax.tree.structure(x),
             jax.tree.structure(zeros),
-            jax.tree.map(lambda a: _rows_of(a, zeros), columns),
+            jax.tree.map(lambda leaf: _unravel_rows(leaf, zeros), by_x),
         )
 
     return compute
@@ -137,16 +139,16 @@ def hessian_diag(
 
     Args:
         f: `f(x, *others) -> scalar`.
-        key: None for the exact diagonal, one Hessian product for each number in x; with a key Hutchinson's
-            estimate, the mean of v · Hv over random signs v.
-        samples: how many of them.
-        chunk: products that are computed together; all when left out.
+        key: by default None: the exact diagonal, by one Hessian product for each entry of x. With a PRNG
+            key: Hutchinson's estimate, the mean of v · Hv over vectors v of random signs.
+        samples: the number of those vectors.
+        chunk: products computed at a time, by default all.
 
     Returns:
         `(x, *others) -> diag H(x)`, in the shape of x.
 
     Raises:
-        TypeError: if `f` can't be called or gives no scalar, or x holds integers.
+        TypeError: if `f` is not callable or does not return a scalar, or x has non-floating leaves.
         ValueError: if `samples` or `chunk` is below 1.
 
     Example:
@@ -164,15 +166,14 @@ def hessian_diag(
 
     def compute(x: PyTree, *others: Any) -> PyTree:
         check_floating(x)
-        flat, back = ravel_pytree(x)
-        times = hvp(lambda flat: f(back(flat), *others))
+        flat, unravel = ravel_pytree(x)
+        product = hvp(lambda flat: f(unravel(flat), *others))
         if key is None:
-            entry = lambda e: jnp.vdot(e, times(flat, e))  # noqa: E731
-            return back(_mapped(entry, flat.size, flat.dtype, chunk))
+            entry = lambda e: jnp.vdot(e, product(flat, e))  # noqa: E731
+            return unravel(_map_unit_vectors(entry, flat.size, flat.dtype, chunk))
         signs = jax.random.rademacher(key, (samples, flat.size), flat.dtype)
-        return back(
-            jnp.mean(jax.lax.map(lambda v: v * times(flat, v), signs, batch_size=chunk or samples), 0)
-        )
+        estimates = jax.lax.map(lambda v: v * product(flat, v), signs, batch_size=chunk or samples)
+        return unravel(jnp.mean(estimates, 0))
 
     return compute
 
@@ -185,20 +186,21 @@ def eigenpairs(
     count: int = 1,
     iterations: int | None = None,
 ) -> tuple[Array, PyTree]:
-    """The eigenvalues of largest magnitude of a symmetric linear map, and their vectors: Lanczos.
+    """The eigenvalues of largest magnitude of a symmetric linear map, and their eigenvectors, by Lanczos.
 
     Args:
-        matvec: `v -> A v` on pytrees: `functools.partial(fn.transform.hvp(f), x)`.
-        like: a tree in the shape of v; its numbers play no part.
-        key: draws the start.
-        count: how many, at least 1.
-        iterations: products with A; by default 10 + 5 · count, at most the size of v. More are more exact.
+        matvec: `v -> A v` on pytrees, such as `functools.partial(fn.transform.hvp(f), x)`.
+        like: a tree in the shape of v; its values are not used.
+        key: draws the start vector.
+        count: the number of pairs, at least 1.
+        iterations: products with A; by default 10 + 5 · count, at most the size of v. More are
+            more accurate.
 
     Returns:
-        (values [count] by falling magnitude, vectors of length 1 with a leading axis [count]).
+        (values [count] by decreasing magnitude, eigenvectors of norm 1 with a leading axis [count]).
 
     Raises:
-        TypeError: if `matvec` can't be called or `like` holds integers.
+        TypeError: if `matvec` is not callable, `like` has non-floating leaves, or `key` is not a PRNG key.
         ValueError: if `count` is below 1 or above the number of entries.
 
     Example:
@@ -215,21 +217,21 @@ def eigenpairs(
     _check.function("matvec", matvec, "v -> A v")
     check_floating(like)
     _check.key(key)
-    flat, back = ravel_pytree(like)
+    flat, unravel = ravel_pytree(like)
     _check.between("count", count, 1, flat.size)
-    turns = min(flat.size, 10 + 5 * count if iterations is None else max(iterations, count))
+    iterations = min(flat.size, 10 + 5 * count if iterations is None else max(iterations, count))
     start = jax.random.normal(key, flat.shape, flat.dtype)
 
-    def turn(i: Array, carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+    def iteration(i: Array, carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         basis, alpha, beta, v = carry
         basis = basis.at[i].set(v)
-        w = ravel_pytree(matvec(back(v)))[0]
+        w = ravel_pytree(matvec(unravel(v)))[0]
         alpha = alpha.at[i].set(jnp.vdot(v, w))
         for _ in range(2):  # twice is enough
             w = w - basis.T @ (basis @ w)
         norm = jnp.linalg.norm(w)
-        # Where the space is exhausted, which is judged by the size of A as seen so far, anything orthogonal
-        # to it goes on; beta 0 parts the two.
+        # If the Krylov space is exhausted, judged by the norm of A so far, a random vector orthogonal to it
+        # continues; beta = 0 separates the two blocks.
         size = jnp.maximum(jnp.max(jnp.abs(alpha)), jnp.max(beta))
         exhausted = norm <= 100 * jnp.finfo(flat.dtype).eps * size
         fresh = jax.random.normal(jax.random.fold_in(key, i), flat.shape, flat.dtype)
@@ -239,19 +241,20 @@ def eigenpairs(
         w = jnp.where(exhausted, fresh, w)
         return basis, alpha, beta, w / jnp.linalg.norm(w)
 
-    zeros = jnp.zeros(turns, flat.dtype)
-    first = (jnp.zeros((turns, flat.size), flat.dtype), zeros, zeros, start / jnp.linalg.norm(start))
-    basis, alpha, beta, _ = jax.lax.fori_loop(0, turns, turn, first)
-    small = jnp.diag(alpha) + jnp.diag(beta[:-1], 1) + jnp.diag(beta[:-1], -1)
-    values, vectors = jnp.linalg.eigh(small)
+    zeros = jnp.zeros(iterations, flat.dtype)
+    basis = jnp.zeros((iterations, flat.size), flat.dtype)
+    init = (basis, zeros, zeros, start / jnp.linalg.norm(start))
+    basis, alpha, beta, _ = jax.lax.fori_loop(0, iterations, iteration, init)
+    tridiagonal = jnp.diag(alpha) + jnp.diag(beta[:-1], 1) + jnp.diag(beta[:-1], -1)
+    values, vectors = jnp.linalg.eigh(tridiagonal)
     order = jnp.argsort(-jnp.abs(values))[:count]
-    found = (basis.T @ vectors[:, order]).T
-    found = found / jnp.linalg.norm(found, axis=1, keepdims=True)
-    return values[order], jax.vmap(back)(found)
+    vectors = (basis.T @ vectors[:, order]).T
+    vectors = vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
+    return values[order], jax.vmap(unravel)(vectors)
 
 
-def _mapped(f: Callable[[Array], Array], size: int, dtype: Any, chunk: int | None) -> Array:
-    """`f` of each unit vector, one after another in chunks."""
+def _map_unit_vectors(f: Callable[[Array], Array], size: int, dtype: Any, chunk: int | None) -> Array:
+    """`f` of each unit vector [size], `chunk` of them at a time."""
 
     def of_unit(i: Array) -> Array:
         return f((jnp.arange(size) == i).astype(dtype))
@@ -259,22 +262,27 @@ def _mapped(f: Callable[[Array], Array], size: int, dtype: Any, chunk: int | Non
     return jax.lax.map(of_unit, jnp.arange(size), batch_size=min(chunk or size, size))
 
 
-def _rows_of(leaf: Array, like: PyTree) -> PyTree:
-    """[outputs, ...] cut into the leaves of the output, each [*shape, ...]."""
+def _unravel_rows(leaf: Array, like: PyTree) -> PyTree:
+    """[outputs, ...] split into the leaves of the output, each [*shape, ...]."""
     leaves, tree = jax.tree.flatten(like)
     ends = np.cumsum([math.prod(part.shape) for part in leaves])[:-1].tolist()
-    cut = jnp.split(leaf, ends)
-    return jax.tree.unflatten(
-        tree, [a.reshape(*part.shape, *leaf.shape[1:]) for a, part in zip(cut, leaves, strict=True)]
-    )
+    parts = [
+        rows.reshape(*part.shape, *leaf.shape[1:])
+        for rows, part in zip(jnp.split(leaf, ends), leaves, strict=True)
+    ]
+    return jax.tree.unflatten(tree, parts)
 
 
 def scalar(value: Any) -> Array:
+    """`value`; raise unless it is a floating scalar."""
     if jnp.shape(value) != ():
-        raise TypeError(f"a scalar function is wanted; this one gives {_check.describe(value)}. Sum it up.")
+        raise TypeError(
+            f"the function must return a scalar, got {_check.describe(value)}. Try lambda x: jnp.sum(f(x))."
+        )
     if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
         raise TypeError(
-            f"a function is differentiated that gives {jnp.result_type(value)}: it has no derivative."
+            f"a function to differentiate must return a floating scalar, got {jnp.result_type(value)}. Try "
+            "lambda x: f(x).astype(float)."
         )
     return value
 
@@ -284,16 +292,20 @@ def check_floating(x: PyTree, what: str = "x") -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(x):
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise TypeError(
-                f"{what}{jax.tree_util.keystr(path)} is {jnp.result_type(leaf)}, and derivatives are by "
-                "floating numbers. Close over whole numbers instead: lambda x: f(x, numbers)."
+                f"{what}{jax.tree_util.keystr(path)} must be floating to be differentiated, got "
+                f"{jnp.result_type(leaf)}. Close over integers instead: lambda x: f(x, integers)."
             )
 
 
 def _check_alike(x: PyTree, v: PyTree) -> None:
     if jax.tree.structure(x) != jax.tree.structure(v):  # type: ignore[operator]
         raise TypeError(
-            f"v has the structure of x; got {jax.tree.structure(v)} for {jax.tree.structure(x)}."
+            f"v must have the structure of x, {jax.tree.structure(x)}, got {jax.tree.structure(v)}. Try "
+            "jax.tree.map(jnp.ones_like, x)."
         )
     for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(v), strict=True):
         if jnp.shape(a) != jnp.shape(b):
-            raise TypeError(f"v has the shapes of x; got {jnp.shape(b)} for {jnp.shape(a)}.")
+            raise TypeError(
+                f"v must have the shapes of x, {jnp.shape(a)}, got {jnp.shape(b)}. Try "
+                "jax.tree.map(jnp.ones_like, x)."
+            )

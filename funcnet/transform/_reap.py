@@ -1,4 +1,4 @@
-"""Sown values out of a function, other values into it."""
+"""Take sown values out of a function, put other values into it, update a model's buffers."""
 
 import functools
 from collections.abc import Callable
@@ -8,31 +8,31 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._sow import renew_p, sow
+from funcnet._sow import sow, update_buffer_p
 from funcnet._types import PyTree
-from funcnet.transform._jaxpr import holds
-from funcnet.transform._marks import Sown, interpret
+from funcnet.transform._harvest import Harvest, Sown, harvest
+from funcnet.transform._jaxpr import contains
 
-__all__ = ["plant", "reap", "renewed", "sow"]
+__all__ = ["plant", "reap", "sow", "update_buffers"]
 
 
 def reap(f: Callable[..., PyTree]) -> Callable[..., tuple[PyTree, Sown]]:
-    """`f` together with what is sown in it.
+    """`f`, returning also the values that it sows.
 
-    Through jit, vmap, grad, remat and custom derivatives a value comes out as it is; through `scan` with an
-    axis [length] for the turns; from a `while` loop the one of the last turn, zeros if there was none; from
-    a `cond` that of the branch taken, zeros where that branch sows nothing of the name. It can be mapped,
-    differentiated and compiled in turn, and `f` keeps its custom derivatives.
+    jit, vmap, grad, remat and custom derivatives leave a value as it is; `scan` stacks the values of its
+    iterations along a leading axis [length]; a `while` loop gives the value of its last iteration, zeros if
+    there is none; a `cond` gives that of the branch taken, zeros if that branch does not sow the name. The
+    result can itself be mapped, differentiated and compiled, and `f` keeps its custom derivatives.
 
     Args:
         f: any function of pytrees of arrays.
 
     Returns:
-        A function of the same arguments: (what `f` returns, {name: value}).
+        A function of the same arguments that returns `(f(*args), {name: value})`.
 
     Raises:
-        TypeError: if `f` can't be called.
-        ValueError: if a name is sown twice, or within an operation that can't be opened.
+        TypeError: if `f` is not callable.
+        ValueError: if a name is sown twice, or inside an operation that cannot be opened.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -46,7 +46,8 @@ def reap(f: Callable[..., PyTree]) -> Callable[..., tuple[PyTree, Sown]]:
 
     @functools.wraps(f)
     def reaped(*args: Any, **named: Any) -> tuple[PyTree, Sown]:
-        return _interpreted(f, args, named, {})
+        results, sown, _ = _harvest(f, args, named, {})
+        return results, sown
 
     return reaped
 
@@ -56,13 +57,14 @@ def plant(f: Callable[..., PyTree], values: Sown) -> Callable[..., PyTree]:
 
     Args:
         f: any function of pytrees of arrays.
-        values: by name, in the shapes in which `reap` gives them; of a `while` loop one for all turns.
+        values: by name, in the shapes in which `reap` returns them; for a `while` loop one value for all
+            iterations.
 
     Returns:
         A function of the arguments of `f`.
 
     Raises:
-        TypeError: if `f` can't be called.
+        TypeError: if `f` is not callable.
         ValueError: if a name is not sown, or a value has another shape.
 
     Example:
@@ -76,34 +78,34 @@ def plant(f: Callable[..., PyTree], values: Sown) -> Callable[..., PyTree]:
 
     @functools.wraps(f)
     def planted(*args: Any, **named: Any) -> PyTree:
-        results, sown = _interpreted(f, args, named, values)
+        results, sown, _ = _harvest(f, args, named, values)
         if missing := sorted(set(values) - set(sown)):
-            raise ValueError(
-                f"nothing is sown under {missing[0]!r} in this function; sown: "
-                f"{', '.join(sown) or 'nothing'}."
-            )
+            names = ", ".join(sown) or "nothing"
+            raise ValueError(f"values must have names that `f` sows ({names}), got {missing[0]!r}.")
         return results
 
     return planted
 
 
-def _interpreted(
+def _harvest(
     f: Callable[..., PyTree], args: tuple[Any, ...], named: dict[str, Any], values: Sown
-) -> tuple[PyTree, Sown]:
+) -> Harvest:
     leaves, tree = jax.tree.flatten((args, named))
-    places = [i for i, leaf in enumerate(leaves) if _is_array(leaf)]
+    is_array = [_is_array(leaf) for leaf in leaves]
 
     def of_arrays(arrays: list[Any]) -> PyTree:
-        filled = list(leaves)  # what is no array, such as a function or a name, is a part of the program
-        for i, array in zip(places, arrays, strict=True):
-            filled[i] = array
-        args, named = jax.tree.unflatten(tree, filled)
+        # Leaves that are not arrays, such as functions and names, are constants of the program.
+        array = iter(arrays)
+        args, named = jax.tree.unflatten(
+            tree, [next(array) if given else leaf for given, leaf in zip(is_array, leaves, strict=True)]
+        )
         return f(*args, **named)
 
-    arrays = [leaves[i] for i in places]
-    traced, shape = jax.make_jaxpr(of_arrays, return_shape=True)(arrays)
-    found = interpret(traced.jaxpr, traced.consts, arrays, values)
-    return jax.tree.unflatten(jax.tree.structure(shape), found.results), found.sown
+    arrays = [leaf for given, leaf in zip(is_array, leaves, strict=True) if given]
+    program, structs = jax.make_jaxpr(of_arrays, return_shape=True)(arrays)
+    harvested = harvest(program, arrays, values)
+    results = jax.tree.unflatten(jax.tree.structure(structs), harvested.results)
+    return harvested._replace(results=results)
 
 
 def _is_array(leaf: Any) -> bool:
@@ -112,17 +114,17 @@ def _is_array(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and hasattr(leaf, "shape") and not isinstance(leaf, type)
 
 
-def renewed(f: Callable[..., PyTree], rest: PyTree) -> tuple[PyTree, PyTree]:
-    """`f(rest)`, and `rest` with the arrays that `f` renews; the very same `rest` if it renews none."""
+def update_buffers(f: Callable[..., PyTree], rest: PyTree) -> tuple[PyTree, PyTree]:
+    """`f(rest)`, and `rest` with the buffers that `f` updates; the same object if it updates none."""
     if not jax.tree.leaves(rest):
         return f(rest), rest
-    traced, shape = jax.make_jaxpr(f, return_shape=True)(rest)
-    if not holds(traced.jaxpr, renew_p()):
+    program, structs = jax.make_jaxpr(f, return_shape=True)(rest)
+    if not contains(program.jaxpr, update_buffer_p()):
         return f(rest), rest
     leaves, tree = jax.tree.flatten(rest)
-    found = interpret(traced.jaxpr, traced.consts, leaves, {})
-    for place, moves in found.renewed.items():
-        for seen, share in moves:
-            old = leaves[place]
-            leaves[place] = old + jnp.asarray(share, old.dtype) * (seen.astype(old.dtype) - old)
-    return jax.tree.unflatten(jax.tree.structure(shape), found.results), jax.tree.unflatten(tree, leaves)
+    results, _, updates = harvest(program, leaves, {})
+    for index, steps in updates.items():
+        for new, step_size in steps:
+            old = leaves[index]
+            leaves[index] = old + jnp.asarray(step_size, old.dtype) * (new.astype(old.dtype) - old)
+    return jax.tree.unflatten(jax.tree.structure(structs), results), jax.tree.unflatten(tree, leaves)

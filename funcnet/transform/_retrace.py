@@ -1,4 +1,4 @@
-"""Why a function is compiled again: which argument is not what it was."""
+"""Why a function is traced again: which argument changed its shape, dtype or structure."""
 
 import functools
 from collections.abc import Callable
@@ -11,17 +11,17 @@ from funcnet._types import PyTree
 
 
 def explain_retrace(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """`jax.jit(f)`, which keeps in a list why it was traced each time after the first.
+    """`jax.jit(f)`, with a list of reasons why it was traced again.
 
     Args:
         f: a function of pytrees of arrays.
 
     Returns:
-        The compiled function, with a list `reasons`: for each further trace a line, "[0]: float32[3]
-        before, float32[4] now"; compared with the closest call before.
+        The compiled function, with a list `reasons`: a line for each trace after the first, such as "[0]:
+        float32[3] before, float32[4] now", compared with the most similar earlier call.
 
     Raises:
-        TypeError: if `f` can't be called.
+        TypeError: if `f` is not callable.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -31,16 +31,16 @@ def explain_retrace(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
         ['[0]: float32[3] before, float32[4] now', '[0]: float32[3] before, float32[] (weak) now']
     """
     _check.function("f", f, "a function of arrays")
-    seen: list[dict[str, str]] = []
+    calls: list[dict[str, str]] = []
     reasons: list[str] = []
 
     @jax.jit
     def traced(*args: Any, **named: Any) -> PyTree:
         now = {path: _kind(leaf) for path, leaf in _tree.paths((args, named) if named else args).items()}
         now |= {"the structure": str(jax.tree.structure((args, named)))}
-        if seen:
-            reasons.append(min((_difference(before, now) for before in seen), key=len))
-        seen.append(now)
+        if calls:
+            reasons.append(min((_difference(before, now) for before in calls), key=len))
+        calls.append(now)
         return f(*args, **named)
 
     @functools.wraps(f)
@@ -59,7 +59,7 @@ def _difference(before: dict[str, str], now: dict[str, str]) -> str:
     ]
     if not lines and before["the structure"] != now["the structure"]:
         lines = [f"the structure: {before['the structure']} before, {now['the structure']} now"]
-    return "; ".join(lines) or "another context: a flag of JAX, a mesh, a precision"
+    return "; ".join(lines) or "the context changed: a JAX flag, the mesh or the matmul precision"
 
 
 def _kind(leaf: Any) -> str:

@@ -2,26 +2,27 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._types import Array, PyTree
-from funcnet.transform._jaxpr import called, primitives_of, scan_parts, while_parts
-from funcnet.transform._vmap_last_rules import (
-    Rule,
-    Value,
-    by_vmap,
-    plain,
-    random_bits_of,
-    table_of_rules,
-    with_lanes,
+from funcnet.transform._jaxpr import (
+    Cond,
+    Scan,
+    While,
+    called_program,
+    cond_parts,
+    evaluate,
+    scan_parts,
+    while_parts,
 )
+from funcnet.transform._vmap_last_rules import Value, by_vmap, plain, random_bits_of, rules, with_lanes
 
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
-    from jax.extend.core import Jaxpr, JaxprEqn
+    from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 NOT_MAPPED = object()
 
@@ -29,24 +30,24 @@ NOT_MAPPED = object()
 def vmap_last(f: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
     """`jax.vmap(f, in_axes)`, computed with the mapped axis last instead of first.
 
-    `f` is traced for one member and its operations are evaluated with a trailing axis of members:
-    elementwise operations, reductions and reshapes only gain that axis, and a small matrix product
-    becomes a sum of products over whole lanes, where `vmap` would compute thousands of tiny matrix
-    products one after another. What has no rule of its own is mapped by `vmap`. The numbers are those
+    `f` is traced for one member and its operations are evaluated with a trailing axis of members, one for
+    each SIMD lane: elementwise operations, reductions and reshapes only gain that axis, and a small matrix
+    product becomes a sum of products over whole lanes, where `vmap` computes thousands of tiny matrix
+    products one after another. Operations without a rule here are mapped by `vmap`. The results are those
     of `vmap` up to rounding.
 
-    It pays for many small models; for one large matrix a member `vmap` is right. Differentiate
-    inside, `vmap_last(jax.grad(f))`: functions with a derivative of their own lose it under `vmap_last`.
+    Use it for many small models, and `vmap` if each member has large matrices. Differentiate inside,
+    `vmap_last(jax.grad(f))`: functions with custom derivatives lose them under `vmap_last`.
 
     Args:
-        f: a function of pytrees of arrays that returns one; such as a whole `fn.fit` training.
+        f: a function of pytrees of arrays that returns one, such as a function returned by `fn.fit`.
         in_axes: as for `jax.vmap`: an integer, None, or a pytree prefix of them for the arguments.
 
     Returns:
-        The mapped function; its results have the members' axis first.
+        The mapped function; the results have the axis of members first.
 
     Raises:
-        TypeError: if `f` is no function.
+        TypeError: if `f` is not callable.
         ValueError: if nothing is mapped, or the mapped axes have different sizes.
 
     Example:
@@ -64,15 +65,14 @@ def vmap_last(f: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
         leaves, structure = jax.tree.flatten(args)
         axes = _flat_axes(in_axes, args)
         size = _size(leaves, axes)
-        members: list[Any] = [_one(leaf, axis) for leaf, axis in zip(leaves, axes, strict=True)]
-        traced, shapes = jax.make_jaxpr(f, return_shape=True)(*jax.tree.unflatten(structure, members))
+        members = [_member_struct(leaf, axis) for leaf, axis in zip(leaves, axes, strict=True)]
+        program, structs = jax.make_jaxpr(f, return_shape=True)(*jax.tree.unflatten(structure, members))
         values = [
             Value(leaf, False) if axis is None else Value(jnp.moveaxis(leaf, axis, -1), True)
             for leaf, axis in zip(leaves, axes, strict=True)
         ]
-        found = _evaluate(traced.jaxpr, traced.consts, values, size)
-        results = [jnp.moveaxis(with_lanes(value, size), -1, 0) for value in found]
-        return jax.tree.unflatten(jax.tree.structure(shapes), results)
+        results = [jnp.moveaxis(with_lanes(value, size), -1, 0) for value in _run(program, values, size)]
+        return jax.tree.unflatten(jax.tree.structure(structs), results)
 
     return mapped
 
@@ -80,22 +80,22 @@ def vmap_last(f: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
 def _flat_axes(in_axes: Any, args: tuple[PyTree, ...]) -> list[int | None]:
     if isinstance(in_axes, int):
         in_axes = (in_axes,) * len(args)
-    # None is an empty tree to JAX, and an argument may hold some of its own: another word stands for it.
-    told = jax.tree.map(lambda a: NOT_MAPPED if a is None else a, in_axes, is_leaf=lambda a: a is None)
-    axes = jax.tree.leaves(jax.tree.broadcast(tuple(told), args))
+    # None is an empty tree to JAX, and an argument may contain None itself: a sentinel replaces it.
+    marked = jax.tree.map(lambda a: NOT_MAPPED if a is None else a, in_axes, is_leaf=lambda a: a is None)
+    axes = jax.tree.leaves(jax.tree.broadcast(tuple(marked), args))
     return [None if axis is NOT_MAPPED else axis for axis in axes]
 
 
 def _size(leaves: list[Any], axes: list[int | None]) -> int:
     sizes = {leaf.shape[axis] for leaf, axis in zip(leaves, axes, strict=True) if axis is not None}
     if len(sizes) != 1:
-        found = f"sizes {sorted(sizes)}" if sizes else "no mapped argument"
-        raise ValueError(f"vmap_last maps over axes of one size; got {found}. Check in_axes.")
+        mapped = f"sizes {sorted(sizes)}" if sizes else "no mapped argument"
+        raise ValueError(f"vmap_last must map over axes of one size, got {mapped}. Check in_axes.")
     return sizes.pop()
 
 
-def _one(leaf: Any, axis: int | None) -> Any:
-    """What one member sees of an argument."""
+def _member_struct(leaf: Any, axis: int | None) -> Any:
+    """An argument as one member receives it."""
     if axis is None:
         return leaf
     shape = list(leaf.shape)
@@ -103,87 +103,79 @@ def _one(leaf: Any, axis: int | None) -> Any:
     return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
 
 
-def _evaluate(jaxpr: "Jaxpr", consts: Sequence[Any], args: Sequence[Value], size: int) -> list[Value]:
-    """The results of a jaxpr. A result has lanes exactly if something it came from has."""
-    values: dict[Any, Value] = dict(zip(jaxpr.invars, args, strict=True))
-    values |= {var: Value(const, False) for var, const in zip(jaxpr.constvars, consts, strict=True)}
+def _run(program: "ClosedJaxpr", args: Sequence[Value], size: int) -> list[Value]:
+    """The results of a program. A result has lanes exactly if something it came from has."""
 
-    def read(atom: Any) -> Value:
-        return Value(atom.val, False) if hasattr(atom, "val") else values[atom]
+    def rule(equation: "JaxprEqn", inputs: list[Value]) -> list[Value]:
+        match equation.primitive.name:
+            case "scan":
+                return _scan(equation, inputs, size)
+            case "while":
+                return _while(equation, inputs, size)
+            case "cond":
+                return _cond(equation, inputs, size)
+        laned = any(value.laned for value in inputs)
+        compute = rules().get(equation.primitive, by_vmap) if laned else plain
+        return [Value(array, laned) for array in compute(equation, inputs, size)]
 
-    for equation in jaxpr.eqns:
-        inputs = [read(atom) for atom in equation.invars]
-        if program := _program(equation):
-            found = _evaluate(*program, inputs, size)
-        elif equation.primitive in _table().loops:
-            found = _table().loops[equation.primitive][1](equation, inputs, size)
-        else:
-            laned = any(value.laned for value in inputs)
-            rule = _table().rules.get(equation.primitive, by_vmap) if laned else plain
-            found = [Value(array, laned) for array in rule(equation, inputs, size)]
-        values |= dict(zip(equation.outvars, found, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+    return evaluate(program, args, rule, lift=lambda array: Value(array, False), open_call=_open_call)
 
 
-# Control flow. Which of its results have lanes is found first, so that both branches, and a loop's carry
-# before and after, agree.
+def _open_call(equation: "JaxprEqn") -> "ClosedJaxpr | None":
+    return called_program(equation) or random_bits_of(equation)
 
 
-def _flags(jaxpr: "Jaxpr", laned: Sequence[bool]) -> list[bool]:
-    """Which results of a jaxpr have lanes, if these arguments have."""
-    flags = dict(zip(jaxpr.invars, laned, strict=True))
-
-    def flag(atom: Any) -> bool:
-        return not hasattr(atom, "val") and flags.get(atom, False)
-
-    for equation in jaxpr.eqns:
-        inputs = [flag(atom) for atom in equation.invars]
-        if program := _program(equation):
-            found = _flags(program[0], inputs)
-        elif equation.primitive in _table().loops:
-            found = _table().loops[equation.primitive][0](equation, inputs)
-        else:
-            found = [any(inputs)] * len(equation.outvars)
-        flags |= dict(zip(equation.outvars, found, strict=True))
-    return [flag(atom) for atom in jaxpr.outvars]
+# Control flow. Which results have lanes is computed first, so that all branches agree, and a loop's carry
+# before and after an iteration.
 
 
-def _program(equation: "JaxprEqn") -> tuple["Jaxpr", Sequence[Any]] | None:
-    """What an operation consists of, where it is evaluated in its place."""
-    if equation.primitive in _table().inlined:
-        return called(equation)
-    return random_bits_of(equation)
+def _flags(program: "ClosedJaxpr", laned: Sequence[bool]) -> list[bool]:
+    """Which results of a program have lanes, by which of its arguments have."""
+
+    def rule(equation: "JaxprEqn", laned: list[bool]) -> list[bool]:
+        match equation.primitive.name:
+            case "scan":
+                return _scan_flags(scan_parts(equation, laned))
+            case "while":
+                return _while_flags(while_parts(equation, laned))
+            case "cond":
+                return _cond_flags(cond_parts(equation, laned))
+        return [any(laned)] * len(equation.outvars)
+
+    return evaluate(program, laned, rule, lift=lambda _: False, open_call=_open_call)
 
 
-def _carry_flags(body: "Jaxpr", before: list[bool], carry: list[bool], after: list[bool]) -> list[bool]:
-    """Which parts of a loop's carry have lanes, sooner or later."""
+def _carry_flags(
+    body: "ClosedJaxpr", consts: list[bool], carry: list[bool], xs: Sequence[bool] = ()
+) -> list[bool]:
+    """Which parts of a loop's carry have lanes in any iteration."""
     while True:
-        found = _flags(body, [*before, *carry, *after])[: len(carry)]
-        grown = [a or b for a, b in zip(carry, found, strict=True)]
+        after = _flags(body, [*consts, *carry, *xs])[: len(carry)]
+        grown = [a or b for a, b in zip(carry, after, strict=True)]
         if grown == carry:
             return carry
         carry = grown
 
 
-def _branch_flags(equation: "JaxprEqn", laned: list[bool]) -> list[bool]:
-    index, *operands = laned
-    found = [_flags(branch.jaxpr, operands) for branch in equation.params["branches"]]
-    return [index or any(flags) for flags in zip(*found, strict=True)]
+def _scan_flags(scan: Scan[bool]) -> list[bool]:
+    carry = _carry_flags(scan.body, scan.consts, scan.carry, scan.xs)
+    return carry + _flags(scan.body, [*scan.consts, *carry, *scan.xs])[len(carry) :]
 
 
-def _scan_flags(equation: "JaxprEqn", laned: list[bool]) -> list[bool]:
-    body = equation.params["jaxpr"].jaxpr
-    consts, carry, xs = scan_parts(equation, laned)
-    carry = _carry_flags(body, consts, carry, xs)
-    return carry + _flags(body, [*consts, *carry, *xs])[len(carry) :]
-
-
-def _while_flags(equation: "JaxprEqn", laned: list[bool]) -> list[bool]:
-    test, body, carry = while_parts(equation, laned)
-    carry = _carry_flags(equation.params["body_jaxpr"].jaxpr, body, carry, [])
-    if _flags(equation.params["cond_jaxpr"].jaxpr, [*test, *carry])[0]:
-        return [True] * len(carry)  # each member ends by itself, and keeps what it has
+def _while_flags(loop: While[bool]) -> list[bool]:
+    carry = _carry_flags(loop.body, loop.body_consts, loop.carry)
+    if _flags(loop.cond, [*loop.cond_consts, *carry])[0]:
+        return [True] * len(carry)  # each member stops on its own and keeps its values
     return carry
+
+
+def _cond_flags(cond: Cond[bool]) -> list[bool]:
+    of_branches = [_flags(branch, cond.operands) for branch in cond.branches]
+    return [cond.branch_index or any(flags) for flags in zip(*of_branches, strict=True)]
+
+
+def _laned(values: list[Value]) -> list[bool]:
+    return [value.laned for value in values]
 
 
 def _arrays(values: list[Value], flags: list[bool], size: int) -> list[Any]:
@@ -195,97 +187,67 @@ def _values(arrays: Sequence[Any], flags: list[bool]) -> list[Value]:
 
 
 def _cond(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
-    index, *operands = inputs
-    flags = _branch_flags(equation, [value.laned for value in inputs])
+    flags = _cond_flags(cond_parts(equation, _laned(inputs)))
+    index, branches, operands = cond_parts(equation, inputs)
 
-    def of(branch: Any) -> Callable[..., list[Any]]:
-        def run(*arrays: Any) -> list[Any]:
-            values = _values(arrays, [value.laned for value in operands])
-            return _arrays(_evaluate(branch.jaxpr, branch.consts, values, size), flags, size)
-
-        return run
+    def run(branch: "ClosedJaxpr", *arrays: Any) -> list[Any]:
+        return _arrays(_run(branch, _values(arrays, _laned(operands)), size), flags, size)
 
     arrays = [value.array for value in operands]
-    branches = [of(branch) for branch in equation.params["branches"]]
+    functions = [functools.partial(run, branch) for branch in branches]
     if not index.laned:
-        return _values(jax.lax.switch(index.array, branches, *arrays), flags)
+        return _values(jax.lax.switch(index.array, functions, *arrays), flags)
     chosen = index.array.astype(jnp.int32)
-    last = len(branches) - 1
 
-    def each_its_own(*arrays: Any) -> list[Any]:
-        results = [run(*arrays) for run in branches]
-        return [_picked(chosen, list(cases)) for cases in zip(*results, strict=True)]
+    def select_branches(*arrays: Any) -> list[Any]:
+        results = [function(*arrays) for function in functions]
+        return [_select(chosen, list(cases)) for cases in zip(*results, strict=True)]
 
-    # Where all choose the last branch, as all do in a training that goes well, nothing else is computed.
-    found = jax.lax.cond(jnp.all(chosen == last), branches[last], each_its_own, *arrays)
-    return _values(found, flags)
+    # If all members choose the last branch, as in runs whose steps are all finite, the rest is skipped.
+    all_last = jnp.all(chosen == len(branches) - 1)
+    return _values(jax.lax.cond(all_last, functions[-1], select_branches, *arrays), flags)
 
 
-def _picked(index: Array, cases: list[Any]) -> Any:
-    found = cases[-1]
+def _select(index: Array, cases: list[Any]) -> Any:
+    result = cases[-1]
     for number, case in reversed(list(enumerate(cases[:-1]))):
-        found = jnp.where(jnp.broadcast_to(index <= number, case.shape), case, found)
-    return found
+        result = jnp.where(jnp.broadcast_to(index <= number, case.shape), case, result)
+    return result
 
 
 def _scan(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
-    flags = _scan_flags(equation, [value.laned for value in inputs])
-    consts, carry, xs = scan_parts(equation, inputs)
-    carried, stacked = flags[: len(carry)], flags[len(carry) :]
-    body = equation.params["jaxpr"]
+    flags = _scan_flags(scan_parts(equation, _laned(inputs)))
+    scan = scan_parts(equation, inputs)
+    count = len(scan.carry)
+    carry_flags, y_flags = flags[:count], flags[count:]
 
-    def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
-        values = [*consts, *_values(carry, carried), *_values(x, [value.laned for value in xs])]
-        found = _evaluate(body.jaxpr, body.consts, values, size)
-        return _arrays(found[: len(carry)], carried, size), _arrays(found[len(carry) :], stacked, size)
+    def body(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
+        values = [*scan.consts, *_values(carry, carry_flags), *_values(x, _laned(scan.xs))]
+        results = _run(scan.body, values, size)
+        return _arrays(results[:count], carry_flags, size), _arrays(results[count:], y_flags, size)
 
-    settings = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
-    first = _arrays(carry, carried, size)
-    last, ys = jax.lax.scan(step, first, [value.array for value in xs], **settings)
-    return _values([*last, *ys], flags)
+    init, xs = _arrays(scan.carry, carry_flags, size), [value.array for value in scan.xs]
+    carry, ys = jax.lax.scan(body, init, xs, **scan.settings)
+    return _values([*carry, *ys], flags)
 
 
 def _while(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
-    flags = _while_flags(equation, [value.laned for value in inputs])
-    test_consts, body_consts, carry = while_parts(equation, inputs)
-    test, body = equation.params["cond_jaxpr"], equation.params["body_jaxpr"]
+    flags = _while_flags(while_parts(equation, _laned(inputs)))
+    loop = while_parts(equation, inputs)
 
-    def tested(arrays: Sequence[Any]) -> Value:
-        values = [*test_consts, *_values(arrays, flags)]
-        return _evaluate(test.jaxpr, test.consts, values, size)[0]
+    def is_running(arrays: Sequence[Any]) -> Value:
+        return _run(loop.cond, [*loop.cond_consts, *_values(arrays, flags)], size)[0]
 
-    def goes_on(arrays: Sequence[Any]) -> Any:
-        return jnp.any(tested(arrays).array)
+    def cond(arrays: Sequence[Any]) -> Any:
+        return jnp.any(is_running(arrays).array)
 
-    def step(arrays: Sequence[Any]) -> Sequence[Any]:
-        values = [*body_consts, *_values(arrays, flags)]
-        moved = _arrays(_evaluate(body.jaxpr, body.consts, values, size), flags, size)
-        running = tested(arrays)
+    def body(arrays: Sequence[Any]) -> Sequence[Any]:
+        results = _run(loop.body, [*loop.body_consts, *_values(arrays, flags)], size)
+        after, running = _arrays(results, flags, size), is_running(arrays)
         if not running.laned:
-            return moved
+            return after
         return [
-            _picked(running.array.astype(jnp.int32), [a, b]) for a, b in zip(arrays, moved, strict=True)
+            _select(running.array.astype(jnp.int32), [a, b]) for a, b in zip(arrays, after, strict=True)
         ]
 
-    return _values(jax.lax.while_loop(goes_on, step, _arrays(carry, flags, size)), flags)
-
-
-class Table(NamedTuple):
-    """What is done with each primitive; all others are mapped by their own rule for `vmap`."""
-
-    inlined: frozenset[Any]
-    loops: dict[Any, tuple[Callable[..., list[bool]], Callable[..., list[Value]]]]
-    rules: dict[Any, Rule]
-
-
-INLINED = ("jit", "closed_call", "call", "remat", "custom_jvp_call", "custom_vjp_call")
-
-
-@functools.cache
-def _table() -> Table:
-    loops = (_branch_flags, _cond), (_scan_flags, _scan), (_while_flags, _while)
-    return Table(
-        inlined=frozenset(primitives_of(*INLINED)),
-        loops=dict(zip(primitives_of("cond", "scan", "while"), loops, strict=True)),
-        rules=table_of_rules(),
-    )
+    return _values(jax.lax.while_loop(cond, body, _arrays(loop.carry, flags, size)), flags)

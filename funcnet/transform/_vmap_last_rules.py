@@ -1,4 +1,4 @@
-"""What each operation becomes where arrays have a last axis of members, for `transform.vmap_last`."""
+"""A rule for each primitive on arrays with a last axis of members, for `transform.vmap_last`."""
 
 import functools
 import math
@@ -15,7 +15,7 @@ from funcnet.layers._product import of_rows, product_p
 from funcnet.transform._jaxpr import bind, primitives_of
 
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
-    from jax.extend.core import Jaxpr, JaxprEqn
+    from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 # Contractions up to this size, with results up to this many entries a lane, become sums of products.
 # Beyond it a matrix is large enough for a matrix product of its own.
@@ -33,7 +33,7 @@ Rule: TypeAlias = Callable[["JaxprEqn", list[Value], int], Sequence[Any]]
 
 
 def with_lanes(value: Value, size: int) -> Any:
-    """The array with the members' axis, the same for each where it had none."""
+    """The array with the axis of members, broadcast if it has none."""
     array = jnp.asarray(value.array)
     return array if value.laned else jnp.broadcast_to(array[..., None], (*array.shape, size))
 
@@ -48,7 +48,7 @@ def plain(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]
 
 
 def by_vmap(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
-    """Any operation, by its own rule for `vmap`."""
+    """Any operation, by its own `vmap` rule."""
     axes = [-1 if value.laned else None for value in inputs]
     arrays = [value.array for value in inputs]
     return jax.vmap(lambda *a: tuple(bind(equation, *a)), axes, -1, axis_size=size)(*arrays)
@@ -57,22 +57,22 @@ def by_vmap(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[An
 def _elementwise(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     shape = (*_aval(equation.outvars[0]).shape, size)
 
-    def spread(value: Value) -> Any:  # a scalar may stand among arrays
+    def broadcast(value: Value) -> Any:  # an operand may be a scalar
         array = jnp.asarray(value.array)
         array = array if value.laned else array[..., None]
         missing = tuple(range(len(shape) - array.ndim))
         return jnp.broadcast_to(jnp.expand_dims(array, missing), shape)
 
-    return bind(equation, *map(spread, inputs))
+    return bind(equation, *map(broadcast, inputs))
 
 
 def _same(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
-    """Operations along axes counted from the front: a further axis at the end changes nothing."""
+    """Operations along axes counted from the front, which another axis at the end does not move."""
     return bind(equation, *(with_lanes(value, size) for value in inputs))
 
 
 def _with(change: Callable[["JaxprEqn", int], dict[str, Any]]) -> Rule:
-    """Operations on one array whose settings name every axis."""
+    """Operations on one array whose parameters name every axis."""
 
     def rule(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
         return bind(equation, *(value.array for value in inputs), **change(equation, size))
@@ -117,20 +117,20 @@ def _pad(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
 
 
 def _gather(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
-    """Rows of a table that all members share, in each member's own order: number by number.
+    """Rows of a table that all members share, in each member's own order, gathered entry by entry.
 
-    By its rule for `vmap` the members come first, and what computes with the rows reads them in strides.
+    Its `vmap` rule puts the members first, and whatever computes with the rows would read them in strides.
     """
     table, rows = inputs
     shape, settings = _aval(equation.invars[0]).shape, equation.params
     numbers, width = settings["dimension_numbers"], math.prod(shape[1:])
-    whole_rows = (
+    takes_rows = (
         numbers.start_index_map == numbers.collapsed_slice_dims == (0,)
         and numbers.offset_dims == tuple(range(rows.array.ndim - 2, rows.array.ndim - 2 + len(shape[1:])))
         and settings["slice_sizes"] == (1, *shape[1:])
         and settings["mode"] in (GatherScatterMode.PROMISE_IN_BOUNDS, GatherScatterMode.CLIP)
     )
-    if table.laned or not whole_rows or width > UNROLLED_SIZE or shape[0] * width >= 2**31:
+    if table.laned or not takes_rows or width > UNROLLED_SIZE or shape[0] * width >= 2**31:
         return by_vmap(equation, inputs, size)
     # Axes of the result: those of the row numbers, those of a row, the members.
     row = jnp.clip(rows.array[..., 0, :], 0, shape[0] - 1)  # as XLA does, whatever was promised
@@ -151,9 +151,9 @@ def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
             dtype = jnp.dtype(_aval(equation.outvars[0]).dtype)
             return [_weighted_sum(mine.array, axes, other.array, others, dtype)]
         # The members are one more free axis of one matrix: a single product, larger by that.
-        (found,) = bind(equation, left.array, right.array)
-        place = left.array.ndim - 1 - len(left_summed) if left.laned else found.ndim - 1
-        return [jnp.moveaxis(found, place, -1)]
+        (product,) = bind(equation, left.array, right.array)
+        place = left.array.ndim - 1 - len(left_summed) if left.laned else product.ndim - 1
+        return [jnp.moveaxis(product, place, -1)]
     summed = math.prod(left.array.shape[axis] for axis in left_summed)
     entries = math.prod(_aval(equation.outvars[0]).shape)
     if not (left.laned and right.laned) or not 0 < summed <= UNROLLED_SIZE or entries > UNROLLED_ENTRIES:
@@ -168,23 +168,24 @@ def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
         jnp.broadcast_to(a, shape).astype(wide) * jnp.broadcast_to(b, shape).astype(wide)
         for a, b in zip(lefts, rights, strict=True)
     ]
-    found = functools.reduce(jnp.add, products)
-    return [(_once(found) if jnp.issubdtype(wide, jnp.floating) else found).astype(dtype)]
+    total = functools.reduce(jnp.add, products)
+    return [(_compute_once(total) if jnp.issubdtype(wide, jnp.floating) else total).astype(dtype)]
 
 
-def _once(array: Array) -> Array:
-    """The same numbers, computed once however many operations read them.
+def _compute_once(array: Array) -> Array:
+    """The same numbers, computed once by XLA however many operations read them.
 
-    XLA would compute a sum of products anew in each; a division, even by ones that it can't see, is too
-    dear for that. (It takes `optimization_barrier` away before it puts operations together.)
+    XLA would recompute a sum of products in each fusion that reads it; a division, even by ones that it
+    cannot see, is too expensive for that. (It removes `optimization_barrier` before it fuses operations.)
     """
     return array / jax.lax.optimization_barrier(jnp.ones_like(array))
 
 
 def _terms(array: Array, summed: Sequence[int], batch: Sequence[int], missing: range) -> list[Array]:
-    """The array at each place of what is summed over, [*batch, *free, lanes] with axes of length 1 put in.
+    """The array at each index of the contracted axes: [*batch, *free, lanes], `missing` axes of length 1.
 
-    Slices of it as it lies: moved in front first, XLA would compute it once more in that layout.
+    They are slices of the array in its own layout: if the contracted axes were moved to the front first,
+    XLA would compute the array once more in that layout.
     """
     terms = []
     for place in np.ndindex(*(array.shape[axis] for axis in summed)):
@@ -201,35 +202,35 @@ def _terms(array: Array, summed: Sequence[int], batch: Sequence[int], missing: r
 def _weighted_sum(
     array: Array, axes: Sequence[int], weights: Array, others: Sequence[int], dtype: jnp.dtype
 ) -> Array:
-    """Sums over some axes by weights that all members share: a matrix product would copy the array."""
+    """Sums over some axes, with weights that all members share: a matrix product would copy the array."""
     shape = [size if axis in axes else 1 for axis, size in enumerate(array.shape)]
     order = [others[axes.index(axis)] for axis in sorted(axes)]
-    spread = jnp.broadcast_to(weights.transpose(order).reshape(shape), array.shape)
+    weights = jnp.broadcast_to(weights.transpose(order).reshape(shape), array.shape)
     wide = _wide(dtype)
-    return jnp.sum(array.astype(wide) * spread.astype(wide), tuple(axes), dtype=wide).astype(dtype)
+    return jnp.sum(array.astype(wide) * weights.astype(wide), tuple(axes), dtype=wide).astype(dtype)
 
 
 def _wide(dtype: jnp.dtype) -> jnp.dtype:
-    """Half precision is added up in float32, as a matrix product adds it up."""
+    """The dtype in which a product is summed: float32 for half precision, as in a matrix product."""
     half = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
     return jnp.dtype("float32") if half else dtype
 
 
-def _open(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
-    """No barrier: what it keeps apart outside, such as a copy and a product, is one sum of lanes here."""
+def _without_barrier(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+    """No barrier: what it separates elsewhere, such as a copy and a product, is one sum of lanes here."""
     del equation
     return [with_lanes(value, size) for value in inputs]
 
 
 def _of_rows(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
-    """The product that layers take (`layers._product`), as the one that JAX has."""
+    """The matrix product of layers (`layers._product`), as JAX's `dot_general`."""
     avals = [_aval(var) for var in equation.invars]
     dot = jax.make_jaxpr(functools.partial(of_rows, **equation.params))(*avals)
     return _product(dot.jaxpr.eqns[0], inputs, size)
 
 
-def random_bits_of(equation: "JaxprEqn") -> tuple["Jaxpr", Sequence[Any]] | None:
-    """How bits are drawn from a key of JAX's own kind: its rule for `vmap` puts the members first."""
+def random_bits_of(equation: "JaxprEqn") -> "ClosedJaxpr | None":
+    """The program that draws bits from a threefry key: its rule for `vmap` puts the members first."""
     if equation.primitive.name != "random_bits":
         return None
     from jax.extend.random import threefry_prng_impl
@@ -238,73 +239,36 @@ def random_bits_of(equation: "JaxprEqn") -> tuple["Jaxpr", Sequence[Any]] | None
     if key.shape or key.dtype != jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32")).dtype:
         return None
     draw = functools.partial(threefry_prng_impl.random_bits, **equation.params)
-    traced = jax.make_jaxpr(lambda key: draw(jax.random.key_data(key)))(key)
-    return traced.jaxpr, traced.consts
+    return jax.make_jaxpr(lambda key: draw(jax.random.key_data(key)))(key)
 
 
 ELEMENTWISE = (
-    *(
-        "abs",
-        "acos",
-        "acosh",
-        "add",
-        "add_jaxvals",
-        "and",
-        "asin",
-        "asinh",
-        "atan",
-        "atan2",
-        "atanh",
-        "cbrt",
-    ),
-    *(
-        "ceil",
-        "clamp",
-        "convert_element_type",
-        "copy",
-        "cos",
-        "cosh",
-        "digamma",
-        "div",
-        "eq",
-        "erf",
-        "erf_inv",
-    ),
-    *(
-        "erfc",
-        "exp",
-        "exp2",
-        "expm1",
-        "floor",
-        "ge",
-        "gt",
-        "integer_pow",
-        "is_finite",
-        "le",
-        "lgamma",
-        "log",
-    ),
-    *("log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not", "or"),
-    *("population_count", "pow", "reduce_precision", "rem", "round", "rsqrt", "select_n", "shift_left"),
-    *("shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square"),
-    *("stop_gradient", "sub", "tan", "tanh", "threefry2x32", "xor"),
-)
+    "abs", "acos", "acosh", "add", "add_jaxvals", "and", "asin", "asinh", "atan", "atan2", "atanh",
+    "cbrt", "ceil", "clamp", "convert_element_type", "copy", "cos", "cosh", "digamma", "div", "eq", "erf",
+    "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le",
+    "lgamma", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not",
+    "or", "population_count", "pow", "reduce_precision", "rem", "round", "rsqrt", "select_n",
+    "shift_left", "shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "sqrt",
+    "square", "stop_gradient", "sub", "tan", "tanh", "threefry2x32", "xor",
+)  # fmt: skip
 ALONG_AXES = (
-    *("argmax", "argmin", "concatenate", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"),
-    *("reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum", "reduce_xor"),
-    *("rev", "sort", "squeeze"),
-)
+    "argmax", "argmin", "concatenate", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum",
+    "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum", "reduce_xor",
+    "rev", "sort", "squeeze",
+)  # fmt: skip
 
 
-def table_of_rules() -> dict[Any, Rule]:
-    """The rule of each primitive that has one; all others are mapped by their own rule for `vmap`."""
+@functools.cache
+def rules() -> dict[Any, Rule]:
+    """A rule for each primitive that has one here; all others are mapped by their own rule for `vmap`."""
     from jax.extend.core import primitives
 
-    barrier = jax.make_jaxpr(jax.lax.optimization_barrier)(0.0).eqns[0].primitive  # is not among them
+    # JAX does not export the barrier's primitive.
+    barrier = jax.make_jaxpr(jax.lax.optimization_barrier)(0.0).eqns[0].primitive
     return {
         **dict.fromkeys(primitives_of(*ELEMENTWISE), _elementwise),
         **dict.fromkeys(primitives_of(*ALONG_AXES), _same),
-        barrier: _open,
+        barrier: _without_barrier,
         primitives.broadcast_in_dim_p: _with(_broadcast),
         primitives.dot_general_p: _product,
         primitives.gather_p: _gather,

@@ -175,12 +175,12 @@ CASES = {
     "metrics in a list": (
         lambda: train(loss=lambda m, e, k: (m(e[0]).sum(), [1.0])),
         TypeError,
-        "in the dictionary's place came",
+        "in place of the dictionary",
     ),
     "three results of a loss": (
         lambda: train(loss=lambda m, e, k: (m(e[0]).sum(), {}, {})),
         TypeError,
-        "got 3 values",
+        "got a tuple of 3 values",
     ),
     "data before the model": (
         lambda: fn.fit(LOSS, optax.sgd(0.1), epochs=1)((X, Y), NET.init(KEY), KEY),

@@ -1,4 +1,4 @@
-"""Sown values come out, and others go in, through everything that JAX does to a function."""
+"""`reap` and `plant` through every transformation of JAX."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def steep(x):
     return sow(jnp.sin(x), "inside") * 2
 
 
-steep.defvjp(lambda x: (steep(x), x), lambda x, slope: (7 * slope,))
+steep.defvjp(lambda x: (steep(x), x), lambda x, cotangent: (7 * cotangent,))
 
 
 def plain(x):
@@ -65,8 +65,8 @@ def test_one_value_comes_out_and_derivatives_stay(name):
         out, values = reap(f)(x)
         return jnp.sum(out), values
 
-    slope, values = jax.grad(summed_and_reaped, has_aux=True)(X)
-    assert_close(slope, jax.grad(summed)(X))
+    gradient, values = jax.grad(summed_and_reaped, has_aux=True)(X)
+    assert_close(gradient, jax.grad(summed)(X))
     assert_close(values["inside"], jnp.sin(X))
     # What is sown can be differentiated, by JAX's own rule.
     assert_close(jax.grad(lambda x: jnp.sum(reap(f)(x)[1]["inside"]))(X), jnp.cos(X))
@@ -83,18 +83,18 @@ def test_another_value_goes_in(name):
 
 
 def test_reaping_a_gradient_gives_the_values_of_the_forward_pass():
-    slope, values = reap(jax.grad(lambda x: jnp.sum(plain(x) ** 2)))(X)
+    gradient, values = reap(jax.grad(lambda x: jnp.sum(plain(x) ** 2)))(X)
     assert_close(values["inside"], jnp.sin(X))
-    assert_close(slope, 8 * jnp.sin(X) * jnp.cos(X))
+    assert_close(gradient, 8 * jnp.sin(X) * jnp.cos(X))
 
 
 def test_loops_stack_and_branches_fill_with_zeros():
-    def turns(x):
+    def repeated(x):
         return jax.lax.scan(lambda x, a: (sow(x * a, "product"), x), x, jnp.arange(1.0, 4.0), reverse=True)
 
-    (out, _), values = reap(turns)(2.0)
+    (out, _), values = reap(repeated)(2.0)
     assert_close((out, values["product"]), (jnp.float32(12.0), jnp.array([12.0, 12.0, 6.0])))
-    (out, _) = plant(turns, {"product": jnp.array([1.0, 2.0, 3.0])})(2.0)
+    (out, _) = plant(repeated, {"product": jnp.array([1.0, 2.0, 3.0])})(2.0)
     assert float(out) == 1.0
 
     def until(x):
@@ -121,7 +121,7 @@ def test_trees_are_sown_whole():
 
 
 @pytest.mark.parametrize("transform", [lambda f: f, lambda f: lambda x: jax.lax.map(f, x), jax.grad])
-def test_what_is_not_reaped_compiles_to_what_it_is_without(transform):
+def test_sow_compiles_to_nothing_without_reap(transform):
     def operations(sow):
         def f(x):
             return jnp.sum(sow(jnp.sin(x), "inside") * 2)
@@ -132,20 +132,20 @@ def test_what_is_not_reaped_compiles_to_what_it_is_without(transform):
     assert operations(sow) == operations(lambda value, name: value)
 
 
-def test_what_cant_be_done_is_said():
+def test_errors_name_the_problem():
     with pytest.raises(ValueError, match="'inside' is sown twice"):
         reap(lambda x: plain(plain(x)))(X)
-    with pytest.raises(ValueError, match=r"nothing is sown under 'other'.*sown: inside"):
+    with pytest.raises(ValueError, match=r"names that `f` sows \(inside\), got 'other'"):
         plant(plain, {"other": 1.0})(X)
-    with pytest.raises(ValueError, match="what is planted for 'inside' has the shape"):
+    with pytest.raises(ValueError, match="the value planted for 'inside' must have the shape"):
         plant(plain, {"inside": jnp.ones(2)})(X)
-    with pytest.raises(TypeError, match="takes a string"):
+    with pytest.raises(TypeError, match="name must be a string, got 3"):
         sow(X, 3)
     with pytest.raises(TypeError, match="function of arrays"):
         reap(3)
 
 
-def test_many_turns_of_random_programs_agree_with_plain_ones():
+def test_random_programs_agree_with_plain_ones():
     rng = np.random.default_rng(0)
     for number in range(10):
         weights = jnp.asarray(rng.normal(size=(3, 3, 3)), jnp.float32)

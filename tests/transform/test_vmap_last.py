@@ -21,9 +21,11 @@ def slow(name):
 
 def assert_same(f, in_axes, *args, factor=4):
     data = jax.random.key_data
-    got, want = jax.jit(vmap_last(f, in_axes))(*args), jax.jit(jax.vmap(f, in_axes))(*args)
+    actual, expected = jax.jit(vmap_last(f, in_axes))(*args), jax.jit(jax.vmap(f, in_axes))(*args)
     is_key = lambda a: jnp.issubdtype(a.dtype, jax.dtypes.prng_key)  # noqa: E731
-    assert_close(*(jax.tree.map(lambda a: data(a) if is_key(a) else a, t) for t in (got, want)), factor)
+    assert_close(
+        *(jax.tree.map(lambda a: data(a) if is_key(a) else a, t) for t in (actual, expected)), factor
+    )
 
 
 def one_step(name, optimizer="adam"):
@@ -71,8 +73,8 @@ def collatz(x, n):
 
 def scanned(x, n):
     def add(carry, row):
-        total, seen, constant = carry
-        return (total + row, seen + n, constant), (row * 2, constant)
+        total, count, constant = carry
+        return (total + row, count + n, constant), (row * 2, constant)
 
     return jax.lax.scan(add, (jnp.zeros(()), jnp.int32(0), jnp.ones(2)), x, reverse=True)
 
@@ -130,7 +132,7 @@ def test_derivatives_are_taken_inside():
     assert_same(jax.hessian(f), 0, jnp.ones((3, 2, 4)), ROWS)
 
 
-def test_nothing_mapped_and_unequal_sizes_are_refused():
+def test_nothing_mapped_and_unequal_sizes_raise():
     with pytest.raises(ValueError, match="no mapped argument"):
         vmap_last(jnp.sin, (None,))(ROWS)
     with pytest.raises(ValueError, match=r"sizes \[3, 4\]"):
@@ -140,19 +142,21 @@ def test_nothing_mapped_and_unequal_sizes_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("dtype", "wanted", "entries"),
+    ("dtype", "out_dtype", "entries"),
     [("int8", "int32", 100), ("float16", "float32", 300), ("float16", "float16", 3)],
 )
-def test_products_with_what_members_share_are_as_wide_as_they_say(dtype, wanted, entries):
+def test_products_with_shared_operands_are_summed_in_the_requested_dtype(dtype, out_dtype, entries):
     array, weights = jnp.full((5, 4), entries, dtype), jnp.full(4, entries, dtype)
 
     def product(a, b):
-        return jax.lax.dot_general(a, b, (((0,), (0,)), ((), ())), preferred_element_type=jnp.dtype(wanted))
+        return jax.lax.dot_general(
+            a, b, (((0,), (0,)), ((), ())), preferred_element_type=jnp.dtype(out_dtype)
+        )
 
-    got = fn.transform.vmap_last(product, (0, None))(array, weights)
-    want = jax.vmap(product, (0, None))(array, weights)
-    assert got.dtype == want.dtype
-    assert bool((got == want).all())
+    actual = fn.transform.vmap_last(product, (0, None))(array, weights)
+    expected = jax.vmap(product, (0, None))(array, weights)
+    assert actual.dtype == expected.dtype
+    assert bool((actual == expected).all())
 
 
 @pytest.mark.parametrize("shape", [(7,), (7, 4), (7, 2, 3), (7, 40)], ids=str)
@@ -170,21 +174,21 @@ def test_rows_of_a_table_come_with_the_members_last():
     table, last = jnp.ones((7, 4)), KEYS.size
     taken = vmap_last(lambda rows: table.at[rows].get(mode="promise_in_bounds"), in_axes=-1)
     program = jax.make_jaxpr(taken)(jnp.zeros((5, last), jnp.int32))
-    found = [equation for equation in program.eqns if equation.primitive.name == "gather"]
-    assert [equation.outvars[0].aval.shape for equation in found] == [(5, 4, last)]
+    gathers = [equation for equation in program.eqns if equation.primitive.name == "gather"]
+    assert [equation.outvars[0].aval.shape for equation in gathers] == [(5, 4, last)]
 
 
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "float16", "complex64"])
 def test_products_of_two_arrays_with_members_keep_every_digit(dtype):
     a = jnp.asarray(jnp.arange(24).reshape(3, 2, 4) * 1_000_003 % 251, dtype)
     b = a.reshape(3, 4, 2) + jnp.asarray(2**24 + 1 if dtype == "int32" else 1, dtype)
-    got, want = (over(jnp.matmul)(a, b) for over in (vmap_last, jax.vmap))
-    assert got.dtype == want.dtype
-    assert_close(got, want)
+    actual, expected = (over(jnp.matmul)(a, b) for over in (vmap_last, jax.vmap))
+    assert actual.dtype == expected.dtype
+    assert_close(actual, expected)
 
 
-def test_a_product_is_computed_once_for_all_who_read_it():
-    """As JAX writes it, each operation that reads a sum of products would add it up anew."""
+def test_a_product_is_computed_once_for_all_operations_that_read_it():
+    """XLA would recompute a plain sum of products in each operation that reads it."""
 
     def read_by_three(a, b):
         product = a @ b
@@ -210,17 +214,17 @@ DRAWS = {
 )
 def test_random_numbers_are_those_of_each_members_key(draw, impl):
     keys = jax.random.split(jax.random.key(1, impl=impl), 3)
-    got, want = (jax.jit(over(DRAWS[draw]))(keys) for over in (vmap_last, jax.vmap))
-    assert bool((got == want).all())
+    actual, expected = (jax.jit(over(DRAWS[draw]))(keys) for over in (vmap_last, jax.vmap))
+    assert bool((actual == expected).all())
 
 
 @pytest.mark.parametrize("partitionable", [False, True])
 def test_random_bytes_however_jax_draws_them(partitionable):
     with jax.threefry_partitionable(partitionable):
-        got, want = (
+        actual, expected = (
             over(lambda key: jax.random.bits(key, (7,), "uint8"))(KEYS) for over in (vmap_last, jax.vmap)
         )
-    assert bool((got == want).all())
+    assert bool((actual == expected).all())
 
 
 def test_a_reshape_in_another_order():
@@ -229,5 +233,5 @@ def test_a_reshape_in_another_order():
 
 def test_random_bits_come_with_the_members_last():
     program = jax.make_jaxpr(vmap_last(lambda key: jax.random.bits(key, (5, 3))))(KEYS)
-    found = [equation for equation in program.eqns if equation.primitive.name == "threefry2x32"]
-    assert [equation.outvars[0].aval.shape for equation in found] == [(5, 3, KEYS.size)]
+    draws = [equation for equation in program.eqns if equation.primitive.name == "threefry2x32"]
+    assert [equation.outvars[0].aval.shape for equation in draws] == [(5, 3, KEYS.size)]
