@@ -11,6 +11,7 @@ the budget has no time for is a row with the reason.
 """
 
 import argparse
+import concurrent.futures
 import contextlib
 import csv
 import dataclasses
@@ -59,6 +60,7 @@ class Way:
         settings: beside those of the peer's variants.
         process: ways of the same name share a process; by default the peer's name.
         keep: which of the peer's variants are measured.
+        slow: whether it may be left out when setting it up takes more than the part's share of the budget.
     """
 
     title: str
@@ -66,6 +68,11 @@ class Way:
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     process: str = ""
     keep: Callable[[dict[str, Any]], bool] = lambda variant: True
+    slow: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.process or self.peer
 
     @property
     def torch(self) -> bool:
@@ -162,14 +169,15 @@ def parts(device: str, short: bool) -> list[Part]:
 
     def ways(name: str) -> list[Way]:
         native = {"native": True} if name == "d" and device != "cpu" else {}
-        return [
+        plain = [
             Way(SCAN, BASE, native, keep=scans),
             Way(FIT, "funcnet_fit"),
             Way(EAGER, "torch_loop", torch, keep=single),
-            Way(COMPILED, "torch_compile", torch, keep=single),
-            # In a process of its own: compiling may take longer than the budget has, which ends a process.
-            Way(GRAPHS, "torch_compile", graphs, "torch_graphs", single),
         ]
+        compiled = [Way(COMPILED, "torch_compile", torch, keep=single, slow=True)]
+        if device != "cpu" and name != "g":  # a process of its own, which may be ended for its slowness
+            compiled.append(Way(GRAPHS, "torch_compile", graphs, "torch_graphs", single, slow=True))
+        return plain if short and name != "a" else plain + compiled
 
     def ensemble(size: int, epochs: int, peers: list[str]) -> Part:
         epochs, members = min(epochs, 2) if short else epochs, {"members": size}
@@ -205,9 +213,9 @@ def parts(device: str, short: bool) -> list[Part]:
     after = [
         ensemble(members[0], 200, ["funcnet_ensemble", "torch_ensemble"]),
         ensemble(members[1], 5, ["funcnet_ensemble"]),
-        precision("c", 0.7),
-        precision("b", 0.4),
-        Part("g", process, WORKLOADS["a"], ways("a")[:4], 1.5),
+        precision("c", 1.0),
+        precision("b", 0.8),
+        Part("g", process, WORKLOADS["a"], ways("g"), 1.5),
     ]
     # In short no code runs twice for its speed's sake.
     return workloads + (after[:1] + after[3:] if short else after)
@@ -233,17 +241,37 @@ class Bench:
         for name in list(self.workers):
             self.drop(name)
 
+    def start(self, chosen: list[Part]) -> None:
+        """Start all processes at once and have each train for some steps, so that no part pays for that."""
+        ways = {way.name: way for part in reversed(chosen) if part.name != "g" for way in part.ways}
+        deadline = time.monotonic() + 0.2 * (self.end - time.monotonic())
+
+        def train(way: Way) -> None:
+            with contextlib.suppress(Failed):  # the parts report it
+                worker = self.worker(way, file)
+                worker.deadline = deadline
+                variant = next(filter(way.keep, worker.variants()))
+                if not self.short:  # there, compiling is most of the work
+                    worker.prepare(0, variant | way.settings)
+
+        with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor() as pool:
+            file = WORKLOADS["a"]().shortened().save(Path(folder))
+            list(pool.map(train, (way for way in ways.values() if not (way.torch and self.torch_trouble))))
+        self.drop_failed()
+
     def worker(self, way: Way, file: Path) -> Worker:
-        """The way's process, turned to this workload."""
-        name = way.process or way.peer
-        if name not in self.workers:
-            self.workers[name] = Worker(way.peer, file)
-        return self.workers[name]
+        """The way's process, which is started if there is none."""
+        if way.name not in self.workers:
+            self.workers[way.name] = Worker(way.peer, file)
+        return self.workers[way.name]
+
+    def drop_failed(self) -> None:
+        """Have the next part start new processes: after a CUDA error one is of no use."""
+        for name in [name for name, worker in self.workers.items() if worker.failed]:
+            self.drop(name)
 
     def drop(self, name: str) -> None:
-        """End a process, so that the next part has a new one: after a CUDA error one is of no use."""
-        if worker := self.workers.pop(name, None):
-            worker.end()
+        self.workers.pop(name).end()
 
     def row(self, part: Part, what: str, settings: dict[str, Any] | None = None, note: str = "") -> Row:
         text = ", ".join(f"{key} {value}" for key, value in (settings or {}).items())
@@ -276,23 +304,28 @@ class Bench:
 
     def interleave(self, part: Part, work: Workload, file: Path, until: float) -> list[Row]:
         """Set all ways up, and then run them in turn."""
-        ready = until - 0.25 * (until - time.monotonic())  # the rest is for the rounds
+        share = until - time.monotonic()
+        ready = until - 0.25 * share  # the rest is for the rounds
+        # What must not be missing may take more, at the expense of later parts.
+        latest = min(self.end, until + share)
+        needed = latest - 0.25 * (latest - time.monotonic())
         rows: list[Row] = []
         turns: list[Turn] = []
         for worker in self.workers.values():  # those that have no way here release what they hold
-            worker.deadline = ready
+            worker.deadline = latest
             with contextlib.suppress(Failed):
                 worker.open(file)
         for way in part.ways:
             row = self.row(part, way.title, note=self.torch_trouble if way.torch else "")
-            if not row.note and ready - time.monotonic() < 1:
+            deadline = ready if way.slow else needed
+            if not row.note and deadline - time.monotonic() < 1:
                 row.note = "left out: setting the others up took this part's time"
             if row.note:
                 rows.append(row)
                 continue
             try:
                 worker = self.worker(way, file)
-                worker.deadline = ready
+                worker.deadline = deadline
                 chosen = [variant for variant in worker.variants() if way.keep(variant)]
                 for variant in chosen[:1] if self.short else chosen:
                     own = {key: value for key, value in variant.items() if key not in way.settings}
@@ -305,15 +338,13 @@ class Bench:
                 row.note = str(failed)
                 if row not in rows:
                     rows.append(row)
-        self.rounds_of(turns, until)
+        self.rounds_of(turns, until, latest)
         self._fill(part, work, [(turn.row, turn.result) for turn in turns])
-        failed = [name for name, worker in self.workers.items() if worker.failed]
-        for name in failed:
-            self.drop(name)
+        self.drop_failed()
         return rows
 
-    def rounds_of(self, turns: list[Turn], until: float) -> None:
-        """As many rounds as there is time for, at least one, each in another order."""
+    def rounds_of(self, turns: list[Turn], until: float, latest: float) -> None:
+        """As many rounds as there is time for until then, but at least one, each in another order."""
         longest = 0.0
         for seed in range(self.rounds):
             began = time.monotonic()
@@ -322,7 +353,7 @@ class Bench:
             for turn in random.Random(seed).sample(turns, len(turns)):
                 if turn.row.note:
                     continue
-                turn.worker.deadline = until
+                turn.worker.deadline = latest
                 try:
                     turn.result.add(*turn.worker.train(turn.number, seed, REST))
                 except Failed as failed:
@@ -373,7 +404,8 @@ class Bench:
                     continue
                 result.add(seconds, printed["loss"])
                 inner.append(printed["seconds"])
-        self._fill(part, work, [(row, result) for _, _, row, result, _ in kinds])
+        for kind in ("cold", "warm"):
+            self._fill(part, work, [(row, result) for _, named, row, result, _ in kinds if named == kind])
         for _, _, row, _, inner in kinds:
             row.first = statistics.median(inner) if inner else None
         return [row for _, _, row, _, _ in kinds]
@@ -535,6 +567,7 @@ def main() -> int:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
         settings.budget -= time.monotonic() - began
         with Bench(settings, torch_trouble(torch_found, settings.device)) as bench:
+            bench.start(left)
             for table in bench.tables(left):
                 for row in table.rows:
                     print(
