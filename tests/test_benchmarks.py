@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -195,20 +196,28 @@ def test_tables_of_a_gpu_have_a_row_for_everything(tmp_path):
 @pytest.mark.slow
 def test_gpu_in_short_measures_all_that_is_there(tmp_path):
     script = Path(gpu.__file__)
-    command = [sys.executable, str(script), "--short", "--budget", "300", "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=script.parents[2])
+    root = str(script.parents[2])
+    command = [sys.executable, str(script), "--short", "--budget", "600", "--out", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": root}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
     assert {row["part"] for row in rows} == {*"abcdefg", "ensemble-32", "precision-b"}
-    missing = {row["note"].split(":")[0] for row in rows if row["time"] is None}
-    assert missing <= {"PyTorch is not installed", "FileNotFoundError"}
-    ours = [row for row in rows if row["part"] in "abefg" and row["what"].startswith((gpu.SCAN, gpu.FIT))]
-    assert len(ours) == 4 * 2 + 2 * 2
-    assert all(row["time"] > 0 and row["rounds"] == 1 for row in ours)
+    for row in rows:
+        if row["what"] == "all":  # without Debian's dataset-fashion-mnist
+            assert row["part"] in "cd"
+            assert row["note"].startswith("FileNotFoundError: Fashion-MNIST is not in")
+        elif row["what"].startswith(gpu.COMPILED):  # needs a C++ compiler, and a while
+            assert row["time"] or row["note"]
+        elif "torch" in row["what"].lower():
+            assert row["time"] or row["note"] == "PyTorch is not installed"
+        else:
+            assert row["time"] > 0, row["note"]
+            assert (row["note"], row["rounds"]) == ("", 1)
 
 
 def test_gpu_leaves_out_what_the_budget_has_no_time_for(tmp_path):
-    settings = gpu.argparse.Namespace(short=True, rounds=0, budget=0.5)
+    settings = gpu.argparse.Namespace(short=True, rounds=0, budget=0.5, device="cpu")
     with gpu.Bench(settings, "no PyTorch") as bench:
         tables = list(bench.tables(gpu.parts("cpu", short=True)))
     notes = [row.note for table in tables for row in table.rows]

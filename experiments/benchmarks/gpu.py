@@ -47,6 +47,7 @@ the same; its optimizers are the fused ones. Times are medians of rounds. Where 
 variants, each has a row. "Ratio" is the median, over rounds, of the time by that of the first way's fastest
 variant. "First" is setting up, compiling and training once in a running process. In (g) a process is timed
 from its start to its end: cold with an empty folder of compiled programs, warm with what that process left.
+JAX takes memory as it needs it (XLA_PYTHON_CLIENT_PREALLOCATE=false), since processes share the device.
 """
 
 
@@ -232,7 +233,9 @@ class Bench:
         self.rounds = settings.rounds or (1 if settings.short else 5)
         self.end = time.monotonic() + settings.budget
         self.workers: dict[str, Worker] = {}
-        self.command = f"python experiments/benchmarks/gpu.py{' --short' if settings.short else ''}"
+        given = {"--short": settings.short, "--device cpu": settings.device == "cpu" and not settings.short}
+        given |= {f"--rounds {settings.rounds}": settings.rounds}
+        self.command = " ".join(["python experiments/benchmarks/gpu.py", *filter(given.get, given)])
 
     def __enter__(self) -> "Bench":
         return self
@@ -415,8 +418,8 @@ class Bench:
 
 ASK_JAX = """
 import jax, json
-found = jax.devices()
-print(json.dumps({"platform": found[0].platform, "devices": [d.device_kind for d in found]}))
+devices = jax.devices()
+print(json.dumps({"platform": devices[0].platform, "devices": [d.device_kind for d in devices]}))
 """
 ASK_TORCH = """
 import json, torch
@@ -544,12 +547,12 @@ def main() -> int:
     if settings.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
     began = time.monotonic()
-    jax_found, torch_found = ask(ASK_JAX), ask(ASK_TORCH)
-    if "trouble" in jax_found or (settings.device != "cpu" and jax_found["platform"] == "cpu"):
-        reason = jax_found.get("trouble", "its only device is the CPU")
+    jax_info, torch_info = ask(ASK_JAX), ask(ASK_TORCH)
+    if "trouble" in jax_info or (settings.device != "cpu" and jax_info["platform"] == "cpu"):
+        reason = jax_info.get("trouble", "its only device is the CPU")
         print(f"JAX sees no GPU: {reason}. On the CPU: --device cpu", file=sys.stderr)
         return 2
-    lines = header(jax_found, torch_found)
+    lines = header(jax_info, torch_info)
     print("\n".join(lines), flush=True)
 
     import jax  # for this process: it only reads data, and leaves the GPU to the others
@@ -566,7 +569,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
         settings.budget -= time.monotonic() - began
-        with Bench(settings, torch_trouble(torch_found, settings.device)) as bench:
+        with Bench(settings, torch_trouble(torch_info, settings.device)) as bench:
             bench.start(left)
             for table in bench.tables(left):
                 for row in table.rows:
