@@ -341,13 +341,14 @@ class Bench:
                 row.note = str(failed)
                 if row not in rows:
                     rows.append(row)
-        self.rounds_of(turns, until, latest)
+        # The judge, in numpy, takes seconds for images.
+        self.rounds_of(turns, until, latest, 1 if work.convolutions else self.rounds)
         self._fill(part, work, [(turn.row, turn.result) for turn in turns])
         self.drop_failed()
         return rows
 
-    def rounds_of(self, turns: list[Turn], until: float, latest: float) -> None:
-        """As many rounds as there is time for until then, but at least one, each in another order."""
+    def rounds_of(self, turns: list[Turn], until: float, latest: float, judged: int) -> None:
+        """As many rounds as there is time for, at least one; the first `judged` of them with a loss."""
         longest = 0.0
         for seed in range(self.rounds):
             began = time.monotonic()
@@ -358,10 +359,12 @@ class Bench:
                     continue
                 turn.worker.deadline = latest
                 try:
-                    turn.result.add(*turn.worker.train(turn.number, seed, REST))
+                    seconds, loss = turn.worker.train(turn.number, seed, REST, judge=seed < judged)
+                    turn.result.seconds.append(seconds)
+                    turn.result.losses += [loss] if seed < judged else []
                 except Failed as failed:
                     turn.row.note = str(failed)
-            longest = max(longest, time.monotonic() - began)
+            longest = time.monotonic() - began
 
     def _fill(self, part: Part, work: Workload, measured: list[tuple[Row, Result]]) -> None:
         """Write what was measured into the rows."""
@@ -379,7 +382,7 @@ class Bench:
                 continue
             pairs = zip(result.seconds, base.seconds, strict=False)  # the base may have failed later
             row.ratio = statistics.median(ours / first for ours, first in pairs)
-            result.band = work.band(row.rounds)
+            result.band = work.band(len(result.losses))
             if part.check and not self.short and not result.agrees(base):
                 row.note = f"its loss is not that of ratio 1, {base.loss:.4g}, orders of rows allowed for"
 

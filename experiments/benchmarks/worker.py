@@ -7,6 +7,7 @@ each its own weather. So all stay alive, and are asked in turn.
 import contextlib
 import dataclasses
 import importlib
+import math
 import multiprocessing
 import statistics
 import time
@@ -92,10 +93,10 @@ class Worker:
         """
         return self._ask("prepare", variant, settings)
 
-    def train(self, variant: int, seed: int, rest: float = REST) -> tuple[float, float]:
-        """The seconds of one training, the median of those of a turn, and its final loss."""
+    def train(self, variant: int, seed: int, rest: float = REST, judge: bool = True) -> tuple[float, float]:
+        """The median seconds of a turn's trainings, and the last one's final loss: NaN unless `judge`."""
         time.sleep(rest)
-        return self._ask("train", variant, seed)
+        return self._ask("train", variant, seed, judge)
 
     def _ask(self, *request: Any) -> Any:
         try:
@@ -156,10 +157,11 @@ class _Served:
         self.jobs[variant].train(0)
         return time.perf_counter() - began
 
-    def train(self, variant: int, seed: int) -> tuple[float, float]:
+    def train(self, variant: int, seed: int, judge: bool) -> tuple[float, float]:
         job, seconds = self.jobs[variant], []
         while sum(seconds) < TURN:
             began = time.perf_counter()
             result = job.train(seed)
             seconds.append(time.perf_counter() - began)
-        return statistics.median(seconds), mean_loss(self.work, job.weights(result))
+        loss = mean_loss(self.work, job.weights(result)) if judge else math.nan
+        return statistics.median(seconds), loss
