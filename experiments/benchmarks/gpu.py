@@ -321,7 +321,9 @@ class Bench:
         for way in part.ways:
             row = self.row(part, way.title, note=self.torch_trouble if way.torch else "")
             deadline = ready if way.slow else needed
-            if not row.note and deadline - time.monotonic() < 1:
+            # Ending a process would lose what it has ready: its next way may take as long as the last.
+            mine = [turn.row.first for turn in turns if turn.worker is self.workers.get(way.name)]
+            if not row.note and deadline - time.monotonic() < max([1.0, *mine]):
                 row.note = "left out: setting the others up took this part's time"
             if row.note:
                 rows.append(row)
