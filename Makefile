@@ -4,8 +4,11 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv-bench/bin
 BENCH_READY := .venv-bench/.ready
+BENCH_GPU := .venv-bench-gpu/bin
+BENCH_GPU_READY := .venv-bench-gpu/.ready
+JAX_CUDA ?= cuda13
 
-.PHONY: demo test test-all lint types pictures bench bench-steps import-time clean
+.PHONY: demo test test-all lint types pictures bench bench-steps bench-gpu import-time clean
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
@@ -58,8 +61,26 @@ bench: $(BENCH_READY)
 bench-steps: $(READY)
 	$(BIN)/python experiments/benchmarks/peers.py --workloads a --peers funcnet_fit --out runs/bench-steps
 
+# Needs an NVIDIA GPU and takes less than ten minutes after its set-up; tables go to runs/bench-gpu.
+#   make bench-gpu JAX_CUDA=cuda12       # for a driver older than 580
+#   make bench-gpu GPU_PYTHON=python3    # with the packages of that interpreter: installs nothing
+#   make bench-gpu ARGS='--parts a,c'
+# PyTorch is optional: without it its rows give the reason.
+$(BENCH_GPU_READY): pyproject.toml
+	@test -x $(BENCH_GPU)/python || $(PYTHON) -m venv .venv-bench-gpu
+	$(BENCH_GPU)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BENCH_GPU)/python -m pip install --quiet --disable-pip-version-check --editable . \
+	  'jax[$(JAX_CUDA)]>=0.10.0,<0.11' 'torch>=2.11,<3' || \
+	  $(BENCH_GPU)/python -m pip install --quiet --disable-pip-version-check --editable . \
+	  'jax[$(JAX_CUDA)]>=0.10.0,<0.11'
+	@touch $@
+
+bench-gpu: $(if $(GPU_PYTHON),,$(BENCH_GPU_READY))
+	PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} \
+	  $(or $(GPU_PYTHON),$(BENCH_GPU)/python) experiments/benchmarks/gpu.py $(ARGS)
+
 import-time: $(READY)
 	$(BIN)/python experiments/benchmarks/import_time.py
 
 clean:
-	rm -rf .venv .venv-bench runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-bench-gpu runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

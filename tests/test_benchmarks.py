@@ -2,7 +2,11 @@
 
 import dataclasses
 import importlib
+import json
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments" / "benchmarks"))
 
+import gpu
 import results
 import workloads
 from jobs import BASE, channels_first
@@ -119,6 +124,9 @@ def test_a_worker_trains_and_a_failure_is_a_sentence(tmp_path):
         assert loss == pytest.approx(worker.probe(0), rel=1e-5)
         with pytest.raises(Failed, match="KeyError: 5"):
             worker.train(5, 0)
+        worker.deadline = time.monotonic()
+        with pytest.raises(Failed, match="budget"):
+            worker.probe(0)
     with Worker("no_such_peer", file) as worker, pytest.raises(Failed, match="No module named"):
         worker.variants()
 
@@ -147,3 +155,71 @@ def test_tables_tell_ratios_of_the_same_round_and_whose_loss_is_off(tmp_path):
     assert read == [slower, base, dataclasses.replace(slow, wrong="")]
     results.draw(measured, {"a": "a test"}, tmp_path / "bars.png")
     assert (tmp_path / "bars.png").stat().st_size > 5000
+
+
+def test_tables_of_a_gpu_have_a_row_for_everything(tmp_path):
+    parts = gpu.parts("cuda", short=False)
+    names = [
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+        "f",
+        "ensemble-1000",
+        "ensemble-100000",
+        "precision-c",
+        "precision-b",
+        "g",
+    ]
+    assert [part.name for part in parts] == names
+    command = "gpu.py --parts a"
+    rows = [
+        gpu.Row("a", gpu.SCAN, "unroll 1", "µs a step", command, 1234.5, 1000.0, 1.0, 2.5, 0.25, 10, 5),
+        gpu.Row("a", gpu.FIT, "", "µs a step", command, 12.345, 12.0, 0.01, 2.5, 0.25, 10, 5),
+        gpu.Row("a", gpu.EAGER, "", "µs a step", command, note="no PyTorch"),
+    ]
+    text = gpu.write(tmp_path, ["a machine"], [gpu.Table(parts[0], "a test", rows)])
+    for line in (
+        "- a machine",
+        "| a: a test | 1,234 (1) | 12.35 (0.01) | – | – | – |",
+        f"`{command}`",
+        f"| {gpu.SCAN} | unroll 1 | 1,234 | 1,000 | 1 | 2.5 | 0.25 | 5 |  |",
+        f"| {gpu.EAGER} |  | – | – | – | – | – | 0 | no PyTorch |",
+    ):
+        assert line in text.splitlines()
+    assert (tmp_path / "gpu.md").read_text() == text
+    assert json.loads((tmp_path / "gpu.json").read_text())["rows"][1]["time"] == 12.345
+    assert len((tmp_path / "gpu.csv").read_text().splitlines()) == 1 + 3
+
+
+@pytest.mark.slow
+def test_gpu_in_short_measures_all_that_is_there(tmp_path):
+    script = Path(gpu.__file__)
+    root = str(script.parents[2])
+    command = [sys.executable, str(script), "--short", "--budget", "600", "--out", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": root}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert {row["part"] for row in rows} == {*"abcdefg", "ensemble-32", "precision-b"}
+    for row in rows:
+        if row["what"] == "all":  # without Debian's dataset-fashion-mnist
+            assert row["part"] in "cd"
+            assert row["note"].startswith("FileNotFoundError: Fashion-MNIST is not in")
+        elif row["what"].startswith(gpu.COMPILED):  # needs a C++ compiler, and a while
+            assert row["time"] or row["note"]
+        elif "torch" in row["what"].lower():
+            assert row["time"] or row["note"] == "PyTorch is not installed"
+        else:
+            assert row["time"] > 0, row["note"]
+            assert (row["note"], row["rounds"]) == ("", 1)
+
+
+def test_gpu_leaves_out_what_the_budget_has_no_time_for(tmp_path):
+    settings = gpu.argparse.Namespace(short=True, rounds=0, budget=0.5, device="cpu")
+    with gpu.Bench(settings, "no PyTorch") as bench:
+        tables = list(bench.tables(gpu.parts("cpu", short=True)))
+    notes = [row.note for table in tables for row in table.rows]
+    assert len(notes) == 9
+    assert all(note == "left out: 0 s of the budget were left for it" for note in notes)

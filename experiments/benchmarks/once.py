@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("workload", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="keep compiled programs here")
+    parser.add_argument("--settings", type=json.loads, default={}, help="JSON, beside the first variant's")
     arguments = parser.parse_args()
     if arguments.cache:
         _keep_compiled(arguments.peer, arguments.cache)
@@ -28,7 +29,7 @@ def main() -> None:
     module = importlib.import_module(f"jobs.{arguments.peer}")
     work = Workload.read(arguments.workload)
     before, began = _memory("VmRSS"), time.perf_counter()
-    job = module.prepare(work, **module.variants(work)[0])
+    job = module.prepare(work, **module.variants(work)[0] | arguments.settings)
     result = job.train(arguments.seed)
     seconds = time.perf_counter() - began
     peak = _memory("VmHWM")
@@ -50,9 +51,12 @@ def _keep_compiled(peer: str, folder: Path) -> None:
 
 
 def _memory(name: str) -> int:
-    """Bytes in a line of Linux's account of this process; `ru_maxrss` would begin at the parent's size."""
+    """Bytes in a line of Linux's account of this process; `ru_maxrss` would begin at the parent's size.
+
+    0 where the kernel keeps no such line.
+    """
     lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+    return 1024 * next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
 
 
 if __name__ == "__main__":

@@ -55,12 +55,23 @@ def _cache(result: Result, folder: Path, number: int) -> Path | None:
     return folder / f"empty{number}" if result.peer == "torch_compile" else None
 
 
-def run(peer: str, file: Path, cache: Path | None = None, seed: int = 0) -> tuple[float, dict[str, Any]]:
-    """The seconds of a whole process, and what it printed."""
+def run(
+    peer: str,
+    file: Path,
+    cache: Path | None = None,
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+    timeout: float | None = None,
+) -> tuple[float, dict[str, Any]]:
+    """The seconds of a whole process, and what it printed; after `timeout` seconds it is ended."""
     command = [sys.executable, str(ONCE), peer, str(file), "--seed", str(seed)]
     command += ["--cache", str(cache)] if cache else []
+    command += ["--settings", json.dumps(settings)] if settings else []
     began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"not done after the {timeout:.0f} s that the budget left it") from None
     seconds = time.perf_counter() - began
     if done.returncode:
         raise Failed((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])

@@ -7,6 +7,7 @@ each its own weather. So all stay alive, and are asked in turn.
 import contextlib
 import dataclasses
 import importlib
+import math
 import multiprocessing
 import statistics
 import time
@@ -46,6 +47,13 @@ def noted(failures: list[str], workload: str, peer: str) -> Iterator[None]:
 class Worker:
     """The driver's end: every method asks the process and waits for its answer."""
 
+    deadline: float | None = None
+    """Of `time.monotonic()`: a process that has not answered by then is ended. By default it may take as
+    long as it likes."""
+
+    failed = False
+    """Whether it could not do something that it was asked."""
+
     def __init__(self, peer: str, file: Path) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
@@ -57,10 +65,18 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.is_alive():
+        self.end()
+
+    def end(self) -> None:
+        """End the process; a second call does nothing."""
+        with contextlib.suppress(OSError):  # it may have ended by itself
             self.pipe.send(None)
-        self.process.join(timeout=30)
+            self.process.join(timeout=30 if self.deadline is None else 3)
         self.process.kill()
+
+    def open(self, file: Path) -> None:
+        """Turn to another workload; what was prepared for the last one is released."""
+        self._ask("open", file)
 
     def variants(self) -> list[dict[str, Any]]:
         """The peer's ways to do the workload; none if it can't."""
@@ -70,23 +86,33 @@ class Worker:
         """The final loss of a short training with the rows in their order."""
         return self._ask("probe", variant)
 
-    def prepare(self, variant: int) -> float:
-        """Set a variant up and train once: the seconds that took, compiling included."""
-        return self._ask("prepare", variant)
+    def prepare(self, variant: int, settings: dict[str, Any] | None = None) -> float:
+        """Set a variant up and train once: the seconds that took, compiling included.
 
-    def train(self, variant: int, seed: int) -> tuple[float, float]:
-        """The seconds of one training, the median of those of a turn, and its final loss."""
-        time.sleep(REST)
-        return self._ask("train", variant, seed)
+        With `settings` the variant is these, and the number is merely its name for `train`.
+        """
+        return self._ask("prepare", variant, settings)
+
+    def train(self, variant: int, seed: int, rest: float = REST, judge: bool = True) -> tuple[float, float]:
+        """The median seconds of a turn's trainings, and the last one's final loss: NaN unless `judge`."""
+        time.sleep(rest)
+        return self._ask("train", variant, seed, judge)
 
     def _ask(self, *request: Any) -> Any:
         try:
             self.pipe.send(request)
+            left = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+            if not self.pipe.poll(left):
+                self.failed = True
+                self.process.kill()
+                raise Failed(f"not done after the {left:.0f} s that the budget left it")
             kind, value = self.pipe.recv()
         except (EOFError, OSError):
+            self.failed = True
             self.process.join(timeout=30)
             raise Failed(f"its process ended with exit code {self.process.exitcode}") from None
         if kind == "failed":
+            self.failed = True
             raise Failed(value)
         return value
 
@@ -120,16 +146,22 @@ class _Served:
         job = self.module.prepare(work, **self.module.variants(work)[variant])
         return mean_loss(work, job.weights(job.train(0)))
 
-    def prepare(self, variant: int) -> float:
+    def open(self, file: Path) -> None:
+        self.work = Workload.read(file)
+        self.jobs.clear()
+
+    def prepare(self, variant: int, settings: dict[str, Any] | None) -> float:
         began = time.perf_counter()
-        self.jobs[variant] = self.module.prepare(self.work, **self.variants()[variant])
+        settings = self.variants()[variant] if settings is None else settings
+        self.jobs[variant] = self.module.prepare(self.work, **settings)
         self.jobs[variant].train(0)
         return time.perf_counter() - began
 
-    def train(self, variant: int, seed: int) -> tuple[float, float]:
+    def train(self, variant: int, seed: int, judge: bool) -> tuple[float, float]:
         job, seconds = self.jobs[variant], []
         while sum(seconds) < TURN:
             began = time.perf_counter()
             result = job.train(seed)
             seconds.append(time.perf_counter() - began)
-        return statistics.median(seconds), mean_loss(self.work, job.weights(result))
+        loss = mean_loss(self.work, job.weights(result)) if judge else math.nan
+        return statistics.median(seconds), loss

@@ -15,11 +15,12 @@ def variants(work: Workload) -> list[dict[str, Any]]:
     return [{}]
 
 
-def prepare(work: Workload) -> Job:
+def prepare(work: Workload, members: int = MEMBERS, block: int | None = None) -> Job:
     train, (_, data, _) = funcnet_fit.program(work)
     sizes = work.sizes if work.classes else (*work.sizes[:-1], "scalar")
     net = fn.MLP(sizes)  # an architecture: every member draws a start of its own
-    many = fn.study.ensemble(train, MEMBERS, average="classes" if work.classes else "values")
+    average = "classes" if work.classes else "values"
+    many = fn.study.ensemble(train, members, average=average, block=block)
 
     def run(seed: int) -> Any:
         with fn.mesh.use():

@@ -26,12 +26,13 @@ def prepare(work: Workload) -> Job:
     return Job(run, lambda run: weights(work, run.model))
 
 
-def program(work: Workload) -> tuple[Callable[..., Any], Any]:
+def program(work: Workload, precision: fn.Precision | None = None) -> tuple[Callable[..., Any], Any]:
     """The training, which compiles itself, and its arguments: model, data, key."""
     if work.classes:
         loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
     else:
         loss = fn.losses.supervised(fn.losses.squared_error)
+    loss = precision(loss) if precision else loss
     optimizer = {"adam": optax.adam, "sgd": optax.sgd}[work.optimizer](work.learning_rate)
     train = fn.fit(loss, optimizer, epochs=work.epochs, batch_size=work.batch_size, shuffle=work.shuffle)
     model = _convnet(work) if work.convolutions else _mlp(work)

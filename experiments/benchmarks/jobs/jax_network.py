@@ -8,6 +8,7 @@ import optax
 from workloads import Weights, Workload
 
 Layers = list[tuple[jax.Array, jax.Array]]
+IMAGES = ("NHWC", "HWIO", "NHWC")
 
 
 def start(work: Workload) -> Layers:
@@ -22,11 +23,12 @@ def optimizer(work: Workload) -> optax.GradientTransformation:
     return {"adam": optax.adam, "sgd": optax.sgd}[work.optimizer](work.learning_rate)
 
 
-def outputs(layers: Layers, x: jax.Array) -> jax.Array:
+def outputs(layers: Layers, x: jax.Array, native: bool = False) -> jax.Array:
+    """Logits or numbers, [rows, outputs]; convolutions as matrix products, or XLA's own if `native`."""
     for kernel, bias in layers[:-1]:
-        x = jax.nn.relu(_affine(x, kernel, bias))
+        x = jax.nn.relu(_affine(x, kernel, bias, native))
         x = _pooled(x) if kernel.ndim == 4 else x
-    return _affine(x, *layers[-1])
+    return _affine(x, *layers[-1], native)
 
 
 def losses(outputs: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -39,8 +41,13 @@ def losses(outputs: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jax.nn.logsumexp(outputs, axis=-1) - chosen, jnp.float32(jnp.argmax(outputs, -1) == y)
 
 
-def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    y = _convolved(x, kernel) if kernel.ndim == 4 else x.reshape(len(x), -1) @ kernel
+def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, native: bool) -> jax.Array:
+    if kernel.ndim == 2:
+        y = x.reshape(len(x), -1) @ kernel
+    elif native:
+        y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=IMAGES)
+    else:
+        y = _convolved(x, kernel)
     return y + jnp.broadcast_to(bias, y.shape)
 
 

@@ -31,14 +31,19 @@ def prepare(work: Workload, **variant: Any) -> Job:
     return Job(run, lambda result: jax_network.weights(result[0]))
 
 
-def program(work: Workload, order: str = "bijection", unroll: int = 1) -> tuple[Callable[..., Any], Any]:
-    """The training, to be compiled, and its arguments: layers, x, y, key."""
+def program(
+    work: Workload, order: str = "bijection", unroll: int = 1, native: bool = False
+) -> tuple[Callable[..., Any], Any]:
+    """The training, to be compiled, and its arguments: layers, x, y, key.
+
+    `native` takes XLA's own convolutions, for GPUs.
+    """
     optimizer, n, size = jax_network.optimizer(work), len(work.x), min(work.batch_size, len(work.x))
     steps = -(-n // size)
     draw = ORDERS[order if work.shuffle else "rows"]
 
     def objective(layers: Any, x: Any, y: Any, weight: Any) -> Any:
-        loss, right = jax_network.losses(jax_network.outputs(layers, x), y)
+        loss, right = jax_network.losses(jax_network.outputs(layers, x, native), y)
         sums = jnp.stack([jnp.sum(loss * weight), jnp.sum(right * weight), jnp.sum(weight)])
         return sums[0] / sums[2], sums
 

@@ -15,13 +15,13 @@ def variants(work: Workload) -> list[dict[str, Any]]:
     return [{"threads": threads} for threads in torch_network.THREADS]
 
 
-def prepare(work: Workload, threads: int) -> Job:
+def prepare(work: Workload, threads: int, device: str = "cpu", mode: str | None = None) -> Job:
     torch.set_num_threads(threads)  # Inductor writes the number into its loops
-    net = torch_network.network(work)
-    x, y = torch_network.tensors(work)
+    net = torch_network.network(work, torch_network.use(device))
+    x, y = torch_network.tensors(work, device)
     losses = torch_network.losses(work)
 
-    @torch.compile(dynamic=False)
+    @torch.compile(dynamic=False, mode=mode)
     def evaluate(x: Any, y: Any) -> Any:
         return losses(net(x), y)
 

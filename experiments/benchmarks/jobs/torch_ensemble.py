@@ -18,9 +18,9 @@ def variants(work: Workload) -> list[dict[str, Any]]:
     return [{"threads": threads} for threads in torch_network.THREADS] if work.classes else []
 
 
-def prepare(work: Workload, threads: int) -> Job:
-    net = torch_network.network(work)
-    x, y = torch_network.tensors(work)
+def prepare(work: Workload, threads: int, members: int = MEMBERS, device: str = "cpu") -> Job:
+    net = torch_network.network(work, torch_network.use(device))
+    x, y = torch_network.tensors(work, device)
     names = [name for name, _ in net.named_parameters()]
 
     def loss(parameters: Any, x: Any, y: Any) -> Any:
@@ -31,15 +31,16 @@ def prepare(work: Workload, threads: int) -> Job:
     def train(seed: int) -> Any:
         torch.set_num_threads(threads)
         torch.manual_seed(seed)
-        stacked = {name: _starts(p) for name, p in net.named_parameters()}
+        stacked = {name: _starts(members, p) for name, p in net.named_parameters()}
         optimizer = torch.optim.Adam(stacked.values(), lr=work.learning_rate, fused=True)
         for _ in range(work.epochs):
-            order = torch.rand(MEMBERS, len(x)).argsort(dim=1)
+            order = torch.rand(members, len(x), device=device).argsort(dim=1)
             for rows in order.split(work.batch_size, dim=1):
                 found, _ = gradient({n: p.detach() for n, p in stacked.items()}, x[rows], y[rows])
                 for name in names:
                     stacked[name].grad = found[name]
                 optimizer.step()
+        torch_network.finish(x)
         return stacked
 
     def weights(stacked: Any) -> Any:
@@ -51,7 +52,8 @@ def prepare(work: Workload, threads: int) -> Job:
     return Job(train, weights)
 
 
-def _starts(like: torch.Tensor) -> torch.Tensor:
+def _starts(members: int, like: torch.Tensor) -> torch.Tensor:
     """A start for each member, as `nn.Linear` draws it."""
     bound = like.shape[-1] ** -0.5
-    return torch.empty(MEMBERS, *like.shape).uniform_(-bound, bound).requires_grad_()
+    starts = torch.empty(members, *like.shape, device=like.device)
+    return starts.uniform_(-bound, bound).requires_grad_()

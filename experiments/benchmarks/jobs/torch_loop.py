@@ -21,9 +21,11 @@ def variants(work: Workload) -> list[dict[str, Any]]:
     return [way | {"channels_last": last} for way in ways for last in (True, False)]
 
 
-def prepare(work: Workload, threads: int, fused: bool = True, channels_last: bool = False) -> Job:
-    net = torch_network.network(work)
-    x, y = torch_network.tensors(work)
+def prepare(
+    work: Workload, threads: int, fused: bool = True, channels_last: bool = False, device: str = "cpu"
+) -> Job:
+    net = torch_network.network(work, torch_network.use(device))
+    x, y = torch_network.tensors(work, device)
     if channels_last:
         net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
     losses = torch_network.losses(work)
@@ -40,15 +42,15 @@ def prepare(work: Workload, threads: int, fused: bool = True, channels_last: boo
 def training(
     work: Workload, net: Any, evaluate: Any, x: Any, y: Any, threads: int, fused: bool, seed: int
 ) -> Any:
-    """The loop; `evaluate(x, y)` gives a batch's mean loss and how many are right."""
+    """The loop, on the device of x; `evaluate(x, y)` gives a batch's mean loss and how many are right."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch_network.restart(work, net)
-    optimizer, n = torch_network.optimizer(work, net, fused), len(x)
+    optimizer, n, device = torch_network.optimizer(work, net, fused), len(x), x.device
     history = []
     for _ in range(work.epochs):
-        order = torch.randperm(n) if work.shuffle else torch.arange(n)
-        total, right = torch.zeros(()), torch.zeros((), dtype=torch.long)
+        order = torch.randperm(n, device=device) if work.shuffle else torch.arange(n, device=device)
+        total, right = x.new_zeros(()), torch.zeros((), dtype=torch.long, device=device)
         for rows in order.split(work.batch_size):
             loss, hits = evaluate(x[rows], y[rows])
             optimizer.zero_grad(set_to_none=True)
@@ -57,4 +59,5 @@ def training(
             total += loss.detach() * len(rows)
             right = right + hits
         history.append((total / n, right / n))
+    torch_network.finish(x)
     return net

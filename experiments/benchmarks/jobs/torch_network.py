@@ -13,7 +13,23 @@ from workloads import Weights, Workload
 THREADS = sorted({1, os.cpu_count() or 1})
 
 
-def network(work: Workload) -> nn.Sequential:
+def use(device: str) -> str:
+    """Make ready for a device and return its name.
+
+    On a GPU float32 products may be rounded to TF32, as JAX rounds them there by default.
+    """
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")
+    return device
+
+
+def finish(like: torch.Tensor) -> None:
+    """Wait until the device of this tensor has done its work."""
+    if like.is_cuda:
+        torch.cuda.synchronize()
+
+
+def network(work: Workload, device: str = "cpu") -> nn.Sequential:
     """The network at the start."""
     steps: list[nn.Module] = []
     for kernel, _ in work.layers:
@@ -23,7 +39,7 @@ def network(work: Workload) -> nn.Sequential:
             steps += [nn.Linear(*kernel.shape), nn.ReLU()]
     if work.convolutions:
         steps.insert(-2, nn.Flatten())
-    made = nn.Sequential(*steps[:-1])
+    made = nn.Sequential(*steps[:-1]).to(device)
     restart(work, made)
     return made
 
@@ -37,7 +53,9 @@ def restart(work: Workload, made: nn.Module) -> None:
 
 
 def weights(work: Workload, made: nn.Module) -> Weights:
-    layers = [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in _layers(made)]
+    layers = [
+        (layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy()) for layer in _layers(made)
+    ]
     return channels_first.turned_back(work, layers)
 
 
@@ -46,15 +64,15 @@ def optimizer(work: Workload, made: nn.Module, fused: bool = True) -> torch.opti
     return kind(made.parameters(), lr=work.learning_rate, fused=fused)
 
 
-def tensors(work: Workload) -> tuple[torch.Tensor, torch.Tensor]:
-    y = torch.from_numpy(work.y)
-    return torch.from_numpy(channels_first.images(work)), y.long() if work.classes else y
+def tensors(work: Workload, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+    x, y = torch.from_numpy(channels_first.images(work)), torch.from_numpy(work.y)
+    return x.to(device), (y.long() if work.classes else y).to(device)
 
 
 def losses(work: Workload) -> Callable[[Any, Any], tuple[torch.Tensor, torch.Tensor]]:
     """A batch's mean loss and how many classes are right (for a number, 0) from outputs and targets."""
     if not work.classes:
-        return lambda outputs, y: (nn.functional.mse_loss(outputs.squeeze(-1), y), torch.zeros(()))
+        return lambda outputs, y: (nn.functional.mse_loss(outputs.squeeze(-1), y), y.new_zeros(()))
     return lambda outputs, y: (
         nn.functional.cross_entropy(outputs, y),
         (outputs.detach().argmax(1) == y).sum(),
