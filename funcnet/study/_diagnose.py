@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnet import _check, _tree
 from funcnet.study._evidence import CALMER, Evidence, Found, Verdict
-from funcnet.study._measured import Estimate, Measured, measured
+from funcnet.study._loss_curves import Estimate, Measured, measured
 
 FEWEST = 5
 """Measured epochs below which nothing is said."""

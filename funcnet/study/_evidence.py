@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from funcnet.study._measured import Curve, Estimate, Measured, last, smoother
+from funcnet.study._loss_curves import Curve, Estimate, Measured, last, smoother
 
 Verdict = Literal["underfit", "good", "overfit", "not converged", "diverged", "unclear"]
 

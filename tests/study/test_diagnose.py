@@ -11,7 +11,7 @@ from tables import marked
 
 import funcnet as fn
 from funcnet.study import diagnose
-from funcnet.study._measured import Curve, median_of_three, smoother
+from funcnet.study._loss_curves import Curve, median_of_three, smoother
 
 NOISES = 20
 RIGHT = 19
