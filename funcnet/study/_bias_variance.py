@@ -85,9 +85,9 @@ def bias_variance(
     The parts of the 0-1 loss are those of Domingos. The main prediction is the most frequent class among
     the members; bias is 1 where it is not the true class; variance is that of unbiased rows (the share of
     members that are wrong) minus that of biased rows (the share that are nevertheless right); noise is
-    the error added by wrong labels. error = bias + variance + noise up to rounding for any number of classes.
-    With two classes, the noise of a row with a wrong label is (1 − 2·its error against the truth); with
-    more classes there is no such formula, and noise is measured.
+    the error added by wrong labels. error = bias + variance + noise up to rounding for any number of
+    classes. With two classes, the noise of a row with a wrong label is (1 − 2·its error against the truth);
+    with more classes there is no such formula, and noise is measured.
 
     Training sets come from a function `draw(key) -> data`, which is pure and traced into the program: then
     the parts refer to training on data from that distribution. If data is given instead, training sets are
@@ -171,17 +171,15 @@ class BiasVarianceStudy(MemberStudy):
         test = checked_data(self.train.loss, model, test)
         if not (isinstance(test.arrays, tuple | list) and len(test.arrays) == 2):
             raise ValueError("test rows must be pairs of features and targets. Pass test=(x, y).")
-        x, y = test[:]
         if truth is not None:
             truth = jnp.asarray(truth)
-            _check.same_shape("truth", truth, "y", y)
-        shared = net, data, key, (x, y, truth, test.weights())
-        return self._run_members(model, self.size, shared, static=draw)
+            _check.same_shape("truth", truth, "y", test[:][1])
+        return self._run_members(model, self.size, (net, data, key, test, truth), static=draw)
 
     def member(self, net: Module, data: Draw | PyTree, key: Key, number: int) -> Run:
         """The run of one member, computed alone; with `epochs`, the longest."""
         _, draw, data = self._check_arguments(net, data, key)
-        return self._run_member(jnp.int32(number), (net, data, key, None), static=draw)
+        return self._run_member(jnp.int32(number), (net, data, key, None, None), static=draw)
 
     def _check_arguments(
         self, net: Module, data: Draw | PyTree, key: Key
@@ -196,7 +194,7 @@ class BiasVarianceStudy(MemberStudy):
 
     def _member(self, static: Draw | None, shared: Any, number: Array) -> Any:
         """The predictions [epochs, n, ...] for the test rows; without test rows, the longest run."""
-        net, data, key, test = shared
+        net, data, key, test, _ = shared
         own = jax.random.fold_in(_keys.named(key, "member"), number)
         if static is None:
             sample = bootstrap(data, _keys.named(own, "bootstrap"))
@@ -212,13 +210,14 @@ class BiasVarianceStudy(MemberStudy):
             trains = [dataclasses.replace(self.train, epochs=epochs) for epochs in self.epochs]
         if test is None:
             return run(trains[-1])
-        return jnp.stack([predict(run(train).model, test[0]) for train in trains])
+        x, _ = test[:]
+        return jnp.stack([predict(run(train).model, x) for train in trains])
 
     def _combine(self, static: Draw | None, shared: Any, results: Array) -> BiasVarianceResult:
-        x, y, truth, weight = shared[-1]
-        del x
+        *_, test, truth = shared
+        _, y = test[:]
         predictions = jnp.moveaxis(results, 1, 0)
-        parts = [decompose(self.loss, each, y, truth, weight) for each in predictions]
+        parts = [decompose(self.loss, each, y, truth, test.weights()) for each in predictions]
         if self.epochs is None:
             return BiasVarianceResult(*parts[0], results[:, 0])
         mean, errors, per_row = jax.tree.map(lambda *values: jnp.stack(values), *parts)

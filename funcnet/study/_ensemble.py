@@ -149,8 +149,8 @@ def ensemble(
 
     Each member has its own initialization, order of rows and dropout masks, and stops early by itself.
     Member i depends on `key` and i only, not on the size of the ensemble;
-    `study.member(net, data, key, i, valid)` computes the same run alone. Small networks are computed side by
-    side by `transform.vmap_last`, larger ones by `jax.vmap`, in blocks that fit into memory, and over the
+    `study.member(net, data, key, i, valid)` computes the same run alone. Small networks are computed side
+    by side by `transform.vmap_last`, larger ones by `jax.vmap`, in blocks that fit into memory, and over the
     devices of an enclosing `with fn.mesh.use():`.
 
     Args:
@@ -217,7 +217,7 @@ class EnsembleStudy(MemberStudy):
         shared = net, data, key, valid
         if _tree.is_traced():
             return self._run_members(model, self.size, shared, "every_step")[0]
-        result, finite = self._run_members(model, self.size, shared, "deferred")
+        result, finite = self._run_members(model, self.size, shared, "deferred", wide=True)
         if not finite:  # again, each member up to its first bad step; progress has been reported already
             result, _ = self._run_members(model, self.size, shared, "every_step", report=False)
         return result

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from funcnet import _check, _mesh, _tree
+from funcnet import _check, _mesh
 from funcnet._types import Array, PyTree
 from funcnet.study._members import Progress, is_small, map_members
 
@@ -28,23 +28,22 @@ class Study(abc.ABC):
     def _compute(self, static: Any, *arrays: PyTree) -> PyTree:
         """The traced computation: pure in `arrays`; `static` is hashable and part of the program."""
 
-    def _run(self, static: Hashable, *arrays: PyTree, small: bool = False) -> PyTree:
-        """`_compute`, compiled. `small` says whether it consists of small members side by side."""
-        # A compiler option is allowed in the outermost `jit` only.
-        wide = small and jax.default_backend() == "cpu" and not _tree.is_traced()
+    def _run(self, static: Hashable, *arrays: PyTree, wide: bool = False) -> PyTree:
+        """`_compute`, compiled; `wide` chooses wide vectors on a CPU, but not within another `jit`."""
         return self._programs[wide](static, _mesh.num_devices(), *arrays)
 
     @functools.cached_property
     def _programs(self) -> dict[bool, Any]:
-        """The program with wide vectors and without."""
+        """The program without and with wide vectors."""
 
         def program(static: Any, num_devices: int, *arrays: PyTree) -> PyTree:
             del num_devices  # static, so that each number of devices (`mesh.use`) is compiled for itself
             return self._compute(static, *arrays)
 
+        options = {False: None, True: WIDE_VECTORS if jax.default_backend() == "cpu" else None}
         return {
-            wide: jax.jit(program, static_argnums=(0, 1), compiler_options=WIDE_VECTORS if wide else None)
-            for wide in (False, True)
+            wide: jax.jit(program, static_argnums=(0, 1), compiler_options=option)
+            for wide, option in options.items()
         }
 
 
@@ -78,7 +77,14 @@ class MemberStudy(Study):
         """The result of the study, within the program, from the results [members, ...] of all members."""
 
     def _run_members(
-        self, model: PyTree, size: int, shared: PyTree, static: Hashable = None, report: bool = True
+        self,
+        model: PyTree,
+        size: int,
+        shared: PyTree,
+        static: Hashable = None,
+        *,
+        report: bool = True,
+        wide: bool = False,
     ) -> PyTree:
         """All members in one program.
 
@@ -88,9 +94,10 @@ class MemberStudy(Study):
             shared: what all members share, a pytree of arrays.
             static: hashable settings of this call, which are part of the program.
             report: whether `progress` is called.
+            wide: whether small members use wide vectors.
         """
         small = is_small(model)
-        return self._run((static, size, small, report), shared, None, small=small)
+        return self._run((static, size, small, report), shared, None, wide=wide and small)
 
     def _run_member(self, number: Array, shared: PyTree, static: Hashable = None) -> PyTree:
         """The result of one member alone."""
