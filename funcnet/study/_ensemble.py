@@ -150,8 +150,8 @@ def ensemble(
     Each member has its own initialization, order of rows and dropout masks, and stops early by itself.
     Member i depends on `key` and i only, not on the size of the ensemble;
     `study.member(net, data, key, i, valid)` computes the same run alone. Small networks are computed side
-    by side by `transform.vmap_last`, larger ones by `jax.vmap`, in blocks that fit into memory, and over the
-    devices of an enclosing `with fn.mesh.use():`.
+    by side by `transform.vmap_last`, larger ones by `jax.vmap`, in blocks that fit into memory, and over
+    the devices of an enclosing `with fn.mesh.use():`.
 
     Args:
         train: a training function, from `fn.fit`.
