@@ -37,13 +37,13 @@ def learning_rates(result: LearningRateRangeResult, axes: Any = None) -> Any:
     """
     _check_result("learning_rates", result, LearningRateRangeResult, "learning_rate_range")
     ax = _canvas.panel(axes, "learning_rates")
-    before = float(np.median(result.before))
+    before = float(np.median(result.losses_at_init))
     shown = np.where(np.isfinite(result.losses), result.losses, np.nan).T
     draw_curve(ax, shown, f"last epoch, {shown.shape[0]} starts", _canvas.BLUE, "-", result.rates)
     ax.axhline(before, color=_canvas.GREY, linestyle=":", linewidth=1.2, label="before training")
-    if np.isfinite(result.diverges):
-        label = f"diverges from {result.diverges:.2g}"
-        ax.axvspan(result.diverges, result.rates[-1], color=_canvas.VERMILLION, alpha=0.15, label=label)
+    if np.isfinite(result.min_diverging_rate):
+        label = f"diverges from {result.min_diverging_rate:.2g}"
+        ax.axvspan(result.min_diverging_rate, result.rates[-1], color=_canvas.VERMILLION, alpha=0.15, label=label)
     label = f"suggestion {result.suggestion:.2g}"
     ax.axvline(result.suggestion, color=_canvas.GREEN, linestyle="--", linewidth=1.8, label=label)
     least = float(np.min(result.losses))

@@ -204,7 +204,7 @@ def _sow_statistics(
 
 
 def _moments(x: Array, has_weight: Array) -> dict[str, Array]:
-    """The number of entries, their mean, and their squared deviations; zeros for examples of weight zero."""
+    """Number, mean and squared deviations of the entries; zeros for examples of weight zero."""
     mean = jnp.mean(x)
     # Computed from x, so that all have the same leading axes if the call is mapped or in a loop.
     count = jnp.sum(jnp.where(x == x, jnp.ones_like(x), jnp.ones_like(x)))

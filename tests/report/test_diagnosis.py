@@ -24,7 +24,7 @@ def test_it_shows_what_was_measured_smoothed_and_found():
     drawn = labelled(ax)
     best, turned = f"best epoch: {found.best_epoch + 1}", f"validation turned: {found.onset + 1}"
     assert list(drawn) == ["training", "validation", best, turned]
-    np.testing.assert_array_equal(drawn["validation"].get_ydata(), found.validation_smooth)
+    np.testing.assert_array_equal(drawn["validation"].get_ydata(), found.val_loss_smooth)
     np.testing.assert_array_equal(drawn["training"].get_xdata(), EPOCH + 1)
     assert np.all(np.asarray(drawn[turned].get_xdata()) == found.onset + 1)
     points = [line.get_ydata() for line in ax.lines if line.get_marker() == "."]

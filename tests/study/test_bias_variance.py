@@ -90,7 +90,7 @@ def test_parts_and_standard_errors_are_brute_force_in_numpy():
     f, w = np.asarray(found.predictions, np.float64), np.asarray(weight) / float(weight.sum())
     names = ("error", "variance", "bias_and_noise")
     for name, want in zip(names, squares(f, np.asarray(y_test)), strict=True):
-        np.testing.assert_allclose(found.rows[name], want, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(found.per_row[name], want, rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose(found.mean[name], want @ w, rtol=1e-3)
     left = [squares(np.delete(f, m, axis=0), np.asarray(y_test)) for m in range(6)]
     for i, name in enumerate(names):
@@ -173,7 +173,7 @@ def test_epochs_are_shorter_trainings_of_the_same_members_and_nothing_is_traced_
     assert traced == first
     assert found.predictions.shape == (2, 3, 10)
     assert found.mean["variance"].shape == (2,)
-    assert found.rows["variance"].shape == (2, 10)
+    assert found.per_row["variance"].shape == (2, 10)
     assert found.epochs.tolist() == [1, 4]
     short = fn.fit(SQUARED, optax.adam(0.05), epochs=1, batch_size=8)
     once = fn.study.bias_variance(short, 3)(net, draw, KEY, (x, y))

@@ -311,12 +311,12 @@ def test_members_that_diverged_are_left_out_or_decide():
         history[name][:2, -5:] = inf
     found = diagnose(history)
     assert found.verdict == "good"
-    assert "2 of 8 trainings diverged and are left out" in found.reason
+    assert "2 of 8 runs diverged and are left out" in found.reason
     for name in history:
         history[name][:4, -5:] = inf
     found = diagnose(history)
     assert (found.verdict, found.gap, found.onset) == ("diverged", None, None)
-    assert "4 of 8 trainings" in found.reason
+    assert "4 of 8 runs" in found.reason
 
 
 def test_members_stopped_at_different_epochs_keep_their_last_value():
@@ -338,7 +338,7 @@ def test_numbers_may_be_jax_arrays_and_losses_lists():
 def test_it_prints_a_paragraph():
     text = str(diagnose(OVERFIT(0)))
     assert text.startswith("Overfit: the validation loss rose by 0.")
-    assert "Try: 1. stop about epoch " in text.replace("\n", " ")
+    assert "Try: 1. stop near epoch " in text.replace("\n", " ")
     assert max(map(len, text.splitlines())) <= 100
     assert "Try" not in str(diagnose(GOOD(0)))
 
@@ -415,7 +415,7 @@ def test_the_verdict_on_real_trainings(name, runs):
 def test_what_early_stopping_kept_is_told(runs):
     run = runs("stopped early")
     assert diagnose(run).advice[0] == (
-        f"keep run.model: early stopping left it at epoch {int(run.best_epoch) + 1}"
+        f"keep run.model: early stopping restored epoch {int(run.best_epoch) + 1}"
     )
 
 
@@ -426,18 +426,22 @@ def test_a_run_its_history_and_a_dictionary_are_judged_alike(runs):
 
 
 WRONG = {
-    "a model": (lambda: diagnose(WIDE), TypeError, "judges a run, its history or a mapping"),
-    "no loss": (lambda: diagnose({"accuracy": [1.0]}), ValueError, "this history holds accuracy"),
+    "a model": (lambda: diagnose(WIDE), TypeError, "run must be a Run, its history or a mapping"),
+    "no loss": (
+        lambda: diagnose({"accuracy": [1.0]}),
+        ValueError,
+        "must contain train_loss or loss, got accuracy",
+    ),
     "two lengths": (
         lambda: diagnose({"train_loss": [1.0, 0.5], "val_loss": [1.0]}),
         ValueError,
-        "losses have one shape",
+        "losses must have one shape",
     ),
-    "one number": (lambda: diagnose({"loss": 1.0}), ValueError, "losses have one shape"),
+    "one number": (lambda: diagnose({"loss": 1.0}), ValueError, "losses must have one shape"),
     "within jit": (
         lambda: jax.jit(lambda loss: diagnose({"loss": loss}).gap)(np.ones(9)),
         TypeError,
-        "on what jit or vmap returns",
+        "on the result of jit or vmap",
     ),
     "a word": (lambda: diagnose(GOOD(0), target="low"), TypeError, "target is a number"),
     "tolerance": (lambda: diagnose(GOOD(0), tolerance=1.5), ValueError, "tolerance is above 0.0 and below"),

@@ -73,7 +73,7 @@ def test_large_members_are_mapped_by_vmap():
 @pytest.mark.slow
 def test_many_small_members_are_mapped_by_lanes():
     row = MODELS["linear-regression"]
-    many = fn.study.ensemble(training(row), _members.LEAST_FOR_LANES + 1)
+    many = fn.study.ensemble(training(row), _members.MIN_MEMBERS_FOR_VMAP_LAST + 1)
     args = (row.net, row.rows(8), KEY)
     found = many(*args)
     assert_close(jax.tree.map(lambda a: a[32], found.model.members), many.member(*args, 32).model, 20)

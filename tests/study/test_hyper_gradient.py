@@ -37,7 +37,7 @@ def test_rate_and_decay_agree_with_central_differences(mode):
 
         def trained(**changes):
             hyper = jax.tree.map(jnp.asarray, HYPER | changes)
-            found = study._compiled(hyper, model, data, KEY, valid)[0]
+            found = study._run(None, hyper, model, data, KEY, valid)[0]
             return float(found)
 
         assert value.dtype == jnp.float64
@@ -95,7 +95,7 @@ def test_reverse_memory_grows_by_a_state_for_each_epoch():
             return fn.fit(ROW.loss(), optax.sgd(rate), epochs=epochs, batch_size=2)
 
         study = fn.study.hyper_gradient(make_train, mode=mode)
-        lowered = study._compiled.lower(jnp.array(0.1), MODEL, DATA, KEY, VALID)
+        lowered = study._programs[False].lower(None, 1, jnp.array(0.1), MODEL, DATA, KEY, VALID)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     state = sum(leaf.nbytes for leaf in jax.tree.leaves(MODEL))
@@ -172,12 +172,12 @@ def test_tuning_lowers_the_metric_and_keeps_the_best():
     found = fn.study.tune(make_train, steps=6, optimizer=optax.adam(0.5))(
         {"learning_rate": 1e-3, "decay": 0.01}, ROW.net, DATA, KEY, VALID
     )
-    assert found.value == jnp.nanmin(found.values)
-    assert found.value < found.values[0]
-    best = int(jnp.argmin(found.values))
+    assert found.best_value == jnp.nanmin(found.best_values)
+    assert found.best_value < found.best_values[0]
+    best = int(jnp.argmin(found.best_values))
     assert jax.tree.all(jax.tree.map(lambda a, b: jnp.isclose(a[best], b), found.path, found.best))
     again = fn.study.hyper_gradient(make_train)(found.best, ROW.net, DATA, KEY, VALID)[0]
-    assert float(again) == pytest.approx(float(found.value), rel=1e-4)
+    assert float(again) == pytest.approx(float(found.best_value), rel=1e-4)
 
 
 def descent(hyper):
@@ -203,6 +203,6 @@ def test_tuning_comes_back_from_divergence():
         return fn.fit(ROW.loss(), optax.sgd(rate), epochs=2, batch_size=8)
 
     found = fn.study.tune(make_train, steps=4, optimizer=optax.sgd(1e6))(0.1, MODEL, DATA, KEY, VALID)
-    assert not jnp.isfinite(found.values).all()
-    assert jnp.isfinite(found.value)
-    assert found.value == found.values[0]
+    assert not jnp.isfinite(found.best_values).all()
+    assert jnp.isfinite(found.best_value)
+    assert found.best_value == found.best_values[0]

@@ -57,7 +57,7 @@ def test_floats_are_traced_once_and_sizes_are_grouped():
 
 @pytest.mark.slow
 def test_samples_are_some_of_the_combinations_without_repetition():
-    found = fn.study.sweep(make_train, GRID, samples=3)(ROW.net, DATA, KEY, VALID)
+    found = fn.study.sweep(make_train, GRID, num_samples=3)(ROW.net, DATA, KEY, VALID)
     assert len({tuple(trial.items()) for trial in found.trials}) == 3
 
 
@@ -102,8 +102,12 @@ WRONG = {
         TypeError,
         r"hidden has list .* Sizes are tuples: hidden=\[\(4,\), \(8, 8\)\]",
     ),
-    "samples in text": (lambda: fn.study.sweep(make_train, GRID, samples="2"), TypeError, "samples is"),
-    "no progress": (lambda: fn.study.sweep(make_train, GRID, progress="yes"), TypeError, "progress is"),
+    "samples in text": (
+        lambda: fn.study.sweep(make_train, GRID, num_samples="2"),
+        TypeError,
+        "num_samples",
+    ),
+    "no progress": (lambda: fn.study.sweep(make_train, GRID, progress="yes"), TypeError, "progress"),
     "a traced key": (
         lambda: jax.jit(lambda key: fn.study.sweep(make_train, GRID)(ROW.net, DATA, key, VALID).scores)(
             KEY
@@ -127,7 +131,7 @@ WRONG = {
         ValueError,
         "mode='max'",
     ),
-    "too many samples": (lambda: fn.study.sweep(make_train, GRID, samples=7), ValueError, "at most 6"),
+    "too many samples": (lambda: fn.study.sweep(make_train, GRID, num_samples=7), ValueError, "at most 6"),
     "no network": (
         lambda: fn.study.sweep(make_train, GRID)(None, DATA, KEY, VALID),
         TypeError,
