@@ -138,8 +138,9 @@ class CrossValidationStudy(MemberStudy):
         _check.key(key)
         model = init_if_incomplete(net, key)
         checked_data(self.train.loss, model, self.folds[0][1])
-        results = self._run_members(model, len(self.folds), (net, key, self.folds))
-        return CrossValidationResult(*results, self.folds)
+        shared = net, key, self.folds
+        runs, scores, predictions = self._run_members(model, len(self.folds), shared)
+        return CrossValidationResult(runs, scores, predictions, self.folds)
 
     def _member(
         self, static: None, shared: tuple[Module, Key, Folds], number: Array

@@ -207,10 +207,26 @@ def _diagnose_trend(curves: LossCurves, evidence: Evidence) -> Diagnosis:
 
 def _diagnose_without_trend(curves: LossCurves) -> Diagnosis:
     """The diagnosis where members diverged or epochs are too few."""
-    finding = _not_finite(curves) if curves.num_diverged else _too_short(len(curves.epochs))
-    means = [None if each is None else each.values.mean(axis=0) for each in (curves.train, curves.valid)]
-    no_estimates = (None,) * 6
-    return Diagnosis(*finding, *no_estimates, curves.epochs, *means, *means, num_members=curves.num_members)
+    verdict, reason, advice = _not_finite(curves) if curves.num_diverged else _too_short(len(curves.epochs))
+    train_loss = curves.train.values.mean(axis=0)
+    val_loss = None if curves.valid is None else curves.valid.values.mean(axis=0)
+    return Diagnosis(
+        verdict=verdict,
+        reason=reason,
+        advice=advice,
+        best_epoch=None,
+        onset=None,
+        gap=None,
+        best_gap=None,
+        rise=None,
+        fall=None,
+        epochs=curves.epochs,
+        train_loss=train_loss,
+        val_loss=val_loss,
+        train_loss_smooth=train_loss,
+        val_loss_smooth=val_loss,
+        num_members=curves.num_members,
+    )
 
 
 def _not_finite(curves: LossCurves) -> Finding:

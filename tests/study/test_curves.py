@@ -1,4 +1,4 @@
-"""Learning and capacity curves: the points are the trainings that they say they are."""
+"""Learning and capacity curves: each point is the mean of the runs it claims."""
 
 import jax
 import jax.numpy as jnp
@@ -88,8 +88,8 @@ def test_all_rows_are_the_training_on_all_rows():
     net = fn.models.LinearRegression(3)
     found = fn.study.learning_curve(train, (10,), 2)(net, data, KEY, data)
     run = train(net.init(KEY), data, KEY)
-    want = fn.evaluate(SQUARED, run.model, data)["loss"]
-    np.testing.assert_allclose(found.scores["loss"], float(want), rtol=1e-5)
+    expected = fn.evaluate(SQUARED, run.model, data)["loss"]
+    np.testing.assert_allclose(found.scores["loss"], float(expected), rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The verdict on prepared curves whose noise is drawn twenty times, and on real trainings."""
+"""The verdict on synthetic curves with twenty draws of noise, and on real runs."""
 
 import collections
 
@@ -238,12 +238,12 @@ def test_estimates_are_those_of_the_course():
 
 
 def test_standard_errors_are_as_large_as_the_scatter():
-    """The spread of the gap over 300 draws of the noise beside the error each draw tells."""
+    """The spread of the gap over 300 draws of the noise compared with the standard error of each draw."""
     for history, least in ((GOOD, 0.8), (members(GOOD), 0.6)):
         gaps = [diagnose(history(seed)).gap for seed in range(300)]
         scatter = np.std([gap.value for gap in gaps])
-        told = np.median([gap.standard_error for gap in gaps])
-        assert least < told / scatter < 1.8
+        error = np.median([gap.standard_error for gap in gaps])
+        assert least < error / scatter < 1.8
 
 
 def test_the_error_of_members_is_that_of_their_mean():

@@ -30,7 +30,7 @@ def test_a_quadratic_diverges_at_two_over_its_curvature():
         max_lr=10.0,
         num_rates=40,
     )
-    result = study(np.float32(1.0), np.zeros(4, np.float32), KEY)
+    found = study(np.float32(1.0), np.zeros(4, np.float32), KEY)
     assert 2 / 3 < found.min_diverging_rate < 2 / 3 * 10 ** (3 / 39)
     assert 0.15 < found.suggestion <= found.min_diverging_rate / 3
     assert found.losses_at_init == pytest.approx(1.5)

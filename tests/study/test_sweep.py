@@ -74,7 +74,7 @@ def test_a_trial_that_diverged_is_never_best():
 
 
 def test_values_are_told_apart_by_what_they_are():
-    """Floats of numpy and JAX, and whole numbers among them, are traced; others are fixed, by type too."""
+    """Floats of numpy and JAX, and integers among them, are traced; others are fixed, by type too."""
     made = []
 
     def counted(learning_rate, kind):
@@ -92,7 +92,7 @@ def test_values_are_told_apart_by_what_they_are():
 
 def test_where_all_trials_diverged_none_is_best():
     found = fn.study.SweepResult([{"rate": 1.0}], np.array([np.inf]), "min", [], [(0, 0)])
-    with pytest.raises(ValueError, match=r"no trial has a finite score: \[inf\]"):
+    with pytest.raises(ValueError, match=r"no trial has a finite score, got \[inf\]"):
         _ = found.best
 
 
@@ -100,7 +100,7 @@ WRONG = {
     "sizes in lists": (
         lambda: fn.study.sweep(make_train, {"hidden": [[4], [8]]}),
         TypeError,
-        r"hidden has list .* Sizes are tuples: hidden=\[\(4,\), \(8, 8\)\]",
+        r"got list .* for hidden\. Write sizes as tuples: hidden=\[\(4,\), \(8, 8\)\]",
     ),
     "samples in text": (
         lambda: fn.study.sweep(make_train, GRID, num_samples="2"),
