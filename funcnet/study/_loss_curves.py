@@ -51,7 +51,7 @@ class Estimate(NamedTuple):
         t = self.value / self.standard_error if self.standard_error else np.copysign(np.inf, self.value)
         if self.num_members == 1:
             return float(t)
-        from scipy import special  # type: ignore[import-untyped]  # 0.15 s to import
+        from scipy import special  # 0.15 s to import
 
         tail = special.stdtr(self.num_members - 1, -abs(t))
         return float(np.copysign(special.ndtri(tail), t))
