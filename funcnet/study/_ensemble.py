@@ -116,7 +116,7 @@ def _entropy(p: Array) -> Array:
 
 @_tree.node
 class EnsembleResult:
-    """The runs of an ensemble and the model made of them.
+    """The runs of an ensemble and the model that averages them.
 
     Args:
         model: the `Ensemble` of the trained models.
