@@ -49,7 +49,7 @@ for name, make in {"constant": constant, "cosine": cosine}.items():
     best[name] = found.best["rate"]
 start = jnp.full(EPOCHS, best["constant"])
 tuned = fn.study.tune(scheduled, steps=40)(start, NET, data, key, valid)
-print(f"validation loss of the search: {tuned.values[0]:.4f} at first, {tuned.value:.4f} at best")
+print(f"validation loss of the search: {tuned.values[0]:.4f} at first, {tuned.best_value:.4f} at best")
 
 trainings = {
     f"constant {best['constant']:.3f}": constant(best["constant"]),

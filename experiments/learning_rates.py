@@ -27,8 +27,8 @@ def short(rate):
     return fn.fit(loss, optax.sgd(rate, momentum=0.9), epochs=3, batch_size=16)
 
 
-found = fn.study.learning_rate_range(short, low=1e-4, high=100.0)(net, data, jax.random.key(1))
-print(f"suggestion {found.suggestion:.3g}; training diverges from {found.diverges:.3g} on")
+found = fn.study.learning_rate_range(short, min_lr=1e-4, max_lr=100.0)(net, data, jax.random.key(1))
+print(f"suggestion {found.suggestion:.3g}; training diverges from {found.min_diverging_rate:.3g} on")
 
 
 def make_train(learning_rate, weight_decay):

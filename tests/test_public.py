@@ -19,7 +19,7 @@ ROOMS = [
     fn.train,
     fn.transform,
 ]
-BY_CALL = {"CrossValidation", "EnsembleTraining", "Fit", "Sweep"}  # made by a function that says it all
+BY_CALL = {"Fit"}  # documented by the function that returns it
 
 CONVOLUTION = (
     "in_channels out_channels kernel_size * stride padding dilation groups use_bias weight_init weight bias"
@@ -113,22 +113,26 @@ SIGNATURES = {
     "fn.metrics.absolute_error": "prediction target",
     "fn.study.Ensemble": "members average",
     "fn.study.cross_validate": "train folds * block progress",
-    "fn.study.sweep": "make_train settings * monitor mode samples block progress",
+    "fn.study.sweep": "make_train settings * monitor mode num_samples block progress",
     "fn.study.hyper_gradient": "make_train metric * mode",
     "fn.study.tune": "make_train metric * steps optimizer log mode",
-    "fn.study.learning_rate_range": "make_train * low high rates starts block progress",
+    "fn.study.learning_rate_range": "make_train * min_lr max_lr num_rates num_repeats block progress",
     "fn.report.learning_rates": "result axes",
     "fn.report.sweep": "result axes",
     "fn.report.folds": "result axes",
     "fn.report.spread": "ensemble data axes * beyond scaler feature_name target_name",
     "fn.study.ensemble": "train size * bootstrap average block progress",
+    "fn.study.monitor": "train quantities * rows data",
+    "fn.study.SweepResult": "trials scores mode runs run_indices",
+    "fn.study.LearningRateRangeResult": "rates losses losses_at_init",
+    "fn.study.TuneResult": "best best_value path values",
     "fn.study.diagnose": "run * target baseline tolerance",
-    "fn.study.Estimate": "value error members",
+    "fn.study.Estimate": "value standard_error num_members",
     "fn.study.bias_variance": "train size * loss epochs block progress",
-    "fn.study.BiasVarianceResult": "mean standard_error rows predictions epochs",
-    "fn.study.Curve": "over places scores",
-    "fn.study.learning_curve": "train rows size * block progress",
-    "fn.study.capacity_curve": "make_train capacities size * block progress",
+    "fn.study.BiasVarianceResult": "mean standard_error per_row predictions epochs",
+    "fn.study.Curve": "x_name x scores",
+    "fn.study.learning_curve": "train train_sizes num_repeats * block progress",
+    "fn.study.capacity_curve": "make_train capacities num_repeats * block progress",
     "fn.mesh.cpu_devices": "count",
     "fn.mesh.use": "devices",
     "fn.mesh.shard_members": "tree",

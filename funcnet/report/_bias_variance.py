@@ -106,13 +106,13 @@ def learning_curve(curve: Curve, axes: Any = None) -> Any:
     axes = _canvas.panels(axes, names, "learning_curve")
     for ax, name in zip(axes, names, strict=True):
         mean, error = curve.mean, curve.standard_error
-        _band(ax, curve.places, mean[name], error[name], "training", _canvas.BLUE, "-")
+        _band(ax, curve.x, mean[name], error[name], "training", _canvas.BLUE, "-")
         validation = f"val_{name}"
-        _band(ax, curve.places, mean[validation], error[validation], "validation", _canvas.VERMILLION, "--")
-        _scale_x(ax, curve.places)
+        _band(ax, curve.x, mean[validation], error[validation], "validation", _canvas.VERMILLION, "--")
+        _scale_x(ax, curve.x)
         if name == "loss" and _is_wide(mean[validation]):
             _scale_y(ax, mean[name], mean[validation])
-        _canvas.finish(ax, curve.over, name.replace("_", " "))
+        _canvas.finish(ax, curve.x_name, name.replace("_", " "))
     return axes
 
 

@@ -36,17 +36,17 @@ def diagnosis(diagnosis: Any, axes: Any = None) -> Any:
     """
     found = diagnosis if isinstance(diagnosis, Diagnosis) else diagnose(diagnosis)
     ax = _canvas.panel(axes, "diagnosis")
-    _draw(ax, found.epochs, found.training, found.training_smooth, "training", _canvas.BLUE, "-")
-    if found.validation is not None:
-        smooth = found.validation_smooth
-        _draw(ax, found.epochs, found.validation, smooth, "validation", _canvas.VERMILLION, "--")
+    _draw(ax, found.epochs, found.train_loss, found.train_loss_smooth, "training", _canvas.BLUE, "-")
+    if found.val_loss is not None:
+        smooth = found.val_loss_smooth
+        _draw(ax, found.epochs, found.val_loss, smooth, "validation", _canvas.VERMILLION, "--")
     marks = {"best epoch": (found.best_epoch, ":"), "validation turned": (found.onset, "-.")}
     for label, (epoch, line) in marks.items():
         if epoch is not None:
             label = f"{label}: {epoch + 1}"
             ax.axvline(epoch + 1, color=_canvas.GREY, lw=1.2, ls=line, label=label, zorder=1)
     _canvas.number_epochs(ax)
-    many = f"{found.members} trainings: mean" if found.members > 1 else ""
+    many = f"{found.num_members} runs: mean" if found.num_members > 1 else ""
     _canvas.finish(ax, "epoch", "loss", found.verdict, legend_title=many)
     if not len(found.epochs):
         _canvas.say(ax, "nothing finite was measured")

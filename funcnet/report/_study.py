@@ -30,24 +30,28 @@ def learning_rates(result: LearningRateRangeResult, axes: Any = None) -> Any:
         >>> import numpy as np, funcnet as fn
         >>> from matplotlib.figure import Figure
         >>> losses = np.array([[0.9], [0.5], [0.2], [np.inf]])
-        >>> result = fn.study.LearningRateRangeResult(np.array([0.01, 0.1, 1.0, 2.0]), losses, np.array([1.0]))
+        >>> rates, losses_at_init = np.array([0.01, 0.1, 1.0, 2.0]), np.array([1.0])
+        >>> result = fn.study.LearningRateRangeResult(rates, losses, losses_at_init)
         >>> ax = fn.report.learning_rates(result, Figure().subplots())
         >>> ax.get_xscale(), ax.get_xlabel()
         ('log', 'learning rate')
     """
     _check_result("learning_rates", result, LearningRateRangeResult, "learning_rate_range")
     ax = _canvas.panel(axes, "learning_rates")
-    before = float(np.median(result.before))
+    loss_at_init = float(np.median(result.losses_at_init))
     shown = np.where(np.isfinite(result.losses), result.losses, np.nan).T
     draw_curve(ax, shown, f"last epoch, {shown.shape[0]} starts", _canvas.BLUE, "-", result.rates)
-    ax.axhline(before, color=_canvas.GREY, linestyle=":", linewidth=1.2, label="before training")
-    if np.isfinite(result.diverges):
-        label = f"diverges from {result.diverges:.2g}"
-        ax.axvspan(result.diverges, result.rates[-1], color=_canvas.VERMILLION, alpha=0.15, label=label)
+    ax.axhline(loss_at_init, color=_canvas.GREY, linestyle=":", linewidth=1.2, label="before training")
+    if np.isfinite(result.min_diverging_rate):
+        low, high = result.min_diverging_rate, result.rates[-1]
+        label = f"diverges from {low:.2g}"
+        ax.axvspan(low, high, color=_canvas.VERMILLION, alpha=0.15, label=label)
     label = f"suggestion {result.suggestion:.2g}"
     ax.axvline(result.suggestion, color=_canvas.GREEN, linestyle="--", linewidth=1.8, label=label)
     least = float(np.min(result.losses))
-    ax.set(xscale="log", ylim=(min(0.0, least), max(2 * before, before + 0.1 * abs(before))))
+    ax.set(
+        xscale="log", ylim=(min(0.0, least), max(2 * loss_at_init, loss_at_init + 0.1 * abs(loss_at_init)))
+    )
     return _canvas.finish(ax, "learning rate", "training loss")
 
 

@@ -1,4 +1,4 @@
-"""Many trainings as one program, and the answers they give."""
+"""Studies: ensembles, cross-validation, sweeps, learning curves, and the diagnosis of runs."""
 
 import lazy_loader
 

@@ -11,10 +11,10 @@ from ._ensemble import EnsembleResult as EnsembleResult
 from ._ensemble import ensemble as ensemble
 from ._hyper_gradient import hyper_gradient as hyper_gradient
 from ._learning_curve import learning_curve as learning_curve
-from ._measured import Estimate as Estimate
+from ._learning_rate_range import LearningRateRangeResult as LearningRateRangeResult
+from ._learning_rate_range import learning_rate_range as learning_rate_range
+from ._loss_curves import Estimate as Estimate
 from ._monitor import monitor as monitor
-from ._rates import LearningRateRangeResult as LearningRateRangeResult
-from ._rates import learning_rate_range as learning_rate_range
 from ._sweep import SweepResult as SweepResult
 from ._sweep import sweep as sweep
 from ._tune import TuneResult as TuneResult

@@ -1,4 +1,4 @@
-"""Training and validation scores along a setting, each measured several times."""
+"""Training and validation scores along a setting, each from several runs."""
 
 import dataclasses
 from typing import Any
@@ -13,13 +13,13 @@ from funcnet.train._evaluate import total
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Scores of training and validation rows along a number of rows or a capacity.
+    """Training and validation scores along a number of training rows or a capacity.
 
     Args:
-        over: what changes along the curve: "training rows" or "capacity".
-        places: the values of it, one for each point.
+        x_name: what varies along the curve: "training rows" or "capacity".
+        x: its values, one for each point.
         scores: loss and metrics of the final weights, in inference mode: [points, repeats] by name.
-            "loss" is that of the training rows, "val_loss" of the validation rows.
+            "loss" is measured on the training rows, "val_loss" on the validation rows.
 
     Example:
         >>> import numpy as np, funcnet as fn
@@ -29,8 +29,8 @@ class Curve:
         ([3.0, 1.0], [1.0, 0.0])
     """
 
-    over: str
-    places: tuple[Any, ...]
+    x_name: str
+    x: tuple[Any, ...]
     scores: dict[str, np.ndarray]
 
     @property
@@ -41,16 +41,18 @@ class Curve:
     @property
     def standard_error(self) -> dict[str, np.ndarray]:
         """The standard error of each mean, sd / √repeats, [points]; NaN for one repeat."""
-        found = {}
+        errors = {}
         for name, score in self.scores.items():
             repeats = score.shape[1]
             several = repeats > 1
-            found[name] = score.std(axis=1, ddof=1) / repeats**0.5 if several else score[:, 0] * np.nan
-        return found
+            errors[name] = score.std(axis=1, ddof=1) / repeats**0.5 if several else score[:, 0] * np.nan
+        return errors
 
 
-def both_scores(train: Fit, model: PyTree, data: Dataset, valid: Dataset) -> dict[str, Any]:
-    """Loss and metrics over training rows, and over validation rows under names with "val_"."""
-    most = max(1024, train.batch_size)
-    seen, held_out = (total(train.loss, model, part, min(most, len(part))) for part in (data, valid))
-    return seen.means() | {f"val_{name}": value for name, value in held_out.means().items()}
+def train_and_val_scores(train: Fit, model: PyTree, data: Dataset, valid: Dataset) -> dict[str, Any]:
+    """Loss and metrics on training rows, and on validation rows under names that start with "val_"."""
+    batch_size = max(1024, train.batch_size)
+    scores, val_scores = (
+        total(train.loss, model, part, min(batch_size, len(part))).means() for part in (data, valid)
+    )
+    return scores | {f"val_{name}": value for name, value in val_scores.items()}

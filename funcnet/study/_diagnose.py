@@ -1,4 +1,4 @@
-"""What two curves say about a training: too little, good, too much, too short, diverged, or nothing."""
+"""Diagnosis of a run from its loss curves: underfit, good, overfit, not converged, diverged or unclear."""
 
 import dataclasses
 import textwrap
@@ -8,45 +8,45 @@ from typing import Any
 import numpy as np
 
 from funcnet import _check, _tree
-from funcnet.study._evidence import CALMER, Evidence, Found, Verdict
-from funcnet.study._measured import Estimate, Measured, measured
+from funcnet.study._evidence import STABILIZE, Evidence, Finding, Verdict
+from funcnet.study._loss_curves import Estimate, LossCurves, read_losses
 
-FEWEST = 5
-"""Measured epochs below which nothing is said."""
+MIN_EPOCHS = 5
+"""With fewer measured epochs the verdict is "unclear"."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """A verdict on a training, and the evidence for it. Print it.
+    """A verdict on a run, and the evidence for it. It can be printed.
 
-    Epochs are counted from 0, as in `run.best_epoch`; sentences and pictures count from 1.
+    Epochs are counted from 0, as in `run.best_epoch`; the printed text and pictures count from 1.
 
     Args:
         verdict: "underfit", "good", "overfit", "not converged", "diverged" or "unclear".
-        reason: why, in a sentence with numbers.
+        reason: a sentence with the numbers behind the verdict.
         advice: what to try, the most promising first.
-        best_epoch: the lowest point of the smoothed validation loss (training loss, where there is
-            no validation); None where nothing could be measured.
-        onset: where validation turned up: the last epoch not yet beyond noise and `tolerance` above
-            its lowest point; None if it did not turn.
-        gap: validation - training loss at the end, an `Estimate` in the loss's units; None without
-            validation or with too few epochs.
+        best_epoch: the minimum of the smoothed validation loss (of the training loss without validation
+            rows); None if there is not enough data.
+        onset: the onset of overfitting: the last epoch at which the validation loss is not yet above its
+            minimum by more than noise and `tolerance`; None if it did not rise.
+        gap: the generalization gap, validation - training loss, at the end: an `Estimate` in units of the
+            loss; None without validation or with too few epochs.
         best_gap: the same at `best_epoch`.
-        rise: what the validation loss rose from `best_epoch` to the end.
-        fall: what the training loss still fell in the last quarter of the epochs.
+        rise: the increase of the validation loss from `best_epoch` to the end.
+        fall: the decrease of the training loss in the last quarter of the epochs.
         epochs: the measured epochs, int [points].
-        training: the training loss [points], the mean over members.
-        validation: the validation loss [points]; None where there is none.
-        training_smooth: the smoothed training loss [points].
-        validation_smooth: the smoothed validation loss [points]; None where there is none.
-        members: how many trainings were diagnosed together.
+        train_loss: the training loss [points], the mean over members.
+        val_loss: the validation loss [points]; None without validation rows.
+        train_loss_smooth: the smoothed training loss [points].
+        val_loss_smooth: the smoothed validation loss [points]; None without validation rows.
+        num_members: the number of runs that were diagnosed together.
 
     Example:
         >>> import numpy as np, funcnet as fn
         >>> epoch = np.arange(60)
         >>> history = {"train_loss": np.exp(-epoch / 8), "val_loss": np.exp(-epoch / 8) + 0.01 * epoch}
-        >>> found = fn.study.diagnose(history)
-        >>> found.verdict, found.best_epoch, found.onset
+        >>> diagnosis = fn.study.diagnose(history)
+        >>> diagnosis.verdict, diagnosis.best_epoch, diagnosis.onset
         ('overfit', 20, 25)
     """
 
@@ -60,11 +60,11 @@ class Diagnosis:
     rise: Estimate | None
     fall: Estimate | None
     epochs: np.ndarray
-    training: np.ndarray
-    validation: np.ndarray | None
-    training_smooth: np.ndarray
-    validation_smooth: np.ndarray | None
-    members: int
+    train_loss: np.ndarray
+    val_loss: np.ndarray | None
+    train_loss_smooth: np.ndarray
+    val_loss_smooth: np.ndarray | None
+    num_members: int
 
     def __str__(self) -> str:
         steps = " ".join(f"{number}. {text}." for number, text in enumerate(self.advice, 1))
@@ -75,49 +75,50 @@ class Diagnosis:
 def diagnose(
     run: Any, *, target: float | None = None, baseline: float | None = None, tolerance: float = 0.05
 ) -> Diagnosis:
-    """Judge a training by its curves: one verdict, its evidence, and what to try.
+    """Diagnose a run from its loss curves: one verdict, its evidence, and what to try.
 
-    It reads `train_loss`, the loss of each epoch's final weights in inference mode, and `val_loss`;
-    where `train_loss` is missing, `loss` as it ran, and says so. Changes are held against their
-    standard error, from the noise between neighbouring epochs (second differences, and what
-    smoothing leaves), or from the spread of the members where 5 or more were trained by vmap. They are held
-    against what was learned, too: "much" is more than `tolerance` of the fall of the training loss
-    from the baseline, or from the first epoch where none is given. The first rule that fits decides:
+    The curves are `train_loss`, the loss of the weights at the end of each epoch in inference mode, and
+    `val_loss`. Without `train_loss`, the running mean `loss` is used, and the reason mentions it. Changes
+    are compared with their standard errors, from the noise between neighboring epochs (second differences
+    and residuals of the smoothing), or from the spread of members if at least 5 were trained by vmap. They
+    are also compared with the reduction of the training loss from the baseline, or from the first epoch
+    without one: "much" is more than `tolerance` of it. The first rule that applies decides:
 
     | verdict | evidence |
     |---|---|
-    | diverged | not finite, of many in half of the members; or the training loss surely rose by over |
-    |          | half of its fall, and by a fifth of its start; or ended that far above the start; |
-    |          | or was above the start nearly always, typically by half of it |
+    | diverged | not finite, in at least half of the members; or the training loss clearly rose by more |
+    |          | than half of its reduction and a fifth of its start; or ended that far above the start; |
+    |          | or was nearly always above the start, typically by half of it |
     | unclear | fewer than 5 measured epochs |
-    | unclear | no validation; but "not converged" or, by a target, "underfit" can be seen |
-    | overfit | validation rose much and surely, by 3.5 standard errors, and training did not |
-    | unclear | both rose much; or validation did, but not surely; or noise would hide a large rise |
-    | not converged | training and validation both fell much in the last quarter of the epochs |
-    | overfit | the gap is above a quarter of the fall; or the target is met by training only |
+    | unclear | no validation rows; unless "not converged" or, with a target, "underfit" applies |
+    | overfit | the validation loss rose much, by over 3.5 standard errors, and the training loss did not |
+    | unclear | both rose much; or a rise is likely but not clear; or noise would hide a large rise |
+    | not converged | training and validation loss both fell much in the last quarter of the epochs |
+    | overfit | the gap is above a quarter of the reduction; or only the training loss meets the target |
     | unclear | the gap may be that large |
     | underfit | the training loss is above the target by much, or within 20 % of the baseline |
-    | unclear | the training loss never fell, and there is no target and no baseline |
-    | good | the rest: levelled, with a small gap and no rise |
+    | unclear | the training loss never fell, and there is neither a target nor a baseline |
+    | good | otherwise: both levelled off, with a small gap and no rise |
 
-    Without target and baseline nothing tells what good is, and "good" says only that the curves show
-    neither overfitting nor too short a training. Curves don't show how much of a gap is the luck of
-    these validation rows: `fn.study.cross_validate` does. A single curve that wanders slowly, with a
-    correlation of neighbours above 0.5, can look as if it turned; several seeds by vmap tell.
+    Without target and baseline, "good" only means that the curves show neither overfitting nor too few
+    epochs. Curves don't show how much of the gap is due to the choice of validation rows; use
+    `fn.study.cross_validate`. A single curve with slow fluctuations, with a correlation between neighbors
+    above 0.5, can look like overfitting; train several seeds by vmap.
 
     Args:
-        run: a `Run`, also one made by vmap, its `History`, or any mapping from names to arrays
-            [epochs] or [members, epochs].
-        target: the loss that would be good enough, in the loss's units.
-        baseline: the loss of a constant prediction, in the loss's units: for k classes of one size
-            log k, for squared errors the variance of the targets.
-        tolerance: the smallest share of the fall that matters, above 0 and below 1.
+        run: a `Run`, also one from vmap, its `History`, or any mapping from names to arrays [epochs] or
+            [members, epochs].
+        target: the loss that is good enough, in units of the loss.
+        baseline: the loss of a constant prediction, in units of the loss: log k for k balanced classes,
+            the variance of the targets for squared errors.
+        tolerance: the smallest relevant share of the reduction, above 0 and below 1.
 
     Returns:
         A Diagnosis.
 
     Raises:
-        TypeError: if `run` is no run and no mapping, a number is none, or it is called within jit or vmap.
+        TypeError: if `run` is neither a run nor a mapping, `target` or `baseline` is not a number, or
+            within jit or vmap.
         ValueError: if there is neither `train_loss` nor `loss`, losses differ in shape, or a setting is
             out of range.
 
@@ -132,44 +133,49 @@ def diagnose(
         >>> fn.study.diagnose(run).verdict
         'overfit'
 
-    Source: Prechelt, "Early stopping - but when?", 1998, for the turn of the validation loss; the
-    noise from differences: Gasser, Sroka, Jennen-Steinmetz, "Residual variance and residual pattern
-    in nonlinear regression", 1986; local lines: Cleveland, "Robust locally weighted regression", 1979.
+    Source: Prechelt, "Early stopping - but when?", 1998, for the rise of the validation loss; Gasser,
+    Sroka, Jennen-Steinmetz, "Residual variance and residual pattern in nonlinear regression", 1986, for
+    the noise from differences; Cleveland, "Robust locally weighted regression", 1979, for the smoothing.
     """
     history = getattr(run, "history", run)
     _check_history(history)
-    target, baseline = (_number(*named) for named in (("target", target), ("baseline", baseline)))
+    target, baseline = _to_float("target", target), _to_float("baseline", baseline)
     _check.setting("tolerance", tolerance, 0.0, 1.0)
-    outcome, kept = None, -1
+    outcome, restored_epoch = None, -1
     if hasattr(run, "state"):
         outcome = run.outcome
-        kept = int(np.median(run.best_epoch)) if run.state.stop.model is not None else -1
-    curves = measured(history, outcome)
-    if len(curves.epochs) < FEWEST or 2 * curves.diverged >= curves.members:
-        return _thin(curves)
-    return _judged(curves, Evidence(curves, target, baseline, tolerance, kept))
+        restored_epoch = int(np.median(run.best_epoch)) if run.state.stop.model is not None else -1
+    curves = read_losses(history, outcome)
+    if len(curves.epochs) < MIN_EPOCHS or 2 * curves.num_diverged >= curves.num_members:
+        return _diagnose_without_trend(curves)
+    return _diagnose_trend(curves, Evidence(curves, target, baseline, tolerance, restored_epoch))
 
 
 def _check_history(history: Any) -> None:
-    """Raise unless it maps a training loss, and no loss of another shape, to numbers [..., epochs]."""
+    """Raise unless the history holds a training loss and all losses have one shape [..., epochs]."""
     if not isinstance(history, Mapping):
         raise TypeError(
-            f"diagnose judges a run, its history or a mapping from names to losses; got "
-            f"{_check.describe(history)}. Try fn.study.diagnose(run); of an ensemble, its runs: found.runs."
+            f"run must be a Run, its history or a mapping from names to losses, got "
+            f"{_check.describe(history)}. Try fn.study.diagnose(run); for an ensemble: "
+            "fn.study.diagnose(result.runs)."
         )
     losses = {name: history[name] for name in ("loss", "train_loss", "val_loss") if name in history}
     if not {"train_loss", "loss"} & set(losses):
         raise ValueError(
-            f"diagnose reads train_loss or loss, and val_loss; this history holds {', '.join(history)}."
+            f"the history must contain train_loss or loss, got {', '.join(history)}. Try "
+            "fn.study.diagnose(run.history)."
         )
     if not _tree.is_concrete(losses):
-        raise TypeError("diagnose reads numbers: call it on what jit or vmap returns, not within.")
+        raise TypeError(
+            "diagnose needs concrete losses, got traced ones. Call it on the result of jit or vmap: "
+            "fn.study.diagnose(jax.vmap(train)(models, data, keys))."
+        )
     shapes = {name: np.shape(values) for name, values in losses.items()}
     if len(set(shapes.values())) > 1 or () in shapes.values():
-        raise ValueError(f"losses have one shape, [epochs] or [members, epochs]; got {shapes}.")
+        raise ValueError(f"losses must have one shape, [epochs] or [members, epochs], got {shapes}.")
 
 
-def _number(name: str, value: Any) -> float | None:
+def _to_float(name: str, value: Any) -> float | None:
     if value is None:
         return None
     value = value.item() if hasattr(value, "item") else value
@@ -177,9 +183,9 @@ def _number(name: str, value: Any) -> float | None:
     return float(value)
 
 
-def _judged(curves: Measured, evidence: Evidence) -> Diagnosis:
-    verdict, reason, advice = evidence.found()
-    valid = curves.validation
+def _diagnose_trend(curves: LossCurves, evidence: Evidence) -> Diagnosis:
+    verdict, reason, advice = evidence.judge()
+    valid = curves.valid
     return Diagnosis(
         verdict=verdict,
         reason=reason,
@@ -191,31 +197,44 @@ def _judged(curves: Measured, evidence: Evidence) -> Diagnosis:
         rise=evidence.rise if valid else None,
         fall=evidence.falls[0],
         epochs=curves.epochs,
-        training=curves.training.values.mean(axis=0),
-        validation=valid.values.mean(axis=0) if valid else None,
-        training_smooth=curves.training.smooth,
-        validation_smooth=valid.smooth if valid else None,
-        members=curves.members,
+        train_loss=curves.train.values.mean(axis=0),
+        val_loss=valid.values.mean(axis=0) if valid else None,
+        train_loss_smooth=curves.train.smooth,
+        val_loss_smooth=valid.smooth if valid else None,
+        num_members=curves.num_members,
     )
 
 
-def _thin(curves: Measured) -> Diagnosis:
-    """Without curves to judge: what did not stay finite, and what is too short."""
-    verdict, reason, advice = _not_finite(curves) if curves.diverged else _too_short(len(curves.epochs))
-    training, validation = curves.training.values, curves.validation
-    means = training.mean(axis=0), None if validation is None else validation.values.mean(axis=0)
-    nothing = (None,) * 6
+def _diagnose_without_trend(curves: LossCurves) -> Diagnosis:
+    """The diagnosis where members diverged or epochs are too few."""
+    verdict, reason, advice = _not_finite(curves) if curves.num_diverged else _too_short(len(curves.epochs))
+    train_loss = curves.train.values.mean(axis=0)
+    val_loss = None if curves.valid is None else curves.valid.values.mean(axis=0)
     return Diagnosis(
-        verdict, reason, advice, *nothing, curves.epochs, *means, *means, members=curves.members
+        verdict=verdict,
+        reason=reason,
+        advice=advice,
+        best_epoch=None,
+        onset=None,
+        gap=None,
+        best_gap=None,
+        rise=None,
+        fall=None,
+        epochs=curves.epochs,
+        train_loss=train_loss,
+        val_loss=val_loss,
+        train_loss_smooth=train_loss,
+        val_loss_smooth=val_loss,
+        num_members=curves.num_members,
     )
 
 
-def _not_finite(curves: Measured) -> Found:
-    who = f"{curves.diverged} of {curves.members} trainings" if curves.members > 1 else "the training"
-    reason = f"{who} met a loss that was not finite or passed the divergence threshold."
-    return "diverged", reason, CALMER
+def _not_finite(curves: LossCurves) -> Finding:
+    several = curves.num_members > 1
+    who = f"{curves.num_diverged} of {curves.num_members} runs" if several else "the run"
+    return "diverged", f"{who} had a non-finite loss or passed the divergence threshold.", STABILIZE
 
 
-def _too_short(count: int) -> Found:
-    reason = f"{count} epochs were measured, and fewer than {FEWEST} say nothing about a trend."
+def _too_short(count: int) -> Finding:
+    reason = f"{count} epochs were measured, and at least {MIN_EPOCHS} are needed for a trend."
     return "unclear", reason, ("train for more epochs, or evaluate more often (eval_every)",)

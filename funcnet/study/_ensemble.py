@@ -1,37 +1,37 @@
-"""An ensemble: many trainings of one network as one program, and their mean as a model."""
+"""An ensemble: many runs of one network as one program, and their mean prediction as a model."""
 
 import dataclasses
-import functools
 from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _keys, _mesh, _tree
+from funcnet import _check, _keys, _tree
 from funcnet._module import Module, call
 from funcnet._types import Array, Key, PyTree
-from funcnet.data import Dataset, bootstrap
-from funcnet.study._members import Progress, check_blocks, compiled, each_member, is_small, start
+from funcnet.data import bootstrap
+from funcnet.study._members import Progress, init_if_incomplete
+from funcnet.study._study import MemberStudy
 from funcnet.train import Fit, Run
 from funcnet.train._evaluate import check_data
-from funcnet.train._loop import run as run_training
+from funcnet.train._loop import run as run_plan
 
 Average: TypeAlias = Literal["values", "classes", "binary"]
 
 
 class Ensemble(Module):
-    """The mean prediction of several models of one kind.
+    """The mean prediction of several models with the same structure.
 
-    "values" are averaged as they are. For "classes" the members' probabilities softmax(logits) are
-    averaged, for "binary" sigmoid(logits), and the mean is given as log-probability or log-odds: logits
-    again, that every loss and metric takes.
+    "values" averages predictions. "classes" averages the probabilities softmax(logits) and "binary"
+    averages sigmoid(logits); both return the mean as logits (log-probabilities or log-odds), which every
+    loss and metric accepts.
 
     Args:
         members: a model whose arrays have a leading axis [members, ...].
-        average: what is averaged.
+        average: "values", "classes" or "binary".
 
     Returns:
-        When called on x: one prediction of a member's shape.
+        When called on x: one prediction with the shape of a member's prediction.
 
     Raises:
         ValueError: if `average` is unknown.
@@ -65,45 +65,45 @@ class Ensemble(Module):
             return jax.nn.logsumexp(jax.nn.log_softmax(each), axis=0) - jnp.log(len(each)).astype(
                 each.dtype
             )
-        yes, no = (jax.nn.logsumexp(jax.nn.log_sigmoid(z), axis=0) for z in (each, -each))
-        return yes - no
+        log_p, log_not_p = (jax.nn.logsumexp(jax.nn.log_sigmoid(z), axis=0) for z in (each, -each))
+        return log_p - log_not_p
 
     def predictions(self, x: PyTree, key: Key | None = None) -> Array:
-        """Each member's own prediction, [members, ...]."""
+        """The prediction of each member, [members, ...]."""
         if key is None:
             return jax.vmap(lambda member: call(member, x, None))(self.members)
         keys = jax.random.split(key, len(self))
         return jax.vmap(lambda member, k: call(member, x, k))(self.members, keys)
 
     def spread(self, x: PyTree) -> Array:
-        """The members' standard deviation: of values, or of the probabilities of classes."""
-        return jnp.std(self._averaged(x), axis=0)
+        """The standard deviation over members: of values, or of class probabilities."""
+        return jnp.std(self._values_or_probabilities(x), axis=0)
 
     def disagreement(self, x: PyTree) -> Array:
-        """The share of members whose class is not the ensemble's, in 0 .. 1, without the classes' axis."""
+        """The share 0 .. 1 of members whose class differs from the ensemble's; without the class axis."""
         mean, each = self(x), self.predictions(x)
         if self.average == "values":
-            raise ValueError("disagreement is about classes: Ensemble(members, average='classes').")
+            raise ValueError("disagreement needs classes: Ensemble(members, average='classes').")
         if self.average == "classes":
-            chosen, found = jnp.argmax(mean, axis=-1), jnp.argmax(each, axis=-1)
+            ensemble_class, classes = jnp.argmax(mean, axis=-1), jnp.argmax(each, axis=-1)
         else:
-            chosen, found = mean > 0, each > 0
-        differs = (found != jnp.broadcast_to(chosen, found.shape)).astype(mean.dtype)
+            ensemble_class, classes = mean > 0, each > 0
+        differs = (classes != jnp.broadcast_to(ensemble_class, classes.shape)).astype(mean.dtype)
         unknown = jnp.isnan(each).any(axis=-1) if self.average == "classes" else jnp.isnan(each)
         return jnp.mean(jnp.where(unknown, jnp.nan, differs), axis=0)
 
     def mutual_information(self, x: PyTree) -> Array:
-        """Entropy of the mean prediction less the mean entropy of the members', in nats: what they don't
-        know together, apart from what none of them can know. Source: Houlsby et al., 2011.
+        """Entropy of the mean prediction minus the mean entropy of the members, in nats: the epistemic
+        part of the uncertainty. Source: Houlsby et al., 2011.
         """
         if self.average == "values":
-            raise ValueError("mutual_information is about classes: Ensemble(members, average='classes').")
-        each = self._averaged(x)
+            raise ValueError("mutual_information needs classes: Ensemble(members, average='classes').")
+        each = self._values_or_probabilities(x)
         if self.average == "binary":
             each = jnp.stack([each, 1 - each], axis=-1)
         return jnp.maximum(_entropy(jnp.mean(each, axis=0)) - jnp.mean(_entropy(each), axis=0), 0)
 
-    def _averaged(self, x: PyTree) -> Array:
+    def _values_or_probabilities(self, x: PyTree) -> Array:
         each = self.predictions(x)
         if self.average == "values":
             return each
@@ -116,18 +116,19 @@ def _entropy(p: Array) -> Array:
 
 @_tree.node
 class EnsembleResult:
-    """Many trainings at once.
+    """The runs of an ensemble and the model that averages them.
 
     Args:
-        model: the `Ensemble` of their models.
-        runs: the members' `Run`s, each array with a leading axis [members, ...].
+        model: the `Ensemble` of the trained models.
+        runs: a `Run` whose arrays have a leading axis [members, ...].
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
         >>> x = jnp.linspace(-1.0, 1.0, 32)[:, None]
         >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.adam(1e-2), epochs=3)
-        >>> run = fn.study.ensemble(train, 5)(fn.MLP((1, 8, "scalar")), (x, x[:, 0]), jax.random.key(0))
-        >>> run.runs.history["loss"].shape, run.model(x).shape
+        >>> study = fn.study.ensemble(train, 5)
+        >>> result = study(fn.MLP((1, 8, "scalar")), (x, x[:, 0]), jax.random.key(0))
+        >>> result.runs.history["loss"].shape, result.model(x).shape
         ((5, 3), (32,))
     """
 
@@ -143,29 +144,29 @@ def ensemble(
     average: Average = "values",
     block: int | None = None,
     progress: Progress | None = None,
-) -> "EnsembleTraining":
-    """Many trainings of one network, as one program: `train_all(net, data, key, valid=None)`.
+) -> "EnsembleStudy":
+    """Many runs of one network as one program: `study(net, data, key, valid=None)`.
 
-    Each member has an initialisation, an order of rows and a dropout of its own, and stops by itself.
-    Member i depends on `key` and i only, not on the size of the ensemble: it is the training that
-    `train_all.member(net, data, key, i, valid)` runs alone. Small networks are computed side by side
-    (`transform.vmap_last`), larger ones by `jax.vmap`, in blocks that fit into memory, and over the
-    devices of `with fn.mesh.use():` around the call.
+    Each member has its own initialization, order of rows and dropout masks, and stops early by itself.
+    Member i depends on `key` and i only, not on the size of the ensemble;
+    `study.member(net, data, key, i, valid)` computes the same run alone. Small networks are computed side
+    by side by `transform.vmap_last`, larger ones by `jax.vmap`, in blocks that fit into memory, and over
+    the devices of an enclosing `with fn.mesh.use():`.
 
     Args:
-        train: a training, as `fit` makes it.
+        train: a training function, from `fn.fit`.
         size: the number of members.
-        bootstrap: whether each member sees rows drawn with replacement (bagging).
+        bootstrap: whether each member is trained on rows drawn with replacement (bagging).
         average: what the ensemble averages; see `Ensemble`.
-        block: members computed side by side; chosen when left out. It never changes a number beyond
-            rounding.
-        progress: called on the host with how many more members are done, after each block.
+        block: the number of members computed side by side; chosen by memory if None. It changes results
+            by rounding only.
+        progress: called on the host after each block with the number of members it finished.
 
     Returns:
-        The training of all; its result is an `EnsembleResult`.
+        The study; its result is an `EnsembleResult`.
 
     Raises:
-        TypeError: if `train` is no training.
+        TypeError: if `train` is not a training function.
         ValueError: if `size` or `block` is below 1, or `average` unknown.
 
     Example:
@@ -173,9 +174,9 @@ def ensemble(
         >>> iris = fn.data.load("iris").data
         >>> loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
         >>> train = fn.fit(loss, optax.adam(1e-2), epochs=20, batch_size=16)
-        >>> many = fn.study.ensemble(train, 10, average="classes")
-        >>> run = many(fn.MLP((4, 16, 3)), iris, jax.random.key(0))
-        >>> bool(fn.evaluate(loss, run.model, iris)["accuracy"] > 0.9)
+        >>> study = fn.study.ensemble(train, 10, average="classes")
+        >>> result = study(fn.MLP((4, 16, 3)), iris, jax.random.key(0))
+        >>> bool(fn.evaluate(loss, result.model, iris)["accuracy"] > 0.9)
         True
 
     Source: Breiman, "Bagging predictors", 1996.
@@ -184,26 +185,23 @@ def ensemble(
     _check.positive("size", size)
     _check.boolean("bootstrap", bootstrap)
     _check.choice("average", average, ("values", "classes", "binary"))
-    check_blocks(block, progress)
-    return EnsembleTraining(train, size, bootstrap, average, block, progress)
+    return EnsembleStudy(train, size, bootstrap, average, block=block, progress=progress)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class EnsembleTraining:
-    """The trainings that `ensemble` made. Call it; its settings are its fields."""
+class EnsembleStudy(MemberStudy):
+    """The study returned by `ensemble`. Call it; its settings are its fields."""
 
     train: Fit
     size: int
     bootstrap: bool
     average: Average
-    block: int | None
-    progress: Progress | None
 
     def __call__(self, net: Module, data: PyTree, key: Key, valid: PyTree = None) -> EnsembleResult:
         """Train all members.
 
         Args:
-            net: an architecture, before `init`; parameters that it has already are every member's start.
+            net: an architecture, before `init`; if it has parameters, every member starts from them.
             data: a Dataset, or a tuple of arrays [n, ...].
             key: a typed key.
             valid: rows for `val_loss` and early stopping.
@@ -212,73 +210,42 @@ class EnsembleTraining:
             An EnsembleResult.
 
         Raises:
-            TypeError: if `net` is no module with an `init`, or the key is none.
+            TypeError: if `net` is not a module with an `init`, or `key` is not a PRNG key.
             ValueError: if the data is unfit.
         """
-        data, valid = self._checked(net, data, key, valid)
-        arguments = net, data, key, valid, _mesh.num_devices()
+        model, data, valid = self._check_arguments(net, data, key, valid)
+        shared = net, data, key, valid
         if _tree.is_traced():
-            return self._carefully(*arguments, True)
-        run, sound = self._swiftly[self._is_small(net, key)](*arguments)
-        return run if sound else self._carefully(*arguments, False)
+            return self._run_members(model, self.size, shared, "every_step")[0]
+        result, finite = self._run_members(model, self.size, shared, "deferred", wide=True)
+        if not finite:  # again, each member up to its first bad step; progress has been reported already
+            result, _ = self._run_members(model, self.size, shared, "every_step", report=False)
+        return result
 
     def member(self, net: Module, data: PyTree, key: Key, number: int, valid: PyTree = None) -> Run:
-        """The training of one member alone, as the ensemble has it."""
-        data, valid = self._checked(net, data, key, valid)
-        return self._alone((net, data, key, valid), jnp.int32(number))
+        """The run of one member, computed alone."""
+        _, data, valid = self._check_arguments(net, data, key, valid)
+        return self._run_member(jnp.int32(number), (net, data, key, valid), "every_step")
 
-    def _checked(self, net: Any, data: PyTree, key: Key, valid: PyTree) -> tuple[Dataset, Dataset | None]:
+    def _check_arguments(self, net: Any, data: PyTree, key: Key, valid: PyTree) -> tuple[Any, Any, Any]:
+        """The model that decides on shapes, and the data as Datasets."""
         _check.architecture(net)
         _check.key(key)
-        model = start(net, key)
-        checked = check_data(self.train.loss, model, data)
-        return checked, None if valid is None else check_data(self.train.loss, model, valid)
+        model = init_if_incomplete(net, key)
+        data = check_data(self.train.loss, model, data)
+        return model, data, None if valid is None else check_data(self.train.loss, model, valid)
 
-    def _arguments(self, shared: tuple[Module, Dataset, Key, Dataset | None], number: Array) -> Any:
-        """What the training of a member is called with."""
+    def _member(self, static: Literal["deferred", "every_step"], shared: Any, number: Array) -> Any:
+        """The run; if the finite check is deferred, a pair (run, whether all of it is finite)."""
         net, data, key, valid = shared
         own = jax.random.fold_in(_keys.named(key, "member"), number)
         if self.bootstrap:
             data = bootstrap(data, _keys.named(own, "bootstrap"))
-        return start(net, _keys.named(own, "init")), data, _keys.named(own, "train"), valid
+        model, own_key = init_if_incomplete(net, _keys.named(own, "init")), _keys.named(own, "train")
+        if static == "every_step":
+            return self.train(model, data, own_key, valid)
+        return run_plan(self.train._plan, model, data, own_key, valid, check="deferred")
 
-    def _one(self, shared: tuple[Module, Dataset, Key, Dataset | None], number: Array) -> Run:
-        return self.train(*self._arguments(shared, number))
-
-    def _one_swiftly(self, shared: Any, number: Array) -> tuple[Run, Array]:
-        model, data, key, valid = self._arguments(shared, number)
-        return run_training(self.train._plan, model, data, key, valid, check="deferred")
-
-    def _each(self, one: Any, shared: Any, progress: Progress | None) -> Any:
-        small = self._is_small(shared[0], shared[2])
-        return each_member(one, shared, self.size, self.block, small, progress)
-
-    def _is_small(self, net: Module, key: Key) -> bool:
-        return is_small(jax.eval_shape(start, net, key))
-
-    def _together(self, runs: Run) -> EnsembleResult:
-        return EnsembleResult(Ensemble(runs.model, self.average), runs)
-
-    @functools.cached_property
-    def _alone(self) -> Any:
-        return jax.jit(self._one)
-
-    @functools.cached_property
-    def _swiftly(self) -> dict[bool, Any]:
-        """For members that are small and for those that are not."""
-
-        def run(net: Any, data: Any, key: Any, valid: Any, devices: int) -> tuple[EnsembleResult, Array]:
-            del devices  # a part of what is compiled: see `mesh.use`
-            runs, sound = self._each(self._one_swiftly, (net, data, key, valid), self.progress)
-            return self._together(runs), jnp.all(sound)
-
-        return {small: compiled(run, 4, small) for small in (False, True)}
-
-    @functools.cached_property
-    def _carefully(self) -> Any:
-        def run(net: Any, data: Any, key: Any, valid: Any, devices: int, told: bool) -> EnsembleResult:
-            del devices
-            progress = self.progress if told else None
-            return self._together(self._each(self._one, (net, data, key, valid), progress))
-
-        return jax.jit(run, static_argnums=(4, 5))
+    def _combine(self, static: str, shared: Any, results: Any) -> tuple[EnsembleResult, Array]:
+        runs, finite = results if static == "deferred" else (results, jnp.array(True))
+        return EnsembleResult(Ensemble(runs.model, self.average), runs), jnp.all(finite)

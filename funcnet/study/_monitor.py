@@ -1,4 +1,4 @@
-"""What goes on inside a network while it is trained: by layer, at each evaluation."""
+"""Statistics of each layer at each evaluation: activations, gradients and updates."""
 
 import collections
 import dataclasses
@@ -21,75 +21,75 @@ from funcnet.layers._dtype import wide
 from funcnet.train import TrainState
 from funcnet.train._evaluate import check_data
 from funcnet.train._fit import Fit
-from funcnet.transform._jaxpr import equations
+from funcnet.transform._jaxpr import called
 from funcnet.transform._objective import objective
 from funcnet.transform._reap import reap
 
-WHAT = ("activation", "saturation", "dead", "gradient", "update")
+ALL = ("activation", "saturation", "dead", "gradient", "update")
 QUANTITIES = {
-    "activation_mean": ("outputs: mean", "layer's own units"),
-    "activation_std": ("outputs: standard deviation", "layer's own units"),
+    "activation_mean": ("outputs: mean", "units of the layer"),
+    "activation_std": ("outputs: standard deviation", "units of the layer"),
     "saturation": ("saturation: flat for a row", "share of entries"),
     "dead": ("dead: flat for every row", "share of units"),
     "gradient": ("gradient: root mean square", "loss / weight"),
     "update": ("update over weights", "ratio of norms"),
 }
-"""What is measured, by the first part of its name in a history: what it is, and its unit."""
+"""Title and unit of each quantity, by the first part of its names in a history."""
 
 FLAT = 0.01
-"""An activation function is flat where its slope is smaller."""
+"""An activation function is flat where the absolute value of its derivative is below this."""
 
-INSIDE = {"activation", "saturation", "dead"}
-"""What is seen from inside of a model; gradients and updates are seen from outside."""
+FROM_ACTIVATIONS = {"activation", "saturation", "dead"}
+"""Quantities that are measured inside a model; gradients and updates need its parameters only."""
 
-_OURS = "monitor: "
+_PREFIX = "monitor: "
 
 
 def quantity_of(name: str) -> str | None:
-    """What a name in a history is a measurement of; None for a loss or a metric."""
+    """The quantity that a name in a history belongs to; None for a loss or a metric."""
     quantity, slash, _ = name.partition("/")
     return quantity if slash and quantity in QUANTITIES else None
 
 
-def monitor(train: Fit, what: Sequence[str] = WHAT, *, rows: int = 256, data: PyTree = None) -> Fit:
-    """The same training, which also writes into its history what goes on in each layer.
+def monitor(train: Fit, quantities: Sequence[str] = ALL, *, rows: int = 256, data: PyTree = None) -> Fit:
+    """The same training function, which also adds statistics of each layer to the history.
 
-    Every evaluation looks at the same rows, in inference mode, with the weights of that moment; the
-    trained numbers are those of `train`. It is a training like any other: compile it, map it over
-    starts, give it to a `Trainer` or to `ensemble`, stop early. `funcnet.report.layers` draws what
-    it found. An evaluation costs a gradient over these rows more.
+    Every evaluation uses the same rows, in inference mode, with the current weights; the trained weights
+    are those of `train`. The result is an ordinary training function: compile it, vmap it, pass it to a
+    `Trainer` or to `ensemble`, stop early. `funcnet.report.layers` draws the statistics. Each evaluation
+    costs one additional gradient over these rows.
 
-    Names in the history are a quantity and a place, such as "gradient/layers[0].weight":
+    Names in the history are a quantity and a path, such as "gradient/layers[0].weight":
 
     - "activation": "activation_mean" and "activation_std" of the outputs, over rows and units, of each
-      module that holds no other; in the units of that layer.
-    - "saturation": of each elementwise activation function, the share of entries where its slope is below
-      0.01 in size: the flat ends of tanh, the zero half of relu.
-    - "dead": the share of its units, entries of the last axis, that are flat so for every row.
-    - "gradient": of each parameter, the root mean square of the loss's gradient over these rows.
-    - "update": of each parameter, the norm of the update that the optimizer would make of this gradient,
+      module that contains no other module; in the units of that layer.
+    - "saturation": for each elementwise activation function, the share of entries where the absolute value
+      of its derivative is below 0.01: the flat ends of tanh, the zero half of relu.
+    - "dead": the share of its units, entries of the last axis, that are flat in this sense for every row.
+    - "gradient": for each parameter, the root mean square of the gradient of the loss over these rows.
+    - "update": for each parameter, the norm of the update that the optimizer computes from this gradient,
       divided by the norm of the parameter; NaN where that is zero.
 
-    Modules are known by their path in the model, and activation functions by their name and number in
-    the order of calls: "relu 1"; where a part of a model is compiled, mapped or rebuilt by itself, modules
-    are known by their class and number, too. A function that is called by itself, outside of the layers
-    and models of funcnet, is not seen: put `funcnet.layers.Activation(function)` in its place. Rows of
-    weight zero play no part; of a loss made by `losses.batchwise` all rows count alike.
+    Modules are named by their path in the model, and activation functions by their name and their number
+    in the order of calls: "relu 1". If a part of a model is compiled, mapped or rebuilt, its modules are
+    named by class and number, too. A function that is called directly, outside of the layers and models
+    of funcnet, is not monitored: use `funcnet.layers.Activation(function)` instead. Rows of weight zero are
+    ignored; with a loss from `losses.batchwise` all rows have equal weight.
 
     Args:
-        train: what `fn.fit` made.
-        what: some of "activation", "saturation", "dead", "gradient" and "update".
-        rows: how many of the first training rows are looked at, at least 1.
-        data: rows to look at in place of these, as a Dataset or a tuple of arrays [n, ...]; wanted for a
-            stream, whose rows are not kept. All of them are used.
+        train: a training function, from `fn.fit`.
+        quantities: some of "activation", "saturation", "dead", "gradient" and "update".
+        rows: the number of training rows that are used, from the first on, at least 1.
+        data: other rows to use, as a Dataset or a tuple of arrays [n, ...]; required for a stream, whose
+            rows are not kept. All of them are used.
 
     Returns:
-        A training function, as `fn.fit` makes it.
+        A training function.
 
     Raises:
-        TypeError: if `train` is none.
-        ValueError: if a word is unknown, `rows` below 1, or `train` monitored already; in the call, if a
-            stream comes without `data`.
+        TypeError: if `train` is not a training function from `fn.fit`.
+        ValueError: if a quantity is unknown, `rows` below 1, or `train` is monitored already; in the call,
+            for a stream without `data`.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -107,117 +107,127 @@ def monitor(train: Fit, what: Sequence[str] = WHAT, *, rows: int = 256, data: Py
     """
     if not isinstance(train, Fit):
         raise TypeError(
-            f"monitor takes what fn.fit made; got {_check.describe(train)}. Try "
+            f"train must be a training function from fn.fit, got {_check.describe(train)}. Try "
             "fn.study.monitor(fn.fit(loss, optax.adam(1e-3), epochs=10))."
         )
     if train._probe is not None:
-        raise ValueError("this training is monitored already: pass all words at once, or none for all.")
-    words = () if isinstance(what, str) else tuple(what)
-    if not words:
-        raise ValueError(f"what is a list of words; got {what!r}. Try what=['gradient'].")
-    for word in words:
-        _check.choice("what", word, WHAT)
+        raise ValueError(
+            "train is monitored already. Pass all quantities at once: "
+            "fn.study.monitor(train, ['gradient', 'update'])."
+        )
+    names = () if isinstance(quantities, str) else tuple(quantities)
+    if not names:
+        raise ValueError(
+            f"quantities must be a list of names, got {quantities!r}. Try quantities=['gradient']."
+        )
+    for name in names:
+        _check.choice("quantities", name, ALL)
     _check.positive("rows", rows)
-    return dataclasses.replace(
-        train, _probe=functools.partial(_looked, train, frozenset(words), rows, data)
-    )
+    probe = functools.partial(_measure, train, frozenset(names), rows, data)
+    return dataclasses.replace(train, _probe=probe)
 
 
-def _looked(
-    train: Fit, what: frozenset[str], rows: int, given: PyTree, state: TrainState, data: Dataset | None
+def _measure(
+    train: Fit,
+    quantities: frozenset[str],
+    rows: int,
+    own_data: PyTree,
+    state: TrainState,
+    data: Dataset | None,
 ) -> dict[str, Array]:
-    """All that is measured of this state, by name."""
-    if given is not None:
-        data = check_data(train.loss, state.model, given)
+    """All statistics of this state, by name."""
+    if own_data is not None:
+        data = check_data(train.loss, state.model, own_data)
     if data is None:
         raise ValueError(
-            "a stream keeps no rows to look at. Pass some: fn.study.monitor(train, data=(x[:99], y[:99]))."
+            "data is required for a stream, whose rows are not kept. Try "
+            "fn.study.monitor(train, data=(x[:99], y[:99]))."
         )
-    count = len(data) if given is not None else min(rows, len(data))
+    count = len(data) if own_data is not None else min(rows, len(data))
     batch = batch_of(data, None, count)
     parameters, rest = _tree.partition(state.model, trainable(state.model))
 
     def value(parameters: PyTree) -> Array:
-        if not what & INSIDE:
+        if not quantities & FROM_ACTIVATIONS:
             return objective(parameters, rest, train.loss, batch, None)[0]
         names = _Names(_tree.combine(parameters, rest))
-        with observed(functools.partial(_mark, what, names)):
+        with observed(functools.partial(_sow_statistics, quantities, names)):
             return objective(parameters, rest, train.loss, batch, None)[0]
 
     try:
         (loss, sown), gradient = jax.value_and_grad(reap(value), has_aux=True)(parameters)
     except (ValueError, jax.errors.UnexpectedTracerError) as error:
-        if isinstance(error, ValueError) and _OURS not in str(error):
+        if isinstance(error, ValueError) and _PREFIX not in str(error):
             raise
         raise ValueError(
-            "a part of this model is compiled by itself, with jax.jit or jax.checkpoint in the loss, and "
-            "can't be looked into: its calls are traced once. Monitor without it (`fit` compiles all), or "
-            "only what=['gradient', 'update']."
+            "a part of this model is compiled separately, by jax.jit or jax.checkpoint in the loss, so its "
+            "activations can't be monitored. Remove that (`fit` compiles everything), or monitor only "
+            "quantities=['gradient', 'update']."
         ) from error
-    found: dict[str, Array] = {}
+    statistics: dict[str, Array] = {}
     for name, sums in sown.items():
-        if name.startswith(_OURS):
-            quantity, _, place = name.removeprefix(_OURS).partition("/")
-            found |= _settled(quantity, place, sums)
-    if "gradient" in what:
-        found |= _by_leaf("gradient", gradient, _root_mean_square)
-    if "update" in what:
+        if name.startswith(_PREFIX):
+            quantity, _, path = name.removeprefix(_PREFIX).partition("/")
+            statistics |= _aggregate(quantity, path, sums)
+    if "gradient" in quantities:
+        statistics |= _by_leaf("gradient", gradient, _root_mean_square)
+    if "update" in quantities:
         update = optax.with_extra_args_support(train.optimizer).update
-        again = lambda p: objective(p, rest, train.loss, batch, None)[0]  # noqa: E731
+        value_fn = lambda p: objective(p, rest, train.loss, batch, None)[0]  # noqa: E731
         updates, _ = update(
-            gradient, state.opt_state, parameters, value=loss, grad=gradient, value_fn=again
+            gradient, state.opt_state, parameters, value=loss, grad=gradient, value_fn=value_fn
         )
-        found |= _by_leaf("update", jax.tree.map(_ratio, updates, parameters), lambda ratio: ratio)
-    return found
+        statistics |= _by_leaf("update", jax.tree.map(_ratio, updates, parameters), lambda ratio: ratio)
+    return statistics
 
 
-def _mark(
-    what: frozenset[str], names: "_Names", module: Module, args: Any, named: Any, output: Any
+def _sow_statistics(
+    quantities: frozenset[str], names: "_Names", module: Module, args: Any, kwargs: Any, output: Any
 ) -> None:
-    """Sow what a call comes to, each example by itself: those of weight zero play no part."""
-    x: Any = next(iter((*args, *named.values())), None)
-    if len(modules(module)) > 1 or output is x:  # a dropout in inference does nothing
+    """Sow the statistics of one call on one example; nothing for examples of weight zero."""
+    x: Any = next(iter((*args, *kwargs.values())), None)
+    if len(modules(module)) > 1 or output is x:  # dropout in inference mode returns its input
         return
     name, weight = names(module), batch_weight()
-    counts = jnp.array(True) if weight is None else weight > 0
+    has_weight = jnp.array(True) if weight is None else weight > 0
     leaves = [a for a in jax.tree.leaves(output) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
-    for i, leaf in enumerate(leaves if "activation" in what else ()):
-        place = f"{name}[{i}]" if len(leaves) > 1 else name
-        sow(_moments(wide(leaf), counts), f"{_OURS}activation/{place}")
+    for i, leaf in enumerate(leaves if "activation" in quantities else ()):
+        path = f"{name}[{i}]" if len(leaves) > 1 else name
+        sow(_moments(wide(leaf), has_weight), f"{_PREFIX}activation/{path}")
     if isinstance(module, Activation) and _is_elementwise(module.function, x):
         flat = jnp.abs(jax.jvp(module.function, (x,), (jnp.ones_like(x),))[1]) < FLAT
-        if "saturation" in what:
-            sow(_moments(flat.astype(float), counts), f"{_OURS}saturation/{name}")
-        if "dead" in what and jnp.ndim(x):
+        if "saturation" in quantities:
+            sow(_moments(flat.astype(float), has_weight), f"{_PREFIX}saturation/{name}")
+        if "dead" in quantities and jnp.ndim(x):
             alive = jnp.any(~flat, axis=tuple(range(jnp.ndim(x) - 1)))
-            sow((alive & counts).astype(float), f"{_OURS}dead/{name}")
+            sow((alive & has_weight).astype(float), f"{_PREFIX}dead/{name}")
 
 
-def _moments(x: Array, counts: Array) -> dict[str, Array]:
-    """Entries, their mean, and their squared distances from it; nothing where the example doesn't count."""
+def _moments(x: Array, has_weight: Array) -> dict[str, Array]:
+    """Number, mean and squared deviations of the entries; zeros for examples of weight zero."""
     mean = jnp.mean(x)
-    # Made of x, so that all have the same axes in front when the call is mapped or in a loop.
-    entries = jnp.sum(jnp.where(x == x, jnp.ones_like(x), jnp.ones_like(x)))
-    found = {"entries": entries, "mean": mean, "away": jnp.sum(jnp.square(x - mean))}
-    return jax.tree.map(lambda a: jnp.where(counts, a, jnp.zeros_like(a)), found)
+    # Computed from x, so that all have the same leading axes if the call is mapped or in a loop.
+    count = jnp.sum(jnp.where(x == x, jnp.ones_like(x), jnp.ones_like(x)))
+    moments = {"count": count, "mean": mean, "squared_deviations": jnp.sum(jnp.square(x - mean))}
+    return jax.tree.map(lambda a: jnp.where(has_weight, a, jnp.zeros_like(a)), moments)
 
 
-def _settled(quantity: str, place: str, found: Any) -> dict[str, Array]:
-    """The statistics over all calls, whatever axes loops and maps have put in front."""
+def _aggregate(quantity: str, path: str, sown: Any) -> dict[str, Array]:
+    """The statistics over all calls, with any leading axes from loops and maps."""
     if quantity == "dead":
-        alive = jnp.max(found.reshape(-1, found.shape[-1]), axis=0)
-        return {f"dead/{place}": jnp.mean(1 - alive)}
-    entries, means = found["entries"], found["mean"]
-    mean = jnp.sum(entries * means) / jnp.sum(entries)
+        alive = jnp.max(sown.reshape(-1, sown.shape[-1]), axis=0)
+        return {f"dead/{path}": jnp.mean(1 - alive)}
+    counts, means = sown["count"], sown["mean"]
+    mean = jnp.sum(counts * means) / jnp.sum(counts)
     if quantity == "saturation":
-        return {f"saturation/{place}": mean}
-    between = entries * jnp.square(means - jnp.broadcast_to(mean, means.shape))
-    spread = jnp.sqrt(jnp.sum(found["away"] + between) / jnp.sum(entries))
-    return {f"activation_mean/{place}": mean, f"activation_std/{place}": spread}
+        return {f"saturation/{path}": mean}
+    between = counts * jnp.square(means - jnp.broadcast_to(mean, means.shape))
+    std = jnp.sqrt(jnp.sum(sown["squared_deviations"] + between) / jnp.sum(counts))
+    return {f"activation_mean/{path}": mean, f"activation_std/{path}": std}
 
 
-def _by_leaf(quantity: str, tree: PyTree, of: Callable[[Array], Array]) -> dict[str, Array]:
-    return {f"{quantity}/{path.lstrip('.')}": of(leaf) for path, leaf in _tree.paths(tree).items()}
+def _by_leaf(quantity: str, tree: PyTree, f: Callable[[Array], Array]) -> dict[str, Array]:
+    return {f"{quantity}/{path.lstrip('.')}": f(leaf) for path, leaf in _tree.paths(tree).items()}
 
 
 def _root_mean_square(x: Array) -> Array:
@@ -228,14 +238,14 @@ def _root_mean_square(x: Array) -> Array:
 
 
 def _ratio(update: Array, weight: Array) -> Array:
-    """NaN for weights that are all zero, as biases are in the beginning."""
+    """The ratio of norms; NaN for weights that are all zero, such as initial biases."""
     size = _root_mean_square(weight)
-    nothing = jnp.full_like(size, jnp.nan)
-    return jnp.where(size > 0, _root_mean_square(update) / jnp.where(size > 0, size, 1), nothing)
+    nan = jnp.full_like(size, jnp.nan)
+    return jnp.where(size > 0, _root_mean_square(update) / jnp.where(size > 0, size, 1), nan)
 
 
 class _Names:
-    """What the modules of a model are called, in the order of their calls while it is traced."""
+    """The names of the modules of a model, in the order of their calls while it is traced."""
 
     def __init__(self, model: PyTree) -> None:
         self.paths = {_identity(m): path for path, m in modules(model).items() if jax.tree.leaves(m)}
@@ -251,17 +261,27 @@ class _Names:
 
 
 def _identity(module: Module) -> tuple[str, tuple[int, ...]]:
-    # Trees are rebuilt on their way into a loss, and the arrays in them stay the same objects.
+    # Trees are rebuilt before they reach the loss, but the arrays in them stay the same objects.
     return type(module).__name__, tuple(map(id, jax.tree.leaves(module)))
 
 
 def _is_elementwise(function: Callable[[Array], Array], x: Any) -> bool:
-    """Whether each entry of the result is made of one entry of x, as the program shows."""
+    """Whether the jaxpr computes each entry of the result from one entry of x."""
     if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
         return False
-    program, shape = jax.make_jaxpr(function)(x), jnp.shape(x)
-    return [out.shape for out in program.out_avals] == [shape] and not any(
-        equation.primitive.name.startswith(("reduce", "arg", "cum", "sort", "dot", "rev"))
-        or any(getattr(out.aval, "shape", None) not in (shape, ()) for out in equation.outvars)
-        for equation in equations(program.jaxpr)
+    program = jax.make_jaxpr(function)(x)
+    return [out.shape for out in program.out_avals] == [jnp.shape(x)] and _preserves_shape(
+        program.jaxpr, jnp.shape(x)
     )
+
+
+def _preserves_shape(jaxpr: Any, shape: tuple[int, ...]) -> bool:
+    """Whether everything in a jaxpr has this shape or is a scalar, and no operation mixes entries."""
+    for equation in jaxpr.eqns:
+        inside = called(equation)
+        if inside is not None and not _preserves_shape(inside[0], shape):
+            return False
+        mixes = equation.primitive.name.startswith(("reduce", "arg", "cum", "sort", "dot", "rev"))
+        if mixes or any(out.aval.shape not in (shape, ()) for out in equation.outvars):
+            return False
+    return True

@@ -1,7 +1,6 @@
-"""A sweep over hyper-parameters: what may be traced is one program, what may not is grouped."""
+"""A sweep over hyperparameters: those that can be traced share one program, the others one per value."""
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -10,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _keys, _mesh
+from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
-from funcnet.data import Dataset
-from funcnet.study._members import Progress, check_blocks, each_member, is_small, start
-from funcnet.train import Run
+from funcnet.study._members import Progress, init_if_incomplete
+from funcnet.study._study import MemberStudy
+from funcnet.train import Fit, Run
 from funcnet.train._evaluate import check_data, total
 
 Settings = dict[str, Any]
@@ -23,14 +22,14 @@ Settings = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class SweepResult:
-    """What a sweep found, trial by trial.
+    """The trials of a sweep and their scores.
 
     Args:
         trials: the settings of each trial.
         scores: the monitored value of each trial's model on the validation rows, float [trials].
         mode: whether "min" or "max" is best.
-        runs: the trainings, trials that were one program stacked in one `Run`.
-        places: for each trial, in which of `runs` it stands and where.
+        runs: the runs; the trials of one program are stacked in one `Run`.
+        run_indices: for each trial, the index of its `Run` in `runs`, and its index in that `Run`.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -40,8 +39,8 @@ class SweepResult:
         ...     return fn.fit(loss, optax.sgd(learning_rate), epochs=5, batch_size=8)
         >>> study = fn.study.sweep(make_train, {"learning_rate": [1e-4, 0.1]})
         >>> net, data = fn.models.LinearRegression(1), (x, 2 * x[:, 0])
-        >>> found = study(net, data, jax.random.key(0), data)
-        >>> found.best, found.run(1).history["loss"].shape
+        >>> result = study(net, data, jax.random.key(0), data)
+        >>> result.best, result.run(1).history["loss"].shape
         ({'learning_rate': 0.1}, (5,))
     """
 
@@ -49,7 +48,7 @@ class SweepResult:
     scores: np.ndarray
     mode: Literal["min", "max"]
     runs: list[Run]
-    places: list[tuple[int, int]]
+    run_indices: list[tuple[int, int]]
 
     @property
     def order(self) -> np.ndarray:
@@ -61,14 +60,14 @@ class SweepResult:
         """The settings of the best trial; ValueError if no trial has a finite score."""
         if not np.isfinite(self.scores).any():
             raise ValueError(
-                f"no trial has a finite score: {self.scores.tolist()}. Try smaller learning rates."
+                f"no trial has a finite score, got {self.scores.tolist()}. Try smaller learning rates."
             )
         return self.trials[self.order[0]]
 
     def run(self, trial: int) -> Run:
-        """The training of one trial."""
-        group, place = self.places[trial]
-        return jax.tree.map(lambda a: a[place], self.runs[group])
+        """The run of one trial."""
+        group, index = self.run_indices[trial]
+        return jax.tree.map(lambda a: a[index], self.runs[group])
 
 
 def sweep(
@@ -77,34 +76,34 @@ def sweep(
     *,
     monitor: str = "val_loss",
     mode: Literal["min", "max"] = "min",
-    samples: int | None = None,
+    num_samples: int | None = None,
     block: int | None = None,
     progress: Progress | None = None,
-) -> "Sweep":
-    """Train with every combination of settings, judged by validation rows: `study(net, data, key, valid)`.
+) -> "SweepStudy":
+    """Train with every combination of settings, score on validation rows: `study(net, data, key, valid)`.
 
-    Settings of which all values are floats are traced: all their combinations are one program that is
-    compiled once. Others (sizes, words, functions) change the program; there is one for each of
-    their combinations. All trials have the same start and the same order of rows, so what differs
-    between them is the settings' doing.
+    Settings whose values are all floats are traced: all their combinations are one program, compiled
+    once. Other settings (sizes, strings, functions) change the program, and each of their combinations
+    is compiled. All trials have the same initialization and the same order of rows, so they differ by their
+    settings only.
 
     Args:
-        make_train: called with one value for each setting, by name; returns a training, or a pair
-            (training, network) where settings shape the network.
+        make_train: called with one value for each setting, by name; returns a training function, or a pair
+            (training function, network) if settings determine the network.
         settings: the values of each setting, by name.
-        monitor: the value to judge by: "val_" and the name of loss or metric.
+        monitor: the value that scores a trial: "val_" and the name of the loss or a metric.
         mode: whether "min" or "max" of it is best.
-        samples: how many combinations are tried, drawn without replacement; all when left out.
-        block: trials computed side by side; chosen when left out.
-        progress: called on the host with how many more trials are done, after each block.
+        num_samples: the number of combinations that are tried, drawn without replacement; all if None.
+        block: the number of trials computed side by side; chosen by memory if None.
+        progress: called on the host after each block with the number of trials it finished.
 
     Returns:
         The study; its result is a `SweepResult`.
 
     Raises:
-        TypeError: if `make_train` is no function.
-        ValueError: if a setting has no values, `monitor` is no validation value, an accuracy is to be
-            minimised, or there are fewer combinations than `samples`.
+        TypeError: if `make_train` is not a function.
+        ValueError: if a setting has no values, `monitor` is not a validation value, an accuracy would be
+            minimized, or there are fewer combinations than `num_samples`.
 
     Example:
         >>> import jax, optax, funcnet as fn
@@ -114,78 +113,71 @@ def sweep(
         >>> def make_train(learning_rate, weight_decay, width):
         ...     optimizer = optax.adamw(learning_rate, weight_decay=weight_decay)
         ...     return fn.fit(loss, optimizer, epochs=10, batch_size=16), fn.MLP((4, width, 3))
-        >>> rates = {"learning_rate": [1e-4, 1e-2], "weight_decay": [0.0, 0.1], "width": [8]}
-        >>> found = fn.study.sweep(make_train, rates)(None, train, jax.random.key(1), valid)
-        >>> len(found.trials), found.best["learning_rate"]
+        >>> settings = {"learning_rate": [1e-4, 1e-2], "weight_decay": [0.0, 0.1], "width": [8]}
+        >>> result = fn.study.sweep(make_train, settings)(None, train, jax.random.key(1), valid)
+        >>> len(result.trials), result.best["learning_rate"]
         (4, 0.01)
 
-    Source: Bergstra, Bengio, "Random search for hyper-parameter optimization", 2012 (`samples`).
+    Source: Bergstra, Bengio, "Random search for hyper-parameter optimization", 2012 (`num_samples`).
     """
-    _check.function("make_train", make_train, "a function of the settings that returns a training")
+    _check.function("make_train", make_train, "a function of the settings that returns a training function")
     _check.settings(settings)
     _check.validation_value(monitor, mode)
     combinations = int(np.prod([len(values) for values in settings.values()]))
-    if samples is not None:
-        _check.positive("samples", samples)
-    if samples is not None and samples > combinations:
+    if num_samples is not None:
+        _check.positive("num_samples", num_samples)
+    if num_samples is not None and num_samples > combinations:
         raise ValueError(
-            f"samples is at least 1 and at most {combinations}, the combinations; got {samples}."
+            f"num_samples must be at most {combinations}, the number of combinations, got {num_samples}."
         )
-    check_blocks(block, progress)
-    values = {name: _plain(name, choices) for name, choices in settings.items()}
-    return Sweep(make_train, values, monitor, mode, samples, block, progress)
+    values = {name: _to_hashable(name, choices) for name, choices in settings.items()}
+    return SweepStudy(make_train, values, monitor, mode, num_samples, block=block, progress=progress)
 
 
-def _plain(name: str, choices: Any) -> list[Any]:
-    """Values that can be told apart: numbers of numpy and JAX as Python's own."""
+def _to_hashable(name: str, choices: Any) -> list[Any]:
+    """Values that can be compared: scalars of NumPy and JAX become Python numbers."""
     values = [v.item() if hasattr(v, "item") and jnp.ndim(v) == 0 else v for v in choices]
     for value in values:
         try:
             hash(value)
         except TypeError:
             raise TypeError(
-                f"each value of a setting is a float, or something fixed that can be hashed; {name} has "
-                f"{_check.describe(value)}. Sizes are tuples: {name}=[(4,), (8, 8)]."
+                f"each value of a setting must be a float or hashable, got {_check.describe(value)} for "
+                f"{name}. Write sizes as tuples: {name}=[(4,), (8, 8)]."
             ) from None
     return values
 
 
 def _are_floats(values: Sequence[Any]) -> bool:
-    """Whether values are traced: numbers, and not all of them whole."""
+    """Whether values are traced: numbers, of which at least one is a float."""
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     return numbers and any(isinstance(v, float) for v in values)
 
 
-def _settings(fixed: Sequence[tuple[str, Any, type]]) -> Settings:
-    return {name: value for name, value, _ in fixed}
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sweep:
-    """The study that `sweep` made. Call it; its settings are its fields."""
+class SweepStudy(MemberStudy):
+    """The study returned by `sweep`. Call it; its settings are its fields."""
 
     make_train: Callable[..., Any]
     settings: Settings
     monitor: str
     mode: Literal["min", "max"]
-    samples: int | None
-    block: int | None
-    progress: Progress | None
+    num_samples: int | None
 
     def __call__(self, net: Module | None, data: PyTree, key: Key, valid: PyTree) -> SweepResult:
         """Train all trials.
 
         Args:
-            net: an architecture; None where `make_train` returns one.
+            net: an architecture; None if `make_train` returns one.
             data: a Dataset, or a tuple of arrays [n, ...].
-            key: a typed key: start and order of every trial, and which combinations are drawn.
-            valid: the rows to judge by.
+            key: a typed key for initialization and order of rows, and to draw combinations.
+            valid: the rows that score the trials.
 
         Returns:
             A SweepResult.
 
         Raises:
-            TypeError: if `make_train` returns no training, or there is no network.
+            TypeError: if `make_train` does not return a training function, or there is no network.
             ValueError: if the data is unfit, or the monitored value is not measured.
         """
         _check.known_key("sweep", key)
@@ -193,68 +185,54 @@ class Sweep:
         traced = [name for name, values in self.settings.items() if _are_floats(values)]
         groups: dict[Any, list[int]] = {}
         for number, trial in enumerate(trials):
-            # With its type, since 1, 1.0 and True are the same key.
+            # The type is included because 1, 1.0 and True are the same dictionary key.
             fixed = tuple((name, value, type(value)) for name, value in trial.items() if name not in traced)
             groups.setdefault(fixed, []).append(number)
         runs, scores = [], np.zeros(len(trials))
-        places = [(0, 0)] * len(trials)
+        run_indices = [(0, 0)] * len(trials)
         for group, (fixed, numbers) in enumerate(groups.items()):
             values = {name: jnp.array([trials[n][name] for n in numbers], float) for name in traced}
-            checked = self._checked(_settings(fixed), values, net, data, key, valid)
-            run, score = self._compiled(fixed, _mesh.num_devices(), len(numbers), values, net, *checked)
+            train, own_net = self._make_train(fixed, values, 0, net)
+            model = init_if_incomplete(own_net, key)
+            rows, valid_rows = (check_data(train.loss, model, part) for part in (data, valid))
+            shared = values, net, rows, key, valid_rows
+            run, score = self._run_members(model, len(numbers), shared, static=fixed)
             runs.append(run)
             scores[numbers] = np.asarray(score)
-            for place, number in enumerate(numbers):
-                places[number] = (group, place)
-        return SweepResult(trials, scores, self.mode, runs, places)
+            for index, number in enumerate(numbers):
+                run_indices[number] = (group, index)
+        return SweepResult(trials, scores, self.mode, runs, run_indices)
 
     def _trials(self, key: Key) -> list[Settings]:
-        all_of_them = [
+        """All combinations of the settings, or a random sample of them."""
+        combinations = [
             dict(zip(self.settings, values, strict=True))
             for values in itertools.product(*self.settings.values())
         ]
-        if self.samples is None:
-            return all_of_them
-        order = jax.random.permutation(_keys.named(key, "samples"), len(all_of_them))
-        return [all_of_them[i] for i in sorted(order[: self.samples].tolist())]
+        if self.num_samples is None:
+            return combinations
+        order = jax.random.permutation(_keys.named(key, "samples"), len(combinations))
+        return [combinations[i] for i in sorted(order[: self.num_samples].tolist())]
 
-    def _made(self, net: Module | None, settings: Settings) -> tuple[Any, Module]:
-        """The training of some settings, and its network."""
-        made = self.make_train(**settings)
-        train, net = made if isinstance(made, tuple) else (made, net)
+    def _make_train(
+        self, fixed: Any, values: dict[str, Array], number: int | Array, net: Module | None
+    ) -> tuple[Fit, Module]:
+        """The training function and the network of one trial, from its fixed and its traced settings."""
+        settings = {name: value for name, value, _ in fixed}
+        result = self.make_train(**settings, **{name: value[number] for name, value in values.items()})
+        train, net = result if isinstance(result, tuple) else (result, net)
         _check.training(train)
         _check.architecture(net)
         return train, net
 
-    def _checked(
-        self,
-        fixed: Settings,
-        values: dict[str, Array],
-        net: Module | None,
-        data: PyTree,
-        key: Key,
-        valid: PyTree,
-    ) -> tuple[Dataset, Key, Dataset]:
-        """Data, key and validation rows, once they are known to suit the first trial of a group."""
-        train, made = self._made(net, fixed | {name: value[0] for name, value in values.items()})
-        model = start(made, key)
-        return check_data(train.loss, model, data), key, check_data(train.loss, model, valid)
-
-    @functools.cached_property
-    def _compiled(self) -> Any:
-        def run(fixed: Any, devices: int, size: int, values: Any, net: Any, *rest: Any) -> Any:
-            del devices  # a part of what is compiled: see `mesh.use`
-            _, made = self._made(net, _settings(fixed) | {name: v[0] for name, v in values.items()})
-            small = is_small(jax.eval_shape(start, made, rest[1]))
-            one = functools.partial(self._one, _settings(fixed))
-            return each_member(one, (values, net, *rest), size, self.block, small, self.progress)
-
-        return jax.jit(run, static_argnums=(0, 1, 2))
-
-    def _one(self, fixed: Settings, shared: Any, number: Array) -> tuple[Run, Array]:
+    def _member(self, static: Any, shared: Any, number: Array) -> tuple[Run, Array]:
         values, net, data, key, valid = shared
-        train, made = self._made(net, fixed | {name: value[number] for name, value in values.items()})
-        run = train(start(made, _keys.named(key, "init")), data, _keys.named(key, "train"), valid)
-        measured = total(train.loss, run.model, valid, len(valid)).means()
-        _check.monitor(self.monitor, [f"val_{name}" for name in measured], True)
-        return run, measured[self.monitor.removeprefix("val_")]
+        train, net = self._make_train(static, values, number, net)
+        model = init_if_incomplete(net, _keys.named(key, "init"))
+        run = train(model, data, _keys.named(key, "train"), valid)
+        scores = total(train.loss, run.model, valid, len(valid)).means()
+        _check.monitor(self.monitor, [f"val_{name}" for name in scores], True)
+        return run, scores[self.monitor.removeprefix("val_")]
+
+    def _combine(self, static: Any, shared: Any, results: tuple[Run, Array]) -> tuple[Run, Array]:
+        return results

@@ -1,7 +1,6 @@
-"""Hyper-parameters found by descent: along the derivative of a validation metric through training."""
+"""Tuning hyperparameters by gradient descent on a validation metric, through whole runs."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,163 +11,165 @@ import optax
 from funcnet import _check, _tree
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
-from funcnet.data import Dataset
-from funcnet.study._hyper_gradient import HyperGradient, Measure, Mode, floating, hyper_gradient
+from funcnet.study._hyper_gradient import HyperGradientStudy, Metric, Mode, hyper_gradient
+from funcnet.study._study import Study
 
 
 @_tree.node
 class TuneResult:
-    """What tuning found.
+    """The hyperparameters and the metric of each step of tuning.
 
     Args:
-        best: the hyper-parameters with the lowest metric.
-        value: that metric, [].
-        path: the hyper-parameters of each training, with a leading axis [steps].
-        values: the metric after each training, [steps]; NaN or infinite where it diverged.
+        best: the hyperparameters with the lowest metric.
+        best_value: that metric, [].
+        path: the hyperparameters of each run, with a leading axis [steps].
+        values: the metric of each run, [steps]; NaN or infinite if it diverged.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
         >>> rates, values = jnp.array([0.1, 0.2]), jnp.array([0.5, 0.4])
-        >>> tuned = fn.study.TuneResult(best=rates[1], value=values[1], path=rates, values=values)
-        >>> round(float(tuned.best), 4)
+        >>> result = fn.study.TuneResult(best=rates[1], best_value=values[1], path=rates, values=values)
+        >>> round(float(result.best), 4)
         0.2
     """
 
     best: PyTree
-    value: Array
+    best_value: Array
     path: PyTree
     values: Array
 
 
 def tune(
     make_train: Callable[[PyTree], Any],
-    metric: Measure = "val_loss",
+    metric: Metric = "val_loss",
     *,
     steps: int = 20,
     optimizer: optax.GradientTransformation | None = None,
     log: PyTree = True,
     mode: Mode | None = None,
-) -> "Tune":
-    """Descend to better hyper-parameters along `hyper_gradient`: `study(hyper, net, data, key, valid)`.
+) -> "TuneStudy":
+    """Minimize a metric along its `hyper_gradient`: `study(hyperparams, net, data, key, valid)`.
 
-    Every training has the same start and the same order of rows, so that the metric is a smooth
-    function of the hyper-parameters. All trainings are one compiled program. After a training that
-    diverged, the next goes half-way back to the best. Rows that chose hyper-parameters judge no model:
-    keep a third set for that.
+    Every run has the same initialization and the same order of rows, so the metric is a smooth function of
+    the hyperparameters. All runs are one compiled program. After a run that diverged, the next one uses
+    the midpoint between its hyperparameters and the best. The validation rows that chose hyperparameters
+    give a biased score of the model: keep a separate test set.
 
     Args:
-        make_train, metric, mode: as for `hyper_gradient`; the metric is minimised.
-        steps: trainings, at least 1.
-        optimizer: what moves the hyper-parameters; Adam with rate 0.1 when left out, so that each
-            step changes a positive hyper-parameter by about a tenth.
-        log: whether a hyper-parameter stays positive: its logarithm is what moves. One boolean, or a
-            pytree of them with the structure of `hyper`.
+        make_train, metric, mode: as for `hyper_gradient`; the metric is minimized.
+        steps: the number of runs, at least 1.
+        optimizer: updates the hyperparameters. If None, Adam with learning rate 0.1, so that each step
+            changes a positive hyperparameter by about a tenth.
+        log: whether a hyperparameter is positive and its logarithm is optimized. One boolean, or a pytree
+            of booleans with the structure of the hyperparameters.
 
     Returns:
         The study; its result is a `TuneResult`.
 
     Raises:
-        TypeError: if `make_train` is no function, or `optimizer` no optax transformation.
-        ValueError: if `steps` is below 1, or the metric no validation value.
+        TypeError: if `make_train` is not a function, or `optimizer` is not an optax transformation.
+        ValueError: if `steps` is below 1, or the metric is not a validation value.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
         >>> x = jnp.linspace(-1.0, 1.0, 32)[:, None]
         >>> loss = fn.losses.supervised(fn.losses.squared_error)
-        >>> def make_train(hyper):
-        ...     return fn.fit(loss, optax.sgd(hyper["learning_rate"]), epochs=5, batch_size=8)
+        >>> def make_train(hyperparams):
+        ...     return fn.fit(loss, optax.sgd(hyperparams["learning_rate"]), epochs=5, batch_size=8)
         >>> net, data = fn.models.LinearRegression(1), (x, 2 * x[:, 0])
-        >>> tuned = fn.study.tune(make_train)({"learning_rate": 0.01}, net, data, jax.random.key(0), data)
-        >>> bool(tuned.value < 0.3 * tuned.values[0]), bool(tuned.best["learning_rate"] > 0.04)
+        >>> study = fn.study.tune(make_train)
+        >>> result = study({"learning_rate": 0.01}, net, data, jax.random.key(0), data)
+        >>> bool(result.best_value < 0.3 * result.values[0]), bool(result.best["learning_rate"] > 0.04)
         (True, True)
 
     Source: Bengio, "Gradient-based optimization of hyperparameters", 2000.
     """
-    study = hyper_gradient(make_train, metric, mode=mode)
+    gradient = hyper_gradient(make_train, metric, mode=mode)
     _check.positive("steps", steps)
     if optimizer is None:
         optimizer = optax.adam(0.1)
     _check.optimizer(optimizer)
-    return Tune(study, steps, optimizer, log)
+    return TuneStudy(gradient, steps, optimizer, log)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Tune:
-    """The study that `tune` made. Call it; its settings are its fields."""
+class TuneStudy(Study):
+    """The study returned by `tune`. Call it; its settings are its fields."""
 
-    gradient: HyperGradient
+    gradient: HyperGradientStudy
     steps: int
     optimizer: optax.GradientTransformation
     log: PyTree
 
-    def __call__(self, hyper: PyTree, net: Module, data: PyTree, key: Key, valid: PyTree) -> TuneResult:
-        """Tune from `hyper` on.
+    def __call__(
+        self, hyperparams: PyTree, net: Module, data: PyTree, key: Key, valid: PyTree
+    ) -> TuneResult:
+        """Tune, starting from `hyperparams`.
 
         Args:
-            hyper: where to begin, a pytree of floats or floating arrays.
-            net: an architecture, drawn by `key`, or a model to start from.
+            hyperparams: the initial hyperparameters, a pytree of floats or floating arrays.
+            net: an architecture, initialized with `key`, or an initial model.
             data: a Dataset, or a tuple of arrays [n, ...].
             key: a typed key.
-            valid: the rows to judge by.
+            valid: the rows for the metric.
 
         Returns:
             A TuneResult.
 
         Raises:
-            TypeError: if a hyper-parameter is not floating, or `make_train` returns no training.
-            ValueError: if one that stays positive is not, the data is unfit, or the metric is not
-                measured.
-            FloatingPointError: if no training ended with a finite metric; not where they are traced.
+            TypeError: if a hyperparameter is not floating, or `make_train` does not return a function.
+            ValueError: if a hyperparameter with `log` is not positive, the data is unfit, or the metric is
+                not measured.
+            FloatingPointError: if no run ended with a finite metric; not if the result is traced.
         """
-        _check.key(key)
-        hyper = floating(hyper)
-        for positive, part in zip(*map(jax.tree.leaves, (self._flags(hyper), hyper)), strict=True):
-            if positive:
-                _check.setting("a hyper-parameter whose logarithm moves", part, 0.0, float("inf"))
-        found = self._compiled(hyper, net, *self.gradient.checked(hyper, net, data, key, valid))
-        if _tree.is_concrete(found.value) and not jnp.isfinite(found.value):
+        hyperparams, data, valid = self.gradient.check_arguments(hyperparams, net, data, key, valid)
+        flags = self._log_flags(hyperparams)
+        for is_log, part in zip(jax.tree.leaves(flags), jax.tree.leaves(hyperparams), strict=True):
+            if is_log:
+                _check.setting("a hyperparameter whose logarithm is optimized", part, 0.0, float("inf"))
+        result = self._run(None, hyperparams, net, data, key, valid)
+        if _tree.is_concrete(result.best_value) and not jnp.isfinite(result.best_value):
             raise FloatingPointError(
-                "no training ended with a finite metric, so there is nothing to go back to. Begin where a "
-                "training converges, with a smaller learning rate."
+                "no run ended with a finite metric. Start from hyperparameters with which a run converges, "
+                "such as a lower learning rate."
             )
-        return found
+        return result
 
-    def _flags(self, hyper: PyTree) -> PyTree:
-        """For each leaf whether its logarithm is what moves."""
+    def _log_flags(self, hyperparams: PyTree) -> PyTree:
+        """For each leaf, whether its logarithm is optimized."""
         try:
-            return jax.tree.map(lambda flag, part: jax.tree.map(lambda _: flag, part), self.log, hyper)
+            return jax.tree.map(
+                lambda flag, part: jax.tree.map(lambda _: flag, part), self.log, hyperparams
+            )
         except ValueError:
             raise ValueError(
-                f"log is one boolean, or booleans in the structure of the hyper-parameters; got {self.log} "
-                f"for {jax.tree.structure(hyper)}."
+                "log must be one boolean, or booleans in the structure of the hyperparameters, got "
+                f"{self.log} for {jax.tree.structure(hyperparams)}."
             ) from None
 
-    @functools.cached_property
-    def _compiled(self) -> Any:
-        return jax.jit(self._run)
-
-    def _run(self, hyper: PyTree, net: Module, data: Dataset, key: Key, valid: Dataset) -> TuneResult:
-        flags = self._flags(hyper)
-        start = jax.tree.map(lambda flag, h: jnp.log(h) if flag else h, flags, hyper)
+    def _compute(self, static: None, *arrays: PyTree) -> TuneResult:
+        hyperparams, *others = arrays
+        flags = self._log_flags(hyperparams)
+        initial = jax.tree.map(lambda flag, h: jnp.log(h) if flag else h, flags, hyperparams)
         update = optax.with_extra_args_support(self.optimizer).update
 
-        def hyper_of(moving: PyTree) -> PyTree:
-            return jax.tree.map(lambda flag, m: jnp.exp(m) if flag else m, flags, moving)
+        def to_hyperparams(params: PyTree) -> PyTree:
+            return jax.tree.map(lambda flag, p: jnp.exp(p) if flag else p, flags, params)
 
         def step(carry: Any, _: None) -> Any:
-            moving, state, best, least = carry
-            value, slope = self.gradient.value_and_gradient(hyper_of(moving), net, data, key, valid)
-            _, chain = jax.vjp(hyper_of, moving)
-            (slope,) = chain(slope)
-            sound = _tree.all_finite((value, slope))
-            best = _tree.select(value < least, moving, best)
-            least = jnp.where(value < least, value, least)
-            updates, new = update(slope, state, moving)
-            onward = optax.apply_updates(moving, updates)
-            half_way = jax.tree.map(lambda a, b: (a + b) / 2, moving, best)
-            carry = _tree.select(sound, (onward, new), (half_way, state))
-            return (*carry, best, least), (hyper_of(moving), value)
+            params, opt_state, best, best_value = carry
+            value, gradient = self.gradient.value_and_gradient(to_hyperparams(params), *others)
+            _, pull_back = jax.vjp(to_hyperparams, params)
+            (gradient,) = pull_back(gradient)
+            finite = _tree.all_finite((value, gradient))
+            best = _tree.select(value < best_value, params, best)
+            best_value = jnp.where(value < best_value, value, best_value)
+            updates, new_opt_state = update(gradient, opt_state, params)
+            new_params = optax.apply_updates(params, updates)
+            midpoint = jax.tree.map(lambda a, b: (a + b) / 2, params, best)
+            carry = _tree.select(finite, (new_params, new_opt_state), (midpoint, opt_state))
+            return (*carry, best, best_value), (to_hyperparams(params), value)
 
-        first = (start, self.optimizer.init(start), start, jnp.asarray(jnp.inf))
-        (_, _, best, least), (path, values) = jax.lax.scan(step, first, length=self.steps)
-        return TuneResult(hyper_of(best), least, path, values)
+        carry = (initial, self.optimizer.init(initial), initial, jnp.asarray(jnp.inf))
+        (_, _, best, best_value), (path, values) = jax.lax.scan(step, carry, length=self.steps)
+        return TuneResult(to_hyperparams(best), best_value, path, values)

@@ -352,7 +352,7 @@ def _epoch(number: int | None) -> str:
 
 
 def _estimate(value: Any) -> str:
-    return "unknown" if value is None else _plus_minus(value.value, value.error)
+    return "unknown" if value is None else _plus_minus(value.value, value.standard_error)
 
 
 def _plus_minus(value: Any, error: Any) -> str:

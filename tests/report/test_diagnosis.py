@@ -24,7 +24,7 @@ def test_it_shows_what_was_measured_smoothed_and_found():
     drawn = labelled(ax)
     best, turned = f"best epoch: {found.best_epoch + 1}", f"validation turned: {found.onset + 1}"
     assert list(drawn) == ["training", "validation", best, turned]
-    np.testing.assert_array_equal(drawn["validation"].get_ydata(), found.validation_smooth)
+    np.testing.assert_array_equal(drawn["validation"].get_ydata(), found.val_loss_smooth)
     np.testing.assert_array_equal(drawn["training"].get_xdata(), EPOCH + 1)
     assert np.all(np.asarray(drawn[turned].get_xdata()) == found.onset + 1)
     points = [line.get_ydata() for line in ax.lines if line.get_marker() == "."]
@@ -40,7 +40,7 @@ def test_a_history_is_diagnosed_first():
 def test_of_many_trainings_the_mean_is_drawn():
     many = {name: np.stack([values, values + 0.2]) for name, values in HISTORY.items()}
     ax = diagnosis(many, Figure().subplots())
-    assert ax.get_legend().get_title().get_text() == "2 trainings: mean"
+    assert ax.get_legend().get_title().get_text() == "2 runs: mean"
     points = next(line.get_ydata() for line in ax.lines if line.get_marker() == ".")
     np.testing.assert_allclose(points, TRAINING + 0.1)
 
@@ -59,7 +59,7 @@ def test_a_diagnosis_without_values_says_so():
 
 
 def test_what_is_no_diagnosis_is_refused():
-    with pytest.raises(TypeError, match="diagnose judges a run"):
+    with pytest.raises(TypeError, match="run must be a Run"):
         diagnosis(3.0)
     with pytest.raises(TypeError, match="draws into matplotlib axes"):
         diagnosis(HISTORY, Figure())

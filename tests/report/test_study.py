@@ -43,13 +43,13 @@ def test_words_and_functions_are_named_on_the_axis():
 
 @pytest.mark.parametrize("name", ["sweep", "folds", "learning_rates"])
 def test_what_no_study_found_is_refused(name):
-    with pytest.raises(TypeError, match=f"{name} draws what fn.study.* found; got History"):
+    with pytest.raises(TypeError, match=f"{name} draws the result of fn.study.*, got History"):
         getattr(fn.report, name)(fn.History({}))
 
 
 def test_three_settings_are_not_drawn():
     trials = [{"a": 1.0, "b": 1.0, "c": 1.0}]
-    with pytest.raises(ValueError, match=r"found\.order"):
+    with pytest.raises(ValueError, match=r"result\.order"):
         fn.report.sweep(SweepResult(trials, np.ones(1), "min", [], []))
 
 

@@ -52,13 +52,13 @@ def test_linear_fits_agree_with_the_closed_form(made, penalty):
     study = fn.study.bias_variance(train, 100)
     found = study(net, fixed_design(x, target), KEY, (x_test, y_test), truth)
     s = smoother(x, x_test, penalty)
-    want = {
+    expected = {
         "bias_squared": np.mean((s @ target - truth) ** 2),
         "variance": SIGMA**2 * np.mean(np.sum(s**2, axis=1)),
         "error": np.mean((s @ target - y_test) ** 2) + SIGMA**2 * np.mean(np.sum(s**2, axis=1)),
         "noise": SIGMA**2,
     }
-    for name, value in want.items():
+    for name, value in expected.items():
         error = float(found.standard_error[name])
         assert 0 < error < value / 3, name  # the gate is narrow enough to fail
         assert abs(float(found.mean[name]) - value) < 3 * error, name
@@ -89,14 +89,14 @@ def test_parts_and_standard_errors_are_brute_force_in_numpy():
     found = study(net, (x, y), KEY, fn.data.Dataset((x_test, y_test), weight=weight))
     f, w = np.asarray(found.predictions, np.float64), np.asarray(weight) / float(weight.sum())
     names = ("error", "variance", "bias_and_noise")
-    for name, want in zip(names, squares(f, np.asarray(y_test)), strict=True):
-        np.testing.assert_allclose(found.rows[name], want, rtol=1e-3, atol=1e-6)
-        np.testing.assert_allclose(found.mean[name], want @ w, rtol=1e-3)
+    for name, expected in zip(names, squares(f, np.asarray(y_test)), strict=True):
+        np.testing.assert_allclose(found.per_row[name], expected, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(found.mean[name], expected @ w, rtol=1e-3)
     left = [squares(np.delete(f, m, axis=0), np.asarray(y_test)) for m in range(6)]
     for i, name in enumerate(names):
         apart = np.array([parts[i] @ w for parts in left])
-        want = np.sqrt(5 / 6 * np.sum((apart - apart.mean()) ** 2))
-        np.testing.assert_allclose(found.standard_error[name], want, rtol=1e-3)
+        expected = np.sqrt(5 / 6 * np.sum((apart - apart.mean()) ** 2))
+        np.testing.assert_allclose(found.standard_error[name], expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("classes", ["scalar", pytest.param(3, marks=pytest.mark.slow)])
@@ -113,7 +113,7 @@ def test_zero_one_parts_are_brute_force_in_numpy(classes):
     found = study(net, data, KEY, (x, y), truth)
     logits = np.asarray(found.predictions)
     chosen = (logits > 0).astype(int) if kinds == 2 else logits.argmax(axis=-1)
-    rows = {name: np.asarray(part) for name, part in found.rows.items()}
+    rows = {name: np.asarray(part) for name, part in found.per_row.items()}
     for i in range(40):
         votes = chosen[:, i].tolist()
         main = max(range(kinds), key=votes.count)
@@ -173,7 +173,7 @@ def test_epochs_are_shorter_trainings_of_the_same_members_and_nothing_is_traced_
     assert traced == first
     assert found.predictions.shape == (2, 3, 10)
     assert found.mean["variance"].shape == (2,)
-    assert found.rows["variance"].shape == (2, 10)
+    assert found.per_row["variance"].shape == (2, 10)
     assert found.epochs.tolist() == [1, 4]
     short = fn.fit(SQUARED, optax.adam(0.05), epochs=1, batch_size=8)
     once = fn.study.bias_variance(short, 3)(net, draw, KEY, (x, y))
@@ -191,7 +191,7 @@ def test_what_is_no_number_votes_for_no_class():
 NET, DATA = fn.models.LinearRegression(3), (jnp.ones((6, 3)), jnp.ones(6))
 WRONG = {
     "no training": (lambda: fn.study.bias_variance("train", 3), TypeError, r"Make one: fn.fit\(loss"),
-    "two members": (lambda: fn.study.bias_variance(TRAIN, 2), ValueError, "size is at least 3"),
+    "two members": (lambda: fn.study.bias_variance(TRAIN, 2), ValueError, "size must be at least 3"),
     "another loss": (
         lambda: fn.study.bias_variance(TRAIN, 3, loss="hinge"),
         ValueError,
@@ -205,12 +205,12 @@ WRONG = {
     "one number of epochs": (
         lambda: fn.study.bias_variance(TRAIN, 3, epochs=4),
         TypeError,
-        "epochs are whole numbers that rise; got int 4",
+        "epochs .*got int 4",
     ),
     "floats for classes": (
         lambda: fn.study.bias_variance(TRAIN, 3, loss="zero_one")(NET, DATA, KEY, DATA),
         ValueError,
-        "wants class numbers as targets, whole numbers; got float32",
+        "expects integer class numbers as targets, got float32",
     ),
     "truth of another shape": (
         lambda: fn.study.bias_variance(TRAIN, 3)(NET, DATA, KEY, DATA, jnp.ones(5)),

@@ -46,7 +46,7 @@ def test_no_fold_trains_on_what_it_is_judged_by():
 
 
 def test_wrong_use_is_refused():
-    with pytest.raises(TypeError, match=r"folds come from funcnet.data.kfold; got int 5"):
+    with pytest.raises(TypeError, match=r"folds must be a Folds, got int 5"):
         fn.study.cross_validate(TRAIN, 5)
     folds = fn.data.kfold((jnp.ones((6, 3)), jnp.array([0, 1, 2, 3, 0, 1])), 2, KEY)
     with pytest.raises(ValueError, match="targets from 0 to 2"):

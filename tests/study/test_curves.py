@@ -1,4 +1,4 @@
-"""Learning and capacity curves: the points are the trainings that they say they are."""
+"""Learning and capacity curves: each point is the mean of the runs it claims."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def test_a_model_that_remembers_its_rows_knows_as_many_as_it_saw():
     train = fn.fit(SQUARED, optax.sgd(0.5), epochs=60, batch_size=12)
     net = fn.Linear(12, "scalar", use_bias=False, weight_init="zeros")
     found = fn.study.learning_curve(train, (1, 5, 12), 3)(net, data, KEY, data)
-    for place, rows in enumerate(found.places):
+    for place, rows in enumerate(found.x):
         np.testing.assert_allclose(found.scores["val_loss"][place], 1 - rows / 12, atol=1e-3)
         np.testing.assert_allclose(found.scores["loss"][place], 0, atol=1e-3)
 
@@ -51,7 +51,9 @@ def test_rows_of_weight_zero_are_none_of_the_number():
     found = fn.study.learning_curve(train, (2, 5), 4)(net, data, KEY, valid)
     np.testing.assert_allclose(found.scores["val_loss"][0], 3 / 5, atol=0.01)
     np.testing.assert_allclose(found.scores["val_loss"][1], 0, atol=0.01)
-    with pytest.raises(ValueError, match="data has 5 rows that count; got rows up to 6"):
+    with pytest.raises(
+        ValueError, match="train_sizes must be at most 5, the number of rows with a weight, got 6"
+    ):
         fn.study.learning_curve(train, (6,), 2)(net, data, KEY, valid)
 
 
@@ -86,8 +88,8 @@ def test_all_rows_are_the_training_on_all_rows():
     net = fn.models.LinearRegression(3)
     found = fn.study.learning_curve(train, (10,), 2)(net, data, KEY, data)
     run = train(net.init(KEY), data, KEY)
-    want = fn.evaluate(SQUARED, run.model, data)["loss"]
-    np.testing.assert_allclose(found.scores["loss"], float(want), rtol=1e-5)
+    expected = fn.evaluate(SQUARED, run.model, data)["loss"]
+    np.testing.assert_allclose(found.scores["loss"], float(expected), rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -101,7 +103,7 @@ def test_capacities_are_trainings_of_their_own():
 
     study = fn.study.capacity_curve(make, (2, 5), 3)
     found = study(data, KEY, valid)
-    assert (found.over, found.places) == ("capacity", (2, 5))
+    assert (found.x_name, found.x) == ("capacity", (2, 5))
     assert found.scores["val_accuracy"].shape == (2, 3)
     alone = fn.study.capacity_curve(make, (5,), 1)(data, KEY, valid)
     assert_close(found.scores["val_loss"][1, 0], alone.scores["val_loss"][0, 0], 20)
@@ -110,12 +112,12 @@ def test_capacities_are_trainings_of_their_own():
 
 
 WRONG = {
-    "rows that fall": (lambda: fn.study.learning_curve(TRAIN, (20, 10), 3), ValueError, "rows rise"),
-    "no repeats": (lambda: fn.study.learning_curve(TRAIN, (10,), 0), ValueError, "size is at least 1"),
+    "rows that fall": (lambda: fn.study.learning_curve(TRAIN, (20, 10), 3), ValueError, "train_sizes"),
+    "no repeats": (lambda: fn.study.learning_curve(TRAIN, (10,), 0), ValueError, "num_repeats"),
     "too many rows": (
         lambda: fn.study.learning_curve(TRAIN, (10, 50), 3)(ROW.net, ROW.rows(20), KEY, ROW.rows(8)),
         ValueError,
-        "data has 20 rows that count; got rows up to 50",
+        "train_sizes must be at most 20, .* got 50",
     ),
     "no capacities": (
         lambda: fn.study.capacity_curve(lambda width: None, (), 3),
@@ -127,12 +129,16 @@ WRONG = {
         TypeError,
         r"Try capacities=\(2, 8, 32\)",
     ),
-    "one capacity": (lambda: fn.study.capacity_curve(lambda width: None, 4, 3), TypeError, "are several"),
-    "no function": (lambda: fn.study.capacity_curve(3, (1,), 3), TypeError, "make is a function"),
+    "one capacity": (
+        lambda: fn.study.capacity_curve(lambda width: None, 4, 3),
+        TypeError,
+        "must be a sequence",
+    ),
+    "no function": (lambda: fn.study.capacity_curve(3, (1,), 3), TypeError, "make_train"),
     "a training alone": (
         lambda: fn.study.capacity_curve(lambda width: TRAIN, (1,), 3)(ROW.rows(8), KEY, ROW.rows(8)),
         TypeError,
-        r"make returns a pair \(training, network\)",
+        r"make_train must return a pair \(training function, network\)",
     ),
 }
 

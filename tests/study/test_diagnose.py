@@ -1,4 +1,4 @@
-"""The verdict on prepared curves whose noise is drawn twenty times, and on real trainings."""
+"""The verdict on synthetic curves with twenty draws of noise, and on real runs."""
 
 import collections
 
@@ -11,7 +11,7 @@ from tables import marked
 
 import funcnet as fn
 from funcnet.study import diagnose
-from funcnet.study._measured import Curve, median_of_three, smoother
+from funcnet.study._loss_curves import LossCurve, median_of_three, smoother
 
 NOISES = 20
 RIGHT = 19
@@ -230,20 +230,20 @@ def test_estimates_are_those_of_the_course():
     found = diagnose(OVERFIT(0))
     t = np.arange(90.0, 100.0)
     rise = turned(t, 25, 0.006).mean() - turned(float(found.best_epoch), 25, 0.006)
-    assert abs(found.rise.value - rise) < 4 * found.rise.error
+    assert abs(found.rise.value - rise) < 4 * found.rise.standard_error
     gap = (turned(t, 25, 0.006) - fall(t, 0.05, 10)).mean()
-    assert abs(found.gap.value - gap) < 4 * found.gap.error
+    assert abs(found.gap.value - gap) < 4 * found.gap.standard_error
     assert found.best_gap.value < found.gap.value
-    assert found.gap.error < 0.03
+    assert found.gap.standard_error < 0.03
 
 
 def test_standard_errors_are_as_large_as_the_scatter():
-    """The spread of the gap over 300 draws of the noise beside the error each draw tells."""
+    """The spread of the gap over 300 draws of the noise compared with the standard error of each draw."""
     for history, least in ((GOOD, 0.8), (members(GOOD), 0.6)):
         gaps = [diagnose(history(seed)).gap for seed in range(300)]
         scatter = np.std([gap.value for gap in gaps])
-        told = np.median([gap.error for gap in gaps])
-        assert least < told / scatter < 1.8
+        error = np.median([gap.standard_error for gap in gaps])
+        assert least < error / scatter < 1.8
 
 
 def test_the_error_of_members_is_that_of_their_mean():
@@ -251,13 +251,13 @@ def test_the_error_of_members_is_that_of_their_mean():
     found = diagnose(history)
     gaps = (history["val_loss"] - history["train_loss"])[:, -10:].mean(axis=1)
     np.testing.assert_allclose(found.gap[:2], [gaps.mean(), stats.sem(gaps)], rtol=1e-10)
-    assert found.gap.members == found.members == 8
+    assert found.gap.num_members == found.num_members == 8
 
 
 def test_z_of_members_is_students():
     for t, size in ((1.0, 5), (3.0, 8), (6.0, 8), (-2.5, 20)):
         exact = stats.norm.isf(stats.t.sf(t, size - 1))
-        assert abs(fn.study.Estimate(t, 1.0, size).z - exact) < 0.03
+        assert abs(fn.study.Estimate(t, 1.0, size).z - exact) < 1e-9
     assert fn.study.Estimate(2.0, 0.0).z == inf
     assert fn.study.Estimate(0.0, 0.0).z == 0
     assert fn.study.Estimate(-6.0, 2.0).z == -3
@@ -274,7 +274,7 @@ def test_single_epochs_that_stand_out_are_pulled_back():
     rng = np.random.default_rng(0)
     values = 0.01 * rng.normal(size=(1, 50))
     values[0, 20] = 3.0
-    assert np.abs(Curve(values).mean).max() < 0.1
+    assert np.abs(LossCurve(values).mean).max() < 0.1
 
 
 def test_long_histories_are_judged_in_blocks():
@@ -311,12 +311,12 @@ def test_members_that_diverged_are_left_out_or_decide():
         history[name][:2, -5:] = inf
     found = diagnose(history)
     assert found.verdict == "good"
-    assert "2 of 8 trainings diverged and are left out" in found.reason
+    assert "2 of 8 runs diverged and are left out" in found.reason
     for name in history:
         history[name][:4, -5:] = inf
     found = diagnose(history)
     assert (found.verdict, found.gap, found.onset) == ("diverged", None, None)
-    assert "4 of 8 trainings" in found.reason
+    assert "4 of 8 runs" in found.reason
 
 
 def test_members_stopped_at_different_epochs_keep_their_last_value():
@@ -338,7 +338,7 @@ def test_numbers_may_be_jax_arrays_and_losses_lists():
 def test_it_prints_a_paragraph():
     text = str(diagnose(OVERFIT(0)))
     assert text.startswith("Overfit: the validation loss rose by 0.")
-    assert "Try: 1. stop about epoch " in text.replace("\n", " ")
+    assert "Try: 1. stop near epoch " in text.replace("\n", " ")
     assert max(map(len, text.splitlines())) <= 100
     assert "Try" not in str(diagnose(GOOD(0)))
 
@@ -415,7 +415,7 @@ def test_the_verdict_on_real_trainings(name, runs):
 def test_what_early_stopping_kept_is_told(runs):
     run = runs("stopped early")
     assert diagnose(run).advice[0] == (
-        f"keep run.model: early stopping left it at epoch {int(run.best_epoch) + 1}"
+        f"keep run.model: early stopping restored epoch {int(run.best_epoch) + 1}"
     )
 
 
@@ -426,18 +426,22 @@ def test_a_run_its_history_and_a_dictionary_are_judged_alike(runs):
 
 
 WRONG = {
-    "a model": (lambda: diagnose(WIDE), TypeError, "judges a run, its history or a mapping"),
-    "no loss": (lambda: diagnose({"accuracy": [1.0]}), ValueError, "this history holds accuracy"),
+    "a model": (lambda: diagnose(WIDE), TypeError, "run must be a Run, its history or a mapping"),
+    "no loss": (
+        lambda: diagnose({"accuracy": [1.0]}),
+        ValueError,
+        "must contain train_loss or loss, got accuracy",
+    ),
     "two lengths": (
         lambda: diagnose({"train_loss": [1.0, 0.5], "val_loss": [1.0]}),
         ValueError,
-        "losses have one shape",
+        "losses must have one shape",
     ),
-    "one number": (lambda: diagnose({"loss": 1.0}), ValueError, "losses have one shape"),
+    "one number": (lambda: diagnose({"loss": 1.0}), ValueError, "losses must have one shape"),
     "within jit": (
         lambda: jax.jit(lambda loss: diagnose({"loss": loss}).gap)(np.ones(9)),
         TypeError,
-        "on what jit or vmap returns",
+        "on the result of jit or vmap",
     ),
     "a word": (lambda: diagnose(GOOD(0), target="low"), TypeError, "target is a number"),
     "tolerance": (lambda: diagnose(GOOD(0), tolerance=1.5), ValueError, "tolerance is above 0.0 and below"),

@@ -53,10 +53,10 @@ def test_members_differ_and_do_not_depend_on_the_size():
 def test_over_devices_it_ends_in_the_same_numbers():
     row = MODELS["mlp"]
     many = fn.study.ensemble(training(row), 6)
-    want = many(row.net, row.rows(16), KEY)
+    expected = many(row.net, row.rows(16), KEY)
     with fn.mesh.use(4):
         got = many(row.net, row.rows(16), KEY)
-    assert_close(got.model, want.model, 20)
+    assert_close(got.model, expected.model, 20)
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_large_members_are_mapped_by_vmap():
 @pytest.mark.slow
 def test_many_small_members_are_mapped_by_lanes():
     row = MODELS["linear-regression"]
-    many = fn.study.ensemble(training(row), _members.LEAST_FOR_LANES + 1)
+    many = fn.study.ensemble(training(row), _members.MIN_MEMBERS_FOR_VMAP_LAST + 1)
     args = (row.net, row.rows(8), KEY)
     found = many(*args)
     assert_close(jax.tree.map(lambda a: a[32], found.model.members), many.member(*args, 32).model, 20)
@@ -215,10 +215,10 @@ def test_a_network_without_parameters_is_no_reason_to_stumble():
     np.testing.assert_allclose(run.runs.history["loss"], [[1.0], [1.0]])
 
 
-def test_progress_tells_each_block_when_it_is_done():
-    row, told = MODELS["linear-regression"], []
+def test_progress_reports_each_block_when_it_is_done():
+    row, counts = MODELS["linear-regression"], []
     train, data = training(row, epochs=1), row.rows(8)
-    run = fn.study.ensemble(train, 5, block=2, progress=told.append)(row.net, data, KEY)
+    run = fn.study.ensemble(train, 5, block=2, progress=counts.append)(row.net, data, KEY)
     jax.effects_barrier()
-    assert sorted(told) == [1, 2, 2]  # what fills the last block up is no member
+    assert sorted(counts) == [1, 2, 2]  # padding of the last block is not counted
     assert_close(run.model, fn.study.ensemble(train, 5, block=2)(row.net, data, KEY).model)

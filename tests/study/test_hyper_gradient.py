@@ -1,4 +1,4 @@
-"""Gradients through trainings are those of central differences; descending along them finds better ones."""
+"""Gradients through runs are those of central differences; descending along them finds better ones."""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def test_rate_and_decay_agree_with_central_differences(mode):
 
         def trained(**changes):
             hyper = jax.tree.map(jnp.asarray, HYPER | changes)
-            found = study._compiled(hyper, model, data, KEY, valid)[0]
+            found = study._run(None, hyper, model, data, KEY, valid)[0]
             return float(found)
 
         assert value.dtype == jnp.float64
@@ -95,7 +95,7 @@ def test_reverse_memory_grows_by_a_state_for_each_epoch():
             return fn.fit(ROW.loss(), optax.sgd(rate), epochs=epochs, batch_size=2)
 
         study = fn.study.hyper_gradient(make_train, mode=mode)
-        lowered = study._compiled.lower(jnp.array(0.1), MODEL, DATA, KEY, VALID)
+        lowered = study._programs[False].lower(None, 1, jnp.array(0.1), MODEL, DATA, KEY, VALID)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     state = sum(leaf.nbytes for leaf in jax.tree.leaves(MODEL))
@@ -141,7 +141,7 @@ def test_stopping_goes_forward_by_itself():
         (lambda: fn.study.hyper_gradient(make_train, mode="both"), ValueError, "mode='both'"),
         (lambda: run(make_train, {"learning_rate": 1, "decay": 0.1}), TypeError, "learning_rate"),
         (lambda: run(make_train, {}), ValueError, "no hyper-parameters"),
-        (lambda: run(lambda rate: 3, 0.1), TypeError, "what make_train returns"),
+        (lambda: run(lambda rate: 3, 0.1), TypeError, "the result of make_train"),
         (
             lambda: run(lambda rate: lambda *args: make_train(HYPER)(*args), 0.1),
             TypeError,
@@ -151,7 +151,7 @@ def test_stopping_goes_forward_by_itself():
         (lambda: run(make_train, HYPER | {"learning_rate": 1e30}), FloatingPointError, "diverged"),
         (lambda: fn.study.tune(make_train, steps=0), ValueError, "steps"),
         (lambda: tuned(HYPER | {"decay": 0.0}), ValueError, "logarithm"),
-        (lambda: tuned(HYPER, log={"decay": True}), ValueError, "log is one boolean"),
+        (lambda: tuned(HYPER, log={"decay": True}), ValueError, "log must be one boolean"),
     ],
 )
 def test_wrong_use_gets_one_clear_error(call, error, words):
@@ -172,12 +172,12 @@ def test_tuning_lowers_the_metric_and_keeps_the_best():
     found = fn.study.tune(make_train, steps=6, optimizer=optax.adam(0.5))(
         {"learning_rate": 1e-3, "decay": 0.01}, ROW.net, DATA, KEY, VALID
     )
-    assert found.value == jnp.nanmin(found.values)
-    assert found.value < found.values[0]
+    assert found.best_value == jnp.nanmin(found.values)
+    assert found.best_value < found.values[0]
     best = int(jnp.argmin(found.values))
     assert jax.tree.all(jax.tree.map(lambda a, b: jnp.isclose(a[best], b), found.path, found.best))
     again = fn.study.hyper_gradient(make_train)(found.best, ROW.net, DATA, KEY, VALID)[0]
-    assert float(again) == pytest.approx(float(found.value), rel=1e-4)
+    assert float(again) == pytest.approx(float(found.best_value), rel=1e-4)
 
 
 def descent(hyper):
@@ -193,7 +193,7 @@ def test_tuning_that_finds_nothing_finite_says_so():
     loss = fn.losses.supervised(fn.losses.squared_error)
     study = fn.study.tune(lambda rate: fn.fit(loss, optax.sgd(rate), epochs=1, batch_size=8), steps=2)
     data = (jnp.ones((8, 1)), jnp.ones(8))
-    with pytest.raises(FloatingPointError, match="no training ended with a finite metric"):
+    with pytest.raises(FloatingPointError, match="no run ended with a finite metric"):
         study(1e30, fn.models.LinearRegression(1), data, KEY, data)
 
 
@@ -204,5 +204,5 @@ def test_tuning_comes_back_from_divergence():
 
     found = fn.study.tune(make_train, steps=4, optimizer=optax.sgd(1e6))(0.1, MODEL, DATA, KEY, VALID)
     assert not jnp.isfinite(found.values).all()
-    assert jnp.isfinite(found.value)
-    assert found.value == found.values[0]
+    assert jnp.isfinite(found.best_value)
+    assert found.best_value == found.values[0]

@@ -57,7 +57,7 @@ def test_floats_are_traced_once_and_sizes_are_grouped():
 
 @pytest.mark.slow
 def test_samples_are_some_of_the_combinations_without_repetition():
-    found = fn.study.sweep(make_train, GRID, samples=3)(ROW.net, DATA, KEY, VALID)
+    found = fn.study.sweep(make_train, GRID, num_samples=3)(ROW.net, DATA, KEY, VALID)
     assert len({tuple(trial.items()) for trial in found.trials}) == 3
 
 
@@ -74,7 +74,7 @@ def test_a_trial_that_diverged_is_never_best():
 
 
 def test_values_are_told_apart_by_what_they_are():
-    """Floats of numpy and JAX, and whole numbers among them, are traced; others are fixed, by type too."""
+    """Floats of numpy and JAX, and integers among them, are traced; others are fixed, by type too."""
     made = []
 
     def counted(learning_rate, kind):
@@ -92,7 +92,7 @@ def test_values_are_told_apart_by_what_they_are():
 
 def test_where_all_trials_diverged_none_is_best():
     found = fn.study.SweepResult([{"rate": 1.0}], np.array([np.inf]), "min", [], [(0, 0)])
-    with pytest.raises(ValueError, match=r"no trial has a finite score: \[inf\]"):
+    with pytest.raises(ValueError, match=r"no trial has a finite score, got \[inf\]"):
         _ = found.best
 
 
@@ -100,10 +100,14 @@ WRONG = {
     "sizes in lists": (
         lambda: fn.study.sweep(make_train, {"hidden": [[4], [8]]}),
         TypeError,
-        r"hidden has list .* Sizes are tuples: hidden=\[\(4,\), \(8, 8\)\]",
+        r"got list .* for hidden\. Write sizes as tuples: hidden=\[\(4,\), \(8, 8\)\]",
     ),
-    "samples in text": (lambda: fn.study.sweep(make_train, GRID, samples="2"), TypeError, "samples is"),
-    "no progress": (lambda: fn.study.sweep(make_train, GRID, progress="yes"), TypeError, "progress is"),
+    "samples in text": (
+        lambda: fn.study.sweep(make_train, GRID, num_samples="2"),
+        TypeError,
+        "num_samples",
+    ),
+    "no progress": (lambda: fn.study.sweep(make_train, GRID, progress="yes"), TypeError, "progress"),
     "a traced key": (
         lambda: jax.jit(lambda key: fn.study.sweep(make_train, GRID)(ROW.net, DATA, key, VALID).scores)(
             KEY
@@ -127,7 +131,7 @@ WRONG = {
         ValueError,
         "mode='max'",
     ),
-    "too many samples": (lambda: fn.study.sweep(make_train, GRID, samples=7), ValueError, "at most 6"),
+    "too many samples": (lambda: fn.study.sweep(make_train, GRID, num_samples=7), ValueError, "at most 6"),
     "no network": (
         lambda: fn.study.sweep(make_train, GRID)(None, DATA, KEY, VALID),
         TypeError,

@@ -1,0 +1,186 @@
+"""The learning rate range test: which rates train at all, and which one to begin with."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet import _check, _keys
+from funcnet._module import Module
+from funcnet._types import Array, Key, PyTree
+from funcnet.study._members import Progress, init_if_incomplete
+from funcnet.study._study import MemberStudy
+from funcnet.train import Fit
+from funcnet.train._evaluate import check_data, total
+
+MARGIN = 3.0  # the suggestion is at most the lowest diverging rate divided by this
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningRateRangeResult:
+    """The losses of short runs by learning rate.
+
+    Args:
+        rates: the learning rates, increasing, float [rates].
+        losses: the training loss in the last epoch of each run, [rates, repeats]; infinite if the run
+            diverged.
+        losses_at_init: the loss of each initialization before training, [repeats].
+
+    Example:
+        >>> import numpy as np, funcnet as fn
+        >>> rates, losses = np.array([0.01, 0.1, 1.0, 2.0]), np.array([[0.9], [0.5], [0.2], [np.inf]])
+        >>> fn.study.LearningRateRangeResult(rates, losses, losses_at_init=np.array([1.0])).suggestion
+        0.1
+    """
+
+    rates: np.ndarray
+    losses: np.ndarray
+    losses_at_init: np.ndarray
+
+    @property
+    def median(self) -> np.ndarray:
+        """The median loss over repeats, [rates]; infinite if half of them diverged."""
+        return np.median(self.losses, axis=1)
+
+    @property
+    def min_diverging_rate(self) -> float:
+        """The lowest rate from which on all rates end with a higher loss than at init; inf if none does."""
+        worse = ~(self.median <= np.median(self.losses_at_init))
+        first = len(worse) - int(np.argmin(worse[::-1])) if not worse.all() else 0
+        return float(self.rates[first]) if first < len(self.rates) else float("inf")
+
+    @property
+    def suggestion(self) -> float:
+        """The tested rate with the lowest median loss, at most a third of `min_diverging_rate`.
+
+        The lowest loss after a short run needs a higher rate than after a long one, hence the third.
+        """
+        allowed = self.rates <= self.min_diverging_rate / MARGIN
+        if not allowed.any():
+            raise ValueError(
+                f"every rate from {self.rates[0]:g} on diverges. Test lower ones: "
+                f"min_lr={self.rates[0] / 1000:g}."
+            )
+        return float(self.rates[allowed][np.argmin(self.median[allowed])])
+
+
+def learning_rate_range(
+    make_train: Callable[[Array], Fit],
+    *,
+    min_lr: float = 1e-5,
+    max_lr: float = 10.0,
+    num_rates: int = 30,
+    num_repeats: int = 3,
+    block: int | None = None,
+    progress: Progress | None = None,
+) -> "LearningRateRangeStudy":
+    """Short runs with constant learning rates from `min_lr` to `max_lr`: `study(net, data, key)`.
+
+    All rates and repeats are one program. Each rate has runs of its own, instead of one step in a single
+    run with an increasing rate, so the effect of lower rates on the weights plays no role.
+
+    Args:
+        make_train: returns a short training function for a learning rate, a traced scalar:
+            `lambda rate: fn.fit(loss, optax.adam(rate), epochs=3)`.
+        min_lr, max_lr: the lowest and the highest rate, above 0.
+        num_rates: the number of rates, spaced evenly in their logarithm.
+        num_repeats: the number of runs for each rate, each with its own initialization and order of rows.
+        block: the number of runs computed side by side; chosen by memory if None.
+        progress: called on the host after each block with the number of runs it finished.
+
+    Returns:
+        The study; its result is a `LearningRateRangeResult`. Early stopping is disabled: all runs have all
+        epochs.
+
+    Raises:
+        TypeError: if `make_train` is not a function.
+        ValueError: if `min_lr` is not below `max_lr`, `num_rates` below 2, or `num_repeats` below 1.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> x = jnp.linspace(-1.0, 1.0, 64)[:, None]
+        >>> loss = fn.losses.supervised(fn.losses.squared_error)
+        >>> study = fn.study.learning_rate_range(lambda rate: fn.fit(loss, optax.sgd(rate), epochs=2))
+        >>> result = study(fn.MLP((1, 8, "scalar")), (x, x[:, 0]), jax.random.key(0))
+        >>> 1e-2 < result.suggestion < result.min_diverging_rate
+        True
+
+    Source: Smith, "Cyclical learning rates for training neural networks", 2017, section 3.3, where the
+    rate increases within one run.
+    """
+    _check.function(
+        "make_train", make_train, "a function of the learning rate that returns a training function"
+    )
+    _check.above_zero("min_lr", min_lr)
+    _check.above_zero("max_lr", max_lr)
+    _check.positive("num_rates", num_rates)
+    _check.positive("num_repeats", num_repeats)
+    if not (min_lr < max_lr and num_rates > 1):
+        raise ValueError(
+            f"num_rates must be at least 2 and min_lr below max_lr, got num_rates={num_rates}, "
+            f"min_lr={min_lr}, max_lr={max_lr}."
+        )
+    return LearningRateRangeStudy(
+        make_train, min_lr, max_lr, num_rates, num_repeats, block=block, progress=progress
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LearningRateRangeStudy(MemberStudy):
+    """The study returned by `learning_rate_range`. Call it; its settings are its fields."""
+
+    make_train: Callable[[Array], Fit]
+    min_lr: float
+    max_lr: float
+    num_rates: int
+    num_repeats: int
+
+    def __call__(self, net: Module, data: PyTree, key: Key) -> LearningRateRangeResult:
+        """Train with each rate.
+
+        Args:
+            net: an architecture, before `init`; if it has parameters, every run starts from them.
+            data: a Dataset, or a tuple of arrays [n, ...].
+            key: a typed key.
+
+        Returns:
+            A LearningRateRangeResult.
+
+        Raises:
+            TypeError: if `make_train` does not return a training function, or `key` is not a PRNG key.
+            ValueError: if the data is unfit.
+        """
+        _check.known_key("learning_rate_range", key)
+        rates = np.geomspace(self.min_lr, self.max_lr, self.num_rates)
+        train = self.make_train(jnp.asarray(rates[0], float))
+        _check.training(train)
+        model = init_if_incomplete(net, key)
+        shared = jnp.asarray(rates, float), net, check_data(train.loss, model, data), key
+        losses, losses_at_init = self._run_members(model, self.num_rates * self.num_repeats, shared)
+        losses = np.asarray(losses, float).reshape(self.num_rates, self.num_repeats)
+        losses = np.where(np.isnan(losses), np.inf, losses)
+        return LearningRateRangeResult(rates, losses, np.asarray(losses_at_init, float))
+
+    def _member(self, static: None, shared: Any, number: Array) -> Array:
+        """The loss in the last epoch of one run."""
+        rates, net, data, key = shared
+        own = jax.random.fold_in(_keys.named(key, "start"), number % self.num_repeats)
+        # A run that stops early because it succeeds has no last epoch, like one that diverges.
+        train = dataclasses.replace(self.make_train(rates[number // self.num_repeats]), stopping=None)
+        model = init_if_incomplete(net, _keys.named(own, "init"))
+        return train(model, data, _keys.named(own, "train")).history["loss"][-1]
+
+    def _combine(self, static: None, shared: Any, results: Array) -> tuple[Array, Array]:
+        """The losses of all runs, and the loss of each initialization."""
+        rates, net, data, key = shared
+        loss = self.make_train(rates[0]).loss
+
+        def loss_at_init(repeat: Array) -> Array:
+            own = jax.random.fold_in(_keys.named(key, "start"), repeat)
+            model = init_if_incomplete(net, _keys.named(own, "init"))
+            return total(loss, model, data, min(1024, len(data))).means()["loss"]
+
+        return results, jax.lax.map(loss_at_init, jnp.arange(self.num_repeats, dtype=jnp.int32))
