@@ -1,6 +1,6 @@
-"""One training in a process of its own: python once.py PEER WORKLOAD.npz [--cache FOLDER]
+"""One run in a process of its own: python once.py PEER WORKLOAD.npz [--cache FOLDER]
 
-Prints a line of JSON: the final loss, the seconds of setting up and training, and the process's memory in
+Prints a line of JSON: the final loss, the seconds for setup and training, and the memory of the process in
 bytes, before that and at its peak. `whole_process.py` and `memory.py` start it.
 """
 
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _keep_compiled(peer: str, folder: Path) -> None:
-    """Each in its own way: funcnet by its function, JAX and Inductor by their environment variables."""
+    """Turn on the compilation cache: funcnet's function, or JAX's and Inductor's environment variables."""
     if peer == "funcnet_fit":
         import funcnet as fn
 
@@ -50,7 +50,7 @@ def _keep_compiled(peer: str, folder: Path) -> None:
 
 
 def _memory(name: str) -> int:
-    """Bytes in a line of Linux's account of this process; `ru_maxrss` would begin at the parent's size."""
+    """Bytes in a line of /proc/self/status; `ru_maxrss` would start at the size of the parent process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
 

@@ -1,4 +1,4 @@
-"""A thousand trainings as one program, over all cores: `fn.study.ensemble`."""
+"""A thousand runs in one program, on all cores: `fn.study.ensemble`."""
 
 from typing import Any
 
@@ -18,15 +18,15 @@ def variants(work: Workload) -> list[dict[str, Any]]:
 def prepare(work: Workload) -> Job:
     train, (_, data, _) = funcnet_fit.program(work)
     sizes = work.sizes if work.classes else (*work.sizes[:-1], "scalar")
-    net = fn.MLP(sizes)  # an architecture: every member draws a start of its own
+    net = fn.MLP(sizes)  # an architecture: every member draws its own initial weights
     many = fn.study.ensemble(train, MEMBERS, average="classes" if work.classes else "values")
 
     def run(seed: int) -> Any:
         with fn.mesh.use():
             return jax.block_until_ready(many(net, data, jax.random.key(seed)))
 
-    def weights(found: Any) -> Any:
-        first = jax.tree.map(lambda a: a[0], found.runs.model)
+    def weights(result: Any) -> Any:
+        first = jax.tree.map(lambda a: a[0], result.runs.model)
         return funcnet_fit.weights(work, first)
 
     return Job(run, weights)

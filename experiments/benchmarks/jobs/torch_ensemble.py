@@ -1,7 +1,7 @@
-"""A thousand trainings side by side in PyTorch: `torch.func.vmap` over stacked models.
+"""A thousand runs at once in PyTorch: `torch.func.vmap` over stacked models.
 
-Every member has a start and an order of rows of its own; the gradients of all come from one vmapped
-function, and one Adam moves the stacked parameters.
+Every member has its own initial weights and order of rows; one vmapped function computes all gradients,
+and one Adam updates the stacked parameters.
 """
 
 from typing import Any
@@ -52,6 +52,6 @@ def prepare(work: Workload, threads: int) -> Job:
 
 
 def _starts(like: torch.Tensor) -> torch.Tensor:
-    """A start for each member, as `nn.Linear` draws it."""
+    """Initial weights for each member, as `nn.Linear` draws them."""
     bound = like.shape[-1] ** -0.5
     return torch.empty(MEMBERS, *like.shape).uniform_(-bound, bound).requires_grad_()

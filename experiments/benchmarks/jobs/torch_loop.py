@@ -1,6 +1,6 @@
-"""PyTorch, eager, by hand: all rows as two tensors, batches cut by index tensors, no DataLoader.
+"""PyTorch, eager, by hand: all rows in two tensors, batches by index tensors, no DataLoader.
 
-The fastest plain loop: one thread or two, the fused optimizer or the default one; for images, channels
+The fastest plain loop: one thread or all, the fused optimizer or the default one; for images, channels
 first or last in memory.
 """
 
@@ -40,7 +40,7 @@ def prepare(work: Workload, threads: int, fused: bool = True, channels_last: boo
 def training(
     work: Workload, net: Any, evaluate: Any, x: Any, y: Any, threads: int, fused: bool, seed: int
 ) -> Any:
-    """The loop; `evaluate(x, y)` gives a batch's mean loss and how many are right."""
+    """The loop; `evaluate(x, y)` returns the mean loss of a batch and the number of correct predictions."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch_network.restart(work, net)

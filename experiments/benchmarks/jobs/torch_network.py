@@ -1,4 +1,4 @@
-"""The networks, the optimizer and the loss in PyTorch: what its four ways of training share."""
+"""The networks, the optimizer and the loss in PyTorch: shared by the jobs that use PyTorch."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ THREADS = sorted({1, os.cpu_count() or 1})
 
 
 def network(work: Workload) -> nn.Sequential:
-    """The network at the start."""
+    """The network with the initial weights."""
     steps: list[nn.Module] = []
     for kernel, _ in work.layers:
         if kernel.ndim == 4:
@@ -30,7 +30,7 @@ def network(work: Workload) -> nn.Sequential:
 
 @torch.no_grad()
 def restart(work: Workload, made: nn.Module) -> None:
-    """Put the first weights back."""
+    """Restore the initial weights."""
     for layer, (weight, bias) in zip(_layers(made), channels_first.turned(work), strict=True):
         layer.weight.copy_(torch.from_numpy(weight))
         layer.bias.copy_(torch.from_numpy(bias))
@@ -52,7 +52,7 @@ def tensors(work: Workload) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def losses(work: Workload) -> Callable[[Any, Any], tuple[torch.Tensor, torch.Tensor]]:
-    """A batch's mean loss and how many classes are right (for a number, 0) from outputs and targets."""
+    """The mean loss of a batch and the number of correct classes (0 for numbers)."""
     if not work.classes:
         return lambda outputs, y: (nn.functional.mse_loss(outputs.squeeze(-1), y), torch.zeros(()))
     return lambda outputs, y: (
