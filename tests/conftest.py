@@ -1,4 +1,4 @@
-"""Settings of all tests: shapes are checked, dtype promotion raises, there are several devices and no display.
+"""Settings of all tests: shapes are checked, dtype promotion raises, several devices, no display.
 
 They are set before the first `import funcnet`. `tests/` is put on the path for `import tables`.
 """
@@ -52,7 +52,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("funcnet")
 
-# A trace consists of many long-lived small objects; collecting garbage after every 700 took 4 % of the time.
+# A trace consists of many long-lived small objects; garbage collection after every 700 took 4 % of the time.
 gc.set_threshold(100_000, 50, 100)
 
 
@@ -80,14 +80,18 @@ def _with_standard_promotion(function: Callable[..., Any]) -> Callable[..., Any]
     return call
 
 
-def _returns_standard_promotion(factory: Callable[..., Any]) -> Callable[..., Any]:
-    return functools.wraps(factory)(
-        lambda *args, **kwargs: _with_standard_promotion(factory(*args, **kwargs))
-    )
+def _factory_with_standard_promotion(factory: Callable[..., Any]) -> Callable[..., Any]:
+    """`factory`, whose results run under JAX's standard dtype promotion."""
+
+    @functools.wraps(factory)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        return _with_standard_promotion(factory(*args, **kwargs))
+
+    return make
 
 
-# These functions of optax raise a float to the power of an int32 count. Only they may promote; the rest of a
-# step is strict.
+# These functions of optax raise a float to the power of an int32 count. Only they may promote; the rest of
+# a step is strict.
 optax.tree.bias_correction = _with_standard_promotion(optax.tree.bias_correction)
 for _name in ("cosine_decay_schedule", "warmup_cosine_decay_schedule", "exponential_decay"):
-    setattr(optax, _name, _returns_standard_promotion(getattr(optax, _name)))
+    setattr(optax, _name, _factory_with_standard_promotion(getattr(optax, _name)))

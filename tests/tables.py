@@ -1,5 +1,7 @@
-"""Tables of all public models, losses, metrics, and of optimizers and data sets. The laws are tested over them, so
-a new entry is one line here."""
+"""Tables of all public models, losses and metrics, and of optimizers and data sets.
+
+The laws are tested over these tables, so a new entry is one line here.
+"""
 
 import dataclasses
 import functools
@@ -38,7 +40,7 @@ def assert_close(actual: Any, expected: Any, factor: float = 1.0) -> None:
 
 
 def assert_trained_alike(train: Any, net: Any, data: Any, key: jax.Array, expected: Any) -> None:
-    """A Trainer ends where `expected`, the run of `train`, ended; vmapped models end where single ones do."""
+    """A Trainer ends where `expected`, the run of `train`, did; vmapped models end where single ones do."""
     actual = fn.Trainer(train, sync_every=fn.train.Every(steps=3))(net.init(key), data, key)
     assert_close(actual, expected, factor=5)
     keys = jax.random.split(key, 3)
