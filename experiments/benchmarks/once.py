@@ -50,7 +50,7 @@ def _keep_compiled(peer: str, folder: Path) -> None:
 
 
 def _memory(name: str) -> int:
-    """Bytes in a line of /proc/self/status; `ru_maxrss` would start at the size of the parent process."""
+    """Bytes in a line of Linux's account of this process; `ru_maxrss` would begin at the parent's size."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
 

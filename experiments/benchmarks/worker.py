@@ -71,7 +71,7 @@ class Worker:
         return self._ask("probe", variant)
 
     def prepare(self, variant: int) -> float:
-        """Set up a variant and train once; returns the seconds, including compilation."""
+        """Set a variant up and train once: the seconds that took, compiling included."""
         return self._ask("prepare", variant)
 
     def train(self, variant: int, seed: int) -> tuple[float, float]:

@@ -18,7 +18,7 @@ def variants(work: Workload) -> list[dict[str, Any]]:
 def prepare(work: Workload) -> Job:
     train, (_, data, _) = funcnet_fit.program(work)
     sizes = work.sizes if work.classes else (*work.sizes[:-1], "scalar")
-    net = fn.MLP(sizes)  # an architecture: every member draws its own initial weights
+    net = fn.MLP(sizes)  # an architecture: every member draws a start of its own
     many = fn.study.ensemble(train, MEMBERS, average="classes" if work.classes else "values")
 
     def run(seed: int) -> Any:

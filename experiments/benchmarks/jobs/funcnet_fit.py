@@ -27,7 +27,7 @@ def prepare(work: Workload) -> Job:
 
 
 def program(work: Workload) -> tuple[Callable[..., Any], Any]:
-    """The training function and its arguments: model, data, key."""
+    """The training, which compiles itself, and its arguments: model, data, key."""
     if work.classes:
         loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
     else:

@@ -32,7 +32,7 @@ def prepare(work: Workload, **variant: Any) -> Job:
 
 
 def program(work: Workload, order: str = "bijection", unroll: int = 1) -> tuple[Callable[..., Any], Any]:
-    """The function to compile and its arguments: layers, x, y, key."""
+    """The training, to be compiled, and its arguments: layers, x, y, key."""
     optimizer, n, size = jax_network.optimizer(work), len(work.x), min(work.batch_size, len(work.x))
     steps = -(-n // size)
     draw = ORDERS[order if work.shuffle else "rows"]

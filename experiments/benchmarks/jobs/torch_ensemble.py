@@ -52,6 +52,6 @@ def prepare(work: Workload, threads: int) -> Job:
 
 
 def _starts(like: torch.Tensor) -> torch.Tensor:
-    """Initial weights for each member, as `nn.Linear` draws them."""
+    """A start for each member, as `nn.Linear` draws it."""
     bound = like.shape[-1] ** -0.5
     return torch.empty(MEMBERS, *like.shape).uniform_(-bound, bound).requires_grad_()

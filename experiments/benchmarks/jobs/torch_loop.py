@@ -40,7 +40,7 @@ def prepare(work: Workload, threads: int, fused: bool = True, channels_last: boo
 def training(
     work: Workload, net: Any, evaluate: Any, x: Any, y: Any, threads: int, fused: bool, seed: int
 ) -> Any:
-    """The loop; `evaluate(x, y)` returns the mean loss of a batch and the number of correct predictions."""
+    """The loop; `evaluate(x, y)` gives a batch's mean loss and how many are right."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch_network.restart(work, net)

@@ -14,7 +14,7 @@ THREADS = sorted({1, os.cpu_count() or 1})
 
 
 def network(work: Workload) -> nn.Sequential:
-    """The network with the initial weights."""
+    """The network at the start."""
     steps: list[nn.Module] = []
     for kernel, _ in work.layers:
         if kernel.ndim == 4:
