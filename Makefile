@@ -1,4 +1,4 @@
-# Every target does its own set-up: .venv is made and filled once, and anew when pyproject.toml changes.
+# Every target sets itself up: .venv is created once, and updated when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -25,8 +25,8 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --quiet
 
-# The slow tests too, and all of them on code as XLA optimises it for users (tests/conftest.py). Some hold
-# funcnet against PyTorch, which no other test needs: the CPU's, by its exact version.
+# All tests, including the slow ones, on optimised code as users run it (tests/conftest.py). Some compare
+# funcnet with PyTorch, which no other test needs: the CPU build, by its exact version.
 test-all: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0+cpu \
 	  --extra-index-url https://download.pytorch.org/whl/cpu
@@ -42,8 +42,8 @@ types: $(READY)
 pictures: $(READY)
 	$(BIN)/python experiments/pictures.py
 
-# The peers live in an environment of their own, so that the tests' stays as it is. PyTorch comes first and
-# by its exact version, else another would be pulled in, with half a gigabyte of CUDA.
+# The other libraries have their own environment, so that the one of the tests is not changed. PyTorch is
+# installed first, by its exact version; otherwise pip would install one with half a gigabyte of CUDA.
 $(BENCH_READY): pyproject.toml
 	@test -x $(BENCH)/python || $(PYTHON) -m venv .venv-bench
 	$(BENCH)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
@@ -52,12 +52,12 @@ $(BENCH_READY): pyproject.toml
 	$(BENCH)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
-# Tables, CSV and picture go to runs/bench. The machine should do nothing else meanwhile.
+# Writes tables, CSV and picture to runs/bench. The machine should be idle otherwise.
 bench: $(BENCH_READY)
 	@status=0; for script in peers ensembles compile_time memory matmul; do \
 	  $(BENCH)/python experiments/benchmarks/$$script.py || status=1; done; exit $$status
 
-# fit beside the hand-written scan alone: needs no peer.
+# Only fit and the hand-written scan: needs no other library.
 bench-steps: $(READY)
 	$(BIN)/python experiments/benchmarks/peers.py --workloads a --peers funcnet_fit --out runs/bench-steps
 

@@ -1,4 +1,4 @@
-"""What does a framework do for you? A backward pass by hand, beside jax.grad (lesson O1 to O8).
+"""What does a framework do for you? A backward pass by hand, and jax.grad (lesson O1 to O8).
 
 python experiments/backward_by_hand.py
 """
@@ -14,12 +14,12 @@ import optax
 
 import funcnet as fn
 
-# 1. 80 rows to train on and 20 to validate; one label in five was drawn at random.
+# 1. 80 training rows and 20 validation rows; one label in five is drawn at random.
 data = fn.data.two_classes(flip_y=0.2, class_sep=1.0).data
 train_rows, valid_rows = fn.data.split(data, (80, 20), None)
 x, y = (np.asarray(a) for a in train_rows[:])
 
-# 2. By hand: 2 - 10 - 2, tanh between, softmax and cross-entropy. Every derivative is written down.
+# 2. By hand: 2 - 10 - 2 with tanh, softmax and cross-entropy. Every derivative is written out.
 
 
 def forward(p, x):
@@ -46,7 +46,7 @@ p = {"w1": rng.normal(0, 1 / np.sqrt(2), (2, 10)), "b1": np.zeros(10)}
 p |= {"w2": rng.normal(0, 1 / np.sqrt(10), (10, 2)), "b2": np.zeros(2)}
 
 
-# 3. By funcnet: the same start, and no backward pass to write.
+# 3. With funcnet: the same initial weights, and no backward pass to write.
 def layer(i):
     return fn.Linear(
         *p[f"w{i}"].shape, weight=jnp.asarray(p[f"w{i}"], float), bias=jnp.asarray(p[f"b{i}"], float)
@@ -57,17 +57,17 @@ model = fn.Sequential(layer(1), jnp.tanh, layer(2))
 loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
 gradient = jax.grad(lambda m: fn.losses.cross_entropy(m(train_rows[:4][0]), train_rows[:4][1]))(model)
 by_hand = backward(p, x[:4], y[:4])
-found = {
+by_grad = {
     "w1": gradient.layers[0].weight,
     "b1": gradient.layers[0].bias,
     "w2": gradient.layers[2].weight,
     "b2": gradient.layers[2].bias,
 }
-print("largest difference of the gradients of four rows")
+print("largest difference between the gradients of four rows")
 for name in p:
-    print(f"  {name}: {np.abs(by_hand[name] - found[name]).max():.1e}")
+    print(f"  {name}: {np.abs(by_hand[name] - by_grad[name]).max():.1e}")
 
-# 4. Thirty epochs of four rows at a time, both.
+# 4. Train both for thirty epochs with batches of four.
 train = fn.fit(loss, optax.sgd(0.01), epochs=30, batch_size=4, shuffle=False)
 run = train(model, train_rows, jax.random.key(0), valid_rows)
 start = time.perf_counter()
@@ -76,8 +76,8 @@ seconds = {"funcnet": time.perf_counter() - start}
 start = time.perf_counter()
 for _ in range(30):
     for i in range(0, 80, 4):
-        slopes = backward(p, x[i : i + 4], y[i : i + 4])
-        p = {name: p[name] - 0.01 * slopes[name] for name in p}
+        gradients = backward(p, x[i : i + 4], y[i : i + 4])
+        p = {name: p[name] - 0.01 * gradients[name] for name in p}
 seconds["by hand"] = time.perf_counter() - start
 _, probability = forward(p, x)
 accuracies = {

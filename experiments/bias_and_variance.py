@@ -16,7 +16,7 @@ ROWS, NOISE, MEMBERS = 25, 0.3, 100
 
 
 class Polynomial(fn.Module):
-    """A polynomial in x, -1 .. 1, as a sum of Legendre's of unit size, which descent finds fast."""
+    """A polynomial on [-1, 1] as a sum of normalized Legendre polynomials, which descent fits quickly."""
 
     degree: int
     weight: jax.Array | None = None
@@ -32,7 +32,7 @@ class Polynomial(fn.Module):
         return jnp.stack(terms) @ self.weight
 
 
-# 1. Where the training sets come from: a wave, and noise of variance 0.09 on it.
+# 1. The distribution of the training sets: a sine wave plus noise of variance 0.09.
 def truth(x):
     return jnp.sin(4 * x[:, 0])
 
@@ -53,15 +53,15 @@ def show(label, mean, error):
 
 # 2. By capacity: polynomials, each fitted to 100 training sets of 25 rows.
 print("                          bias²          variance             noise             error")
-fitted = {}
+by_degree = {}
 train = fn.fit(loss, optax.adam(0.05), epochs=500, batch_size=ROWS, shuffle=False)
 study = fn.study.bias_variance(train, MEMBERS)
 for degree in (1, 2, 3, 4, 5, 7):
-    found = study(Polynomial(degree), draw, jax.random.key(0), test, truth(test[0]))
-    show(f"degree {degree}", found.mean, found.standard_error)
-    fitted[degree] = found
+    result = study(Polynomial(degree), draw, jax.random.key(0), test, truth(test[0]))
+    show(f"degree {degree}", result.mean, result.standard_error)
+    by_degree[degree] = result
 
-# 3. By epochs: a network of 32 hidden units, from one start for all, so that only the rows differ.
+# 3. By epochs: a network of 32 hidden units. All start from the same weights, so that only the rows differ.
 train = fn.fit(loss, optax.adam(0.02), epochs=1, batch_size=ROWS, shuffle=False)
 study = fn.study.bias_variance(train, MEMBERS, epochs=(3, 10, 30, 100, 300, 1000))
 net = fn.MLP((1, 32, "scalar"), activation=jax.nn.tanh).init(jax.random.key(2))
@@ -71,7 +71,7 @@ for i, epochs in enumerate(by_epoch.epochs):
     show(f"{epochs} epochs", mean, error)
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-fn.report.bias_variance(fitted, axes[0], xlabel="degree")
+fn.report.bias_variance(by_degree, axes[0], xlabel="degree")
 fn.report.bias_variance(by_epoch, axes[1])
 for ax in axes:
     ax.set(ylim=(-0.01, 0.65))

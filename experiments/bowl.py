@@ -1,4 +1,4 @@
-"""How does descent find the bottom of a bowl, and what does the learning rate do to its way? (lesson P10)
+"""How does gradient descent find the bottom of a bowl, and what does the learning rate do? (lesson P10)
 
 python experiments/bowl.py
 """
@@ -20,8 +20,8 @@ def bowl(point, example, key):
     return (point[0] - 3) ** 2 + (point[1] + 2) ** 2
 
 
-# 2. Fifteen steps by hand, for every learning rate at once: a rate is an argument like any other.
-nothing = (jnp.zeros(1),)  # a batch of one row that the loss never reads
+# 2. Fifteen steps by hand, vmapped over the learning rate, which is an ordinary argument.
+batch = (jnp.zeros(1),)  # one row, which the loss does not use
 
 
 def path(rate):
@@ -29,7 +29,7 @@ def path(rate):
     step = fn.step(bowl, optimizer)
 
     def one(state, _):
-        state, _ = step(state, nothing)
+        state, _ = step(state, batch)
         return state, state.model
 
     start = fn.TrainState.create(jnp.zeros(2), optimizer, jax.random.key(0))

@@ -1,4 +1,4 @@
-"""How much dropout does a convolutional network want? Four rates, the same start and the same order.
+"""How much dropout does a convolutional network need? Four rates, the same initial weights and order.
 
 python experiments/dropout_rates.py
 """
@@ -14,7 +14,7 @@ import funcnet as fn
 
 EPOCHS, RATES = 5, (0.0, 0.2, 0.5, 0.8)
 
-# 1. 6,000 of Fashion-MNIST's training images and 2,000 others: few enough for minutes on two cores.
+# 1. 6,000 training images of Fashion-MNIST and 2,000 for validation: minutes on two cores.
 table = fn.data.load("fashion-mnist")
 pixels, labels = table.data[:8000]
 images = pixels.reshape(-1, 28, 28, 1)
@@ -24,8 +24,8 @@ train_rows, valid_rows = (images[:6000], labels[:6000]), (images[6000:], labels[
 loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
 train = fn.fit(loss, optax.adam(1e-3), epochs=EPOCHS, batch_size=64)
 
-# 3. One run a rate. While training, dropout makes the task harder: hold `train_loss`, without it, against
-#    `val_loss`, not `loss`.
+# 3. One run per rate. Dropout makes the task harder during training, so compare `val_loss` with
+#    `train_loss`, which is computed without dropout, and not with `loss`.
 axes = Figure(figsize=(6, 4), layout="constrained").subplots()
 print("rate  accuracy while training  validation accuracy  train loss  validation loss")
 for rate, line in zip(RATES, ("-", "--", "-.", ":"), strict=True):
@@ -39,7 +39,7 @@ for rate, line in zip(RATES, ("-", "--", "-.", ":"), strict=True):
     )
     axes.plot(range(1, EPOCHS + 1), run.history["val_accuracy"], line, marker="o", label=f"dropout {rate}")
 
-# 4. The picture: validation accuracy by epoch, one curve a rate.
+# 4. The picture: validation accuracy by epoch, one curve per rate.
 axes.set(xlabel="epoch", ylabel="validation accuracy")
 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 axes.grid(alpha=0.25)

@@ -1,4 +1,4 @@
-"""How well does a small convolutional network tell clothes apart? Fashion-MNIST, its standard split.
+"""How well does a small convolutional network classify clothes? Fashion-MNIST, its standard split.
 
 python experiments/fashion_mnist_convnet.py
 """
@@ -12,7 +12,7 @@ import funcnet as fn
 
 EPOCHS, BATCH = 8, 128
 
-# 1. 60,000 images to learn from and 10,000 that are looked at once, at the end.
+# 1. 60,000 training images, and 10,000 test images that are used once, at the end.
 table = fn.data.load("fashion-mnist")
 pixels, labels = table.data[:]
 images = pixels.reshape(-1, 28, 28, 1)
@@ -20,11 +20,11 @@ train_size, _ = table.standard_split
 train_rows = (images[:train_size], labels[:train_size])
 test_rows = (images[train_size:], labels[train_size:])
 
-# 2. Two convolutions, each with a pool; dropout before the last layer.
+# 2. Two convolutions, each followed by a pool; dropout before the last layer.
 net = fn.models.ConvNet((28, 28, 1), 10, channels=(32, 64), dropout=0.3)
 print(fn.summary(net, train_rows[0][0]), "\n")
 
-# 3. AdamW; the learning rate rises for three tenths of the training, then falls by a cosine to nearly zero.
+# 3. AdamW; the learning rate rises for three tenths of the run, then decays along a cosine to nearly zero.
 steps = EPOCHS * -(-train_size // BATCH)
 rate = optax.cosine_onecycle_schedule(steps, 4e-3)
 loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)

@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 # 1. A crop of scikit-learn's photograph of a temple, 64 x 64, grey values in 0 .. 1. The networks
-#    learn every other pixel of each row and column (1 in 4) and are asked for all the others.
+#    are trained on every other pixel of each row and column (1 in 4) and predict all the others.
 photograph = load_sample_image("china.jpg").mean(axis=2) / 255
 image = photograph[:384, 128:512].reshape(64, 6, 64, 6).mean(axis=(1, 3)).astype(np.float32)
 ticks = np.linspace(-1, 1, 64, dtype=np.float32)
@@ -41,11 +41,11 @@ loss = fn.losses.supervised(fn.losses.squared_error)
 
 
 def psnr(error: jax.Array) -> float:
-    """Decibels of the peak, 1, over the root of the mean squared error."""
+    """Peak signal-to-noise ratio in decibels, for a peak of 1."""
     return float(-10 * np.log10(error))
 
 
-# 3. The same training for each: 600 steps on 256 of the 1024 known pixels.
+# 3. The same training function for all: 600 steps on 256 of the 1024 known pixels.
 train = fn.fit(loss, optax.adam(optax.cosine_decay_schedule(2e-3, 600)), epochs=150, batch_size=256)
 print(f"{'network':20}{'parameters':>10}{'PSNR learned':>14}{'PSNR between':>14}{'seconds':>9}")
 pictures = {"image": image}
@@ -57,7 +57,7 @@ for name, net in nets.items():
     print(f"{name:20}{fn.count(model):10}{learned:11.1f} dB{between:11.1f} dB{seconds:9.1f}")
     pictures[name] = np.asarray(fn.predict(model, points.reshape(-1, 2))).reshape(64, 64)
 
-# 4. Seen.
+# 4. The picture.
 figure, axes = plt.subplots(1, len(pictures), figsize=(3 * len(pictures), 3.3), layout="constrained")
 for ax, (name, pixels) in zip(axes, pictures.items(), strict=True):
     ax.imshow(pixels, cmap="gray", vmin=0, vmax=1)

@@ -1,4 +1,4 @@
-"""A line with 2 parameters or a curve with 7 through five points: which one knows more? (lesson W1, W2)
+"""A line with 2 parameters or a curve with 7 through five points: which one generalizes? (lesson W1, W2)
 
 python experiments/five_points.py
 """
@@ -14,7 +14,7 @@ import funcnet as fn
 
 
 class Polynomial(fn.Module):
-    """A polynomial in x, as a sum of Legendre's, which are of one size over -1 .. 1."""
+    """A polynomial on [-1, 1] as a sum of Legendre polynomials."""
 
     degree: int
     weight: jax.Array | None = None
@@ -23,11 +23,11 @@ class Polynomial(fn.Module):
         return {"weight": jnp.zeros(self.degree + 1)}
 
     def __call__(self, x, key=None):
-        before, now = jnp.ones_like(x), x
-        value = self.weight[0] * before + self.weight[1] * now
+        previous, current = jnp.ones_like(x), x
+        value = self.weight[0] * previous + self.weight[1] * current
         for n in range(1, self.degree):
-            before, now = now, ((2 * n + 1) * x * now - n * before) / (n + 1)
-            value = value + self.weight[n + 1] * now
+            previous, current = current, ((2 * n + 1) * x * current - n * previous) / (n + 1)
+            value = value + self.weight[n + 1] * current
         return value
 
 
@@ -36,7 +36,7 @@ rng = np.random.RandomState(3)
 x, x_valid = (a.astype(np.float32) for a in (np.linspace(-1, 1, 5), np.linspace(-0.8, 0.8, 5)))
 y, y_valid = (np.float32(2 * a + 0.5 * rng.randn(5)) for a in (x, x_valid))
 
-# 2. Both trained until nothing changes.
+# 2. All are trained to convergence.
 loss = fn.losses.supervised(fn.losses.squared_error)
 train = fn.fit(loss, optax.lbfgs(), epochs=200, batch_size=5)
 models = {}

@@ -1,9 +1,9 @@
-"""A rich network on Iris overfits. Which of four cures lowers its validation loss? (lesson W11)
+"""A large network on Iris overfits. Which of four remedies lowers its validation loss? (lesson W11)
 
     python experiments/four_cures.py
 
-Fifty trainings of each kind, as one program: each with rows, a start and an order of its own, the same
-for all kinds, so that kinds are compared pair by pair.
+Fifty runs of each kind in one program. Each has its own training rows, initial weights and order of rows,
+the same for all kinds, so that the comparison is paired.
 """
 
 from pathlib import Path
@@ -17,26 +17,26 @@ import funcnet as fn
 
 MEMBERS, FEW, EPOCHS = 50, 30, 300
 
-# 1. 60 flowers to judge by. Of the other 90 each member picks 30 to learn from, by its own key.
+# 1. 60 validation flowers. Of the other 90, each member trains on 30, drawn with its own key.
 iris = fn.data.load("iris").data
 pool, valid = fn.data.split(iris, (0.6, 0.4), jax.random.key(0), stratify=iris.arrays[1])
 scaler = fn.data.Scaler.fit(pool)
 pool, valid = scaler.transform(pool), scaler.transform(valid)
 
-# 2. The rich network, and the cures: network, weight decay, number of rows.
-rich = fn.MLP((4, 64, 64, 3))
+# 2. The large network, and the remedies: network, weight decay, number of rows.
+large = fn.MLP((4, 64, 64, 3))
 kinds = {
-    "rich": (rich, 0.0, FEW),
-    "more data": (rich, 0.0, len(pool)),
+    "large": (large, 0.0, FEW),
+    "more data": (large, 0.0, len(pool)),
     "a simpler model": (fn.models.Perceptron(4, 3), 0.0, FEW),
     "dropout": (fn.MLP((4, 64, 64, 3), dropout=0.8), 0.0, FEW),
-    "weight decay": (rich, 2.0, FEW),
+    "weight decay": (large, 2.0, FEW),
 }
 loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
 keys = jax.random.split(jax.random.key(1), MEMBERS)
 
 
-def trained(net, decay, rows):
+def train_members(net, decay, rows):
     """Fifty runs of one kind."""
     train = fn.fit(loss, optax.adamw(0.01, weight_decay=decay), epochs=EPOCHS, batch_size=FEW)
 
@@ -48,21 +48,21 @@ def trained(net, decay, rows):
     return jax.jit(jax.vmap(member))(keys)
 
 
-# 3. What each kind ends in, and by how much that is less than the rich network's of the same member.
+# 3. The final loss of each kind, and its difference to the same member of the large network.
 def interval(values):
-    """Mean, and half of a 95 % interval around it."""
+    """The mean and the half-width of its 95 % confidence interval."""
     return float(jnp.mean(values)), float(1.96 * jnp.std(values, ddof=1) / len(values) ** 0.5)
 
 
-print("                 verdict        validation loss      less than the rich network's    accuracy")
+print("                 verdict        validation loss      less than the large network     accuracy")
 curves, gains = {}, {}
 for name, kind in kinds.items():
-    run = trained(*kind)
+    run = train_members(*kind)
     history, verdict = run.history, fn.study.diagnose(run).verdict
     ends = history["val_loss"][:, -1]
-    first = ends if name == "rich" else first
+    first = ends if name == "large" else first
     (end, around), (less, about) = interval(ends), interval(first - ends)
-    gain = "" if name == "rich" else f"{less:.3f} ± {about:.3f}"
+    gain = "" if name == "large" else f"{less:.3f} ± {about:.3f}"
     accuracy = float(jnp.mean(history["val_accuracy"][:, -1]))
     print(
         f"{name:16s} {verdict:14s} {end:.3f} ± {around:.3f}      {gain:>30s}  {accuracy:10.3f}", flush=True
@@ -72,11 +72,11 @@ for name, kind in kinds.items():
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
 fn.report.curves(curves, left, ylabel="median validation loss (nats)")
-names = [name for name in gains if name != "rich"][::-1]
+names = [name for name in gains if name != "large"][::-1]
 means, halves = zip(*(gains[name] for name in names), strict=True)
 right.errorbar(means, names, xerr=halves, fmt="o", color="#0072b2", capsize=4)
 right.axvline(0.0, color="#666666", linestyle=":")
-right.set(xlabel="validation loss less than the rich network's (nats), 95 %", ylim=(-0.5, len(names) - 0.5))
+right.set(xlabel="reduction of the validation loss (nats), 95 %", ylim=(-0.5, len(names) - 0.5))
 picture = Path("runs/four_cures.png")
 picture.parent.mkdir(exist_ok=True)
 figure.savefig(picture, dpi=150)

@@ -1,4 +1,4 @@
-"""One, two or three layers: how good, how much overfitting, how large do weights grow? (lesson P24, K13)
+"""One, two or three layers: how accurate, how overfitted, how large do weights grow? (lesson P24, K13)
 
 python experiments/how_many_layers.py
 """
@@ -22,7 +22,7 @@ tables = {
     "fashion-mnist": fn.data.split(fashion.data[:12000], (0.8, 0.2), jax.random.key(0)),
 }
 
-# 2. The loss logs the largest absolute weight of each layer beside the accuracy.
+# 2. The loss also logs the largest absolute weight of each layer.
 supervised = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
 
 

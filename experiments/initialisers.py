@@ -1,4 +1,4 @@
-"""How wide should weights start? Signals and gradients through twenty layers (lesson R2, R10).
+"""How large should initial weights be? Signals and gradients through twenty layers (lesson R2, R10).
 
 python experiments/initialisers.py
 """
@@ -24,22 +24,22 @@ inits = {
     "He": "he_normal",
 }
 
-# 1. Forward: the standard deviation of what each layer gives, rows of unit variance going in.
+# 1. Forward: the standard deviation of the output of each layer, for inputs of unit variance.
 
 
-def spreads(model, activation):
+def stds(model, activation):
     """The standard deviation after every layer, [DEPTH]."""
-    signal, found = x, []
+    signal, values = x, []
     for layer in model.layers[:DEPTH]:
         signal = activation(layer(signal))
-        found.append(signal.std())
-    return jnp.array(found)
+        values.append(signal.std())
+    return jnp.array(values)
 
 
 # 2. Backward: the norm of the gradient that reaches the first and the twentieth layer.
 
 
-def slopes(model):
+def gradient_norms(model):
     gradient = jax.grad(lambda m: jnp.mean(m(x) ** 2) / 2)(model)
     return [float(jnp.linalg.norm(gradient.layers[i].weight)) for i in (0, -2)]
 
@@ -50,23 +50,23 @@ for activation in (jax.nn.relu, jnp.tanh, jax.nn.sigmoid):
     for name, init in inits.items():
         net = fn.MLP((WIDTH,) * (DEPTH + 2), activation=activation, weight_init=init)
         model = net.init(jax.random.key(1))
-        found = jax.jit(spreads, static_argnums=1)(model, activation)
-        first, last = slopes(model)
+        std = jax.jit(stds, static_argnums=1)(model, activation)
+        first, last = gradient_norms(model)
         print(
-            f"{name:17s}  {activation.__name__:10s}  {found[0]:17.2g}  {found[9]:5.2g}  {found[-1]:9.2g}  "
+            f"{name:17s}  {activation.__name__:10s}  {std[0]:17.2g}  {std[9]:5.2g}  {std[-1]:9.2g}  "
             f"{first:15.1e}  {last:8.1e}",
             flush=True,
         )
         if activation is jax.nn.relu:
-            curves[name] = jnp.where(found > 0, jnp.log10(found), jnp.nan)  # float32 ends at 1e-38
+            curves[name] = jnp.where(std > 0, jnp.log10(std), jnp.nan)  # float32 ends at 1e-38
 
-# 3. Why very small steps are lost: float32 holds about seven digits.
+# 3. Why very small steps are lost: float32 has about seven digits.
 print(
     f"\nfloat32: 1e10 + 1e-10 - 1e10 = {float(jnp.float32(1e10) + jnp.float32(1e-10) - jnp.float32(1e10))}"
 )
 
 figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-fn.report.curves(curves, axes, xlabel="layer", ylabel="log10 of the spread, relu")
+fn.report.curves(curves, axes, xlabel="layer", ylabel="log10 of the standard deviation, relu")
 picture = Path("runs/initialisers.png")
 picture.parent.mkdir(exist_ok=True)
 figure.savefig(picture, dpi=150)

@@ -1,4 +1,4 @@
-"""When does a network on Iris overfit, and what helps? Simple, rich, and rich but calmed (lesson W11).
+"""When does a network on Iris overfit, and what helps? Small, large and regularized (lesson W11).
 
 python experiments/iris_overfitting.py
 """
@@ -12,7 +12,7 @@ import optax
 
 import funcnet as fn
 
-# 1. Few rows to learn from, so that a rich model can learn them by heart: 30 flowers; 60 and 60 others.
+# 1. Few training rows, so that a large model can memorize them: 30 flowers, 60 to validate, 60 to test.
 iris = fn.data.load("iris")
 _, species = iris.data[:]
 parts = fn.data.split(iris.data, (0.2, 0.4, 0.4), jax.random.key(0), stratify=species)
@@ -31,7 +31,7 @@ nets = {
     "  stopped early": (fn.MLP((4, 64, 64, 3)), 0.0, fn.EarlyStopping(patience=20)),
 }
 
-# 3. Each from ten starts at once; gap = validation loss - training loss of the same weights.
+# 3. Ten runs of each in one program; gap = validation loss - training loss of the same weights.
 loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
 keys = jax.random.split(jax.random.key(1), 10)
 curves = {}
@@ -43,14 +43,14 @@ for name, (net, decay, stopping) in nets.items():
         keys
     )
 
-    def measured(rows, what, models=runs.model):
-        return float(jnp.median(jax.vmap(lambda model: fn.evaluate(loss, model, rows))(models)[what]))
+    def median_score(rows, metric, models=runs.model):
+        return float(jnp.median(jax.vmap(lambda model: fn.evaluate(loss, model, rows))(models)[metric]))
 
-    ends = measured(train_rows, "loss"), measured(valid_rows, "loss")
+    ends = median_score(train_rows, "loss"), median_score(valid_rows, "loss")
     best = int(jnp.median(jnp.nanargmin(runs.history["val_loss"], axis=1))) + 1
     print(
         f"{name:22s}  {fn.count(net):10,d}  {ends[0]:10.4f}  {ends[1]:10.4f}  {ends[1] - ends[0]:6.3f}  "
-        f"{measured(test_rows, 'accuracy'):13.3f}  {best:10d}",
+        f"{median_score(test_rows, 'accuracy'):13.3f}  {best:10d}",
         flush=True,
     )
     if stopping is None and name != "hidden 32":

@@ -2,8 +2,8 @@
 
     python experiments/learning_rates.py
 
-First a range test: ninety short trainings as one program say which rates train at all. Around its
-suggestion a sweep over rate and weight decay, one program too, judged by validation rows.
+First a range test: ninety short runs in one program show which learning rates train at all. Then a sweep
+over learning rate and weight decay around its suggestion, also in one program, scored on validation rows.
 """
 
 from pathlib import Path
@@ -23,12 +23,14 @@ loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accurac
 net = fn.MLP((13, 32, 3))
 
 
-def short(rate):
+def make_short(rate):
     return fn.fit(loss, optax.sgd(rate, momentum=0.9), epochs=3, batch_size=16)
 
 
-found = fn.study.learning_rate_range(short, min_lr=1e-4, max_lr=100.0)(net, data, jax.random.key(1))
-print(f"suggestion {found.suggestion:.3g}; training diverges from {found.min_diverging_rate:.3g} on")
+rate_range = fn.study.learning_rate_range(make_short, min_lr=1e-4, max_lr=100.0)(
+    net, data, jax.random.key(1)
+)
+print(f"suggestion {rate_range.suggestion:.3g}; training diverges from {rate_range.min_diverging_rate:.3g}")
 
 
 def make_train(learning_rate, weight_decay):
@@ -36,17 +38,17 @@ def make_train(learning_rate, weight_decay):
     return fn.fit(loss, optimizer, epochs=30, batch_size=16)
 
 
-rates = [float(r) for r in found.suggestion * np.array([0.01, 0.03, 0.1, 0.3, 1.0])]
+rates = [float(r) for r in rate_range.suggestion * np.array([0.01, 0.03, 0.1, 0.3, 1.0])]
 settings = {"learning_rate": rates, "weight_decay": [0.0, 1e-3, 1e-2, 1e-1]}
-swept = fn.study.sweep(make_train, settings)(net, data, jax.random.key(2), valid)
-for trial in swept.order[:3]:
-    words = ", ".join(f"{name} {value:.3g}" for name, value in swept.trials[trial].items())
-    print(f"validation loss {swept.scores[trial]:.4f}: {words}")
+result = fn.study.sweep(make_train, settings)(net, data, jax.random.key(2), valid)
+for trial in result.order[:3]:
+    setting = ", ".join(f"{name} {value:.3g}" for name, value in result.trials[trial].items())
+    print(f"validation loss {result.scores[trial]:.4f}: {setting}")
 
 figure = Figure(figsize=(10, 4), layout="constrained")
 left, right = figure.subplots(1, 2)
-fn.report.learning_rates(found, left)
-fn.report.sweep(swept, right)
+fn.report.learning_rates(rate_range, left)
+fn.report.sweep(result, right)
 Path("runs").mkdir(exist_ok=True)
 figure.savefig("runs/learning_rates.png", dpi=150)
 print("Wrote runs/learning_rates.png")

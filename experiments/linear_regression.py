@@ -1,4 +1,4 @@
-"""How does a line find its data? Linear regression by stochastic gradient descent (lesson P11, T4).
+"""How does a line fit its data? Linear regression by stochastic gradient descent (lesson P11, T4).
 
 python experiments/linear_regression.py
 """
@@ -16,16 +16,16 @@ import funcnet as fn
 problem = fn.data.noisy_line()
 x, y = problem.data[:]
 
-# 2. A line that starts far off: slope 100, intercept 0.
+# 2. An initial line that is far off: slope 100, intercept 0.
 line = fn.Linear(1, "scalar", weight=jnp.array([100.0]), bias=jnp.array(0.0))
 model = fn.models.LinearRegression(1, linear=line)
 
-# 3. Ten epochs of four rows at a time, in this order.
+# 3. Ten epochs with batches of four, without shuffling.
 loss = fn.losses.supervised(fn.losses.squared_error)
 train = fn.fit(loss, optax.sgd(0.1), epochs=10, batch_size=4, shuffle=False)
 run = train(model, (x, y), jax.random.key(0))
 
-# 4. What one sees: the epoch's mean loss, and the loss of its last batch alone, which jumps about.
+# 4. The mean loss of each epoch, and the loss of its last batch alone, which is noisy.
 step = jax.jit(fn.step(loss, optax.sgd(0.1)))
 state = fn.TrainState.create(model, optax.sgd(0.1), jax.random.key(0))
 print("epoch  mean loss  last batch")
@@ -36,7 +36,7 @@ for epoch in range(10):
 
 fitted = run.model.linear
 best = np.polyfit(x[:, 0], y, 1)
-print(f"by descent:        y = {fitted.weight[0]:.4f} x + {fitted.bias:.4f}")
+print(f"by SGD:            y = {fitted.weight[0]:.4f} x + {fitted.bias:.4f}")
 print(f"by least squares:  y = {best[0]:.4f} x + {best[1]:.4f}")
 
 picture = Path("runs/linear_regression.png")

@@ -1,4 +1,4 @@
-"""Why is sigmoid-and-loss one function, and what do batches of 2 instead of 16 change? (lesson P14, T8)
+"""Why are sigmoid and loss one function, and what do batches of 2 instead of 16 change? (lesson P14, T8)
 
 python experiments/logistic_loss.py
 """
@@ -11,30 +11,31 @@ import optax
 
 import funcnet as fn
 
-# 1. The same number for moderate logits; for others only the fused one is a number.
+# 1. Both agree for moderate logits; for large ones only the fused loss is finite.
 
 
-def in_turn(logit, target):
+def separate(logit, target):
     p = jax.nn.sigmoid(logit)
     return -(target * jnp.log(p) + (1 - target) * jnp.log(1 - p))
 
 
 fused = fn.losses.binary_cross_entropy
-print("logit  class     in turn       fused    gradient in turn   gradient fused")
+print("logit  class    separate       fused   gradient separate   gradient fused")
 for logit in (-2.0, 0.0, 5.0, 20.0, 100.0):
-    values = [f(jnp.array(logit), jnp.array(0.0)) for f in (in_turn, fused)]
-    slopes = [jax.grad(f)(jnp.array(logit), jnp.array(0.0)) for f in (in_turn, fused)]
+    values = [f(jnp.array(logit), jnp.array(0.0)) for f in (separate, fused)]
+    gradients = [jax.grad(f)(jnp.array(logit), jnp.array(0.0)) for f in (separate, fused)]
     print(
-        f"{logit:5.0f}      0  {values[0]:10.6f}  {values[1]:10.6f}  {slopes[0]:18.6f}  {slopes[1]:15.6f}"
+        f"{logit:5.0f}      0  {values[0]:10.6f}  {values[1]:10.6f}  "
+        f"{gradients[0]:18.6f}  {gradients[1]:15.6f}"
     )
 
-# 2. A perceptron on rows scaled by the smallest and largest number in the training rows.
+# 2. A perceptron on rows scaled by the smallest and largest value in the training rows.
 data = fn.data.two_classes(flip_y=0.05).data
 train_rows, valid_rows, test_rows = fn.data.split(data, (70, 15, 15), None)
 scaler = fn.data.Scaler.fit(train_rows, "minmax", per_feature=False)
 train_rows, test_rows = scaler.transform(train_rows), scaler.transform(test_rows)
 
-# 3. Twenty starts for each size of batch. A batch of 2 makes 35 updates an epoch, one of 16 makes 5.
+# 3. Twenty runs for each batch size. Batches of 2 make 35 updates an epoch, batches of 16 make 5.
 loss = fn.losses.supervised(fused, accuracy=fn.metrics.accuracy)
 net = fn.models.Perceptron(2, weight_init=jax.nn.initializers.normal(1.0))
 keys = jax.random.split(jax.random.key(0), 20)

@@ -13,7 +13,7 @@ import optax
 
 import funcnet as fn
 
-# 1. Absolute and squared error differ in what they do to an outlier: one of 100 points is far off.
+# 1. Absolute and squared error differ in their response to an outlier: one of 100 points is far off.
 x = jnp.linspace(-1.0, 1.0, 100)[:, None]
 y = (2 * x[:, 0] + 0.1 * jax.random.normal(jax.random.key(0), (100,))).at[-1].set(-30.0)
 net = fn.models.LinearRegression(1)
@@ -24,19 +24,19 @@ for name, error in {"squared": fn.losses.squared_error, "absolute": fn.metrics.a
     slope = train(net.init(jax.random.key(0)), (x, y), jax.random.key(1)).model.linear.weight[0]
     print(f"{name:14s}  {slope:.3f}")
 
-# 2. The 0-1 loss is what one wants, and it has no slope to descend; the logistic loss has one everywhere.
+# 2. The 0-1 loss is the goal, but its gradient is zero; the logistic loss has a gradient everywhere.
 
 
 def zero_one(logit, target):
     return 1 - fn.metrics.accuracy(logit, target)
 
 
-print("\np of the true class   0-1 loss   logistic loss   slope of each in the logit")
+print("\np of the true class   0-1 loss   logistic loss   gradient of each by the logit")
 for p in (0.05, 0.4, 0.6, 0.95):
     logit = jnp.array(np.log(p / (1 - p)), jnp.float32)
     values = zero_one(logit, 1), fn.losses.binary_cross_entropy(logit, 1)
-    slopes = jax.grad(zero_one)(logit, 1), jax.grad(fn.losses.binary_cross_entropy)(logit, 1)
-    print(f"{p:19.2f}  {values[0]:9.0f}  {values[1]:14.4f}   {slopes[0]:8.4f}  {slopes[1]:8.4f}")
+    gradients = jax.grad(zero_one)(logit, 1), jax.grad(fn.losses.binary_cross_entropy)(logit, 1)
+    print(f"{p:19.2f}  {values[0]:9.0f}  {values[1]:14.4f}   {gradients[0]:8.4f}  {gradients[1]:8.4f}")
 
 figure, axes = plt.subplots(1, 3, figsize=(15, 4), layout="constrained")
 regression = {"absolute": fn.metrics.absolute_error, "squared": fn.losses.squared_error}

@@ -1,4 +1,4 @@
-"""A network as a class, its activation an argument: which one is best? (lesson P21)
+"""A network as a class with the activation as an argument: which one is best? (lesson P21)
 
 python experiments/mlp_class.py
 """
@@ -25,13 +25,13 @@ class TwoLayer(fn.Module):
         return self.out(self.activation(self.hidden(x)))
 
 
-# 1. Rows of the lesson; ten epochs are little at this learning rate, so a hundred beside them.
+# 1. The data of the lesson. Ten epochs are few at this learning rate, so train for a hundred, too.
 data = fn.data.two_classes(flip_y=0.1).data
 train_rows, valid_rows, test_rows = fn.data.split(data, (70, 15, 15), None)
 loss = fn.losses.supervised(fn.losses.binary_cross_entropy, accuracy=fn.metrics.accuracy)
 train = fn.fit(loss, optax.adam(0.005), epochs=100, batch_size=16, shuffle=False)
 
-# 2. Twenty starts of each activation.
+# 2. Twenty runs per activation.
 keys = jax.random.split(jax.random.key(0), 20)
 print(f"{fn.count(TwoLayer())} parameters\n")
 print("activation  loss after 10 epochs  after 100  valid accuracy after 10  after 100")

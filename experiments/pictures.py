@@ -1,4 +1,4 @@
-"""What can be seen of a training? The picture of README.md, and one sheet with every kind of picture.
+"""What can be plotted of a run? The picture of README.md, and one sheet with every kind of picture.
 
 make pictures
 """
@@ -23,7 +23,7 @@ def save(figure, name, dpi):
     print(f"docs/pictures/{name}")
 
 
-# 1. The picture of README.md: iris by two of its four lengths, so that the whole decision can be seen.
+# 1. The picture of README.md: two of the four features of iris, so that all of the surface is visible.
 iris = fn.data.load("iris")
 x, species = iris.data[:]
 petals = fn.data.Dataset((x[:, 2:], species))
@@ -41,13 +41,13 @@ petal_names = {"feature_names": iris.feature_names[2:], "class_names": iris.clas
 fn.report.decision_surface(run.model, petals, axes[2], **petal_names)
 save(figure, "iris.png", 110)
 
-# 2. The sheet: rows of panels with their width in twelfths, and the height of each row in inches.
+# 2. The sheet: rows of panels with their widths in twelfths, and the height of each row in inches.
 ROWS = [
     (
         3.3,
         {"scatter, one feature": 3, "regression_line": 3, "scatter, two features": 3, "separating_line": 3},
     ),
-    (3.3, {"history": 6, "history of a hundred trainings": 6}),
+    (3.3, {"history": 6, "history of a hundred runs": 6}),
     (3.3, {"fits": 7, "predictions": 5}),
     (3.3, {"loss_curves": 3, "over probability": 3, "two targets": 3, "decision_surface": 3}),
     (4.8, {"training_frame": 3, "curves": 3, "curves with bands": 3, "calibration": 3}),
@@ -81,7 +81,7 @@ train = fn.fit(loss, optax.sgd(0.1), epochs=10, batch_size=4)
 run = train(line.init(jax.random.key(0)), column, jax.random.key(1))
 fn.report.regression_line(run.model, column, cell("regression_line"), feature_name="x", target_name="y")
 
-# Six of them, and polynomials that are too poor, right and too rich for six.
+# Six of them, and polynomials of too low, suitable and too high a degree.
 few, rest = (feature[10::20], target[10::20]), (feature[3::17], target[3::17])
 degrees = {"underfitted: a constant": 0, "a line": 1, "overfitted: a curve through all": 5}
 polynomials = {
@@ -91,7 +91,7 @@ polynomials = {
 axes = cell("fits", 1, 3, sharey=True)
 fn.report.fits(polynomials, few, axes, valid=rest, feature_name="x", target_name="y")
 
-# Two classes, in units as they come: the perceptron learns on scaled features and is drawn on raw ones.
+# Two classes in raw units: the perceptron is trained on scaled features and drawn on raw ones.
 points, labels = make_classification(
     n_samples=100, n_redundant=0, n_features=2, flip_y=0.05, class_sep=1.5, random_state=0
 )
@@ -111,14 +111,14 @@ fn.report.separating_line(run.model, data, cell("separating_line"), scaler=scale
 fn.report.predictions(run.model, valid, cell("predictions", 1, 2, sharey=True), scaler=scaler, **units)
 fn.report.history(run, cell("history", 1, 2))
 
-# The same training a hundred times at once.
+# A hundred runs in one program.
 stopping = fn.EarlyStopping(patience=15)
 train = fn.fit(logistic, optax.adam(0.05), epochs=60, batch_size=8, stopping=stopping)
 net = fn.MLP((2, 16, "scalar"))
 keys = jax.random.split(jax.random.key(2), 100)
 models = jax.vmap(net.init)(keys)
 runs = jax.vmap(train, in_axes=(0, None, 0, None))(models, scaled, keys, scaled_valid)
-fn.report.history(runs, cell("history of a hundred trainings", 1, 2))
+fn.report.history(runs, cell("history of a hundred runs", 1, 2))
 
 # Losses of one example.
 wrong = lambda logit, target: 1 - fn.metrics.accuracy(logit, target)  # noqa: E731
@@ -130,24 +130,24 @@ entropy = {"cross-entropy": fn.losses.binary_cross_entropy}
 axes = cell("two targets")
 fn.report.loss_curves(entropy, axes, over="probability", targets=(1, 0))
 
-# A film of a training, epoch by epoch; this is its last frame.
+# The last frame of an animation of a run, epoch by epoch.
 optimizer = optax.adam(0.05)
 step = jax.jit(fn.step(logistic, optimizer))
 state = fn.TrainState.create(net.init(jax.random.key(3)), optimizer, jax.random.key(4))
-measured = {"accuracy": np.full(40, np.nan), "val_accuracy": np.full(40, np.nan)}
+history = {"accuracy": np.full(40, np.nan), "val_accuracy": np.full(40, np.nan)}
 weights = {"hidden layer": [], "last layer": []}
 for epoch in range(30):
     for batch in fn.data.batches(scaled, 8, state.key, epoch):
         state, _ = step(state, batch)
-    measured["accuracy"][epoch] = fn.evaluate(logistic, state.model, scaled)["accuracy"]
-    measured["val_accuracy"][epoch] = fn.evaluate(logistic, state.model, scaled_valid)["accuracy"]
+    history["accuracy"][epoch] = fn.evaluate(logistic, state.model, scaled)["accuracy"]
+    history["val_accuracy"][epoch] = fn.evaluate(logistic, state.model, scaled_valid)["accuracy"]
     for largest, layer in zip(weights.values(), state.model.layers, strict=True):
         largest.append(float(jnp.abs(layer.weight).max()))
 axes = cell("training_frame", 2, 1, height_ratios=(1, 2))
-fn.report.training_frame(state.model, measured, data, axes, scaler=scaler, **units)
+fn.report.training_frame(state.model, history, data, axes, scaler=scaler, **units)
 fn.report.curves(weights, cell("curves"), ylabel="largest |weight|")
 
-# All of iris: pairs of features; one surface through four of them; how sure, and what is mistaken.
+# All of iris: pairs of features, one decision surface, and the confusion matrix.
 names = {"feature_names": iris.feature_names, "class_names": iris.class_names}
 fn.report.pair_plot(iris.data, cell("pair_plot", 4, 4), **names)
 
@@ -171,7 +171,7 @@ logits = fn.predict(run.model, x_test)
 axes = cell("confusion_matrix")
 fn.report.confusion_matrix(logits, y_test, axes, class_names=iris.class_names)
 
-# Ten digits, for a calibration with enough examples in its bins.
+# Digits, for a calibration curve with enough examples per bin.
 digits = fn.data.load("digits")
 parts = fn.data.split(fn.data.Scaler.fit(digits.data).transform(digits.data), (0.2, 0.8), jax.random.key(8))
 train = fn.fit(classes_loss, optax.adam(1e-2), epochs=4, batch_size=16)

@@ -1,4 +1,4 @@
-"""What came before, or what comes next: does the direction matter in which a sequence is read?
+"""Past or future: does the direction in which a sequence is read matter?
 
 python experiments/recurrent.py
 """
@@ -12,8 +12,8 @@ import optax
 
 import funcnet as fn
 
-# 1. Sequences of numbers, some of them flagged. At each position two questions: which number was
-#    flagged last, and which will be flagged next? (Zero where there is none.)
+# 1. Sequences of numbers, some of them flagged. Two targets per position: the number that was
+#    flagged last, and the number that will be flagged next (zero if there is none).
 LENGTH = 20
 
 
@@ -35,7 +35,7 @@ train_rows, test_rows = sequences(2000, seed=0), sequences(1000, seed=1)
 print(f"variance of the targets {test_rows[1].var(axis=(0, 1)).round(3)}: the error of a constant\n")
 
 
-# 2. Readers of about the same number of parameters.
+# 2. Networks with about the same number of parameters.
 def last_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
     return fn.losses.squared_error(prediction[:, 0], target[:, 0])
 
@@ -54,7 +54,7 @@ nets = {
 loss = fn.losses.supervised(fn.losses.squared_error, last=last_error, next=next_error)
 train = fn.fit(loss, optax.adam(1e-2), epochs=12, batch_size=50)
 
-# 3. Squared errors on sequences that none has seen.
+# 3. Squared errors on test sequences.
 print(f"{'model':20}{'parameters':>10}{'last flagged':>15}{'next flagged':>15}{'seconds':>10}")
 for name, net in nets.items():
     began = time.perf_counter()
@@ -64,8 +64,8 @@ for name, net in nets.items():
     errors = f"{result['last']:15.4f}{result['next']:15.4f}"
     print(f"{name:20}{fn.count(run.model):10}{errors}{seconds:10.1f}")
 
-# 4. Why: what a GRU says at a position can't depend on a later input; the two-way one's does.
+# 4. Why: the output of a GRU at a position cannot depend on later inputs; that of a bidirectional one does.
 x = jnp.asarray(test_rows[0][0])
 for name in ("GRU", "bidirectional GRU"):
-    slope = jax.jacobian(nets[name].init(jax.random.key(0)))(x)[LENGTH // 2, :, LENGTH // 2 + 1 :]
-    print(f"{name}: |d output in the middle / d later inputs| = {jnp.abs(slope).sum():.3f}")
+    derivative = jax.jacobian(nets[name].init(jax.random.key(0)))(x)[LENGTH // 2, :, LENGTH // 2 + 1 :]
+    print(f"{name}: |d output in the middle / d later inputs| = {jnp.abs(derivative).sum():.3f}")

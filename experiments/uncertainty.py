@@ -1,10 +1,10 @@
-"""What does an ensemble say where it has seen nothing?
+"""What does an ensemble predict where it has no training data?
 
     python experiments/uncertainty.py
 
-A curve with a gap in its data, and fifty networks, each with a start and an order of its own, trained
-as one program. Near the rows they agree; in the gap they don't, and say so. Beyond the ends they spread
-too, but much less than they are wrong: relu networks go on in straight lines, all of them.
+A curve with a gap in its data, and fifty networks, each with its own initial weights and order of rows,
+trained in one program. They agree near the training rows and disagree in the gap. Beyond the ends they also
+disagree, but much less than their error: all ReLU networks extrapolate in straight lines.
 """
 
 from pathlib import Path
@@ -27,8 +27,8 @@ net = fn.MLP((1, 64, 64, "scalar"), activation=jax.nn.relu)
 run = fn.study.ensemble(train, 50)(net, data, jax.random.key(0))
 
 for place, at in {"among the rows": 0.6, "in the gap": 0.0, "beyond the end": 1.5}.items():
-    seen = np.array([[at]], np.float32)
-    mean, spread = float(run.model(seen)[0]), float(run.model.spread(seen)[0])
+    point = np.array([[at]], np.float32)
+    mean, spread = float(run.model(point)[0]), float(run.model.spread(point)[0])
     print(f"{place:15} x = {at}: {mean:+.2f} ± {spread:.2f} (truth {np.sin(5 * at):+.2f})")
 
 figure = Figure(figsize=(6, 4), layout="constrained")

@@ -1,4 +1,4 @@
-"""Through how many layers does a gradient come? Twenty layers, by weights and activation (lesson R2, R10).
+"""How many layers does a gradient survive? Twenty layers, by weights and activation (lesson R2, R10).
 
 python experiments/vanishing_gradients.py
 """
@@ -19,12 +19,12 @@ scaler = fn.data.Scaler.fit(parts[0])
 train_rows, valid_rows = map(scaler.transform, parts)
 x, y = train_rows[:256]
 
-# Weights are normal with a mean of 0; how wide, is the question. All layers take 64 numbers.
+# Weights are normal with mean 0; the standard deviation varies. All layers have 64 inputs.
 widths = {"1": 1.0, "1/n": 1 / WIDTH, "1/√n (LeCun)": WIDTH**-0.5, "√(2/n) (He)": (2 / WIDTH) ** 0.5}
 loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
 
 
-# 1. Nothing is added to what each layer gives; but the nothing has a name, and so a gradient of its own.
+# 1. Add a named zero to the output of each layer, so that the gradient with respect to it can be taken.
 def mean_loss(model):
     signal = x
     for i, layer in enumerate(model.layers[:-1]):
@@ -34,19 +34,19 @@ def mean_loss(model):
     return fn.losses.cross_entropy(model.layers[-1](signal), y)
 
 
-# 2. One way back gives the gradient at all layers: the zeros are reaped, and planted to be differentiated.
-def slopes(model):
-    """The length of the loss's gradient by what each of the DEPTH hidden layers gives."""
-    _, nothing = fn.transform.reap(mean_loss)(model)
-    gradient = jax.grad(lambda added: fn.transform.plant(mean_loss, added)(model))(nothing)
+# 2. One backward pass gives the gradients at all layers: reap the zeros, plant them and differentiate.
+def gradient_norms(model):
+    """The norm of the loss's gradient with respect to the output of each of the DEPTH hidden layers."""
+    _, zeros = fn.transform.reap(mean_loss)(model)
+    gradient = jax.grad(lambda added: fn.transform.plant(mean_loss, added)(model))(zeros)
     by_layer = jnp.stack([gradient[f"layer {i + 1}"].ravel() for i in range(DEPTH)])
     largest = jnp.abs(by_layer).max(axis=1, keepdims=True)  # the square of 1e-20 is 0 in float32
     scaled = by_layer / jnp.where(largest > 0, largest, 1)
     return largest[:, 0] * jnp.linalg.norm(scaled, axis=1)
 
 
-# 3. Who trains at all? Plain descent for ten epochs at nine rates each; the least training loss counts.
-def trained(model, rate):
+# 3. Which networks train at all? SGD, ten epochs, nine learning rates; the lowest training loss counts.
+def final_scores(model, rate):
     train = fn.fit(loss, optax.sgd(rate), epochs=10, batch_size=32)
     run = train(model, train_rows, jax.random.key(2), valid_rows)
     return run.history["train_loss"][-1], run.history["val_accuracy"][-1]
@@ -54,37 +54,37 @@ def trained(model, rate):
 
 rates, stds = jnp.geomspace(1e-4, 1.0, 9), jnp.array(list(widths.values()))
 figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained", sharey=True)
-print("            standard      gradient at layer                     kept by  validation  at")
-print("activation  deviation            1        10        20  one layer back    accuracy  rate")
+print("            standard      gradient at layer                     factor   validation  at")
+print("activation  deviation            1        10        20       per layer    accuracy  rate")
 for ax, activation in zip(axes, (jax.nn.sigmoid, jnp.tanh, jax.nn.relu), strict=True):
     net = fn.MLP(
         (64, *[WIDTH] * DEPTH, 10), activation=activation, weight_init=jax.nn.initializers.normal(1.0)
     )
     normal = net.init(jax.random.key(1))
     models = jax.vmap(lambda std, normal=normal: jax.tree.map(lambda w: std * w, normal))(stds)
-    lengths = jax.jit(jax.vmap(slopes))(models)
-    losses, accuracies = jax.jit(jax.vmap(jax.vmap(trained, (None, 0)), (0, None)))(models, rates)
+    norms = jax.jit(jax.vmap(gradient_norms))(models)
+    losses, accuracies = jax.jit(jax.vmap(jax.vmap(final_scores, (None, 0)), (0, None)))(models, rates)
     losses = jnp.where(jnp.isfinite(losses), losses, jnp.inf)
     curves = {}
     for i, name in enumerate(widths):
-        found, best = lengths[i], jnp.argmin(losses[i])
+        norm, best = norms[i], jnp.argmin(losses[i])
         end = (
             "none is finite"
             if jnp.isinf(losses[i]).all()
             else f"{accuracies[i, best]:.3f}  {rates[best]:.4f}"
         )
-        kept = (found[0] / found[-1]) ** (1 / (DEPTH - 1))
+        factor = (norm[0] / norm[-1]) ** (1 / (DEPTH - 1))
         print(
-            f"{activation.__name__:10s}  {name:12s}  {found[0]:8.1e}  {found[9]:8.1e}  {found[-1]:8.1e}  "
-            f"{kept:14.2f}  {end:>18s}",
+            f"{activation.__name__:10s}  {name:12s}  {norm[0]:8.1e}  {norm[9]:8.1e}  {norm[-1]:8.1e}  "
+            f"{factor:14.2f}  {end:>18s}",
             flush=True,
         )
-        curves[name] = found
+        curves[name] = norm
     fn.report.curves(curves, ax, xlabel="layer", ylabel="", title=activation.__name__)
     ax.set_yscale("log")
     ax.set_xticks((1, 5, 10, 15, 20))
     ax.get_legend().remove()
-axes[0].set_ylabel("length of the gradient, log scale")
+axes[0].set_ylabel("norm of the gradient, log scale")
 axes[0].legend(title="standard deviation of weights", frameon=False, fontsize=9, title_fontsize=9)
 picture = Path("runs/vanishing_gradients.png")
 picture.parent.mkdir(exist_ok=True)

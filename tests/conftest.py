@@ -1,6 +1,6 @@
-"""What every test runs under: shapes checked, silent promotion refused, several devices, no display.
+"""Settings of all tests: shapes are checked, dtype promotion raises, several devices, no display.
 
-It sets all this before the first `import funcnet`, and puts `tests/` on the path for `import tables`.
+They are set before the first `import funcnet`. `tests/` is put on the path for `import tables`.
 """
 
 import gc
@@ -8,8 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-# Half of a test's time is XLA's compiler; unoptimised code, in one piece, compiles five times as fast.
-# Setting XLA_FLAGS, to nothing at all as well, runs the tests on what users run: `XLA_FLAGS= make test`.
+# Half of the time of the tests is compilation; unoptimised code in one module compiles five times as fast.
+# If XLA_FLAGS is set, even to nothing, the tests run on the code that users run: `XLA_FLAGS= make test`.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
@@ -30,8 +30,8 @@ import pytest
 
 jaxtyping.install_import_hook("funcnet", "runtime_shapes.checked")
 
-# The command switches the cache of compiled programs on, for all tests that follow it in one process; a
-# test of a full disk would leave half a program there. tests/test_cache.py has a process of its own.
+# The command turns on the compilation cache for all later tests in its process, and a test of a full disk
+# would leave a truncated program there. tests/test_cache.py starts its own process.
 jax.config.update("jax_enable_compilation_cache", False)
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -52,13 +52,13 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("funcnet")
 
-# A trace is many small objects that live on: looking through them after each 700 took 4 % of the time.
+# A trace consists of many small, long-lived objects: collecting after every 700 took 4 % of the time.
 gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Laws over the models that are not one of `tables.QUICK` and over `tables.VARIANTS` are slow tests."""
+    """Tests of the laws on models outside `tables.QUICK`, and on `tables.VARIANTS`, are slow tests."""
     import tables
 
     slow_names = tables.MODELS.keys() - tables.QUICK | set(tables.VARIANTS)
@@ -69,8 +69,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-def _relaxed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` under JAX's standard promotion of dtypes."""
+def _with_standard_promotion(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` under JAX's standard dtype promotion."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -80,11 +80,18 @@ def _relaxed(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _relaxed_result(factory: Callable[..., Any]) -> Callable[..., Any]:
-    return functools.wraps(factory)(lambda *args, **kwargs: _relaxed(factory(*args, **kwargs)))
+def _factory_with_standard_promotion(factory: Callable[..., Any]) -> Callable[..., Any]:
+    """`factory`, whose results run under JAX's standard dtype promotion."""
+
+    @functools.wraps(factory)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        return _with_standard_promotion(factory(*args, **kwargs))
+
+    return make
 
 
-# optax raises a float to an int32 count in these. Only they may promote; the rest of a step is strict.
-optax.tree.bias_correction = _relaxed(optax.tree.bias_correction)
+# These functions of optax raise a float to the power of an int32 count. Only they may promote; the rest of
+# a step is strict.
+optax.tree.bias_correction = _with_standard_promotion(optax.tree.bias_correction)
 for _name in ("cosine_decay_schedule", "warmup_cosine_decay_schedule", "exponential_decay"):
-    setattr(optax, _name, _relaxed_result(getattr(optax, _name)))
+    setattr(optax, _name, _factory_with_standard_promotion(getattr(optax, _name)))

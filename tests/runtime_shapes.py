@@ -1,6 +1,6 @@
-"""The checker behind the shape annotations in tests: arrays only, everything else is the library's own.
+"""The checker of shape annotations in tests: it checks arrays, and leaves all other types to the library.
 
-A call with something that is no array at all gets the library's sentence, so that tests see what users see.
+An argument that is not an array raises the library's own error, so that tests see what users see.
 """
 
 import typing

@@ -1,4 +1,7 @@
-"""All public things of a kind, each in one table. The laws run over them: a new member is one line here."""
+"""Tables of all public models, losses and metrics, and of optimizers and data sets.
+
+The laws are tested over these tables, so a new entry is one line here.
+"""
 
 import dataclasses
 import functools
@@ -18,16 +21,16 @@ import funcnet as fn
 Target = Literal["number", "numbers", "binary", "classes"]
 BATCH = 8
 
-# By how much numbers may differ that are equal but for rounding: relative, and absolute around zero.
+# Tolerances for values that are equal up to rounding: relative, and absolute around zero.
 TOLERANCE = {"float16": 2e-2, "float32": 2e-5, "float64": 1e-9}
 
 
-def assert_close(got: Any, want: Any, factor: float = 1.0) -> None:
+def assert_close(actual: Any, expected: Any, factor: float = 1.0) -> None:
     """Trees of one structure, floats equal within `factor` tolerances of their dtype, all else equal."""
-    assert jax.tree.structure(got) == jax.tree.structure(want)
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(want)]
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(expected)]
     for path, a, b in zip(
-        paths, map(_host, jax.tree.leaves(got)), map(_host, jax.tree.leaves(want)), strict=True
+        paths, map(_host, jax.tree.leaves(actual)), map(_host, jax.tree.leaves(expected)), strict=True
     ):
         if np.issubdtype(a.dtype, np.floating) and np.issubdtype(b.dtype, np.floating):
             allowed = factor * max(TOLERANCE[a.dtype.name], TOLERANCE[b.dtype.name])
@@ -36,10 +39,10 @@ def assert_close(got: Any, want: Any, factor: float = 1.0) -> None:
             np.testing.assert_array_equal(a, b, err_msg=path)
 
 
-def assert_trained_alike(train: Any, net: Any, data: Any, key: jax.Array, want: Any) -> None:
-    """A Trainer ends where `want`, the run of `train`, ended; models together end where they do alone."""
-    got = fn.Trainer(train, sync_every=fn.train.Every(steps=3))(net.init(key), data, key)
-    assert_close(got, want, factor=5)
+def assert_trained_alike(train: Any, net: Any, data: Any, key: jax.Array, expected: Any) -> None:
+    """A Trainer ends where `expected`, the run of `train`, did; vmapped models end where single ones do."""
+    actual = fn.Trainer(train, sync_every=fn.train.Every(steps=3))(net.init(key), data, key)
+    assert_close(actual, expected, factor=5)
     keys = jax.random.split(key, 3)
     models = jax.jit(jax.vmap(net.init))(keys)
     together = jax.vmap(train, in_axes=(0, None, 0))(models, data, keys)
@@ -48,7 +51,7 @@ def assert_trained_alike(train: Any, net: Any, data: Any, key: jax.Array, want: 
 
 
 def marked(cases: Iterable[Any], *, slow: Container[Any]) -> list[Any]:
-    """Cases for `parametrize`; those in `slow` are run by `make test-all` alone."""
+    """Cases for `parametrize`; those in `slow` are only run by `make test-all`."""
     return [pytest.param(case, marks=pytest.mark.slow) if case in slow else case for case in cases]
 
 
@@ -65,9 +68,9 @@ def _host(leaf: Any) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """An architecture, the shape of one input, and what its output is trained to be.
+    """An architecture, the shape of one input, and the kind of its target.
 
-    With `tokens`, inputs are whole numbers below it.
+    With `tokens`, inputs are integers below it.
     """
 
     net: fn.Module
@@ -82,7 +85,7 @@ class Model:
         return SUPERVISED[self.target]
 
     def rows(self, n: int, seed: int = 0) -> tuple[jax.Array, jax.Array]:
-        """n examples (x, y) of which y can partly be learned from x."""
+        """n examples (x, y); y depends on x in part."""
         rng = np.random.default_rng(seed)
         x = (
             rng.integers(0, self.tokens, (n, *self.shape))
@@ -105,7 +108,7 @@ def _default_dtype(values: np.ndarray) -> jax.Array:
 
 @functools.cache
 def _initialised(net: fn.Module, seed: int, dtype: Any) -> fn.Module:
-    """`net.init`, once for each default dtype."""
+    """`net.init`, cached for each default dtype."""
     del dtype
     return jax.jit(net.init)(jax.random.key(seed))
 
@@ -175,7 +178,7 @@ MODELS = {
         tokens=5,
     ),
 }
-# One of each kind: the laws run over these in `make test`, and over all of them in `make test-all`.
+# One of each kind: `make test` tests the laws on these, `make test-all` on all models.
 QUICK = ["conv-2d", "gru", "linear-regression", "mlp", "mlp-dropout"]
 TRAINED = [name for name, model in MODELS.items() if fn.count(model.net)]
 RANDOM = [
@@ -187,11 +190,11 @@ RANDOM = [
     "sequential",
     "transformer",
 ]
-# What a row becomes depends on the others of its batch, so that a batch is more than its parts.
+# The output for a row depends on the other rows of its batch.
 BATCHED = ["batch-norm"]
-# In training these differentiate a part of what they compute as a constant.
+# In training these treat a part of their computation as a constant in the gradient.
 HELD = ["spectral-norm"]
-# A loss on targets of another shape, or with a setting: slow where its sibling is quick.
+# A loss on targets of another shape or with a setting; slow, since the plain loss is tested quickly.
 VARIANTS = [
     *("squared-error-3", "binary-cross-entropy-3", "binary-cross-entropy-smoothed"),
     *("cross-entropy-sequence", "cross-entropy-smoothed", "absolute-error-3"),
@@ -207,7 +210,7 @@ FIXED_START = [
 
 
 def name_of(function: Any) -> str:
-    """The name of a function, through `functools.partial`."""
+    """The name of a function, also inside a `functools.partial`."""
     return getattr(function, "func", function).__name__
 
 
@@ -343,7 +346,7 @@ def _weights(n: int) -> np.ndarray:
 
 
 def _view(n: int) -> np.ndarray:
-    """Some of n rows, several of them twice, in no order."""
+    """Some of n rows, several of them twice, unordered."""
     return np.random.default_rng(8).integers(0, n, n - 4)
 
 
@@ -371,7 +374,7 @@ def dataset(name: str, model: str) -> fn.data.Dataset:
 
 @functools.cache
 def training(model: str, optimizer: str = "adam", **settings: Any) -> Any:
-    """One `fit` for each choice, so that what compiled once is used by every test of a process."""
+    """One `fit` per choice, so that all tests of a process share its compiled program."""
     return fn.fit(
         MODELS[model].loss(), OPTIMIZERS[optimizer], **{"epochs": 3, "batch_size": BATCH, **settings}
     )
@@ -379,7 +382,7 @@ def training(model: str, optimizer: str = "adam", **settings: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Foreign:
-    """A pytree from elsewhere, and the function that gives its prediction for one example."""
+    """A model of another library or a plain pytree, and the function that predicts for one example."""
 
     params: Any
     predict: Callable[[Any, jax.Array], jax.Array]

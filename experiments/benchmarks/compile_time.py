@@ -1,10 +1,11 @@
-"""How long does `fit` take to compile, by the number of steps in the training, and beside a bare scan?
+"""How long does `fit` take to compile, by the number of steps, and compared with a bare scan?
 
     make bench
     python experiments/benchmarks/compile_time.py --repeats 5
 
-The MLP on iris (10 steps an epoch) for 1, 100 and 10,000 epochs: trace, lower and compile, run nothing,
-every time in a new process. Wanted: the same at every length, and at most 1.3 times the bare scan's.
+The MLP on iris (10 steps an epoch) for 1, 100 and 10,000 epochs: trace, lower and compile without
+running, every time in a new process. The bounds: the same at every length, and at most 1.3 times the bare
+scan.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def main() -> int:
                     pool.apply(seconds, (peer, dataclasses.replace(work, epochs=epochs)))
                 )
 
-    median = {case: statistics.median(seen) for case, seen in times.items()}
+    median = {case: statistics.median(values) for case, values in times.items()}
     ratios = {epochs: median["funcnet_fit", epochs] / median[BASE, epochs] for epochs in EPOCHS}
     print(f"| steps | {PEERS[BASE]}, s | funcnet.fit, s | ratio |\n|---:|---:|---:|---:|")
     for epochs in EPOCHS:
@@ -49,11 +50,11 @@ def main() -> int:
 
 
 def seconds(peer: str, work: Workload) -> float:
-    """What tracing, lowering and compiling a whole training take."""
+    """The seconds for tracing, lowering and compiling a whole run."""
     import jax
 
     function, arguments = importlib.import_module(f"jobs.{peer}").program(work)
-    jax.block_until_ready(jax.jit(lambda x: x + 1)(1.0))  # the compiler is awake
+    jax.block_until_ready(jax.jit(lambda x: x + 1)(1.0))  # initializes the compiler
     began = time.perf_counter()
     jax.jit(function).lower(*arguments).compile()
     return time.perf_counter() - began

@@ -1,11 +1,11 @@
-"""How long do a thousand trainings take, and how long does one take with others?
+"""How long do a thousand runs take, and how long does one take with other libraries?
 
     make bench
     python experiments/benchmarks/ensembles.py --repeats 5
 
-Workload (a), the MLP on iris: 1,000 networks, each with a start and an order of rows of its own, as one
-program of funcnet's over all cores and with `torch.func`; and beside them one network with PyTorch and with
-Lightning. In turn, round after round, as in `peers.py`.
+Workload (a), the MLP on iris: 1,000 networks, each with its own initial weights and order of rows, in one
+program of funcnet's on all cores and with `torch.func`; and one network with PyTorch and with Lightning.
+They take turns, round after round, as in `peers.py`.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main() -> int:
     for (peer, _), times in seconds.items():
         median = statistics.median(times)
         best[peer] = min(best.get(peer, median), median)
-    print("\n| | whole training, s | µs a model-step | by Lightning's one |\n|---|---:|---:|---:|")
+    print("\n| | whole run, s | µs a model-step | relative to one Lightning run |\n|---|---:|---:|---:|")
     for peer, least in best.items():
         models = MEMBERS if peer.endswith("ensemble") else 1
         ratio = f"{least / best['lightning_fit']:.2f}" if "lightning_fit" in best else "-"

@@ -2,9 +2,9 @@
 
     make import-time
 
-Names of funcnet are loaded when they are first used: the second figure is what a training of an MLP loads.
-Importing jax and optax leaves a full garbage collection due: the next seven hundred objects that anybody
-makes set it off. It is run between the two imports and printed by itself.
+Names of funcnet are loaded when they are first used: the second number includes what training an MLP
+loads. After importing jax and optax a full garbage collection is due, which the next seven hundred
+objects would trigger. It is run between the two imports and printed separately.
 """
 
 import os
@@ -28,19 +28,21 @@ print(imported - began, collected - imported, named - collected, time.perf_count
 
 
 def main():
-    # The first run writes the bytecode that every later start reads, as on a user's machine.
+    # The first run writes the bytecode that later runs read, as on a user's machine.
     runs = [_run() for _ in range(12)][1:]
     base, collection, added, used = (statistics.median(c) * 1000 for c in zip(*runs, strict=True))
     print(f"jax and optax: {base:.0f} ms; the garbage collection then due: {collection:.0f} ms")
-    print(f"funcnet on top: {added:.0f} ms; with what a training uses: {added + used:.0f} ms")
+    print(
+        f"funcnet on top: {added:.0f} ms; with the names that training an MLP uses: {added + used:.0f} ms"
+    )
     print(f"(medians of {len(runs)} processes)")
 
 
 def _run():
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", PROGRAM]
-    found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return tuple(map(float, found.stdout.split()))
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return tuple(map(float, done.stdout.split()))
 
 
 if __name__ == "__main__":

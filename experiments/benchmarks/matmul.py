@@ -1,13 +1,14 @@
-"""How near does a training come to the rate of the fastest product of square matrices?
+"""How close does training come to the rate of the fastest product of square matrices?
 
     make bench
     .venv-bench/bin/python experiments/benchmarks/matmul.py
 
 `fit` of (c) for one epoch of 19,968 rows, which are 156 whole batches, and products of square matrices;
-beside them PyTorch's library: the same square products, and the eight products of a step alone. All in turn
-in one process, with a rest before each. The operations of the network are counted in two ways: those that
-are carried out; and six for each weight and row, as is usual, which counts the gradient by the pixels, a
-quarter of all, though nobody needs it. Medians; ratios to the fastest square product of XLA by rounds.
+and, with PyTorch's library, the same square products and the eight products of a step. All take turns in
+one process, with a rest before each. The operations of the network are counted in two ways: those that
+are performed; and the usual six per weight and row, which include the gradient with respect to the
+pixels, a quarter of all, although it is not needed. Medians; ratios to the fastest square product of XLA
+in the same round.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from jobs import funcnet_fit
 from worker import REST
 from workloads import Workload, fashion
 
-FIT = "fit, operations carried out"
+FIT = "fit, performed operations"
 BATCHES = 156
 SIDES = {512: 240, 1024: 30, 2048: 4}
 """Side of a square matrix, and how many products are timed together: about as long as the batches take."""
@@ -38,11 +39,12 @@ Product = tuple[Callable[[Any, Any], Any], np.ndarray, np.ndarray]
 
 def of_a_step(work: Workload) -> list[Product]:
     """The products of one step of a network of dense layers."""
-    draw, made = np.random.default_rng(0), []
+    draw, products = np.random.default_rng(0), []
     for number, (kernel, _) in enumerate(work.layers):
-        x, slope = (draw.normal(size=(work.batch_size, n)).astype(np.float32) for n in kernel.shape)
-        made += [(FORWARD, x, kernel), (WEIGHT, x, slope), (ROWS, slope, kernel)][: 3 if number else 2]
-    return made
+        x, cotangent = (draw.normal(size=(work.batch_size, n)).astype(np.float32) for n in kernel.shape)
+        triple = (FORWARD, x, kernel), (WEIGHT, x, cotangent), (ROWS, cotangent, kernel)
+        products += triple[: 3 if number else 2]
+    return products
 
 
 def square(side: int) -> list[Product]:
@@ -51,7 +53,7 @@ def square(side: int) -> list[Product]:
 
 
 def by_xla(products: list[Product], repeats: int) -> Callable[[int], Any]:
-    """To be called with a seed, as a job's training is."""
+    """A function of a seed, like the `train` of a job."""
     compiled = [(jax.jit(product), jnp.asarray(a), jnp.asarray(b)) for product, a, b in products]
 
     def run(_: int) -> None:
@@ -63,7 +65,7 @@ def by_xla(products: list[Product], repeats: int) -> Callable[[int], Any]:
 
 
 def by_torch(products: list[Product], repeats: int) -> Callable[[int], Any]:
-    import torch  # the tests of this file have none
+    import torch  # not installed with the tests
 
     tensors = [(product, torch.tensor(a), torch.tensor(b)) for product, a, b in products]
 
@@ -76,7 +78,7 @@ def by_torch(products: list[Product], repeats: int) -> Callable[[int], Any]:
 
 
 def operations(work: Workload) -> tuple[int, int]:
-    """Of the products of one step of a network of dense layers: as carried out, and as usually counted."""
+    """Operations of one step of a network of dense layers: performed, and as usually counted."""
     weights = [kernel.size for kernel, _ in work.layers]
     forward = 2 * work.batch_size * sum(weights)
     return 3 * forward - 2 * work.batch_size * weights[0], 3 * forward
@@ -89,8 +91,8 @@ def main() -> None:
     work = fashion()
     rows = BATCHES * work.batch_size
     work = dataclasses.replace(work, epochs=1, x=work.x[:rows], y=work.y[:rows])
-    done, usual = operations(work)
-    # Name: what runs, and how many operations that is.
+    performed, usual = operations(work)
+    # By name: the function, and its number of operations.
     squares = {
         f"product, {side} x {side}": (by_xla(square(side), repeats), 2 * side**3 * repeats)
         for side, repeats in SIDES.items()
@@ -100,8 +102,8 @@ def main() -> None:
             f"{name}, PyTorch": (by_torch(square(side), repeats), 2 * side**3 * repeats)
             for (side, repeats), name in zip(SIDES.items(), squares, strict=True)
         },
-        "products of a step alone, PyTorch": (by_torch(of_a_step(work), BATCHES), done * BATCHES),
-        FIT: (funcnet_fit.prepare(work).train, done * work.steps),
+        "products of a step, PyTorch": (by_torch(of_a_step(work), BATCHES), performed * BATCHES),
+        FIT: (funcnet_fit.prepare(work).train, performed * work.steps),
     }
 
     rates: dict[str, list[float]] = {name: [] for name in runs}
@@ -113,10 +115,10 @@ def main() -> None:
             began = time.perf_counter()
             run(seed)
             rates[name].append(count / (time.perf_counter() - began) / 1e9)
-    rates["fit, as usually counted"] = [rate * usual / done for rate in rates[FIT]]
+    rates["fit, usual count"] = [rate * usual / performed for rate in rates[FIT]]
 
     fastest = max(squares, key=lambda name: statistics.median(rates[name]))
-    print("| | GFLOP/s | of XLA's fastest product |\n|---|---:|---:|")
+    print("| | GFLOP/s | relative to XLA's fastest product |\n|---|---:|---:|")
     for name, rate in rates.items():
         ratio = statistics.median(a / b for a, b in zip(rate, rates[fastest], strict=True))
         print(f"| {name} | {statistics.median(rate):.0f} | {ratio:.0%} |")

@@ -1,10 +1,10 @@
-"""What does a member of an ensemble cost, beside trainings one after another?
+"""What does a member of an ensemble cost, compared with one run after another?
 
     .venv-bench/bin/python experiments/benchmarks/members.py --workloads b
 
-`fn.study.ensemble` over all cores, and `fit` alone, of the same network, data and settings: (a) a thousand
-MLPs on iris, (b) a hundred MLPs on digits, (d) eight convolutional networks on 2,000 images. In turn, in
-one process each, since the number of devices is chosen before JAX starts.
+`fn.study.ensemble` on all cores, and `fit` alone, with the same network, data and settings: (a) a
+thousand MLPs on iris, (b) a hundred MLPs on digits, (d) eight convolutional networks on 2,000 images.
+They take turns, in one process each, since the number of devices must be set before JAX starts.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from workloads import WORKLOADS, Workload
 
 MEMBERS = {"a": 1000, "b": 100, "d": 8}
 SPREAD = {"a", "b"}
-"""Over both processors. A step of (d) uses both by itself, and members are trained one after another."""
+"""On both cores. A step of (d) uses both by itself, so its members are trained one after another."""
 
 
-def shortened(name: str) -> Workload:
+def shorten(name: str) -> Workload:
     work = WORKLOADS[name]()
     if name != "d":
         return work
@@ -31,7 +31,7 @@ def shortened(name: str) -> Workload:
 
 
 def measure(name: str, ways: list[str], rounds: int) -> None:
-    """Print the seconds that a model's step takes each way, one line a round, in turn."""
+    """Print the seconds of a model-step for each way, one line per round, in turn."""
     import jax
 
     import funcnet as fn
@@ -41,7 +41,7 @@ def measure(name: str, ways: list[str], rounds: int) -> None:
         fn.mesh.cpu_devices()
     from jobs import funcnet_fit
 
-    work = shortened(name)
+    work = shorten(name)
     train, (model, data, _) = funcnet_fit.program(work)
     many = fn.study.ensemble(train, MEMBERS[name], average="classes")
 

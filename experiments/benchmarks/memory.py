@@ -1,10 +1,10 @@
-"""How much memory does a training take at its peak? Fashion-MNIST, MLP 784-512-256-10, 1 to 50 epochs.
+"""How much memory does training take at its peak? Fashion-MNIST, MLP 784-512-256-10, 1 to 50 epochs.
 
     make bench
     python experiments/benchmarks/memory.py --epochs 1,5
 
-Every training in a new process; its peak resident memory, imports, data and compiler included. Wanted: at
-most 1.1 times that of the thriftier of the two hand-written programs, and no more after 50 epochs than
+Every run in a new process; its peak resident memory, including imports, data and compiler. The bounds: at
+most 1.1 times that of the smaller of the two hand-written programs, and no more after 50 epochs than
 after one.
 """
 
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=lambda text: list(map(int, text.split(","))), default=[1, 10, 50])
     settings = parser.parse_args()
     peaks = {}
-    print("| | epochs | peak, MB | of these for the training, MB |\n|---|---:|---:|---:|")
+    print("| | epochs | peak, MB | of these for training, MB |\n|---|---:|---:|---:|")
     for epochs in settings.epochs:
         work = dataclasses.replace(workloads.fashion(), epochs=epochs)
         with tempfile.TemporaryDirectory() as folder:
@@ -46,9 +46,8 @@ def main() -> int:
     ours = {epochs: peaks["funcnet_fit", epochs] for epochs in settings.epochs}
     worst = max(ours[epochs] / least[epochs] for epochs in settings.epochs)
     growth = max(ours.values()) / ours[settings.epochs[0]]
-    print(
-        f"\nfit by the thriftier program by hand, at most: {worst:.3f}; by its own first line: {growth:.3f}"
-    )
+    print(f"\nfit relative to the smaller hand-written program, at most: {worst:.3f}")
+    print(f"fit relative to its own first row, at most: {growth:.3f}")
     print(f"Medians of {settings.repeats} processes each. {results.machine()}")
     return 1 if max(worst, growth) > ALLOWED else 0
 

@@ -1,6 +1,6 @@
-"""One training in a process of its own: python once.py PEER WORKLOAD.npz [--cache FOLDER]
+"""One run in a process of its own: python once.py PEER WORKLOAD.npz [--cache FOLDER]
 
-Prints a line of JSON: the final loss, the seconds of setting up and training, and the process's memory in
+Prints a line of JSON: the final loss, the seconds for setup and training, and the memory of the process in
 bytes, before that and at its peak. `whole_process.py` and `memory.py` start it.
 """
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _keep_compiled(peer: str, folder: Path) -> None:
-    """Each in its own way: funcnet by its function, JAX and Inductor by their environment variables."""
+    """Turn on the compilation cache: funcnet's function, or JAX's and Inductor's environment variables."""
     if peer == "funcnet_fit":
         import funcnet as fn
 

@@ -1,13 +1,13 @@
-"""What does a training cost with funcnet, by hand, and with others?
+"""What does training cost with funcnet, by hand, and with other libraries?
 
     make bench
     python experiments/benchmarks/peers.py --workloads a,b --peers funcnet_fit,torch_loop
     python experiments/benchmarks/peers.py --draw runs/a/peers.csv runs/b/peers.csv  # a picture of two
 
-The same data, network, start, optimizer, batch size and epochs for everybody (`workloads.py`), each in the
-best code that its own users would write (`jobs/`), in a process of its own, asked in turn, round after
-round (`worker.py`). Before that all train two short epochs with the rows in their order, and must end in
-the same loss. docs/performance.md says how to read the result.
+All programs get the same data, network, initial weights, optimizer, batch size and epochs
+(`workloads.py`). Each is the best code that users of that library would write (`jobs/`), in a process of
+its own, and they take turns, round after round (`worker.py`). Before that, all train for two short epochs
+without shuffling and must end with the same loss. docs/performance.md explains how to read the result.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> int:
         return 0
     print(results.machine())
     if os.getloadavg()[0] > 0.5:
-        print("This machine is busy: times mean little.", file=sys.stderr)
+        print("This machine is busy: the times are not reliable.", file=sys.stderr)
 
     measured = []
     failures: list[str] = []
@@ -56,7 +56,7 @@ def main() -> int:
         titles[name] = _title(work)
         measured += measure(work, settings.peers, rounds, failures)
 
-    # Two epochs end far from where all orders of rows meet: there only the probe means something.
+    # After two epochs the loss still depends on the order of rows, so only the probe is compared.
     if not settings.quick:
         _check_bands(measured)
     text = results.markdown(measured, titles, failures)
@@ -72,17 +72,17 @@ def _title(work: Workload) -> str:
     return f"{work.title}; {work.steps:,} steps"
 
 
-def _titles(found: Iterable[str]) -> dict[str, str]:
-    """Of these workloads, in the order of their letters."""
+def _titles(names: Iterable[str]) -> dict[str, str]:
+    """The titles of these workloads, in the order of their letters."""
     wholes = whole_process.TITLES
-    return {name: wholes.get(name) or _title(WORKLOADS[name]()) for name in sorted(set(found))}
+    return {name: wholes.get(name) or _title(WORKLOADS[name]()) for name in sorted(set(names))}
 
 
-Turn = tuple[Worker, int, Result]  # which variant of which peer, and where its times go
+Turn = tuple[Worker, int, Result]  # the variant of a peer, and the result that its times are added to
 
 
 def measure(work: Workload, peers: list[str], rounds: int, failures: list[str]) -> list[Result]:
-    """One workload: everybody probed, warmed up, and timed in turn."""
+    """Probe, warm up and time all peers on one workload, in turn."""
     turns: list[Turn] = []
     expected = math.nan
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
@@ -98,16 +98,16 @@ def measure(work: Workload, peers: list[str], rounds: int, failures: list[str]) 
                 for result in ways:
                     result.wrong = _difference(loss, expected, work.equal)
                 turns += [(worker, number, result) for number, result in enumerate(ways)]
-                told = f"first call {ways[0].first:6.2f} s, probe {loss:.6g}"
-                print(f"{work.name} {PEERS[peer]:24} {told}", flush=True)
+                status = f"first call {ways[0].first:6.2f} s, probe {loss:.6g}"
+                print(f"{work.name} {PEERS[peer]:24} {status}", flush=True)
         for seed in range(rounds):
             _round(turns, seed, failures)
     return [result for *_, result in turns if len(result.seconds) == rounds]
 
 
 def _round(turns: list[Turn], seed: int, failures: list[str]) -> None:
-    """Everybody who has not failed so far trains once."""
-    # In another order each round, so that nobody always follows the same neighbour.
+    """Every peer that has not failed so far trains once."""
+    # In another order each round, so that no peer always follows the same one.
     for worker, number, result in random.Random(seed).sample(turns, len(turns)):
         if len(result.seconds) == seed:
             with noted(failures, result.workload, result.peer):
@@ -117,9 +117,9 @@ def _round(turns: list[Turn], seed: int, failures: list[str]) -> None:
 def _prepared(worker: Worker, work: Workload, peer: str, rounds: int) -> list[Result]:
     ways = []
     for number, variant in enumerate(worker.variants()):
-        words = ", ".join(f"{name} {value}" for name, value in variant.items())
+        settings = ", ".join(f"{name} {value}" for name, value in variant.items())
         first = worker.prepare(number)
-        ways.append(Result(work.name, peer, words, work.steps, work.band(rounds), first))
+        ways.append(Result(work.name, peer, settings, work.steps, work.band(rounds), first))
     return ways
 
 
@@ -130,11 +130,11 @@ def _difference(loss: float, expected: float, equal: float) -> str:
 
 
 def _check_bands(measured: list[Result]) -> None:
-    """Mark whoever does not end in the loss of the hand-written scan, orders of rows allowed for."""
+    """Mark results whose final loss differs from the scan's by more than the order of rows explains."""
     bases = {r.workload: r for r in measured if r.peer == BASE}
     for result in measured:
         if not (result.wrong or result.agrees(bases[result.workload])):
-            result.wrong = f"final loss {result.loss:.5g}, out of its band"
+            result.wrong = f"final loss {result.loss:.5g}, outside its band"
 
 
 def _arguments() -> argparse.Namespace:
@@ -152,12 +152,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workloads", type=names(letters), default=list(letters), help=", ".join(letters))
     parser.add_argument("--peers", type=names(PEERS), default=list(PEERS), help=", ".join(PEERS))
     parser.add_argument("--repeats", type=int, default=0, help="rounds; each workload has its own number")
-    parser.add_argument("--quick", action="store_true", help="two short epochs: does all run and agree?")
-    parser.add_argument("--draw", type=Path, nargs="+", help="CSV files of earlier runs: measure nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="two short epochs: does everything run and agree?"
+    )
+    parser.add_argument("--draw", type=Path, nargs="+", help="CSV files of earlier runs; measures nothing")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of CSV and picture")
-    parser.add_argument("--markdown", type=Path, help="file of the tables; else peers.md in the folder")
+    parser.add_argument(
+        "--markdown", type=Path, help="file for the tables (default: peers.md in the folder)"
+    )
     settings = parser.parse_args()
-    settings.peers = [BASE, *(peer for peer in settings.peers if peer != BASE)]  # all is compared with it
+    settings.peers = [BASE, *(peer for peer in settings.peers if peer != BASE)]  # the base of all ratios
     settings.markdown = settings.markdown or settings.out / "peers.md"
     return settings
 

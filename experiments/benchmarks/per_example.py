@@ -1,13 +1,13 @@
-"""What do the gradients of each example cost beside the gradient of their mean?
+"""What do per-example gradients cost relative to the gradient of their mean?
 
     .venv-bench/bin/python experiments/benchmarks/per_example.py
-    python experiments/benchmarks/per_example.py --rounds 15      # without torch: funcnet and JAX alone
+    python experiments/benchmarks/per_example.py --rounds 15      # without torch: funcnet and JAX only
 
-The digits' MLP 64-128-10 and a batch of 256: 9,610 parameters, so that the gradients of all examples are
-9.8 MB. Beside funcnet's stand plain JAX, `torch.func`, and what Opacus does, written out: one backward pass
-that keeps each layer's input and the slope of its output, and their products by example. Before anything is
-timed, all have to give the same numbers. Medians of interleaved rounds; ratios round by round, to the
-gradient of the mean in the same library.
+The MLP 64-128-10 on digits and a batch of 256: 9,610 parameters, so the per-example gradients take 9.8
+MB. funcnet is compared with plain JAX, `torch.func`, and the method of Opacus, written out: one backward
+pass that keeps the input of each layer and the gradient with respect to its output, and their per-example
+products. All must agree before anything is timed. Medians of interleaved rounds; ratios within each
+round, to the gradient of the mean in the same library.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def ours(work: workloads.Workload, x: np.ndarray, y: np.ndarray) -> dict[str, Wa
         logits = hidden @ weights[-1][0] + weights[-1][1]
         return optax.softmax_cross_entropy_with_integer_labels(logits, label)
 
-    def lengths(model, data):
+    def norms(model, data):
         return jax.vmap(optax.tree.norm)(T.per_example_grads(of_example)(model, data))
 
     def mean(f):
@@ -60,7 +60,7 @@ def ours(work: workloads.Workload, x: np.ndarray, y: np.ndarray) -> dict[str, Wa
         BASES["JAX"]: (mean(of_example), model),
         "the same without funcnet's layers": (mean(plain), weights),
         "`per_example_grads`": (T.per_example_grads(of_example), model),
-        "their lengths": (lengths, model),
+        "their norms": (norms, model),
         "`clipped_mean_grad`": (T.clipped_mean_grad(of_example, NORM), model),
         "`jax.vmap(jax.grad(…))`": (jax.vmap(jax.grad(plain), (None, 0)), weights),
     }
@@ -98,8 +98,8 @@ def theirs(work: workloads.Workload, x: np.ndarray, y: np.ndarray) -> dict[str, 
     def mean():
         return torch.autograd.grad(cross_entropy(net(rows), labels), list(net.parameters()))
 
-    def kept():
-        """Inputs of the layers and slopes of their outputs, by one backward pass."""
+    def backward():
+        """The inputs of the layers and the gradients of their outputs, from one backward pass."""
         inputs, outputs = [], []
 
         def keep(_, given, out):
@@ -110,12 +110,12 @@ def theirs(work: workloads.Workload, x: np.ndarray, y: np.ndarray) -> dict[str, 
         total = cross_entropy(net(rows), labels, reduction="sum")
         for hook in hooks:
             hook.remove()
-        slopes = torch.autograd.grad(total, outputs)
-        return [a.detach() for a in inputs], slopes
+        gradients = torch.autograd.grad(total, outputs)
+        return [a.detach() for a in inputs], gradients
 
     def by_einsum():
-        inputs, slopes = kept()
-        pairs = zip(inputs, slopes, strict=True)
+        inputs, gradients = backward()
+        pairs = zip(inputs, gradients, strict=True)
         return [g for a, s in pairs for g in (torch.einsum("no,ni->noi", s, a), s)]
 
     def clipped():
@@ -133,9 +133,9 @@ def theirs(work: workloads.Workload, x: np.ndarray, y: np.ndarray) -> dict[str, 
 
 
 def check(ways: dict[str, Way]) -> None:
-    """All have the same squared length: of the mean's gradient, of all gradients, of the clipped mean."""
-    kinds = {"mean": ("mean", "without"), "clipped": ("clipped",), "lengths": ("lengths",)}
-    found: dict[str, dict[str, float]] = {}
+    """All have the same squared norm: of the mean's gradient, of all gradients, of the clipped mean."""
+    kinds = {"mean": ("mean", "without"), "clipped": ("clipped",), "norms": ("norms",)}
+    squares: dict[str, dict[str, float]] = {}
     for name, way in ways.items():
         kind = next((k for k, words in reversed(kinds.items()) if any(w in name for w in words)), "each")
         out = way()
@@ -143,8 +143,8 @@ def check(ways: dict[str, Way]) -> None:
         value = sum(
             float((np.asarray(a.detach() if hasattr(a, "detach") else a) ** 2).sum()) for a in leaves
         )
-        found.setdefault("each" if kind == "lengths" else kind, {})[name] = value
-    for values in found.values():
+        squares.setdefault("each" if kind == "norms" else kind, {})[name] = value
+    for values in squares.values():
         np.testing.assert_allclose(list(values.values()), next(iter(values.values())), rtol=1e-4)
 
 
@@ -162,12 +162,12 @@ def main() -> int:
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(settings.rounds):
         for name in random.Random(number).sample(list(ways), len(ways)):
-            ways[name]()  # what another library left in the caches is not its fault
+            ways[name]()  # refills the caches after another library
             began = time.perf_counter()
             for _ in range(CALLS):
                 ways[name]()
             seconds[name].append((time.perf_counter() - began) / CALLS)
-    print("| | µs | least | by the mean's gradient |\n|---|---:|---:|---:|")
+    print("| | µs | minimum | relative to the mean's gradient |\n|---|---:|---:|---:|")
     for name, times in seconds.items():
         base = seconds[BASES["torch" if name.startswith("torch") else "JAX"]]
         ratio = statistics.median(a / b for a, b in zip(times, base, strict=True))

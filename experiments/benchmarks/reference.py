@@ -1,4 +1,4 @@
-"""The loss of a network on all rows, in numpy: the one judge of everybody's weights."""
+"""The loss of a network on all rows, in numpy: one program for the weights of all peers."""
 
 import numpy as np
 

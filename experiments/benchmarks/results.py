@@ -1,4 +1,4 @@
-"""What was measured, and how it is told: CSV, markdown tables, a bar chart."""
+"""The measurements, and their output: CSV, markdown tables, a bar chart."""
 
 import csv
 import dataclasses
@@ -20,17 +20,17 @@ PACKAGES = (
 
 @dataclasses.dataclass
 class Result:
-    """One way of one peer to do one workload.
+    """The times of one variant of one peer on one workload.
 
     Args:
         workload: its letter, and for whole processes "g cold" or "g warm".
-        variant: its settings in words; empty if there is only one way.
-        steps: updates in one training.
-        band: how far, relatively, its final loss may lie from the hand-written scan's.
-        first: seconds of setting up and training once, compiling included.
-        seconds: of each round; where a turn held several trainings, their median.
+        variant: its settings; empty if there is only one variant.
+        steps: updates in one run.
+        band: the allowed relative difference of its final loss from the hand-written scan's.
+        first: seconds for setup and one run, including compilation.
+        seconds: of each round; the median if a turn contained several runs.
         losses: the final loss of each round.
-        wrong: what is wrong with its losses, if anything is.
+        wrong: what is wrong with its losses; empty if nothing is.
     """
 
     workload: str
@@ -44,7 +44,7 @@ class Result:
     wrong: str = ""
 
     def add(self, seconds: float, loss: float) -> None:
-        """One more round."""
+        """Add a round."""
         self.seconds.append(seconds)
         self.losses.append(loss)
 
@@ -57,11 +57,11 @@ class Result:
         return statistics.median(self.losses)
 
     def agrees(self, base: "Result") -> bool:
-        """Whether its final loss lies in the band around the base's."""
+        """Whether its final loss lies within the band around the base's."""
         return abs(self.loss - base.loss) <= self.band * base.loss
 
     def ratio(self, base: "Result") -> float:
-        """The median over rounds of this time by the base's in the same round."""
+        """The median over rounds of this time divided by the base's in the same round."""
         return statistics.median(a / b for a, b in zip(self.seconds, base.seconds, strict=True))
 
 
@@ -85,14 +85,14 @@ def markdown(results: list[Result], titles: dict[str, str], failures: list[str])
     inner = [name for name in workloads if not name.startswith("g")]
     parts = [
         "".join(f"- **{name}**: {titles[name]}\n" for name in workloads),
-        f"Time as a multiple of the hand-written scan's in the same round, medians (≠: {UNEQUAL}):\n",
+        f"Time as a multiple of the hand-written scan's time in the same round, medians (≠: {UNEQUAL}):\n",
         _table(best, workloads, lambda r: f"{r.ratio(best[r.workload, BASE]):.2f}{'≠' * bool(r.wrong)}"),
         "Median time: µs a step; for whole processes, seconds:\n",
         _table(best, workloads, _time),
     ]
     if inner:
         parts += [
-            "Setting up and training once, compiling included, seconds:\n",
+            "Setup and one run, including compilation, seconds:\n",
             _table(best, inner, lambda r: f"{r.first:.2f}"),
         ]
     parts += [
@@ -101,24 +101,24 @@ def markdown(results: list[Result], titles: dict[str, str], failures: list[str])
     ]
     if chosen := [r for r in best.values() if r.variant]:
         parts += [
-            "Where there was a choice, the fastest was:\n",
+            "The fastest variants:\n",
             "".join(f"- {r.workload}, {PEERS[r.peer]}: {r.variant}\n" for r in chosen),
         ]
     troubles = [f"{r.workload}, {PEERS[r.peer]} {r.variant}: {r.wrong}" for r in results if r.wrong]
     if troubles + failures:
-        parts += ["Trouble:\n", "".join(f"- {line}\n" for line in troubles + failures)]
+        parts += ["Failures:\n", "".join(f"- {line}\n" for line in troubles + failures)]
     return "\n".join([*parts, machine()])
 
 
-UNEQUAL = "its loss is not the others'"
+UNEQUAL = "its loss differs from the others'"
 
 
 def _table(best: Table, workloads: list[str], cell: Callable[[Result], str]) -> str:
     peers = [peer for peer in PEERS if any((name, peer) in best for name in workloads)]
     lines = ["| | " + " | ".join(workloads) + " |", "|---|" + "---:|" * len(workloads)]
     for peer in peers:
-        found = [best.get((name, peer)) for name in workloads]
-        cells = " | ".join("–" if r is None else cell(r) for r in found)
+        row = [best.get((name, peer)) for name in workloads]
+        cells = " | ".join("–" if r is None else cell(r) for r in row)
         lines.append(f"| {PEERS[peer]} | {cells} |")
     return "\n".join(lines) + "\n"
 
@@ -131,7 +131,7 @@ def _time(result: Result) -> str:
 
 
 def machine() -> str:
-    """Processor, load, Python and the versions of everybody who is installed."""
+    """Processor, load, Python, and the versions of the installed packages."""
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
@@ -151,7 +151,7 @@ def machine() -> str:
 
 
 def write_csv(results: list[Result], path: Path) -> None:
-    """One line for each training that was timed."""
+    """One line for each timed run."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["workload", "peer", "variant", "round", "seconds", "steps", "loss", "first_call"])
@@ -161,19 +161,19 @@ def write_csv(results: list[Result], path: Path) -> None:
 
 
 def read_csv(path: Path) -> list[Result]:
-    """What `write_csv` wrote; whether the losses agreed was checked when they were measured."""
-    found: dict[tuple[str, str, str], Result] = {}
+    """The results in a file of `write_csv`; their losses were checked when they were measured."""
+    results: dict[tuple[str, str, str], Result] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             place = row["workload"], row["peer"], row["variant"]
-            if place not in found:
-                found[place] = Result(*place, int(row["steps"]), math.inf, float(row["first_call"]))
-            found[place].add(float(row["seconds"]), float(row["loss"]))
-    return list(found.values())
+            if place not in results:
+                results[place] = Result(*place, int(row["steps"]), math.inf, float(row["first_call"]))
+            results[place].add(float(row["seconds"]), float(row["loss"]))
+    return list(results.values())
 
 
 def draw(results: list[Result], titles: dict[str, str], path: Path) -> None:
-    """A panel for each workload: bars of how many times the hand-written scan's time, on a log scale."""
+    """A panel for each workload: bars of the ratio to the hand-written scan's time, on a log scale."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -185,14 +185,14 @@ def draw(results: list[Result], titles: dict[str, str], path: Path) -> None:
     rows = math.ceil(len(workloads) / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(7 * columns, 3.2 * rows), squeeze=False)
     for axis, name in zip(axes.flat, workloads, strict=False):
-        found = [best[name, peer] for peer in reversed(PEERS) if (name, peer) in best]
-        ratios = [r.ratio(best[name, BASE]) for r in found]
-        colours = ["tab:orange" if r.peer == "funcnet_fit" else "tab:gray" for r in found]
-        bars = axis.barh([PEERS[r.peer] for r in found], ratios, color=colours)
-        behind = {"color": "white", "pad": 1}  # the line at 1 is not to cross a number
+        panel = [best[name, peer] for peer in reversed(PEERS) if (name, peer) in best]
+        ratios = [r.ratio(best[name, BASE]) for r in panel]
+        colours = ["tab:orange" if r.peer == "funcnet_fit" else "tab:gray" for r in panel]
+        bars = axis.barh([PEERS[r.peer] for r in panel], ratios, color=colours)
+        behind = {"color": "white", "pad": 1}  # so that the line at 1 does not cross a number
         axis.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=4, bbox=behind)
         axis.set_xscale("log")
-        # A bar's length means something only if all begin at the same number.
+        # The lengths of bars are comparable only if all begin at the same number.
         axis.set_xlim(left=min(0.1, *ratios), right=max(10, 3 * max(ratios)))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.axvline(1, color="black", linewidth=0.8)
@@ -200,7 +200,7 @@ def draw(results: list[Result], titles: dict[str, str], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes.flat[len(workloads) :]:
         axis.set_visible(False)
-    figure.suptitle("Time as a multiple of the hand-written JAX scan's (1 is as fast; shorter is better)")
+    figure.suptitle("Time as a multiple of the hand-written JAX scan's (1: as fast; shorter is better)")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)

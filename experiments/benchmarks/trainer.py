@@ -1,13 +1,13 @@
-"""What does a Trainer cost over `fit`, and a stream from disk over arrays in memory?
+"""What does a Trainer cost relative to `fit`, and a stream from disk relative to arrays in memory?
 
     .venv-bench/bin/python experiments/benchmarks/trainer.py    # writes 8 GB to a temporary folder
     .venv-bench/bin/python experiments/benchmarks/trainer.py --gigabytes 1
 
-Trainer: workload (a), once as it is and once with 50 times the epochs, with the line on a terminal (one
-that nobody reads) and a CSV file. Stream: the network of (c), rows of 784 numbers in a file larger than the
-memory that it may take; the rate of steps beside that of the same rows in memory, and beside PyTorch's
-DataLoader, which feeds the same compiled step from the same file. Medians of interleaved rounds, ratios
-round by round.
+Trainer: workload (a), with its own number of epochs and with 50 times as many, with the progress bar on a
+(fake) terminal and a CSV file. Stream: the network of (c), rows of 784 numbers in a file that is larger
+than the memory it may take; its rate of steps is compared with that of rows in memory, and with PyTorch's
+DataLoader feeding the same compiled step from the same file. Medians of interleaved rounds, ratios within
+each round.
 """
 
 import argparse
@@ -29,7 +29,7 @@ WIDTH, CLASSES, BATCH, EPOCHS = 784, 10, 128, 3
 
 
 class Terminal(io.StringIO):
-    """A terminal that nobody reads."""
+    """A fake terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -80,13 +80,13 @@ def _interleaved(ways: dict[str, Callable], key: object, rounds: int) -> dict[st
 
 
 def write(folder: Path, gigabytes: float) -> int:
-    """x.npy and y.npy of about so many gigabytes, written piece by piece."""
+    """Write x.npy and y.npy of about this size in chunks; returns the number of rows."""
     rows = int(gigabytes * 1e9) // (4 * WIDTH)
     rng = np.random.default_rng(0)
-    piece = rng.random((10_000, WIDTH), np.float32)
+    chunk = rng.random((10_000, WIDTH), np.float32)
     x = np.lib.format.open_memmap(folder / "x.npy", "w+", np.float32, (rows, WIDTH))
-    for first in range(0, rows, len(piece)):
-        part = piece[: min(len(piece), rows - first)]
+    for first in range(0, rows, len(chunk)):
+        part = chunk[: min(len(chunk), rows - first)]
         x[first : first + len(part)] = part
     x.flush()
     np.save(folder / "y.npy", rng.integers(0, CLASSES, rows).astype(np.int32))
@@ -94,7 +94,7 @@ def write(folder: Path, gigabytes: float) -> int:
 
 
 def one(way: str, folder: Path, steps: int) -> None:
-    """One way to train some steps, in a process of its own: its rate and its greatest resident memory."""
+    """Train some steps in a process of its own; prints the rate and the peak resident memory."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -173,30 +173,30 @@ def main() -> int:
         one(settings.way, settings.folder, settings.steps)
         return 0
     print(results.machine())
-    print("| workload (a) | `fit`, ms | Trainer with line and CSV, ms | ratio |\n|---|---:|---:|---:|")
+    print("| workload (a) | `fit`, ms | Trainer with bar and CSV, ms | ratio |\n|---|---:|---:|---:|")
     trainer_over_fit(200, 101)
     trainer_over_fit(10_000, 9)
-    print(f"\n| {settings.gigabytes:g} GB on disk | steps/s | of memory's rate | resident, GB |")
+    print(f"\n| {settings.gigabytes:g} GB on disk | steps/s | relative to memory | resident, GB |")
     print("|---|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), settings.gigabytes)
-        found: dict[str, list[dict[str, float]]] = {"memory": [], "stream": [], "loader": []}
+        results_of: dict[str, list[dict[str, float]]] = {"memory": [], "stream": [], "loader": []}
         for _ in range(settings.rounds):
-            for way, told in found.items():
+            for way, measured in results_of.items():
                 command = [sys.executable, __file__, "--way", way, "--folder", folder]
                 command += ["--steps", str(settings.steps)]
                 out = subprocess.run(command, check=True, capture_output=True, text=True)
-                told.append(json.loads(out.stdout.splitlines()[-1]))
+                measured.append(json.loads(out.stdout.splitlines()[-1]))
     names = {
         "memory": "60,000 rows in memory",
         "stream": "`Stream.npy`",
         "loader": "torch's DataLoader, same step",
     }
-    for way, told in found.items():
-        rate = statistics.median(t["rate"] for t in told)
-        pairs = zip(told, found["memory"], strict=True)
-        share = statistics.median(t["rate"] / m["rate"] for t, m in pairs)
-        resident = max(t["resident"] for t in told)
+    for way, measured in results_of.items():
+        rate = statistics.median(m["rate"] for m in measured)
+        pairs = zip(measured, results_of["memory"], strict=True)
+        share = statistics.median(m["rate"] / base["rate"] for m, base in pairs)
+        resident = max(m["resident"] for m in measured)
         print(f"| {names[way]} | {rate:,.0f} | {share:.2f} | {resident:.2f} |")
     return 0
 

@@ -1,8 +1,8 @@
 """From `python script.py` to a trained iris model: imports, compiling, training, exit.
 
-Cold: no compiled program on disk, the default of each. Warm: a folder of compiled programs that the same
-script has filled before (`fn.cache_compilations()`; the others by JAX's and Inductor's own settings). The
-files of Python itself are warm in both.
+Cold: no compiled program on disk, the default of each library. Warm: a folder of compiled programs that
+the same script has filled before (`fn.cache_compilations()`, or the settings of JAX and Inductor).
+Python's own files are in the page cache in both.
 """
 
 import json

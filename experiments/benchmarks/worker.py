@@ -1,7 +1,7 @@
-"""A process for each peer: it prepares trainings once and runs one when asked; else it sleeps.
+"""A process for each peer: it prepares runs once, executes one on request, and sleeps otherwise.
 
-Frameworks in one process would fight for threads and memory, and measuring one after another would give
-each its own weather. So all stay alive, and are asked in turn.
+Frameworks in one process would compete for threads and memory, and one after another they would meet a
+machine in different states. So all processes stay alive and take turns.
 """
 
 import contextlib
@@ -21,21 +21,21 @@ from reference import mean_loss
 from workloads import Workload
 
 TURN = 0.1
-"""Seconds: shorter trainings are done again in their turn. A process that has slept needs a millisecond to
+"""Seconds: shorter runs are repeated within their turn. A process that has slept needs a millisecond to
 wake up, as long as all of (e) takes."""
 
 REST = 0.25
-"""Seconds before a turn: threads of BLAS and OpenMP go on spinning for up to 0.2 after their last work, on
-a core that the next process needs."""
+"""Seconds before a turn: threads of BLAS and OpenMP spin for up to 0.2 after their last work, on a core
+that the next process needs."""
 
 
 class Failed(Exception):
-    """A peer could not do what was asked; the text is its last line."""
+    """A request to a peer failed; the message is the last line of its error."""
 
 
 @contextlib.contextmanager
 def noted(failures: list[str], workload: str, peer: str) -> Iterator[None]:
-    """A peer that fails is noted and left out; only the hand-written scan, the measure of all, must not."""
+    """Record the failure of a peer and leave it out; a failure of the hand-written scan is raised."""
     try:
         yield
     except Failed as failed:

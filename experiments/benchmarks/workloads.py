@@ -1,6 +1,6 @@
-"""What everybody trains: the data, the network's sizes, the start, the optimizer, as numpy and numbers.
+"""The workloads: data, network sizes, initial weights and optimizer, as numpy arrays and numbers.
 
-A workload travels to the peers' processes as a file, so that no peer imports another's library to read
+A workload is passed to the peers' processes as a file, so that no peer imports another library to read
 its data.
 """
 
@@ -20,22 +20,22 @@ class Workload:
     """One training job.
 
     A network is a chain of layers with relu between them. A kernel [height, width, in, out] is a
-    convolution without padding, followed by 2 x 2 max-pooling; a kernel [in, out] is a dense layer on what
-    came before, flattened. Integer targets are classes (cross-entropy of logits); floating ones are
-    numbers (squared error of the only output).
+    convolution without padding, followed by 2 x 2 max-pooling; a kernel [in, out] is a dense layer on the
+    flattened output of the layer before. Integer targets are classes (cross-entropy of logits); floating
+    ones are numbers (squared error of the only output).
 
     Args:
         name: its letter.
         title: what it is, for tables.
         optimizer: "adam" (0.9, 0.999, 1e-8) or "sgd" (no momentum).
         rounds: how often it is measured.
-        equal: how far, relatively, the loss of a short training with the rows in their order may lie from
-            the hand-written scan's. Keras and scikit-learn add Adam's epsilon before its bias correction,
-            the others after; where many pixels are nearly always black, that is seen.
+        equal: the allowed relative difference of the loss of a short run without shuffling from the
+            hand-written scan's. Keras and scikit-learn add Adam's epsilon before its bias correction, the
+            others after it, which matters if many pixels are nearly always black.
         scatter: the relative standard deviation of the final loss over orders of rows, as measured.
-        shuffle: whether each epoch has an order of its own.
+        shuffle: whether each epoch has its own order.
         x, y: float32 [rows, …] and int32 or float32 [rows].
-        start: the first weights.
+        start: the initial weights.
     """
 
     name: str
@@ -71,18 +71,18 @@ class Workload:
 
     @property
     def steps(self) -> int:
-        """Updates in the whole training."""
+        """Updates in the whole run."""
         return self.epochs * -(-len(self.x) // self.batch_size)
 
     def band(self, rounds: int) -> float:
-        """How far, relatively, the medians of two peers' final losses may lie apart.
+        """The allowed relative difference of the medians of two peers' final losses.
 
         Four standard deviations of the difference of two medians, on top of `equal`.
         """
         return self.equal + 4 * float(np.sqrt(np.pi / rounds)) * self.scatter
 
     def shortened(self) -> "Workload":
-        """Two epochs of at most 20 batches and a short one: to see that all runs, not how fast."""
+        """Two epochs of at most 20 batches and a short one: to check that everything runs, not how fast."""
         rows = min(len(self.x), 20 * self.batch_size + self.batch_size // 2)
         epochs = min(self.epochs, 2)
         return dataclasses.replace(self, x=self.x[:rows], y=self.y[:rows], epochs=epochs)
@@ -105,7 +105,7 @@ class Workload:
 def iris() -> Workload:
     x, y = _table("iris")
     x = (x - x.mean(0)) / x.std(0)
-    rows = np.random.default_rng(0).permutation(len(x))  # they come species by species
+    rows = np.random.default_rng(0).permutation(len(x))  # the table is sorted by species
     return Workload(
         name="a",
         title="iris, MLP 4-16-3, batch 16, Adam",
@@ -183,14 +183,14 @@ def images() -> Workload:
 
 
 def line() -> Workload:
-    """The lesson's P11: shuffled once, and every epoch in that order; after ten, y = 1.8617 x + 1.0711."""
+    """P11 of the lesson: shuffled once, not by epoch; after ten epochs, y = 1.8617 x + 1.0711."""
     rng = np.random.RandomState(13)
     x = np.linspace(0, 3, 120)
     y = 2 * x + 0.9 + 0.5 * rng.randn(120)
     rows = rng.permutation(120)
     return Workload(
         name="e",
-        title="line through 120 points, batch 4, SGD, rows in one order",
+        title="line through 120 points, batch 4, SGD, no shuffling",
         optimizer="sgd",
         learning_rate=0.1,
         batch_size=4,
@@ -249,7 +249,7 @@ def _dense(*sizes: int) -> Weights:
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """He's start, for rectifiers."""
+    """He's initialization, for relu."""
     scale = np.sqrt(2 / np.prod(shape[:-1]))
     return (scale * rng.standard_normal(shape)).astype(np.float32)
 

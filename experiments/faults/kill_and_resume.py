@@ -1,12 +1,12 @@
-"""Is a training that is killed at any moment, again and again, the one that was never killed?
+"""Does a run that is killed again and again, at any moment, end like one that was never killed?
 
-    python experiments/faults/kill_and_resume.py            # 100 kills with SIGKILL, some ten minutes
+    python experiments/faults/kill_and_resume.py            # 100 kills with SIGKILL, about ten minutes
     python experiments/faults/kill_and_resume.py --kills 5
 
-A small training saves after every third step. It is started, and killed after a random time: while it
-starts, inside steps, between them, while it saves. Then the same command is run again, and so on, until it
-ends; then the next training begins. In the end every final state must be that of the unkilled run, bit for
-bit, and every checkpoint that a killed process left must be one that can be read.
+A small run saves after every third step. It is started and killed after a random time: during start-up,
+within a step, between steps, or while it saves. Then the same command is run again, until the run ends,
+and the next run starts. Every final state must equal that of the uninterrupted run, bit for bit, and
+every checkpoint that a killed process left must be readable.
 """
 
 import argparse
@@ -25,15 +25,15 @@ import funcnet as fn
 from funcnet.train._manifest import check_sums, places, read_manifest
 
 PAUSE = 0.05
-"""Seconds that it rests after each checkpoint is handed over, so that kills fall everywhere."""
+"""Seconds of sleep after each checkpoint, so that kills are spread over the run."""
 
 
-def training(directory: Path) -> None:
+def train_once(directory: Path) -> None:
     """The process that is killed: 12 epochs of 7 steps, a checkpoint after every third."""
     import jax.numpy as jnp
     import optax
 
-    fn.cache_compilations(directory.parent / "programs")  # else most kills would hit the compiler
+    fn.cache_compilations(directory.parent / "programs")  # otherwise most kills would hit the compiler
     key = jax.random.key(3)
     x = jax.random.normal(key, (50, 3))
     y = jnp.int32(x[:, 0] > 0) + jnp.int32(x[:, 1] > 0)
@@ -69,17 +69,17 @@ def main() -> int:
     parser.add_argument("--training", type=Path, help=argparse.SUPPRESS)
     settings = parser.parse_args()
     if settings.training is not None:
-        training(settings.training)
+        train_once(settings.training)
         return 0
 
     moments = random.Random(settings.seed)
     with tempfile.TemporaryDirectory() as folder:
         _start(Path(folder, "first")).wait()  # fills the folder of compiled programs
-        # The shortest of three: a busy moment of the machine would make most kills come too late.
+        # The shortest of three: on a busy machine most kills would come too late otherwise.
         wholes = [Path(folder, f"whole{i}") for i in range(3)]
         seconds = min(_seconds(whole) for whole in wholes)
-        want, *again = map(_end, wholes)  # fails where one of them did
-        different = sum(not _equal(end, want) for end in again)
+        expected, *others = map(_final_state, wholes)  # raises if one of them failed
+        different = sum(not _equal(state, expected) for state in others)
         kills, runs, read, resumed = 0, 0, 0, 0
         while kills < settings.kills:
             directory, runs = Path(folder, f"run{runs}"), runs + 1
@@ -93,14 +93,14 @@ def main() -> int:
                         kills += 1
                 process.wait()
                 for place in places(directory):
-                    check_sums(place, read_manifest(place))  # raises where a byte is another
+                    check_sums(place, read_manifest(place))  # raises if a byte differs
                     read += 1
-            different += not _equal(_end(directory), want)
+            different += not _equal(_final_state(directory), expected)
     print(f"kills                                     {kills}")
-    print(f"trainings they were spread over           {runs}")
+    print(f"runs they were spread over                {runs}")
     print(f"starts that found a checkpoint            {resumed}")
-    print(f"checkpoints found whole                   {read}")
-    print(f"trainings that ended in other bits        {different}")
+    print(f"valid checkpoints read                    {read}")
+    print(f"runs that ended in different bits         {different}")
     return 1 if different else 0
 
 
@@ -118,13 +118,13 @@ def _seconds(directory: Path) -> float:
     return time.monotonic() - began
 
 
-def _end(directory: Path) -> list[np.ndarray]:
+def _final_state(directory: Path) -> list[np.ndarray]:
     with np.load(directory / "end.npz") as file:
         return [file[name] for name in file.files]
 
 
-def _equal(end: list[np.ndarray], want: list[np.ndarray]) -> bool:
-    return all(map(np.array_equal, end, want))
+def _equal(state: list[np.ndarray], expected: list[np.ndarray]) -> bool:
+    return all(map(np.array_equal, state, expected))
 
 
 if __name__ == "__main__":

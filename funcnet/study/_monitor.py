@@ -21,7 +21,7 @@ from funcnet.layers._dtype import wide
 from funcnet.train import TrainState
 from funcnet.train._evaluate import check_data
 from funcnet.train._fit import Fit
-from funcnet.transform._jaxpr import called
+from funcnet.transform._jaxpr import equations
 from funcnet.transform._objective import objective
 from funcnet.transform._reap import reap
 
@@ -269,19 +269,9 @@ def _is_elementwise(function: Callable[[Array], Array], x: Any) -> bool:
     """Whether the jaxpr computes each entry of the result from one entry of x."""
     if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
         return False
-    program = jax.make_jaxpr(function)(x)
-    return [out.shape for out in program.out_avals] == [jnp.shape(x)] and _preserves_shape(
-        program.jaxpr, jnp.shape(x)
+    program, shape = jax.make_jaxpr(function)(x), jnp.shape(x)
+    return [out.shape for out in program.out_avals] == [shape] and not any(
+        equation.primitive.name.startswith(("reduce", "arg", "cum", "sort", "dot", "rev"))
+        or any(getattr(out.aval, "shape", None) not in (shape, ()) for out in equation.outvars)
+        for equation in equations(program.jaxpr)
     )
-
-
-def _preserves_shape(jaxpr: Any, shape: tuple[int, ...]) -> bool:
-    """Whether everything in a jaxpr has this shape or is a scalar, and no operation mixes entries."""
-    for equation in jaxpr.eqns:
-        inside = called(equation)
-        if inside is not None and not _preserves_shape(inside[0], shape):
-            return False
-        mixes = equation.primitive.name.startswith(("reduce", "arg", "cum", "sort", "dot", "rev"))
-        if mixes or any(out.aval.shape not in (shape, ()) for out in equation.outvars):
-            return False
-    return True

@@ -91,6 +91,17 @@ def harvest(program: "ClosedJaxpr", args: Sequence[Any], planted: Sown) -> Harve
     return Harvest([value.array for value in results], sown, updates)
 
 
+def update_buffers(program: "ClosedJaxpr", rest: PyTree) -> tuple[list[Any], PyTree]:
+    """The results of a program of one pytree `rest`, and `rest` with the buffers that the program updates."""
+    leaves, tree = jax.tree.flatten(rest)
+    results, _, updates = harvest(program, leaves, {})
+    for index, steps in updates.items():
+        for new, step_size in steps:
+            old = leaves[index]
+            leaves[index] = old + jnp.asarray(step_size, old.dtype) * (new.astype(old.dtype) - old)
+    return results, jax.tree.unflatten(tree, leaves)
+
+
 def _has_marks(equation: "JaxprEqn") -> bool:
     return any(contains(program, sow_p(), update_buffer_p()) for program in subprograms(equation))
 

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 
 from funcnet import _check, _tree
 from funcnet._metric import MetricSums, at_least_single, checked, settled, weighted_sum
-from funcnet._sow import EXAMPLES, one_of_batch
+from funcnet._sow import EXAMPLES, one_of_batch, update_buffer_p
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
-from funcnet.transform._reap import update_buffers
+from funcnet.transform._harvest import update_buffers
+from funcnet.transform._jaxpr import contains
 
 
 @_tree.node
@@ -114,14 +115,20 @@ def objective_with_buffers(
     total_weight: Array | None = None,
     first: Array | int = 0,
 ) -> tuple[Array, tuple[Totals, PyTree]]:
-    """`objective` for a training step: with the totals it returns `rest` with its buffers updated.
+    """`objective` for a training step: it also returns `rest` after the step.
 
-    It is the same `rest`, the same object, if no layer updates a buffer.
+    That is the same object if no layer updates a buffer.
     """
     of_rest = functools.partial(
         objective, parameters, loss=loss, batch=batch, key=key, total_weight=total_weight, first=first
     )
-    (value, totals), rest = update_buffers(of_rest, rest)
+    if jax.tree.leaves(rest):
+        program, structs = jax.make_jaxpr(of_rest, return_shape=True)(rest)
+        if contains(program.jaxpr, update_buffer_p()):
+            results, new_rest = update_buffers(program, rest)
+            value, totals = jax.tree.unflatten(jax.tree.structure(structs), results)
+            return value, (totals, new_rest)
+    value, totals = of_rest(rest)
     return value, (totals, rest)
 
 

@@ -1,19 +1,17 @@
-"""Take sown values out of a function, put other values into it, update a model's buffers."""
+"""Take sown values out of a function, and put other values into it."""
 
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._sow import sow, update_buffer_p
+from funcnet._sow import sow
 from funcnet._types import PyTree
 from funcnet.transform._harvest import Harvest, Sown, harvest
-from funcnet.transform._jaxpr import contains
 
-__all__ = ["plant", "reap", "sow", "update_buffers"]
+__all__ = ["plant", "reap", "sow"]
 
 
 def reap(f: Callable[..., PyTree]) -> Callable[..., tuple[PyTree, Sown]]:
@@ -112,19 +110,3 @@ def _is_array(leaf: Any) -> bool:
     if isinstance(leaf, bool | int | float | complex):
         return True
     return hasattr(leaf, "dtype") and hasattr(leaf, "shape") and not isinstance(leaf, type)
-
-
-def update_buffers(f: Callable[..., PyTree], rest: PyTree) -> tuple[PyTree, PyTree]:
-    """`f(rest)`, and `rest` with the buffers that `f` updates; the same object if it updates none."""
-    if not jax.tree.leaves(rest):
-        return f(rest), rest
-    program, structs = jax.make_jaxpr(f, return_shape=True)(rest)
-    if not contains(program.jaxpr, update_buffer_p()):
-        return f(rest), rest
-    leaves, tree = jax.tree.flatten(rest)
-    results, _, updates = harvest(program, leaves, {})
-    for index, steps in updates.items():
-        for new, step_size in steps:
-            old = leaves[index]
-            leaves[index] = old + jnp.asarray(step_size, old.dtype) * (new.astype(old.dtype) - old)
-    return jax.tree.unflatten(jax.tree.structure(structs), results), jax.tree.unflatten(tree, leaves)

@@ -1,4 +1,4 @@
-"""The lesson's data D1 to D5, its losses, and twenty trainings at once. Imported by the tests beside it."""
+"""The data D1 to D5 of the lesson, its losses, and twenty runs in one program, for the tests here."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import funcnet as fn
 
 KEY = jax.random.key(0)
 KEYS = jax.random.split(KEY, 20)
-"""A band of the lesson is met by the median of twenty seeds."""
+"""The median of twenty seeds must lie in a band of the lesson."""
 
 SQUARED = fn.losses.supervised(fn.losses.squared_error)
 BINARY = fn.losses.supervised(fn.losses.binary_cross_entropy, accuracy=fn.metrics.accuracy)
@@ -23,18 +23,18 @@ D4 = tuple(map(fn.data.Scaler.fit(_D4[0], "minmax").transform, _D4))
 D5 = fn.data.split(fn.data.two_classes(flip_y=0.2, class_sep=1.0).data, (80, 20), None)
 
 unit_normal = jax.nn.initializers.normal(1.0)
-"""The lesson's randn for weights."""
+"""Initial weights of the lesson's `randn`."""
 
 
 def twenty(train, net, data, valid=None):
-    """A training from twenty starts, as one program."""
+    """Twenty runs with different initial weights, in one program."""
     return jax.jit(jax.vmap(lambda key: train(net.init(key), data, key, valid)))(KEYS)
 
 
 def last_batch_losses(loss, optimizer, net, data, *, epochs, batch_size=16):
-    """What the lesson prints: the loss of each epoch's last batch, before its update; and the models.
+    """The models, and what the lesson prints: the loss of each epoch's last batch before its update.
 
-    A loop written by hand over `batches` and `step`, twenty of them at once: [20, epochs].
+    A hand-written loop over `batches` and `step`, vmapped over twenty runs: losses [20, epochs].
     """
     step = fn.step(loss, optimizer)
     batches = jax.tree.map(lambda *each: jnp.stack(each), *fn.data.batches(data, batch_size))
@@ -45,21 +45,21 @@ def last_batch_losses(loss, optimizer, net, data, *, epochs, batch_size=16):
 
     @jax.jit
     @jax.vmap
-    def trained(key):
+    def train(key):
         state = fn.TrainState.create(net.init(key), optimizer, key)
         state, printed = jax.lax.scan(epoch, state, length=epochs)
         return state.model, printed
 
-    return trained(KEYS)
+    return train(KEYS)
 
 
-def evaluated(loss, models, data):
+def evaluate_all(loss, models, data):
     """Loss and metrics of twenty models, by name: arrays [20]."""
     return jax.jit(jax.vmap(lambda model: fn.evaluate(loss, model, data)))(models)
 
 
 def assert_in_band(values, low, high):
-    """The median lies in low .. high; the digits of the band are the lesson's two."""
+    """The median lies in [low, high], up to the two digits that the lesson gives."""
     median = float(jnp.median(jnp.asarray(values)))
     assert low - 0.005 <= median <= high + 0.005, (
         f"median {median:.4f} outside {low} .. {high}; {np.sort(np.round(values, 3))}"

@@ -1,4 +1,4 @@
-"""Graphs defined before they run (rows X1 to X3), and what a framework claims to give (G1 to G8)."""
+"""Graphs defined before they run (rows X1 to X3), and what a framework promises (G1 to G8)."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ MODEL = fn.models.Perceptron(2).init(KEY)
 
 
 def test_x1_x2_x3_a_training_is_a_graph_that_is_placed_and_then_run():
-    graph = jax.jit(TRAIN).lower(MODEL, D2[0], KEY)  # X1: defined, nothing has run
+    graph = jax.jit(TRAIN).lower(MODEL, D2[0], KEY)  # X1: defined, not run yet
     assert "stablehlo" in graph.as_text() or "func.func" in graph.as_text()
     assert graph.compile().cost_analysis()["flops"] > 0
     device = jax.devices()[1]
@@ -25,13 +25,13 @@ def test_x1_x2_x3_a_training_is_a_graph_that_is_placed_and_then_run():
 
 
 def test_g2_the_gradient_of_any_expression():
-    slope = jax.grad(lambda x: jnp.sin(x) * jnp.exp(-(x**2)) + jax.nn.softplus(x))(0.7)
-    wanted = np.cos(0.7) * np.exp(-0.49) - 1.4 * np.sin(0.7) * np.exp(-0.49) + 1 / (1 + np.exp(-0.7))
-    np.testing.assert_allclose(slope, wanted, rtol=1e-6)
+    gradient = jax.grad(lambda x: jnp.sin(x) * jnp.exp(-(x**2)) + jax.nn.softplus(x))(0.7)
+    expected = np.cos(0.7) * np.exp(-0.49) - 1.4 * np.sin(0.7) * np.exp(-0.49) + 1 / (1 + np.exp(-0.7))
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6)
 
 
 def test_g7_levels_mix():
-    """A high-level net by a low-level loop ends where the high-level training of it does."""
+    """A high-level network in a low-level loop ends where `fit` ends."""
     run = TRAIN(MODEL, D2[0], KEY)
     step = jax.jit(fn.step(BINARY, optax.adam(0.01)))
     state = fn.TrainState.create(MODEL, optax.adam(0.01), KEY)

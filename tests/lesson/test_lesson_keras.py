@@ -9,7 +9,7 @@ from recipes import BINARY, CLASSES, D3, D4, KEY, KEYS, assert_in_band, twenty
 
 import funcnet as fn
 
-# Keras draws weights by Glorot's uniform law.
+# Keras initializes weights with glorot_uniform.
 NEURON = fn.models.Perceptron(2, weight_init="glorot_uniform")
 
 
@@ -34,7 +34,7 @@ def test_k3_two_layers_with_the_test_rows_as_validation():
 
 
 def test_k4_an_activation_of_its_own_and_inside_have_three_parameters():
-    apart = fn.Sequential(fn.Linear(2, 1), jax.nn.sigmoid)
+    separate = fn.Sequential(fn.Linear(2, 1), jax.nn.sigmoid)
 
     class Within(fn.Module):
         linear: fn.Module = fn.Linear(2, 1)
@@ -42,28 +42,28 @@ def test_k4_an_activation_of_its_own_and_inside_have_three_parameters():
         def __call__(self, x, key=None):
             return jax.nn.sigmoid(self.linear(x))
 
-    assert fn.count(apart) == fn.count(Within()) == 3
+    assert fn.count(separate) == fn.count(Within()) == 3
 
 
 def test_k5_k6_k9_batches_of_one_at_two_learning_rates():
-    """The optimizer is a value; so is its learning rate: both rows are one program."""
+    """The learning rate is a traced value, so both rows are one program."""
 
     def history(key, rate):
         train = fn.fit(BINARY, optax.sgd(rate), epochs=10, batch_size=1)
         return train(NEURON.init(key), D4[0], key, D4[1]).history
 
     of_seeds = jax.vmap(history, in_axes=(0, None))
-    found = jax.jit(jax.vmap(of_seeds, in_axes=(None, 0)))(KEYS, jnp.array([0.2, 0.05]))
-    assert_in_band(found["loss"][0, :, -1], 0.33, 0.36)
-    assert_in_band(found["val_accuracy"][0, :, -1], 0.83, 0.93)
-    assert_in_band(found["loss"][1, :, -1], 0.48, 0.57)
-    # K7's discussion: the higher of the two rates is further after ten epochs.
-    assert (found["loss"][0, :, -1] < found["loss"][1, :, -1]).all()
+    histories = jax.jit(jax.vmap(of_seeds, in_axes=(None, 0)))(KEYS, jnp.array([0.2, 0.05]))
+    assert_in_band(histories["loss"][0, :, -1], 0.33, 0.36)
+    assert_in_band(histories["val_accuracy"][0, :, -1], 0.83, 0.93)
+    assert_in_band(histories["loss"][1, :, -1], 0.48, 0.57)
+    # The discussion of K7: the higher learning rate reaches a lower loss after ten epochs.
+    assert (histories["loss"][0, :, -1] < histories["loss"][1, :, -1]).all()
 
 
 @pytest.mark.slow
 def test_k7_k10_k11_softmax_trained_on_after_a_change_of_labels():
-    """One-hot rows first, then class numbers; the second training begins where the first ended."""
+    """One-hot labels first, then integer labels; the second run starts from the first."""
     net = fn.Sequential(keras_layer(2, 5), jax.nn.relu, keras_layer(5, 2))
     (x, y), (x_test, y_test) = D4[0][:], D4[1][:]
     one_hot = jnp.eye(2)[y]
@@ -72,7 +72,7 @@ def test_k7_k10_k11_softmax_trained_on_after_a_change_of_labels():
 
     first = twenty(train, net, (x, one_hot), (x_test, jnp.eye(2)[y_test]))
     again = jax.vmap(lambda model, key: train(model, (x, y), key, (x_test, y_test)))(first.model, KEYS)
-    # The lesson prints 0.2592, then 0.2021, once and unseeded; no band is known.
+    # The lesson prints 0.2592, then 0.2021, from one unseeded run; there is no known band.
     assert_in_band(first.history["loss"][:, -1], 0.20, 0.33)
     assert_in_band(first.history["val_accuracy"][:, -1], 0.86, 0.97)
     assert jnp.median(again.history["loss"][:, -1]) < jnp.median(first.history["loss"][:, -1])
@@ -81,7 +81,7 @@ def test_k7_k10_k11_softmax_trained_on_after_a_change_of_labels():
 
 
 def test_k8_weights_give_the_separating_line():
-    """Where the logit is 0, and not 0.5."""
+    """The line where the logit is 0, not 0.5."""
     model = NEURON.init(KEY).linear
     x = jnp.linspace(0.0, 1.0, 5)
     line = -(model.weight[0] * x + model.bias) / model.weight[1]
@@ -94,11 +94,13 @@ def test_k12_the_loss_that_belongs_to_each_task():
     np.testing.assert_allclose(fn.losses.cross_entropy(logits, jnp.array(2)), -np.log(p[2]), rtol=1e-6)
     one_hot = fn.losses.cross_entropy(logits, jnp.array([0.0, 0.0, 1.0]))
     np.testing.assert_allclose(one_hot, -np.log(p[2]), rtol=1e-6)
-    # Several labels at once: each has a logistic loss of its own; a softmax would make them compete.
+    # Multi-label: every label has its own logistic loss; a softmax would make them compete.
     labels, s = np.array([1, 0, 1]), 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
-    each = -np.mean(labels * np.log(s) + (1 - labels) * np.log(1 - s))
-    np.testing.assert_allclose(fn.losses.binary_cross_entropy(logits, jnp.array(labels)), each, rtol=1e-6)
-    # Two classes by two logits are two classes by their difference.
+    mean_loss = -np.mean(labels * np.log(s) + (1 - labels) * np.log(1 - s))
+    np.testing.assert_allclose(
+        fn.losses.binary_cross_entropy(logits, jnp.array(labels)), mean_loss, rtol=1e-6
+    )
+    # Two logits for two classes are equivalent to one logit, their difference.
     pair = fn.losses.cross_entropy(logits[:2], jnp.array(1))
     np.testing.assert_allclose(pair, fn.losses.binary_cross_entropy(logits[1] - logits[0], 1), rtol=1e-6)
 

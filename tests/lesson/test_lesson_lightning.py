@@ -1,4 +1,4 @@
-"""The lesson's trainer (rows L1 to L8): what the function `train` already does of it."""
+"""The lesson's trainer (rows L1 to L8): what the training function already does."""
 
 import jax
 import optax
@@ -10,7 +10,7 @@ NET = fn.MLP((2, 10, "scalar"), activation=jax.nn.relu)
 
 
 def test_l1_to_l4_l6_and_l7_thirty_epochs_of_slow_descent():
-    """Architecture, optimizer, loss of a step, validation rows and the trainer: five values, one call."""
+    """Architecture, optimizer, loss, validation rows and training function: five values, one call."""
     train = fn.fit(BINARY, optax.sgd(0.005), epochs=30, batch_size=16, shuffle=False)
     history = twenty(train, NET, D2[0], D2[1]).history
     assert history["val_loss"].shape == (20, 30)

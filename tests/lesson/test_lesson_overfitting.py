@@ -1,6 +1,6 @@
-"""The lesson's page on overfitting (rows W1 to W11): rich models, few rows, noise, and what helps.
+"""The lesson's page on overfitting (rows W1 to W11): large models, few rows, noise, and what helps.
 
-The gap is validation loss minus training loss, both of the same weights in inference mode.
+The gap is the validation loss minus the training loss of the same weights, both in inference mode.
 """
 
 import jax
@@ -50,18 +50,18 @@ def test_w1_w2_a_line_and_a_curve_of_seven_parameters_through_five_points():
 
 @pytest.mark.slow
 def test_w3_w5_more_rows_shrink_the_gap_and_noisy_labels_widen_it():
-    """One program: rows beyond the first n have weight 0; labels are turned round in all rows alike."""
+    """One program: rows beyond the first n have weight 0; labels are flipped in all rows alike."""
     net = fn.MLP((2, 32, "scalar"), activation=jnp.tanh)
     train = fn.fit(BINARY, optax.adam(0.05), epochs=100, batch_size=100)
-    (x, y), turn = MOONS.data[:], jax.random.uniform(KEY, (500,))
+    (x, y), uniform = MOONS.data[:], jax.random.uniform(KEY, (500,))
 
-    def found(rows, flipped, key):
-        labels = jnp.where(turn < flipped, 1 - y, y)
+    def history(rows, flip_rate, key):
+        labels = jnp.where(uniform < flip_rate, 1 - y, y)
         data = fn.data.Dataset((x[:200], labels[:200]), weight=jnp.arange(200) < rows)
         return train(net.init(key), data, key, (x[200:], labels[200:])).history
 
     settings = jnp.array([20, 60, 200, 60]), jnp.array([0.0, 0.0, 0.0, 0.3])
-    of_seeds = jax.vmap(found, in_axes=(None, None, 0))
+    of_seeds = jax.vmap(history, in_axes=(None, None, 0))
     histories = jax.vmap(of_seeds, in_axes=(0, 0, None))(*settings, KEYS[:8])
     few, some, many, noisy = (gap(jax.tree.map(lambda a, i=i: a[i], histories)) for i in range(4))
     assert few > some > many
@@ -72,16 +72,16 @@ def test_w3_w5_more_rows_shrink_the_gap_and_noisy_labels_widen_it():
 def test_w4_w8_a_richer_model_widens_the_gap_and_a_regularised_one_closes_it():
     data = MOONS.data[:30]
 
-    def trained(width, dropout=0.0, decay=0.0):
+    def history(width, dropout=0.0, decay=0.0):
         net = fn.MLP((2, width, "scalar"), activation=jnp.tanh, dropout=dropout)
         train = fn.fit(BINARY, optax.adamw(0.05, weight_decay=decay), epochs=150, batch_size=30)
         return jax.vmap(lambda key: train(net.init(key), data, key, VALID))(KEYS[:4]).history
 
-    poor, rich = trained(1), trained(64)
-    assert gap(rich) > gap(poor) + 0.1
-    for calmer in (trained(64, decay=0.3), trained(64, dropout=0.6, decay=0.1)):
-        assert gap(calmer) < gap(rich)
-        assert calmer["val_loss"][:, -1].mean() < rich["val_loss"][:, -1].mean()
+    small, large = history(1), history(64)
+    assert gap(large) > gap(small) + 0.1
+    for regularized in (history(64, decay=0.3), history(64, dropout=0.6, decay=0.1)):
+        assert gap(regularized) < gap(large)
+        assert regularized["val_loss"][:, -1].mean() < large["val_loss"][:, -1].mean()
 
 
 @pytest.mark.slow
@@ -90,24 +90,24 @@ def test_w6_w7_the_turn_of_the_validation_loss_is_found_and_kept():
     net = fn.MLP((2, 64, "scalar"), activation=jnp.tanh)
     free = fn.fit(BINARY, optax.adam(0.03), epochs=150, batch_size=30)
     history = free(net.init(KEY), data, KEY, VALID).history
-    turn = int(jnp.argmin(history["val_loss"]))
-    assert 0 < turn < 149
-    assert history["val_loss"][-1] > history["val_loss"][turn]
-    assert history["train_loss"][-1] < history["train_loss"][turn]
+    best = int(jnp.argmin(history["val_loss"]))
+    assert 0 < best < 149
+    assert history["val_loss"][-1] > history["val_loss"][best]
+    assert history["train_loss"][-1] < history["train_loss"][best]
 
     stopping = fn.EarlyStopping(patience=150)
-    kept = fn.fit(BINARY, optax.adam(0.03), epochs=150, batch_size=30, stopping=stopping)
-    run = kept(net.init(KEY), data, KEY, VALID)
-    assert int(run.best_epoch) == turn
+    patient = fn.fit(BINARY, optax.adam(0.03), epochs=150, batch_size=30, stopping=stopping)
+    run = patient(net.init(KEY), data, KEY, VALID)
+    assert int(run.best_epoch) == best
     np.testing.assert_allclose(
-        fn.evaluate(BINARY, run.model, VALID)["loss"], history["val_loss"][turn], rtol=1e-4
+        fn.evaluate(BINARY, run.model, VALID)["loss"], history["val_loss"][best], rtol=1e-4
     )
     short = fn.fit(
         BINARY, optax.adam(0.03), epochs=150, batch_size=30, stopping=fn.EarlyStopping(patience=5)
     )
-    ended = short(net.init(KEY), data, KEY, VALID)
-    assert ended.outcome == fn.Outcome.PATIENCE_EXHAUSTED
-    assert int(ended.state.epoch) < 150
+    stopped = short(net.init(KEY), data, KEY, VALID)
+    assert stopped.outcome == fn.Outcome.PATIENCE_EXHAUSTED
+    assert int(stopped.state.epoch) < 150
 
 
 @pytest.mark.slow
@@ -121,9 +121,9 @@ def test_w11_iris_overfitted_on_purpose_and_not():
         train = fn.fit(CLASSES, optax.adamw(0.02, weight_decay=decay), epochs=150, batch_size=30)
         return jax.vmap(lambda key: train(net.init(key), rows, key, valid))(KEYS[:4]).history
 
-    simple, rich = history(fn.models.Perceptron(4, 3)), history(fn.MLP((4, 64, 64, 3)))
-    assert gap(rich) > 0.15 > gap(simple)
-    assert rich["train_loss"][:, -1].mean() < 0.01
-    calm = history(fn.MLP((4, 64, 64, 3), dropout=0.5), decay=0.5)
-    assert gap(calm) < gap(rich) / 2
-    assert calm["val_loss"][:, -1].mean() < rich["val_loss"][:, -1].mean()
+    small, large = history(fn.models.Perceptron(4, 3)), history(fn.MLP((4, 64, 64, 3)))
+    assert gap(large) > 0.15 > gap(small)
+    assert large["train_loss"][:, -1].mean() < 0.01
+    regularized = history(fn.MLP((4, 64, 64, 3), dropout=0.5), decay=0.5)
+    assert gap(regularized) < gap(large) / 2
+    assert regularized["val_loss"][:, -1].mean() < large["val_loss"][:, -1].mean()

@@ -1,6 +1,6 @@
-"""The lesson's framework from nothing (rows O1 to O9): numpy by hand, and funcnet from the same start.
+"""The lesson's framework from scratch (rows O1 to O9): numpy by hand, and funcnet with the same weights.
 
-The draws follow the lesson: one stream, seed 0, data first, then the weights of each net in turn.
+The random numbers follow the lesson: one stream with seed 0, first the data, then the weights of each net.
 """
 
 import jax
@@ -25,13 +25,13 @@ class Layer:
         self.x = x
         return x @ self.weight + self.bias
 
-    def backward(self, slope):
-        self.slopes = self.x.T @ slope, slope.sum(axis=0)
-        return slope @ self.weight.T
+    def backward(self, gradient):
+        self.gradients = self.x.T @ gradient, gradient.sum(axis=0)
+        return gradient @ self.weight.T
 
     def update(self, rate):
-        self.weight = self.weight - rate * self.slopes[0]
-        self.bias = self.bias - rate * self.slopes[1]
+        self.weight = self.weight - rate * self.gradients[0]
+        self.bias = self.bias - rate * self.gradients[1]
 
 
 class Tanh:
@@ -39,8 +39,8 @@ class Tanh:
         self.y = np.tanh(x)
         return self.y
 
-    def backward(self, slope):
-        return slope * (1 - self.y**2)
+    def backward(self, gradient):
+        return gradient * (1 - self.y**2)
 
     def update(self, rate):
         pass
@@ -67,9 +67,9 @@ def epoch(net, x, y, rate):
     for start in range(0, len(x), 4):
         rows = slice(start, start + 4)
         p = softmax(forward(net, x[rows]))
-        slope = (p - np.eye(2)[y[rows]]) / len(p)
+        gradient = (p - np.eye(2)[y[rows]]) / len(p)
         for layer in reversed(net):
-            slope = layer.backward(slope)
+            gradient = layer.backward(gradient)
         for layer in net:
             layer.update(rate)
 
@@ -86,8 +86,8 @@ def lesson():
 
 
 def as_funcnet(net):
-    """The same net, from the same numbers."""
-    made = [
+    """The same network with the same weights."""
+    layers = [
         fn.Linear(
             *layer.weight.shape,
             weight=jnp.asarray(layer.weight, float),
@@ -97,15 +97,15 @@ def as_funcnet(net):
         else jnp.tanh
         for layer in net
     ]
-    return fn.Sequential(*made)
+    return fn.Sequential(*layers)
 
 
 def assert_same_weights(model, net):
-    wanted = [layer for layer in net if isinstance(layer, Layer)]
-    found = [layer for layer in model.layers if isinstance(layer, fn.Linear)]
-    for mine, theirs in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(mine.weight, theirs.weight, rtol=1e-4, atol=2e-5)
-        np.testing.assert_allclose(mine.bias, theirs.bias, rtol=1e-4, atol=2e-5)
+    expected = [layer for layer in net if isinstance(layer, Layer)]
+    actual = [layer for layer in model.layers if isinstance(layer, fn.Linear)]
+    for ours, theirs in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(ours.weight, theirs.weight, rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(ours.bias, theirs.bias, rtol=1e-4, atol=2e-5)
 
 
 def test_the_rows_are_d5(lesson):
@@ -128,17 +128,17 @@ def test_o4_gradients_by_hand_are_jaxs(lesson):
     (x, y), nets = lesson
     net, model = nets["O8"], as_funcnet(nets["O8"])
     p = softmax(forward(net, x[:4]))
-    slope = (p - np.eye(2)[y[:4]]) / 4
+    gradient = (p - np.eye(2)[y[:4]]) / 4
     for layer in reversed(net):
-        slope = layer.backward(slope)
+        gradient = layer.backward(gradient)
 
     def loss(model):
         return fn.losses.cross_entropy(model(jnp.asarray(x[:4])), jnp.asarray(y[:4]))
 
-    found = jax.grad(loss)(model)
+    gradient = jax.grad(loss)(model)
     for i in (0, 2):
-        np.testing.assert_allclose(found.layers[i].weight, net[i].slopes[0], rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(found.layers[i].bias, net[i].slopes[1], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(gradient.layers[i].weight, net[i].gradients[0], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(gradient.layers[i].bias, net[i].gradients[1], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_o4_gradients_by_hand_are_jaxs(lesson):
 )
 def test_o5_to_o8_training_by_hand_and_by_fit_end_in_the_same_weights(lesson, row, epochs, rate):
     (x, y), nets = lesson
-    model = as_funcnet(nets[row])  # the numbers before the oracle moves its own
+    model = as_funcnet(nets[row])  # before the reference updates its weights
     train = fn.fit(CLASSES, optax.sgd(rate), epochs=epochs, batch_size=4, shuffle=False)
     run = train(model, D5[0], KEY, D5[1])
     curves = []
@@ -160,8 +160,8 @@ def test_o5_to_o8_training_by_hand_and_by_fit_end_in_the_same_weights(lesson, ro
     np.testing.assert_allclose(run.history["train_loss"], train_loss, rtol=1e-4)
     np.testing.assert_allclose(run.history["val_loss"], val_loss, rtol=1e-4)
     np.testing.assert_allclose(run.history["val_accuracy"], val_accuracy, atol=1e-6)
-    found = fn.evaluate(CLASSES, run.model, D5[0])
-    np.testing.assert_allclose(found["accuracy"], train_accuracy[-1], atol=1e-6)
+    scores = fn.evaluate(CLASSES, run.model, D5[0])
+    np.testing.assert_allclose(scores["accuracy"], train_accuracy[-1], atol=1e-6)
     if row == "O5":
         assert train_accuracy[-1] == 0.825
 
@@ -175,7 +175,7 @@ def test_o9_losses_of_regression_and_of_classification():
     p = np.linspace(0.01, 0.99, 50)
     logits = np.log(p / (1 - p)).astype(np.float32)
     ones = np.ones(50, np.int32)
-    # At true class 1 the 0-1 loss is 1 below one half: the lesson's plot has it the other way round.
+    # For the true class 1 the 0-1 loss is 1 below one half; the lesson plots the opposite.
     np.testing.assert_array_equal(1 - jax.vmap(fn.metrics.accuracy)(logits, ones), p < 0.5)
     logistic = jax.vmap(fn.losses.binary_cross_entropy)(logits, ones)
     np.testing.assert_allclose(logistic, -np.log(p), rtol=1e-4)

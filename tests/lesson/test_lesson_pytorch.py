@@ -1,4 +1,4 @@
-"""The lesson's tensors, gradients and small nets (rows P1 to P24), by plain JAX and funcnet."""
+"""The lesson's tensors, gradients and small nets (rows P1 to P24), with plain JAX and funcnet."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from recipes import (
     KEY,
     SQUARED,
     assert_in_band,
-    evaluated,
+    evaluate_all,
     last_batch_losses,
     unit_normal,
 )
@@ -33,16 +33,16 @@ def test_p1_versions_can_be_printed():
 
 
 def test_p2_tensors_from_lists_and_from_a_normal_distribution():
-    whole, normal = jnp.array([[1, 2], [3, 4]]), jax.random.normal(KEY, (10, 3))
-    assert (whole.shape, whole.dtype.kind) == ((2, 2), "i")
+    integers, normal = jnp.array([[1, 2], [3, 4]]), jax.random.normal(KEY, (10, 3))
+    assert (integers.shape, integers.dtype.kind) == ((2, 2), "i")
     assert (normal.shape, normal.dtype) == ((10, 3), jnp.float32)
 
 
 def test_p3_elementwise_maths_broadcasting_and_numpy():
     a = jax.random.normal(KEY, (10, 3))
     with jax.numpy_rank_promotion("allow"):
-        away = a - a[0]
-    assert (away[0] == 0).all()
+        difference = a - a[0]
+    assert (difference[0] == 0).all()
     np.testing.assert_allclose(np.asarray(jnp.exp(a)), np.exp(np.asarray(a)), rtol=1e-6)
 
 
@@ -52,7 +52,7 @@ def test_p4_adding_makes_a_new_array_and_at_makes_a_changed_copy():
     assert int(u) == 5
     assert int(u.at[()].add(3)) == 8
     assert int(u) == 5
-    u += 3  # the name moves, no array does
+    u += 3  # rebinds the name; the array does not change
     assert int(u) == 8
 
 
@@ -68,8 +68,8 @@ def test_p6_gradient_of_a_mean_of_roots_is_the_identity():
 
 def test_p7_gradients_add_up_only_where_they_are_added():
     gradient = jax.grad(mean_of_roots)(A, B)
-    gathered = jax.tree.map(lambda *parts: sum(parts), gradient, gradient, gradient)
-    np.testing.assert_allclose(gathered, 3 * P6, rtol=1e-6)
+    total = jax.tree.map(lambda *parts: sum(parts), gradient, gradient, gradient)
+    np.testing.assert_allclose(total, 3 * P6, rtol=1e-6)
     np.testing.assert_allclose(jax.grad(mean_of_roots)(A, B), P6, rtol=1e-6)
 
 
@@ -79,18 +79,18 @@ def test_p8_the_graph_of_a_mean_ends_in_a_sum_and_a_division():
 
 
 def test_p9_vector_jacobian_product_of_an_output_that_is_no_scalar():
-    _, back = jax.vjp(lambda a: jnp.sqrt(a**2 + B**2), A)
-    (product,) = back(jnp.eye(2))
-    kept = P6  # the lesson's gradient before, which its framework adds to
-    np.testing.assert_allclose(kept + product, P6 * jnp.where(jnp.eye(2) == 1, 5.0, 1.0), rtol=1e-6)
+    _, vjp = jax.vjp(lambda a: jnp.sqrt(a**2 + B**2), A)
+    (product,) = vjp(jnp.eye(2))
+    previous = P6  # the gradient that the lesson's framework accumulates onto
+    np.testing.assert_allclose(previous + product, P6 * jnp.where(jnp.eye(2) == 1, 5.0, 1.0), rtol=1e-6)
 
 
 def test_p13_perceptron_by_hand_in_its_correct_version():
-    """Weights and bias, the gradient of both, a plain update; the lesson's own class moves neither."""
+    """The gradients of weights and bias and a plain update; the class in the lesson updates neither."""
 
     @jax.jit
     @jax.vmap
-    def trained(key):
+    def train_by_hand(key):
         parameters = {"w": jax.random.normal(key, (2,)), "b": jnp.zeros(())}
 
         def loss(p, x, y):
@@ -104,7 +104,7 @@ def test_p13_perceptron_by_hand_in_its_correct_version():
 
         return jax.lax.scan(epoch, parameters, length=15)[0]
 
-    by_hand = trained(jax.random.split(KEY, 20))
+    by_hand = train_by_hand(jax.random.split(KEY, 20))
     net = fn.models.Perceptron(2, weight_init=unit_normal)
     starts = jax.vmap(
         lambda k: net.replace(
@@ -115,15 +115,15 @@ def test_p13_perceptron_by_hand_in_its_correct_version():
     runs = jax.vmap(train, in_axes=(0, None, None))(starts, D2[0], KEY)
     np.testing.assert_allclose(runs.model.linear.weight, by_hand["w"], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(runs.model.linear.bias, by_hand["b"], rtol=1e-4, atol=1e-5)
-    assert_in_band(evaluated(BINARY, runs.model, D2[0])["loss"], 0.27, 0.29)
-    assert_in_band(evaluated(BINARY, runs.model, D2[1])["accuracy"], 0.80, 0.80)
+    assert_in_band(evaluate_all(BINARY, runs.model, D2[0])["loss"], 0.27, 0.29)
+    assert_in_band(evaluate_all(BINARY, runs.model, D2[1])["accuracy"], 0.80, 0.80)
 
 
 def test_p14_the_fused_logistic_loss_is_a_sigmoid_and_then_the_loss():
     logits, targets = jnp.array([-2.0, 0.3, 1.7]), jnp.array([0, 1, 1])
     p = np.asarray(jax.nn.sigmoid(logits), np.float64)
-    in_turn = -np.mean(np.where(np.asarray(targets) == 1, np.log(p), np.log(1 - p)))
-    np.testing.assert_allclose(fn.losses.binary_cross_entropy(logits, targets), in_turn, rtol=1e-6)
+    separate = -np.mean(np.where(np.asarray(targets) == 1, np.log(p), np.log(1 - p)))
+    np.testing.assert_allclose(fn.losses.binary_cross_entropy(logits, targets), separate, rtol=1e-6)
 
 
 def test_p15_the_first_minibatch_and_the_sizes_of_all():
@@ -137,9 +137,9 @@ def test_p16_accuracy_by_a_threshold_is_the_metric():
     model = fn.models.Perceptron(2).init(KEY)
     x, y = D2[1][:]
     by_hand = ((jax.nn.sigmoid(model(x)) > 0.5) == (y == 1)).mean()
-    found = fn.evaluate(BINARY, model, D2[1])["accuracy"]
-    np.testing.assert_allclose(found, by_hand, rtol=1e-6)
-    assert abs(float(found) * 15 - round(float(found) * 15)) < 1e-5
+    accuracy = fn.evaluate(BINARY, model, D2[1])["accuracy"]
+    np.testing.assert_allclose(accuracy, by_hand, rtol=1e-6)
+    assert abs(float(accuracy) * 15 - round(float(accuracy) * 15)) < 1e-5
 
 
 def test_p17_one_dense_layer_and_its_two_parameters():
@@ -166,7 +166,7 @@ def test_p18_to_p21_the_last_batch_of_ten_epochs(row):
     models, printed = last_batch_losses(BINARY, optimizer, net, D2[0], epochs=10)
     assert_in_band(printed[:, -1], *loss_band)
     if accuracy_band is not None:
-        assert_in_band(evaluated(BINARY, models, D2[1])["accuracy"], *accuracy_band)
+        assert_in_band(evaluate_all(BINARY, models, D2[1])["accuracy"], *accuracy_band)
 
 
 def test_p20_a_sequence_prints_its_structure():

@@ -1,4 +1,4 @@
-"""The lesson's variables, tapes and pipelines (rows T1 to T11), by plain JAX and funcnet."""
+"""The lesson's variables, tapes and pipelines (rows T1 to T11), with plain JAX and funcnet."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from recipes import (
     KEY,
     SQUARED,
     assert_in_band,
-    evaluated,
+    evaluate_all,
     twenty,
     unit_normal,
 )
@@ -42,12 +42,12 @@ def test_t2_rows_summed_into_an_array_and_by_a_reduction():
 
 def test_t3_the_gradient_of_a_tensor_is_that_of_its_sum():
     a, b = jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([[2.0, 1.0], [0.5, 3.0]])
-    roots, back = jax.vjp(lambda a: jnp.sqrt(a**2 + b**2), a)
-    np.testing.assert_allclose(back(jnp.ones_like(roots))[0], a / jnp.sqrt(a**2 + b**2), rtol=1e-6)
+    roots, vjp = jax.vjp(lambda a: jnp.sqrt(a**2 + b**2), a)
+    np.testing.assert_allclose(vjp(jnp.ones_like(roots))[0], a / jnp.sqrt(a**2 + b**2), rtol=1e-6)
 
 
 def test_t4_gradients_of_two_variables_end_at_the_printed_line():
-    """And T5: the step is compiled, and runs the same uncompiled."""
+    """And T5: the compiled step gives the same result as the uncompiled one."""
 
     def loss(parameters, x, y):
         w, b = parameters
@@ -63,7 +63,7 @@ def test_t4_gradients_of_two_variables_end_at_the_printed_line():
         for start in range(0, 120, 4):
             parameters = compiled(parameters, *D1[start : start + 4])
     w, b = parameters
-    # The last digit is float32's own: 1.8616779 and 1.0710956 are printed.
+    # The lesson prints 1.8616779 and 1.0710956; the last digit is within float32 rounding.
     np.testing.assert_allclose([w[0, 0], b], [1.8616779, 1.0710956], atol=3e-7)
     train = fn.fit(SQUARED, optax.sgd(0.1), epochs=10, batch_size=4, shuffle=False)
     fitted = train(line(100.0), D1, KEY).model.linear
@@ -74,9 +74,9 @@ def test_t6_a_batch_larger_than_the_data_is_full_descent():
     x, y = (np.asarray(a, np.float64) for a in D1[:])
     w, b, losses = 10.0, 0.0, []
     for _ in range(10):
-        away = x[:, 0] * w + b - y
-        losses.append(np.mean(away**2))
-        w, b = w - 0.2 * np.mean(away * x[:, 0]), b - 0.2 * np.mean(away)
+        residual = x[:, 0] * w + b - y
+        losses.append(np.mean(residual**2))
+        w, b = w - 0.2 * np.mean(residual * x[:, 0]), b - 0.2 * np.mean(residual)
     train = fn.fit(SQUARED, optax.sgd(0.1), epochs=10, batch_size=256)
     run = train(line(10.0), D1, KEY)
     np.testing.assert_allclose(run.history["loss"], losses, rtol=2e-5)
@@ -94,25 +94,25 @@ def test_t7_scaled_by_the_training_rows_and_one_range_for_all():
 
 
 def test_t8_and_t10_the_perceptron_by_batches_of_two():
-    """T9 too, in its correct version: predictions against the truth of rows scaled as the training rows."""
+    """And T9 in its correct version: predictions and targets of rows scaled like the training rows."""
     net = fn.models.Perceptron(2, weight_init=unit_normal)
     runs = twenty(fn.fit(BINARY, optax.sgd(0.1), epochs=10, batch_size=2), net, D3[0])
-    assert_in_band(evaluated(BINARY, runs.model, D3[0])["loss"], 0.48, 0.60)
+    assert_in_band(evaluate_all(BINARY, runs.model, D3[0])["loss"], 0.48, 0.60)
     x, y = D3[2][:]
     right = (jax.vmap(lambda model: model(x) > 0)(runs.model) == (y == 1)[None].repeat(20, axis=0)).mean(
         axis=1
     )
-    np.testing.assert_allclose(evaluated(BINARY, runs.model, D3[2])["accuracy"], right, rtol=1e-6)
+    np.testing.assert_allclose(evaluate_all(BINARY, runs.model, D3[2])["accuracy"], right, rtol=1e-6)
 
     runs = twenty(fn.fit(BINARY, optax.adam(0.01), epochs=20, batch_size=2), net, D3[0])
-    found = evaluated(BINARY, runs.model, D3[0])
-    assert_in_band(found["loss"], 0.48, 0.63)
-    assert_in_band(found["accuracy"], 0.81, 0.96)
+    scores = evaluate_all(BINARY, runs.model, D3[0])
+    assert_in_band(scores["loss"], 0.48, 0.63)
+    assert_in_band(scores["accuracy"], 0.81, 0.96)
 
 
 def test_t11_one_hot_and_integer_classes_are_one_loss():
     model = fn.models.Perceptron(2, 2).init(KEY)
     x, y = D2[0][:]
-    whole = fn.evaluate(CLASSES, model, (x, y))["loss"]
+    integer = fn.evaluate(CLASSES, model, (x, y))["loss"]
     one_hot = fn.evaluate(CLASSES, model, (x, jnp.eye(2)[y]))["loss"]
-    np.testing.assert_allclose(whole, one_hot, rtol=1e-6)
+    np.testing.assert_allclose(integer, one_hot, rtol=1e-6)

@@ -21,9 +21,9 @@ def test_r1_inputs_scaled_to_0_1_and_to_unit_spread():
 @pytest.mark.parametrize(
     ("name", "spread"),
     [
-        (jax.nn.initializers.normal(1.0), 20.0),  # N(0, 1): the output is √n times as wide
+        (jax.nn.initializers.normal(1.0), 20.0),  # N(0, 1): the standard deviation grows by √n
         ("lecun_normal", 1.0),
-        (jax.nn.initializers.normal(1 / 400), 0.05),  # N(0, 1/n) as a standard deviation: it dies
+        (jax.nn.initializers.normal(1 / 400), 0.05),  # standard deviation 1/n: the signal vanishes
         ("glorot_normal", np.sqrt(2 * 400 / 600)),
         ("glorot_uniform", np.sqrt(2 * 400 / 600)),
         ("he_normal", np.sqrt(2)),
@@ -60,46 +60,46 @@ def test_r5_weight_decay_shrinks_and_averaging_smooths():
 
 
 def formula(update):
-    """Eight full batches of a line, by a formula `update(slope, memory, step) -> (move, memory)`."""
+    """Eight full-batch steps on a line with `update(gradient, memory, step) -> (change, memory)`."""
     x, y = (np.asarray(a, np.float64) for a in D2[0][:])
     p, memory = np.array([0.5, -0.5]), {}
     for step in range(1, 9):
-        slope = 2 * x.T @ (x @ p - y) / len(x)
-        move, memory = update(slope, memory, step)
-        p = p + move
+        gradient = 2 * x.T @ (x @ p - y) / len(x)
+        change, memory = update(gradient, memory, step)
+        p = p + change
     return p
 
 
-def momentum(slope, memory, step, gamma=0.9):
-    v = gamma * memory.get("v", 0.0) - 0.05 * slope
+def momentum(gradient, memory, step, gamma=0.9):
+    v = gamma * memory.get("v", 0.0) - 0.05 * gradient
     return v, {"v": v}
 
 
-def adagrad(slope, memory, step):
-    # The usual formula; the lesson's divides by the norm of one gradient.
-    seen = memory.get("s", 0.1) + slope**2
-    return -0.05 * slope / np.sqrt(seen + 1e-7), {"s": seen}
+def adagrad(gradient, memory, step):
+    # The usual formula; the one in the lesson divides by the norm of a single gradient.
+    squares = memory.get("s", 0.1) + gradient**2
+    return -0.05 * gradient / np.sqrt(squares + 1e-7), {"s": squares}
 
 
-def rmsprop(slope, memory, step):
-    seen = 0.9 * memory.get("s", 0.0) + 0.1 * slope**2
-    return -0.05 * slope / np.sqrt(seen + 1e-8), {"s": seen}
+def rmsprop(gradient, memory, step):
+    squares = 0.9 * memory.get("s", 0.0) + 0.1 * gradient**2
+    return -0.05 * gradient / np.sqrt(squares + 1e-8), {"s": squares}
 
 
-def adam(slope, memory, step):
-    m = 0.9 * memory.get("m", 0.0) + 0.1 * slope
-    s = 0.999 * memory.get("s", 0.0) + 0.001 * slope**2
-    move = -0.05 * (m / (1 - 0.9**step)) / (np.sqrt(s / (1 - 0.999**step)) + 1e-8)
-    return move, {"m": m, "s": s}
+def adam(gradient, memory, step):
+    m = 0.9 * memory.get("m", 0.0) + 0.1 * gradient
+    s = 0.999 * memory.get("s", 0.0) + 0.001 * gradient**2
+    change = -0.05 * (m / (1 - 0.9**step)) / (np.sqrt(s / (1 - 0.999**step)) + 1e-8)
+    return change, {"m": m, "s": s}
 
 
-def clipped(slope, memory, step):
-    # Rescaled to length 1 where it is longer; the lesson's divides always.
-    return -0.05 * slope / max(1.0, np.linalg.norm(slope)), memory
+def clip(gradient, memory, step):
+    # Rescaled to norm 1 if it is longer; the lesson always rescales.
+    return -0.05 * gradient / max(1.0, np.linalg.norm(gradient)), memory
 
 
-def decayed(slope, memory, step):
-    return -0.05 * 0.98 ** (step - 1) * slope, memory
+def decay_rate(gradient, memory, step):
+    return -0.05 * 0.98 ** (step - 1) * gradient, memory
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def decayed(slope, memory, step):
         ("R7", optax.adagrad(0.05), adagrad),
         ("R7", optax.rmsprop(0.05), rmsprop),
         ("R7", optax.adam(0.05), adam),
-        ("R8", optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.05)), clipped),
-        ("R9", optax.sgd(optax.exponential_decay(0.05, 1, 0.98)), decayed),
+        ("R8", optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.05)), clip),
+        ("R9", optax.sgd(optax.exponential_decay(0.05, 1, 0.98)), decay_rate),
     ],
 )
 def test_r6_to_r9_descents_are_their_formulas(row, optimizer, update):
@@ -125,13 +125,13 @@ def test_r6_to_r9_descents_are_their_formulas(row, optimizer, update):
 def test_r10_gradients_vanish_and_explode_with_depth_and_small_numbers_are_lost():
     x = jax.random.normal(KEY, (50, 32))
 
-    def first_slope(weight_init, activation):
+    def first_gradient_norm(weight_init, activation):
         net = fn.MLP((32,) * 12 + ("scalar",), activation=activation, weight_init=weight_init)
         model = net.init(KEY)
         gradient = jax.grad(lambda m: m(x).mean())(model)
         return float(jnp.linalg.norm(gradient.layers[0].weight))
 
-    calm = first_slope("he_normal", jax.nn.relu)
-    assert first_slope("he_normal", jax.nn.sigmoid) < 1e-4 * calm
-    assert first_slope(jax.nn.initializers.normal(1.0), jax.nn.relu) > 1e4 * calm
+    calm = first_gradient_norm("he_normal", jax.nn.relu)
+    assert first_gradient_norm("he_normal", jax.nn.sigmoid) < 1e-4 * calm
+    assert first_gradient_norm(jax.nn.initializers.normal(1.0), jax.nn.relu) > 1e4 * calm
     assert float(jnp.float32(1e10) + jnp.float32(1e-10) - jnp.float32(1e10)) == 0.0

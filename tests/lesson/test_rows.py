@@ -12,8 +12,8 @@ ROWS = dict(re.findall(r"^\| ([A-Z]\d+) \| [^|]+ \| (.+) \|$", PAGE, re.MULTILIN
 
 
 def test_every_row_is_named():
-    wanted = {f"{letter}{i + 1}" for letter, count in CHAPTERS.items() for i in range(count)}
-    assert wanted <= ROWS.keys()
+    expected = {f"{letter}{i + 1}" for letter, count in CHAPTERS.items() for i in range(count)}
+    assert expected <= ROWS.keys()
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if not row.startswith("D")])
@@ -28,9 +28,9 @@ def test_what_a_row_names_is_there(row):
 
 def test_every_experiment_that_names_rows_is_named_by_them():
     for path in sorted((ROOT / "experiments").glob("*.py")):
-        told = re.search(r"\(lesson ([^)]+)\)", path.read_text().split("\n")[0])
-        for row in re.findall(r"[A-Z]\d+", told[1] if told else ""):
-            assert row in ROWS, f"{path.name} names {row}, which is no row"
+        rows = re.search(r"\(lesson ([^)]+)\)", path.read_text().split("\n")[0])
+        for row in re.findall(r"[A-Z]\d+", rows[1] if rows else ""):
+            assert row in ROWS, f"{path.name} names {row}, which is not a row"
 
 
 def test_every_experiment_stands_in_the_table_of_experiments():

@@ -10,7 +10,7 @@ from tables import assert_close, marked, same_bits
 
 import funcnet as fn
 from funcnet.train import Every
-from funcnet.train._transparent import transparent
+from funcnet.train._finite import propagates_nonfinite
 
 KEY = jax.random.key(3)
 ROWS = jnp.linspace(0.5, 2.0, 43)
@@ -44,7 +44,7 @@ HIDING = {
 @pytest.mark.parametrize("name", [*HONEST, *HIDING])
 def test_an_optimizer_is_known_to_show_what_is_not_finite(name):
     optimizer = (HONEST | HIDING)[name]
-    known = transparent(optimizer, PARAMETERS)
+    known = propagates_nonfinite(optimizer, PARAMETERS)
     assert known == (name in HONEST)
     update = jax.jit(optax.with_extra_args_support(optimizer).update)
     for leaf in PARAMETERS if known else ():

@@ -1,9 +1,9 @@
-"""The peers, a file for each: `variants(work)` names its ways to do a workload, `prepare` sets one up.
+"""The peers, one file each: `variants(work)` lists their variants of a workload, `prepare` sets one up.
 
     prepare(work, **variant) -> Job
 
-What a user would try, and what makes a difference here, is a variant; the fastest one counts. A peer that
-can't do a workload has no variant for it.
+A variant is a choice that a user would try and that makes a difference here; the fastest one counts. A
+peer that cannot run a workload has no variant for it.
 """
 
 from collections.abc import Callable
@@ -13,10 +13,10 @@ from workloads import Weights
 
 
 class Job(NamedTuple):
-    """A training, ready to run as often as one likes.
+    """A prepared run, which can be repeated.
 
     Args:
-        train: `train(seed)`: one whole training from the workload's start, until its result is there.
+        train: `train(seed)`: one whole run from the initial weights; returns when it has finished.
         weights: the result's weights, in the workload's layout.
     """
 

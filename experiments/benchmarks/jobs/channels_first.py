@@ -1,6 +1,7 @@
-"""Weights as PyTorch and Equinox hold them: [out, in] and [out, in, height, width].
+"""Weights in the layout of PyTorch and Equinox: [out, in] and [out, in, height, width].
 
-Both flatten images channels first, so the rows of the dense layer after the convolutions move, too.
+Both flatten images channels first, so the rows of the dense layer after the convolutions are permuted,
+too.
 """
 
 import numpy as np
@@ -16,7 +17,7 @@ def images(work: Workload) -> np.ndarray:
 
 
 def turned(work: Workload) -> Layers:
-    """The start, layer by layer."""
+    """The initial weights of each layer, channels first."""
     layers = []
     for i, (kernel, bias) in enumerate(work.layers):
         if kernel.ndim == 4:
@@ -29,19 +30,19 @@ def turned(work: Workload) -> Layers:
 
 def turned_back(work: Workload, layers: Layers) -> Weights:
     """The inverse of `turned`."""
-    found: Weights = []
+    weights: Weights = []
     for i, ((weight, bias), (kernel, _)) in enumerate(zip(layers, work.layers, strict=True)):
         if kernel.ndim == 4:
             back = weight.transpose(2, 3, 1, 0)
         else:
             height, width, channels, out = _image(work, i)
             back = weight.T.reshape(channels, height, width, out).transpose(1, 2, 0, 3)
-        found += [back.reshape(kernel.shape), bias.reshape(-1)]
-    return found
+        weights += [back.reshape(kernel.shape), bias.reshape(-1)]
+    return weights
 
 
 def _image(work: Workload, i: int) -> tuple[int, int, int, int]:
-    """What the rows of dense kernel i stand for: height, width, channels; and its columns."""
+    """The height, width and channels behind the rows of dense kernel i, and its columns."""
     rows, out = work.layers[i][0].shape
     before = work.layers[i - 1][0] if i else None
     if before is None or before.ndim == 2:

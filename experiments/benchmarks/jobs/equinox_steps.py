@@ -1,6 +1,6 @@
-"""Equinox as its documentation trains: `eqx.filter_jit` around a step, a Python loop, optax.
+"""Equinox as in its documentation: `eqx.filter_jit` around a step, a Python loop, optax.
 
-Batches are cut from numpy arrays, which costs less than indexing JAX arrays outside of jit.
+Batches are sliced from numpy arrays, which is cheaper than indexing JAX arrays outside of jit.
 """
 
 from typing import Any

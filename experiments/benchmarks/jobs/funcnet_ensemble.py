@@ -1,4 +1,4 @@
-"""A thousand trainings as one program, over all cores: `fn.study.ensemble`."""
+"""A thousand runs in one program, on all cores: `fn.study.ensemble`."""
 
 from typing import Any
 
@@ -26,8 +26,8 @@ def prepare(work: Workload, members: int = MEMBERS, block: int | None = None) ->
         with fn.mesh.use():
             return jax.block_until_ready(many(net, data, jax.random.key(seed)))
 
-    def weights(found: Any) -> Any:
-        first = jax.tree.map(lambda a: a[0], found.runs.model)
+    def weights(result: Any) -> Any:
+        first = jax.tree.map(lambda a: a[0], result.runs.model)
         return funcnet_fit.weights(work, first)
 
     return Job(run, weights)

@@ -1,4 +1,4 @@
-"""The networks as JAX functions of a list of (kernel, bias), written for this job alone."""
+"""The networks as JAX functions of a list of (kernel, bias), written for this benchmark."""
 
 import jax
 import jax.numpy as jnp
@@ -32,11 +32,11 @@ def outputs(layers: Layers, x: jax.Array, native: bool = False) -> jax.Array:
 
 
 def losses(outputs: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Loss and whether the class is right, for each row; for a number the second is the loss again."""
+    """The loss of each row and whether its class is right; for numbers the second is the loss, too."""
     if not jnp.issubdtype(y.dtype, jnp.integer):
         loss = (outputs[:, 0] - y) ** 2
         return loss, loss
-    # Compared with an iota and not gathered: the gradient of a gather is a scatter.
+    # A comparison with an iota, not a gather, whose gradient would be a scatter.
     chosen = jnp.where(jnp.arange(outputs.shape[-1])[None, :] == y[:, None], outputs, 0.0).sum(-1)
     return jax.nn.logsumexp(outputs, axis=-1) - chosen, jnp.float32(jnp.argmax(outputs, -1) == y)
 
@@ -52,12 +52,12 @@ def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, native: bool) -> j
 
 
 def _convolved(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Matrix products: on CPUs, and in loops most of all, faster than XLA's convolution."""
+    """Matrix products: faster than XLA's convolution on CPUs, above all in loops."""
     rows, _, inputs, out = kernel.shape
     if inputs == 1:
         x = _side_by_side(_side_by_side(x, 2), 1)
         return _product(x, kernel.reshape(-1, out))
-    # A row of the window at a time, all rows of the kernel in one product, and then the sum of them.
+    # Patches of one row, all kernel rows in one product, then the sum of the shifted parts.
     each = _product(_side_by_side(x, 2), kernel.transpose(1, 2, 0, 3).reshape(-1, rows * out))
     height = x.shape[1] - rows + 1
     return sum(each[:, i : i + height, :, i * out : (i + 1) * out] for i in range(rows))
@@ -69,7 +69,7 @@ def _side_by_side(x: jax.Array, axis: int) -> jax.Array:
 
 
 def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    # As one matrix: the gradient of a product over several axes would copy.
+    # As one matrix, because the gradient of a product over several axes would copy.
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
 
 

@@ -1,8 +1,8 @@
-"""The best hand-written JAX: the whole training as one scan over epochs of a scan over batches.
+"""The best hand-written JAX: the whole run as one scan over epochs of a scan over batches.
 
-It does what any honest loop does: shuffles each epoch, pads and masks the short last batch, keeps loss and
-accuracy of each epoch. What was tried: orders by the keyed bijection (no sort) or by
-`jax.random.permutation`; steps one by one or four at a time (XLA copies a carry at each turn).
+It does what a complete loop must do: it shuffles each epoch, pads and masks the short last batch, and
+records loss and accuracy of each epoch. Variants: orders from the keyed bijection (no sort) or from
+`jax.random.permutation`; not unrolled or unrolled by four (XLA copies the carry in each iteration).
 """
 
 from collections.abc import Callable
@@ -73,7 +73,7 @@ def program(
 
 
 def _bijection(key: Any, n: int) -> Callable[[Any], Any]:
-    """Position to row by swap-or-not: a round swaps x and (k - x) mod n if a hash of both says so."""
+    """Position to row by swap-or-not: a round swaps x and (k - x) mod n depending on a hash of both."""
     count = 12 + (n - 1).bit_length()
     rounds = jax.random.bits(key, (count, 3), "uint32")
 

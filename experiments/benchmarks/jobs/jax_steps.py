@@ -1,7 +1,8 @@
 """Hand-written JAX as most people write it: a jitted step with donated state, called from a Python loop.
 
-The rows stay on the device and a step gathers its own. The short last batch has a shape, and so a compiled
-program, of its own. The epoch's loss and accuracy are added up on the device; the host never waits.
+The rows stay on the device and each step gathers its batch. The short last batch has its own shape and so
+its own compiled program. The loss and accuracy of an epoch are accumulated on the device; the host never
+waits.
 """
 
 from typing import Any

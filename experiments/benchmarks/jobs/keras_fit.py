@@ -1,4 +1,4 @@
-"""Keras on JAX: Sequential, compile, fit; one step at a call, or 32 at a call (`steps_per_execution`)."""
+"""Keras on JAX: Sequential, compile, fit; one step per call, or 32 (`steps_per_execution`)."""
 
 import os
 from typing import Any

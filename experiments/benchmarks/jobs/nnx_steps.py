@@ -1,6 +1,6 @@
-"""Flax nnx as its guides train: a Module, an Optimizer and metrics, changed in place by a jitted step.
+"""Flax nnx as in its guides: a Module, an Optimizer and metrics, updated in place by a jitted step.
 
-`nnx.cached_partial` is the guide's own means against the time that `nnx.jit` spends on walking the model.
+The guides recommend `nnx.cached_partial` to avoid the time that `nnx.jit` spends on traversing the model.
 """
 
 from functools import partial

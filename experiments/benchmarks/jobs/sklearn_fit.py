@@ -1,8 +1,8 @@
 """scikit-learn's MLPClassifier and MLPRegressor; no convolutions there.
 
-They have no argument for a start. A warm start keeps the weights that an estimator holds, and makes a new
-optimizer: so it is fitted once for its shapes, and the weights are put in before each training. Without
-penalty and without stopping it does what the others do; it records each epoch's loss, and no accuracy.
+They have no argument for initial weights. A warm start keeps the weights of the estimator and creates a
+new optimizer, so it is fitted once for the shapes, and the weights are set before each run. Without
+penalty and early stopping it does what the others do; it records the loss of each epoch, but no accuracy.
 """
 
 import os
@@ -24,8 +24,8 @@ def variants(work: Workload) -> list[dict[str, Any]]:
 
 
 def prepare(work: Workload, threads: int) -> Job:
-    warnings.simplefilter("ignore", ConvergenceWarning)  # "maximum iterations reached": so it should be
-    # Its squared error is halved, and so is the gradient. To Adam that makes no difference.
+    warnings.simplefilter("ignore", ConvergenceWarning)  # "maximum iterations reached" is expected
+    # Its squared error is halved, and so is the gradient, which does not matter for Adam.
     halved = work.optimizer == "sgd" and not work.classes
     model = (MLPClassifier if work.classes else MLPRegressor)(
         hidden_layer_sizes=work.sizes[1:-1],

@@ -1,6 +1,6 @@
-"""PyTorch, the same loop, network and loss compiled by torch.compile (Inductor; wants a C++ compiler).
+"""PyTorch, the same loop, network and loss compiled by torch.compile (Inductor; needs a C++ compiler).
 
-The short last batch gets a program of its own (dynamic=False); the fused optimizer stays as it is.
+The short last batch has its own program (dynamic=False); the fused optimizer is not compiled.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
-"""A thousand trainings side by side in PyTorch: `torch.func.vmap` over stacked models.
+"""A thousand runs at once in PyTorch: `torch.func.vmap` over stacked models.
 
-Every member has a start and an order of rows of its own; the gradients of all come from one vmapped
-function, and one Adam moves the stacked parameters.
+Every member has its own initial weights and order of rows; one vmapped function computes all gradients,
+and one Adam updates the stacked parameters.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""PyTorch, eager, as its tutorials train: TensorDataset, DataLoader, a loop by hand."""
+"""PyTorch, eager, as in its tutorials: TensorDataset, DataLoader, a loop by hand."""
 
 from typing import Any
 

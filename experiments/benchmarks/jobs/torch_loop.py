@@ -1,6 +1,6 @@
-"""PyTorch, eager, by hand: all rows as two tensors, batches cut by index tensors, no DataLoader.
+"""PyTorch, eager, by hand: all rows in two tensors, batches by index tensors, no DataLoader.
 
-The fastest plain loop: one thread or two, the fused optimizer or the default one; for images, channels
+The fastest plain loop: one thread or all, the fused optimizer or the default one; for images, channels
 first or last in memory.
 """
 

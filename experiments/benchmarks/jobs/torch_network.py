@@ -1,4 +1,4 @@
-"""The networks, the optimizer and the loss in PyTorch: what its four ways of training share."""
+"""The networks, the optimizer and the loss in PyTorch: shared by the jobs that use PyTorch."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ def network(work: Workload, device: str = "cpu") -> nn.Sequential:
 
 @torch.no_grad()
 def restart(work: Workload, made: nn.Module) -> None:
-    """Put the first weights back."""
+    """Restore the initial weights."""
     for layer, (weight, bias) in zip(_layers(made), channels_first.turned(work), strict=True):
         layer.weight.copy_(torch.from_numpy(weight))
         layer.bias.copy_(torch.from_numpy(bias))
@@ -70,7 +70,7 @@ def tensors(work: Workload, device: str = "cpu") -> tuple[torch.Tensor, torch.Te
 
 
 def losses(work: Workload) -> Callable[[Any, Any], tuple[torch.Tensor, torch.Tensor]]:
-    """A batch's mean loss and how many classes are right (for a number, 0) from outputs and targets."""
+    """The mean loss of a batch and the number of correct classes (0 for numbers)."""
     if not work.classes:
         return lambda outputs, y: (nn.functional.mse_loss(outputs.squeeze(-1), y), y.new_zeros(()))
     return lambda outputs, y: (
