@@ -8,7 +8,7 @@ from funcnet._types import Array, Key
 class Activation(Module):
     """A function of arrays as a layer: `function(x)`.
 
-    `Sequential` wraps plain functions in it by itself.
+    `Sequential` wraps plain functions in it automatically.
 
     Args:
         function: from arrays to arrays, such as `jax.nn.relu`; named functions rather than lambdas

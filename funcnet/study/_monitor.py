@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from funcnet import _check, _tree
-from funcnet._module import Module, modules, observed, trainable
+from funcnet._module import Module, modules, observe_calls, trainable
 from funcnet._sow import batch_weight, sow
 from funcnet._types import Array, PyTree
 from funcnet.data import Dataset
@@ -139,7 +139,7 @@ def _looked(
         if not what & INSIDE:
             return objective(parameters, rest, train.loss, batch, None)[0]
         names = _Names(_tree.combine(parameters, rest))
-        with observed(functools.partial(_mark, what, names)):
+        with observe_calls(functools.partial(_mark, what, names)):
             return objective(parameters, rest, train.loss, batch, None)[0]
 
     try:

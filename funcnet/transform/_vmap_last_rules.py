@@ -11,7 +11,7 @@ import numpy as np
 from jax.lax import GatherScatterMode
 
 from funcnet._types import Array
-from funcnet.layers._product import of_rows, product_p
+from funcnet.layers._product import matmul_impl, product_p
 from funcnet.transform._jaxpr import bind, primitives_of
 
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
@@ -221,10 +221,10 @@ def _open(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]
     return [with_lanes(value, size) for value in inputs]
 
 
-def _of_rows(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+def _matmul_impl(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     """The product that layers take (`layers._product`), as the one that JAX has."""
     avals = [_aval(var) for var in equation.invars]
-    dot = jax.make_jaxpr(functools.partial(of_rows, **equation.params))(*avals)
+    dot = jax.make_jaxpr(functools.partial(matmul_impl, **equation.params))(*avals)
     return _product(dot.jaxpr.eqns[0], inputs, size)
 
 

@@ -11,7 +11,7 @@ import pytest
 from tables import assert_close, same_bits
 
 import funcnet as fn
-from funcnet._module import observed
+from funcnet._module import observe_calls
 from funcnet.models._transformer import sinusoids
 
 KEY = jax.random.key(41)
@@ -321,7 +321,7 @@ def test_every_layer_of_a_transformer_has_a_dropout_of_its_own() -> None:
         if isinstance(module, fn.Dropout):
             keys.append(np.asarray(jax.random.key_data(kwargs["key"])).tobytes())
 
-    with observed(record):
+    with observe_calls(record):
         model(x, key=KEY)  # not jitted, so that the keys can be read
     assert len(keys) == len(set(keys)) == 4
 
