@@ -111,7 +111,7 @@ def by_xla(
         x.reshape(-1, *x.shape[len(batch) :]),
         weight,
         stride,
-        added,
+        pads,
         rhs_dilation=dilation,
         dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
         feature_group_count=groups,

@@ -158,11 +158,11 @@ def _coordinates(positions: Sequence[Any]) -> np.ndarray:
 def _scale_x(ax: Any, positions: Sequence[Any]) -> None:
     x = _coordinates(positions)
     if not np.array_equal(x, np.arange(len(x))) and _is_wide(x):
-        _canvas.scale_x_by_powers(ax)
+        _canvas.use_log_x_axis(ax)
     elif isinstance(positions[0], str):
         ax.set_xticks(x, [_canvas.truncate(label) for label in positions])
     elif all(isinstance(position, int) for position in positions):
-        _canvas.number_epochs(ax)
+        _canvas.use_integer_ticks(ax)
 
 
 def _scale_y(ax: Any, training: np.ndarray, validation: np.ndarray) -> None:

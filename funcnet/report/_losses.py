@@ -65,8 +65,8 @@ def loss_curves(
             raise ValueError(f"targets must be 0, 1 or both, got {tuple(targets)}. Try targets=(0, 1).")
         x = np.linspace(0.01, 0.99, 197)
         predictions = np.log(x) - np.log1p(-x)
-        suffix = {t: f", true class {t}" if len(targets) > 1 else "" for t in targets}
-        graphs = {(name, suffix[t]): (loss, t) for name, loss in losses.items() for t in targets}
+        suffixes = {t: f", true class {t}" if len(targets) > 1 else "" for t in targets}
+        graphs = {(name, suffixes[t]): (loss, t) for name, loss in losses.items() for t in targets}
         title = title or (f"true class {targets[0]}" if len(targets) == 1 else "")
         xlabel = "predicted probability of class 1"
     values = {key: _evaluate(key[0], loss, predictions, target) for key, (loss, target) in graphs.items()}

@@ -221,7 +221,7 @@ def _open(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]
     return [with_lanes(value, size) for value in inputs]
 
 
-def _matmul_impl(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+def _of_rows(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     """The product that layers take (`layers._product`), as the one that JAX has."""
     avals = [_aval(var) for var in equation.invars]
     dot = jax.make_jaxpr(functools.partial(matmul_impl, **equation.params))(*avals)

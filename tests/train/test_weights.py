@@ -112,7 +112,7 @@ def test_a_failed_write_leaves_the_file_of_before(tmp_path, monkeypatch):
     ("model", "message"),
     [
         ({"key": jax.random.key(0)}, "key is an array of key"),
-        (NET, r"Linear at layers\[0\] has no bias and no weight"),
+        (NET, r"Linear at layers\[0\] is not initialized: it has no bias and no weight"),
         ({"rate": 0.1}, "rate is float 0.1"),
         ({"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, "two arrays of the model would be called 'a.b'"),
     ],
