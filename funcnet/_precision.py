@@ -33,9 +33,9 @@ class Precision:
         output: dtype of the predictions; losses are computed in at least float32.
 
     Raises:
-        TypeError: if a dtype is not floating; when called, if the loss is no function; in training,
+        TypeError: if a dtype is not floating; when called, if the loss is not a function; in training,
             if parameters have another dtype than `param`.
-        ValueError: if a dtype is float64 and JAX's 64 bit mode is off.
+        ValueError: if a dtype is float64 and JAX's 64-bit mode is disabled.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn

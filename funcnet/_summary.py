@@ -63,7 +63,7 @@ def summary(net: Module, x: PyTree) -> Summary:
         A Summary with `rows`; it prints as a table.
 
     Raises:
-        TypeError: if `net` is no module.
+        TypeError: if `net` is not a module.
         ValueError: if x does not have the shape that it expects.
 
     Example:

@@ -286,7 +286,7 @@ def _train(args: argparse.Namespace) -> None:
         result = fit_table(table, directory=folder, **_settings(args))
     else:
         with show_status(f"training on {table.name}"):
-            result = _interruptible(lambda: fit_table(table, **_settings(args)))
+            result = _run_interruptibly(lambda: fit_table(table, **_settings(args)))
     if int(result.run.best_epoch) < 0:
         raise ValueError(
             "training diverged: the validation loss was not finite after any epoch. Try a smaller "
@@ -317,7 +317,7 @@ def _study(args: argparse.Namespace) -> None:
             with mesh.use():
                 return study_table(table, args.kind, size=args.size, progress=advance, **_settings(args))
 
-        study = _interruptible(run_study)
+        study = _run_interruptibly(run_study)
     print(f"{table.name}: {study.title}")
     print_table(study.columns, study.rows)
     for note in study.notes:
@@ -389,7 +389,7 @@ def _check_folder(folder: Path) -> None:
         raise ValueError(f"{existing} is not writable: choose another --out.")
 
 
-def _interruptible(work: Callable[[], T]) -> T:
+def _run_interruptibly(work: Callable[[], T]) -> T:
     """Run `work()` in a thread: a compiled program ignores Ctrl-C, but a thread that waits does not."""
     outcome: list[Any] = []
 

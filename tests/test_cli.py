@@ -308,7 +308,7 @@ def test_ctrl_c_interrupts_a_compiled_program(capsys, monkeypatch):
     threading.Timer(0.2, _thread.interrupt_main).start()
     start = time.perf_counter()
     with pytest.raises(Exited, match="130"):
-        cli._interruptible(lambda: finished.wait(20))
+        cli._run_interruptibly(lambda: finished.wait(20))
     finished.set()
     signal.signal(signal.SIGINT, before)
     assert time.perf_counter() - start < 10

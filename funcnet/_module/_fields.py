@@ -29,7 +29,7 @@ class Buffer:
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
         >>> fn.trainable({"weight": jnp.ones(3), "steps": fn.Buffer(jnp.zeros((), int))})
-        {'weight': True, 'steps': Buffer(value=False)}
+        {'steps': Buffer(value=False), 'weight': True}
     """
 
     value: Any

@@ -35,16 +35,16 @@ class BatchNorm(Module):
         use_bias: whether a bias is learned; it starts at zero.
         scale: [features], set by `init` if None.
         bias: [features], set by `init` if None.
-        mean: Buffer of [features], the running mean; zero after `init`.
-        variance: Buffer of [features], the running variance; one after `init`.
+        mean: Buffer of [features], the running mean; set to zero by `init` if None.
+        variance: Buffer of [features], the running variance; set to one by `init` if None.
 
     Returns:
         When called on x of shape [..., features]: the same shape and dtype.
 
     Raises:
         ValueError: if a setting is out of range, the last axis of x is not `features`, a single row is
-            normalized outside of `fit` and `step`, or the loss maps the model with `vmap`, so that there
-            is no common batch.
+            normalized outside of `fit` and `step`, or the loss calls the model under `vmap`
+            over the examples.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -107,9 +107,9 @@ class BatchNorm(Module):
         factor = jax.lax.rsqrt(variance + jnp.asarray(self.eps, variance.dtype))
         if self.scale is not None:
             factor = factor * self.scale.astype(factor.dtype)
-        y = (wider - _like(mean, wider)) * _like(factor, wider)
+        y = (wider - _broadcast(mean, wider)) * _like(factor, wider)
         if self.bias is not None:
-            y = y + _like(self.bias.astype(y.dtype), y)
+            y = y + _broadcast(self.bias.astype(y.dtype), y)
         return as_floating(y, x.dtype)
 
 
@@ -128,12 +128,12 @@ def _statistics(x: Array) -> tuple[Array, Array, Array]:
     total = over_batch(weight)
     total = jnp.where(total > 0, total, 1)  # avoids 0 / 0 if all weights are zero
     mean = over_batch(weight * jnp.sum(x, axes)) / (total * positions)
-    centred = x - _like(mean, x)
+    centred = x - _broadcast(mean, x)
     variance = over_batch(weight * jnp.sum(centred * centred, axes)) / (total * positions)
     # A weight of 2 counts a row twice, but a weight below 1 still belongs to one whole row.
     rows = jnp.maximum(total, over_batch((weight > 0).astype(x.dtype)))
     return mean, variance, rows * positions
 
 
-def _like(a: Array, x: Array) -> Array:
+def _broadcast(a: Array, x: Array) -> Array:
     return jnp.broadcast_to(a, x.shape)

@@ -30,11 +30,11 @@ def product(x: Array, weight: Array) -> Array:
     if x.ndim < 1 or weight.ndim < 2 or x.dtype != weight.dtype or _mesh.in_shard_map():
         return jnp.matmul(x, weight)
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    y = product_p().bind(_rows(x), weight, precision=precision)
+    y = product_p().bind(_merge_leading_axes(x), weight, precision=precision)
     return y.reshape(*x.shape[:-1], weight.shape[-1])
 
 
-def _rows(x: Array) -> Array:
+def _merge_leading_axes(x: Array) -> Array:
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
@@ -54,7 +54,7 @@ def _batch(args: tuple[Array, Array], axes: tuple[Any, Any], *, precision: Any) 
     if weight_axis is not None:
         return jax.vmap(lambda x, weight: matmul_impl(x, weight, precision=precision), axes)(x, weight), 0
     x = jnp.moveaxis(x, x_axis, 0)
-    y = product_p().bind(_rows(x), weight, precision=precision)
+    y = product_p().bind(_merge_leading_axes(x), weight, precision=precision)
     return y.reshape(*x.shape[:-1], weight.shape[-1]), 0
 
 

@@ -29,7 +29,7 @@ class GRU(Module):
         n = tanh(x W_n + b_n + r ⊙ (h U_n + c_n))
         h ← (1 - z) ⊙ n + z ⊙ h
 
-    These are PyTorch's equations: the reset gate r acts after the product with U_n, and there are two
+    These are PyTorch's equations: the reset gate r is applied after the product with U_n, and there are two
     biases. W = [W_r | W_z | W_n] and b are those of `input`, U and c those of `recurrent`.
 
     Args:

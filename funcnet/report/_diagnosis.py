@@ -1,4 +1,4 @@
-"""The curves of a diagnosis, smoothed, with the best epoch and the onset of overfitting."""
+"""The curves of a diagnosis, smoothed, with the best epoch and where validation rises."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from funcnet.study import Diagnosis, diagnose
 
 
 def diagnosis(diagnosis: Any, axes: Any = None) -> Any:
-    """Training and validation loss with smoothed lines, the best epoch and the onset of overfitting.
+    """Training and validation loss with smoothed lines, the best epoch and where validation rises.
 
     Measured values are faint points, smoothed values lines; epochs are numbered from 1. The title is the
     verdict. For several runs their mean is drawn.
@@ -32,7 +32,7 @@ def diagnosis(diagnosis: Any, axes: Any = None) -> Any:
         >>> history = {"train_loss": np.exp(-epoch / 8), "val_loss": np.exp(-epoch / 8) + 0.01 * epoch}
         >>> ax = fn.report.diagnosis(fn.study.diagnose(history), Figure().subplots())
         >>> ax.get_title(), ax.get_ylabel()
-        ('overfit', 'loss')
+        ('verdict: overfit', 'loss')
     """
     result = diagnosis if isinstance(diagnosis, Diagnosis) else diagnose(diagnosis)
     ax = _canvas.panel(axes, "diagnosis")
@@ -40,14 +40,14 @@ def diagnosis(diagnosis: Any, axes: Any = None) -> Any:
     if result.validation is not None:
         smooth = result.validation_smooth
         _draw(ax, result.epochs, result.validation, smooth, "validation", _canvas.VERMILLION, "--")
-    marks = {"best epoch": (result.best_epoch, ":"), "validation loss rises from": (result.onset, "-.")}
+    marks = {"best epoch": (result.best_epoch, ":"), "validation rises": (result.onset, "-.")}
     for label, (epoch, line) in marks.items():
         if epoch is not None:
             label = f"{label}: {epoch + 1}"
             ax.axvline(epoch + 1, color=_canvas.GREY, lw=1.2, ls=line, label=label, zorder=1)
     _canvas.use_integer_ticks(ax)
     many = f"mean of {result.members} runs" if result.members > 1 else ""
-    _canvas.finish(ax, "epoch", "loss", result.verdict, legend_title=many)
+    _canvas.finish(ax, "epoch", "loss", f"verdict: {result.verdict}", legend_title=many)
     if not len(result.epochs):
         _canvas.show_message(ax, "no finite values")
     return ax

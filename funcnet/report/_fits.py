@@ -75,9 +75,9 @@ def fitted_curves(
     Args:
         models: a mapping from the title of each panel to a model, as for `regression_line`.
         data: a Dataset or tuple (x, y): x [n] or [n, 1] in its own units, y [n] or [n, 1].
-        axes: matplotlib axes, one for each model; made when left out.
+        axes: matplotlib axes, one for each model; a new figure if None.
         valid: validation data (x, y), drawn as crosses.
-        scaler: function x goes through before every model; nothing when left out.
+        scaler: applied to x before every model; none by default.
         feature_name: label of the horizontal axis, with its unit.
         target_name: label of the vertical axis, with its unit.
 

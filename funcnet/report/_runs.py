@@ -70,7 +70,7 @@ def read_run(folder: Path) -> SavedRun | None:
 def row(run: SavedRun, parent: Path) -> list[str]:
     """A row of the table of runs, with the run's path relative to `parent`."""
     name = str(run.folder.relative_to(parent)) if run.folder != parent else run.folder.name
-    loss, val_loss = (_measured(run.history.get(key, [])) for key in ("loss", "val_loss"))
+    loss, val_loss = (_drop_nan(run.history.get(key, [])) for key in ("loss", "val_loss"))
     losses = [f"{loss[-1]:.4g}" if loss else "", f"{min(val_loss):.4g}" if val_loss else ""]
     return [name, run.epochs, *losses, run.outcome, run.saved]
 
@@ -79,7 +79,7 @@ def summary(run: SavedRun) -> tuple[list[str], list[list[str]]]:
     """First, last, smallest and largest value of each metric: the columns and rows of a table."""
     rows = []
     for name, values in run.history.items():
-        if finite := _measured(values):
+        if finite := _drop_nan(values):
             extremes = finite[0], finite[-1], min(finite), max(finite)
             rows.append([name, *(f"{value:.4g}" for value in extremes)])
     return ["metric", "first", "last", "min", "max"], rows
@@ -94,7 +94,7 @@ def draw(run: SavedRun) -> Path:
     return run.folder / "curves.png"
 
 
-def _measured(values: list[float]) -> list[float]:
+def _drop_nan(values: list[float]) -> list[float]:
     return [value for value in values if not math.isnan(value)]
 
 

@@ -29,11 +29,11 @@ def written(ax):
 @pytest.mark.parametrize("predictions", [LOGITS, LOGITS.argmax(axis=1)])
 def test_the_confusion_matrix_equals_scikit_learns(predictions):
     ax = confusion_matrix(predictions, CLASSES, Figure().subplots())
-    wanted = metrics.confusion_matrix(CLASSES, LOGITS.argmax(axis=1))
-    assert written(ax) == wanted.ravel().tolist()
-    assert written(confusion_matrix(wanted)) == wanted.ravel().tolist()
+    expected = metrics.confusion_matrix(CLASSES, LOGITS.argmax(axis=1))
+    assert written(ax) == expected.ravel().tolist()
+    assert written(confusion_matrix(expected)) == expected.ravel().tolist()
     shown = np.asarray(ax.images[0].get_array())
-    np.testing.assert_allclose(shown, wanted / wanted.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(shown, expected / expected.sum(axis=1, keepdims=True))
 
 
 def test_one_logit_is_classified_at_zero():
@@ -55,15 +55,15 @@ def test_calibration_equals_scikit_learns_with_wilson_intervals():
     logits = LOGITS[:, 0]
     y = (rng.uniform(size=200) < 1 / (1 + np.exp(-logits))).astype(int)
     upper, lower = calibration(logits, y, Figure().subplots(2), bins=8)
-    seen, said = sklearn_calibration.calibration_curve(y, 1 / (1 + np.exp(-logits)), n_bins=8)
-    np.testing.assert_allclose(upper.lines[1].get_xdata(), said, rtol=1e-5)
-    np.testing.assert_allclose(upper.lines[1].get_ydata(), seen)
+    observed, predicted = sklearn_calibration.calibration_curve(y, 1 / (1 + np.exp(-logits)), n_bins=8)
+    np.testing.assert_allclose(upper.lines[1].get_xdata(), predicted, rtol=1e-5)
+    np.testing.assert_allclose(upper.lines[1].get_ydata(), observed)
     counts = np.array([bar.get_height() for bar in lower.patches], int)
     assert counts.sum() == 200
     bars = [path.vertices[:, 1] for path in upper.collections[0].get_paths()]
-    for bar, part, count in zip(bars, seen, counts[counts > 0], strict=True):
-        wanted = stats.binomtest(round(part * count), count).proportion_ci(0.95, "wilson")
-        np.testing.assert_allclose(bar, wanted, atol=1e-3)
+    for bar, part, count in zip(bars, observed, counts[counts > 0], strict=True):
+        expected = stats.binomtest(round(part * count), count).proportion_ci(0.95, "wilson")
+        np.testing.assert_allclose(bar, expected, atol=1e-3)
 
 
 def test_calibration_of_several_classes_is_that_of_the_predicted_one():

@@ -20,9 +20,9 @@ def labelled(ax):
 def test_measured_and_smoothed_losses_are_drawn():
     result = diagnose(HISTORY)
     ax = diagnosis(result, Figure().subplots())
-    assert (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == ("overfit", "epoch", "loss")
+    assert (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == ("verdict: overfit", "epoch", "loss")
     drawn = labelled(ax)
-    best, onset = f"best epoch: {result.best_epoch + 1}", f"validation loss rises from: {result.onset + 1}"
+    best, onset = f"best epoch: {result.best_epoch + 1}", f"validation rises: {result.onset + 1}"
     assert list(drawn) == ["training", "validation", best, onset]
     np.testing.assert_array_equal(drawn["validation"].get_ydata(), result.validation_smooth)
     np.testing.assert_array_equal(drawn["training"].get_xdata(), EPOCH + 1)
@@ -34,7 +34,7 @@ def test_measured_and_smoothed_losses_are_drawn():
 
 def test_a_history_is_diagnosed_first():
     ax = diagnosis(HISTORY, Figure().subplots())
-    assert ax.get_title() == "overfit"
+    assert ax.get_title() == "verdict: overfit"
 
 
 def test_for_several_runs_the_mean_is_drawn():
@@ -54,7 +54,7 @@ def test_without_validation_or_onset_neither_is_drawn():
 
 def test_a_diagnosis_without_finite_values_shows_a_message():
     ax = diagnosis({"loss": [np.inf, np.nan], "val_loss": [np.nan, np.nan]}, Figure().subplots())
-    assert ax.get_title() == "diverged"
+    assert ax.get_title() == "verdict: diverged"
     assert ax.texts[0].get_text() == "no finite values"
 
 

@@ -1,4 +1,4 @@
-"""A surface shows what the model says at each place."""
+"""A decision surface shows the prediction of the model at each point."""
 
 import jax
 import jax.numpy as jnp
@@ -121,11 +121,11 @@ def test_vmapped_models_and_runs_raise():
     models = jax.vmap(fn.models.Perceptron(2).init)(jax.random.split(jax.random.key(0), 5))
     with pytest.raises(ValueError, match=r"a vmapped one: (weight|bias) of .*linear has shape \(5,"):
         decision_surface(models, (X, Y))
-    with pytest.raises(ValueError, match="a number or a row of logits"):
+    with pytest.raises(ValueError, match="a number or a vector of logits"):
         decision_surface(lambda x: jnp.ones((3, 2)), (X, Y))
     with pytest.raises(TypeError, match=r"pass run\.model"):
         decision_surface(fn.Run(lambda x: x[0], None), (X, Y))
-    with pytest.raises(ValueError, match=r"2 different column numbers from 0 to 1; got \(0, 2\)"):
+    with pytest.raises(ValueError, match=r"2 different column numbers from 0 to 1, got \(0, 2\)"):
         decision_surface(lambda x: x[0], (X, Y), features=(0, 2))
     assert not pyplot.get_fignums()
 
