@@ -1,4 +1,4 @@
-"""In which dtypes a training keeps, computes and gives out; nothing is cast in silence."""
+"""The dtypes of parameters, computation and predictions; parameters are only cast explicitly."""
 
 import jax
 import jax.numpy as jnp

@@ -107,7 +107,7 @@ class BatchNorm(Module):
         factor = jax.lax.rsqrt(variance + jnp.asarray(self.eps, variance.dtype))
         if self.scale is not None:
             factor = factor * self.scale.astype(factor.dtype)
-        y = (wider - _broadcast(mean, wider)) * _like(factor, wider)
+        y = (wider - _broadcast(mean, wider)) * _broadcast(factor, wider)
         if self.bias is not None:
             y = y + _broadcast(self.bias.astype(y.dtype), y)
         return as_floating(y, x.dtype)

@@ -127,8 +127,8 @@ def training_frame(
     """
     if metric not in history:
         raise ValueError(
-            f"history must have the metric {metric!r}, got {', '.join(history)}. Choose one of them, such as "
-            "metric='loss'."
+            f"history must have the metric {metric!r}, got {', '.join(history)}. Choose one of "
+            "them, such as metric='loss'."
         )
     names = [name for name in (metric, f"val_{metric}") if name in history]
     for name in names:

@@ -39,11 +39,11 @@ def _affine(layer: fn.Linear, x: np.ndarray) -> np.ndarray:
 def _attention(layer: Any, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """One sequence [length, features], query by query and head by head."""
     length, features = x.shape
-    size = features // layer.heads
+    size = features // layer.num_heads
     q, k, v = np.split(_affine(layer.project, x), 3, axis=1)
     together = np.zeros((length, features))
     for t in range(length):
-        for head in range(layer.heads):
+        for head in range(layer.num_heads):
             part = slice(head * size, (head + 1) * size)
             keys = [s for s in range(length) if mask[s] and not (layer.causal and s > t)]
             scores = np.array([np.exp(q[t, part] @ k[s, part] / np.sqrt(size)) for s in keys])
@@ -270,7 +270,7 @@ def test_without_positions_a_transformer_sees_a_set_and_with_them_a_sequence() -
     x = np.array([3, 1, 4, 1, 5, 8])
     both = jax.jit(lambda model, x: (model(x), model(x[::-1])))
     assert_close(*both(_transformer(positions="none"), x))
-    for model in (_transformer(), _transformer(positions="learned", length=6)):
+    for model in (_transformer(), _transformer(positions="learned", max_length=6)):
         ahead, back = both(model, x)
         assert float(jnp.abs(ahead - back).max()) > 1e-3
 
@@ -416,7 +416,7 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "two inputs": (
         lambda: fn.models.Transformer(2, vocab_size=4, in_features=4),
         ValueError,
-        "got tokens, in_features",
+        "got vocab_size, in_features",
     ),
     "padding": (
         lambda: fn.models.Transformer(2, vocab_size=4, pad_token=4),
@@ -426,7 +426,7 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "padding of vectors": (
         lambda: fn.models.Transformer(2, in_features=4, pad_token=0),
         ValueError,
-        "this model takes vectors",
+        "a model of vectors",
     ),
     "hidden": (
         lambda: fn.models.Transformer(2, vocab_size=4, hidden_features=0),
@@ -449,9 +449,9 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "max_length is",
     ),
     "too long": (
-        lambda: _transformer(positions="learned", length=3)(jnp.zeros(4, int)),
+        lambda: _transformer(positions="learned", max_length=3)(jnp.zeros(4, int)),
         ValueError,
-        "at most length=3; got 4",
+        "at most max_length=3; got 4",
     ),
     "no tokens": (lambda: _transformer()(jnp.zeros((2, 0), int)), ValueError, "sequences of tokens"),
     "omega": (lambda: fn.models.SIREN((1, 2, 1), omega=0), ValueError, "omega is above 0"),
