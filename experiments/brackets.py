@@ -45,14 +45,14 @@ print(f"{'positions':12}{'parameters':>10}{'loss/nats':>11}{'accuracy':>10}{'sec
 for positions in ("none", "learned", "sinusoidal"):
     net = fn.models.Transformer(
         *("scalar",),
-        tokens=3,
-        padding=PADDING,
+        vocab_size=3,
+        pad_token=PADDING,
         positions=positions,
-        length=LENGTH,
+        max_length=LENGTH,
         features=16,
-        heads=2,
+        num_heads=2,
         depth=2,
-        hidden=32,
+        hidden_features=32,
     )
     began = time.perf_counter()
     run = train(net.init(jax.random.key(0)), train_rows, jax.random.key(1))

@@ -42,7 +42,7 @@ for depth in DEPTHS:
         ),
         "residual": (
             fn.models.ResMLP(64, 10, width=WIDTH, depth=depth),
-            lambda model: model.entrance,
+            lambda model: model.embed,
         ),
     }
     for name, (net, first_layer) in nets.items():

@@ -31,9 +31,9 @@ unknown = (points[hidden], image[hidden])
 # 2. Networks of about the same number of parameters, from (row, column) to a grey value.
 nets = {
     "ReLU MLP": fn.MLP((2, 96, 96, 96, "scalar")),
-    "Fourier, scale 0.5": fn.models.FourierMLP((2, 80, 80, "scalar"), count=64, scale=0.5),
-    "Fourier, scale 2": fn.models.FourierMLP((2, 80, 80, "scalar"), count=64, scale=2.0),
-    "Fourier, scale 10": fn.models.FourierMLP((2, 80, 80, "scalar"), count=64, scale=10.0),
+    "Fourier, scale 0.5": fn.models.FourierMLP((2, 80, 80, "scalar"), num_frequencies=64, scale=0.5),
+    "Fourier, scale 2": fn.models.FourierMLP((2, 80, 80, "scalar"), num_frequencies=64, scale=2.0),
+    "Fourier, scale 10": fn.models.FourierMLP((2, 80, 80, "scalar"), num_frequencies=64, scale=10.0),
     "SIREN, omega 10": fn.models.SIREN((2, 96, 96, 96, "scalar"), omega=10.0),
     "SIREN, omega 30": fn.models.SIREN((2, 96, 96, 96, "scalar"), omega=30.0),
 }

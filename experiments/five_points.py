@@ -53,5 +53,5 @@ for degree in (1, 2, 3, 4, 6):
 picture = Path("runs/five_points.png")
 picture.parent.mkdir(exist_ok=True)
 chosen = {name: models[name] for name in ("degree 1", "degree 6")}
-fn.report.fits(chosen, (x, y), valid=(x_valid, y_valid))[0].figure.savefig(picture, dpi=150)
+fn.report.fitted_curves(chosen, (x, y), valid=(x_valid, y_valid))[0].figure.savefig(picture, dpi=150)
 print(f"picture in {picture}")

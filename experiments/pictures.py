@@ -89,7 +89,7 @@ polynomials = {
     for title, degree in degrees.items()
 }
 axes = cell("fits", 1, 3, sharey=True)
-fn.report.fits(polynomials, few, axes, valid=rest, feature_name="x", target_name="y")
+fn.report.fitted_curves(polynomials, few, axes, valid=rest, feature_name="x", target_name="y")
 
 # Two classes in raw units: the perceptron is trained on scaled features and drawn on raw ones.
 points, labels = make_classification(

@@ -27,14 +27,14 @@ def token_sequence(layer: str, x: Any) -> None:
         )
 
 
-def padding(token: int, tokens: int | None) -> None:
+def pad_token(token: int, vocab_size: int | None) -> None:
     """One of a model's tokens."""
-    if tokens is None:
+    if vocab_size is None:
         raise ValueError(
-            f"padding={token} is a token, and this model takes vectors. Leave it out, and call the model "
-            "with a mask: model(x, mask=mask)."
+            f"pad_token must be None for a model of vectors, got {token}. Call the model with a mask "
+            "instead: model(x, mask=mask)."
         )
-    _check.between("padding", token, 0, tokens)
+    _check.between("pad_token", token, 0, vocab_size)
 
 
 def mask(name: str, value: Any, shape: tuple[int, ...]) -> None:
@@ -71,5 +71,6 @@ def numbers_below(layer: str, x: Any, count: int) -> None:
     if outside.any():
         raise ValueError(
             f"{layer} holds rows for 0 to {count - 1}; got {values[outside][0]} ({int(outside.sum())} of "
-            f"{values.size} lie outside). Number them from 0, and let count be one more than the largest."
+            f"{values.size} lie outside). Number them from 0, and let num_embeddings be one more than the "
+            "largest."
         )

@@ -1,4 +1,4 @@
-"""Precision: in which floating dtypes parameters are kept, models computed and predictions given."""
+"""Mixed precision: the floating dtypes of parameters, computation and predictions."""
 
 import dataclasses
 import functools
@@ -17,24 +17,25 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Precision:
-    """In which floating dtypes a model keeps its parameters, computes, and gives its predictions.
+    """A mixed precision policy: the floating dtypes of parameters, computation and predictions.
 
-    Called on a loss it gives the same loss of the model computed in `compute`. Parameters,
-    gradients, optimizer and all sums over examples stay in `param` and at least float32, so that
-    small updates are not rounded away. Nothing else is cast: parameters of another dtype are refused.
+    Called on a loss, it returns the same loss with the model computed in `compute`. Parameters, gradients
+    and optimizer state stay in `param`, and sums over examples in at least float32, so that small updates
+    are not rounded away. Parameters of another dtype than `param` raise an error; they are never cast
+    silently.
 
-    On GPUs and TPUs float32 products are rounded to fewer bits by default; `with
-    jax.default_matmul_precision("highest"):` around the training computes them in full.
+    On GPUs and TPUs float32 matrix products use fewer bits by default; train within `with
+    jax.default_matmul_precision("highest"):` for full precision.
 
     Args:
         param: dtype of parameters between steps.
-        compute: dtype in which the model sees parameters and floating inputs.
-        output: dtype of predictions; losses are computed in at least float32.
+        compute: dtype that parameters and floating inputs are cast to for the model.
+        output: dtype of the predictions; losses are computed in at least float32.
 
     Raises:
-        TypeError: if a dtype is not floating; when called, if the loss is no function; in training,
+        TypeError: if a dtype is not floating; when called, if the loss is not a function; in training,
             if parameters have another dtype than `param`.
-        ValueError: if a dtype is float64 and JAX's 64 bit mode is off.
+        ValueError: if a dtype is float64 and JAX's 64-bit mode is disabled.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -60,55 +61,56 @@ class Precision:
             object.__setattr__(self, field.name, dtype.name)
 
     def __call__(self, loss: Loss) -> Loss:
-        """`loss` of the model computed in this precision.
+        """`loss` with its model computed in this precision.
 
         Args:
-            loss: `loss(model, example, key)` that calls its model. A model that can't be called, such
-                as a dict, reaches it with parameters in `compute`.
+            loss: a function `loss(model, example, key)`. It receives a model that computes in this
+                precision; the parameters of a model that is not callable, such as a dict, are cast.
 
         Returns:
-            A loss of the same kind.
+            A loss with the same arguments.
         """
         _check.loss(loss)
 
         @functools.wraps(loss)
-        def lowered(model: Any, *args: Any) -> Any:
-            return loss(self.model(model) if callable(model) else self._lowered(model), *args)
+        def loss_in_precision(model: Any, *args: Any) -> Any:
+            if callable(model):
+                return loss(self.model(model), *args)
+            return loss(_cast(self._check_dtypes(model), self.compute), *args)
 
-        return lowered
+        return loss_in_precision
 
-    def parameters(self, model: T) -> T:
-        """`model` with its parameters in dtype `param`; buffers stay as they are."""
-        chosen, rest = _tree.partition(model, trainable(model))
-        return _tree.combine(_cast(chosen, self.param), rest)
+    def cast_parameters(self, model: T) -> T:
+        """`model` with its parameters cast to `param`; buffers are not cast."""
+        parameters, rest = _tree.partition(model, trainable(model))
+        return _tree.combine(_cast(parameters, self.param), rest)
 
     def model(self, model: PyTree) -> "Cast":
-        """The model as it is computed in this precision, to predict with: `predict(p.model(m), x)`."""
-        return Cast(self._checked(model), self)
+        """The model computed in this precision, for prediction: `predict(precision.model(model), x)`."""
+        return Cast(self._check_dtypes(model), self)
 
-    def _checked(self, model: PyTree) -> PyTree:
-        chosen, _ = _tree.partition(model, trainable(model))
-        for path, leaf in _tree.paths(chosen).items():
+    def _check_dtypes(self, model: PyTree) -> PyTree:
+        """`model`, if all its parameters have dtype `param`."""
+        parameters, _ = _tree.partition(model, trainable(model))
+        for path, leaf in _tree.paths(parameters).items():
             if leaf.dtype.name != self.param:
                 raise TypeError(
-                    f"Precision(param={self.param!r}) and {path} is {leaf.dtype.name}: nothing is cast in "
-                    "silence. Begin with model = precision.parameters(model)."
+                    f"{path} must be {self.param} for Precision(param={self.param!r}), got "
+                    f"{leaf.dtype.name}. Cast the parameters first: "
+                    "model = precision.cast_parameters(model)."
                 )
         return model
 
-    def _lowered(self, model: PyTree) -> PyTree:
-        return _cast(self._checked(model), self.compute)
-
 
 class Cast(Module):
-    """A model computed in another precision, as `Precision.model` makes it.
+    """A model computed in another precision, as returned by `Precision.model`.
 
     Args:
-        inside: the model, with its own parameters.
-        precision: in what it computes.
+        model: the model, with its own parameters.
+        precision: the precision that it is computed in.
 
     Returns:
-        When called on x: what the model returns, floats in dtype `precision.output`.
+        When called on x: the output of the model, with floats cast to `precision.output`.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -117,11 +119,11 @@ class Cast(Module):
         'float32'
     """
 
-    inside: Module | PyTree
+    model: Module | PyTree
     precision: Precision
 
     def __call__(self, x: PyTree, key: Key | None = None) -> Any:
-        model, x = _cast((self.inside, x), self.precision.compute)
+        model, x = _cast((self.model, x), self.precision.compute)
         return _cast(call(model, x, key), self.precision.output)
 
 

@@ -1,4 +1,4 @@
-"""What a model is made of, without running it."""
+"""A table of the modules of a model, without running it."""
 
 import dataclasses
 from typing import Any
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _tree
-from funcnet._module import Module, count, modules, observed, shapes
+from funcnet._module import Module, count, modules, observe_calls, shapes
 from funcnet._types import PyTree
 
 
@@ -17,34 +17,34 @@ class Row:
     """One module of a summary.
 
     Args:
-        path: where it stands in the model, '' for the model itself.
-        kind: its class's name.
-        output: the output's shape and dtype, as text.
-        parameters: trainable numbers in it and everything below it.
-        size: bytes of all its arrays, buffers included.
-        flops: floating point operations of one call, by XLA's own count before optimisation; -1 if
+        path: path in the model, '' for the model itself.
+        class_name: name of its class.
+        output: dtype and shape of the output, as text.
+        parameters: number of parameters, including those of its children.
+        nbytes: size of all its arrays in bytes, including buffers.
+        flops: floating-point operations of one call, by XLA's cost analysis before optimization; -1 if
             the model did not call it.
     """
 
     path: str
-    kind: str
+    class_name: str
     output: str
     parameters: int
-    size: int
+    nbytes: int
     flops: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Rows, parents before children; printing it gives a table."""
+    """The rows of a summary, parents before children; it prints as a table."""
 
     rows: tuple[Row, ...]
 
     def __str__(self) -> str:
-        heads = ("path", "class", "output", "parameters", "bytes", "FLOPs")
-        cells = [heads, *(_cells(row) for row in self.rows)]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(heads))]
-        lines = [_aligned(line, widths) for line in cells]
+        header = ("path", "class", "output", "parameters", "bytes", "FLOPs")
+        cells = [header, *(_format_row(row) for row in self.rows)]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
+        lines = [_align(line, widths) for line in cells]
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
     __repr__ = __str__
@@ -53,18 +53,18 @@ class Summary:
 def summary(net: Module, x: PyTree) -> Summary:
     """The modules of a model: path, class, output, parameters, bytes, FLOPs.
 
-    Nothing is computed: shapes come from abstract evaluation, FLOPs from XLA's cost analysis.
+    The model is not run: shapes come from abstract evaluation, FLOPs from XLA's cost analysis.
 
     Args:
         net: a module, before or after `init`.
         x: an example input, or a `jax.ShapeDtypeStruct` of its shape and dtype.
 
     Returns:
-        A Summary: `rows`, and a table when printed.
+        A Summary with `rows`; it prints as a table.
 
     Raises:
-        TypeError: if `net` is no module.
-        ValueError: if x doesn't suit it.
+        TypeError: if `net` is not a module.
+        ValueError: if x does not have the shape that it expects.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -77,34 +77,34 @@ def summary(net: Module, x: PyTree) -> Summary:
     """
     if not isinstance(net, Module):
         raise TypeError(
-            f"summary wants a funcnet.Module; got {_check.describe(net)}. Try fn.MLP((4, 16, 3))."
+            f"net must be a funcnet.Module, got {_check.describe(net)}. Try summary(fn.MLP((4, 16, 3)), x)."
         )
     calls: dict[str, tuple[Any, ...]] = {}
 
-    def traced(model: Module, x: PyTree) -> Any:
-        names = {id(module): path for path, module in modules(model).items()}
+    def call_recorded(model: Module, x: PyTree) -> Any:
+        paths = {id(module): path for path, module in modules(model).items()}
 
         def record(module: Module, args: Any, kwargs: Any, output: Any) -> None:
-            path = names.get(id(module))
+            path = paths.get(id(module))
             if path is not None:
                 calls.setdefault(path, (_structs(args), _structs(kwargs), _structs(output)))
 
-        with observed(record):
+        with observe_calls(record):
             return model(x)  # type: ignore[operator]
 
     model = shapes(net)
-    jax.eval_shape(traced, model, x)
+    jax.eval_shape(call_recorded, model, x)
     return Summary(tuple(_row(path, module, calls.get(path)) for path, module in modules(model).items()))
 
 
 def _row(path: str, module: Module, call: tuple[Any, ...] | None) -> Row:
-    sizes = [int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(module)]
+    nbytes = [int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(module)]
     output, flops = "not called", -1
     if call is not None:
         args, kwargs, result = call
         output = ", ".join(_tree.kind(leaf) for leaf in jax.tree.leaves(result))
         flops = _flops(module, args, kwargs)
-    return Row(path, type(module).__name__, output, count(module), sum(sizes), flops)
+    return Row(path, type(module).__name__, output, count(module), sum(nbytes), flops)
 
 
 def _flops(module: Module, args: Any, kwargs: Any) -> int:
@@ -116,19 +116,19 @@ def _structs(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), tree)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _format_row(row: Row) -> tuple[str, ...]:
     flops = f"{row.flops:,}" if row.flops >= 0 else "-"
     return (
         row.path or "(model)",
-        row.kind,
+        row.class_name,
         row.output,
         f"{row.parameters:,}",
-        f"{row.size:,}",
+        f"{row.nbytes:,}",
         flops,
     )
 
 
-def _aligned(cells: tuple[str, ...], widths: list[int]) -> str:
+def _align(cells: tuple[str, ...], widths: list[int]) -> str:
     padded = [
         cell.ljust(width) if i < 3 else cell.rjust(width)
         for i, (cell, width) in enumerate(zip(cells, widths, strict=True))

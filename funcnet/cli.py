@@ -25,10 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        argv: the words after `funcnet`; those of the process when left out.
+        argv: the arguments after `funcnet`; those of the process if None.
 
     Returns:
-        The exit code: 0, 2 for an error of the user's, told in one line on stderr, or 130 for Ctrl-C.
+        The exit code: 0 for success, 2 for a user error (one line on stderr), 130 for Ctrl-C.
 
     Example:
         >>> from funcnet.cli import main
@@ -43,32 +43,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # argparse, after --help and --version
         return int(end.code or 0)
     except KeyboardInterrupt:
-        return _say("interrupted.", 130)
+        return _print_error("interrupted.", 130)
     except BrokenPipeError:
-        # The reader, such as `head`, has seen enough; nothing is left to be flushed to it.
+        # The reader, such as `head`, has closed the pipe: discard what is left to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _say(f"{error.filename}: {error.strerror}." if error.filename else str(error), 2)
+        return _print_error(f"{error.filename}: {error.strerror}." if error.filename else str(error), 2)
     except ValueError as error:
-        return _say(str(error), 2)
+        return _print_error(str(error), 2)
     return 0
 
 
 def _cache_compilations() -> None:
     from funcnet import cache_compilations
 
-    with contextlib.suppress(OSError):  # no place to write to: it works as well, only slower
+    with contextlib.suppress(OSError):  # without a writable cache it only takes longer
         cache_compilations()
 
 
-def _say(message: str, code: int) -> int:
+def _print_error(message: str, code: int) -> int:
     print("funcnet:", " ".join(message.split()), file=sys.stderr)
     return code
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with errors that are one line."""
+    """An ArgumentParser whose errors are one line."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(
@@ -82,10 +82,10 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="funcnet",
-        description="Train a small network on a table, and predict with it.",
+        description="Train a small neural network on a table, and predict with it.",
         epilog=f"{TRAIN_EXAMPLE}\n  funcnet predict runs/houses new.csv",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_train(commands)
     _add_study(commands)
@@ -105,124 +105,144 @@ class _Version(argparse.Action):
 def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
-        help="train on a table, and write the model",
-        description="Train a perceptron on a table, with early stopping. 60 % of the rows train it, "
-        "20 % decide\nwhen to stop, 20 % test it. Text columns become categories, and gaps are filled.",
+        help="train an MLP on a table and save it",
+        description="Train an MLP on a table with early stopping. 60 % of the rows are used for training, "
+        "20 % for\nvalidation and 20 % for testing. Text columns are one-hot encoded, and missing values "
+        "are imputed.",
         epilog=TRAIN_EXAMPLE,
     )
     train.set_defaults(run=_train)
     _add_table(train)
     _add_training(train)
-    train.add_argument(
-        "--out", metavar="DIR", type=_path, help="where the files go (default: runs/ and the table's name)"
-    )
+    train.add_argument("--out", metavar="DIR", type=_path, help="output directory (default: runs/TABLE)")
     train.add_argument(
         "--resume",
         action="store_true",
-        help="keep checkpoints in DIR, and go on from the newest that is there; killed, run the same again",
+        help="write checkpoints to DIR, and resume from the newest one; after an interruption, run the "
+        "same command again",
     )
 
 
 def _add_study(commands: Any) -> None:
     study = commands.add_parser(
         "study",
-        help="train many networks on a table at once, and say what they show",
-        description="Train many networks on a table as one program.\n\n"
-        "  ensemble        with different starts and orders: their scatter, and how good their mean is\n"
-        "  folds           cross-validation: each row is judged by a network that has not seen it\n"
-        "  sweep           learning rate times weight decay, by validation loss\n"
-        "  bias-variance   bootstrap samples: is it the model that errs, or the luck of its rows?\n"
-        "  learning-curve  the loss by number of training rows: would more of them help?\n"
-        "  diagnose        too little, too much, too short? A verdict from the curves",
+        help="train many networks on a table at once, and compare them",
+        description="Train many networks on a table in one program.\n\n"
+        "  ensemble        train from several seeds; report the spread and the averaged prediction\n"
+        "  folds           cross-validation: evaluate each row with a network that was not trained on it\n"
+        "  sweep           grid search over learning rate and weight decay, by validation loss\n"
+        "  bias-variance   train on bootstrap samples; split the error into bias and variance\n"
+        "  learning-curve  train on growing numbers of rows: would more data help?\n"
+        "  diagnose        underfit, overfit or stopped too early? A verdict from the loss curves",
         epilog=STUDY_EXAMPLE,
     )
     study.set_defaults(run=_study)
     _add_table(study)
     kinds = ("ensemble", "folds", "sweep", "bias-variance", "learning-curve", "diagnose")
-    study.add_argument("kind", choices=kinds, help="what to find out")
+    study.add_argument("kind", choices=kinds, help="the kind of study, see above")
     study.add_argument(
         "--size",
         metavar="N",
-        type=_whole(2),
-        help="networks, folds or repeats (default: ensemble 20, folds 5, bias-variance 30, learning-curve "
-        "10, diagnose 8)",
+        type=_integer(2),
+        help="number of networks, folds or repeats (default: ensemble 20, folds 5, bias-variance 30, "
+        "learning-curve 10, diagnose 8; a sweep always has 25 runs)",
     )
     _add_training(study)
     study.add_argument(
         "--out",
         metavar="DIR",
         type=_path,
-        help="where table and picture go (default: runs/ and the names of table and study)",
+        help="output directory of the table and the figure (default: runs/TABLE-KIND)",
     )
 
 
 def _add_table(command: Any) -> None:
-    """Which table, and what of it is to be predicted."""
+    """Add the arguments that choose the table and its target."""
     add = command.add_argument
     add(
         "table",
         metavar="NAME_OR_FILE",
-        help="iris, digits, wine, breast-cancer, diabetes, fashion-mnist, or a CSV (with a header) or "
-        "Parquet file",
+        help="iris, digits, wine, breast-cancer, diabetes, fashion-mnist, or the path of a CSV file (with "
+        "a header) or a Parquet file",
     )
-    add("--target", metavar="COLUMN", help="the column to predict (of a file; default: its last)")
+    add("--target", metavar="COLUMN", help="column of the file to predict (default: the last)")
     add(
         "--task",
         choices=("classification", "regression"),
-        help="(of a file; default: text and few different whole numbers are classes)",
+        help="kind of the file's target (default: text and integers of few different values are classes)",
     )
 
 
 def _add_training(command: Any) -> None:
-    """How to train: the settings of `fit_table`."""
+    """Add the settings of `fit_table`."""
     add = command.add_argument
-    add("--hidden", metavar="SIZES", type=_sizes, help="units of the hidden layers (default: 128)")
-    add("--epochs", metavar="N", type=_whole(1), help="passes over the rows at most (default: 300)")
-    add("--batch-size", metavar="N", type=_whole(1), help="rows in a batch (default: 32)")
-    add("--learning-rate", metavar="X", type=_rate, help="of AdamW (default: 0.003)")
-    add("--patience", metavar="N", type=_whole(1), help="epochs without progress, then stop (default: 30)")
-    add("--seed", metavar="N", type=_whole(0), help="decides split, start and order (default: 0)")
+    add("--hidden", metavar="SIZES", type=_sizes, help="units in each hidden layer (default: 128)")
+    add("--epochs", metavar="N", type=_integer(1), help="maximum number of epochs (default: 300)")
+    add("--batch-size", metavar="N", type=_integer(1), help="rows per batch (default: 32)")
+    add("--learning-rate", metavar="X", type=_rate, help="learning rate of AdamW (default: 0.003)")
+    add(
+        "--patience",
+        metavar="N",
+        type=_integer(1),
+        help="epochs without improvement before training stops (default: 30)",
+    )
+    add(
+        "--seed",
+        metavar="N",
+        type=_integer(0),
+        help="seed of split, initial weights and row order (default: 0)",
+    )
 
 
 def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
         help="predict the rows of a CSV or Parquet file",
-        description="Predict the rows of a file with a model that `funcnet train` wrote. Columns are "
-        "found by\ntheir names; other columns are ignored.",
+        description="Predict the rows of a file with a model saved by `funcnet train`. Columns are matched "
+        "by name;\nadditional columns are ignored.",
         epilog=PREDICT_EXAMPLE,
     )
     predict.set_defaults(run=_predict)
-    predict.add_argument("folder", metavar="DIR", type=_path, help="what `funcnet train` wrote")
+    predict.add_argument("folder", metavar="DIR", type=_path, help="output directory of `funcnet train`")
     predict.add_argument(
-        "rows", metavar="NEW.csv", type=_path, help="a CSV or Parquet file with the same columns"
+        "rows", metavar="NEW.csv", type=_path, help="CSV or Parquet file with the same columns"
     )
-    predict.add_argument("--out", metavar="FILE", type=_path, help="write there instead of the terminal")
+    predict.add_argument("--out", metavar="FILE", type=_path, help="write a CSV file instead of printing")
 
 
 def _add_runs(commands: Any) -> None:
     runs = commands.add_parser(
         "runs",
-        help="a table of the runs in a folder",
-        description="The runs below a folder: how far they are and what they measured.",
+        help="list the runs in a directory",
+        description="List the runs in a directory and its subdirectories, with their progress and losses.",
     )
     runs.set_defaults(run=_runs)
     runs.add_argument(
-        "folder", metavar="DIR", type=_path, nargs="?", default=Path("runs"), help="default: runs"
+        "folder",
+        metavar="DIR",
+        type=_path,
+        nargs="?",
+        default=Path("runs"),
+        help="directory to search (default: runs)",
     )
     show = commands.add_parser(
         "show",
-        help="what one run measured, and its curves",
-        description="What a run measured by epoch: a summary, and curves.png in its folder.",
+        help="summarize one run and plot its curves",
+        description="Print a summary of the metrics of a run, and write their curves to curves.png in its "
+        "directory.",
     )
     show.set_defaults(run=_show)
-    show.add_argument("folder", metavar="DIR", type=_path, help="what a Trainer or `funcnet train` wrote")
+    show.add_argument(
+        "folder", metavar="DIR", type=_path, help="directory of a Trainer or of `funcnet train`"
+    )
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def _integer(minimum: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not (text.isdecimal() and text.isascii() and least <= int(text) < 2**31):
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {2**31 - 1}")
+        if not (text.isdecimal() and text.isascii() and minimum <= int(text) < 2**31):
+            raise argparse.ArgumentTypeError(
+                f"must be an integer from {minimum} to {2**31 - 1}, got {text!r}"
+            )
         return int(text)
 
     return parse
@@ -230,9 +250,11 @@ def _whole(least: int) -> Callable[[str], int]:
 
 def _sizes(text: str) -> tuple[int, ...]:
     try:
-        return tuple(_whole(1)(size.strip()) for size in text.split(","))
+        return tuple(_integer(1)(size.strip()) for size in text.split(","))
     except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of layer sizes, such as 64,64") from None
+        raise argparse.ArgumentTypeError(
+            f"must be a list of layer sizes such as 64,64, got {text!r}"
+        ) from None
 
 
 def _rate(text: str) -> float:
@@ -241,38 +263,38 @@ def _rate(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0, such as 0.003")
+        raise argparse.ArgumentTypeError(f"must be a number above 0 such as 0.003, got {text!r}")
     return value
 
 
 def _path(text: str) -> Path:
     if not text:
-        raise argparse.ArgumentTypeError("the path is empty")
+        raise argparse.ArgumentTypeError("must be a path, got an empty string")
     return Path(text)
 
 
 def _train(args: argparse.Namespace) -> None:
     from funcnet.data import load
-    from funcnet.report._terminal import print_facts, print_scores, waiting
+    from funcnet.report._terminal import print_summary, print_table, show_status
     from funcnet.tabular import fit_table
 
     table = load(args.table, args.target, args.task)
     folder = args.out or Path("runs", table.name)
     _check_folder(folder)
     if args.resume:
-        # It shows a line of its own, and hears signals by itself.
-        fitted = fit_table(table, directory=folder, **_settings(args))
+        # The Trainer shows its own progress bar and handles signals.
+        result = fit_table(table, directory=folder, **_settings(args))
     else:
-        with waiting(f"training on {table.name}"):
-            fitted = _interruptible(lambda: fit_table(table, **_settings(args)))
-    if int(fitted.run.best_epoch) < 0:
+        with show_status(f"training on {table.name}"):
+            result = _run_interruptibly(lambda: fit_table(table, **_settings(args)))
+    if int(result.run.best_epoch) < 0:
         raise ValueError(
-            "the training diverged: no epoch ended with a finite validation loss. Try a smaller "
+            "training diverged: the validation loss was not finite after any epoch. Try a smaller "
             "--learning-rate."
         )
-    print_facts(f"{table.name}: {table.task} of {table.target_name!r}", fitted.facts())
-    print_scores(*fitted.scores())
-    fitted.save(folder)
+    print_summary(f"{table.name}: {table.task} of {table.target_name!r}", result.summary())
+    print_table(*result.score_table())
+    result.save(folder)
     print(f"Wrote model.safetensors, model.json, history.csv and curves.png to {folder}")
     print(f"Predict with: funcnet predict {folder} NEW.csv")
 
@@ -280,32 +302,32 @@ def _train(args: argparse.Namespace) -> None:
 def _study(args: argparse.Namespace) -> None:
     from funcnet import mesh
     from funcnet.data import load
-    from funcnet.report._terminal import counting, print_scores
-    from funcnet.tabular import study_table, trainings
+    from funcnet.report._terminal import print_table, show_progress
+    from funcnet.tabular import num_runs, study_table
 
-    with contextlib.suppress(RuntimeError):  # JAX runs already: then with the devices that it has
+    with contextlib.suppress(RuntimeError):  # JAX is initialized already: keep its devices
         mesh.cpu_devices()
     table = load(args.table, args.target, args.task)
     folder = args.out or Path("runs", f"{table.name}-{args.kind}")
     _check_folder(folder)
-    count = trainings(args.kind, args.size)
-    with counting(f"{count} trainings on {table.name}", count) as advance:
+    count = num_runs(args.kind, args.size)
+    with show_progress(f"{count} runs on {table.name}", count) as advance:
 
-        def work() -> Any:
+        def run_study() -> Any:
             with mesh.use():
                 return study_table(table, args.kind, size=args.size, progress=advance, **_settings(args))
 
-        found = _interruptible(work)
-    print(f"{table.name}: {found.title}")
-    print_scores(found.head, found.rows)
-    for remark in found.remarks:
-        print(remark)
-    found.save(folder)
+        study = _run_interruptibly(run_study)
+    print(f"{table.name}: {study.title}")
+    print_table(study.columns, study.rows)
+    for note in study.notes:
+        print(note)
+    study.save(folder)
     print(f"Wrote {args.kind}.csv and {args.kind}.png to {folder}")
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    """What was asked for of the settings of a training."""
+    """The settings of `fit_table` that are given."""
     names = ("hidden", "epochs", "batch_size", "learning_rate", "patience", "seed")
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
@@ -315,10 +337,10 @@ def _predict(args: argparse.Namespace) -> None:
     import io
 
     from funcnet.data._load import read_features
-    from funcnet.tabular import load_fitted
+    from funcnet.tabular import load_table_model
     from funcnet.train._weights import write_whole
 
-    predictor = load_fitted(args.folder)
+    predictor = load_table_model(args.folder)
     features = read_features(args.rows, predictor.feature_names, predictor.encoder)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -337,43 +359,45 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _runs(args: argparse.Namespace) -> None:
-    from funcnet.report._runs import HEAD, find_runs, row
-    from funcnet.report._terminal import print_scores
+    from funcnet.report._runs import COLUMNS, find_runs, row
+    from funcnet.report._terminal import print_table
 
-    print_scores(HEAD, [row(run, args.folder) for run in find_runs(args.folder)])
+    print_table(COLUMNS, [row(run, args.folder) for run in find_runs(args.folder)])
 
 
 def _show(args: argparse.Namespace) -> None:
     from funcnet.report._runs import draw, find_runs, read_run, summary
-    from funcnet.report._terminal import print_scores
+    from funcnet.report._terminal import print_table
 
     run = read_run(args.folder)
     if run is None:
-        inside = ", ".join(str(found.folder) for found in find_runs(args.folder))
-        raise ValueError(f"{args.folder} holds several runs: show one of {inside}.")
+        folders = ", ".join(str(run.folder) for run in find_runs(args.folder))
+        raise ValueError(f"{args.folder} is not the directory of a run. Show one of {folders}.")
     print(f"{run.folder}: {run.epochs} epochs, {run.outcome}")
-    print_scores(*summary(run))
+    print_table(*summary(run))
     print(f"Wrote {draw(run)}")
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise before the training, not after it, if its files can't be written."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir():
-        raise ValueError(f"{there} is a file, so nothing can be written to {folder}: choose another --out.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(f"{there} can't be written to: choose another --out.")
+    """Raise before training, not after it, if files can't be written to `folder`."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(
+            f"{existing} is a file, so nothing can be written to {folder}: choose another --out."
+        )
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"{existing} is not writable: choose another --out.")
 
 
-def _interruptible(work: Callable[[], T]) -> T:
-    """`work()` in a thread of its own: a compiled program hears no Ctrl-C, and a waiting thread does."""
-    ended: list[Any] = []
+def _run_interruptibly(work: Callable[[], T]) -> T:
+    """Run `work()` in a thread: a compiled program ignores Ctrl-C, but a thread that waits does not."""
+    outcome: list[Any] = []
 
     def run() -> None:
         try:
-            ended.append(work())
+            outcome.append(work())
         except BaseException as error:
-            ended.append(error)
+            outcome.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -381,10 +405,10 @@ def _interruptible(work: Callable[[], T]) -> T:
         while thread.is_alive():
             thread.join(0.1)
     except KeyboardInterrupt:
-        # Leaving in the ordinary way would wait for the program. Nothing has been written yet.
-        code = _say("interrupted.", 130)
+        # A regular exit would wait for the program. Nothing has been written yet.
+        code = _print_error("interrupted.", 130)
         sys.stderr.flush()
         os._exit(code)
-    if isinstance(ended[0], BaseException):
-        raise ended[0]
-    return ended[0]
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]

@@ -145,7 +145,9 @@ MODELS = {
     "bidirectional": Model(fn.layers.Bidirectional(fn.layers.GRU(2, 2)), (3, 2), "numbers"),
     "embedding": Model(fn.layers.Embedding(5, 2), (3,), "numbers", tokens=5),
     "fourier-mlp": Model(
-        fn.models.FourierMLP((2, 4, "scalar"), count=3, scale=0.5, activation=jax.nn.tanh), (2,), "number"
+        fn.models.FourierMLP((2, 4, "scalar"), num_frequencies=3, scale=0.5, activation=jax.nn.tanh),
+        (2,),
+        "number",
     ),
     "gru": Model(fn.layers.GRU(2, 3), (3, 2), "numbers"),
     "linear": Model(fn.Linear(3, 2), (3,), "numbers"),
@@ -172,7 +174,7 @@ MODELS = {
     "siren": Model(fn.models.SIREN((2, 4, 4, "scalar"), omega=3.0, hidden_omega=3.0), (2,), "number"),
     "spectral-norm": Model(L.SpectralNorm(fn.Linear(3, 2)), (3,), "numbers"),
     "transformer": Model(
-        fn.models.Transformer(3, tokens=5, features=4, heads=2, depth=1, dropout=0.2, padding=0),
+        fn.models.Transformer(3, vocab_size=5, features=4, num_heads=2, depth=1, dropout=0.2, pad_token=0),
         (4,),
         "classes",
         tokens=5,

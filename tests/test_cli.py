@@ -1,4 +1,4 @@
-"""The command as a user meets it: what it prints, what it writes, and how it says no."""
+"""The command line: its output, its files and its errors."""
 
 import _thread
 import csv
@@ -17,7 +17,7 @@ import pytest
 from funcnet import cli
 from funcnet.cli import main
 from funcnet.data._load import read_features
-from funcnet.tabular import load_fitted
+from funcnet.tabular import load_table_model
 
 FEW = ["--hidden", "8", "--epochs", "20", "--learning-rate", "0.05"]
 
@@ -37,7 +37,7 @@ def write_table(path, text_target):
 
 @pytest.fixture(scope="module", params=["text", "numeric"])
 def trained(request, tmp_path_factory):
-    """(table, folder, what was printed) of a training on a text and on a numeric target."""
+    """(table, folder, output) of `funcnet train` on a text and on a numeric target."""
     place = tmp_path_factory.mktemp(request.param)
     table = write_table(place / "fruit.csv", request.param == "text")
     stdout = io.StringIO()
@@ -48,27 +48,27 @@ def trained(request, tmp_path_factory):
     return table, place / "out", stdout.getvalue()
 
 
-def test_train_prints_what_it_did(trained):
+def test_train_prints_a_summary(trained):
     _, folder, printed = trained
-    described = json.loads((folder / "model.json").read_text())
-    assert described["feature_names"] == ["length [cm]", "width"]
-    if described["task"] == "classification":
-        assert described["metrics"]["test"]["accuracy"] > 0.9
+    description = json.loads((folder / "model.json").read_text())
+    assert description["feature_names"] == ["length [cm]", "width"]
+    if description["task"] == "classification":
+        assert description["metrics"]["test"]["accuracy"] > 0.9
         assert "2: banana, ripe | fig" in printed
         assert "loss (nats)" in printed
     else:
-        assert described["target_scaler"]["scale"] == pytest.approx(50, rel=0.3)
+        assert description["target_scaler"]["scale"] == pytest.approx(50, rel=0.3)
         assert "units of goal" in " ".join(printed.split())
     for name in ("rows", "parameters", "best epoch", "time to compile", "time to train", "validation"):
         assert name in printed
     assert f"funcnet predict {folder}" in printed
 
 
-def test_predict_says_what_the_model_says(trained, capsys):
+def test_predict_prints_the_predictions_of_the_model(trained, capsys):
     table, folder, _ = trained
     assert main(["predict", str(folder), str(table)]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    predictor = load_fitted(folder)
+    predictor = load_table_model(folder)
     features = read_features(table, predictor.feature_names)
     expected = predictor.predict(features)
     assert len(rows) == 60
@@ -82,7 +82,7 @@ def test_predict_says_what_the_model_says(trained, capsys):
         np.testing.assert_array_equal(np.array([r["prediction"] for r in rows], np.float32), expected)
 
 
-def test_predict_finds_columns_by_name_and_ignores_others(trained, capsys, tmp_path):
+def test_predict_matches_columns_by_name_and_ignores_others(trained, capsys, tmp_path):
     _, folder, _ = trained
     (tmp_path / "a.csv").write_text("length [cm],width\n5,0.5\n15,-1\n")
     (tmp_path / "b.csv").write_text("colour,width,length [cm]\nred,0.5,5\nblue,-1,15\n")
@@ -108,45 +108,51 @@ def test_the_same_seed_gives_the_same_model_in_the_default_folder(tmp_path, monk
     assert (tmp_path / "runs" / "iris" / "notes.txt").read_text() == "mine"
 
 
-def one_line(capsys, *words):
-    """The one line on stderr of a command that fails with 2."""
-    assert main([str(word) for word in words]) == 2
-    told = capsys.readouterr()
-    assert told.err.startswith("funcnet: ")
-    assert told.err.count("\n") == 1
-    assert told.err.endswith("\n")
-    assert told.out == ""
-    return told.err
+def error_line(capsys, *args):
+    """The one line on stderr of a command that exits with 2."""
+    assert main([str(arg) for arg in args]) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("funcnet: ")
+    assert output.err.count("\n") == 1
+    assert output.err.endswith("\n")
+    assert output.out == ""
+    return output.err
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         ([], "required: COMMAND"),
         (["trian"], "invalid choice: 'trian'"),
         (["train"], "required: NAME_OR_FILE"),
         (["train", "iriss"], "no table or file called iriss. Did you mean iris? Known tables: iris"),
-        (["train", "iris", "--hidden", "16,x"], "'16,x' is no list of layer sizes"),
-        (["train", "iris", "--hidden", ""], "'' is no list of layer sizes"),
-        (["train", "iris", "--hidden", "16,0"], "'16,0' is no list of layer sizes"),
-        (["train", "iris", "--epochs", "0"], "argument --epochs: '0' is no whole number"),
-        (["train", "iris", "--epochs", "1.5"], "argument --epochs: '1.5' is no whole number"),
+        (["train", "iris", "--hidden", "16,x"], "such as 64,64, got '16,x'"),
+        (["train", "iris", "--hidden", ""], "such as 64,64, got ''"),
+        (["train", "iris", "--hidden", "16,0"], "such as 64,64, got '16,0'"),
+        (
+            ["train", "iris", "--epochs", "0"],
+            "argument --epochs: must be an integer from 1 to 2147483647, got '0'",
+        ),
+        (
+            ["train", "iris", "--epochs", "1.5"],
+            "argument --epochs: must be an integer from 1 to 2147483647, got '1.5'",
+        ),
         (["train", "iris", "--batch-size", "-3"], "argument --batch-size"),
-        (["train", "iris", "--learning-rate", "nan"], "'nan' is no number above 0"),
-        (["train", "iris", "--learning-rate", "0"], "'0' is no number above 0"),
+        (["train", "iris", "--learning-rate", "nan"], "must be a number above 0 such as 0.003, got 'nan'"),
+        (["train", "iris", "--learning-rate", "0"], "must be a number above 0 such as 0.003, got '0'"),
         (["train", "iris", "--patience", "x"], "argument --patience"),
         (["train", "iris", "--seed", "-1"], "argument --seed"),
         (["train", "iris", "--seed", "99999999999"], "argument --seed"),
         (["train", "iris", "--task", "ranking"], "invalid choice: 'ranking'"),
         (["train", "iris", "--target", "class"], "target and task are for CSV and Parquet files"),
-        (["train", "iris", "--out", ""], "argument --out: the path is empty"),
+        (["train", "iris", "--out", ""], "argument --out: must be a path, got an empty string"),
         (["train", "iris", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
-        (["predict", "nowhere", "x.csv"], "nowhere holds no trained model"),
+        (["predict", "nowhere", "x.csv"], "nowhere contains no trained model"),
     ],
 )
-def test_wrong_words(words, message, capsys, tmp_path, monkeypatch):
+def test_wrong_arguments(args, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert message in one_line(capsys, *words)
+    assert message in error_line(capsys, *args)
     assert not list(tmp_path.iterdir())
 
 
@@ -165,56 +171,56 @@ def test_wrong_words(words, message, capsys, tmp_path, monkeypatch):
         ("a,b\n1,x\n2,y\n", ["--task", "regression"], "column 'b' is 'x', no finite number"),
     ],
 )
-def test_bad_tables(content, extra, message, capsys, tmp_path):
+def test_wrong_tables(content, extra, message, capsys, tmp_path):
     (tmp_path / "t.csv").write_text(content)
-    line = one_line(capsys, "train", tmp_path / "t.csv", "--out", tmp_path / "out", *extra)
+    line = error_line(capsys, "train", tmp_path / "t.csv", "--out", tmp_path / "out", *extra)
     assert message in line
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_training(capsys, tmp_path, monkeypatch):
-    def never(*_, **__):
+def test_an_output_folder_is_checked_before_training(capsys, tmp_path, monkeypatch):
+    def fail(*_, **__):
         raise AssertionError("trained before the folder was checked")
 
-    monkeypatch.setattr("funcnet.tabular.fit_table", never)
+    monkeypatch.setattr("funcnet.tabular.fit_table", fail)
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "deeper"):
-        assert "is a file" in one_line(capsys, "train", "iris", "--out", place)
+        assert "is a file" in error_line(capsys, "train", "iris", "--out", place)
     monkeypatch.setattr("os.access", lambda *_: False)
-    assert "can't be written to" in one_line(capsys, "train", "iris", "--out", tmp_path / "new")
+    assert "is not writable" in error_line(capsys, "train", "iris", "--out", tmp_path / "new")
 
 
-def test_bad_predictions(trained, capsys, tmp_path):
+def test_wrong_files_to_predict(trained, capsys, tmp_path):
     table, folder, _ = trained
     (tmp_path / "new.csv").write_text("width\n1\n")
-    assert "lacks the column length [cm]" in one_line(capsys, "predict", folder, tmp_path / "new.csv")
+    assert "lacks the column length [cm]" in error_line(capsys, "predict", folder, tmp_path / "new.csv")
     (tmp_path / "new.csv").write_text("width,length [cm]\n1,\n")
-    line = one_line(capsys, "predict", folder, tmp_path / "new.csv")
+    line = error_line(capsys, "predict", folder, tmp_path / "new.csv")
     assert "column 'length [cm]' is missing in data row 1" in line
-    line = one_line(capsys, "predict", folder, tmp_path / "none.csv")
+    line = error_line(capsys, "predict", folder, tmp_path / "none.csv")
     assert line == f"funcnet: {tmp_path / 'none.csv'}: No such file or directory.\n"
     out = tmp_path / "none" / "p.csv"
-    line = one_line(capsys, "predict", folder, table, "--out", out)
+    line = error_line(capsys, "predict", folder, table, "--out", out)
     assert line == f"funcnet: {out}: No such file or directory.\n"
 
 
-def test_a_table_with_text_and_gaps_from_training_to_prediction(capsys, tmp_path):
+def test_a_table_with_text_and_missing_values(capsys, tmp_path):
     colours = ["" if i % 10 == 9 else ("red", "blue", "blue")[i % 3] for i in range(60)]
     rows = [f"{i % 7 if i % 5 else ''},{c},{'yes' if i % 3 else 'no'}" for i, c in enumerate(colours)]
     (tmp_path / "t.csv").write_text("\n".join(["size,colour,bought", *rows]) + "\n")
     assert main(["train", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out"), *FEW]) == 0
     assert "features" in capsys.readouterr().out
-    described = json.loads((tmp_path / "out" / "model.json").read_text())
-    assert described["feature_names"] == ["size", "colour"]
-    assert described["encoder"]["categories"] == [None, ["blue", "red"]]
+    description = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert description["feature_names"] == ["size", "colour"]
+    assert description["encoder"]["categories"] == [None, ["blue", "red"]]
     (tmp_path / "new.csv").write_text("colour,size\nred,3\ngreen,\n")
     assert main(["predict", str(tmp_path / "out"), str(tmp_path / "new.csv")]) == 0
-    found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["prediction"] for row in found][:1] == ["no"]
-    assert len(found) == 2
-    assert all(0 < float(row["probability"]) <= 1 for row in found)
+    predictions = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["prediction"] for row in predictions][:1] == ["no"]
+    assert len(predictions) == 2
+    assert all(0 < float(row["probability"]) <= 1 for row in predictions)
     (tmp_path / "new.csv").write_text("colour,size\nred,big\n")
-    line = one_line(capsys, "predict", tmp_path / "out", tmp_path / "new.csv")
+    line = error_line(capsys, "predict", tmp_path / "out", tmp_path / "new.csv")
     assert "column 'size' is 'big', no finite number in data row 1" in line
 
 
@@ -223,30 +229,30 @@ def _slow(*case):
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
+    ("kind", "texts"),
     [
-        _slow("ensemble", ["all 3 together", "Judged by 30 test rows."]),
+        _slow("ensemble", ["ensemble of 3", "Evaluated on 30 test rows."]),
         _slow("folds", ["standard error", "Each network was trained on 100 rows"]),
-        ("sweep", ["best trials", "25 trainings with one start"]),
+        ("sweep", ["best trials", "25 runs with the same initial weights"]),
         _slow("bias-variance", ["bias and noise", "bootstrap sample of 90 rows", "30 test rows"]),
         _slow("learning-curve", ["training loss", "3 networks for each number of rows"]),
-        _slow("diagnose", ["verdict", "gap at the end"]),
+        _slow("diagnose", ["verdict", "final gap"]),
     ],
 )
-def test_a_study_prints_a_table_and_writes_it_with_a_picture(kind, words, capsys, tmp_path):
+def test_a_study_prints_a_table_and_writes_it_with_a_figure(kind, texts, capsys, tmp_path):
     size = [] if kind == "sweep" else ["--size", "3"]
     settings = ["--epochs", "6", "--hidden", "4", "--out", str(tmp_path)]
     assert main(["study", "iris", kind, *size, *settings]) == 0
-    told = capsys.readouterr()
-    assert not told.err
-    for word in [*words, f"Wrote {kind}.csv and {kind}.png"]:
-        assert word in told.out
+    output = capsys.readouterr()
+    assert not output.err
+    for text in [*texts, f"Wrote {kind}.csv and {kind}.png"]:
+        assert text in output.out
     assert (tmp_path / f"{kind}.csv").read_text().count("\n") >= 4
     assert (tmp_path / f"{kind}.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
-def test_a_study_of_numbers_tells_errors_in_their_units(capsys, tmp_path):
+def test_a_study_of_a_regression_prints_errors_in_target_units(capsys, tmp_path):
     settings = ["--size", "2", "--epochs", "2", "--hidden", "4", "--out", str(tmp_path)]
     assert main(["study", "diabetes", "folds", *settings]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -259,12 +265,12 @@ def test_a_damaged_model(content, trained, capsys, tmp_path):
     table, folder, _ = trained
     (tmp_path / "model.json").write_text(content)
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    assert "model.json is damaged" in one_line(capsys, "predict", tmp_path, table)
+    assert "model.json is damaged" in error_line(capsys, "predict", tmp_path, table)
 
 
-def test_a_training_that_leaves_the_finite_numbers_writes_nothing(capsys, tmp_path):
-    words = ["train", "iris", "--learning-rate", "1e30", "--epochs", "2", "--out", tmp_path / "out"]
-    assert "the training diverged" in one_line(capsys, *words)
+def test_a_diverged_run_writes_nothing(capsys, tmp_path):
+    args = ["train", "iris", "--learning-rate", "1e30", "--epochs", "2", "--out", tmp_path / "out"]
+    assert "training diverged" in error_line(capsys, *args)
     assert not (tmp_path / "out").exists()
 
 
@@ -288,28 +294,28 @@ def test_ctrl_c(capsys, tmp_path, monkeypatch):
     assert capsys.readouterr().err == "funcnet: interrupted.\n"
 
 
-def test_ctrl_c_is_heard_while_a_compiled_program_runs(capsys, monkeypatch):
-    class Left(Exception):
+def test_ctrl_c_interrupts_a_compiled_program(capsys, monkeypatch):
+    class Exited(Exception):
         pass
 
-    def leave(code):
-        raise Left(code)
+    def exit_with(code):
+        raise Exited(code)
 
-    over = threading.Event()
-    monkeypatch.setattr("os._exit", leave)
+    finished = threading.Event()
+    monkeypatch.setattr("os._exit", exit_with)
     # A process that was started in the background may ignore the signal.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.2, _thread.interrupt_main).start()
-    began = time.perf_counter()
-    with pytest.raises(Left, match="130"):
-        cli._interruptible(lambda: over.wait(20))
-    over.set()
+    start = time.perf_counter()
+    with pytest.raises(Exited, match="130"):
+        cli._run_interruptibly(lambda: finished.wait(20))
+    finished.set()
     signal.signal(signal.SIGINT, before)
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - start < 10
     assert capsys.readouterr().err == "funcnet: interrupted.\n"
 
 
-def test_a_bug_of_ours_keeps_its_traceback(monkeypatch, tmp_path):
+def test_a_bug_keeps_its_traceback(monkeypatch, tmp_path):
     def buggy(*_, **__):
         raise AttributeError("a bug")
 
@@ -319,13 +325,13 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("trained", ["text"], indirect=True)
-def test_the_command_stops_quietly_when_its_reader_has_seen_enough(trained):
+def test_a_closed_pipe_is_not_an_error(trained):
     table, folder, _ = trained
     read, write = os.pipe()
     os.close(read)
-    words = [sys.executable, "-c", "import sys; from funcnet.cli import main; sys.exit(main())"]
-    done = subprocess.run(
-        [*words, "predict", str(folder), str(table)], stdout=write, stderr=subprocess.PIPE, text=True
+    command = [sys.executable, "-c", "import sys; from funcnet.cli import main; sys.exit(main())"]
+    process = subprocess.run(
+        [*command, "predict", str(folder), str(table)], stdout=write, stderr=subprocess.PIPE, text=True
     )
     os.close(write)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (process.returncode, process.stderr) == (0, "")

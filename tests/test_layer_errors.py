@@ -1,4 +1,4 @@
-"""Layers and models refuse what does not fit, in a sentence."""
+"""Errors of layers and models for wrong settings and inputs."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ KEY = jax.random.key(0)
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "words"),
+    ("make", "error", "message"),
     [
         (lambda: L.Conv2d(0, 1, 3), ValueError, "in_channels is at least 1"),
         (lambda: L.Conv2d(1, 1, [3, 3]), TypeError, "kernel_size is a whole number"),
@@ -24,10 +24,14 @@ KEY = jax.random.key(0)
         (lambda: L.Conv2d(3, 4, 3, groups=2), ValueError, "groups=2 doesn't divide in_channels=3"),
         (lambda: L.Conv2d(4, 3, 3, groups=2), ValueError, "groups=2 doesn't divide out_channels=3"),
         (lambda: L.Conv2d(1, 1, 3, weight_init="he"), ValueError, "weight_init='he' is not known"),
-        (lambda: L.MaxPool2d(2, padding=2), ValueError, "padding=2 is not below window=2"),
-        (lambda: L.GlobalAvgPool(0), ValueError, "axes is at least 1"),
-        (lambda: L.GlobalMaxPool(0), ValueError, "axes is at least 1"),
-        (lambda: L.Flatten(0), ValueError, "axes is at least 1"),
+        (
+            lambda: L.MaxPool2d(2, padding=2),
+            ValueError,
+            "padding must be smaller than the window, got padding=2 and window=2",
+        ),
+        (lambda: L.GlobalAvgPool(0), ValueError, "num_spatial_dims is at least 1"),
+        (lambda: L.GlobalMaxPool(0), ValueError, "num_spatial_dims is at least 1"),
+        (lambda: L.Flatten(0), ValueError, "num_axes is at least 1"),
         (lambda: L.LayerNorm(3, eps=0.0), ValueError, "eps is above 0"),
         (lambda: L.RMSNorm(3, eps="small"), TypeError, "eps is a number"),
         (lambda: L.GroupNorm(6, 4), ValueError, "groups=4 doesn't divide channels=6"),
@@ -38,34 +42,38 @@ KEY = jax.random.key(0)
         (lambda: L.SpectralNorm(fn.MLP((2, 3, 1))), TypeError, "MLP has none of its own"),
         (lambda: L.SpectralNorm(fn.Linear(2, 2), iterations=0), ValueError, "iterations is at least 1"),
         (lambda: L.SpectralNorm(fn.Linear(2, 2), eps=0.0), ValueError, "eps is above 0"),
-        (lambda: fn.models.ConvNet((28, 28), 10), ValueError, "shape has 3 entries; got 2"),
+        (lambda: fn.models.ConvNet((28, 28), 10), ValueError, "input_shape has 3 entries; got 2"),
         (lambda: fn.models.ConvNet((28, 28, 1), 10, channels=()), ValueError, "channels is empty"),
         (lambda: fn.models.ConvNet((28, 28, 1), 10, channels=32), TypeError, "channels is a tuple"),
         (
             lambda: fn.models.ConvNet((4, 4, 1), 10, channels=(2, 2, 2)),
             ValueError,
-            "MaxPool2d has a window",
+            "window of MaxPool2d must not be larger",
         ),
-        (lambda: fn.models.ConvNet((2, 9, 1), 10, padding="VALID"), ValueError, "Conv2d has a window"),
+        (
+            lambda: fn.models.ConvNet((2, 9, 1), 10, padding="VALID"),
+            ValueError,
+            "window of Conv2d must not be larger",
+        ),
         (lambda: fn.models.ConvNet((8, 8, 1), 10, dropout=1), ValueError, "dropout is at least 0.0"),
         (lambda: fn.models.ResMLP(3, 1, depth=0), ValueError, "depth is at least 1"),
         (lambda: fn.models.ResMLP(3, 1, width=0), ValueError, "width is at least 1"),
         (lambda: fn.models.ResMLP(3, 1, activation="relu"), TypeError, "activation is a function"),
     ],
 )
-def test_wrong_settings_are_refused_when_a_layer_is_made(make, error, words):
-    with pytest.raises(error, match=words):
+def test_wrong_settings_raise_when_a_layer_is_constructed(make, error, message):
+    with pytest.raises(error, match=message):
         make()
 
 
 @pytest.mark.parametrize(
-    ("net", "shape", "words"),
+    ("net", "shape", "message"),
     [
         (L.Conv2d(1, 2, 3), (28, 28), r"wants an input \[..., height, width, channels\]"),
         (L.Conv2d(3, 2, 3), (8, 8, 1), "whose last axis is 3"),
-        (L.Conv2d(1, 2, 3, padding="VALID"), (2, 8, 1), r"window of \(3, 3\).* is \(2, 8\)"),
+        (L.Conv2d(1, 2, 3, padding="VALID"), (2, 8, 1), r"window of \(3, 3\) and an input of \(2, 8\)"),
         (L.Conv1d(1, 2, 3), (28,), "length, channels"),
-        (L.ConvTranspose2d(1, 1, 2, padding=2), (2, 2, 1), "ConvTranspose2d has a window"),
+        (L.ConvTranspose2d(1, 1, 2, padding=2), (2, 2, 1), "window of ConvTranspose2d must not be larger"),
         (L.MaxPool2d(2), (28, 28), "height, width, channels"),
         (L.AvgPool1d(4), (3, 1), r"window of \(4,\)"),
         (L.GlobalAvgPool(), (4, 4), "GlobalAvgPool wants"),
@@ -81,14 +89,14 @@ def test_wrong_settings_are_refused_when_a_layer_is_made(make, error, words):
         (fn.models.ResMLP(3, 2, width=2, depth=1), (4,), "whose last axis is 3"),
     ],
 )
-def test_wrong_inputs_are_refused_with_the_shape_that_came(net, shape, words):
+def test_wrong_inputs_raise_with_their_shape(net, shape, message):
     model = net.init(KEY) if fn.count(net) else net
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         model(jnp.ones(shape))
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         jax.eval_shape(model, jax.ShapeDtypeStruct(shape, jnp.float32))
 
 
-def test_a_convolution_before_init_says_so():
-    with pytest.raises(TypeError, match="Conv2d has no bias and no weight yet"):
+def test_a_convolution_before_init_raises():
+    with pytest.raises(TypeError, match="Conv2d is not initialized: it has no bias and no weight"):
         L.Conv2d(1, 2, 3)(jnp.ones((4, 4, 1)))

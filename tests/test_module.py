@@ -64,7 +64,7 @@ def test_equal_layers_get_different_numbers():
     assert model.layers[0] != model.layers[1]
 
 
-def test_init_keeps_what_is_there_and_refuses_to_do_nothing():
+def test_init_keeps_parameters_and_raises_if_none_is_missing():
     start = jnp.full((2, 3), 7.0)
     model = fn.Linear(2, 3, weight=start).init(KEY)
     assert (model.weight == start).all()
@@ -91,11 +91,11 @@ def test_equality_and_hash_go_by_structure_and_numbers():
 def test_buffers_are_not_trained_and_not_counted():
     class Counting(fn.Module):
         linear: fn.Module = fn.Linear(2, 1)
-        seen: fn.Buffer = fn.Buffer(jnp.zeros((), jnp.int32))
+        steps: fn.Buffer = fn.Buffer(jnp.zeros((), jnp.int32))
 
     model = Counting().init(KEY)
     assert fn.count(model) == 3
-    assert fn.trainable(model).seen.value is False
+    assert fn.trainable(model).steps.value is False
     assert fn.trainable(model).linear.bias is True
 
 
@@ -103,14 +103,14 @@ def test_buffers_are_not_trained_and_not_counted():
     ("law", "variance"),
     [("lecun_normal", 1.0), ("he_normal", 2.0), ("glorot_normal", 1.0), ("he_uniform", 2.0)],
 )
-def test_initialisers_keep_the_promised_variance(law, variance):
+def test_initializers_have_the_documented_variance(law, variance):
     layer = fn.Linear(400, 400, weight_init=law).init(KEY)
     x = jax.random.normal(jax.random.key(1), (200, 400))
     # 80,000 outputs, correlated within a row of weights: a tenth is some ten standard errors.
     assert abs(float(jnp.var(layer(x))) / variance - 1) < 0.1
 
 
-def test_dropout_keeps_the_mean_and_rests_in_inference():
+def test_dropout_preserves_the_mean_and_is_the_identity_in_inference():
     x = jnp.ones(10_000)
     drop = fn.Dropout(0.3)
     y = drop(x, key=KEY)
@@ -128,12 +128,12 @@ def test_repr_shows_the_structure():
 
 def test_summary_rows():
     rows = fn.summary(fn.MLP((2, 10, 1)), jnp.ones((7, 2))).rows
-    assert [(r.path, r.kind, r.output, r.parameters, r.size) for r in rows] == [
+    assert [(r.path, r.class_name, r.output, r.parameters, r.nbytes) for r in rows] == [
         ("", "MLP", "float32[7,1]", 41, 164),
         ("layers[0]", "Linear", "float32[7,10]", 30, 120),
         ("layers[1]", "Linear", "float32[7,1]", 11, 44),
     ]
-    # 2·2·10 + 10 a row, then 10 for the rectifier, then 2·10·1 + 1.
+    # 2·2·10 + 10 a row, then 10 for the ReLU, then 2·10·1 + 1.
     assert [r.flops for r in rows] == [7 * (50 + 10 + 21), 7 * 50, 7 * 21]
 
 
@@ -190,7 +190,7 @@ def default_without_annotation():
         dropout = 0.5
 
 
-def field_of_its_own_making():
+def field_without_init():
     class Wrong(fn.Module):
         layer: fn.Module = dataclasses.field(init=False)
 
@@ -214,7 +214,7 @@ def unresolved_annotation():
 
 
 ERRORS = {
-    "call before init": (lambda: fn.Linear(2, 3)(jnp.ones(2)), TypeError, "no bias|model = net.init"),
+    "call before init": (lambda: fn.Linear(2, 3)(jnp.ones(2)), TypeError, "no bias.*model = net.init"),
     "nested call before init": (lambda: fn.MLP((2, 3))(jnp.ones(2)), TypeError, "model = net.init"),
     "fit before init": (
         lambda: fn.evaluate(
@@ -223,13 +223,13 @@ ERRORS = {
             (jnp.ones((4, 2)), jnp.ones((4, 3))),
         ),
         TypeError,
-        r"Linear at layers\[0\] has no",
+        r"Linear at layers\[0\] is not initialized",
     ),
-    "function in a child field": (function_in_child, TypeError, "function relu came.*Callable"),
+    "function in a child field": (function_in_child, TypeError, "got the function relu.*Callable"),
     "array in a static field": (array_in_static, TypeError, "scale is a static field.*jax.Array"),
     "module in a static field": (module_in_static, TypeError, "'layer: fn.Module'"),
     "integer parameter": (integer_parameter, TypeError, "table holds int32.*funcnet.Buffer"),
-    "unresolved annotation": (unresolved_annotation, TypeError, "can't be resolved"),
+    "unresolved annotation": (unresolved_annotation, TypeError, "must be resolvable"),
     "sizes that don't chain": (
         lambda: fn.Sequential(fn.Linear(2, 5), fn.Linear(4, 1)).init(KEY)(jnp.ones(2)),
         ValueError,
@@ -237,30 +237,30 @@ ERRORS = {
     ),
     "a forgotten annotation": (forgotten_annotation, TypeError, "'layer: fn.Module = ...'"),
     "a default without annotation": (default_without_annotation, TypeError, "'dropout: float = ...'"),
-    "a field that is not given": (field_of_its_own_making, TypeError, "set by __post_init__ if it is None"),
-    "a value for the constructor only": (init_var, TypeError, "Wrong has an InitVar"),
-    "a field called init": (hidden_method, TypeError, "hides what a Module calls init"),
+    "a field that is not given": (field_without_init, TypeError, "set it in __post_init__ if None"),
+    "a value for the constructor only": (init_var, TypeError, "Wrong must not have an InitVar"),
+    "a field called init": (hidden_method, TypeError, "must not have the name of an attribute of Module"),
     "a complex parameter": (complex_parameter, TypeError, "only real numbers are trained"),
     "a constructor without the fields": (
         constructor_of_its_own,
         TypeError,
-        "Wrong.__init__ does not take weight.*every field by its name",
+        "Wrong.__init__ must accept every field by its name.*weight is missing",
     ),
     "a change in place": (change_in_place, AttributeError, r"model.replace\(bias=...\)"),
     "a weight of another layer": (
         lambda: fn.Linear(2, 3, weight=jnp.ones((5, 3)))(jnp.ones(2)),
         ValueError,
-        r"Linear.weight has shape \(5, 3\), and \(2, 3\) is wanted",
+        r"Linear.weight must have shape \(2, 3\), got \(5, 3\)",
     ),
     "a bias that would be spread": (
         lambda: fn.Linear(2, 3, bias=jnp.ones(1)).init(KEY)(jnp.ones(2)),
         ValueError,
-        r"Linear.bias has shape \(1,\), and \(3,\) is wanted",
+        r"Linear.bias must have shape \(3,\), got \(1,\)",
     ),
     "a kernel of another size": (
         lambda: fn.layers.Conv2d(1, 3, 3, weight=jnp.ones((5, 5, 1, 3))).init(KEY)(jnp.ones((8, 8, 1))),
         ValueError,
-        r"Conv2d.weight has shape \(5, 5, 1, 3\), and \(3, 3, 1, 3\) is wanted",
+        r"Conv2d.weight must have shape \(3, 3, 1, 3\), got \(5, 5, 1, 3\)",
     ),
     "several models as one": (
         lambda: jax.vmap(fn.Linear(2, 3).init)(jax.random.split(KEY, 2))(jnp.ones(2)),
@@ -296,7 +296,7 @@ ERRORS = {
     "one size": (lambda: fn.MLP((4,)), ValueError, r"Try \(4, 3\)"),
     "a size of zero": (lambda: fn.MLP((4, 0, 3)), ValueError, r"sizes\[1\] is at least 1"),
     "a class for a layer": (lambda: fn.Sequential(fn.Linear), TypeError, "step 0 of a Sequential"),
-    "an unknown initialiser": (
+    "an unknown initializer": (
         lambda: fn.Linear(2, 3, weight_init="xavier"),
         ValueError,
         "'xavier' is not known. Choose one of: glorot_normal",
@@ -306,9 +306,9 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("case", ERRORS)
-def test_errors_say_what_came_and_what_was_wanted(case):
-    action, kind, words = ERRORS[case]
-    with pytest.raises(kind, match=f"(?s){words}"):
+def test_errors_name_what_came_and_what_was_expected(case):
+    action, error, message = ERRORS[case]
+    with pytest.raises(error, match=f"(?s){message}"):
         action()
 
 
@@ -320,7 +320,7 @@ def test_a_deep_copy_is_equal_and_the_same_to_jit():
     assert copied.layers[0].weight is not model.layers[0].weight
 
 
-def test_a_constructor_written_by_hand_is_inherited():
+def test_a_custom_constructor_is_inherited():
     class Block(fn.Sequential):
         pass
 
@@ -346,7 +346,7 @@ def test_a_subclass_may_call_the_constructor_of_its_base_first():
     assert model.factor == 3.0
 
 
-def test_trees_are_rebuilt_around_anything():
+def test_trees_can_be_rebuilt_with_arbitrary_leaves():
     net = fn.Sequential(fn.Linear(2, 3), jax.nn.relu, fn.layers.Residual(fn.Linear(3, 3))).init(KEY)
     labels = jax.tree.map(lambda m: "slow", net, is_leaf=lambda n: isinstance(n, fn.Linear))
     assert jax.tree.leaves(labels) == ["slow", "slow"]

@@ -1,4 +1,4 @@
-"""In which dtypes a training keeps, computes and gives out; nothing is cast in silence."""
+"""The dtypes of parameters, computation and predictions; parameters are only cast explicitly."""
 
 import jax
 import jax.numpy as jnp
@@ -58,20 +58,22 @@ def test_half_precision_learns_what_float32_learns():
     assert not jnp.array_equal(runs[0].model.layers[0].weight, runs[1].model.layers[0].weight)
 
 
-def test_parameters_are_kept_in_another_dtype_only_when_told():
+def test_parameters_are_only_cast_explicitly():
     half = fn.Precision(param="bfloat16", compute="bfloat16")
     model = fn.MLP((3, 5, "scalar")).init(KEY)
     data = (jnp.ones((4, 3)), jnp.ones(4))
     loss = half(fn.losses.supervised(fn.losses.squared_error))
-    with pytest.raises(TypeError, match=r"layers\[0\].weight is float32.*precision.parameters\(model\)"):
+    with pytest.raises(
+        TypeError, match=r"layers\[0\].weight must be bfloat16 .*got float32.*cast_parameters\(model\)"
+    ):
         fn.evaluate(loss, model, data)
-    kept = half.parameters({"net": model, "seen": fn.Buffer(jnp.zeros(2))})
-    assert kept["net"].layers[0].weight.dtype == jnp.bfloat16
-    assert kept["seen"].value.dtype == jnp.float32
-    assert fn.evaluate(loss, kept["net"], data)["loss"].dtype == jnp.float32
+    model = half.cast_parameters({"net": model, "steps": fn.Buffer(jnp.zeros(2))})
+    assert model["net"].layers[0].weight.dtype == jnp.bfloat16
+    assert model["steps"].value.dtype == jnp.float32
+    assert fn.evaluate(loss, model["net"], data)["loss"].dtype == jnp.float32
 
 
-def test_models_that_are_not_called_reach_the_loss_in_the_compute_dtype():
+def test_parameters_of_a_dict_are_cast_to_the_compute_dtype():
     def loss(params, example, key):
         assert params["w"].dtype == jnp.bfloat16
         return jnp.sum(params["w"]).astype(jnp.float32) * example
@@ -79,7 +81,7 @@ def test_models_that_are_not_called_reach_the_loss_in_the_compute_dtype():
     assert float(fn.evaluate(HALF(loss), {"w": jnp.ones(3)}, jnp.ones(2))["loss"]) == 3.0
 
 
-def test_wrong_dtypes_are_refused():
+def test_wrong_dtypes_raise():
     with pytest.raises(TypeError, match=r"compute is a floating dtype.*int32"):
         fn.Precision(compute="int32")
     with pytest.raises(ValueError, match="jax_enable_x64"):
@@ -91,5 +93,5 @@ def test_wrong_dtypes_are_refused():
 def test_float64_is_honoured():
     with jax.enable_x64(True):
         double = fn.Precision("float64", "float64", "float64")
-        model = double.parameters(fn.MLP((3, 5, "scalar")).init(KEY))
+        model = double.cast_parameters(fn.MLP((3, 5, "scalar")).init(KEY))
         assert dtypes_of_products(double.model(model), jnp.ones((4, 3))) == {"f64"}

@@ -1,4 +1,4 @@
-"""Rows times a matrix: the numbers of `matmul` under every transformation, and one product under vmap."""
+"""The matrix product of layers: equal to `matmul` under every transformation, one product under vmap."""
 
 import jax
 import jax.numpy as jnp
@@ -28,26 +28,26 @@ def test_values_and_derivatives_are_those_of_matmul(shape, out):
     x, weight = _normal(*shape), _normal(3, *out, seed=1)
     assert_close(product(x, weight), jnp.matmul(x, weight))
     for transform in (jax.grad, jax.hessian, jax.jacfwd):
-        got, expected = (jax.jit(transform(_value(f), (0, 1)))(x, weight) for f in (product, jnp.matmul))
-        assert_close(got, expected, factor=10)
+        actual, expected = (jax.jit(transform(_value(f), (0, 1)))(x, weight) for f in (product, jnp.matmul))
+        assert_close(actual, expected, factor=10)
 
 
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0), (1, 2)])
-def test_mapped_it_is_matmul_mapped(axes):
+def test_under_vmap_it_equals_matmul_under_vmap(axes):
     shapes = {None: ((5, 3), (3, 4)), 0: ((6, 5, 3), (6, 3, 4)), 1: ((5, 6, 3), ()), 2: ((), (3, 4, 6))}
     x, weight = _normal(*shapes[axes[0]][0]), _normal(*shapes[axes[1]][1], seed=1)
 
-    def mapped(f):
+    def of_vmap(f):
         return jax.vmap(f, axes)(x, weight), jax.vmap(jax.grad(_value(f), (0, 1)), axes)(x, weight)
 
-    def whole(f):
+    def through_vmap(f):
         return jax.grad(_value(jax.vmap(f, axes)), (0, 1))(x, weight)
 
-    got, expected = (jax.jit(lambda f=f: (mapped(f), whole(f)))() for f in (product, jnp.matmul))
-    assert_close(got, expected, factor=10)
+    actual, expected = (jax.jit(lambda f=f: (of_vmap(f), through_vmap(f)))() for f in (product, jnp.matmul))
+    assert_close(actual, expected, factor=10)
 
 
-def test_examples_that_share_a_weight_are_rows_of_one_product_and_of_its_gradient():
+def test_examples_with_a_shared_weight_are_one_product_forward_and_backward():
     x, weight = _normal(7, 5, 3), _normal(3, 4)
     compute = jax.grad(lambda w: jnp.sum(jnp.sin(jax.vmap(product, (0, None))(x, w))))
     text = jax.jit(compute).lower(weight).as_text()
@@ -58,14 +58,14 @@ def test_examples_that_share_a_weight_are_rows_of_one_product_and_of_its_gradien
 
 
 @pytest.mark.parametrize(
-    ("rows", "wide", "out", "turned"),
+    ("rows", "in_features", "out", "transposed"),
     [(8, 5, 4, True), (64, 512, 4, True), (65, 512, 4, False), (2, 128, 129, False)],
 )
-def test_rows_are_turned_over_for_the_gradient_of_a_small_weight_alone(rows, wide, out, turned):
-    x, weight = _normal(rows, wide), _normal(wide, out, seed=1)
+def test_x_is_transposed_for_the_gradient_of_a_small_weight_only(rows, in_features, out, transposed):
+    x, weight = _normal(rows, in_features), _normal(in_features, out, seed=1)
     compute = jax.jit(jax.grad(_value(product), 1))
-    turned &= jax.default_backend() == "cpu"
-    assert ("optimization_barrier" in compute.lower(x, weight).as_text()) == turned
+    transposed &= jax.default_backend() == "cpu"
+    assert ("optimization_barrier" in compute.lower(x, weight).as_text()) == transposed
     assert_close(compute(x, weight), jax.grad(_value(jnp.matmul), 1)(x, weight), factor=10)
     half = x.astype(jnp.bfloat16), weight.astype(jnp.bfloat16)
     assert "optimization_barrier" not in jax.jit(jax.grad(_value(product), 1)).lower(*half).as_text()
@@ -80,7 +80,7 @@ def test_it_keeps_precision_dtype_and_promotion():
         assert product(x.astype(jnp.bfloat16), weight).dtype == jnp.float32
 
 
-def test_inside_shard_map_weights_that_all_devices_share_have_one_gradient():
+def test_inside_shard_map_a_replicated_weight_has_one_gradient():
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("data",))
     x, weight = _normal(4, 5, 3), _normal(3, 4)
 

@@ -41,8 +41,8 @@ SIGNATURES = {
     "fn.EarlyStopping": "monitor min_delta patience mode restore_best start_from_epoch stopping_threshold "
     "divergence_threshold",
     "fn.train.Fit.__call__": "self model data key valid",
-    "fn.Trainer": "train directory callbacks * progress sync_every save_every keep keep_best resume max_time "
-    "limit_batches evaluate_first",
+    "fn.Trainer": "train directory callbacks * progress sync_every save_every keep keep_best resume "
+    "max_time limit_batches evaluate_first",
     "fn.Trainer.__call__": "self model data key valid",
     "fn.Trainer.dry_run": "self model data key valid",
     "fn.Trainer.overfit_one_batch": "self model data key steps",
@@ -67,20 +67,20 @@ SIGNATURES = {
     "fn.layers.ConvTranspose2d": CONVOLUTION,
     "fn.layers.MaxPool2d": "window stride * padding",
     "fn.layers.AvgPool1d": "window stride * padding",
-    "fn.layers.GlobalAvgPool": "axes",
-    "fn.layers.Flatten": "axes",
+    "fn.layers.GlobalAvgPool": "num_spatial_dims",
+    "fn.layers.Flatten": "num_axes",
     "fn.layers.LayerNorm": "features * eps use_scale use_bias scale bias",
     "fn.layers.RMSNorm": "features * eps use_scale scale",
-    "fn.layers.GroupNorm": "channels groups axes * eps use_scale use_bias scale bias",
-    "fn.layers.ChannelDropout": "rate axes",
+    "fn.layers.GroupNorm": "channels groups num_spatial_dims * eps use_scale use_bias scale bias",
+    "fn.layers.ChannelDropout": "rate num_spatial_dims",
     "fn.layers.Residual": "layer projection",
     "fn.layers.SpectralNorm": "layer * iterations eps u v",
-    "fn.models.ConvNet": "shape classes * channels kernel_size padding activation dropout weight_init "
-    "convolutions out",
-    "fn.models.ResMLP": "in_features out_features * width depth activation dropout weight_init entrance "
+    "fn.models.ConvNet": "input_shape classes * channels kernel_size padding activation dropout "
+    "weight_init convolutions out",
+    "fn.models.ResMLP": "in_features out_features * width depth activation dropout weight_init embed "
     "blocks norm out",
-    "fn.layers.Embedding": "count features * weight",
-    "fn.layers.MultiHeadAttention": "features heads * causal project out",
+    "fn.layers.Embedding": "num_embeddings features * weight",
+    "fn.layers.MultiHeadAttention": "features num_heads * causal project out",
     "fn.layers.MultiHeadAttention.__call__": "self x key * mask",
     "fn.layers.GRU": "in_features features * input recurrent",
     "fn.layers.GRU.__call__": "self x key * state",
@@ -89,9 +89,9 @@ SIGNATURES = {
     "fn.layers.LSTM.unroll": "self x state",
     "fn.layers.Bidirectional": "forward * backward",
     "fn.models.SIREN": "sizes * omega hidden_omega layers",
-    "fn.models.FourierMLP": "sizes * count scale activation frequencies mlp",
-    "fn.models.Transformer": "out_features * tokens in_features length features heads depth hidden "
-    "positions dropout padding embed place blocks norm head",
+    "fn.models.FourierMLP": "sizes * num_frequencies scale activation frequencies mlp",
+    "fn.models.Transformer": "out_features * vocab_size in_features max_length features num_heads depth "
+    "hidden_features positions dropout pad_token embed position_embedding blocks norm head",
     "fn.models.Transformer.__call__": "self x key * mask",
     "fn.models.LinearRegression": "in_features out_features * linear",
     "fn.models.Perceptron": "in_features out_features * weight_init linear",
@@ -120,7 +120,7 @@ SIGNATURES = {
     "fn.report.learning_rates": "result axes",
     "fn.report.sweep": "result axes",
     "fn.report.folds": "result axes",
-    "fn.report.spread": "ensemble data axes * beyond scaler feature_name target_name",
+    "fn.report.spread": "ensemble data axes * margin scaler feature_name target_name",
     "fn.study.ensemble": "train size * bootstrap average block progress",
     "fn.study.monitor": "train quantities * rows data",
     "fn.study.SweepResult": "trials scores mode runs run_indices",
@@ -170,7 +170,7 @@ SIGNATURES = {
     "fn.report.curves": "values axes * x xlabel ylabel title",
     "fn.report.decision_surface": "model data axes * scaler features feature_names class_names",
     "fn.report.diagnosis": "diagnosis axes",
-    "fn.report.fits": "models data axes * valid scaler feature_name target_name",
+    "fn.report.fitted_curves": "models data axes * valid scaler feature_name target_name",
     "fn.report.history": "run axes",
     "fn.report.learning_curve": "curve axes",
     "fn.report.loss_curves": "losses axes * over targets title",
@@ -179,7 +179,7 @@ SIGNATURES = {
     "fn.report.regression_line": "model data axes * valid scaler feature_name target_name title",
     "fn.report.scatter": "data axes * title features feature_names class_names target_name",
     "fn.report.separating_line": "model data axes * scaler feature_names class_names title",
-    "fn.report.training_frame": "model measured data axes * metric **surface",
+    "fn.report.training_frame": "model history data axes * metric **surface",
 }
 
 

@@ -1,4 +1,4 @@
-"""From a table to a model that knows its columns, and through the disk."""
+"""Train on a table, predict, save and load."""
 
 import csv
 import dataclasses
@@ -10,14 +10,14 @@ import pytest
 
 import funcnet as fn
 from funcnet import _keys
-from funcnet.tabular import fit_table, load_fitted
-from funcnet.tabular._prepare import parts_of, prepared
+from funcnet.tabular import fit_table, load_table_model
+from funcnet.tabular._prepare import prepare, split_table
 
 SETTINGS = {"hidden": (8,), "epochs": 12, "patience": 3}
 
 
 def line_table(rows=60):
-    """A target on a line, in units far from 1: y = 1000 + 300·a, and a feature that says nothing."""
+    """A target on a line, in units far from 1: y = 1000 + 300·a, and an irrelevant feature."""
     a, b = np.random.default_rng(0).normal(size=(2, rows)).astype(np.float32)
     data = fn.data.Dataset((np.stack([50 + 10 * a, b], axis=1), 1000 + 300 * a))
     return fn.data.Table("line", data, ("a", "b"), "price")
@@ -40,7 +40,7 @@ def folder(iris, tmp_path_factory):
     return place
 
 
-def test_a_classification_learns_and_says_what_it_did(iris):
+def test_a_classification_learns_and_reports_its_metrics(iris):
     assert iris.rows == {"train": 90, "validation": 30, "test": 30}
     assert iris.metrics["test"]["accuracy"] > 0.6
     assert list(iris.metrics["train"]) == ["loss", "accuracy"]
@@ -52,7 +52,7 @@ def test_a_classification_learns_and_says_what_it_did(iris):
     )
 
 
-def test_predictions_are_class_names_and_their_probabilities(iris):
+def test_predictions_are_class_names_with_probabilities(iris):
     x, y = iris.table.data[:]
     labels, probability = iris.predictor.predict(x), iris.predictor.predict_proba(x)
     assert set(labels) <= set(iris.table.class_names)
@@ -63,30 +63,30 @@ def test_predictions_are_class_names_and_their_probabilities(iris):
     assert np.mean(labels == np.asarray(iris.table.class_names)[np.asarray(y)]) == pytest.approx(expected)
 
 
-def test_a_regression_predicts_and_measures_in_the_targets_units(line):
+def test_a_regression_predicts_in_the_units_of_the_target(line):
     x, y = (np.asarray(a) for a in line.table.data[:])
     error = np.abs(line.predictor.predict(x) - y)
     total = sum(line.metrics[part]["absolute_error"] * n for part, n in line.rows.items())
     assert total / len(y) == pytest.approx(error.mean(), rel=1e-3)
     assert error.mean() < 100  # of a standard deviation of 300
     assert line.metrics["test"]["loss"] < 0.5  # in standard deviations
-    with pytest.raises(ValueError, match="price is a number, not a class"):
+    with pytest.raises(ValueError, match="got the numeric target price"):
         line.predictor.predict_proba(x)
-    assert line.scores()[0][-1] == "mean absolute error (in units of price)"
+    assert line.score_table()[0][-1] == "mean absolute error (in units of price)"
 
 
 @pytest.mark.parametrize("kind", ["iris", "line"])
-def test_loaded_from_disk_it_predicts_the_same(kind, request, tmp_path):
-    fitted = request.getfixturevalue(kind)
-    fitted.save(tmp_path)
-    x, _ = fitted.table.data[:]
-    loaded = load_fitted(tmp_path)
-    np.testing.assert_array_equal(loaded.predict(x), fitted.predictor.predict(x))
-    assert loaded.feature_names == fitted.table.feature_names
-    assert (loaded.task, loaded.target_name) == (fitted.table.task, fitted.table.target_name)
+def test_a_loaded_model_predicts_the_same(kind, request, tmp_path):
+    result = request.getfixturevalue(kind)
+    result.save(tmp_path)
+    x, _ = result.table.data[:]
+    loaded = load_table_model(tmp_path)
+    np.testing.assert_array_equal(loaded.predict(x), result.predictor.predict(x))
+    assert loaded.feature_names == result.table.feature_names
+    assert (loaded.task, loaded.target_name) == (result.table.task, result.table.target_name)
 
 
-def test_the_history_on_disk_is_the_runs(iris, folder):
+def test_the_saved_history_is_that_of_the_run(iris, folder):
     with open(folder / "history.csv") as file:
         rows = list(csv.DictReader(file))
     assert [int(row.pop("epoch")) for row in rows] == list(range(1, int(iris.run.state.epoch) + 1))
@@ -96,7 +96,7 @@ def test_the_history_on_disk_is_the_runs(iris, folder):
         np.testing.assert_array_equal(read, values[: len(rows)])
 
 
-def test_the_other_files(iris, folder):
+def test_the_other_saved_files(iris, folder):
     assert {p.name for p in folder.iterdir()} == {
         *("model.safetensors", "model.json", "history.csv", "curves.png")
     }
@@ -110,27 +110,27 @@ def test_the_other_files(iris, folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "has format 2; this funcnet reads 1"),
+        ({"format": 2}, "must have format 1 .*, got format 2"),
         ({"sizes": [4, -1, 3]}, "model.json is damaged: sizes"),
         ({"sizes": None}, "model.json is damaged"),
         ({"scaler": {"shift": [0.0]}}, "model.json is damaged: 'scale' is missing"),
-        ({"weights_sha256": "0"}, "model.safetensors is damaged, or belongs to another training"),
+        ({"weights_sha256": "0"}, "model.safetensors is damaged, or belongs to another run"),
         ({"sizes": [4, 9, 3]}, "holds other weights"),
     ],
 )
-def test_damaged_files_are_told(folder, tmp_path, change, message):
+def test_damaged_files_raise(folder, tmp_path, change, message):
     for name in ("model.safetensors", "model.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     described = json.loads((folder / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps(described | change))
     with pytest.raises(ValueError, match=message):
-        load_fitted(tmp_path)
+        load_table_model(tmp_path)
 
 
-def test_the_scales_are_those_of_the_training_rows_alone():
+def test_scalers_are_fitted_on_the_training_rows_only():
     table = line_table()
-    parts = parts_of(table, jax.random.key(0))
-    model, (train, *_) = prepared(table, parts, (4,))
+    parts = split_table(table, jax.random.key(0))
+    model, (train, *_) = prepare(table, parts, (4,))
     x, y = (np.asarray(a) for a in parts[0][:])
     np.testing.assert_allclose(model.scaler.shift, x.mean(0), rtol=1e-5)
     np.testing.assert_allclose(model.target_scaler.scale, y.std(), rtol=1e-5)
@@ -143,7 +143,7 @@ def test_parts_are_stratified_and_share_no_row():
     table = fn.data.load("wine")
     row = np.arange(len(table.data), dtype=np.float32)
     marked = dataclasses.replace(table, data=fn.data.Dataset((row[:, None], table.data[:][1])))
-    parts = parts_of(marked, jax.random.key(3))
+    parts = split_table(marked, jax.random.key(3))
     assert sorted(np.concatenate([part[:][0].ravel() for part in parts]).tolist()) == row.tolist()
     whole = np.bincount(table.data[:][1]) / len(row)
     for part in parts:
@@ -154,7 +154,7 @@ def test_a_standard_split_is_kept():
     x = np.arange(70, dtype=np.float32)[:, None]
     data = fn.data.Dataset((x, np.arange(70, dtype=np.int32) % 2))
     table = fn.data.Table("standard", data, ("pixel 0",), "class", ("even", "odd"), standard_split=(60, 10))
-    train, valid, test = parts_of(table, jax.random.key(0))
+    train, valid, test = split_table(table, jax.random.key(0))
     assert test[:][0].ravel().tolist() == list(range(60, 70))
     assert (len(train), len(valid)) == (50, 10)
     assert sorted(np.concatenate([train[:][0], valid[:][0]]).ravel().tolist()) == list(range(60))
@@ -163,18 +163,18 @@ def test_a_standard_split_is_kept():
 
 def test_pixels_share_one_scale():
     table = fn.data.load("digits")
-    model, _ = prepared(table, parts_of(table, jax.random.key(0)), (4,))
+    model, _ = prepare(table, split_table(table, jax.random.key(0)), (4,))
     assert model.scaler.scale.shape == ()
 
 
 @pytest.mark.slow
-def test_a_class_that_a_part_lacks_does_no_harm():
+def test_a_class_may_be_missing_in_a_part():
     x = np.linspace(0, 1, 20, dtype=np.float32)[:, None]
     y = np.array([0] * 10 + [1] * 9 + [2], np.int32)
     table = fn.data.Table("rare", fn.data.Dataset((x, y)), ("x",), "class", ("a", "b", "c"))
-    fitted = fit_table(table, hidden=(4,), epochs=2)
-    assert all(np.isfinite(list(values.values())).all() for values in fitted.metrics.values())
-    assert fitted.predictor.predict_proba(x).shape == (20, 3)
+    result = fit_table(table, hidden=(4,), epochs=2)
+    assert all(np.isfinite(list(values.values())).all() for values in result.metrics.values())
+    assert result.predictor.predict_proba(x).shape == (20, 3)
 
 
 @pytest.mark.parametrize(
@@ -183,11 +183,11 @@ def test_a_class_that_a_part_lacks_does_no_harm():
         ({"hidden": (0,)}, ValueError, r"hidden\[0\] is at least 1"),
         ({"epochs": 0}, ValueError, "epochs"),
         ({"batch_size": 0}, ValueError, "batch_size"),
-        ({"learning_rate": 0.0}, ValueError, "learning_rate is above 0"),
+        ({"learning_rate": 0.0}, ValueError, "learning_rate must be above 0"),
         ({"learning_rate": float("nan")}, ValueError, "learning_rate"),
         ({"patience": -1}, ValueError, "patience"),
         ({"seed": -1}, ValueError, "seed"),
-        ({"seed": 0.5}, TypeError, "seed is a whole number"),
+        ({"seed": 0.5}, TypeError, "seed must be an integer"),
     ],
 )
 def test_settings_out_of_range(settings, error, message):
@@ -195,14 +195,14 @@ def test_settings_out_of_range(settings, error, message):
         fit_table(line_table(), **settings)
 
 
-def test_features_of_another_shape_are_refused(iris):
-    with pytest.raises(ValueError, match=r"features are \[rows, 4\].*got shape \(2, 3\)"):
+def test_features_of_the_wrong_shape_raise(iris):
+    with pytest.raises(ValueError, match=r"features must have shape \[rows, 4\].*got shape \(2, 3\)"):
         iris.predictor.predict(np.zeros((2, 3)))
 
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """A table with text and gaps: the price is that of the town, and 3 for each square metre."""
+    """A table with text and missing values: the price depends on the town, plus 3 per square metre."""
     random = np.random.default_rng(0)
     town, area = random.choice(["Oslo", "Rome", "Lima"], 90), random.uniform(10, 90, 90).round(1)
     price = 3 * area + np.where(town == "Rome", 200, 0)
@@ -213,10 +213,10 @@ def mixed(tmp_path_factory):
     return fit_table(fn.data.load(path), hidden=(16,), epochs=60)
 
 
-def test_text_and_gaps_are_prepared_by_the_training_rows_alone(mixed):
+def test_encoders_are_fitted_on_the_training_rows_only(mixed):
     assert mixed.predictor.model.sizes[0] == 4
     assert mixed.metrics["test"]["absolute_error"] < 60  # of a standard deviation of 120
-    train, *_ = parts_of(mixed.table, _keys.named(jax.random.key(0), "split"))
+    train, *_ = split_table(mixed.table, _keys.named(jax.random.key(0), "split"))
     encoder, scaler = mixed.predictor.encoder, mixed.predictor.scaler
     assert encoder == fn.data.Encoder.fit(train)
     np.testing.assert_array_equal(scaler.shift[1:], 0)  # categories stay zeros and ones
@@ -225,39 +225,39 @@ def test_text_and_gaps_are_prepared_by_the_training_rows_alone(mixed):
     np.testing.assert_allclose([scaler.shift[0], scaler.scale[0]], [areas.mean(), areas.std()], rtol=1e-5)
 
 
-def test_an_encoder_comes_back_from_the_disk_and_reads_new_rows(mixed, tmp_path):
+def test_a_loaded_encoder_reads_new_rows(mixed, tmp_path):
     mixed.save(tmp_path / "model")
-    loaded = load_fitted(tmp_path / "model")
+    loaded = load_table_model(tmp_path / "model")
     x, _ = mixed.table.data[:]
     assert loaded.encoder == mixed.predictor.encoder
     np.testing.assert_array_equal(loaded.predict(x), mixed.predictor.predict(x))
     (tmp_path / "new.csv").write_text("town,area\nRome,50\nParis,50\n,50\nRome,\n")
-    rome, paris, nowhere, anything = loaded.predict(loaded.encoder.read(tmp_path / "new.csv"))
+    rome, paris, no_town, no_area = loaded.predict(loaded.encoder.read(tmp_path / "new.csv"))
     common, median = loaded.encoder.fill[1], loaded.encoder.fill[0]
     (tmp_path / "new.csv").write_text(f"town,area\n{common},50\nRome,{median}\n")
     expected = loaded.predict(loaded.encoder.read(tmp_path / "new.csv"))
-    np.testing.assert_array_equal([nowhere, anything], expected)
+    np.testing.assert_array_equal([no_town, no_area], expected)
     assert rome - paris > 50
     with pytest.raises(TypeError, match="raw columns of a table"):
         loaded.predict(np.ones((2, 2)))
 
 
-def test_a_damaged_encoder_is_told(mixed, tmp_path):
+def test_a_damaged_encoder_raises(mixed, tmp_path):
     mixed.save(tmp_path)
     described = json.loads((tmp_path / "model.json").read_text())
-    for change, words in (
+    for change, message in (
         ({"fill": [1.0]}, "damaged"),
         ({"fill": [1.0, "Bonn"]}, "fills gaps with 'Bonn'"),
     ):
         changed = described | {"encoder": described["encoder"] | change}
         (tmp_path / "model.json").write_text(json.dumps(changed))
-        with pytest.raises(ValueError, match=words):
-            load_fitted(tmp_path)
+        with pytest.raises(ValueError, match=message):
+            load_table_model(tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "accuracy"), [("iris", 28 / 30), ("digits", 0.96)])
-def test_the_defaults_suit_small_tables(name, accuracy):
+def test_the_defaults_are_accurate_on_small_tables(name, accuracy):
     table = fn.data.load(name)
-    reached = [fit_table(table, seed=seed).metrics["test"]["accuracy"] for seed in range(5)]
-    assert np.median(reached) >= accuracy - 1e-6, reached
+    accuracies = [fit_table(table, seed=seed).metrics["test"]["accuracy"] for seed in range(5)]
+    assert np.median(accuracies) >= accuracy - 1e-6, accuracies

@@ -4,8 +4,8 @@
     python experiments/faults/same_bits.py --save before.json     # at one commit
     python experiments/faults/same_bits.py --against before.json  # at another: names what differs
 
-Weights, optimizer state, counters and history are hashed as bytes, so "the same" means the same bits. Run both
-commits on one machine with the same versions of JAX and jaxlib.
+Weights, optimizer state, counters and history are hashed as bytes, so "the same" means the same bits. Run
+both commits on one machine with the same versions of JAX and jaxlib.
 """
 
 import argparse

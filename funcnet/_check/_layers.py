@@ -26,7 +26,7 @@ def rank(layer: str, x: Any, least: int, axes: str) -> None:
 
 def module(name: str, value: Any) -> None:
     """A module, not a plain function or a class."""
-    if not hasattr(value, "_filled") or isinstance(value, type):
+    if not hasattr(value, "_init_missing") or isinstance(value, type):
         raise TypeError(
             f"{name} is a funcnet module; got {describe(value)}. A function becomes one: "
             "fn.layers.Activation(jax.nn.relu)."

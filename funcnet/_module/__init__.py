@@ -1,8 +1,8 @@
-"""Modules, and what is asked of models."""
+"""Modules, and functions of models."""
 
 from funcnet._module._class import Module as Module
 from funcnet._module._class import is_complete as is_complete
-from funcnet._module._class import observed as observed
+from funcnet._module._class import observe_calls as observe_calls
 from funcnet._module._fields import Buffer as Buffer
 from funcnet._module._model import call as call
 from funcnet._module._model import check_complete as check_complete

@@ -1,4 +1,4 @@
-"""Modules: models that are ordinary values. A module is a frozen dataclass and a pytree."""
+"""Module, the base class of layers and models: a frozen dataclass that is a pytree."""
 
 import contextlib
 import contextvars
@@ -20,7 +20,7 @@ from funcnet._module._fields import (
     check_child,
     check_constructor,
     check_static,
-    names_child,
+    is_child_annotation,
 )
 from funcnet._types import Array, Key, PyTree
 
@@ -30,15 +30,16 @@ _observer: contextvars.ContextVar[Observer | None] = contextvars.ContextVar("obs
 
 @dataclass_transform(frozen_default=True)
 class Module:
-    """The base of layers and models: a frozen dataclass and a pytree, so plain JAX works on it.
+    """The base class of layers and models: a frozen dataclass and a pytree, so plain JAX works on it.
 
     A subclass declares its fields and `__call__(self, x, key=None)`. A field is a **child** when its
     annotation names Array, Module, Buffer or a PyTree, tuple, list or dict of them; any other field
-    is **static**. `key=None` means inference; a key means training. A layer that acts otherwise in
-    training says so, `needs_key: ClassVar[bool] = True`, and a model that keeps the key from it is refused.
+    is **static**. `key=None` means inference; a key means training. A layer that behaves differently in
+    training declares `needs_key: ClassVar[bool] = True`; a model that does not pass the key on to such a
+    layer raises an error.
 
-    A layer with arrays of its own declares them as fields that are None at first and returns them
-    from `parameters(key)`; `init` fills them in.
+    A layer with arrays of its own declares them as fields that default to None and returns their initial
+    values from `parameters(key)`; `init` sets them.
 
     Raises:
         TypeError: for an array or module in a static field, a function in a child field, an
@@ -59,59 +60,60 @@ class Module:
     needs_key: ClassVar[bool] = False
     _children: ClassVar[tuple[str, ...]] = ()
     _static: ClassVar[tuple[str, ...]] = ()
-    _by_hand: ClassVar[bool] = False  # whether the constructor is written by hand, here or in a base
+    _custom_init: ClassVar[bool] = False  # whether this class or a base class defines __init__
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_body(cls, Module)
-        cls._by_hand = cls._by_hand or "__init__" in vars(cls)
-        dataclasses.dataclass(init=not cls._by_hand, frozen=True, eq=False, repr=False)(cls)
-        cls.__setattr__ = _frozen  # type: ignore[assignment]
-        found = annotations(cls)
+        cls._custom_init = cls._custom_init or "__init__" in vars(cls)
+        dataclasses.dataclass(init=not cls._custom_init, frozen=True, eq=False, repr=False)(cls)
+        cls.__setattr__ = _raise_frozen  # type: ignore[assignment]
+        annotation_of = annotations(cls)
         names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         check_constructor(cls, names, Module)
-        cls._children = tuple(name for name in names if names_child(found[name], Module))
+        cls._children = tuple(name for name in names if is_child_annotation(annotation_of[name], Module))
         cls._static = tuple(name for name in names if name not in cls._children)
         _register(cls)
-        _wrap(cls, "__init__", _checked_init)
-        _wrap(cls, "__call__", _observed_call)
+        _wrap(cls, "__init__", _with_checks)
+        _wrap(cls, "__call__", _with_observer)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
-        """The arrays of this module's own fields, freshly drawn; children draw theirs themselves.
+        """Initial values of this module's own arrays; child modules initialize their own.
 
         Args:
             key: this module's own key.
 
         Returns:
-            Arrays by field name. A field that already holds an array keeps it.
+            Arrays by field name. A field that already holds an array is not changed.
         """
         del key
         return {}
 
     def init(self, key: Key) -> Self:
-        """The same module with its missing parameters drawn. Pure: `jax.vmap(net.init)(keys)`.
+        """A copy with all missing parameters initialized. Pure: `jax.vmap(net.init)(keys)`.
 
-        Every child's key comes from `key` and its path, so adding a layer changes no other layer's
-        numbers. Parameters that are there already (a pretrained part, a chosen start) are kept.
+        The key of each child is derived from `key` and the child's path, so adding a layer does not change
+        the initial values of the others. Parameters that are set already (a pretrained part, chosen
+        initial values) are kept.
 
         Args:
-            key: a typed key, shape ().
+            key: a typed PRNG key, shape ().
 
         Returns:
             A module of the same type.
 
         Raises:
-            TypeError: if `key` is no typed key, or a parameter is not floating.
-            ValueError: if no parameter is missing, so that a second `init` would do nothing.
+            TypeError: if `key` is not a typed PRNG key, or a parameter is not floating.
+            ValueError: if no parameter is missing: calling `init` again would have no effect.
         """
         _check.key(key)
         if jax.tree.leaves(self) and is_complete(self):
             raise ValueError(
-                f"every parameter of this {type(self).__name__} is set, and init draws only missing "
-                "ones. For a fresh start call init on the architecture: net = MLP((4, 16, 3)); "
+                f"every parameter of this {type(self).__name__} is set, and init only draws missing ones. "
+                "To initialize again, call init on the architecture: net = MLP((4, 16, 3)); "
                 "model = net.init(key); other = net.init(other_key)."
             )
-        model = self._filled(key)
+        model = self._init_missing(key)
         _check.floating_parameters(parameter_paths(model))
         return model
 
@@ -119,15 +121,15 @@ class Module:
         """A copy with some fields changed: `model.replace(out=model.out.replace(bias=b))`."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
-    def _filled(self, key: Key) -> Self:
-        def fill(name: str, path: Any, child: Any) -> Any:
+    def _init_missing(self, key: Key) -> Self:
+        def init_child(name: str, path: Any, child: Any) -> Any:
             if not isinstance(child, Module):
                 return child
-            return child._filled(_keys.named(key, name + jax.tree_util.keystr(path)))
+            return child._init_missing(_keys.named(key, name + jax.tree_util.keystr(path)))
 
         children = {
             name: jax.tree_util.tree_map_with_path(
-                functools.partial(fill, name), getattr(self, name), is_leaf=is_module
+                functools.partial(init_child, name), getattr(self, name), is_leaf=is_module
             )
             for name in self._children
         }
@@ -135,7 +137,7 @@ class Module:
         return self.replace(**(children | own))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # Static fields are shared: a copy of a function would be another function to jit.
+        # Static fields are shared: a copied function would be a different function to jit.
         return jax.tree.map(lambda leaf: copy.deepcopy(leaf, memo), self)
 
     def __eq__(self, other: object) -> bool:
@@ -150,21 +152,21 @@ class Module:
 
     def __repr__(self) -> str:
         fields = [(f, getattr(self, f.name)) for f in dataclasses.fields(self)]  # type: ignore[arg-type]
-        shown = [
-            f"{f.name}={_text(value)}"
+        parts = [
+            f"{f.name}={_format_value(value)}"
             for f, value in fields
             if value is not None and not (f.name in self._static and value == f.default)
         ]
-        line = f"{type(self).__name__}({', '.join(shown)})"
+        line = f"{type(self).__name__}({', '.join(parts)})"
         if len(line) <= 88 and "\n" not in line:
             return line
-        body = ",\n".join(shown).replace("\n", "\n  ")
+        body = ",\n".join(parts).replace("\n", "\n  ")
         return f"{type(self).__name__}(\n  {body}\n)"
 
 
 @contextlib.contextmanager
-def observed(observer: Observer) -> Iterator[None]:
-    """While this lasts, `observer(module, args, kwargs, output)` sees every call of a module."""
+def observe_calls(observer: Observer) -> Iterator[None]:
+    """In this context, `observer(module, args, kwargs, output)` is called for every call of a module."""
     token = _observer.set(observer)
     try:
         yield
@@ -177,21 +179,21 @@ def is_module(node: Any) -> bool:
 
 
 def is_complete(model: PyTree) -> bool:
-    """Whether no module in `model` lacks a parameter."""
+    """Whether all parameters of all modules in `model` are set."""
     if not isinstance(model, Module):
-        found = jax.tree.leaves(model, is_leaf=is_module)
-        return all(is_complete(leaf) for leaf in found if isinstance(leaf, Module))
+        nodes = jax.tree.leaves(model, is_leaf=is_module)
+        return all(is_complete(node) for node in nodes if isinstance(node, Module))
     return not missing_parameters(model) and all(is_complete(getattr(model, n)) for n in model._children)
 
 
 def parameter_paths(model: PyTree) -> dict[str, Any]:
-    """Every parameter by its path; what a Buffer holds is none."""
+    """All parameters by path; the contents of Buffers are not parameters."""
     leaves = _tree.paths(model, is_leaf=lambda node: isinstance(node, Buffer))
     return {path: leaf for path, leaf in leaves.items() if not isinstance(leaf, Buffer)}
 
 
 def missing_parameters(module: Module) -> list[str]:
-    """The names of a module's own parameters that `init` has yet to draw."""
+    """The names of a module's own parameters that are not initialized yet."""
     unset = any(getattr(module, name) is None for name in module._children)
     if not unset or type(module).parameters is Module.parameters:
         return []
@@ -200,39 +202,39 @@ def missing_parameters(module: Module) -> list[str]:
 
 
 def check_shapes(module: Module) -> None:
-    """Raise unless a module's own parameters have the shapes in which it draws them."""
+    """Raise unless a module's own parameters have the shapes that `parameters` returns."""
     if type(module).parameters is Module.parameters:
         return
-    for name, wanted in _drawn_shapes(jax.tree.structure(module)).items():
-        shape = getattr(getattr(module, name), "shape", wanted)
-        if shape == wanted:
+    for name, expected in _parameter_shapes(jax.tree.structure(module)).items():
+        shape = getattr(getattr(module, name), "shape", expected)
+        if shape == expected:
             continue
-        shown = f"{type(module).__name__}.{name}"
-        if shape[1:] == wanted:
+        message = f"{type(module).__name__}.{name} must have shape {expected}, got {shape}"
+        if shape[1:] == expected:
             raise ValueError(
-                f"{shown} has shape {shape}, and one model has {wanted}: these are {shape[0]} models in "
-                "one tree. Call each by itself: jax.vmap(lambda model: model(x))(models)."
+                f"{message}: these are {shape[0]} models in one tree. Call them under vmap: "
+                "jax.vmap(lambda model: model(x))(models)."
             )
-        raise ValueError(f"{shown} has shape {shape}, and {wanted} is wanted.")
+        raise ValueError(f"{message}.")
 
 
 @functools.lru_cache(maxsize=1024)
-def _drawn_shapes(structure: Any) -> dict[str, tuple[int, ...]]:
-    """The shapes of a module's own parameters, by what it is without its arrays; none if not known."""
+def _parameter_shapes(structure: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of a module's own parameters, by its tree structure; {} if they can't be determined."""
     module = structure.unflatten([None] * structure.num_leaves)
     try:
-        drawn = jax.eval_shape(module.parameters, jax.random.key(0))
-    except Exception:  # a class of the user's may read its arrays there
+        structs = jax.eval_shape(module.parameters, jax.random.key(0))
+    except Exception:  # a user's class may read its arrays there
         return {}
-    return {name: like.shape for name, like in drawn.items() if hasattr(like, "shape")}
+    return {name: like.shape for name, like in structs.items() if hasattr(like, "shape")}
 
 
-def before_init(module: Module, missing: list[str], path: str = "") -> str:
+def before_init_message(module: Module, missing: list[str], path: str = "") -> str:
     name = type(module).__name__
     where = f" at {path}" if path else ""
     return (
-        f"{name}{where} has no {' and no '.join(missing)} yet: it is an architecture without arrays. "
-        "Draw its parameters first: model = net.init(jax.random.key(0))."
+        f"{name}{where} is not initialized: it has no {' and no '.join(missing)}. Initialize the model "
+        "first: model = net.init(jax.random.key(0))."
     )
 
 
@@ -242,7 +244,7 @@ def _wrap(cls: type, name: str, wrapper: Callable[[Any], Any]) -> None:
 
 
 def _register(cls: type[Module]) -> None:
-    """Make a class a pytree. JAX rebuilds trees around anything, so rebuilding runs no constructor."""
+    """Register a class as a pytree. Unflattening runs no constructor: JAX unflattens arbitrary leaves."""
     names, keys = (*cls._children, *cls._static), [GetAttrKey(name) for name in cls._children]
     children, static = _tree.getter(cls._children), _tree.getter(cls._static)
 
@@ -260,11 +262,13 @@ def _register(cls: type[Module]) -> None:
     register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 
 
-def _checked_init(init: Any) -> Any:
+def _with_checks(init: Any) -> Any:
     @functools.wraps(init)
     def __init__(self: Module, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        if type(self).__init__ is not __init__:  # called by a subclass, which is not done yet
+        if (
+            type(self).__init__ is not __init__
+        ):  # called by the __init__ of a subclass, which is not finished yet
             return
         for name in self._static:
             check_static(type(self).__name__, name, getattr(self, name), Module)
@@ -274,11 +278,11 @@ def _checked_init(init: Any) -> Any:
     return __init__
 
 
-def _observed_call(call: Any) -> Any:
+def _with_observer(call: Any) -> Any:
     @functools.wraps(call)
     def __call__(self: Module, *args: Any, **kwargs: Any) -> Any:
         if not jax.tree.leaves(self) and (missing := missing_parameters(self)):
-            raise TypeError(before_init(self, missing))
+            raise TypeError(before_init_message(self, missing))
         check_shapes(self)
         with jax.named_scope(type(self).__name__):
             output = call(self, *args, **kwargs)
@@ -289,22 +293,23 @@ def _observed_call(call: Any) -> Any:
     return __call__
 
 
-def _frozen(self: Module, name: str, value: Any) -> None:
+def _raise_frozen(self: Module, name: str, value: Any) -> None:
     del value
     raise AttributeError(
-        f"a {type(self).__name__} can't be changed in place; a copy can be: model.replace({name}=...). "
-        "The constructor that the annotations make sets the fields; parameters(self, key) draws arrays."
+        f"a {type(self).__name__} can't be changed in place. Make a changed copy: "
+        f"model.replace({name}=...). Fields are set by the generated constructor, and initial arrays are "
+        "returned by parameters(self, key)."
     )
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, jax.Array | jax.ShapeDtypeStruct | np.ndarray):
         return _tree.kind(value)
     if isinstance(value, tuple):
-        inside = [_text(item) for item in value]
-        if any("(" in item for item in inside):
-            return "(\n  " + ",\n".join(inside).replace("\n", "\n  ") + ",\n)"
-        return f"({', '.join(inside)}{',' if len(inside) == 1 else ''})"
+        items = [_format_value(item) for item in value]
+        if any("(" in item for item in items):
+            return "(\n  " + ",\n".join(items).replace("\n", "\n  ") + ",\n)"
+        return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
     if callable(value) and not isinstance(value, Module):
         return getattr(value, "__name__", type(value).__name__)
     return repr(value)

@@ -1,6 +1,6 @@
-"""The fields of a module's class: which are children, and what no class or field may hold.
+"""The fields of module classes: which of them are children, and the checks of classes and values.
 
-`base` is `Module`, which is made of all this.
+`base` is always `Module`, passed as an argument because its own module imports this one.
 """
 
 import collections.abc
@@ -18,68 +18,71 @@ from funcnet import _tree
 
 @_tree.node
 class Buffer:
-    """An array in a model that is no parameter: running statistics, tables, counts.
+    """An array in a model that is not a parameter: running statistics, tables, counts.
 
-    It is saved, moved and vmapped with the model; no gradient reaches it and no optimizer moves it.
+    It is saved, moved between devices and vmapped with the model, but gets no gradient and no optimizer
+    updates.
 
     Args:
         value: an array of any shape and dtype.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
-        >>> fn.trainable({"a": jnp.ones(3), "seen": fn.Buffer(jnp.zeros((), int))})
-        {'a': True, 'seen': Buffer(value=False)}
+        >>> fn.trainable({"weight": jnp.ones(3), "steps": fn.Buffer(jnp.zeros((), int))})
+        {'steps': Buffer(value=False), 'weight': True}
     """
 
     value: Any
 
 
 def check_body(cls: type, base: type) -> None:
-    """Raise for what stands in the class and would be no part of the model, or hide a part of it."""
+    """Raise for attributes without annotation that would be missing in the model or hide a field."""
     annotated = inspect.get_annotations(cls)
     inherited = {field.name: field for field in getattr(cls, "__dataclass_fields__", {}).values()}
     for name, value in vars(cls).items():
         if name in inherited and name not in annotated:
             kind = getattr(inherited[name].type, "__name__", inherited[name].type)
             raise TypeError(
-                f"{cls.__name__}.{name} overrides a field's default, and without an annotation that does "
-                f"nothing. Write '{name}: {kind} = ...'."
+                f"{cls.__name__}.{name} must have an annotation to override the default of a field. Write "
+                f"'{name}: {kind} = ...'."
             )
         if name not in annotated and isinstance(value, base | Buffer | jax.Array | np.ndarray):
             kind = "fn.Module" if isinstance(value, base) else "jax.Array"
             raise TypeError(
-                f"{cls.__name__}.{name} has no annotation, so it would be no part of the model. Write "
+                f"{cls.__name__}.{name} must have an annotation to be part of the model. Write "
                 f"'{name}: {kind} = ...'."
             )
 
 
 def check_constructor(cls: Any, names: list[str], base: type) -> None:
-    """Raise if the class could not be made from its fields, as `replace` does."""
+    """Raise if `replace` could not construct the class from its fields."""
     for field in dataclasses.fields(cls):
         if not field.init:
             raise TypeError(
-                f"{cls.__name__}.{field.name} is not set by the constructor as other fields are. Let "
-                f"it be given, '{field.name}: fn.Module | None = None', and set by __post_init__ if it is "
-                "None."
+                f"{cls.__name__}.{field.name} must be an argument of the constructor, got init=False. "
+                f"Declare '{field.name}: fn.Module | None = None' and set it in __post_init__ if None."
             )
         if hasattr(base, field.name):
             raise TypeError(
-                f"{cls.__name__}.{field.name} hides what a Module calls {field.name}: rename it."
+                f"{cls.__name__}.{field.name} must not have the name of an attribute of Module: rename it, "
+                f"for example to {field.name}_."
             )
     if any(isinstance(kind, dataclasses.InitVar) for kind in inspect.get_annotations(cls).values()):
         raise TypeError(
-            f"{cls.__name__} has an InitVar, which replace and init can't hand on: make it a field."
+            f"{cls.__name__} must not have an InitVar, since replace and init can't pass it on: make it a "
+            "field."
         )
-    if not cls._by_hand:
+    if not cls._custom_init:
         return
-    taken = inspect.signature(cls).parameters
-    if any(p.kind == p.VAR_KEYWORD for p in taken.values()):
+    parameters = inspect.signature(cls).parameters
+    if any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
         return
-    missing = [name for name in names if name not in taken]
+    missing = [name for name in names if name not in parameters]
     if missing:
         raise TypeError(
-            f"{cls.__name__}.__init__ does not take {', '.join(missing)}, and init and replace make a copy "
-            "from all fields. Leave __init__ out, or let it take every field by its name."
+            f"{cls.__name__}.__init__ must accept every field by its name, since init and replace "
+            f"construct copies from all fields; {', '.join(missing)} is missing. Remove __init__, or add "
+            "the argument."
         )
 
 
@@ -87,24 +90,24 @@ def check_static(owner: str, name: str, value: Any, base: type) -> None:
     leaves = jax.tree.leaves(value, is_leaf=lambda node: isinstance(node, base))
     if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves):
         raise TypeError(
-            f"{owner}.{name} is a static field by its annotation, and an array came. Arrays live in "
-            f"fields annotated as arrays: '{name}: jax.Array'; or fn.Buffer, if it is no parameter."
+            f"{owner}.{name} is a static field by its annotation and must not hold an array. Annotate it "
+            f"as an array, '{name}: jax.Array', or as fn.Buffer if it is not a parameter."
         )
     if any(isinstance(leaf, base) for leaf in leaves):
         raise TypeError(
-            f"{owner}.{name} is a static field by its annotation, and a module came. Annotate it as "
-            f"one, so that its parameters are found: '{name}: fn.Module'."
+            f"{owner}.{name} is a static field by its annotation and must not hold a module. Annotate it "
+            f"as a module: '{name}: fn.Module'."
         )
 
 
 def check_child(owner: str, name: str, value: Any, base: type) -> None:
     for leaf in jax.tree.leaves(value, is_leaf=lambda node: isinstance(node, base)):
         if callable(leaf) and not isinstance(leaf, base):
-            shown = getattr(leaf, "__name__", type(leaf).__name__)
+            function = getattr(leaf, "__name__", type(leaf).__name__)
             raise TypeError(
-                f"{owner}.{name} holds arrays and modules by its annotation, and the function {shown} "
-                f"came. Keep functions in a static field: '{name}: Callable'; in a Sequential they "
-                "may stand as they are: fn.Sequential(fn.Linear(2, 5), jax.nn.relu)."
+                f"{owner}.{name} must hold arrays or modules by its annotation, got the function "
+                f"{function}. Declare a static field for functions, '{name}: Callable', or pass them to "
+                "Sequential: fn.Sequential(fn.Linear(2, 5), jax.nn.relu)."
             )
 
 
@@ -113,21 +116,21 @@ def annotations(cls: type) -> dict[str, Any]:
         return typing.get_type_hints(cls, localns={cls.__name__: cls}, include_extras=True)
     except (NameError, TypeError) as error:
         raise TypeError(
-            f"the annotations of {cls.__name__} can't be resolved when the class is made ({error}), so "
-            "its children can't be told from its static fields. Import the names they use, drop "
+            f"the annotations of {cls.__name__} must be resolvable when the class is defined, got {error}. "
+            "Child and static fields are distinguished by them. Import the names they use, remove "
             "'from __future__ import annotations', or annotate the field as fn.Module or jax.Array."
         ) from None
 
 
-def names_child(annotation: Any, base: type) -> bool:
-    """Whether a field of this annotation holds arrays or modules."""
+def is_child_annotation(annotation: Any, base: type) -> bool:
+    """Whether a field with this annotation holds arrays or modules."""
     origin = typing.get_origin(annotation)
     if origin in (collections.abc.Callable, type, typing.Literal):
         return False
     if origin is not None or isinstance(annotation, types.UnionType):
-        return any(names_child(part, base) for part in typing.get_args(annotation))
+        return any(is_child_annotation(part, base) for part in typing.get_args(annotation))
     if isinstance(annotation, typing.TypeVar):
-        return names_child(annotation.__bound__, base)
+        return is_child_annotation(annotation.__bound__, base)
     if not inspect.isclass(annotation):
         return False
     if hasattr(annotation, "array_type"):  # a jaxtyping annotation: Float[Array, "..."]

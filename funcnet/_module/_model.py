@@ -1,4 +1,4 @@
-"""Questions to a model, any pytree of arrays with or without modules: its parameters, parts and shapes."""
+"""Functions of models (pytrees of arrays with or without modules): parameters, modules, shapes."""
 
 import inspect
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from funcnet import _check, _tree
 from funcnet._module._class import (
     Module,
-    before_init,
+    before_init_message,
     is_complete,
     is_module,
     missing_parameters,
@@ -21,13 +21,13 @@ from funcnet._types import Key, PyTree
 
 
 def trainable(model: PyTree) -> PyTree:
-    """The mask of parameters: a tree like `model` with True for each parameter, False for the rest.
+    """The mask of trainable leaves: True for each parameter, False for the contents of Buffers.
 
     Args:
         model: any pytree of arrays.
 
     Returns:
-        The same tree with booleans as leaves; everything inside a `Buffer` is False.
+        A tree like `model` with booleans as leaves.
 
     Example:
         >>> import jax, funcnet as fn
@@ -44,7 +44,7 @@ def trainable(model: PyTree) -> PyTree:
 
 
 def count(model: PyTree) -> int:
-    """The number of parameters, buffers not counted.
+    """The number of parameters, without buffers.
 
     Args:
         model: any pytree of arrays, or a module before or after `init`.
@@ -57,76 +57,75 @@ def count(model: PyTree) -> int:
         >>> fn.count(fn.MLP((2, 5, 1)))
         21
     """
-    chosen, _ = _tree.partition(shapes(model), trainable(shapes(model)))
-    return sum(int(np.prod(jnp.shape(leaf))) for leaf in jax.tree.leaves(chosen))
+    parameters, _ = _tree.partition(shapes(model), trainable(shapes(model)))
+    return sum(int(np.prod(jnp.shape(leaf))) for leaf in jax.tree.leaves(parameters))
 
 
 def shapes(model: PyTree) -> PyTree:
-    """`model` itself, or what its `init` would make, with shapes and dtypes in place of arrays."""
+    """The initialized model, with shapes and dtypes in place of the arrays that `init` would draw."""
 
-    def filled(node: Any) -> Any:
+    def init_shapes(node: Any) -> Any:
         if isinstance(node, Module) and not is_complete(node):
-            return jax.eval_shape(node._filled, jax.random.key(0))
+            return jax.eval_shape(node._init_missing, jax.random.key(0))
         return node
 
-    return jax.tree.map(filled, model, is_leaf=is_module)
+    return jax.tree.map(init_shapes, model, is_leaf=is_module)
 
 
 def check_model(model: PyTree) -> None:
-    """Raise unless `model` is a pytree of arrays, all parameters there and floating."""
+    """Raise unless `model` is a pytree of arrays whose parameters are all set and floating."""
     leaves = jax.tree.leaves(model)
     if is_complete(model) and all(jnp.issubdtype(getattr(a, "dtype", int), jnp.floating) for a in leaves):
-        return  # the short way for every call of `fit`: no path is written out unless it is needed
+        return  # fast path of every call of `fit`: paths are only computed for an error message
     check_complete(model)
     _check.floating_parameters(parameter_paths(model))
 
 
 def check_complete(model: PyTree) -> None:
-    """Raise if a module in `model` lacks a parameter."""
+    """Raise if a parameter of a module in `model` is missing."""
     for path, module in modules(model).items():
         if missing := missing_parameters(module):
-            raise TypeError(before_init(module, missing, path))
+            raise TypeError(before_init_message(module, missing, path))
 
 
 def call(model: Any, x: Any, key: Key | None) -> Any:
-    """`model(x)`, with the key if there is one and the model takes it."""
+    """`model(x)`, with the key if it is not None and the model accepts one."""
     if not callable(model):
         raise TypeError(
-            f"supervised calls the model, and {_check.describe(model)} can't be called. For other pytrees "
-            "write the loss: def loss(params, example, key): ..."
+            f"the model must be callable, got {_check.describe(model)}. For other pytrees write the loss "
+            "yourself: def loss(params, example, key): ..."
         )
     if key is None:
         return model(x)
     accepted = inspect.signature(model).parameters
     if "key" in accepted or any(p.kind == p.VAR_KEYWORD for p in accepted.values()):
         return model(x, key=key)
-    keyed = [path for path, module in modules(model).items() if module.needs_key]
-    if keyed:  # dropout would be off in silence
+    needing_key = [path for path, module in modules(model).items() if module.needs_key]
+    if needing_key:  # otherwise dropout would silently be disabled
         raise TypeError(
-            f"{type(model).__name__} takes no key, so {keyed[0]} in it would not know that it is trained. "
-            "Write def __call__(self, x, key=None), and hand the key on to it."
+            f"{type(model).__name__}.__call__ must accept a key and pass it on to {needing_key[0]}, which "
+            "needs it in training. Write def __call__(self, x, key=None): ..."
         )
     return model(x)
 
 
 def modules(model: PyTree) -> dict[str, Module]:
-    """Every module in `model` by path, parents before children, `model` itself under ''."""
-    found: dict[str, Module] = {}
+    """All modules in `model` by path, parents before children; the path of `model` itself is ''."""
+    by_path: dict[str, Module] = {}
 
     def visit(path: str, node: Any) -> None:
         if not isinstance(node, Module):
-            inside = _tree.paths(node, is_leaf=is_module)
-            for below, leaf in inside.items():
+            for child_path, leaf in _tree.paths(node, is_leaf=is_module).items():
                 if isinstance(leaf, Module):
-                    visit(_join(path, below), leaf)
+                    visit(_join(path, child_path), leaf)
             return
-        found[path] = node
+        by_path[path] = node
         for name in node._children:
             visit(_join(path, name), getattr(node, name))
 
     visit("", model)
-    return found
+    return by_path
 
 
-def _join(path: str, below: str) -> str:
-    return path + below if not path or not below or below.startswith("[") else f"{path}.{below}"
+def _join(path: str, child: str) -> str:
+    return path + child if not path or not child or child.startswith("[") else f"{path}.{child}"

@@ -26,8 +26,8 @@ class BatchStream:
 
     Raises:
         TypeError: if `factory` can't be called.
-        ValueError: if `num_batches` or `prefetch` is below 1; in training, if an epoch ends early, or `factory`
-            returns the same iterator again.
+        ValueError: if `num_batches` or `prefetch` is below 1; in training, if an epoch ends early, or
+            `factory` returns the same iterator again.
 
     Example:
         >>> import numpy as np, funcnet as fn

@@ -136,8 +136,9 @@ class Stream:
         """Batches of an iterator, such as a grain or a torch loader, in its own order.
 
         Args:
-            factory: called before each epoch: a fresh iterable of its batches, pytrees of arrays [rows, ...].
-                The last one may be shorter. For a run that can be gone on with they are the same each time.
+            factory: called before each epoch: a fresh iterable of its batches, pytrees of arrays [rows,
+                ...]. The last one may be shorter. For a run that can be gone on with they are the same each
+                time.
             num_batches: batches in an epoch.
             prefetch: as for `Stream`.
 
@@ -146,8 +147,8 @@ class Stream:
 
         Raises:
             TypeError: if `factory` can't be called.
-            ValueError: if `num_batches` is below 1; in training, if an epoch ends early, or `factory` returns the
-                same iterator again.
+            ValueError: if `num_batches` is below 1; in training, if an epoch ends early, or `factory`
+                returns the same iterator again.
         """
         return BatchStream(factory, num_batches, prefetch=prefetch)
 

@@ -1,4 +1,4 @@
-"""Layers: modules that models are made of. One example or any leading batch axes; channels last."""
+"""Layers, the building blocks of models. They take one example or any leading batch axes, channels last."""
 
 import lazy_loader
 

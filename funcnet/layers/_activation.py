@@ -8,11 +8,11 @@ from funcnet._types import Array, Key
 class Activation(Module):
     """A function of arrays as a layer: `function(x)`.
 
-    `Sequential` wraps plain functions in it by itself.
+    `Sequential` wraps plain functions in it automatically.
 
     Args:
-        function: from arrays to arrays, such as `jax.nn.relu`; named functions rather than lambdas
-            keep two equal models equal.
+        function: a function from arrays to arrays, such as `jax.nn.relu`. Use a named function rather than
+            a lambda, so that equal models compare equal.
 
     Returns:
         When called on x of any shape: `function(x)`.

@@ -11,34 +11,34 @@ from funcnet.layers._linear import Linear
 
 
 class MultiHeadAttention(Module):
-    """Self-attention: every position asks, and takes a mean of what all positions hold.
+    """Multi-head self-attention: each position takes a weighted mean of the values of all positions.
 
-    With q, k, v = x @ W_q, x @ W_k, x @ W_v, cut into heads of size d = features / heads,
-    each head gives softmax(q @ kᵀ / √d) @ v; the heads side by side pass through `out`.
+    q, k, v = x @ W_q, x @ W_k, x @ W_v are split into heads of size d = features / num_heads. Each head
+    computes softmax(q @ kᵀ / √d) @ v; the concatenated heads pass through `out`.
 
     Args:
         features: size of the last axis of input and output.
-        heads: how many heads; divides `features`.
-        causal: whether a position takes from itself and earlier ones only.
-        project: Linear(features, 3 * features, use_bias=False), whose output is [q | k | v], each head
-            after head. No bias: the keys' would change nothing (softmax is the same for scores that
-            all rise alike), and the values' is a part of out.bias.
-        out: Linear(features, features).
+        num_heads: number of attention heads; must divide `features`.
+        causal: whether a position attends only to itself and to earlier positions.
+        project: Linear(features, 3 * features, use_bias=False), whose output is [q | k | v], each of
+            them head by head. It has no bias: a bias of the keys would shift all logits of a query alike,
+            which softmax ignores, and a bias of the values is absorbed by out.bias. Built if None.
+        out: Linear(features, features). Built if None.
 
     Returns:
         When called on x of shape [..., length, features]: the same shape. `mask`, bool
-        [..., length], says which positions are keys: what a position marked False holds reaches no
-        other, nor a gradient, as long as it is finite. Where no key is left the heads give 0, so that
-        the output is out.bias.
+        [..., length], is True at the positions that may be attended to: a position marked False affects
+        neither the other positions nor any gradient, as long as its values are finite. If all keys of a
+        query are masked, its heads return 0 and its output is out.bias.
 
     Raises:
-        ValueError: if a size is below 1, `heads` does not divide `features`, x is not
-            [..., length, features], or the mask not of the shape [..., length].
+        ValueError: if a size is below 1, `num_heads` does not divide `features`, x does not have shape
+            [..., length, features], or the mask does not have shape [..., length].
         TypeError: if the mask is not boolean.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
-        >>> layer = fn.layers.MultiHeadAttention(8, heads=2, causal=True).init(jax.random.key(0))
+        >>> layer = fn.layers.MultiHeadAttention(8, num_heads=2, causal=True).init(jax.random.key(0))
         >>> x = jnp.ones((3, 5, 8))
         >>> layer(x).shape, layer(x, mask=jnp.ones((3, 5), bool)).shape, fn.count(layer)
         ((3, 5, 8), (3, 5, 8), 264)
@@ -47,7 +47,7 @@ class MultiHeadAttention(Module):
     """
 
     features: int
-    heads: int
+    num_heads: int
     _: KW_ONLY
     causal: bool = False
     project: Linear | None = None
@@ -55,29 +55,31 @@ class MultiHeadAttention(Module):
 
     def __post_init__(self) -> None:
         _check.positive("features", self.features)
-        _check.positive("heads", self.heads)
-        _check.divides("heads", self.heads, "features", self.features)
-        made = {
+        _check.positive("num_heads", self.num_heads)
+        _check.divides("num_heads", self.num_heads, "features", self.features)
+        defaults = {
             "project": Linear(self.features, 3 * self.features, use_bias=False),
             "out": Linear(self.features, self.features),
         }
-        for name, layer in made.items():
+        for name, layer in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, layer)
 
     def __call__(self, x: Array, key: Key | None = None, *, mask: Array | None = None) -> Array:
         del key
-        _check_sequences.sequence(f"MultiHeadAttention({self.features}, {self.heads})", x, self.features)
-        shape = (*x.shape[:-1], 3, self.heads, self.features // self.heads)
+        _check_sequences.sequence(
+            f"MultiHeadAttention({self.features}, {self.num_heads})", x, self.features
+        )
+        shape = (*x.shape[:-1], 3, self.num_heads, self.features // self.num_heads)
         q, k, v = jnp.moveaxis(self.project(x).reshape(shape), -3, 0)  # type: ignore[misc]
         if mask is not None:
             _check_sequences.mask("mask", mask, x.shape[:-1])
-            # A weight of 0 alone would not do: 0 * inf is NaN.
-            k, v = _kept(k, mask), _kept(v, mask)
+            # Attention weights of 0 do not suffice: 0 * inf is NaN.
+            k, v = _zero_masked(k, mask), _zero_masked(v, mask)
         return self.out(attend(q, k, v, self._allowed(x, mask)).reshape(x.shape))  # type: ignore[misc]
 
     def _allowed(self, x: Array, mask: Array | None) -> Bool[Array, "..."] | None:
-        """Which query may take from which key, [..., 1, length, length], None for all from all."""
+        """Which query may attend to which key, [..., 1, length, length]; None if all may attend to all."""
         if mask is None and not self.causal:
             return None
         square = (*x.shape[:-2], 1, x.shape[-2], x.shape[-2])
@@ -92,19 +94,21 @@ class MultiHeadAttention(Module):
 def attend(q: Array, k: Array, v: Array, allowed: Array | None) -> Array:
     """softmax(q @ kᵀ / √d) @ v for arrays [..., length, heads, d].
 
-    Not `jax.nn.dot_product_attention`: its softmax is float32 in a float64 model too, and a query
-    without a key gets the mean of masked values there (NaN in float64). On CPU the operations are these.
+    `jax.nn.dot_product_attention` is not used: it computes the softmax in float32 even for a float64
+    model, and a query whose keys are all masked gets the mean of the masked values (NaN in float64). On
+    CPUs it performs the same operations.
     """
-    wide = np.promote_types(q.dtype, jnp.float32)
-    logits = jnp.einsum("...tnd,...snd->...nts", q, k, preferred_element_type=wide) / q.shape[-1] ** 0.5
+    dtype = np.promote_types(q.dtype, jnp.float32)
+    logits = jnp.einsum("...tnd,...snd->...nts", q, k, preferred_element_type=dtype) / q.shape[-1] ** 0.5
     if allowed is None:
         weights = jax.nn.softmax(logits, axis=-1)
     else:
         allowed = jnp.broadcast_to(allowed, logits.shape)
-        weights = jax.nn.softmax(jnp.where(allowed, logits, jnp.finfo(wide).min), axis=-1)
+        weights = jax.nn.softmax(jnp.where(allowed, logits, jnp.finfo(dtype).min), axis=-1)
         weights = jnp.where(allowed, weights, 0)
     return jnp.einsum("...nts,...snd->...tnd", weights.astype(v.dtype), v)
 
 
-def _kept(rows: Array, mask: Array) -> Array:
-    return jnp.where(jnp.broadcast_to(mask[..., None, None], rows.shape), rows, 0)
+def _zero_masked(heads: Array, mask: Array) -> Array:
+    """`heads`, [..., length, heads, d], with zeros at the masked positions."""
+    return jnp.where(jnp.broadcast_to(mask[..., None, None], heads.shape), heads, 0)

@@ -13,38 +13,38 @@ from funcnet.layers._dtype import as_floating, wide
 
 
 class BatchNorm(Module):
-    """Each feature shifted and scaled to mean 0 and variance 1 over a batch, then by what is learned.
+    """Batch normalization: each feature normalized over the batch, then scaled and shifted.
 
-    (x - mean) / sqrt(variance + eps) · scale + bias, over all axes but the last, and over the examples of
-    the batch that is trained on, each by its weight: padding and rows of weight zero play no part. In
-    training, when there is a key, mean and variance are the batch's, and the running ones move towards
-    them: running ← (1 - momentum) · running + momentum · batch, the variance there with n - 1. In
-    inference, without a key, the running ones are used.
+    y = (x - mean) / sqrt(variance + eps) · scale + bias. Mean and variance are taken over all axes but
+    the last and over the examples of the batch, each with its weight: padding and rows of weight zero have
+    no effect. In training (with a key) they are those of the batch, and the running statistics are
+    updated: running ← (1 - momentum) · running + momentum · batch, with the unbiased variance (n - 1).
+    In inference (without a key) the running statistics are used.
 
-    Running statistics are buffers of the model. `step`, `fit` and `Trainer` carry them on; a model that
-    is called by hand is a value and stays as it is. Spread over devices they are those of the whole
-    batch; with `accumulate` each part is normalised by itself. With `ema` the averaged weights come with
-    the statistics of the last ones. A layer is part of the loss as it is traced: not of a function that
-    was compiled by itself, with `jax.jit` outside of it.
+    The running statistics are buffers of the model. `step`, `fit` and `Trainer` update them; calling a
+    model directly does not change it. On several devices the statistics are those of the whole batch;
+    with `accumulate` each micro-batch is normalized separately. With `ema`, the averaged weights are
+    combined with the latest statistics. The layer must be called inside the loss while the loss is
+    traced, not in a function that was compiled separately by `jax.jit`.
 
     Args:
         features: size of the last axis.
-        momentum: share of the new batch in the running statistics, in (0, 1].
+        momentum: weight of the new batch in the running statistics, in (0, 1].
         eps: added to the variance, in its units.
         use_scale: whether a scale is learned; it starts at one.
         use_bias: whether a bias is learned; it starts at zero.
-        scale: [features], set by `init` when left out.
-        bias: [features], set by `init` when left out.
-        mean: Buffer of [features], the running mean; zero after `init`.
-        variance: Buffer of [features], the running variance; one after `init`.
+        scale: [features], set by `init` if None.
+        bias: [features], set by `init` if None.
+        mean: Buffer of [features], the running mean; set to zero by `init` if None.
+        variance: Buffer of [features], the running variance; set to one by `init` if None.
 
     Returns:
         When called on x of shape [..., features]: the same shape and dtype.
 
     Raises:
-        ValueError: if a setting is out of range, x has another last axis, or one row alone is to be
-            normalised outside of a training; or, in a training, if the model is mapped within the loss, so
-            that there is not one batch.
+        ValueError: if a setting is out of range, the last axis of x is not `features`, a single row is
+            normalized outside of `fit` and `step`, or the loss calls the model under `vmap`
+            over the examples.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -56,7 +56,7 @@ class BatchNorm(Module):
         ['1.000', '3.000', '5.000']
 
     Source: Ioffe, Szegedy, "Batch normalization: accelerating deep network training by reducing internal
-    covariate shift", 2015; momentum and the n - 1 as in PyTorch.
+    covariate shift", 2015; momentum and unbiased running variance as in PyTorch.
     """
 
     needs_key: ClassVar[bool] = True
@@ -76,15 +76,16 @@ class BatchNorm(Module):
         _check.above_zero("eps", self.eps)
         if not 0 < self.momentum <= 1:
             raise ValueError(
-                f"momentum is the new batch's share, above 0 and at most 1; got {self.momentum!r}."
+                f"momentum must be above 0 and at most 1, got {self.momentum!r}. It is the weight of the "
+                "new batch in the running statistics: BatchNorm(8, momentum=0.1)."
             )
 
     def parameters(self, key: Key) -> Mapping[str, Any]:
         del key
         shape = (self.features,)
         learned = {"scale": (self.use_scale, jnp.ones), "bias": (self.use_bias, jnp.zeros)}
-        made: dict[str, Any] = {name: make(shape) for name, (used, make) in learned.items() if used}
-        return made | {"mean": Buffer(jnp.zeros(shape)), "variance": Buffer(jnp.ones(shape))}
+        affine: dict[str, Any] = {name: make(shape) for name, (used, make) in learned.items() if used}
+        return affine | {"mean": Buffer(jnp.zeros(shape)), "variance": Buffer(jnp.ones(shape))}
 
     def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
         _check.last_axis(f"BatchNorm({self.features})", x, self.features)
@@ -93,12 +94,12 @@ class BatchNorm(Module):
         wider = wide(x)
         mean, variance = (buffer.value.astype(wider.dtype) for buffer in (self.mean, self.variance))
         if key is not None:
-            seen, spread, count = _statistics(wider)
-            several = count > 1  # of one entry there is no variance: then the running ones serve
-            unbiased = spread * count / jnp.where(several, count - 1, 1)
+            batch_mean, batch_variance, count = _statistics(wider)
+            several = count > 1  # one entry has no variance: the running statistics are used instead
+            unbiased = batch_variance * count / jnp.where(several, count - 1, 1)
             mean, variance, before = (
-                jnp.where(several, seen, mean),
-                jnp.where(several, spread, variance),
+                jnp.where(several, batch_mean, mean),
+                jnp.where(several, batch_variance, variance),
                 variance,
             )
             update_buffer(self.mean.value, mean, self.momentum)
@@ -106,33 +107,33 @@ class BatchNorm(Module):
         factor = jax.lax.rsqrt(variance + jnp.asarray(self.eps, variance.dtype))
         if self.scale is not None:
             factor = factor * self.scale.astype(factor.dtype)
-        y = (wider - _like(mean, wider)) * _like(factor, wider)
+        y = (wider - _broadcast(mean, wider)) * _broadcast(factor, wider)
         if self.bias is not None:
-            y = y + _like(self.bias.astype(y.dtype), y)
+            y = y + _broadcast(self.bias.astype(y.dtype), y)
         return as_floating(y, x.dtype)
 
 
 def _statistics(x: Array) -> tuple[Array, Array, Array]:
-    """Mean and variance of each feature over the batch, and how many entries they are of."""
+    """Mean and variance of each feature over the batch, and the number of entries they are taken over."""
     axes, weight = tuple(range(x.ndim - 1)), batch_weight()
-    places = x.size // x.shape[-1]
+    positions = x.size // x.shape[-1]
     if weight is None:
-        if places < 2:
+        if positions < 2:
             raise ValueError(
-                "BatchNorm normalises by a batch, and one row came alone. Pass several "
-                "rows, or no key for inference."
+                "in training BatchNorm needs a batch of at least 2 rows, got 1. Pass several rows, or no "
+                "key for inference: model(x)"
             )
-        return jnp.mean(x, axes), jnp.var(x, axes), jnp.asarray(places, x.dtype)
+        return jnp.mean(x, axes), jnp.var(x, axes), jnp.asarray(positions, x.dtype)
     weight = weight.astype(x.dtype)
-    mass = over_batch(weight)
-    mass = jnp.where(mass > 0, mass, 1)  # where no row counts, nothing is made of it
-    mean = over_batch(weight * jnp.sum(x, axes)) / (mass * places)
-    away = x - _like(mean, x)
-    spread = over_batch(weight * jnp.sum(away * away, axes)) / (mass * places)
-    # A weight of two is a row that comes twice; weights below one still are of whole rows.
-    rows = jnp.maximum(mass, over_batch((weight > 0).astype(x.dtype)))
-    return mean, spread, rows * places
+    total = over_batch(weight)
+    total = jnp.where(total > 0, total, 1)  # avoids 0 / 0 if all weights are zero
+    mean = over_batch(weight * jnp.sum(x, axes)) / (total * positions)
+    centred = x - _broadcast(mean, x)
+    variance = over_batch(weight * jnp.sum(centred * centred, axes)) / (total * positions)
+    # A weight of 2 counts a row twice, but a weight below 1 still belongs to one whole row.
+    rows = jnp.maximum(total, over_batch((weight > 0).astype(x.dtype)))
+    return mean, variance, rows * positions
 
 
-def _like(a: Array, x: Array) -> Array:
+def _broadcast(a: Array, x: Array) -> Array:
     return jnp.broadcast_to(a, x.shape)

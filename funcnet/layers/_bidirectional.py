@@ -9,20 +9,20 @@ from funcnet._types import Array, Key
 
 
 class Bidirectional(Module):
-    """A sequence read from both ends: [forward(x) | reversed(backward(reversed(x)))].
+    """Two recurrent layers in opposite directions: [forward(x) | reverse(backward(reverse(x)))].
 
     Args:
         forward: a layer from [..., length, in] to [..., length, features], such as a GRU.
-        backward: the layer that reads from the end; one of the same architecture, with parameters of
-            its own, when left out.
+        backward: the layer that reads the sequence from its end. If None, a layer of the same
+            architecture with parameters of its own.
 
     Returns:
         When called on x of shape [..., length, in]: [..., length, 2 * features].
 
     Raises:
-        TypeError: if `forward` is no module.
-        ValueError: if `forward` holds its parameters already and `backward` is left out: the two would
-            start as one.
+        TypeError: if `forward` is not a module.
+        ValueError: if `forward` is initialized already and `backward` is None: both would start with the
+            same parameters.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -44,6 +44,6 @@ class Bidirectional(Module):
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         first, second = (None, None) if key is None else jax.random.split(key)
-        ahead = self.forward(x, key=first)  # type: ignore[operator]
-        back = self.backward(jnp.flip(x, -2), key=second)  # type: ignore[misc, operator]
-        return jnp.concatenate([ahead, jnp.flip(back, -2)], axis=-1)
+        forward = self.forward(x, key=first)  # type: ignore[operator]
+        backward = self.backward(jnp.flip(x, -2), key=second)  # type: ignore[misc, operator]
+        return jnp.concatenate([forward, jnp.flip(backward, -2)], axis=-1)

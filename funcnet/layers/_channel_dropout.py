@@ -9,20 +9,20 @@ from funcnet._types import Array, Float, Key
 
 
 class ChannelDropout(Module):
-    """Dropout of whole channels: in training each is zero everywhere with probability `rate`.
+    """Spatial dropout: in training each channel is zeroed as a whole with probability `rate`.
 
-    Neighbouring pixels say nearly the same, so that dropping single ones takes little away.
+    Neighbouring pixels are strongly correlated, so dropping single pixels removes little information.
 
     Args:
-        rate: probability that a channel of an example is zero, in [0, 1); the others are divided by
+        rate: probability that a channel of an example is zeroed, in [0, 1); the others are divided by
             1 - rate.
-        axes: how many spatial axes there are before the channels: 2 for images, 1 for sequences.
+        num_spatial_dims: number of spatial axes before the channels: 2 for images, 1 for sequences.
 
     Returns:
         When called on x of shape [..., *spatial, channels]: the same shape. Without a key, x itself.
 
     Raises:
-        ValueError: if `rate` lies outside [0, 1), `axes` is below 1, or x has fewer axes.
+        ValueError: if `rate` is outside [0, 1), `num_spatial_dims` is below 1, or x has too few axes.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -37,16 +37,17 @@ class ChannelDropout(Module):
 
     needs_key: ClassVar[bool] = True
     rate: float = 0.5
-    axes: int = 2
+    num_spatial_dims: int = 2
 
     def __post_init__(self) -> None:
         _check.between("rate", self.rate, 0.0, 1.0)
-        _check.positive("axes", self.axes)
+        _check.positive("num_spatial_dims", self.num_spatial_dims)
 
     def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
-        _check.rank("ChannelDropout", x, self.axes + 1, f"{self.axes} spatial axes, channels")
+        spatial = self.num_spatial_dims
+        _check.rank("ChannelDropout", x, spatial + 1, f"{spatial} spatial axes, channels")
         if key is None or self.rate == 0.0:
             return x
-        shape = (*x.shape[: x.ndim - self.axes - 1], *(1,) * self.axes, x.shape[-1])
-        kept = jax.random.bernoulli(key, 1.0 - self.rate, shape)
-        return jnp.where(jnp.broadcast_to(kept, x.shape), x / (1.0 - self.rate), jnp.zeros_like(x))
+        shape = (*x.shape[: x.ndim - spatial - 1], *(1,) * spatial, x.shape[-1])
+        keep = jax.random.bernoulli(key, 1.0 - self.rate, shape)
+        return jnp.where(jnp.broadcast_to(keep, x.shape), x / (1.0 - self.rate), jnp.zeros_like(x))

@@ -9,13 +9,22 @@ from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers._convolve import convolve
 from funcnet.layers._linear import INITIALIZERS, Initializer, _initializer
-from funcnet.layers._windows import Padding, Sizes, check_fit, check_padding, ends, extents, padded, sizes
+from funcnet.layers._windows import (
+    Padding,
+    Sizes,
+    check_fit,
+    check_padding,
+    explicit_padding,
+    extents,
+    pad,
+    sizes,
+)
 
 
 class _Convolution(Module):
-    """What all convolutions share: their fields, the checks of them, and their parameters."""
+    """The fields, checks and parameters that all convolutions share."""
 
-    axes: ClassVar[int]
+    num_spatial_dims: ClassVar[int]
     in_channels: int
     out_channels: int
     kernel_size: Sizes
@@ -33,68 +42,72 @@ class _Convolution(Module):
         for name in ("in_channels", "out_channels", "groups"):
             _check.positive(name, getattr(self, name))
         for name in ("kernel_size", "stride", "dilation"):
-            sizes(name, getattr(self, name), self.axes)
-        check_padding(self.padding, self.axes)
+            sizes(name, getattr(self, name), self.num_spatial_dims)
+        check_padding(self.padding, self.num_spatial_dims)
         _check.divides("groups", self.groups, "in_channels", self.in_channels)
         _check.divides("groups", self.groups, "out_channels", self.out_channels)
         if isinstance(self.weight_init, str):
             _check.choice("weight_init", self.weight_init, INITIALIZERS)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
-        kernel = sizes("kernel_size", self.kernel_size, self.axes)
+        kernel = sizes("kernel_size", self.kernel_size, self.num_spatial_dims)
         shape = (*kernel, self.in_channels // self.groups, self.out_channels)
-        drawn = {"weight": _initializer(self.weight_init)(key, shape, jnp.zeros(()).dtype)}
-        return drawn | {"bias": jnp.zeros(self.out_channels)} if self.use_bias else drawn
+        parameters = {"weight": _initializer(self.weight_init)(key, shape, jnp.zeros(()).dtype)}
+        return parameters | {"bias": jnp.zeros(self.out_channels)} if self.use_bias else parameters
 
     def _settings(self) -> list[tuple[int, ...]]:
-        """Kernel, stride and dilation by axis."""
-        named = {"kernel_size": self.kernel_size, "stride": self.stride, "dilation": self.dilation}
-        return [sizes(name, value, self.axes) for name, value in named.items()]
+        """Kernel size, stride and dilation, one entry for each spatial axis."""
+        settings = {"kernel_size": self.kernel_size, "stride": self.stride, "dilation": self.dilation}
+        return [sizes(name, value, self.num_spatial_dims) for name, value in settings.items()]
 
     def _check_input(self, x: Array) -> None:
-        shown = f"{type(self).__name__}({self.in_channels}, {self.out_channels}, {self.kernel_size})"
-        _check.rank(shown, x, self.axes + 1, ("length", "height, width")[self.axes - 1] + ", channels")
-        _check.last_axis(shown, x, self.in_channels)
+        layer = f"{type(self).__name__}({self.in_channels}, {self.out_channels}, {self.kernel_size})"
+        _check.rank(
+            layer,
+            x,
+            self.num_spatial_dims + 1,
+            ("length", "height, width")[self.num_spatial_dims - 1] + ", channels",
+        )
+        _check.last_axis(layer, x, self.in_channels)
 
     def _forward(self, x: Array) -> Array:
         self._check_input(x)
         kernel, stride, dilation = self._settings()
-        spatial, covered = x.shape[-self.axes - 1 : -1], extents(kernel, dilation)
-        added = ends(self.padding, spatial, covered, stride)
-        slid = [n + low + high for n, (low, high) in zip(spatial, added, strict=True)]
-        check_fit(type(self).__name__, slid, covered)
-        return self._biased(convolve(x, self.weight, stride, added, dilation, self.groups))  # type: ignore[arg-type]
+        spatial, extent = x.shape[-self.num_spatial_dims - 1 : -1], extents(kernel, dilation)
+        pads = explicit_padding(self.padding, spatial, extent, stride)
+        padded_sizes = [n + low + high for n, (low, high) in zip(spatial, pads, strict=True)]
+        check_fit(type(self).__name__, padded_sizes, extent)
+        return self._add_bias(convolve(x, self.weight, stride, pads, dilation, self.groups))  # type: ignore[arg-type]
 
-    def _biased(self, y: Array) -> Array:
+    def _add_bias(self, y: Array) -> Array:
         return y if self.bias is None else y + jnp.broadcast_to(self.bias, y.shape)
 
 
 class Conv1d(_Convolution):
     """A convolution over sequences: y[t] = Σ_k x[t·stride + k·dilation - before] @ weight[k] + bias.
 
-    As everywhere in this field it is a correlation: the kernel is not flipped.
+    As in other deep learning libraries it is a cross-correlation: the kernel is not flipped.
 
     Args:
         in_channels, out_channels: size of the last axis of the input and of the output.
-        kernel_size: places that the kernel covers.
-        stride: steps between windows.
-        padding: "SAME" (with stride 1 the length stays; with stride s it becomes ceil(length / s)),
-            "VALID" (none), a number for both ends, or ((before, after),): `((2, 0),)` makes a kernel
-            of 3 causal.
-        dilation: steps between the kernel's places.
-        groups: into how many parts the channels are cut, each convolved by itself.
+        kernel_size: length of the kernel.
+        stride: step between neighbouring windows.
+        padding: "SAME" (the output length is ceil(length / stride)), "VALID" (none), a number for both
+            ends, or ((before, after),): `((2, 0),)` makes a kernel of size 3 causal.
+        dilation: step between the elements of the kernel.
+        groups: number of groups that the channels are split into; each is convolved separately.
         use_bias: whether a bias is added.
         weight_init: how `init` draws the weight, as for `Linear`; the bias starts at zero.
-        weight: [kernel_size, in_channels / groups, out_channels], drawn by `init` when left out.
-        bias: [out_channels], zero after `init` when left out.
+        weight: [kernel_size, in_channels / groups, out_channels], drawn by `init` if None.
+        bias: [out_channels], set to zero by `init` if None.
 
     Returns:
-        When called on x of shape [..., length, in_channels]: [..., new length, out_channels].
+        When called on x of shape [..., length, in_channels]: [..., new_length, out_channels].
 
     Raises:
-        TypeError: if a setting is no whole number.
-        ValueError: if a setting is out of range, `groups` doesn't divide the channels, or x has
-            another last axis or is shorter than the kernel.
+        TypeError: if a setting is not an integer.
+        ValueError: if a setting is out of range, `groups` does not divide the channels, or
+            the last axis of x is not `in_channels`, or x is shorter than the kernel.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -108,7 +121,7 @@ class Conv1d(_Convolution):
     networks", 1989.
     """
 
-    axes: ClassVar[int] = 1
+    num_spatial_dims: ClassVar[int] = 1
 
     def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
         del key
@@ -118,30 +131,30 @@ class Conv1d(_Convolution):
 class Conv2d(_Convolution):
     """A convolution over images: y[i, j] = Σ_ab x[i·stride + a·dilation - before, …] @ weight[a, b] + bias.
 
-    As everywhere in this field it is a correlation: the kernel is not flipped.
+    As in other deep learning libraries it is a cross-correlation: the kernel is not flipped.
 
     Args:
         in_channels, out_channels: size of the last axis of the input and of the output.
         kernel_size: height and width of the kernel, or one number for both.
-        stride: steps between windows, one number or one for each axis.
-        padding: "SAME" (with stride 1 the size stays; with stride s it becomes ceil(size / s)),
-            "VALID" (none), a number for all ends, or for each axis a number or a pair (before, after).
-        dilation: steps between the kernel's places, one number or one for each axis.
-        groups: into how many parts the channels are cut, each convolved by itself; `in_channels`
-            makes it depthwise.
+        stride: step between neighbouring windows, one number or one for each axis.
+        padding: "SAME" (the output size is ceil(size / stride)), "VALID" (none), a number for all ends,
+            or for each axis a number or a pair (before, after).
+        dilation: step between the elements of the kernel, one number or one for each axis.
+        groups: number of groups that the channels are split into; each is convolved separately.
+            `groups=in_channels` is a depthwise convolution.
         use_bias: whether a bias is added.
         weight_init: how `init` draws the weight, as for `Linear`; the bias starts at zero.
-        weight: [height, width, in_channels / groups, out_channels], drawn by `init` when left out.
-        bias: [out_channels], zero after `init` when left out.
+        weight: [height, width, in_channels / groups, out_channels], drawn by `init` if None.
+        bias: [out_channels], set to zero by `init` if None.
 
     Returns:
-        When called on x of shape [..., height, width, in_channels]: [..., new height, new width,
+        When called on x of shape [..., height, width, in_channels]: [..., new_height, new_width,
         out_channels].
 
     Raises:
-        TypeError: if a setting is no whole number.
-        ValueError: if a setting is out of range, `groups` doesn't divide the channels, or x has
-            another last axis or is smaller than the kernel.
+        TypeError: if a setting is not an integer.
+        ValueError: if a setting is out of range, `groups` does not divide the channels, or
+            the last axis of x is not `in_channels`, or x is smaller than the kernel.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -153,7 +166,7 @@ class Conv2d(_Convolution):
     handwritten zip code recognition", 1989.
     """
 
-    axes: ClassVar[int] = 2
+    num_spatial_dims: ClassVar[int] = 2
 
     def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
         del key
@@ -161,40 +174,40 @@ class Conv2d(_Convolution):
 
 
 class ConvTranspose2d(_Convolution):
-    """The transpose of `Conv2d`: every pixel of x spreads over a window of the output.
+    """The transpose of `Conv2d`: each pixel of x is added, times the kernel, to a window of the output.
 
-    y[i·stride + a·dilation - before, …] += x[i, j] @ weight[a, b]. With the same settings it is the
-    transpose (the vjp) of a `Conv2d` from the output's size to the input's, whose weight has its last
-    two axes swapped (in each group, if there are several). With n the size of x and
-    e = (kernel - 1)·dilation + 1:
+    y[i·stride + a·dilation - before, …] += x[i, j] @ weight[a, b]. It is the transpose (the vjp) of a
+    `Conv2d` with the same settings that maps the output's size to the input's, with the last two axes
+    of its weight swapped (within each group). The output size, for an input of size n and a kernel
+    that covers e = (kernel_size - 1)·dilation + 1:
 
         padding (before, after), a number or "VALID" = 0:  (n - 1)·stride + e - before - after
         padding "SAME":                                    n·stride
 
-    The first is PyTorch's, whose `padding=p, output_padding=q` is `((p, p - q), (p, p - q))` here,
-    for q up to p; the second is that of `jax.lax.conv_transpose` and Keras.
+    The first is that of PyTorch, whose `padding=p, output_padding=q` is `((p, p - q), (p, p - q))` here
+    for q <= p; the second is that of `jax.lax.conv_transpose` and Keras.
 
     Args:
         in_channels, out_channels: size of the last axis of the input and of the output.
         kernel_size: height and width of the kernel, or one number for both.
-        stride: steps between the windows in the output, one number or one for each axis.
-        padding: what is cut off the output: "SAME", "VALID" (nothing), a number for all ends, or for
-            each axis a number or a pair (before, after).
-        dilation: steps between the kernel's places, one number or one for each axis.
-        groups: into how many parts the channels are cut, each treated by itself.
+        stride: step between neighbouring windows of the output, one number or one for each axis.
+        padding: what is cropped from the output: "SAME", "VALID" (nothing), a number for all ends, or
+            for each axis a number or a pair (before, after).
+        dilation: step between the elements of the kernel, one number or one for each axis.
+        groups: number of groups that the channels are split into; each is treated separately.
         use_bias: whether a bias is added.
         weight_init: how `init` draws the weight, as for `Linear`; the bias starts at zero.
-        weight: [height, width, in_channels / groups, out_channels], drawn by `init` when left out.
-        bias: [out_channels], zero after `init` when left out.
+        weight: [height, width, in_channels / groups, out_channels], drawn by `init` if None.
+        bias: [out_channels], set to zero by `init` if None.
 
     Returns:
-        When called on x of shape [..., height, width, in_channels]: [..., new height, new width,
+        When called on x of shape [..., height, width, in_channels]: [..., new_height, new_width,
         out_channels].
 
     Raises:
-        TypeError: if a setting is no whole number.
-        ValueError: if a setting is out of range, `groups` doesn't divide the channels, x has
-            another last axis, or nothing of the output is left.
+        TypeError: if a setting is not an integer.
+        ValueError: if a setting is out of range, `groups` does not divide the channels,
+            the last axis of x is not `in_channels`, or the output would be empty.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -206,29 +219,28 @@ class ConvTranspose2d(_Convolution):
     guide to convolution arithmetic for deep learning", 2016.
     """
 
-    axes: ClassVar[int] = 2
+    num_spatial_dims: ClassVar[int] = 2
 
     def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
         del key
         self._check_input(x)
         kernel, stride, dilation = self._settings()
-        spread = padded(x, [(0, 0)] * self.axes, between=[s - 1 for s in stride])
-        covered = extents(kernel, dilation)
-        added = [
-            (extent - 1 - before, extent - 1 - after)
-            for extent, (before, after) in zip(covered, self._cut(covered, stride), strict=True)
+        dilated = pad(x, [(0, 0)] * self.num_spatial_dims, between=[s - 1 for s in stride])
+        extent = extents(kernel, dilation)
+        pads = [
+            (e - 1 - before, e - 1 - after)
+            for e, (before, after) in zip(extent, self._cropping(extent, stride), strict=True)
         ]
-        slid = [
-            n + low + high for n, (low, high) in zip(spread.shape[-self.axes - 1 : -1], added, strict=True)
-        ]
-        check_fit(type(self).__name__, slid, covered)
-        flipped = jnp.flip(self.weight, range(self.axes))  # type: ignore[arg-type]
-        ones = (1,) * self.axes
-        return self._biased(convolve(spread, flipped, ones, added, dilation, self.groups))
+        spatial = dilated.shape[-self.num_spatial_dims - 1 : -1]
+        padded_sizes = [n + low + high for n, (low, high) in zip(spatial, pads, strict=True)]
+        check_fit(type(self).__name__, padded_sizes, extent)
+        flipped = jnp.flip(self.weight, range(self.num_spatial_dims))  # type: ignore[arg-type]
+        ones = (1,) * self.num_spatial_dims
+        return self._add_bias(convolve(dilated, flipped, ones, pads, dilation, self.groups))
 
-    def _cut(self, covered: tuple[int, ...], stride: tuple[int, ...]) -> list[tuple[int, int]]:
-        """What is taken off the output at both ends of each axis; less than nothing is zeros added."""
+    def _cropping(self, extent: tuple[int, ...], stride: tuple[int, ...]) -> list[tuple[int, int]]:
+        """What is cropped from both ends of each axis of the output; a negative number appends zeros."""
         if self.padding != "SAME":
-            return ends(self.padding, covered, covered, stride)
-        totals = [extent - s for extent, s in zip(covered, stride, strict=True)]
+            return explicit_padding(self.padding, extent, extent, stride)
+        totals = [e - s for e, s in zip(extent, stride, strict=True)]
         return [(max(total, 0) // 2, total - max(total, 0) // 2) for total in totals]

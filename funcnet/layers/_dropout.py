@@ -9,16 +9,16 @@ from funcnet._types import Array, Float, Key
 
 
 class Dropout(Module):
-    """Dropout: in training each entry is zero with probability `rate`, the others x / (1 - rate).
+    """Dropout: in training each entry is zeroed with probability `rate`, others become x / (1 - rate).
 
     Args:
-        rate: probability of a zero, in [0, 1).
+        rate: probability that an entry is zeroed, in [0, 1).
 
     Returns:
         When called on x of any shape: the same shape. Without a key, x itself.
 
     Raises:
-        ValueError: if `rate` lies outside [0, 1).
+        ValueError: if `rate` is outside [0, 1).
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -41,5 +41,5 @@ class Dropout(Module):
     def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
         if key is None or self.rate == 0.0:
             return x
-        kept = jax.random.bernoulli(key, 1.0 - self.rate, x.shape)
-        return jnp.where(kept, x / (1.0 - self.rate), jnp.zeros_like(x))
+        keep = jax.random.bernoulli(key, 1.0 - self.rate, x.shape)
+        return jnp.where(keep, x / (1.0 - self.rate), jnp.zeros_like(x))

@@ -1,4 +1,4 @@
-"""Sums in a wider dtype, results in that of the input."""
+"""Compute in at least float32, return the dtype of the input."""
 
 import jax.numpy as jnp
 
@@ -6,11 +6,11 @@ from funcnet._types import Array
 
 
 def wide(x: Array) -> Array:
-    """At least float32: sums and squares of half precision overflow and lose their digits."""
+    """`x` in at least float32: sums and squares in half precision overflow and lose precision."""
     floating = jnp.issubdtype(x.dtype, jnp.floating)
     return x if floating and x.dtype.itemsize >= 4 else x.astype(jnp.float32)
 
 
 def as_floating(y: Array, dtype: jnp.dtype) -> Array:
-    """`y` in the dtype of the input; as it is where that was whole numbers."""
+    """`y` cast to the input's dtype if that is floating, otherwise unchanged."""
     return y.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else y

@@ -11,21 +11,20 @@ from funcnet._types import Array, Float, Key
 
 
 class Embedding(Module):
-    """A row of a learned table for each whole number: weight[x].
+    """A lookup table of learned vectors: weight[x] for integers x.
 
     Args:
-        count: how many numbers there are: 0 .. count-1.
-        features: size of a row.
-        weight: [count, features], drawn from N(0, 1) by `init` when left out.
+        num_embeddings: number of rows; inputs are 0 .. num_embeddings-1.
+        features: size of each vector.
+        weight: [num_embeddings, features], drawn from N(0, 1) by `init` if None.
 
     Returns:
-        When called on whole numbers x of any shape [...]: [..., features]. A number out of range that
-        can't be read when it is traced (inside `jit`, `vmap`, `fit`) gives a row of NaN, never
-        another number's row.
+        When called on integers x of any shape [...]: [..., features]. Under tracing (inside `jit`,
+        `vmap`, `fit`), where an integer out of range can't be detected, its vector is NaN.
 
     Raises:
-        TypeError: if x holds no whole numbers.
-        ValueError: if a size is below 1, or x holds a number outside 0 .. count-1.
+        TypeError: if x does not hold integers.
+        ValueError: if a size is below 1, or x holds an integer outside 0 .. num_embeddings-1.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -36,23 +35,23 @@ class Embedding(Module):
     Source: Bengio, Ducharme, Vincent, Jauvin, "A neural probabilistic language model", JMLR 3, 2003.
     """
 
-    count: int
+    num_embeddings: int
     features: int
     _: KW_ONLY
-    weight: Float[Array, "count features"] | None = None
+    weight: Float[Array, "num_embeddings features"] | None = None
 
     def __post_init__(self) -> None:
-        _check.positive("count", self.count)
+        _check.positive("num_embeddings", self.num_embeddings)
         _check.positive("features", self.features)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
-        return {"weight": jax.random.normal(key, (self.count, self.features))}
+        return {"weight": jax.random.normal(key, (self.num_embeddings, self.features))}
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        numbers = jnp.asarray(x)
-        _check_sequences.whole_numbers("Embedding", numbers)
-        if _tree.is_concrete(numbers):
-            _check_sequences.numbers_below("Embedding", numbers, self.count)
+        indices = jnp.asarray(x)
+        _check_sequences.whole_numbers("Embedding", indices)
+        if _tree.is_concrete(indices):
+            _check_sequences.numbers_below("Embedding", indices, self.num_embeddings)
         weight: Any = self.weight
-        return weight.at[numbers].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+        return weight.at[indices].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)

@@ -4,16 +4,16 @@ from funcnet._types import Array, Key
 
 
 class Flatten(Module):
-    """The last axes as one; leading axes stay.
+    """Merge the last axes into one; leading axes stay.
 
     Args:
-        axes: how many axes become one: 3 for images [height, width, channels].
+        num_axes: number of axes to merge: 3 for images [height, width, channels].
 
     Returns:
-        When called on x of shape [..., *axes]: [..., their product].
+        When called on x of shape [..., *merged]: [..., their product].
 
     Raises:
-        ValueError: if `axes` is below 1 or x has fewer axes.
+        ValueError: if `num_axes` is below 1 or x has fewer axes.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -22,13 +22,13 @@ class Flatten(Module):
         ((3136,), (5, 3136))
     """
 
-    axes: int = 3
+    num_axes: int = 3
 
     def __post_init__(self) -> None:
-        _check.positive("axes", self.axes)
+        _check.positive("num_axes", self.num_axes)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        _check.rank("Flatten", x, self.axes, f"{self.axes} axes")
-        batch = x.shape[: x.ndim - self.axes]
+        _check.rank("Flatten", x, self.num_axes, f"{self.num_axes} axes")
+        batch = x.shape[: x.ndim - self.num_axes]
         return x.reshape(*batch, -1)

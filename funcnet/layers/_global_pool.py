@@ -10,13 +10,13 @@ class GlobalAvgPool(Module):
     """The mean of each channel over all spatial axes.
 
     Args:
-        axes: how many spatial axes there are before the channels: 2 for images, 1 for sequences.
+        num_spatial_dims: number of spatial axes before the channels: 2 for images, 1 for sequences.
 
     Returns:
         When called on x of shape [..., *spatial, channels]: [..., channels].
 
     Raises:
-        ValueError: if `axes` is below 1 or x has fewer axes.
+        ValueError: if `num_spatial_dims` is below 1 or x has too few axes.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -26,28 +26,29 @@ class GlobalAvgPool(Module):
     Source: Lin, Chen, Yan, "Network in network", 2013.
     """
 
-    axes: int = 2
+    num_spatial_dims: int = 2
 
     def __post_init__(self) -> None:
-        _check.positive("axes", self.axes)
+        _check.positive("num_spatial_dims", self.num_spatial_dims)
 
     def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
         del key
-        _check.rank("GlobalAvgPool", x, self.axes + 1, f"{self.axes} spatial axes, channels")
-        return jnp.mean(x, axis=spatial_axes(self.axes))
+        spatial = self.num_spatial_dims
+        _check.rank("GlobalAvgPool", x, spatial + 1, f"{spatial} spatial axes, channels")
+        return jnp.mean(x, axis=spatial_axes(spatial))
 
 
 class GlobalMaxPool(Module):
     """The largest entry of each channel over all spatial axes.
 
     Args:
-        axes: how many spatial axes there are before the channels: 2 for images, 1 for sequences.
+        num_spatial_dims: number of spatial axes before the channels: 2 for images, 1 for sequences.
 
     Returns:
         When called on x of shape [..., *spatial, channels]: [..., channels].
 
     Raises:
-        ValueError: if `axes` is below 1 or x has fewer axes.
+        ValueError: if `num_spatial_dims` is below 1 or x has too few axes.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -57,12 +58,13 @@ class GlobalMaxPool(Module):
     Source: Oquab, Bottou, Laptev, Sivic, "Is object localization for free?", 2015.
     """
 
-    axes: int = 2
+    num_spatial_dims: int = 2
 
     def __post_init__(self) -> None:
-        _check.positive("axes", self.axes)
+        _check.positive("num_spatial_dims", self.num_spatial_dims)
 
     def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
         del key
-        _check.rank("GlobalMaxPool", x, self.axes + 1, f"{self.axes} spatial axes, channels")
-        return jnp.max(x, axis=spatial_axes(self.axes))
+        spatial = self.num_spatial_dims
+        _check.rank("GlobalMaxPool", x, spatial + 1, f"{spatial} spatial axes, channels")
+        return jnp.max(x, axis=spatial_axes(spatial))

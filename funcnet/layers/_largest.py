@@ -1,4 +1,4 @@
-"""The largest entry of windows that lie side by side, with a derivative that costs one select."""
+"""Max pooling over windows that do not overlap, with a derivative that costs one select."""
 
 import functools
 import math
@@ -12,54 +12,57 @@ from funcnet.layers._windows import spatial_axes
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def largest(x: Array, window: tuple[int, ...]) -> Array:
-    """[..., *spatial, channels] to [..., *windows, channels]; what fills no window at the end is left out.
+def window_max(x: Array, window: tuple[int, ...]) -> Array:
+    """[..., *spatial, channels] to [..., *windows, channels]; an incomplete window at the end is dropped.
 
-    The derivative that JAX finds for a maximum over axes counts how many entries are largest and divides by
-    that, which costs a small convolutional network a fifth of a step. Here the first of them has it all.
+    JAX's derivative of a maximum over axes divides the gradient among equal maxima, which costs a small
+    convolutional network a fifth of a step. Here the first of them receives all of it.
     """
-    return _first_largest(x, window)[0]
+    return _first_max(x, window)[0]
 
 
-@largest.defjvp
-def _largest_jvp(
+@window_max.defjvp
+def _window_max_jvp(
     window: tuple[int, ...], primals: tuple[Array], tangents: tuple[Array]
 ) -> tuple[Array, Array]:
-    (x,), (slope,) = primals, tangents
-    y, place = _first_largest(x, window)
-    slopes, inside = _blocks(slope, window), _inside(window)
-    places = np.arange(math.prod(window)).reshape([n for size in window for n in (1, size)] + [1])
-    here = jnp.expand_dims(place, inside) == jnp.broadcast_to(places, slopes.shape)
-    return y, jnp.where(here, slopes, jnp.zeros_like(slopes)).sum(inside)
+    (x,), (tangent,) = primals, tangents
+    y, index = _first_max(x, window)
+    tangent_blocks, block_axes = _blocks(tangent, window), _block_axes(window)
+    indices = np.arange(math.prod(window)).reshape([n for size in window for n in (1, size)] + [1])
+    is_max = jnp.expand_dims(index, block_axes) == jnp.broadcast_to(indices, tangent_blocks.shape)
+    return y, jnp.where(is_max, tangent_blocks, jnp.zeros_like(tangent_blocks)).sum(block_axes)
 
 
-def beats(later: Array, earlier: Array) -> Array:
-    """Where an entry is larger than one before it, or no number."""
+def exceeds(later: Array, earlier: Array) -> Array:
+    """Where an entry is larger than an earlier one, or NaN."""
     return (later > earlier) | (later != later)
 
 
-def _first_largest(x: Array, window: tuple[int, ...]) -> tuple[Array, Array]:
-    """The largest entry of each window, and its place in it, counted row by row."""
+def _first_max(x: Array, window: tuple[int, ...]) -> tuple[Array, Array]:
+    """The largest entry of each window, and its index in the window in row-major order."""
     blocks = _blocks(x, window)
     entries = [
-        blocks[(..., *(part for i in at for part in (i, slice(None))))] for at in np.ndindex(*window)
+        blocks[(..., *(part for i in offset for part in (i, slice(None))))]
+        for offset in np.ndindex(*window)
     ]
-    best, place = entries[0], jnp.zeros(entries[0].shape, jnp.int32)
+    best, index = entries[0], jnp.zeros(entries[0].shape, jnp.int32)
     for i, entry in enumerate(entries[1:], 1):
-        better = beats(entry, best)
-        best, place = jnp.where(better, entry, best), jnp.where(better, i, place)
-    return best, place
+        better = exceeds(entry, best)
+        best, index = jnp.where(better, entry, best), jnp.where(better, i, index)
+    return best, index
 
 
 def _blocks(x: Array, window: tuple[int, ...]) -> Array:
-    """[..., *spatial, channels] with each spatial axis as two, [windows, size]: a reshape."""
+    """[..., *spatial, channels] with each spatial axis reshaped to two, [windows, size]."""
     axes = spatial_axes(len(window))
     for axis, size in zip(axes, window, strict=True):
         x = jax.lax.slice_in_dim(x, 0, x.shape[axis] // size * size, axis=axis)
-    cut = [part for axis, size in zip(axes, window, strict=True) for part in (x.shape[axis] // size, size)]
-    return x.reshape(*x.shape[: axes[0]], *cut, x.shape[-1])
+    split = [
+        part for axis, size in zip(axes, window, strict=True) for part in (x.shape[axis] // size, size)
+    ]
+    return x.reshape(*x.shape[: axes[0]], *split, x.shape[-1])
 
 
-def _inside(window: tuple[int, ...]) -> tuple[int, ...]:
-    """The axes of `_blocks` that lie within a window, counted from the end."""
+def _block_axes(window: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes of `_blocks` that run within a window, counted from the end."""
     return tuple(range(-2 * len(window), 0, 2))

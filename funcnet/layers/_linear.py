@@ -15,10 +15,14 @@ Initializer: TypeAlias = str | Callable[..., Array]
 or a function `(key, shape, dtype) -> array`."""
 
 Size: TypeAlias = int | Literal["scalar"]
-"""A number of features, or "scalar" for one number without an axis."""
+"""A number of features, or "scalar" for a single output without a feature axis."""
 
 INITIALIZERS = (
-    *(f"{who}_{law}" for who in ("glorot", "he", "lecun") for law in ("normal", "uniform")),
+    *(
+        f"{scheme}_{distribution}"
+        for scheme in ("glorot", "he", "lecun")
+        for distribution in ("normal", "uniform")
+    ),
     *("normal", "orthogonal", "uniform", "zeros"),
 )
 
@@ -28,19 +32,19 @@ class Linear(Module):
 
     Args:
         in_features: size of the last axis of the input.
-        out_features: size of the last axis of the output, or "scalar": no such axis, so that one
-            example gives a number of shape ().
+        out_features: size of the last axis of the output, or "scalar" for outputs without that axis:
+            one number of shape () for each example.
         use_bias: whether a bias is added.
-        weight_init: how `init` draws the weight; the bias starts at zero. The default keeps
-            the variance of its input: N(0, 1 / in_features).
-        weight: [in_features, out_features], drawn by `init` when left out.
-        bias: [out_features], zero after `init` when left out.
+        weight_init: how `init` draws the weight; the bias starts at zero. The default, N(0, 1 /
+            in_features), preserves the variance of the input.
+        weight: [in_features, out_features], drawn by `init` if None.
+        bias: [out_features], set to zero by `init` if None.
 
     Returns:
         When called on x of shape [..., in_features]: [..., out_features].
 
     Raises:
-        ValueError: if a size is below 1, the name of the initialiser is unknown, or the last axis
+        ValueError: if a size is below 1, the name of the initializer is unknown, or the last axis
             of x is not `in_features`.
 
     Example:
@@ -74,8 +78,8 @@ class Linear(Module):
         out = () if self.out_features == "scalar" else (width,)
         draw = _initializer(self.weight_init)
         weight = draw(key, (self.in_features, width), jnp.zeros(()).dtype)
-        drawn = {"weight": weight.reshape((self.in_features, *out))}
-        return drawn | {"bias": jnp.zeros(out)} if self.use_bias else drawn
+        parameters = {"weight": weight.reshape((self.in_features, *out))}
+        return parameters | {"bias": jnp.zeros(out)} if self.use_bias else parameters
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
@@ -87,5 +91,5 @@ class Linear(Module):
 def _initializer(init: Initializer) -> Any:
     if not isinstance(init, str):
         return init
-    made = getattr(jax.nn.initializers, init)
-    return made if init == "zeros" else made()
+    factory = getattr(jax.nn.initializers, init)
+    return factory if init == "zeros" else factory()

@@ -11,23 +11,24 @@ from funcnet.layers._dtype import as_floating, wide
 
 
 class LayerNorm(Module):
-    """Each example's features shifted and scaled to mean 0 and variance 1, then by what is learned.
+    """Layer normalization: the features of each example normalized, then scaled and shifted.
 
-    (x - mean) / sqrt(variance + eps) · scale + bias, over the last axis, in at least float32.
+    (x - mean) / sqrt(variance + eps) · scale + bias over the last axis, computed in at least float32.
 
     Args:
         features: size of the last axis.
         eps: added to the variance, in its units.
         use_scale: whether a scale is learned; it starts at one.
         use_bias: whether a bias is learned; it starts at zero.
-        scale: [features], set by `init` when left out.
-        bias: [features], set by `init` when left out.
+        scale: [features], set by `init` if None.
+        bias: [features], set by `init` if None.
 
     Returns:
         When called on x of shape [..., features]: the same shape and dtype.
 
     Raises:
-        ValueError: if `features` is below 1, `eps` is not above 0, or x has another last axis.
+        ValueError: if `features` is below 1, `eps` is not above 0, or the last axis of x is not
+            `features`.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -52,31 +53,32 @@ class LayerNorm(Module):
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         del key
-        return _start(self.features, self.use_scale, self.use_bias)
+        return _initial_affine(self.features, self.use_scale, self.use_bias)
 
     def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
         del key
         _check.last_axis(f"LayerNorm({self.features})", x, self.features)
-        y = _standardized(wide(x), (-1,), self.eps)
+        y = _standardize(wide(x), (-1,), self.eps)
         return as_floating(_affine(y, self.scale, self.bias), x.dtype)
 
 
 class RMSNorm(Module):
-    """Each example's features divided by their root mean square, then scaled by what is learned.
+    """RMS normalization: the features of each example divided by their root mean square, then scaled.
 
-    x / sqrt(mean(x²) + eps) · scale, over the last axis, in at least float32.
+    x / sqrt(mean(x²) + eps) · scale over the last axis, computed in at least float32.
 
     Args:
         features: size of the last axis.
         eps: added to the mean square, in its units.
         use_scale: whether a scale is learned; it starts at one.
-        scale: [features], set by `init` when left out.
+        scale: [features], set by `init` if None.
 
     Returns:
         When called on x of shape [..., features]: the same shape and dtype.
 
     Raises:
-        ValueError: if `features` is below 1, `eps` is not above 0, or x has another last axis.
+        ValueError: if `features` is below 1, `eps` is not above 0, or the last axis of x is not
+            `features`.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -99,36 +101,37 @@ class RMSNorm(Module):
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         del key
-        return _start(self.features, self.use_scale, False)
+        return _initial_affine(self.features, self.use_scale, False)
 
     def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
         del key
         _check.last_axis(f"RMSNorm({self.features})", x, self.features)
-        return as_floating(_affine(_divided(wide(x), (-1,), self.eps), self.scale, None), x.dtype)
+        return as_floating(_affine(_divide_by_rms(wide(x), (-1,), self.eps), self.scale, None), x.dtype)
 
 
 class GroupNorm(Module):
-    """Channels in groups, each group of an example to mean 0 and variance 1 over space and channels.
+    """Group normalization: each group of channels normalized over space and channels.
 
-    (x - mean) / sqrt(variance + eps) · scale + bias, in at least float32. With groups=1 it normalises an
-    example as a whole; with groups=channels each channel by itself (instance normalisation).
+    (x - mean) / sqrt(variance + eps) · scale + bias for each example, computed in at least float32. With
+    groups=1 the whole example is normalized; with groups=channels each channel separately (instance
+    normalization).
 
     Args:
         channels: size of the last axis.
-        groups: into how many groups of neighbours the channels are cut.
-        axes: how many spatial axes there are before the channels: 2 for images, 1 for sequences.
+        groups: number of groups of neighbouring channels.
+        num_spatial_dims: number of spatial axes before the channels: 2 for images, 1 for sequences.
         eps: added to the variance, in its units.
         use_scale: whether a scale for each channel is learned; it starts at one.
         use_bias: whether a bias for each channel is learned; it starts at zero.
-        scale: [channels], set by `init` when left out.
-        bias: [channels], set by `init` when left out.
+        scale: [channels], set by `init` if None.
+        bias: [channels], set by `init` if None.
 
     Returns:
         When called on x of shape [..., *spatial, channels]: the same shape and dtype.
 
     Raises:
-        ValueError: if a size is below 1, `groups` doesn't divide `channels`, `eps` is not above 0, or x
-            has another last axis or fewer axes.
+        ValueError: if a size is below 1, `groups` does not divide `channels`, `eps` is not above 0,
+            the last axis of x is not `channels`, or x has too few axes.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -142,7 +145,7 @@ class GroupNorm(Module):
 
     channels: int
     groups: int
-    axes: int = 2
+    num_spatial_dims: int = 2
     _: KW_ONLY
     eps: float = 1e-5
     use_scale: bool = True
@@ -151,37 +154,37 @@ class GroupNorm(Module):
     bias: Float[Array, "..."] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("channels", "groups", "axes"):
+        for name in ("channels", "groups", "num_spatial_dims"):
             _check.positive(name, getattr(self, name))
         _check.divides("groups", self.groups, "channels", self.channels)
         _check.above_zero("eps", self.eps)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         del key
-        return _start(self.channels, self.use_scale, self.use_bias)
+        return _initial_affine(self.channels, self.use_scale, self.use_bias)
 
     def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
         del key
-        shown = f"GroupNorm({self.channels}, {self.groups})"
-        _check.rank(shown, x, self.axes + 1, f"{self.axes} spatial axes, channels")
-        _check.last_axis(shown, x, self.channels)
+        layer, spatial = f"GroupNorm({self.channels}, {self.groups})", self.num_spatial_dims
+        _check.rank(layer, x, spatial + 1, f"{spatial} spatial axes, channels")
+        _check.last_axis(layer, x, self.channels)
         grouped = wide(x).reshape(*x.shape[:-1], self.groups, -1)
-        over = (*range(-self.axes - 2, -2), -1)
-        y = _standardized(grouped, over, self.eps).reshape(x.shape)
+        axes = (*range(-spatial - 2, -2), -1)
+        y = _standardize(grouped, axes, self.eps).reshape(x.shape)
         return as_floating(_affine(y, self.scale, self.bias), x.dtype)
 
 
-def _start(size: int, use_scale: bool, use_bias: bool) -> dict[str, Array]:
+def _initial_affine(size: int, use_scale: bool, use_bias: bool) -> dict[str, Array]:
     scale = {"scale": jnp.ones(size)} if use_scale else {}
     return scale | ({"bias": jnp.zeros(size)} if use_bias else {})
 
 
-def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> Array:
+def _standardize(x: Array, axes: tuple[int, ...], eps: float) -> Array:
     centred = x - jnp.broadcast_to(jnp.mean(x, axis=axes, keepdims=True), x.shape)
-    return _divided(centred, axes, eps)
+    return _divide_by_rms(centred, axes, eps)
 
 
-def _divided(x: Array, axes: tuple[int, ...], eps: float) -> Array:
+def _divide_by_rms(x: Array, axes: tuple[int, ...], eps: float) -> Array:
     mean_square = jnp.mean(jnp.square(x), axis=axes, keepdims=True)
     return x * jnp.broadcast_to(jax.lax.rsqrt(mean_square + eps), x.shape)
 

@@ -11,29 +11,30 @@ from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers._dtype import as_floating, wide
-from funcnet.layers._largest import beats, largest
+from funcnet.layers._largest import exceeds, window_max
 from funcnet.layers._windows import (
-    Ends,
+    ExplicitPadding,
     Padding,
     Sizes,
     check_below,
     check_fit,
     check_padding,
-    ends,
-    padded,
-    shifted,
+    explicit_padding,
+    pad,
     sizes,
     spatial_axes,
+    window_slices,
 )
 
-WIDE = 8
-"""Windows up to here are combined entry by entry, faster in loops; of wider ones that is a long program."""
+MAX_UNROLLED_WINDOW = 8
+"""Windows up to this length are reduced entry by entry, which is faster in loops. Longer ones would make a
+long program and use `jax.lax.reduce_window`."""
 
 
 class _Pool(Module):
-    """What all pools share: their fields, the checks of them, and where the windows lie."""
+    """The fields, checks and window arithmetic that all pools share."""
 
-    axes: ClassVar[int]
+    num_spatial_dims: ClassVar[int]
     window: Sizes
     stride: Sizes | None = None
     _: KW_ONLY
@@ -41,84 +42,90 @@ class _Pool(Module):
 
     def __post_init__(self) -> None:
         window, _ = self._settings()
-        check_padding(self.padding, self.axes)
+        check_padding(self.padding, self.num_spatial_dims)
         check_below(self.padding, window)
 
     def _settings(self) -> list[tuple[int, ...]]:
-        """Window and stride by axis."""
+        """Window and stride, one entry for each spatial axis."""
         stride = self.window if self.stride is None else self.stride
-        return [sizes(name, s, self.axes) for name, s in {"window": self.window, "stride": stride}.items()]
+        settings = {"window": self.window, "stride": stride}
+        return [sizes(name, value, self.num_spatial_dims) for name, value in settings.items()]
 
-    def _ends(self, x: Array) -> Ends:
-        name = type(self).__name__
-        _check.rank(name, x, self.axes + 1, ("length", "height, width")[self.axes - 1] + ", channels")
+    def _padding(self, x: Array) -> ExplicitPadding:
+        name, dims = type(self).__name__, self.num_spatial_dims
+        _check.rank(name, x, dims + 1, ("length", "height, width")[dims - 1] + ", channels")
         window, stride = self._settings()
-        spatial = x.shape[-self.axes - 1 : -1]
-        added = ends(self.padding, spatial, window, stride)
-        slid = [n + low + high for n, (low, high) in zip(spatial, added, strict=True)]
-        check_fit(name, slid, window)
-        return added
+        spatial = x.shape[-dims - 1 : -1]
+        pads = explicit_padding(self.padding, spatial, window, stride)
+        padded_sizes = [n + low + high for n, (low, high) in zip(spatial, pads, strict=True)]
+        check_fit(name, padded_sizes, window)
+        return pads
 
     def _max(self, x: Array) -> Array:
         floating = jnp.issubdtype(x.dtype, jnp.floating)
-        least = -jnp.inf if floating else jnp.iinfo(x.dtype).min
-        x, (window, stride) = padded(x, self._ends(x), least), self._settings()
-        if floating and window == stride and max(window) <= WIDE:
-            return largest(x, window)
-        return self._over_windows(x, lambda a, b: jnp.where(beats(b, a), b, a), jax.lax.max, least)
+        lowest = -jnp.inf if floating else jnp.iinfo(x.dtype).min
+        x, (window, stride) = pad(x, self._padding(x), lowest), self._settings()
+        if floating and window == stride and max(window) <= MAX_UNROLLED_WINDOW:
+            return window_max(x, window)
+        return self._reduce_windows(x, lambda a, b: jnp.where(exceeds(b, a), b, a), jax.lax.max, lowest)
 
     def _mean(self, x: Array) -> Array:
-        added = self._ends(x)
-        total = self._over_windows(padded(wide(x), added), jnp.add, jax.lax.add, 0)
-        real = np.ones((*x.shape[-self.axes - 1 : -1], 1), total.dtype)
-        counts = self._over_windows(padded(jnp.asarray(real), added), jnp.add, jax.lax.add, 0)
+        pads = self._padding(x)
+        total = self._reduce_windows(pad(wide(x), pads), jnp.add, jax.lax.add, 0)
+        ones = np.ones((*x.shape[-self.num_spatial_dims - 1 : -1], 1), total.dtype)
+        counts = self._reduce_windows(pad(jnp.asarray(ones), pads), jnp.add, jax.lax.add, 0)
         return as_floating(total / jnp.broadcast_to(counts, total.shape), x.dtype)
 
-    def _over_windows(
-        self, x: Array, combine: Callable[[Array, Array], Array], whole: Any, start: float
+    def _reduce_windows(
+        self, x: Array, combine: Callable[[Array, Array], Array], lax_combine: Any, identity: float
     ) -> Array:
-        """`combine` over each window, one spatial axis after another, the last one first.
+        """Reduce each window by `combine`, one spatial axis at a time, the last one first.
 
         Args:
-            combine: of two entries.
-            whole: the same as one of XLA's, for wide windows.
-            start: what changes nothing.
+            combine: function of two arrays.
+            lax_combine: the same function from `jax.lax`, for long windows.
+            identity: identity element of the reduction.
         """
-        settings = zip(spatial_axes(self.axes), *self._settings(), strict=True)
+        settings = zip(spatial_axes(self.num_spatial_dims), *self._settings(), strict=True)
         for axis, window, stride in reversed(list(settings)):
-            if window > WIDE:
+            if window > MAX_UNROLLED_WINDOW:
                 size, step = [1] * x.ndim, [1] * x.ndim
                 size[axis], step[axis] = window, stride
-                x = jax.lax.reduce_window(x, np.asarray(start, x.dtype), whole, size, step, "VALID")
+                x = jax.lax.reduce_window(
+                    x, np.asarray(identity, x.dtype), lax_combine, size, step, "VALID"
+                )
                 continue
-            seen = _cut(x, axis, window) if window == stride else shifted(x, axis, window, stride)
-            x = functools.reduce(combine, seen)
+            disjoint = window == stride
+            entries = (
+                _split_windows(x, axis, window) if disjoint else window_slices(x, axis, window, stride)
+            )
+            x = functools.reduce(combine, entries)
         return x
 
 
-def _cut(x: Array, axis: int, window: int) -> list[Array]:
-    """Windows side by side: a reshape, whose gradient XLA finds easier than that of strided slices."""
-    whole = x.shape[axis] // window
-    x = jax.lax.slice_in_dim(x, 0, whole * window, axis=axis)
+def _split_windows(x: Array, axis: int, window: int) -> list[Array]:
+    """`window_slices` of adjacent windows by a reshape, whose gradient is cheaper than that of slices."""
+    count = x.shape[axis] // window
+    x = jax.lax.slice_in_dim(x, 0, count * window, axis=axis)
     after = x.ndim + axis + 1
-    x = x.reshape(*x.shape[: after - 1], whole, window, *x.shape[after:])
+    x = x.reshape(*x.shape[: after - 1], count, window, *x.shape[after:])
     return [jax.lax.index_in_dim(x, i, after, keepdims=False) for i in range(window)]
 
 
 class MaxPool1d(_Pool):
-    """The largest entry of each window of a sequence, each channel by itself.
+    """The maximum of each window of a sequence, separately for each channel.
 
     Args:
         window: length of the windows.
-        stride: steps between windows; the window's length when left out.
-        padding: "VALID" (none; what fills no window at the end is left out), "SAME", a number for both
-            ends, or ((before, after),). Padding is never the largest.
+        stride: step between neighbouring windows; `window` by default.
+        padding: "VALID" (none; an incomplete window at the end is dropped), "SAME", a number for both
+            ends, or ((before, after),). Padding is never the maximum.
 
     Returns:
         When called on x of shape [..., length, channels]: [..., windows, channels].
 
     Raises:
-        TypeError: if a setting is no whole number.
+        TypeError: if a setting is not an integer.
         ValueError: if a setting is out of range or x is shorter than the window.
 
     Example:
@@ -130,7 +137,7 @@ class MaxPool1d(_Pool):
     with applications to object recognition", 2007.
     """
 
-    axes: ClassVar[int] = 1
+    num_spatial_dims: ClassVar[int] = 1
 
     def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
         del key
@@ -138,21 +145,21 @@ class MaxPool1d(_Pool):
 
 
 class MaxPool2d(_Pool):
-    """The largest entry of each window of an image, each channel by itself.
+    """The maximum of each window of an image, separately for each channel.
 
-    Where several are largest, the gradient goes to the first of them, row by row.
+    If several entries are equal to the maximum, the gradient goes to the first in row-major order.
 
     Args:
         window: height and width of the windows, or one number for both.
-        stride: steps between windows, one number or one for each axis; the window when left out.
-        padding: "VALID" (none; what fills no window at the end is left out), "SAME", a number for all
-            ends, or for each axis a number or a pair (before, after). Padding is never the largest.
+        stride: step between neighbouring windows, one number or one for each axis; `window` by default.
+        padding: "VALID" (none; an incomplete window at the end is dropped), "SAME", a number for all
+            ends, or for each axis a number or a pair (before, after). Padding is never the maximum.
 
     Returns:
         When called on x of shape [..., height, width, channels]: [..., rows, columns, channels].
 
     Raises:
-        TypeError: if a setting is no whole number.
+        TypeError: if a setting is not an integer.
         ValueError: if a setting is out of range or x is smaller than the window.
 
     Example:
@@ -165,7 +172,7 @@ class MaxPool2d(_Pool):
     with applications to object recognition", 2007.
     """
 
-    axes: ClassVar[int] = 2
+    num_spatial_dims: ClassVar[int] = 2
 
     def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
         del key
@@ -173,19 +180,19 @@ class MaxPool2d(_Pool):
 
 
 class AvgPool1d(_Pool):
-    """The mean of each window of a sequence, each channel by itself.
+    """The mean of each window of a sequence, separately for each channel.
 
     Args:
         window: length of the windows.
-        stride: steps between windows; the window's length when left out.
-        padding: "VALID" (none; what fills no window at the end is left out), "SAME", a number for both
-            ends, or ((before, after),). Padding doesn't count: the mean is that of the real entries.
+        stride: step between neighbouring windows; `window` by default.
+        padding: "VALID" (none; an incomplete window at the end is dropped), "SAME", a number for both
+            ends, or ((before, after),). The mean is taken over the entries of x alone, without padding.
 
     Returns:
         When called on x of shape [..., length, channels]: [..., windows, channels].
 
     Raises:
-        TypeError: if a setting is no whole number.
+        TypeError: if a setting is not an integer.
         ValueError: if a setting is out of range or x is shorter than the window.
 
     Example:
@@ -197,7 +204,7 @@ class AvgPool1d(_Pool):
     recognition", 1998.
     """
 
-    axes: ClassVar[int] = 1
+    num_spatial_dims: ClassVar[int] = 1
 
     def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
         del key
@@ -205,20 +212,20 @@ class AvgPool1d(_Pool):
 
 
 class AvgPool2d(_Pool):
-    """The mean of each window of an image, each channel by itself.
+    """The mean of each window of an image, separately for each channel.
 
     Args:
         window: height and width of the windows, or one number for both.
-        stride: steps between windows, one number or one for each axis; the window when left out.
-        padding: "VALID" (none; what fills no window at the end is left out), "SAME", a number for all
-            ends, or for each axis a number or a pair (before, after). Padding doesn't count: the mean
-            is that of the real entries.
+        stride: step between neighbouring windows, one number or one for each axis; `window` by default.
+        padding: "VALID" (none; an incomplete window at the end is dropped), "SAME", a number for all
+            ends, or for each axis a number or a pair (before, after). The mean is taken over the entries of
+            x alone, without padding.
 
     Returns:
         When called on x of shape [..., height, width, channels]: [..., rows, columns, channels].
 
     Raises:
-        TypeError: if a setting is no whole number.
+        TypeError: if a setting is not an integer.
         ValueError: if a setting is out of range or x is smaller than the window.
 
     Example:
@@ -231,7 +238,7 @@ class AvgPool2d(_Pool):
     recognition", 1998.
     """
 
-    axes: ClassVar[int] = 2
+    num_spatial_dims: ClassVar[int] = 2
 
     def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
         del key

@@ -20,31 +20,31 @@ def orthogonal_gates(key: Key, shape: tuple[int, int], dtype: Any) -> Array:
 
 
 class GRU(Module):
-    """A gated recurrent unit, run along a sequence.
+    """A gated recurrent unit (GRU), applied along a sequence.
 
-    With σ the logistic function and ⊙ the product entry by entry, for x of one step and the state h:
+    With the logistic function σ and the elementwise product ⊙, for one step x and the state h:
 
         r = σ(x W_r + b_r + h U_r + c_r)
         z = σ(x W_z + b_z + h U_z + c_z)
         n = tanh(x W_n + b_n + r ⊙ (h U_n + c_n))
         h ← (1 - z) ⊙ n + z ⊙ h
 
-    These are PyTorch's equations: the reset gate r acts after the product with U_n, and there are two
+    These are PyTorch's equations: the reset gate r is applied after the product with U_n, and there are two
     biases. W = [W_r | W_z | W_n] and b are those of `input`, U and c those of `recurrent`.
 
     Args:
         in_features: size of the last axis of the input.
         features: size of the state.
-        input: Linear(in_features, 3 * features); biases start at zero.
-        recurrent: Linear(features, 3 * features), started with an orthogonal matrix for each gate.
+        input: Linear(in_features, 3 * features) with biases of zero. Built if None.
+        recurrent: Linear(features, 3 * features) with an orthogonal matrix for each gate. Built if None.
 
     Returns:
         When called on x of shape [..., length, in_features]: the state after each step,
-        [..., length, features]. `state`, [..., features], is the one before the first; zero when left
-        out. The last step's output is the state that goes on.
+        [..., length, features]. The argument `state`, [..., features], is the state before the first
+        step; zero by default. The output of the last step is the final state.
 
     Raises:
-        ValueError: if a size is below 1, or x or `state` has another shape.
+        ValueError: if a size is below 1, or x or `state` has the wrong shape.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -66,7 +66,7 @@ class GRU(Module):
     recurrent: Linear | None = None
 
     def __post_init__(self) -> None:
-        _make_gates(self, gates=3, use_bias=True)
+        _build_gates(self, gates=3, use_bias=True)
 
     def __call__(self, x: Array, key: Key | None = None, *, state: Array | None = None) -> Array:
         del key
@@ -80,38 +80,38 @@ class GRU(Module):
             h = (1 - z) * jnp.tanh(n_x + r * n_h) + z * h
             return h, h
 
-        return _along_length(step, _start("state", state, rows, self.features), rows)[0]
+        return _scan_length(step, _initial_state("state", state, rows, self.features), rows)[0]
 
 
 class LSTM(Module):
-    """Long short-term memory, run along a sequence.
+    """Long short-term memory (LSTM), applied along a sequence.
 
-    With σ the logistic function and ⊙ the product entry by entry, for x of one step, the output h and
-    the cell c:
+    With the logistic function σ and the elementwise product ⊙, for one step x, the output h and the
+    cell c:
 
         i, f, o = σ(x W_i + h U_i + b_i), σ(x W_f + h U_f + b_f), σ(x W_o + h U_o + b_o)
         g = tanh(x W_g + h U_g + b_g)
         c ← f ⊙ c + i ⊙ g
         h ← o ⊙ tanh(c)
 
-    These are PyTorch's equations with one bias, its two added up: they never act apart. The gates stand
-    in the order i, f, g, o: W = [W_i | W_f | W_g | W_o], and U and b likewise.
+    These are PyTorch's equations with one bias, the sum of its two, which only ever act together. The
+    order of the gates is i, f, g, o: W = [W_i | W_f | W_g | W_o], and likewise for U and b.
 
     Args:
         in_features: size of the last axis of the input.
         features: size of h and of c.
-        input: Linear(in_features, 4 * features, use_bias=False), which holds W.
-        recurrent: Linear(features, 4 * features, use_bias=False), U, started with an orthogonal matrix
-            for each gate.
-        bias: [4 * features], zero after `init` but for the forget gate's, which are 1.
+        input: W, a Linear(in_features, 4 * features, use_bias=False). Built if None.
+        recurrent: U, a Linear(features, 4 * features, use_bias=False) with an orthogonal matrix for each
+            gate. Built if None.
+        bias: [4 * features]. If None, `init` sets it to 1 for the forget gate and to 0 elsewhere.
 
     Returns:
         When called on x of shape [..., length, in_features]: h after each step,
-        [..., length, features]. `state` is the pair (h, c) before the first, each [..., features]; zero
-        when left out.
+        [..., length, features]. The argument `state` is the pair (h, c) before the first step, each
+        [..., features]; zero by default.
 
     Raises:
-        ValueError: if a size is below 1, or x or `state` has another shape.
+        ValueError: if a size is below 1, or x or `state` has the wrong shape.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -119,7 +119,7 @@ class LSTM(Module):
         >>> x = jnp.ones((3, 7, 2))
         >>> layer(x).shape, fn.count(layer)
         ((3, 7, 5), 160)
-        >>> outputs, (h, c) = layer.unroll(x)  # where the next piece of a long sequence begins
+        >>> outputs, (h, c) = layer.unroll(x)  # (h, c): initial state for the next part of x
         >>> layer(x, state=(h, c)).shape
         (3, 7, 5)
 
@@ -135,7 +135,7 @@ class LSTM(Module):
     bias: Float[Array, " gates"] | None = None
 
     def __post_init__(self) -> None:
-        _make_gates(self, gates=4, use_bias=False)
+        _build_gates(self, gates=4, use_bias=False)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         del key
@@ -151,7 +151,7 @@ class LSTM(Module):
     def unroll(
         self, x: Array, state: tuple[Array, Array] | None = None
     ) -> tuple[Array, tuple[Array, Array]]:
-        """What a call gives, and the pair (h, c) after the last step."""
+        """The outputs that a call returns, and the pair (h, c) after the last step."""
         _check_sequences.sequence(f"LSTM({self.in_features}, {self.features})", x, self.in_features)
         rows: Array = self.input(x)  # type: ignore[misc]
         rows = rows + jnp.broadcast_to(self.bias, rows.shape)  # type: ignore[arg-type]
@@ -164,23 +164,23 @@ class LSTM(Module):
             h = jax.nn.sigmoid(o) * jnp.tanh(c)
             return (h, c), h
 
-        start = (_start("h", h, rows, self.features), _start("c", c, rows, self.features))
-        return _along_length(step, start, rows)
+        initial = _initial_state("h", h, rows, self.features), _initial_state("c", c, rows, self.features)
+        return _scan_length(step, initial, rows)
 
 
-def _make_gates(layer: Any, gates: int, use_bias: bool) -> None:
-    """Check the sizes, and make the two linear maps that were left out."""
+def _build_gates(layer: Any, gates: int, use_bias: bool) -> None:
+    """Check the sizes, and build the linear maps that are None."""
     _check.positive("in_features", layer.in_features)
     _check.positive("features", layer.features)
     width = gates * layer.features
     if layer.input is None:
         object.__setattr__(layer, "input", Linear(layer.in_features, width, use_bias=use_bias))
     if layer.recurrent is None:
-        made = Linear(layer.features, width, use_bias=use_bias, weight_init=orthogonal_gates)
-        object.__setattr__(layer, "recurrent", made)
+        recurrent = Linear(layer.features, width, use_bias=use_bias, weight_init=orthogonal_gates)
+        object.__setattr__(layer, "recurrent", recurrent)
 
 
-def _start(name: str, state: Array | None, rows: Array, features: int) -> Array:
+def _initial_state(name: str, state: Array | None, rows: Array, features: int) -> Array:
     shape = (*rows.shape[:-2], features)
     if state is None:
         return jnp.zeros(shape, rows.dtype)
@@ -188,7 +188,7 @@ def _start(name: str, state: Array | None, rows: Array, features: int) -> Array:
     return jnp.asarray(state, rows.dtype)
 
 
-def _along_length(step: Callable[..., Any], start: Any, rows: Array) -> tuple[Array, Any]:
-    """The outputs of `step(state, row) -> (state, output)` along the axis -2, and the last state."""
-    last, outputs = jax.lax.scan(step, start, jnp.moveaxis(rows, -2, 0))
+def _scan_length(step: Callable[..., Any], initial: Any, rows: Array) -> tuple[Array, Any]:
+    """The outputs of `step(state, row) -> (state, output)` along axis -2, and the last state."""
+    last, outputs = jax.lax.scan(step, initial, jnp.moveaxis(rows, -2, 0))
     return jnp.moveaxis(outputs, 0, -2), last

@@ -7,19 +7,19 @@ from funcnet._types import Array, Key
 
 
 class Residual(Module):
-    """A layer that learns what to add: x + layer(x), or projection(x) + layer(x).
+    """A residual connection: x + layer(x), or projection(x) + layer(x).
 
     Args:
-        layer: a module that keeps the shape of x, or changes it as `projection` does.
-        projection: a module that brings x to the shape of `layer(x)`, such as a `Linear` or a
-            `Conv2d` with kernel_size=1; x itself when left out.
+        layer: a module that preserves the shape of x, or changes it in the same way as `projection`.
+        projection: a module that maps x to the shape of `layer(x)`, such as a `Linear` or a `Conv2d`
+            with kernel_size=1. If None, x is added as it is.
 
     Returns:
         When called on x: the shape of `layer(x)`.
 
     Raises:
-        TypeError: if a part is no module.
-        ValueError: when called, if what is added has two shapes.
+        TypeError: if `layer` or `projection` is not a module.
+        ValueError: when called, if the two terms have different shapes.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -41,10 +41,11 @@ class Residual(Module):
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         keys = (None, None) if key is None else tuple(jax.random.split(key))
         y = self.layer(x, key=keys[0])  # type: ignore[operator]
-        kept = x if self.projection is None else self.projection(x, key=keys[1])  # type: ignore[operator]
-        if jnp.shape(kept) != jnp.shape(y):
+        shortcut = x if self.projection is None else self.projection(x, key=keys[1])  # type: ignore[operator]
+        if jnp.shape(shortcut) != jnp.shape(y):
             raise ValueError(
-                f"Residual adds arrays of one shape; got {jnp.shape(kept)} from x and {jnp.shape(y)} from "
-                "the layer. Bring x to the layer's shape: Residual(layer, projection=fn.Linear(4, 8))."
+                f"Residual must add arrays of equal shape, got {jnp.shape(shortcut)} from x and "
+                f"{jnp.shape(y)} from the layer. Project x to that shape: "
+                "Residual(layer, projection=fn.Linear(4, 8))."
             )
-        return kept + y
+        return shortcut + y

@@ -10,18 +10,18 @@ from funcnet.layers._activation import Activation
 
 
 class Sequential(Module):
-    """Layers one after another; plain functions may stand between them.
+    """Layers applied one after another; plain functions are allowed between them.
 
     Args:
         *steps: modules, or functions of one array such as `jax.nn.relu`.
-        layers: the modules themselves, in place of steps.
+        layers: a sequence of modules, instead of `steps`.
 
     Returns:
-        When called on x: what the last layer returns. Each layer gets a key of its own in training.
+        When called on x: the output of the last layer. In training each layer gets its own key.
 
     Raises:
         TypeError: if a step is neither a module nor a function.
-        ValueError: when called, if the sizes of two layers don't chain.
+        ValueError: when called, if the sizes of consecutive layers don't match.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -35,8 +35,8 @@ class Sequential(Module):
     def __init__(self, *steps: Module | Callable[[Array], Array], layers: Sequence[Any] = ()) -> None:
         for i, step in enumerate(steps or layers):
             _check.layer(f"step {i}", step)
-        made = tuple(s if isinstance(s, Module) else Activation(s) for s in steps)
-        object.__setattr__(self, "layers", made or tuple(layers))
+        modules = tuple(s if isinstance(s, Module) else Activation(s) for s in steps)
+        object.__setattr__(self, "layers", modules or tuple(layers))
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         for i, layer in enumerate(self.layers):

@@ -11,35 +11,35 @@ from funcnet._sow import update_buffer
 from funcnet._types import Array, Key
 from funcnet.layers._dtype import wide
 
-FIRST = 15  # iterations of `init`, so that the estimate serves before any training; PyTorch's number
+INIT_ITERATIONS = 15  # as in PyTorch, so that the estimate is usable before training
 
 
 class SpectralNorm(Module):
-    """A layer whose weight is divided by its largest singular value: its slope is about 1 at most.
+    """Spectral normalization: a layer whose weight is divided by its largest singular value.
 
-    W / σ with σ = vᵀ W u, where u and v come from a power iteration: u ← Wᵀ v / |Wᵀ v|, v ← W u / |W u|.
-    W is the weight as a matrix [all other axes, last axis]. For a convolution that is not the largest
-    singular value of the map from image to image, but the usual stand-in for it. In training, when
-    there is a key, u and v take `iterations` steps; in inference they stay. The gradient takes them for
-    constants, as they are where the iteration has come to rest.
+    The weight is W / σ with σ = vᵀ W u, where u and v are estimated by power iteration:
+    u ← Wᵀ v / |Wᵀ v|, v ← W u / |W u|. W is the weight as a matrix [all other axes, last axis]. For a
+    linear layer the Lipschitz constant is then about 1. For a convolution this is not the largest singular
+    value of the map from image to image, but the usual approximation of it. In training (with a key) u and
+    v take `iterations` steps; in inference they are fixed. Gradients treat them as constants, which is
+    exact once the iteration has converged.
 
-    u and v are buffers of the model: `step`, `fit` and `Trainer` carry them on, and a model that is called
-    by hand is a value and stays as it is. They depend on the weight alone, not on the examples; a layer
-    that is called twice in a step is divided by the same σ both times. With `accumulate` each part takes
-    steps of its own.
+    u and v are buffers of the model: `step`, `fit` and `Trainer` update them, and calling a model directly
+    does not change it. They depend on the weight alone, not on the examples: a layer that is called twice
+    in a step is divided by the same σ both times. With `accumulate` every micro-batch iterates.
 
     Args:
         layer: a module with a parameter `weight`, such as a `Linear` or a `Conv2d`.
         iterations: steps of the power iteration in each training step.
-        eps: the least length and σ that is divided by; of a weight below it nothing is taken.
-        u: Buffer of [last axis of the weight], of length 1, set by `init` when left out.
-        v: Buffer of [all other axes of the weight], of length 1, set by `init` when left out.
+        eps: lower bound of σ and of the norms that are divided by; a smaller σ is replaced by 1.
+        u: Buffer of [last axis of the weight], of length 1, set by `init` if None.
+        v: Buffer of [all other axes of the weight], of length 1, set by `init` if None.
 
     Returns:
-        When called on x: what the layer with the divided weight returns.
+        When called on x: the output of the layer with the normalized weight.
 
     Raises:
-        TypeError: if `layer` is no module or has no `weight`.
+        TypeError: if `layer` is not a module or has no `weight`.
         ValueError: if `iterations` is below 1 or `eps` not above 0.
 
     Example:
@@ -50,7 +50,7 @@ class SpectralNorm(Module):
         ['0.750', '1.000']
 
     Source: Miyato, Kataoka, Koyama, Yoshida, "Spectral normalization for generative adversarial networks",
-    2018; two vectors that are kept as in PyTorch.
+    2018; both vectors are stored, as in PyTorch.
     """
 
     needs_key: ClassVar[bool] = True
@@ -67,14 +67,14 @@ class SpectralNorm(Module):
         _check.above_zero("eps", self.eps)
 
     def parameters(self, key: Key) -> Mapping[str, Any]:
-        # The weight that `init` draws for the layer, by the same key: no model begins with a σ of chance.
+        # The layer is drawn by the same key as in `init`, so that σ belongs to the model's weight.
         layer = self.layer if is_complete(self.layer) else self.layer.init(_keys.named(key, "layer"))
         matrix = _matrix(layer)
         u, v = (
             jax.random.normal(_keys.named(key, name), (size,), matrix.dtype)
             for name, size in zip("uv", matrix.shape[::-1], strict=True)
         )
-        u, v = self._iterated(matrix, self._unit(u, u), self._unit(v, v), FIRST)
+        u, v = self._power_iteration(matrix, self._normalize(u, u), self._normalize(v, v), INIT_ITERATIONS)
         return {"u": Buffer(u), "v": Buffer(v)}
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
@@ -83,7 +83,7 @@ class SpectralNorm(Module):
         matrix = _matrix(self.layer)
         u, v = (buffer.value.astype(matrix.dtype) for buffer in (self.u, self.v))
         if key is not None:
-            u, v = self._iterated(jax.lax.stop_gradient(matrix), u, v, self.iterations)
+            u, v = self._power_iteration(jax.lax.stop_gradient(matrix), u, v, self.iterations)
             update_buffer(self.u.value, u, 1.0)
             update_buffer(self.v.value, v, 1.0)
         sigma = v @ matrix @ u
@@ -91,19 +91,19 @@ class SpectralNorm(Module):
         weight = self.layer.weight  # type: ignore[attr-defined]
         return self.layer.replace(weight=(wide(weight) / sigma).astype(weight.dtype))(x, key=key)  # type: ignore[operator]
 
-    def _iterated(self, matrix: Array, u: Array, v: Array, steps: int) -> tuple[Array, Array]:
+    def _power_iteration(self, matrix: Array, u: Array, v: Array, steps: int) -> tuple[Array, Array]:
         for _ in range(steps):
-            u = self._unit(v @ matrix, u)
-            v = self._unit(matrix @ u, v)
+            u = self._normalize(v @ matrix, u)
+            v = self._normalize(matrix @ u, v)
         return u, v
 
-    def _unit(self, a: Array, before: Array) -> Array:
-        """`a` of length 1; where it has none, what was there before: a zero would stay for ever."""
-        length = jnp.linalg.norm(a)
-        return jnp.where(length > self.eps, a / jnp.maximum(length, self.eps), before)
+    def _normalize(self, a: Array, previous: Array) -> Array:
+        """`a` scaled to norm 1; `previous` if its norm is zero, from which the iteration can't recover."""
+        norm = jnp.linalg.norm(a)
+        return jnp.where(norm > self.eps, a / jnp.maximum(norm, self.eps), previous)
 
 
 def _matrix(layer: Any) -> Array:
-    """The weight [all other axes, last axis]; a vector is one column."""
+    """The weight as a matrix [all other axes, last axis]; a vector becomes one column."""
     weight = wide(layer.weight)
     return weight.reshape(-1, weight.shape[-1] if weight.ndim > 1 else 1)

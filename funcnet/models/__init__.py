@@ -1,4 +1,4 @@
-"""Whole models, ready for `fit`."""
+"""Complete models, ready for `fit`."""
 
 import lazy_loader
 

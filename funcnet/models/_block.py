@@ -12,8 +12,8 @@ class Block(Module):
     """x + attention(norm(x)), and then x + mlp(norm(x)), with dropout on both branches."""
 
     features: int
-    heads: int
-    hidden: int
+    num_heads: int
+    hidden_features: int
     dropout: float = 0.0
     norms: tuple[LayerNorm, LayerNorm] | None = None
     attention: MultiHeadAttention | None = None
@@ -22,24 +22,24 @@ class Block(Module):
     drop: Dropout | None = None
 
     def __post_init__(self) -> None:
-        made: dict[str, Any] = {
+        parts: dict[str, Any] = {
             "norms": (LayerNorm(self.features),) * 2,
-            "attention": MultiHeadAttention(self.features, self.heads),
-            "expand": Linear(self.features, self.hidden, weight_init="he_normal"),
-            "contract": Linear(self.hidden, self.features),
-            # Only where there is dropout does a model around this one have to hand a key on.
+            "attention": MultiHeadAttention(self.features, self.num_heads),
+            "expand": Linear(self.features, self.hidden_features, weight_init="he_normal"),
+            "contract": Linear(self.hidden_features, self.features),
+            # None without dropout, so that enclosing models need not pass a key.
             "drop": Dropout(self.dropout) if self.dropout else None,
         }
-        for name, part in made.items():
+        for name, part in parts.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, part)
 
     def __call__(self, x: Array, key: Key | None = None, *, mask: Array | None = None) -> Array:
         first, second = (None, None) if key is None else jax.random.split(key)
         norms: Any = self.norms
-        x = x + self._dropped(self.attention(norms[0](x), mask=mask), first)  # type: ignore[misc]
+        x = x + self._apply_dropout(self.attention(norms[0](x), mask=mask), first)  # type: ignore[misc]
         hidden = jax.nn.gelu(self.expand(norms[1](x)))  # type: ignore[misc]
-        return x + self._dropped(self.contract(hidden), second)  # type: ignore[misc]
+        return x + self._apply_dropout(self.contract(hidden), second)  # type: ignore[misc]
 
-    def _dropped(self, x: Array, key: Key | None) -> Array:
+    def _apply_dropout(self, x: Array, key: Key | None) -> Array:
         return x if self.drop is None else self.drop(x, key=key)

@@ -13,26 +13,25 @@ from funcnet.layers._windows import Padding, Sizes
 
 
 class ConvNet(Module):
-    """A small network for images: convolution, activation and pool by turns, dropout, one linear layer.
+    """A small convolutional network: blocks of convolution, activation and max pooling, a linear layer.
 
     Args:
-        shape: of one image, (height, width, channels).
-        classes: number of logits, or "scalar": one number of shape () for each image.
-        channels: of each convolution; each is followed by the activation and a pool of 2 by 2.
-        kernel_size: height and width of the convolutions' windows, or one number for both.
-        padding: of the convolutions, as for `Conv2d`.
-        activation: after each convolution.
-        dropout: probability that an input of the last layer is dropped in training, in [0, 1).
-        weight_init: how `init` draws the convolutions' weights; the default suits rectifiers.
-        convolutions: the convolutions, made from the sizes when left out.
-        out: the last layer, made from the sizes when left out.
+        input_shape: shape of one image, (height, width, channels).
+        classes: number of logits, or "scalar" for one number of shape () for each image.
+        channels: output channels of each convolution, which is followed by 2 by 2 max pooling.
+        kernel_size: height and width of the kernels, or one number for both.
+        padding: padding of the convolutions, as for `Conv2d`.
+        activation: activation function after each convolution.
+        dropout: dropout rate before the last layer, in [0, 1).
+        weight_init: how `init` draws the convolutions' weights; the default suits ReLU.
+        convolutions: the convolutions, built from the sizes if None.
+        out: the last layer, built from the sizes if None.
 
     Returns:
         When called on x of shape [..., height, width, channels]: [..., classes], or [...] for "scalar".
 
     Raises:
-        ValueError: if a size is below 1, nothing is left of an image after the pools, or x has another
-            shape.
+        ValueError: if a size is below 1, the pooling leaves nothing of an image, or x has the wrong shape.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -43,10 +42,10 @@ class ConvNet(Module):
 
     Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document
     recognition", 1998; Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep
-    convolutional neural networks", 2012 (rectifiers, pools of maxima, dropout).
+    convolutional neural networks", 2012 (ReLU, max pooling, dropout).
     """
 
-    shape: tuple[int, int, int]
+    input_shape: tuple[int, int, int]
     classes: Size
     _: KW_ONLY
     channels: tuple[int, ...] = (32, 64)
@@ -59,35 +58,36 @@ class ConvNet(Module):
     out: Linear | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(_check.numbers("shape", self.shape, "(28, 28, 1)")))
+        shape = tuple(_check.numbers("input_shape", self.input_shape, "(28, 28, 1)"))
+        object.__setattr__(self, "input_shape", shape)
         object.__setattr__(self, "channels", tuple(_check.numbers("channels", self.channels, "(32, 64)")))
-        _check.length("shape", self.shape, 3)
+        _check.length("input_shape", self.input_shape, 3)
         _check.function("activation", self.activation, "a function of an array, such as jax.nn.relu")
         _check.between("dropout", self.dropout, 0.0, 1.0)
         if self.convolutions is None:
-            object.__setattr__(self, "convolutions", self._made())
+            object.__setattr__(self, "convolutions", self._build_convolutions())
         if self.out is None:
-            object.__setattr__(self, "out", Linear(self._features(), self.classes))
+            object.__setattr__(self, "out", Linear(self._num_features(), self.classes))
 
-    def _made(self) -> tuple[Conv2d, ...]:
+    def _build_convolutions(self) -> tuple[Conv2d, ...]:
         settings = {"padding": self.padding, "weight_init": self.weight_init}
-        pairs = zip((self.shape[-1], *self.channels), self.channels, strict=False)
+        pairs = zip((self.input_shape[-1], *self.channels), self.channels, strict=False)
         return tuple(Conv2d(a, b, self.kernel_size, **settings) for a, b in pairs)  # type: ignore[arg-type]
 
-    def _features(self) -> int:
-        """Inputs of the last layer, found without computing; what does not fit is refused here."""
+    def _num_features(self) -> int:
+        """Input size of the last layer, by abstract evaluation; raises if the pooling leaves nothing."""
         architecture = self.replace(out=Linear(1, 1))
 
-        def images(key: Key) -> Array:
-            return architecture.init(key)._flat(jnp.zeros(self.shape))
+        def features(key: Key) -> Array:
+            return architecture.init(key)._flat_features(jnp.zeros(self.input_shape))
 
-        return int(jax.eval_shape(images, jax.random.key(0)).shape[-1])
+        return int(jax.eval_shape(features, jax.random.key(0)).shape[-1])
 
-    def _flat(self, x: Array) -> Array:
+    def _flat_features(self, x: Array) -> Array:
         for convolution in self.convolutions or ():
             x = MaxPool2d(2)(Activation(self.activation)(convolution(x)))
         return Flatten(3)(x)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
-        _check.last_axes(f"ConvNet({self.shape}, {self.classes!r})", x, self.shape)
-        return self.out(Dropout(self.dropout)(self._flat(x), key=key))  # type: ignore[misc]
+        _check.last_axes(f"ConvNet({self.input_shape}, {self.classes!r})", x, self.input_shape)
+        return self.out(Dropout(self.dropout)(self._flat_features(x), key=key))  # type: ignore[misc]

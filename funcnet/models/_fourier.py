@@ -13,30 +13,30 @@ from funcnet.models._mlp import MLP
 
 
 class FourierMLP(Module):
-    """An MLP on random Fourier features, for curves, images and fields: MLP([cos 2πxB | sin 2πxB]).
+    """An MLP on random Fourier features, MLP([cos 2πxB | sin 2πxB]), for curves, images and fields.
 
-    The entries of B are drawn once from N(0, scale²) and never trained. A large scale lets fine detail
-    be learned fast, a small one keeps the function smooth between the points.
+    The entries of B are drawn from N(0, scale²) by `init` and never trained. With a large scale the model
+    learns fine detail quickly; with a small one it stays smooth between the data points.
 
     Args:
-        sizes: coordinates, features of each hidden layer and outputs, at least two. The last may be
-            "scalar": one number of shape () for each point.
-        count: number of frequencies; the MLP sees twice as many features.
-        scale: standard deviation of the frequencies, in cycles for one unit of the input.
-        activation: between the MLP's layers.
-        frequencies: B, a Buffer of [sizes[0], count], drawn by `init` when left out.
-        mlp: MLP((2 * count, *sizes[1:])), made when left out.
+        sizes: number of coordinates, features of each hidden layer, number of outputs; at least two
+            entries. The last may be "scalar" for one number of shape () for each point.
+        num_frequencies: number of frequencies; the MLP has twice as many inputs.
+        scale: standard deviation of the frequencies, in cycles per unit of the input.
+        activation: activation function between the layers of the MLP.
+        frequencies: B, a Buffer of [sizes[0], num_frequencies], drawn by `init` if None.
+        mlp: MLP((2 * num_frequencies, *sizes[1:])), built if None.
 
     Returns:
         When called on x of shape [..., sizes[0]]: [..., sizes[-1]], or [...] for "scalar".
 
     Raises:
-        ValueError: if there are fewer than two sizes, one or `count` is below 1, `scale` is not above
-            0, or x has another last axis.
+        ValueError: if there are fewer than two sizes, one of them or `num_frequencies` is below 1, `scale`
+            is not above 0, or the last axis of x is not `sizes[0]`.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
-        >>> model = fn.models.FourierMLP((2, 16, 3), count=8).init(jax.random.key(0))
+        >>> model = fn.models.FourierMLP((2, 16, 3), num_frequencies=8).init(jax.random.key(0))
         >>> model(jnp.ones((5, 2))).shape, model.frequencies.value.shape, fn.count(model)
         ((5, 3), (2, 8), 323)
 
@@ -46,7 +46,7 @@ class FourierMLP(Module):
 
     sizes: tuple[Size, ...]
     _: KW_ONLY
-    count: int = 128
+    num_frequencies: int = 128
     scale: float = 10.0
     activation: Callable[[Array], Array] = jax.nn.relu
     frequencies: Buffer | None = None
@@ -54,15 +54,15 @@ class FourierMLP(Module):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", tuple(_check.sizes("sizes", self.sizes)))
-        _check.positive("count", self.count)
+        _check.positive("num_frequencies", self.num_frequencies)
         _check.above_zero("scale", self.scale)
         if self.mlp is None:
-            made = MLP((2 * self.count, *self.sizes[1:]), activation=self.activation)
-            object.__setattr__(self, "mlp", made)
+            mlp = MLP((2 * self.num_frequencies, *self.sizes[1:]), activation=self.activation)
+            object.__setattr__(self, "mlp", mlp)
 
     def parameters(self, key: Key) -> Mapping[str, Buffer]:  # type: ignore[override]
-        drawn = jax.random.normal(key, (self.sizes[0], self.count))  # type: ignore[arg-type]
-        return {"frequencies": Buffer(self.scale * drawn)}
+        normal = jax.random.normal(key, (self.sizes[0], self.num_frequencies))  # type: ignore[arg-type]
+        return {"frequencies": Buffer(self.scale * normal)}
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         _check.last_axis("FourierMLP", x, self.sizes[0])  # type: ignore[arg-type]

@@ -7,18 +7,18 @@ from funcnet.layers._linear import Initializer, Size
 
 
 class LinearRegression(Module):
-    """The line, plane or hyperplane x @ weight + bias, started at zero.
+    """Linear regression, x @ weight + bias, initialized to zero.
 
     Args:
         in_features: number of features.
         out_features: "scalar" for one target of shape (), or the number of targets.
-        linear: the layer itself; give one with `weight` and `bias` set to choose the start.
+        linear: the layer; pass one with `weight` and `bias` set to choose the initial values.
 
     Returns:
         When called on x of shape [..., in_features]: [...] for "scalar", else [..., out_features].
 
     Raises:
-        ValueError: if a size is below 1 or x has another last axis.
+        ValueError: if a size is below 1 or the last axis of x is not `in_features`.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -36,8 +36,8 @@ class LinearRegression(Module):
 
     def __post_init__(self) -> None:
         if self.linear is None:
-            made = Linear(self.in_features, self.out_features, weight_init="zeros")
-            object.__setattr__(self, "linear", made)
+            linear = Linear(self.in_features, self.out_features, weight_init="zeros")
+            object.__setattr__(self, "linear", linear)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
@@ -45,23 +45,23 @@ class LinearRegression(Module):
 
 
 class Perceptron(Module):
-    """One layer of threshold units: x @ weight + bias as logits, above zero for class 1.
+    """A linear classifier: logits x @ weight + bias, class 1 above zero.
 
-    Trained with `binary_cross_entropy` it is logistic regression; with out_features=k and
+    With `binary_cross_entropy` as its loss it is logistic regression; with out_features=k and
     `cross_entropy`, multinomial logistic regression.
 
     Args:
         in_features: number of features.
         out_features: "scalar" for one logit of shape () (two classes), or the number of classes.
         weight_init: how `init` draws the weight, as for `Linear`.
-        linear: the layer itself; give one with `weight` and `bias` set to choose the start.
+        linear: the layer; pass one with `weight` and `bias` set to choose the initial values.
 
     Returns:
         When called on x of shape [..., in_features]: logits [...] for "scalar", else
         [..., out_features].
 
     Raises:
-        ValueError: if a size is below 1 or x has another last axis.
+        ValueError: if a size is below 1 or the last axis of x is not `in_features`.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -81,8 +81,8 @@ class Perceptron(Module):
 
     def __post_init__(self) -> None:
         if self.linear is None:
-            made = Linear(self.in_features, self.out_features, weight_init=self.weight_init)
-            object.__setattr__(self, "linear", made)
+            linear = Linear(self.in_features, self.out_features, weight_init=self.weight_init)
+            object.__setattr__(self, "linear", linear)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key

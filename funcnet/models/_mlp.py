@@ -11,22 +11,23 @@ from funcnet.layers._linear import Initializer, Size
 
 
 class MLP(Module):
-    """A multi-layer perceptron: linear layers with an activation, and dropout, between them.
+    """A multilayer perceptron: linear layers with an activation function and dropout between them.
 
     Args:
-        sizes: features of the input, of each hidden layer and of the output, at least two. The last
-            may be "scalar": one number of shape () for each example.
-        activation: between the layers, not after the last.
-        dropout: probability that a hidden unit is dropped in training, in [0, 1).
+        sizes: features of the input, of each hidden layer and of the output; at least two entries. The
+            last may be "scalar" for one number of shape () for each example.
+        activation: activation function between the layers; none after the last.
+        dropout: dropout rate of the hidden units, in [0, 1).
         weight_init: how `init` draws the hidden layers' weights, as for `Linear`; the default suits
-            rectifiers. The last layer keeps the variance of its input.
-        layers: the linear layers, made from `sizes` when left out.
+            ReLU. The last layer uses "lecun_normal".
+        layers: the linear layers, built from `sizes` if None.
 
     Returns:
         When called on x of shape [..., sizes[0]]: [..., sizes[-1]], or [...] for "scalar".
 
     Raises:
-        ValueError: if there are fewer than two sizes, one is below 1, or x has another last axis.
+        ValueError: if there are fewer than two sizes, one is below 1, or the last axis of x is
+            not `sizes[0]`.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -50,9 +51,9 @@ class MLP(Module):
         _check.between("dropout", self.dropout, 0.0, 1.0)
         object.__setattr__(self, "sizes", tuple(sizes))
         if self.layers is None:
-            object.__setattr__(self, "layers", self._made())
+            object.__setattr__(self, "layers", self._build_layers())
 
-    def _made(self) -> tuple[Linear, ...]:
+    def _build_layers(self) -> tuple[Linear, ...]:
         *inner, last = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         hidden = [Linear(a, b, weight_init=self.weight_init) for a, b in inner]  # type: ignore[arg-type]
         return (*hidden, Linear(*last))  # type: ignore[arg-type]

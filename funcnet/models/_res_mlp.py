@@ -11,26 +11,26 @@ from funcnet.layers._linear import Initializer, Size
 
 
 class ResMLP(Module):
-    """A deep perceptron that trains: residual blocks, each x + linear(activation(linear(norm(x)))).
+    """A deep MLP of residual blocks, each x + linear(activation(linear(norm(x)))).
 
     Args:
         in_features: size of the last axis of the input.
-        out_features: size of the last axis of the output, or "scalar": one number of shape ().
-        width: features between the blocks and inside them.
-        depth: number of blocks, each of two linear layers.
-        activation: inside the blocks.
-        dropout: probability that a hidden unit is dropped in training, in [0, 1).
-        weight_init: how `init` draws the first layer of a block; the default suits rectifiers.
-        entrance: the linear layer before the blocks, made from the sizes when left out.
-        blocks: the blocks, made from the sizes when left out.
-        norm: before the last layer, made from the sizes when left out.
-        out: the last layer, made from the sizes when left out.
+        out_features: size of the last axis of the output, or "scalar" for one number of shape ().
+        width: number of features between and inside the blocks.
+        depth: number of blocks of two linear layers each.
+        activation: activation function inside the blocks.
+        dropout: dropout rate of the hidden units, in [0, 1).
+        weight_init: how `init` draws the first layer of each block; the default suits ReLU.
+        embed: the linear layer before the blocks, built from the sizes if None.
+        blocks: the blocks, built from the sizes if None.
+        norm: the layer norm before the last layer, built from the sizes if None.
+        out: the last layer, built from the sizes if None.
 
     Returns:
         When called on x of shape [..., in_features]: [..., out_features], or [...] for "scalar".
 
     Raises:
-        ValueError: if a size is below 1 or x has another last axis.
+        ValueError: if a size is below 1 or the last axis of x is not `in_features`.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -49,7 +49,7 @@ class ResMLP(Module):
     activation: Callable[[Array], Array] = jax.nn.relu
     dropout: float = 0.0
     weight_init: Initializer = "he_normal"
-    entrance: Linear | None = None
+    embed: Linear | None = None
     blocks: tuple[Residual, ...] | None = None
     norm: LayerNorm | None = None
     out: Linear | None = None
@@ -59,14 +59,14 @@ class ResMLP(Module):
         _check.positive("depth", self.depth)
         _check.function("activation", self.activation, "a function of an array, such as jax.nn.relu")
         parts = {
-            "entrance": lambda: Linear(self.in_features, self.width),
+            "embed": lambda: Linear(self.in_features, self.width),
             "blocks": lambda: tuple(self._block() for _ in range(self.depth)),
             "norm": lambda: LayerNorm(self.width),
             "out": lambda: Linear(self.width, self.out_features),
         }
-        for name, make in parts.items():
+        for name, build in parts.items():
             if getattr(self, name) is None:
-                object.__setattr__(self, name, make())
+                object.__setattr__(self, name, build())
 
     def _block(self) -> Residual:
         return Residual(
@@ -80,7 +80,7 @@ class ResMLP(Module):
         )
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
-        x = self.entrance(x)  # type: ignore[misc]
+        x = self.embed(x)  # type: ignore[misc]
         for i, block in enumerate(self.blocks or ()):
             x = block(x, key=None if key is None else jax.random.fold_in(key, i))
         return self.out(self.norm(x))  # type: ignore[misc]

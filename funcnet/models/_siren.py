@@ -12,7 +12,7 @@ from funcnet.layers._product import product
 
 
 class Affine(Module):
-    """x @ weight + bias, with weights uniform in ±bound and biases uniform in ±1/√in_features."""
+    """x @ weight + bias, with weights drawn uniformly in ±bound and biases in ±1/√in_features."""
 
     in_features: int
     out_features: Size
@@ -34,32 +34,32 @@ class Affine(Module):
 
 
 class SIREN(Module):
-    """A network of sines, for curves, images and fields: each layer gives sin(omega (x @ W + b)).
+    """An MLP with sine activations, sin(omega (x @ W + b)), for curves, images and fields.
 
-    The last layer is x @ W + b. The first layer's weights are uniform in ±1/in, the others' in
-    ±√(6/in)/omega, so that the argument of every hidden sine starts with variance about 1; biases are
-    uniform in ±1/√in.
+    The last layer is linear. The weights of the first layer are drawn uniformly in ±1/in, the others in
+    ±√(6/in)/omega, so that the argument of every hidden sine initially has variance about 1; biases are
+    drawn uniformly in ±1/√in.
 
     Args:
-        sizes: coordinates, features of each hidden layer and outputs, at least two. The last may be
-            "scalar": one number of shape () for each point.
-        omega: of the first layer: the highest frequency that it starts with, in radians for one unit
-            of the input. Coordinates in -1 .. 1 and 30 suit images.
-        hidden_omega: of the other hidden layers.
-        layers: the affine maps, made from `sizes` when left out.
+        sizes: number of coordinates, features of each hidden layer, number of outputs; at least two
+            entries. The last may be "scalar" for one number of shape () for each point.
+        omega: omega of the first layer, its highest initial frequency in radians per unit of the input.
+            30 suits images with coordinates in -1 .. 1.
+        hidden_omega: omega of the other hidden layers.
+        layers: the affine maps, built from `sizes` if None.
 
     Returns:
         When called on x of shape [..., sizes[0]]: [..., sizes[-1]], or [...] for "scalar".
 
     Raises:
-        ValueError: if there are fewer than two sizes, one is below 1, an omega is not above 0, or x has
-            another last axis.
+        ValueError: if there are fewer than two sizes, one is below 1, an omega is not above 0, or the
+            last axis of x is not `sizes[0]`.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> model = fn.models.SIREN((1, 32, "scalar")).init(jax.random.key(0))
-        >>> slope = jax.vmap(jax.grad(lambda x: model(x[None])))  # smooth, so are its derivatives
-        >>> model(jnp.ones((9, 1))).shape, slope(jnp.ones(9)).shape
+        >>> derivative = jax.vmap(jax.grad(lambda x: model(x[None])))  # smooth to every order
+        >>> model(jnp.ones((9, 1))).shape, derivative(jnp.ones(9)).shape
         ((9,), (9,))
 
     Source: Sitzmann, Martel, Bergman, Lindell, Wetzstein, "Implicit neural representations with
@@ -77,9 +77,9 @@ class SIREN(Module):
         _check.above_zero("omega", self.omega)
         _check.above_zero("hidden_omega", self.hidden_omega)
         if self.layers is None:
-            object.__setattr__(self, "layers", self._made())
+            object.__setattr__(self, "layers", self._build_layers())
 
-    def _made(self) -> tuple[Affine, ...]:
+    def _build_layers(self) -> tuple[Affine, ...]:
         first, *rest = zip(self.sizes[:-1], self.sizes[1:], strict=True)
         others = [Affine(a, b, (6 / a) ** 0.5 / self.hidden_omega) for a, b in rest]  # type: ignore[arg-type, operator]
         return (Affine(*first, 1 / first[0]), *others)  # type: ignore[arg-type, operator]

@@ -17,43 +17,43 @@ Positions: TypeAlias = Literal["sinusoidal", "learned", "none"]
 
 
 class Transformer(Module):
-    """A small Transformer encoder that sorts sequences into classes.
+    """A small Transformer encoder that classifies sequences.
 
-    Tokens are embedded (vectors go through a linear layer), positions are added, `depth` blocks with
-    layer norms in front of attention and MLP follow, and the mean over all positions that count gives
-    the logits.
+    Tokens are embedded (vectors pass through a linear layer) and position embeddings are added. `depth`
+    pre-norm blocks of attention and MLP follow. The mean over all unmasked positions gives the logits.
 
     Args:
         out_features: number of classes, or "scalar" for one logit of shape ().
-        tokens: for sequences of whole numbers in 0 .. tokens-1: how many there are.
-        in_features: for sequences of vectors: their size. One of the two is given.
-        length: the longest sequence; needed for learned positions only.
+        vocab_size: for sequences of tokens, integers in 0 .. vocab_size-1.
+        in_features: for sequences of vectors: their size. Exactly one of the two must be given.
+        max_length: length of the longest sequence; only needed for learned positions.
         features: width of the model.
-        heads: heads of each attention; divides `features`.
+        num_heads: number of attention heads; must divide `features`.
         depth: number of blocks.
-        hidden: width of the blocks' MLPs; 4 * features when left out.
-        positions: "sinusoidal" (any length), "learned" (a parameter [length, features]) or "none": a
-            model of sets, to which order is nothing.
-        dropout: probability that an entry of a block's two branches is dropped in training, in [0, 1).
-        padding: the token that fills up short sequences, and does not count.
-        embed: the Embedding or Linear layer at the entry.
-        place: the learned positions, [length, features], drawn from N(0, 0.02²).
-        blocks, norm, head: the blocks, the last layer norm, the linear layer of the logits.
+        hidden_features: width of the blocks' MLPs; 4 * features by default.
+        positions: "sinusoidal" (any length), "learned" (a parameter [max_length, features]) or "none"
+            (a model of sets, which ignores the order).
+        dropout: dropout rate of the output of both branches of a block, in [0, 1).
+        pad_token: the token that fills up short sequences and is masked.
+        embed: the Embedding or Linear layer of the input. Built if None.
+        position_embedding: the learned positions, [max_length, features], drawn from N(0, 0.02²).
+        blocks, norm, head: the blocks, the last layer norm, the linear layer of the logits. Built if None.
 
     Returns:
         When called on tokens [..., length] or vectors [..., length, in_features]: logits
-        [..., out_features], or [...] for "scalar". `mask`, bool [..., length], says which positions
-        count; what the others hold never matters, and a sequence in which none counts has the logits
-        head.bias. When left out, those that aren't `padding` do.
+        [..., out_features], or [...] for "scalar". `mask`, bool [..., length], is False at
+        positions to ignore: their values have no effect, and the logits of a fully masked sequence are
+        head.bias. By default the positions that hold `pad_token` are masked.
 
     Raises:
-        ValueError: if not one of `tokens` and `in_features` is given, a size is below 1, `heads` does
-            not divide `features`, `padding` is no token, or a sequence is longer than learned positions.
-        TypeError: for tokens that aren't whole numbers, or a mask that is not boolean.
+        ValueError: if not exactly one of `vocab_size` and `in_features` is given, a size is below 1,
+            `num_heads` does not divide `features`, `pad_token` is not a token, or a sequence is longer than
+            `max_length` with learned positions.
+        TypeError: if tokens are not integers, or the mask is not boolean.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
-        >>> net = fn.models.Transformer(3, tokens=9, features=8, heads=2, depth=1, padding=0)
+        >>> net = fn.models.Transformer(3, vocab_size=9, features=8, num_heads=2, depth=1, pad_token=0)
         >>> model = net.init(jax.random.key(0))
         >>> short, padded = jnp.array([5, 2, 7]), jnp.array([5, 2, 7, 0, 0])
         >>> call = jax.jit(model)
@@ -61,86 +61,86 @@ class Transformer(Module):
         ((3,), True)
 
     Source: Vaswani et al., "Attention is all you need", 2017; Xiong et al., "On layer normalization in
-    the Transformer architecture", 2020 (norms in front).
+    the Transformer architecture", 2020 (pre-norm blocks).
     """
 
     out_features: Size
     _: KW_ONLY
-    tokens: int | None = None
+    vocab_size: int | None = None
     in_features: int | None = None
-    length: int | None = None
+    max_length: int | None = None
     features: int = 32
-    heads: int = 4
+    num_heads: int = 4
     depth: int = 2
-    hidden: int | None = None
+    hidden_features: int | None = None
     positions: Positions = "sinusoidal"
     dropout: float = 0.0
-    padding: int | None = None
+    pad_token: int | None = None
     embed: Embedding | Linear | None = None
-    place: Float[Array, "length features"] | None = None
+    position_embedding: Float[Array, "max_length features"] | None = None
     blocks: tuple[Block, ...] | None = None
     norm: LayerNorm | None = None
     head: Linear | None = None
 
     def __post_init__(self) -> None:
         self._check()
-        hidden = 4 * self.features if self.hidden is None else self.hidden
-        if self.tokens is not None:
-            embed: Module = Embedding(self.tokens, self.features)
+        hidden = 4 * self.features if self.hidden_features is None else self.hidden_features
+        if self.vocab_size is not None:
+            embed: Module = Embedding(self.vocab_size, self.features)
         else:
             embed = Linear(self.in_features, self.features)  # type: ignore[arg-type]
-        made = {
+        parts = {
             "embed": embed,
-            "blocks": (Block(self.features, self.heads, hidden, self.dropout),) * self.depth,
+            "blocks": (Block(self.features, self.num_heads, hidden, self.dropout),) * self.depth,
             "norm": LayerNorm(self.features),
             "head": Linear(self.features, self.out_features),
         }
-        for name, part in made.items():
+        for name, part in parts.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, part)
 
     def _check(self) -> None:
-        _check.one_of(tokens=self.tokens, in_features=self.in_features)
-        for name in ("features", "heads", "depth", "hidden"):
+        _check.one_of(vocab_size=self.vocab_size, in_features=self.in_features)
+        for name in ("features", "num_heads", "depth", "hidden_features"):
             if getattr(self, name) is not None:
                 _check.positive(name, getattr(self, name))
         _check.between("dropout", self.dropout, 0.0, 1.0)
         _check.choice("positions", self.positions, ("sinusoidal", "learned", "none"))
         if self.positions == "learned":
-            _check.positive("length", self.length)
-        if self.padding is not None:
-            _check_sequences.padding(self.padding, self.tokens)
+            _check.positive("max_length", self.max_length)
+        if self.pad_token is not None:
+            _check_sequences.pad_token(self.pad_token, self.vocab_size)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         if self.positions != "learned":
             return {}
-        return {"place": 0.02 * jax.random.normal(key, (self.length, self.features))}  # type: ignore[arg-type]
+        return {"position_embedding": 0.02 * jax.random.normal(key, (self.max_length, self.features))}  # type: ignore[arg-type]
 
     def __call__(self, x: Array, key: Key | None = None, *, mask: Array | None = None) -> Array:
-        if mask is None and self.padding is not None:
-            mask = jnp.asarray(x) != self.padding
-        if self.tokens is None:
+        if mask is None and self.pad_token is not None:
+            mask = jnp.asarray(x) != self.pad_token
+        if self.vocab_size is None:
             _check_sequences.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]
-            x = _kept(x, mask)  # before the first weights, whose gradient would be 0 * inf
-        h = _kept(self._placed(x), mask)
+            x = _zero_masked(x, mask)  # before the first layer, where masked inf would give 0 * inf
+        h = _zero_masked(self._embed(x), mask)
         for i, block in enumerate(self.blocks):  # type: ignore[arg-type]
             h = block(h, key=None if key is None else jax.random.fold_in(key, i), mask=mask)
         return self.head(_mean(self.norm(h), mask))  # type: ignore[misc]
 
-    def _placed(self, x: Array) -> Array:
-        """The sequence at the entry, with its positions: [..., length, features]."""
-        if self.tokens is not None:
+    def _embed(self, x: Array) -> Array:
+        """The embedded sequence with its positions, [..., length, features]."""
+        if self.vocab_size is not None:
             _check_sequences.token_sequence("Transformer", x)
         h = self.embed(x)  # type: ignore[misc]
         length = h.shape[-2]
         if self.positions == "none":
             return h
         if self.positions == "sinusoidal":
-            place = sinusoids(length, self.features)
+            position = sinusoids(length, self.features)
         else:
-            _check.at_most("a sequence's length", length, "length", self.length)  # type: ignore[arg-type]
-            place = self.place[:length]  # type: ignore[index]
-        return h + jnp.broadcast_to(place.astype(h.dtype), h.shape)
+            _check.at_most("the length of a sequence", length, "max_length", self.max_length)  # type: ignore[arg-type]
+            position = self.position_embedding[:length]  # type: ignore[index]
+        return h + jnp.broadcast_to(position.astype(h.dtype), h.shape)
 
 
 def sinusoids(length: int, features: int) -> Array:
@@ -151,15 +151,15 @@ def sinusoids(length: int, features: int) -> Array:
 
 
 def _mean(h: Array, mask: Array | None) -> Array:
-    """The mean over the positions that count; 0 where none does."""
+    """The mean over the unmasked positions; 0 if all are masked."""
     if mask is None:
         return jnp.mean(h, axis=-2)
-    number = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
-    return jnp.sum(_kept(h, mask), axis=-2) / number.astype(h.dtype)
+    count = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
+    return jnp.sum(_zero_masked(h, mask), axis=-2) / count.astype(h.dtype)
 
 
-def _kept(h: Array, mask: Array | None) -> Array:
-    """Zeros where the mask doesn't hold."""
+def _zero_masked(h: Array, mask: Array | None) -> Array:
+    """`h` with zeros at the masked positions."""
     if mask is None:
         return h
     _check_sequences.mask("mask", mask, h.shape[:-1])

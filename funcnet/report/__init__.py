@@ -1,33 +1,34 @@
-"""Reports: results as figures and tables. They read results and compute nothing new.
+"""Reports: figures and tables of results. They only read results and train nothing.
 
-Every function draws into matplotlib `axes` where they are given, and otherwise into a new figure that
-a notebook shows; it returns the axes. The pictures of a first lesson on training, and what draws them:
+Every function draws into the given matplotlib `axes`, or into a new pyplot figure if they are None, and
+returns the axes:
 
-| picture | call |
+| figure | call |
 |---|---|
-| points of a regression | `scatter((x, y))` with one feature |
-| points and the fitted line | `regression_line(model, data)` |
-| classes of two features | `scatter(data, title="training data")` |
-| classes and the line of probability one half | `separating_line(model, data, scaler=scaler)` |
-| predicted beside true classes | `predictions(model, data)` |
-| loss and accuracy by epoch, training and validation; validation turning up | `history(run)` |
-| the same for many trainings at once | `history(runs)` of a run made by vmap |
-| what a diagnosis saw: smoothed curves, best epoch, turn | `diagnosis(run)` |
-| absolute and squared loss by residual | `loss_curves({...})` |
-| 0-1 and logistic loss by probability | `loss_curves({...}, over="probability")` |
-| cross-entropy for both true classes | `loss_curves({...}, over="probability", targets=(1, 0))` |
-| decision surface, any number of classes and features | `decision_surface(model, data)` |
-| a live figure of accuracy and surface | `training_frame(model, measured, data, axes)` each epoch |
+| data of a regression | `scatter((x, y))` with one feature |
+| data and the fitted line | `regression_line(model, data)` |
+| data of two features by class | `scatter(data, title="training data")` |
+| two classes and the line of probability one half | `separating_line(model, data, scaler=scaler)` |
+| predicted and true classes side by side | `predictions(model, data)` |
+| loss and metrics by epoch, training and validation | `history(run)` |
+| the same for many runs, median and band | `history(runs)` of a vmapped run |
+| a diagnosis: smoothed curves, best epoch, onset of overfitting | `diagnosis(run)` |
+| regression losses by residual | `loss_curves({...})` |
+| classification losses by probability | `loss_curves({...}, over="probability")` |
+| the same for both true classes | `loss_curves({...}, over="probability", targets=(1, 0))` |
+| decision surface of any classifier | `decision_surface(model, data)` |
+| an animation of metric and decision surface | `training_frame(model, history, data, axes)` each epoch |
 | all pairs of features | `pair_plot(data)` |
-| largest weight of each layer by epoch; one curve for each dropout rate | `curves({...})` |
-| a straight line beside a curve through all points | `fits({...}, data)` |
-| which classes are mistaken for which | `confusion_matrix(logits, targets)` |
-| whether probabilities can be believed | `calibration(logits, targets)` |
-| bias, variance and noise by epochs, or by capacity | `bias_variance(found)`, or of `{degree: found}` |
-| training and validation error by rows or by capacity | `learning_curve(curve)` |
+| one curve for each setting, layer or model | `curves({...})` |
+| several fitted functions side by side | `fitted_curves({...}, data)` |
+| confusion matrix | `confusion_matrix(logits, targets)` |
+| reliability diagram | `calibration(logits, targets)` |
+| bias, variance and noise by epoch | `bias_variance(result)` |
+| the same by capacity | `bias_variance({degree: result})` |
+| training and validation scores by number of rows or by capacity | `learning_curve(curve)` |
 
-Classes and curves differ in marker or line style as well as in colour, and letters can be read in a
-panel printed 8 cm wide.
+Classes and curves differ in marker or line style as well as in colour, and labels are legible in a panel
+printed 8 cm wide.
 """
 
 import lazy_loader

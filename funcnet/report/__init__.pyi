@@ -5,7 +5,7 @@ from ._classification import confusion_matrix as confusion_matrix
 from ._diagnosis import diagnosis as diagnosis
 from ._epochs import curves as curves
 from ._epochs import history as history
-from ._fits import fits as fits
+from ._fits import fitted_curves as fitted_curves
 from ._fits import regression_line as regression_line
 from ._layers import layers as layers
 from ._line import separating_line as separating_line

@@ -1,4 +1,4 @@
-"""Where an error comes from, and how it changes with rows and capacity."""
+"""Bias-variance decompositions and learning curves."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,38 +17,37 @@ PARTS = {
     "noise": ("noise", _canvas.GREY, ":"),
 }
 WIDE_RANGE = 20
-"""Values whose largest is so many times the smallest are drawn on a logarithmic axis."""
+"""An axis is logarithmic if its largest value is more than this many times the smallest."""
 
 
 def bias_variance(
     results: BiasVarianceResult | Mapping[Any, BiasVarianceResult], axes: Any = None, *, xlabel: str = ""
 ) -> Any:
-    """Error, bias, variance and noise, with bands of 95 %: as lines by epochs or capacity, or as bars.
+    """Error, bias, variance and noise with 95 % bands, by epoch or by capacity, or as bars.
 
-    Bands are 1.96 standard errors to both sides. A horizontal axis of positive numbers over a wide range
-    is logarithmic.
+    Bands are ±1.96 standard errors. A horizontal axis of positive numbers over a wide range is logarithmic.
 
     Args:
-        results: of `fn.study.bias_variance`. One with `epochs` is drawn by epoch, one without as bars;
-            a mapping from capacities (or anything else) to results without, by capacity.
-        axes: matplotlib axes; made when left out.
-        xlabel: what stands at the horizontal axis; "epochs" or "capacity" when left out.
+        results: the result of `fn.study.bias_variance`, drawn by epoch if it has `epochs` and as bars
+            otherwise; or a mapping from capacities (or other labels) to results without `epochs`.
+        axes: matplotlib axes; a new figure if None.
+        xlabel: label of the horizontal axis; "epochs" or "capacity" by default.
 
     Returns:
         The axes.
 
     Raises:
-        TypeError: for something else than results.
-        ValueError: for no result, or for results with epochs in a mapping.
+        TypeError: if `results` is neither a result nor a mapping of results.
+        ValueError: if the mapping is empty, or one of its results has epochs.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
         >>> from matplotlib.figure import Figure
-        >>> def found(bias, variance):
+        >>> def result(bias, variance):
         ...     mean = {"bias_and_noise": bias, "variance": variance, "error": bias + variance}
         ...     error = dict.fromkeys(mean, jnp.array(0.1))
         ...     return fn.study.BiasVarianceResult(mean, error, {}, jnp.zeros((9, 1)))
-        >>> results = {1: found(jnp.array(2.0), jnp.array(0.5)), 3: found(jnp.array(1.0), jnp.array(1.5))}
+        >>> results = {1: result(jnp.array(2.0), jnp.array(0.5)), 3: result(jnp.array(1.0), jnp.array(1.5))}
         >>> ax = fn.report.bias_variance(results, Figure().subplots(), xlabel="degree")
         >>> [(line.get_label(), line.get_ydata().tolist()) for line in ax.lines]
         [('error', [2.5, 2.5]), ('bias and noise', [2.0, 1.0]), ('variance', [0.5, 1.5])]
@@ -57,35 +56,40 @@ def bias_variance(
         if results.epochs is None:
             return _bars(results, _canvas.panel(axes, "bias_variance"), xlabel)
         return _lines([results], np.asarray(results.epochs).tolist(), axes, xlabel or "epochs")
-    every: list[Any] = list(results.values()) if isinstance(results, Mapping) else [None]
-    if not every:
-        raise ValueError("there is no result to draw. Try {width: result}.")
-    if not all(isinstance(result, BiasVarianceResult) for result in every):
-        raise TypeError(
-            "bias_variance draws what fn.study.bias_variance found, or a mapping from capacities to such; "
-            f"got {type(results).__name__}."
+    values: list[Any] = list(results.values()) if isinstance(results, Mapping) else [None]
+    if not values:
+        raise ValueError(
+            "results must hold at least one result, got an empty mapping. Try {width: result}."
         )
-    if any(result.epochs is not None for result in every):
-        raise ValueError("results with epochs are drawn one by one: bias_variance(results[capacity]).")
-    return _lines(every, list(results), axes, xlabel or "capacity")
+    if not all(isinstance(result, BiasVarianceResult) for result in values):
+        raise TypeError(
+            "results must be a result of fn.study.bias_variance or a mapping from capacities to such "
+            f"results, got {type(results).__name__}."
+        )
+    if any(result.epochs is not None for result in values):
+        raise ValueError(
+            "results in a mapping must not have epochs. Draw one at a time: "
+            "bias_variance(results[capacity])."
+        )
+    return _lines(values, list(results), axes, xlabel or "capacity")
 
 
 def learning_curve(curve: Curve, axes: Any = None) -> Any:
-    """Training and validation scores by number of training rows or by capacity, with bands of 95 %.
+    """Training and validation scores by number of training rows or by capacity, with 95 % bands.
 
-    Bands are 1.96 standard errors over the repeats to both sides. Axes of positive numbers over a wide
-    range are logarithmic; for one repeat there is no band.
+    Bands are ±1.96 standard errors over the repeats; a single repeat has no band. Axes of positive numbers
+    over a wide range are logarithmic.
 
     Args:
-        curve: of `fn.study.learning_curve` or `fn.study.capacity_curve`.
-        axes: matplotlib axes, one for the loss and one for each metric; made when left out.
+        curve: the result of `fn.study.learning_curve` or `fn.study.capacity_curve`.
+        axes: matplotlib axes, one for the loss and one for each metric; a new figure if None.
 
     Returns:
         The axes, as a numpy array [1 + metrics].
 
     Raises:
-        TypeError: for something that is no Curve.
-        ValueError: for another number of axes.
+        TypeError: if `curve` is not a Curve.
+        ValueError: if the number of axes is wrong.
 
     Example:
         >>> import numpy as np, funcnet as fn
@@ -98,8 +102,8 @@ def learning_curve(curve: Curve, axes: Any = None) -> Any:
     """
     if not isinstance(curve, Curve):
         raise TypeError(
-            "learning_curve draws what fn.study.learning_curve or capacity_curve found; got "
-            f"{type(curve).__name__}. For one training by epoch: fn.report.history(run)."
+            "curve must be a result of fn.study.learning_curve or capacity_curve, got "
+            f"{type(curve).__name__}. For one run by epoch: fn.report.history(run)."
         )
     metrics = [name for name in curve.scores if not name.startswith("val_") and name != "loss"]
     names = ["loss", *metrics]
@@ -116,14 +120,14 @@ def learning_curve(curve: Curve, axes: Any = None) -> Any:
     return axes
 
 
-def _lines(results: Sequence[BiasVarianceResult], places: Sequence[Any], axes: Any, xlabel: str) -> Any:
-    """A line for each part, over results or over the epochs of one."""
+def _lines(results: Sequence[BiasVarianceResult], positions: Sequence[Any], axes: Any, xlabel: str) -> Any:
+    """A line for each part, over several results or over the epochs of one result."""
     ax = _canvas.panel(axes, "bias_variance")
     for name in (name for name in PARTS if name in results[0].mean):
         mean = np.ravel([np.asarray(result.mean[name]) for result in results])
         error = np.ravel([np.asarray(result.standard_error[name]) for result in results])
-        _band(ax, places, mean, error, *PARTS[name])
-    _scale_x(ax, places)
+        _band(ax, positions, mean, error, *PARTS[name])
+    _scale_x(ax, positions)
     return _canvas.finish(ax, xlabel, "part of the error")
 
 
@@ -137,32 +141,32 @@ def _bars(result: BiasVarianceResult, ax: Any, xlabel: str) -> Any:
 
 
 def _band(
-    ax: Any, places: Sequence[Any], mean: Any, error: Any, label: str, colour: str, line: str
+    ax: Any, positions: Sequence[Any], mean: Any, error: Any, label: str, colour: str, line: str
 ) -> None:
-    """A line through the means, and 1.96 standard errors around it."""
-    x = _numbers(places)
+    """A line through the means with a band of ±1.96 standard errors."""
+    x = _coordinates(positions)
     ax.plot(x, mean, color=colour, linestyle=line, marker="o", markersize=4, linewidth=1.8, label=label)
     ax.fill_between(x, mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.2, linewidth=0)
 
 
-def _numbers(places: Sequence[Any]) -> np.ndarray:
-    """Where places stand: numbers as they are, names one after the other."""
-    numeric = all(isinstance(place, int | float | np.number) for place in places)
-    return np.asarray(places if numeric else range(len(places)), float)
+def _coordinates(positions: Sequence[Any]) -> np.ndarray:
+    """Horizontal coordinates: numbers as they are, labels as 0, 1, …"""
+    numeric = all(isinstance(position, int | float | np.number) for position in positions)
+    return np.asarray(positions if numeric else range(len(positions)), float)
 
 
-def _scale_x(ax: Any, places: Sequence[Any]) -> None:
-    x = _numbers(places)
+def _scale_x(ax: Any, positions: Sequence[Any]) -> None:
+    x = _coordinates(positions)
     if not np.array_equal(x, np.arange(len(x))) and _is_wide(x):
-        _canvas.scale_x_by_powers(ax)
-    elif isinstance(places[0], str):
-        ax.set_xticks(x, [_canvas.short(place) for place in places])
-    elif all(isinstance(place, int) for place in places):
-        _canvas.number_epochs(ax)
+        _canvas.use_log_x_axis(ax)
+    elif isinstance(positions[0], str):
+        ax.set_xticks(x, [_canvas.truncate(label) for label in positions])
+    elif all(isinstance(position, int) for position in positions):
+        _canvas.use_integer_ticks(ax)
 
 
 def _scale_y(ax: Any, training: np.ndarray, validation: np.ndarray) -> None:
-    """A logarithmic axis that shows all of the validation loss, and no training loss far below it."""
+    """A logarithmic axis that shows the whole validation loss, but no training loss far below it."""
     ax.set_yscale("log")
     ax.set_ylim(bottom=max(training.min(), validation.min() / WIDE_RANGE) / 2)
 

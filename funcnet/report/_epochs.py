@@ -1,4 +1,4 @@
-"""What was measured at each epoch, as curves."""
+"""Metrics by epoch, as curves."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +9,9 @@ from funcnet.report import _canvas
 from funcnet.study._monitor import quantity_of
 from funcnet.train import History, Run
 
-MOST_CURVES = 20
-FEW_POINTS = 12
-"""Up to so many points are marked: a line alone hides where they are, and a single one is no line."""
+MAX_CURVES = 20
+MAX_MARKED_POINTS = 12
+"""Up to this many points get a marker: a line alone hides where they are, and one point draws no line."""
 STYLES = {
     "training": ("training, during the epoch", _canvas.BLUE, "-"),
     "validation": ("validation", _canvas.VERMILLION, "--"),
@@ -20,22 +20,22 @@ STYLES = {
 
 
 def history(run: Run, axes: Any = None) -> Any:
-    """Loss and metrics by epoch, training and validation, with the best epoch marked.
+    """Training and validation loss and metrics by epoch, with the best epoch marked.
 
-    Epochs are numbered from 1. Those not evaluated or not reached are left out; the line joins the
-    others. Of a run made by vmap: the median of its members and a band from their 5th to their 95th
-    percentile, of the members that measured the epoch, as long as half of them did.
+    Epochs are numbered from 1. Epochs that were not evaluated or not reached are omitted; the line joins
+    the others. A vmapped run is drawn as the median and the 5th to 95th percentile of its members; epochs
+    that fewer than half of them reached are omitted.
 
     Args:
-        run: a finished training, or many made by vmap.
-        axes: matplotlib axes, one for the loss and one for each metric; made when left out.
+        run: a finished run, or many of them from vmap.
+        axes: matplotlib axes, one for the loss and one for each metric; a new figure if None.
 
     Returns:
         The axes, as a numpy array [1 + metrics].
 
     Raises:
-        TypeError: for something that is no run or no axes.
-        ValueError: for another number of axes.
+        TypeError: if `run` is not a run, or `axes` are not axes.
+        ValueError: if the number of axes is wrong.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -51,25 +51,25 @@ def history(run: Run, axes: Any = None) -> Any:
     """
     if not (hasattr(run, "history") and hasattr(run, "best_epoch")):
         raise TypeError(
-            f"history draws the run that a training returns; got {type(run).__name__}. For numbers by "
-            "name: funcnet.report.curves(values)."
+            f"run must be a Run, as returned by a training function, got {type(run).__name__}. For arrays "
+            "by name: funcnet.report.curves(values)."
         )
-    measured = _panels(run.history)
+    names_by_panel = _panels(run.history)
     best = np.ravel(run.best_epoch) + 1
-    members = f"{best.size} trainings: median, 5–95 %" if np.ndim(run.best_epoch) else ""
-    axes = _canvas.panels(axes, list(measured), "history")
-    for ax, (title, names) in zip(axes, measured.items(), strict=True):
-        drawn = [draw_curve(ax, run.history[name], *STYLES[_kind(name)]) for name in names]
+    members = f"{best.size} runs: median, 5–95 %" if np.ndim(run.best_epoch) else ""
+    axes = _canvas.panels(axes, list(names_by_panel), "history")
+    for ax, (title, names) in zip(axes, names_by_panel.items(), strict=True):
+        has_values = [draw_curve(ax, run.history[name], *STYLES[_kind(name)]) for name in names]
         _mark_best(ax, best[best > 0], bool(members))
-        _canvas.number_epochs(ax)
+        _canvas.use_integer_ticks(ax)
         _canvas.finish(ax, "epoch", title.replace("_", " "), legend_title=members)
-        if not any(drawn):
-            _canvas.say(ax, "nothing finite was measured")
+        if not any(has_values):
+            _canvas.show_message(ax, "no finite values")
     return axes
 
 
 def history_png(run: Run) -> bytes:
-    """The figure that `history` draws, as the bytes of a PNG file; no window and no global state."""
+    """The figure of `history` as the bytes of a PNG file, without pyplot's global state."""
     return _canvas.png(lambda axes: history(run, axes), len(_panels(run.history)))
 
 
@@ -82,27 +82,27 @@ def curves(
     ylabel: str = "value",
     title: str = "",
 ) -> Any:
-    """One curve for each name: a setting, a layer, a model.
+    """One curve for each name, such as a setting, a layer or a model.
 
-    What a loss logs beside its value comes back in the history, its mean over the epoch: a metric
-    `jnp.abs(model.layers[0].weight).max()` is the largest weight of a layer by epoch. In a loop over
-    `fn.data.batches` and `fn.step`, append what is wanted of `state.model` after each epoch.
+    Metrics that a loss returns are in the history as means over the epoch: a metric
+    `jnp.abs(model.layers[0].weight).max()` is the largest weight of a layer by epoch. In a loop of your own
+    over `fn.data.batches` and `fn.step`, append values computed from `state.model` after each epoch.
 
     Args:
-        values: by the name of the curve, an array [epochs]; or [members, epochs], drawn as the median
-            and a band from the 5th to the 95th percentile. NaN is left out.
-        axes: matplotlib axes; made when left out.
-        x: where the values stand, [epochs], in units of `xlabel`; 1, 2, … when left out.
-        xlabel: what stands at the horizontal axis.
-        ylabel: what stands at the vertical axis, with its unit.
-        title: above the axes.
+        values: a mapping from the name of each curve to an array [epochs]; or [members, epochs], drawn as
+            the median and a band from the 5th to the 95th percentile. NaN is omitted.
+        axes: matplotlib axes; a new figure if None.
+        x: horizontal coordinates of the values, [epochs]; 1, 2, … by default.
+        xlabel: label of the horizontal axis, with its unit.
+        ylabel: label of the vertical axis, with its unit.
+        title: title of the axes.
 
     Returns:
         The axes.
 
     Raises:
-        TypeError: if `values` is no mapping.
-        ValueError: for no curve or more than 20, or one that doesn't go with x.
+        TypeError: if `values` is not a mapping.
+        ValueError: if there is no curve or more than 20, or one does not have the shape of x.
 
     Example:
         >>> import funcnet as fn
@@ -114,58 +114,60 @@ def curves(
     """
     if not isinstance(values, Mapping):
         raise TypeError(
-            f"curves wants a mapping from names to arrays [epochs]; got {type(values).__name__}. "
+            f"values must be a mapping from names to arrays [epochs], got {type(values).__name__}. "
             "Try {'training': loss, 'validation': val_loss}."
         )
-    if not 0 < len(values) <= MOST_CURVES:
+    if not 0 < len(values) <= MAX_CURVES:
         raise ValueError(
-            f"curves draws 1 to {MOST_CURVES} curves that can be told apart; got {len(values)}. Stack "
-            "members of one kind into an array [members, epochs]: it becomes a median and a band."
+            f"values must hold 1 to {MAX_CURVES} curves, got {len(values)}. Stack similar curves into an "
+            "array [members, epochs], which is drawn as a median and a band."
         )
     for name, array in values.items():
         if np.ndim(array) not in (1, 2) or (x is not None and np.shape(array)[-1:] != np.shape(x)):
-            wanted = "[epochs] or [members, epochs]" + (
-                f" with x of shape {np.shape(x)}" if x is not None else ""
+            with_x = f" for x of shape {np.shape(x)}" if x is not None else ""
+            raise ValueError(
+                f"curve {name!r} must have shape [epochs] or [members, epochs]{with_x}, got "
+                f"{np.shape(array)}."
             )
-            raise ValueError(f"curve {name!r} has shape {np.shape(array)}, and {wanted} is wanted.")
-    beside = 0.08 * max(map(len, map(str, values))) + 0.5 if len(values) > _canvas.MOST_INSIDE else 0.0
-    ax = _canvas.panel(axes, "curves", (_canvas.PANEL[0] + beside, _canvas.PANEL[1]))
+    outside = len(values) > _canvas.MAX_ENTRIES_INSIDE
+    legend_width = 0.08 * max(map(len, map(str, values))) + 0.5 if outside else 0.0
+    ax = _canvas.panel(axes, "curves", (_canvas.PANEL[0] + legend_width, _canvas.PANEL[1]))
     for i, (name, array) in enumerate(values.items()):
         draw_curve(ax, array, str(name), _canvas.colour(i), _canvas.line(i), x)
     if x is None:
-        _canvas.number_epochs(ax)
+        _canvas.use_integer_ticks(ax)
     return _canvas.finish(ax, xlabel, ylabel, title)
 
 
 def draw_curve(ax: Any, values: Any, label: str, colour: str, line: str, x: Any = None) -> bool:
-    """A line through what was measured, if anything was; a median and a band for [members, epochs]."""
+    """Draw a line, or a median and a band for [members, epochs]. Returns whether any value is finite."""
     members = np.asarray(values, float)
     members = members.reshape(-1, members.shape[-1])
-    place = np.arange(1, members.shape[1] + 1) if x is None else np.asarray(x, float)
-    found = (~np.isnan(members)).sum(axis=0)
-    kept = (found > 0) & (2 * found >= found.max(initial=0))
-    place, members = place[kept], members[:, kept]
-    with np.errstate(invalid="ignore"):  # between two infinities there is no percentile
-        low, middle, high = np.nanpercentile(members, [5, 50, 95], axis=0) if kept.any() else [[]] * 3
-    dots = "o" if len(place) <= FEW_POINTS else ""
-    style = {"color": colour, "linestyle": line, "marker": dots, "markersize": 4, "linewidth": 1.8}
-    seen = bool(np.isfinite(middle).any())
-    label += "" if seen else " (no values)"
-    ax.plot(place, middle, label=label, **style)
+    x = np.arange(1, members.shape[1] + 1) if x is None else np.asarray(x, float)
+    counts = (~np.isnan(members)).sum(axis=0)
+    drawn = (counts > 0) & (2 * counts >= counts.max(initial=0))
+    x, members = x[drawn], members[:, drawn]
+    with np.errstate(invalid="ignore"):  # interpolating between two infinities gives NaN
+        low, middle, high = np.nanpercentile(members, [5, 50, 95], axis=0) if drawn.any() else [[]] * 3
+    marker = "o" if len(x) <= MAX_MARKED_POINTS else ""
+    style = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4, "linewidth": 1.8}
+    has_values = bool(np.isfinite(middle).any())
+    label += "" if has_values else " (no values)"
+    ax.plot(x, middle, label=label, **style)
     if len(members) > 1:
-        ax.fill_between(place, low, high, color=colour, alpha=0.2, linewidth=0)
-    if len(members) > 1 and len(place) == 1:
-        ax.vlines(place, low, high, color=colour)
-    return seen
+        ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    if len(members) > 1 and len(x) == 1:
+        ax.vlines(x, low, high, color=colour)
+    return has_values
 
 
-def _panels(measured: History) -> dict[str, list[str]]:
-    """The names in each panel: the losses, then each metric with its validation twin."""
-    found = {"loss": [name for name in measured if name in ("loss", "train_loss", "val_loss")]}
-    for name in measured:
-        if name not in found["loss"] and quantity_of(name) is None:
-            found.setdefault(name.removeprefix("val_"), []).append(name)
-    return found
+def _panels(history: History) -> dict[str, list[str]]:
+    """The names in each panel: first the losses, then each metric with its validation values."""
+    panels = {"loss": [name for name in history if name in ("loss", "train_loss", "val_loss")]}
+    for name in history:
+        if name not in panels["loss"] and quantity_of(name) is None:
+            panels.setdefault(name.removeprefix("val_"), []).append(name)
+    return panels
 
 
 def _kind(name: str) -> str:
@@ -174,8 +176,8 @@ def _kind(name: str) -> str:
     return "validation" if name.startswith("val_") else "training"
 
 
-def _mark_best(ax: Any, best: np.ndarray, many: bool) -> None:
+def _mark_best(ax: Any, best: np.ndarray, several: bool) -> None:
     if best.size:
-        at = float(np.median(best))
-        label = f"best epoch{', median' * many}: {at:g}"
-        ax.axvline(at, color=_canvas.GREY, lw=1.2, ls=":", label=label, zorder=1)
+        epoch = float(np.median(best))
+        label = f"best epoch{', median' * several}: {epoch:g}"
+        ax.axvline(epoch, color=_canvas.GREY, lw=1.2, ls=":", label=label, zorder=1)

@@ -1,4 +1,4 @@
-"""What went on inside a network while it was trained, layer by layer."""
+"""Statistics of the layers of a network during training."""
 
 import re
 from typing import Any
@@ -11,26 +11,26 @@ from funcnet.report._epochs import draw_curve
 from funcnet.study._monitor import QUANTITIES, quantity_of
 from funcnet.train import Run
 
-LOGARITHMIC = {"activation_std", "gradient", "update"}
-FIRST_TO_LAST = (_canvas.BLUE, _canvas.GREEN, _canvas.COLOURS[4], _canvas.VERMILLION)
+LOG_QUANTITIES = {"activation_std", "gradient", "update"}
+LAYER_COLOURS = (_canvas.BLUE, _canvas.GREEN, _canvas.COLOURS[4], _canvas.VERMILLION)
 
 
 def layers(run: Run, axes: Any = None) -> Any:
-    """What `funcnet.study.monitor` found: a panel for each quantity, a curve by epoch for each layer.
+    """The quantities of `fn.study.monitor`: a panel for each quantity, a curve by epoch for each layer.
 
-    Colours go from the first layer to the last; biases and activation functions are dashed. Of a run made
-    by vmap: medians and bands.
+    Colours run from the first layer to the last; biases and activation functions are dashed. A vmapped run
+    is drawn as medians and bands.
 
     Args:
-        run: of a training that `monitor` made.
-        axes: matplotlib axes, one for each quantity that was measured; made when left out.
+        run: a run of a training function from `fn.study.monitor`.
+        axes: matplotlib axes, one for each monitored quantity; a new figure if None.
 
     Returns:
         The axes, as a numpy array [quantities].
 
     Raises:
-        TypeError: for something that is no run.
-        ValueError: if nothing was monitored, or for another number of axes.
+        TypeError: if `run` is not a run.
+        ValueError: if nothing was monitored, or the number of axes is wrong.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -44,36 +44,36 @@ def layers(run: Run, axes: Any = None) -> Any:
         ('log', 4)
     """
     if not hasattr(run, "history"):
-        raise TypeError(f"layers draws the run of a monitored training; got {_check.describe(run)}.")
-    found: dict[str, list[str]] = {}
+        raise TypeError(f"run must be a run with monitored layers, got {_check.describe(run)}.")
+    names_by_quantity: dict[str, list[str]] = {}
     for name in run.history:
         if (quantity := quantity_of(name)) is not None:
-            found.setdefault(quantity, []).append(name)
-    if not found:
+            names_by_quantity.setdefault(quantity, []).append(name)
+    if not names_by_quantity:
         raise ValueError(
-            "nothing was monitored in this training. Try run = fn.study.monitor(train)(model, data, key)."
+            "the run has no monitored quantities. Try run = fn.study.monitor(train)(model, data, key)."
         )
-    names = [name for name in QUANTITIES if name in found]
-    axes = _canvas.panels(axes, names, "layers", size=(_canvas.PANEL[0] + 1.4, _canvas.PANEL[1]))
-    colours = _canvas.colour_map(FIRST_TO_LAST)
-    for ax, quantity in zip(axes, names, strict=True):
-        lines = [(name, "--" if _is_second(name) else "-") for name in found[quantity]]
+    quantities = [name for name in QUANTITIES if name in names_by_quantity]
+    axes = _canvas.panels(axes, quantities, "layers", size=(_canvas.PANEL[0] + 1.4, _canvas.PANEL[1]))
+    colours = _canvas.colour_map(LAYER_COLOURS)
+    for ax, quantity in zip(axes, quantities, strict=True):
+        lines = [(name, "--" if _is_secondary(name) else "-") for name in names_by_quantity[quantity]]
         for name, line in lines:
-            alike = [other for other, its in lines if its == line]
-            shade = colours(alike.index(name) / max(len(alike) - 1, 1))
+            same_style = [other for other, style in lines if style == line]
+            shade = colours(same_style.index(name) / max(len(same_style) - 1, 1))
             draw_curve(ax, run.history[name], name.partition("/")[2], shade, line)
         title, unit = QUANTITIES[quantity]
         if unit.startswith("share"):
             ax.set_ylim(-0.03, 1.03)
-        elif quantity in LOGARITHMIC and any(
+        elif quantity in LOG_QUANTITIES and any(
             np.any(np.asarray(run.history[name]) > 0) for name, _ in lines
         ):
             ax.set_yscale("log")
-        _canvas.number_epochs(ax)
+        _canvas.use_integer_ticks(ax)
         _canvas.finish(ax, "epoch", unit, title)
     return axes
 
 
-def _is_second(name: str) -> bool:
-    """Whether this is a bias beside its weights, or a function after its layer."""
+def _is_secondary(name: str) -> bool:
+    """Whether this is a bias (of a layer with a weight) or an activation function (after a layer)."""
     return name.endswith("bias") or re.fullmatch(r".*/\w+ \d+", name) is not None

@@ -1,4 +1,4 @@
-"""The curves of a training, drawn while it trains."""
+"""Curves of loss and metrics, updated during training."""
 
 import time
 from pathlib import Path
@@ -10,12 +10,12 @@ from funcnet.train._weights import write_whole
 
 
 class LivePlot(Callback):
-    """A PNG of loss and metrics by epoch, drawn anew while a `Trainer` trains.
+    """A PNG file of loss and metrics by epoch, updated while a `Trainer` runs.
 
     Args:
-        path: the file; a relative one lies in the Trainer's directory, if it has one. Most viewers and
-            notebooks show the new picture by themselves.
-        seconds: the least time between two pictures; the last one is always drawn.
+        path: the file; a relative path is relative to the Trainer's directory, if it has one. Most viewers
+            and notebooks reload the file automatically.
+        seconds: minimum time between two updates; the final figure is always drawn.
 
     Raises:
         ValueError: if `seconds` is negative.
@@ -36,18 +36,18 @@ class LivePlot(Callback):
 
     def __init__(self, path: str | Path = "curves.png", seconds: float = 5.0) -> None:
         if seconds < 0:
-            raise ValueError(f"seconds is at least 0; got {seconds!r}.")
+            raise ValueError(f"seconds must be at least 0, got {seconds!r}. Try LivePlot(seconds=5.0).")
         self.path, self.seconds = Path(path), seconds
         self._drawn = time.monotonic()
 
-    def on_epoch_end(self, view: CallbackContext) -> None:
-        if view._run.is_latest and time.monotonic() - self._drawn >= self.seconds:
-            self._draw(view)
+    def on_epoch_end(self, context: CallbackContext) -> None:
+        if context._run.is_latest and time.monotonic() - self._drawn >= self.seconds:
+            self._draw(context)
 
-    def on_fit_end(self, view: CallbackContext) -> None:
-        if view.epoch > 0:
-            self._draw(view)
+    def on_fit_end(self, context: CallbackContext) -> None:
+        if context.epoch > 0:
+            self._draw(context)
 
-    def _draw(self, view: CallbackContext) -> None:
-        write_whole(place_of(self.path, view), history_png(Run(None, view.state)))
+    def _draw(self, context: CallbackContext) -> None:
+        write_whole(place_of(self.path, context), history_png(Run(None, context.state)))
         self._drawn = time.monotonic()

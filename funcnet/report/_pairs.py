@@ -1,4 +1,4 @@
-"""All features against all."""
+"""Scatter plots of all pairs of features."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,11 +8,11 @@ import numpy as np
 from funcnet.report import _canvas, _examples
 from funcnet.report._scatter import draw_classes
 
-MOST_FEATURES = 8
-MOST_FILLED = 4
-"""Of more classes only the outlines are drawn."""
-SIZE = (1.75, 1.55)
-"""Inches of a panel."""
+MAX_FEATURES = 8
+MAX_FILLED = 4
+"""With more classes only the outlines of the histograms are drawn."""
+PANEL_SIZE = (1.75, 1.55)
+"""Inches."""
 
 
 def pair_plot(
@@ -23,25 +23,24 @@ def pair_plot(
     feature_names: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Any:
-    """Every pair of features by class, and the histogram of each feature on the diagonal.
+    """Scatter plots of all pairs of features by class, with histograms on the diagonal.
 
-    The panels of a row share their vertical range and those of a column their horizontal one;
-    histograms fill the height of their panel, each class as high as its count.
+    Panels in a row share the vertical axis and panels in a column the horizontal axis. Histograms are
+    counts by class, scaled to the height of the panel.
 
     Args:
         data: a Dataset or tuple (x, y): x [n, features], y class numbers [n] or [n, 1].
-        axes: matplotlib axes, [drawn features, drawn features]; made when left out.
-        features: the columns of x that are drawn, 2 to 8; needed for more than 8, of which the
-            panels would be too small to read.
+        axes: matplotlib axes, [k, k] for k features; a new figure if None.
+        features: the columns of x to draw, 2 to 8; all by default, required if there are more than 8.
         feature_names: the name of each column of x, with its unit.
         class_names: the name of class 0, 1, …
 
     Returns:
-        The axes, as a numpy array [drawn features, drawn features].
+        The axes, as a numpy array [k, k].
 
     Raises:
-        ValueError: if there are fewer than 2 or more than 8 features to draw, y holds no class
-            numbers, or the names are too few.
+        ValueError: if there are fewer than 2 or more than 8 features to draw, y does not hold class
+            numbers, or there are too few names.
 
     Example:
         >>> import funcnet as fn
@@ -54,12 +53,12 @@ def pair_plot(
     """
     x, y = _examples.pairs("pair_plot", data)
     y = _examples.class_numbers("pair_plot", y, len(x))
-    shown = _chosen(x, features)
+    columns = _check_features(x, features)
     feature_names = _examples.names("feature_names", feature_names, x.shape[1])
     class_names = _examples.names("class_names", class_names, int(y.max()) + 1)
-    count, x = len(shown), x[:, shown]
-    pairs = [f"{i} by {j}" for i in shown for j in shown]
-    axes = _canvas.panels(axes, pairs, "pair_plot", columns=count, size=SIZE)
+    count, x = len(columns), x[:, columns]
+    pairs = [f"{i} by {j}" for i in columns for j in columns]
+    axes = _canvas.panels(axes, pairs, "pair_plot", columns=count, size=PANEL_SIZE)
     axes = axes.reshape(count, count)
     low, high = _examples.limits(x)
     for (row, column), ax in np.ndenumerate(axes):
@@ -68,41 +67,41 @@ def pair_plot(
         else:
             draw_classes(ax, x[:, [column, row]], y, class_names, scale=0.4)
         ax.set(xlim=(low[column], high[column]), ylim=(low[row], high[row]))
-        xlabel = feature_names[shown[column]] if row == count - 1 else ""
-        _name(ax, xlabel, feature_names[shown[row]] if column == 0 else "")
+        xlabel = feature_names[columns[column]] if row == count - 1 else ""
+        _label(ax, xlabel, feature_names[columns[row]] if column == 0 else "")
     handles, labels = axes[1, 0].get_legend_handles_labels()
-    _canvas.figure_legend(axes[0, 0].figure, SIZE[0] * count, handles, labels)
+    _canvas.add_figure_legend(axes[0, 0].figure, PANEL_SIZE[0] * count, handles, labels)
     return axes
 
 
-def _chosen(x: np.ndarray, features: Sequence[int] | None) -> list[int]:
+def _check_features(x: np.ndarray, features: Sequence[int] | None) -> list[int]:
     if x.ndim != 2 or x.shape[1] < 2:
-        raise ValueError(f"pair_plot draws 2 features and more; x has shape {x.shape}.")
-    chosen = range(x.shape[1]) if features is None else features
-    if not 2 <= len(chosen) <= MOST_FEATURES:
+        raise ValueError(f"x of pair_plot must have at least 2 features, got shape {x.shape}.")
+    columns = range(x.shape[1]) if features is None else features
+    if not 2 <= len(columns) <= MAX_FEATURES:
         raise ValueError(
-            f"pair_plot draws 2 to {MOST_FEATURES} features; {len(chosen)} would be {len(chosen) ** 2} "
-            "panels. Choose columns: features=(0, 1, 2, 3)."
+            f"pair_plot draws 2 to {MAX_FEATURES} features, got {len(columns)}, which would be "
+            f"{len(columns) ** 2} panels. Choose columns: features=(0, 1, 2, 3)."
         )
-    return _examples.columns("pair_plot", x, chosen, len(chosen))
+    return _examples.columns("pair_plot", x, columns, len(columns))
 
 
 def _draw_histogram(ax: Any, x: np.ndarray, y: np.ndarray, low: float, high: float) -> None:
-    """Outlines by class. Heights are scaled to the vertical range, which belongs to the row's feature."""
+    """Histograms by class, scaled to the vertical range, which is shared with the row's feature."""
     edges = np.linspace(x.min(), x.max() if x.max() > x.min() else x.min() + 1, 13)
     counts = {c: np.histogram(x[y == c], edges)[0] for c in np.unique(y)}
-    tallest = max(int(count.max()) for count in counts.values())
+    highest = max(int(count.max()) for count in counts.values())
     for c, count in counts.items():
-        heights = low + 0.94 * (high - low) * count / tallest
-        look = {"color": _canvas.colour(c), "linestyle": _canvas.line(c), "linewidth": 1.2}
-        ax.stairs(heights, edges, baseline=low, **look)
-        if len(counts) <= MOST_FILLED:
+        heights = low + 0.94 * (high - low) * count / highest
+        style = {"color": _canvas.colour(c), "linestyle": _canvas.line(c), "linewidth": 1.2}
+        ax.stairs(heights, edges, baseline=low, **style)
+        if len(counts) <= MAX_FILLED:
             ax.stairs(heights, edges, baseline=low, color=_canvas.colour(c), alpha=0.2, fill=True)
 
 
-def _name(ax: Any, xlabel: str, ylabel: str) -> None:
-    """Labels and numbers at the left and lower edge of the whole only."""
-    _canvas.frame(ax, xlabel, ylabel)
+def _label(ax: Any, xlabel: str, ylabel: str) -> None:
+    """Labels and tick labels at the left and lower edge of the figure only."""
+    _canvas.style_axes(ax, xlabel, ylabel)
     ax.tick_params(labelsize=8, labelbottom=bool(xlabel), labelleft=bool(ylabel))
     ax.xaxis.label.set_fontsize(_canvas.SMALL)
     ax.yaxis.label.set_fontsize(_canvas.SMALL)

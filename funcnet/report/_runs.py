@@ -1,4 +1,4 @@
-"""What lies in folders of runs: how far they are, what they measured, their curves."""
+"""Runs on disk: their progress, metrics and curves."""
 
 import csv
 import json
@@ -15,11 +15,11 @@ from funcnet.train._early_stopping import initial_state
 from funcnet.train._manifest import places, read_manifest
 from funcnet.train._weights import write_whole
 
-HEAD = ("run", "epochs", "loss", "best val_loss", "outcome", "saved")
+COLUMNS = ("run", "epochs", "loss", "best val_loss", "outcome", "saved")
 
 
-class Found(NamedTuple):
-    """A run on disk: what was measured by name and epoch, NaN where nothing was, and how it stands."""
+class SavedRun(NamedTuple):
+    """A run on disk: its metrics by name and epoch (NaN if not measured), progress and outcome."""
 
     folder: Path
     history: dict[str, list[float]]
@@ -28,32 +28,32 @@ class Found(NamedTuple):
     saved: str
 
 
-def find_runs(folder: Path) -> list[Found]:
+def find_runs(folder: Path) -> list[SavedRun]:
     """The runs in a folder and in the folders below it, by name.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if there is no run in it.
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if it does not contain a run.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(2, "there is no such folder", str(folder))
-    inside = sorted({path.parent for path in folder.rglob("checkpoints")} | _tables(folder))
-    found = [run for place in inside if (run := read_run(place)) is not None]
-    if not found:
-        raise ValueError(f"{folder} holds no run: neither a Trainer nor `funcnet train` wrote to it.")
-    return found
+        raise FileNotFoundError(2, "no such folder", str(folder))
+    candidates = sorted({path.parent for path in folder.rglob("checkpoints")} | _model_folders(folder))
+    runs = [run for candidate in candidates if (run := read_run(candidate)) is not None]
+    if not runs:
+        raise ValueError(f"{folder} contains no run of a Trainer or of `funcnet train`.")
+    return runs
 
 
-def read_run(folder: Path) -> Found | None:
-    """The run in one folder; None if there is none, or none that can be read."""
-    for place in reversed(places(folder)):
+def read_run(folder: Path) -> SavedRun | None:
+    """The run in one folder; None if there is no readable run."""
+    for checkpoint in reversed(places(folder)):
         try:
-            manifest = read_manifest(place)
+            manifest = read_manifest(checkpoint)
         except (OSError, ValueError):
             continue
         history = {n: [math.nan if v is None else v for v in vs] for n, vs in manifest["history"].items()}
         epochs = f"{manifest['epoch']} of {manifest['epochs']}"
-        return Found(
+        return SavedRun(
             folder, history, epochs, manifest["outcome"].lower().replace("_", " "), manifest["saved"]
         )
     try:
@@ -64,28 +64,29 @@ def read_run(folder: Path) -> Found | None:
         return None
     names = [name for name in rows[0] if name != "epoch"] if rows else []
     history = {name: [float(row[name] or "nan") for row in rows] for name in names}
-    return Found(folder, history, f"{len(rows)} of {settings.get('epochs', '?')}", "finished", "")
+    return SavedRun(folder, history, f"{len(rows)} of {settings.get('epochs', '?')}", "finished", "")
 
 
-def row(run: Found, below: Path) -> list[str]:
-    """A line of the table of runs."""
-    name = str(run.folder.relative_to(below)) if run.folder != below else run.folder.name
-    loss, best = _seen(run.history.get("loss", [])), _seen(run.history.get("val_loss", []))
-    told = [f"{loss[-1]:.4g}" if loss else "", f"{min(best):.4g}" if best else ""]
-    return [name, run.epochs, *told, run.outcome, run.saved]
+def row(run: SavedRun, parent: Path) -> list[str]:
+    """A row of the table of runs, with the run's path relative to `parent`."""
+    name = str(run.folder.relative_to(parent)) if run.folder != parent else run.folder.name
+    loss, val_loss = (_drop_nan(run.history.get(key, [])) for key in ("loss", "val_loss"))
+    losses = [f"{loss[-1]:.4g}" if loss else "", f"{min(val_loss):.4g}" if val_loss else ""]
+    return [name, run.epochs, *losses, run.outcome, run.saved]
 
 
-def summary(run: Found) -> tuple[list[str], list[list[str]]]:
-    """First, last, least and largest value of everything that was measured."""
-    lines = []
+def summary(run: SavedRun) -> tuple[list[str], list[list[str]]]:
+    """First, last, smallest and largest value of each metric: the columns and rows of a table."""
+    rows = []
     for name, values in run.history.items():
-        if seen := _seen(values):
-            lines.append([name, *(f"{value:.4g}" for value in (seen[0], seen[-1], min(seen), max(seen)))])
-    return ["", "first", "last", "least", "largest"], lines
+        if finite := _drop_nan(values):
+            extremes = finite[0], finite[-1], min(finite), max(finite)
+            rows.append([name, *(f"{value:.4g}" for value in extremes)])
+    return ["metric", "first", "last", "min", "max"], rows
 
 
-def draw(run: Found) -> Path:
-    """Write the curves as `curves.png` into the run's folder."""
+def draw(run: SavedRun) -> Path:
+    """Write the curves to `curves.png` in the run's folder; returns its path."""
     arrays = {name: jnp.asarray(values) for name, values in run.history.items()}
     zero = jnp.int32(0)
     state = TrainState(None, None, zero, zero, jax.random.key(0), initial_state(), History(arrays))
@@ -93,9 +94,9 @@ def draw(run: Found) -> Path:
     return run.folder / "curves.png"
 
 
-def _seen(values: list[float]) -> list[float]:
+def _drop_nan(values: list[float]) -> list[float]:
     return [value for value in values if not math.isnan(value)]
 
 
-def _tables(folder: Path) -> set[Path]:
+def _model_folders(folder: Path) -> set[Path]:
     return {path.parent for path in folder.rglob("model.json")}

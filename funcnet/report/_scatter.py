@@ -1,4 +1,4 @@
-"""Examples as points."""
+"""Scatter plots of data and predictions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,23 +19,23 @@ def scatter(
     class_names: Sequence[str] | None = None,
     target_name: str = "target",
 ) -> Any:
-    """Examples as points: two features by class, or a target against one feature.
+    """A scatter plot of data: two features by class, or a target against one feature.
 
     Args:
-        data: a Dataset or tuple (x, y). x [n, features], y class numbers [n] or [n, 1]: two features,
-            a colour and a marker for each class. x [n] or [n, 1], y numbers: y against x.
-        axes: matplotlib axes; made when left out.
-        title: above the axes.
-        features: the two columns of x that are drawn; needed for more than two.
+        data: a Dataset or tuple (x, y). With x [n, features] and class numbers y [n] or [n, 1], two
+            features are drawn by class; with x [n] or [n, 1] and numbers y, y against x.
+        axes: matplotlib axes; a new figure if None.
+        title: title of the axes.
+        features: the two columns of x to draw; required if there are more than two.
         feature_names: the name of each column of x, with its unit.
         class_names: the name of class 0, 1, …
-        target_name: for one feature, what y is, with its unit.
+        target_name: label of y, with its unit, if x has one feature.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: if the columns aren't chosen, y doesn't suit, or the names are too few.
+        ValueError: if `features` is missing, y does not hold class numbers, or there are too few names.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -52,13 +52,13 @@ def scatter(
         ax = _canvas.panel(axes, "scatter")
         draw_pairs(ax, x, y, "")
         return _canvas.finish(ax, name, target_name, title)
-    shown = _examples.two_columns("scatter", x, features)
+    columns = _examples.two_columns("scatter", x, features)
     y = _examples.class_numbers("scatter", y, len(x))
     feature_names = _examples.names("feature_names", feature_names, x.shape[1])
     class_names = _examples.names("class_names", class_names, int(y.max()) + 1)
-    ax = _canvas.panel(axes, "scatter", _canvas.class_size(class_names))
-    draw_classes(ax, x[:, shown], y, class_names)
-    return _canvas.finish_classes(ax, feature_names[shown[0]], feature_names[shown[1]], title)
+    ax = _canvas.panel(axes, "scatter", _canvas.class_panel_size(class_names))
+    draw_classes(ax, x[:, columns], y, class_names)
+    return _canvas.finish_classes(ax, feature_names[columns[0]], feature_names[columns[1]], title)
 
 
 def predictions(
@@ -71,16 +71,16 @@ def predictions(
     feature_names: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Any:
-    """The predicted classes beside the true ones, with rings around what is wrong.
+    """Predicted and true classes side by side, with rings around wrong predictions.
 
     Args:
-        model: called on one example x [features], gives a logit of shape () or (1,), or logits
+        model: called on one example x [features], returns a logit of shape () or (1,), or logits
             [classes].
-        data: a Dataset or tuple (x, y): x [n, features] in their own units, y class numbers [n] or
+        data: a Dataset or tuple (x, y): x [n, features] in its own units, y class numbers [n] or
             [n, 1].
-        axes: two matplotlib axes; made when left out.
-        scaler: what x goes through before the model; nothing when left out.
-        features: the two columns of x that are drawn; needed for more than two.
+        axes: two matplotlib axes; a new figure if None.
+        scaler: applied to x before the model; none by default.
+        features: the two columns of x to draw; required if there are more than two.
         feature_names: the name of each column of x, with its unit.
         class_names: the name of class 0, 1, …
 
@@ -88,9 +88,9 @@ def predictions(
         The axes, as a numpy array [2].
 
     Raises:
-        TypeError: if the model can't be called.
-        ValueError: if the columns aren't chosen, y holds no class numbers, the names are too few, or
-            the model was made by vmap.
+        TypeError: if the model is not callable.
+        ValueError: if `features` is missing, y does not hold class numbers, there are too few names, or
+            the model is a vmapped model.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -101,29 +101,29 @@ def predictions(
         ('predicted: 1 of 3 wrong', 'true')
     """
     x, y = _examples.pairs("predictions", data)
-    shown = _examples.two_columns("predictions", x, features)
+    columns = _examples.two_columns("predictions", x, features)
     y = _examples.class_numbers("predictions", y, len(x))
     logits = _examples.outputs("predictions", model, x, scaler)
     predicted = _examples.classes_of(logits)
     feature_names = _examples.names("feature_names", feature_names, x.shape[1])
     class_names = _examples.names("class_names", class_names, max(2, logits.shape[1], int(y.max()) + 1))
-    size = _canvas.class_size([*class_names, "wrong"])
+    size = _canvas.class_panel_size([*class_names, "wrong"])
     axes = _canvas.panels(axes, ["predicted", "true"], "predictions", size=size, sharex=True, sharey=True)
     wrong = predicted != y
     titles = (f"predicted: {wrong.sum()} of {len(y)} wrong", "true")
     for ax, classes, title in zip(axes, (predicted, y), titles, strict=True):
-        draw_classes(ax, x[:, shown], classes, class_names)
+        draw_classes(ax, x[:, columns], classes, class_names)
         if wrong.any():
-            rings = {"s": 3 * _size(len(x)), "facecolors": "none", "edgecolors": "black", "linewidths": 1.1}
-            ax.scatter(*x[wrong][:, shown].T, label="wrong", **rings)
-        _canvas.finish_classes(ax, feature_names[shown[0]], feature_names[shown[1]], title)
+            style = {"s": 3 * _size(len(x)), "facecolors": "none", "edgecolors": "black", "linewidths": 1.1}
+            ax.scatter(*x[wrong][:, columns].T, label="wrong", **style)
+        _canvas.finish_classes(ax, feature_names[columns[0]], feature_names[columns[1]], title)
     return axes
 
 
 def draw_classes(
     ax: Any, x: np.ndarray, y: np.ndarray, class_names: Sequence[str], *, scale: float = 1.0
 ) -> None:
-    """Points x [n, 2] with the colour and marker of their class y [n]; their area times `scale`."""
+    """Draw points x [n, 2] with the colour and marker of their class y [n], their area times `scale`."""
     size = max(6.0, scale * _size(len(x)))
     edge = 0.5 if size > 25 else 0.2
     for c in np.unique(y):
@@ -135,12 +135,12 @@ def draw_classes(
 
 
 def draw_pairs(ax: Any, x: np.ndarray, y: np.ndarray, label: str, *, valid: bool = False) -> None:
-    """Points (x, y); those of the validation as crosses."""
+    """Draw points (x, y), validation data as crosses."""
     if valid:
-        look = {"marker": "x", "color": _canvas.GREEN, "linewidth": 1.4}
+        style = {"marker": "x", "color": _canvas.GREEN, "linewidth": 1.4}
     else:
-        look = {"marker": "o", "color": _canvas.BLUE, "edgecolor": "white", "linewidth": 0.5}
-    ax.scatter(x.reshape(-1), y, s=_size(len(y)), zorder=3, label=label, **look)
+        style = {"marker": "o", "color": _canvas.BLUE, "edgecolor": "white", "linewidth": 0.5}
+    ax.scatter(x.reshape(-1), y, s=_size(len(y)), zorder=3, label=label, **style)
 
 
 def _size(points: int) -> float:

@@ -1,4 +1,4 @@
-"""Pictures of studies: rates, sweeps, folds and the spread of an ensemble."""
+"""Figures of studies: learning rates, sweeps, folds and the spread of an ensemble."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from funcnet.report import _canvas, _examples
 from funcnet.report._epochs import draw_curve
 from funcnet.study import CrossValidationResult, Ensemble, LearningRateRangeResult, SweepResult
 
-PLACES = 400
+CURVE_POINTS = 400
 """Points along a curve."""
 
 
 def learning_rates(result: LearningRateRangeResult, axes: Any = None) -> Any:
-    """Training loss by learning rate, with the suggestion and where training diverges.
+    """Training loss by learning rate, with the suggested rate and the range that diverges.
 
     Args:
-        result: from `fn.study.learning_rate_range`.
-        axes: matplotlib axes; made when left out.
+        result: the result of `fn.study.learning_rate_range`.
+        axes: matplotlib axes; a new figure if None.
 
     Returns:
-        The axes. The loss is cut at twice the loss before training.
+        The axes. The vertical axis ends at twice the loss before training.
 
     Raises:
         ValueError: if every rate diverges.
@@ -56,17 +56,17 @@ def learning_rates(result: LearningRateRangeResult, axes: Any = None) -> Any:
 
 
 def sweep(result: SweepResult, axes: Any = None) -> Any:
-    """Scores by settings: a line for one setting, a heat map for two, the best trial marked.
+    """Scores of a sweep: a line for one setting, a heat map for two, with the best trial marked.
 
     Args:
-        result: from `fn.study.sweep`, of one or two settings, all combinations of their values.
-        axes: matplotlib axes; made when left out.
+        result: the result of `fn.study.sweep` over all combinations of one or two settings.
+        axes: matplotlib axes; a new figure if None.
 
     Returns:
-        The axes. A trial that diverged is left blank.
+        The axes. Trials that diverged are blank.
 
     Raises:
-        ValueError: for more than two settings, or a sample of the combinations.
+        ValueError: if there are more than two settings, or only a sample of their combinations.
 
     Example:
         >>> import numpy as np, funcnet as fn
@@ -83,10 +83,10 @@ def sweep(result: SweepResult, axes: Any = None) -> Any:
     values = [list(dict.fromkeys(trial[name] for trial in result.trials)) for name in names]
     if len(names) > 2 or len(result.trials) != np.prod([len(v) for v in values]):
         raise ValueError(
-            f"sweep draws all combinations of one or two settings; got {len(result.trials)} trials of "
-            f"{', '.join(names)}. Print result.trials and result.scores, best first by result.order."
+            f"result must hold all combinations of one or two settings, got {len(result.trials)} trials of "
+            f"{', '.join(names)}. Print result.trials and result.scores instead, sorted by result.order."
         )
-    best = ", ".join(f"{name}={_text(value)}" for name, value in result.best.items())
+    best = ", ".join(f"{name}={_format(value)}" for name, value in result.best.items())
     title = f"best {result.scores[result.order[0]]:.4g}: {best}"
     scores = np.where(np.isfinite(result.scores), result.scores, np.nan)
     if len(names) == 1:
@@ -95,25 +95,25 @@ def sweep(result: SweepResult, axes: Any = None) -> Any:
 
 
 def folds(result: CrossValidationResult, axes: Any = None) -> Any:
-    """Each fold's scores, with their mean and its standard error.
+    """The scores of each fold, with their mean and its standard error.
 
     Args:
-        result: from `fn.study.cross_validate`.
-        axes: matplotlib axes, one for the loss and one for each metric; made when left out.
+        result: the result of `fn.study.cross_validate`.
+        axes: matplotlib axes, one for the loss and one for each metric; a new figure if None.
 
     Returns:
         The axes, as a numpy array [1 + metrics].
 
     Raises:
-        ValueError: for another number of axes.
+        ValueError: if the number of axes is wrong.
 
     Example:
         >>> import jax, optax, funcnet as fn
         >>> from matplotlib.figure import Figure
         >>> problem = fn.data.noisy_line(30)
-        >>> cut = fn.data.kfold(problem.data, 3, jax.random.key(0))
+        >>> splits = fn.data.kfold(problem.data, 3, jax.random.key(0))
         >>> loss = fn.losses.supervised(fn.losses.squared_error)
-        >>> study = fn.study.cross_validate(fn.fit(loss, optax.sgd(0.1), epochs=3), cut)
+        >>> study = fn.study.cross_validate(fn.fit(loss, optax.sgd(0.1), epochs=3), splits)
         >>> result = study(fn.models.LinearRegression(1), jax.random.key(1))
         >>> (ax,) = fn.report.folds(result, Figure().subplots())
         >>> ax.get_xlabel(), len(ax.lines[0].get_xdata())
@@ -124,12 +124,12 @@ def folds(result: CrossValidationResult, axes: Any = None) -> Any:
     axes = _canvas.panels(axes, names, "folds")
     for ax, name in zip(axes, names, strict=True):
         scores = result.scores[name]
-        number, mean, error = np.arange(1, len(scores) + 1), result.mean[name], result.standard_error[name]
-        ax.plot(number, scores, "o", color=_canvas.BLUE, label="left-out rows")
+        fold, mean, error = np.arange(1, len(scores) + 1), result.mean[name], result.standard_error[name]
+        ax.plot(fold, scores, "o", color=_canvas.BLUE, label="validation rows")
         label = f"mean {mean:.4g} ± {error:.2g}"
         ax.axhline(mean, color=_canvas.VERMILLION, linewidth=1.8, label=label)
         ax.axhspan(mean - error, mean + error, color=_canvas.VERMILLION, alpha=0.2, linewidth=0)
-        _canvas.number_epochs(ax)
+        _canvas.use_integer_ticks(ax)
         _canvas.finish(ax, "fold", name.replace("_", " "))
     return axes
 
@@ -139,27 +139,27 @@ def spread(
     data: Any,
     axes: Any = None,
     *,
-    beyond: float = 0.3,
+    margin: float = 0.3,
     scaler: Scaler | None = None,
     feature_name: str = "feature",
     target_name: str = "target",
 ) -> Any:
-    """The mean of an ensemble of functions of one feature, a band of two standard deviations, the points.
+    """The mean of an ensemble over one feature with a band of ±2 standard deviations, and the data.
 
     Args:
-        ensemble: an `fn.study.Ensemble` of numbers.
+        ensemble: an `fn.study.Ensemble` whose members return one number.
         data: a Dataset or tuple (x, y): x [n] or [n, 1] in its own units, y [n] or [n, 1].
-        axes: matplotlib axes; made when left out.
-        beyond: how far the curve goes on past the points, as a part of their range.
-        scaler: what x goes through before the ensemble; nothing when left out.
-        feature_name: what x is, with its unit.
-        target_name: what y is, with its unit.
+        axes: matplotlib axes; a new figure if None.
+        margin: how far the curve extends beyond the data at each end, as a fraction of their range.
+        scaler: applied to x before the ensemble; none by default.
+        feature_name: label of the horizontal axis, with its unit.
+        target_name: label of the vertical axis, with its unit.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: if x has more than one feature, or the members don't give one number.
+        ValueError: if x has more than one feature, or the members don't return one number.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -169,37 +169,38 @@ def spread(
         >>> x = jnp.linspace(0.0, 1.0, 5)[:, None]
         >>> ax = fn.report.spread(ensemble, (x, x[:, 0]), Figure().subplots())
         >>> [text.get_text() for text in ax.get_legend().get_texts()]
-        ['mean of 10', '± 2 standard deviations', 'rows']
+        ['mean of 10', '± 2 standard deviations', 'data']
     """
     x, y = _examples.line_data("spread", data)
     low, high = float(x.min()), float(x.max())
-    places = np.linspace(low - beyond * (high - low), high + beyond * (high - low), PLACES)
-    inputs = places.reshape(-1, *x.shape[1:]).astype(x.dtype)
+    grid = np.linspace(low - margin * (high - low), high + margin * (high - low), CURVE_POINTS)
+    inputs = grid.reshape(-1, *x.shape[1:]).astype(x.dtype)
     scaled = inputs if scaler is None else np.asarray(scaler.transform(inputs))
-    each = np.asarray(ensemble.predictions(scaled))
-    if each.size != len(ensemble) * PLACES:
+    predictions = np.asarray(ensemble.predictions(scaled))
+    if predictions.size != len(ensemble) * CURVE_POINTS:
         raise ValueError(
-            f"spread draws members that give one number for an example; got shape {each.shape[2:]}."
+            "the members of ensemble must return one number for each example, got shape "
+            f"{predictions.shape[2:]}."
         )
-    each = each.reshape(len(ensemble), PLACES)
-    mean, width = each.mean(axis=0), 2 * each.std(axis=0)
+    predictions = predictions.reshape(len(ensemble), CURVE_POINTS)
+    mean, width = predictions.mean(axis=0), 2 * predictions.std(axis=0)
     ax = _canvas.panel(axes, "spread")
-    ax.plot(places, mean, color=_canvas.VERMILLION, linewidth=1.8, label=f"mean of {len(ensemble)}")
+    ax.plot(grid, mean, color=_canvas.VERMILLION, linewidth=1.8, label=f"mean of {len(ensemble)}")
     band = {"color": _canvas.VERMILLION, "alpha": 0.2, "linewidth": 0}
-    ax.fill_between(places, mean - width, mean + width, label="± 2 standard deviations", **band)
-    ax.scatter(x.reshape(-1), y, s=14, color=_canvas.BLUE, label="rows", zorder=3)
+    ax.fill_between(grid, mean - width, mean + width, label="± 2 standard deviations", **band)
+    ax.scatter(x.reshape(-1), y, s=14, color=_canvas.BLUE, label="data", zorder=3)
     return _canvas.finish(ax, feature_name, target_name)
 
 
 def _line(axes: Any, name: str, values: list[Any], scores: np.ndarray, best: int, title: str) -> Any:
     ax = _canvas.panel(axes, "sweep")
-    numbers = all(isinstance(value, int | float) for value in values)
-    place = np.array(values, float) if numbers else np.arange(len(values))
-    ax.plot(place, scores, "o-", color=_canvas.BLUE)
-    ax.plot(place[best], scores[best], "D", color=_canvas.VERMILLION, markersize=9, fillstyle="none")
-    if not numbers:
-        ax.set_xticks(place, [_text(value) for value in values])
-    elif place.min() > 0 and place.max() / place.min() > 50:
+    numeric = all(isinstance(value, int | float) for value in values)
+    x = np.array(values, float) if numeric else np.arange(len(values))
+    ax.plot(x, scores, "o-", color=_canvas.BLUE)
+    ax.plot(x[best], scores[best], "D", color=_canvas.VERMILLION, markersize=9, fillstyle="none")
+    if not numeric:
+        ax.set_xticks(x, [_format(value) for value in values])
+    elif x.min() > 0 and x.max() / x.min() > 50:
         ax.set_xscale("log")
     return _canvas.finish(ax, name.replace("_", " "), "score", title)
 
@@ -213,39 +214,37 @@ def _heat_map(
     title: str,
 ) -> Any:
     ax = _canvas.panel(axes, "sweep", (_canvas.PANEL[0] + 0.8, _canvas.PANEL[1]))
-    shades = _canvas.colour_map(["#FFFFFF", _canvas.BLUE])
-    # Darker is better; a diverged trial among sound ones must not take all shades.
+    colour_map = _canvas.colour_map(["#FFFFFF", _canvas.BLUE])
+    # Darker is better. The 25th percentile limits the range, so that a very bad trial does not use it up.
     sign = 1.0 if result.mode == "max" else -1.0
     low, high = np.nanpercentile(sign * scores, [25, 100])
     low -= 1.5 * (high - low)
-    ax.imshow(sign * scores, cmap=shades, vmin=low, vmax=high, aspect="auto")
+    ax.imshow(sign * scores, cmap=colour_map, vmin=low, vmax=high, aspect="auto")
     for (row, column), score in np.ndenumerate(scores):
         dark = sign * score > low + 0.6 * (high - low)
         text = "diverged" if np.isnan(score) else f"{score:.3g}"
         colour = "white" if dark else _canvas.BLACK
         ax.text(column, row, text, ha="center", va="center", fontsize=_canvas.SMALL, color=colour)
     row, column = divmod(int(result.order[0]), scores.shape[1])
-    _canvas.outline(ax, column, row)
-    ax.set_yticks(range(len(values[0])), [_text(value) for value in values[0]])
-    ax.set_xticks(range(len(values[1])), [_text(value) for value in values[1]])
+    _canvas.outline_cell(ax, column, row)
+    ax.set_yticks(range(len(values[0])), [_format(value) for value in values[0]])
+    ax.set_xticks(range(len(values[1])), [_format(value) for value in values[1]])
     ax.set(xlabel=names[1].replace("_", " "), ylabel=names[0].replace("_", " "))
     ax.set_title(title, fontsize=_canvas.TITLE)
     ax.spines[["top", "right", "left", "bottom"]].set_visible(False)
     return ax
 
 
-def _text(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) and value != round(value, 1) else _name(value)
-
-
-def _name(value: Any) -> str:
+def _format(value: Any) -> str:
+    if isinstance(value, float) and value != round(value, 1):
+        return f"{value:.3g}"
     return getattr(value, "__name__", str(value))
 
 
-def _check_result(picture: str, result: Any, kind: type, study: str) -> None:
-    """Raise unless this is the result of a study."""
+def _check_result(function: str, result: Any, kind: type, study: str) -> None:
+    """Raise unless `result` is a result of the study."""
     if not isinstance(result, kind):
         raise TypeError(
-            f"{picture} draws the result of fn.study.{study}, got {type(result).__name__}. One training by "
+            f"{function} needs a result of fn.study.{study}, got {type(result).__name__}. For one run by "
             "epoch: fn.report.history(run)."
         )

@@ -1,11 +1,11 @@
-"""Tables in a terminal. The one file that knows rich."""
+"""Tables in a terminal. The only file that imports rich."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 
-def print_facts(title: str, facts: Mapping[str, str]) -> None:
-    """Print names and what belongs to them, one to a line, under a title."""
+def print_summary(title: str, summary: Mapping[str, str]) -> None:
+    """Print names and values, one pair a line, under a title."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -14,13 +14,13 @@ def print_facts(title: str, facts: Mapping[str, str]) -> None:
     table = Table(title=Text(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in facts.items():
+    for name, value in summary.items():
         table.add_row(Text(name, "dim"), Text(value))
     Console().print(table)
 
 
-def print_scores(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table whose first column is text and whose others are numbers."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table, its first column left-aligned and the others right-aligned."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -35,29 +35,29 @@ def print_scores(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 @contextlib.contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Say on a terminal's stderr what is going on while this lasts; say nothing in a pipe."""
+def show_status(message: str) -> Iterator[None]:
+    """Show a message with a spinner on stderr in this context, if stderr is a terminal."""
     from rich.console import Console
     from rich.text import Text
 
-    with Console(stderr=True).status(Text(what)):
+    with Console(stderr=True).status(Text(message)):
         yield
 
 
 @contextlib.contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal's stderr; call what it gives with how many more are done. Silent in a pipe."""
+def show_progress(message: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on stderr, if it is a terminal; yields a function that adds finished items."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task, done = bar.add_task(f"{what} (compiling)", total=total), 0
+        task, done = bar.add_task(f"{message} (compiling)", total=total), 0
 
         def advance(count: int) -> None:
             nonlocal done
             done += count
-            bar.update(task, completed=done, description=what)
+            bar.update(task, completed=done, description=message)
 
         yield advance

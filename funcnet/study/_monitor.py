@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from funcnet import _check, _tree
-from funcnet._module import Module, modules, observed, trainable
+from funcnet._module import Module, modules, observe_calls, trainable
 from funcnet._sow import batch_weight, sow
 from funcnet._types import Array, PyTree
 from funcnet.data import Dataset
@@ -151,7 +151,7 @@ def _measure(
         if not quantities & FROM_ACTIVATIONS:
             return objective(parameters, rest, train.loss, batch, None)[0]
         names = _Names(_tree.combine(parameters, rest))
-        with observed(functools.partial(_sow_statistics, quantities, names)):
+        with observe_calls(functools.partial(_sow_statistics, quantities, names)):
             return objective(parameters, rest, train.loss, batch, None)[0]
 
     try:

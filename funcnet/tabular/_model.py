@@ -1,4 +1,4 @@
-"""A network with the columns it reads, their scales, and what its outputs mean."""
+"""A network with its preprocessing and the meaning of its outputs."""
 
 import dataclasses
 from typing import Any
@@ -13,16 +13,17 @@ from funcnet.train import predict
 
 @dataclasses.dataclass(frozen=True)
 class TableModel:
-    """A network with the columns it reads, their scales, and what its outputs mean.
+    """A network with its preprocessing and the meaning of its outputs.
 
     Args:
-        model: from scaled features [features] to logits [classes], or to a scaled target [].
-        scaler: of the features, fitted on the training rows.
-        feature_names: the columns, in the order of the features.
-        target_name: what is predicted.
+        model: maps scaled features [features] to logits [classes], or to a scaled target [].
+        scaler: scaler of the features, fitted on the training rows.
+        feature_names: names of the columns, in the order of the features.
+        target_name: name of the predicted column.
         class_names: the name of class 0, 1, …; empty for a regression.
-        target_scaler: of the target, in a regression.
-        encoder: of columns with text or gaps, fitted on the training rows; None if there were none.
+        target_scaler: scaler of the target of a regression.
+        encoder: encoder of columns with text or missing values, fitted on the training rows; None if there
+            are no such columns.
     """
 
     model: MLP
@@ -39,17 +40,17 @@ class TableModel:
         return "classification" if self.class_names else "regression"
 
     def predict(self, features: Any) -> np.ndarray:
-        """The class or the target value of each row.
+        """The predicted class or target value of each row.
 
         Args:
-            features: [rows, features], in the units of the table; with an encoder, the Columns that
-                `encoder.read(path)` gives.
+            features: [rows, features], in the units of the table; with an encoder, the Columns returned
+                by `encoder.read(path)`.
 
         Returns:
             Class names [rows], or float32 [rows] in the target's units.
 
         Raises:
-            ValueError: if there is no row, another number of features, or a NaN or infinity.
+            ValueError: if there are no rows, the number of features is wrong, or a value is not finite.
         """
         outputs = self._outputs(features)
         if self.target_scaler is not None:
@@ -57,19 +58,22 @@ class TableModel:
         return np.asarray(self.class_names, object)[np.argmax(outputs, axis=-1)]
 
     def predict_proba(self, features: Any) -> np.ndarray:
-        """The probability of each class.
+        """The predicted probability of each class.
 
         Args:
             features: as for `predict`.
 
         Returns:
-            float32 [rows, classes]; each row adds up to 1.
+            float32 [rows, classes]; each row sums to 1.
 
         Raises:
-            ValueError: for a regression, or as `predict` does.
+            ValueError: if the task is a regression, or as for `predict`.
         """
         if not self.class_names:
-            raise ValueError(f"{self.target_name} is a number, not a class, and has no probabilities.")
+            raise ValueError(
+                f"the target must be a class to have probabilities, got the numeric target "
+                f"{self.target_name}. Use predict(features)."
+            )
         return np.asarray(jax.nn.softmax(self._outputs(features)))
 
     def _outputs(self, features: Any) -> np.ndarray:
@@ -79,7 +83,7 @@ class TableModel:
         x = np.asarray(features, np.float32)
         if x.ndim != 2 or x.shape[1] != len(self.feature_names):
             raise ValueError(
-                f"features are [rows, {len(self.feature_names)}], one column for each of "
-                f"{', '.join(self.feature_names)}; got shape {x.shape}."
+                f"features must have shape [rows, {len(self.feature_names)}], one column for each of "
+                f"{', '.join(self.feature_names)}, got shape {x.shape}."
             )
         return np.asarray(predict(self.model, self.scaler.transform(Dataset(x))))

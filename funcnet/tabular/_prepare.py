@@ -1,4 +1,4 @@
-"""From a table to rows that a network can be trained on, and its training."""
+"""Prepare a table for training: split, encode, scale, and build the training function."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +16,8 @@ from funcnet.tabular._model import TableModel
 from funcnet.train import EarlyStopping, Fit, fit
 
 FRACTIONS = (0.6, 0.2, 0.2)
-# Chosen on iris, digits, wine and breast-cancer, by the accuracy over many splits: decay this strong
-# is worth more there than a second hidden layer.
+# Chosen on iris, digits, wine and breast-cancer by the mean accuracy over many splits: there, this weight
+# decay improves it more than a second hidden layer does.
 DROPOUT, WEIGHT_DECAY = 0.2, 0.3
 
 
@@ -26,13 +26,13 @@ def check_settings(hidden: Sequence[int], learning_rate: float, seed: int) -> No
         _check.positive(f"hidden[{i}]", units)
     _check.between("learning_rate", learning_rate, 0.0, float("inf"))
     if learning_rate == 0:
-        raise ValueError("learning_rate is above 0; got 0. Try learning_rate=1e-3.")
+        raise ValueError("learning_rate must be above 0, got 0. Try learning_rate=1e-3.")
     if not isinstance(seed, int):
-        raise TypeError(f"seed is a whole number; got {_check.describe(seed)}. Try seed=0.")
+        raise TypeError(f"seed must be an integer, got {_check.describe(seed)}. Try seed=0.")
     _check.between("seed", seed, 0, 2**32)
 
 
-def training_of(
+def make_train(
     table: Table,
     epochs: int,
     batch_size: int,
@@ -40,7 +40,7 @@ def training_of(
     patience: int | None,
     weight_decay: Any = WEIGHT_DECAY,
 ) -> Fit:
-    """AdamW on cross-entropy, or on the squared error of a standardised target."""
+    """A training function: AdamW on cross-entropy, or on the squared error of a standardized target."""
     loss = (
         supervised(cross_entropy, accuracy=accuracy)
         if table.class_names
@@ -55,32 +55,32 @@ def training_of(
     )
 
 
-def parts_of(table: Table, key: Key) -> tuple[Dataset, ...]:
-    """Training, validation and test rows; a table's standard split is kept."""
+def split_table(table: Table, key: Key) -> tuple[Dataset, ...]:
+    """Training, validation and test rows; a standard split of the table is kept."""
 
     def labels(data: Dataset) -> Any:
         return data[:][1] if table.class_names else None
 
     if len(table.standard_split) != 2:
         return split(table.data, FRACTIONS, key, stratify=labels(table.data))
-    known, test = split(table.data, table.standard_split, None)
-    train, valid = split(known, (5 / 6, 1 / 6), key, stratify=labels(known))
+    rest, test = split(table.data, table.standard_split, None)
+    train, valid = split(rest, (5 / 6, 1 / 6), key, stratify=labels(rest))
     return train, valid, test
 
 
-def prepared(
+def prepare(
     table: Table, parts: tuple[Dataset, ...], hidden: tuple[int, ...]
 ) -> tuple[TableModel, list[Dataset]]:
-    """The architecture with what prepares its features, and the parts as it sees them."""
-    # Pixels share one unit, and a pixel that is nearly always black has no scale of its own.
+    """The untrained model with its fitted preprocessing, and the preprocessed parts."""
+    # Pixels share one unit, and the scale of a pixel that is nearly always black is not meaningful.
     pixels = all(name.startswith("pixel") for name in table.feature_names)
     encoder = Encoder.fit(parts[0]) if isinstance(table.data.arrays[0], Columns) else None
     if encoder is not None:
         parts = tuple(encoder.transform(part) for part in parts)
     scaler = Scaler.fit(parts[0], per_feature=not pixels)
-    if encoder is not None:  # a rare category would get a scale of its own, and be an outlier
-        numbers = jnp.asarray(encoder.is_number)
-        scaler = Scaler(jnp.where(numbers, scaler.shift, 0.0), jnp.where(numbers, scaler.scale, 1.0))
+    if encoder is not None:  # one-hot features are not scaled: a rare category would become an outlier
+        is_number = jnp.asarray(encoder.is_number)
+        scaler = Scaler(jnp.where(is_number, scaler.shift, 0.0), jnp.where(is_number, scaler.scale, 1.0))
     scaled = [scaler.transform(part) for part in parts]
     target_scaler = None
     if not table.class_names:

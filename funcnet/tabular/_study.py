@@ -1,4 +1,4 @@
-"""Many trainings on one table, and what they say."""
+"""Studies of a table: many runs, and tables and figures of their results."""
 
 import csv
 import dataclasses
@@ -18,45 +18,45 @@ from funcnet._types import Key
 from funcnet.data import Dataset, Scaler, Table, kfold
 from funcnet.models import MLP
 from funcnet.report._canvas import png
-from funcnet.tabular._prepare import DROPOUT, check_settings, parts_of, prepared, training_of
+from funcnet.tabular._prepare import DROPOUT, check_settings, make_train, prepare, split_table
 from funcnet.train import Fit, evaluate
 from funcnet.train._weights import write_whole
 
-RATES = (0.1, 0.3, 1.0, 3.0, 10.0)  # times the learning rate
-DECAYS = (0.0, 0.03, 0.1, 0.3, 1.0)
-SHARES = (0.125, 0.25, 0.5, 1.0)  # of the training rows
-THIRDS = (27, 9, 3, 1)  # by which the epochs are divided
+RATE_FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the learning rate
+WEIGHT_DECAYS = (0.0, 0.03, 0.1, 0.3, 1.0)
+ROW_FRACTIONS = (0.125, 0.25, 0.5, 1.0)  # of the training rows
+EPOCH_DIVISORS = (27, 9, 3, 1)
 SIZES = {"ensemble": 20, "folds": 5, "bias-variance": 30, "learning-curve": 10, "diagnose": 8}
-BLOCKS = 8  # a study tells its progress so many times
+BLOCKS = 8  # number of progress updates of a study
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyReport:
-    """What a study of a table found, ready to be shown.
+    """The results of a study of a table, as a table, notes and a figure.
 
     Args:
         name: the kind of study.
-        title: what was done, in a line.
-        head: the columns of a table.
-        rows: its rows, as text.
-        remarks: sentences about it.
-        draw: draws it into matplotlib axes, one for each panel.
-        panels: how many axes `draw` wants.
+        title: one line that describes the study.
+        columns: names of the columns of the table.
+        rows: rows of the table, as text.
+        notes: sentences that explain the table.
+        draw: function that draws the figure into matplotlib axes, one for each panel.
+        panels: number of axes that `draw` needs.
     """
 
     name: str
     title: str
-    head: list[str]
+    columns: list[str]
     rows: list[list[str]]
-    remarks: list[str]
+    notes: list[str]
     draw: Callable[[Any], Any]
     panels: int = 1
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the table as NAME.csv and the picture as NAME.png.
+        """Write the table as NAME.csv and the figure as NAME.png.
 
         Args:
-            folder: made when missing. Files of these names are replaced, others left alone.
+            folder: created if missing. Files with these names are replaced, others are kept.
 
         Raises:
             OSError: if the folder or a file can't be written.
@@ -64,14 +64,14 @@ class StudyReport:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.head, *self.rows])
+        csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
         write_whole(folder / f"{self.name}.csv", text.getvalue().encode())
         write_whole(folder / f"{self.name}.png", png(self.draw, self.panels))
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
-    """What every study of a table starts from: the network, its rows as it sees them, the settings."""
+class StudySetup:
+    """What all studies share: the network, the preprocessed rows, the settings."""
 
     table: Table
     net: MLP
@@ -82,10 +82,10 @@ class Job:
     settings: Mapping[str, Any]
     progress: Callable[[int], None] | None
 
-    def train(self, *, stops: bool, **changes: Any) -> Fit:
-        """The training of `fit_table`, with early stopping or without, and with some settings changed."""
+    def make_train(self, *, early_stopping: bool, **changes: Any) -> Fit:
+        """The training function of `fit_table` with some settings changed."""
         settings = {**self.settings, **changes}
-        return training_of(self.table, **(settings if stops else settings | {"patience": None}))
+        return make_train(self.table, **(settings if early_stopping else settings | {"patience": None}))
 
     @property
     def block(self) -> int:
@@ -95,21 +95,21 @@ class Job:
     def metric(self) -> str:
         return "accuracy" if self.table.class_names else "absolute_error"
 
-    def head(self, first: str) -> list[str]:
-        """The columns of a table of losses and metrics, with their units."""
+    def columns(self, first: str) -> list[str]:
+        """The columns of a table of losses and metrics, with units."""
         if self.table.class_names:
             return [first, "loss (nats)", "accuracy"]
         unit = f"mean absolute error (in units of {self.table.target_name})"
         return [first, "loss (squared standard deviations)", unit]
 
     @property
-    def unit(self) -> float:
-        """What metrics are multiplied by to have the target's own units."""
+    def metric_scale(self) -> float:
+        """The factor that converts metrics to the units of the target."""
         return 1.0 if self.target_scaler is None else float(self.target_scaler.scale)
 
     def row(self, name: str, loss: Any, metric: Any) -> list[str]:
-        """A row of that table."""
-        return [name, f"{float(loss):.4f}", f"{float(metric) * self.unit:.4f}"]
+        """A row of a table with these columns."""
+        return [name, f"{float(loss):.4f}", f"{float(metric) * self.metric_scale:.4f}"]
 
 
 def study_table(
@@ -125,31 +125,31 @@ def study_table(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> StudyReport:
-    """Train many networks on a table as one program: an ensemble, folds, a sweep, and others.
+    """Train many networks on a table in one program: an ensemble, cross-validation, a sweep, and others.
 
-    Rows are split and scaled, and networks made and trained, as `fit_table` does it; but only "ensemble"
-    and "sweep" stop early: rows that chose the epoch could not judge it.
+    Data and networks are prepared as in `fit_table`. Only "ensemble" and "sweep" use early stopping: the
+    other studies measure on rows that must not influence the training.
 
     Args:
-        table: as `fn.data.load` gives it.
+        table: a table, as returned by `fn.data.load`.
         kind: one of `STUDIES`.
-        size: how many networks or folds, or repeats of each number of rows; `SIZES[kind]` when left
-            out. A sweep has its own number.
+        size: number of networks or folds, or of repeats for each number of rows; `SIZES[kind]` by default.
+            Ignored for a sweep.
         hidden, epochs, batch_size, learning_rate, patience, seed: as for `fit_table`.
-        progress: called on the host with how many more trainings are done.
+        progress: called on the host with the number of newly finished runs.
 
     Returns:
         A StudyReport.
 
     Raises:
-        TypeError: if a setting is of another type.
-        ValueError: if a setting is out of range, the kind unknown, or the table has too few rows.
+        TypeError: if a setting has the wrong type.
+        ValueError: if a setting is out of range, the kind is unknown, or the table has too few rows.
 
     Example:
         >>> import funcnet as fn
         >>> from funcnet.tabular import study_table
-        >>> found = study_table(fn.data.load("iris"), "folds", size=3, epochs=5, hidden=(8,))
-        >>> found.head, len(found.rows)
+        >>> result = study_table(fn.data.load("iris"), "folds", size=3, epochs=5, hidden=(8,))
+        >>> result.columns, len(result.rows)
         (['fold', 'loss (nats)', 'accuracy'], 5)
     """
     _check.choice("study", kind, STUDIES)
@@ -157,172 +157,198 @@ def study_table(
     size = SIZES.get(kind, 1) if size is None else size
     _check.positive("size", size)
     key = jax.random.key(seed)
-    parts = parts_of(table, _keys.named(key, "split"))
-    predictor, scaled = prepared(table, parts, tuple(hidden))
+    parts = split_table(table, _keys.named(key, "split"))
+    predictor, scaled = prepare(table, parts, tuple(hidden))
     settings = {
         **{"epochs": epochs, "batch_size": batch_size},
         **{"learning_rate": learning_rate, "patience": patience},
     }
-    job = Job(table, predictor.model, scaled, predictor.target_scaler, key, size, settings, progress)
-    return STUDIES[kind](job)
+    setup = StudySetup(
+        table, predictor.model, scaled, predictor.target_scaler, key, size, settings, progress
+    )
+    return STUDIES[kind](setup)
 
 
-def trainings(kind: str, size: int | None = None) -> int:
-    """How many trainings a study makes."""
+def num_runs(kind: str, size: int | None = None) -> int:
+    """The number of runs of a study."""
     if kind == "sweep":
-        return len(RATES) * len(DECAYS)
+        return len(RATE_FACTORS) * len(WEIGHT_DECAYS)
     size = SIZES[kind] if size is None else size
-    return size * len(SHARES) if kind == "learning-curve" else size
+    return size * len(ROW_FRACTIONS) if kind == "learning-curve" else size
 
 
-def _ensemble(job: Job) -> StudyReport:
-    data, valid, test = job.parts
-    train = job.train(stops=True)
-    average: Any = "classes" if job.table.class_names else "values"
-    many = study.ensemble(train, job.size, average=average, block=job.block, progress=job.progress)
-    run = many(job.net, data, job.key, valid)
-    each = jax.vmap(lambda model: evaluate(train.loss, model, test))(run.runs.model)
-    both = evaluate(train.loss, run.model, test)
+def _ensemble(setup: StudySetup) -> StudyReport:
+    data, valid, test = setup.parts
+    train = setup.make_train(early_stopping=True)
+    average: Any = "classes" if setup.table.class_names else "values"
+    run_study = study.ensemble(
+        train, setup.size, average=average, block=setup.block, progress=setup.progress
+    )
+    run = run_study(setup.net, data, setup.key, valid)
+    scores = jax.vmap(lambda model: evaluate(train.loss, model, test))(run.runs.model)
+    ensemble = evaluate(train.loss, run.model, test)
     rows = [
-        job.row("one network, mean", each["loss"].mean(), each[job.metric].mean()),
-        job.row("one network, standard deviation", each["loss"].std(ddof=1), each[job.metric].std(ddof=1)),
-        job.row(f"all {job.size} together", both["loss"], both[job.metric]),
+        setup.row("single networks, mean", scores["loss"].mean(), scores[setup.metric].mean()),
+        setup.row(
+            "single networks, standard deviation",
+            scores["loss"].std(ddof=1),
+            scores[setup.metric].std(ddof=1),
+        ),
+        setup.row(f"ensemble of {setup.size}", ensemble["loss"], ensemble[setup.metric]),
     ]
     features = test[:][0]
-    remarks = [f"Judged by {len(test):,} test rows."]
-    if job.table.class_names:
-        unsure = float(jnp.mean(run.model.disagreement(features)))
-        remarks.append(f"A network contradicts the ensemble on {unsure:.1%} of them.")
-    title = f"an ensemble of {job.size} networks"
+    notes = [f"Evaluated on {len(test):,} test rows."]
+    if setup.table.class_names:
+        rate = float(jnp.mean(run.model.disagreement(features)))
+        notes.append(f"On average, a single network disagrees with the ensemble on {rate:.1%} of them.")
+    title = f"an ensemble of {setup.size} networks"
     return StudyReport(
         "ensemble",
         title,
-        job.head("test rows"),
+        setup.columns("test rows"),
         rows,
-        remarks,
+        notes,
         functools.partial(report.history, run.runs),
         2,
     )
 
 
-def _folds(job: Job) -> StudyReport:
-    whole = _joined(job.parts)
-    labels = whole[:][1] if job.table.class_names else None
-    folds = kfold(whole, job.size, _keys.named(job.key, "folds"), stratify=labels)
-    many = study.cross_validate(job.train(stops=False), folds, block=1, progress=job.progress)
-    found = many(job.net, job.key)
-    losses, metrics = found.scores["loss"], found.scores[job.metric]
-    rows = [job.row(str(i + 1), *pair) for i, pair in enumerate(zip(losses, metrics, strict=True))]
-    rows.append(job.row("mean", found.mean["loss"], found.mean[job.metric]))
-    error = found.standard_error
-    rows.append(job.row("standard error", error["loss"], error[job.metric]))
-    trained = int(jnp.sum(folds[0][0].weights() > 0))
-    remarks = [
-        f"Each network was trained on {trained:,} rows for all {job.settings['epochs']} epochs "
-        "and judged by the others.",
-        "Features were scaled by the rows that `funcnet train` with this seed trains on.",
+def _folds(setup: StudySetup) -> StudyReport:
+    data = _concatenate(setup.parts)
+    labels = data[:][1] if setup.table.class_names else None
+    folds = kfold(data, setup.size, _keys.named(setup.key, "folds"), stratify=labels)
+    run_study = study.cross_validate(
+        setup.make_train(early_stopping=False), folds, block=1, progress=setup.progress
+    )
+    result = run_study(setup.net, setup.key)
+    losses, metrics = result.scores["loss"], result.scores[setup.metric]
+    rows = [setup.row(str(i + 1), *pair) for i, pair in enumerate(zip(losses, metrics, strict=True))]
+    rows.append(setup.row("mean", result.mean["loss"], result.mean[setup.metric]))
+    error = result.standard_error
+    rows.append(setup.row("standard error", error["loss"], error[setup.metric]))
+    num_rows = int(jnp.sum(folds[0][0].weights() > 0))
+    notes = [
+        f"Each network was trained on {num_rows:,} rows for all {setup.settings['epochs']} epochs "
+        "and evaluated on the others.",
+        "Features were scaled with the training rows of `funcnet train` with the same seed.",
     ]
-    title = f"{job.size} folds"
+    title = f"cross-validation with {setup.size} folds"
     return StudyReport(
-        "folds", title, job.head("fold"), rows, remarks, functools.partial(report.folds, found), 2
+        "folds", title, setup.columns("fold"), rows, notes, functools.partial(report.folds, result), 2
     )
 
 
-def _sweep(job: Job) -> StudyReport:
-    data, valid, _ = job.parts
+def _sweep(setup: StudySetup) -> StudyReport:
+    data, valid, _ = setup.parts
 
     def make_train(learning_rate: Any, weight_decay: Any) -> Fit:
-        return job.train(stops=True, learning_rate=learning_rate, weight_decay=weight_decay)
+        return setup.make_train(early_stopping=True, learning_rate=learning_rate, weight_decay=weight_decay)
 
-    rates = [float(job.settings["learning_rate"] * factor) for factor in RATES]
-    grid = {"learning_rate": rates, "weight_decay": list(DECAYS)}
-    many = study.sweep(make_train, grid, block=-(-trainings("sweep") // BLOCKS), progress=job.progress)
-    found = many(job.net, data, job.key, valid)
+    rates = [float(setup.settings["learning_rate"] * factor) for factor in RATE_FACTORS]
+    grid = {"learning_rate": rates, "weight_decay": list(WEIGHT_DECAYS)}
+    run_study = study.sweep(
+        make_train, grid, block=-(-num_runs("sweep") // BLOCKS), progress=setup.progress
+    )
+    result = run_study(setup.net, data, setup.key, valid)
     rows = [
         [f"{place + 1}", f"{trial['learning_rate']:.3g}", f"{trial['weight_decay']:.3g}", f"{score:.4f}"]
         for place, trial, score in (
-            (place, found.trials[n], found.scores[n]) for place, n in enumerate(found.order[:5])
+            (place, result.trials[n], result.scores[n]) for place, n in enumerate(result.order[:5])
         )
     ]
-    head = ["best trials", "learning rate", "weight decay", "validation loss"]
-    remarks = [
-        f"{len(found.trials)} trainings with one start and one order of rows; dropout {DROPOUT}.",
-        f"Validation rows chose the epoch and the settings, {len(valid):,} of them: trials that lie close "
-        "together may owe their order to chance.",
+    columns = ["best trials", "learning rate", "weight decay", "validation loss"]
+    notes = [
+        f"{len(result.trials)} runs with the same initial weights and order of rows; dropout {DROPOUT}.",
+        f"Epoch and settings were selected on {len(valid):,} validation rows: small differences between "
+        "trials may be due to chance.",
     ]
-    return StudyReport("sweep", "a sweep", head, rows, remarks, functools.partial(report.sweep, found))
-
-
-def _bias_variance(job: Job) -> StudyReport:
-    data, _, test = job.parts
-    epochs = sorted({-(-job.settings["epochs"] // divisor) for divisor in THIRDS})
-    error: Any = "zero_one" if job.table.class_names else "squared"
-    many = study.bias_variance(
-        job.train(stops=False), job.size, loss=error, epochs=epochs, block=job.block, progress=job.progress
+    return StudyReport(
+        "sweep",
+        "a sweep of learning rate and weight decay",
+        columns,
+        rows,
+        notes,
+        functools.partial(report.sweep, result),
     )
-    found = many(job.net, data, job.key, test)
+
+
+def _bias_variance(setup: StudySetup) -> StudyReport:
+    data, _, test = setup.parts
+    epochs = sorted({-(-setup.settings["epochs"] // divisor) for divisor in EPOCH_DIVISORS})
+    error: Any = "zero_one" if setup.table.class_names else "squared"
+    run_study = study.bias_variance(
+        setup.make_train(early_stopping=False),
+        setup.size,
+        loss=error,
+        epochs=epochs,
+        block=setup.block,
+        progress=setup.progress,
+    )
+    result = run_study(setup.net, data, setup.key, test)
     parts = ("error", "bias_and_noise", "variance")
     rows = [
-        [str(count), *(_plus_minus(found.mean[p][i], found.standard_error[p][i]) for p in parts)]
+        [str(count), *(_plus_minus(result.mean[p][i], result.standard_error[p][i]) for p in parts)]
         for i, count in enumerate(epochs)
     ]
-    unit = "share of wrong rows" if job.table.class_names else "squared standard deviations"
-    remarks = [
-        f"Each of {job.size} networks was trained on a bootstrap sample of {len(data):,} rows and judged "
-        f"by {len(test):,} test rows.",
-        "What all have in common is bias, and noise that nothing could predict; in what they differ is "
-        "variance.",
+    unit = "fraction of wrong rows" if setup.table.class_names else "squared standard deviations"
+    notes = [
+        f"Each of {setup.size} networks was trained on a bootstrap sample of {len(data):,} rows and "
+        f"evaluated on {len(test):,} test rows.",
+        "Bias and noise are the part of the error that all networks share; variance is the part that "
+        "differs between them.",
     ]
-    head = ["epochs", f"error ({unit})", "bias and noise", "variance"]
-    draw = functools.partial(report.bias_variance, found)
+    columns = ["epochs", f"error ({unit})", "bias and noise", "variance"]
+    draw = functools.partial(report.bias_variance, result)
     return StudyReport(
-        "bias-variance", f"where the error of {job.size} networks comes from", head, rows, remarks, draw
+        "bias-variance", f"bias and variance of {setup.size} networks", columns, rows, notes, draw
     )
 
 
-def _learning_curve(job: Job) -> StudyReport:
-    data, valid, _ = job.parts
-    counts = sorted({max(1, round(len(data) * share)) for share in SHARES})
-    block = -(-job.size * len(counts) // BLOCKS)
-    many = study.learning_curve(
-        job.train(stops=False), counts, job.size, block=block, progress=job.progress
+def _learning_curve(setup: StudySetup) -> StudyReport:
+    data, valid, _ = setup.parts
+    counts = sorted({max(1, round(len(data) * share)) for share in ROW_FRACTIONS})
+    block = -(-setup.size * len(counts) // BLOCKS)
+    run_study = study.learning_curve(
+        setup.make_train(early_stopping=False), counts, setup.size, block=block, progress=setup.progress
     )
-    found = many(job.net, data, job.key, valid)
-    mean, error = found.mean, found.standard_error
-    units = {"loss": 1.0, "val_loss": 1.0, f"val_{job.metric}": job.unit}
+    result = run_study(setup.net, data, setup.key, valid)
+    mean, error = result.mean, result.standard_error
+    units = {"loss": 1.0, "val_loss": 1.0, f"val_{setup.metric}": setup.metric_scale}
     rows = [
         [str(count), *(_plus_minus(mean[name][i] * u, error[name][i] * u) for name, u in units.items())]
         for i, count in enumerate(counts)
     ]
-    _, loss, metric = job.head("")
-    head = ["rows", f"training {loss}", f"validation {loss}", f"validation {metric}"]
-    remarks = [
-        f"{job.size} networks for each number of rows, each on rows of its own choice, judged by "
-        f"{len(valid):,} validation rows.",
+    _, loss, metric = setup.columns("")
+    columns = ["rows", f"training {loss}", f"validation {loss}", f"validation {metric}"]
+    notes = [
+        f"{setup.size} networks for each number of rows, each trained on its own random rows and evaluated "
+        f"on {len(valid):,} validation rows.",
     ]
-    title = "what more rows would bring"
-    draw = functools.partial(report.learning_curve, found)
-    return StudyReport("learning-curve", title, head, rows, remarks, draw, 2)
+    title = "scores by number of training rows"
+    draw = functools.partial(report.learning_curve, result)
+    return StudyReport("learning-curve", title, columns, rows, notes, draw, 2)
 
 
-def _diagnose(job: Job) -> StudyReport:
-    data, valid, _ = job.parts
-    many = study.ensemble(job.train(stops=False), job.size, block=job.block, progress=job.progress)
-    found = study.diagnose(many(job.net, data, job.key, valid).runs, baseline=_baseline(job))
+def _diagnose(setup: StudySetup) -> StudyReport:
+    data, valid, _ = setup.parts
+    run_study = study.ensemble(
+        setup.make_train(early_stopping=False), setup.size, block=setup.block, progress=setup.progress
+    )
+    result = study.diagnose(run_study(setup.net, data, setup.key, valid).runs, baseline=_baseline(setup))
     rows = [
-        ["verdict", found.verdict],
-        ["best epoch", _epoch(found.best_epoch)],
-        ["validation turned at epoch", _epoch(found.onset)],
-        *([name, _estimate(e)] for name, e in (("gap at the end", found.gap), ("rise", found.rise))),
+        ["verdict", result.verdict],
+        ["best epoch", _epoch(result.best_epoch)],
+        ["validation loss rises from epoch", _epoch(result.onset)],
+        *([name, _estimate(e)] for name, e in (("final gap", result.gap), ("rise", result.rise))),
     ]
-    remarks = [f"{text[0].upper()}{text[1:]}" for text in (found.reason, *found.advice)]
-    title = f"a diagnosis from {job.size} networks, without early stopping"
+    notes = [f"{text[0].upper()}{text[1:]}" for text in (result.reason, *result.advice)]
+    title = f"a diagnosis from {setup.size} networks, without early stopping"
     return StudyReport(
-        "diagnose", title, ["", "found"], rows, remarks, functools.partial(report.diagnosis, found)
+        "diagnose", title, ["quantity", "value"], rows, notes, functools.partial(report.diagnosis, result)
     )
 
 
-STUDIES: dict[str, Callable[[Job], StudyReport]] = {
+STUDIES: dict[str, Callable[[StudySetup], StudyReport]] = {
     "ensemble": _ensemble,
     "folds": _folds,
     "sweep": _sweep,
@@ -332,17 +358,17 @@ STUDIES: dict[str, Callable[[Job], StudyReport]] = {
 }
 
 
-def _baseline(job: Job) -> float:
-    """The loss of a constant prediction: of the frequencies of classes, or of the mean target."""
-    y = np.asarray(job.parts[1][:][1])
-    if not job.table.class_names:
+def _baseline(setup: StudySetup) -> float:
+    """The loss of the best constant prediction: class frequencies, or the mean target."""
+    y = np.asarray(setup.parts[1][:][1])
+    if not setup.table.class_names:
         return float(y.var())
     p = np.bincount(y) / len(y)
     return float(-np.sum(p[p > 0] * np.log(p[p > 0])))
 
 
-def _joined(parts: Sequence[Dataset]) -> Dataset:
-    """All parts as one data set."""
+def _concatenate(parts: Sequence[Dataset]) -> Dataset:
+    """All parts as one dataset."""
     arrays = [part[:] for part in parts]
     return Dataset(jax.tree.map(lambda *a: jnp.concatenate(a), *arrays))
 

@@ -6,7 +6,11 @@ parameters. So the check runs once, at the end, and the first bad step is search
 (`_chunks`). Optimizers that can hide a NaN (clipping, signs, masks) keep the check at every step.
 """
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
 
 from funcnet import _tree
 from funcnet._module import trainable

@@ -11,7 +11,7 @@ import numpy as np
 from jax.lax import GatherScatterMode
 
 from funcnet._types import Array
-from funcnet.layers._product import of_rows, product_p
+from funcnet.layers._product import matmul_impl, product_p
 from funcnet.transform._jaxpr import bind, primitives_of
 
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
@@ -225,7 +225,7 @@ def _without_barrier(equation: "JaxprEqn", inputs: list[Value], size: int) -> Se
 def _of_rows(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     """The matrix product of layers (`layers._product`), as JAX's `dot_general`."""
     avals = [_aval(var) for var in equation.invars]
-    dot = jax.make_jaxpr(functools.partial(of_rows, **equation.params))(*avals)
+    dot = jax.make_jaxpr(functools.partial(matmul_impl, **equation.params))(*avals)
     return _product(dot.jaxpr.eqns[0], inputs, size)
 
 

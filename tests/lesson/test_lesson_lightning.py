@@ -27,4 +27,4 @@ def test_l5_test_and_predict():
 def test_l8_parameters_of_each_layer():
     rows = fn.summary(fn.Sequential(fn.Linear(2, 10), jax.nn.relu, fn.Linear(10, 1)), D2[0][0][0]).rows
     assert [row.parameters for row in rows] == [41, 30, 0, 11]
-    assert [row.kind for row in rows[1:]] == ["Linear", "Activation", "Linear"]
+    assert [row.class_name for row in rows[1:]] == ["Linear", "Activation", "Linear"]

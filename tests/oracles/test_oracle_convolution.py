@@ -142,7 +142,7 @@ def test_the_formulation_follows_the_backend(monkeypatch):
 
 def test_on_cpus_the_product_follows_the_channels():
     def chosen(kernel, stride=(1, 1), groups=1):
-        return _convolve._product_for(jnp.zeros(kernel), stride, groups)
+        return _convolve._cpu_method(jnp.zeros(kernel), stride, groups)
 
     assert chosen((3, 3, 1, 32)) is _convolve.by_patches
     assert chosen((3, 3, 32, 64)) is _convolve.by_rows

@@ -11,7 +11,7 @@ import pytest
 from tables import assert_close, same_bits
 
 import funcnet as fn
-from funcnet._module import observed
+from funcnet._module import observe_calls
 from funcnet.models._transformer import sinusoids
 
 KEY = jax.random.key(41)
@@ -39,11 +39,11 @@ def _affine(layer: fn.Linear, x: np.ndarray) -> np.ndarray:
 def _attention(layer: Any, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """One sequence [length, features], query by query and head by head."""
     length, features = x.shape
-    size = features // layer.heads
+    size = features // layer.num_heads
     q, k, v = np.split(_affine(layer.project, x), 3, axis=1)
     together = np.zeros((length, features))
     for t in range(length):
-        for head in range(layer.heads):
+        for head in range(layer.num_heads):
             part = slice(head * size, (head + 1) * size)
             keys = [s for s in range(length) if mask[s] and not (layer.causal and s > t)]
             scores = np.array([np.exp(q[t, part] @ k[s, part] / np.sqrt(size)) for s in keys])
@@ -185,7 +185,7 @@ def test_a_sirens_sines_start_with_arguments_of_unit_variance() -> None:
 
 
 def test_fourier_features_are_cosines_and_sines_of_frequencies_that_stay() -> None:
-    model = fn.models.FourierMLP((2, 5, "scalar"), count=400, scale=3.0).init(KEY)
+    model = fn.models.FourierMLP((2, 5, "scalar"), num_frequencies=400, scale=3.0).init(KEY)
     frequencies = np.asarray(model.frequencies.value)
     # The standard error of a deviation from 800 normal numbers is 1 / √1600 of it.
     assert abs(frequencies.std() / 3 - 1) < 4 / 1600**0.5
@@ -262,7 +262,7 @@ def test_attention_carries_permutations_along() -> None:
 
 
 def _transformer(**settings: Any) -> Any:
-    return _drawn(fn.models.Transformer(3, tokens=9, features=8, heads=2, depth=2, **settings))
+    return _drawn(fn.models.Transformer(3, vocab_size=9, features=8, num_heads=2, depth=2, **settings))
 
 
 @pytest.mark.slow
@@ -270,13 +270,13 @@ def test_without_positions_a_transformer_sees_a_set_and_with_them_a_sequence() -
     x = np.array([3, 1, 4, 1, 5, 8])
     both = jax.jit(lambda model, x: (model(x), model(x[::-1])))
     assert_close(*both(_transformer(positions="none"), x))
-    for model in (_transformer(), _transformer(positions="learned", length=6)):
+    for model in (_transformer(), _transformer(positions="learned", max_length=6)):
         ahead, back = both(model, x)
         assert float(jnp.abs(ahead - back).max()) > 1e-3
 
 
 def test_padding_never_matters_to_a_transformer() -> None:
-    model = _transformer(padding=0)
+    model = _transformer(pad_token=0)
     call = jax.jit(lambda model, x, mask=None: model(x, mask=mask))
     x, padded = np.array([3, 1, 4]), np.array([3, 1, 4, 0, 0])
     plain, mask = call(model, x), np.arange(5) < 3
@@ -295,10 +295,10 @@ def test_a_transformer_of_vectors_masks_and_broadcasts_learned_positions() -> No
     net = fn.models.Transformer(
         *("scalar",),
         in_features=2,
-        length=4,
+        max_length=4,
         positions="learned",
         features=4,
-        heads=2,
+        num_heads=2,
         depth=1,
     )
     model, x = _drawn(net), RNG.normal(size=(5, 3, 2)).astype(np.float32)
@@ -308,7 +308,7 @@ def test_a_transformer_of_vectors_masks_and_broadcasts_learned_positions() -> No
     assert together.shape == (5,)
     for row, value in zip(x, together, strict=True):
         assert_close(call(model, row[:2]), value)
-    assert model.place.shape == (4, 4)
+    assert model.position_embedding.shape == (4, 4)
 
 
 @pytest.mark.slow
@@ -321,7 +321,7 @@ def test_every_layer_of_a_transformer_has_a_dropout_of_its_own() -> None:
         if isinstance(module, fn.Dropout):
             keys.append(np.asarray(jax.random.key_data(kwargs["key"])).tobytes())
 
-    with observed(record):
+    with observe_calls(record):
         model(x, key=KEY)  # not jitted, so that the keys can be read
     assert len(keys) == len(set(keys)) == 4
 
@@ -332,9 +332,9 @@ NETS: dict[str, tuple[fn.Module, Callable[[], np.ndarray]]] = {
     "lstm": (fn.layers.LSTM(4, 2), lambda: RNG.normal(size=(3, 4))),
     "embedding": (fn.layers.Embedding(5, 2), lambda: RNG.integers(0, 5, (3, 4))),
     "siren": (fn.models.SIREN((4, 3, "scalar")), lambda: RNG.normal(size=(3, 4))),
-    "fourier-mlp": (fn.models.FourierMLP((4, 3, 1), count=2), lambda: RNG.normal(size=(3, 4))),
+    "fourier-mlp": (fn.models.FourierMLP((4, 3, 1), num_frequencies=2), lambda: RNG.normal(size=(3, 4))),
     "transformer": (
-        fn.models.Transformer(2, tokens=5, features=4, heads=2, depth=1, padding=0),
+        fn.models.Transformer(2, vocab_size=5, features=4, num_heads=2, depth=1, pad_token=0),
         lambda: RNG.integers(0, 5, (3, 4)),
     ),
 }
@@ -372,8 +372,12 @@ def test_softmax_is_as_wide_as_the_model() -> None:
 
 WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "embedding of floats": (lambda: fn.layers.Embedding(4, 2).init(KEY)(jnp.ones(3)), TypeError, "float32"),
-    "embedding of nothing": (lambda: fn.layers.Embedding(0, 2), ValueError, "count is at least 1"),
-    "heads": (lambda: fn.layers.MultiHeadAttention(6, 4), ValueError, "heads=4 doesn't divide features=6"),
+    "embedding of nothing": (lambda: fn.layers.Embedding(0, 2), ValueError, "num_embeddings is at least 1"),
+    "heads": (
+        lambda: fn.layers.MultiHeadAttention(6, 4),
+        ValueError,
+        "num_heads=4 doesn't divide features=6",
+    ),
     "no sequence": (
         lambda: fn.layers.MultiHeadAttention(4, 2).init(KEY)(jnp.ones(4)),
         ValueError,
@@ -408,30 +412,46 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "holds its parameters already",
     ),
     "bidirectional of a number": (lambda: fn.layers.Bidirectional(3), TypeError, "forward is a module"),
-    "no input": (lambda: fn.models.Transformer(2), ValueError, "one of tokens and in_features"),
+    "no input": (lambda: fn.models.Transformer(2), ValueError, "one of vocab_size and in_features"),
     "two inputs": (
-        lambda: fn.models.Transformer(2, tokens=4, in_features=4),
+        lambda: fn.models.Transformer(2, vocab_size=4, in_features=4),
         ValueError,
-        "got tokens, in_features",
+        "got vocab_size, in_features",
     ),
-    "padding": (lambda: fn.models.Transformer(2, tokens=4, padding=4), ValueError, "padding is at least 0"),
+    "padding": (
+        lambda: fn.models.Transformer(2, vocab_size=4, pad_token=4),
+        ValueError,
+        "pad_token is at least 0",
+    ),
     "padding of vectors": (
-        lambda: fn.models.Transformer(2, in_features=4, padding=0),
+        lambda: fn.models.Transformer(2, in_features=4, pad_token=0),
         ValueError,
-        "this model takes vectors",
+        "a model of vectors",
     ),
-    "hidden": (lambda: fn.models.Transformer(2, tokens=4, hidden=0), ValueError, "hidden is at least 1"),
-    "dropout": (lambda: fn.models.Transformer(2, tokens=4, dropout=1.0), ValueError, "dropout is at least"),
+    "hidden": (
+        lambda: fn.models.Transformer(2, vocab_size=4, hidden_features=0),
+        ValueError,
+        "hidden_features is at least 1",
+    ),
+    "dropout": (
+        lambda: fn.models.Transformer(2, vocab_size=4, dropout=1.0),
+        ValueError,
+        "dropout is at least",
+    ),
     "positions": (
-        lambda: fn.models.Transformer(2, tokens=4, positions="relative"),
+        lambda: fn.models.Transformer(2, vocab_size=4, positions="relative"),
         ValueError,
         "sinusoidal, learned, none",
     ),
-    "no length": (lambda: fn.models.Transformer(2, tokens=4, positions="learned"), TypeError, "length is"),
+    "no length": (
+        lambda: fn.models.Transformer(2, vocab_size=4, positions="learned"),
+        TypeError,
+        "max_length is",
+    ),
     "too long": (
-        lambda: _transformer(positions="learned", length=3)(jnp.zeros(4, int)),
+        lambda: _transformer(positions="learned", max_length=3)(jnp.zeros(4, int)),
         ValueError,
-        "at most length=3; got 4",
+        "at most max_length=3; got 4",
     ),
     "no tokens": (lambda: _transformer()(jnp.zeros((2, 0), int)), ValueError, "sequences of tokens"),
     "omega": (lambda: fn.models.SIREN((1, 2, 1), omega=0), ValueError, "omega is above 0"),
@@ -461,6 +481,6 @@ def test_wrong_use_gets_a_sentence(name: str) -> None:
 def test_masked_positions_reach_no_gradient_of_a_transformer_whatever_they_hold():
     x = jax.random.normal(KEY, (3, 4)).at[2].set(jnp.inf)
     mask = jnp.array([True, True, False])
-    model = fn.models.Transformer(3, in_features=4, features=4, heads=2, depth=1).init(KEY)
+    model = fn.models.Transformer(3, in_features=4, features=4, num_heads=2, depth=1).init(KEY)
     grads = jax.grad(lambda model: jnp.sum(model(x, mask=mask) ** 2))(model)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))

@@ -225,5 +225,5 @@ def test_a_model_that_keeps_the_key_from_it_is_refused():
         def __call__(self, x):
             return self.layer(x)
 
-    with pytest.raises(TypeError, match="would not know that it is trained"):
+    with pytest.raises(TypeError, match="must accept a key and pass it on to"):
         fn.fit(LOSS, optax.sgd(0.1), epochs=1)(Deaf().init(KEY), (X, Y), KEY)

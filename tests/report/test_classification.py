@@ -27,16 +27,16 @@ def written(ax):
 
 
 @pytest.mark.parametrize("predictions", [LOGITS, LOGITS.argmax(axis=1)])
-def test_confusion_is_scikit_learns(predictions):
+def test_the_confusion_matrix_equals_scikit_learns(predictions):
     ax = confusion_matrix(predictions, CLASSES, Figure().subplots())
-    wanted = metrics.confusion_matrix(CLASSES, LOGITS.argmax(axis=1))
-    assert written(ax) == wanted.ravel().tolist()
-    assert written(confusion_matrix(wanted)) == wanted.ravel().tolist()
+    expected = metrics.confusion_matrix(CLASSES, LOGITS.argmax(axis=1))
+    assert written(ax) == expected.ravel().tolist()
+    assert written(confusion_matrix(expected)) == expected.ravel().tolist()
     shown = np.asarray(ax.images[0].get_array())
-    np.testing.assert_allclose(shown, wanted / wanted.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(shown, expected / expected.sum(axis=1, keepdims=True))
 
 
-def test_confusion_of_one_logit_is_decided_at_zero():
+def test_one_logit_is_classified_at_zero():
     logits, y = np.array([[-0.1], [0.1], [0.4], [2.0]]), np.array([0, 0, 1, 1])
     ax = confusion_matrix(
         logits, y, Figure().subplots(), class_names=["a class with quite a long name", "b"]
@@ -51,26 +51,26 @@ def test_a_class_without_rows_and_many_classes():
     assert not confusion_matrix(np.eye(60, dtype=int)).texts
 
 
-def test_calibration_is_scikit_learns_and_intervals_are_wilsons():
+def test_calibration_equals_scikit_learns_with_wilson_intervals():
     logits = LOGITS[:, 0]
     y = (rng.uniform(size=200) < 1 / (1 + np.exp(-logits))).astype(int)
     upper, lower = calibration(logits, y, Figure().subplots(2), bins=8)
-    seen, said = sklearn_calibration.calibration_curve(y, 1 / (1 + np.exp(-logits)), n_bins=8)
-    np.testing.assert_allclose(upper.lines[1].get_xdata(), said, rtol=1e-5)
-    np.testing.assert_allclose(upper.lines[1].get_ydata(), seen)
+    observed, predicted = sklearn_calibration.calibration_curve(y, 1 / (1 + np.exp(-logits)), n_bins=8)
+    np.testing.assert_allclose(upper.lines[1].get_xdata(), predicted, rtol=1e-5)
+    np.testing.assert_allclose(upper.lines[1].get_ydata(), observed)
     counts = np.array([bar.get_height() for bar in lower.patches], int)
     assert counts.sum() == 200
     bars = [path.vertices[:, 1] for path in upper.collections[0].get_paths()]
-    for bar, part, count in zip(bars, seen, counts[counts > 0], strict=True):
-        wanted = stats.binomtest(round(part * count), count).proportion_ci(0.95, "wilson")
-        np.testing.assert_allclose(bar, wanted, atol=1e-3)
+    for bar, part, count in zip(bars, observed, counts[counts > 0], strict=True):
+        expected = stats.binomtest(round(part * count), count).proportion_ci(0.95, "wilson")
+        np.testing.assert_allclose(bar, expected, atol=1e-3)
 
 
 def test_calibration_of_several_classes_is_that_of_the_predicted_one():
     logits = np.log(np.array([[0.7, 0.2, 0.1], [0.7, 0.1, 0.2], [0.1, 0.9, 0.0 + 1e-9]]))
     upper, _ = calibration(logits, np.array([[0], [1], [1]]), Figure().subplots(2))
     np.testing.assert_allclose(upper.lines[1].get_data(), [[0.7, 0.9], [0.5, 1.0]], rtol=1e-5)
-    assert upper.get_ylabel() == "part that is right"
+    assert upper.get_ylabel() == "accuracy"
 
 
 def test_losses_by_residual_and_by_probability():
@@ -100,17 +100,17 @@ def test_the_0_1_loss_is_wrong_below_one_half():
     ("draw", "error", "message"),
     [
         (lambda: confusion_matrix(np.ones((2, 3))), ValueError, "square matrix"),
-        (lambda: confusion_matrix(-np.eye(2)), ValueError, "none negative"),
+        (lambda: confusion_matrix(-np.eye(2)), ValueError, "counts that are not negative"),
         (
             lambda: confusion_matrix(np.eye(3), class_names=["a", "b"]),
             ValueError,
-            "2 names and 3 are wanted",
+            "must hold 3 names, got 2",
         ),
-        (lambda: confusion_matrix(LOGITS, CLASSES[:-1]), ValueError, r"got shapes \(200, 3\) and \(199,\)"),
+        (lambda: confusion_matrix(LOGITS, CLASSES[:-1]), ValueError, r"got \(200, 3\) and \(199,\)"),
         (
             lambda: confusion_matrix(LOGITS, CLASSES + 1),
             ValueError,
-            "3 classes of logits and a target of class 3",
+            "got class 3 and logits of 3 classes",
         ),
         (lambda: calibration(LOGITS * np.nan, CLASSES), ValueError, "NaN in 200 of 200 rows"),
         (lambda: calibration(LOGITS, CLASSES, bins=0), ValueError, "bins is at least 1"),
@@ -125,12 +125,16 @@ def test_the_0_1_loss_is_wrong_below_one_half():
         (
             lambda: loss_curves({"a": fn.losses.squared_error}, over="probability", targets=(2,)),
             ValueError,
-            "out of 0 and 1",
+            "targets must be 0, 1 or both",
         ),
-        (lambda: loss_curves({"a": lambda p, t: jnp.stack([p, t])}), ValueError, r"'a' gives shape \(2,\)"),
+        (
+            lambda: loss_curves({"a": lambda p, t: jnp.stack([p, t])}),
+            ValueError,
+            r"'a' must return a scalar .*, got shape \(2,\)",
+        ),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_and_leaves_no_figure(draw, error, message):
+def test_wrong_arguments_raise_and_leave_no_figure(draw, error, message):
     with pytest.raises(error, match=message):
         draw()
     assert not pyplot.get_fignums()

@@ -17,16 +17,16 @@ def labelled(ax):
     return {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
 
 
-def test_it_shows_what_was_measured_smoothed_and_found():
-    found = diagnose(HISTORY)
-    ax = diagnosis(found, Figure().subplots())
-    assert (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == ("overfit", "epoch", "loss")
+def test_measured_and_smoothed_losses_are_drawn():
+    result = diagnose(HISTORY)
+    ax = diagnosis(result, Figure().subplots())
+    assert (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == ("verdict: overfit", "epoch", "loss")
     drawn = labelled(ax)
-    best, turned = f"best epoch: {found.best_epoch + 1}", f"validation turned: {found.onset + 1}"
-    assert list(drawn) == ["training", "validation", best, turned]
-    np.testing.assert_array_equal(drawn["validation"].get_ydata(), found.val_loss_smooth)
+    best, onset = f"best epoch: {result.best_epoch + 1}", f"validation rises: {result.onset + 1}"
+    assert list(drawn) == ["training", "validation", best, onset]
+    np.testing.assert_array_equal(drawn["validation"].get_ydata(), result.val_loss_smooth)
     np.testing.assert_array_equal(drawn["training"].get_xdata(), EPOCH + 1)
-    assert np.all(np.asarray(drawn[turned].get_xdata()) == found.onset + 1)
+    assert np.all(np.asarray(drawn[onset].get_xdata()) == result.onset + 1)
     points = [line.get_ydata() for line in ax.lines if line.get_marker() == "."]
     np.testing.assert_array_equal(points, [TRAINING, VALIDATION])
     assert len({(line.get_color(), line.get_linestyle()) for line in drawn.values()}) == 4
@@ -34,33 +34,33 @@ def test_it_shows_what_was_measured_smoothed_and_found():
 
 def test_a_history_is_diagnosed_first():
     ax = diagnosis(HISTORY, Figure().subplots())
-    assert ax.get_title() == "overfit"
+    assert ax.get_title() == "verdict: overfit"
 
 
-def test_of_many_trainings_the_mean_is_drawn():
+def test_for_several_runs_the_mean_is_drawn():
     many = {name: np.stack([values, values + 0.2]) for name, values in HISTORY.items()}
     ax = diagnosis(many, Figure().subplots())
-    assert ax.get_legend().get_title().get_text() == "2 runs: mean"
+    assert ax.get_legend().get_title().get_text() == "mean of 2 runs"
     points = next(line.get_ydata() for line in ax.lines if line.get_marker() == ".")
     np.testing.assert_allclose(points, TRAINING + 0.1)
 
 
-def test_without_validation_or_a_turn_nothing_is_invented():
+def test_without_validation_or_onset_neither_is_drawn():
     assert list(labelled(diagnosis({"loss": TRAINING}, Figure().subplots()))) == [
         "training",
         "best epoch: 60",
     ]
 
 
-def test_a_diagnosis_without_values_says_so():
+def test_a_diagnosis_without_finite_values_shows_a_message():
     ax = diagnosis({"loss": [np.inf, np.nan], "val_loss": [np.nan, np.nan]}, Figure().subplots())
-    assert ax.get_title() == "diverged"
-    assert ax.texts[0].get_text() == "nothing finite was measured"
+    assert ax.get_title() == "verdict: diverged"
+    assert ax.texts[0].get_text() == "no finite values"
 
 
-def test_what_is_no_diagnosis_is_refused():
+def test_anything_but_a_diagnosis_raises():
     with pytest.raises(TypeError, match="run must be a Run"):
         diagnosis(3.0)
-    with pytest.raises(TypeError, match="draws into matplotlib axes"):
+    with pytest.raises(TypeError, match="must be matplotlib axes"):
         diagnosis(HISTORY, Figure())
     assert not pyplot.get_fignums()

@@ -1,4 +1,4 @@
-"""Pictures of studies show their means and standard errors."""
+"""Figures of studies show their means and standard errors."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +23,7 @@ def closed():
     pyplot.close("all")
 
 
-def found(scale=1.0, epochs=None):
+def result(scale=1.0, epochs=None):
     """Parts that add up: 0.2 + 0.3 + 0.1 = 0.6, with or without an axis of epochs."""
     shape = () if epochs is None else (len(epochs),)
     parts = {"bias_squared": 0.2, "variance": 0.3, "noise": 0.1, "error": 0.6}
@@ -45,7 +45,9 @@ def band(ax, number):
 
 
 def test_capacities_are_lines_with_bands_over_a_logarithmic_axis():
-    ax = bias_variance({1: found(), 10: found(2.0), 100: found(0.5)}, Figure().subplots(), xlabel="width")
+    ax = bias_variance(
+        {1: result(), 10: result(2.0), 100: result(0.5)}, Figure().subplots(), xlabel="width"
+    )
     assert (ax.get_xscale(), ax.get_xlabel()) == ("log", "width")
     x, y = lines(ax)["variance"]
     assert x == [1, 10, 100]
@@ -57,17 +59,17 @@ def test_capacities_are_lines_with_bands_over_a_logarithmic_axis():
 
 
 def test_epochs_are_lines_and_one_result_is_bars():
-    ax = bias_variance(found(epochs=(1, 2, 4)))
+    ax = bias_variance(result(epochs=(1, 2, 4)))
     assert (ax.get_xscale(), ax.get_xlabel()) == ("linear", "epochs")
     assert lines(ax)["noise"][0] == [1, 2, 4]
-    bars = bias_variance(found())
+    bars = bias_variance(result())
     heights = [bar.get_height() for bar in bars.patches]
     np.testing.assert_allclose(heights, [0.6, 0.2, 0.3, 0.1], rtol=1e-6)
     assert [text.get_text() for text in bars.get_xticklabels()] == ["error", "bias²", "variance", "noise"]
 
 
-def test_names_of_capacities_stand_at_the_axis():
-    ax = bias_variance({"line": found(), "parabola": found()})
+def test_names_of_capacities_are_tick_labels():
+    ax = bias_variance({"line": result(), "parabola": result()})
     assert [text.get_text() for text in ax.get_xticklabels()] == ["line", "parabola"]
 
 
@@ -89,24 +91,24 @@ def test_one_repeat_has_no_band_and_a_short_range_no_logarithm():
 
 
 WRONG = {
-    "a number": (lambda: bias_variance(3), TypeError, "a mapping from capacities to such; got int"),
-    "nothing": (lambda: bias_variance({}), ValueError, "no result to draw"),
+    "a number": (lambda: bias_variance(3), TypeError, "a mapping from capacities to such results, got int"),
+    "nothing": (lambda: bias_variance({}), ValueError, "at least one result, got an empty mapping"),
     "epochs for each capacity": (
-        lambda: bias_variance({1: found(epochs=(1, 2))}),
+        lambda: bias_variance({1: result(epochs=(1, 2))}),
         ValueError,
-        "drawn one by one",
+        "must not have epochs",
     ),
     "a run": (lambda: learning_curve(3), TypeError, r"report.history\(run\)"),
     "one panel too few": (
         lambda: learning_curve(fn.study.Curve("capacity", (1, 2, 3), SCORES), Figure().subplots()),
         ValueError,
-        r"2 panels \(loss, accuracy\)",
+        r"2 axes \(loss, accuracy\), got 1",
     ),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_use_is_refused(case):
-    action, kind, words = WRONG[case]
-    with pytest.raises(kind, match=words):
+def test_wrong_arguments_raise(case):
+    action, error, message = WRONG[case]
+    with pytest.raises(error, match=message):
         action()

@@ -1,4 +1,4 @@
-"""Pictures of studies show what was found."""
+"""Figures of studies show their results."""
 
 import jax
 import numpy as np
@@ -28,22 +28,22 @@ def test_a_heat_map_writes_each_score_and_marks_the_best():
 
 @pytest.mark.parametrize(("values", "scale"), [((1e-3, 1e-2, 1.0), "log"), ((1, 2, 3), "linear")])
 def test_one_setting_is_a_line(values, scale):
-    found = SweepResult([{"rate": v} for v in values], np.array([3.0, 1.0, 2.0]), "min", [], [])
-    ax = fn.report.sweep(found, Figure().subplots())
+    result = SweepResult([{"rate": v} for v in values], np.array([3.0, 1.0, 2.0]), "min", [], [])
+    ax = fn.report.sweep(result, Figure().subplots())
     assert ax.get_xscale() == scale
     assert ax.lines[0].get_ydata().tolist() == [3.0, 1.0, 2.0]
     assert ax.lines[1].get_xdata() == values[1]
 
 
-def test_words_and_functions_are_named_on_the_axis():
+def test_names_and_functions_are_tick_labels():
     trials = [{"activation": f} for f in (np.tanh, np.sin)]
     ax = fn.report.sweep(SweepResult(trials, np.array([1.0, 2.0]), "min", [], []), Figure().subplots())
     assert [label.get_text() for label in ax.get_xticklabels()] == ["tanh", "sin"]
 
 
 @pytest.mark.parametrize("name", ["sweep", "folds", "learning_rates"])
-def test_what_no_study_found_is_refused(name):
-    with pytest.raises(TypeError, match=f"{name} draws the result of fn.study.*, got History"):
+def test_anything_but_a_result_raises(name):
+    with pytest.raises(TypeError, match=f"{name} needs a result of fn.study.*, got History"):
         getattr(fn.report, name)(fn.History({}))
 
 
@@ -55,10 +55,10 @@ def test_three_settings_are_not_drawn():
 
 def test_rates_show_the_suggestion_and_the_divergence():
     losses = np.array([[0.9, 0.8], [0.5, 0.4], [0.2, 0.1], [np.inf, np.inf]])
-    found = LearningRateRangeResult(np.array([0.01, 0.1, 1.0, 2.0]), losses, np.ones(2))
-    ax = fn.report.learning_rates(found, Figure().subplots())
-    words = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert words == ["last epoch, 2 starts", "before training", "diverges from 2", "suggestion 0.1"]
+    result = LearningRateRangeResult(np.array([0.01, 0.1, 1.0, 2.0]), losses, np.ones(2))
+    ax = fn.report.learning_rates(result, Figure().subplots())
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["last epoch, 2 starts", "before training", "diverges from 2", "suggestion 0.1"]
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.85, 0.45, 0.15])
 
 
@@ -66,7 +66,7 @@ def test_the_band_is_two_standard_deviations():
     keys = jax.random.split(jax.random.key(0), 5)
     ensemble = fn.study.Ensemble(jax.vmap(fn.MLP((1, 4, "scalar")).init)(keys))
     x = np.linspace(0, 1, 6, dtype=np.float32)[:, None]
-    ax = fn.report.spread(ensemble, (x, x[:, 0]), Figure().subplots(), beyond=0.5)
+    ax = fn.report.spread(ensemble, (x, x[:, 0]), Figure().subplots(), margin=0.5)
     places = ax.lines[0].get_xdata()
     assert (places[0], places[-1]) == (-0.5, 1.5)
     each = np.asarray(ensemble.predictions(places[:, None].astype(np.float32)))
@@ -76,7 +76,7 @@ def test_the_band_is_two_standard_deviations():
     assert corners[:, 1].max() == pytest.approx(highest, rel=1e-4)
 
 
-def test_members_with_several_outputs_are_no_band():
+def test_members_with_several_outputs_raise():
     keys = jax.random.split(jax.random.key(0), 3)
     ensemble = fn.study.Ensemble(jax.vmap(fn.Linear(1, 2).init)(keys))
     x = np.ones((4, 1), np.float32)

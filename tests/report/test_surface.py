@@ -1,4 +1,4 @@
-"""A surface shows what the model says at each place."""
+"""A decision surface shows the prediction of the model at each point."""
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +23,13 @@ Y = np.array([0, 1, 1, 1], np.int32)
 
 def boundaries(ax):
     """The vertices of the black lines."""
-    found = [
+    points = [
         path.vertices
         for collection in ax.collections
         if type(collection).__name__ == "QuadContourSet" and len(collection.levels) == 1
         for path in collection.get_paths()
     ]
-    return np.concatenate(found)
+    return np.concatenate(points)
 
 
 @pytest.mark.parametrize("shape", [(), (1,)])
@@ -56,7 +56,7 @@ def test_the_boundary_of_several_logits_is_where_the_class_changes():
     assert bar.get_ylabel() == "probability of the predicted class"
 
 
-def test_examples_stand_where_they_are_by_class():
+def test_examples_are_drawn_by_class():
     ax = decision_surface(
         lambda x: x[0] - 1,
         (X, Y),
@@ -78,21 +78,21 @@ def test_examples_stand_where_they_are_by_class():
         (
             (np.ones((3, 4), np.float32), np.array([0, 1, 0])),
             None,
-            r"two features; x has shape \(3, 4\). Choose two columns: features=\(0, 1\)",
+            r"two features, got x of shape \(3, 4\). Choose columns: features=\(0, 1\)",
         ),
         ((X, np.array([0.5, 1, 0, 0], np.float32)), None, "one class number for each row"),
         ((X, np.eye(4, dtype=np.float32)), None, "argmax"),
-        (X, None, r"data \(x, y\)"),
-        ((X, Y), ["only"], "class_names holds 1 names and 2 are wanted"),
+        (X, None, r"must be a pair \(x, y\)"),
+        ((X, Y), ["only"], "class_names must hold 2 names, got 1"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(data, names, message):
+def test_wrong_arguments_raise(data, names, message):
     with pytest.raises(ValueError, match=message):
         decision_surface(lambda x: x[0] - x[1], data, class_names=names)
     assert not pyplot.get_fignums()
 
 
-def test_other_features_are_held_at_their_mean():
+def test_other_features_are_fixed_at_their_mean():
     x = np.array([[0.0, 3.0, 0.0], [2.0, 3.0, 0.0], [0.0, 5.0, 4.0], [2.0, 5.0, 4.0]], np.float32)
     # At the mean of column 1, which is 4, this is zero where column 0 is 1.
     ax = decision_surface(lambda x: x[0] - 1 + 9 * (x[1] - 4), (x, Y), Figure().subplots(), features=(2, 0))
@@ -100,7 +100,7 @@ def test_other_features_are_held_at_their_mean():
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("feature 3", "feature 1")
 
 
-def test_a_scaler_keeps_the_picture_in_its_own_units():
+def test_with_a_scaler_the_figure_is_in_the_units_of_the_data():
     scaler = fn.data.Scaler.fit((X, Y), "minmax")
     ax = decision_surface(lambda x: x[1] - 0.25, (X, Y), Figure().subplots(), scaler=scaler)
     np.testing.assert_allclose(boundaries(ax)[:, 1], 1.0, atol=1e-4)  # a quarter of 0 .. 4
@@ -117,15 +117,15 @@ def test_ten_classes_and_one_class():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["class 0"]
 
 
-def test_many_models_and_runs_are_refused():
+def test_vmapped_models_and_runs_raise():
     models = jax.vmap(fn.models.Perceptron(2).init)(jax.random.split(jax.random.key(0), 5))
-    with pytest.raises(ValueError, match=r"made by vmap: (weight|bias) of .*linear has shape \(5,"):
+    with pytest.raises(ValueError, match=r"a vmapped one: (weight|bias) of .*linear has shape \(5,"):
         decision_surface(models, (X, Y))
-    with pytest.raises(ValueError, match="a number or a row of logits"):
+    with pytest.raises(ValueError, match="a number or a vector of logits"):
         decision_surface(lambda x: jnp.ones((3, 2)), (X, Y))
     with pytest.raises(TypeError, match=r"pass run\.model"):
         decision_surface(fn.Run(lambda x: x[0], None), (X, Y))
-    with pytest.raises(ValueError, match=r"2 different column numbers from 0 to 1; got \(0, 2\)"):
+    with pytest.raises(ValueError, match=r"2 different column numbers from 0 to 1, got \(0, 2\)"):
         decision_surface(lambda x: x[0], (X, Y), features=(0, 2))
     assert not pyplot.get_fignums()
 
@@ -152,13 +152,13 @@ def test_frames_replace_each_other():
 
 
 @pytest.mark.parametrize(
-    ("measured", "message"),
+    ("history", "message"),
     [
-        ({"loss": [1.0]}, "draws 'accuracy', and what was measured is loss"),
-        ({"accuracy": np.ones((5, 3))}, r"one training; accuracy has shape \(5, 3\)"),
+        ({"loss": [1.0]}, "must have the metric 'accuracy', got loss"),
+        ({"accuracy": np.ones((5, 3))}, r"one run, got accuracy of shape \(5, 3\)"),
     ],
 )
-def test_a_frame_of_something_else_is_refused(measured, message):
+def test_a_frame_of_a_wrong_history_raises(history, message):
     with pytest.raises(ValueError, match=message):
-        training_frame(lambda x: x[0], measured, (X, Y))
+        training_frame(lambda x: x[0], history, (X, Y))
     assert not pyplot.get_fignums()

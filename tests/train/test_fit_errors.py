@@ -125,14 +125,18 @@ CASES = {
         r"'val_loss'.*train\(model, data, key, valid\)",
     ),
     "an unknown mode": (lambda: fn.EarlyStopping(mode="auto"), ValueError, "Choose one of: min, max"),
-    "an architecture": (lambda: train(NET), TypeError, r"Linear at layers\[0\] has no .*model = net.init"),
+    "an architecture": (
+        lambda: train(NET),
+        TypeError,
+        r"Linear at layers\[0\] is not initialized.*model = net.init",
+    ),
     "a seed for a key": (lambda: train(key=1), TypeError, r"jax.random.key\(0\)"),
     "a function in a model": (lambda: train({"f": jax.nn.relu}), TypeError, "holds arrays only"),
     "integers in a model": (lambda: train({"w": jnp.arange(3)}), TypeError, r"\['w'\] holds int32"),
     "a model that can't be called": (
         lambda: train({"w": jnp.ones((2, 3))}),
         TypeError,
-        r"can't be called.*def loss\(params, example, key\)",
+        r"model must be callable.*def loss\(params, example, key\)",
     ),
     "a batch that can't be cut": (
         lambda: fn.step(LOSS, optax.sgd(0.1), accumulate=3)(
@@ -160,7 +164,7 @@ CASES = {
     "a key kept from dropout": (
         lambda: train(Keyless().init(KEY)),
         TypeError,
-        r"Keyless takes no key, so net.layers\[1\] in it.*def __call__\(self, x, key=None\)",
+        r"Keyless.__call__ must accept a key and pass it on to net.layers\[1\].*\(self, x, key=None\)",
     ),
     "a metric with a name of the history": (
         lambda: train(loss=lambda m, e, k: (m(e[0]).sum(), {"val_loss": 1.0})),

@@ -63,7 +63,7 @@ def test_one_error_lists_every_difference(tmp_path):
     fn.save_weights({"a": jnp.ones(2), "b": jnp.ones((2, 2)), "d": jnp.ones(1)}, tmp_path / "m")
     expected = {"a": jnp.ones(2, jnp.float16), "b": jnp.ones((3, 2)), "c": jnp.ones(4)}
     with pytest.raises(ValueError, match="does not hold the weights") as caught:
-        fn.load_weights(wanted, tmp_path / "m")
+        fn.load_weights(expected, tmp_path / "m")
     assert str(caught.value).splitlines()[1:] == [
         "  a: float32[2] in the file, float16[2] expected",
         "  b: float32[2,2] in the file, float32[3,2] expected",
@@ -112,7 +112,7 @@ def test_a_failed_write_leaves_the_file_of_before(tmp_path, monkeypatch):
     ("model", "message"),
     [
         ({"key": jax.random.key(0)}, "got an array of key.* for key"),
-        (NET, r"Linear at layers\[0\] has no bias and no weight"),
+        (NET, r"Linear at layers\[0\] is not initialized: it has no bias and no weight"),
         ({"rate": 0.1}, "got float 0.1 for rate"),
         ({"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, "two arrays of the model would be called 'a.b'"),
     ],

@@ -22,7 +22,7 @@ MODELS = {
     "fourier": (fn.models.FourierMLP((2, 64, 1)), (64, 2)),
     "conv": (fn.models.ConvNet((16, 16, 1), 4, channels=(8, 16)), (8, 16, 16, 1)),
     "transformer": (
-        fn.models.Transformer(4, in_features=8, length=10, features=32, heads=4, depth=2),
+        fn.models.Transformer(4, in_features=8, max_length=10, features=32, num_heads=4, depth=2),
         (6, 10, 8),
     ),
     "attention": (fn.layers.MultiHeadAttention(16, 4), (4, 10, 16)),
