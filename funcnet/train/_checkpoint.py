@@ -194,8 +194,8 @@ class Checkpoints:
             raise ValueError(
                 f"{place} belongs to a different run:\n  "
                 + "\n  ".join(lines)
-                + '\nChoose another directory. In code, fn.Trainer(..., resume="force") resumes from it all '
-                'the same, and resume="never" starts over.'
+                + '\nChoose another directory. In code, fn.Trainer(..., resume="force") resumes from it '
+                'all the same, and resume="never" starts over.'
             )
 
 

@@ -23,7 +23,7 @@ LAST_STEP = 2**31 - 1
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Settings(abc.ABC):
-    """The arguments of `fit`, which documents them. If `ema` was given, `optimizer` averages the weights."""
+    """The arguments of `fit`, which documents them. With `ema`, `optimizer` averages the weights."""
 
     loss: Loss
     optimizer: optax.GradientTransformation

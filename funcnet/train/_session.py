@@ -196,8 +196,8 @@ class Session:
             f"{name}: stopped after step {self.saver.step}; the checkpoint is in {directory}. Run the "
             "same command again to resume."
             if directory is not None
-            else f"{name}: stopped, and nothing is saved. With fn.Trainer(train, directory=...) the same call "
-            "would resume."
+            else f"{name}: stopped, and nothing is saved. With fn.Trainer(train, directory=...) the same "
+            "call would resume."
         )
         print(message, file=sys.stderr)
         raise SystemExit(128 + number)

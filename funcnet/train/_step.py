@@ -208,19 +208,17 @@ def _accumulate(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key:
         lambda a: a.reshape(parts, size, *a.shape[1:]), Gathered(batch.example, batch.weight)
     )
     total_weight = batch.total_weight
-    of_part = functools.partial(_differentiate, parameters)
+    of_part = functools.partial(_differentiate, parameters, loss=loss, key=key, total_weight=total_weight)
 
     def add_part(carry: tuple[Any, PyTree], x: tuple[Batch, Array]) -> tuple[tuple[Any, PyTree], None]:
         (sums, rest), (part, number) = carry, x
-        result = of_part(rest, loss, part, key, total_weight, number * size)
-        (value, (totals, new_rest)), grads = result
+        (value, (totals, new_rest)), grads = of_part(rest=rest, batch=part, first=number * size)
         if new_rest is not rest:  # a part in which no row counts updates no buffer
             rest = _tree.select(part.total_weight > 0, new_rest, rest)
         return (_tree.add(sums, (value, totals, grads)), rest), None
 
-    first = jax.tree.map(lambda a: a[0], cut)
-    like = jax.eval_shape(lambda part: of_part(rest, loss, part, key, total_weight, jnp.int32(0)), first)
-    (value, (totals, _)), grads = like
+    part = jax.tree.map(lambda a: a[0], cut)
+    (value, (totals, _)), grads = jax.eval_shape(of_part, rest=rest, batch=part, first=jnp.int32(0))
     zeros = jax.tree.map(jnp.zeros_like, (value, totals, grads))
     numbers = jnp.arange(parts, dtype=jnp.int32)
     (sums, new_rest), _ = jax.lax.scan(add_part, (zeros, rest), (cut, numbers))

@@ -92,7 +92,7 @@ def harvest(program: "ClosedJaxpr", args: Sequence[Any], planted: Sown) -> Harve
 
 
 def update_buffers(program: "ClosedJaxpr", rest: PyTree) -> tuple[list[Any], PyTree]:
-    """The results of a program of one pytree `rest`, and `rest` with the buffers that the program updates."""
+    """The results of a program of one pytree `rest`, and `rest` with the buffers that it updates."""
     leaves, tree = jax.tree.flatten(rest)
     results, _, updates = harvest(program, leaves, {})
     for index, steps in updates.items():
