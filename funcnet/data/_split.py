@@ -50,7 +50,7 @@ def split(
             raise ValueError("stratify needs a key: split(data, sizes, jax.random.key(0), stratify=y).")
         order = np.arange(n)
     else:
-        _check.known_key("split", key)
+        _check.concrete_key("split", key)
         order = np.asarray(Shuffle.draw(_keys.named(key, "split"), n)(jnp.arange(n)))
         if stratify is not None:
             order = order[_stratified(_labels(stratify, n)[order], counts)]

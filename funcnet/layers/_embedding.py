@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _check_sequences, _tree
+from funcnet import _check, _tree
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 
@@ -51,8 +51,8 @@ class Embedding(Module):
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         numbers = jnp.asarray(x)
-        _check_sequences.whole_numbers("Embedding", numbers)
+        _check.integers("Embedding", numbers)
         if _tree.is_concrete(numbers):
-            _check_sequences.numbers_below("Embedding", numbers, self.count)
+            _check.integers_below("Embedding", numbers, self.count)
         weight: Any = self.weight
         return weight.at[numbers].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)

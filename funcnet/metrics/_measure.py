@@ -44,13 +44,13 @@ def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: An
     """
     _check.per_example("metric", metric)
     arrays = jax.tree.map(jnp.asarray, (predictions, targets))
-    n = _check.rows("measure", *jax.tree.leaves(arrays))
+    n = _check.num_rows("measure", *jax.tree.leaves(arrays))
     if weight is None:
         weight = jnp.ones(n)
     elif _tree.is_concrete(weight):
         _check.weights(jax.device_get(weight))
     weight = jnp.asarray(weight)
-    _check.rows("measure", *jax.tree.leaves(arrays), weight)
+    _check.num_rows("measure", *jax.tree.leaves(arrays), weight)
     _check_rows_of_classes(metric, arrays[0], arrays[1], weight)
     return _measured(metric, *arrays, weight)
 

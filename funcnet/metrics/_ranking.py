@@ -90,7 +90,7 @@ def _checked(
     """Scores, and each row's mass as one of class 1 and as one of class 0."""
     score, target = floating(scores), jnp.asarray(targets)
     mass = jnp.ones(score.shape, score.dtype) if weight is None else jnp.asarray(weight, score.dtype)
-    _check.rows(what, score, target, mass)
+    _check.num_rows(what, score, target, mass)
     if score.ndim != 1 or target.ndim != 1 or mass.ndim != 1:
         raise ValueError(
             f"{what} wants one score and one target for each row; got scores of shape {score.shape} and "

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _check_sequences
+from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers import Embedding, Linear
@@ -109,7 +109,7 @@ class Transformer(Module):
         if self.positions == "learned":
             _check.positive("length", self.length)
         if self.padding is not None:
-            _check_sequences.padding(self.padding, self.tokens)
+            _check.padding(self.padding, self.tokens)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         if self.positions != "learned":
@@ -120,7 +120,7 @@ class Transformer(Module):
         if mask is None and self.padding is not None:
             mask = jnp.asarray(x) != self.padding
         if self.tokens is None:
-            _check_sequences.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]
+            _check.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]
             x = _kept(x, mask)  # before the first weights, whose gradient would be 0 * inf
         h = _kept(self._placed(x), mask)
         for i, block in enumerate(self.blocks):  # type: ignore[arg-type]
@@ -130,7 +130,7 @@ class Transformer(Module):
     def _placed(self, x: Array) -> Array:
         """The sequence at the entry, with its positions: [..., length, features]."""
         if self.tokens is not None:
-            _check_sequences.token_sequence("Transformer", x)
+            _check.token_sequence("Transformer", x)
         h = self.embed(x)  # type: ignore[misc]
         length = h.shape[-2]
         if self.positions == "none":
@@ -162,5 +162,5 @@ def _kept(h: Array, mask: Array | None) -> Array:
     """Zeros where the mask doesn't hold."""
     if mask is None:
         return h
-    _check_sequences.mask("mask", mask, h.shape[:-1])
+    _check.mask("mask", mask, h.shape[:-1])
     return jnp.where(jnp.broadcast_to(mask[..., None], h.shape), h, 0)

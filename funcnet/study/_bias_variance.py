@@ -124,13 +124,13 @@ def bias_variance(
     Source: Geman, Bienenstock, Doursat, "Neural networks and the bias/variance dilemma", 1992; Domingos,
     "A unified bias-variance decomposition and its applications", 2000.
     """
-    _check.training(train)
+    _check.train_function(train)
     _check.positive("size", size)
     if size < FEWEST:
         raise ValueError(f"size is at least {FEWEST}, to have a standard error; got {size}. Try size=50.")
     _check.choice("loss", loss, ("squared", "zero_one"))
     if epochs is not None:
-        _check.rising("epochs", epochs)
+        _check.increasing("epochs", epochs)
     check_blocks(block, progress)
     chosen = None if epochs is None else tuple(epochs)
     return BiasVarianceStudy(train, size, loss, chosen, block, progress)

@@ -97,7 +97,7 @@ class CapacityCurveStudy:
             TypeError: if `make_train` returns no training and network, or the key is none.
             ValueError: if the data is unfit.
         """
-        _check.known_key("capacity_curve", key)
+        _check.concrete_key("capacity_curve", key)
         found = []
         for train, net, run in self._programs:
             model = start(net, key)
@@ -118,7 +118,7 @@ class CapacityCurveStudy:
                 f"make_train returns a pair (training, network); for {capacity!r} came {_check.describe(made)}. "
                 "Try lambda width: (train, fn.MLP((4, width, 3)))."
             )
-        _check.training(made[0])
+        _check.train_function(made[0])
         _check.architecture(made[1])
         return made
 

@@ -168,7 +168,7 @@ class HyperGradient:
                 "metric=lambda run: run.history['val_loss'][-1]."
             )
         measured = total(train.loss, run.model, valid, len(valid)).means()
-        _check.monitor(self.metric, [f"val_{name}" for name in measured], True)
+        _check.monitored_metric(self.metric, [f"val_{name}" for name in measured], True)
         return measured[self.metric.removeprefix("val_")]
 
 

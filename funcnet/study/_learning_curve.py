@@ -72,8 +72,8 @@ def learning_curve(
 
     Source: Cortes et al., "Learning curves: asymptotic values and rate of convergence", 1993.
     """
-    _check.training(train)
-    _check.rising("rows", rows)
+    _check.train_function(train)
+    _check.increasing("rows", rows)
     _check.positive("size", size)
     check_blocks(block, progress)
     return LearningCurveStudy(train, tuple(rows), size, block, progress)
@@ -107,7 +107,7 @@ class LearningCurveStudy:
             ValueError: if the data is unfit, or has fewer rows than are asked for.
         """
         _check.architecture(net)
-        _check.known_key("learning_curve", key)
+        _check.concrete_key("learning_curve", key)
         model = start(net, key)
         data, valid = (checked_data(self.train.loss, model, part) for part in (data, valid))
         counted = int(np.sum(np.asarray(data.weights()) > 0))

@@ -149,10 +149,10 @@ class RangeTest:
             TypeError: if `make_train` returns no training, or the key is none.
             ValueError: if the data is unfit.
         """
-        _check.known_key("learning_rate_range", key)
+        _check.concrete_key("learning_rate_range", key)
         values = np.geomspace(self.low, self.high, self.rates)
         train = self.make_train(jnp.asarray(values[0], float))
-        _check.training(train)
+        _check.train_function(train)
         data = checked_data(train.loss, start(net, key), data)
         losses, before = self._compiled(jnp.asarray(values, float), net, data, key, _mesh.num_devices())
         losses = np.asarray(losses, float).reshape(self.rates, self.starts)

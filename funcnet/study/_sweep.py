@@ -188,7 +188,7 @@ class Sweep:
             TypeError: if `make_train` returns no training, or there is no network.
             ValueError: if the data is unfit, or the monitored value is not measured.
         """
-        _check.known_key("sweep", key)
+        _check.concrete_key("sweep", key)
         trials = self._trials(key)
         traced = [name for name, values in self.settings.items() if _are_floats(values)]
         groups: dict[Any, list[int]] = {}
@@ -222,7 +222,7 @@ class Sweep:
         """The training of some settings, and its network."""
         made = self.make_train(**settings)
         train, net = made if isinstance(made, tuple) else (made, net)
-        _check.training(train)
+        _check.train_function(train)
         _check.architecture(net)
         return train, net
 
@@ -256,5 +256,5 @@ class Sweep:
         train, made = self._made(net, fixed | {name: value[number] for name, value in values.items()})
         run = train(start(made, _keys.named(key, "init")), data, _keys.named(key, "train"), valid)
         measured = total(train.loss, run.model, valid, len(valid)).means()
-        _check.monitor(self.monitor, [f"val_{name}" for name in measured], True)
+        _check.monitored_metric(self.monitor, [f"val_{name}" for name in measured], True)
         return run, measured[self.monitor.removeprefix("val_")]

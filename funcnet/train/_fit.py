@@ -255,7 +255,7 @@ class Fit:
         for name, like in values.items():
             _check.history_value(name, like)
         if self.stopping is not None:
-            _check.monitor(self.stopping.monitor, values, valid is not None)
+            _check.monitored_metric(self.stopping.monitor, values, valid is not None)
             state = _tree.replace(state, stop=self.stopping.begin(state.model))
         return _tree.replace(state, history=History.empty(values, self.epochs))
 
