@@ -228,19 +228,23 @@ ERRORS = {
     "function in a child field": (function_in_child, TypeError, "function relu came.*Callable"),
     "array in a static field": (array_in_static, TypeError, "scale is a static field.*jax.Array"),
     "module in a static field": (module_in_static, TypeError, "'layer: fn.Module'"),
-    "integer parameter": (integer_parameter, TypeError, "table holds int32.*funcnet.Buffer"),
+    "integer parameter": (
+        integer_parameter,
+        TypeError,
+        "table must be floating, got int32.*funcnet.Buffer",
+    ),
     "unresolved annotation": (unresolved_annotation, TypeError, "can't be resolved"),
     "sizes that don't chain": (
         lambda: fn.Sequential(fn.Linear(2, 5), fn.Linear(4, 1)).init(KEY)(jnp.ones(2)),
         ValueError,
-        r"Linear\(4, 1\) wants an input whose last axis is 4; got shape \(5,\)",
+        r"Linear\(4, 1\) expects an input whose last axis is 4, got shape \(5,\)",
     ),
     "a forgotten annotation": (forgotten_annotation, TypeError, "'layer: fn.Module = ...'"),
     "a default without annotation": (default_without_annotation, TypeError, "'dropout: float = ...'"),
     "a field that is not given": (field_of_its_own_making, TypeError, "set by __post_init__ if it is None"),
     "a value for the constructor only": (init_var, TypeError, "Wrong has an InitVar"),
     "a field called init": (hidden_method, TypeError, "hides what a Module calls init"),
-    "a complex parameter": (complex_parameter, TypeError, "only real numbers are trained"),
+    "a complex parameter": (complex_parameter, TypeError, "must be floating, got complex64"),
     "a constructor without the fields": (
         constructor_of_its_own,
         TypeError,
@@ -275,12 +279,12 @@ ERRORS = {
     "an activation by name": (
         lambda: fn.layers.Activation("relu"),
         TypeError,
-        "function is a function of arrays, such as jax.nn.relu",
+        "function must be a function of arrays, such as jax.nn.relu",
     ),
     "a class in both directions": (
         lambda: fn.layers.Bidirectional(fn.layers.GRU),
         TypeError,
-        "is a module; got",
+        "must be a module, got",
     ),
     "an integer for a key": (lambda: fn.MLP((2, 3)).init(0), TypeError, r"key=jax.random.key\(0\)"),
     "an old-style key": (
@@ -294,14 +298,14 @@ ERRORS = {
         "jax.vmap",
     ),
     "one size": (lambda: fn.MLP((4,)), ValueError, r"Try \(4, 3\)"),
-    "a size of zero": (lambda: fn.MLP((4, 0, 3)), ValueError, r"sizes\[1\] is at least 1"),
+    "a size of zero": (lambda: fn.MLP((4, 0, 3)), ValueError, r"sizes\[1\] must be at least 1"),
     "a class for a layer": (lambda: fn.Sequential(fn.Linear), TypeError, "step 0 of a Sequential"),
     "an unknown initialiser": (
         lambda: fn.Linear(2, 3, weight_init="xavier"),
         ValueError,
-        "'xavier' is not known. Choose one of: glorot_normal",
+        "must be one of glorot_normal.*got 'xavier'",
     ),
-    "a dropout rate of one": (lambda: fn.Dropout(1.0), ValueError, "rate is at least 0"),
+    "a dropout rate of one": (lambda: fn.Dropout(1.0), ValueError, "rate must be at least 0"),
 }
 
 

@@ -80,11 +80,11 @@ def test_models_that_are_not_called_reach_the_loss_in_the_compute_dtype():
 
 
 def test_wrong_dtypes_are_refused():
-    with pytest.raises(TypeError, match=r"compute is a floating dtype.*int32"):
+    with pytest.raises(TypeError, match=r"compute must be a floating dtype.*int32"):
         fn.Precision(compute="int32")
     with pytest.raises(ValueError, match="jax_enable_x64"):
         fn.Precision(param="float64")
-    with pytest.raises(TypeError, match="loss is a function"):
+    with pytest.raises(TypeError, match="loss must be a function"):
         HALF("mse")
 
 

@@ -180,14 +180,14 @@ def test_a_class_that_a_part_lacks_does_no_harm():
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"hidden": (0,)}, ValueError, r"hidden\[0\] is at least 1"),
+        ({"hidden": (0,)}, ValueError, r"hidden\[0\] must be at least 1"),
         ({"epochs": 0}, ValueError, "epochs"),
         ({"batch_size": 0}, ValueError, "batch_size"),
-        ({"learning_rate": 0.0}, ValueError, "learning_rate is above 0"),
+        ({"learning_rate": 0.0}, ValueError, "learning_rate must be above 0"),
         ({"learning_rate": float("nan")}, ValueError, "learning_rate"),
         ({"patience": -1}, ValueError, "patience"),
         ({"seed": -1}, ValueError, "seed"),
-        ({"seed": 0.5}, TypeError, "seed is a whole number"),
+        ({"seed": 0.5}, TypeError, "seed must be an integer"),
     ],
 )
 def test_settings_out_of_range(settings, error, message):

@@ -79,9 +79,9 @@ def test_any_pytree_of_arrays_is_cut_alike() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"batch_size": 0}, ValueError, "batch_size is at least 1"),
-        ({"batch_size": 2.5}, TypeError, "batch_size is a whole number"),
-        ({"key": 7}, TypeError, "key is a typed JAX key"),
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
+        ({"batch_size": 2.5}, TypeError, "batch_size must be an integer"),
+        ({"key": 7}, TypeError, "key must be a typed JAX key"),
     ],
 )
 def test_wrong_arguments_are_refused_at_the_call(arguments: Any, error: Any, match: str) -> None:

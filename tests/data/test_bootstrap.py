@@ -101,7 +101,7 @@ def test_bootstrapped_trainings_at_once_are_those_alone():
 DATA = (jnp.arange(6.0),)
 WRONG = {
     "no key": (lambda: fn.data.bootstrap(DATA, 3), TypeError, "typed JAX key"),
-    "no samples": (lambda: fn.data.bootstrap(DATA, KEY, 0), ValueError, "samples is at least 1"),
+    "no samples": (lambda: fn.data.bootstrap(DATA, KEY, 0), ValueError, "samples must be at least 1"),
     "no view": (
         lambda: fn.data.out_of_bag(DATA, fn.data.Dataset(DATA)),
         ValueError,

@@ -43,7 +43,7 @@ def test_a_dataset_that_was_trained_on_is_pickled_and_copied_like_another():
     for again in (pickle.loads(pickle.dumps(data)), copy.copy(data), copy.deepcopy(data)):
         assert fn.evaluate(loss, model, again)["loss"] == before
     other = fn.losses.supervised(fn.losses.binary_cross_entropy)
-    with pytest.raises(ValueError, match="binary_cross_entropy wants"):  # one loss, and no other
+    with pytest.raises(ValueError, match="binary_cross_entropy expects"):  # one loss, and no other
         fn.evaluate(other, model, data)
 
 
@@ -226,17 +226,17 @@ WRONG_DATA = {
     "categories of pandas": (
         lambda: fn.data.Dataset((pandas.Series(["a", "b"], dtype="category"),)),
         TypeError,
-        "arrays of numbers are wanted",
+        "must be an array of numbers",
     ),
     "negative class weights": (
         lambda: fn.data.class_weights([0, 1], {0: -1}),
         ValueError,
-        r"weights\[0\] is at least 0",
+        r"weights\[0\] must be at least 0",
     ),
     "a traced key for a split": (
         lambda: jax.jit(lambda key: fn.data.split((np.ones(4),), (2, 2), key)[0][:])(jax.random.key(0)),
         TypeError,
-        "split works on the host",
+        "split runs on the host",
     ),
     "one of several positions too far": (
         lambda: fn.data.Dataset((X, Y))[jnp.array([0, 99])],
@@ -255,13 +255,13 @@ WRONG_DATA = {
     "a NaN": (
         lambda: fn.data.Dataset((X.at[4, 1].set(jnp.nan), Y)),
         ValueError,
-        r"data\[0\] holds nan at \[4, 1\]",
+        r"data\[0\] must be finite, got nan at \[4, 1\]",
     ),
     "text": (lambda: fn.data.Dataset((X, np.array(list("aabbab")))), TypeError, "np.unique"),
     "a negative weight": (
         lambda: fn.data.Dataset((X, Y), weight=-jnp.ones(6)),
         ValueError,
-        "row 0 holds -1",
+        "got -1.* in row 0",
     ),
     "weights of zero": (
         lambda: fn.data.Dataset((X, Y), weight=jnp.zeros(6)),
@@ -288,18 +288,18 @@ WRONG_DATA = {
         ValueError,
         "each of the 6",
     ),
-    "no batch size": (lambda: fn.data.batches((X, Y), 0), ValueError, "batch_size is at least 1"),
+    "no batch size": (lambda: fn.data.batches((X, Y), 0), ValueError, "batch_size must be at least 1"),
     "an epoch before the first": (
         lambda: fn.data.batches((X, Y), 2, KEY, -1),
         ValueError,
-        "epoch is at least 0",
+        "epoch must be at least 0",
     ),
     "a mask for rows": (lambda: fn.data.take((X, Y), Y == 1), TypeError, "np.flatnonzero"),
     "a mask for a view": (lambda: fn.data.Dataset((X, Y), rows=Y == 1), TypeError, "np.flatnonzero"),
     "numbers beyond 32 bits": (
         lambda: fn.data.Dataset((np.array([2**40]),)),
         ValueError,
-        "JAX keeps 32 bits",
+        "must fit in 32-bit integers",
     ),
     "a position too far": (
         lambda: fn.data.Dataset((X, Y))[6],
@@ -315,15 +315,19 @@ WRONG_DATA = {
     "a list of lists": (
         lambda: fn.data.Dataset(([[1.0, 2.0], [3.0, 4.0]], Y)),
         TypeError,
-        r"data\[0\] is a Python list.*np.asarray",
+        r"data\[0\] must be an array, got a Python list.*np.asarray",
     ),
-    "a list of numbers": (lambda: fn.data.Dataset([1.0, 2.0]), TypeError, "data is a Python list"),
+    "a list of numbers": (
+        lambda: fn.data.Dataset([1.0, 2.0]),
+        TypeError,
+        "data must be an array, got a Python list",
+    ),
     "a scaler of other features": (
         lambda: fn.data.Scaler.fit((X, Y)).transform(jnp.ones((4, 7))),
         ValueError,
         "fitted on 2 features.*7",
     ),
-    "no rows to shuffle": (lambda: fn.data.Shuffle.draw(KEY, 0), ValueError, "n is at least 1"),
+    "no rows to shuffle": (lambda: fn.data.Shuffle.draw(KEY, 0), ValueError, "n must be at least 1"),
 }
 
 

@@ -181,7 +181,7 @@ WRONG = {
         "at least 2 .* number of rows that count, 6; got 1",
     ),
     "too many": (lambda: fn.data.kfold(DATA, 7, KEY), ValueError, "number of rows that count, 6; got 7"),
-    "half a fold": (lambda: fn.data.kfold(DATA, 2.5, KEY), TypeError, "folds is a whole number"),
+    "half a fold": (lambda: fn.data.kfold(DATA, 2.5, KEY), TypeError, "folds must be an integer"),
     "no key": (lambda: fn.data.kfold(DATA, 2, 0), TypeError, "typed JAX key"),
     "a traced key": (
         lambda: jax.vmap(lambda k: fn.data.kfold(DATA, 2, k))(jax.random.split(KEY, 2)),

@@ -283,7 +283,7 @@ def test_a_history_of_sums_is_exact_under_accumulation_and_vmap():
 def test_what_cannot_be_logged_is_refused():
     row = tables.MODELS["mlp"]
     matrix = fn.losses.supervised(fn.losses.cross_entropy, matrix=M.confusion_matrix(3))
-    with pytest.raises(ValueError, match=r"one number for each epoch, and matrix has shape \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"one number for each epoch, got shape \(3, 3\) for matrix"):
         fn.fit(matrix, optax.sgd(0.1), epochs=1)(row.init(), row.rows(8), jax.random.key(0))
     assert fn.evaluate(matrix, row.init(), row.rows(8))["matrix"].sum() == 8
     with pytest.raises(TypeError, match=r"fn.metrics.roc_auc\(fn.predict\(model, x\), y\)"):
@@ -350,7 +350,7 @@ def test_accuracy_of_a_target_that_is_no_class_is_nan():
 
 
 WRONG_PENALTIES = {
-    "a negative strength": (lambda: fn.losses.penalized(LOSS, l1=-1.0), "l1 is at least 0"),
+    "a negative strength": (lambda: fn.losses.penalized(LOSS, l1=-1.0), "l1 must be at least 0"),
     "nothing chosen": (
         lambda: fn.evaluate(fn.losses.penalized(LOSS, l2=1.0, where=lambda path, leaf: False), LINE, DATA),
         "where chooses none of",

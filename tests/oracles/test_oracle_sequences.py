@@ -152,7 +152,7 @@ def test_embedding_takes_rows_of_its_table() -> None:
 def test_a_number_out_of_range_is_refused_or_nan_and_never_another_row() -> None:
     layer = fn.layers.Embedding(4, 2).init(KEY)
     for bad in (-1, 4, 2**31 - 1, -(2**31)):
-        with pytest.raises(ValueError, match=r"rows for 0 to 3; got .* \(1 of 2 lie outside\)"):
+        with pytest.raises(ValueError, match=r"integers from 0 to 3, got .* \(1 of 2 are out of range\)"):
             layer(jnp.array([0, bad]))
         rows = jax.jit(layer)(jnp.array([0, bad]))
         assert np.isnan(rows[1]).all()
@@ -372,8 +372,12 @@ def test_softmax_is_as_wide_as_the_model() -> None:
 
 WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "embedding of floats": (lambda: fn.layers.Embedding(4, 2).init(KEY)(jnp.ones(3)), TypeError, "float32"),
-    "embedding of nothing": (lambda: fn.layers.Embedding(0, 2), ValueError, "count is at least 1"),
-    "heads": (lambda: fn.layers.MultiHeadAttention(6, 4), ValueError, "heads=4 doesn't divide features=6"),
+    "embedding of nothing": (lambda: fn.layers.Embedding(0, 2), ValueError, "count must be at least 1"),
+    "heads": (
+        lambda: fn.layers.MultiHeadAttention(6, 4),
+        ValueError,
+        "heads must divide features=6, got 4",
+    ),
     "no sequence": (
         lambda: fn.layers.MultiHeadAttention(4, 2).init(KEY)(jnp.ones(4)),
         ValueError,
@@ -382,46 +386,62 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "mask of floats": (
         lambda: fn.layers.MultiHeadAttention(4, 2).init(KEY)(jnp.ones((3, 4)), mask=jnp.ones(3)),
         TypeError,
-        "mask is boolean",
+        "mask must be boolean",
     ),
     "mask of another shape": (
         lambda: fn.layers.MultiHeadAttention(4, 2).init(KEY)(jnp.ones((2, 3, 4)), mask=jnp.ones(3, bool)),
         ValueError,
-        r"mask has the shape \(2, 3\)",
+        r"mask must have shape \(2, 3\)",
     ),
-    "gru": (lambda: fn.layers.GRU(2, 3).init(KEY)(jnp.ones((4, 3))), ValueError, r"GRU\(2, 3\) wants"),
-    "gru size": (lambda: fn.layers.GRU(2, 0), ValueError, "features is at least 1"),
+    "gru": (lambda: fn.layers.GRU(2, 3).init(KEY)(jnp.ones((4, 3))), ValueError, r"GRU\(2, 3\) expects"),
+    "gru size": (lambda: fn.layers.GRU(2, 0), ValueError, "features must be at least 1"),
     "gru state": (
         lambda: fn.layers.GRU(2, 3).init(KEY)(jnp.ones((5, 4, 2)), state=jnp.ones(3)),
         ValueError,
-        r"state has the shape \(5, 3\)",
+        r"state must have shape \(5, 3\)",
     ),
-    "lstm": (lambda: fn.layers.LSTM(2, 3).init(KEY)(jnp.ones((4, 3))), ValueError, r"LSTM\(2, 3\) wants"),
+    "lstm": (lambda: fn.layers.LSTM(2, 3).init(KEY)(jnp.ones((4, 3))), ValueError, r"LSTM\(2, 3\) expects"),
     "lstm cell": (
         lambda: fn.layers.LSTM(2, 3).init(KEY)(jnp.ones((4, 2)), state=(jnp.ones(3), jnp.ones(2))),
         ValueError,
-        r"c has the shape \(3,\)",
+        r"c must have shape \(3,\)",
     ),
     "bidirectional of arrays": (
         lambda: fn.layers.Bidirectional(fn.layers.GRU(2, 3).init(KEY)),
         ValueError,
-        "holds its parameters already",
+        "must be an architecture without parameters",
     ),
-    "bidirectional of a number": (lambda: fn.layers.Bidirectional(3), TypeError, "forward is a module"),
+    "bidirectional of a number": (
+        lambda: fn.layers.Bidirectional(3),
+        TypeError,
+        "forward must be a module",
+    ),
     "no input": (lambda: fn.models.Transformer(2), ValueError, "one of tokens and in_features"),
     "two inputs": (
         lambda: fn.models.Transformer(2, tokens=4, in_features=4),
         ValueError,
         "got tokens, in_features",
     ),
-    "padding": (lambda: fn.models.Transformer(2, tokens=4, padding=4), ValueError, "padding is at least 0"),
+    "padding": (
+        lambda: fn.models.Transformer(2, tokens=4, padding=4),
+        ValueError,
+        "padding must be at least 0",
+    ),
     "padding of vectors": (
         lambda: fn.models.Transformer(2, in_features=4, padding=0),
         ValueError,
         "this model takes vectors",
     ),
-    "hidden": (lambda: fn.models.Transformer(2, tokens=4, hidden=0), ValueError, "hidden is at least 1"),
-    "dropout": (lambda: fn.models.Transformer(2, tokens=4, dropout=1.0), ValueError, "dropout is at least"),
+    "hidden": (
+        lambda: fn.models.Transformer(2, tokens=4, hidden=0),
+        ValueError,
+        "hidden must be at least 1",
+    ),
+    "dropout": (
+        lambda: fn.models.Transformer(2, tokens=4, dropout=1.0),
+        ValueError,
+        "dropout must be at least",
+    ),
     "positions": (
         lambda: fn.models.Transformer(2, tokens=4, positions="relative"),
         ValueError,
@@ -431,17 +451,17 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "too long": (
         lambda: _transformer(positions="learned", length=3)(jnp.zeros(4, int)),
         ValueError,
-        "at most length=3; got 4",
+        "at most length=3, got 4",
     ),
     "no tokens": (lambda: _transformer()(jnp.zeros((2, 0), int)), ValueError, "sequences of tokens"),
-    "omega": (lambda: fn.models.SIREN((1, 2, 1), omega=0), ValueError, "omega is above 0"),
+    "omega": (lambda: fn.models.SIREN((1, 2, 1), omega=0), ValueError, "omega must be above 0"),
     "siren input": (
         lambda: fn.models.SIREN((1, 2, 1)).init(KEY)(jnp.ones(2)),
         ValueError,
         "whose last axis is 1",
     ),
-    "scale": (lambda: fn.models.FourierMLP((1, 2), scale=-1.0), ValueError, "scale is above 0"),
-    "scale text": (lambda: fn.models.FourierMLP((1, 2), scale="1"), TypeError, "scale is a number"),
+    "scale": (lambda: fn.models.FourierMLP((1, 2), scale=-1.0), ValueError, "scale must be above 0"),
+    "scale text": (lambda: fn.models.FourierMLP((1, 2), scale="1"), TypeError, "scale must be a number"),
     "fourier input": (
         lambda: fn.models.FourierMLP((1, 2)).init(KEY)(jnp.ones(2)),
         ValueError,

@@ -191,7 +191,7 @@ def test_what_is_no_number_votes_for_no_class():
 NET, DATA = fn.models.LinearRegression(3), (jnp.ones((6, 3)), jnp.ones(6))
 WRONG = {
     "no training": (lambda: fn.study.bias_variance("train", 3), TypeError, r"Make one: fn.fit\(loss"),
-    "two members": (lambda: fn.study.bias_variance(TRAIN, 2), ValueError, "size is at least 3"),
+    "two members": (lambda: fn.study.bias_variance(TRAIN, 2), ValueError, "size must be at least 3"),
     "another loss": (
         lambda: fn.study.bias_variance(TRAIN, 3, loss="hinge"),
         ValueError,
@@ -205,7 +205,7 @@ WRONG = {
     "one number of epochs": (
         lambda: fn.study.bias_variance(TRAIN, 3, epochs=4),
         TypeError,
-        "epochs are whole numbers that rise; got int 4",
+        "epochs must be increasing integers, got int 4",
     ),
     "floats for classes": (
         lambda: fn.study.bias_variance(TRAIN, 3, loss="zero_one")(NET, DATA, KEY, DATA),
@@ -215,7 +215,7 @@ WRONG = {
     "truth of another shape": (
         lambda: fn.study.bias_variance(TRAIN, 3)(NET, DATA, KEY, DATA, jnp.ones(5)),
         ValueError,
-        r"truth has the shape of y, \(6,\); got \(5,\)",
+        r"truth must have the shape of y, \(6,\), got \(5,\)",
     ),
     "no targets": (
         lambda: fn.study.bias_variance(

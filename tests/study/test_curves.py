@@ -110,8 +110,12 @@ def test_capacities_are_trainings_of_their_own():
 
 
 WRONG = {
-    "rows that fall": (lambda: fn.study.learning_curve(TRAIN, (20, 10), 3), ValueError, "rows rise"),
-    "no repeats": (lambda: fn.study.learning_curve(TRAIN, (10,), 0), ValueError, "size is at least 1"),
+    "rows that fall": (
+        lambda: fn.study.learning_curve(TRAIN, (20, 10), 3),
+        ValueError,
+        "rows must increase",
+    ),
+    "no repeats": (lambda: fn.study.learning_curve(TRAIN, (10,), 0), ValueError, "size must be at least 1"),
     "too many rows": (
         lambda: fn.study.learning_curve(TRAIN, (10, 50), 3)(ROW.net, ROW.rows(20), KEY, ROW.rows(8)),
         ValueError,

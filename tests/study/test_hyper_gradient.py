@@ -136,11 +136,11 @@ def test_stopping_goes_forward_by_itself():
         (
             lambda: fn.study.hyper_gradient(make_train, "loss"),
             ValueError,
-            "metric names a value of validation",
+            "metric must name a value on the validation",
         ),
         (lambda: fn.study.hyper_gradient(make_train, mode="both"), ValueError, "mode='both'"),
         (lambda: run(make_train, {"learning_rate": 1, "decay": 0.1}), TypeError, "learning_rate"),
-        (lambda: run(make_train, {}), ValueError, "no hyper-parameters"),
+        (lambda: run(make_train, {}), ValueError, "no hyperparameters"),
         (lambda: run(lambda rate: 3, 0.1), TypeError, "what make_train returns"),
         (
             lambda: run(lambda rate: lambda *args: make_train(HYPER)(*args), 0.1),
