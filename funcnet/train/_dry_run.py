@@ -9,7 +9,7 @@ import numpy as np
 from funcnet import _tree
 from funcnet._module import trainable
 from funcnet._types import Key, PyTree
-from funcnet.data._batches import Gathered
+from funcnet.data._batches import PaddedBatch
 from funcnet.train._fit import Fit
 from funcnet.train._source import Source
 
@@ -67,7 +67,7 @@ def dry_run(train: Fit, source: Source, model: PyTree, key: Key) -> DryRun:
     progress = source.begin(model, key)
     size = source.rows
     rows = source.sample[np.arange(size) % len(source.sample)]
-    batch = Gathered(rows, jax.numpy.ones(size))
+    batch = PaddedBatch(rows, jax.numpy.ones(size))
 
     def one(state: Any, batch: Any) -> Any:
         return train.step(state, batch)

@@ -14,7 +14,7 @@ from funcnet import _check, _tree
 from funcnet._module import trainable
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch, Dataset
-from funcnet.data._batches import Rows, batch_of, epoch_rows, gather, steps
+from funcnet.data._batches import Rows, batch_of, epoch_rows, gather, num_batches
 from funcnet.data._shuffle import Shuffle, epoch_order
 from funcnet.train._average import averaging
 from funcnet.train._evaluate import checked_data, total
@@ -212,7 +212,7 @@ class Fit:
         if self.remat:
             advance = jax.checkpoint(advance)
         if self.stopping is None:
-            rounds = steps(self.epochs, self.eval_every)
+            rounds = num_batches(self.epochs, self.eval_every)
             state, _ = jax.lax.scan(advance, state, length=rounds)
         else:
             state = jax.lax.while_loop(self.goes_on, lambda s: advance(s)[0], state)
@@ -310,7 +310,7 @@ class Fit:
 
     def rows_of_update(self, rows: int) -> int:
         """Rows of one update, cut into `accumulate` parts of the same size; padding fills them up."""
-        return self.accumulate * steps(min(self.batch_size * self.accumulate, rows), self.accumulate)
+        return self.accumulate * num_batches(min(self.batch_size * self.accumulate, rows), self.accumulate)
 
     def step_on(self, data: Dataset) -> Callable[..., tuple[TrainState, Array]]:
         """`(state, seen, rows) -> (state, seen)`: a step on some rows, and their totals added up."""

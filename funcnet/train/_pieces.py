@@ -15,7 +15,7 @@ import numpy as np
 from funcnet import _mesh, _tree
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
-from funcnet.data._batches import epoch_rows, steps
+from funcnet.data._batches import epoch_rows, num_batches
 from funcnet.train._fit import Fit, nothing_seen
 from funcnet.train._progress import Progress
 from funcnet.train._result import Run
@@ -94,7 +94,7 @@ class Pieces:
 
     def rerun(self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, epochs: int) -> Run:
         """The whole training, once it is known not to be sound after so many epochs and a part of one."""
-        per_epoch = steps(len(data), self.train.rows_of_update(len(data)))
+        per_epoch = num_batches(len(data), self.train.rows_of_update(len(data)))
         last = self.train.epochs * per_epoch
         progress = self.begin(model, data, key, valid, fair=True)
         until = min(last, (epochs + 1) * per_epoch)
@@ -151,7 +151,7 @@ def _advance(
     train = train if looks else swift(train, progress.state.model, data)
     measured = train.measured(progress.state.model, data, progress.state.key)
     size = train.rows_of_update(len(data))
-    block = min(steps(len(data), size), max(ROWS_AT_ONCE // size, 1))
+    block = min(num_batches(len(data), size), max(ROWS_AT_ONCE // size, 1))
     take = train.step_on(data)
 
     def goes_on(progress: Progress) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from funcnet import _check, _keys, _tree
 from funcnet._module import trainable
 from funcnet._types import PyTree
-from funcnet.data._batches import epoch_rows, gather, steps
+from funcnet.data._batches import epoch_rows, gather, num_batches
 from funcnet.data._dataset import Dataset, as_dataset
 from funcnet.train._fit import Fit
 from funcnet.train._state import TrainState
@@ -95,7 +95,7 @@ def replay(train: Fit, state: TrainState, data: PyTree) -> ReplayedStep:
 def looked_at(train: Fit, state: TrainState, data: Dataset, per_epoch: int | None) -> ReplayedStep:
     """`replay` of a training that takes so many batches of each epoch."""
     size = train.rows_of_update(len(data))
-    per_epoch = steps(len(data), size) if per_epoch is None else per_epoch
+    per_epoch = num_batches(len(data), size) if per_epoch is None else per_epoch
     number, epoch = int(state.step), int(state.step) // per_epoch
     order = train.order(_tree.replace(state, epoch=jnp.int32(epoch)), len(data))
     row, mask, _ = (a[0] for a in epoch_rows(len(data), order, size, number % per_epoch, 1))

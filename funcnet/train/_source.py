@@ -11,9 +11,9 @@ import numpy as np
 
 from funcnet._types import Key, PyTree
 from funcnet.data import BatchStream, Dataset, Stream
-from funcnet.data._ahead import ahead
-from funcnet.data._batches import Piece, steps
+from funcnet.data._batches import Chunk, num_batches
 from funcnet.data._dataset import take
+from funcnet.data._prefetch import prefetch
 from funcnet.train._progress import Progress
 
 SAMPLE = 1024
@@ -88,8 +88,8 @@ class InMemory(Source):
 class Streamed(Source):
     """Batches that a thread reads ahead, some of them at a time."""
 
-    _pieces: Generator[Piece, None, None] | None = None
-    _piece: Piece | None = None
+    _pieces: Generator[Chunk, None, None] | None = None
+    _piece: Chunk | None = None
 
     def advance(self, progress: Progress, until: int) -> Progress:
         step, epoch = progress.step, progress.epoch
@@ -111,23 +111,23 @@ class Streamed(Source):
             self._pieces.close()
         self._pieces = self._piece = None
 
-    def _with(self, progress: Progress, epoch: int, place: int) -> Piece:
+    def _with(self, progress: Progress, epoch: int, place: int) -> Chunk:
         """The piece that holds batch `place` of an epoch; the next one, unless a call has just begun."""
         held = self._piece
         if held is not None and held.epoch == epoch and held.first <= place < held.first + held.length:
             return held
         if self._pieces is None:
             key = progress.state.key if self.train.shuffle else None
-            self._pieces = ahead(self._all(key, epoch, place), self.data.prefetch)
+            self._pieces = prefetch(self._all(key, epoch, place), self.data.prefetch)
         piece = next(self._pieces)
         self._piece = piece._replace(batches=jax.device_put(piece.batches))
         return self._piece
 
-    def _all(self, key: Key | None, epoch: int, place: int) -> Iterator[Piece]:
+    def _all(self, key: Key | None, epoch: int, place: int) -> Iterator[Chunk]:
         """All pieces from a batch on: the thread reads on into the next epoch."""
         for number in range(epoch, self.train.epochs):
             first = place if number == epoch else 0
-            yield from self.data.pieces(key, number, first, self.per_epoch, self.rows)
+            yield from self.data.chunks(key, number, first, self.per_epoch, self.rows)
 
 
 def source_of(trainer: Any, model: PyTree, data: Any, key: Key, valid: Any) -> Source:
@@ -139,7 +139,7 @@ def source_of(trainer: Any, model: PyTree, data: Any, key: Key, valid: Any) -> S
         size, per_epoch = len(data.first(2**31)), data.num_batches
     else:
         size = train.rows_of_update(len(data if streams else checked))
-        per_epoch = steps(len(data if streams else checked), size)
+        per_epoch = num_batches(len(data if streams else checked), size)
     if trainer.limit_batches is not None:
         per_epoch = min(per_epoch, trainer.limit_batches)
     kind = Streamed if streams else InMemory

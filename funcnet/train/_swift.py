@@ -16,7 +16,7 @@ from funcnet import _tree
 from funcnet._module import trainable
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
-from funcnet.data._batches import steps
+from funcnet.data._batches import num_batches
 from funcnet.train._result import Run
 from funcnet.train._state import TrainState
 from funcnet.train._step import swift_step
@@ -66,5 +66,5 @@ def swift_run(
     if alone or train.stopping is not None:
         state = jax.lax.while_loop(train.goes_on, lambda state: advance(state)[0], state)
     else:
-        state, _ = jax.lax.scan(advance, state, length=steps(train.epochs, train.eval_every))
+        state, _ = jax.lax.scan(advance, state, length=num_batches(train.epochs, train.eval_every))
     return train.finished(state), is_sound(train, state)

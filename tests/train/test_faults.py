@@ -167,15 +167,15 @@ def test_a_source_that_ends_early_is_told():
 def test_one_iterator_for_all_epochs_is_refused(kind):
     parts = [tuple(np.asarray(part[i : i + 8]) for part in DATA) for i in range(0, 40, 8)]
     once = kind(parts)
-    with pytest.raises(ValueError, match=r"the very same \w+ again.*a fresh iterable each time"):
+    with pytest.raises(ValueError, match=r"a new iterable each time, got the same \w+ again"):
         _go_on(None, fn.data.Stream.from_batches(lambda: once, 5))
     stream, once = fn.data.Stream.from_batches(lambda: once, 5), kind(parts)
-    assert len(list(stream.pieces(None, 0, 0, 5, 8))) == 5
-    with pytest.raises(ValueError, match="a fresh iterable each time"):
-        list(stream.pieces(None, 1, 0, 5, 8))
+    assert len(list(stream.chunks(None, 0, 0, 5, 8))) == 5
+    with pytest.raises(ValueError, match="a new iterable each time"):
+        list(stream.chunks(None, 1, 0, 5, 8))
     for make in (lambda: kind(parts), lambda: parts):  # a list is gone through as often as one likes
         stream = fn.data.Stream.from_batches(make, 5)
-        assert [len(list(stream.pieces(None, epoch, 0, 5, 8))) for epoch in range(3)] == [5, 5, 5]
+        assert [len(list(stream.chunks(None, epoch, 0, 5, 8))) for epoch in range(3)] == [5, 5, 5]
 
 
 def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path, whole):
