@@ -111,8 +111,8 @@ def kfold(
     _check.key(key)
     if not _tree.is_concrete(key):
         raise TypeError(
-            "kfold runs on the host, so its key must not be traced by jit, vmap or grad, got a tracer. Make "
-            "the folds first and map over them: each = Dataset.axes(rows=0); "
+            "kfold runs on the host, so its key must not be traced by jit, vmap or grad, got a tracer. "
+            "Make the folds first and map over them: each = Dataset.axes(rows=0); "
             "jax.vmap(train, in_axes=(None, each, 0))(model, folds.train, keys)."
         )
     counts = np.asarray(data.weights()) > 0
