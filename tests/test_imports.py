@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "funcnet"
 LEVELS = [
     {"_types"},
     {"_cache", "_check", "_keys", "_tree"},
-    {"_compare", "_metric"},
+    {"_compare", "_mesh", "_metric"},
     {"_module", "_sow", "mesh"},
     {"_precision", "_summary", "losses", "metrics", "data", "layers"},
     {"models"},
@@ -41,7 +41,7 @@ OWNERS = {
     "pyarrow": {"data/_parquet.py"},
     "tensorboardX": {"train/_loggers.py"},
     "chex": set(),
-    "jax.sharding": {"mesh.py"},
+    "jax.sharding": {"_mesh.py"},
 }
 
 FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _keys
-from funcnet._metric import MetricSums, at_least_single, weighted_sum
+from funcnet._metric import MetricSums, promote_to_float32, weighted_sum
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data._transforms import Transform
 
@@ -173,7 +173,7 @@ def _reduce(values: Any, weight: Array) -> Any:
     total_weight = jnp.sum(weight)
 
     def reduce_one(values: Any) -> Any:
-        sums = jax.tree.map(lambda v: weighted_sum(at_least_single(v), weight), values)
+        sums = jax.tree.map(lambda v: weighted_sum(promote_to_float32(v), weight), values)
         if isinstance(values, MetricSums):
             return sums
         return sums / jnp.where(total_weight > 0, total_weight, jnp.ones_like(total_weight)).astype(

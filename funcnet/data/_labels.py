@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from funcnet import _check
-from funcnet._compare import class_numbers
+from funcnet._compare import as_class_numbers
 from funcnet._types import Array, ArrayLike, Float
 
 
@@ -35,7 +35,7 @@ def one_hot(labels: ArrayLike, classes: int) -> Float[Array, "*shape classes"]:
     """
     _check.positive("classes", classes)
     _check.class_numbers(labels, classes)
-    return jax.nn.one_hot(class_numbers(labels), classes, dtype=float)
+    return jax.nn.one_hot(as_class_numbers(labels), classes, dtype=float)
 
 
 def class_weights(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._metric import at_least_single
+from funcnet._metric import promote_to_float32
 from funcnet._types import Array
 
 ErrorLoss: TypeAlias = Literal["squared", "zero_one"]
@@ -29,7 +29,7 @@ def decompose(
         weight: how much each row counts, [n].
     """
     made = _squared if loss == "squared" else _zero_one
-    of_members = made(at_least_single(predictions), y, truth)
+    of_members = made(promote_to_float32(predictions), y, truth)
     size = predictions.shape[0]
     rows = of_members(jnp.ones(size))
 

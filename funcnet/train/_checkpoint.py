@@ -95,7 +95,7 @@ class Checkpoints:
     def save(self, tree: PyTree, step: int, facts: Mapping[str, Any]) -> None:
         """Write a checkpoint beside the training: arrays are copied now, and written by a thread."""
         self.wait()
-        arrays = {path: np.array(_tree.host(leaf)) for path, leaf in _tree.paths(tree).items()}
+        arrays = {path: np.array(_tree.to_numpy(leaf)) for path, leaf in _tree.paths(tree).items()}
         for path, array in arrays.items():
             if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
                 raise TypeError(f"a checkpoint holds arrays of numbers; {path} is {array.dtype}.")
@@ -222,7 +222,8 @@ class Checkpoint:
         found = {p.removeprefix(prefix): a for p, a in self.arrays.items() if p.startswith(prefix)}
         wanted = {p.removeprefix(prefix): a for p, a in _tree.paths({name: template}).items()}
         saved, ours = (
-            {path: _tree.kind(_tree.host(leaf)) for path, leaf in tree.items()} for tree in (found, wanted)
+            {path: _tree.dtype_and_shape(_tree.to_numpy(leaf)) for path, leaf in tree.items()}
+            for tree in (found, wanted)
         )
         wrong = [
             f"{path.removeprefix('.')}: {saved.get(path, 'none')} saved, {ours.get(path, 'none')} wanted"

@@ -84,5 +84,5 @@ def dry_run(train: Fit, source: Source, model: PyTree, key: Key) -> DryRun:
         steps=source.per_epoch * train.epochs,
         flops=float(cost["flops"]) if cost and "flops" in cost else None,
         loss=float(info.loss),
-        shapes=tuple(f"{path} {_tree.kind(leaf)}" for path, leaf in _tree.paths(rows).items()),
+        shapes=tuple(f"{path} {_tree.dtype_and_shape(leaf)}" for path, leaf in _tree.paths(rows).items()),
     )

@@ -41,7 +41,7 @@ def summed(tree: PyTree) -> str:
     """Shapes, dtypes and a sum over the bytes of all arrays."""
     digest, rows = hashlib.sha256(), 0
     for path, leaf in _tree.paths(tree).items():
-        array = np.ascontiguousarray(_tree.host(leaf))
+        array = np.ascontiguousarray(_tree.to_numpy(leaf))
         digest.update(f"{path} {array.dtype} {array.shape}".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
         rows = max(rows, array.shape[0] if array.ndim else 0)

@@ -156,7 +156,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    ours, theirs = ({name: _tree.kind(array) for name, array in tree.items()} for tree in (wanted, found))
+    ours, theirs = (
+        {name: _tree.dtype_and_shape(array) for name, array in tree.items()} for tree in (wanted, found)
+    )
     lines = []
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):

@@ -172,7 +172,9 @@ def _described(value: Any) -> str:
     good = array[np.isfinite(array)]
     wrong = array.size - good.size
     told = f" from {good.min():.6g} to {good.max():.6g}" if good.size else ""
-    return f"{_tree.kind(value)}{told}" + (f", {wrong} of {array.size} not finite" if wrong else "")
+    return f"{_tree.dtype_and_shape(value)}{told}" + (
+        f", {wrong} of {array.size} not finite" if wrong else ""
+    )
 
 
 def _source(equation: "JaxprEqn") -> str:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _tree
-from funcnet._metric import MetricSums, at_least_single, checked, settled, weighted_sum
+from funcnet._metric import MetricSums, check_metric, finalize, promote_to_float32, weighted_sum
 from funcnet._sow import EXAMPLES, one_of_batch
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
@@ -29,7 +29,7 @@ class Totals:
 
     def means(self) -> dict[str, Array]:
         """Σ w·value / Σ w by name, or what a `Metric` makes of its sums; NaN if no example counted."""
-        return {name: settled(total, self.weight) for name, total in self.sums.items()}
+        return {name: finalize(total, self.weight) for name, total in self.sums.items()}
 
     def packed(self) -> Array:
         """All sums and the weight as one vector: a loop that adds it up has one small operation.
@@ -125,7 +125,7 @@ def _example_keys(key: Key, first: Array | int, size: int) -> Key:
 
 
 def _parts(result: Any, batch: tuple[int, ...]) -> dict[str, Any]:
-    """Loss and metrics by name, each checked to be one number for an example."""
+    """Loss and metrics by name, each check_metric to be one number for an example."""
     if isinstance(result, tuple) and len(result) != 2:
         raise TypeError(f"a loss returns a scalar, or a scalar and a dictionary; got {len(result)} values.")
     value, metrics = result if isinstance(result, tuple) else (result, {})
@@ -137,5 +137,5 @@ def _parts(result: Any, batch: tuple[int, ...]) -> dict[str, Any]:
     _check.metric_names(metrics)
     _check.scalar("the loss", value, batch)
     for name, part in metrics.items():
-        checked(name, part, batch)
-    return {n: jax.tree.map(at_least_single, part) for n, part in {"loss": value, **metrics}.items()}
+        check_metric(name, part, batch)
+    return {n: jax.tree.map(promote_to_float32, part) for n, part in {"loss": value, **metrics}.items()}
