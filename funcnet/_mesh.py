@@ -44,7 +44,7 @@ def cpu_devices(count: int | None = None) -> int:
     except RuntimeError:
         if (available := len(jax.devices("cpu"))) != count:
             raise RuntimeError(
-                f"count must be {available}, the number of CPU devices since JAX was initialized, got {count}. "
+                f"count must be {available}, the number of CPU devices of this process, got {count}. "
                 "Call funcnet.mesh.cpu_devices() right after the imports, before the first array."
             ) from None
     return count

@@ -295,22 +295,22 @@ WRONG = {
         r"Try def transform\(key, example\)",
     ),
     "noise below zero": (lambda: fn.data.noise(-1.0), ValueError, "scale must be at least 0"),
-    "noise of words": (lambda: fn.data.noise("much"), TypeError, "scale must be a number"),
-    "noise on whole numbers": (
+    "noise of a string": (lambda: fn.data.noise("much"), TypeError, "scale must be a number"),
+    "noise on integers": (
         lambda: fn.data.noise(0.1)(KEY, (jnp.arange(3), 0)),
         TypeError,
-        "floating features; got int32",
+        "noise expects floating features, got int32",
     ),
-    "two axes": (lambda: fn.data.flip((0, 1)), TypeError, "axis is one whole number"),
-    "no such axis": (lambda: fn.data.flip(2)(KEY, IMAGE), ValueError, r"that axis; got shape \(4, 5\)"),
+    "two axes": (lambda: fn.data.flip((0, 1)), TypeError, "axis must be an integer"),
+    "no such axis": (lambda: fn.data.flip(2)(KEY, IMAGE), ValueError, r"that axis, got shape \(4, 5\)"),
     "probability of 2": (lambda: fn.data.flip(0, 2), ValueError, "probability must be at least 0"),
     "half a pixel": (lambda: fn.data.shift(0.5), TypeError, "pixels must be an integer"),
-    "a row of pixels": (lambda: fn.data.shift(1)(KEY, jnp.ones(4)), ValueError, "shift wants an image"),
+    "a row of pixels": (lambda: fn.data.shift(1)(KEY, jnp.ones(4)), ValueError, "shift expects an image"),
     "an empty chain": (lambda: fn.data.chain(), ValueError, "at least one transform"),
     "a chain of numbers": (
         lambda: fn.data.chain(fn.data.flip(0), 3),
         TypeError,
-        r"transforms\[1\] is a func",
+        r"transforms\[1\] must be a func",
     ),
     "no loss": (
         lambda: fn.data.augmented(fn.losses.squared_error, fn.data.flip(0)),
@@ -318,18 +318,18 @@ WRONG = {
         "supervised",
     ),
     "no transform": (lambda: fn.data.augmented(PLAIN, 0.1), TypeError, "transform must be a function"),
-    "mixup of a batchwise loss": (lambda: fn.data.mixup(WHOLE), TypeError, "a batchwise one came"),
-    "no alpha": (lambda: fn.data.mixup(PLAIN, 0), ValueError, "alpha must be above 0; got 0"),
-    "alpha of words": (lambda: fn.data.mixup(PLAIN, "big"), TypeError, "alpha must be a number"),
+    "mixup of a batchwise loss": (lambda: fn.data.mixup(WHOLE), TypeError, "must be of one example"),
+    "no alpha": (lambda: fn.data.mixup(PLAIN, 0), ValueError, "alpha must be above 0, got 0"),
+    "alpha of a string": (lambda: fn.data.mixup(PLAIN, "big"), TypeError, "alpha must be a number"),
     "mixup without targets": (
         lambda: fn.data.mixup(PLAIN)(None, jnp.ones((3, 2)), jnp.ones(3), KEY),
         ValueError,
-        r"mixup wants examples \(x, y\)",
+        r"mixup expects examples \(x, y\)",
     ),
-    "mixup of whole numbers": (
+    "mixup of integers": (
         lambda: fn.data.mixup(PLAIN)(None, (jnp.arange(3), jnp.ones(3)), jnp.ones(3), KEY),
         ValueError,
-        "mixup wants floating features; got int32",
+        "mixup expects floating features, got int32",
     ),
 }
 

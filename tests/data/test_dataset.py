@@ -180,10 +180,13 @@ WRONG_FILES = {
     "no rows": ("a,b\n", "a header and no rows"),
     "nothing at all": ("", "is empty"),
     "one column": ("a\n1\n2\n", "one column 'a'"),
-    "a word among numbers": ("a,b,y\n1,x,0\n1,2,1\n", "column 'b' is 'x', no finite number in data row 1"),
+    "text among numbers": (
+        "a,b,y\n1,x,0\n1,2,1\n",
+        "column 'b' is 'x', not a finite number, in data row 1",
+    ),
     "an infinity": ("a,b,y\ninf,2,0\n1,2,1\n", "column 'a' is 'inf'"),
     "a missing target": ("a,y\n1,cat\n2,\n3,dog\n", "target 'y' is missing in data row 2"),
-    "one class": ("a,y\n1,cat\n2,cat\n", "one class only, 'cat'"),
+    "one class": ("a,y\n1,cat\n2,cat\n", "at least two classes, got only 'cat'"),
     "rows longer than the header": ("a,b,y\n1,2,3,0\n4,5,6,1\n", "more fields than its header"),
     "no header": ("1,2,0\n3,4,1\n", "begins with numbers and has no header"),
     "the index of a frame": (",a,y\n0,1,0\n1,2,1\n", r"column 1 of .* has no name. .*index=False"),
@@ -209,7 +212,7 @@ def test_an_unknown_table_or_target_names_the_known_ones(tmp_path):
         fn.data.load("penguins")
     with pytest.raises(FileNotFoundError, match=r"called Iris\. Did you mean iris\?"):
         fn.data.load("Iris")
-    with pytest.raises(ValueError, match="are for CSV and Parquet files; iris has its own"):
+    with pytest.raises(ValueError, match=r"target and task must be None .*got 'iris'"):
         fn.data.load("iris", task="regression")
     with pytest.raises(ValueError, match=r"no column 'z'\. Columns: a, y"):
         fn.data.load(csv(tmp_path, "a,y\n1,2\n"), target="z")
@@ -241,12 +244,12 @@ WRONG_DATA = {
     "one of several positions too far": (
         lambda: fn.data.Dataset((X, Y))[jnp.array([0, 99])],
         IndexError,
-        "has 6 examples; got position 99",
+        "must be below 6, the number of examples, got 99",
     ),
     "half rows": (
         lambda: fn.data.split((np.ones(4),), (1.5, 2.5), jax.random.key(0)),
         ValueError,
-        "numbers of rows are whole",
+        "numbers of rows must be integers",
     ),
     "unequal lengths": (lambda: fn.data.Dataset((X, Y[:5])), ValueError, r"\[0\] has 6, \[1\] has 5"),
     "an empty table": (lambda: fn.data.Dataset((X[:0], Y[:0])), ValueError, "the table is empty"),
@@ -276,7 +279,7 @@ WRONG_DATA = {
     "a row too far": (lambda: fn.data.take((X, Y), [6]), ValueError, "from 0 to 5"),
     "a negative row": (lambda: fn.data.take((X, Y), [-1]), ValueError, "from 0 to 5"),
     "no rows": (lambda: fn.data.take((X, Y), []), ValueError, "at least one row"),
-    "sizes beyond one": (lambda: fn.data.split((X, Y), (0.9, 0.2), KEY), ValueError, "adds up to 1.1"),
+    "sizes beyond one": (lambda: fn.data.split((X, Y), (0.9, 0.2), KEY), ValueError, "the sum 1.1"),
     "an empty part": (lambda: fn.data.split((X, Y), (0.99, 0.01), KEY), ValueError, "one would be empty"),
     "stratify without key": (
         lambda: fn.data.split((X, Y), (3, 3), None, stratify=Y),
@@ -304,12 +307,12 @@ WRONG_DATA = {
     "a position too far": (
         lambda: fn.data.Dataset((X, Y))[6],
         IndexError,
-        "has 6 examples; got position 6",
+        "must be below 6, the number of examples, got 6",
     ),
     "rows one too few": (
         lambda: fn.data.split((np.arange(200_000),), (100_000, 99_999), None),
         ValueError,
-        "adds up to 199999",
+        "the sum 199999",
     ),
     "an unknown scaler": (lambda: fn.data.Scaler.fit((X, Y), "robust"), ValueError, "standard, minmax"),
     "a list of lists": (

@@ -111,7 +111,7 @@ def test_rows_of_weight_zero_are_in_no_fold():
         assert all(len(part) for part in found)
         if "groups" not in labelled:
             assert {len(part) for part in found} == {2}
-    with pytest.raises(ValueError, match="rows that count, 10; got 11"):
+    with pytest.raises(ValueError, match="rows that count, 10, got 11"):
         fn.data.kfold(data, 11, KEY)
 
 
@@ -173,25 +173,25 @@ WRONG = {
     "copies in several groups": (
         lambda: fn.data.kfold(fn.data.take(DATA, [0, 0, 1, 1]), 2, KEY, groups=range(4)),
         ValueError,
-        "Give all copies of a row one group",
+        "must have the same group",
     ),
     "one fold": (
         lambda: fn.data.kfold(DATA, 1, KEY),
         ValueError,
-        "at least 2 .* number of rows that count, 6; got 1",
+        "at least 2 .* number of rows that count, 6, got 1",
     ),
-    "too many": (lambda: fn.data.kfold(DATA, 7, KEY), ValueError, "number of rows that count, 6; got 7"),
+    "too many": (lambda: fn.data.kfold(DATA, 7, KEY), ValueError, "number of rows that count, 6, got 7"),
     "half a fold": (lambda: fn.data.kfold(DATA, 2.5, KEY), TypeError, "folds must be an integer"),
     "no key": (lambda: fn.data.kfold(DATA, 2, 0), TypeError, "typed JAX key"),
     "a traced key": (
         lambda: jax.vmap(lambda k: fn.data.kfold(DATA, 2, k))(jax.random.split(KEY, 2)),
         TypeError,
-        "works on the host",
+        "runs on the host",
     ),
     "few labels": (
         lambda: fn.data.kfold(DATA, 2, KEY, stratify=[0, 1]),
         ValueError,
-        "stratify holds one label",
+        "stratify must hold one label",
     ),
     "few groups": (
         lambda: fn.data.kfold(DATA, 3, KEY, groups=[0, 0, 0, 1, 1, 1]),
@@ -201,9 +201,13 @@ WRONG = {
     "groups too short": (
         lambda: fn.data.kfold(DATA, 2, KEY, groups=[0]),
         ValueError,
-        "groups holds one label",
+        "groups must hold one label",
     ),
-    "no such fold": (lambda: fn.data.kfold(DATA, 2, KEY)[2], IndexError, "there are 2 folds; got number 2"),
+    "no such fold": (
+        lambda: fn.data.kfold(DATA, 2, KEY)[2],
+        IndexError,
+        "must be below 2, the number of folds, got 2",
+    ),
 }
 
 

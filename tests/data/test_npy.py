@@ -1,4 +1,4 @@
-"""Rows of files, however they lie to each other."""
+"""Rows of files at any distance from each other."""
 
 import numpy as np
 import pytest
@@ -18,10 +18,10 @@ def test_rows_are_those_of_the_array(tmp_path, shape, taken, dtype):
         assert np.array_equal(file.rows(numbers), array[numbers])
 
 
-def test_a_file_that_was_cut_off_is_told(tmp_path):
+def test_a_truncated_file_is_reported(tmp_path):
     np.save(tmp_path / "x.npy", np.arange(1000.0))
     file = Npy(tmp_path / "x.npy")
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:4000])
     for numbers in (np.array([999, 3]), np.arange(1000)[::-1]):
-        with pytest.raises(ValueError, match="become shorter"):
+        with pytest.raises(ValueError, match="became shorter"):
             file.rows(numbers)

@@ -152,10 +152,10 @@ def test_keys_differ_and_one_key_repeats() -> None:
 
 @pytest.mark.parametrize("n", [0, -1, 2**31])
 def test_impossible_numbers_of_rows_are_refused(n: Any) -> None:
-    with pytest.raises(ValueError, match=r"n is at (least|most)"):
+    with pytest.raises(ValueError, match=r"n must be at (least|most)"):
         Shuffle.draw(jax.random.key(0), n)
 
 
-def test_numpys_whole_numbers_are_numbers():
+def test_numpys_integers_are_integers():
     order = fn.data.Shuffle.draw(jax.random.key(0), np.int64(10))
     assert sorted(order(jnp.arange(10)).tolist()) == list(range(10))

@@ -104,12 +104,12 @@ def test_the_error_of_gaussians_is_fishers():
         (lambda: fn.data.noisy_line(rows=0), "rows must be at least 1"),
         (lambda: fn.data.noisy_line(noise=-1.0), "noise must be at least 0"),
         (lambda: fn.data.exact_linear(rows=6, features=5), "leave no residual"),
-        (lambda: fn.data.friedman1(features=4), "at least 5 features"),
+        (lambda: fn.data.friedman1(features=4), "features must be at least 5"),
         (lambda: fn.data.two_classes(flip_y=1.5), "flip_y must be at least 0"),
-        (lambda: fn.data.two_classes(rows=3), "at least 4 rows"),
+        (lambda: fn.data.two_classes(rows=3), "rows must be at least 4"),
         (lambda: fn.data.gaussians(distance=-1.0), "distance must be at least 0"),
-        (lambda: fn.data.two_moons(rows=1), "at least 2 rows"),
-        (lambda: fn.data.two_moons(noise=0.0), "try noise=0.1"),
+        (lambda: fn.data.two_moons(rows=1), "rows must be at least 2"),
+        (lambda: fn.data.two_moons(noise=0.0), "Try noise=0.1"),
     ],
 )
 def test_wrong_settings_are_refused(call, told):

@@ -176,7 +176,7 @@ WRONG_SETTINGS = {
     "two deltas for three entries": (
         lambda: fn.losses.huber(np.zeros(3), np.zeros(3), delta=np.ones(2)),
         ValueError,
-        r"delta is one number, or one for each entry.*\(2,\)",
+        r"delta must be one number, or one for each entry.*\(2,\)",
     ),
     "a number for a mean and a spread": (
         lambda: fn.losses.gaussian_nll(np.zeros(3), np.array(1.0)),
@@ -196,7 +196,7 @@ WRONG_SETTINGS = {
     "one label": (
         lambda: fn.losses.multilabel_cross_entropy(np.array(0.0), np.array(1)),
         ValueError,
-        "for one yes or no, binary_cross_entropy",
+        "for a single yes or no, binary_cross_entropy",
     ),
 }
 

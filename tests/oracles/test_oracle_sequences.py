@@ -381,7 +381,7 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "no sequence": (
         lambda: fn.layers.MultiHeadAttention(4, 2).init(KEY)(jnp.ones(4)),
         ValueError,
-        r"\[\.\.\., length, 4\]; got shape \(4,\)",
+        r"\[\.\.\., length, 4\], got shape \(4,\)",
     ),
     "mask of floats": (
         lambda: fn.layers.MultiHeadAttention(4, 2).init(KEY)(jnp.ones((3, 4)), mask=jnp.ones(3)),

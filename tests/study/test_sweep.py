@@ -120,7 +120,7 @@ WRONG = {
     "training rows": (
         lambda: fn.study.sweep(make_train, GRID, monitor="loss"),
         ValueError,
-        "such as 'val_loss'; got 'loss'",
+        "such as 'val_loss', got 'loss'",
     ),
     "the worst accuracy": (
         lambda: fn.study.sweep(make_train, GRID, monitor="val_accuracy"),

@@ -36,20 +36,20 @@ CASES = {
     "a label out of range": (
         lambda: train(data=(X, Y.at[5].set(3))),
         ValueError,
-        "targets from 0 to 2; row 5 holds 3 .*the model gives 3 logits",
+        "targets from 0 to 2, got 3 in row 5 .*The model returns 3 logits",
     ),
     "a negative label": (lambda: train(data=(X, Y.at[0].set(-1))), ValueError, "got -1.* in row 0"),
     "a label out of range in validation rows": (
         lambda: train(valid=(X, Y + 1)),
         ValueError,
-        "row 2 holds 3",
+        "got 3 in row 2",
     ),
     "the worst f1": (lambda: fn.EarlyStopping("val_f1"), ValueError, "mode must be 'max' for 'val_f1'"),
     "patience first": (lambda: fn.EarlyStopping(5), TypeError, r"EarlyStopping\(patience=5\)"),
     "classes and a scalar output": (
         lambda: train(fn.MLP((2, "scalar")).init(KEY)),
         ValueError,
-        "cross_entropy wants a logit for each class; got one",
+        "cross_entropy expects logits of at least two classes",
     ),
     "a run to evaluate": (
         lambda: fn.evaluate(LOSS, train(), (X, Y)),
@@ -66,7 +66,7 @@ CASES = {
             fn.MLP((2, "scalar")).init(KEY), loss=fn.losses.supervised(fn.losses.binary_cross_entropy)
         ),
         ValueError,
-        "binary_cross_entropy wants targets from 0 to 1",
+        "binary_cross_entropy expects targets from 0 to 1",
     ),
     "unequal shapes": (
         lambda: train(
@@ -83,13 +83,13 @@ CASES = {
     "a loss that is no scalar": (
         lambda: train(loss=vector),
         ValueError,
-        r"a scalar for one example; got shape \(3,\)",
+        r"a scalar for one example, got shape \(3,\)",
     ),
     "a loss that is no function": (lambda: train(loss="mse"), TypeError, "loss must be a function"),
     "a loss of prediction and target": (
         lambda: train(loss=fn.losses.cross_entropy),
         TypeError,
-        r"'cross_entropy' takes other arguments.*supervised\(f\)",
+        r"'cross_entropy', which takes other arguments.*supervised\(f\)",
     ),
     "a single logit for classes": (
         lambda: train(fn.MLP((2, 1)).init(KEY), data=(X, Y[:, None] * 0)),
@@ -101,7 +101,7 @@ CASES = {
     "a metric called loss": (
         lambda: fn.losses.supervised(fn.losses.squared_error, loss=fn.metrics.accuracy),
         ValueError,
-        "can be called 'loss'",
+        "must not be 'loss' .* got 'loss'",
     ),
     "an optimizer that is none": (
         lambda: fn.fit(LOSS, "adam", epochs=1),
@@ -151,16 +151,16 @@ CASES = {
         ValueError,
         "whole batch at once",
     ),
-    "a target of None": (lambda: train(data=(X, None)), ValueError, "the target y is None"),
-    "one-hot rows of whole numbers": (
+    "a target of None": (lambda: train(data=(X, None)), ValueError, "got y=None"),
+    "one-hot rows of integers": (
         lambda: train(data=(X, jax.nn.one_hot(Y, 3, dtype=int))),
         ValueError,
-        r"One-hot rows are floating, y.astype\(float\)",
+        r"One-hot rows must be floating, y.astype\(float\)",
     ),
     "rows that are no probabilities": (
         lambda: train(data=(X, jnp.ones((8, 3)))),
         ValueError,
-        r"probabilities that add up to 1; row 0 holds \[1.0, 1.0, 1.0\]",
+        r"probabilities adding up to 1, got \[1.0, 1.0, 1.0\] in row 0",
     ),
     "a key kept from dropout": (
         lambda: train(Keyless().init(KEY)),
@@ -201,7 +201,7 @@ CASES = {
     "predicting with a dict": (
         lambda: fn.predict({"w": X}, X),
         TypeError,
-        "model is called on one example",
+        "model must be",
     ),
 }
 
