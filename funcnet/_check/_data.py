@@ -9,7 +9,7 @@ import numpy as np
 
 
 def features(num_features: int, x: Any) -> None:
-    """Check that x has as many features as a scaler was fitted on."""
+    """Check that x has the number of features that a scaler was fitted on."""
     shape = jnp.shape(x)
     if not shape or shape[-1] != num_features:
         raise ValueError(
@@ -19,7 +19,7 @@ def features(num_features: int, x: Any) -> None:
 
 
 def not_a_list(name: str, value: Any) -> None:
-    """Check that a value is not a Python list of numbers or rows, a pytree of as many scalars."""
+    """Check that a value is not a Python list of numbers or rows, which is a pytree of scalars."""
     if isinstance(value, list) and value and (isinstance(value[0], list) or np.isscalar(value[0])):
         raise TypeError(
             f"{name} must be an array, got a Python list. Try {name.split('[')[0]} = np.asarray(...)."
@@ -112,7 +112,7 @@ def row_numbers(rows: Any, n: int) -> None:
 
 
 def num_rows(what: str, *arrays: Any) -> int:
-    """Return the number of rows, and check that all arrays have as many and at least one."""
+    """Return the number of rows, and check that it is the same for all arrays and at least 1."""
     shapes = [jnp.shape(a) for a in arrays]
     counts = {shape[0] if shape else None for shape in shapes}
     if len(counts) != 1 or not shapes or not shapes[0] or shapes[0][0] == 0:

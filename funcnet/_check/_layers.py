@@ -75,8 +75,8 @@ def uninitialized(name: str, net: Any) -> None:
         raise TypeError(f"{name} must be a module, got {describe(net)}. Try fn.layers.GRU(2, 8).")
     if jax.tree.leaves(net):
         raise ValueError(
-            f"{name} must be an architecture without parameters, got an initialized one: a second layer "
-            "made from it would start from the same values. Pass it before init, or pass both layers."
+            f"{name} must be an architecture without parameters, got an initialized layer: its copy would "
+            "start from the same values. Pass it before init, or pass both layers."
         )
 
 

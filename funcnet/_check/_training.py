@@ -184,7 +184,7 @@ def history_value(name: str, value: Any) -> None:
 
 
 def equal_shapes(what: str, prediction: Any, target: Any) -> None:
-    """Check that prediction and target have one shape: nothing is broadcast silently."""
+    """Check that prediction and target have the same shape: nothing is broadcast silently."""
     if jnp.shape(prediction) != jnp.shape(target):
         hint = ""
         if jnp.shape(prediction) == (*jnp.shape(target), 1):

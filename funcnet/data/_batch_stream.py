@@ -109,7 +109,7 @@ def _pad(batch: PyTree, batch_size: int, is_last: bool) -> PaddedBatch:
         )
     if not (n == batch_size or (is_last and 1 <= n < batch_size)):
         raise ValueError(
-            f"all batches but the last must have as many rows as the first, {batch_size}, got {n} rows. "
+            f"all batches but the last must have {batch_size} rows, as the first, got {n} rows. "
             "Drop or merge shorter batches in the loader."
         )
     rows = np.minimum(np.arange(batch_size), n - 1)

@@ -43,7 +43,7 @@ class Folds:
 
     def __getitem__(self, fold: int) -> tuple[Dataset, Dataset]:
         if not -len(self) <= fold < len(self):
-            raise IndexError(f"a fold must be below {len(self)}, the number of folds, got {fold}.")
+            raise IndexError(f"fold must be below {len(self)}, the number of folds, got {fold}.")
         train, valid = (_tree.replace(part, rows=part.rows[fold]) for part in (self.train, self.valid))  # type: ignore[index]
         return train, valid
 
@@ -177,7 +177,7 @@ def _assign_rows(classes: np.ndarray, folds: int) -> np.ndarray:
 
 
 def _assign_groups(classes: np.ndarray, groups: np.ndarray, folds: int) -> np.ndarray:
-    """The fold of each row: groups, the largest first, each to the fold with the fewest such rows."""
+    """The fold of each row: each group, from the largest, goes to the fold with the fewest such rows."""
     _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
     num_groups = len(first)
     if num_groups < folds:

@@ -7,7 +7,7 @@ from funcnet._types import Loss
 
 
 def batchwise(loss: Callable[..., Any]) -> Loss:
-    """Mark a loss that needs the whole batch: `loss(model, batch, weight, key)`.
+    """Mark a loss of a whole batch: `loss(model, batch, weight, key)`.
 
     Args:
         loss: returns the weighted **mean** over the batch (and of metrics); `batch` is the example with a

@@ -1,4 +1,4 @@
-"""Metrics: of one example, `f(prediction, target) -> scalar`, or a `Metric` made of sums over examples.
+"""Metrics: of one example, `f(prediction, target) -> scalar`, or a `Metric` computed from sums.
 
 Both can be logged by `supervised(loss, **metrics)`, with the same result for every batch size, and computed
 from arrays of predictions and targets by `measure`. Ranking metrics (`roc_auc`, `average_precision`) need

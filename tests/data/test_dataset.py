@@ -1,4 +1,4 @@
-"""Datasets, splits and tables: what they hold, and what they refuse before anything compiles."""
+"""Datasets, splits and tables: their contents, and the errors raised before compilation."""
 
 import copy
 import gzip
@@ -53,18 +53,18 @@ def test_a_dataset_that_was_trained_on_is_pickled_and_copied_like_another():
     seed=st.integers(0, 2**31 - 1),
     sizes=st.sampled_from([(0.5, 0.5), (0.6, 0.2, 0.2), (0.7, 0.15, 0.15)]),
 )
-def test_split_gives_each_row_to_one_part_and_each_label_its_share(labels, seed, sizes):
+def test_split_puts_each_row_in_one_part_and_balances_labels(labels, seed, sizes):
     y = np.array(labels)
     parts = fn.data.split((np.arange(len(y)), y), sizes, jax.random.key(seed), stratify=y)
     rows = np.concatenate([part[:][0] for part in parts])
     assert sorted(rows.tolist()) == list(range(len(y)))
     assert [len(p) for p in parts] == pytest.approx([s * len(y) for s in sizes], abs=1)
     for part in parts:
-        rows, found = map(np.asarray, part[:])
-        np.testing.assert_array_equal(y[rows], found)
+        rows, part_labels = map(np.asarray, part[:])
+        np.testing.assert_array_equal(y[rows], part_labels)
         for label in np.unique(y):
             expected = np.sum(y == label) * len(part) / len(y)
-            assert abs(np.sum(found == label) - expected) <= 1
+            assert abs(np.sum(part_labels == label) - expected) <= 1
 
 
 CROWDED = {
@@ -79,16 +79,16 @@ CROWDED = {
 def test_rare_labels_do_not_crowd_out_a_common_one(case):
     labels, sizes = CROWDED[case]
     y, total = np.array(labels), np.bincount(labels)
-    seen = set()
+    last_parts = set()
     for seed in range(6):
         parts = fn.data.split((np.arange(len(y)),), sizes, jax.random.key(seed), stratify=y)
         rows = [np.asarray(part[:][0]) for part in parts]
-        seen.add(tuple(sorted(rows[-1].tolist())))
+        last_parts.add(tuple(sorted(rows[-1].tolist())))
         np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(len(y)))
         for part in rows:
-            held = np.bincount(y[part], minlength=len(total))
-            assert np.abs(held - total * len(part) / len(y)).max() <= 1
-    assert len(seen) == 6  # rare labels go another way with another key
+            counts = np.bincount(y[part], minlength=len(total))
+            assert np.abs(counts - total * len(part) / len(y)).max() <= 1
+    assert len(last_parts) == 6  # the key determines the parts of rare labels
 
 
 def test_split_shuffles_by_its_key_and_keeps_the_order_without_one():
@@ -170,10 +170,10 @@ def test_csv_with_text_and_number_targets(tmp_path):
     np.testing.assert_array_equal(table.data.arrays[1], [0, 1, 0])
     price = csv(tmp_path, "a,price\n1,2.5\n3,4.25\n5,6\n")
     assert fn.data.load(price).task == "regression"
-    whole = csv(tmp_path, "a,n\n1,2\n3,4\n5,2\n")
-    assert fn.data.load(whole).class_names == ("2", "4")
-    assert fn.data.load(whole, task="regression").data.arrays[1].tolist() == [2.0, 4.0, 2.0]
-    assert fn.data.load(whole, target="a").feature_names == ("n",)
+    integers = csv(tmp_path, "a,n\n1,2\n3,4\n5,2\n")
+    assert fn.data.load(integers).class_names == ("2", "4")
+    assert fn.data.load(integers, task="regression").data.arrays[1].tolist() == [2.0, 4.0, 2.0]
+    assert fn.data.load(integers, target="a").feature_names == ("n",)
 
 
 WRONG_FILES = {
@@ -196,13 +196,13 @@ WRONG_FILES = {
 
 
 @pytest.mark.parametrize("case", WRONG_FILES)
-def test_a_wrong_file_is_refused_with_its_place(case, tmp_path):
-    text, words = WRONG_FILES[case]
-    with pytest.raises(ValueError, match=words):
+def test_a_wrong_file_is_refused_with_its_location(case, tmp_path):
+    text, message = WRONG_FILES[case]
+    with pytest.raises(ValueError, match=message):
         fn.data.load(csv(tmp_path, text))
 
 
-def test_blanks_around_names_and_words_count_for_nothing(tmp_path):
+def test_blanks_around_names_and_values_are_ignored(tmp_path):
     table = fn.data.load(csv(tmp_path, " a , y \n1,yes \n2, no\n3,yes\n"))
     assert (table.feature_names, table.target_name, table.class_names) == (("a",), "y", ("no", "yes"))
 
@@ -336,6 +336,6 @@ WRONG_DATA = {
 
 @pytest.mark.parametrize("case", WRONG_DATA)
 def test_wrong_data_is_refused(case):
-    action, kind, words = WRONG_DATA[case]
-    with pytest.raises(kind, match=words):
+    action, error, message = WRONG_DATA[case]
+    with pytest.raises(error, match=message):
         action()

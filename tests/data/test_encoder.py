@@ -1,4 +1,4 @@
-"""Tables with text and gaps: what is read, what is refused, and what an Encoder makes of it."""
+"""Tables with text and gaps: how they are read and encoded, and which are refused."""
 
 import builtins
 import dataclasses
@@ -41,22 +41,22 @@ def test_tables_of_numbers_stay_arrays(tmp_path):
     assert table(tmp_path, "a,b,y\n1,True,0\n2,False,1\n").data.arrays[0].tolist() == [[1, 1], [2, 0]]
 
 
-def test_an_encoder_knows_the_training_rows_alone(tmp_path):
+def test_an_encoder_uses_training_rows_only(tmp_path):
     data = table(tmp_path, RENTS).data
     encoder = fn.data.Encoder.fit(fn.data.take(data, [1, 2, 3]))
     assert encoder.fill == (55.0, "Rome", 0.5)
     assert encoder.categories == (None, ("Rome",), None)
-    x, _ = encoder.transform(data)[:]  # Oslo is unknown to it: a zero
+    x, _ = encoder.transform(data)[:]  # Oslo is not a training category: zero
     assert x.tolist() == [[50, 0, 1], [55, 1, 0], [70, 1, 0.5], [40, 1, 1], [90, 0, 1]]
 
 
-def test_rows_of_weight_zero_are_left_out(tmp_path):
+def test_rows_of_weight_zero_are_ignored(tmp_path):
     data = table(tmp_path, RENTS).data
     weighted = fn.data.Dataset(data.arrays, weight=[0, 3, 1, 1, 0])
     assert fn.data.Encoder.fit(weighted) == fn.data.Encoder.fit(fn.data.take(data, [1, 2, 3]))
 
 
-def test_a_column_that_became_words_is_refused(tmp_path):
+def test_a_column_that_changes_its_kind_is_refused(tmp_path):
     encoder = fn.data.Encoder.fit(table(tmp_path, "a,b,y\n1,z,0\n2,k,1\n").data)
     other = table(tmp_path, "a,b,y\nlow,z,0\nhigh,k,1\n").data
     with pytest.raises(ValueError, match=r"'a' must hold numbers.* got text. Read new rows with"):
@@ -66,12 +66,12 @@ def test_a_column_that_became_words_is_refused(tmp_path):
         encoder.transform(other)
 
 
-def test_a_tie_goes_to_the_first_word_and_an_even_median_between(tmp_path):
+def test_a_tie_is_won_by_the_first_category_and_an_even_median_is_interpolated(tmp_path):
     encoder = fn.data.Encoder.fit(table(tmp_path, "a,b,y\n1,z,0\n2,k,1\n,,1\n").data)
     assert encoder.fill == (1.5, "k")
 
 
-def test_an_encoder_goes_through_json(tmp_path):
+def test_an_encoder_survives_json(tmp_path):
     data = table(tmp_path, RENTS.replace("50", "50.123456789")).data
     encoder = fn.data.Encoder.fit(data)
     again = fn.data.Encoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
@@ -82,10 +82,10 @@ def test_an_encoder_goes_through_json(tmp_path):
 def test_encoding_works_inside_jit_and_vmap_over_folds(tmp_path):
     data = table(tmp_path, RENTS).data
     encoder = fn.data.Encoder.fit(data)
-    whole = encoder.transform(data[:][0])
-    assert whole.shape == (5, len(encoder.feature_names)) == (5, 4)
-    assert same_bits(jax.jit(encoder.transform)(data[:][0]), whole)
-    assert same_bits(jax.vmap(encoder.transform)(data[:][0]), whole)
+    expected = encoder.transform(data[:][0])
+    assert expected.shape == (5, len(encoder.feature_names)) == (5, 4)
+    assert same_bits(jax.jit(encoder.transform)(data[:][0]), expected)
+    assert same_bits(jax.vmap(encoder.transform)(data[:][0]), expected)
     folds = fn.data.kfold(data, 2, KEY)
     for train, valid in folds:
         fitted = fn.data.Encoder.fit(train)
@@ -104,7 +104,7 @@ def test_a_model_trains_on_encoded_rows_under_vmap(tmp_path):
     assert y.shape == (5,)
 
 
-def test_new_rows_are_read_by_name_with_unknown_words_and_gaps(tmp_path):
+def test_new_rows_are_read_by_name_with_unknown_categories_and_gaps(tmp_path):
     encoder = fn.data.Encoder.fit(table(tmp_path, RENTS).data)
     new = tmp_path / "new.csv"
     new.write_text("flag,note,city,area\nTrue,x,Bonn,1\n,y,,\nFalse,z,17,2\n")
@@ -140,9 +140,9 @@ WRONG_COLUMNS = {
 
 
 @pytest.mark.parametrize("case", WRONG_COLUMNS)
-def test_columns_that_say_nothing_are_refused_by_name(case, tmp_path):
-    text, words = WRONG_COLUMNS[case]
-    with pytest.raises(ValueError, match=words):
+def test_uninformative_columns_are_refused_by_name(case, tmp_path):
+    text, message = WRONG_COLUMNS[case]
+    with pytest.raises(ValueError, match=message):
         table(tmp_path, text)
 
 
@@ -210,8 +210,8 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_use_is_refused(case):
-    action, kind, words = WRONG[case]
-    with pytest.raises(kind, match=words):
+    action, error, message = WRONG[case]
+    with pytest.raises(error, match=message):
         action()
 
 
@@ -225,22 +225,22 @@ def test_one_hot_is_a_row_of_the_identity():
         np.testing.assert_allclose(rows, fn.losses.cross_entropy(logits, jnp.array(label)), rtol=1e-6)
 
 
-def test_a_parquet_file_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
+def test_a_parquet_file_without_pyarrow_names_the_package_to_install(tmp_path, monkeypatch):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    found = builtins.__import__
+    original_import = builtins.__import__
 
-    def without(name, *args, **kwargs):
+    def import_without_pyarrow(name, *args, **kwargs):
         if name.startswith("pyarrow"):
             raise ImportError(name)
-        return found(name, *args, **kwargs)
+        return original_import(name, *args, **kwargs)
 
-    monkeypatch.setattr("builtins.__import__", without)
+    monkeypatch.setattr("builtins.__import__", import_without_pyarrow)
     with pytest.raises(ValueError, match=r"a\.parquet is a Parquet file.*pip install pyarrow\.$"):
         fn.data.load(tmp_path / "a.parquet")
 
 
 def test_a_parquet_file_is_read_as_the_same_csv(tmp_path, monkeypatch):
-    """Reading itself is pyarrow's; what pandas hands on, with the types of Parquet, is ours."""
+    """pyarrow reads the file; we convert the frame that pandas returns, with the dtypes of Parquet."""
     import pandas
 
     csv = table(tmp_path, RENTS)
@@ -273,7 +273,7 @@ def test_a_real_parquet_file(tmp_path):
         fn.data.load(tmp_path / "t.parquet")
 
 
-def test_most_categories_is_told_by_the_limits(tmp_path):
+def test_the_largest_number_of_categories(tmp_path):
     few = "".join(f"name{i % 100},{i % 2}\n" for i in range(200))
     assert len(table(tmp_path, "a,y\n" + few).data) == 200
     with pytest.raises(ValueError, match=f"at most {_file.MAX_CATEGORIES} categories"):

@@ -7,14 +7,14 @@ from funcnet.data._npy import Npy
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (300,), (2, 40), (0,)], ids=str)
-@pytest.mark.parametrize("taken", [0, 1, 7, 400], ids=lambda n: f"{n}-rows")
+@pytest.mark.parametrize("count", [0, 1, 7, 400], ids=lambda n: f"{n}-rows")
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
-def test_rows_are_those_of_the_array(tmp_path, shape, taken, dtype):
+def test_rows_are_those_of_the_array(tmp_path, shape, count, dtype):
     rng = np.random.default_rng(0)
     array = rng.integers(0, 200, (70_000 if shape == () else 3_000, *shape)).astype(dtype)
     np.save(tmp_path / "x.npy", array)
     file = Npy(tmp_path / "x.npy")
-    for numbers in (rng.integers(0, len(array), taken), np.arange(taken) + 11, np.full(taken, 5)):
+    for numbers in (rng.integers(0, len(array), count), np.arange(count) + 11, np.full(count, 5)):
         assert np.array_equal(file.rows(numbers), array[numbers])
 
 
