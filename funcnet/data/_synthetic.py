@@ -111,8 +111,8 @@ def exact_linear(rows: int = 100, features: int = 5, noise: float = 1.0, seed: i
     rng = _generator(rows, noise, seed)
     if rows <= features + 1:
         raise ValueError(
-            f"{rows} rows leave no residual beside {features} weights and an intercept; try "
-            f"rows={10 * (features + 1)}."
+            f"rows must be above features + 1 = {features + 1}, or there is no residual, got {rows}. "
+            f"Try rows={10 * (features + 1)}."
         )
     x, weight, intercept = rng.randn(rows, features), rng.randn(features), rng.randn()
     span, _ = np.linalg.qr(np.column_stack([np.ones(rows), x]))
