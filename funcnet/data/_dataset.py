@@ -59,10 +59,6 @@ class Dataset:
         _check_lengths(self)
         _check_values(self)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Without what it remembers: a loss is often a local function, which can't be pickled.
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
     def __len__(self) -> int:
         if self.rows is not None:
             return int(self.rows.shape[-1])

@@ -7,6 +7,7 @@ import pickle
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pandas
 import pytest
 from hypothesis import given, settings
@@ -35,15 +36,21 @@ def test_a_dataset_is_a_pytree_that_vmap_runs_over_by_rows():
     np.testing.assert_allclose(means, [X[:3].mean(), X[3:].mean()])
 
 
-def test_a_dataset_that_was_trained_on_is_pickled_and_copied_like_another():
+def test_a_dataset_pickles_and_is_unchanged_by_training():
     data = fn.data.Dataset((jnp.ones((4, 2)), jnp.arange(4.0)), weight=jnp.arange(4.0))
+    fields = dict(vars(data))
     loss = fn.losses.supervised(fn.losses.squared_error)
-    model = fn.models.LinearRegression(2).init(jax.random.key(0))
-    before = fn.evaluate(loss, model, data)["loss"]
-    for again in (pickle.loads(pickle.dumps(data)), copy.copy(data), copy.deepcopy(data)):
-        assert fn.evaluate(loss, model, again)["loss"] == before
+    model = fn.models.LinearRegression(2).init(KEY)
+    fn.fit(loss, optax.sgd(0.1), epochs=1)(model, data, KEY)
+    expected = fn.evaluate(loss, model, data)["loss"]
+    assert vars(data).keys() == fields.keys()
+    assert all(getattr(data, name) is value for name, value in fields.items())
+    for copied in (pickle.loads(pickle.dumps(data)), copy.copy(data), copy.deepcopy(data)):
+        assert fn.evaluate(loss, model, copied)["loss"] == expected
     other = fn.losses.supervised(fn.losses.binary_cross_entropy)
-    with pytest.raises(ValueError, match="binary_cross_entropy expects"):  # one loss, and no other
+    with pytest.raises(
+        ValueError, match="binary_cross_entropy expects"
+    ):  # targets are checked for each loss
         fn.evaluate(other, model, data)
 
 
