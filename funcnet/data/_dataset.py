@@ -73,7 +73,7 @@ class Dataset:
             outside = positions[(positions < -len(self)) | (positions >= len(self))]
             if outside.size:
                 raise IndexError(
-                    f"a position must be below {len(self)}, the number of examples, got {outside[0]}."
+                    f"a position must be at least {-len(self)} and below {len(self)}, got {outside[0]}."
                 )
         return jax.tree.map(lambda a: a[self._rows_at(position)], self.arrays)
 

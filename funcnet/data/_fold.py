@@ -43,7 +43,7 @@ class Folds:
 
     def __getitem__(self, fold: int) -> tuple[Dataset, Dataset]:
         if not -len(self) <= fold < len(self):
-            raise IndexError(f"fold must be below {len(self)}, the number of folds, got {fold}.")
+            raise IndexError(f"fold must be at least {-len(self)} and below {len(self)}, got {fold}.")
         train, valid = (_tree.replace(part, rows=part.rows[fold]) for part in (self.train, self.valid))  # type: ignore[index]
         return train, valid
 
@@ -181,7 +181,7 @@ def _assign_groups(classes: np.ndarray, groups: np.ndarray, folds: int) -> np.nd
     _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
     num_groups = len(first)
     if num_groups < folds:
-        raise ValueError(f"{num_groups} groups are too few for {folds} folds: one would be empty.")
+        raise ValueError(f"folds must be at most {num_groups}, the number of groups, got {folds}.")
     counts = np.zeros((num_groups, int(classes.max()) + 1))
     np.add.at(counts, (groups, classes), 1.0)
     # A fraction of each class and, as one more class, of all rows, so that no fold stays empty.

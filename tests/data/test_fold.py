@@ -200,7 +200,7 @@ WRONG = {
     "few groups": (
         lambda: fn.data.kfold(DATA, 3, KEY, groups=[0, 0, 0, 1, 1, 1]),
         ValueError,
-        "2 groups are too few for 3 folds",
+        "at most 2, the number of groups, got 3",
     ),
     "groups too short": (
         lambda: fn.data.kfold(DATA, 2, KEY, groups=[0]),
@@ -210,7 +210,7 @@ WRONG = {
     "no such fold": (
         lambda: fn.data.kfold(DATA, 2, KEY)[2],
         IndexError,
-        "must be below 2, the number of folds, got 2",
+        "below 2, got 2",
     ),
 }
 
