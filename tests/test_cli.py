@@ -138,7 +138,7 @@ def one_line(capsys, *words):
         (["train", "iris", "--seed", "-1"], "argument --seed"),
         (["train", "iris", "--seed", "99999999999"], "argument --seed"),
         (["train", "iris", "--task", "ranking"], "invalid choice: 'ranking'"),
-        (["train", "iris", "--target", "class"], "target and task are for CSV and Parquet files"),
+        (["train", "iris", "--target", "class"], "target and task must be None"),
         (["train", "iris", "--out", ""], "argument --out: the path is empty"),
         (["train", "iris", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
         (["predict", "nowhere", "x.csv"], "nowhere holds no trained model"),
@@ -157,12 +157,12 @@ def test_wrong_words(words, message, capsys, tmp_path, monkeypatch):
         ("a,b\n", [], "is empty"),
         ("a\n1\n", [], "has the one column 'a'"),
         ("a,b,c\n,2,x\n,3,y\n", [], "column 'a' is missing in every row"),
-        ("a,b,c\n1,red,x\n2,3,y\n", [], "column 'b' is 'red', no finite number"),
+        ("a,b,c\n1,red,x\n2,3,y\n", [], "column 'b' is 'red', not a finite number"),
         ("a,b\n1,x\n2,\n", [], "the target 'b' is missing in data row 2"),
-        ("a,b\n1,x\n2,x\n", [], "one class only"),
+        ("a,b\n1,x\n2,x\n", [], "at least two classes"),
         ("a,b\n1,x\n2,y\n", [], "too few"),
         ("a,b\n1,x\n2,y\n", ["--target", "c"], "has no column 'c'. Columns: a, b"),
-        ("a,b\n1,x\n2,y\n", ["--task", "regression"], "column 'b' is 'x', no finite number"),
+        ("a,b\n1,x\n2,y\n", ["--task", "regression"], "column 'b' is 'x', not a finite number"),
     ],
 )
 def test_bad_tables(content, extra, message, capsys, tmp_path):
@@ -215,7 +215,7 @@ def test_a_table_with_text_and_gaps_from_training_to_prediction(capsys, tmp_path
     assert all(0 < float(row["probability"]) <= 1 for row in found)
     (tmp_path / "new.csv").write_text("colour,size\nred,big\n")
     line = one_line(capsys, "predict", tmp_path / "out", tmp_path / "new.csv")
-    assert "column 'size' is 'big', no finite number in data row 1" in line
+    assert "column 'size' is 'big', not a finite number in data row 1" in line
 
 
 def _slow(*case):

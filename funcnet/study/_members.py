@@ -34,7 +34,7 @@ def check_blocks(block: int | None, progress: Progress | None) -> None:
     if block is not None:
         _check.positive("block", block)
     if progress is not None:
-        _check.function("progress", progress, "told how many more are done, such as print")
+        _check.function("progress", progress, "a function of the number of members done, such as print")
 
 
 def each_member(

@@ -430,7 +430,7 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "padding of vectors": (
         lambda: fn.models.Transformer(2, in_features=4, padding=0),
         ValueError,
-        "this model takes vectors",
+        "a model of vectors",
     ),
     "hidden": (
         lambda: fn.models.Transformer(2, tokens=4, hidden=0),
@@ -447,13 +447,21 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "sinusoidal, learned, none",
     ),
-    "no length": (lambda: fn.models.Transformer(2, tokens=4, positions="learned"), TypeError, "length is"),
+    "no length": (
+        lambda: fn.models.Transformer(2, tokens=4, positions="learned"),
+        TypeError,
+        "length must be",
+    ),
     "too long": (
         lambda: _transformer(positions="learned", length=3)(jnp.zeros(4, int)),
         ValueError,
         "at most length=3, got 4",
     ),
-    "no tokens": (lambda: _transformer()(jnp.zeros((2, 0), int)), ValueError, "sequences of tokens"),
+    "no tokens": (
+        lambda: _transformer()(jnp.zeros((2, 0), int)),
+        ValueError,
+        "sequences of at least one token",
+    ),
     "omega": (lambda: fn.models.SIREN((1, 2, 1), omega=0), ValueError, "omega must be above 0"),
     "siren input": (
         lambda: fn.models.SIREN((1, 2, 1)).init(KEY)(jnp.ones(2)),

@@ -132,7 +132,11 @@ WRONG = {
         r"Try capacities=\(2, 8, 32\)",
     ),
     "one capacity": (lambda: fn.study.capacity_curve(lambda width: None, 4, 3), TypeError, "are several"),
-    "no function": (lambda: fn.study.capacity_curve(3, (1,), 3), TypeError, "make is a function"),
+    "no function": (
+        lambda: fn.study.capacity_curve(3, (1,), 3),
+        TypeError,
+        "make_train must be a function",
+    ),
     "a training alone": (
         lambda: fn.study.capacity_curve(lambda width: TRAIN, (1,), 3)(ROW.rows(8), KEY, ROW.rows(8)),
         TypeError,

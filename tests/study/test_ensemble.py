@@ -145,7 +145,7 @@ def test_an_ensemble_is_a_module():
 
 
 WRONG = {
-    "no training": (lambda: fn.study.ensemble("train", 3), TypeError, r"Make one: fn.fit\(loss"),
+    "no training": (lambda: fn.study.ensemble("train", 3), TypeError, r"Try train = fn.fit\(loss"),
     "no members": (
         lambda: fn.study.ensemble(training(MODELS["mlp"]), 0),
         ValueError,

@@ -70,11 +70,11 @@ def test_a_suggestion_stays_away_from_divergence():
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: fn.study.learning_rate_range(0.1), TypeError, "make_train is"),
+        (lambda: fn.study.learning_rate_range(0.1), TypeError, "make_train must be"),
         (lambda: fn.study.learning_rate_range(short, low=1.0, high=0.1), ValueError, "low below high"),
         (lambda: fn.study.learning_rate_range(short, rates=1), ValueError, "two rates"),
         (lambda: fn.study.learning_rate_range(short, low=0.0), ValueError, "low"),
-        (lambda: fn.study.learning_rate_range(lambda r: 3)(ROW.net, DATA, KEY), TypeError, "train is"),
+        (lambda: fn.study.learning_rate_range(lambda r: 3)(ROW.net, DATA, KEY), TypeError, "train must be"),
         (lambda: fn.study.learning_rate_range(short)(ROW.net, DATA, 3), TypeError, "jax.random.key"),
     ],
 )

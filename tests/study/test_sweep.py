@@ -102,8 +102,16 @@ WRONG = {
         TypeError,
         r"hidden has list .* Sizes are tuples: hidden=\[\(4,\), \(8, 8\)\]",
     ),
-    "samples in text": (lambda: fn.study.sweep(make_train, GRID, samples="2"), TypeError, "samples is"),
-    "no progress": (lambda: fn.study.sweep(make_train, GRID, progress="yes"), TypeError, "progress is"),
+    "samples in text": (
+        lambda: fn.study.sweep(make_train, GRID, samples="2"),
+        TypeError,
+        "samples must be",
+    ),
+    "no progress": (
+        lambda: fn.study.sweep(make_train, GRID, progress="yes"),
+        TypeError,
+        "progress must be",
+    ),
     "a traced key": (
         lambda: jax.jit(lambda key: fn.study.sweep(make_train, GRID)(ROW.net, DATA, key, VALID).scores)(
             KEY
