@@ -1,4 +1,4 @@
-"""Devices. The only file that knows where arrays lie: batches over devices, members over devices."""
+"""Devices: the only file that places arrays, batches or members of ensembles, on devices."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -15,26 +15,26 @@ AXIS = "devices"
 
 
 def cpu_devices(count: int | None = None) -> int:
-    """Make every core of the processor a device of its own, before JAX starts.
+    """Configure JAX to use every CPU core as a device, before JAX is initialized.
 
-    JAX takes a CPU for one device, whatever its cores. Many small trainings side by side, as in
-    `fn.study`, go faster with one device a core and `with fn.mesh.use():` around them.
+    By default JAX uses a CPU as one device, whatever its number of cores. Many small runs side by side, as
+    in `fn.study`, are faster with one device for each core and `with fn.mesh.use():` around them.
 
     Args:
-        count: how many devices; as many as there are cores when left out.
+        count: the number of devices; by default the number of cores.
 
     Returns:
         The number of CPU devices.
 
     Raises:
-        TypeError: if `count` is no whole number.
+        TypeError: if `count` is not an integer.
         ValueError: if it is below 1.
-        RuntimeError: if JAX has started already with another number: the first array decides.
+        RuntimeError: if JAX was initialized, by its first array, with another number of devices.
 
     Example:
         >>> import jax, funcnet as fn
-        >>> started = len(jax.devices("cpu"))  # here it has; call `cpu_devices()` right after the imports
-        >>> fn.mesh.cpu_devices(started) == started
+        >>> count = len(jax.devices("cpu"))  # initializes JAX, so call `cpu_devices()` before such a line
+        >>> fn.mesh.cpu_devices(count) == count
         True
     """
     count = os.cpu_count() or 1 if count is None else count
@@ -42,32 +42,32 @@ def cpu_devices(count: int | None = None) -> int:
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
-        if (there := len(jax.devices("cpu"))) != count:
+        if (available := len(jax.devices("cpu"))) != count:
             raise RuntimeError(
-                f"JAX has started with {there} CPU devices, so it can't have {count} any more. Call "
-                "funcnet.mesh.cpu_devices() right after the imports, before the first array."
+                f"count must be {available}, the number of CPU devices of this process, got {count}. "
+                "Call funcnet.mesh.cpu_devices() right after the imports, before the first array."
             ) from None
     return count
 
 
 def use(devices: int | Sequence[Any] | None = None) -> AbstractContextManager[Any]:
-    """Within it, every batch of `fit`, `step`, `evaluate` and `predict` is spread over devices.
+    """A context manager that shards every batch of `fit`, `step`, `evaluate` and `predict` over devices.
 
-    Each device computes its part of a batch's rows; sums over rows are added up over devices before
-    they are divided, so the numbers are those of one device up to the order of summation. Model and
-    optimizer state are the same on all devices. A batch whose size is no multiple of the number of
-    devices is computed whole on each. On a CPU, give JAX several devices before it starts:
-    `fn.mesh.cpu_devices()`.
+    Each device computes its part of the rows of a batch. Sums over rows are added up over devices before
+    they are divided, so the results are those of one device up to the order of summation. Model and
+    optimizer state are replicated on all devices. If the size of a batch is not a multiple of the number of
+    devices, every device computes the whole batch. On a CPU, configure several devices before JAX is
+    initialized: `fn.mesh.cpu_devices()`.
 
     Args:
-        devices: how many of `jax.devices()`, or which; all when left out.
+        devices: the number of `jax.devices()` to use, or a sequence of devices; by default all.
 
     Returns:
-        A context manager; its value is the `jax.sharding.Mesh`, of one axis "devices".
+        A context manager; its value is the `jax.sharding.Mesh`, with one axis "devices".
 
     Raises:
-        TypeError: if `devices` is neither a whole number nor a sequence of devices.
-        ValueError: if there are not so many devices.
+        TypeError: if `devices` is neither an integer nor a sequence of devices.
+        ValueError: if there are fewer devices.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -78,36 +78,36 @@ def use(devices: int | Sequence[Any] | None = None) -> AbstractContextManager[An
         >>> run.history["loss"].shape
         (2,)
     """
-    chosen = list(jax.devices()) if devices is None else devices
-    if isinstance(chosen, int):
-        _check.positive("devices", chosen)
-        there = jax.devices()
-        if chosen > len(there):
+    selected = list(jax.devices()) if devices is None else devices
+    if isinstance(selected, int):
+        _check.positive("devices", selected)
+        available = jax.devices()
+        if selected > len(available):
             raise ValueError(
-                f"{chosen} devices are wanted and {len(there)} are there. On a CPU, before anything else: "
-                f"funcnet.mesh.cpu_devices({chosen})."
+                f"devices must be at most {len(available)}, the number available, got {selected}. "
+                f"On a CPU, first of all: funcnet.mesh.cpu_devices({selected})."
             )
-        chosen = there[:chosen]
-    _check.devices(chosen)
+        selected = available[:selected]
+    _check.devices(selected)
     axis_type = jax.sharding.AxisType.Auto
-    mesh = jax.make_mesh((len(chosen),), (AXIS,), (axis_type,), devices=chosen)
+    mesh = jax.make_mesh((len(selected),), (AXIS,), (axis_type,), devices=selected)
     return jax.set_mesh(mesh)
 
 
 def shard_members(tree: T) -> T:
-    """`tree` with the leading axis of each array divided over the devices of the `use` around it.
+    """Shard the leading axis of each array over the devices of the enclosing `use`.
 
-    For the members of an ensemble: what `jax.vmap(train)` is given spread, it computes spread, each
-    device its own members, without a word between devices.
+    For the members of an ensemble: if the arguments of `jax.vmap(train)` are sharded, each device computes
+    its own members, without communication between devices.
 
     Args:
         tree: arrays [n, ...], n a multiple of the number of devices.
 
     Returns:
-        The same arrays, on all devices.
+        The same arrays, sharded over all devices.
 
     Raises:
-        ValueError: outside of `use`, or if n is no multiple of the number of devices.
+        ValueError: if called outside of `use`, or if n is not a multiple of the number of devices.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -124,98 +124,42 @@ def shard_members(tree: T) -> T:
 
 
 def shard_rows(batch: T) -> T:
-    """`batch` with its rows divided over the devices of the `use` around it, within jit.
+    """Shard the rows of a batch over the devices of the enclosing `use`, inside jit.
 
-    `fit`, `evaluate`, `predict` and `fn.data.batches` do so by themselves; it is for batches of your own.
-
-    Args:
-        batch: arrays [rows, ...].
-
-    Returns:
-        The same arrays. Outside of `use`, and where rows are no multiple of the devices, as they were.
-
-    Raises:
-        Nothing of its own.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, funcnet as fn
-        >>> with fn.mesh.use(1):
-        ...     float(jax.jit(lambda x: fn._mesh.shard_rows(x).sum())(jnp.ones(8)))
-        8.0
+    Outside of `use`, or if the number of rows is not a multiple of that of the devices, nothing changes.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if AXIS not in mesh.auto_axes:  # none in use, or each device works by itself, as in `map_devices`
+    if AXIS not in mesh.auto_axes:  # there is no mesh, or this is inside `map_devices`
         return batch
     spec = jax.sharding.PartitionSpec(AXIS)
 
-    def divided(leaf: PyTree) -> PyTree:
+    def shard(leaf: PyTree) -> PyTree:
         if leaf.shape[0] % mesh.shape[AXIS]:
             return leaf
         return jax.lax.with_sharding_constraint(leaf, spec)
 
-    return jax.tree.map(divided, batch)
+    return jax.tree.map(shard, batch)
 
 
 def in_shard_map() -> bool:
-    """Whether this is traced inside a `jax.shard_map`.
-
-    There JAX keeps books, for its own primitives, on what varies from device to device.
-
-    Returns:
-        A bool.
-
-    Raises:
-        Nothing of its own.
-
-    Example:
-        >>> import funcnet as fn
-        >>> fn._mesh.in_shard_map()
-        False
-    """
+    """Whether this is traced inside a `jax.shard_map`, where JAX tracks which values vary over devices."""
     return bool(jax.sharding.get_abstract_mesh().manual_axes)
 
 
 def num_devices() -> int:
-    """The number of devices of the `use` around it; 1 outside.
-
-    Returns:
-        A whole number.
-
-    Raises:
-        Nothing of its own.
-
-    Example:
-        >>> import funcnet as fn
-        >>> fn._mesh.num_devices()
-        1
-    """
+    """The number of devices of the enclosing `use`; 1 outside."""
     return dict(jax.sharding.get_abstract_mesh().shape).get(AXIS, 1)
 
 
 def map_devices(f: Callable[[T, Any], Any]) -> Callable[[T, Any], Any]:
-    """`f(rows, shared)` on each device for its own part of the rows, the results put together again.
+    """Map `f(rows, shared)`, on each device for its part of the rows, without communication.
 
-    Nothing is exchanged between devices. Outside of `use` it is `f` itself.
-
-    Args:
-        f: a function of arrays [n, ...] and of a pytree that all devices share, to arrays [n, ...],
-            each row of the result from its row. It closes over no arrays.
-
-    Returns:
-        The same function, of rows whose number is a multiple of the devices'.
-
-    Raises:
-        Nothing of its own.
-
-    Example:
-        >>> import jax.numpy as jnp, funcnet as fn
-        >>> with fn.mesh.use(1):
-        ...     fn._mesh.map_devices(lambda x, factor: x * factor)(jnp.arange(4), 2).tolist()
-        [0, 2, 4, 6]
+    Each row of the result of `f` must depend on that row only, and `f` must not close over arrays. The
+    number of rows must be a multiple of that of the devices. Outside of `use`, returns `f` itself.
     """
     if AXIS not in jax.sharding.get_abstract_mesh().axis_names:
         return f
     spec = jax.sharding.PartitionSpec(AXIS)
-    # Nothing is exchanged, so there is nothing for JAX to check; checking would forbid `cond` in `f`.
     in_specs = (spec, jax.sharding.PartitionSpec())
+    # Without communication there is nothing for JAX to check, and the check would forbid `cond` in `f`.
     return jax.shard_map(f, in_specs=in_specs, out_specs=spec, check_vma=False)

@@ -1,4 +1,4 @@
-"""Metrics that are functions of sums over examples: what they give for one example, and how it adds up."""
+"""Metrics that are functions of sums over examples, and the sums themselves."""
 
 import abc
 import dataclasses
@@ -13,19 +13,18 @@ from funcnet._types import Array, PyTree
 
 @dataclass_transform(frozen_default=True)
 class Metric(abc.ABC):
-    """A metric that is no mean over examples, but a function of sums over them: F1, R², a matrix.
+    """A metric that is a function of sums over examples rather than a mean: F1, R², a confusion matrix.
 
-    A subclass declares its settings as fields (it becomes a frozen dataclass) and says what one example
-    adds to the sums, and what the sums come to. What it returns when called on one example can be
-    handed on by a loss like any other metric: `supervised(loss, f1=fn.metrics.f1())`. Weighted sums of
-    every array are carried and `value` is taken once, so it is exact whatever the batch size, padding,
-    weights and accumulation.
+    A subclass declares its settings as fields (it becomes a frozen dataclass) and defines `sums`, what one
+    example adds, and `value`, the metric of the sums. A loss can return it like any other metric:
+    `supervised(loss, f1=fn.metrics.f1())`. The weighted sums of all arrays are accumulated and `value` is
+    computed once, so the result is exact for any batch size, padding, weights and accumulation.
 
     Returns:
         When called as `metric(prediction, target)` on one example: a `MetricSums`.
 
     Raises:
-        TypeError: if `sums` or `value` is missing.
+        TypeError: if `sums` or `value` is not defined.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -47,19 +46,19 @@ class Metric(abc.ABC):
 
     @abc.abstractmethod
     def sums(self, prediction: Any, target: Any) -> PyTree:
-        """What one example adds: a pytree of arrays of fixed shapes.
+        """The terms that one example adds to the sums: a pytree of arrays of fixed shapes.
 
         Args:
-            prediction: the model's, for one example.
-            target: the example's.
+            prediction: the model's prediction for one example.
+            target: the target of the example.
         """
 
     @abc.abstractmethod
     def value(self, sums: PyTree) -> Array:
-        """The metric of the examples that were summed up.
+        """The metric of all examples.
 
         Args:
-            sums: Σ w·sums over examples, of the same structure.
+            sums: Σ w·sums over examples, with the same structure.
         """
 
     def __call__(self, prediction: Any, target: Any) -> "MetricSums":
@@ -68,11 +67,11 @@ class Metric(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MetricSums:
-    """What a `Metric` measured: sums over examples, to be added up. A pytree whose leaves are the sums.
+    """The sums of a `Metric` over examples. A pytree whose leaves are the sums, so two can be added.
 
     Args:
         sums: a pytree of arrays, of one example or summed over many.
-        metric: whose they are.
+        metric: the metric that they belong to.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -85,7 +84,7 @@ class MetricSums:
     metric: Metric
 
     def value(self) -> Array:
-        """The metric of everything that was summed up."""
+        """The metric of the examples in the sums."""
         return self.metric.value(self.sums)
 
 
@@ -96,26 +95,26 @@ def weighted_sum(values: Array, weight: Array) -> Array:
     """Σ w·value over the leading axis, for values [n, ...]."""
     weight = weight.reshape(weight.shape + (1,) * (values.ndim - 1))
     weight = weight if values.ndim == 1 else jnp.broadcast_to(weight, values.shape)
-    # A row that does not count may hold anything: 0 * inf would not be 0.
-    counted = jnp.where(weight > 0, values, jnp.zeros_like(values))
-    return jnp.sum(counted * weight.astype(values.dtype), axis=0)
+    # A row of weight zero may hold any values, and 0 * inf would be NaN.
+    values = jnp.where(weight > 0, values, jnp.zeros_like(values))
+    return jnp.sum(values * weight.astype(values.dtype), axis=0)
 
 
-def settled(total: Any, weight: Array) -> Array:
-    """What weighted sums come to: a `Metric`'s value, or else a mean."""
+def finalize(total: Any, weight: Array) -> Array:
+    """The value of a weighted sum: of a `Metric` its value, else the mean."""
     if isinstance(total, MetricSums):
         return total.value()
     return total / weight.astype(total.dtype)
 
 
-def at_least_single(value: Any) -> Array:
-    """At least float32, so that sums over many examples keep their digits."""
+def promote_to_float32(value: Any) -> Array:
+    """Convert to at least float32, so that sums over many examples keep their precision."""
     array = jnp.asarray(value)
-    wide = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize >= 4
-    return array if wide else array.astype(jnp.float32)
+    is_wide = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize >= 4
+    return array if is_wide else array.astype(jnp.float32)
 
 
-def checked(name: str, value: Any, batch: tuple[int, ...]) -> None:
-    """Raise unless this is a number for one example, or a `MetricSums`; a batch of them has shape `batch`."""
+def check_metric(name: str, value: Any, batch: tuple[int, ...]) -> None:
+    """Check that a value is a scalar for one example, of shape `batch` for a batch, or a `MetricSums`."""
     if not isinstance(value, MetricSums):
         _check.scalar(name, value, batch)

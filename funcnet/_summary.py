@@ -102,7 +102,7 @@ def _row(path: str, module: Module, call: tuple[Any, ...] | None) -> Row:
     output, flops = "not called", -1
     if call is not None:
         args, kwargs, result = call
-        output = ", ".join(_tree.kind(leaf) for leaf in jax.tree.leaves(result))
+        output = ", ".join(_tree.dtype_and_shape(leaf) for leaf in jax.tree.leaves(result))
         flops = _flops(module, args, kwargs)
     return Row(path, type(module).__name__, output, count(module), sum(nbytes), flops)
 

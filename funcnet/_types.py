@@ -1,4 +1,4 @@
-"""The words every other file uses: arrays, keys, trees, and what a loss and a metric look like."""
+"""Types used everywhere: arrays, keys, trees, and the protocols of losses and metrics."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias
@@ -8,12 +8,12 @@ from jax.typing import ArrayLike as ArrayLike
 from jaxtyping import Bool, Float, Int, PRNGKeyArray, Shaped, UInt32
 
 Key: TypeAlias = PRNGKeyArray
-"""One typed key, as `jax.random.key(0)` makes it."""
+"""One typed key, as returned by `jax.random.key(0)`."""
 
 PyTree: TypeAlias = Any
 """Any nesting of tuples, lists, dicts and registered classes around arrays.
 
-Not jaxtyping's PyTree, whose import costs as much as all of funcnet; a module's fields may use that.
+Not jaxtyping's PyTree, whose import takes as long as that of funcnet; fields of a module may use it.
 """
 
 Scalar: TypeAlias = Float[Array, ""]
@@ -23,14 +23,14 @@ Metrics: TypeAlias = Mapping[str, Array]
 class Loss(Protocol):
     """The loss of **one** example: a scalar, or a scalar and a dictionary of scalar metrics.
 
-    `key` is None when the model is evaluated and a key when it is trained.
+    `key` is a key in training and None in evaluation.
     """
 
     def __call__(self, model: Any, example: Any, key: Key | None, /) -> Any: ...
 
 
 class PerExample(Protocol):
-    """A number for one example: `(prediction, target) -> scalar`, as losses and metrics are."""
+    """A loss or metric of one example: `(prediction, target) -> scalar`."""
 
     def __call__(self, prediction: Any, target: Any, /) -> Any: ...
 

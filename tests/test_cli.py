@@ -161,14 +161,14 @@ def test_wrong_arguments(args, message, capsys, tmp_path, monkeypatch):
     [
         ("", [], "is empty"),
         ("a,b\n", [], "is empty"),
-        ("a\n1\n", [], "has the one column 'a'"),
+        ("a\n1\n", [], "got only one column 'a'"),
         ("a,b,c\n,2,x\n,3,y\n", [], "column 'a' is missing in every row"),
-        ("a,b,c\n1,red,x\n2,3,y\n", [], "column 'b' is 'red', no finite number"),
+        ("a,b,c\n1,red,x\n2,3,y\n", [], "column 'b' is 'red', not a finite number"),
         ("a,b\n1,x\n2,\n", [], "the target 'b' is missing in data row 2"),
-        ("a,b\n1,x\n2,x\n", [], "one class only"),
+        ("a,b\n1,x\n2,x\n", [], "at least two classes"),
         ("a,b\n1,x\n2,y\n", [], "too few"),
         ("a,b\n1,x\n2,y\n", ["--target", "c"], "has no column 'c'. Columns: a, b"),
-        ("a,b\n1,x\n2,y\n", ["--task", "regression"], "column 'b' is 'x', no finite number"),
+        ("a,b\n1,x\n2,y\n", ["--task", "regression"], "column 'b' is 'x', not a finite number"),
     ],
 )
 def test_wrong_tables(content, extra, message, capsys, tmp_path):

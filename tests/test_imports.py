@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "funcnet"
 LEVELS = [
     {"_types"},
     {"_cache", "_check", "_keys", "_tree"},
-    {"_check_sequences", "_compare", "_metric"},
+    {"_compare", "_metric"},
     {"_mesh", "_module", "_sow"},
     {"mesh"},
     {"_precision", "_summary", "losses", "metrics", "data", "layers"},

@@ -233,7 +233,7 @@ ERRORS = {
     "sizes that don't chain": (
         lambda: fn.Sequential(fn.Linear(2, 5), fn.Linear(4, 1)).init(KEY)(jnp.ones(2)),
         ValueError,
-        r"Linear\(4, 1\) wants an input whose last axis is 4; got shape \(5,\)",
+        r"Linear\(4, 1\) expects an input whose last axis is 4, got shape \(5,\)",
     ),
     "a forgotten annotation": (forgotten_annotation, TypeError, "'layer: fn.Module = ...'"),
     "a default without annotation": (default_without_annotation, TypeError, "'dropout: float = ...'"),
@@ -275,12 +275,12 @@ ERRORS = {
     "an activation by name": (
         lambda: fn.layers.Activation("relu"),
         TypeError,
-        "function is a function of arrays, such as jax.nn.relu",
+        "function must be a function of arrays, such as jax.nn.relu",
     ),
     "a class in both directions": (
         lambda: fn.layers.Bidirectional(fn.layers.GRU),
         TypeError,
-        "is a module; got",
+        "must be a module, got",
     ),
     "an integer for a key": (lambda: fn.MLP((2, 3)).init(0), TypeError, r"key=jax.random.key\(0\)"),
     "an old-style key": (
@@ -294,14 +294,14 @@ ERRORS = {
         "jax.vmap",
     ),
     "one size": (lambda: fn.MLP((4,)), ValueError, r"Try \(4, 3\)"),
-    "a size of zero": (lambda: fn.MLP((4, 0, 3)), ValueError, r"sizes\[1\] is at least 1"),
+    "a size of zero": (lambda: fn.MLP((4, 0, 3)), ValueError, r"sizes\[1\] must be at least 1"),
     "a class for a layer": (lambda: fn.Sequential(fn.Linear), TypeError, "step 0 of a Sequential"),
     "an unknown initializer": (
         lambda: fn.Linear(2, 3, weight_init="xavier"),
         ValueError,
-        "'xavier' is not known. Choose one of: glorot_normal",
+        "must be one of glorot_normal.*got 'xavier'",
     ),
-    "a dropout rate of one": (lambda: fn.Dropout(1.0), ValueError, "rate is at least 0"),
+    "a dropout rate of one": (lambda: fn.Dropout(1.0), ValueError, "rate must be at least 0"),
 }
 
 

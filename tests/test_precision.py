@@ -86,7 +86,7 @@ def test_wrong_dtypes_raise():
         fn.Precision(compute="int32")
     with pytest.raises(ValueError, match="jax_enable_x64"):
         fn.Precision(param="float64")
-    with pytest.raises(TypeError, match="loss is a function"):
+    with pytest.raises(TypeError, match="loss must be a function"):
         HALF("mse")
 
 

@@ -180,7 +180,7 @@ def test_a_class_may_be_missing_in_a_part():
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"hidden": (0,)}, ValueError, r"hidden\[0\] is at least 1"),
+        ({"hidden": (0,)}, ValueError, r"hidden\[0\] must be at least 1"),
         ({"epochs": 0}, ValueError, "epochs"),
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"learning_rate": 0.0}, ValueError, "learning_rate must be above 0"),
@@ -247,7 +247,7 @@ def test_a_damaged_encoder_raises(mixed, tmp_path):
     described = json.loads((tmp_path / "model.json").read_text())
     for change, message in (
         ({"fill": [1.0]}, "damaged"),
-        ({"fill": [1.0, "Bonn"]}, "fills gaps with 'Bonn'"),
+        ({"fill": [1.0, "Bonn"]}, "got 'Bonn'"),
     ):
         changed = described | {"encoder": described["encoder"] | change}
         (tmp_path / "model.json").write_text(json.dumps(changed))

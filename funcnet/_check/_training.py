@@ -1,4 +1,4 @@
-"""Trainings: keys, losses, metrics, optimizers, studies."""
+"""Training: keys, losses, metrics, optimizers and settings of studies."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -11,91 +11,95 @@ from funcnet._check._values import choice, describe, function
 
 
 def key(value: Any) -> None:
-    """One typed key, as `jax.random.key` makes it."""
+    """Check that a value is one typed key, as returned by `jax.random.key`."""
     dtype = getattr(value, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         if value.shape == ():
             return
         raise ValueError(
-            f"key is one key; got an array of keys of shape {value.shape}. "
-            "For many trainings at once: jax.vmap(train, in_axes=(0, None, 0))(models, data, keys)."
+            f"key must be a single key, got an array of keys of shape {value.shape}. "
+            "For many runs at once: jax.vmap(train, in_axes=(0, None, 0))(models, data, keys)."
         )
     raise TypeError(
-        f"key is a typed JAX key; got {describe(value)}. Try key=jax.random.key(0); "
-        "an old-style key becomes one by jax.random.wrap_key_data(key)."
+        f"key must be a typed JAX key, got {describe(value)}. Try key=jax.random.key(0), "
+        "or convert an old-style key: jax.random.wrap_key_data(key)."
     )
 
 
-def known_key(what: str, value: Any) -> None:
-    """A typed key that can be read, for what works on the host."""
+def concrete_key(what: str, value: Any) -> None:
+    """Check that a value is a typed key and not a tracer, for code that runs on the host."""
     key(value)
     if isinstance(value, jax.core.Tracer):
         raise TypeError(
-            f"{what} works on the host, and here its key is traced by jit, vmap or grad. Call it outside, "
-            "with a key from jax.random.key(0)."
+            f"{what} runs on the host, so its key must not be traced by jit, vmap or grad, got a tracer. "
+            "Call it outside of them, with a key from jax.random.key(0)."
         )
 
 
 def transform(name: str, value: Any) -> None:
-    """A function of (key, example)."""
-    function(name, value, "a function (key, example) -> example")
+    """Check that a value is a function of (key, example)."""
+    expected = "a function (key, example) -> example"
+    function(name, value, expected)
     try:
         inspect.signature(value).bind(None, None)
     except TypeError:
         raise TypeError(
-            f"{name} is a function (key, example) -> example; {getattr(value, '__name__', value)!r} takes "
+            f"{name} must be {expected}, got {getattr(value, '__name__', value)!r}, which takes "
             "other arguments. Try def transform(key, example): x, y = example; return x + 1, y."
         ) from None
 
 
 def per_example(name: str, value: Any) -> None:
-    """A function of (prediction, target) for one example."""
+    """Check that a value is a function of (prediction, target) for one example."""
     function(name, value, "a function (prediction, target) -> scalar")
-    shown = getattr(value, "__name__", None) or getattr(getattr(value, "func", value), "__name__", name)
+    function_name = getattr(value, "__name__", None) or getattr(
+        getattr(value, "func", value), "__name__", name
+    )
     if getattr(value, "of_all_rows", False):
         raise TypeError(
-            f"{name}: {shown} ranks all rows at once, and a metric here is one of each example. Compute it "
-            f"from all predictions: fn.metrics.{shown}(fn.predict(model, x), y); of a fold with its "
-            "weights too, valid.weights()."
+            f"{name} must be a metric of one example, got {function_name}, which ranks all rows at once. "
+            f"Compute it from all predictions: fn.metrics.{function_name}(fn.predict(model, x), y); for a "
+            "fold pass its weights too, valid.weights()."
         )
     try:
         inspect.signature(value).bind(None, None)
     except TypeError:
         raise TypeError(
-            f"{name} is a function (prediction, target) of one example; {shown} takes other arguments. "
-            f"If it has settings, give it those first: {name}={shown}(...) or "
-            f"functools.partial({shown}, ...)."
+            f"{name} must be a function (prediction, target) of one example, got {function_name}, which "
+            f"takes other arguments. If it has settings, bind them first: {name}={function_name}(...) or "
+            f"functools.partial({function_name}, ...)."
         ) from None
 
 
 def loss(value: Any) -> None:
-    """A function of (model, example, key), or one marked by `losses.batchwise`."""
-    function("loss", value, "a function (model, example, key) -> scalar")
+    """Check that a value is a function of (model, example, key), or marked by `losses.batchwise`."""
+    expected = "a function (model, example, key) -> scalar"
+    function("loss", value, expected)
     try:
         if not getattr(value, "batchwise", False):
             inspect.signature(value).bind(None, None, None)
     except TypeError:
         raise TypeError(
-            f"loss is a function (model, example, key) -> scalar; {getattr(value, '__name__', value)!r} "
-            "takes other arguments. Of (prediction, target) make one: funcnet.losses.supervised(f)."
+            f"loss must be {expected}, got {getattr(value, '__name__', value)!r}, which takes other "
+            "arguments. From a function of (prediction, target): funcnet.losses.supervised(f)."
         ) from None
 
 
-def training(value: Any) -> None:
-    """What `fit` makes."""
+def train_function(value: Any) -> None:
+    """Check that a value is a training function, as returned by `fn.fit`."""
     if not (callable(value) and hasattr(value, "loss") and hasattr(value, "epochs")):
         raise TypeError(
-            f"train is a training; got {describe(value)}. Make one: fn.fit(loss, optax.adam(1e-2), "
-            "epochs=20)."
+            f"train must be a function returned by fn.fit, got {describe(value)}. "
+            "Try train = fn.fit(loss, optax.adam(1e-2), epochs=20)."
         )
 
 
 def settings(values: Mapping[str, Any]) -> None:
-    """Names, and at least one value for each."""
+    """Check that there are settings, each with at least one value."""
     for name, choices in dict(values).items():
         if isinstance(choices, str) or not hasattr(choices, "__len__") or not len(choices):
             raise ValueError(
-                f"each setting has a list of values; {name} has {describe(choices)}. "
+                f"each setting must have a list of values, got {describe(choices)} for {name}. "
                 "Try {'learning_rate': [0.01, 0.1]}."
             )
     if not values:
@@ -103,27 +107,30 @@ def settings(values: Mapping[str, Any]) -> None:
 
 
 def hyperparams(values: Any) -> None:
-    """A pytree of floats, or of floating arrays."""
+    """Check that a pytree holds floats or floating arrays, at least one."""
     leaves = jax.tree_util.tree_leaves_with_path(values)
     for path, leaf in leaves:
         if isinstance(leaf, float) or jnp.issubdtype(getattr(leaf, "dtype", int), jnp.floating):
             continue
         raise TypeError(
-            f"hyper-parameters are floating; {jax.tree_util.keystr(path) or 'hyper'} is {describe(leaf)}. "
-            "Write {'learning_rate': 0.1}; sizes are for fn.study.sweep."
+            f"hyperparameters must be floating, got {describe(leaf)} for "
+            f"{jax.tree_util.keystr(path) or 'hyper'}. "
+            "Try {'learning_rate': 0.1}; for sizes use fn.study.sweep."
         )
     if not leaves:
-        raise ValueError("there are no hyper-parameters. Try {'learning_rate': 0.1}.")
+        raise ValueError("there are no hyperparameters. Try {'learning_rate': 0.1}.")
 
 
 def validation_name(argument: str, name: str) -> None:
-    """The name of a value of validation rows."""
+    """Check that a name is that of a value on the validation data."""
     if not name.startswith("val_"):
-        raise ValueError(f"{argument} names a value of validation rows, such as 'val_loss'; got {name!r}.")
+        raise ValueError(
+            f"{argument} must name a value on the validation data, such as 'val_loss', got {name!r}."
+        )
 
 
 def validation_value(monitor: str, mode: str) -> None:
-    """The name of a value of validation rows, and which way is better."""
+    """Check the name of a value on the validation data, and whether to minimize or maximize it."""
     choice("mode", mode, ("min", "max"))
     validation_name("monitor", monitor)
     direction(monitor, mode)
@@ -133,85 +140,90 @@ LARGER_IS_BETTER = {"accuracy", "precision", "recall", "f1", "r2", "auc", "top"}
 
 
 def direction(monitor: str, mode: str) -> None:
-    """No minimum of what is better when it is larger, as far as names tell."""
-    words = monitor.split("_")
-    if mode == "min" and LARGER_IS_BETTER & set(words) and words[-1] not in ("loss", "error"):
+    """Check, as far as names show it, that a metric where larger is better is not minimized."""
+    parts = monitor.split("_")
+    if mode == "min" and LARGER_IS_BETTER & set(parts) and parts[-1] not in ("loss", "error"):
         raise ValueError(
-            f"{monitor} is better when it is larger, and mode='min' would keep the worst. Write "
-            f"mode='max' beside {monitor!r}."
+            f"mode must be 'max' for {monitor!r}, which is better when it is larger, got 'min'. Try "
+            f"monitor={monitor!r}, mode='max'."
         )
 
 
 def architecture(value: Any) -> None:
-    """A module."""
+    """Check that a value is a module with an `init`."""
     if not callable(getattr(value, "init", None)):
-        raise TypeError(f"net is a module with an init; got {describe(value)}. Try fn.MLP((4, 16, 3)).")
-
-
-def optimizer(value: Any) -> None:
-    """An optax GradientTransformation."""
-    if not (callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))):
         raise TypeError(
-            f"optimizer is an optax GradientTransformation; got {describe(value)}. Try optax.adam(1e-2)."
+            f"net must be a module with an init, got {describe(value)}. Try fn.MLP((4, 16, 3))."
         )
 
 
-def monitor(name: str, measured: Iterable[str], has_valid: bool) -> None:
-    """A name that the history will hold."""
-    known = list(measured)
-    if name not in known:
-        hint = "" if has_valid else " Values of validation rows need them: train(model, data, key, valid)."
-        raise ValueError(f"{name!r} is not measured; this training measures {', '.join(known)}.{hint}")
+def optimizer(value: Any) -> None:
+    """Check that a value is an optax GradientTransformation."""
+    if not (callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))):
+        raise TypeError(
+            f"optimizer must be an optax GradientTransformation, got {describe(value)}. "
+            "Try optax.adam(1e-2)."
+        )
+
+
+def monitored_metric(name: str, metrics: Iterable[str], has_valid: bool) -> None:
+    """Check that the history will hold a metric."""
+    names = list(metrics)
+    if name not in names:
+        hint = "" if has_valid else " For metrics on validation data: train(model, data, key, valid)."
+        raise ValueError(f"the metric must be one of {', '.join(names)}, got {name!r}.{hint}")
 
 
 def history_value(name: str, value: Any) -> None:
-    """A number for each epoch."""
+    """Check that a metric is a scalar, so that a history can hold it."""
     if value.shape:
         raise ValueError(
-            f"a history holds one number for each epoch, and {name} has shape {value.shape}. Measure it "
-            f"after the training: fn.evaluate(loss, run.model, data)[{name.removeprefix('val_')!r}]."
+            f"a history holds one number for each epoch, got shape {value.shape} for {name}. Compute it "
+            f"after training: fn.evaluate(loss, run.model, data)[{name.removeprefix('val_')!r}]."
         )
 
 
 def equal_shapes(what: str, prediction: Any, target: Any) -> None:
-    """Prediction and target of one shape: nothing is broadcast in silence."""
+    """Check that prediction and target have the same shape: nothing is broadcast silently."""
     if jnp.shape(prediction) != jnp.shape(target):
         hint = ""
         if jnp.shape(prediction) == (*jnp.shape(target), 1):
-            hint = " Give the last layer the size 'scalar' instead of 1, or the target an axis: y[:, None]."
+            hint = " Set the last layer's size to 'scalar' instead of 1, or add an axis: y[:, None]."
         raise ValueError(
-            f"{what} wants a prediction and a target of one shape; got a prediction of shape "
+            f"{what} expects a prediction and a target of the same shape, got a prediction of shape "
             f"{jnp.shape(prediction)} and a target of shape {jnp.shape(target)} for one example.{hint}"
         )
 
 
 def same_shape(name: str, value: Any, other: str, like: Any) -> None:
-    """An array of another's shape."""
+    """Check that an array has the shape of another."""
     if jnp.shape(value) != jnp.shape(like):
-        raise ValueError(f"{name} has the shape of {other}, {jnp.shape(like)}; got {jnp.shape(value)}.")
+        raise ValueError(
+            f"{name} must have the shape of {other}, {jnp.shape(like)}, got {jnp.shape(value)}."
+        )
 
 
 def scalar(name: str, value: Any, batch: tuple[int, ...] = ()) -> None:
-    """A number for one example: what a batch of examples gives has the shape `batch`."""
+    """Check that a value is a scalar for one example; for a batch of examples it has the shape `batch`."""
     if not hasattr(value, "dtype") and not isinstance(value, int | float | bool):
         raise TypeError(
-            f"{name} is a scalar for one example; got {describe(value)}. "
+            f"{name} must be a scalar for one example, got {describe(value)}. "
             "Return an array of shape (), or such a scalar and a dictionary of metrics."
         )
     if jnp.shape(value) != batch:
         raise ValueError(
-            f"{name} is a scalar for one example; got shape {jnp.shape(value)[len(batch) :]}. "
-            "Reduce it, for example with jnp.mean(...): the batch axis is added by funcnet."
+            f"{name} must be a scalar for one example, got shape {jnp.shape(value)[len(batch) :]}. "
+            "Reduce it, for example with jnp.mean(...): funcnet adds the batch axis."
         )
 
 
 def metric_names(names: Iterable[Any]) -> None:
-    """Names that the history doesn't use itself."""
+    """Check that metric names are strings that the history does not use itself."""
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"a metric's name is a string; got {describe(name)}.")
+            raise TypeError(f"the name of a metric must be a string, got {describe(name)}.")
         if name in ("loss", "train_loss") or name.startswith("val_"):
             raise ValueError(
-                f"no metric can be called {name!r}: 'loss', 'train_loss' and names that begin with 'val_' "
-                "are the history's own. Rename it."
+                f"the name of a metric must not be 'loss' or 'train_loss' or begin with 'val_', which the "
+                f"history uses, got {name!r}. Rename it."
             )

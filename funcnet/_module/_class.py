@@ -145,7 +145,7 @@ class Module:
         if structures[0] != structures[1]:
             return False
         pairs = zip(jax.tree.leaves(self), jax.tree.leaves(other), strict=True)
-        return all(np.array_equal(_tree.host(a), _tree.host(b)) for a, b in pairs)
+        return all(np.array_equal(_tree.to_numpy(a), _tree.to_numpy(b)) for a, b in pairs)
 
     def __hash__(self) -> int:
         return hash(jax.tree.structure(self))
@@ -304,7 +304,7 @@ def _raise_frozen(self: Module, name: str, value: Any) -> None:
 
 def _format_value(value: Any) -> str:
     if isinstance(value, jax.Array | jax.ShapeDtypeStruct | np.ndarray):
-        return _tree.kind(value)
+        return _tree.dtype_and_shape(value)
     if isinstance(value, tuple):
         items = [_format_value(item) for item in value]
         if any("(" in item for item in items):

@@ -1,4 +1,4 @@
-"""Augmentation by composition: losses that change their examples while they train, and only then."""
+"""Augmentation by composition: losses that transform their examples in training only."""
 
 import functools
 from typing import Any
@@ -7,28 +7,28 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _keys
-from funcnet._metric import MetricSums, at_least_single, weighted_sum
+from funcnet._metric import MetricSums, promote_to_float32, weighted_sum
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data._transforms import Transform
 
 
 def augmented(loss: Loss, transform: Transform) -> Loss:
-    """A loss whose examples go through `transform` in training, and stay as they are in evaluation.
+    """A loss whose examples are transformed in training and left unchanged in evaluation.
 
-    Every example in every step is changed anew. `transform` gets `fold_in(key, "augment")`, named as
-    in `Module.init`; the model keeps `key` itself, so its dropout and the transform draw
-    independently, and a transform that changes nothing changes no number of the training.
+    Every example is transformed anew in every step. `transform` gets `fold_in(key, "augment")`, named as
+    in `Module.init`; the model gets `key` itself, so its dropout and the transform draw independent
+    numbers, and a transform that returns its example gives the same run as no transform.
 
     Args:
         loss: `loss(model, example, key)` of one example, or one marked by `losses.batchwise`, whose
-            examples are then changed one by one.
+            examples are then transformed one by one.
         transform: `transform(key, example) -> example`, such as `shift(2)` or `chain(...)`.
 
     Returns:
         A loss of the same kind, for `fit`, `step` and `evaluate`.
 
     Raises:
-        TypeError: if either is no function, or the loss takes other arguments.
+        TypeError: if either is not a function, or the loss takes other arguments.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -43,42 +43,43 @@ def augmented(loss: Loss, transform: Transform) -> Loss:
     _check.loss(loss)
     _check.transform("transform", transform)
 
-    @functools.wraps(loss)  # what is marked on the loss, such as its check of targets, holds here too
-    def changed(model: Any, example: PyTree, *rest: Any) -> Any:
+    @functools.wraps(loss)  # keeps attributes of the loss, such as its check of targets
+    def loss_of_transformed(model: Any, example: PyTree, *rest: Any) -> Any:
         key = rest[-1]
         if key is None:
             return loss(model, example, *rest)
-        own = _keys.named(key, "augment")
+        transform_key = _keys.named(key, "augment")
         if getattr(loss, "batchwise", False):
-            example = jax.vmap(transform)(_row_keys(own, len(rest[0])), example)
+            example = jax.vmap(transform)(_row_keys(transform_key, len(rest[0])), example)
         else:
-            example = transform(own, example)
+            example = transform(transform_key, example)
         return loss(model, example, *rest)
 
-    return changed
+    return loss_of_transformed
 
 
 def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
     """A loss on mixed examples: λ·loss(x', y) + (1 - λ)·loss(x', y₂) with x' = λ·x + (1 - λ)·x₂.
 
-    Each example gets a partner (x₂, y₂) from its batch, drawn by weight, and a share λ from
-    Beta(alpha, alpha). Mixing the losses instead of the targets needs no one-hot rows, and for
-    cross-entropy and squared error has the same gradient. Metrics are mixed likewise, of a `Metric`
-    its sums. Without a key it is the plain weighted mean of `loss`.
+    Each example gets a partner (x₂, y₂) from its batch, drawn with probability proportional to its weight,
+    and a fraction λ from Beta(alpha, alpha). Mixing the losses instead of the targets needs no one-hot
+    rows, and has the same gradient for cross-entropy and squared error. Metrics are mixed in the same way;
+    for a `Metric`, its sums are. In evaluation, where `key` is None, it is the weighted mean of `loss`.
 
-    A partner depends on the weights and not on how many rows there are, so rows of weight zero change
-    nothing. To transform before mixing: `augmented(mixup(loss), transform)`.
+    A partner depends on the weights and not on the number of rows, so rows of weight zero change nothing.
+    To transform before mixing: `augmented(mixup(loss), transform)`.
 
     Args:
         loss: of one example (x, y), x floating.
-        alpha: how much is mixed, above 0; towards 0 λ is near 0 or 1, and 1 makes it uniform.
+        alpha: the parameter of the Beta distribution, above 0; near 0 λ is almost always near 0 or 1, and
+            1 makes it uniform.
 
     Returns:
         A loss marked as by `losses.batchwise`, for `fit`, `step` and `evaluate`.
 
     Raises:
-        TypeError: if the loss takes other arguments, or is a batchwise one, or `alpha` is no number.
-        ValueError: if `alpha` is not above 0; later, if examples are no pairs of floating x and y.
+        TypeError: if the loss takes other arguments or is batchwise, or `alpha` is not a number.
+        ValueError: if `alpha` is not above 0; when called, if examples are not pairs of floating x and y.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -94,54 +95,62 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
     """
     _check.loss(loss)
     if getattr(loss, "batchwise", False):
-        raise TypeError("mixup wants the loss of one example, and a batchwise one came.")
+        raise TypeError(
+            "the loss of mixup must be of one example, got one marked by losses.batchwise. "
+            "Try fn.losses.supervised(fn.losses.cross_entropy)."
+        )
     _check.between("alpha", alpha, 0.0, float("inf"))
     if alpha == 0:
-        raise ValueError("alpha is above 0; got 0. For no mixing use the loss itself.")
+        raise ValueError("alpha must be above 0, got 0. For no mixing use the loss itself.")
 
     @functools.wraps(loss)
-    def mixed(model: Any, batch: PyTree, weight: Array, key: Key | None) -> Any:
+    def mixed_loss(model: Any, batch: PyTree, weight: Array, key: Key | None) -> Any:
         if key is None:
-            each = jax.vmap(lambda example: loss(model, example, None))(batch)
-            return _summed_up(each, weight)
-        x, y = _pairs(batch)
+            values = jax.vmap(lambda example: loss(model, example, None))(batch)
+            return _reduce(values, weight)
+        x, y = _split_pair(batch)
         keys = _row_keys(_keys.named(key, "mixup"), len(weight))
-        other = jax.vmap(_partner, in_axes=(0, None))(keys, _mass(weight))
-        share = jax.vmap(lambda k: jax.random.beta(_keys.named(k, "share"), alpha, alpha))(keys)
+        partner = jax.vmap(_draw_row, in_axes=(0, None))(keys, _cumulative_weight(weight))
+        fraction = jax.vmap(lambda k: jax.random.beta(_keys.named(k, "share"), alpha, alpha))(keys)
 
-        def one(x: Array, other_x: Array, y: PyTree, other_y: PyTree, share: Array, key: Key) -> Any:
-            between = _blend(x, other_x, share)
-            values = loss(model, (between, y), key), loss(model, (between, other_y), key)
-            return jax.tree.map(lambda a, b: _blend(a, b, share), *values)
+        def mixed_loss_of_example(
+            x: Array, other_x: Array, y: PyTree, other_y: PyTree, fraction: Array, key: Key
+        ) -> Any:
+            mixed_x = _interpolate(x, other_x, fraction)
+            values = loss(model, (mixed_x, y), key), loss(model, (mixed_x, other_y), key)
+            return jax.tree.map(lambda a, b: _interpolate(a, b, fraction), *values)
 
-        other_y = jax.tree.map(lambda a: a[other], y)
-        each = jax.vmap(one)(x, x[other], y, other_y, share, _row_keys(key, len(weight)))
-        return _summed_up(each, weight)
+        partner_y = jax.tree.map(lambda a: a[partner], y)
+        values = jax.vmap(mixed_loss_of_example)(
+            x, x[partner], y, partner_y, fraction, _row_keys(key, len(weight))
+        )
+        return _reduce(values, weight)
 
-    mixed.batchwise = True  # type: ignore[attr-defined]
-    return mixed  # type: ignore[return-value]
-
-
-def _row_keys(key: Key, rows: int) -> Key:
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(rows, dtype=jnp.int32))
+    mixed_loss.batchwise = True  # type: ignore[attr-defined]
+    return mixed_loss  # type: ignore[return-value]
 
 
-def _mass(weight: Array) -> Array:
-    """The weights' running sums, which rise at no row of weight zero: rounding alone may make them."""
+def _row_keys(key: Key, n: int) -> Key:
+    """A key for each of n rows."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(n, dtype=jnp.int32))
+
+
+def _cumulative_weight(weight: Array) -> Array:
+    """The cumulative sums of the weights, without increases at rows of weight zero by rounding."""
     sums = jnp.cumsum(weight)
     return jax.lax.cummax(jnp.where(weight > 0, sums, -jnp.ones_like(sums)))
 
 
-def _partner(key: Key, mass: Array) -> Array:
-    """A row, drawn by weight: the first whose running sum reaches a draw. Never a row of weight zero."""
-    drawn = 1 - jax.random.uniform(key, dtype=mass.dtype)  # in (0, 1]
-    return jnp.searchsorted(mass, drawn * mass[-1])
+def _draw_row(key: Key, cumulative_weight: Array) -> Array:
+    """A row drawn with probability proportional to its weight. Never a row of weight zero."""
+    uniform = 1 - jax.random.uniform(key, dtype=cumulative_weight.dtype)  # in (0, 1]
+    return jnp.searchsorted(cumulative_weight, uniform * cumulative_weight[-1])
 
 
-def _blend(a: Any, b: Any, share: Array) -> Array:
+def _interpolate(a: Any, b: Any, fraction: Array) -> Array:
     a, b = _floating(a), _floating(b)
-    share = share.astype(a.dtype)
-    return share * a + (1 - share) * b
+    fraction = fraction.astype(a.dtype)
+    return fraction * a + (1 - fraction) * b
 
 
 def _floating(value: Any) -> Array:
@@ -149,22 +158,26 @@ def _floating(value: Any) -> Array:
     return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
 
 
-def _pairs(batch: PyTree) -> tuple[Array, PyTree]:
+def _split_pair(batch: PyTree) -> tuple[Array, PyTree]:
     if not (isinstance(batch, tuple | list) and len(batch) == 2 and hasattr(batch[0], "dtype")):
-        raise ValueError("mixup wants examples (x, y) of which x is one array. Pass data=(x, y).")
+        raise ValueError(
+            "mixup expects examples (x, y) where x is an array, got another structure. Pass data=(x, y)."
+        )
     if not jnp.issubdtype(batch[0].dtype, jnp.floating):
-        raise ValueError(f"mixup wants floating features; got {batch[0].dtype}. Try x.astype(float).")
+        raise ValueError(f"mixup expects floating features, got {batch[0].dtype}. Try x.astype(float).")
     return batch[0], batch[1]
 
 
-def _summed_up(each: Any, weight: Array) -> Any:
-    """Of each `Metric` its sums over the rows, of all else means; both are 0 if no row counts."""
-    mass = jnp.sum(weight)
+def _reduce(values: Any, weight: Array) -> Any:
+    """The sums of each `Metric` over the rows, the means of all others; both are 0 if no row counts."""
+    total_weight = jnp.sum(weight)
 
-    def total(values: Any) -> Any:
-        sums = jax.tree.map(lambda v: weighted_sum(at_least_single(v), weight), values)
+    def reduce_one(values: Any) -> Any:
+        sums = jax.tree.map(lambda v: weighted_sum(promote_to_float32(v), weight), values)
         if isinstance(values, MetricSums):
             return sums
-        return sums / jnp.where(mass > 0, mass, jnp.ones_like(mass)).astype(sums.dtype)
+        return sums / jnp.where(total_weight > 0, total_weight, jnp.ones_like(total_weight)).astype(
+            sums.dtype
+        )
 
-    return jax.tree.map(total, each, is_leaf=lambda part: isinstance(part, MetricSums))
+    return jax.tree.map(reduce_one, values, is_leaf=lambda node: isinstance(node, MetricSums))

@@ -1,4 +1,4 @@
-"""Batches from somebody else's iterator, for a `Trainer`."""
+"""Batches from a user's iterator, for a `Trainer`."""
 
 import hashlib
 import itertools
@@ -12,17 +12,17 @@ import numpy as np
 
 from funcnet import _check, _tree
 from funcnet._types import Key, PyTree
-from funcnet.data._batches import Gathered, Piece
+from funcnet.data._batches import Chunk, PaddedBatch
 from funcnet.data._dataset import Dataset
 
 
 class BatchStream:
-    """Batches from an iterator, in its own order; `Stream.from_batches` makes it.
+    """Batches from an iterator, in its own order, as returned by `Stream.from_batches`.
 
     Args:
-        factory: called before each epoch: a fresh iterable of its batches, pytrees of arrays [rows, ...].
-        num_batches: batches in an epoch.
-        prefetch: batches that are read before they are wanted, at least 1.
+        factory: called before each epoch; returns a new iterable of batches, pytrees of arrays [rows, ...].
+        num_batches: the number of batches in an epoch.
+        prefetch: the number of batches to read in advance, at least 1.
 
     Raises:
         TypeError: if `factory` can't be called.
@@ -32,82 +32,87 @@ class BatchStream:
     Example:
         >>> import numpy as np, funcnet as fn
         >>> stream = fn.data.Stream.from_batches(lambda: (np.full(4, i) for i in range(3)), num_batches=3)
-        >>> len(stream.first(2)), stream.per_epoch(4)
+        >>> len(stream.first(2)), stream.steps_per_epoch(4)
         (2, 3)
     """
 
     def __init__(
         self, factory: Callable[[], Iterable[PyTree]], num_batches: int, *, prefetch: int = 2
     ) -> None:
-        _check.function("factory", factory, "() -> an iterable of batches")
+        _check.function("factory", factory, "a function () -> iterable of batches")
         _check.positive("num_batches", num_batches)
         _check.positive("prefetch", prefetch)
         self.factory, self.num_batches, self.prefetch = factory, num_batches, prefetch
-        self._like: PyTree = None
-        self._made: Callable[[], Any] = lambda: None
+        self._first_batch: PyTree = None
+        self._last_iterator: Callable[[], Any] = lambda: None
 
     def first(self, rows: int) -> Dataset:
         """The first rows of the first batch, as a Dataset."""
-        if self._like is None:
-            batch = next(iter(self._fresh()), None)
+        if self._first_batch is None:
+            batch = next(iter(self._new_iterable()), None)
             if batch is None:
-                raise ValueError("this stream has no batches: what `factory` returned is empty.")
-            self._like = jax.tree.map(np.asarray, batch)
-        return Dataset(jax.tree.map(lambda a: a[:rows], self._like))
+                raise ValueError("this stream has no batches: `factory` returned an empty iterable.")
+            self._first_batch = jax.tree.map(np.asarray, batch)
+        return Dataset(jax.tree.map(lambda a: a[:rows], self._first_batch))
 
     def fingerprint(self) -> str:
-        """What tells this data from other data: its shapes and its first batch."""
+        """A string that differs for other data: computed from the shapes and the first batch."""
         first = self.first(2**31)
         digest = hashlib.sha256()
         for path, leaf in _tree.paths(first.arrays).items():
             digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode() + np.asarray(leaf).tobytes())
         return f"{self.num_batches} batches, the first with sha256 {digest.hexdigest()[:16]}"
 
-    def per_epoch(self, size: int) -> int:
-        """Batches in an epoch."""
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """The number of batches in an epoch, which here does not depend on `batch_size`."""
         return self.num_batches
 
-    def pieces(self, key: Key | None, epoch: int, first: int, last: int, size: int) -> Iterator[Piece]:
-        """An epoch from batch `first` to batch `last`; the batches before it are read and left out."""
-        number = 0
-        for number, batch in enumerate(itertools.islice(self._fresh(), last), 1):
-            filled = _filled(batch, size, last=number == self.num_batches)
-            if number > first:
-                yield Piece(epoch, number - 1, 1, filled)
-        if number < last:
+    def chunks(
+        self, key: Key | None, epoch: int, first: int, last: int, batch_size: int
+    ) -> Iterator[Chunk]:
+        """Batches `first` to `last` of an epoch, `last` excluded; earlier ones are read and skipped."""
+        count = 0
+        for count, batch in enumerate(itertools.islice(self._new_iterable(), last), 1):
+            padded = _pad(batch, batch_size, is_last=count == self.num_batches)
+            if count > first:
+                yield Chunk(epoch, count - 1, 1, padded)
+        if count < last:
             raise ValueError(
-                f"the stream ended after {number} of {self.num_batches} batches of epoch {epoch}. "
-                "Pass the number that it has: fn.data.Stream.from_batches(factory, num_batches)."
+                f"the stream ended after {count} of {self.num_batches} batches of epoch {epoch}. "
+                "Pass the number of its batches: fn.data.Stream.from_batches(factory, num_batches)."
             )
 
-    def _fresh(self) -> Iterable[PyTree]:
-        """What `factory` returns: an iterator only once, for its batches are gone then."""
-        made = self.factory()
-        if isinstance(made, Iterator):
-            if made is self._made():
+    def _new_iterable(self) -> Iterable[PyTree]:
+        """Call `factory`, and check that it does not return an iterator that has been used already."""
+        iterable = self.factory()
+        if isinstance(iterable, Iterator):
+            if iterable is self._last_iterator():
                 raise ValueError(
-                    f"factory returned the very same {type(made).__name__} again, whose batches can be had "
-                    "once: it must return a fresh iterable each time. Try factory=lambda: iter(loader)."
+                    f"factory must return a new iterable each time, got the same {type(iterable).__name__} "
+                    "again, which can be read only once. Try factory=lambda: iter(loader)."
                 )
-            try:  # kept alive only where it can't be told otherwise: it may hold processes and memory
-                self._made = weakref.ref(made)
+            try:  # a weak reference if possible: the iterator may hold processes and memory
+                self._last_iterator = weakref.ref(iterable)
             except TypeError:
-                self._made = lambda: made
-        return made
+                self._last_iterator = lambda: iterable
+        return iterable
 
 
-def _filled(batch: PyTree, rows: int, last: bool) -> Gathered:
-    """A batch as the only one of a piece, with copies of its last row up to `rows`."""
+def _pad(batch: PyTree, batch_size: int, is_last: bool) -> PaddedBatch:
+    """The only batch of a chunk, padded to `batch_size` with copies of its last row."""
     batch = jax.tree.map(np.asarray, batch)
     lengths = {len(leaf) for leaf in jax.tree.leaves(batch)}
-    found = min(lengths)
+    n = min(lengths)
     if len(lengths) > 1:
-        raise ValueError(f"the arrays of a batch have as many rows as each other; got {sorted(lengths)}.")
-    if not (found == rows or (last and 1 <= found < rows)):
         raise ValueError(
-            f"a batch of {found} rows came, and the first one had {rows}: only the last may be shorter."
+            f"the arrays of a batch must have the same number of rows, got {sorted(lengths)} rows."
         )
-    number = np.minimum(np.arange(rows), found - 1)
-    return Gathered(
-        jax.tree.map(lambda a: a[number][None], batch), jnp.asarray(np.arange(rows) < found, float)[None]
+    if not (n == batch_size or (is_last and 1 <= n < batch_size)):
+        raise ValueError(
+            f"all batches but the last must have {batch_size} rows, as the first, got {n} rows. "
+            "Drop or merge shorter batches in the loader."
+        )
+    rows = np.minimum(np.arange(batch_size), n - 1)
+    return PaddedBatch(
+        jax.tree.map(lambda a: a[rows][None], batch), jnp.asarray(np.arange(batch_size) < n, float)[None]
     )

@@ -1,4 +1,4 @@
-"""Minibatches of one fixed size: the last one padded and masked, never dropped."""
+"""Minibatches of one fixed size: the last one is padded and masked, never dropped."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,11 +14,11 @@ from funcnet.data._shuffle import Shuffle, epoch_order
 
 @_tree.node
 class Batch:
-    """Some examples and how much each counts.
+    """Some examples and their weights.
 
     Args:
         example: the dataset's pytree with a leading axis [batch, ...].
-        weight: [batch]; zero for padding, which counts nowhere.
+        weight: [batch]; zero for padding, which is ignored everywhere.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -37,77 +37,90 @@ class Batch:
 
 
 @_tree.node
-class Gathered(Batch):
+class PaddedBatch(Batch):
     """A batch in which every row of weight zero is a copy of a row that counts.
 
-    Such a row may hold anything in the data; a loss that overflows on it would make 0 · inf of its
-    gradient.
+    In the data such a row may hold any values. If a loss overflowed on them, its gradient would be
+    0 · inf = NaN.
 
     Args:
-        known: the sum of the weights, where it was known before they were; two small operations less in
-            each step.
+        known_total_weight: the sum of the weights if it was computed beforehand, which saves two small
+            operations in each step.
     """
 
-    known: Float[Array, ""] | None = None
+    known_total_weight: Float[Array, ""] | None = None
 
     @property
     def total_weight(self) -> Float[Array, ""]:
-        return jnp.sum(self.weight) if self.known is None else self.known
+        return jnp.sum(self.weight) if self.known_total_weight is None else self.known_total_weight
 
     @staticmethod
-    def of(batch: Batch) -> "Gathered":
+    def from_batch(batch: Batch) -> "PaddedBatch":
         """The same batch, with its rows of weight zero replaced."""
         counts = batch.weight > 0
         first = jnp.argmax(counts)
 
-        def covered(a: Array) -> Array:
+        def replace_rows(a: Array) -> Array:
             mask = jnp.broadcast_to(counts.reshape(-1, *[1] * (a.ndim - 1)), a.shape)
             return jnp.where(mask, a, jnp.broadcast_to(a[first], a.shape))
 
-        return Gathered(jax.tree.map(covered, batch.example), batch.weight)
+        return PaddedBatch(jax.tree.map(replace_rows, batch.example), batch.weight)
 
 
 class Rows(NamedTuple):
-    """Row numbers of batches, whether each counts, [count, size], and how many do, [count]."""
+    """The rows of some batches.
+
+    Args:
+        row: row numbers [batches, batch].
+        mask: False for padding [batches, batch].
+        total_weight: the number of rows that are not padding [batches].
+    """
 
     row: Array
     mask: Array
-    mass: Array
+    total_weight: Array
 
 
-class Piece(NamedTuple):
-    """Some batches of an epoch, one after another: the first `length` of [batches, rows, ...]."""
+class Chunk(NamedTuple):
+    """Some consecutive batches of an epoch.
+
+    Args:
+        epoch: the number of the epoch.
+        first: the number of the first batch.
+        length: the number of batches; `batches` may have more, which are not used.
+        batches: a PaddedBatch with a leading axis, [batches, batch, ...].
+    """
 
     epoch: int
     first: int
     length: int
-    batches: Gathered
+    batches: PaddedBatch
 
 
 def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: int = 0) -> Iterator[Batch]:
-    """The minibatches of one epoch, exactly those that `fit` sees with the same key.
+    """The minibatches of one epoch, the same as in `fit` with the same key.
 
     Args:
         data: a Dataset, or a tuple of arrays [n, ...].
-        batch_size: rows in a batch, at least 1. Every batch has as many; the last is padded with
+        batch_size: rows in a batch, at least 1. All batches have the same size; the last is padded with
             rows of weight 0.
-        key: the key that `fit` was given; None for the order of the rows (`shuffle=False`).
-        epoch: the number of the epoch, from 0: each has an order of its own.
+        key: the key passed to `fit`; None for the order of the rows (`shuffle=False`).
+        epoch: the number of the epoch, from 0: each epoch has its own order.
 
     Returns:
         An iterator of ceil(n / batch_size) batches. Each row occurs once.
 
     Raises:
-        TypeError: if `key` is no typed key, or `batch_size` no whole number.
-        ValueError: if `batch_size` is below 1, `epoch` below 0, or the data is not a Dataset's.
+        TypeError: if `key` is not a typed key, or `batch_size` not an integer.
+        ValueError: if `batch_size` is below 1, `epoch` below 0, or the data is not valid for a Dataset.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> rows = jnp.arange(5)
         >>> [b.example[0].tolist() for b in fn.data.batches((rows,), 2)]
         [[0, 1], [2, 3], [4, 4]]
-        >>> seen = [b.example[0][b.weight > 0] for b in fn.data.batches((rows,), 2, jax.random.key(7))]
-        >>> sorted(jnp.concatenate(seen).tolist())
+        >>> shuffled = [b.example[0][b.weight > 0] for b in fn.data.batches((rows,), 2, jax.random.key(7))]
+        >>> sorted(jnp.concatenate(shuffled).tolist())
         [0, 1, 2, 3, 4]
     """
     _check.positive("batch_size", batch_size)
@@ -117,49 +130,54 @@ def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: i
     _check.between("epoch", epoch, 0, float("inf"))
     order = None if key is None else epoch_order(key, epoch, len(data))
     size = min(batch_size, len(data))
-    return (_batch(data, order, size, i) for i in range(steps(len(data), size)))
+    return (_jitted_batch_of(data, order, size, i) for i in range(num_batches(len(data), size)))
 
 
-def steps(rows: int, batch_size: int) -> int:
-    """The number of batches in an epoch."""
-    return -(-rows // batch_size)
+def num_batches(n: int, batch_size: int) -> int:
+    """The number of batches in an epoch of n rows."""
+    return -(-n // batch_size)
 
 
 def epoch_rows(
-    n: int, order: Shuffle | None, size: int, first: Array | int = 0, count: int | None = None
+    n: int, order: Shuffle | None, batch_size: int, first: Array | int = 0, count: int | None = None
 ) -> Rows:
-    """The rows of `count` batches of an epoch from batch `first`.
+    """The rows of `count` batches of an epoch, starting with batch `first`; by default of all batches.
 
-    Whole epochs by default: 5 bytes a row, computed at once. Inside a step the shuffle would be
-    fused into the gather and computed anew for every column.
+    They are computed before the steps, 5 bytes a row: inside a step XLA would fuse the shuffle into the
+    gather and compute it again for every column.
     """
-    count = steps(n, size) if count is None else count
-    position = first * size + jnp.arange(count * size, dtype=jnp.int32).reshape(count, size)
+    count = num_batches(n, batch_size) if count is None else count
+    position = first * batch_size + jnp.arange(count * batch_size, dtype=jnp.int32).reshape(
+        count, batch_size
+    )
     row, mask = jnp.minimum(position, n - 1), position < n
-    if n % size == 0:  # what the compiler can't see: there is nothing to fill up
+    if n % batch_size == 0:  # the compiler can't infer that there is no padding
         mask = jnp.ones_like(mask)
     return Rows(row if order is None else order(row), mask, jnp.sum(mask, axis=1).astype(float))
 
 
-def gather(data: Dataset, row: Array, mask: Array, mass: Array | None = None) -> Gathered:
-    """The examples in these rows of `data`, counted where the mask holds; `mass`, if known, is how many."""
+def gather(data: Dataset, row: Array, mask: Array, total_weight: Array | None = None) -> PaddedBatch:
+    """The batch of some rows of `data`, with weight 0 where the mask is False.
 
-    def at(a: Array) -> Array:
+    `total_weight` is the sum of the mask, if known; it is not used if the dataset has weights.
+    """
+
+    def take_rows(a: Array) -> Array:
         return a.at[row].get(mode="promise_in_bounds")
 
-    row = row if data.rows is None else at(data.rows)
+    row = row if data.rows is None else take_rows(data.rows)
     weight = mask.astype(float)
     if data.weight is not None:
-        weight *= at(data.weight)
+        weight *= take_rows(data.weight)
         row = jnp.where(weight > 0, row, row[jnp.argmax(weight > 0)])
-    example, weight = _mesh.shard_rows((jax.tree.map(at, data.arrays), weight))
-    return Gathered(example, weight, mass if data.weight is None else None)
+    example, weight = _mesh.shard_rows((jax.tree.map(take_rows, data.arrays), weight))
+    return PaddedBatch(example, weight, total_weight if data.weight is None else None)
 
 
-def batch_of(data: Dataset, order: Shuffle | None, size: int, number: Array | int = 0) -> Gathered:
+def batch_of(data: Dataset, order: Shuffle | None, batch_size: int, number: Array | int = 0) -> PaddedBatch:
     """One batch of an epoch, by its number."""
-    row, mask, _ = epoch_rows(len(data), order, size, number, 1)
+    row, mask, _ = epoch_rows(len(data), order, batch_size, number, 1)
     return gather(data, row[0], mask[0])
 
 
-_batch = jax.jit(batch_of, static_argnums=2)
+_jitted_batch_of = jax.jit(batch_of, static_argnums=2)

@@ -1,4 +1,4 @@
-"""Rows drawn with replacement, and the rows that were not drawn."""
+"""Bootstrap samples: rows drawn with replacement, and the rows that were not drawn."""
 
 import jax
 import jax.numpy as jnp
@@ -9,19 +9,19 @@ from funcnet.data._dataset import Dataset, as_dataset
 
 
 def bootstrap(data: PyTree, key: Key, samples: int | None = None) -> Dataset:
-    """A view of rows drawn uniformly with replacement. Pure, so it may stand inside jit and vmap.
+    """A view of rows drawn uniformly with replacement. Works inside jit and vmap.
 
     Args:
-        data: a Dataset, or a tuple of arrays [n, ...]. Rows keep their weights; none of weight zero is
-            drawn.
-        key: decides which rows are drawn.
-        samples: how many are drawn; n, the number of examples, when left out.
+        data: a Dataset, or a tuple of arrays [n, ...]. Rows keep their weights; rows of weight zero
+            are not drawn.
+        key: determines which rows are drawn.
+        samples: how many rows are drawn; if None, n, the number of examples.
 
     Returns:
-        A Dataset of `samples` examples that shares the arrays.
+        A Dataset of `samples` examples, with shared arrays.
 
     Raises:
-        TypeError: if `key` is no typed key, or `samples` no whole number.
+        TypeError: if `key` is not a typed key, or `samples` not an integer.
         ValueError: if `samples` is below 1.
 
     Example:
@@ -31,7 +31,7 @@ def bootstrap(data: PyTree, key: Key, samples: int | None = None) -> Dataset:
         >>> len(sample), len(set(sample.rows.tolist()))  # about 1 - 1/e of them
         (1000, 651)
 
-        The spread of a mean, from 500 samples at once; the arrays are there once:
+        The standard deviation of a mean, from 500 samples at once, which share their arrays:
 
         >>> keys = jax.random.split(jax.random.key(1), 500)
         >>> means = jax.vmap(lambda key: fn.data.bootstrap(data, key)[:][0].mean())(keys)
@@ -48,31 +48,31 @@ def bootstrap(data: PyTree, key: Key, samples: int | None = None) -> Dataset:
     _check.positive("samples", samples)
     key = _keys.named(key, "bootstrap")
     if data.weight is None:
-        drawn = jax.random.randint(key, (samples,), 0, len(data), jnp.int32)
+        position = jax.random.randint(key, (samples,), 0, len(data), jnp.int32)
     else:
-        counted = jnp.cumsum(data.weights() > 0, dtype=jnp.int32)
-        number = jax.random.randint(key, (samples,), 0, jnp.maximum(counted[-1], 1), jnp.int32)
-        drawn = jnp.searchsorted(counted, number, side="right").astype(jnp.int32)
-        drawn = jnp.minimum(drawn, len(data) - 1)
-    return _tree.replace(data, rows=data._row(drawn))
+        cumulative_count = jnp.cumsum(data.weights() > 0, dtype=jnp.int32)
+        index = jax.random.randint(key, (samples,), 0, jnp.maximum(cumulative_count[-1], 1), jnp.int32)
+        position = jnp.searchsorted(cumulative_count, index, side="right").astype(jnp.int32)
+        position = jnp.minimum(position, len(data) - 1)
+    return _tree.replace(data, rows=data._rows_at(position))
 
 
 def out_of_bag(data: PyTree, sample: Dataset) -> Dataset:
-    """What a bootstrap sample left out: all examples, those that were drawn with weight zero.
+    """The rows that a bootstrap sample lacks: all examples, with weight zero for those that were drawn.
 
-    A row counts nowhere if it was drawn, so a loss over the result is that of rows never trained on;
-    and its shape does not depend on the key, so it may stand inside jit and vmap.
+    A loss over the result is that of rows which the model was not trained on. The shape does not depend on
+    the key, so it works inside jit and vmap.
 
     Args:
-        data: what was drawn from, a Dataset or a tuple of arrays [n, ...].
-        sample: what `bootstrap(data, key)` gave.
+        data: the data that the sample was drawn from, a Dataset or a tuple of arrays [n, ...].
+        sample: as returned by `bootstrap(data, key)`.
 
     Returns:
-        A Dataset of n examples. Means over it are NaN if every row was drawn, which for n rows has a
-        probability of about n! / nⁿ.
+        A Dataset of n examples. Means over it are NaN if every row was drawn, which has a probability of
+        n! / nⁿ.
 
     Raises:
-        ValueError: if `sample` is no view of `data`.
+        ValueError: if `sample` is not a view of `data`.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -91,12 +91,12 @@ def out_of_bag(data: PyTree, sample: Dataset) -> Dataset:
     Source: Breiman, "Out-of-bag estimation", 1996.
     """
     data = as_dataset(data)
-    count = jax.tree.leaves(data.arrays)[0].shape[0]
+    num_rows = jax.tree.leaves(data.arrays)[0].shape[0]
     rows = getattr(sample, "rows", None)
-    if rows is None or jax.tree.leaves(sample.arrays)[0].shape[0] != count:
+    if rows is None or jax.tree.leaves(sample.arrays)[0].shape[0] != num_rows:
         raise ValueError(
-            f"sample is a view of the {count} rows of data; got {_check.describe(sample)}. "
+            f"sample must be a view of the {num_rows} rows of data, got {_check.describe(sample)}. "
             "Try sample = bootstrap(data, key); out_of_bag(data, sample)."
         )
-    left = jnp.ones(count).at[rows].set(0.0)
-    return _tree.replace(data, weight=left if data.weight is None else left * data.weight)
+    not_drawn = jnp.ones(num_rows).at[rows].set(0.0)
+    return _tree.replace(data, weight=not_drawn if data.weight is None else not_drawn * data.weight)

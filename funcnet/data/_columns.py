@@ -1,4 +1,4 @@
-"""The columns of a table as they were read: numbers and categories, with gaps."""
+"""The raw columns of a table: numbers and categories, with gaps."""
 
 import dataclasses
 import functools
@@ -16,19 +16,19 @@ from funcnet._types import Array, Bool, Float
 )
 @dataclasses.dataclass(frozen=True, eq=False)
 class Columns:
-    """Raw columns of text or with gaps, which no network can read. An `Encoder` makes features of them.
+    """Raw columns with text or gaps, which a network can't take as input. An `Encoder` makes them features.
 
-    A pytree, so a Dataset holds it in place of an array x, and `split`, `kfold` and `vmap` go over its
+    A pytree, so a Dataset can hold it in place of an array x, and `split`, `kfold` and `vmap` work on its
     rows. Names and categories are static.
 
     Args:
-        values: [..., columns]: numbers, and for a column of text the number of the category; 0 in a gap.
+        values: [..., columns]: numbers; for a column of text the number of the category; 0 in a gap.
         missing: booleans of the same shape, True in a gap.
         names: one for each column.
-        categories: for each column its words, in the order of their numbers; None for numbers.
+        categories: for each column its strings, in the order of their numbers; None for numbers.
 
     Raises:
-        TypeError: where a layer takes them for an array.
+        TypeError: if a layer uses them as an array.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -50,8 +50,8 @@ class Columns:
 
     @property
     def shape(self) -> NoReturn:
-        """None: whatever asks for it takes these for an array."""
+        """Raises: code that reads a shape expects an array."""
         raise TypeError(
-            "raw columns of a table with text or gaps came where an array of features is wanted. Make "
-            "features of them: encoder = fn.data.Encoder.fit(train); train = encoder.transform(train)."
+            "features must be an array, got the raw columns of a table with text or gaps. Encode them: "
+            "encoder = fn.data.Encoder.fit(train); train = encoder.transform(train)."
         )

@@ -1,4 +1,4 @@
-"""The dataset: arrays that share a leading axis, weights, and a view of rows."""
+"""The dataset: arrays that share a leading axis, with weights and a view of rows."""
 
 import dataclasses
 from typing import Any
@@ -19,16 +19,16 @@ class Dataset:
     `jax.vmap(lambda rows, key: train(model, Dataset(arrays, rows=rows), key))(rows, keys)`.
 
     Args:
-        arrays: a pytree of arrays [rows, ...], by habit the pair (x, y).
-        weight: how much each row counts in every mean, [rows], at least 0; 1 each when left out. A row of
-            weight 0 may hold anything, so it is not looked at, and the derivative with respect to a
-            weight that is exactly 0 is not that of its row: begin above 0 to learn weights.
-        rows: row numbers, int32 [n]: the examples are these rows, in this order, repeats allowed.
+        arrays: a pytree of arrays [rows, ...], usually the pair (x, y).
+        weight: the weight of each row in every mean, [rows], at least 0; 1 each by default. A row of
+            weight 0 may hold any values: it is never used, and so the derivative with respect to a weight
+            of exactly 0 is not that of its row. To learn weights, start above 0.
+        rows: row numbers, int32 [n]: the examples are these rows, in this order, and may repeat.
 
     Raises:
-        TypeError: for arrays of text or objects.
-        ValueError: for no array, an empty table, unequal lengths, a NaN or infinity, a negative
-            weight or one not of shape [rows], or row numbers out of range.
+        TypeError: if an array holds text or objects.
+        ValueError: if there is no array or no row, lengths differ, a value is not finite, a weight is
+            negative or not of shape [rows], or row numbers are out of range.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -45,7 +45,7 @@ class Dataset:
     rows: Int[Array, " n"] | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        for path, part in _parts(self.arrays).items():
+        for path, part in _lists(self.arrays).items():
             _check.not_a_list(f"data{path}", part)
         for path, leaf in _tree.paths(self.arrays).items():
             _check.numeric(f"data{path}", leaf)
@@ -59,10 +59,6 @@ class Dataset:
         _check_lengths(self)
         _check_values(self)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Without what it remembers: a loss is often a local function, which can't be pickled.
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
     def __len__(self) -> int:
         if self.rows is not None:
             return int(self.rows.shape[-1])
@@ -72,14 +68,17 @@ class Dataset:
         """The example at a position; with a slice or an array, the examples, leading axis kept."""
         if not isinstance(position, slice) and _tree.is_concrete(position):
             # JAX would return the last row, and a loop over the dataset would never end.
-            wanted = np.asarray(position)
-            numbers = wanted.ravel() if wanted.dtype.kind in "iu" else np.zeros(0, int)
-            far = numbers[(numbers < -len(self)) | (numbers >= len(self))]
-            if far.size:
-                raise IndexError(f"this dataset has {len(self)} examples; got position {far[0]}.")
-        return jax.tree.map(lambda a: a[self._row(position)], self.arrays)
+            index = np.asarray(position)
+            positions = index.ravel() if index.dtype.kind in "iu" else np.zeros(0, int)
+            outside = positions[(positions < -len(self)) | (positions >= len(self))]
+            if outside.size:
+                raise IndexError(
+                    f"a position must be at least {-len(self)} and below {len(self)}, got {outside[0]}."
+                )
+        return jax.tree.map(lambda a: a[self._rows_at(position)], self.arrays)
 
-    def _row(self, position: Any) -> Any:
+    def _rows_at(self, position: Any) -> Any:
+        """The row numbers of some positions."""
         return position if self.rows is None else self.rows[position]
 
     @staticmethod
@@ -87,12 +86,12 @@ class Dataset:
         """The `in_axes` or `out_axes` of `jax.vmap` for Datasets that share parts and differ in others.
 
         Args:
-            arrays: the axis to map over in the arrays; None where all members share them.
+            arrays: the axis to map over in the arrays; None if all members share them.
             weight: the axis in the weights.
-            rows: the axis in the row numbers: 0 for folds and for bootstraps.
+            rows: the axis in the row numbers: 0 for folds and for bootstrap samples.
 
         Returns:
-            A tree in the shape of a Dataset.
+            A pytree with the structure of a Dataset.
 
         Example:
             >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -107,34 +106,35 @@ class Dataset:
         return tree
 
     def weights(self) -> Float[Array, " n"]:
-        """The weight of each example, [len(self)], ones where none were given."""
+        """The weight of each example, [len(self)]; ones by default."""
         if self.weight is None:
             return jnp.ones(len(self))
         return self.weight if self.rows is None else self.weight[self.rows]
 
 
 def as_dataset(data: PyTree) -> Dataset:
-    """`data` itself, or a Dataset of a bare tuple (or other pytree) of arrays."""
-    if hasattr(data, "pieces"):
+    """Return `data` if it is a Dataset, else the Dataset of a tuple (or other pytree) of arrays."""
+    if hasattr(data, "chunks"):
         raise TypeError(
-            f"a {type(data).__name__} feeds a Trainer, as its training rows: "
-            "fn.Trainer(train)(model, stream, key). Elsewhere rows lie in memory."
+            f"data must be in memory, got a {type(data).__name__}, which only a Trainer can train on: "
+            "fn.Trainer(train)(model, stream, key)."
         )
     return data if isinstance(data, Dataset) else Dataset(data)
 
 
 def take(data: PyTree, rows: Any) -> Dataset:
-    """A view of some examples, in the order given; the arrays are shared, not copied.
+    """A view of some examples, in the given order; the arrays are shared, not copied.
 
     Args:
         data: a Dataset, or a tuple of arrays [n, ...].
-        rows: positions in `data`, integers [m] in 0 .. n-1, repeats allowed.
+        rows: positions in `data`, integers [m] in 0 .. n-1, which may repeat.
 
     Returns:
         A Dataset of m examples.
 
     Raises:
-        ValueError: if a position lies outside 0 .. n-1, or there is none.
+        TypeError: if positions are not integers.
+        ValueError: if a position is not in 0 .. n-1, or there is none.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -144,14 +144,14 @@ def take(data: PyTree, rows: Any) -> Dataset:
     """
     data = as_dataset(data)
     _check.row_dtype(rows)
-    chosen = jnp.asarray(rows, jnp.int32)
-    if _tree.is_concrete(chosen):
-        _check.row_numbers(chosen, len(data))
-    return Dataset(data.arrays, weight=data.weight, rows=data._row(chosen))
+    position = jnp.asarray(rows, jnp.int32)
+    if _tree.is_concrete(position):
+        _check.row_numbers(position, len(data))
+    return Dataset(data.arrays, weight=data.weight, rows=data._rows_at(position))
 
 
-def _parts(arrays: PyTree) -> dict[str, Any]:
-    """The tree itself and its lists, each by its path."""
+def _lists(arrays: PyTree) -> dict[str, Any]:
+    """The tree itself and the lists in it, by path."""
     return {"": arrays} | _tree.paths(
         arrays, is_leaf=lambda node: node is not arrays and isinstance(node, list)
     )
@@ -160,20 +160,20 @@ def _parts(arrays: PyTree) -> dict[str, Any]:
 def _check_lengths(data: Dataset) -> None:
     leaves = _tree.paths(data.arrays)
     if not leaves:
-        raise ValueError("a dataset holds at least one array; got none. Try Dataset((x, y)).")
+        raise ValueError("a dataset must hold at least one array, got none. Try Dataset((x, y)).")
     shapes = {path or "data": leaf.shape for path, leaf in leaves.items()}
     if any(not shape for shape in shapes.values()):
-        raise ValueError(f"every array has a leading axis of rows; got shapes {shapes}.")
+        raise ValueError(f"every array must have a leading axis of rows, got shapes {shapes}.")
     lengths = {path: shape[0] for path, shape in shapes.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{path} has {n}" for path, n in lengths.items())
-        raise ValueError(f"all arrays share their number of rows; got unequal lengths: {told}.")
-    rows = next(iter(lengths.values()))
-    if rows == 0 or (data.rows is not None and data.rows.shape[-1:] == (0,)):
-        raise ValueError("the table is empty: a dataset has at least one row; got 0.")
-    if data.weight is not None and data.weight.shape != (rows,):
+        listed = ", ".join(f"{path} has {n}" for path, n in lengths.items())
+        raise ValueError(f"all arrays must have the same number of rows, got: {listed}.")
+    num_rows = next(iter(lengths.values()))
+    if num_rows == 0 or (data.rows is not None and data.rows.shape[-1:] == (0,)):
+        raise ValueError("the table is empty: a dataset must have at least one row, got 0.")
+    if data.weight is not None and data.weight.shape != (num_rows,):
         raise ValueError(
-            f"weight holds one number for each of the {rows} rows; got shape {data.weight.shape}. "
+            f"weight must be one number for each of the {num_rows} rows, got shape {data.weight.shape}. "
             "Try weight=jnp.ones(len(x))."
         )
 
@@ -181,7 +181,7 @@ def _check_lengths(data: Dataset) -> None:
 def _check_values(data: Dataset) -> None:
     for path, leaf in _tree.paths(data.arrays).items():
         if _tree.is_concrete(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating):
-            # On the host there is nothing to compile; elsewhere one reduction is cheaper than a copy.
+            # numpy compiles nothing; on another device a reduction is cheaper than a copy to the host.
             on_host = all(device.platform == "cpu" for device in leaf.devices())
             values: Any = np.asarray(leaf) if on_host else leaf
             if not (np if on_host else jnp).isfinite(values).all():

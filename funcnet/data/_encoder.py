@@ -1,4 +1,4 @@
-"""From raw columns to features, by what the training rows say."""
+"""Encode raw columns as features, by statistics of the training rows."""
 
 import dataclasses
 import os
@@ -18,19 +18,19 @@ from funcnet.data._dataset import Dataset, as_dataset
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """What raw columns become: one feature for a column of numbers, one for each category of a text.
+    """Makes features of raw columns: one of a column of numbers, one of each category of a text column.
 
-    A gap gets the median of the training rows, or their most frequent category. A category that the
-    training rows don't have becomes zeros. Numbers keep their units: a `Scaler` comes after.
+    A gap is filled with the median of the training rows, or their most frequent category. A category that
+    is not in the training rows becomes zeros. Numbers keep their units: apply a `Scaler` afterwards.
 
     Args:
-        names: of the columns.
-        fill: for each column what stands in a gap: a number, or one of its categories.
-        categories: for each column the words of the training rows, sorted; None for numbers.
+        names: the names of the columns.
+        fill: for each column the value for gaps: a number, or one of its categories.
+        categories: for each column the strings in the training rows, sorted; None for numbers.
 
     Raises:
-        TypeError: from `transform`, for anything but the raw columns of a table.
-        ValueError: from `transform`, for other columns than those it was fitted on.
+        TypeError: from `transform`, if the data is not the raw columns of a table.
+        ValueError: from `transform`, if the columns are not those it was fitted on.
 
     Example:
         >>> import json, tempfile, pathlib, jax, funcnet as fn
@@ -56,11 +56,11 @@ class Encoder:
 
     @staticmethod
     def fit(data: PyTree) -> "Encoder":
-        """The encoder of some training rows.
+        """Fit an encoder to training rows.
 
         Args:
-            data: a Dataset or tuple (columns, ...), or Columns alone. Rows of weight zero are left
-                out; other weights change nothing.
+            data: a Dataset or tuple (columns, ...), or Columns alone. Rows of weight zero are ignored;
+                other weights have no effect.
 
         Returns:
             An Encoder.
@@ -70,40 +70,40 @@ class Encoder:
             ValueError: if a column has a gap in every row.
         """
         data = as_dataset(data)
-        columns = _columns(data[:])
+        columns = _raw_columns(data[:])
         counts = np.asarray(data.weights()) > 0
         values = np.asarray(columns.values, np.float64)[counts]
-        known = ~np.asarray(columns.missing)[counts]
+        present = ~np.asarray(columns.missing)[counts]
         fill: list[float | str] = []
         categories: list[tuple[str, ...] | None] = []
-        for j, (name, words) in enumerate(zip(columns.names, columns.categories, strict=True)):
-            seen = values[known[:, j], j]
-            if seen.size == 0:
+        for j, (name, strings) in enumerate(zip(columns.names, columns.categories, strict=True)):
+            column = values[present[:, j], j]
+            if column.size == 0:
                 raise ValueError(f"column {name!r} is missing in every training row: drop it.")
-            if words is None:
-                fill.append(float(np.median(seen)))
+            if strings is None:
+                fill.append(float(np.median(column)))
                 categories.append(None)
             else:
-                number, count = np.unique(seen.astype(int), return_counts=True)
-                fill.append(words[number[np.argmax(count)]])
-                categories.append(tuple(words[i] for i in number))
+                number, count = np.unique(column.astype(int), return_counts=True)
+                fill.append(strings[number[np.argmax(count)]])
+                categories.append(tuple(strings[i] for i in number))
         return Encoder(columns.names, tuple(fill), tuple(categories))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """A name for each feature: that of its column, and with a category `column=category`."""
-        named = zip(self.names, self.categories, strict=True)
+        """A name for each feature: its column's, or `column=category` for a category."""
+        columns = zip(self.names, self.categories, strict=True)
         return tuple(
             feature
-            for name, words in named
-            for feature in ([name] if words is None else [f"{name}={word}" for word in words])
+            for name, strings in columns
+            for feature in ([name] if strings is None else [f"{name}={string}" for string in strings])
         )
 
     @property
     def is_number(self) -> np.ndarray:
-        """For each feature whether it is a number, and no category: booleans [features]."""
+        """Whether each feature is a number rather than a category: booleans [features]."""
         return np.concatenate(
-            [[True] if words is None else [False] * len(words) for words in self.categories]
+            [[True] if strings is None else [False] * len(strings) for strings in self.categories]
         )
 
     def transform(self, data: Any) -> Any:
@@ -113,106 +113,104 @@ class Encoder:
             data: Columns [..., columns], or a Dataset or tuple that begins with them.
 
         Returns:
-            Floats [..., features], or the same Dataset or tuple with them in the columns' place.
+            Floats [..., features], or the same Dataset or tuple with the columns replaced by them.
 
         Raises:
-            TypeError: for anything but the raw columns of a table.
-            ValueError: for other columns, or a column of words where there were numbers.
+            TypeError: if the data is not the raw columns of a table.
+            ValueError: if the columns are others, or one of numbers is now one of text.
         """
         if isinstance(data, Dataset):
             return Dataset(self.transform(data.arrays), weight=data.weight, rows=data.rows)
         if isinstance(data, tuple):
             return (self.transform(data[0]), *data[1:])
-        columns = _columns(data)
+        columns = _raw_columns(data)
         if columns.names != self.names:
             raise ValueError(
-                f"this Encoder was fitted on the columns {', '.join(self.names)}; "
-                f"got {', '.join(columns.names)}."
+                f"this Encoder was fitted on the columns {', '.join(self.names)}, "
+                f"got {', '.join(columns.names)}. Read new rows with encoder.read(path)."
             )
         for name, ours, theirs in zip(self.names, self.categories, columns.categories, strict=True):
             if (ours is None) != (theirs is None):
                 raise ValueError(
-                    f"column {name!r} held {_kind(ours)} when this Encoder was fitted, and holds "
-                    f"{_kind(theirs)} here. Read new rows with encoder.read(path): it knows each "
-                    "column's kind."
+                    f"column {name!r} must hold {_kind(ours)}, as when this Encoder was fitted, got "
+                    f"{_kind(theirs)}. Read new rows with encoder.read(path), which knows the kind of each "
+                    "column."
                 )
         return jnp.concatenate([self._features(columns, j) for j in range(len(self.names))], axis=-1)
 
     def read(self, path: str | os.PathLike[str]) -> Columns:
-        """The same columns of new rows.
+        """Read the same columns of new rows.
 
         Args:
-            path: a CSV or Parquet file that has them; other columns are ignored.
+            path: a CSV or Parquet file with these columns; others are ignored.
 
         Returns:
             Columns [rows, columns].
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if a column is missing, or one of numbers holds a word or an infinity.
+            ValueError: if a column is missing, or one of numbers holds text or an infinity.
         """
-        frame = _file.selected(Path(path), self.names)
-        is_text = [words is not None for words in self.categories]
+        frame = _file.read_columns(Path(path), self.names)
+        is_text = [strings is not None for strings in self.categories]
         return _file.columns(frame, Path(path), is_text)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything there is to it, as JSON can hold it: `json.dumps(encoder.to_dict())`."""
+        """The encoder as a dictionary that JSON can hold: `json.dumps(encoder.to_dict())`."""
         return {
             "names": list(self.names),
             "fill": list(self.fill),
-            "categories": [None if words is None else list(words) for words in self.categories],
+            "categories": [None if strings is None else list(strings) for strings in self.categories],
         }
 
     @staticmethod
     def from_dict(state: Mapping[str, Any]) -> "Encoder":
-        """The encoder that `to_dict` told of.
+        """Build an encoder from the dictionary of `to_dict`.
 
         Args:
-            state: what `to_dict` gave, through JSON or not.
+            state: as returned by `to_dict`, possibly through JSON.
 
         Returns:
             An equal Encoder.
 
         Raises:
-            KeyError: if a part is missing.
-            ValueError: if the parts don't suit each other.
+            KeyError: if an entry is missing.
+            ValueError: if the entries don't match each other.
         """
         names, fill = tuple(state["names"]), tuple(state["fill"])
-        categories = tuple(None if words is None else tuple(words) for words in state["categories"])
-        for name, value, words in zip(names, fill, categories, strict=True):
-            if not (isinstance(value, int | float) if words is None else value in words):
-                raise ValueError(f"the encoder of column {name!r} fills gaps with {value!r}.")
+        categories = tuple(None if strings is None else tuple(strings) for strings in state["categories"])
+        for name, value, strings in zip(names, fill, categories, strict=True):
+            if not (isinstance(value, int | float) if strings is None else value in strings):
+                expected = "a number" if strings is None else f"one of {', '.join(strings)}"
+                raise ValueError(f"the fill value of column {name!r} must be {expected}, got {value!r}.")
         return Encoder(names, fill, categories)
 
     def _features(self, columns: Columns, j: int) -> Array:
         """The features of column j, [..., 1] or [..., categories]."""
-        value, missing, words = (
-            columns.values[..., j : j + 1],
-            columns.missing[..., j : j + 1],
-            self.categories[j],
-        )
-        if words is None:
+        value, missing = columns.values[..., j : j + 1], columns.missing[..., j : j + 1]
+        strings = self.categories[j]
+        if strings is None:
             return jnp.where(missing, jnp.asarray(self.fill[j], value.dtype), value)
-        # Categories are found by name: another file numbers them in another way. -1 is none's number.
-        number = {word: i for i, word in enumerate(columns.categories[j] or ())}
-        shape = (*value.shape[:-1], len(words))
-        wanted = jnp.asarray([number.get(word, -1) for word in words], value.dtype)
-        filled = jnp.asarray([word == self.fill[j] for word in words])
-        value, missing, wanted, filled = (
-            jnp.broadcast_to(a, shape) for a in (value, missing, wanted, filled)
+        # Categories are matched by name: another file may number them differently. No category is -1.
+        number = {string: i for i, string in enumerate(columns.categories[j] or ())}
+        shape = (*value.shape[:-1], len(strings))
+        numbers = jnp.asarray([number.get(string, -1) for string in strings], value.dtype)
+        is_fill = jnp.asarray([string == self.fill[j] for string in strings])
+        value, missing, numbers, is_fill = (
+            jnp.broadcast_to(a, shape) for a in (value, missing, numbers, is_fill)
         )
-        return jnp.where(missing, filled, value == wanted).astype(value.dtype)
+        return jnp.where(missing, is_fill, value == numbers).astype(value.dtype)
 
 
-def _kind(words: tuple[str, ...] | None) -> str:
-    return "numbers" if words is None else "words"
+def _kind(strings: tuple[str, ...] | None) -> str:
+    return "numbers" if strings is None else "text"
 
 
-def _columns(data: Any) -> Columns:
-    found = data[0] if isinstance(data, tuple | list) else data
-    if not isinstance(found, Columns):
+def _raw_columns(data: Any) -> Columns:
+    columns = data[0] if isinstance(data, tuple | list) else data
+    if not isinstance(columns, Columns):
         raise TypeError(
-            "an Encoder wants the raw columns of a table with text or gaps; got "
-            f"{_check.describe(found)}. Of other tables x is an array of numbers already: fit a Scaler."
+            "an Encoder expects the raw columns of a table with text or gaps, got "
+            f"{_check.describe(columns)}. If x is an array of numbers, use a Scaler: Scaler.fit(train)."
         )
-    return found
+    return columns

@@ -1,4 +1,4 @@
-"""Folds for cross-validation: views of one dataset, of equal shapes, so that vmap runs over them."""
+"""Folds for cross-validation: views of one dataset with equal shapes, so that vmap can map over them."""
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,13 @@ from funcnet.data._shuffle import Shuffle
 class Folds:
     """All folds of a dataset at once: Datasets that share their arrays and differ in `rows`.
 
-    `folds[i]` is the pair (train, valid) of fold i, and a loop over `folds` goes through the pairs. A part
-    that is shorter than another ends in a row of weight zero, which may be a copy of any row: what reads
-    `part[:]` itself goes by `part.weights()`, as in `roc_auc(scores, y, valid.weights())`.
+    `folds[i]` is the pair (train, valid) of fold i, and a loop over `folds` yields the pairs. A part that
+    is shorter than another is padded with a row of weight zero, which may be a copy of any row: code that
+    reads `part[:]` itself must use `part.weights()`, as in `roc_auc(scores, y, valid.weights())`.
 
     Args:
         train: the rows to train on, a Dataset whose `rows` are [folds, m].
-        valid: the rows left out, a Dataset whose `rows` are [folds, k].
+        valid: the held-out rows, a Dataset whose `rows` are [folds, k].
 
     Raises:
         IndexError: from `folds[i]`, if there is no fold i.
@@ -43,7 +43,7 @@ class Folds:
 
     def __getitem__(self, fold: int) -> tuple[Dataset, Dataset]:
         if not -len(self) <= fold < len(self):
-            raise IndexError(f"there are {len(self)} folds; got number {fold}.")
+            raise IndexError(f"fold must be at least {-len(self)} and below {len(self)}, got {fold}.")
         train, valid = (_tree.replace(part, rows=part.rows[fold]) for part in (self.train, self.valid))  # type: ignore[index]
         return train, valid
 
@@ -56,30 +56,32 @@ def kfold(
     stratify: ArrayLike | None = None,
     groups: ArrayLike | None = None,
 ) -> Folds:
-    """Cut a dataset into folds; each is left out once while the others train.
+    """Split a dataset into folds; each is held out once while the others are used for training.
 
-    Folds differ by one row at most, unless whole groups don't allow it. Shorter ones are filled up
-    with a row of weight zero, which counts nowhere, so all have one shape and `jax.vmap` trains them
-    together. Rows that have weight zero already are in no fold.
+    The sizes of folds differ by at most one row, unless groups prevent it. Shorter ones are padded with a
+    row of weight zero, which is ignored everywhere, so all have the same shape and `jax.vmap` can train on
+    all of them together. Rows with weight zero in `data` are in no fold.
 
-    Where a view has a row several times, as a bootstrap sample does, all its copies go into one fold: no
-    model is judged by a row that it was trained on.
+    If a view contains a row several times, as a bootstrap sample does, all its copies go into one fold: no
+    model is evaluated on a row that it was trained on.
 
     Args:
         data: a Dataset, or a tuple of arrays [n, ...].
-        folds: their number, 2 .. n.
-        key: decides who goes where.
-        stratify: labels [n] (numbers or text); the folds' counts of each differ by one at most.
-        groups: labels [n]; all rows of one group go into one fold. Groups are placed one by one, the
-            largest first, each into the fold that has fewest rows so far; with `stratify`, fewest of the
-            classes that the group's rows are of.
+        folds: the number of folds, 2 .. n.
+        key: determines the fold of each row.
+        stratify: labels [n] (numbers or text); the counts of each label differ by at most one between
+            folds.
+        groups: labels [n]; all rows of a group go into the same fold. Groups are assigned one by one, the
+            largest first, each to the fold with the fewest rows so far; with `stratify`, to the one with
+            the fewest rows of the group's classes.
 
     Returns:
         Folds, each of them a pair (train, valid).
 
     Raises:
-        TypeError: if `key` is no typed key, `folds` no whole number, or the key is traced by jit or vmap.
-        ValueError: if there are more folds than rows that count or groups, or not n labels.
+        TypeError: if `key` is not a typed key or is traced by jit or vmap, or `folds` is not an integer.
+        ValueError: if there are more folds than groups or rows with a weight above zero, or if there are
+            not n labels.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -109,95 +111,100 @@ def kfold(
     _check.key(key)
     if not _tree.is_concrete(key):
         raise TypeError(
-            "kfold works on the host, and here its key is traced by jit, vmap or grad. Make the folds "
-            "before, and map over them: each = Dataset.axes(rows=0); "
+            "kfold runs on the host, so its key must not be traced by jit, vmap or grad, got a tracer. "
+            "Make the folds first and map over them: each = Dataset.axes(rows=0); "
             "jax.vmap(train, in_axes=(None, each, 0))(model, folds.train, keys)."
         )
     counts = np.asarray(data.weights()) > 0
     if not 2 <= folds <= counts.sum():
         raise ValueError(
-            f"folds is at least 2 and at most the number of rows that count, {counts.sum()}; got {folds}."
+            f"folds must be at least 2 and at most the number of rows that count, {counts.sum()}, "
+            f"got {folds}."
         )
     order = np.asarray(Shuffle.draw(_keys.named(key, "kfold"), n)(jnp.arange(n)))
     order = order[counts[order]]
-    classes = _numbered("stratify", stratify, n)
-    rows = np.asarray(data._row(np.arange(n)))[order]
+    classes = _label_numbers("stratify", stratify, n)
+    rows = np.asarray(data._rows_at(np.arange(n)))[order]
     if groups is None and len(np.unique(rows)) < len(rows):
         groups = np.asarray(data.rows)
     if groups is None:
-        dealt = _dealt(classes[order], folds)
+        fold = _assign_rows(classes[order], folds)
     else:
-        group = _numbered("groups", groups, n)[order]
+        group = _label_numbers("groups", groups, n)[order]
         _check_copies(rows, group)
-        dealt = _whole_groups(classes[order], group, folds)
-    left_out = [np.asarray(data._row(np.sort(order[dealt == i]))) for i in range(folds)]
-    kept = [np.asarray(data._row(np.sort(order[dealt != i]))) for i in range(folds)]
-    if any(len({len(part) for part in parts}) > 1 for parts in (left_out, kept)):
+        fold = _assign_groups(classes[order], group, folds)
+    valid_rows = [np.asarray(data._rows_at(np.sort(order[fold == i]))) for i in range(folds)]
+    train_rows = [np.asarray(data._rows_at(np.sort(order[fold != i]))) for i in range(folds)]
+    if any(len({len(part) for part in parts}) > 1 for parts in (valid_rows, train_rows)):
         data, empty = _with_empty_row(data)
-        left_out, kept = _of_one_length(left_out, empty), _of_one_length(kept, empty)
+        valid_rows, train_rows = (
+            _pad_to_equal_length(valid_rows, empty),
+            _pad_to_equal_length(train_rows, empty),
+        )
     train, valid = (
-        _tree.replace(data, rows=jnp.asarray(np.stack(parts), jnp.int32)) for parts in (kept, left_out)
+        _tree.replace(data, rows=jnp.asarray(np.stack(parts), jnp.int32))
+        for parts in (train_rows, valid_rows)
     )
     return Folds(train, valid)
 
 
 def _check_copies(rows: np.ndarray, group: np.ndarray) -> None:
-    """Raise if a view has copies of a row in several groups, so that a row would be in several folds."""
+    """Check that all copies of a row in a view have the same group, so that they are in one fold."""
     _, number = np.unique(rows, return_inverse=True)
     pairs = np.unique(np.stack([number, group]), axis=1)
     if pairs.shape[1] > number.max() + 1:
         raise ValueError(
-            "the data is a view that has a row several times, and groups puts its copies into different "
-            "groups. Give all copies of a row one group."
+            "all copies of a row must have the same group, got a view with copies of a row in different "
+            "groups. Pass groups by row number: groups[data.rows]."
         )
 
 
-def _numbered(name: str, labels: ArrayLike | None, n: int) -> np.ndarray:
-    """Labels as numbers from 0."""
+def _label_numbers(name: str, labels: ArrayLike | None, n: int) -> np.ndarray:
+    """Labels as integers from 0."""
     if labels is None:
         return np.zeros(n, int)
     values = np.asarray(labels)
     if values.shape != (n,):
-        raise ValueError(f"{name} holds one label for each of the {n} rows; got shape {values.shape}.")
+        raise ValueError(f"{name} must hold one label for each of the {n} rows, got shape {values.shape}.")
     return np.unique(values, return_inverse=True)[1]
 
 
-def _dealt(classes: np.ndarray, folds: int) -> np.ndarray:
-    """The fold of each row: the rows, class by class, dealt like cards."""
+def _assign_rows(classes: np.ndarray, folds: int) -> np.ndarray:
+    """The fold of each row: the rows, sorted by class, go to the folds in turn."""
     fold = np.empty(len(classes), int)
     fold[np.argsort(classes, kind="stable")] = np.arange(len(classes)) % folds
     return fold
 
 
-def _whole_groups(classes: np.ndarray, groups: np.ndarray, folds: int) -> np.ndarray:
-    """The fold of each row: groups, the largest first, each where least is of what it brings."""
+def _assign_groups(classes: np.ndarray, groups: np.ndarray, folds: int) -> np.ndarray:
+    """The fold of each row: each group, from the largest, goes to the fold with the fewest such rows."""
     _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
-    count = len(first)
-    if count < folds:
-        raise ValueError(f"{count} groups are too few for {folds} folds: one would be empty.")
-    brings = np.zeros((count, int(classes.max()) + 1))
-    np.add.at(brings, (groups, classes), 1.0)
-    # A share of each class and, as one class more, of all rows: so no fold stays empty.
-    total = np.append(brings.sum(0), brings.sum())
-    brings = np.column_stack([brings, brings.sum(1)]) / np.maximum(total, 1.0)
+    num_groups = len(first)
+    if num_groups < folds:
+        raise ValueError(f"folds must be at most {num_groups}, the number of groups, got {folds}.")
+    counts = np.zeros((num_groups, int(classes.max()) + 1))
+    np.add.at(counts, (groups, classes), 1.0)
+    # A fraction of each class and, as one more class, of all rows, so that no fold stays empty.
+    total = np.append(counts.sum(0), counts.sum())
+    fractions = np.column_stack([counts, counts.sum(1)]) / np.maximum(total, 1.0)
     by_key = np.argsort(first)
-    held, fold = np.zeros((folds, brings.shape[1])), np.empty(count, int)
-    for group in by_key[np.argsort(-brings[by_key, -1], kind="stable")]:
-        fold[group] = np.argmin(held @ brings[group])
-        held[fold[group]] += brings[group]
+    fold_fractions, fold = np.zeros((folds, fractions.shape[1])), np.empty(num_groups, int)
+    for group in by_key[np.argsort(-fractions[by_key, -1], kind="stable")]:
+        fold[group] = np.argmin(fold_fractions @ fractions[group])
+        fold_fractions[fold[group]] += fractions[group]
     return fold[groups]
 
 
-def _of_one_length(parts: list[np.ndarray], empty: int) -> list[np.ndarray]:
-    """Row numbers filled up with that of a row of weight zero."""
-    longest = max(map(len, parts))
-    return [np.pad(part, (0, longest - len(part)), constant_values=empty) for part in parts]
+def _pad_to_equal_length(parts: list[np.ndarray], empty: int) -> list[np.ndarray]:
+    """Row numbers padded with the number of a row of weight zero."""
+    length = max(map(len, parts))
+    return [np.pad(part, (0, length - len(part)), constant_values=empty) for part in parts]
 
 
 def _with_empty_row(data: Dataset) -> tuple[Dataset, int]:
-    """The dataset with one more row, a copy of its first that counts nowhere, and that row's number."""
+    """The dataset with one more row, a copy of its first with weight zero, and the number of that row."""
     number = jax.tree.leaves(data.arrays)[0].shape[0]
     weight = jnp.ones(number) if data.weight is None else data.weight
     arrays = jax.tree.map(lambda a: jnp.concatenate([a, a[:1]]), data.arrays)
-    filled = jnp.concatenate([weight, jnp.zeros_like(weight[:1])])
-    return Dataset(arrays, weight=filled, rows=data.rows), number
+    weight = jnp.concatenate([weight, jnp.zeros_like(weight[:1])])
+    return Dataset(arrays, weight=weight, rows=data.rows), number

@@ -1,4 +1,4 @@
-"""Labels as rows of zeros and ones, and the weights that make classes count alike."""
+"""One-hot labels, and row weights that balance classes."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -7,26 +7,26 @@ import jax
 import numpy as np
 
 from funcnet import _check
-from funcnet._compare import class_numbers
+from funcnet._compare import as_class_numbers
 from funcnet._types import Array, ArrayLike, Float
 
 
 def one_hot(labels: ArrayLike, classes: int) -> Float[Array, "*shape classes"]:
-    """A row of zeros with a one at the label: `jax.nn.one_hot`, which gives no one for a wrong label.
+    """A row of zeros with a one at the label: `jax.nn.one_hot` with a check of the labels.
 
-    `losses.cross_entropy` takes class numbers as they are; this is for losses that want rows.
+    `losses.cross_entropy` takes class numbers directly; this is for losses of one-hot rows.
 
     Args:
         labels: class numbers, integers in 0 .. classes-1, any shape.
-        classes: how many there are, at least 1.
+        classes: the number of classes, at least 1.
 
     Returns:
-        Floats of the labels' shape with an axis [classes] behind.
+        Floats of the labels' shape with a last axis [classes].
 
     Raises:
-        TypeError: if the labels are no integers.
-        ValueError: if a label lies outside 0 .. classes-1 (where it can be read: not inside jit,
-            where such a label gives a row of zeros).
+        TypeError: if the labels are not integers.
+        ValueError: if a label is not in 0 .. classes-1; inside jit, where it can't be checked, it gives a
+            row of zeros.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -35,27 +35,28 @@ def one_hot(labels: ArrayLike, classes: int) -> Float[Array, "*shape classes"]:
     """
     _check.positive("classes", classes)
     _check.class_numbers(labels, classes)
-    return jax.nn.one_hot(class_numbers(labels), classes, dtype=float)
+    return jax.nn.one_hot(as_class_numbers(labels), classes, dtype=float)
 
 
 def class_weights(
     labels: Any, weights: Literal["balanced"] | Mapping[Any, float] = "balanced"
 ) -> np.ndarray:
-    """Row weights by class, for `Dataset(arrays, weight=...)`: "balanced" makes all classes count alike.
+    """Row weights by class, for `Dataset(arrays, weight=...)`; "balanced" gives classes equal total weight.
 
     A row of class c gets n / (k·n_c) for n rows, k classes and n_c rows of class c, so that the
     weights add up to n.
 
     Args:
         labels: the class of each row, numbers or text [n].
-        weights: "balanced", or a weight for each class by its label; a class not named gets 1.
+        weights: "balanced", or a weight for each class by its label, 1 for classes not named.
 
     Returns:
         Weights [n], float32.
 
     Raises:
         TypeError: if `weights` is neither.
-        ValueError: if there is no label, or `weights` names a class that no row has.
+        ValueError: if there is no label, `weights` names a class that no row has, or a weight is
+            negative.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -70,21 +71,21 @@ def class_weights(
     """
     values = np.asarray(labels)
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"labels are one for each row, [n]; got shape {values.shape}.")
+        raise ValueError(f"labels must be one for each row, [n], got shape {values.shape}.")
     classes, number, count = np.unique(values, return_inverse=True, return_counts=True)
     if weights == "balanced":
-        each = len(values) / (len(classes) * count)
+        class_weight = len(values) / (len(classes) * count)
     elif isinstance(weights, Mapping):
         if unknown := [label for label in weights if label not in classes.tolist()]:
             raise ValueError(
-                f"weights names {unknown[0]!r}, and no row has that label. Labels: "
-                f"{', '.join(map(repr, classes.tolist()[:20]))}."
+                f"weights must name labels of the rows, {', '.join(map(repr, classes.tolist()[:20]))}, "
+                f"got {unknown[0]!r}."
             )
         for label, weight in weights.items():
             _check.between(f"weights[{label!r}]", weight, 0.0, float("inf"))
-        each = np.array([weights.get(label, 1.0) for label in classes.tolist()])
+        class_weight = np.array([weights.get(label, 1.0) for label in classes.tolist()])
     else:
         raise TypeError(
-            f'weights is "balanced" or a dictionary of weights by label; got {_check.describe(weights)}.'
+            f'weights must be "balanced" or a dictionary by label, got {_check.describe(weights)}.'
         )
-    return each[number].astype(np.float32)
+    return class_weight[number].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Tables by name or from a file. Nothing is downloaded."""
+"""Load tables by name or from a file. Nothing is downloaded."""
 
 import dataclasses
 import difflib
@@ -31,14 +31,15 @@ class Table:
     """A dataset with the names of its parts.
 
     Args:
-        name: what it is called.
-        data: pairs (x, y): x float32 [rows, features], or `Columns` where the file has text or gaps
+        name: the name of the table.
+        data: pairs (x, y): x float32 [rows, features], or `Columns` if the file has text or gaps
             (an `Encoder` makes features of those); y int32 class numbers [rows], or float32 targets
             [rows] for a regression.
         feature_names: one for each column of x.
-        target_name: what y is.
-        class_names: the name of class 0, 1, …; empty for a regression.
-        standard_split: rows in the parts that everybody uses, in order; empty if there are none.
+        target_name: the name of y.
+        class_names: the names of classes 0, 1, …; empty for a regression.
+        standard_split: the number of rows in each part of the usual split, in order; empty if there is
+            none.
 
     Example:
         >>> import funcnet as fn
@@ -61,27 +62,27 @@ class Table:
 
 
 def load(name: str | os.PathLike[str], target: str | None = None, task: Task | None = None) -> Table:
-    """A table, by its name or from a CSV or Parquet file.
+    """Load a table by its name, or from a CSV or Parquet file.
 
     Args:
         name: "iris", "digits", "breast-cancer", "wine", "diabetes" (scikit-learn's copies),
             "fashion-mnist" (70,000 images, 784 pixels in 0 .. 1, training rows first; from Debian's
             package dataset-fashion-mnist or the folder in $FASHION_MNIST), or the path of a CSV
             file with a header or of a Parquet file (.parquet or .pq; needs pyarrow).
-        target: for a file, the column to predict; the last one when left out.
-        task: for a file, "classification" or "regression". When left out, text, booleans and whole
-            numbers of at most 20 different values are classes.
+        target: for a file, the column to predict; by default the last one.
+        task: for a file, "classification" or "regression". By default text, booleans and integers with at
+            most 20 different values are classes.
 
     Returns:
-        A Table. Its x is an array if all features are numbers without a gap. With text (up to 100
-        categories a column, and at most half as many as rows) or gaps it is raw `Columns`: fit an
-        `Encoder` on the training rows.
+        A Table. Its x is an array if all features are numbers without a gap. With text (at most 100
+        categories in a column, and at most half as many as rows) or gaps it is raw `Columns`: fit an
+        `Encoder` to the training rows.
 
     Raises:
         FileNotFoundError: if there is no such table or file.
-        ValueError: for an empty table, an unknown target column, a gap in the target or a single
-            class; for a column that is empty, or of numbers and words, or of text that is constant,
-            of dates or nearly all different; for a Parquet file without pyarrow.
+        ValueError: if the table is empty, the target column is unknown, has a gap or a single class; if a
+            column is empty, mixes numbers and text, or holds dates or text that is constant or nearly all
+            different; if it is a Parquet file and pyarrow is not installed.
 
     Example:
         >>> import funcnet as fn
@@ -91,38 +92,41 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
     """
     if isinstance(name, str) and name in NAMES:
         if target or task:
-            raise ValueError(f"target and task are for CSV and Parquet files; {name} has its own.")
-        return _fashion_mnist() if name == "fashion-mnist" else _bundled(name)
+            raise ValueError(
+                f"target and task must be None unless the table is a CSV or Parquet file, got {name!r}, "
+                f"which has its own. Try fn.data.load({name!r})."
+            )
+        return _load_fashion_mnist() if name == "fashion-mnist" else _load_bundled(name)
     path = Path(name)
     if not path.is_file():
-        meant = difflib.get_close_matches(path.name.lower(), NAMES, 1)
-        hint = f" Did you mean {meant[0]}?" if meant else ""
+        matches = difflib.get_close_matches(path.name.lower(), NAMES, 1)
+        hint = f" Did you mean {matches[0]}?" if matches else ""
         raise FileNotFoundError(f"no table or file called {name}.{hint} Known tables: {', '.join(NAMES)}.")
-    return _from_file(path, target, task)
+    return _load_file(path, target, task)
 
 
 def read_features(
     path: str | os.PathLike[str], feature_names: tuple[str, ...], encoder: Encoder | None = None
 ) -> np.ndarray | Columns:
-    """The named columns of a file: what `encoder` reads, or float32 [rows, features] without one."""
+    """Read the named columns of a file: with `encoder`, or as float32 [rows, features] if it is None."""
     if encoder is not None:
         return encoder.read(path)
-    return _file.numbers(_file.selected(Path(path), feature_names), Path(path))
+    return _file.numbers(_file.read_columns(Path(path), feature_names), Path(path))
 
 
-def _bundled(name: str) -> Table:
+def _load_bundled(name: str) -> Table:
     from sklearn import datasets
 
-    source = getattr(datasets, f"load_{name.replace('-', '_')}")()
-    x = np.asarray(source.data, np.float32)
-    features = tuple(str(f) for f in source.feature_names)
+    bunch = getattr(datasets, f"load_{name.replace('-', '_')}")()
+    x = np.asarray(bunch.data, np.float32)
+    features = tuple(str(f) for f in bunch.feature_names)
     if name == "diabetes":
-        return Table(name, Dataset((x, np.asarray(source.target, np.float32))), features, "progression")
-    data = Dataset((x, np.asarray(source.target, np.int32)))
-    return Table(name, data, features, "class", tuple(str(c) for c in source.target_names))
+        return Table(name, Dataset((x, np.asarray(bunch.target, np.float32))), features, "progression")
+    data = Dataset((x, np.asarray(bunch.target, np.int32)))
+    return Table(name, data, features, "class", tuple(str(c) for c in bunch.target_names))
 
 
-def _fashion_mnist() -> Table:
+def _load_fashion_mnist() -> Table:
     folder = Path(os.environ.get("FASHION_MNIST", FASHION_MNIST))
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -131,8 +135,8 @@ def _fashion_mnist() -> Table:
         )
     parts = [
         (
-            _idx(folder / f"{part}-images-idx3-ubyte.gz"),
-            _idx(folder / f"{part}-labels-idx1-ubyte.gz"),
+            _read_idx(folder / f"{part}-images-idx3-ubyte.gz"),
+            _read_idx(folder / f"{part}-labels-idx1-ubyte.gz"),
         )
         for part in ("train", "t10k")
     ]
@@ -144,24 +148,26 @@ def _fashion_mnist() -> Table:
     return Table("fashion-mnist", data, pixels, "class", FASHION_CLASSES, sizes)
 
 
-def _idx(path: Path) -> np.ndarray:
-    """One array in the IDX format: two zeros, a type, a rank, big-endian sizes, the bytes."""
+def _read_idx(path: Path) -> np.ndarray:
+    """Read an array in the IDX format: two zeros, a type, a rank, big-endian sizes, the bytes."""
     raw = gzip.decompress(path.read_bytes())
     rank = raw[3]
     if raw[:3] != b"\0\0\x08" or rank not in (1, 3):
-        raise ValueError(f"{path} is no IDX file of bytes. Install dataset-fashion-mnist anew.")
+        raise ValueError(
+            f"{path} is not an IDX file of bytes. Try apt-get install --reinstall dataset-fashion-mnist."
+        )
     sizes = np.frombuffer(raw, ">u4", rank, offset=4)
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(sizes)
 
 
-def _from_file(path: Path, target: str | None, task: Task | None) -> Table:
+def _load_file(path: Path, target: str | None, task: Task | None) -> Table:
     import pandas
 
-    frame = _file.frame(path)
+    frame = _file.read_frame(path)
     if len(frame.columns) < 2:
         raise ValueError(
-            f"{path} has the one column {frame.columns[0]!r}; features and a target are wanted, "
-            "separated by commas, with a header."
+            f"{path} must have features and a target, separated by commas, with a header, got only one "
+            f"column {frame.columns[0]!r}."
         )
     target = frame.columns[-1] if target is None else target
     if target not in frame.columns:
@@ -177,10 +183,12 @@ def _from_file(path: Path, target: str | None, task: Task | None) -> Table:
     if task == "regression":
         y = _file.numbers(frame[[target]], path)[:, 0]
         return Table(path.stem, Dataset((x, y)), names, target)
-    text = not (pandas.api.types.is_numeric_dtype(column) or pandas.api.types.is_bool_dtype(column))
-    column = column.astype(str).str.strip() if text else column
+    is_text = not (pandas.api.types.is_numeric_dtype(column) or pandas.api.types.is_bool_dtype(column))
+    column = column.astype(str).str.strip() if is_text else column
     classes, y = np.unique(np.asarray(column), return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"{path}: the target {target!r} has one class only, {classes[0]!r}.")
+        raise ValueError(
+            f"{path}: the target {target!r} must have at least two classes, got only {classes[0]!r}."
+        )
     data = Dataset((x, y.astype(np.int32)))
     return Table(path.stem, data, names, target, tuple(str(c) for c in classes))

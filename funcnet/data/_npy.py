@@ -1,4 +1,4 @@
-"""Rows of numpy's own files, read one by one where they lie."""
+"""Read single rows of `.npy` files."""
 
 import math
 import os
@@ -12,11 +12,11 @@ import numpy as np
 from funcnet._types import PyTree
 
 NEAR_BYTES, WINDOW_BYTES = 2**12, 2**20
-"""Rows no further apart than a page are read with what lies between them, a megabyte at once."""
+"""Rows no further apart than a page are read together with the bytes between them, up to a megabyte."""
 
 
 class _File(NamedTuple):
-    """An array in a file: where it begins, and what a row of it is."""
+    """An array in a file: its file descriptor, offset in bytes, shape and dtype."""
 
     descriptor: int
     offset: int
@@ -24,93 +24,93 @@ class _File(NamedTuple):
     dtype: np.dtype
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
-        """Some rows, read in the order of the file: at once where most lie near each other, or one by one.
+        """Read some rows in the order of the file: many at once if most are close together, else singly.
 
-        Mapped into memory, a page that is touched brings its neighbours, which count as this process's
-        memory: gigabytes of them.
+        A memory map would be simpler, but every page that it touches brings in its neighbours, which count
+        as memory of this process: gigabytes of them.
         """
-        found = _empty((len(numbers), *self.shape[1:]), self.dtype)
-        size = found[:1].nbytes
-        view = memoryview(found.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+        result = _empty((len(numbers), *self.shape[1:]), self.dtype)
+        row_bytes = result[:1].nbytes
+        view = memoryview(result.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
         if len(numbers) > 1 and (np.diff(numbers) == 1).all():
-            self._read(view, self.offset + int(numbers[0]) * size)
-            return found
+            self._read(view, self.offset + int(numbers[0]) * row_bytes)
+            return result
         order = np.argsort(numbers, kind="stable")
-        places = numbers[order].astype(np.int64) * size
-        apart = (np.diff(places) > NEAR_BYTES) | (np.diff(places // WINDOW_BYTES) > 0)
-        cuts = np.flatnonzero(apart) + 1
-        if 4 * len(cuts) >= len(order) or not size:
-            self._read_each(view, order * size, places, size)
-            return found
+        starts = numbers[order].astype(np.int64) * row_bytes
+        is_apart = (np.diff(starts) > NEAR_BYTES) | (np.diff(starts // WINDOW_BYTES) > 0)
+        cuts = np.flatnonzero(is_apart) + 1
+        if 4 * len(cuts) >= len(order) or not row_bytes:
+            self._read_each(view, order * row_bytes, starts, row_bytes)
+            return result
         for window in np.split(np.arange(len(order)), cuts):
-            first, last = places[window[0]], places[window[-1]]
-            near = np.empty(last - first + size, np.uint8)
-            self._read(near.data, self.offset + int(first))
-            rows = near.view(self.dtype).reshape(-1, *self.shape[1:])
-            found[order[window]] = rows[(places[window] - first) // size]
-        return found
+            first, last = starts[window[0]], starts[window[-1]]
+            block = np.empty(last - first + row_bytes, np.uint8)
+            self._read(block.data, self.offset + int(first))
+            rows = block.view(self.dtype).reshape(-1, *self.shape[1:])
+            result[order[window]] = rows[(starts[window] - first) // row_bytes]
+        return result
 
-    def _read_each(self, to: memoryview, begins: np.ndarray, places: np.ndarray, size: int) -> None:
-        file, read = self.descriptor, os.preadv  # names outside of the loop, which is most of the work
-        for begin, place in zip(begins.tolist(), (places + self.offset).tolist(), strict=True):
-            row = to[begin : begin + size]
-            if read(file, (row,), place) != size:
-                self._read(row, place)
+    def _read_each(self, to: memoryview, targets: np.ndarray, starts: np.ndarray, row_bytes: int) -> None:
+        file, read = self.descriptor, os.preadv  # looked up once: the loop is most of the work
+        for target, start in zip(targets.tolist(), (starts + self.offset).tolist(), strict=True):
+            row = to[target : target + row_bytes]
+            if read(file, (row,), start) != row_bytes:
+                self._read(row, start)
 
-    def _read(self, to: memoryview, place: int) -> None:
+    def _read(self, to: memoryview, start: int) -> None:
         done = 0
         while done < len(to):
-            count = os.preadv(self.descriptor, [to[done:]], place + done)
+            count = os.preadv(self.descriptor, [to[done:]], start + done)
             if count == 0:
-                raise ValueError("a file of this stream has become shorter while it was read.")
+                raise ValueError("a file of this stream became shorter while it was read.")
             done += count
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array that begins where JAX takes it over without a copy: at a multiple of 64 bytes."""
-    size = math.prod(shape) * dtype.itemsize
-    content = np.empty(size + 64, np.uint8)
-    first = -content.ctypes.data % 64
-    return content[first : first + size].view(dtype).reshape(shape)
+    """An array at a multiple of 64 bytes, so that JAX can use it without a copy."""
+    num_bytes = math.prod(shape) * dtype.itemsize
+    buffer = np.empty(num_bytes + 64, np.uint8)
+    first = -buffer.ctypes.data % 64
+    return buffer[first : first + num_bytes].view(dtype).reshape(shape)
 
 
 class Npy:
-    """Files of numpy's own format."""
+    """A pytree of `.npy` files."""
 
     def __init__(self, paths: PyTree) -> None:
-        self.names: dict[str, str] = {}
+        self._identities: dict[str, str] = {}
 
-        def opened(path: Any) -> _File:
-            place = Path(path)
-            with place.open("rb") as file:
+        def open_file(path: Any) -> _File:
+            path = Path(path)
+            with path.open("rb") as file:
                 try:
                     version = np.lib.format.read_magic(file)
                     reader = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}")
                     shape, fortran, dtype = reader(file)
                 except (ValueError, AttributeError) as error:
-                    raise ValueError(f"{place} is no .npy file: {error}.") from None
+                    raise ValueError(f"{path} is not a .npy file: {error}.") from None
                 if fortran or dtype.kind not in "biuf" or not shape:
                     raise ValueError(
-                        f"{place} holds {dtype} {shape}{' in Fortran order' if fortran else ''}; a "
-                        "stream reads numbers [rows, ...] in C order. Write it anew: "
+                        f"{path} must hold numbers [rows, ...] in C order, got {dtype} {shape}"
+                        f"{' in Fortran order' if fortran else ''}. Write it again: "
                         "np.save(path, np.ascontiguousarray(array))."
                     )
-                offset, size = file.tell(), place.stat().st_size
-                wanted = offset + math.prod(shape) * dtype.itemsize
-                if size < wanted:
-                    raise ValueError(f"{place} is cut off: it has {size:,} bytes of {wanted:,}.")
+                offset, size = file.tell(), path.stat().st_size
+                expected = offset + math.prod(shape) * dtype.itemsize
+                if size < expected:
+                    raise ValueError(f"{path} is truncated: expected {expected:,} bytes, got {size:,}.")
                 descriptor = os.dup(file.fileno())
             weakref.finalize(self, os.close, descriptor)
-            self.names[str(place)] = (
-                f"{place.name} {dtype} {shape}, {size} bytes, {place.stat().st_mtime_ns}"
+            self._identities[str(path)] = (
+                f"{path.name} {dtype} {shape}, {size} bytes, {path.stat().st_mtime_ns}"
             )
             return _File(descriptor, offset, shape, dtype)
 
-        self.files = jax.tree.map(opened, paths)
+        self.files = jax.tree.map(open_file, paths)
         lengths = {file.shape[0] for file in self._leaves()}
         if len(lengths) != 1:
-            told = ", ".join(map(str, sorted(lengths))) or "no file"
-            raise ValueError(f"the files of a stream have as many rows as each other; got {told}.")
+            listed = ", ".join(map(str, sorted(lengths))) or "no file"
+            raise ValueError(f"the files of a stream must have the same number of rows, got {listed}.")
 
     def _leaves(self) -> list[_File]:
         return jax.tree.leaves(self.files, is_leaf=lambda leaf: isinstance(leaf, _File))
@@ -123,4 +123,4 @@ class Npy:
         return jax.tree.map(lambda file: file.rows(numbers), self.files, is_leaf=is_file)
 
     def identity(self) -> str:
-        return "; ".join(self.names.values())
+        return "; ".join(self._identities.values())

@@ -1,4 +1,4 @@
-"""Scaling features by what the training rows say."""
+"""Scale features by statistics of the training rows."""
 
 from typing import Literal, TypeVar
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 @_tree.node
 class Scaler:
-    """An affine map of features, (x - shift) / scale, fitted on training rows only.
+    """An affine map of features, (x - shift) / scale, fitted to training rows only.
 
     Args:
-        shift: [features], or [] for one number for all, in the units of x.
+        shift: [features], or [] for one number for all features, in the units of x.
         scale: the same shape and units, positive.
 
     Example:
@@ -40,24 +40,25 @@ class Scaler:
         *,
         per_feature: bool = True,
     ) -> "Scaler":
-        """The scaler of some training rows.
+        """Fit a scaler to training rows.
 
         Args:
             data: a Dataset or tuple (x, ...), or an array x alone: [rows, ..., features].
             kind: "standard" for mean 0 and standard deviation 1 (weighted by the rows' weights),
-                "minmax" for the range 0 to 1 (rows of weight zero left out).
-            per_feature: a shift and scale for each entry of the last axis, or one for all.
+                "minmax" for the range 0 to 1 (rows of weight zero are ignored).
+            per_feature: whether each entry of the last axis has its own shift and scale; if False there is
+                one for all.
 
         Returns:
-            A Scaler. A feature that never varies is shifted and not scaled.
+            A Scaler. A constant feature is shifted but not scaled.
 
         Raises:
-            TypeError: for raw columns of a table, which an `Encoder` makes numbers of.
-            ValueError: if `kind` is neither, or the data is not a Dataset's.
+            TypeError: if the data is the raw columns of a table, which an `Encoder` encodes.
+            ValueError: if `kind` is neither, or the data is not valid for a Dataset.
         """
         _check.choice("kind", kind, ("standard", "minmax"))
         data = as_dataset(data)
-        # In float64 on the host: sums of squares of 60,000 rows are no business of float32.
+        # In float64 on the host: float32 is not precise enough for sums of squares of 60,000 rows.
         x = np.asarray(_features(data[:]), np.float64)
         weight = np.asarray(data.weights(), np.float64)
         axes = tuple(range(x.ndim - 1)) if per_feature and x.ndim > 1 else tuple(range(x.ndim))
@@ -68,37 +69,37 @@ class Scaler:
             weight = np.broadcast_to(weight.reshape(-1, *[1] * (x.ndim - 1)), x.shape)
             shift = np.average(x, axes, weight)
             scale = np.sqrt(np.average((x - shift) ** 2, axes, weight))
-        # Rounding leaves a constant column a spread of about 1e-16 of its size: that is no spread.
-        flat = scale <= 10 * np.finfo(np.float64).eps * np.abs(shift)
-        return Scaler(jnp.asarray(shift, float), jnp.asarray(np.where(flat, 1.0, scale), float))
+        # By rounding, a constant column may have a standard deviation of about 1e-16 of its size.
+        is_constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(shift)
+        return Scaler(jnp.asarray(shift, float), jnp.asarray(np.where(is_constant, 1.0, scale), float))
 
     def transform(self, data: T) -> T:
-        """Scaled features.
+        """Scale features.
 
         Args:
             data: an array [..., features], or a Dataset or tuple whose first array is scaled.
 
         Returns:
-            The same kind of thing.
+            The same type as `data`.
         """
-        return self._applied(data, inverse=False)
+        return self._apply(data, inverse=False)
 
     def inverse_transform(self, data: T) -> T:
-        """Features in their own units again.
+        """Undo `transform`: return features in their original units.
 
         Args:
-            data: what `transform` gave.
+            data: as returned by `transform`.
 
         Returns:
-            The same kind of thing.
+            The same type as `data`.
         """
-        return self._applied(data, inverse=True)
+        return self._apply(data, inverse=True)
 
-    def _applied(self, data: T, *, inverse: bool) -> T:
+    def _apply(self, data: T, *, inverse: bool) -> T:
         if isinstance(data, Dataset):
-            return Dataset(self._applied(data.arrays, inverse=inverse), weight=data.weight, rows=data.rows)  # type: ignore[return-value]
+            return Dataset(self._apply(data.arrays, inverse=inverse), weight=data.weight, rows=data.rows)  # type: ignore[return-value]
         if isinstance(data, tuple):
-            return (self._applied(data[0], inverse=inverse), *data[1:])  # type: ignore[return-value]
+            return (self._apply(data[0], inverse=inverse), *data[1:])  # type: ignore[return-value]
         x = jnp.asarray(data).astype(float)
         if self.shift.ndim:
             _check.features(self.shift.shape[-1], x)
@@ -110,7 +111,7 @@ def _features(example: PyTree) -> Array:
     x = example[0] if isinstance(example, tuple | list) else example
     if isinstance(x, Columns):
         raise TypeError(
-            "a Scaler wants numbers; got the raw columns of a table with text or gaps. Make features of "
-            "them first: encoder = Encoder.fit(train); Scaler.fit(encoder.transform(train))."
+            "a Scaler expects numbers, got the raw columns of a table with text or gaps. Encode them "
+            "first: encoder = Encoder.fit(train); Scaler.fit(encoder.transform(train))."
         )
     return x

@@ -1,4 +1,4 @@
-"""A keyed bijection on row numbers: a shuffle that nobody has to store."""
+"""A keyed bijection on row numbers: a shuffle that is computed and not stored."""
 
 import functools
 
@@ -12,14 +12,14 @@ from funcnet._types import Array, Int, Key, UInt32
 
 @_tree.node
 class Shuffle:
-    """A random permutation of 0 .. n-1 as a function: any position's row, without the others.
+    """A random permutation of 0 .. n-1 as a function: the row at a position is computed independently.
 
-    Swap-or-not: each round pairs row x with (k - x) mod n and swaps the pair if a hash of it says
-    so. Every round is its own inverse on any n, so no table, no sort and no rejection is needed;
-    12 + log2(n) rounds leave a row unmoved by all of them with probability 1 / (4096 n).
+    Swap-or-not shuffle: each round pairs row x with (k - x) mod n and swaps the pair if a hash bit of it is
+    1. Every round is its own inverse for any n, so no table, sort or rejection is needed. The probability
+    that none of the 12 + log2(n) rounds moves a row is 1 / (4096 n).
 
     Args:
-        rounds: uint32 [rounds, 3]: the pairing, and the two numbers of a multiply-shift hash.
+        rounds: uint32 [rounds, 3]: the pairing k, and the two numbers of a multiply-shift hash.
         n: int32 scalar, the number of rows.
 
     Returns:
@@ -46,7 +46,7 @@ class Shuffle:
 
     @staticmethod
     def draw(key: Key, n: int) -> "Shuffle":
-        """The shuffle of n rows that belongs to `key`.
+        """The shuffle of n rows determined by `key`.
 
         Args:
             key: a typed key.
@@ -60,27 +60,27 @@ class Shuffle:
         """
         _check.positive("n", n)
         if n > 2**31 - 1:
-            raise ValueError(f"row numbers are int32, so n is at most 2**31 - 1; got {n}.")
-        return _drawn(key, np.int32(n), 12 + (int(n) - 1).bit_length())
+            raise ValueError(f"n must be at most 2**31 - 1, since row numbers are int32, got {n}.")
+        return _draw_rounds(key, np.int32(n), 12 + (int(n) - 1).bit_length())
 
     def __call__(self, position: Int[Array, "*shape"] | int) -> Int[Array, "*shape"]:
-        return _swapped(position, self.rounds, self.n)
+        return _apply_rounds(position, self.rounds, self.n)
 
     def inverse(self, row: Int[Array, "*shape"] | int) -> Int[Array, "*shape"]:
-        """The position at which a row stands."""
-        return _swapped(row, self.rounds[::-1], self.n)
+        """The position of a row."""
+        return _apply_rounds(row, self.rounds[::-1], self.n)
 
 
-# A program each: outside jit, operation by operation, a first shuffle would compile thirty.
+# Jitted: operation by operation, a first shuffle outside of jit would compile thirty programs.
 @functools.partial(jax.jit, static_argnums=2, inline=True)
-def _drawn(key: Key, n: Array, rounds: int) -> Shuffle:
+def _draw_rounds(key: Key, n: Array, rounds: int) -> Shuffle:
     bits = jax.random.bits(key, (rounds, 3), "uint32")
     pairing, hashing = bits[:, :1] % n.astype(jnp.uint32), bits[:, 1:]
     return Shuffle(jnp.concatenate([pairing, hashing], axis=1), n)
 
 
 @functools.partial(jax.jit, inline=True)
-def _swapped(x: Array | int, rounds: Array, n: Array) -> Array:
+def _apply_rounds(x: Array | int, rounds: Array, n: Array) -> Array:
     x, n = jnp.asarray(x).astype(jnp.uint32), n.astype(jnp.uint32)
     for i in range(rounds.shape[0]):
         pairing, multiplier, offset = rounds[i, 0], rounds[i, 1], rounds[i, 2]
@@ -91,5 +91,5 @@ def _swapped(x: Array | int, rounds: Array, n: Array) -> Array:
 
 
 def epoch_order(key: Key, epoch: Array | int, n: int) -> Shuffle:
-    """The order in which epoch `epoch` of the run with this key visits n rows."""
+    """The order of n rows in epoch `epoch` of the run with this key."""
     return Shuffle.draw(jax.random.fold_in(_keys.named(key, "shuffle"), epoch), n)

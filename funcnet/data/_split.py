@@ -1,4 +1,4 @@
-"""Splitting a dataset into parts, shuffled and, if asked, stratified."""
+"""Split a dataset into parts, shuffled and optionally stratified."""
 
 from collections.abc import Sequence
 
@@ -18,22 +18,22 @@ def split(
     *,
     stratify: ArrayLike | None = None,
 ) -> tuple[Dataset, ...]:
-    """Parts of a dataset: each row in one part, shuffled by `key`.
+    """Split a dataset into parts: each row goes to one part, shuffled by `key`.
 
     Args:
         data: a Dataset, or a tuple of arrays [n, ...].
         sizes: the parts, as fractions that add up to 1 or as numbers of rows that add up to n.
-        key: decides who goes where; None cuts the rows in the order they have.
-        stratify: labels [n]; every part gets each label in the proportion of the whole, within one
-            row for each label, however many and rare they are.
+        key: determines the part of each row; None splits the rows in their order.
+        stratify: labels [n]; in every part each label has the same proportion as in `data`, up to one row
+            for each label, even if labels are many and rare.
 
     Returns:
         One Dataset for each size, with copies of its rows.
 
     Raises:
         TypeError: if `key` is neither None nor a typed key.
-        ValueError: if the sizes add up to something else, a part would be empty, or there are not n
-            labels, or `stratify` comes without a key.
+        ValueError: if the sizes don't add up to 1 or n, a part would be empty, there are not n labels, or
+            `stratify` is given without a key.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -44,36 +44,36 @@ def split(
     """
     data = as_dataset(data)
     n = len(data)
-    counts = _counts(sizes, n)
+    counts = _part_sizes(sizes, n)
     if key is None:
         if stratify is not None:
             raise ValueError("stratify needs a key: split(data, sizes, jax.random.key(0), stratify=y).")
         order = np.arange(n)
     else:
-        _check.known_key("split", key)
+        _check.concrete_key("split", key)
         order = np.asarray(Shuffle.draw(_keys.named(key, "split"), n)(jnp.arange(n)))
         if stratify is not None:
-            order = order[_stratified(_labels(stratify, n)[order], counts)]
+            order = order[_stratified_order(_check_labels(stratify, n)[order], counts)]
     parts = np.split(order, np.cumsum(counts)[:-1])
-    return tuple(_copied(data, np.sort(p) if key is None else p) for p in parts)
+    return tuple(_copy_rows(data, np.sort(part) if key is None else part) for part in parts)
 
 
-def _copied(data: Dataset, positions: np.ndarray) -> Dataset:
+def _copy_rows(data: Dataset, positions: np.ndarray) -> Dataset:
     return Dataset(data[positions], weight=None if data.weight is None else data.weights()[positions])
 
 
-def _counts(sizes: Sequence[float], n: int) -> np.ndarray:
+def _part_sizes(sizes: Sequence[float], n: int) -> np.ndarray:
     parts = np.asarray(sizes, float)
     if parts.ndim != 1 or parts.size == 0 or (parts <= 0).any():
-        raise ValueError(f"sizes are positive numbers, one for each part; got {sizes}.")
+        raise ValueError(f"sizes must be positive numbers, one for each part, got {sizes}. Try (0.8, 0.2).")
     if parts.sum() == n and (parts == parts.round()).all():
         return parts.astype(int)
     if parts.sum() == n:
-        raise ValueError(f"numbers of rows are whole; got {tuple(sizes)}.")
+        raise ValueError(f"numbers of rows must be integers, got {tuple(sizes)}.")
     if not np.isclose(parts.sum(), 1):
         raise ValueError(
-            f"sizes are fractions that add up to 1 or rows that add up to {n}; {tuple(sizes)} adds "
-            f"up to {parts.sum():g}. Try (0.6, 0.2, 0.2)."
+            f"sizes must be fractions that add up to 1 or rows that add up to {n}, got {tuple(sizes)} with "
+            f"the sum {parts.sum():g}. Try (0.6, 0.2, 0.2)."
         )
     counts = np.diff(np.concatenate([[0], np.floor(np.cumsum(parts) * n + 0.5).astype(int)]))
     if (counts == 0).any():
@@ -81,46 +81,47 @@ def _counts(sizes: Sequence[float], n: int) -> np.ndarray:
     return counts
 
 
-def _labels(stratify: ArrayLike, n: int) -> np.ndarray:
+def _check_labels(stratify: ArrayLike, n: int) -> np.ndarray:
     labels = np.asarray(stratify)
     if labels.shape != (n,):
-        raise ValueError(f"stratify holds one label for each of the {n} rows; got {labels.shape}.")
+        raise ValueError(
+            f"stratify must hold one label for each of the {n} rows, got shape {labels.shape}."
+        )
     return labels
 
 
-def _stratified(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """An order of rows in which the parts, cut off one after another, hold each label in proportion."""
+def _stratified_order(labels: np.ndarray, part_sizes: np.ndarray) -> np.ndarray:
+    """An order of rows such that consecutive parts of these sizes hold each label in proportion."""
     _, label, total = np.unique(labels, return_inverse=True, return_counts=True)
     rank = np.empty(len(label), int)  # of a row among those of its label
     rank[np.argsort(label, kind="stable")] = np.concatenate([np.arange(n) for n in total])
-    spread = np.argsort((rank + 0.5) / total[label], kind="stable")  # every label spread evenly
-    part = np.repeat(np.arange(len(counts)), counts)
-    held = np.zeros((len(total), len(counts)), int)
-    np.add.at(held, (label[spread], part), 1)
-    if (np.abs(held * len(label) - np.outer(total, counts)) <= len(label)).all():
-        return spread
-    # Where many labels are rare, their rows stand at the same places and crowd out the others.
+    order = np.argsort((rank + 0.5) / total[label], kind="stable")  # every label spread evenly
+    part = np.repeat(np.arange(len(part_sizes)), part_sizes)
+    counts = np.zeros((len(total), len(part_sizes)), int)
+    np.add.at(counts, (label[order], part), 1)
+    if (np.abs(counts * len(label) - np.outer(total, part_sizes)) <= len(label)).all():
+        return order
+    # If many labels are rare, their rows have the same positions and crowd out the others.
     by_key = np.argsort(np.unique(label, return_index=True)[1])
-    held[by_key] = _allotted(total[by_key], counts)
-    part = np.sum(rank[spread, None] >= np.cumsum(held, axis=1)[label[spread]], axis=1)
-    return spread[np.argsort(part, kind="stable")]
+    counts[by_key] = _allocate(total[by_key], part_sizes)
+    part = np.sum(rank[order, None] >= np.cumsum(counts, axis=1)[label[order]], axis=1)
+    return order[np.argsort(part, kind="stable")]
 
 
-def _allotted(total: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """How many rows of each label each part gets, [labels, parts]: its share, rounded down or one more.
+def _allocate(total: np.ndarray, part_sizes: np.ndarray) -> np.ndarray:
+    """The number of rows of each label in each part, [labels, parts]: proportional, rounded down or up.
 
-    Each label hands the rows that rounding left to the parts that lack most, one each. That always
-    comes out: it is how a 0/1 matrix of given row and column sums is built, and the shares' fractions
-    show that there is one.
+    Each label gives the rows left over by rounding down to the parts that lack most, one each. This always
+    fills the parts: it is the construction of a 0/1 matrix with given row and column sums, which exists
+    since the fractions have these sums.
 
     Source: Gale, "A theorem on flows in networks", 1957.
     """
-    share = np.outer(total, counts)
-    held, fraction = np.divmod(share, counts.sum())
-    lacking = counts - held.sum(0)
+    counts, fraction = np.divmod(np.outer(total, part_sizes), part_sizes.sum())
+    lacking = part_sizes - counts.sum(0)
     for label in range(len(total)):
-        left = total[label] - held[label].sum()
-        parts = np.lexsort((-fraction[label], -lacking))[:left]
-        held[label, parts] += 1
+        remainder = total[label] - counts[label].sum()
+        parts = np.lexsort((-fraction[label], -lacking))[:remainder]
+        counts[label, parts] += 1
         lacking[parts] -= 1
-    return held
+    return counts

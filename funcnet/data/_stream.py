@@ -1,4 +1,4 @@
-"""Examples that do not fit in memory, in the order and with the cursor of those that do."""
+"""Examples that do not fit in memory, in the same order as examples in memory."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,19 +11,19 @@ import numpy as np
 from funcnet import _check
 from funcnet._types import Key, PyTree
 from funcnet.data._batch_stream import BatchStream
-from funcnet.data._batches import Gathered, Piece, epoch_rows, steps
+from funcnet.data._batches import Chunk, PaddedBatch, epoch_rows, num_batches
 from funcnet.data._dataset import Dataset
 from funcnet.data._npy import Npy
 from funcnet.data._parquet import Parquet
 from funcnet.data._shuffle import epoch_order
 
-PIECE_BYTES = 2**25
-"""Bytes of examples that are handed to the device at once, 32 MB; two such pieces wait meanwhile. Of 4 to
-64 MB this was the fastest: larger arrays are made of fresh pages each time."""
+CHUNK_BYTES = 2**25
+"""Bytes of examples in a chunk, which is copied to the device at once: 32 MB. Of 4 to 64 MB this was the
+fastest: larger arrays are allocated from new pages each time."""
 
 
 class Source(Protocol):
-    """Rows by their numbers."""
+    """Rows that are read by their numbers."""
 
     def __len__(self) -> int: ...
 
@@ -32,26 +32,26 @@ class Source(Protocol):
         ...
 
     def identity(self) -> str:
-        """What tells this data from other data, without reading all of it."""
+        """A string that differs for other data, computed without reading all of it."""
         ...
 
 
 class Stream:
-    """Examples on disk, or from an iterator, for `fn.Trainer`: read ahead by a thread, batch by batch.
+    """Examples on disk, or from an iterator, for `fn.Trainer`, read in advance by a background thread.
 
-    Rows that can be read by their number are shuffled by the keyed bijection that `fit` uses: a stream ends
-    in the same numbers as the same rows in memory. `Stream.parquet` shuffles row groups, and rows within
-    `window` groups at a time. Batches from an iterator come in its order.
+    Rows that can be read by their number are shuffled by the keyed bijection that `fit` uses, so a stream
+    gives the same result as the same rows in memory. `Stream.parquet` shuffles row groups, and rows within
+    `window` groups at a time. Batches from an iterator keep its order.
 
-    Made by `Stream.npy`, `Stream.parquet` or `Stream.from_batches`; or from any `source` with `__len__`,
-    `rows(numbers) -> pytree of numpy arrays` and `identity() -> str`.
+    Create one by `Stream.npy`, `Stream.parquet` or `Stream.from_batches`; or from any `source` with
+    `__len__`, `rows(numbers) -> pytree of numpy arrays` and `identity() -> str`.
 
     Args:
         source: the rows.
-        prefetch: pieces of 32 MB that are read before they are wanted, at least 1.
+        prefetch: the number of chunks of 32 MB to read in advance, at least 1.
 
     Raises:
-        TypeError: if `source` lacks one of its methods.
+        TypeError: if `source` lacks one of these methods.
         ValueError: if it is empty, or `prefetch` is below 1.
 
     Example:
@@ -73,12 +73,13 @@ class Stream:
         for name in ("__len__", "rows", "identity"):
             if not hasattr(source, name):
                 raise TypeError(
-                    f"a Stream's source has __len__, rows(numbers) and identity(); "
-                    f"{_check.describe(source)} has no {name}. Try fn.data.Stream.npy(('x.npy', 'y.npy'))."
+                    "the source of a Stream must have __len__, rows(numbers) and identity(), got "
+                    f"{_check.describe(source)} without {name}. "
+                    "Try fn.data.Stream.npy(('x.npy', 'y.npy'))."
                 )
         _check.positive("prefetch", prefetch)
         if len(source) < 1:
-            raise ValueError("this stream has no rows: check the files.")
+            raise ValueError("a stream must have at least one row, got 0: check the files.")
         self.source, self.prefetch = source, prefetch
 
     @staticmethod
@@ -86,15 +87,15 @@ class Stream:
         """Rows of `.npy` files.
 
         Args:
-            paths: a pytree of paths, by habit (x, y): files of numbers [rows, ...] of one length.
+            paths: a pytree of paths, usually (x, y): files of numbers [rows, ...] of one length.
             prefetch: as for `Stream`.
 
         Returns:
-            A Stream, shuffled globally.
+            A Stream, whose rows are shuffled globally.
 
         Raises:
-            FileNotFoundError: if a file is not there.
-            ValueError: if one is no `.npy` file of numbers in C order, or lengths differ.
+            FileNotFoundError: if a file does not exist.
+            ValueError: if one is not a `.npy` file of numbers in C order, or lengths differ.
         """
         return Stream(Npy(paths), prefetch=prefetch)
 
@@ -113,19 +114,19 @@ class Stream:
 
         Args:
             path: the file.
-            features: columns of numbers, one after another in x, float32.
-            target: a column of numbers; whole numbers become int32 classes.
-            window: row groups that are in memory at once. Row groups are shuffled, and rows within so
-                many of them: less mixed than a global shuffle, and each group is read once an epoch.
+            features: columns of numbers, which become the columns of x, float32.
+            target: a column of numbers; integers become int32 classes.
+            window: the number of row groups in memory at once. Row groups are shuffled, and then the rows
+                within a window: a weaker shuffle than a global one, but each group is read once an epoch.
             prefetch: as for `Stream`.
 
         Returns:
             A Stream.
 
         Raises:
-            ImportError: without pyarrow.
-            FileNotFoundError: if the file is not there.
-            ValueError: if a column is missing or holds no numbers.
+            ImportError: if pyarrow is not installed.
+            FileNotFoundError: if the file does not exist.
+            ValueError: if a column is missing or not numeric.
         """
         return Stream(Parquet(path, features, target, window), prefetch=prefetch)
 
@@ -133,17 +134,17 @@ class Stream:
     def from_batches(
         factory: Callable[[], Iterable[PyTree]], num_batches: int, *, prefetch: int = 2
     ) -> BatchStream:
-        """Batches of an iterator, such as a grain or a torch loader, in its own order.
+        """Batches of an iterator, such as a grain or a PyTorch loader, in its own order.
 
         Args:
-            factory: called before each epoch: a fresh iterable of its batches, pytrees of arrays [rows,
-                ...]. The last one may be shorter. For a run that can be gone on with they are the same each
-                time.
-            num_batches: batches in an epoch.
-            prefetch: as for `Stream`.
+            factory: called before each epoch; returns a new iterable of batches, pytrees of arrays
+                [rows, ...]. The last batch may be shorter. A run can be resumed if the batches are the same
+                each time.
+            num_batches: the number of batches in an epoch.
+            prefetch: the number of batches to read in advance, at least 1.
 
         Returns:
-            A stream whose batches are those of the iterator, whatever `batch_size` and `shuffle` say.
+            A stream of the iterator's batches, regardless of `batch_size` and `shuffle`.
 
         Raises:
             TypeError: if `factory` can't be called.
@@ -160,58 +161,61 @@ class Stream:
         return Dataset(self.source.rows(np.arange(min(rows, len(self)))))
 
     def fingerprint(self) -> str:
-        """What tells this data from other data."""
+        """A string that differs for other data."""
         return f"{len(self)} rows, {self.source.identity()}"
 
-    def per_epoch(self, size: int) -> int:
-        """Batches in an epoch."""
-        return steps(len(self), size)
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """The number of batches in an epoch."""
+        return num_batches(len(self), batch_size)
 
-    def pieces(self, key: Key | None, epoch: int, first: int, last: int, size: int) -> Iterator[Piece]:
-        """An epoch from batch `first` to batch `last`, not included, some batches at a time.
+    def chunks(
+        self, key: Key | None, epoch: int, first: int, last: int, batch_size: int
+    ) -> Iterator[Chunk]:
+        """Batches `first` to `last` of an epoch, `last` excluded, several at a time.
 
         Args:
             key: of the run; None for the order of the rows.
-            epoch: its number.
-            first, last: batches of it.
-            size: rows in a batch.
+            epoch: the number of the epoch.
+            first: the number of the first batch.
+            last: the number of the last batch plus 1.
+            batch_size: rows in a batch.
         """
-        count, order = min(self._at_once(size), last), self._order(key, epoch)
-        for begin in range(first, last, count):
-            rows, mask = order(size, begin, count)
+        count, batch_rows = min(self._chunk_length(batch_size), last), self._batch_rows(key, epoch)
+        for start in range(first, last, count):
+            rows, mask = batch_rows(batch_size, start, count)
             examples = self.source.rows(rows.ravel())
-            cut = jax.tree.map(lambda a: a.reshape(*rows.shape, *a.shape[1:]), examples)  # noqa: B023
-            # All pieces have one shape, so that one program takes them; what is over is not used.
-            yield Piece(epoch, begin, min(count, last - begin), Gathered(cut, jnp.asarray(mask, float)))
+            examples = jax.tree.map(lambda a: a.reshape(*rows.shape, *a.shape[1:]), examples)  # noqa: B023
+            # All chunks have the same shape, so one compiled program serves them all; the rest is not used.
+            batches = PaddedBatch(examples, jnp.asarray(mask, float))
+            yield Chunk(epoch, start, min(count, last - start), batches)
 
-    def _at_once(self, size: int) -> int:
-        one = self.source.rows(np.zeros(1, int))
-        weight = sum(leaf.nbytes for leaf in jax.tree.leaves(one))
-        return max(1, min(512, PIECE_BYTES // max(weight * size, 1)))
+    def _chunk_length(self, batch_size: int) -> int:
+        """The number of batches in a chunk."""
+        example = self.source.rows(np.zeros(1, int))
+        num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(example))
+        return max(1, min(512, CHUNK_BYTES // max(num_bytes * batch_size, 1)))
 
-    def _order(
+    def _batch_rows(
         self, key: Key | None, epoch: int
     ) -> Callable[[int, int, int], tuple[np.ndarray, np.ndarray]]:
-        """`(size, first batch, batches) -> rows and mask`, [batches, size] each."""
+        """A function `(batch_size, first batch, count) -> rows and mask`, [count, batch_size] each."""
         n = len(self)
-        own = getattr(self.source, "order", None)
-        if own is not None and key is not None:
-            return _windowed(own(key, epoch), n)
+        source_order = getattr(self.source, "order", None)
+        if source_order is not None and key is not None:
+            permutation = source_order(key, epoch)
+
+            def permuted_rows(batch_size: int, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+                position = first * batch_size + np.arange(count * batch_size).reshape(count, batch_size)
+                return permutation[np.minimum(position, n - 1)], position < n
+
+            return permuted_rows
         order = None if key is None else epoch_order(key, epoch, n)
 
-        def rows(size: int, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-            found = _rows(n, order, size, np.int32(first), count)
-            return np.asarray(found[0]), np.asarray(found[1])
+        def shuffled_rows(batch_size: int, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+            row, mask, _ = _jitted_epoch_rows(n, order, batch_size, np.int32(first), count)
+            return np.asarray(row), np.asarray(mask)
 
-        return rows
-
-
-_rows = jax.jit(epoch_rows, static_argnums=(0, 2, 4))
+        return shuffled_rows
 
 
-def _windowed(permutation: np.ndarray, n: int) -> Callable[[int, int, int], tuple[np.ndarray, np.ndarray]]:
-    def rows(size: int, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        position = first * size + np.arange(count * size).reshape(count, size)
-        return permutation[np.minimum(position, n - 1)], position < n
-
-    return rows
+_jitted_epoch_rows = jax.jit(epoch_rows, static_argnums=(0, 2, 4))

@@ -1,4 +1,4 @@
-"""Seeded synthetic problems, most with a known answer: what no model can beat."""
+"""Seeded synthetic problems, most of them with a known optimal model."""
 
 import dataclasses
 import math
@@ -14,28 +14,28 @@ from funcnet._types import Array
 from funcnet.data._dataset import Dataset
 
 MOON_POINTS = 200
-"""Points at which the density of a moon is summed up."""
+"""The number of points in the sum that approximates the density of a moon."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A synthetic dataset and what is known about where it came from.
+    """A synthetic dataset and the optimal model for it, if known.
 
     Args:
         data: pairs (x, y): x float32 [rows, features], y float32 [rows], or int32 class numbers.
-        truth: the best model there is, called on x [..., features]: the mean of y given x, or the
-            log-odds of class 1; None where nobody has written it down. It has no parameters, so
+        truth: the optimal model, called on x [..., features]: the mean of y given x, or the log-odds of
+            class 1; None if unknown. It has no parameters, so
             `fn.evaluate(loss, problem.truth, problem.data)` is the loss that training can reach.
-        least_loss: its mean squared error on new rows, in units of y squared; None where unknown.
-        least_error: the part of new rows that it classifies wrongly; None where unknown.
+        least_loss: its mean squared error on new rows, in units of y squared; None if unknown.
+        least_error: the fraction of new rows that it misclassifies; None if unknown.
 
     Example:
         >>> import funcnet as fn
         >>> problem = fn.data.gaussians(rows=1000, distance=2.0)
         >>> loss = fn.losses.supervised(fn.losses.binary_cross_entropy, accuracy=fn.metrics.accuracy)
-        >>> found = fn.evaluate(loss, problem.truth, problem.data)
-        >>> f"{1 - found['accuracy']:.3f} on these rows, {problem.least_error:.3f} on all there are"
-        '0.148 on these rows, 0.159 on all there are'
+        >>> metrics = fn.evaluate(loss, problem.truth, problem.data)
+        >>> f"error {1 - metrics['accuracy']:.3f} on these rows, {problem.least_error:.3f} on new rows"
+        'error 0.148 on these rows, 0.159 on new rows'
     """
 
     data: Dataset
@@ -49,20 +49,20 @@ def noisy_line(
 ) -> Problem:
     """Points around a line, y = slope · x + intercept + noise · N(0, 1), x evenly spaced over 0 .. 3.
 
-    The rows come shuffled, once, by the stream that drew the noise.
+    The rows are shuffled by the same random generator that draws the noise.
 
     Args:
-        rows: how many, at least 1.
-        slope: of the line, in units of y per unit of x.
-        intercept: the line at x = 0, in units of y.
-        noise: standard deviation, in units of y.
-        seed: of numpy's legacy generator, whose numbers never change between versions.
+        rows: the number of rows, at least 1.
+        slope: the slope of the line, in units of y per unit of x.
+        intercept: y at x = 0, in units of y.
+        noise: the standard deviation of the noise, in units of y.
+        seed: the seed of numpy's legacy generator, whose numbers are the same in all versions.
 
     Returns:
         A Problem: x [rows, 1], y [rows].
 
     Raises:
-        ValueError: if `rows` is below 1 or `noise` negative.
+        ValueError: if `rows` is below 1 or `noise` is negative.
 
     Example:
         >>> import numpy as np, funcnet as fn
@@ -84,15 +84,15 @@ def noisy_line(
 def exact_linear(rows: int = 100, features: int = 5, noise: float = 1.0, seed: int = 0) -> Problem:
     """Linear regression whose least squares solution is exactly the true plane.
 
-    y = x · w + b + e, where the residual e is orthogonal to every column of x and to the constant,
-    and mean(e²) = noise² exactly: so the smallest mean squared error on *these* rows is noise², and
-    it is reached at w and b, `problem.truth`.
+    y = x · w + b + e, where the residual e is orthogonal to every column of x and to the constant, and
+    mean(e²) = noise² exactly. So the smallest mean squared error on *these* rows is noise², at w and b, the
+    parameters of `problem.truth`.
 
     Args:
-        rows: how many, above features + 1.
-        features: columns of x, each N(0, 1).
-        noise: root mean square of the residual, in units of y.
-        seed: of numpy's legacy generator.
+        rows: the number of rows, above features + 1.
+        features: the number of columns of x, each N(0, 1).
+        noise: the root mean square of the residual, in units of y.
+        seed: the seed of numpy's legacy generator.
 
     Returns:
         A Problem: x [rows, features], y [rows].
@@ -111,8 +111,8 @@ def exact_linear(rows: int = 100, features: int = 5, noise: float = 1.0, seed: i
     rng = _generator(rows, noise, seed)
     if rows <= features + 1:
         raise ValueError(
-            f"{rows} rows leave no residual beside {features} weights and an intercept; try "
-            f"rows={10 * (features + 1)}."
+            f"rows must be above features + 1 = {features + 1}, or there is no residual, got {rows}. "
+            f"Try rows={10 * (features + 1)}."
         )
     x, weight, intercept = rng.randn(rows, features), rng.randn(features), rng.randn()
     span, _ = np.linalg.qr(np.column_stack([np.ones(rows), x]))
@@ -127,21 +127,21 @@ def exact_linear(rows: int = 100, features: int = 5, noise: float = 1.0, seed: i
 
 
 def friedman1(rows: int = 200, features: int = 10, noise: float = 1.0, seed: int = 0) -> Problem:
-    """A curved regression, of whose features five matter and the others don't.
+    """A nonlinear regression in which five features are relevant and the others are not.
 
     y = 10 sin(π x₀ x₁) + 20 (x₂ - 0.5)² + 10 x₃ + 5 x₄ + noise · N(0, 1), each x uniform in 0 .. 1.
 
     Args:
-        rows: how many, at least 1.
-        features: columns of x, at least 5.
-        noise: standard deviation, in units of y.
-        seed: of numpy's legacy generator.
+        rows: the number of rows, at least 1.
+        features: the number of columns of x, at least 5.
+        noise: the standard deviation of the noise, in units of y.
+        seed: the seed of numpy's legacy generator.
 
     Returns:
         A Problem: x [rows, features], y [rows].
 
     Raises:
-        ValueError: if `rows` is below 1, `features` below 5 or `noise` negative.
+        ValueError: if `rows` is below 1, `features` is below 5 or `noise` is negative.
 
     Example:
         >>> import funcnet as fn
@@ -155,7 +155,9 @@ def friedman1(rows: int = 200, features: int = 10, noise: float = 1.0, seed: int
     from sklearn.datasets import make_friedman1
 
     if features < 5:
-        raise ValueError(f"friedman1 has at least 5 features, for five matter; got {features}.")
+        raise ValueError(
+            f"features must be at least 5, the number of relevant ones, got {features}. Try features=10."
+        )
     rng = _generator(rows, noise, seed)
     x, y = make_friedman1(rows, features, noise=noise, random_state=rng)
 
@@ -167,19 +169,19 @@ def friedman1(rows: int = 200, features: int = 10, noise: float = 1.0, seed: int
 
 
 def two_classes(rows: int = 100, flip_y: float = 0.1, class_sep: float = 1.5, seed: int = 0) -> Problem:
-    """Two classes of two clusters each in the plane, some labels drawn anew: scikit-learn's recipe.
+    """Two classes of two clusters each in the plane, with some random labels, as in scikit-learn.
 
     Args:
-        rows: how many, at least 4.
-        flip_y: part of the labels that are drawn anew at random, in [0, 1).
-        class_sep: how far apart the clusters are; larger is easier.
-        seed: of numpy's legacy generator.
+        rows: the number of rows, at least 4.
+        flip_y: the fraction of labels that are replaced by random ones, in [0, 1).
+        class_sep: the distance between clusters; larger is easier.
+        seed: the seed of numpy's legacy generator.
 
     Returns:
-        A Problem: x [rows, 2], y class numbers [rows]; its best model is not written down.
+        A Problem: x [rows, 2], y class numbers [rows]; its optimal model is unknown.
 
     Raises:
-        ValueError: if `rows` is below 4 or `flip_y` lies outside [0, 1).
+        ValueError: if `rows` is below 4 or `flip_y` is not in [0, 1).
 
     Example:
         >>> import funcnet as fn
@@ -194,7 +196,7 @@ def two_classes(rows: int = 100, flip_y: float = 0.1, class_sep: float = 1.5, se
 
     _check.between("flip_y", flip_y, 0.0, 1.0)
     if rows < 4:
-        raise ValueError(f"two_classes has four clusters, so at least 4 rows; got {rows}.")
+        raise ValueError(f"rows must be at least 4, one for each cluster, got {rows}. Try rows=100.")
     clusters: dict[str, Any] = {"n_features": 2, "n_redundant": 0, "n_informative": 2}
     rng = _generator(rows, 0.0, seed)
     x, y = make_classification(rows, **clusters, flip_y=flip_y, class_sep=class_sep, random_state=rng)
@@ -202,22 +204,22 @@ def two_classes(rows: int = 100, flip_y: float = 0.1, class_sep: float = 1.5, se
 
 
 def gaussians(rows: int = 200, features: int = 2, distance: float = 2.0, seed: int = 0) -> Problem:
-    """Two classes, equally likely, each N(mean, I), the means `distance` apart.
+    """Two equally likely classes, each N(mean, I), with a distance of `distance` between the means.
 
-    The log-odds of class 1 are distance · (x̄ - distance / 2), x̄ being x along the line between the means;
-    the smallest error is Φ(-distance / 2), and no model beats it.
+    The log-odds of class 1 are `distance` times the coordinate of x along the line between the means,
+    measured from their midpoint. The smallest possible error is Φ(-distance / 2).
 
     Args:
-        rows: how many, at least 1.
-        features: columns of x, at least 1.
-        distance: between the two means, in standard deviations.
-        seed: of numpy's legacy generator.
+        rows: the number of rows, at least 1.
+        features: the number of columns of x, at least 1.
+        distance: the distance between the two means, in standard deviations.
+        seed: the seed of numpy's legacy generator.
 
     Returns:
         A Problem: x [rows, features], y class numbers [rows].
 
     Raises:
-        ValueError: if `rows` or `features` is below 1, or `distance` negative.
+        ValueError: if `rows` or `features` is below 1, or `distance` is negative.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -231,7 +233,7 @@ def gaussians(rows: int = 200, features: int = 2, distance: float = 2.0, seed: i
     _check.between("distance", distance, 0.0, float("inf"))
     rng = _generator(rows, 0.0, seed)
     y = rng.randint(2, size=rows)
-    # The means lie on the diagonal, so that every feature says something.
+    # The means lie on the diagonal, so that every feature is informative.
     half = distance / 2 / math.sqrt(features)
     x = rng.randn(rows, features) + half * (2 * y[:, None] - 1)
 
@@ -242,15 +244,15 @@ def gaussians(rows: int = 200, features: int = 2, distance: float = 2.0, seed: i
 
 
 def two_moons(rows: int = 200, noise: float = 0.2, seed: int = 0) -> Problem:
-    """Two half circles that reach into each other: no line parts them.
+    """Two interleaved half circles, which no line separates.
 
-    Given the class, a row is a point of its half circle plus noise · N(0, I), so the log-odds are
-    those of two sums of normal densities along the circles.
+    Given its class, a row is a point of a half circle plus noise · N(0, I), so the log-odds are the log
+    ratio of two sums of normal densities along the half circles.
 
     Args:
-        rows: how many, at least 2.
-        noise: standard deviation of each coordinate, above 0; the circles have radius 1.
-        seed: of numpy's legacy generator.
+        rows: the number of rows, at least 2.
+        noise: the standard deviation of each coordinate, above 0; the circles have radius 1.
+        seed: the seed of numpy's legacy generator.
 
     Returns:
         A Problem: x [rows, 2], y class numbers [rows].
@@ -270,20 +272,20 @@ def two_moons(rows: int = 200, noise: float = 0.2, seed: int = 0) -> Problem:
     from sklearn.datasets import make_moons
 
     if rows < 2:
-        raise ValueError(f"two_moons has two classes, so at least 2 rows; got {rows}.")
+        raise ValueError(f"rows must be at least 2, one for each class, got {rows}. Try rows=200.")
     rng = _generator(rows, noise, seed)
     if noise == 0:
-        raise ValueError("without noise the classes never meet and no log-odds exist; try noise=0.1.")
+        raise ValueError("noise must be above 0, or the log-odds are infinite, got 0. Try noise=0.1.")
     x, y = make_moons(rows, noise=noise, random_state=rng)
     outline, moon = make_moons(2 * MOON_POINTS, shuffle=False)
 
-    def density(x: Array, points: np.ndarray) -> Array:
+    def log_density(x: Array, points: np.ndarray) -> Array:
         shape = (*x.shape[:-1], *points.shape)
-        away = jnp.broadcast_to(x[..., None, :], shape) - jnp.broadcast_to(points.astype(x.dtype), shape)
-        return jax.nn.logsumexp(-jnp.sum(away**2, axis=-1) / (2 * noise**2), axis=-1)
+        error = jnp.broadcast_to(x[..., None, :], shape) - jnp.broadcast_to(points.astype(x.dtype), shape)
+        return jax.nn.logsumexp(-jnp.sum(error**2, axis=-1) / (2 * noise**2), axis=-1)
 
     def truth(x: Array) -> Array:
-        return density(x, outline[moon == 1]) - density(x, outline[moon == 0])
+        return log_density(x, outline[moon == 1]) - log_density(x, outline[moon == 0])
 
     return Problem(_dataset(x, y), truth)
 
@@ -295,5 +297,5 @@ def _generator(rows: int, noise: float, seed: int) -> np.random.RandomState:
 
 
 def _dataset(x: np.ndarray, y: np.ndarray) -> Dataset:
-    whole = np.issubdtype(y.dtype, np.integer)
-    return Dataset((x.astype(np.float32), y.astype(np.int32 if whole else np.float32)))
+    is_integer = np.issubdtype(y.dtype, np.integer)
+    return Dataset((x.astype(np.float32), y.astype(np.int32 if is_integer else np.float32)))

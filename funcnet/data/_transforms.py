@@ -11,7 +11,7 @@ from funcnet._types import Array, Key, PyTree
 
 
 class Transform(Protocol):
-    """An example from an example: pure in key, of the same shapes and dtypes."""
+    """A function from an example to one of the same shapes and dtypes, pure given its key."""
 
     def __call__(self, key: Key, example: PyTree, /) -> PyTree: ...
 
@@ -20,13 +20,13 @@ def noise(scale: float | Array) -> Transform:
     """Normal noise on the features: x + scale·ε with ε of mean 0 and standard deviation 1.
 
     Args:
-        scale: the noise's standard deviation in the units of x, at least 0; a traced array is allowed.
+        scale: the standard deviation of the noise in the units of x, at least 0; it may be traced.
 
     Returns:
-        `transform(key, example)`; of an example (x, y), and of any tuple, the first entry is changed.
+        `transform(key, example)`; of a tuple, such as an example (x, y), it changes the first entry.
 
     Raises:
-        TypeError: if `scale` is no number; later, if x is not floating.
+        TypeError: if `scale` is not a number; when called, if x is not floating.
         ValueError: if `scale` is negative.
 
     Example:
@@ -40,27 +40,27 @@ def noise(scale: float | Array) -> Transform:
     if not isinstance(scale, jax.Array):
         _check.between("scale", scale, 0.0, float("inf"))
 
-    def noisy(key: Key, x: Array) -> Array:
+    def add_noise(key: Key, x: Array) -> Array:
         if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise TypeError(f"noise wants floating features; got {x.dtype}. Try x.astype(float).")
+            raise TypeError(f"noise expects floating features, got {x.dtype}. Try x.astype(float).")
         return x + jnp.asarray(scale, x.dtype) * jax.random.normal(key, x.shape, x.dtype)
 
-    return _on_features(noisy)
+    return _on_features(add_noise)
 
 
 def flip(axis: int, probability: float = 0.5) -> Transform:
-    """The features mirrored along one axis, or left as they are.
+    """Flip the features along one axis, with some probability.
 
     Args:
-        axis: of one example's features: -2 is left and right of an image [height, width, channels].
-        probability: how often they are mirrored, in 0 .. 1.
+        axis: an axis of one example's features: -2 is left and right of an image [height, width, channels].
+        probability: the probability of a flip, in 0 .. 1.
 
     Returns:
-        `transform(key, example)`; of an example (x, y), and of any tuple, the first entry is changed.
+        `transform(key, example)`; of a tuple, such as an example (x, y), it changes the first entry.
 
     Raises:
-        TypeError: if `axis` is no whole number, or `probability` no number.
-        ValueError: if `probability` is outside 0 .. 1; later, if x has no such axis.
+        TypeError: if `axis` is not an integer, or `probability` not a number.
+        ValueError: if `probability` is not in 0 .. 1; when called, if x has no such axis.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -71,38 +71,38 @@ def flip(axis: int, probability: float = 0.5) -> Transform:
     networks", 2012.
     """
     if isinstance(axis, bool) or not isinstance(axis, int):
-        raise TypeError(f"axis is one whole number; got {_check.describe(axis)}. Try flip(-2).")
+        raise TypeError(f"axis must be an integer, got {_check.describe(axis)}. Try flip(-2).")
     if probability != 1:
         _check.between("probability", probability, 0.0, 1.0)
 
-    def flipped(key: Key, x: Array) -> Array:
+    def maybe_flip(key: Key, x: Array) -> Array:
         if not -x.ndim <= axis < x.ndim:
-            raise ValueError(f"flip({axis}) wants features with that axis; got shape {x.shape}.")
+            raise ValueError(f"flip({axis}) expects features with that axis, got shape {x.shape}.")
         return jnp.where(jax.random.bernoulli(key, float(probability)), jnp.flip(x, axis), x)
 
-    return _on_features(flipped)
+    return _on_features(maybe_flip)
 
 
 def shift(pixels: int) -> Transform:
-    """An image moved by up to `pixels` up or down and left or right; zeros come in at the border.
+    """Shift an image by up to `pixels` vertically and horizontally, and fill the border with zeros.
 
     Args:
-        pixels: the largest move, at least 1. Every move from -pixels to pixels is as likely, along
-            each of the two axes.
+        pixels: the largest shift, at least 1. Along each of the two axes, every shift from -pixels to
+            pixels is equally likely.
 
     Returns:
-        `transform(key, example)`; of an example (x, y), and of any tuple, the first entry is changed:
-        an image [height, width] or [height, width, channels].
+        `transform(key, example)`; of a tuple, such as an example (x, y), it changes the first entry, an
+        image [height, width] or [height, width, channels].
 
     Raises:
-        TypeError: if `pixels` is no whole number.
-        ValueError: if `pixels` is below 1; later, if x is no such image.
+        TypeError: if `pixels` is not an integer.
+        ValueError: if `pixels` is below 1; when called, if x is not such an image.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> image = jnp.zeros((3, 3)).at[1, 1].set(1.0)
-        >>> moved, _ = fn.data.shift(1)(jax.random.key(1), (image, 0))
-        >>> moved.tolist()
+        >>> shifted, _ = fn.data.shift(1)(jax.random.key(1), (image, 0))
+        >>> shifted.tolist()
         [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
 
     Source: Simard, Steinkraus, Platt, "Best practices for convolutional neural networks applied to
@@ -110,10 +110,10 @@ def shift(pixels: int) -> Transform:
     """
     _check.positive("pixels", pixels)
 
-    def shifted(key: Key, x: Array) -> Array:
+    def random_shift(key: Key, x: Array) -> Array:
         if x.ndim not in (2, 3):
             raise ValueError(
-                "shift wants an image [height, width] or [height, width, channels]; got shape "
+                "shift expects an image [height, width] or [height, width, channels], got shape "
                 f"{x.shape} for one example. Try x.reshape(-1, 28, 28, 1)."
             )
         border = [(pixels, pixels)] * 2 + [(0, 0)] * (x.ndim - 2)
@@ -121,11 +121,11 @@ def shift(pixels: int) -> Transform:
         start = (row, column, *[0] * (x.ndim - 2))
         return jax.lax.dynamic_slice(jnp.pad(x, border), start, x.shape)
 
-    return _on_features(shifted)
+    return _on_features(random_shift)
 
 
 def chain(*transforms: Transform) -> Transform:
-    """Transforms one after another, each with a key of its own.
+    """Apply transforms one after another, each with its own key.
 
     Args:
         *transforms: functions (key, example) -> example, at least one.
@@ -134,7 +134,7 @@ def chain(*transforms: Transform) -> Transform:
         `transform(key, example)`.
 
     Raises:
-        TypeError: if one is no function.
+        TypeError: if one is not a function.
         ValueError: if there is none.
 
     Example:
@@ -145,20 +145,20 @@ def chain(*transforms: Transform) -> Transform:
         ((3,), 7)
     """
     if not transforms:
-        raise ValueError("chain wants at least one transform. Try chain(shift(2), flip(-2)).")
+        raise ValueError("chain expects at least one transform, got none. Try chain(shift(2), flip(-2)).")
     for i, transform in enumerate(transforms):
         _check.function(f"transforms[{i}]", transform, "a function (key, example) -> example")
 
-    def chained(key: Key, example: PyTree, /) -> PyTree:
+    def apply_all(key: Key, example: PyTree, /) -> PyTree:
         for i, transform in enumerate(transforms):
             example = transform(jax.random.fold_in(key, i), example)
         return example
 
-    return chained
+    return apply_all
 
 
 def _on_features(change: Callable[[Key, Array], Array]) -> Transform:
-    """`change` on the first entry of an example (x, y), or on an example that is one array."""
+    """Apply `change` to the first entry of an example (x, y), or to an example that is one array."""
 
     def transform(key: Key, example: Any, /) -> Any:
         if isinstance(example, tuple | list):

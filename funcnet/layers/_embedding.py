@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _check_sequences, _tree
+from funcnet import _check, _tree
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 
@@ -50,8 +50,8 @@ class Embedding(Module):
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         indices = jnp.asarray(x)
-        _check_sequences.whole_numbers("Embedding", indices)
+        _check.integers("Embedding", indices)
         if _tree.is_concrete(indices):
-            _check_sequences.numbers_below("Embedding", indices, self.num_embeddings)
+            _check.integers_below("Embedding", indices, self.num_embeddings)
         weight: Any = self.weight
         return weight.at[indices].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _check_sequences
+from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers._linear import Linear
@@ -70,7 +70,7 @@ class GRU(Module):
 
     def __call__(self, x: Array, key: Key | None = None, *, state: Array | None = None) -> Array:
         del key
-        _check_sequences.sequence(f"GRU({self.in_features}, {self.features})", x, self.in_features)
+        _check.sequence(f"GRU({self.in_features}, {self.features})", x, self.in_features)
         rows = self.input(x)  # type: ignore[misc]
 
         def step(h: Array, row: Array) -> tuple[Array, Array]:
@@ -152,7 +152,7 @@ class LSTM(Module):
         self, x: Array, state: tuple[Array, Array] | None = None
     ) -> tuple[Array, tuple[Array, Array]]:
         """The outputs that a call returns, and the pair (h, c) after the last step."""
-        _check_sequences.sequence(f"LSTM({self.in_features}, {self.features})", x, self.in_features)
+        _check.sequence(f"LSTM({self.in_features}, {self.features})", x, self.in_features)
         rows: Array = self.input(x)  # type: ignore[misc]
         rows = rows + jnp.broadcast_to(self.bias, rows.shape)  # type: ignore[arg-type]
         h, c = (None, None) if state is None else state
@@ -184,7 +184,7 @@ def _initial_state(name: str, state: Array | None, rows: Array, features: int) -
     shape = (*rows.shape[:-2], features)
     if state is None:
         return jnp.zeros(shape, rows.dtype)
-    _check_sequences.state(name, state, shape)
+    _check.state(name, state, shape)
     return jnp.asarray(state, rows.dtype)
 
 

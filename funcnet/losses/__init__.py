@@ -1,12 +1,12 @@
-"""Losses of one example: `f(prediction, target) -> scalar`. Batches, weights and means are `fit`'s.
+"""Losses of one example: `f(prediction, target) -> scalar`. `fit` takes weighted means over batches.
 
-Predictions are what the last layer gives, without a sigmoid or a softmax: the losses hold it, fused and
-stable. Which loss belongs to which task:
+Predictions are the output of the last layer, without a sigmoid or a softmax: the losses include it, fused
+and numerically stable. Which loss to use for which task:
 
 | task | last layer | target of one example | loss |
 |---|---|---|---|
 | a number | "scalar" | number | squared_error, absolute_error, huber, log_cosh |
-| a number and its spread | 2 | number | gaussian_nll |
+| a number and its variance | 2 | number | gaussian_nll |
 | a quantile | "scalar" | number | quantile |
 | a count | "scalar" | 0, 1, 2, … | poisson |
 | yes or no | "scalar" | 0 or 1 | binary_cross_entropy, focal, hinge |
@@ -16,7 +16,7 @@ stable. Which loss belongs to which task:
 | any of k labels | k | 0/1 for each [k] | multilabel_cross_entropy |
 
 Settings are keyword-only: `functools.partial(fn.losses.huber, delta=2.0)`. They may be traced, so a sweep
-over them compiles once. Log-loss is the cross-entropies' other name.
+over them compiles once. Log-loss is another name for cross-entropy.
 
     >>> import functools, jax.numpy as jnp, funcnet as fn
     >>> smooth = functools.partial(fn.losses.cross_entropy, smoothing=0.1)

@@ -1,21 +1,21 @@
-"""Losses of classes, on logits."""
+"""Classification losses of logits."""
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from funcnet import _check
-from funcnet._compare import class_numbers, floating, pair, setting
+from funcnet._compare import as_class_numbers, as_floating, broadcast_setting, pair
 from funcnet._types import ArrayLike, Scalar
 
 
 def binary_cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike = 0.0) -> Scalar:
-    """Minus the log-likelihood of a target in {0, 1} under p = sigmoid(logit), fused and stable.
+    """The negative log-likelihood of a target in {0, 1} under p = sigmoid(logit), numerically stable.
 
     Args:
-        logits: any shape; log-odds of class 1, averaged over the entries.
+        logits: any shape; log-odds of class 1. The loss is averaged over the entries.
         target: the same shape, 0 or 1 (any dtype) or a probability in between.
-        smoothing: how far targets are drawn to 1/2, at least 0 and below 1: t·(1 - s) + s/2. It may be
+        smoothing: label smoothing s, at least 0 and below 1: targets become t·(1 - s) + s/2. It may be
             traced.
 
     Returns:
@@ -34,21 +34,21 @@ def binary_cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: Arr
     """
     _check.setting("smoothing", smoothing, 0, 1, low_included=True)
     z, t = pair("binary_cross_entropy", logits, target)
-    smoothed = t if _off(smoothing) else t + (0.5 - t) * setting("smoothing", smoothing, t)
-    each = optax.losses.sigmoid_binary_cross_entropy(z, smoothed)
-    return jnp.mean(jnp.where((t >= 0) & (t <= 1), each, jnp.nan))
+    smoothed = t if _is_zero(smoothing) else t + (0.5 - t) * broadcast_setting("smoothing", smoothing, t)
+    values = optax.losses.sigmoid_binary_cross_entropy(z, smoothed)
+    return jnp.mean(jnp.where((t >= 0) & (t <= 1), values, jnp.nan))
 
 
 def multilabel_cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike = 0.0) -> Scalar:
-    """Binary cross-entropy of each label by itself, averaged: for labels that don't exclude each other.
+    """The mean binary cross-entropy over labels, for labels that don't exclude each other.
 
     Args:
         logits: [..., labels]; log-odds of each label.
-        target: the same shape: 1 for each label that holds, else 0; or probabilities.
+        target: the same shape: 1 for each label that applies, else 0; or probabilities.
         smoothing: as for `binary_cross_entropy`.
 
     Returns:
-        A scalar in nats for each label. NaN for a target outside [0, 1].
+        A scalar in nats per label. NaN for a target outside [0, 1].
 
     Raises:
         ValueError: if the shapes differ, there is no axis of labels, or smoothing is out of range.
@@ -63,20 +63,20 @@ def multilabel_cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing:
     """
     if jnp.shape(logits) != jnp.shape(target) or not jnp.ndim(target):
         raise ValueError(
-            "multilabel_cross_entropy wants a logit and a 0 or 1 for each label; got logits of shape "
-            f"{jnp.shape(logits)} and a target of shape {jnp.shape(target)} for one example. If exactly "
-            "one class holds, use cross_entropy; for one yes or no, binary_cross_entropy."
+            "multilabel_cross_entropy expects a logit and a 0 or 1 for each label, got logits of shape "
+            f"{jnp.shape(logits)} and a target of shape {jnp.shape(target)} for one example. For exclusive "
+            "classes use cross_entropy; for a single yes or no, binary_cross_entropy."
         )
     return binary_cross_entropy(logits, target, smoothing=smoothing)
 
 
 def cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike = 0.0) -> Scalar:
-    """Minus the log-likelihood of the target class under softmax(logits), fused and stable.
+    """The negative log-likelihood of the target class under softmax(logits), numerically stable.
 
     Args:
-        logits: [..., classes]; leading axes (positions of a sequence) are averaged.
+        logits: [..., classes]; the loss is averaged over leading axes, such as positions of a sequence.
         target: integers [...] in 0 .. classes-1, or probabilities [..., classes] (one-hot).
-        smoothing: the share of each target that is spread evenly over all classes, at least 0 and
+        smoothing: the fraction of each target that is distributed evenly over all classes, at least 0 and
             below 1. It may be traced.
 
     Returns:
@@ -97,41 +97,42 @@ def cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike 
     1990; smoothing: Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016.
     """
     _check.setting("smoothing", smoothing, 0, 1, low_included=True)
-    z = floating(logits)
+    z = as_floating(logits)
     t = jnp.asarray(target)
     if not z.ndim or z.shape[-1] == 1:
         raise ValueError(
-            "cross_entropy wants a logit for each class; got one, which has nothing to choose from. "
-            "Two classes with a single logit: use binary_cross_entropy."
+            f"cross_entropy expects logits of at least two classes, got logits of shape {z.shape} "
+            "for one example. For two classes and a single logit, use binary_cross_entropy."
         )
     if jnp.issubdtype(t.dtype, jnp.integer) and t.shape == z.shape[:-1]:
-        t = class_numbers(t)
-        # Comparing with an iota instead of gathering: its transpose is no scatter.
+        t = as_class_numbers(t)
+        # A comparison with an iota instead of a gather, whose transpose would be a scatter.
         classes = jax.lax.broadcasted_iota(t.dtype, z.shape, z.ndim - 1)
-        chosen = classes == jnp.broadcast_to(jnp.expand_dims(t, -1), z.shape)
-        log_p = jax.nn.log_softmax(z, axis=-1)  # a common offset of the logits is taken off first
-        aim = jnp.sum(jnp.where(chosen, log_p, 0), axis=-1)
-        if not _off(smoothing):
-            share, change = setting("smoothing", smoothing, aim), jnp.mean(log_p, axis=-1) - aim
-            # A traced share of 0 takes nothing from a class masked by -inf, as the plain 0 does.
-            aim += share * jnp.where((share == 0) & ~jnp.isfinite(change), 0, change)
-        each = -aim
-        return jnp.mean(jnp.where((t >= 0) & (t < z.shape[-1]), each, jnp.nan))
+        is_target = classes == jnp.broadcast_to(jnp.expand_dims(t, -1), z.shape)
+        log_p = jax.nn.log_softmax(z, axis=-1)  # subtracts a common offset of the logits first
+        log_likelihood = jnp.sum(jnp.where(is_target, log_p, 0), axis=-1)
+        if not _is_zero(smoothing):
+            rate = broadcast_setting("smoothing", smoothing, log_likelihood)
+            change = jnp.mean(log_p, axis=-1) - log_likelihood
+            # A traced rate of 0 must ignore a class masked by -inf, as the Python number 0 does.
+            log_likelihood += rate * jnp.where((rate == 0) & ~jnp.isfinite(change), 0, change)
+        values = -log_likelihood
+        return jnp.mean(jnp.where((t >= 0) & (t < z.shape[-1]), values, jnp.nan))
     if t.shape != z.shape or not jnp.issubdtype(t.dtype, jnp.floating):
         raise ValueError(
-            "cross_entropy wants logits [..., classes] and integer targets [...] or probabilities "
-            f"[..., classes]; got logits of shape {z.shape} and a {t.dtype} target of shape {t.shape} "
-            "for one example. One-hot rows are floating, y.astype(float); class numbers are whole, "
-            "y.astype(int), without an axis of their own, y[:, 0]."
+            "cross_entropy expects logits [..., classes] and integer targets [...] or probabilities "
+            f"[..., classes], got logits of shape {z.shape} and a {t.dtype} target of shape {t.shape} "
+            "for one example. One-hot rows must be floating, y.astype(float); class numbers must be "
+            "integers, y.astype(int), without an axis of their own, y[:, 0]."
         )
     t = t.astype(z.dtype)
-    if not _off(smoothing):
-        t = optax.losses.smooth_labels(t, setting("smoothing", smoothing, t))
-    # optax's 0·(-inf) is not a number where the logit of an impossible class is masked by -inf.
+    if not _is_zero(smoothing):
+        t = optax.losses.smooth_labels(t, broadcast_setting("smoothing", smoothing, t))
+    # optax computes 0·(-inf) = NaN if the logit of an impossible class is masked by -inf.
     log_p = jax.nn.log_softmax(z, axis=-1)
     return jnp.mean(-jnp.sum(t * jnp.where((t == 0) & jnp.isinf(log_p), 0, log_p), axis=-1))
 
 
-def _off(smoothing: ArrayLike) -> bool:
-    """Whether smoothing is the plain number 0, which leaves no trace in the program."""
+def _is_zero(smoothing: ArrayLike) -> bool:
+    """Whether smoothing is the Python number 0, so that the program can leave it out."""
     return isinstance(smoothing, int | float) and smoothing == 0

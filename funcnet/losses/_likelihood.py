@@ -1,4 +1,4 @@
-"""Losses that are likelihoods: of counts, of numbers with their own spread, of whole distributions."""
+"""Likelihood losses: of counts, of numbers with a predicted variance, of distributions."""
 
 import math
 
@@ -6,21 +6,21 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._compare import floating, pair
+from funcnet._compare import as_floating, pair
 from funcnet._types import ArrayLike, Scalar
 
 
 def poisson(log_rate: ArrayLike, target: ArrayLike) -> Scalar:
-    """Minus the log-likelihood of a count under a Poisson law, without log t!: exp(z) - t·z.
+    """The negative log-likelihood of a count under a Poisson distribution, without log t!: exp(z) - t·z.
 
-    The term log t! does not depend on the prediction and is left out, as in Keras and PyTorch.
+    The term log t! does not depend on the prediction and is omitted, as in Keras and PyTorch.
 
     Args:
-        log_rate: any shape; the logarithm of the expected count, averaged over the entries.
+        log_rate: any shape; the logarithm of the expected count. The loss is averaged over the entries.
         target: the same shape; counts, at least 0.
 
     Returns:
-        A scalar in nats, up to the term left out. NaN for a negative target.
+        A scalar in nats, up to the omitted term. NaN for a negative target.
 
     Raises:
         ValueError: if the shapes differ.
@@ -39,19 +39,19 @@ def poisson(log_rate: ArrayLike, target: ArrayLike) -> Scalar:
 
 
 def gaussian_nll(prediction: ArrayLike, target: ArrayLike) -> Scalar:
-    """Minus the log-likelihood under a normal law whose mean and log-variance are both predicted.
+    """The negative log-likelihood under a normal distribution with predicted mean and log-variance.
 
     (log 2π + s + (t - m)²·exp(-s)) / 2 for the mean m and the log-variance s.
 
     Args:
-        prediction: [..., 2]: mean, and log-variance; such as the output of `fn.MLP((4, 16, 2))`.
-        target: [...], averaged over its entries.
+        prediction: [..., 2]: mean and log-variance, such as the output of `fn.MLP((4, 16, 2))`.
+        target: [...]; the loss is averaged over its entries.
 
     Returns:
         A scalar in nats.
 
     Raises:
-        ValueError: if the prediction is not of the target's shape and an axis of 2.
+        ValueError: if the prediction does not have the target's shape with an additional last axis of 2.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -63,27 +63,28 @@ def gaussian_nll(prediction: ArrayLike, target: ArrayLike) -> Scalar:
     Source: Nix, Weigend, "Estimating the mean and variance of the target probability distribution",
     1994.
     """
-    p = floating(prediction)
+    p = as_floating(prediction)
     if p.shape != (*jnp.shape(target), 2):
         raise ValueError(
-            "gaussian_nll wants a mean and a log-variance for each target, a prediction [..., 2]; got a "
-            f"prediction of shape {p.shape} and a target of shape {jnp.shape(target)} for one example."
+            "gaussian_nll expects a mean and a log-variance for each target, a prediction [..., 2], got a "
+            f"prediction of shape {p.shape} and a target of shape {jnp.shape(target)} for one example. "
+            "Try fn.MLP((4, 16, 2))."
         )
     mean, log_variance = p[..., 0], p[..., 1]
-    # A scale whose own logarithm stays in range: no error times an infinite one would be NaN.
-    most = math.log(jnp.finfo(p.dtype).max) - 1
-    scaled = (jnp.asarray(target).astype(p.dtype) - mean) * jnp.exp(jnp.minimum(-log_variance / 2, most))
+    # Keep the scale finite: an error of 0 times an infinite scale would be NaN.
+    limit = math.log(jnp.finfo(p.dtype).max) - 1
+    scaled = (jnp.asarray(target).astype(p.dtype) - mean) * jnp.exp(jnp.minimum(-log_variance / 2, limit))
     return jnp.mean((math.log(2 * math.pi) + log_variance + scaled**2) / 2)
 
 
 def kl_divergence(logits: ArrayLike, target: ArrayLike) -> Scalar:
-    """The Kullback-Leibler divergence Σ t·log(t / p) of softmax(logits) from probabilities.
+    """The Kullback-Leibler divergence Σ t·log(t / p) of target probabilities t and p = softmax(logits).
 
-    It is `cross_entropy` less the target's own entropy, so 0 where both agree.
+    It is `cross_entropy` minus the entropy of the target, so it is 0 if both are equal.
 
     Args:
-        logits: [..., classes]; log-probabilities are logits, too. Leading axes are averaged.
-        target: probabilities of the same shape; where one is 0, the logit may be anything.
+        logits: [..., classes], or log-probabilities. The loss is averaged over leading axes.
+        target: probabilities of the same shape; if one is 0, its logit may have any value.
 
     Returns:
         A scalar in nats.
@@ -104,11 +105,11 @@ def kl_divergence(logits: ArrayLike, target: ArrayLike) -> Scalar:
     z, t = pair("kl_divergence", logits, target)
     if not z.ndim or not jnp.issubdtype(jnp.asarray(target).dtype, jnp.floating):
         raise ValueError(
-            "kl_divergence wants probabilities [..., classes] as targets; got "
+            "kl_divergence expects probabilities [..., classes] as targets, got "
             f"{_check.describe(jnp.asarray(target))}. For class numbers use cross_entropy."
         )
     log_p = jax.nn.log_softmax(z, axis=-1)
-    # optax's 0·(0 - log p) is not a number where a logit is masked by -inf.
-    counts = t > 0
-    ratio = jnp.log(jnp.where(counts, t, 1)) - jnp.where(counts, log_p, 0)
-    return jnp.mean(jnp.sum(t * ratio, axis=-1))
+    # optax computes 0·(0 - log p) = NaN if a logit is masked by -inf.
+    is_positive = t > 0
+    log_ratio = jnp.log(jnp.where(is_positive, t, 1)) - jnp.where(is_positive, log_p, 0)
+    return jnp.mean(jnp.sum(t * log_ratio, axis=-1))

@@ -1,17 +1,17 @@
-"""Losses of two classes that weigh examples by how far they are on the right side."""
+"""Losses of two classes that depend on the margin of an example."""
 
 import jax.numpy as jnp
 import optax
 
 from funcnet import _check
-from funcnet._compare import pair, right, setting
+from funcnet._compare import broadcast_setting, correct, pair
 from funcnet._types import Array, ArrayLike, Scalar
 
 
 def hinge(logits: ArrayLike, target: ArrayLike) -> Scalar:
     """The hinge loss max(0, 1 - s·z) with s = 1 for class 1 and -1 for class 0, averaged over the entries.
 
-    Classes are 0 and 1 as everywhere in funcnet; targets of -1 and 1 become that by `(y + 1) // 2`.
+    Classes are 0 and 1 as everywhere in funcnet; convert targets of -1 and 1 by `(y + 1) // 2`.
 
     Args:
         logits: any shape; above 0 for class 1.
@@ -33,20 +33,20 @@ def hinge(logits: ArrayLike, target: ArrayLike) -> Scalar:
     Source: Cortes, Vapnik, "Support-vector networks", 1995.
     """
     z, t = pair("hinge", logits, target)
-    return jnp.mean(_of_bits(t, optax.losses.hinge_loss(z, 2 * t - 1)))
+    return jnp.mean(_nan_unless_binary(t, optax.losses.hinge_loss(z, 2 * t - 1)))
 
 
 def focal(
     logits: ArrayLike, target: ArrayLike, *, gamma: ArrayLike = 2.0, alpha: ArrayLike | None = None
 ) -> Scalar:
-    """Binary cross-entropy that counts easy examples less: (1 - p)^gamma · -log p of the true class.
+    """Binary cross-entropy that down-weights easy examples: (1 - p)^gamma · -log p of the true class.
 
     Args:
-        logits: any shape; log-odds of class 1, averaged over the entries.
+        logits: any shape; log-odds of class 1. The loss is averaged over the entries.
         target: the same shape, 0 or 1.
-        gamma: how much less, at least 0; 0 is plain cross-entropy. It may be traced.
-        alpha: what class 1 counts, between 0 and 1, and class 0 counts 1 - alpha; None counts both
-            fully. It may be traced.
+        gamma: the exponent, at least 0; 0 is cross-entropy. It may be traced.
+        alpha: the weight of class 1, between 0 and 1; class 0 has the weight 1 - alpha. If None, both have
+            the weight 1. It may be traced.
 
     Returns:
         A scalar in nats, weighted. NaN for a target other than 0 and 1.
@@ -63,36 +63,37 @@ def focal(
     """
     _check.setting("gamma", gamma, 0, float("inf"), low_included=True)
     z, t = pair("focal", logits, target)
-    each = optax.losses.sigmoid_focal_loss(z, t, gamma=setting("gamma", gamma, z))
+    values = optax.losses.sigmoid_focal_loss(z, t, gamma=broadcast_setting("gamma", gamma, z))
     if alpha is not None:
         _check.setting("alpha", alpha, 0, 1)
-        share = setting("alpha", alpha, z)
-        each *= jnp.where(t == 1, share, 1 - share)
-    return jnp.mean(_of_bits(t, each))
+        weight = broadcast_setting("alpha", alpha, z)
+        values *= jnp.where(t == 1, weight, 1 - weight)
+    return jnp.mean(_nan_unless_binary(t, values))
 
 
 def zero_one(prediction: ArrayLike, target: ArrayLike) -> Scalar:
-    """Whether the predicted class is wrong: 1 or 0 for one example, `1 - fn.metrics.accuracy`.
+    """1 if the predicted class is wrong, else 0: `1 - fn.metrics.accuracy`.
 
-    What classifiers are judged by. Its gradient is 0, so nothing is learned from it.
+    Its gradient is 0, so it can measure a classifier but not train one.
 
     Args:
         prediction: logits, as for `fn.metrics.accuracy`.
         target: integers [...], 0/1 of the prediction's shape, or floating one-hot rows.
 
     Returns:
-        A scalar in [0, 1]: the part of this example's targets that is wrong.
+        A scalar in [0, 1]: the fraction of this example's targets that are predicted wrongly.
 
     Raises:
-        ValueError: if the shapes fit none of these.
+        ValueError: if the shapes match none of these.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
         >>> float(fn.losses.zero_one(jnp.array([0.1, 2.0, -1.0]), jnp.array(0)))
         1.0
     """
-    return jnp.mean(1 - right("zero_one", prediction, target))
+    return jnp.mean(1 - correct("zero_one", prediction, target))
 
 
-def _of_bits(target: Array, values: Array) -> Array:
+def _nan_unless_binary(target: Array, values: Array) -> Array:
+    """The values, NaN where the target is neither 0 nor 1."""
     return jnp.where((target == 0) | (target == 1), values, jnp.nan)

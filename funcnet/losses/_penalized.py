@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _tree
-from funcnet._metric import at_least_single
+from funcnet._metric import promote_to_float32
 from funcnet._module import trainable
 from funcnet._types import Array, ArrayLike, Loss, PyTree
 
@@ -23,34 +23,34 @@ def penalized(
 ) -> Loss:
     """A loss plus a penalty on the parameters: loss + l1·Σ|w| + l2·Σw².
 
-    The history holds the sum, `loss`, and both parts, `data_loss` and `penalty`, with their twins for
-    validation rows. A penalised loss can be penalised again, elsewhere and otherwise: penalties add up.
-    `optax.adamw` is something else: its decay is no part of the loss and isn't scaled by Adam.
+    The history holds the sum, `loss`, and both terms, `data_loss` and `penalty`, also for the validation
+    data. A penalized loss can be penalized again, with other parameters or strengths: penalties add up.
+    `optax.adamw` is different: its weight decay is not part of the loss and is not scaled by Adam.
 
     Args:
         loss: of one example, or one marked by `batchwise`.
-        l1: the weight of Σ|w|, at least 0. It may be traced, so a sweep compiles once.
-        l2: the weight of Σw² (not halved, as in Keras), likewise.
-        where: which parameters count: a function of path and leaf, such as
-            `lambda path, leaf: path.endswith("weight")`; or a tree of booleans like
-            `fn.trainable(model)`. By default all but biases and the scales of norms: all whose last
-            name is none of bias, b and scale. `lambda path, leaf: True` is all. Buffers never count.
+        l1: the strength of Σ|w|, at least 0. It may be traced, so a sweep compiles once.
+        l2: the strength of Σw² (not halved, as in Keras), at least 0. It may be traced.
+        where: which parameters are penalized: a function of path and leaf, such as
+            `lambda path, leaf: path.endswith("weight")`, or a tree of booleans like `fn.trainable(model)`.
+            By default all except biases and the scales of norms, those whose last name is bias, b or
+            scale. `lambda path, leaf: True` selects all. Buffers are never penalized.
 
     Returns:
         A loss of the same kind.
 
     Raises:
-        TypeError: if `loss` is no loss.
-        ValueError: if l1 or l2 is negative; later, if no parameter counts, the mask has another
-            structure than the model, or the loss has metrics called data_loss or penalty.
+        TypeError: if `loss` is not a loss.
+        ValueError: if l1 or l2 is negative; when called, if no parameter is selected, the structure of the
+            mask differs from the model's, or the loss has metrics called data_loss or penalty.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
         >>> plain = fn.losses.supervised(fn.losses.squared_error)
         >>> loss = fn.losses.penalized(plain, l2=0.1)
         >>> line = fn.Linear(1, "scalar", weight=jnp.array([3.0]), bias=jnp.array(5.0))
-        >>> found = fn.evaluate(loss, line, (jnp.ones((4, 1)), jnp.array([8.0, 8.0, 8.0, 10.0])))
-        >>> {name: round(float(value), 4) for name, value in found.items()}
+        >>> metrics = fn.evaluate(loss, line, (jnp.ones((4, 1)), jnp.array([8.0, 8.0, 8.0, 10.0])))
+        >>> {name: round(float(value), 4) for name, value in metrics.items()}
         {'data_loss': 1.0, 'loss': 1.9, 'penalty': 0.9}
 
     Source: Hoerl, Kennard, "Ridge regression", 1970; Tibshirani, "Regression shrinkage and selection via
@@ -60,22 +60,25 @@ def penalized(
     for name, strength in {"l1": l1, "l2": l2}.items():
         _check.setting(name, strength, 0, float("inf"), low_included=True)
 
-    @functools.wraps(loss)  # what is marked on the loss, such as its check of targets, holds here too
-    def with_penalty(model: Any, *rest: Any) -> tuple[Array, dict[str, Any]]:
+    @functools.wraps(loss)  # keeps attributes of the loss, such as its check of targets
+    def penalized_loss(model: Any, *rest: Any) -> tuple[Array, dict[str, Any]]:
         result = loss(model, *rest)
         value, metrics = result if isinstance(result, tuple) else (result, {})
-        # The model is the same for all examples, so under vmap this is computed once for a batch.
-        penalty = _penalty(_chosen(model, where), l1, l2)
-        parts = {"data_loss": value, "penalty": penalty}
+        # The model has no batch axis, so under vmap this is computed once for a batch.
+        penalty = _penalty(_penalized_parameters(model, where), l1, l2)
+        terms = {"data_loss": value, "penalty": penalty}
         if getattr(loss, "penalized", False):
-            parts = {"data_loss": metrics["data_loss"], "penalty": metrics["penalty"] + penalty}
-        elif taken := parts.keys() & metrics.keys():
-            raise ValueError(f"a penalised loss logs {sorted(taken)[0]!r} itself. Rename that metric.")
-        value = at_least_single(value)
-        return value + penalty.astype(value.dtype), {**metrics, **parts}
+            terms = {"data_loss": metrics["data_loss"], "penalty": metrics["penalty"] + penalty}
+        elif taken := terms.keys() & metrics.keys():
+            raise ValueError(
+                f"the metrics of a penalized loss must not be called 'data_loss' or 'penalty', got "
+                f"{sorted(taken)[0]!r}. Rename it."
+            )
+        value = promote_to_float32(value)
+        return value + penalty.astype(value.dtype), {**metrics, **terms}
 
-    with_penalty.penalized = True  # type: ignore[attr-defined]
-    return with_penalty
+    penalized_loss.penalized = True  # type: ignore[attr-defined]
+    return penalized_loss
 
 
 def _penalty(leaves: list[Array], l1: ArrayLike, l2: ArrayLike) -> Array:
@@ -83,40 +86,40 @@ def _penalty(leaves: list[Array], l1: ArrayLike, l2: ArrayLike) -> Array:
     for power, strength in {1: l1, 2: l2}.items():
         if isinstance(strength, int | float) and strength == 0:
             continue
-        sizes = [jnp.sum(jnp.abs(w) if power == 1 else w**2) for w in map(at_least_single, leaves)]
-        total += jnp.asarray(strength, total.dtype) * sum(s.astype(total.dtype) for s in sizes)
+        norms = [jnp.sum(jnp.abs(w) if power == 1 else w**2) for w in map(promote_to_float32, leaves)]
+        total += jnp.asarray(strength, total.dtype) * sum(norm.astype(total.dtype) for norm in norms)
     return total
 
 
-def _chosen(model: PyTree, where: Any) -> list[Array]:
-    """The parameters that are penalised."""
+def _penalized_parameters(model: PyTree, where: Any) -> list[Array]:
     parameters, _ = _tree.partition(model, trainable(model))
     by_path = _tree.paths(parameters)
     if where is None:
-        kept = [leaf for path, leaf in by_path.items() if _last_name(path) not in NOT_PENALIZED]
+        leaves = [leaf for path, leaf in by_path.items() if _last_name(path) not in NOT_PENALIZED]
     elif all(isinstance(leaf, bool | np.bool_) for leaf in jax.tree.leaves(where)):
-        kept = _masked(model, where)
+        leaves = _masked_parameters(model, where)
     else:
-        kept = [leaf for path, leaf in by_path.items() if where(path, leaf)]
-    if not kept:
+        leaves = [leaf for path, leaf in by_path.items() if where(path, leaf)]
+    if not leaves:
         raise ValueError(
-            "a penalty wants at least one parameter, and where chooses none of "
-            f"{', '.join(list(by_path)[:20]) or 'those of a model without any'}."
+            "where must select at least one parameter, got none of "
+            f"{', '.join(list(by_path)[:20]) or 'those of a model without parameters'}. "
+            "For all: where=lambda path, leaf: True."
         )
-    return kept
+    return leaves
 
 
-def _masked(model: PyTree, mask: PyTree) -> list[Array]:
-    structures: tuple[Any, Any] = jax.tree.structure(mask), jax.tree.structure(model)
-    if structures[0] != structures[1]:
+def _masked_parameters(model: PyTree, mask: PyTree) -> list[Array]:
+    mask_structure: Any = jax.tree.structure(mask)
+    if mask_structure != jax.tree.structure(model):
         raise ValueError(
-            "where is a tree of booleans of the model's structure; got "
-            f"{_check.describe(mask)}. Begin with fn.trainable(model), or write a function (path, leaf)."
+            "where must be a tree of booleans with the model's structure, got "
+            f"{_check.describe(mask)}. Start from fn.trainable(model), or pass a function (path, leaf)."
         )
-    both = jax.tree.map(lambda parameter, chosen: parameter and chosen, trainable(model), mask)
+    both = jax.tree.map(lambda is_parameter, selected: is_parameter and selected, trainable(model), mask)
     return jax.tree.leaves(_tree.partition(model, both)[0])
 
 
 def _last_name(path: str) -> str:
-    """`layers[0].bias` and `['layer']['bias']` end in bias."""
+    """The last name in a path: `bias` for `layers[0].bias` and for `['layer']['bias']`."""
     return (re.findall(r"\w+", path) or [""])[-1]

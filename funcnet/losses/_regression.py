@@ -1,4 +1,4 @@
-"""Losses of numbers: distances between a prediction and a target."""
+"""Regression losses: distances between a prediction and a target."""
 
 import math
 
@@ -7,7 +7,7 @@ import optax
 
 from funcnet import _check
 from funcnet._compare import absolute_error as absolute_error
-from funcnet._compare import pair, setting
+from funcnet._compare import broadcast_setting, pair
 from funcnet._types import ArrayLike, Scalar
 
 
@@ -38,13 +38,13 @@ def squared_error(prediction: ArrayLike, target: ArrayLike) -> Scalar:
 def huber(prediction: ArrayLike, target: ArrayLike, *, delta: ArrayLike = 1.0) -> Scalar:
     """Huber's loss: e²/2 for |e| ≤ delta, else delta·(|e| - delta/2), averaged over the entries.
 
-    Outliers pull with a constant force. Another delta: `functools.partial(fn.losses.huber, delta=2.0)`.
+    The gradient of an outlier is bounded. To set delta: `functools.partial(fn.losses.huber, delta=2.0)`.
 
     Args:
         prediction: any shape, in units u.
         target: the same shape.
-        delta: where the square becomes a line, in u, above 0; one number, or one for each entry. It may
-            be traced.
+        delta: the error at which the loss becomes linear, in u, above 0; one number, or one for each
+            entry. It may be traced.
 
     Returns:
         A scalar in u².
@@ -63,7 +63,7 @@ def huber(prediction: ArrayLike, target: ArrayLike, *, delta: ArrayLike = 1.0) -
     """
     _check.setting("delta", delta, 0, float("inf"))
     p, t = pair("huber", prediction, target)
-    return jnp.mean(optax.losses.huber_loss(p, t, delta=setting("delta", delta, p)))
+    return jnp.mean(optax.losses.huber_loss(p, t, delta=broadcast_setting("delta", delta, p)))
 
 
 def log_cosh(prediction: ArrayLike, target: ArrayLike) -> Scalar:
@@ -93,21 +93,21 @@ def log_cosh(prediction: ArrayLike, target: ArrayLike) -> Scalar:
     """
     p, t = pair("log_cosh", prediction, target)
     error = p - t
-    size = jnp.abs(error)
-    # optax's log(eᵉ + e⁻ᵉ) - log 2 has no digit left where e² is below the precision of 1.
-    near = jnp.log1p(2 * jnp.sinh(jnp.where(size < 1, error, 0) / 2) ** 2)
-    far = size + jnp.log1p(jnp.exp(-2 * size)) - math.log(2)
-    return jnp.mean(jnp.where(size < 1, near, far))
+    magnitude = jnp.abs(error)
+    # optax's log(eᵉ + e⁻ᵉ) - log 2 loses all digits if e² is below the precision of 1.
+    small = jnp.log1p(2 * jnp.sinh(jnp.where(magnitude < 1, error, 0) / 2) ** 2)
+    large = magnitude + jnp.log1p(jnp.exp(-2 * magnitude)) - math.log(2)
+    return jnp.mean(jnp.where(magnitude < 1, small, large))
 
 
 def quantile(prediction: ArrayLike, target: ArrayLike, *, q: ArrayLike) -> Scalar:
-    """The pinball loss, least at the q-quantile: q·(t - p) if t ≥ p, else (1 - q)·(p - t).
+    """The pinball loss, minimal at the q-quantile: q·(t - p) if t ≥ p, else (1 - q)·(p - t).
 
-    Give it its q: `functools.partial(fn.losses.quantile, q=0.9)`. Several quantiles at once: a
-    prediction and a target with an entry for each, and `q=jnp.array([0.1, 0.5, 0.9])`.
+    Set q by `functools.partial(fn.losses.quantile, q=0.9)`. For several quantiles at once use a prediction
+    and a target with an entry for each, and `q=jnp.array([0.1, 0.5, 0.9])`.
 
     Args:
-        prediction: any shape, in units u; averaged over the entries.
+        prediction: any shape, in units u. The loss is averaged over the entries.
         target: the same shape.
         q: the quantile, between 0 and 1; one number, or one for each entry. It may be traced.
 
@@ -128,5 +128,5 @@ def quantile(prediction: ArrayLike, target: ArrayLike, *, q: ArrayLike) -> Scala
     """
     _check.setting("q", q, 0, 1)
     p, t = pair("quantile", prediction, target)
-    share = setting("q", q, p)
-    return jnp.mean(jnp.maximum(share * (t - p), (share - 1) * (t - p)))
+    level = broadcast_setting("q", q, p)
+    return jnp.mean(jnp.maximum(level * (t - p), (level - 1) * (t - p)))

@@ -7,7 +7,7 @@ from funcnet import _check, _tree
 from funcnet._metric import Metric
 from funcnet._module import call
 from funcnet._types import Key, Loss, PerExample, PyTree
-from funcnet.losses._targets import suitable
+from funcnet.losses._targets import check_targets
 
 
 def supervised(per_example_loss: PerExample, **metrics: PerExample) -> Loss:
@@ -15,17 +15,18 @@ def supervised(per_example_loss: PerExample, **metrics: PerExample) -> Loss:
 
     Args:
         per_example_loss: `(prediction, target) -> scalar`, such as `squared_error`.
-        **metrics: further functions of the same kind, logged under their names; or a
-            `fn.metrics.Metric`, such as `fn.metrics.f1()`.
+        **metrics: functions of the same kind, or a `fn.metrics.Metric` such as `fn.metrics.f1()`; their
+            values are logged by name.
 
     Returns:
         `loss(model, example, key) -> (scalar, {name: scalar})`, for `fit`, `step` and `evaluate`.
 
     Raises:
-        TypeError: if an argument is no function of a prediction and a target; later, before anything
-            compiles, if the model can't be called, or takes no key and holds a layer that needs one in
-            training.
-        ValueError: if a metric has a name that the history uses; later, if targets don't suit.
+        TypeError: if an argument is not a function of a prediction and a target; in training, before
+            compilation, if the model can't be called, or has a layer that needs a key and does not take
+            one.
+        ValueError: if the history itself uses the name of a metric; in training, if the targets are not
+            valid for the loss.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -36,8 +37,9 @@ def supervised(per_example_loss: PerExample, **metrics: PerExample) -> Loss:
     """
     if isinstance(per_example_loss, Metric):
         raise TypeError(
-            f"per_example_loss is a number for each example, and {per_example_loss} is one for all of "
-            "them: it can be measured, and not be minimised. Pass it as a metric by its name."
+            f"per_example_loss must be a function of one example, got {per_example_loss}, which is "
+            "computed from all examples: it can be measured but not minimized. Pass it as a metric: "
+            "supervised(fn.losses.squared_error, rmse=fn.metrics.rmse())."
         )
     for name, f in {"per_example_loss": per_example_loss, **metrics}.items():
         _check.per_example(name, f)
@@ -46,35 +48,40 @@ def supervised(per_example_loss: PerExample, **metrics: PerExample) -> Loss:
     def loss(model: Any, example: PyTree, key: Key | None) -> tuple[Any, dict[str, Any]]:
         x, y = example
         prediction = call(model, x, key)
-        return per_example_loss(prediction, y), {k: m(prediction, y) for k, m in metrics.items()}
+        return per_example_loss(prediction, y), {name: m(prediction, y) for name, m in metrics.items()}
 
     loss.check = functools.partial(_check_pairs, per_example_loss)  # type: ignore[attr-defined]
     return loss
 
 
 def _check_pairs(per_example: PerExample, model: Any, examples: PyTree) -> None:
-    """Raise if concrete targets don't suit the loss; `examples` have a leading axis."""
+    """Check that concrete targets are valid for the loss; `examples` have a leading axis."""
     if not (isinstance(examples, tuple | list) and len(examples) == 2):
         raise ValueError(
-            f"a supervised loss wants examples (x, y); got {type(examples).__name__} of "
+            f"a supervised loss expects examples (x, y), got {type(examples).__name__} of "
             f"{len(jax.tree.leaves(examples))} arrays. Pass data=(x, y)."
         )
     x, y = examples
     if not jax.tree.leaves(y):
-        raise ValueError("a supervised loss wants examples (x, y); the target y is None. Pass data=(x, y).")
+        raise ValueError("a supervised loss expects examples (x, y), got y=None. Pass data=(x, y).")
     while isinstance(per_example, functools.partial):
         per_example = per_example.func
     if not _tree.is_concrete(y):
         return
     leaves, structure = jax.tree.flatten((model, x))
-    known = tuple((a.shape, a.dtype) for a in leaves)
-    suitable(per_example, y, lambda: _output_shape(structure, len(jax.tree.leaves(x)), known))
+    shapes = tuple((a.shape, a.dtype) for a in leaves)
+    check_targets(per_example, y, lambda: _output_shape(structure, len(jax.tree.leaves(x)), shapes))
 
 
 @functools.lru_cache(maxsize=256)
-def _output_shape(structure: Any, features: int, leaves: tuple[Any, ...]) -> tuple[int, ...]:
-    """The shape of a model's output for one example, remembered: `fit` asks at every call."""
-    first = len(leaves) - features
-    cut = [(shape if i < first else shape[1:], dtype) for i, (shape, dtype) in enumerate(leaves)]
-    structs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in cut]
+def _output_shape(structure: Any, num_features: int, shapes: tuple[Any, ...]) -> tuple[int, ...]:
+    """The shape of a model's output for one example, cached: `fit` needs it at every call.
+
+    `shapes` are the shapes and dtypes of the model's leaves, then of `num_features` arrays with rows.
+    """
+    first = len(shapes) - num_features
+    structs = [
+        jax.ShapeDtypeStruct(shape if i < first else shape[1:], dtype)
+        for i, (shape, dtype) in enumerate(shapes)
+    ]
     return jax.eval_shape(lambda pair: call(pair[0], pair[1], None), structure.unflatten(structs)).shape

@@ -1,4 +1,4 @@
-"""What concrete targets must hold for a loss, told before anything compiles."""
+"""Checks of concrete targets for each loss, before compilation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,89 +15,89 @@ from funcnet.losses._likelihood import kl_divergence, poisson
 from funcnet.losses._margin import focal, hinge
 
 
-def suitable(loss: Any, targets: Any, output_shape: Callable[[], tuple[int, ...]]) -> None:
-    """Raise if concrete targets [n, ...] don't suit the loss of a prediction and a target.
+def check_targets(loss: Any, targets: Any, output_shape: Callable[[], tuple[int, ...]]) -> None:
+    """Check that concrete targets [n, ...] are valid for a loss of a prediction and a target.
 
     `output_shape` computes the shape of one prediction, which only some losses need.
     """
     if loss is cross_entropy:
-        classes = output_shape()
-        if not classes:
-            return  # the loss itself says that a scalar is no logit for each class
-        if jnp.issubdtype(targets.dtype, jnp.integer) and targets.shape[1:] == classes[:-1]:
-            between("cross_entropy", targets, 0, classes[-1] - 1)
-        elif jnp.issubdtype(targets.dtype, jnp.floating) and targets.shape[1:] == classes:
-            probabilities("cross_entropy", targets)
+        logits_shape = output_shape()
+        if not logits_shape:
+            return  # the loss itself refuses a scalar
+        if jnp.issubdtype(targets.dtype, jnp.integer) and targets.shape[1:] == logits_shape[:-1]:
+            check_between("cross_entropy", targets, 0, logits_shape[-1] - 1)
+        elif jnp.issubdtype(targets.dtype, jnp.floating) and targets.shape[1:] == logits_shape:
+            check_probabilities("cross_entropy", targets)
         return
-    for one, check in CHECKS.items():
-        if loss is one:
+    for checked_loss, check in CHECKS.items():
+        if loss is checked_loss:
             check(loss.__name__, targets)
 
 
-def probabilities(what: str, targets: Any) -> None:
-    """Concrete rows of probabilities: none negative, adding up to 1."""
+def check_probabilities(what: str, targets: Any) -> None:
+    """Check that concrete rows are probabilities: not negative, and adding up to 1."""
     values = np.asarray(targets)
     wrong = (values < 0).any(axis=-1) | (np.abs(values.sum(axis=-1) - 1) > 1e-3)
     if wrong.any():
         row = int(np.argwhere(wrong)[0][0])
         raise ValueError(
-            f"{what} wants floating targets of the logits' shape to be probabilities that add up to 1; row "
-            f"{row} holds {values[row].tolist()}. For class numbers: y.astype(int), without the last axis."
+            f"{what} expects floating targets of the logits' shape to be probabilities adding up to 1, got "
+            f"{values[row].tolist()} in row {row}. For class numbers: y.astype(int), without the last axis."
         )
 
 
-def between(what: str, targets: Any, low: int, high: int) -> None:
-    """Concrete targets in low .. high, ends included."""
+def check_between(what: str, targets: Any, low: int, high: int) -> None:
+    """Check that concrete targets are in low .. high, both included."""
     values = np.asarray(targets)
     outside = (values < low) | (values > high)
     if outside.any():
         row = int(np.argwhere(outside)[0][0])
-        extra = (
-            f"the model gives {high + 1} logits: give its last layer one output for each class, or "
-            "number the classes from 0"
+        hint = (
+            f"The model returns {high + 1} logits: its last layer needs one output for each class, and "
+            "classes are numbered from 0."
             if what == "cross_entropy"
-            else "encode the two classes as 0 and 1, or use cross_entropy for more"
+            else "Encode two classes as 0 and 1, or use cross_entropy for more."
         )
         raise ValueError(
-            f"{what} wants targets from {low} to {high}; row {row} holds {values[row]} "
-            f"({int(outside.sum())} of {outside.size} lie outside). Here {extra}."
+            f"{what} expects targets from {low} to {high}, got {values[row]} in row {row} "
+            f"({int(outside.sum())} of {outside.size} are out of range). {hint}"
         )
 
 
-def zeros_and_ones(what: str, targets: Any) -> None:
-    """Concrete targets of which each is 0 or 1."""
+def check_binary(what: str, targets: Any) -> None:
+    """Check that all concrete targets are 0 or 1."""
     values = np.asarray(targets)
     wrong = (values != 0) & (values != 1)
     if wrong.any():
         row = int(np.argwhere(wrong)[0][0])
         raise ValueError(
-            f"{what} wants targets 0 and 1; row {row} holds {values[row]} ({int(wrong.sum())} of "
-            f"{wrong.size} are neither). Classes -1 and 1 become 0 and 1 by (y + 1) // 2."
+            f"{what} expects targets 0 and 1, got {values[row]} in row {row} ({int(wrong.sum())} of "
+            f"{wrong.size} are neither). Convert classes -1 and 1 by (y + 1) // 2."
         )
 
 
-def counts(what: str, targets: Any) -> None:
-    """Concrete targets of which none is negative."""
+def check_counts(what: str, targets: Any) -> None:
+    """Check that no concrete target is negative."""
     values = np.asarray(targets)
     if (values < 0).any():
         row = int(np.argwhere(values < 0)[0][0])
-        raise ValueError(f"{what} wants counts as targets, at least 0; row {row} holds {values[row]}.")
+        raise ValueError(f"{what} expects counts as targets, at least 0, got {values[row]} in row {row}.")
 
 
-def _probability(what: str, targets: Any) -> None:
-    between(what, targets, 0, 1)
+def _check_probability(what: str, targets: Any) -> None:
+    check_between(what, targets, 0, 1)
 
 
-def _rows_of_probabilities(what: str, targets: Any) -> None:
+def _check_floating_probabilities(what: str, targets: Any) -> None:
     if jnp.issubdtype(targets.dtype, jnp.floating):
-        probabilities(what, targets)
+        check_probabilities(what, targets)
 
 
 CHECKS: dict[Any, Callable[[str, Any], None]] = {
-    binary_cross_entropy: _probability,
-    multilabel_cross_entropy: _probability,
-    focal: zeros_and_ones,
-    hinge: zeros_and_ones,
-    kl_divergence: _rows_of_probabilities,
-    poisson: counts,
+    binary_cross_entropy: _check_probability,
+    multilabel_cross_entropy: _check_probability,
+    focal: check_binary,
+    hinge: check_binary,
+    kl_divergence: _check_floating_probabilities,
+    poisson: check_counts,
 }

@@ -1,8 +1,9 @@
-"""Metrics: of one example, `f(prediction, target) -> scalar`, or a `Metric` made of sums over examples.
+"""Metrics: of one example, `f(prediction, target) -> scalar`, or a `Metric` computed from sums.
 
-Both are logged by `supervised(loss, **metrics)`, exactly for every batch size, and both are measured on
-whole arrays by `measure`. Rankings (`roc_auc`, `average_precision`) need all rows at once and are functions
-of arrays. Log-loss is `fn.losses.cross_entropy` and `fn.losses.binary_cross_entropy`.
+Both can be logged by `supervised(loss, **metrics)`, with the same result for every batch size, and computed
+from arrays of predictions and targets by `measure`. Ranking metrics (`roc_auc`, `average_precision`) need
+all rows at once and are functions of arrays. Log-loss is `fn.losses.cross_entropy` or
+`fn.losses.binary_cross_entropy`.
 """
 
 import lazy_loader

@@ -5,33 +5,33 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _tree
-from funcnet._compare import add_up, one_hot_rows
+from funcnet._compare import is_one_hot, sums_to_one
 from funcnet._metric import Metric as Metric
 from funcnet._metric import MetricSums as MetricSums
-from funcnet._metric import at_least_single, checked, settled, weighted_sum
+from funcnet._metric import check_metric, finalize, promote_to_float32, weighted_sum
 from funcnet._types import Array, PerExample, PyTree
 from funcnet.metrics._accuracy import accuracy
 from funcnet.metrics._calibration import CalibrationError, brier
 from funcnet.metrics._counts import Confusion, Ratio
-from funcnet.metrics._regression import R2, centred
+from funcnet.metrics._regression import R2, center
 
 
 def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Any = None) -> Array:
-    """A metric, or the weighted mean of a loss, over whole arrays of predictions and targets.
+    """Compute a metric, or the weighted mean of a loss, from arrays of predictions and targets.
 
     Args:
-        metric: of one example, `(prediction, target) -> scalar`, or a `Metric`.
+        metric: a function of one example, `(prediction, target) -> scalar`, or a `Metric`.
         predictions: [n, ...], such as `fn.predict(model, x)`.
         targets: [n, ...].
-        weight: [n], at least 0; every row counts 1 when left out.
+        weight: [n], at least 0; 1 for each row by default.
 
     Returns:
-        A scalar; for a `Metric` what its `value` is, such as a matrix.
+        A scalar; for a `Metric` its `value`, which may be a matrix.
 
     Raises:
-        TypeError: if the metric is no function of a prediction and a target.
-        ValueError: if there are no rows or not as many of each, a weight is negative or all are zero; or
-            if floating targets of the logits' shape don't add up to 1, for the metrics of classes here.
+        TypeError: if the metric is not a function of a prediction and a target.
+        ValueError: if there are no rows, lengths differ, or a weight is negative or all are zero; for
+            classification metrics, if floating targets of the logits' shape don't add up to 1.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -44,30 +44,30 @@ def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: An
     """
     _check.per_example("metric", metric)
     arrays = jax.tree.map(jnp.asarray, (predictions, targets))
-    n = _check.rows("measure", *jax.tree.leaves(arrays))
+    n = _check.num_rows("measure", *jax.tree.leaves(arrays))
     if weight is None:
         weight = jnp.ones(n)
     elif _tree.is_concrete(weight):
         _check.weights(jax.device_get(weight))
     weight = jnp.asarray(weight)
-    _check.rows("measure", *jax.tree.leaves(arrays), weight)
-    _check_rows_of_classes(metric, arrays[0], arrays[1], weight)
-    return _measured(metric, *arrays, weight)
+    _check.num_rows("measure", *jax.tree.leaves(arrays), weight)
+    _check_one_hot(metric, arrays[0], arrays[1], weight)
+    return _measure(metric, *arrays, weight)
 
 
-def _check_rows_of_classes(metric: PerExample, predictions: Any, targets: Any, weight: Array) -> None:
-    """Raise where concrete rows that count are read as one-hot, and are none."""
-    of_classes = metric in (accuracy, brier) or isinstance(metric, CalibrationError | Confusion | Ratio)
-    rows = of_classes and one_hot_rows(predictions, targets) and targets.ndim > 1
-    if rows and _tree.is_concrete((targets, weight)):
-        add_up("measure", targets[weight > 0])
+def _check_one_hot(metric: PerExample, predictions: Any, targets: Any, weight: Array) -> None:
+    """Check that concrete one-hot rows with a weight above zero add up to 1."""
+    takes_classes = metric in (accuracy, brier) or isinstance(metric, CalibrationError | Confusion | Ratio)
+    has_rows = takes_classes and is_one_hot(predictions, targets) and targets.ndim > 1
+    if has_rows and _tree.is_concrete((targets, weight)):
+        sums_to_one("measure", targets[weight > 0])
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _measured(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Array) -> Array:
+def _measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Array) -> Array:
     if isinstance(metric, R2) and metric.offset is None:
-        predictions, targets = centred(predictions, targets, weight)
-    each = jax.vmap(metric)(predictions, targets)
-    checked("the metric", each, weight.shape)
-    sums = jax.tree.map(lambda values: weighted_sum(at_least_single(values), weight), each)
-    return settled(sums, jnp.sum(weight))
+        predictions, targets = center(predictions, targets, weight)
+    values = jax.vmap(metric)(predictions, targets)
+    check_metric("the metric", values, weight.shape)
+    sums = jax.tree.map(lambda leaf: weighted_sum(promote_to_float32(leaf), weight), values)
+    return finalize(sums, jnp.sum(weight))

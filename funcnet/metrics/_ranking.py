@@ -1,4 +1,4 @@
-"""Metrics of a ranking. They need all rows at once, so they are functions of whole arrays."""
+"""Ranking metrics. They need all rows at once, so they are functions of arrays."""
 
 from typing import Any
 
@@ -6,25 +6,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _tree
-from funcnet._compare import floating
+from funcnet._compare import as_floating
 from funcnet._types import Array, ArrayLike, Scalar
 
 
 def roc_auc(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike | None = None) -> Scalar:
     """The area under the ROC curve: how often a row of class 1 scores higher than one of class 0.
 
-    A tie counts half. Weighted, it is Σ w·w' over such pairs, divided by Σ w·w' over all pairs.
+    A tie counts half. With weights it is Σ w·w' over such pairs, divided by Σ w·w' over all pairs.
 
     Args:
         scores: [n], any increasing function of the probability, such as logits: `fn.predict(model, x)`.
         targets: [n], 0 or 1.
-        weight: [n], at least 0; a row of weight 0 may hold anything.
+        weight: [n], at least 0; a row of weight 0 may hold any values.
 
     Returns:
-        A scalar in [0, 1]. Inside jit, where values can't be looked at, NaN if only one class occurs.
+        A scalar in [0, 1]. Inside jit, where values can't be checked, NaN if only one class occurs.
 
     Raises:
-        ValueError: if the lengths differ, a score is not finite, a target is neither 0 nor 1, a weight is
+        ValueError: if lengths differ, a score is not finite, a target is neither 0 nor 1, a weight is
             negative, or only one class occurs.
 
     Example:
@@ -34,14 +34,14 @@ def roc_auc(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike | None = No
 
     Source: Hanley, McNeil, "The meaning and use of the area under a ROC curve", 1982.
     """
-    score, positive, negative = _checked("roc_auc", scores, targets, weight)
-    below, up_to = _mass_around(score, negative)
-    pairs = jnp.sum(positive * (below + up_to)) / 2
-    return pairs / (jnp.sum(positive) * jnp.sum(negative))
+    score, positive, negative = _class_weights("roc_auc", scores, targets, weight)
+    below, up_to = _weight_below(score, negative)
+    correct_pairs = jnp.sum(positive * (below + up_to)) / 2
+    return correct_pairs / (jnp.sum(positive) * jnp.sum(negative))
 
 
 def average_precision(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike | None = None) -> Scalar:
-    """The mean, over rows of class 1, of the precision among rows that score as high or higher.
+    """The mean over rows of class 1 of the precision among rows that score at least as high.
 
     The area under the precision-recall curve as a sum of steps, Σ (Rₙ - Rₙ₋₁)·Pₙ, without
     interpolation.
@@ -49,13 +49,13 @@ def average_precision(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike |
     Args:
         scores: [n], any increasing function of the probability, such as logits.
         targets: [n], 0 or 1.
-        weight: [n], at least 0; a row of weight 0 may hold anything.
+        weight: [n], at least 0; a row of weight 0 may hold any values.
 
     Returns:
-        A scalar in [0, 1]. Inside jit NaN if class 1 does not occur.
+        A scalar in [0, 1]. Inside jit, NaN if class 1 does not occur.
 
     Raises:
-        ValueError: as for `roc_auc`, but for rows that are all of class 1, where it is 1.
+        ValueError: as for `roc_auc`, except that all rows may be of class 1, which gives 1.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -65,53 +65,61 @@ def average_precision(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike |
 
     Source: Zhu, "Recall, precision and average precision", 2004.
     """
-    score, positive, negative = _checked("average_precision", scores, targets, weight, of_one=True)
-    _, hits = _mass_around(-score, positive)
-    _, all_rows = _mass_around(-score, positive + negative)
-    at = hits / jnp.where(all_rows > 0, all_rows, 1)
-    return jnp.sum(positive * at) / jnp.sum(positive)
+    score, positive, negative = _class_weights(
+        "average_precision", scores, targets, weight, all_positive_allowed=True
+    )
+    _, true_positives = _weight_below(-score, positive)
+    _, predicted_positives = _weight_below(-score, positive + negative)
+    precision = true_positives / jnp.where(predicted_positives > 0, predicted_positives, 1)
+    return jnp.sum(positive * precision) / jnp.sum(positive)
 
 
 roc_auc.of_all_rows = average_precision.of_all_rows = True  # type: ignore[attr-defined]
 
 
-def _mass_around(score: Array, mass: Array) -> tuple[Array, Array]:
-    """For each row the mass of the rows that score less, and of those that score less or the same."""
+def _weight_below(score: Array, weight: Array) -> tuple[Array, Array]:
+    """For each row the total weight of the rows with a lower score, and with a lower or equal one."""
     order = jnp.argsort(score)
-    ordered, total = score[order], jnp.concatenate([jnp.zeros_like(mass[:1]), jnp.cumsum(mass[order])])
-    below = jnp.searchsorted(ordered, score, side="left")
-    up_to = jnp.searchsorted(ordered, score, side="right")
-    return total[below], total[up_to]
+    sorted_score = score[order]
+    cumulative = jnp.concatenate([jnp.zeros_like(weight[:1]), jnp.cumsum(weight[order])])
+    below = jnp.searchsorted(sorted_score, score, side="left")
+    up_to = jnp.searchsorted(sorted_score, score, side="right")
+    return cumulative[below], cumulative[up_to]
 
 
-def _checked(
-    what: str, scores: ArrayLike, targets: ArrayLike, weight: ArrayLike | None, of_one: bool = False
+def _class_weights(
+    what: str,
+    scores: ArrayLike,
+    targets: ArrayLike,
+    weight: ArrayLike | None,
+    all_positive_allowed: bool = False,
 ) -> tuple[Array, Array, Array]:
-    """Scores, and each row's mass as one of class 1 and as one of class 0."""
-    score, target = floating(scores), jnp.asarray(targets)
-    mass = jnp.ones(score.shape, score.dtype) if weight is None else jnp.asarray(weight, score.dtype)
-    _check.rows(what, score, target, mass)
-    if score.ndim != 1 or target.ndim != 1 or mass.ndim != 1:
+    """Scores, and the weights of each row as one of class 1 and as one of class 0."""
+    score, target = as_floating(scores), jnp.asarray(targets)
+    weight = jnp.ones(score.shape, score.dtype) if weight is None else jnp.asarray(weight, score.dtype)
+    _check.num_rows(what, score, target, weight)
+    if score.ndim != 1 or target.ndim != 1 or weight.ndim != 1:
         raise ValueError(
-            f"{what} wants one score and one target for each row; got scores of shape {score.shape} and "
-            f"targets of shape {target.shape}. Of logits of two classes: logits[:, 1] - logits[:, 0]."
+            f"{what} expects one score and one target for each row, got scores of shape {score.shape} and "
+            f"targets of shape {target.shape}. For logits of two classes: logits[:, 1] - logits[:, 0]."
         )
-    if _tree.is_concrete((score, target, mass)):
-        _check_values(what, np.asarray(score), np.asarray(target), np.asarray(mass), of_one)
-    score = jnp.where(mass > 0, score, 0)  # a row that does not count may hold anything
-    return score, jnp.where(target == 1, mass, 0), jnp.where(target == 1, 0, mass)
+    if _tree.is_concrete((score, target, weight)):
+        arrays = np.asarray(score), np.asarray(target), np.asarray(weight)
+        _check_values(what, *arrays, all_positive_allowed)
+    score = jnp.where(weight > 0, score, 0)  # a row of weight zero may hold any values
+    return score, jnp.where(target == 1, weight, 0), jnp.where(target == 1, 0, weight)
 
 
-def _check_values(what: str, score: Any, target: Any, mass: Any, of_one: bool) -> None:
-    _check.weights(mass)
-    counts = mass > 0
-    if (unranked := counts & ~np.isfinite(score)).any():
-        row = np.flatnonzero(unranked)[0]
-        raise ValueError(f"{what} ranks finite scores; row {row} holds {score[row]}.")
+def _check_values(what: str, score: Any, target: Any, weight: Any, all_positive_allowed: bool) -> None:
+    _check.weights(weight)
+    counts = weight > 0
+    if (not_finite := counts & ~np.isfinite(score)).any():
+        row = np.flatnonzero(not_finite)[0]
+        raise ValueError(f"{what} expects finite scores, got {score[row]} in row {row}.")
     if (wrong := counts & (target != 0) & (target != 1)).any():
         row = np.flatnonzero(wrong)[0]
-        raise ValueError(f"{what} wants targets 0 and 1; row {row} holds {target[row]}.")
-    kinds = set(target[counts].tolist())
-    if 1 not in kinds or (len(kinds) < 2 and not of_one):
-        only = f"only class {int(kinds.pop())}"
-        raise ValueError(f"{what} is not defined where {only} occurs: there is nothing to rank against it.")
+        raise ValueError(f"{what} expects targets 0 and 1, got {target[row]} in row {row}.")
+    classes = set(target[counts].tolist())
+    if 1 not in classes or (len(classes) < 2 and not all_positive_allowed):
+        only = f"only class {int(classes.pop())}"
+        raise ValueError(f"{what} expects rows of both classes, got {only}, for which it is not defined.")

@@ -1,4 +1,4 @@
-"""How well numbers are predicted, of all examples together."""
+"""Regression metrics of all examples together."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ from funcnet._types import Array
 def rmse() -> Metric:
     """The root of the mean squared error, in the target's units.
 
-    √(Σ w·e² / Σ w) over all examples and, where an example has several entries, over all of them.
+    √(Σ w·e² / Σ w) over all examples and, if an example has several entries, over all of them.
     (scikit-learn takes the root for each output first, and then the mean.)
 
     Returns:
-        A `Metric` of predictions and targets of one shape. NaN if no example counts.
+        A `Metric` of predictions and targets of one shape. NaN if all weights are zero.
 
     Raises:
-        ValueError: later, if the shapes differ.
+        ValueError: when called, if the shapes differ.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -34,26 +34,27 @@ def rmse() -> Metric:
 def r2(*, offset: float | None = None) -> Metric:
     """The coefficient of determination, 1 - Σ w·(t - p)² / Σ w·(t - mean)².
 
-    1 is perfect, 0 as good as the mean. Targets of several entries: the mean of each entry's R². If
-    all targets are equal it is 1 for a perfect prediction and 0 for any other, as in scikit-learn.
+    1 is perfect, 0 is as good as predicting the mean. For targets with several entries it is the mean of R²
+    over entries. If all targets are equal it is 1 for a perfect prediction and 0 otherwise, as in
+    scikit-learn.
 
-    `measure` sees all rows at once and takes the targets' mean off first. Where rows come in batches,
-    in `evaluate` and `fit`, the spread of the targets comes from Σ w·t and Σ w·t². In float32 it has
-    about 7 digits less twice those of |mean| / deviation, and less those of rounding over many batches:
-    targets look equal beyond 700 deviations for 1000 rows, 230 for 10⁴, 73 for 10⁵ and 23 for 10⁶
-    (of mean weight 1, at least 32 a batch). `offset`, a number near their mean, is taken from targets
-    first and brings the digits back.
+    `measure` has all rows at once and subtracts the mean of the targets first. In batches, in `evaluate`
+    and `fit`, the variance of the targets is computed from Σ w·t and Σ w·t². In float32 that loses twice
+    the digits of |mean| / standard deviation, and more by rounding over many batches: targets appear to be
+    equal if their mean exceeds 700 standard deviations for 1000 rows, 230 for 10⁴, 73 for 10⁵ and 23 for
+    10⁶ (with mean weight 1 and batches of at least 32). Subtracting an `offset` near their mean avoids
+    this.
 
     Args:
-        offset: a number near the mean of the targets, in their units; None is the mean itself in
+        offset: a number near the mean of the targets, in their units; if None, the mean itself in
             `measure`, and 0 in batches.
 
     Returns:
-        A `Metric` of predictions and targets of one shape. NaN if no example counts.
+        A `Metric` of predictions and targets of one shape. NaN if all weights are zero.
 
     Raises:
-        TypeError: if the offset is no Python number.
-        ValueError: if it is not finite; later, if the shapes differ.
+        TypeError: if the offset is not a Python number.
+        ValueError: if it is not finite; when called, if the shapes differ.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -69,8 +70,8 @@ def r2(*, offset: float | None = None) -> Metric:
     return R2(float(offset))
 
 
-def centred(predictions: Any, targets: Any, weight: Array) -> tuple[Array, Array]:
-    """Both less the targets' mean over all rows, which leaves R² as it is, and its sums their digits."""
+def center(predictions: Any, targets: Any, weight: Array) -> tuple[Array, Array]:
+    """Subtract the mean of the targets from both, which does not change R² and keeps its sums precise."""
     p, t = pair("r2", predictions, targets)
     first = t[jnp.argmax(weight > 0)][None]  # equal targets become exactly 0
     p, t = p - first, t - first
@@ -98,11 +99,11 @@ class R2(Metric):
 
     def value(self, sums: Array) -> Array:
         count, first, second, residual = sums
-        spread = second - first * (first / count)
-        # Below this a spread is the rounding of its two terms: the targets are equal. It grows with the
-        # number of additions, by up to 0.008 eps a row in batches of 32 (measured up to 10⁶ rows).
+        variation = second - first * (first / count)
+        # A smaller variation is only the rounding of its two terms: the targets are equal. Rounding grows
+        # with the number of additions, by up to 0.008 eps a row in batches of 32 (measured up to 10⁶ rows).
         rounding = (16 + count / 64) * jnp.finfo(sums.dtype).eps * second
-        equal = spread <= rounding
-        ratio = residual / jnp.where(equal, jnp.ones_like(spread), spread)
-        perfect = jnp.where(residual == 0, 1, 0 * residual)
-        return jnp.mean(jnp.where(count > 0, jnp.where(equal, perfect, 1 - ratio), jnp.nan))
+        is_constant = variation <= rounding
+        ratio = residual / jnp.where(is_constant, jnp.ones_like(variation), variation)
+        r2_of_constant = jnp.where(residual == 0, 1, 0 * residual)
+        return jnp.mean(jnp.where(count > 0, jnp.where(is_constant, r2_of_constant, 1 - ratio), jnp.nan))

@@ -58,9 +58,11 @@ class ConvNet(Module):
     out: Linear | None = None
 
     def __post_init__(self) -> None:
-        shape = tuple(_check.numbers("input_shape", self.input_shape, "(28, 28, 1)"))
+        shape = tuple(_check.positive_integers("input_shape", self.input_shape, "(28, 28, 1)"))
         object.__setattr__(self, "input_shape", shape)
-        object.__setattr__(self, "channels", tuple(_check.numbers("channels", self.channels, "(32, 64)")))
+        object.__setattr__(
+            self, "channels", tuple(_check.positive_integers("channels", self.channels, "(32, 64)"))
+        )
         _check.length("input_shape", self.input_shape, 3)
         _check.function("activation", self.activation, "a function of an array, such as jax.nn.relu")
         _check.between("dropout", self.dropout, 0.0, 1.0)

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _check_sequences
+from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers import Embedding, Linear
@@ -109,7 +109,7 @@ class Transformer(Module):
         if self.positions == "learned":
             _check.positive("max_length", self.max_length)
         if self.pad_token is not None:
-            _check_sequences.pad_token(self.pad_token, self.vocab_size)
+            _check.pad_token(self.pad_token, self.vocab_size)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         if self.positions != "learned":
@@ -120,7 +120,7 @@ class Transformer(Module):
         if mask is None and self.pad_token is not None:
             mask = jnp.asarray(x) != self.pad_token
         if self.vocab_size is None:
-            _check_sequences.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]
+            _check.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]
             x = _zero_masked(x, mask)  # before the first layer, where masked inf would give 0 * inf
         h = _zero_masked(self._embed(x), mask)
         for i, block in enumerate(self.blocks):  # type: ignore[arg-type]
@@ -130,7 +130,7 @@ class Transformer(Module):
     def _embed(self, x: Array) -> Array:
         """The embedded sequence with its positions, [..., length, features]."""
         if self.vocab_size is not None:
-            _check_sequences.token_sequence("Transformer", x)
+            _check.token_sequence("Transformer", x)
         h = self.embed(x)  # type: ignore[misc]
         length = h.shape[-2]
         if self.positions == "none":
@@ -162,5 +162,5 @@ def _zero_masked(h: Array, mask: Array | None) -> Array:
     """`h` with zeros at the masked positions."""
     if mask is None:
         return h
-    _check_sequences.mask("mask", mask, h.shape[:-1])
+    _check.mask("mask", mask, h.shape[:-1])
     return jnp.where(jnp.broadcast_to(mask[..., None], h.shape), h, 0)

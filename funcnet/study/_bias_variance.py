@@ -126,7 +126,7 @@ def bias_variance(
     Source: Geman, Bienenstock, Doursat, "Neural networks and the bias/variance dilemma", 1992; Domingos,
     "A unified bias-variance decomposition and its applications", 2000.
     """
-    _check.training(train)
+    _check.train_function(train)
     _check.positive("size", size)
     if size < MIN_MEMBERS:
         raise ValueError(
@@ -134,7 +134,7 @@ def bias_variance(
         )
     _check.choice("loss", loss, ("squared", "zero_one"))
     if epochs is not None:
-        _check.rising("epochs", epochs)
+        _check.increasing("epochs", epochs)
         epochs = tuple(epochs)
     return BiasVarianceStudy(train, size, loss, epochs, block=block, progress=progress)
 

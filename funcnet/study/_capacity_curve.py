@@ -101,7 +101,7 @@ class CapacityCurveStudy(MemberStudy):
                 PRNG key.
             ValueError: if the data is unfit.
         """
-        _check.known_key("capacity_curve", key)
+        _check.concrete_key("capacity_curve", key)
         points = []
         for index, (train, net) in enumerate(self._pairs):
             model = init_if_incomplete(net, key)
@@ -123,7 +123,7 @@ class CapacityCurveStudy(MemberStudy):
                     f"{_check.describe(pair)} for {capacity!r}. "
                     "Try make_train=lambda width: (train, fn.MLP((4, width, 3)))."
                 )
-            _check.training(pair[0])
+            _check.train_function(pair[0])
             _check.architecture(pair[1])
             pairs.append(pair)
         return pairs

@@ -105,7 +105,7 @@ def cross_validate(
 
     Source: Stone, "Cross-validatory choice and assessment of statistical predictions", 1974.
     """
-    _check.training(train)
+    _check.train_function(train)
     if not isinstance(folds, Folds):
         raise TypeError(
             f"folds must be a Folds, got {_check.describe(folds)}. Try folds=fn.data.kfold(data, 5, key)."

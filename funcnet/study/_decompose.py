@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._metric import at_least_single
+from funcnet._metric import promote_to_float32
 from funcnet._types import Array
 
 ErrorLoss: TypeAlias = Literal["squared", "zero_one"]
@@ -29,7 +29,7 @@ def decompose(
         weight: the weight of each row, [n].
     """
     prepare = _squared if loss == "squared" else _zero_one
-    parts_of_members = prepare(at_least_single(predictions), y, truth)
+    parts_of_members = prepare(promote_to_float32(predictions), y, truth)
     size = predictions.shape[0]
     per_row = parts_of_members(jnp.ones(size))
 

@@ -181,7 +181,7 @@ def ensemble(
 
     Source: Breiman, "Bagging predictors", 1996.
     """
-    _check.training(train)
+    _check.train_function(train)
     _check.positive("size", size)
     _check.boolean("bootstrap", bootstrap)
     _check.choice("average", average, ("values", "classes", "binary"))

@@ -174,7 +174,7 @@ class HyperGradientStudy(Study):
                 "Try metric=lambda run: run.history['val_loss'][-1]."
             )
         scores = total(train.loss, run.model, valid, len(valid)).means()
-        _check.monitor(self.metric, [f"val_{name}" for name in scores], True)
+        _check.monitored_metric(self.metric, [f"val_{name}" for name in scores], True)
         return scores[self.metric.removeprefix("val_")]
 
 

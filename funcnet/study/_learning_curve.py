@@ -75,8 +75,8 @@ def learning_curve(
 
     Source: Cortes et al., "Learning curves: asymptotic values and rate of convergence", 1993.
     """
-    _check.training(train)
-    _check.rising("train_sizes", train_sizes)
+    _check.train_function(train)
+    _check.increasing("train_sizes", train_sizes)
     _check.positive("num_repeats", num_repeats)
     return LearningCurveStudy(train, tuple(train_sizes), num_repeats, block=block, progress=progress)
 
@@ -107,7 +107,7 @@ class LearningCurveStudy(MemberStudy):
             ValueError: if the data is unfit, or has fewer rows than the largest of `train_sizes`.
         """
         _check.architecture(net)
-        _check.known_key("learning_curve", key)
+        _check.concrete_key("learning_curve", key)
         model = init_if_incomplete(net, key)
         data, valid = (check_data(self.train.loss, model, part) for part in (data, valid))
         num_rows = int(np.sum(np.asarray(data.weights()) > 0))

@@ -153,10 +153,10 @@ class LearningRateRangeStudy(MemberStudy):
             TypeError: if `make_train` does not return a training function, or `key` is not a PRNG key.
             ValueError: if the data is unfit.
         """
-        _check.known_key("learning_rate_range", key)
+        _check.concrete_key("learning_rate_range", key)
         rates = np.geomspace(self.min_lr, self.max_lr, self.num_rates)
         train = self.make_train(jnp.asarray(rates[0], float))
-        _check.training(train)
+        _check.train_function(train)
         model = init_if_incomplete(net, key)
         shared = jnp.asarray(rates, float), net, check_data(train.loss, model, data), key
         losses, losses_at_init = self._run_members(model, self.num_rates * self.num_repeats, shared)

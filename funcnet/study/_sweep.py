@@ -180,7 +180,7 @@ class SweepStudy(MemberStudy):
             TypeError: if `make_train` does not return a training function, or there is no network.
             ValueError: if the data is unfit, or the monitored value is not measured.
         """
-        _check.known_key("sweep", key)
+        _check.concrete_key("sweep", key)
         trials = self._trials(key)
         traced = [name for name, values in self.settings.items() if _are_floats(values)]
         groups: dict[Any, list[int]] = {}
@@ -221,7 +221,7 @@ class SweepStudy(MemberStudy):
         settings = {name: value for name, value, _ in fixed}
         result = self.make_train(**settings, **{name: value[number] for name, value in values.items()})
         train, net = result if isinstance(result, tuple) else (result, net)
-        _check.training(train)
+        _check.train_function(train)
         _check.architecture(net)
         return train, net
 
@@ -231,7 +231,7 @@ class SweepStudy(MemberStudy):
         model = init_if_incomplete(net, _keys.named(key, "init"))
         run = train(model, data, _keys.named(key, "train"), valid)
         scores = total(train.loss, run.model, valid, len(valid)).means()
-        _check.monitor(self.monitor, [f"val_{name}" for name in scores], True)
+        _check.monitored_metric(self.monitor, [f"val_{name}" for name in scores], True)
         return run, scores[self.monitor.removeprefix("val_")]
 
     def _combine(self, static: Any, shared: Any, results: tuple[Run, Array]) -> tuple[Run, Array]:

@@ -96,7 +96,7 @@ class Checkpoints:
     def save(self, tree: PyTree, step: int, facts: Mapping[str, Any]) -> None:
         """Write a checkpoint in the background: arrays are copied now, and written by a thread."""
         self.wait()
-        arrays = {path: np.array(_tree.host(leaf)) for path, leaf in _tree.paths(tree).items()}
+        arrays = {path: np.array(_tree.to_numpy(leaf)) for path, leaf in _tree.paths(tree).items()}
         for path, array in arrays.items():
             if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
                 raise TypeError(
@@ -225,7 +225,8 @@ class Checkpoint:
         arrays = {p.removeprefix(prefix): a for p, a in self.arrays.items() if p.startswith(prefix)}
         leaves = {p.removeprefix(prefix): a for p, a in _tree.paths({name: template}).items()}
         saved, expected = (
-            {path: _tree.kind(_tree.host(leaf)) for path, leaf in tree.items()} for tree in (arrays, leaves)
+            {path: _tree.dtype_and_shape(_tree.to_numpy(leaf)) for path, leaf in tree.items()}
+            for tree in (arrays, leaves)
         )
         wrong = [
             f"{path.removeprefix('.')}: {saved.get(path, 'none')} saved, {expected.get(path, 'none')} "

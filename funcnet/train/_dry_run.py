@@ -8,7 +8,7 @@ import numpy as np
 from funcnet import _tree
 from funcnet._module import trainable
 from funcnet._types import Key, PyTree
-from funcnet.data._batches import Gathered
+from funcnet.data._batches import PaddedBatch
 from funcnet.train._epoch import plan_step
 from funcnet.train._source import Source
 
@@ -66,7 +66,7 @@ def dry_run(source: Source, model: PyTree, key: Key) -> DryRun:
     plan, progress = source.plan, source.start(model, key)
     size = source.rows
     rows = source.sample[np.arange(size) % len(source.sample)]
-    batch = Gathered(rows, jax.numpy.ones(size))
+    batch = PaddedBatch(rows, jax.numpy.ones(size))
 
     step = plan_step(plan, "every_step")
     compiled = jax.jit(step).lower(progress.state, batch).compile()
@@ -81,5 +81,5 @@ def dry_run(source: Source, model: PyTree, key: Key) -> DryRun:
         steps=source.per_epoch * plan.epochs,
         flops=float(cost["flops"]) if cost and "flops" in cost else None,
         loss=float(info.loss),
-        shapes=tuple(f"{path} {_tree.kind(leaf)}" for path, leaf in _tree.paths(rows).items()),
+        shapes=tuple(f"{path} {_tree.dtype_and_shape(leaf)}" for path, leaf in _tree.paths(rows).items()),
     )

@@ -47,7 +47,7 @@ def init(
     for name, struct in values.items():
         _check.history_value(name, struct)
     if plan.stopping is not None:
-        _check.monitor(plan.stopping.monitor, values, valid is not None)
+        _check.monitored_metric(plan.stopping.monitor, values, valid is not None)
         state = _tree.replace(state, stop=plan.stopping.init(state.model))
     return _tree.replace(state, history=History.empty(values, plan.epochs))
 

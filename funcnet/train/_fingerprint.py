@@ -44,7 +44,7 @@ def digest(tree: PyTree) -> str:
     """A SHA-256 over the shapes, dtypes and bytes of all arrays."""
     sha, rows = hashlib.sha256(), 0
     for path, leaf in _tree.paths(tree).items():
-        array = np.ascontiguousarray(_tree.host(leaf))
+        array = np.ascontiguousarray(_tree.to_numpy(leaf))
         sha.update(f"{path} {array.dtype} {array.shape}".encode())
         sha.update(array.reshape(-1).view(np.uint8).data)
         rows = max(rows, array.shape[0] if array.ndim else 0)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from funcnet import _mesh, _tree
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
-from funcnet.data._batches import epoch_rows, gather, steps
+from funcnet.data._batches import epoch_rows, gather, num_batches
 from funcnet.train._epoch import (
     add_totals,
     end_epoch,
@@ -84,7 +84,7 @@ def run(
 
     body: Any = jax.checkpoint(until_evaluation) if plan.remat else until_evaluation
     if plan.stopping is None:
-        state, _ = jax.lax.scan(body, state, length=steps(plan.epochs, plan.eval_every))
+        state, _ = jax.lax.scan(body, state, length=-(-plan.epochs // plan.eval_every))
     else:
         left = functools.partial(should_continue, plan)
         state = forward_only(jax.lax.while_loop(left, lambda state: body(state)[0], state))
@@ -128,7 +128,7 @@ def advance(
         Where the run stands then, and whether it is finite, as `run` reports it.
     """
     size = plan.update_size(len(data))
-    block = min(steps(len(data), size), max(ROWS_AT_ONCE // size, 1))
+    block = min(num_batches(len(data), size), max(ROWS_AT_ONCE // size, 1))
 
     def left(progress: Progress) -> Array:
         continues = should_continue(plan, progress.state)

@@ -9,7 +9,7 @@ import optax
 
 from funcnet._types import Array, Loss
 from funcnet.data import Dataset
-from funcnet.data._batches import steps
+from funcnet.data._batches import num_batches
 from funcnet.train._early_stopping import EarlyStopping
 from funcnet.train._state import TrainState
 
@@ -45,7 +45,8 @@ class Plan(Settings):
 
     def update_size(self, rows: int) -> int:
         """Rows in one update: `accumulate` parts of equal size, padded where rows run out."""
-        return self.accumulate * steps(min(self.batch_size * self.accumulate, rows), self.accumulate)
+        requested = min(self.batch_size * self.accumulate, rows)
+        return self.accumulate * -(-requested // self.accumulate)
 
     def steps_per_epoch(self, rows: int) -> int:
         """Updates in an epoch over so many rows.
@@ -53,7 +54,7 @@ class Plan(Settings):
         Raises:
             ValueError: as `check_step_count`.
         """
-        per_epoch = steps(rows, self.update_size(rows))
+        per_epoch = num_batches(rows, self.update_size(rows))
         self.check_step_count(per_epoch)
         return per_epoch
 

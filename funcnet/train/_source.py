@@ -10,9 +10,9 @@ import numpy as np
 
 from funcnet._types import Key, PyTree
 from funcnet.data import BatchStream, Dataset, Stream
-from funcnet.data._ahead import ahead
-from funcnet.data._batches import Piece, steps
+from funcnet.data._batches import Chunk, num_batches
 from funcnet.data._dataset import take
+from funcnet.data._prefetch import prefetch
 from funcnet.train._fit import Fit
 from funcnet.train._progress import Progress
 
@@ -74,8 +74,8 @@ class InMemory(Source):
 class Streamed(Source):
     """Batches that a thread reads in advance, some of them at a time."""
 
-    _reader: Generator[Piece, None, None] | None = None
-    _current: Piece | None = None
+    _reader: Generator[Chunk, None, None] | None = None
+    _current: Chunk | None = None
 
     def advance(self, progress: Progress, until: int) -> Progress:
         step, epoch = progress.step, progress.epoch
@@ -99,23 +99,23 @@ class Streamed(Source):
             self._reader.close()
         self._reader = self._current = None
 
-    def _chunk_at(self, progress: Progress, epoch: int, place: int) -> Piece:
+    def _chunk_at(self, progress: Progress, epoch: int, place: int) -> Chunk:
         """The chunk that holds batch `place` of an epoch: the current one, or the next that is read."""
         current = self._current
         if current is not None and current.epoch == epoch and 0 <= place - current.first < current.length:
             return current
         if self._reader is None:
             key = progress.state.key if self.plan.shuffle else None
-            self._reader = ahead(self._read_from(key, epoch, place), self.data.prefetch)
+            self._reader = prefetch(self._read_from(key, epoch, place), self.data.prefetch)
         chunk = next(self._reader)
         self._current = chunk._replace(batches=jax.device_put(chunk.batches))
         return self._current
 
-    def _read_from(self, key: Key | None, epoch: int, place: int) -> Iterator[Piece]:
+    def _read_from(self, key: Key | None, epoch: int, place: int) -> Iterator[Chunk]:
         """All chunks from batch `place` of an epoch on: the thread reads on into the next epoch."""
         for number in range(epoch, self.plan.epochs):
             first = place if number == epoch else 0
-            yield from self.data.pieces(key, number, first, self.per_epoch, self.rows)
+            yield from self.data.chunks(key, number, first, self.per_epoch, self.rows)
 
 
 def open_source(
@@ -129,7 +129,7 @@ def open_source(
     else:
         count = len(data if streams else rows)
         size = train._plan.update_size(count)
-        per_epoch = steps(count, size)
+        per_epoch = num_batches(count, size)
     if limit_batches is not None:
         per_epoch = min(per_epoch, limit_batches)
     train._plan.check_step_count(per_epoch)

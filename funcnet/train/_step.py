@@ -12,7 +12,7 @@ from funcnet import _check, _keys, _tree
 from funcnet._module import trainable
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
-from funcnet.data._batches import Gathered
+from funcnet.data._batches import PaddedBatch
 from funcnet.train._early_stopping import Outcome
 from funcnet.train._state import TrainState
 from funcnet.transform._objective import Totals, objective, objective_with_buffers
@@ -205,7 +205,7 @@ def _accumulate(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key:
             "with rows of weight 0, or choose another accumulate."
         )
     cut = jax.tree.map(
-        lambda a: a.reshape(parts, size, *a.shape[1:]), Gathered(batch.example, batch.weight)
+        lambda a: a.reshape(parts, size, *a.shape[1:]), PaddedBatch(batch.example, batch.weight)
     )
     total_weight = batch.total_weight
     of_part = functools.partial(_differentiate, parameters, loss=loss, key=key, total_weight=total_weight)
@@ -226,10 +226,10 @@ def _accumulate(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key:
     return (value, (totals, new_rest)), grads
 
 
-def _as_batch(batch: PyTree) -> Gathered:
-    if isinstance(batch, Gathered):
+def _as_batch(batch: PyTree) -> PaddedBatch:
+    if isinstance(batch, PaddedBatch):
         return batch
     if isinstance(batch, Batch):
-        return Gathered.of(batch)
+        return PaddedBatch.from_batch(batch)
     rows = jnp.shape(jax.tree.leaves(batch)[0])[0]
-    return Gathered(batch, jnp.ones(rows))
+    return PaddedBatch(batch, jnp.ones(rows))

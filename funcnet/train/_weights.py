@@ -156,7 +156,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 def _differences(saved: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     in_file, in_model = (
-        {name: _tree.kind(array) for name, array in arrays.items()} for arrays in (saved, expected)
+        {name: _tree.dtype_and_shape(array) for name, array in arrays.items()}
+        for arrays in (saved, expected)
     )
     lines = []
     for name in sorted(in_file.keys() | in_model.keys()):

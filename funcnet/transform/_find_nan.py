@@ -161,7 +161,7 @@ def _summary(value: Any) -> str:
     finite = array[np.isfinite(array)]
     limits = f" from {finite.min():.6g} to {finite.max():.6g}" if finite.size else ""
     count = array.size - finite.size
-    return f"{_tree.kind(jnp.asarray(value))}{limits}" + (
+    return f"{_tree.dtype_and_shape(jnp.asarray(value))}{limits}" + (
         f", {count} of {array.size} not finite" if count else ""
     )
 

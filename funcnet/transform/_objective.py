@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _tree
-from funcnet._metric import MetricSums, at_least_single, checked, settled, weighted_sum
+from funcnet._metric import MetricSums, check_metric, finalize, promote_to_float32, weighted_sum
 from funcnet._sow import EXAMPLES, one_of_batch, update_buffer_p
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
@@ -30,7 +30,7 @@ class Totals:
 
     def means(self) -> dict[str, Array]:
         """Σ w·value / Σ w by name, or a `Metric` of its sums; NaN if the total weight is 0."""
-        return {name: settled(total, self.weight) for name, total in self.sums.items()}
+        return {name: finalize(total, self.weight) for name, total in self.sums.items()}
 
     def pack(self) -> Array:
         """All sums and the weight as one vector, so that a loop accumulates them with one operation.
@@ -158,5 +158,5 @@ def _parts(result: Any, batch: tuple[int, ...]) -> dict[str, Any]:
     _check.metric_names(metrics)
     _check.scalar("the loss", value, batch)
     for name, part in metrics.items():
-        checked(name, part, batch)
-    return {n: jax.tree.map(at_least_single, part) for n, part in {"loss": value, **metrics}.items()}
+        check_metric(name, part, batch)
+    return {n: jax.tree.map(promote_to_float32, part) for n, part in {"loss": value, **metrics}.items()}

@@ -65,4 +65,4 @@ def _difference(before: dict[str, str], now: dict[str, str]) -> str:
 def _kind(leaf: Any) -> str:
     aval = jax.typeof(leaf)
     weak = " (weak)" if getattr(aval, "weak_type", False) else ""
-    return f"{_tree.kind(aval)}{weak}"
+    return f"{_tree.dtype_and_shape(aval)}{weak}"

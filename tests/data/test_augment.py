@@ -1,4 +1,4 @@
-"""Augmentation: in training only, new for each example and step, and within the laws of means."""
+"""Augmentation: in training only, random for each example and step, and within the laws of means."""
 
 import functools
 
@@ -33,37 +33,37 @@ def test_noise_takes_a_traced_scale_and_keeps_the_dtype():
         assert fn.data.noise(0.1)(KEY, (jnp.ones(3, dtype), 0))[0].dtype == dtype
 
 
-def test_flip_mirrors_one_axis_as_often_as_asked():
-    moved = jax.jit(jax.vmap(lambda key: fn.data.flip(-1, 0.3)(key, (IMAGE, 0))[0]))(KEYS)
-    flipped = np.asarray((moved == IMAGE[:, ::-1][None]).all((1, 2)))
-    assert ((moved == IMAGE[None]).all((1, 2)) != flipped).all()
+def test_flip_flips_one_axis_with_the_given_probability():
+    results = jax.jit(jax.vmap(lambda key: fn.data.flip(-1, 0.3)(key, (IMAGE, 0))[0]))(KEYS)
+    flipped = np.asarray((results == IMAGE[:, ::-1][None]).all((1, 2)))
+    assert ((results == IMAGE[None]).all((1, 2)) != flipped).all()
     assert scipy.stats.binomtest(int(flipped.sum()), len(KEYS), 0.3).pvalue > 1e-3
-    for chance, expected in ((0, IMAGE), (1, IMAGE[::-1])):
-        np.testing.assert_array_equal(fn.data.flip(0, chance)(KEY, IMAGE), expected)
+    for probability, expected in ((0, IMAGE), (1, IMAGE[::-1])):
+        np.testing.assert_array_equal(fn.data.flip(0, probability)(KEY, IMAGE), expected)
 
 
 @pytest.mark.parametrize("channels", [(), (2,)])
-def test_shift_moves_every_way_as_often_and_brings_zeros(channels):
+def test_every_shift_is_equally_likely_and_fills_with_zeros(channels):
     image = jnp.broadcast_to(IMAGE.reshape(4, 5, *[1] * len(channels)), (4, 5, *channels))
-    moved = np.asarray(jax.jit(jax.vmap(lambda key: fn.data.shift(1)(key, (image, 0))[0]))(KEYS))
+    results = np.asarray(jax.jit(jax.vmap(lambda key: fn.data.shift(1)(key, (image, 0))[0]))(KEYS))
     padded = np.pad(np.asarray(image), [(1, 1), (1, 1), *[(0, 0)] * len(channels)])
-    ways = [padded[i : i + 4, j : j + 5] for i in range(3) for j in range(3)]
-    counts = [int((moved == way).reshape(len(KEYS), -1).all(1).sum()) for way in ways]
+    shifts = [padded[i : i + 4, j : j + 5] for i in range(3) for j in range(3)]
+    counts = [int((results == shift).reshape(len(KEYS), -1).all(1).sum()) for shift in shifts]
     assert sum(counts) == len(KEYS)
     assert scipy.stats.chisquare(counts).pvalue > 1e-3
 
 
-def test_chained_transforms_run_in_order_with_keys_of_their_own():
-    seen = []
+def test_chained_transforms_run_in_order_with_their_own_keys():
+    keys = []
 
     def spy(key, example):
-        seen.append(jax.random.key_data(key).tolist())
+        keys.append(jax.random.key_data(key).tolist())
         return jax.tree.map(lambda a: 2 * a + 1, example)
 
     both = fn.data.chain(spy, fn.data.flip(0, 1), spy)
     assert both(KEY, (jnp.array([1.0, 2.0]), 3))[0].tolist() == [11.0, 7.0]
-    assert seen[0] != seen[1]
-    assert jax.random.key_data(KEY).tolist() not in seen
+    assert keys[0] != keys[1]
+    assert jax.random.key_data(KEY).tolist() not in keys
 
 
 def _augmented(case, transform):
@@ -71,7 +71,7 @@ def _augmented(case, transform):
 
 
 @pytest.mark.parametrize("name", [pytest.param("mlp", marks=pytest.mark.slow), "mlp-dropout"])
-def test_a_transform_that_changes_nothing_changes_no_bit(name):
+def test_an_identity_transform_changes_no_bit(name):
     case, data = tables.MODELS[name], tables.dataset("weighted", name)
     settings = {"epochs": 2, "batch_size": 8}
     plain = fn.fit(case.loss(), optax.adam(0.1), **settings)(case.init(), data, KEY, data)
@@ -79,7 +79,7 @@ def test_a_transform_that_changes_nothing_changes_no_bit(name):
     assert same_bits(same(case.init(), data, KEY, data), plain)
 
 
-def test_evaluation_sees_the_examples_as_they_are():
+def test_evaluation_does_not_transform_examples():
     case, data = tables.MODELS["mlp"], tables.dataset("tail", "mlp")
     loss = _augmented(case, fn.data.noise(100.0))
     expected = fn.evaluate(case.loss(), case.init(), data)
@@ -88,10 +88,10 @@ def test_evaluation_sees_the_examples_as_they_are():
     np.testing.assert_allclose(run.history["val_loss"], float(expected["loss"]), rtol=1e-5)
     np.testing.assert_allclose(run.history["train_loss"], float(expected["loss"]), rtol=1e-5)
     assert abs(run.history["loss"][0] / expected["loss"] - 1) > 0.01
-    assert run.history["loss"][0] != run.history["loss"][1]  # changed anew in every epoch
+    assert run.history["loss"][0] != run.history["loss"][1]  # transformed anew in every epoch
 
 
-def test_every_example_is_changed_by_itself_and_not_as_the_model_draws():
+def test_every_example_has_its_own_draw_independent_of_the_models():
     def loss(model, example, key):
         x, _ = example
         return model * x, {"x": x, "model": jax.random.normal(key) if key is not None else x}
@@ -102,27 +102,27 @@ def test_every_example_is_changed_by_itself_and_not_as_the_model_draws():
     assert abs(np.corrcoef(logged["x"], logged["model"])[0, 1]) < 4 / len(KEYS) ** 0.5
 
 
-def test_micro_batches_of_changed_examples_are_one_batch():
+def test_microbatches_of_transformed_examples_equal_one_batch():
     case = tables.MODELS["mlp-dropout"]
     loss = _augmented(case, fn.data.noise(0.5))
     data = fn.data.Dataset(case.rows(10))
-    one, cut = (
+    whole, accumulated = (
         fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=size, accumulate=parts)(case.init(), data, KEY)
         for size, parts in ((6, 1), (2, 3))
     )
-    assert_close(cut.model, one.model, factor=5)
+    assert_close(accumulated.model, whole.model, factor=5)
 
 
-def test_a_batchwise_loss_gets_examples_changed_one_by_one():
+def test_a_batchwise_loss_gets_examples_transformed_one_by_one():
     @fn.losses.batchwise
     def loss(model, batch, weight, key):
-        return jnp.sum(model * 0), {"mean": jnp.mean(batch[0]), "spread": jnp.std(batch[0])}
+        return jnp.sum(model * 0), {"mean": jnp.mean(batch[0]), "std": jnp.std(batch[0])}
 
     wrapped = fn.data.augmented(loss, fn.data.noise(1.0))
     batch = jnp.zeros(4000), jnp.zeros(4000)
-    for key, spread in ((KEY, 1.0), (None, 0.0)):
+    for key, std in ((KEY, 1.0), (None, 0.0)):
         _, logged = wrapped(jnp.ones(()), batch, jnp.ones(4000), key)
-        assert float(logged["spread"]) == pytest.approx(spread, abs=0.05)
+        assert float(logged["std"]) == pytest.approx(std, abs=0.05)
     assert wrapped.batchwise
 
 
@@ -143,7 +143,7 @@ def test_mixup_without_a_key_is_the_weighted_mean():
 
 
 def test_mixup_mixes_targets_as_it_mixes_features():
-    """Row i is the unit vector i with the label i, so what a label's losses add up to tells its share."""
+    """Row i is the unit vector i with the label i, so the sums of a label's losses show its fraction."""
 
     def loss(model, example, key):
         x, y = example
@@ -151,7 +151,7 @@ def test_mixup_mixes_targets_as_it_mixes_features():
 
     batch = jnp.eye(5), jnp.arange(5)
     value, logged = jax.jit(fn.data.mixup(loss, 2.0))(None, batch, jnp.ones(5), KEY)
-    # Σ share(label r) · share(feature c) over mixed examples: symmetric, as both shares are one.
+    # Σ fraction(label r) · fraction(feature c) over mixed examples: symmetric if both fractions are equal.
     moments = np.array([[logged[f"{r}{c}"] for c in range(5)] for r in range(5)])
     np.testing.assert_allclose(moments, moments.T, atol=1e-6)
     assert moments.sum() == pytest.approx(1, rel=1e-5)
@@ -159,7 +159,7 @@ def test_mixup_mixes_targets_as_it_mixes_features():
     assert float(value) == pytest.approx(1, rel=1e-5)
 
 
-def test_mixup_draws_partners_by_weight_and_shares_from_beta():
+def test_mixup_draws_partners_by_weight_and_fractions_from_beta():
     rows = jnp.eye(4)
     weight = jnp.array([1.0, 0.0, 2.0, 5.0])
 
@@ -173,15 +173,15 @@ def test_mixup_draws_partners_by_weight_and_shares_from_beta():
     logged = jax.jit(jax.vmap(lambda key: mixed(key, 0.7)))(KEYS)
     means = np.array([np.mean(logged[f"x{i}"]) for i in range(4)])
     np.testing.assert_allclose(means, np.asarray(weight) / 8, atol=0.01)  # mixing keeps the mean
-    assert not np.asarray(logged["x1"]).any()  # a row of weight zero is nobody's partner
-    share = np.asarray(weight) / 8
-    itself = np.sum(share**2)
+    assert not np.asarray(logged["x1"]).any()  # a row of weight zero is never a partner
+    probability = np.asarray(weight) / 8
+    same_row = np.sum(probability**2)
     squares = 1 - 0.7 / (2 * 0.7 + 1)  # E[λ² + (1 - λ)²] for Beta(0.7, 0.7)
-    assert np.mean(logged["square"]) == pytest.approx(itself + (1 - itself) * squares, abs=0.01)
+    assert np.mean(logged["square"]) == pytest.approx(same_row + (1 - same_row) * squares, abs=0.01)
 
 
 @pytest.mark.slow
-def test_no_row_of_weight_zero_is_a_partner_where_running_sums_are_rounded():
+def test_no_row_of_weight_zero_is_a_partner_if_cumulative_sums_are_rounded():
     rng = np.random.default_rng(0)
     weight = rng.uniform(0.1, 1, 20_000).astype(np.float32) * (rng.uniform(size=20_000) < 0.3)
     x = jnp.asarray(weight == 0, jnp.float32)
@@ -205,24 +205,26 @@ def test_a_metric_of_sums_is_the_same_through_mixup(batch_size):
     assert_close(fn.evaluate(loss, lambda x: 3 * x[0], data, batch_size=batch_size), expected)
 
 
-def test_matrices_and_counts_go_through_mixup():
+def test_mixup_works_with_matrices_and_counts():
     x, y = jnp.linspace(-1, 1, 10)[:, None], jnp.array([0, 0, 0, 1, 0, 1, 1, 1, 1, 0])
     matrix, f1 = fn.metrics.confusion_matrix(2), fn.metrics.f1()
     plain = fn.losses.supervised(fn.losses.cross_entropy, matrix=matrix, f1=f1)
     data = fn.data.Dataset((x, y), weight=jnp.arange(10.0))
-    found = fn.evaluate(fn.data.mixup(plain), lambda x: 3 * x * jnp.array([-1.0, 1.0]), data, batch_size=4)
-    assert_close(found, fn.evaluate(plain, lambda x: 3 * x * jnp.array([-1.0, 1.0]), data))
+    metrics = fn.evaluate(
+        fn.data.mixup(plain), lambda x: 3 * x * jnp.array([-1.0, 1.0]), data, batch_size=4
+    )
+    assert_close(metrics, fn.evaluate(plain, lambda x: 3 * x * jnp.array([-1.0, 1.0]), data))
 
 
-def test_sums_are_mixed_by_the_shares_of_the_losses():
+def test_sums_are_mixed_by_the_fractions_of_the_losses():
     plain, (x, y) = _metric_case()
     weight = jnp.arange(10.0)
 
-    def by_hand(model, example, key):
-        measured = plain(model, example, key)[1]["rmse"]
-        return measured.sums[1], {"rmse": measured}
+    def squared_error_loss(model, example, key):
+        rmse = plain(model, example, key)[1]["rmse"]
+        return rmse.sums[1], {"rmse": rmse}
 
-    value, logged = fn.data.mixup(by_hand, 1.0)(lambda x: 3 * x[0], (x, y), weight, KEY)
+    value, logged = fn.data.mixup(squared_error_loss, 1.0)(lambda x: 3 * x[0], (x, y), weight, KEY)
     count, square = logged["rmse"].sums
     assert float(count) == pytest.approx(45, rel=1e-5)
     assert float(square) == pytest.approx(45 * float(value), rel=1e-5)
@@ -254,7 +256,7 @@ def test_augmented_mixup_transforms_before_it_mixes():
 
 
 @pytest.mark.slow
-def test_an_example_alone_is_mixed_with_itself_and_keeps_its_key():
+def test_a_single_example_is_mixed_with_itself_and_keeps_its_key():
     case, data = tables.MODELS["mlp-dropout"], tables.dataset("weighted", "mlp-dropout")
     batch = jax.tree.map(lambda a: a[:1], data.arrays)
     expected, _ = case.loss()(case.init(), data[0], jax.random.fold_in(KEY, 0))
@@ -294,48 +296,48 @@ WRONG = {
         TypeError,
         r"Try def transform\(key, example\)",
     ),
-    "noise below zero": (lambda: fn.data.noise(-1.0), ValueError, "scale is at least 0"),
-    "noise of words": (lambda: fn.data.noise("much"), TypeError, "scale is a number"),
-    "noise on whole numbers": (
+    "noise below zero": (lambda: fn.data.noise(-1.0), ValueError, "scale must be at least 0"),
+    "noise of a string": (lambda: fn.data.noise("much"), TypeError, "scale must be a number"),
+    "noise on integers": (
         lambda: fn.data.noise(0.1)(KEY, (jnp.arange(3), 0)),
         TypeError,
-        "floating features; got int32",
+        "noise expects floating features, got int32",
     ),
-    "two axes": (lambda: fn.data.flip((0, 1)), TypeError, "axis is one whole number"),
-    "no such axis": (lambda: fn.data.flip(2)(KEY, IMAGE), ValueError, r"that axis; got shape \(4, 5\)"),
-    "probability of 2": (lambda: fn.data.flip(0, 2), ValueError, "probability is at least 0"),
-    "half a pixel": (lambda: fn.data.shift(0.5), TypeError, "pixels is a whole number"),
-    "a row of pixels": (lambda: fn.data.shift(1)(KEY, jnp.ones(4)), ValueError, "shift wants an image"),
+    "two axes": (lambda: fn.data.flip((0, 1)), TypeError, "axis must be an integer"),
+    "no such axis": (lambda: fn.data.flip(2)(KEY, IMAGE), ValueError, r"that axis, got shape \(4, 5\)"),
+    "probability of 2": (lambda: fn.data.flip(0, 2), ValueError, "probability must be at least 0"),
+    "half a pixel": (lambda: fn.data.shift(0.5), TypeError, "pixels must be an integer"),
+    "a row of pixels": (lambda: fn.data.shift(1)(KEY, jnp.ones(4)), ValueError, "shift expects an image"),
     "an empty chain": (lambda: fn.data.chain(), ValueError, "at least one transform"),
     "a chain of numbers": (
         lambda: fn.data.chain(fn.data.flip(0), 3),
         TypeError,
-        r"transforms\[1\] is a func",
+        r"transforms\[1\] must be a func",
     ),
     "no loss": (
         lambda: fn.data.augmented(fn.losses.squared_error, fn.data.flip(0)),
         TypeError,
         "supervised",
     ),
-    "no transform": (lambda: fn.data.augmented(PLAIN, 0.1), TypeError, "transform is a function"),
-    "mixup of a batchwise loss": (lambda: fn.data.mixup(WHOLE), TypeError, "a batchwise one came"),
-    "no alpha": (lambda: fn.data.mixup(PLAIN, 0), ValueError, "alpha is above 0; got 0"),
-    "alpha of words": (lambda: fn.data.mixup(PLAIN, "big"), TypeError, "alpha is a number"),
+    "no transform": (lambda: fn.data.augmented(PLAIN, 0.1), TypeError, "transform must be a function"),
+    "mixup of a batchwise loss": (lambda: fn.data.mixup(WHOLE), TypeError, "must be of one example"),
+    "no alpha": (lambda: fn.data.mixup(PLAIN, 0), ValueError, "alpha must be above 0, got 0"),
+    "alpha of a string": (lambda: fn.data.mixup(PLAIN, "big"), TypeError, "alpha must be a number"),
     "mixup without targets": (
         lambda: fn.data.mixup(PLAIN)(None, jnp.ones((3, 2)), jnp.ones(3), KEY),
         ValueError,
-        r"mixup wants examples \(x, y\)",
+        r"mixup expects examples \(x, y\)",
     ),
-    "mixup of whole numbers": (
+    "mixup of integers": (
         lambda: fn.data.mixup(PLAIN)(None, (jnp.arange(3), jnp.ones(3)), jnp.ones(3), KEY),
         ValueError,
-        "mixup wants floating features; got int32",
+        "mixup expects floating features, got int32",
     ),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_augmentations_are_refused(case):
-    action, kind, words = WRONG[case]
-    with pytest.raises(kind, match=words):
+    action, error, message = WRONG[case]
+    with pytest.raises(error, match=message):
         action()

@@ -16,20 +16,20 @@ import funcnet as fn
 KEY = jax.random.key(1)
 
 
-def _counted(batches: list[fn.data.Batch]) -> np.ndarray:
-    """The first array of all rows that count, in their order."""
+def _rows_that_count(batches: list[fn.data.Batch]) -> np.ndarray:
+    """The first array of all rows with a weight above zero, in order."""
     first = [np.asarray(jax.tree.leaves(b.example)[0]) for b in batches]
     return np.concatenate([rows[np.asarray(b.weight) > 0] for rows, b in zip(first, batches, strict=True)])
 
 
 @settings(max_examples=15)
 @given(n=st.integers(1, 40), size=st.integers(1, 50), shuffled=st.booleans(), epoch=st.integers(0, 5))
-def test_each_row_comes_once_in_batches_of_one_size(n: int, size: int, shuffled: bool, epoch: int) -> None:
+def test_each_row_occurs_once_in_batches_of_one_size(n: int, size: int, shuffled: bool, epoch: int) -> None:
     batches = list(fn.data.batches((np.arange(n),), size, KEY if shuffled else None, epoch))
     assert len(batches) == -(-n // size)
     assert {b.weight.shape for b in batches} == {(min(n, size),)}
     assert sum(float(b.weight.sum()) for b in batches) == n
-    order = _counted(batches)
+    order = _rows_that_count(batches)
     assert sorted(order.tolist()) == list(range(n))
     if not shuffled:
         assert order.tolist() == list(range(n))
@@ -39,14 +39,15 @@ def test_each_row_comes_once_in_batches_of_one_size(n: int, size: int, shuffled:
 
 def test_the_order_does_not_depend_on_the_batch_size() -> None:
     orders = [
-        _counted(list(fn.data.batches((np.arange(23),), size, KEY, 2))).tolist() for size in (1, 4, 23)
+        _rows_that_count(list(fn.data.batches((np.arange(23),), size, KEY, 2))).tolist()
+        for size in (1, 4, 23)
     ]
     assert orders[0] == orders[1] == orders[2]
 
 
-def test_epochs_and_keys_have_orders_of_their_own() -> None:
+def test_each_epoch_and_key_has_its_own_order() -> None:
     def order(key: Any, epoch: int) -> tuple[int, ...]:
-        return tuple(_counted(list(fn.data.batches((np.arange(23),), 8, key, epoch))).tolist())
+        return tuple(_rows_that_count(list(fn.data.batches((np.arange(23),), 8, key, epoch))).tolist())
 
     orders = [order(KEY, 0), order(KEY, 1), order(KEY, 2), order(jax.random.key(2), 0)]
     assert len(set(orders)) == 4
@@ -55,19 +56,19 @@ def test_epochs_and_keys_have_orders_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("name", tables.DATASETS)
-def test_batches_carry_the_datasets_rows_and_weights(name: str) -> None:
+def test_batches_have_the_rows_and_weights_of_the_dataset(name: str) -> None:
     data = tables.dataset(name, "mlp")
     batches = list(fn.data.batches(data, tables.BATCH))
     joined = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
     n = len(data)
-    counts = np.asarray(data.weights()) > 0  # a row that does not count may stand for another
-    seen, kept = (jax.tree.map(lambda a: a[:n][counts], tree) for tree in (joined.example, data[:]))
-    assert same_bits(seen, kept)
+    counts = np.asarray(data.weights()) > 0  # a row of weight zero may be replaced by another
+    batched, expected = (jax.tree.map(lambda a: a[:n][counts], t) for t in (joined.example, data[:]))
+    assert same_bits(batched, expected)
     np.testing.assert_array_equal(joined.weight[:n], data.weights())
     np.testing.assert_array_equal(joined.weight[n:], 0)
 
 
-def test_any_pytree_of_arrays_is_cut_alike() -> None:
+def test_all_arrays_of_a_pytree_are_batched_alike() -> None:
     data = {"image": jnp.arange(12.0).reshape(3, 2, 2), "label": jnp.arange(3)}
     first, last = fn.data.batches(data, 2, KEY)
     for batch in (first, last):
@@ -79,9 +80,9 @@ def test_any_pytree_of_arrays_is_cut_alike() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"batch_size": 0}, ValueError, "batch_size is at least 1"),
-        ({"batch_size": 2.5}, TypeError, "batch_size is a whole number"),
-        ({"key": 7}, TypeError, "key is a typed JAX key"),
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
+        ({"batch_size": 2.5}, TypeError, "batch_size must be an integer"),
+        ({"key": 7}, TypeError, "key must be a typed JAX key"),
     ],
 )
 def test_wrong_arguments_are_refused_at_the_call(arguments: Any, error: Any, match: str) -> None:

@@ -1,4 +1,4 @@
-"""Bootstraps: how often rows are drawn, and that what is out of the bag was not."""
+"""Bootstrap samples: how often rows are drawn, and which rows are out of the bag."""
 
 import jax
 import jax.numpy as jnp
@@ -17,32 +17,32 @@ KEY = jax.random.key(0)
 
 @settings(max_examples=6)
 @given(n=st.integers(1, 40), samples=st.none() | st.integers(1, 60), seed=st.integers(0, 2**31 - 1))
-def test_drawn_and_left_out_make_the_whole(n, samples, seed):
+def test_each_row_is_drawn_or_out_of_bag(n, samples, seed):
     data = fn.data.Dataset((np.arange(n),))
     sample = fn.data.bootstrap(data, jax.random.key(seed), samples)
     counts = np.bincount(sample[:][0], minlength=n)
     assert counts.sum() == len(sample) == (n if samples is None else samples)
-    assert counts.size == n  # no row beyond the last
+    assert counts.size == n  # no row number is out of range
     np.testing.assert_array_equal(fn.data.out_of_bag(data, sample).weights() > 0, counts == 0)
 
 
-def test_every_row_is_as_likely_by_a_chi_square_test():
+def test_every_row_is_equally_likely_by_a_chi_square_test():
     keys = jax.random.split(jax.random.key(7), 400)
     rows = jax.vmap(lambda key: fn.data.bootstrap((jnp.arange(25),), key).rows)(keys)
     by_row = np.bincount(np.asarray(rows).ravel(), minlength=25)
     assert scipy.stats.chisquare(by_row).pvalue > 1e-3
-    # How often one row comes in one sample is binomial: with replacement, and independent.
+    # The number of times that a row occurs in a sample is binomial: draws are independent.
     times = np.bincount((np.asarray(rows) == 3).sum(1), minlength=6)
     expected = 400 * scipy.stats.binom.pmf(np.arange(4), 25, 1 / 25)
-    found = np.append(times[:4], times[4:].sum())
-    assert scipy.stats.chisquare(found, np.append(expected, 400 - expected.sum())).pvalue > 1e-3
+    observed = np.append(times[:4], times[4:].sum())
+    assert scipy.stats.chisquare(observed, np.append(expected, 400 - expected.sum())).pvalue > 1e-3
 
 
 def test_a_bootstrap_is_pure_and_the_same_under_jit_and_vmap():
     data = tables.dataset("weighted-rows", "mlp")
     keys = jax.random.split(KEY, 3)
-    over = jax.vmap(lambda key: fn.data.bootstrap(data, key), out_axes=fn.data.Dataset.axes(rows=0))
-    together, compiled = jax.jit(over)(keys), jax.jit(fn.data.bootstrap)
+    draw_all = jax.vmap(lambda key: fn.data.bootstrap(data, key), out_axes=fn.data.Dataset.axes(rows=0))
+    together, compiled = jax.jit(draw_all)(keys), jax.jit(fn.data.bootstrap)
     assert together.arrays[0].shape == data.arrays[0].shape
     for i, key in enumerate(keys):
         alone = fn.data.bootstrap(data, key)
@@ -51,17 +51,18 @@ def test_a_bootstrap_is_pure_and_the_same_under_jit_and_vmap():
     assert not same_bits(together.rows[0], together.rows[1])
 
 
-def test_a_view_is_drawn_from_its_own_rows_and_left_out_by_row():
+def test_a_view_is_sampled_from_its_own_rows_and_out_of_bag_by_row():
     data = fn.data.Dataset((np.arange(9),), weight=np.arange(9.0) / 2, rows=[8, 8, 3, 1])
     for seed in range(8):
         sample = fn.data.bootstrap(data, jax.random.key(seed))
         drawn = set(sample[:][0].tolist())
         assert drawn <= {8, 3, 1}
         np.testing.assert_allclose(sample.weights(), np.asarray(sample[:][0]) / 2)
-        left = fn.data.out_of_bag(data, sample)
-        assert left[:][0].tolist() == [8, 8, 3, 1]  # row 8 stands there twice: drawn once, it is out twice
+        rest = fn.data.out_of_bag(data, sample)
+        # The view has row 8 twice: if it is drawn once, both have weight 0.
+        assert rest[:][0].tolist() == [8, 8, 3, 1]
         expected = [0.0 if row in drawn else row / 2 for row in (8, 8, 3, 1)]
-        assert left.weights().tolist() == expected
+        assert rest.weights().tolist() == expected
 
 
 def test_no_row_of_weight_zero_is_drawn():
@@ -70,7 +71,9 @@ def test_no_row_of_weight_zero_is_drawn():
     drawn = fn.data.bootstrap(data, KEY, 3000)[:][0]
     counts = np.bincount(drawn, minlength=7)
     assert counts[weight == 0].tolist() == [0] * 4
-    assert scipy.stats.chisquare(counts[weight > 0]).pvalue > 1e-3  # uniformly: weights only count
+    assert (
+        scipy.stats.chisquare(counts[weight > 0]).pvalue > 1e-3
+    )  # uniform: weights don't change the probability
 
 
 def test_out_of_bag_losses_are_those_of_the_rows_not_drawn():
@@ -83,7 +86,7 @@ def test_out_of_bag_losses_are_those_of_the_rows_not_drawn():
 
 
 @pytest.mark.slow
-def test_bootstrapped_trainings_at_once_are_those_alone():
+def test_vmapped_bootstrap_runs_equal_single_runs():
     case, train = tables.MODELS["mlp"], tables.training("mlp")
     data = fn.data.Dataset(case.rows(19))
 
@@ -92,17 +95,17 @@ def test_bootstrapped_trainings_at_once_are_those_alone():
         return train(case.init(), sample, key, fn.data.out_of_bag(data, sample))
 
     keys = jax.random.split(KEY, 2)
-    together = jax.vmap(member)(keys)
+    runs = jax.vmap(member)(keys)
     for i in range(2):
-        alone = member(keys[i])
-        assert_close(jax.tree.map(lambda a, i=i: a[i], together.history), alone.history, factor=5)
+        run = member(keys[i])
+        assert_close(jax.tree.map(lambda a, i=i: a[i], runs.history), run.history, factor=5)
 
 
 DATA = (jnp.arange(6.0),)
 WRONG = {
     "no key": (lambda: fn.data.bootstrap(DATA, 3), TypeError, "typed JAX key"),
-    "no samples": (lambda: fn.data.bootstrap(DATA, KEY, 0), ValueError, "samples is at least 1"),
-    "no view": (
+    "no samples": (lambda: fn.data.bootstrap(DATA, KEY, 0), ValueError, "samples must be at least 1"),
+    "not a view": (
         lambda: fn.data.out_of_bag(DATA, fn.data.Dataset(DATA)),
         ValueError,
         "a view of the 6 rows of data",
@@ -117,6 +120,6 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_bootstraps_are_refused(case):
-    action, kind, words = WRONG[case]
-    with pytest.raises(kind, match=words):
+    action, error, message = WRONG[case]
+    with pytest.raises(error, match=message):
         action()

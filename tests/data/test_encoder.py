@@ -1,4 +1,4 @@
-"""Tables with text and gaps: what is read, what is refused, and what an Encoder makes of it."""
+"""Tables with text and gaps: how they are read and encoded, and which are refused."""
 
 import builtins
 import dataclasses
@@ -41,37 +41,37 @@ def test_tables_of_numbers_stay_arrays(tmp_path):
     assert table(tmp_path, "a,b,y\n1,True,0\n2,False,1\n").data.arrays[0].tolist() == [[1, 1], [2, 0]]
 
 
-def test_an_encoder_knows_the_training_rows_alone(tmp_path):
+def test_an_encoder_uses_training_rows_only(tmp_path):
     data = table(tmp_path, RENTS).data
     encoder = fn.data.Encoder.fit(fn.data.take(data, [1, 2, 3]))
     assert encoder.fill == (55.0, "Rome", 0.5)
     assert encoder.categories == (None, ("Rome",), None)
-    x, _ = encoder.transform(data)[:]  # Oslo is unknown to it: a zero
+    x, _ = encoder.transform(data)[:]  # Oslo is not a training category: zero
     assert x.tolist() == [[50, 0, 1], [55, 1, 0], [70, 1, 0.5], [40, 1, 1], [90, 0, 1]]
 
 
-def test_rows_of_weight_zero_are_left_out(tmp_path):
+def test_rows_of_weight_zero_are_ignored(tmp_path):
     data = table(tmp_path, RENTS).data
     weighted = fn.data.Dataset(data.arrays, weight=[0, 3, 1, 1, 0])
     assert fn.data.Encoder.fit(weighted) == fn.data.Encoder.fit(fn.data.take(data, [1, 2, 3]))
 
 
-def test_a_column_that_became_words_is_refused(tmp_path):
+def test_a_column_that_changes_its_kind_is_refused(tmp_path):
     encoder = fn.data.Encoder.fit(table(tmp_path, "a,b,y\n1,z,0\n2,k,1\n").data)
     other = table(tmp_path, "a,b,y\nlow,z,0\nhigh,k,1\n").data
-    with pytest.raises(ValueError, match=r"'a' held numbers when .* holds words here. Read new rows with"):
+    with pytest.raises(ValueError, match=r"'a' must hold numbers.* got text. Read new rows with"):
         encoder.transform(other)
     other = table(tmp_path, "a,b,y\n1,2,0\n,3,1\n").data
-    with pytest.raises(ValueError, match=r"'b' held words when .* holds numbers here"):
+    with pytest.raises(ValueError, match=r"'b' must hold text.* got numbers"):
         encoder.transform(other)
 
 
-def test_a_tie_goes_to_the_first_word_and_an_even_median_between(tmp_path):
+def test_a_tie_is_won_by_the_first_category_and_an_even_median_is_interpolated(tmp_path):
     encoder = fn.data.Encoder.fit(table(tmp_path, "a,b,y\n1,z,0\n2,k,1\n,,1\n").data)
     assert encoder.fill == (1.5, "k")
 
 
-def test_an_encoder_goes_through_json(tmp_path):
+def test_an_encoder_survives_json(tmp_path):
     data = table(tmp_path, RENTS.replace("50", "50.123456789")).data
     encoder = fn.data.Encoder.fit(data)
     again = fn.data.Encoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
@@ -82,10 +82,10 @@ def test_an_encoder_goes_through_json(tmp_path):
 def test_encoding_works_inside_jit_and_vmap_over_folds(tmp_path):
     data = table(tmp_path, RENTS).data
     encoder = fn.data.Encoder.fit(data)
-    whole = encoder.transform(data[:][0])
-    assert whole.shape == (5, len(encoder.feature_names)) == (5, 4)
-    assert same_bits(jax.jit(encoder.transform)(data[:][0]), whole)
-    assert same_bits(jax.vmap(encoder.transform)(data[:][0]), whole)
+    expected = encoder.transform(data[:][0])
+    assert expected.shape == (5, len(encoder.feature_names)) == (5, 4)
+    assert same_bits(jax.jit(encoder.transform)(data[:][0]), expected)
+    assert same_bits(jax.vmap(encoder.transform)(data[:][0]), expected)
     folds = fn.data.kfold(data, 2, KEY)
     for train, valid in folds:
         fitted = fn.data.Encoder.fit(train)
@@ -104,39 +104,45 @@ def test_a_model_trains_on_encoded_rows_under_vmap(tmp_path):
     assert y.shape == (5,)
 
 
-def test_new_rows_are_read_by_name_with_unknown_words_and_gaps(tmp_path):
+def test_new_rows_are_read_by_name_with_unknown_categories_and_gaps(tmp_path):
     encoder = fn.data.Encoder.fit(table(tmp_path, RENTS).data)
     new = tmp_path / "new.csv"
     new.write_text("flag,note,city,area\nTrue,x,Bonn,1\n,y,,\nFalse,z,17,2\n")
     x = encoder.transform(encoder.read(new))
     assert x.tolist() == [[1, 0, 0, 1], [60, 1, 0, 1], [2, 0, 0, 0]]
     new.write_text("flag,city,area\nTrue,Oslo,large\n")
-    with pytest.raises(ValueError, match="column 'area' is 'large', no finite number in data row 1"):
+    with pytest.raises(ValueError, match="column 'area' is 'large', not a finite number, in data row 1"):
         encoder.read(new)
     new.write_text("city,area\nOslo,1\n")
-    with pytest.raises(ValueError, match=r"lacks the column flag\. Wanted: area, city, flag"):
+    with pytest.raises(ValueError, match=r"lacks the column flag\. Expected: area, city, flag"):
         encoder.read(new)
 
 
 MANY = "a,y\n" + "".join(f"name{i},{i % 2}\n" for i in range(30))
 WRONG_COLUMNS = {
     "a column of gaps": ("a,b,y\n1,,0\n2,,1\n", "column 'b' is missing in every row: drop it"),
-    "one word only": ("a,b,y\n1,x,0\n2,x,1\n", "column 'b' holds nothing but 'x'"),
-    "names": (MANY, "column 'a' is text with 30 different values in 30 rows, such as 'name0'; at most 15"),
-    "dates": ("a,y\n2024-01-05,0\n2024-02-05,1\n", "column 'a' holds dates such as '2024-01-05'"),
-    "numbers and words": (
-        "a,y\n1,0\nhigh,1\n2,0\n",
-        r"'high', no finite number in data row 2 \(1 of 3 rows\)",
+    "one category only": ("a,b,y\n1,x,0\n2,x,1\n", "column 'b' must have .* got nothing but 'x'"),
+    "names": (MANY, "at most 15 categories, got 30 different strings in 30 rows, such as 'name0'"),
+    "dates": (
+        "a,y\n2024-01-05,0\n2024-02-05,1\n",
+        "column 'a' must hold .* got dates such as '2024-01-05'",
     ),
-    "words, a gap and a number": ("a,y\nlow,0\nhigh,1\n,0\n2,0\n", "column 'a' is 'low', no finite number"),
+    "numbers and text": (
+        "a,y\n1,0\nhigh,1\n2,0\n",
+        r"'high', not a finite number, in data row 2 \(1 of 3 rows\)",
+    ),
+    "text, a gap and a number": (
+        "a,y\nlow,0\nhigh,1\n,0\n2,0\n",
+        "column 'a' is 'low', not a finite number",
+    ),
     "an infinity beside a gap": ("a,b,y\ninf,,0\n1,2,1\n", "column 'a' is 'inf'"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG_COLUMNS)
-def test_columns_that_say_nothing_are_refused_by_name(case, tmp_path):
-    text, words = WRONG_COLUMNS[case]
-    with pytest.raises(ValueError, match=words):
+def test_uninformative_columns_are_refused_by_name(case, tmp_path):
+    text, message = WRONG_COLUMNS[case]
+    with pytest.raises(ValueError, match=message):
         table(tmp_path, text)
 
 
@@ -147,16 +153,16 @@ COLUMNS = fn.data.Columns(
     (None, ("x", "y")),
 )
 WRONG = {
-    "an array": (lambda: fn.data.Encoder.fit((jnp.ones((3, 2)),)), TypeError, "wants the raw columns"),
+    "an array": (lambda: fn.data.Encoder.fit((jnp.ones((3, 2)),)), TypeError, "expects the raw columns"),
     "an array to encode": (
         lambda: fn.data.Encoder.fit(COLUMNS).transform(jnp.ones((3, 2))),
         TypeError,
-        "fit a Scaler",
+        "use a Scaler",
     ),
     "other columns": (
         lambda: fn.data.Encoder.fit(COLUMNS).transform(dataclasses.replace(COLUMNS, names=("b", "a"))),
         ValueError,
-        "fitted on the columns a, b; got b, a",
+        "fitted on the columns a, b, got b, a",
     ),
     "gaps in all training rows": (
         lambda: fn.data.Encoder.fit(fn.data.take(COLUMNS, [1])),
@@ -171,41 +177,41 @@ WRONG = {
             (COLUMNS, jnp.zeros(2, int)),
         ),
         TypeError,
-        "where an array of features is wanted",
+        "features must be an array, got the raw columns",
     ),
     "a state without names": (lambda: fn.data.Encoder.from_dict({}), KeyError, "names"),
-    "a fill that is no category": (
+    "a fill that is not a category": (
         lambda: fn.data.Encoder.from_dict({"names": ["a"], "fill": ["z"], "categories": [["x", "y"]]}),
         ValueError,
-        "column 'a' fills gaps with 'z'",
+        "column 'a' must be one of x, y, got 'z'",
     ),
     "a fill too many": (
         lambda: fn.data.Encoder.from_dict({"names": ["a"], "fill": [1, 2], "categories": [None]}),
         ValueError,
         "longer",
     ),
-    "labels that are fractions": (lambda: fn.data.one_hot([0.5], 2), TypeError, "class numbers; got float"),
+    "labels that are fractions": (lambda: fn.data.one_hot([0.5], 2), TypeError, "class numbers, got float"),
     "labels of text": (lambda: fn.data.one_hot(np.array(["a"]), 2), TypeError, "np.unique"),
     "a label too large": (
         lambda: fn.data.one_hot([0, 3], 3),
         ValueError,
-        "from 0 to 2 for 3 classes; got 0 to 3",
+        "from 0 to 2 for 3 classes, got 0 to 3",
     ),
     "a label below zero": (lambda: fn.data.one_hot([-1, 1], 3), ValueError, "got -1 to 1"),
-    "weights by number": (lambda: fn.data.class_weights([0, 1], 2.0), TypeError, "dictionary of weights"),
+    "weights by number": (lambda: fn.data.class_weights([0, 1], 2.0), TypeError, "dictionary by label"),
     "weights of no class": (
         lambda: fn.data.class_weights([0, 1], {"a": 2.0}),
         ValueError,
-        "names 'a', and no row",
+        "labels of the rows, 0, 1, got 'a'",
     ),
-    "no labels": (lambda: fn.data.class_weights([]), ValueError, r"\[n\]; got shape \(0,\)"),
+    "no labels": (lambda: fn.data.class_weights([]), ValueError, r"\[n\], got shape \(0,\)"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_use_is_refused(case):
-    action, kind, words = WRONG[case]
-    with pytest.raises(kind, match=words):
+    action, error, message = WRONG[case]
+    with pytest.raises(error, match=message):
         action()
 
 
@@ -219,22 +225,22 @@ def test_one_hot_is_a_row_of_the_identity():
         np.testing.assert_allclose(rows, fn.losses.cross_entropy(logits, jnp.array(label)), rtol=1e-6)
 
 
-def test_a_parquet_file_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
+def test_a_parquet_file_without_pyarrow_names_the_package_to_install(tmp_path, monkeypatch):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    found = builtins.__import__
+    original_import = builtins.__import__
 
-    def without(name, *args, **kwargs):
+    def import_without_pyarrow(name, *args, **kwargs):
         if name.startswith("pyarrow"):
             raise ImportError(name)
-        return found(name, *args, **kwargs)
+        return original_import(name, *args, **kwargs)
 
-    monkeypatch.setattr("builtins.__import__", without)
+    monkeypatch.setattr("builtins.__import__", import_without_pyarrow)
     with pytest.raises(ValueError, match=r"a\.parquet is a Parquet file.*pip install pyarrow\.$"):
         fn.data.load(tmp_path / "a.parquet")
 
 
 def test_a_parquet_file_is_read_as_the_same_csv(tmp_path, monkeypatch):
-    """Reading itself is pyarrow's; what pandas hands on, with the types of Parquet, is ours."""
+    """pyarrow reads the file; we convert the frame that pandas returns, with the dtypes of Parquet."""
     import pandas
 
     csv = table(tmp_path, RENTS)
@@ -247,7 +253,7 @@ def test_a_parquet_file_is_read_as_the_same_csv(tmp_path, monkeypatch):
     assert same_bits(fn.data.load(tmp_path / "table.parquet").data, csv.data)
     dated = frame.assign(when=pandas.Timestamp("2024-01-05"), y=1.0)
     monkeypatch.setattr(pandas, "read_parquet", lambda path, engine: dated)
-    with pytest.raises(ValueError, match="column 'when' holds dates such as '2024-01-05"):
+    with pytest.raises(ValueError, match=r"column 'when' must hold .* got dates such as '2024-01-05"):
         fn.data.load(tmp_path / "table.parquet")
     twice = frame.rename(columns={"area": "flag "})
     monkeypatch.setattr(pandas, "read_parquet", lambda path, engine: twice)
@@ -267,8 +273,8 @@ def test_a_real_parquet_file(tmp_path):
         fn.data.load(tmp_path / "t.parquet")
 
 
-def test_most_categories_is_told_by_the_limits(tmp_path):
+def test_the_largest_number_of_categories(tmp_path):
     few = "".join(f"name{i % 100},{i % 2}\n" for i in range(200))
     assert len(table(tmp_path, "a,y\n" + few).data) == 200
-    with pytest.raises(ValueError, match=f"at most {_file.MOST_CATEGORIES} are taken"):
+    with pytest.raises(ValueError, match=f"at most {_file.MAX_CATEGORIES} categories"):
         table(tmp_path, "a,y\n" + "".join(f"name{i % 101},{i % 2}\n" for i in range(400)))

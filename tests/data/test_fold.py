@@ -1,4 +1,4 @@
-"""Folds: each row left out once, classes spread, groups whole, and all folds trained as one."""
+"""Folds: each row is held out once, classes are balanced, groups stay together, vmap trains all."""
 
 import jax
 import jax.numpy as jnp
@@ -16,33 +16,35 @@ KEY = jax.random.key(0)
 EACH = fn.data.Dataset.axes(rows=0)
 
 
-def counted(part):
-    """The first array of the rows that count, as numpy."""
+def rows_that_count(part):
+    """The first array of the rows with a weight above zero, as numpy."""
     return np.asarray(part[:][0])[np.asarray(part.weights()) > 0]
 
 
 def lists(values, sizes):
-    """Lists of few lengths: each new one is compiled anew."""
+    """Lists of few lengths, since each length is compiled separately."""
     return st.sampled_from(sizes).flatmap(lambda n: st.lists(values, min_size=n, max_size=n))
 
 
 @settings(max_examples=12)
 @given(
     labels=lists(st.integers(0, 3), (8, 17, 40)),
-    folds=st.sampled_from((2, 7, 8)),
+    num_folds=st.sampled_from((2, 7, 8)),
     seed=st.integers(0, 2**31 - 1),
 )
-def test_each_row_is_left_out_once_and_each_class_is_spread_evenly(labels, folds, seed):
+def test_each_row_is_held_out_once_and_each_class_is_balanced(labels, num_folds, seed):
     y = np.array(labels)
-    made = fn.data.kfold((np.arange(len(y)), y), folds, jax.random.key(seed), stratify=y)
-    assert sorted(np.concatenate([counted(valid) for _, valid in made]).tolist()) == list(range(len(y)))
-    for train, valid in made:
-        assert sorted([*counted(train), *counted(valid)]) == list(range(len(y)))
-    sizes = [len(counted(valid)) for _, valid in made]
+    folds = fn.data.kfold((np.arange(len(y)), y), num_folds, jax.random.key(seed), stratify=y)
+    assert sorted(np.concatenate([rows_that_count(valid) for _, valid in folds]).tolist()) == list(
+        range(len(y))
+    )
+    for train, valid in folds:
+        assert sorted([*rows_that_count(train), *rows_that_count(valid)]) == list(range(len(y)))
+    sizes = [len(rows_that_count(valid)) for _, valid in folds]
     assert max(sizes) - min(sizes) <= 1
     for label in range(4):
-        found = [np.sum(y[counted(valid)] == label) for _, valid in made]
-        assert max(found) - min(found) <= 1
+        counts = [np.sum(y[rows_that_count(valid)] == label) for _, valid in folds]
+        assert max(counts) - min(counts) <= 1
 
 
 @pytest.mark.slow
@@ -55,23 +57,23 @@ def test_each_row_is_left_out_once_and_each_class_is_spread_evenly(labels, folds
 def test_a_group_is_never_split(groups, seed, stratified):
     group = np.array(groups)
     labels = np.random.default_rng(seed).integers(0, 3, len(group)) if stratified else None
-    made = fn.data.kfold((group,), 3, jax.random.key(seed), groups=group, stratify=labels)
-    left_out = [set(counted(valid).tolist()) for _, valid in made]
-    assert all(left_out)
-    assert sum(map(len, left_out)) == len(set(groups))
-    for (train, valid), names in zip(made, left_out, strict=True):
-        assert not names & set(counted(train).tolist())
-        assert len(counted(train)) + len(counted(valid)) == len(group)
+    folds = fn.data.kfold((group,), 3, jax.random.key(seed), groups=group, stratify=labels)
+    held_out = [set(rows_that_count(valid).tolist()) for _, valid in folds]
+    assert all(held_out)
+    assert sum(map(len, held_out)) == len(set(groups))
+    for (train, valid), names in zip(folds, held_out, strict=True):
+        assert not names & set(rows_that_count(train).tolist())
+        assert len(rows_that_count(train)) + len(rows_that_count(valid)) == len(group)
 
 
-def test_stratified_groups_are_spread_better_than_by_size_alone():
+def test_stratified_groups_are_balanced_better_than_by_size_alone():
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(60), 5)
     y = (rng.uniform(size=60) < 0.3).astype(int)[group]  # a group is of one class
 
     def unevenness(**labels):
-        made = fn.data.kfold((y,), 5, KEY, groups=group, **labels)
-        return np.ptp([counted(valid).mean() for _, valid in made])
+        folds = fn.data.kfold((y,), 5, KEY, groups=group, **labels)
+        return np.ptp([rows_that_count(valid).mean() for _, valid in folds])
 
     assert unevenness(stratify=y) <= 5 / 60
     assert unevenness(stratify=y) < unevenness()
@@ -82,7 +84,7 @@ def test_folds_follow_the_key_and_share_the_arrays():
     one, again, other = (fn.data.kfold(data, 4, jax.random.key(k)) for k in (1, 1, 2))
     assert same_bits(one, again)
     assert not same_bits(one, other)
-    assert one.train.arrays[0] is data.arrays[0]  # equal folds need no row to fill up
+    assert one.train.arrays[0] is data.arrays[0]  # folds of equal size need no padding
     assert one.train.weight is None
 
 
@@ -90,11 +92,13 @@ def test_folds_of_a_weighted_view_keep_its_rows_and_weights():
     weight = np.array([3.0, 0.0, 1.0, 2.0, 0.5, 4.0, 7.0], np.float32)
     rows = np.array([6, 5, 5, 3, 0])
     data = fn.data.Dataset((np.arange(7),), weight=weight, rows=rows)
-    made = fn.data.kfold(data, 2, KEY)
-    found = np.concatenate([counted(valid) for _, valid in made])
-    assert sorted(found.tolist()) == sorted(rows.tolist())
-    for train, valid in made:
-        assert not set(counted(train).tolist()) & set(counted(valid).tolist())  # row 5 is not torn apart
+    folds = fn.data.kfold(data, 2, KEY)
+    held_out = np.concatenate([rows_that_count(valid) for _, valid in folds])
+    assert sorted(held_out.tolist()) == sorted(rows.tolist())
+    for train, valid in folds:
+        assert not set(rows_that_count(train).tolist()) & set(
+            rows_that_count(valid).tolist()
+        )  # both copies of row 5 are in one fold
         values = np.asarray(valid[:][0])
         counts = np.asarray(valid.weights()) > 0
         np.testing.assert_array_equal(np.asarray(valid.weights())[counts], weight[values[counts]])
@@ -104,23 +108,23 @@ def test_rows_of_weight_zero_are_in_no_fold():
     weight = np.repeat([1.0, 0.0, 2.0, 0.0], 5).astype(np.float32)
     labels = np.arange(20) % 2
     data = fn.data.Dataset((np.arange(20),), weight=weight)
-    for labelled in ({}, {"stratify": labels}, {"groups": np.arange(20) // 2}):
-        made = fn.data.kfold(data, 5, KEY, **labelled)
-        found = [counted(valid) for _, valid in made]
-        assert sorted(np.concatenate(found).tolist()) == np.flatnonzero(weight).tolist()
-        assert all(len(part) for part in found)
-        if "groups" not in labelled:
-            assert {len(part) for part in found} == {2}
-    with pytest.raises(ValueError, match="rows that count, 10; got 11"):
+    for labels_by_name in ({}, {"stratify": labels}, {"groups": np.arange(20) // 2}):
+        folds = fn.data.kfold(data, 5, KEY, **labels_by_name)
+        held_out = [rows_that_count(valid) for _, valid in folds]
+        assert sorted(np.concatenate(held_out).tolist()) == np.flatnonzero(weight).tolist()
+        assert all(len(part) for part in held_out)
+        if "groups" not in labels_by_name:
+            assert {len(part) for part in held_out} == {2}
+    with pytest.raises(ValueError, match="rows that count, 10, got 11"):
         fn.data.kfold(data, 11, KEY)
 
 
-def test_a_short_fold_is_filled_up_with_a_row_that_counts_nowhere():
+def test_a_short_fold_is_padded_with_a_row_of_weight_zero():
     x, y = tables.MODELS["mlp"].rows(10)
-    made = fn.data.kfold((x, y), 3, KEY)
-    assert made.train.rows.shape == (3, 7)
+    folds = fn.data.kfold((x, y), 3, KEY)
+    assert folds.train.rows.shape == (3, 7)
     loss, model = tables.MODELS["mlp"].loss(), tables.MODELS["mlp"].init()
-    for part in [part for pair in made for part in pair]:
+    for part in [part for pair in folds for part in pair]:
         rows = np.asarray(part.rows)[np.asarray(part.weights()) > 0]
         expected = fn.evaluate(loss, model, (x[rows], y[rows]))
         assert_close(fn.evaluate(loss, model, part, batch_size=4), expected)
@@ -129,16 +133,16 @@ def test_a_short_fold_is_filled_up_with_a_row_that_counts_nowhere():
 
 
 @pytest.mark.parametrize("rows", [pytest.param(12, marks=pytest.mark.slow), 13])
-def test_folds_trained_at_once_are_those_trained_alone(rows):
+def test_vmapped_folds_equal_folds_trained_one_by_one(rows):
     case = tables.MODELS["mlp-dropout"]
-    made = fn.data.kfold(case.rows(rows), 3, KEY)
+    folds = fn.data.kfold(case.rows(rows), 3, KEY)
     train, model = tables.training("mlp-dropout"), case.init()
     keys = jax.random.split(KEY, 3)
-    together = jax.vmap(train, in_axes=(None, EACH, 0, EACH))(model, made.train, keys, made.valid)
-    for i, (part, valid) in enumerate(made):
-        alone = train(model, part, keys[i], valid)
-        assert_close(jax.tree.map(lambda a, i=i: a[i], together.model), alone.model, factor=5)
-        assert_close(jax.tree.map(lambda a, i=i: a[i], together.history), alone.history, factor=5)
+    runs = jax.vmap(train, in_axes=(None, EACH, 0, EACH))(model, folds.train, keys, folds.valid)
+    for i, (part, valid) in enumerate(folds):
+        run = train(model, part, keys[i], valid)
+        assert_close(jax.tree.map(lambda a, i=i: a[i], runs.model), run.model, factor=5)
+        assert_close(jax.tree.map(lambda a, i=i: a[i], runs.history), run.history, factor=5)
 
 
 @pytest.mark.slow
@@ -149,15 +153,15 @@ def test_all_folds_at_once_trace_once():
         traces.append(None)
         return (model * example[0] - example[1]) ** 2
 
-    made = fn.data.kfold((jnp.arange(7.0), jnp.arange(7.0)), 3, KEY)
+    folds = fn.data.kfold((jnp.arange(7.0), jnp.arange(7.0)), 3, KEY)
     train = fn.fit(loss, optax.sgd(0.01), epochs=2, batch_size=2)
     over_folds = jax.vmap(train, in_axes=(None, EACH, None, EACH))
-    over_folds(jnp.ones(()), made.train, KEY, made.valid)
+    over_folds(jnp.ones(()), folds.train, KEY, folds.valid)
     before = len(traces)
-    over_folds(jnp.ones(()), made.valid, KEY, made.train)  # other shapes: traced anew
+    over_folds(jnp.ones(()), folds.valid, KEY, folds.train)  # other shapes are traced again
     assert len(traces) > before
     before = len(traces)
-    over_folds(jnp.zeros(()), made.train, jax.random.key(1), made.valid)
+    over_folds(jnp.zeros(()), folds.train, jax.random.key(1), folds.valid)
     assert len(traces) == before
 
 
@@ -165,50 +169,54 @@ DATA = (jnp.arange(6.0),)
 
 
 def test_uneven_folds_share_one_copy_of_the_arrays():
-    made = fn.data.kfold((jnp.arange(10.0),), 3, KEY)
-    assert made.train.arrays[0] is made.valid.arrays[0]
+    folds = fn.data.kfold((jnp.arange(10.0),), 3, KEY)
+    assert folds.train.arrays[0] is folds.valid.arrays[0]
 
 
 WRONG = {
     "copies in several groups": (
         lambda: fn.data.kfold(fn.data.take(DATA, [0, 0, 1, 1]), 2, KEY, groups=range(4)),
         ValueError,
-        "Give all copies of a row one group",
+        "must have the same group",
     ),
     "one fold": (
         lambda: fn.data.kfold(DATA, 1, KEY),
         ValueError,
-        "at least 2 .* number of rows that count, 6; got 1",
+        "at least 2 .* number of rows that count, 6, got 1",
     ),
-    "too many": (lambda: fn.data.kfold(DATA, 7, KEY), ValueError, "number of rows that count, 6; got 7"),
-    "half a fold": (lambda: fn.data.kfold(DATA, 2.5, KEY), TypeError, "folds is a whole number"),
+    "too many": (lambda: fn.data.kfold(DATA, 7, KEY), ValueError, "number of rows that count, 6, got 7"),
+    "half a fold": (lambda: fn.data.kfold(DATA, 2.5, KEY), TypeError, "folds must be an integer"),
     "no key": (lambda: fn.data.kfold(DATA, 2, 0), TypeError, "typed JAX key"),
     "a traced key": (
         lambda: jax.vmap(lambda k: fn.data.kfold(DATA, 2, k))(jax.random.split(KEY, 2)),
         TypeError,
-        "works on the host",
+        "runs on the host",
     ),
     "few labels": (
         lambda: fn.data.kfold(DATA, 2, KEY, stratify=[0, 1]),
         ValueError,
-        "stratify holds one label",
+        "stratify must hold one label",
     ),
     "few groups": (
         lambda: fn.data.kfold(DATA, 3, KEY, groups=[0, 0, 0, 1, 1, 1]),
         ValueError,
-        "2 groups are too few for 3 folds",
+        "at most 2, the number of groups, got 3",
     ),
     "groups too short": (
         lambda: fn.data.kfold(DATA, 2, KEY, groups=[0]),
         ValueError,
-        "groups holds one label",
+        "groups must hold one label",
     ),
-    "no such fold": (lambda: fn.data.kfold(DATA, 2, KEY)[2], IndexError, "there are 2 folds; got number 2"),
+    "no such fold": (
+        lambda: fn.data.kfold(DATA, 2, KEY)[2],
+        IndexError,
+        "below 2, got 2",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_folds_are_refused(case):
-    action, kind, words = WRONG[case]
-    with pytest.raises(kind, match=words):
+    action, error, message = WRONG[case]
+    with pytest.raises(error, match=message):
         action()

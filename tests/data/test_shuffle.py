@@ -1,4 +1,4 @@
-"""Law 6: a shuffle is a permutation, for every n and every key; and a fair one."""
+"""Law 6: a shuffle is a permutation for every n and every key, and uniform over keys."""
 
 import itertools
 from collections import defaultdict
@@ -13,13 +13,13 @@ from scipy import stats
 import funcnet as fn
 from funcnet.data import Shuffle
 
-# A gate that is crossed by chance once in a million runs: with fixed seeds, never.
+# The probability that a correct shuffle fails one of these tests; seeds are fixed, so none ever does.
 CHANCE = 1e-6
 
 
 @jax.jit
-def _rows(order: Shuffle, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Rows at many positions, and the positions again by way of the inverse."""
+def _rows_and_positions(order: Shuffle, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The rows at many positions, and the positions again by the inverse."""
     rows = order(positions)
     return rows, order.inverse(rows)
 
@@ -44,40 +44,40 @@ def test_every_n_up_to_2000_is_permuted() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 255, 256, 257, 2000])
 def test_the_inverse_finds_each_position(n: int) -> None:
-    _, back = _rows(Shuffle.draw(jax.random.key(n), n), jnp.arange(n))
+    _, back = _rows_and_positions(Shuffle.draw(jax.random.key(n), n), jnp.arange(n))
     assert np.array_equal(back, np.arange(n))
 
 
 @pytest.mark.parametrize("n", [10_000_000, 2**31 - 1])
-def test_large_n_is_permuted_as_far_as_a_sample_shows(n: int) -> None:
+def test_large_n_is_permuted_on_a_sample(n: int) -> None:
     positions = np.unique(np.random.default_rng(0).integers(0, n, 100_000)).astype(np.int32)
     positions = np.concatenate([[0, n - 1], positions]).astype(np.int32)
-    rows, back = _rows(Shuffle.draw(jax.random.key(0), n), jnp.asarray(positions))
+    rows, back = _rows_and_positions(Shuffle.draw(jax.random.key(0), n), jnp.asarray(positions))
     rows = np.asarray(rows)
     assert np.array_equal(back, positions)
     assert rows.min() >= 0
     assert rows.max() < n
     assert len(np.unique(rows)) == len(np.unique(positions))
-    gate = stats.kstest(rows / n, "uniform").pvalue
-    assert gate > CHANCE, f"rows of n={n} are not spread evenly: p={gate:.2g}"
+    pvalue = stats.kstest(rows / n, "uniform").pvalue
+    assert pvalue > CHANCE, f"rows of n={n} are not uniform: p={pvalue:.2g}"
 
 
 def _orders(n: int, keys: int, seed: int = 0) -> np.ndarray:
-    """The whole order of n rows for each of many keys, [keys, n]."""
+    """The order of n rows for each of many keys, [keys, n]."""
     draw = jax.jit(jax.vmap(lambda key: Shuffle.draw(key, n)(jnp.arange(n))))
     return np.asarray(draw(jax.random.split(jax.random.key(seed), keys)))
 
 
-def _gate(what: str, counts: np.ndarray, freedom: int, scale: float = 1.0) -> None:
-    """Counts that should be equal pass a chi-square test; else say how unequal which of them are."""
+def _check_uniform(what: str, counts: np.ndarray, freedom: int, scale: float = 1.0) -> None:
+    """Check by a chi-square test that counts are equal, and report the worst one if they are not."""
     expected = counts.sum() / counts.size
     assert expected > 20, f"{what}: too few keys for a chi-square test"
-    found = scale * float(((counts - expected) ** 2 / expected).sum())
+    statistic = scale * float(((counts - expected) ** 2 / expected).sum())
     limit = float(stats.chi2.isf(CHANCE, freedom))
     worst = np.unravel_index(np.argmax(np.abs(counts - expected)), counts.shape)
-    assert found < limit, (
-        f"{what}: chi-square {found:.1f} with {freedom} degrees of freedom, allowed {limit:.1f}; "
-        f"worst cell {tuple(map(int, worst))}: {counts[worst]} where {expected:.1f} were expected"
+    assert statistic < limit, (
+        f"{what}: chi-square {statistic:.1f} with {freedom} degrees of freedom, limit {limit:.1f}; "
+        f"worst cell {tuple(map(int, worst))}: {counts[worst]}, expected {expected:.1f}"
     )
 
 
@@ -87,15 +87,15 @@ def test_all_permutations_are_equally_likely_over_keys(n: int) -> None:
     counts = np.zeros(len(number), int)
     for order in _orders(n, 24_000):
         counts[number[tuple(order.tolist())]] += 1
-    _gate(f"permutations of {n} rows", counts, len(number) - 1)
+    _check_uniform(f"permutations of {n} rows", counts, len(number) - 1)
 
 
 @pytest.mark.slow
-def test_so_many_rounds_that_a_bias_is_lost_in_half_a_million_keys() -> None:
-    # Each round swaps two rows with probability 1/4: after r rounds the two orders differ by 2⁻ʳ, and
-    # seven rounds would be found out here.
+def test_rounds_suffice_for_no_visible_bias_in_half_a_million_keys() -> None:
+    # Each round swaps two rows with probability 1/4: after r rounds the probabilities of the two orders
+    # differ by 2⁻ʳ. This test would detect seven rounds.
     swapped = _orders(2, 600_000)[:, 0]
-    _gate("orders of 2 rows", np.bincount(swapped, minlength=2), 1)
+    _check_uniform("orders of 2 rows", np.bincount(swapped, minlength=2), 1)
 
 
 @pytest.mark.parametrize("n", [7, 16, 50])
@@ -103,7 +103,7 @@ def test_every_row_is_equally_likely_at_every_position(n: int) -> None:
     orders = _orders(n, 24_000)
     counts = np.stack([np.bincount(orders[:, position], minlength=n) for position in range(n)])
     # Rows and columns of the table have fixed sums, which leaves (n-1)² degrees of freedom.
-    _gate(f"position x row of {n} rows", counts, (n - 1) ** 2, scale=(n - 1) / n)
+    _check_uniform(f"position x row of {n} rows", counts, (n - 1) ** 2, scale=(n - 1) / n)
 
 
 @pytest.mark.parametrize(("n", "apart"), [(7, 1), (12, 1), (12, 5), (16, 8)])
@@ -113,34 +113,34 @@ def test_every_pair_of_rows_is_equally_likely_at_two_positions(n: int, apart: in
     counts = np.bincount(pairs, minlength=n * n).reshape(n, n)
     assert np.trace(counts) == 0
     off_diagonal = counts[~np.eye(n, dtype=bool)]
-    _gate(f"pairs {apart} apart of {n} rows", off_diagonal, off_diagonal.size - 1)
+    _check_uniform(f"pairs {apart} apart of {n} rows", off_diagonal, off_diagonal.size - 1)
 
 
-def test_epochs_of_one_key_are_as_fair_as_keys() -> None:
+def test_epochs_of_one_key_are_as_uniform_as_keys() -> None:
     n, epochs = 7, 400
     counts = np.zeros((n, n), int)
-    seen = set()
+    orders = set()
     for epoch in range(epochs):
         (batch,) = fn.data.batches((jnp.arange(n),), n, jax.random.key(2), epoch)
         (order,) = batch.example
-        seen.add(tuple(np.asarray(order).tolist()))
+        orders.add(tuple(np.asarray(order).tolist()))
         counts[np.arange(n), order] += 1
-    assert len(seen) > 0.9 * epochs
-    _gate("position x row over epochs", counts, (n - 1) ** 2, scale=(n - 1) / n)
+    assert len(orders) > 0.9 * epochs
+    _check_uniform("position x row over epochs", counts, (n - 1) ** 2, scale=(n - 1) / n)
 
 
 @pytest.mark.parametrize("n", [1, 2, 37, 1000])
-def test_a_position_is_found_without_the_ones_before_it(n: int) -> None:
+def test_a_position_is_computed_without_the_ones_before_it(n: int) -> None:
     order = Shuffle.draw(jax.random.key(4), n)
-    whole = np.asarray(_rows(order, jnp.arange(n))[0])
+    order_of_all = np.asarray(_rows_and_positions(order, jnp.arange(n))[0])
     for position in {0, n // 3, n - 1}:
-        one, back = _rows(order, position)
-        assert one.shape == ()
-        assert one.dtype == jnp.int32
-        assert int(one) == whole[position]
+        row, back = _rows_and_positions(order, position)
+        assert row.shape == ()
+        assert row.dtype == jnp.int32
+        assert int(row) == order_of_all[position]
         assert int(back) == position
-    table, _ = _rows(order, jnp.arange(n).reshape(1, n))
-    assert np.array_equal(table, whole[None])
+    table, _ = _rows_and_positions(order, jnp.arange(n).reshape(1, n))
+    assert np.array_equal(table, order_of_all[None])
 
 
 def test_keys_differ_and_one_key_repeats() -> None:
@@ -152,10 +152,10 @@ def test_keys_differ_and_one_key_repeats() -> None:
 
 @pytest.mark.parametrize("n", [0, -1, 2**31])
 def test_impossible_numbers_of_rows_are_refused(n: Any) -> None:
-    with pytest.raises(ValueError, match=r"n is at (least|most)"):
+    with pytest.raises(ValueError, match=r"n must be at (least|most)"):
         Shuffle.draw(jax.random.key(0), n)
 
 
-def test_numpys_whole_numbers_are_numbers():
+def test_numpys_integers_are_integers():
     order = fn.data.Shuffle.draw(jax.random.key(0), np.int64(10))
     assert sorted(order(jnp.arange(10)).tolist()) == list(range(10))

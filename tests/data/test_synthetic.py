@@ -1,4 +1,4 @@
-"""The synthetic problems: the lesson's facts to the digit, and the known answers."""
+"""The synthetic problems: the digits of the lesson, and the known optimal models."""
 
 import jax
 import numpy as np
@@ -20,8 +20,8 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_a_problem_is_pure_and_leaves_numpys_global_stream_alone(name):
-    np.random.seed(5)  # noqa: NPY002 - the stream that must not move
+def test_a_problem_is_pure_and_does_not_use_numpys_global_generator(name):
+    np.random.seed(5)  # noqa: NPY002 - the generator that must not be used
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     first, again, other = PROBLEMS[name](), PROBLEMS[name](), PROBLEMS[name](seed=1)
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
@@ -66,11 +66,11 @@ def test_the_truth_of_exact_linear_is_the_least_squares_solution():
 
 
 @pytest.mark.parametrize("name", ["friedman1", "noisy_line"])
-def test_the_truth_of_a_regression_leaves_the_noise_and_nothing_else(name):
+def test_the_residual_of_the_truth_of_a_regression_is_the_noise(name):
     problem = PROBLEMS[name](rows=4000, noise=0.5)
     x, y = problem.data[:]
     residual = np.asarray(y - problem.truth(x))
-    # Against the noise that was drawn: normal, of mean 0 and the right spread.
+    # The noise is normal with mean 0 and the given standard deviation.
     assert stats.kstest(residual / 0.5, "norm").pvalue > 0.01
     # The standard error of a variance of 4000 normal numbers is 2.2 % of it.
     np.testing.assert_allclose(
@@ -86,32 +86,32 @@ def test_the_truth_of_a_classification_is_calibrated(name):
     groups = np.digitize(probability, np.linspace(0, 1, 11)[1:-1])
     for group in range(10):
         inside = groups == group
-        seen, told = np.asarray(y)[inside].mean(), probability[inside].mean()
+        frequency, predicted = np.asarray(y)[inside].mean(), probability[inside].mean()
         error = np.sqrt(probability[inside] @ (1 - probability[inside])) / inside.sum()
-        assert abs(seen - told) < 4 * error + 1e-3, f"{name}: {seen} of those told {told}"
+        assert abs(frequency - predicted) < 4 * error + 1e-3, f"{name}: {frequency}, predicted {predicted}"
 
 
-def test_the_error_of_gaussians_is_fishers():
+def test_the_error_of_gaussians_is_that_of_fishers_rule():
     problem = fn.data.gaussians(rows=20000, features=3, distance=1.5)
-    found = 1 - float(fn.evaluate(BINARY, problem.truth, problem.data)["accuracy"])
+    error = 1 - float(fn.evaluate(BINARY, problem.truth, problem.data)["accuracy"])
     assert problem.least_error == pytest.approx(stats.norm.cdf(-0.75), rel=1e-6)
-    assert abs(found - problem.least_error) < 4 * np.sqrt(problem.least_error / 20000)
+    assert abs(error - problem.least_error) < 4 * np.sqrt(problem.least_error / 20000)
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
-        (lambda: fn.data.noisy_line(rows=0), "rows is at least 1"),
-        (lambda: fn.data.noisy_line(noise=-1.0), "noise is at least 0"),
-        (lambda: fn.data.exact_linear(rows=6, features=5), "leave no residual"),
-        (lambda: fn.data.friedman1(features=4), "at least 5 features"),
-        (lambda: fn.data.two_classes(flip_y=1.5), "flip_y is at least 0"),
-        (lambda: fn.data.two_classes(rows=3), "at least 4 rows"),
-        (lambda: fn.data.gaussians(distance=-1.0), "distance is at least 0"),
-        (lambda: fn.data.two_moons(rows=1), "at least 2 rows"),
-        (lambda: fn.data.two_moons(noise=0.0), "try noise=0.1"),
+        (lambda: fn.data.noisy_line(rows=0), "rows must be at least 1"),
+        (lambda: fn.data.noisy_line(noise=-1.0), "noise must be at least 0"),
+        (lambda: fn.data.exact_linear(rows=6, features=5), "there is no residual, got 6"),
+        (lambda: fn.data.friedman1(features=4), "features must be at least 5"),
+        (lambda: fn.data.two_classes(flip_y=1.5), "flip_y must be at least 0"),
+        (lambda: fn.data.two_classes(rows=3), "rows must be at least 4"),
+        (lambda: fn.data.gaussians(distance=-1.0), "distance must be at least 0"),
+        (lambda: fn.data.two_moons(rows=1), "rows must be at least 2"),
+        (lambda: fn.data.two_moons(noise=0.0), "Try noise=0.1"),
     ],
 )
-def test_wrong_settings_are_refused(call, told):
-    with pytest.raises(ValueError, match=told):
+def test_wrong_settings_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
         call()

@@ -161,18 +161,22 @@ def test_half_precision_predictions_do_not_round_targets() -> None:
 
 
 WRONG_SETTINGS = {
-    "a negative delta": (lambda: fn.losses.huber(1.0, 0.0, delta=-1.0), ValueError, "delta is above 0"),
+    "a negative delta": (
+        lambda: fn.losses.huber(1.0, 0.0, delta=-1.0),
+        ValueError,
+        "delta must be above 0",
+    ),
     "a quantile of one": (lambda: fn.losses.quantile(1.0, 0.0, q=1.0), ValueError, "below 1"),
     "smoothing of one": (
         lambda: fn.losses.cross_entropy(np.zeros(3), np.array(0), smoothing=1.0),
         ValueError,
-        "smoothing is at least 0",
+        "smoothing must be at least 0",
     ),
-    "a word for gamma": (lambda: fn.losses.focal(0.0, 1, gamma="2"), TypeError, "gamma is a number"),
+    "a word for gamma": (lambda: fn.losses.focal(0.0, 1, gamma="2"), TypeError, "gamma must be a number"),
     "two deltas for three entries": (
         lambda: fn.losses.huber(np.zeros(3), np.zeros(3), delta=np.ones(2)),
         ValueError,
-        r"delta is one number, or one for each entry.*\(2,\)",
+        r"delta must be one number, or one for each entry.*\(2,\)",
     ),
     "a number for a mean and a spread": (
         lambda: fn.losses.gaussian_nll(np.zeros(3), np.array(1.0)),
@@ -192,7 +196,7 @@ WRONG_SETTINGS = {
     "one label": (
         lambda: fn.losses.multilabel_cross_entropy(np.array(0.0), np.array(1)),
         ValueError,
-        "for one yes or no, binary_cross_entropy",
+        "for a single yes or no, binary_cross_entropy",
     ),
 }
 

@@ -152,7 +152,7 @@ def test_embedding_takes_rows_of_its_table() -> None:
 def test_a_number_out_of_range_is_refused_or_nan_and_never_another_row() -> None:
     layer = fn.layers.Embedding(4, 2).init(KEY)
     for bad in (-1, 4, 2**31 - 1, -(2**31)):
-        with pytest.raises(ValueError, match=r"rows for 0 to 3; got .* \(1 of 2 lie outside\)"):
+        with pytest.raises(ValueError, match=r"integers from 0 to 3, got .* \(1 of 2 are out of range\)"):
             layer(jnp.array([0, bad]))
         rows = jax.jit(layer)(jnp.array([0, bad]))
         assert np.isnan(rows[1]).all()
@@ -381,37 +381,41 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "no sequence": (
         lambda: fn.layers.MultiHeadAttention(4, 2).init(KEY)(jnp.ones(4)),
         ValueError,
-        r"\[\.\.\., length, 4\]; got shape \(4,\)",
+        r"\[\.\.\., length, 4\], got shape \(4,\)",
     ),
     "mask of floats": (
         lambda: fn.layers.MultiHeadAttention(4, 2).init(KEY)(jnp.ones((3, 4)), mask=jnp.ones(3)),
         TypeError,
-        "mask is boolean",
+        "mask must be boolean",
     ),
     "mask of another shape": (
         lambda: fn.layers.MultiHeadAttention(4, 2).init(KEY)(jnp.ones((2, 3, 4)), mask=jnp.ones(3, bool)),
         ValueError,
-        r"mask has the shape \(2, 3\)",
+        r"mask must have shape \(2, 3\)",
     ),
-    "gru": (lambda: fn.layers.GRU(2, 3).init(KEY)(jnp.ones((4, 3))), ValueError, r"GRU\(2, 3\) wants"),
-    "gru size": (lambda: fn.layers.GRU(2, 0), ValueError, "features is at least 1"),
+    "gru": (lambda: fn.layers.GRU(2, 3).init(KEY)(jnp.ones((4, 3))), ValueError, r"GRU\(2, 3\) expects"),
+    "gru size": (lambda: fn.layers.GRU(2, 0), ValueError, "features must be at least 1"),
     "gru state": (
         lambda: fn.layers.GRU(2, 3).init(KEY)(jnp.ones((5, 4, 2)), state=jnp.ones(3)),
         ValueError,
-        r"state has the shape \(5, 3\)",
+        r"state must have shape \(5, 3\)",
     ),
-    "lstm": (lambda: fn.layers.LSTM(2, 3).init(KEY)(jnp.ones((4, 3))), ValueError, r"LSTM\(2, 3\) wants"),
+    "lstm": (lambda: fn.layers.LSTM(2, 3).init(KEY)(jnp.ones((4, 3))), ValueError, r"LSTM\(2, 3\) expects"),
     "lstm cell": (
         lambda: fn.layers.LSTM(2, 3).init(KEY)(jnp.ones((4, 2)), state=(jnp.ones(3), jnp.ones(2))),
         ValueError,
-        r"c has the shape \(3,\)",
+        r"c must have shape \(3,\)",
     ),
     "bidirectional of arrays": (
         lambda: fn.layers.Bidirectional(fn.layers.GRU(2, 3).init(KEY)),
         ValueError,
-        "holds its parameters already",
+        "must be an architecture without parameters",
     ),
-    "bidirectional of a number": (lambda: fn.layers.Bidirectional(3), TypeError, "forward is a module"),
+    "bidirectional of a number": (
+        lambda: fn.layers.Bidirectional(3),
+        TypeError,
+        "forward must be a module",
+    ),
     "no input": (lambda: fn.models.Transformer(2), ValueError, "one of vocab_size and in_features"),
     "two inputs": (
         lambda: fn.models.Transformer(2, vocab_size=4, in_features=4),
@@ -453,15 +457,19 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "at most max_length=3; got 4",
     ),
-    "no tokens": (lambda: _transformer()(jnp.zeros((2, 0), int)), ValueError, "sequences of tokens"),
-    "omega": (lambda: fn.models.SIREN((1, 2, 1), omega=0), ValueError, "omega is above 0"),
+    "no tokens": (
+        lambda: _transformer()(jnp.zeros((2, 0), int)),
+        ValueError,
+        "sequences of at least one token",
+    ),
+    "omega": (lambda: fn.models.SIREN((1, 2, 1), omega=0), ValueError, "omega must be above 0"),
     "siren input": (
         lambda: fn.models.SIREN((1, 2, 1)).init(KEY)(jnp.ones(2)),
         ValueError,
         "whose last axis is 1",
     ),
-    "scale": (lambda: fn.models.FourierMLP((1, 2), scale=-1.0), ValueError, "scale is above 0"),
-    "scale text": (lambda: fn.models.FourierMLP((1, 2), scale="1"), TypeError, "scale is a number"),
+    "scale": (lambda: fn.models.FourierMLP((1, 2), scale=-1.0), ValueError, "scale must be above 0"),
+    "scale text": (lambda: fn.models.FourierMLP((1, 2), scale="1"), TypeError, "scale must be a number"),
     "fourier input": (
         lambda: fn.models.FourierMLP((1, 2)).init(KEY)(jnp.ones(2)),
         ValueError,

@@ -113,14 +113,14 @@ def test_the_0_1_loss_is_wrong_below_one_half():
             "got class 3 and logits of 3 classes",
         ),
         (lambda: calibration(LOGITS * np.nan, CLASSES), ValueError, "NaN in 200 of 200 rows"),
-        (lambda: calibration(LOGITS, CLASSES, bins=0), ValueError, "bins is at least 1"),
+        (lambda: calibration(LOGITS, CLASSES, bins=0), ValueError, "bins must be at least 1"),
         (lambda: calibration(LOGITS, CLASSES + 0.5), ValueError, "one class number for each row"),
         (lambda: loss_curves([fn.losses.squared_error]), TypeError, "a mapping from names to losses"),
-        (lambda: loss_curves({"a": 1}), TypeError, "the loss 'a' is a function"),
+        (lambda: loss_curves({"a": 1}), TypeError, "the loss 'a' must be a function"),
         (
             lambda: loss_curves({"a": fn.losses.squared_error}, over="logit"),
             ValueError,
-            "'logit' is not known",
+            "must be one of .*got 'logit'",
         ),
         (
             lambda: loss_curves({"a": fn.losses.squared_error}, over="probability", targets=(2,)),

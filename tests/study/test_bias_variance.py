@@ -215,7 +215,7 @@ WRONG = {
     "truth of another shape": (
         lambda: fn.study.bias_variance(TRAIN, 3)(NET, DATA, KEY, DATA, jnp.ones(5)),
         ValueError,
-        r"truth has the shape of y, \(6,\); got \(5,\)",
+        r"truth must have the shape of y, \(6,\), got \(5,\)",
     ),
     "no targets": (
         lambda: fn.study.bias_variance(

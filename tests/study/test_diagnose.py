@@ -443,8 +443,12 @@ WRONG = {
         TypeError,
         "on the result of jit or vmap",
     ),
-    "a word": (lambda: diagnose(GOOD(0), target="low"), TypeError, "target is a number"),
-    "tolerance": (lambda: diagnose(GOOD(0), tolerance=1.5), ValueError, "tolerance is above 0.0 and below"),
+    "a word": (lambda: diagnose(GOOD(0), target="low"), TypeError, "target must be a number"),
+    "tolerance": (
+        lambda: diagnose(GOOD(0), tolerance=1.5),
+        ValueError,
+        "tolerance must be above 0.0 and below",
+    ),
 }
 
 

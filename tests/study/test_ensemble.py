@@ -145,17 +145,21 @@ def test_an_ensemble_is_a_module():
 
 
 WRONG = {
-    "no training": (lambda: fn.study.ensemble("train", 3), TypeError, r"Make one: fn.fit\(loss"),
-    "no members": (lambda: fn.study.ensemble(training(MODELS["mlp"]), 0), ValueError, "size is at least 1"),
+    "no training": (lambda: fn.study.ensemble("train", 3), TypeError, r"Try train = fn.fit\(loss"),
+    "no members": (
+        lambda: fn.study.ensemble(training(MODELS["mlp"]), 0),
+        ValueError,
+        "size must be at least 1",
+    ),
     "an unknown mean": (
         lambda: fn.study.ensemble(training(MODELS["mlp"]), 2, average="votes"),
         ValueError,
-        "Choose one of: values, classes, binary",
+        "must be one of values, classes, binary",
     ),
     "arrays for a network": (
         lambda: fn.study.ensemble(training(MODELS["mlp"]), 2)({"w": 1}, MODELS["mlp"].rows(8), KEY),
         TypeError,
-        "net is a module with an init",
+        "net must be a module with an init",
     ),
     "disagreement of values": (
         lambda: members("values", 3)[0].disagreement(jnp.ones(4)),

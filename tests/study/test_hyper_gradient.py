@@ -132,13 +132,13 @@ def test_stopping_goes_forward_by_itself():
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: fn.study.hyper_gradient(3), TypeError, "make_train is"),
+        (lambda: fn.study.hyper_gradient(3), TypeError, "make_train must be"),
         (
             lambda: fn.study.hyper_gradient(make_train, "loss"),
             ValueError,
-            "metric names a value of validation",
+            "metric must name a value on the validation",
         ),
-        (lambda: fn.study.hyper_gradient(make_train, mode="both"), ValueError, "mode='both'"),
+        (lambda: fn.study.hyper_gradient(make_train, mode="both"), ValueError, "mode must be"),
         (lambda: run(make_train, {"learning_rate": 1, "decay": 0.1}), TypeError, "learning_rate"),
         (lambda: run(make_train, {}), ValueError, "no hyper-parameters"),
         (lambda: run(lambda rate: 3, 0.1), TypeError, "the result of make_train"),

@@ -113,7 +113,7 @@ WRONG = {
             KEY
         ),
         TypeError,
-        "sweep works on the host",
+        "sweep runs on the host",
     ),
     "no values": (
         lambda: fn.study.sweep(make_train, {"learning_rate": []}),
@@ -124,7 +124,7 @@ WRONG = {
     "training rows": (
         lambda: fn.study.sweep(make_train, GRID, monitor="loss"),
         ValueError,
-        "such as 'val_loss'; got 'loss'",
+        "such as 'val_loss', got 'loss'",
     ),
     "the worst accuracy": (
         lambda: fn.study.sweep(make_train, GRID, monitor="val_accuracy"),
@@ -135,14 +135,14 @@ WRONG = {
     "no network": (
         lambda: fn.study.sweep(make_train, GRID)(None, DATA, KEY, VALID),
         TypeError,
-        "net is a module with an init",
+        "net must be a module with an init",
     ),
     "no training": (
         lambda: fn.study.sweep(lambda learning_rate: 3, {"learning_rate": [0.1]})(
             ROW.net, DATA, KEY, VALID
         ),
         TypeError,
-        "train is a training; got int 3",
+        "train must be a function returned by fn.fit, got int 3",
     ),
     "an unknown value": (
         lambda: fn.study.sweep(make_train, GRID, monitor="val_f1")(ROW.net, DATA, KEY, VALID),

@@ -169,15 +169,15 @@ def test_a_source_that_ends_early_is_told():
 def test_one_iterator_for_all_epochs_is_refused(kind):
     parts = [tuple(np.asarray(part[i : i + 8]) for part in DATA) for i in range(0, 40, 8)]
     once = kind(parts)
-    with pytest.raises(ValueError, match=r"the very same \w+ again.*a fresh iterable each time"):
+    with pytest.raises(ValueError, match=r"a new iterable each time, got the same \w+ again"):
         _go_on(None, fn.data.Stream.from_batches(lambda: once, 5))
     stream, once = fn.data.Stream.from_batches(lambda: once, 5), kind(parts)
-    assert len(list(stream.pieces(None, 0, 0, 5, 8))) == 5
-    with pytest.raises(ValueError, match="a fresh iterable each time"):
-        list(stream.pieces(None, 1, 0, 5, 8))
+    assert len(list(stream.chunks(None, 0, 0, 5, 8))) == 5
+    with pytest.raises(ValueError, match="a new iterable each time"):
+        list(stream.chunks(None, 1, 0, 5, 8))
     for make in (lambda: kind(parts), lambda: parts):  # a list is gone through as often as one likes
         stream = fn.data.Stream.from_batches(make, 5)
-        assert [len(list(stream.pieces(None, epoch, 0, 5, 8))) for epoch in range(3)] == [5, 5, 5]
+        assert [len(list(stream.chunks(None, epoch, 0, 5, 8))) for epoch in range(3)] == [5, 5, 5]
 
 
 def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path, whole):
@@ -208,11 +208,11 @@ def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path, whole):
         (lambda p: Every(epochs=1, steps=2), "one of epochs, steps and seconds"),
         (lambda p: Every(seconds=0.0), "above 0"),
         (lambda p: fn.data.Stream.npy(p / "none.npy"), "No such file"),
-        (lambda p: fn.data.Stream.npy((p / "x.npy", p / "short.npy")), "as many rows"),
-        (lambda p: fn.data.Stream.npy(p / "words.npy"), "reads numbers"),
-        (lambda p: fn.data.Stream.npy(p / "text"), r"is no \.npy file"),
-        (lambda p: fn.data.Stream.npy(p / "cut.npy"), "is cut off"),
-        (lambda p: fn.data.Stream(X), "has no rows"),
+        (lambda p: fn.data.Stream.npy((p / "x.npy", p / "short.npy")), "the same number of rows"),
+        (lambda p: fn.data.Stream.npy(p / "words.npy"), "must hold numbers"),
+        (lambda p: fn.data.Stream.npy(p / "text"), r"is not a \.npy file"),
+        (lambda p: fn.data.Stream.npy(p / "cut.npy"), "is truncated"),
+        (lambda p: fn.data.Stream(X), "without rows"),
         (lambda p: fn.Trainer(TRAIN)(MODEL, (X[:, :2], DATA[1]), KEY), "LinearRegression|MLP|Linear"),
     ],
 )

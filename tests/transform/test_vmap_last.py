@@ -137,7 +137,7 @@ def test_nothing_mapped_and_unequal_sizes_raise():
         vmap_last(jnp.sin, (None,))(ROWS)
     with pytest.raises(ValueError, match=r"sizes \[3, 4\]"):
         vmap_last(jnp.add, (0, 1))(ROWS, ROWS)
-    with pytest.raises(TypeError, match="f is a function of arrays"):
+    with pytest.raises(TypeError, match="f must be a function of arrays"):
         vmap_last("sin")
 
 
