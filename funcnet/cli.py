@@ -338,7 +338,7 @@ def _predict(args: argparse.Namespace) -> None:
 
     from funcnet.data._load import read_features
     from funcnet.tabular import load_table_model
-    from funcnet.train._weights import write_whole
+    from funcnet.train._weights import write_atomic
 
     predictor = load_table_model(args.folder)
     features = read_features(args.rows, predictor.feature_names, predictor.encoder)
@@ -355,7 +355,7 @@ def _predict(args: argparse.Namespace) -> None:
         sys.stdout.write(text.getvalue())
         sys.stdout.flush()
     else:
-        write_whole(args.out, text.getvalue().encode())
+        write_atomic(args.out, text.getvalue().encode())
 
 
 def _runs(args: argparse.Namespace) -> None:

@@ -189,5 +189,5 @@ def test_a_loop_written_by_hand_stops_as_fit_does():
     assert not info.finite
     later, _ = step(stopped, jnp.array([1.0]))
     assert float(later.model) == 0.0
-    assert int(later.stop.outcome) == fn.Outcome.NOT_FINITE.code
+    assert int(later.stopping.outcome) == fn.Outcome.NOT_FINITE.code
     assert int(later.step) == int(stopped.step) == 0

@@ -36,7 +36,7 @@ SIGNATURES = {
     "fn.trainable": "model",
     "fn.save_weights": "model path",
     "fn.load_weights": "net path",
-    "fn.TrainState": "model opt_state step epoch key stop history",
+    "fn.TrainState": "model opt_state step epoch key stopping history",
     "fn.TrainState.create": "model optimizer key",
     "fn.EarlyStopping": "monitor min_delta patience mode restore_best start_from_epoch stopping_threshold "
     "divergence_threshold",

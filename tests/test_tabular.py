@@ -216,7 +216,7 @@ def mixed(tmp_path_factory):
 def test_encoders_are_fitted_on_the_training_rows_only(mixed):
     assert mixed.predictor.model.sizes[0] == 4
     assert mixed.metrics["test"]["absolute_error"] < 60  # of a standard deviation of 120
-    train, *_ = split_table(mixed.table, _keys.named(jax.random.key(0), "split"))
+    train, *_ = split_table(mixed.table, _keys.fold_in_name(jax.random.key(0), "split"))
     encoder, scaler = mixed.predictor.encoder, mixed.predictor.scaler
     assert encoder == fn.data.Encoder.fit(train)
     np.testing.assert_array_equal(scaler.shift[1:], 0)  # categories stay zeros and ones

@@ -126,7 +126,7 @@ def parts(result: Any) -> dict[str, Any]:
     if not isinstance(result, fn.Run):
         return {"value": result}
     state = result.state
-    counters = {"step": state.step, "epoch": state.epoch, "outcome": state.stop.outcome}
+    counters = {"step": state.step, "epoch": state.epoch, "outcome": state.stopping.outcome}
     return {"model": result.model, "last model": state.model, "optimizer": state.opt_state, **counters} | {
         f"history {name}": state.history[name] for name in state.history
     }

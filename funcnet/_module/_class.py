@@ -125,7 +125,7 @@ class Module:
         def init_child(name: str, path: Any, child: Any) -> Any:
             if not isinstance(child, Module):
                 return child
-            return child._init_missing(_keys.named(key, name + jax.tree_util.keystr(path)))
+            return child._init_missing(_keys.fold_in_name(key, name + jax.tree_util.keystr(path)))
 
         children = {
             name: jax.tree_util.tree_map_with_path(

@@ -48,7 +48,7 @@ def augmented(loss: Loss, transform: Transform) -> Loss:
         key = rest[-1]
         if key is None:
             return loss(model, example, *rest)
-        transform_key = _keys.named(key, "augment")
+        transform_key = _keys.fold_in_name(key, "augment")
         if getattr(loss, "batchwise", False):
             example = jax.vmap(transform)(_row_keys(transform_key, len(rest[0])), example)
         else:
@@ -109,9 +109,9 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
             values = jax.vmap(lambda example: loss(model, example, None))(batch)
             return _reduce(values, weight)
         x, y = _split_pair(batch)
-        keys = _row_keys(_keys.named(key, "mixup"), len(weight))
+        keys = _row_keys(_keys.fold_in_name(key, "mixup"), len(weight))
         partner = jax.vmap(_draw_row, in_axes=(0, None))(keys, _cumulative_weight(weight))
-        fraction = jax.vmap(lambda k: jax.random.beta(_keys.named(k, "share"), alpha, alpha))(keys)
+        fraction = jax.vmap(lambda k: jax.random.beta(_keys.fold_in_name(k, "share"), alpha, alpha))(keys)
 
         def mixed_loss_of_example(
             x: Array, other_x: Array, y: PyTree, other_y: PyTree, fraction: Array, key: Key

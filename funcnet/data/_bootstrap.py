@@ -46,7 +46,7 @@ def bootstrap(data: PyTree, key: Key, samples: int | None = None) -> Dataset:
     _check.key(key)
     samples = len(data) if samples is None else samples
     _check.positive("samples", samples)
-    key = _keys.named(key, "bootstrap")
+    key = _keys.fold_in_name(key, "bootstrap")
     if data.weight is None:
         position = jax.random.randint(key, (samples,), 0, len(data), jnp.int32)
     else:

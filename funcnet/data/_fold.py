@@ -121,7 +121,7 @@ def kfold(
             f"folds must be at least 2 and at most the number of rows that count, {counts.sum()}, "
             f"got {folds}."
         )
-    order = np.asarray(Shuffle.draw(_keys.named(key, "kfold"), n)(jnp.arange(n)))
+    order = np.asarray(Shuffle.draw(_keys.fold_in_name(key, "kfold"), n)(jnp.arange(n)))
     order = order[counts[order]]
     classes = _label_numbers("stratify", stratify, n)
     rows = np.asarray(data._rows_at(np.arange(n)))[order]

@@ -92,4 +92,4 @@ def _apply_rounds(x: Array | int, rounds: Array, n: Array) -> Array:
 
 def epoch_order(key: Key, epoch: Array | int, n: int) -> Shuffle:
     """The order of n rows in epoch `epoch` of the run with this key."""
-    return Shuffle.draw(jax.random.fold_in(_keys.named(key, "shuffle"), epoch), n)
+    return Shuffle.draw(jax.random.fold_in(_keys.fold_in_name(key, "shuffle"), epoch), n)

@@ -51,7 +51,7 @@ def split(
         order = np.arange(n)
     else:
         _check.concrete_key("split", key)
-        order = np.asarray(Shuffle.draw(_keys.named(key, "split"), n)(jnp.arange(n)))
+        order = np.asarray(Shuffle.draw(_keys.fold_in_name(key, "split"), n)(jnp.arange(n)))
         if stratify is not None:
             order = order[_stratified_order(_check_labels(stratify, n)[order], counts)]
     parts = np.split(order, np.cumsum(counts)[:-1])

@@ -68,10 +68,10 @@ class SpectralNorm(Module):
 
     def parameters(self, key: Key) -> Mapping[str, Any]:
         # The layer is drawn by the same key as in `init`, so that σ belongs to the model's weight.
-        layer = self.layer if is_complete(self.layer) else self.layer.init(_keys.named(key, "layer"))
+        layer = self.layer if is_complete(self.layer) else self.layer.init(_keys.fold_in_name(key, "layer"))
         matrix = _matrix(layer)
         u, v = (
-            jax.random.normal(_keys.named(key, name), (size,), matrix.dtype)
+            jax.random.normal(_keys.fold_in_name(key, name), (size,), matrix.dtype)
             for name, size in zip("uv", matrix.shape[::-1], strict=True)
         )
         u, v = self._power_iteration(matrix, self._normalize(u, u), self._normalize(v, v), INIT_ITERATIONS)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from funcnet.report._epochs import history_png
 from funcnet.train import Callback, CallbackContext, Run
-from funcnet.train._callbacks import place_of
-from funcnet.train._weights import write_whole
+from funcnet.train._callbacks import resolve_path
+from funcnet.train._weights import write_atomic
 
 
 class LivePlot(Callback):
@@ -49,5 +49,5 @@ class LivePlot(Callback):
             self._draw(context)
 
     def _draw(self, context: CallbackContext) -> None:
-        write_whole(place_of(self.path, context), history_png(Run(None, context.state)))
+        write_atomic(resolve_path(self.path, context), history_png(Run(None, context.state)))
         self._drawn = time.monotonic()

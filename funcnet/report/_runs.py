@@ -13,7 +13,7 @@ from funcnet.report._epochs import history_png
 from funcnet.train import History, Run, TrainState
 from funcnet.train._early_stopping import initial_state
 from funcnet.train._manifest import places, read_manifest
-from funcnet.train._weights import write_whole
+from funcnet.train._weights import write_atomic
 
 COLUMNS = ("run", "epochs", "loss", "best val_loss", "outcome", "saved")
 
@@ -90,7 +90,7 @@ def draw(run: SavedRun) -> Path:
     arrays = {name: jnp.asarray(values) for name, values in run.history.items()}
     zero = jnp.int32(0)
     state = TrainState(None, None, zero, zero, jax.random.key(0), initial_state(), History(arrays))
-    write_whole(run.folder / "curves.png", history_png(Run(None, state)))
+    write_atomic(run.folder / "curves.png", history_png(Run(None, state)))
     return run.folder / "curves.png"
 
 

@@ -195,15 +195,15 @@ class BiasVarianceStudy(MemberStudy):
     def _member(self, static: Draw | None, shared: Any, number: Array) -> Any:
         """The predictions [epochs, n, ...] for the test rows; without test rows, the longest run."""
         net, data, key, test, _ = shared
-        own = jax.random.fold_in(_keys.named(key, "member"), number)
+        own = jax.random.fold_in(_keys.fold_in_name(key, "member"), number)
         if static is None:
-            sample = bootstrap(data, _keys.named(own, "bootstrap"))
+            sample = bootstrap(data, _keys.fold_in_name(own, "bootstrap"))
         else:
-            sample = static(_keys.named(own, "draw"))
+            sample = static(_keys.fold_in_name(own, "draw"))
 
         def run(train: Fit) -> Run:
-            model = init_if_incomplete(net, _keys.named(own, "init"))
-            return train(model, sample, _keys.named(own, "train"))
+            model = init_if_incomplete(net, _keys.fold_in_name(own, "init"))
+            return train(model, sample, _keys.fold_in_name(own, "train"))
 
         trains = [self.train]
         if self.epochs is not None:

@@ -131,9 +131,9 @@ class CapacityCurveStudy(MemberStudy):
     def _member(self, static: int, shared: tuple[Module, Dataset, Key, Dataset], number: Array) -> Scores:
         net, data, key, valid = shared
         train, _ = self._pairs[static]
-        own = jax.random.fold_in(_keys.named(key, "repeat"), number)
-        model = init_if_incomplete(net, _keys.named(own, "init"))
-        run = train(model, data, _keys.named(own, "train"))
+        own = jax.random.fold_in(_keys.fold_in_name(key, "repeat"), number)
+        model = init_if_incomplete(net, _keys.fold_in_name(own, "init"))
+        run = train(model, data, _keys.fold_in_name(own, "train"))
         return train_and_val_scores(train, run.model, data, valid)
 
     def _combine(self, static: int, shared: Any, results: Scores) -> Scores:

@@ -150,9 +150,9 @@ class CrossValidationStudy(MemberStudy):
             _tree.replace(part, rows=part.rows[number])  # type: ignore[index]
             for part in (folds.train, folds.valid)
         )
-        own = jax.random.fold_in(_keys.named(key, "fold"), number)
-        model = init_if_incomplete(net, _keys.named(own, "init"))
-        run = self.train(model, train, _keys.named(own, "train"), valid)
+        own = jax.random.fold_in(_keys.fold_in_name(key, "fold"), number)
+        model = init_if_incomplete(net, _keys.fold_in_name(own, "init"))
+        run = self.train(model, train, _keys.fold_in_name(own, "train"), valid)
         scores = total(self.train.loss, run.model, valid, len(valid)).means()
         return run, scores, predict(run.model, valid)
 

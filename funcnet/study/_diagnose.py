@@ -144,7 +144,7 @@ def diagnose(
     outcome, restored_epoch = None, -1
     if hasattr(run, "state"):
         outcome = run.outcome
-        restored_epoch = int(np.median(run.best_epoch)) if run.state.stop.model is not None else -1
+        restored_epoch = int(np.median(run.best_epoch)) if run.state.stopping.model is not None else -1
     curves = read_losses(history, outcome)
     if len(curves.epochs) < MIN_EPOCHS or 2 * curves.num_diverged >= curves.num_members:
         return _diagnose_without_trend(curves)

@@ -238,10 +238,13 @@ class EnsembleStudy(MemberStudy):
     def _member(self, static: Literal["deferred", "every_step"], shared: Any, number: Array) -> Any:
         """The run; if the finite check is deferred, a pair (run, whether all of it is finite)."""
         net, data, key, valid = shared
-        own = jax.random.fold_in(_keys.named(key, "member"), number)
+        own = jax.random.fold_in(_keys.fold_in_name(key, "member"), number)
         if self.bootstrap:
-            data = bootstrap(data, _keys.named(own, "bootstrap"))
-        model, own_key = init_if_incomplete(net, _keys.named(own, "init")), _keys.named(own, "train")
+            data = bootstrap(data, _keys.fold_in_name(own, "bootstrap"))
+        model, own_key = (
+            init_if_incomplete(net, _keys.fold_in_name(own, "init")),
+            _keys.fold_in_name(own, "train"),
+        )
         if static == "every_step":
             return self.train(model, data, own_key, valid)
         return run_plan(self.train._plan, model, data, own_key, valid, check="deferred")

@@ -163,8 +163,8 @@ class HyperGradientStudy(Study):
         train = self.make_train(hyperparams)
         if remat and isinstance(train, Fit):
             train = dataclasses.replace(train, remat=True)
-        model = init_if_incomplete(net, _keys.named(key, "init"))
-        run = train(model, data, _keys.named(key, "train"), valid)
+        model = init_if_incomplete(net, _keys.fold_in_name(key, "init"))
+        run = train(model, data, _keys.fold_in_name(key, "train"), valid)
         if not isinstance(self.metric, str):
             return self.metric(run)
         if not isinstance(train, Fit):

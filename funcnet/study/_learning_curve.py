@@ -125,15 +125,17 @@ class LearningCurveStudy(MemberStudy):
     def _member(self, static: None, shared: tuple[Module, Dataset, Key, Dataset], number: Array) -> Scores:
         net, data, key, valid = shared
         train_size = jnp.array(self.train_sizes, jnp.int32)[number // self.num_repeats]
-        own = jax.random.fold_in(_keys.named(key, "repeat"), number % self.num_repeats)
-        position = Shuffle.draw(_keys.named(own, "rows"), len(data))(jnp.arange(len(data), dtype=jnp.int32))
+        own = jax.random.fold_in(_keys.fold_in_name(key, "repeat"), number % self.num_repeats)
+        position = Shuffle.draw(_keys.fold_in_name(own, "rows"), len(data))(
+            jnp.arange(len(data), dtype=jnp.int32)
+        )
         has_weight = data.weights() > 0
         rank = jnp.cumsum(jnp.zeros(len(data), jnp.int32).at[position].set(has_weight.astype(jnp.int32)))
         # In shuffled order, row i is number rank[position[i]] of the rows with a weight.
         in_set = (rank[position] <= train_size).astype(float)
         subset = Dataset(data.arrays, weight=data.weights() * in_set)
-        model = init_if_incomplete(net, _keys.named(own, "init"))
-        run = self.train(model, subset, _keys.named(own, "train"))
+        model = init_if_incomplete(net, _keys.fold_in_name(own, "init"))
+        run = self.train(model, subset, _keys.fold_in_name(own, "train"))
         return train_and_val_scores(self.train, run.model, subset, valid)
 
     def _combine(self, static: None, shared: Any, results: Scores) -> Scores:

@@ -167,11 +167,11 @@ class LearningRateRangeStudy(MemberStudy):
     def _member(self, static: None, shared: Any, number: Array) -> Array:
         """The loss in the last epoch of one run."""
         rates, net, data, key = shared
-        own = jax.random.fold_in(_keys.named(key, "start"), number % self.num_repeats)
+        own = jax.random.fold_in(_keys.fold_in_name(key, "start"), number % self.num_repeats)
         # A run that stops early because it succeeds has no last epoch, like one that diverges.
         train = dataclasses.replace(self.make_train(rates[number // self.num_repeats]), stopping=None)
-        model = init_if_incomplete(net, _keys.named(own, "init"))
-        return train(model, data, _keys.named(own, "train")).history["loss"][-1]
+        model = init_if_incomplete(net, _keys.fold_in_name(own, "init"))
+        return train(model, data, _keys.fold_in_name(own, "train")).history["loss"][-1]
 
     def _combine(self, static: None, shared: Any, results: Array) -> tuple[Array, Array]:
         """The losses of all runs, and the loss of each initialization."""
@@ -179,8 +179,8 @@ class LearningRateRangeStudy(MemberStudy):
         loss = self.make_train(rates[0]).loss
 
         def loss_at_init(repeat: Array) -> Array:
-            own = jax.random.fold_in(_keys.named(key, "start"), repeat)
-            model = init_if_incomplete(net, _keys.named(own, "init"))
+            own = jax.random.fold_in(_keys.fold_in_name(key, "start"), repeat)
+            model = init_if_incomplete(net, _keys.fold_in_name(own, "init"))
             return total(loss, model, data, min(1024, len(data))).means()["loss"]
 
         return results, jax.lax.map(loss_at_init, jnp.arange(self.num_repeats, dtype=jnp.int32))

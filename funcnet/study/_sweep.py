@@ -211,7 +211,7 @@ class SweepStudy(MemberStudy):
         ]
         if self.num_samples is None:
             return combinations
-        order = jax.random.permutation(_keys.named(key, "samples"), len(combinations))
+        order = jax.random.permutation(_keys.fold_in_name(key, "samples"), len(combinations))
         return [combinations[i] for i in sorted(order[: self.num_samples].tolist())]
 
     def _make_train(
@@ -228,8 +228,8 @@ class SweepStudy(MemberStudy):
     def _member(self, static: Any, shared: Any, number: Array) -> tuple[Run, Array]:
         values, net, data, key, valid = shared
         train, net = self._make_train(static, values, number, net)
-        model = init_if_incomplete(net, _keys.named(key, "init"))
-        run = train(model, data, _keys.named(key, "train"), valid)
+        model = init_if_incomplete(net, _keys.fold_in_name(key, "init"))
+        run = train(model, data, _keys.fold_in_name(key, "train"), valid)
         scores = total(train.loss, run.model, valid, len(valid)).means()
         _check.monitored_metric(self.monitor, [f"val_{name}" for name in scores], True)
         return run, scores[self.monitor.removeprefix("val_")]

@@ -140,11 +140,11 @@ def fit_table(
     """
     check_settings(hidden, learning_rate, seed)
     key = jax.random.key(seed)
-    parts = split_table(table, _keys.named(key, "split"))
+    parts = split_table(table, _keys.fold_in_name(key, "split"))
     predictor, scaled = prepare(table, parts, tuple(hidden))
     train = make_train(table, epochs, batch_size, learning_rate, patience)
-    model = predictor.model.init(_keys.named(key, "init"))
-    args = model, scaled[0], _keys.named(key, "train"), scaled[1]
+    model = predictor.model.init(_keys.fold_in_name(key, "init"))
+    args = model, scaled[0], _keys.fold_in_name(key, "train"), scaled[1]
     if directory is None:
         run, compile_seconds, train_seconds = _run_timed(train, *args)
     else:

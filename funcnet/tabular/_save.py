@@ -16,7 +16,7 @@ from funcnet.data import Encoder, Scaler
 from funcnet.models import MLP
 from funcnet.tabular._model import TableModel
 from funcnet.train import Run, load_weights
-from funcnet.train._weights import save_weights, write_whole
+from funcnet.train._weights import save_weights, write_atomic
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION, HISTORY, CURVES = "model.safetensors", "model.json", "history.csv", "curves.png"
@@ -28,11 +28,11 @@ def save_fit(result: Any, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(result.predictor.model, folder / WEIGHTS)
-    write_whole(folder / HISTORY, history_csv(result.run).encode())
-    write_whole(folder / CURVES, history_png(result.run))
+    write_atomic(folder / HISTORY, history_csv(result.run).encode())
+    write_atomic(folder / CURVES, history_png(result.run))
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     text = json.dumps(_description(result) | {"weights_sha256": digest}, indent=1, ensure_ascii=False)
-    write_whole(folder / DESCRIPTION, (text + "\n").encode())
+    write_atomic(folder / DESCRIPTION, (text + "\n").encode())
 
 
 def load_table_model(folder: str | os.PathLike[str]) -> TableModel:

@@ -20,7 +20,7 @@ from funcnet.models import MLP
 from funcnet.report._canvas import png
 from funcnet.tabular._prepare import DROPOUT, check_settings, make_train, prepare, split_table
 from funcnet.train import Fit, evaluate
-from funcnet.train._weights import write_whole
+from funcnet.train._weights import write_atomic
 
 RATE_FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the learning rate
 WEIGHT_DECAYS = (0.0, 0.03, 0.1, 0.3, 1.0)
@@ -65,8 +65,8 @@ class StudyReport:
         folder.mkdir(parents=True, exist_ok=True)
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
-        write_whole(folder / f"{self.name}.csv", text.getvalue().encode())
-        write_whole(folder / f"{self.name}.png", png(self.draw, self.panels))
+        write_atomic(folder / f"{self.name}.csv", text.getvalue().encode())
+        write_atomic(folder / f"{self.name}.png", png(self.draw, self.panels))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +157,7 @@ def study_table(
     size = SIZES.get(kind, 1) if size is None else size
     _check.positive("size", size)
     key = jax.random.key(seed)
-    parts = split_table(table, _keys.named(key, "split"))
+    parts = split_table(table, _keys.fold_in_name(key, "split"))
     predictor, scaled = prepare(table, parts, tuple(hidden))
     settings = {
         **{"epochs": epochs, "batch_size": batch_size},
@@ -216,7 +216,7 @@ def _ensemble(setup: StudySetup) -> StudyReport:
 def _folds(setup: StudySetup) -> StudyReport:
     data = _concatenate(setup.parts)
     labels = data[:][1] if setup.table.class_names else None
-    folds = kfold(data, setup.size, _keys.named(setup.key, "folds"), stratify=labels)
+    folds = kfold(data, setup.size, _keys.fold_in_name(setup.key, "folds"), stratify=labels)
     run_study = study.cross_validate(
         setup.make_train(early_stopping=False), folds, block=1, progress=setup.progress
     )

@@ -162,7 +162,7 @@ class Callback:
         """Take over a state that `state` returned."""
 
 
-def place_of(path: Path, context: CallbackContext) -> Path:
+def resolve_path(path: Path, context: CallbackContext) -> Path:
     """Where a callback writes: a relative path is in the Trainer's directory. Makes the parent folder."""
     directory = context._run.directory
     path = path if directory is None else directory / path
@@ -217,7 +217,7 @@ def apply_request(state: TrainState, request: Request) -> TrainState:
     if request.hyperparams:
         state = set_hyperparams(state, request.hyperparams)
     if request.stop:
-        state = _tree.replace(state, stop=state.stop.end(jax.numpy.array(True), Outcome.REQUESTED))
+        state = _tree.replace(state, stopping=state.stopping.end(jax.numpy.array(True), Outcome.REQUESTED))
     return state
 
 

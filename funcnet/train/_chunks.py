@@ -104,7 +104,7 @@ class Chunks:
         state = progress.state  # without a best model there is nothing to compute
         if progress.is_running:
             finished = jnp.asarray(np.int32(Outcome.FINISHED.code))
-            state = _tree.replace(state, stop=_tree.replace(state.stop, outcome=finished))
+            state = _tree.replace(state, stopping=_tree.replace(state.stopping, outcome=finished))
         return select_model(self.plan, state)
 
 

@@ -48,7 +48,7 @@ def init(
         _check.history_value(name, struct)
     if plan.stopping is not None:
         _check.monitored_metric(plan.stopping.monitor, values, valid is not None)
-        state = _tree.replace(state, stop=plan.stopping.init(state.model))
+        state = _tree.replace(state, stopping=plan.stopping.init(state.model))
     return _tree.replace(state, history=History.empty(values, plan.epochs))
 
 
@@ -108,9 +108,9 @@ def end_epoch(
     """
     means = Totals.unpack(struct, epoch_totals).means()
     if check == "deferred":
-        stop = state.stop.end(ends & ~jnp.isfinite(means["loss"]), Outcome.NOT_FINITE)
-        state = _tree.replace(state, stop=stop)
-    finished = ends & state.stop.is_running()
+        stopping = state.stopping.end(ends & ~jnp.isfinite(means["loss"]), Outcome.NOT_FINITE)
+        state = _tree.replace(state, stopping=stopping)
+    finished = ends & state.stopping.is_running()
     return _tree.replace(
         state,
         epoch=state.epoch + finished.astype(jnp.int32),
@@ -122,7 +122,7 @@ def evaluate_epoch(
     plan: Plan, data: Dataset | None, valid: Dataset | None, state: TrainState
 ) -> tuple[History, EarlyStoppingState]:
     """What changes by the evaluation of the epoch that has just ended: history and early stopping."""
-    epoch, running, model = state.epoch - 1, state.stop.is_running(), current_model(state)
+    epoch, running, model = state.epoch - 1, state.stopping.is_running(), current_model(state)
     history = state.history
     if valid is not None:
         held_out = total(plan.loss, model, valid, plan.evaluation_size(len(valid))).means()
@@ -134,20 +134,22 @@ def evaluate_epoch(
     if plan.probe is not None:
         history = history.at(epoch, plan.probe(state, data), running)
     if plan.stopping is None:
-        return history, state.stop
+        return history, state.stopping
     values = {name: array[epoch] for name, array in history.items()}
-    stop = plan.stopping.update(state.stop, epoch, model, values)
-    return history, _tree.select(running, stop, state.stop)
+    stopping = plan.stopping.update(state.stopping, epoch, model, values)
+    return history, _tree.select(running, stopping, state.stopping)
 
 
 def finish(plan: Plan, state: TrainState) -> Run:
     """The result of a run that ends in this state: finished, unless something ended it before."""
-    return select_model(plan, _tree.replace(state, stop=state.stop.end(jnp.array(True), Outcome.FINISHED)))
+    return select_model(
+        plan, _tree.replace(state, stopping=state.stopping.end(jnp.array(True), Outcome.FINISHED))
+    )
 
 
 def select_model(plan: Plan, state: TrainState) -> Run:
     """The result of a run that has ended: the best model if early stopping restores it, else the last."""
     model = current_model(state)
     if plan.stopping is not None and plan.stopping.restore_best:
-        model = _tree.select(state.stop.best_epoch >= 0, state.stop.model, model)
+        model = _tree.select(state.stopping.best_epoch >= 0, state.stopping.model, model)
     return Run(model, state)

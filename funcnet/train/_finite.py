@@ -48,7 +48,7 @@ def resolve_check(plan: Plan, check: Check, model: PyTree, rows: Dataset) -> Che
 def is_finite(state: TrainState) -> Array:
     """Whether the parameters, and the losses of the epochs before, are finite: bool []."""
     parameters = _tree.partition(state.model, trainable(state.model))[0]
-    return (state.stop.outcome != Outcome.NOT_FINITE.code) & _tree.all_finite(parameters)
+    return (state.stopping.outcome != Outcome.NOT_FINITE.code) & _tree.all_finite(parameters)
 
 
 # A NaN or an infinity anywhere in an input makes an entry of the output NaN or infinite.

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from funcnet._types import Array
-from funcnet.train._callbacks import Callback, CallbackContext, place_of
+from funcnet.train._callbacks import Callback, CallbackContext, resolve_path
 
 
 class _Log(Callback, abc.ABC):
@@ -29,7 +29,7 @@ class _Log(Callback, abc.ABC):
 
     def on_fit_start(self, context: CallbackContext) -> None:
         self.on_fit_end(context)
-        self._file = _new_file(place_of(self.path, context))
+        self._file = _new_file(resolve_path(self.path, context))
         progress = context._run.progress
         self._begin(progress.state.history)
         if context.epoch:
@@ -160,7 +160,7 @@ class TensorBoard(Callback):
         from tensorboardX import SummaryWriter
 
         # What an earlier process wrote beyond this step is void; TensorBoard calls that purging.
-        self._writer = SummaryWriter(str(place_of(self.path, context)), purge_step=context.epoch)
+        self._writer = SummaryWriter(str(resolve_path(self.path, context)), purge_step=context.epoch)
 
     def on_epoch_end(self, context: CallbackContext) -> None:
         for name, value in context.metrics.items():

@@ -44,7 +44,7 @@ Batches: TypeAlias = tuple[Array | int, Array | int, Callable[[Array], Batch]]
 
 def should_continue(plan: Plan, state: TrainState) -> Array:
     """Whether epochs are left and nothing has ended the run: bool []."""
-    return state.stop.is_running() & (state.epoch < plan.epochs)
+    return state.stopping.is_running() & (state.epoch < plan.epochs)
 
 
 def run(
@@ -79,8 +79,8 @@ def run(
             state = train(state)
         else:
             state, _ = jax.lax.scan(one_epoch, state, length=plan.eval_every)
-        history, stop = evaluate_epoch(plan, data, valid, state)
-        return _tree.replace(state, history=history, stop=stop), None
+        history, stopping = evaluate_epoch(plan, data, valid, state)
+        return _tree.replace(state, history=history, stopping=stopping), None
 
     body: Any = jax.checkpoint(until_evaluation) if plan.remat else until_evaluation
     if plan.stopping is None:
@@ -201,8 +201,8 @@ def part_of_epoch(
         due = ends & ((state.epoch % plan.eval_every == 0) | (state.epoch == plan.epochs))
         evaluate = functools.partial(evaluate_epoch, plan, data, valid, state)
         # Parameters would be copied if they went through the branch.
-        history, stop = jax.lax.cond(due, evaluate, lambda: (state.history, state.stop))
-        state = _tree.replace(state, history=history, stop=stop)
+        history, stopping = jax.lax.cond(due, evaluate, lambda: (state.history, state.stopping))
+        state = _tree.replace(state, history=history, stopping=stopping)
     return Progress(state, progress.epoch_totals)
 
 

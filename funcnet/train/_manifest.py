@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from funcnet.train._weights import write_whole
+from funcnet.train._weights import write_atomic
 
 FORMAT = 1
 PACKAGES = ("funcnet", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint")
@@ -33,7 +33,7 @@ def write_manifest(place: Path, facts: dict[str, Any]) -> None:
         "files": {str(file.relative_to(place)): _sha256(file) for file in files(place)},
     }
     sealed = {"manifest": manifest, "sha256": _sha256_of(manifest)}
-    write_whole(place / "manifest.json", json.dumps(sealed, indent=1).encode())
+    write_atomic(place / "manifest.json", json.dumps(sealed, indent=1).encode())
 
 
 def read_manifest(place: Path) -> dict[str, Any]:

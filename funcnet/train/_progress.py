@@ -40,7 +40,7 @@ class Progress:
     @functools.cached_property
     def is_running(self) -> bool:
         """Whether nothing has ended the run."""
-        return int(np.asarray(self.state.stop.outcome)) == Outcome.RUNNING.code
+        return int(np.asarray(self.state.stopping.outcome)) == Outcome.RUNNING.code
 
     def should_continue(self, epochs: int) -> bool:
         """Whether epochs are left and nothing has ended the run."""

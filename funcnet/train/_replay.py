@@ -106,7 +106,7 @@ def replay_step(plan: Plan, state: TrainState, data: Dataset, per_epoch: int) ->
     size = plan.update_size(len(data))
     row, mask, _ = (a[0] for a in epoch_rows(len(data), rows, size, step % per_epoch, 1))
     batch = gather(data, row, mask)
-    key = jax.random.fold_in(_keys.named(state.key, "step"), state.step)
+    key = jax.random.fold_in(_keys.fold_in_name(state.key, "step"), state.step)
     parameters, rest = _tree.partition(state.model, trainable(state.model))
     total_weight = batch.total_weight
 
@@ -123,7 +123,7 @@ def replay_step(plan: Plan, state: TrainState, data: Dataset, per_epoch: int) ->
 
 def raise_if_not_finite(plan: Plan, run: Run, data: Any, per_epoch: int) -> None:
     """Raise a FloatingPointError, with the run as `error.run`, if a run ended at non-finite values."""
-    if not np.any(np.asarray(run.state.stop.outcome) == Outcome.NOT_FINITE.code):
+    if not np.any(np.asarray(run.state.stopping.outcome) == Outcome.NOT_FINITE.code):
         return
     if isinstance(data, Dataset):
         message = str(replay_step(plan, run.state, data, per_epoch))

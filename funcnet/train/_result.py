@@ -46,13 +46,13 @@ class Run:
         """How the run ended: an `Outcome`; after a vmap, a numpy array of them.
 
         Raises:
-            TypeError: inside jit or vmap, where only the code in `state.stop.outcome` exists.
+            TypeError: inside jit or vmap, where only the code in `state.stopping.outcome` exists.
         """
-        code = self.state.stop.outcome
+        code = self.state.stopping.outcome
         if isinstance(code, jax.core.Tracer):
             raise TypeError(
                 "run.outcome can't be read inside jit and vmap. Compare the code: "
-                "run.state.stop.outcome == fn.Outcome.FINISHED.code."
+                "run.state.stopping.outcome == fn.Outcome.FINISHED.code."
             )
         outcomes = np.array(list(Outcome), dtype=object)[np.asarray(code)]
         return outcomes if isinstance(outcomes, Outcome) else np.asarray(outcomes, dtype=object)
@@ -60,7 +60,7 @@ class Run:
     @property
     def best_epoch(self) -> Array:
         """The epoch of the best monitored value, from 0, int32; -1 without early stopping."""
-        return self.state.stop.best_epoch
+        return self.state.stopping.best_epoch
 
     def plot(self, axes: Any = None) -> Any:
         """Draw losses and metrics by epoch, training and validation; for many runs their median and a 5-95

@@ -77,7 +77,7 @@ class TrainState:
         step: batches seen, int32 []: an update for each, except for those that `on_nan` skips.
         epoch: finished epochs, int32 [].
         key: the key of the run; every random number in it comes from this key, `step` and `epoch`.
-        stop: the state of early stopping, and the outcome (`funcnet.train.EarlyStoppingState`).
+        stopping: the state of early stopping, and the outcome (`funcnet.train.EarlyStoppingState`).
         history: losses and metrics by epoch; None in a loop written by hand.
 
     Example:
@@ -93,7 +93,7 @@ class TrainState:
     step: Int[Array, ""]
     epoch: Int[Array, ""]
     key: Key
-    stop: EarlyStoppingState
+    stopping: EarlyStoppingState
     history: Any = None
 
     @staticmethod

@@ -126,7 +126,7 @@ def build_step(
 
     def take_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
         batch = _as_batch(batch)
-        key = jax.random.fold_in(_keys.named(state.key, "step"), state.step)
+        key = jax.random.fold_in(_keys.fold_in_name(state.key, "step"), state.step)
         parameters, rest = _tree.partition(state.model, trainable(state.model))
         total_weight = batch.total_weight
         if accumulate == 1:
@@ -143,7 +143,7 @@ def build_step(
                 grads, state.opt_state, parameters, value=value, grad=grads, value_fn=value_fn
             )
             moved = optax.apply_updates(parameters, updates)
-            return _Changes(moved, opt_state, state.step + 1, state.stop.outcome, buffers)
+            return _Changes(moved, opt_state, state.step + 1, state.stopping.outcome, buffers)
 
         if on_nan is None:
             return apply_update().made_in(state, rest), StepInfo(totals, jnp.array(True))
@@ -152,17 +152,19 @@ def build_step(
         finite = on_nan == "ignore" or (total_weight == 0) | _tree.all_finite((totals.sums["loss"], grads))
 
         def keep() -> _Changes:
-            stop = state.stop
+            stopping = state.stopping
             if on_nan == "stop":
-                stop = stop.end(~jnp.asarray(finite), Outcome.NOT_FINITE)
-            step = state.step + jnp.int32(stop.is_running())  # a skipped step counts as made
+                stopping = stopping.end(~jnp.asarray(finite), Outcome.NOT_FINITE)
+            step = state.step + jnp.int32(stopping.is_running())  # a skipped step counts as made
             return _Changes(
-                parameters, state.opt_state, step, stop.outcome, None if buffers is None else rest
+                parameters, state.opt_state, step, stopping.outcome, None if buffers is None else rest
             )
 
         # A batch in which no row counts moves nothing, not even a momentum. And a branch, not a select:
         # selecting keeps old and new values alive, and that costs copies.
-        changes = jax.lax.cond((total_weight > 0) & finite & state.stop.is_running(), apply_update, keep)
+        changes = jax.lax.cond(
+            (total_weight > 0) & finite & state.stopping.is_running(), apply_update, keep
+        )
         return changes.made_in(state, rest), StepInfo(totals, jnp.asarray(finite))
 
     return take_step
@@ -185,7 +187,7 @@ class _Changes(NamedTuple):
             model=_tree.combine(self.parameters, rest if self.rest is None else self.rest),
             opt_state=self.opt_state,
             step=self.step,
-            stop=_tree.replace(state.stop, outcome=self.outcome),
+            stopping=_tree.replace(state.stopping, outcome=self.outcome),
         )
 
 

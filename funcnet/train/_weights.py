@@ -52,7 +52,7 @@ def save_weights(model: PyTree, path: str | os.PathLike[str]) -> None:
     check_complete(model)
     # The format stores memory as it is: row-major, without gaps.
     arrays = {name: np.array(leaf, order="C") for name, leaf in _arrays_by_name(model).items()}
-    write_whole(path, save(arrays))
+    write_atomic(path, save(arrays))
 
 
 def load_weights(net: T, path: str | os.PathLike[str]) -> T:
@@ -92,7 +92,7 @@ def load_weights(net: T, path: str | os.PathLike[str]) -> T:
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file so that a reader sees all of it or the previous file, never a part."""
     place = Path(path)
     beside = place.with_name(f".{place.name}.{os.getpid()}.part")

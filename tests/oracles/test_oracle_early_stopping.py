@@ -60,8 +60,14 @@ def _driven(values: list[float], s: dict[str, Any]) -> tuple[tuple[Any, ...], An
         logged = {"score": jnp.float32(value)}
         stop = stopping.update(stop, jnp.int32(epoch), jnp.float32(epoch), logged)
         seen = epoch + 1
-    outcome = list(fn.Outcome)[int(stop.outcome)]
-    return (outcome, seen, int(stop.wait), float(stop.best), int(stop.best_epoch)), stop.model
+    outcome = list(fn.Outcome)[int(stopping.outcome)]
+    return (
+        outcome,
+        seen,
+        int(stopping.wait),
+        float(stopping.best),
+        int(stopping.best_epoch),
+    ), stopping.model
 
 
 DEFAULT = {

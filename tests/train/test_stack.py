@@ -1,5 +1,7 @@
 """The way from a call to the user's loss: few frames of ours, so that a traceback can be read."""
 
+import ast
+import re
 import sys
 from pathlib import Path
 
@@ -55,7 +57,7 @@ def trainer_of_stream(train):
     [
         (fit, 9, {}),
         (fit, 9, {"stopping": fn.EarlyStopping("loss"), "eval_every": 2, "on_nan": "skip"}),
-        (fit, 10, {"accumulate": 2}),
+        (fit, 11, {"accumulate": 2}),  # the scan over parts takes two
         (fit_in_jit, 9, {}),
         (trainer, 13, {}),
         (trainer_of_stream, 13, {}),
@@ -64,3 +66,20 @@ def trainer_of_stream(train):
 def test_few_frames_lead_to_the_loss(call, most, settings):
     stack = deepest_stack(call, **settings)
     assert 1 < len(stack) <= most, stack
+
+
+def test_the_compiled_entry_points_are_those_of_the_page():
+    """Each `jax.jit` of a run, in the files that run or map runs, has a row in docs/how-a-run-works.md."""
+    files = [Path(PACKAGE, "train", f"_{name}.py") for name in ("fit", "chunks", "loop", "epoch", "session")]
+    files += [Path(PACKAGE, "train", f"_{name}.py") for name in ("source", "trainer", "step")]
+    files += Path(PACKAGE, "study").glob("*.py")
+    compiled = [
+        f"{file.name}:{node.lineno}"
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "jit" and isinstance(node.value, ast.Name)
+    ]
+    page = Path(PACKAGE).parent / "docs" / "how-a-run-works.md"
+    section = page.read_text().split("## Compiled entry points")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)
+    assert len(compiled) == len(rows) <= 7, (compiled, rows)
