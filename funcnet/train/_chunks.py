@@ -13,7 +13,7 @@ from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
 from funcnet.train._early_stopping import Outcome
 from funcnet.train._epoch import finish, select_model
-from funcnet.train._loop import advance, advance_on_batches, start, whole
+from funcnet.train._loop import advance, advance_on_batches, start, whole_run
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
 from funcnet.train._result import Run
@@ -26,7 +26,7 @@ Advance: TypeAlias = Callable[[Progress, int, str], Attempt]
 
 
 class Chunks:
-    """`whole`; or `start`, then `advance` or `advance_on_batches` until nothing is left, then `finish`.
+    """`whole_run`; or `start`, then `advance` or `advance_on_batches` until nothing is left, then `finish`.
 
     Every chunk is an attempt: the caller makes it, with numbers as int32, and gets from `accept` or
     `accept_on_batches` where the run stands.
@@ -34,7 +34,7 @@ class Chunks:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.whole = jax.jit(functools.partial(whole, plan))
+        self.whole_run = jax.jit(functools.partial(whole_run, plan))
         self.start = jax.jit(functools.partial(start, plan), static_argnames="has_train_data")
         self.advance = jax.jit(functools.partial(advance, plan), static_argnames="check")
         self.advance_on_batches = jax.jit(
@@ -47,7 +47,7 @@ class Chunks:
     def run_to_bad_step(
         self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, epoch: int, per_epoch: int
     ) -> Run:
-        """The run again that `whole` found to be not finite in this epoch, from 0, or before."""
+        """The run again that `whole_run` found to be not finite in this epoch, from 0, or before."""
         last = self.plan.epochs * per_epoch
         suspect = min(last, (epoch + 1) * per_epoch)
         advance = self._advance_function(data, valid, per_epoch)

@@ -66,7 +66,7 @@ def zero_totals(struct: Totals) -> Array:
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), struct).pack()
 
 
-def plan_step(plan: Plan, check: Check) -> Step:
+def build_plan_step(plan: Plan, check: Check) -> Step:
     """The step of a run whose non-finite values are looked for as `check` says, once resolved."""
     on_nan = "stop" if plan.on_nan == "raise" else plan.on_nan
     return build_step(plan.loss, plan.optimizer, plan.accumulate, on_nan if check == "every_step" else None)
