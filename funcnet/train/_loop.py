@@ -1,4 +1,4 @@
-"""The one training loop: whole, with fixed bounds, for transformations; or as far as the host wants.
+"""The training loop, in two forms: `run` for transformations, `advance` for as many steps as the host asks.
 
 Where `advance` returns to the host changes no number: every step is an iteration of the same compiled loop,
 whose bounds are arguments and not constants.
@@ -50,9 +50,9 @@ def should_continue(plan: Plan, state: TrainState) -> Array:
 def run(
     plan: Plan, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, check: Check = "every_step"
 ) -> tuple[Run, Array]:
-    """A whole run, to be a part of jit, vmap and grad.
+    """A whole run, to become a part of jit, vmap and grad.
 
-    Without early stopping its length is fixed, and it can be differentiated in reverse.
+    Without early stopping its length is fixed, and it can be differentiated in reverse mode.
 
     Args:
         plan: the run.
