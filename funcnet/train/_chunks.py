@@ -5,14 +5,11 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _tree
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
-from funcnet.train._early_stopping import Outcome
-from funcnet.train._epoch import finish, select_model
+from funcnet.train._epoch import finish
 from funcnet.train._loop import advance, advance_on_batches, start, whole_run
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
@@ -40,7 +37,7 @@ class Chunks:
         self.advance_on_batches = jax.jit(
             functools.partial(advance_on_batches, plan), static_argnames="check"
         )
-        self.jit_finish = jax.jit(functools.partial(finish, plan))
+        self.finish = jax.jit(functools.partial(finish, plan))
         self.rates: dict[tuple[int, int], float] = {}
         """Steps a second, as last seen, by rows of a batch and batches of an epoch."""
 
@@ -54,7 +51,7 @@ class Chunks:
         progress = _stop_at_bad_step(advance, self.start(model, data, key, valid), suspect)
         if progress.should_continue(self.plan.epochs):  # a sum of losses overflowed, and no step
             progress = advance(progress, last, "every_step")[0]
-        return self.finish(progress)
+        return self.finish(progress.state)
 
     def accept(
         self,
@@ -96,16 +93,6 @@ class Chunks:
             return self.advance(progress, data, valid, np.int32(until), np.int32(per_epoch), check=check)
 
         return advance
-
-    def finish(self, progress: Progress) -> Run:
-        """The result of the run that ends here."""
-        if self.plan.stopping:
-            return self.jit_finish(progress.state)
-        state = progress.state  # without a best model there is nothing to compute
-        if progress.is_running:
-            finished = jnp.asarray(np.int32(Outcome.FINISHED.code))
-            state = _tree.replace(state, stopping=_tree.replace(state.stopping, outcome=finished))
-        return select_model(self.plan, state)
 
 
 def _stop_at_bad_step(advance: Advance, progress: Progress, until: int) -> Progress:

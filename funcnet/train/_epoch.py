@@ -141,15 +141,11 @@ def evaluate_epoch(
 
 
 def finish(plan: Plan, state: TrainState) -> Run:
-    """The result of a run that ends in this state: finished, unless something ended it before."""
-    return select_model(
-        plan, _tree.replace(state, stopping=state.stopping.end(jnp.array(True), Outcome.FINISHED))
-    )
+    """The result of a run that ends in this state: finished, unless something ended it before.
 
-
-def select_model(plan: Plan, state: TrainState) -> Run:
-    """The result of a run that has ended: the best model if early stopping restores it, else the last."""
-    model = current_model(state)
+    Its model is the best one if early stopping restores it, else the last.
+    """
+    stopping, model = state.stopping.end(jnp.array(True), Outcome.FINISHED), current_model(state)
     if plan.stopping is not None and plan.stopping.restore_best:
-        model = _tree.select(state.stopping.best_epoch >= 0, state.stopping.model, model)
-    return Run(model, state)
+        model = _tree.select(stopping.best_epoch >= 0, stopping.model, model)
+    return Run(model, _tree.replace(state, stopping=stopping))
