@@ -15,6 +15,9 @@ from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
 from funcnet.train._result import Run
 
+LAST_STEP = 2**31 - 1
+"""Steps are counted in int32."""
+
 Attempt: TypeAlias = tuple[Progress, Array]
 """Where a chunk of steps led with a deferred check, and whether that is finite."""
 
@@ -23,7 +26,7 @@ Advance: TypeAlias = Callable[[Progress, int, str], Attempt]
 
 
 class Chunks:
-    """`whole_run`; or `start`, then `advance` or `advance_on_batches` until nothing is left, then `finish`.
+    """`whole_run`; or `start`, then `advance` or `advance_on_batches` until nothing is left.
 
     Every chunk is an attempt: the caller makes it, with numbers as int32, and gets from `accept` or
     `accept_on_batches` where the run stands.
@@ -37,7 +40,6 @@ class Chunks:
         self.advance_on_batches = jax.jit(
             functools.partial(advance_on_batches, plan), static_argnames="check"
         )
-        self.finish = jax.jit(functools.partial(finish, plan))
         self.rates: dict[tuple[int, int], float] = {}
         """Steps a second, as last seen, by rows of a batch and batches of an epoch."""
 
@@ -45,13 +47,13 @@ class Chunks:
         self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, epoch: int, per_epoch: int
     ) -> Run:
         """The run again that `whole_run` found to be not finite in this epoch, from 0, or before."""
-        last = self.plan.epochs * per_epoch
+        last = min(self.plan.epochs * per_epoch, LAST_STEP)
         suspect = min(last, (epoch + 1) * per_epoch)
         advance = self._advance_function(data, valid, per_epoch)
         progress = _stop_at_bad_step(advance, self.start(model, data, key, valid), suspect)
         if progress.should_continue(self.plan.epochs):  # a sum of losses overflowed, and no step
             progress = advance(progress, last, "every_step")[0]
-        return self.finish(progress.state)
+        return finish(self.plan, progress.state)
 
     def accept(
         self,

@@ -147,6 +147,10 @@ class Fit(Settings):
             raise_if_not_finite(self._plan, run, data, per_epoch)
         return run
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Compiled programs and the memory of checked data are made again where they are needed.
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
     @functools.cached_property
     def _plan(self) -> Plan:
         settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(Settings)}

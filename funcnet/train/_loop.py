@@ -36,7 +36,7 @@ from funcnet.train._state import TrainState
 from funcnet.transform._objective import Totals
 
 ROWS_AT_ONCE = 2**20
-"""Row numbers that are computed at once: 5 MB."""
+"""Row numbers of a chunk that are computed at once: 5 MB."""
 
 Batches: TypeAlias = tuple[Array | int, Array | int, Callable[[Array], Batch]]
 """The number of the first batch, how many there are, and a function that returns a batch by its number."""
@@ -128,7 +128,9 @@ def advance(
         Where the run stands then, and whether it is finite, as `run` reports it.
     """
     size = plan.update_size(len(data))
-    block = min(num_batches(len(data), size), max(ROWS_AT_ONCE // size, 1))
+    block = num_batches(len(data), size)
+    if until is not None:
+        block = min(block, max(ROWS_AT_ONCE // size, 1))
 
     def has_steps_left(progress: Progress) -> Array:
         continues = should_continue(plan, progress.state)
@@ -137,10 +139,9 @@ def advance(
     def next_batches(state: TrainState) -> Batches:
         first: Array | int = 0
         count: Array | int = block
-        if until is not None or block != per_epoch:
+        if until is not None:
             first = state.step - state.epoch * per_epoch
-            count = jnp.minimum(block, per_epoch - first)
-            count = count if until is None else jnp.minimum(count, until - state.step)
+            count = jnp.minimum(jnp.minimum(block, per_epoch - first), until - state.step)
         rows = epoch_rows(len(data), order(plan, state, len(data)), size, first, block)
         return 0, count, lambda i: gather(data, *jax.tree.map(lambda a: a[i], rows))
 

@@ -16,13 +16,11 @@ Probe: TypeAlias = Callable[[TrainState, Dataset | None], Mapping[str, Array]]
 """Extra values for the history, computed at each evaluation from the state and the training rows."""
 
 EVALUATION_ROWS = 1024
-LAST_STEP = 2**31 - 1
-"""Steps are counted in int32."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Settings:
-    """The base of `Fit` and `Plan`: the arguments of `fit`; with `ema`, `optimizer` averages the weights."""
+    """The base of `Fit` and `Plan`: arguments of `fit`; with `ema`, `optimizer` averages the weights."""
 
     loss: Loss
     optimizer: optax.GradientTransformation
@@ -48,23 +46,8 @@ class Plan(Settings):
         return self.accumulate * -(-requested // self.accumulate)
 
     def steps_per_epoch(self, rows: int) -> int:
-        """Updates in an epoch over so many rows.
-
-        Raises:
-            ValueError: as `check_step_count`.
-        """
-        per_epoch = num_batches(rows, self.update_size(rows))
-        self.check_step_count(per_epoch)
-        return per_epoch
-
-    def check_step_count(self, per_epoch: int) -> None:
-        """Raise a ValueError if all epochs together have more steps than int32 can count."""
-        if self.epochs * per_epoch > LAST_STEP:
-            raise ValueError(
-                f"{self.epochs:,} epochs of {per_epoch:,} steps are more than {LAST_STEP:,} steps, the "
-                f"most that a run can count. Use at most epochs={LAST_STEP // per_epoch}, or a larger "
-                "batch_size."
-            )
+        """Updates in an epoch over so many rows."""
+        return num_batches(rows, self.update_size(rows))
 
     def evaluation_size(self, rows: int) -> int:
         """Rows evaluated at once."""

@@ -20,6 +20,8 @@ from funcnet.train._callbacks import (
     apply_request,
     join_requests,
 )
+from funcnet.train._chunks import LAST_STEP
+from funcnet.train._epoch import finish
 from funcnet.train._evaluate import evaluate
 from funcnet.train._progress import Progress, metrics_at
 from funcnet.train._replay import raise_if_not_finite
@@ -117,13 +119,22 @@ class Session:
         return progress
 
     def _next_sync(self, step: int) -> int:
-        """The step at which to return to the host."""
+        """The step at which to return to the host.
+
+        Raises:
+            OverflowError: if no further step can be counted.
+        """
+        if step == LAST_STEP:
+            raise OverflowError(
+                f"a Trainer can count {LAST_STEP:,} steps, and they are made. Use a larger batch_size, or "
+                "start a new run from this model."
+            )
         per_epoch, every = self.source.per_epoch, self.trainer.sync_every
         chosen = None if every is None else every.next_step(step, per_epoch)
         if chosen is None:
             seconds = SYNC_SECONDS if every is None else float(every.seconds or SYNC_SECONDS)
             chosen = step + max(1, int(self.rate * seconds))
-        ends = [chosen, self.plan.epochs * per_epoch]
+        ends = [chosen, self.plan.epochs * per_epoch, LAST_STEP]
         if self.may_request:  # the effect of a request must not depend on when syncs happen
             ends.append((step // per_epoch + 1) * per_epoch)
         if (save := self.saver.next_step(step, per_epoch)) is not None:
@@ -202,7 +213,7 @@ class Session:
     def _result(self, progress: Progress) -> Run:
         if progress.should_continue(self.plan.epochs):  # out of time
             return Run(evaluated_model(progress.state), progress.state)
-        run: Run = self.source.chunks.finish(progress.state)
+        run = finish(self.plan, progress.state)
         if self.plan.on_nan == "raise":
             raise_if_not_finite(self.plan, run, self.source.data, self.source.per_epoch)
         return run

@@ -130,7 +130,6 @@ def open_source(
         per_epoch = num_batches(count, size)
     if limit_batches is not None:
         per_epoch = min(per_epoch, limit_batches)
-    train._plan.check_step_count(per_epoch)
     if streams:
         return Streamed(train, data, valid, rows, per_epoch, size)
     return InMemory(train, rows, valid, rows, per_epoch, size)

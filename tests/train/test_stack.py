@@ -68,6 +68,16 @@ def test_few_frames_lead_to_the_loss(call, most, settings):
     assert 1 < len(stack) <= most, stack
 
 
+def test_an_error_in_the_loss_has_a_short_traceback():
+    def broken(model, example, key):
+        raise RuntimeError("here")
+
+    with pytest.raises(RuntimeError, match="here") as caught:
+        fn.fit(broken, optax.sgd(0.1), epochs=2)(jnp.array(0.0), ROWS, KEY)
+    frames = [frame.name for frame in caught.traceback if str(frame.path).startswith(PACKAGE)]
+    assert 1 < len(frames) <= 8, frames
+
+
 def test_the_compiled_entry_points_are_those_of_the_page():
     """Each `jax.jit` of a run, in the files that run or map runs, has a row in docs/how-a-run-works.md."""
     files = [

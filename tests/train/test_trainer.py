@@ -96,8 +96,11 @@ def test_a_stream_and_a_loop_over_batches_end_in_the_numbers_of_fit(name, tmp_pa
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_one_compile_for_all_visits_calls_and_keys():
+def test_one_compile_for_all_syncs_calls_and_keys():
     train, model, data, _ = _training("line")
+    for key in (KEY, jax.random.key(9)):
+        train(model, data, key)
+    assert train._chunks.whole_run._cache_size() == 1
     fn.Trainer(train)(model, data, KEY)
     traced = train._chunks.advance._cache_size()
     fn.Trainer(train, sync_every=Every(steps=1))(model, data, jax.random.key(9))

@@ -1,0 +1,33 @@
+"""A training function can be pickled and copied, before and after it was called."""
+
+import copy
+import pickle
+
+import jax
+import jax.numpy as jnp
+import optax
+from tables import same_bits
+
+import funcnet as fn
+
+ROWS = jnp.arange(10.0)
+KEY = jax.random.key(0)
+
+
+def loss(model, example, key):
+    return (model - example) ** 2
+
+
+def init(parameters):
+    return optax.EmptyState()
+
+
+def update(gradient, state, parameters=None):
+    return jax.tree.map(lambda g: -0.1 * g, gradient), state
+
+
+def test_a_training_function_can_be_pickled_and_copied():
+    train = fn.fit(loss, optax.GradientTransformation(init, update), epochs=2, batch_size=4)
+    run = train(jnp.array(0.0), ROWS, KEY)
+    for other in (pickle.loads(pickle.dumps(train)), copy.deepcopy(train), copy.copy(train)):
+        assert same_bits(other(jnp.array(0.0), ROWS, KEY), run)
