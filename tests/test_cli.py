@@ -144,7 +144,7 @@ def error_line(capsys, *args):
         (["train", "iris", "--seed", "-1"], "argument --seed"),
         (["train", "iris", "--seed", "99999999999"], "argument --seed"),
         (["train", "iris", "--task", "ranking"], "invalid choice: 'ranking'"),
-        (["train", "iris", "--target", "class"], "target and task are for CSV and Parquet files"),
+        (["train", "iris", "--target", "class"], "target and task must be None"),
         (["train", "iris", "--out", ""], "argument --out: must be a path, got an empty string"),
         (["train", "iris", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
         (["predict", "nowhere", "x.csv"], "nowhere contains no trained model"),
@@ -221,7 +221,7 @@ def test_a_table_with_text_and_missing_values(capsys, tmp_path):
     assert all(0 < float(row["probability"]) <= 1 for row in predictions)
     (tmp_path / "new.csv").write_text("colour,size\nred,big\n")
     line = error_line(capsys, "predict", tmp_path / "out", tmp_path / "new.csv")
-    assert "column 'size' is 'big', no finite number in data row 1" in line
+    assert "column 'size' is 'big', not a finite number, in data row 1" in line
 
 
 def _slow(*case):

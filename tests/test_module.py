@@ -228,7 +228,11 @@ ERRORS = {
     "function in a child field": (function_in_child, TypeError, "got the function relu.*Callable"),
     "array in a static field": (array_in_static, TypeError, "scale is a static field.*jax.Array"),
     "module in a static field": (module_in_static, TypeError, "'layer: fn.Module'"),
-    "integer parameter": (integer_parameter, TypeError, "table holds int32.*funcnet.Buffer"),
+    "integer parameter": (
+        integer_parameter,
+        TypeError,
+        "table must be floating, got int32.*funcnet.Buffer",
+    ),
     "unresolved annotation": (unresolved_annotation, TypeError, "must be resolvable"),
     "sizes that don't chain": (
         lambda: fn.Sequential(fn.Linear(2, 5), fn.Linear(4, 1)).init(KEY)(jnp.ones(2)),
@@ -240,7 +244,7 @@ ERRORS = {
     "a field that is not given": (field_without_init, TypeError, "set it in __post_init__ if None"),
     "a value for the constructor only": (init_var, TypeError, "Wrong must not have an InitVar"),
     "a field called init": (hidden_method, TypeError, "must not have the name of an attribute of Module"),
-    "a complex parameter": (complex_parameter, TypeError, "only real numbers are trained"),
+    "a complex parameter": (complex_parameter, TypeError, "must be floating, got complex64"),
     "a constructor without the fields": (
         constructor_of_its_own,
         TypeError,

@@ -82,7 +82,7 @@ def test_parameters_of_a_dict_are_cast_to_the_compute_dtype():
 
 
 def test_wrong_dtypes_raise():
-    with pytest.raises(TypeError, match=r"compute is a floating dtype.*int32"):
+    with pytest.raises(TypeError, match=r"compute must be a floating dtype.*int32"):
         fn.Precision(compute="int32")
     with pytest.raises(ValueError, match="jax_enable_x64"):
         fn.Precision(param="float64")

@@ -204,7 +204,7 @@ def test_a_public_name_says_what_it_takes_gives_and_raises(name, value):
     assert "Example:" in text, f"{name} has no example"
     assert ">>> " in text, f"{name}'s example does not run"
     is_function = inspect.isfunction(value)
-    takes = [p for p in inspect.signature(value).parameters if p != "self"]
+    takes = [p for p in inspect.signature(value).parameters if p != "self" and not p.startswith("_")]
     if takes and name not in {"Module", "Outcome"}:
         assert "Args:" in text, f"{name} does not say what it takes"
         for parameter in takes:

@@ -115,7 +115,7 @@ def test_the_other_saved_files(iris, folder):
         ({"sizes": None}, "model.json is damaged"),
         ({"scaler": {"shift": [0.0]}}, "model.json is damaged: 'scale' is missing"),
         ({"weights_sha256": "0"}, "model.safetensors is damaged, or belongs to another run"),
-        ({"sizes": [4, 9, 3]}, "holds other weights"),
+        ({"sizes": [4, 9, 3]}, "does not hold the weights"),
     ],
 )
 def test_damaged_files_raise(folder, tmp_path, change, message):

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 import funcnet as fn
-from funcnet.train._manifest import check_sums, places, read_manifest
+from funcnet.train._manifest import places, read_manifest, verify_files
 
 PAUSE = 0.05
 """Seconds of sleep after each checkpoint, so that kills are spread over the run."""
@@ -93,7 +93,7 @@ def main() -> int:
                         kills += 1
                 process.wait()
                 for place in places(directory):
-                    check_sums(place, read_manifest(place))  # raises if a byte differs
+                    verify_files(place, read_manifest(place))  # raises if a byte differs
                     read += 1
             different += not _equal(_final_state(directory), expected)
     print(f"kills                                     {kills}")

@@ -10,6 +10,7 @@ from funcnet._check._data import row_dtype as row_dtype
 from funcnet._check._data import row_numbers as row_numbers
 from funcnet._check._data import weight_type as weight_type
 from funcnet._check._data import weights as weights
+from funcnet._check._layers import architecture_only as architecture_only
 from funcnet._check._layers import divides as divides
 from funcnet._check._layers import floating_parameters as floating_parameters
 from funcnet._check._layers import last_axes as last_axes
@@ -20,7 +21,6 @@ from funcnet._check._layers import module as module
 from funcnet._check._layers import positive_integers as positive_integers
 from funcnet._check._layers import rank as rank
 from funcnet._check._layers import sizes as sizes
-from funcnet._check._layers import uninitialized as uninitialized
 from funcnet._check._layers import with_weight as with_weight
 from funcnet._check._sequences import integers as integers
 from funcnet._check._sequences import integers_below as integers_below

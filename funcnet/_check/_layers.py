@@ -69,7 +69,7 @@ def last_axes(layer: str, x: Any, expected: tuple[int, ...]) -> None:
         )
 
 
-def uninitialized(name: str, net: Any) -> None:
+def architecture_only(name: str, net: Any) -> None:
     """Check that a module has no parameters yet."""
     if not hasattr(net, "init") or isinstance(net, type):
         raise TypeError(f"{name} must be a module, got {describe(net)}. Try fn.layers.GRU(2, 8).")

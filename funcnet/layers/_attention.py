@@ -74,9 +74,9 @@ class MultiHeadAttention(Module):
             _check.mask("mask", mask, x.shape[:-1])
             # Attention weights of 0 do not suffice: 0 * inf is NaN.
             k, v = _zero_masked(k, mask), _zero_masked(v, mask)
-        return self.out(attend(q, k, v, self._allowed(x, mask)).reshape(x.shape))  # type: ignore[misc]
+        return self.out(attend(q, k, v, self._attention_mask(x, mask)).reshape(x.shape))  # type: ignore[misc]
 
-    def _allowed(self, x: Array, mask: Array | None) -> Bool[Array, "..."] | None:
+    def _attention_mask(self, x: Array, mask: Array | None) -> Bool[Array, "..."] | None:
         """Which query may attend to which key, [..., 1, length, length]; None if all may attend to all."""
         if mask is None and not self.causal:
             return None

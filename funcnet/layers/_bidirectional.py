@@ -39,7 +39,7 @@ class Bidirectional(Module):
 
     def __post_init__(self) -> None:
         if self.backward is None:
-            _check.uninitialized("forward", self.forward)
+            _check.architecture_only("forward", self.forward)
             object.__setattr__(self, "backward", self.forward)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:

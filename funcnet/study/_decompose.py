@@ -28,7 +28,7 @@ def decompose(
         y, truth: [n, ...].
         weight: the weight of each row, [n].
     """
-    prepare = _squared if loss == "squared" else _zero_one
+    prepare = _squared_error_parts if loss == "squared" else _zero_one_parts
     parts_of_members = prepare(promote_to_float32(predictions), y, truth)
     size = predictions.shape[0]
     per_row = parts_of_members(jnp.ones(size))
@@ -54,7 +54,7 @@ def _error_over_rows(part: Array, weight: Array, mean: Callable[[Array], Array])
     return jnp.sqrt(jnp.sum(deviation**2) * count / (count - 1)) / jnp.sum(weight)
 
 
-def _squared(f: Array, y: Array, truth: Array | None) -> Callable[[Array], Parts]:
+def _squared_error_parts(f: Array, y: Array, truth: Array | None) -> Callable[[Array], Parts]:
     """A function of the members' weights, 1 or 0, that returns the parts of the squared error by row.
 
     Over the entries of a row it takes the mean.
@@ -81,7 +81,7 @@ def _squared(f: Array, y: Array, truth: Array | None) -> Callable[[Array], Parts
     return parts
 
 
-def _zero_one(logits: Array, y: Array, truth: Array | None) -> Callable[[Array], Parts]:
+def _zero_one_parts(logits: Array, y: Array, truth: Array | None) -> Callable[[Array], Parts]:
     """A function of the members' weights, 1 or 0, that returns Domingos' parts of the 0-1 loss by row."""
     if logits.shape[1:] == y.shape:
         logits = jnp.stack([jnp.zeros_like(logits), logits], axis=-1)

@@ -73,7 +73,7 @@ class Evidence:
 
     def judge(self) -> Finding:
         """The finding of the first rule that applies."""
-        rules: list[Callable[[], Finding | None]] = [self._diverged, self._no_validation]
+        rules: list[Callable[[], Finding | None]] = [self._divergence, self._no_validation]
         rules += [self._val_loss_rose, self._rise_is_hidden, self._still_falling, self._large_gap]
         rules += [self._underfit]
         verdict, reason, advice = next((finding for rule in rules if (finding := rule())), self._good())
@@ -111,7 +111,7 @@ class Evidence:
         """A part as a share of the reduction of the training loss."""
         return f"{part / self.learned:.0%}" if abs(part) <= self.learned else "more than 100%"
 
-    def _diverged(self) -> Finding | None:
+    def _divergence(self) -> Finding | None:
         rise, tail = self.train_rise, self.train.mean[-max(3, self.count // 5) :] - self.start
         large = max(0.5 * self.learned, LITTLE * abs(self.start))
         rose = rise.z > SURE and rise.value > large

@@ -76,10 +76,10 @@ def map_members(
 def _map_single(one: Callable[[PyTree, Array], PyTree]) -> Callable[[PyTree, Array], PyTree]:
     """`vmap` for blocks of one member, which is computed without a batch axis."""
 
-    def mapped(shared: PyTree, numbers: Array) -> PyTree:
+    def map_block(shared: PyTree, numbers: Array) -> PyTree:
         return jax.tree.map(lambda a: a[None], one(shared, numbers[0]))
 
-    return mapped
+    return map_block
 
 
 def _choose_block(one: Callable[[PyTree, Array], PyTree], shared: PyTree, small: bool) -> int:

@@ -1,3 +1,4 @@
+from ._average_weights import AverageWeights as AverageWeights
 from ._callbacks import Callback as Callback
 from ._callbacks import CallbackContext as CallbackContext
 from ._callbacks import Request as Request
@@ -14,11 +15,10 @@ from ._loggers import CSV as CSV
 from ._loggers import JSONLines as JSONLines
 from ._loggers import TensorBoard as TensorBoard
 from ._monitor import Monitor as Monitor
+from ._reduce_on_plateau import ReduceOnPlateau as ReduceOnPlateau
 from ._replay import ReplayedStep as ReplayedStep
 from ._replay import replay as replay
 from ._result import Run as Run
-from ._schedules import AverageWeights as AverageWeights
-from ._schedules import ReduceOnPlateau as ReduceOnPlateau
 from ._state import History as History
 from ._state import TrainState as TrainState
 from ._step import StepInfo as StepInfo

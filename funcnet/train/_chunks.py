@@ -5,15 +5,12 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _tree
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
-from funcnet.train._early_stopping import Outcome
-from funcnet.train._epoch import finish, select_model
-from funcnet.train._loop import advance, advance_on_batches, start, whole
+from funcnet.train._epoch import finish
+from funcnet.train._loop import advance, advance_on_batches, start, whole_run
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
 from funcnet.train._result import Run
@@ -26,7 +23,7 @@ Advance: TypeAlias = Callable[[Progress, int, str], Attempt]
 
 
 class Chunks:
-    """`whole`; or `start`, then `advance` or `advance_on_batches` until nothing is left, then `finish`.
+    """`whole_run`; or `start`, then `advance` or `advance_on_batches` until nothing is left, then `finish`.
 
     Every chunk is an attempt: the caller makes it, with numbers as int32, and gets from `accept` or
     `accept_on_batches` where the run stands.
@@ -34,27 +31,27 @@ class Chunks:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.whole = jax.jit(functools.partial(whole, plan))
+        self.whole_run = jax.jit(functools.partial(whole_run, plan))
         self.start = jax.jit(functools.partial(start, plan), static_argnames="has_train_data")
         self.advance = jax.jit(functools.partial(advance, plan), static_argnames="check")
         self.advance_on_batches = jax.jit(
             functools.partial(advance_on_batches, plan), static_argnames="check"
         )
-        self.jit_finish = jax.jit(functools.partial(finish, plan))
+        self.finish = jax.jit(functools.partial(finish, plan))
         self.rates: dict[tuple[int, int], float] = {}
         """Steps a second, as last seen, by rows of a batch and batches of an epoch."""
 
     def run_to_bad_step(
         self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, epoch: int, per_epoch: int
     ) -> Run:
-        """The run again that `whole` found to be not finite in this epoch, from 0, or before."""
+        """The run again that `whole_run` found to be not finite in this epoch, from 0, or before."""
         last = self.plan.epochs * per_epoch
         suspect = min(last, (epoch + 1) * per_epoch)
         advance = self._advance_function(data, valid, per_epoch)
         progress = _stop_at_bad_step(advance, self.start(model, data, key, valid), suspect)
         if progress.should_continue(self.plan.epochs):  # a sum of losses overflowed, and no step
             progress = advance(progress, last, "every_step")[0]
-        return self.finish(progress)
+        return self.finish(progress.state)
 
     def accept(
         self,
@@ -96,16 +93,6 @@ class Chunks:
             return self.advance(progress, data, valid, np.int32(until), np.int32(per_epoch), check=check)
 
         return advance
-
-    def finish(self, progress: Progress) -> Run:
-        """The result of the run that ends here."""
-        if self.plan.stopping:
-            return self.jit_finish(progress.state)
-        state = progress.state  # without a best model there is nothing to compute
-        if progress.is_running:
-            finished = jnp.asarray(np.int32(Outcome.FINISHED.code))
-            state = _tree.replace(state, stopping=_tree.replace(state.stopping, outcome=finished))
-        return select_model(self.plan, state)
 
 
 def _stop_at_bad_step(advance: Advance, progress: Progress, until: int) -> Progress:

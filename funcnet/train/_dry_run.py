@@ -9,7 +9,7 @@ from funcnet import _tree
 from funcnet._module import trainable
 from funcnet._types import Key, PyTree
 from funcnet.data._batches import PaddedBatch
-from funcnet.train._epoch import plan_step
+from funcnet.train._epoch import build_plan_step
 from funcnet.train._source import Source
 
 
@@ -68,7 +68,7 @@ def dry_run(source: Source, model: PyTree, key: Key) -> DryRun:
     rows = source.sample[np.arange(size) % len(source.sample)]
     batch = PaddedBatch(rows, jax.numpy.ones(size))
 
-    step = plan_step(plan, "every_step")
+    step = build_plan_step(plan, "every_step")
     compiled = jax.jit(step).lower(progress.state, batch).compile()
     _, info = compiled(progress.state, batch)
     cost = compiled.cost_analysis()

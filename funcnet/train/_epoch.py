@@ -66,7 +66,7 @@ def zero_totals(struct: Totals) -> Array:
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), struct).pack()
 
 
-def plan_step(plan: Plan, check: Check) -> Step:
+def build_plan_step(plan: Plan, check: Check) -> Step:
     """The step of a run whose non-finite values are looked for as `check` says, once resolved."""
     on_nan = "stop" if plan.on_nan == "raise" else plan.on_nan
     return build_step(plan.loss, plan.optimizer, plan.accumulate, on_nan if check == "every_step" else None)
@@ -141,15 +141,11 @@ def evaluate_epoch(
 
 
 def finish(plan: Plan, state: TrainState) -> Run:
-    """The result of a run that ends in this state: finished, unless something ended it before."""
-    return select_model(
-        plan, _tree.replace(state, stopping=state.stopping.end(jnp.array(True), Outcome.FINISHED))
-    )
+    """The result of a run that ends in this state: finished, unless something ended it before.
 
-
-def select_model(plan: Plan, state: TrainState) -> Run:
-    """The result of a run that has ended: the best model if early stopping restores it, else the last."""
-    model = current_model(state)
+    Its model is the best one if early stopping restores it, else the last.
+    """
+    stopping, model = state.stopping.end(jnp.array(True), Outcome.FINISHED), current_model(state)
     if plan.stopping is not None and plan.stopping.restore_best:
-        model = _tree.select(state.stopping.best_epoch >= 0, state.stopping.model, model)
-    return Run(model, state)
+        model = _tree.select(stopping.best_epoch >= 0, stopping.model, model)
+    return Run(model, _tree.replace(state, stopping=stopping))

@@ -11,7 +11,7 @@ from funcnet import _tree
 from funcnet._types import Key, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import batch_of
-from funcnet.train._epoch import add_totals, plan_step
+from funcnet.train._epoch import add_totals, build_plan_step
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
 
@@ -58,7 +58,7 @@ def differences(saved: dict[str, str], current: dict[str, str]) -> list[str]:
 
 
 def _program(plan: Plan, progress: Progress, like: Dataset) -> str:
-    take_step = plan_step(plan, "every_step")
+    take_step = build_plan_step(plan, "every_step")
 
     def one(progress: Progress, data: Dataset) -> Any:
         state, info = take_step(progress.state, batch_of(data, None, plan.accumulate))

@@ -12,9 +12,9 @@ import optax
 from funcnet import _check, _tree
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Dataset
-from funcnet.train._average import average_weights
 from funcnet.train._chunks import Chunks
 from funcnet.train._early_stopping import EarlyStopping
+from funcnet.train._ema import average_weights
 from funcnet.train._evaluate import check_data
 from funcnet.train._loop import run
 from funcnet.train._plan import Plan, Probe, Settings
@@ -140,7 +140,7 @@ class Fit(Settings):
             run, _ = self._jit_run(model, data, key, valid)
         else:
             chunks, arguments = self._chunks, (model, data, key, valid)
-            run, finite = chunks.whole(*arguments)
+            run, finite = chunks.whole_run(*arguments)
             if not np.asarray(finite):
                 run = chunks.run_to_bad_step(*arguments, int(run.state.epoch), per_epoch)
         if self.on_nan == "raise" and _tree.is_concrete(run.state.step):
@@ -161,7 +161,7 @@ class Fit(Settings):
         return Chunks(self._plan)
 
     @functools.cached_property
-    def _checked(self) -> weakref.WeakKeyDictionary[Dataset, Any]:
+    def _checked_shapes(self) -> weakref.WeakKeyDictionary[Dataset, Any]:
         """Datasets that were checked, with the structure and shapes of the model they were checked for."""
         return weakref.WeakKeyDictionary()
 
@@ -184,9 +184,9 @@ class Fit(Settings):
         # model.
         leaves, structure = jax.tree.flatten(model)
         shapes = structure, [(getattr(a, "shape", None), getattr(a, "dtype", None)) for a in leaves]
-        if isinstance(data, Dataset) and self._checked.get(data) == shapes:
+        if isinstance(data, Dataset) and self._checked_shapes.get(data) == shapes:
             return data
         data = check_data(self.loss, model, data)
         if not _tree.is_traced():
-            self._checked[data] = shapes
+            self._checked_shapes[data] = shapes
         return data

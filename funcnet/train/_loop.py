@@ -1,4 +1,4 @@
-"""The one training loop: whole, with fixed bounds, for transformations; or as far as the host wants.
+"""The training loop, in two forms: `run` for transformations, `advance` for as many steps as the host asks.
 
 Where `advance` returns to the host changes no number: every step is an iteration of the same compiled loop,
 whose bounds are arguments and not constants.
@@ -17,13 +17,13 @@ from funcnet.data import Batch, Dataset
 from funcnet.data._batches import epoch_rows, gather, num_batches
 from funcnet.train._epoch import (
     add_totals,
+    build_plan_step,
     end_epoch,
     epoch,
     evaluate_epoch,
     finish,
     init,
     order,
-    plan_step,
     totals_struct,
     zero_totals,
 )
@@ -50,9 +50,9 @@ def should_continue(plan: Plan, state: TrainState) -> Array:
 def run(
     plan: Plan, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, check: Check = "every_step"
 ) -> tuple[Run, Array]:
-    """A whole run, to be a part of jit, vmap and grad.
+    """A whole run, to become a part of jit, vmap and grad.
 
-    Without early stopping its length is fixed, and it can be differentiated in reverse.
+    Without early stopping its length is fixed, and it can be differentiated in reverse mode.
 
     Args:
         plan: the run.
@@ -63,7 +63,7 @@ def run(
         The result, and whether it is finite where the check was deferred; True where it was not.
     """
     check = resolve_check(plan, check, model, data)
-    take_step = plan_step(plan, check)
+    take_step = build_plan_step(plan, check)
     struct = totals_struct(plan, model, data, key)
     state = init(plan, model, data, key, valid)
 
@@ -86,8 +86,8 @@ def run(
     if plan.stopping is None:
         state, _ = jax.lax.scan(body, state, length=-(-plan.epochs // plan.eval_every))
     else:
-        left = functools.partial(should_continue, plan)
-        state = forward_only(jax.lax.while_loop(left, lambda state: body(state)[0], state))
+        has_steps_left = functools.partial(should_continue, plan)
+        state = forward_only(jax.lax.while_loop(has_steps_left, lambda state: body(state)[0], state))
     return finish(plan, state), is_finite(state) if check == "deferred" else jnp.array(True)
 
 
@@ -130,7 +130,7 @@ def advance(
     size = plan.update_size(len(data))
     block = min(num_batches(len(data), size), max(ROWS_AT_ONCE // size, 1))
 
-    def left(progress: Progress) -> Array:
+    def has_steps_left(progress: Progress) -> Array:
         continues = should_continue(plan, progress.state)
         return continues if until is None else continues & (progress.state.step < until)
 
@@ -147,7 +147,7 @@ def advance(
     check = resolve_check(plan, check, progress.state.model, data)
     struct = totals_struct(plan, progress.state.model, data, progress.state.key)
     body = functools.partial(part_of_epoch, plan, check, struct, next_batches, data, valid, per_epoch)
-    progress = jax.lax.while_loop(left, body, progress)
+    progress = jax.lax.while_loop(has_steps_left, body, progress)
     return progress, _is_finite(check, struct, progress, per_epoch)
 
 
@@ -185,7 +185,7 @@ def part_of_epoch(
 ) -> Progress:
     """Some steps of one epoch; after its last step its means, and the evaluation if one is due."""
     first, count, batch_at = next_batches(progress.state)
-    take_step = plan_step(plan, check)
+    take_step = build_plan_step(plan, check)
 
     def one_step(i: Array, progress: Progress) -> Progress:
         epoch_totals = totals_before_step(progress, per_epoch)
@@ -206,7 +206,9 @@ def part_of_epoch(
     return Progress(state, progress.epoch_totals)
 
 
-def whole(plan: Plan, model: PyTree, data: Dataset, key: Key, valid: Dataset | None) -> tuple[Run, Array]:
+def whole_run(
+    plan: Plan, model: PyTree, data: Dataset, key: Key, valid: Dataset | None
+) -> tuple[Run, Array]:
     """`start`, `advance` and `finish` at once, with a deferred check: a run outside of transformations."""
     progress, per_epoch = start(plan, model, data, key, valid), plan.steps_per_epoch(len(data))
     progress, finite = advance(plan, progress, data, valid, None, per_epoch, "deferred")

@@ -8,8 +8,8 @@ import numpy as np
 from funcnet import _tree
 from funcnet._module import trainable
 from funcnet._types import Array, PyTree
-from funcnet.train._average import Averaged
 from funcnet.train._early_stopping import Outcome
+from funcnet.train._ema import Averaged
 from funcnet.train._state import History, TrainState
 
 

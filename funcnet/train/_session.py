@@ -205,7 +205,7 @@ class Session:
     def _result(self, progress: Progress) -> Run:
         if progress.should_continue(self.plan.epochs):  # out of time
             return Run(current_model(progress.state), progress.state)
-        run: Run = self.source.chunks.finish(progress)
+        run: Run = self.source.chunks.finish(progress.state)
         if self.plan.on_nan == "raise":
             raise_if_not_finite(self.plan, run, self.source.data, self.source.per_epoch)
         return run

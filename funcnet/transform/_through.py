@@ -64,16 +64,16 @@ def reverse_gradient(x: PyTree, scale: float | Array = 1.0) -> PyTree:
 
     Source: Ganin, Lempitsky, "Unsupervised domain adaptation by backpropagation", 2015.
     """
-    return jax.tree.map(lambda a: _reversed(a, scale), x)
+    return jax.tree.map(lambda a: _reverse(a, scale), x)
 
 
 @jax.custom_jvp
-def _reversed(a: Array, scale: float | Array) -> Array:
+def _reverse(a: Array, scale: float | Array) -> Array:
     del scale
     return a
 
 
-@_reversed.defjvp
+@_reverse.defjvp
 def _(primals: tuple[Array, Any], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
     (a, scale), (tangent, _) = primals, tangents
     return a, (-jnp.asarray(scale, tangent.dtype) * tangent).astype(tangent.dtype)

@@ -174,7 +174,7 @@ def _cond_flags(cond: Cond[bool]) -> list[bool]:
     return [cond.branch_index or any(flags) for flags in zip(*of_branches, strict=True)]
 
 
-def _laned(values: list[Value]) -> list[bool]:
+def _lane_flags(values: list[Value]) -> list[bool]:
     return [value.laned for value in values]
 
 
@@ -187,11 +187,11 @@ def _values(arrays: Sequence[Any], flags: list[bool]) -> list[Value]:
 
 
 def _cond(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
-    flags = _cond_flags(cond_parts(equation, _laned(inputs)))
+    flags = _cond_flags(cond_parts(equation, _lane_flags(inputs)))
     index, branches, operands = cond_parts(equation, inputs)
 
     def run(branch: "ClosedJaxpr", *arrays: Any) -> list[Any]:
-        return _arrays(_run(branch, _values(arrays, _laned(operands)), size), flags, size)
+        return _arrays(_run(branch, _values(arrays, _lane_flags(operands)), size), flags, size)
 
     arrays = [value.array for value in operands]
     functions = [functools.partial(run, branch) for branch in branches]
@@ -216,13 +216,13 @@ def _select(index: Array, cases: list[Any]) -> Any:
 
 
 def _scan(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
-    flags = _scan_flags(scan_parts(equation, _laned(inputs)))
+    flags = _scan_flags(scan_parts(equation, _lane_flags(inputs)))
     scan = scan_parts(equation, inputs)
     count = len(scan.carry)
     carry_flags, y_flags = flags[:count], flags[count:]
 
     def body(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
-        values = [*scan.consts, *_values(carry, carry_flags), *_values(x, _laned(scan.xs))]
+        values = [*scan.consts, *_values(carry, carry_flags), *_values(x, _lane_flags(scan.xs))]
         results = _run(scan.body, values, size)
         return _arrays(results[:count], carry_flags, size), _arrays(results[count:], y_flags, size)
 
@@ -232,7 +232,7 @@ def _scan(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
 
 
 def _while(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
-    flags = _while_flags(while_parts(equation, _laned(inputs)))
+    flags = _while_flags(while_parts(equation, _lane_flags(inputs)))
     loop = while_parts(equation, inputs)
 
     def is_running(arrays: Sequence[Any]) -> Value:

@@ -53,21 +53,15 @@ def by_the_rules(values: list[float], s: dict[str, Any]) -> tuple[fn.Outcome, in
 def _driven(values: list[float], s: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
     """The same, by `EarlyStopping` itself; and the model it kept."""
     stopping = fn.EarlyStopping(monitor="score", **s)
-    stop, seen = stopping.begin(jnp.float32(-1.0)), 0
+    state, epochs = stopping.init(jnp.float32(-1.0)), 0
     for epoch, value in enumerate(values):
-        if not bool(stop.running()):
+        if not bool(state.is_running()):
             break
-        logged = {"score": jnp.float32(value)}
-        stop = stopping.update(stop, jnp.int32(epoch), jnp.float32(epoch), logged)
-        seen = epoch + 1
-    outcome = list(fn.Outcome)[int(stopping.outcome)]
-    return (
-        outcome,
-        seen,
-        int(stopping.wait),
-        float(stopping.best),
-        int(stopping.best_epoch),
-    ), stopping.model
+        metrics = {"score": jnp.float32(value)}
+        state = stopping.update(state, jnp.int32(epoch), jnp.float32(epoch), metrics)
+        epochs = epoch + 1
+    outcome = list(fn.Outcome)[int(state.outcome)]
+    return (outcome, epochs, int(state.wait), float(state.best), int(state.best_epoch)), state.model
 
 
 DEFAULT = {
@@ -112,10 +106,10 @@ def test_each_member_of_a_vmap_stops_by_itself() -> None:
         def check(stop: Any, pair: Any) -> Any:
             epoch, value = pair
             after = stopping.update(stop, epoch, epoch.astype(float), {"score": value})
-            return jax.tree.map(lambda a, b: jnp.where(stop.running(), a, b), after, stop), None
+            return jax.tree.map(lambda a, b: jnp.where(stop.is_running(), a, b), after, stop), None
 
         pairs = (jnp.arange(8, dtype=jnp.int32), values)
-        return jax.lax.scan(check, stopping.begin(jnp.float32(-1.0)), pairs)[0]
+        return jax.lax.scan(check, stopping.init(jnp.float32(-1.0)), pairs)[0]
 
     stops = jax.jit(jax.vmap(member))(table)
     assert len(set(np.asarray(stops.outcome).tolist())) > 1

@@ -372,11 +372,15 @@ def test_softmax_is_as_wide_as_the_model() -> None:
 
 WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "embedding of floats": (lambda: fn.layers.Embedding(4, 2).init(KEY)(jnp.ones(3)), TypeError, "float32"),
-    "embedding of nothing": (lambda: fn.layers.Embedding(0, 2), ValueError, "num_embeddings is at least 1"),
+    "embedding of nothing": (
+        lambda: fn.layers.Embedding(0, 2),
+        ValueError,
+        "num_embeddings must be at least 1",
+    ),
     "heads": (
         lambda: fn.layers.MultiHeadAttention(6, 4),
         ValueError,
-        "num_heads=4 doesn't divide features=6",
+        "num_heads must divide features=6, got 4",
     ),
     "no sequence": (
         lambda: fn.layers.MultiHeadAttention(4, 2).init(KEY)(jnp.ones(4)),
@@ -425,7 +429,7 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "padding": (
         lambda: fn.models.Transformer(2, vocab_size=4, pad_token=4),
         ValueError,
-        "pad_token is at least 0",
+        "pad_token must be at least 0",
     ),
     "padding of vectors": (
         lambda: fn.models.Transformer(2, in_features=4, pad_token=0),
@@ -435,12 +439,12 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "hidden": (
         lambda: fn.models.Transformer(2, vocab_size=4, hidden_features=0),
         ValueError,
-        "hidden_features is at least 1",
+        "hidden_features must be at least 1",
     ),
     "dropout": (
         lambda: fn.models.Transformer(2, vocab_size=4, dropout=1.0),
         ValueError,
-        "dropout is at least",
+        "dropout must be at least",
     ),
     "positions": (
         lambda: fn.models.Transformer(2, vocab_size=4, positions="relative"),
@@ -450,12 +454,12 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "no length": (
         lambda: fn.models.Transformer(2, vocab_size=4, positions="learned"),
         TypeError,
-        "max_length is",
+        "max_length must be",
     ),
     "too long": (
         lambda: _transformer(positions="learned", max_length=3)(jnp.zeros(4, int)),
         ValueError,
-        "at most max_length=3; got 4",
+        "at most max_length=3, got 4",
     ),
     "no tokens": (
         lambda: _transformer()(jnp.zeros((2, 0), int)),

@@ -190,7 +190,7 @@ def test_what_is_no_number_votes_for_no_class():
 
 NET, DATA = fn.models.LinearRegression(3), (jnp.ones((6, 3)), jnp.ones(6))
 WRONG = {
-    "no training": (lambda: fn.study.bias_variance("train", 3), TypeError, r"Make one: fn.fit\(loss"),
+    "no training": (lambda: fn.study.bias_variance("train", 3), TypeError, r"Try train = fn.fit\(loss"),
     "two members": (lambda: fn.study.bias_variance(TRAIN, 2), ValueError, "size must be at least 3"),
     "another loss": (
         lambda: fn.study.bias_variance(TRAIN, 3, loss="hinge"),

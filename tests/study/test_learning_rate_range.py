@@ -77,7 +77,7 @@ def test_a_suggestion_stays_away_from_divergence():
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: fn.study.learning_rate_range(0.1), TypeError, "make_train is"),
+        (lambda: fn.study.learning_rate_range(0.1), TypeError, "make_train must be"),
         (
             lambda: fn.study.learning_rate_range(short, min_lr=1.0, max_lr=0.1),
             ValueError,
@@ -89,7 +89,7 @@ def test_a_suggestion_stays_away_from_divergence():
             "num_rates must be at least 2",
         ),
         (lambda: fn.study.learning_rate_range(short, min_lr=0.0), ValueError, "min_lr"),
-        (lambda: fn.study.learning_rate_range(lambda r: 3)(ROW.net, DATA, KEY), TypeError, "train is"),
+        (lambda: fn.study.learning_rate_range(lambda r: 3)(ROW.net, DATA, KEY), TypeError, "train must be"),
         (lambda: fn.study.learning_rate_range(short)(ROW.net, DATA, 3), TypeError, "jax.random.key"),
     ],
 )

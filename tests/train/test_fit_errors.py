@@ -124,7 +124,7 @@ CASES = {
         ValueError,
         r"'val_loss'.*train\(model, data, key, valid\)",
     ),
-    "an unknown mode": (lambda: fn.EarlyStopping(mode="auto"), ValueError, "Choose one of: min, max"),
+    "an unknown mode": (lambda: fn.EarlyStopping(mode="auto"), ValueError, "must be one of min, max"),
     "an architecture": (
         lambda: train(NET),
         TypeError,

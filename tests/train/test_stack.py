@@ -70,7 +70,9 @@ def test_few_frames_lead_to_the_loss(call, most, settings):
 
 def test_the_compiled_entry_points_are_those_of_the_page():
     """Each `jax.jit` of a run, in the files that run or map runs, has a row in docs/how-a-run-works.md."""
-    files = [Path(PACKAGE, "train", f"_{name}.py") for name in ("fit", "chunks", "loop", "epoch", "session")]
+    files = [
+        Path(PACKAGE, "train", f"_{name}.py") for name in ("fit", "chunks", "loop", "epoch", "session")
+    ]
     files += [Path(PACKAGE, "train", f"_{name}.py") for name in ("source", "trainer", "step")]
     files += Path(PACKAGE, "study").glob("*.py")
     compiled = [
