@@ -41,7 +41,7 @@ class LivePlot(Callback):
         self._drawn = time.monotonic()
 
     def on_epoch_end(self, context: CallbackContext) -> None:
-        if context._run.is_latest and time.monotonic() - self._drawn >= self.seconds:
+        if context._snapshot.is_latest and time.monotonic() - self._drawn >= self.seconds:
             self._draw(context)
 
     def on_fit_end(self, context: CallbackContext) -> None:

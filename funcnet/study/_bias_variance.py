@@ -12,7 +12,7 @@ from funcnet._module import Module
 from funcnet._types import Array, Int, Key, PyTree
 from funcnet.data import Dataset, bootstrap
 from funcnet.study._decompose import ErrorLoss, decompose
-from funcnet.study._members import Progress, init_if_incomplete
+from funcnet.study._members import ProgressCallback, init_if_incomplete
 from funcnet.study._study import MemberStudy
 from funcnet.train import Fit, Run, predict
 from funcnet.train._evaluate import check_data
@@ -68,7 +68,7 @@ def bias_variance(
     loss: ErrorLoss = "squared",
     epochs: Sequence[int] | None = None,
     block: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> "BiasVarianceStudy":
     """Decompose a test error into bias and variance: `study(net, draw_or_data, key, test, truth=None)`.
 

@@ -13,7 +13,7 @@ from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
 from funcnet.study._curve import Curve, train_and_val_scores
-from funcnet.study._members import Progress, init_if_incomplete
+from funcnet.study._members import ProgressCallback, init_if_incomplete
 from funcnet.study._study import MemberStudy
 from funcnet.train import Fit
 from funcnet.train._evaluate import check_data
@@ -27,7 +27,7 @@ def capacity_curve(
     num_repeats: int,
     *,
     block: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> "CapacityCurveStudy":
     """Train models of several capacities on the same rows, several times each: `study(data, key, valid)`.
 

@@ -11,7 +11,7 @@ from funcnet import _check, _keys, _tree
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Folds
-from funcnet.study._members import Progress, init_if_incomplete
+from funcnet.study._members import ProgressCallback, init_if_incomplete
 from funcnet.study._study import MemberStudy
 from funcnet.train import Fit, Run, predict
 from funcnet.train._evaluate import check_data, total
@@ -72,7 +72,7 @@ class CrossValidationResult:
 
 
 def cross_validate(
-    train: Fit, folds: Folds, *, block: int | None = None, progress: Progress | None = None
+    train: Fit, folds: Folds, *, block: int | None = None, progress: ProgressCallback | None = None
 ) -> "CrossValidationStudy":
     """One run for each fold, trained on the other folds and evaluated on this one: `study(net, key)`.
 

@@ -10,7 +10,7 @@ from funcnet import _check, _keys, _tree
 from funcnet._module import Module, call
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import bootstrap
-from funcnet.study._members import Progress, init_if_incomplete
+from funcnet.study._members import ProgressCallback, init_if_incomplete
 from funcnet.study._study import MemberStudy
 from funcnet.train import Fit, Run
 from funcnet.train._evaluate import check_data
@@ -143,7 +143,7 @@ def ensemble(
     bootstrap: bool = False,
     average: Average = "values",
     block: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> "EnsembleStudy":
     """Many runs of one network as one program: `study(net, data, key, valid=None)`.
 
@@ -225,7 +225,8 @@ class EnsembleStudy(MemberStudy):
     def member(self, net: Module, data: PyTree, key: Key, number: int, valid: PyTree = None) -> Run:
         """The run of one member, computed alone."""
         _, data, valid = self._check_arguments(net, data, key, valid)
-        return self._run_member(jnp.int32(number), (net, data, key, valid), "every_step")
+        run, _ = self._run_member(jnp.int32(number), (net, data, key, valid), "every_step")
+        return run
 
     def _check_arguments(self, net: Any, data: PyTree, key: Key, valid: PyTree) -> tuple[Any, Any, Any]:
         """The model that decides on shapes, and the data as Datasets."""
@@ -236,19 +237,15 @@ class EnsembleStudy(MemberStudy):
         return model, data, None if valid is None else check_data(self.train.loss, model, valid)
 
     def _member(self, static: Literal["deferred", "every_step"], shared: Any, number: Array) -> Any:
-        """The run; if the finite check is deferred, a pair (run, whether all of it is finite)."""
+        """The run, and whether it is finite, as far as the check was deferred."""
         net, data, key, valid = shared
         own = jax.random.fold_in(_keys.fold_in_name(key, "member"), number)
         if self.bootstrap:
             data = bootstrap(data, _keys.fold_in_name(own, "bootstrap"))
-        model, own_key = (
-            init_if_incomplete(net, _keys.fold_in_name(own, "init")),
-            _keys.fold_in_name(own, "train"),
-        )
-        if static == "every_step":
-            return self.train(model, data, own_key, valid)
-        return run_plan(self.train._plan, model, data, own_key, valid, check="deferred")
+        model = init_if_incomplete(net, _keys.fold_in_name(own, "init"))
+        own_key = _keys.fold_in_name(own, "train")
+        return run_plan(self.train._plan, model, data, own_key, valid, check=static)
 
     def _combine(self, static: str, shared: Any, results: Any) -> tuple[EnsembleResult, Array]:
-        runs, finite = results if static == "deferred" else (results, jnp.array(True))
+        runs, finite = results
         return EnsembleResult(Ensemble(runs.model, self.average), runs), jnp.all(finite)

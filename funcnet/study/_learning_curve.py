@@ -14,7 +14,7 @@ from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
 from funcnet.data._shuffle import Shuffle
 from funcnet.study._curve import Curve, train_and_val_scores
-from funcnet.study._members import Progress, init_if_incomplete
+from funcnet.study._members import ProgressCallback, init_if_incomplete
 from funcnet.study._study import MemberStudy
 from funcnet.train import Fit
 from funcnet.train._evaluate import check_data
@@ -28,7 +28,7 @@ def learning_curve(
     num_repeats: int,
     *,
     block: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> "LearningCurveStudy":
     """Train on increasing numbers of rows, `num_repeats` times each: `study(net, data, key, valid)`.
 

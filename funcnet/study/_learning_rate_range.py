@@ -11,7 +11,7 @@ import numpy as np
 from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
-from funcnet.study._members import Progress, init_if_incomplete
+from funcnet.study._members import ProgressCallback, init_if_incomplete
 from funcnet.study._study import MemberStudy
 from funcnet.train import Fit
 from funcnet.train._evaluate import check_data, total
@@ -75,7 +75,7 @@ def learning_rate_range(
     num_rates: int = 30,
     num_repeats: int = 3,
     block: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> "LearningRateRangeStudy":
     """Short runs with constant learning rates from `min_lr` to `max_lr`: `study(net, data, key)`.
 

@@ -23,7 +23,7 @@ SMALL_BLOCK = 128
 CACHE_BYTES = 3 * 2**18
 BLOCK_BYTES = 2**28
 
-Progress: TypeAlias = Callable[[int], None]
+ProgressCallback: TypeAlias = Callable[[int], None]
 
 
 def map_members(
@@ -32,7 +32,7 @@ def map_members(
     size: int,
     block: int | None,
     small: bool,
-    progress: Progress | None,
+    progress: ProgressCallback | None,
 ) -> PyTree:
     """`one(shared, number)` for each number 0 .. size-1, results stacked: in blocks, over all devices.
 

@@ -10,7 +10,7 @@ import jax
 
 from funcnet import _check, _mesh
 from funcnet._types import Array, PyTree
-from funcnet.study._members import Progress, is_small, map_members
+from funcnet.study._members import ProgressCallback, is_small, map_members
 
 # Vectors of 512 bits take 0.74 to 1.02 of the time for members of `vmap_last`, where the CPU has them;
 # matrix products gain nothing.
@@ -60,7 +60,7 @@ class MemberStudy(Study):
     """
 
     block: int | None = dataclasses.field(kw_only=True)
-    progress: Progress | None = dataclasses.field(kw_only=True)
+    progress: ProgressCallback | None = dataclasses.field(kw_only=True)
 
     def __post_init__(self) -> None:
         if self.block is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
-from funcnet.study._members import Progress, init_if_incomplete
+from funcnet.study._members import ProgressCallback, init_if_incomplete
 from funcnet.study._study import MemberStudy
 from funcnet.train import Fit, Run
 from funcnet.train._evaluate import check_data, total
@@ -78,7 +78,7 @@ def sweep(
     mode: Literal["min", "max"] = "min",
     num_samples: int | None = None,
     block: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> "SweepStudy":
     """Train with every combination of settings, score on validation rows: `study(net, data, key, valid)`.
 

@@ -40,7 +40,7 @@ class Bar:
             self._live = None
 
     def _line(self, context: CallbackContext) -> str:
-        run = context._run
+        run = context._snapshot
         total, done = run.epochs * run.steps_per_epoch, context.step
         now = time.monotonic()
         if self._first is None:

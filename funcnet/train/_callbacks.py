@@ -13,7 +13,7 @@ from funcnet._types import Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.train._early_stopping import Outcome
 from funcnet.train._progress import Progress
-from funcnet.train._result import current_model
+from funcnet.train._result import evaluated_model
 from funcnet.train._state import TrainState
 
 
@@ -50,13 +50,12 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """What funcnet's own callbacks read of a run besides.
+    """What funcnet's own callbacks may read of a run beyond the public context.
 
     Args:
         progress: what the Trainer itself holds: to be read only.
         epochs: epochs of the whole run.
         steps_per_epoch: batches in an epoch.
-        seconds: time since the call of the Trainer.
         directory: the Trainer's; None without one.
         loss: of one example.
         sample: returns the first rows of the training data, at most 1024.
@@ -68,7 +67,6 @@ class Snapshot:
     progress: Progress
     epochs: int
     steps_per_epoch: int
-    seconds: float
     directory: Path | None
     loss: Loss
     sample: Callable[[], Dataset]
@@ -99,22 +97,22 @@ class CallbackContext:
 
     epoch: int
     metrics: Mapping[str, float]
-    _run: Snapshot
+    _snapshot: Snapshot
 
     @property
     def step(self) -> int:
-        """The number of batches seen."""
-        return self._run.progress.step
+        """The number of optimizer steps."""
+        return self._snapshot.progress.step
 
     @property
     def state(self) -> TrainState:
         """The training state at this sync, in containers of its own: writing into them changes no run."""
-        return self._run.progress.copied_state
+        return self._snapshot.progress.copied_state
 
     @property
     def model(self) -> PyTree:
         """The model as it is evaluated: with averaged weights, if the run averages them."""
-        return current_model(self.state)
+        return evaluated_model(self.state)
 
 
 class Callback:
@@ -138,7 +136,7 @@ class Callback:
     read_only: bool = False
 
     def on_fit_start(self, context: CallbackContext) -> Request | None:
-        """Before the first step of this process, after a checkpoint was restored."""
+        """Before the first step of this process. The run is restored by now; `restore` comes after this."""
 
     def on_epoch_end(self, context: CallbackContext) -> Request | None:
         """After an epoch and its evaluation."""
@@ -164,7 +162,7 @@ class Callback:
 
 def resolve_path(path: Path, context: CallbackContext) -> Path:
     """Where a callback writes: a relative path is in the Trainer's directory. Makes the parent folder."""
-    directory = context._run.directory
+    directory = context._snapshot.directory
     path = path if directory is None else directory / path
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

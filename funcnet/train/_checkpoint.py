@@ -1,4 +1,4 @@
-"""Checkpoints: complete or absent, with checksums, found without a name. The only file that names orbax."""
+"""Checkpoints: complete or absent, with checksums. The only file that imports orbax."""
 
 import contextlib
 import itertools

@@ -9,15 +9,15 @@ import optax
 from funcnet._types import Array, PyTree
 
 
-class Averaged(NamedTuple):
-    """The state of `average_weights`: the inner state, the average, and 1 - decay^updates."""
+class EmaState(NamedTuple):
+    """The state of `with_ema`: the inner state, the average, and 1 - decay^updates."""
 
     inner: PyTree
     average: PyTree
     correction: Array
 
 
-def average_weights(
+def with_ema(
     optimizer: optax.GradientTransformation, decay: float | Array
 ) -> optax.GradientTransformationExtraArgs:
     """`optimizer`, with a bias-corrected moving average of the parameters in its state.
@@ -30,8 +30,8 @@ def average_weights(
     """
     inner = optax.with_extra_args_support(optimizer)
 
-    def init(parameters: PyTree) -> Averaged:
-        return Averaged(inner.init(parameters), parameters, jnp.zeros(()))
+    def init(parameters: PyTree) -> EmaState:
+        return EmaState(inner.init(parameters), parameters, jnp.zeros(()))
 
     def update(updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> Any:
         updates, inner_state = inner.update(updates, state.inner, params, **extra)
@@ -44,6 +44,6 @@ def average_weights(
             state.average,
             optax.apply_updates(params, updates),
         )
-        return updates, Averaged(inner_state, average, correction)
+        return updates, EmaState(inner_state, average, correction)
 
     return optax.GradientTransformationExtraArgs(init, update)

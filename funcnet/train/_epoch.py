@@ -11,9 +11,9 @@ from funcnet.data._batches import Rows, batch_of, epoch_rows, gather
 from funcnet.data._shuffle import Shuffle, epoch_order
 from funcnet.train._early_stopping import EarlyStoppingState, Outcome
 from funcnet.train._evaluate import total
-from funcnet.train._finite import Check
+from funcnet.train._finite import ResolvedCheck
 from funcnet.train._plan import Plan
-from funcnet.train._result import Run, current_model
+from funcnet.train._result import Run, evaluated_model
 from funcnet.train._state import History, TrainState
 from funcnet.train._step import Step, StepInfo, build_step
 from funcnet.transform._objective import Totals, objective
@@ -66,7 +66,7 @@ def zero_totals(struct: Totals) -> Array:
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), struct).pack()
 
 
-def build_plan_step(plan: Plan, check: Check) -> Step:
+def build_plan_step(plan: Plan, check: ResolvedCheck) -> Step:
     """The step of a run whose non-finite values are looked for as `check` says, once resolved."""
     on_nan = "stop" if plan.on_nan == "raise" else plan.on_nan
     return build_step(plan.loss, plan.optimizer, plan.accumulate, on_nan if check == "every_step" else None)
@@ -78,7 +78,7 @@ def order(plan: Plan, state: TrainState, rows: int) -> Shuffle | None:
 
 
 def epoch(
-    plan: Plan, check: Check, take_step: Step, struct: Totals, data: Dataset, state: TrainState
+    plan: Plan, check: ResolvedCheck, take_step: Step, struct: Totals, data: Dataset, state: TrainState
 ) -> TrainState:
     """One pass over the data, a scan over its steps, and the means of it."""
     rows = epoch_rows(len(data), order(plan, state, len(data)), plan.update_size(len(data)))
@@ -100,7 +100,7 @@ def add_totals(plan: Plan, epoch_totals: Array, info: StepInfo) -> Array:
 
 
 def end_epoch(
-    check: Check, struct: Totals, state: TrainState, epoch_totals: Array, ends: Array | bool = True
+    check: ResolvedCheck, struct: Totals, state: TrainState, epoch_totals: Array, ends: Array | bool = True
 ) -> TrainState:
     """The state with the epoch's means in its history, if the epoch ends here and the run goes on.
 
@@ -114,7 +114,7 @@ def end_epoch(
     return _tree.replace(
         state,
         epoch=state.epoch + finished.astype(jnp.int32),
-        history=state.history.at(state.epoch, means, finished),
+        history=state.history.record(state.epoch, means, finished),
     )
 
 
@@ -122,7 +122,7 @@ def evaluate_epoch(
     plan: Plan, data: Dataset | None, valid: Dataset | None, state: TrainState
 ) -> tuple[History, EarlyStoppingState]:
     """What changes by the evaluation of the epoch that has just ended: history and early stopping."""
-    epoch, running, model = state.epoch - 1, state.stopping.is_running(), current_model(state)
+    epoch, running, model = state.epoch - 1, state.stopping.is_running(), evaluated_model(state)
     history = state.history
     if valid is not None:
         held_out = total(plan.loss, model, valid, plan.evaluation_size(len(valid))).means()
@@ -130,9 +130,9 @@ def evaluate_epoch(
         if data is not None:
             totals = total(plan.loss, model, data, plan.evaluation_size(len(data)))
             values["train_loss"] = totals.means()["loss"]
-        history = history.at(epoch, values, running)
+        history = history.record(epoch, values, running)
     if plan.probe is not None:
-        history = history.at(epoch, plan.probe(state, data), running)
+        history = history.record(epoch, plan.probe(state, data), running)
     if plan.stopping is None:
         return history, state.stopping
     values = {name: array[epoch] for name, array in history.items()}
@@ -145,7 +145,7 @@ def finish(plan: Plan, state: TrainState) -> Run:
 
     Its model is the best one if early stopping restores it, else the last.
     """
-    stopping, model = state.stopping.end(jnp.array(True), Outcome.FINISHED), current_model(state)
+    stopping, model = state.stopping.end(jnp.array(True), Outcome.FINISHED), evaluated_model(state)
     if plan.stopping is not None and plan.stopping.restore_best:
         model = _tree.select(stopping.best_epoch >= 0, stopping.model, model)
     return Run(model, _tree.replace(state, stopping=stopping))

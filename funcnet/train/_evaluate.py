@@ -44,8 +44,8 @@ def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) ->
     model = as_tree(model)
     data = check_data(loss, model, data)
     _check.positive("batch_size", batch_size)
-    named = loss if isinstance(loss, Hashable) else _ById(loss)
-    return _evaluate(named, model, data, min(batch_size, len(data)))
+    hashable = loss if isinstance(loss, Hashable) else _ById(loss)
+    return _evaluate(hashable, model, data, min(batch_size, len(data)))
 
 
 def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> PyTree:
@@ -144,8 +144,8 @@ class _ById:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def _evaluate(named: Any, model: PyTree, data: Dataset, batch_size: int) -> dict[str, Array]:
-    loss = named.loss if isinstance(named, _ById) else named
+def _evaluate(hashable: Any, model: PyTree, data: Dataset, batch_size: int) -> dict[str, Array]:
+    loss = hashable.loss if isinstance(hashable, _ById) else hashable
     return total(loss, model, data, batch_size).means()
 
 

@@ -24,11 +24,12 @@ from funcnet.transform._jaxpr import evaluate
 if TYPE_CHECKING:
     from jax.extend.core import JaxprEqn
 
-Check: TypeAlias = Literal["every_step", "deferred", "never"]
+Check: TypeAlias = Literal["every_step", "deferred"]
+ResolvedCheck: TypeAlias = Literal["every_step", "deferred", "never"]
 
 
-def resolve_check(plan: Plan, check: Check, model: PyTree, rows: Dataset) -> Check:
-    """`check`, or "every_step" where a deferred check could miss something; "never" where nobody asks.
+def resolve_check(plan: Plan, check: Check, model: PyTree, rows: Dataset) -> ResolvedCheck:
+    """`check`, or "every_step" if a deferred check could miss something, or "never" with `on_nan="ignore"`.
 
     Args:
         plan: the run.

@@ -14,7 +14,7 @@ from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.train._chunks import Chunks
 from funcnet.train._early_stopping import EarlyStopping
-from funcnet.train._ema import average_weights
+from funcnet.train._ema import with_ema
 from funcnet.train._evaluate import check_data
 from funcnet.train._loop import run
 from funcnet.train._plan import Plan, Probe, Settings
@@ -97,7 +97,7 @@ def fit(
     check_step(loss, optimizer, accumulate)
     return Fit(
         loss=loss,
-        optimizer=optimizer if ema is None else average_weights(optimizer, ema),
+        optimizer=optimizer if ema is None else with_ema(optimizer, ema),
         epochs=epochs,
         batch_size=batch_size,
         shuffle=shuffle,

@@ -30,7 +30,7 @@ class _Log(Callback, abc.ABC):
     def on_fit_start(self, context: CallbackContext) -> None:
         self.on_fit_end(context)
         self._file = _new_file(resolve_path(self.path, context))
-        progress = context._run.progress
+        progress = context._snapshot.progress
         self._begin(progress.state.history)
         if context.epoch:
             self._write(progress.history, 0, context.epoch)
@@ -38,7 +38,7 @@ class _Log(Callback, abc.ABC):
 
     def on_sync(self, context: CallbackContext) -> None:
         if self._file is not None:
-            self._write(context._run.history, context._run.reported_epoch, context.epoch)
+            self._write(context._snapshot.history, context._snapshot.reported_epoch, context.epoch)
             self._file.flush()
 
     def on_fit_end(self, context: CallbackContext) -> None:

@@ -1,7 +1,7 @@
 """The training loop, in two forms: `run` for transformations, `advance` for as many steps as the host asks.
 
-Where `advance` returns to the host changes no number: every step is an iteration of the same compiled loop,
-whose bounds are arguments and not constants.
+Where `advance` returns to the host changes no number: in every chunk a step is an iteration of the same
+compiled loop, whose bounds are arguments.
 """
 
 import functools
@@ -27,7 +27,7 @@ from funcnet.train._epoch import (
     totals_struct,
     zero_totals,
 )
-from funcnet.train._finite import Check, is_finite, resolve_check
+from funcnet.train._finite import Check, ResolvedCheck, is_finite, resolve_check
 from funcnet.train._forward_only import forward_only
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
@@ -62,12 +62,12 @@ def run(
     Returns:
         The result, and whether it is finite where the check was deferred; True where it was not.
     """
-    check = resolve_check(plan, check, model, data)
-    take_step = build_plan_step(plan, check)
+    resolved = resolve_check(plan, check, model, data)
+    take_step = build_plan_step(plan, resolved)
     struct = totals_struct(plan, model, data, key)
     state = init(plan, model, data, key, valid)
 
-    train = functools.partial(epoch, plan, check, take_step, struct, data)
+    train = functools.partial(epoch, plan, resolved, take_step, struct, data)
 
     def until_evaluation(state: TrainState, _: None = None) -> tuple[TrainState, None]:
         def one_epoch(state: TrainState, _: None) -> tuple[TrainState, None]:
@@ -88,7 +88,7 @@ def run(
     else:
         has_steps_left = functools.partial(should_continue, plan)
         state = forward_only(jax.lax.while_loop(has_steps_left, lambda state: body(state)[0], state))
-    return finish(plan, state), is_finite(state) if check == "deferred" else jnp.array(True)
+    return finish(plan, state), is_finite(state) if resolved == "deferred" else jnp.array(True)
 
 
 def start(
@@ -144,11 +144,11 @@ def advance(
         rows = epoch_rows(len(data), order(plan, state, len(data)), size, first, block)
         return 0, count, lambda i: gather(data, *jax.tree.map(lambda a: a[i], rows))
 
-    check = resolve_check(plan, check, progress.state.model, data)
+    resolved = resolve_check(plan, check, progress.state.model, data)
     struct = totals_struct(plan, progress.state.model, data, progress.state.key)
-    body = functools.partial(part_of_epoch, plan, check, struct, next_batches, data, valid, per_epoch)
+    body = functools.partial(part_of_epoch, plan, resolved, struct, next_batches, data, valid, per_epoch)
     progress = jax.lax.while_loop(has_steps_left, body, progress)
-    return progress, _is_finite(check, struct, progress, per_epoch)
+    return progress, _is_finite(resolved, struct, progress, per_epoch)
 
 
 def advance_on_batches(
@@ -167,15 +167,15 @@ def advance_on_batches(
         return first, count, lambda i: _mesh.shard_rows(jax.tree.map(lambda a: a[i], batches))
 
     rows = Dataset(jax.tree.map(lambda a: a[0], batches.example))
-    check = resolve_check(plan, check, progress.state.model, rows)
+    resolved = resolve_check(plan, check, progress.state.model, rows)
     struct = totals_struct(plan, progress.state.model, rows, progress.state.key)
-    progress = part_of_epoch(plan, check, struct, next_batches, None, valid, per_epoch, progress)
-    return progress, _is_finite(check, struct, progress, per_epoch)
+    progress = part_of_epoch(plan, resolved, struct, next_batches, None, valid, per_epoch, progress)
+    return progress, _is_finite(resolved, struct, progress, per_epoch)
 
 
 def part_of_epoch(
     plan: Plan,
-    check: Check,
+    check: ResolvedCheck,
     struct: Totals,
     next_batches: Callable[[TrainState], Batches],
     data: Dataset | None,
@@ -221,7 +221,7 @@ def totals_before_step(progress: Progress, per_epoch: Array | int) -> Array:
     return jnp.where(first, jnp.zeros_like(progress.epoch_totals), progress.epoch_totals)
 
 
-def _is_finite(check: Check, struct: Totals, progress: Progress, per_epoch: Array | int) -> Array:
+def _is_finite(check: ResolvedCheck, struct: Totals, progress: Progress, per_epoch: Array | int) -> Array:
     if check != "deferred":
         return jnp.array(True)
     loss = Totals.unpack(struct, totals_before_step(progress, per_epoch)).sums["loss"]

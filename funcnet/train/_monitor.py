@@ -46,12 +46,12 @@ class Monitor(Callback):
     def on_fit_start(self, context: CallbackContext) -> None:
         names = ["epoch", "gradient_norm", *get_hyperparams(context.state)]
         self.values = {name: [] for name in names}
-        self._norm = jax.jit(functools.partial(_gradient_norm, context._run.loss))
+        self._norm = jax.jit(functools.partial(_gradient_norm, context._snapshot.loss))
 
     def on_epoch_end(self, context: CallbackContext) -> None:
         hyperparams = get_hyperparams(context.state)
         values = {name: float(np.max(value)) for name, value in hyperparams.items()}
-        norm = self._norm(context.model, context._run.sample())
+        norm = self._norm(context.model, context._snapshot.sample())
         values |= {"epoch": context.epoch - 1, "gradient_norm": float(norm)}
         for name, value in values.items():
             self.values[name].append(value)

@@ -1,6 +1,5 @@
 """A run before it has a model and data: loss, optimizer, settings, and the sizes they imply."""
 
-import abc
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
@@ -22,8 +21,8 @@ LAST_STEP = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Settings(abc.ABC):
-    """The arguments of `fit`, which documents them. With `ema`, `optimizer` averages the weights."""
+class Settings:
+    """The base of `Fit` and `Plan`: the arguments of `fit`; with `ema`, `optimizer` averages the weights."""
 
     loss: Loss
     optimizer: optax.GradientTransformation

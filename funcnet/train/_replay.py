@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _keys, _tree
+from funcnet import _check, _tree
 from funcnet._module import trainable
 from funcnet._types import PyTree
 from funcnet.data import Dataset
@@ -18,6 +18,7 @@ from funcnet.train._epoch import order
 from funcnet.train._plan import Plan
 from funcnet.train._result import Run
 from funcnet.train._state import TrainState
+from funcnet.train._step import step_key
 from funcnet.transform._find_nan import NotFinite, find_nan
 from funcnet.transform._objective import objective
 
@@ -106,7 +107,7 @@ def replay_step(plan: Plan, state: TrainState, data: Dataset, per_epoch: int) ->
     size = plan.update_size(len(data))
     row, mask, _ = (a[0] for a in epoch_rows(len(data), rows, size, step % per_epoch, 1))
     batch = gather(data, row, mask)
-    key = jax.random.fold_in(_keys.fold_in_name(state.key, "step"), state.step)
+    key = step_key(state)
     parameters, rest = _tree.partition(state.model, trainable(state.model))
     total_weight = batch.total_weight
 

@@ -9,7 +9,7 @@ from funcnet import _tree
 from funcnet._module import trainable
 from funcnet._types import Array, PyTree
 from funcnet.train._early_stopping import Outcome
-from funcnet.train._ema import Averaged
+from funcnet.train._ema import EmaState
 from funcnet.train._state import History, TrainState
 
 
@@ -80,9 +80,9 @@ class Run:
         return history(self, axes)
 
 
-def current_model(state: TrainState) -> PyTree:
+def evaluated_model(state: TrainState) -> PyTree:
     """The model to evaluate: with the averaged weights, if there are any."""
-    if not isinstance(state.opt_state, Averaged):
+    if not isinstance(state.opt_state, EmaState):
         return state.model
     _, rest = _tree.partition(state.model, trainable(state.model))
     return _tree.combine(state.opt_state.average, rest)

@@ -23,7 +23,7 @@ from funcnet.train._callbacks import (
 from funcnet.train._evaluate import evaluate
 from funcnet.train._progress import Progress, metrics_at
 from funcnet.train._replay import raise_if_not_finite
-from funcnet.train._result import Run, current_model
+from funcnet.train._result import Run, evaluated_model
 from funcnet.train._saver import Saver
 from funcnet.train._source import Source
 
@@ -96,10 +96,9 @@ class Session:
         before, began = progress.step, time.monotonic()
         progress = self.source.advance(progress, self._next_sync(before))
         step, seconds = progress.step, time.monotonic() - began
-        # The first chunk is one step long and most of its time is compiling.
-        if self.rate or step - before > 1:
+        if self.rate:
             self.rate = self.source.rates[self.source.kind] = (step - before) / seconds
-        else:
+        else:  # most of the time of the very first chunk is compiling
             self.rate = 1.0 / SYNC_SECONDS
         epoch, save = progress.epoch, False
         if self.reported_epoch < epoch:
@@ -107,7 +106,6 @@ class Session:
             for finished in range(previous + 1, epoch + 1) if self.reports_epochs else ():
                 request = self._notify("on_epoch_end", self._context(progress, finished))
                 progress, save = self._apply(progress, request), save or request.save
-                self.reported_epoch = finished
             self.reported_epoch = epoch
             history = {name: list(values) for name, values in progress.history.items()}
             context = self._context(progress, epoch, history=history, reported_epoch=previous)
@@ -156,7 +154,6 @@ class Session:
             progress,
             epochs=self.plan.epochs,
             steps_per_epoch=self.source.per_epoch,
-            seconds=time.monotonic() - self.began,
             directory=self.trainer.directory,
             loss=self.plan.loss,
             sample=lambda: self.source.sample,
@@ -204,7 +201,7 @@ class Session:
 
     def _result(self, progress: Progress) -> Run:
         if progress.should_continue(self.plan.epochs):  # out of time
-            return Run(current_model(progress.state), progress.state)
+            return Run(evaluated_model(progress.state), progress.state)
         run: Run = self.source.chunks.finish(progress.state)
         if self.plan.on_nan == "raise":
             raise_if_not_finite(self.plan, run, self.source.data, self.source.per_epoch)

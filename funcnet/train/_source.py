@@ -89,9 +89,7 @@ class Streamed(Source):
                 progress, *rows, *map(np.int32, numbers), check="deferred"
             )
             progress = self.chunks.accept_on_batches(attempt, progress, *rows, *numbers)
-            before, step, epoch = step, progress.step, progress.epoch
-            if step == before:  # not finite: the run has ended
-                break
+            step, epoch = progress.step, progress.epoch
         return progress
 
     def close(self) -> None:

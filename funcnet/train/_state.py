@@ -50,7 +50,7 @@ class History(Mapping[str, Array]):
         """A history before the first epoch; `names` maps to structs with a dtype."""
         return History({n: jnp.full(epochs, jnp.nan, like.dtype) for n, like in names.items()})
 
-    def at(self, epoch: Array, values: Mapping[str, Array], condition: Array) -> "History":
+    def record(self, epoch: Array, values: Mapping[str, Array], condition: Array) -> "History":
         """The history with some values of one epoch set, if the condition holds."""
         # If it does not hold, the index lies beyond the end and the value is dropped. Reading the old value
         # to write it back costs half a small step on XLA's CPU runtime.
@@ -74,7 +74,7 @@ class TrainState:
     Args:
         model: the current model, any pytree of arrays.
         opt_state: the optimizer's state.
-        step: batches seen, int32 []: an update for each, except for those that `on_nan` skips.
+        step: optimizer steps, int32 []; updates that `on_nan` skips count.
         epoch: finished epochs, int32 [].
         key: the key of the run; every random number in it comes from this key, `step` and `epoch`.
         stopping: the state of early stopping, and the outcome (`funcnet.train.EarlyStoppingState`).

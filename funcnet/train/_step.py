@@ -126,7 +126,7 @@ def build_step(
 
     def take_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
         batch = _as_batch(batch)
-        key = jax.random.fold_in(_keys.fold_in_name(state.key, "step"), state.step)
+        key = step_key(state)
         parameters, rest = _tree.partition(state.model, trainable(state.model))
         total_weight = batch.total_weight
         if accumulate == 1:
@@ -168,6 +168,11 @@ def build_step(
         return changes.made_in(state, rest), StepInfo(totals, jnp.asarray(finite))
 
     return take_step
+
+
+def step_key(state: TrainState) -> Key:
+    """The key of the next step, from which each of its examples folds its own."""
+    return jax.random.fold_in(_keys.fold_in_name(state.key, "step"), state.step)
 
 
 class _Changes(NamedTuple):

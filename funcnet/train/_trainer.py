@@ -135,7 +135,8 @@ class Trainer:
         return Session(self, source, model, key).run()
 
     def overfit_one_batch(self, model: PyTree, data: PyTree, key: Key, steps: int = 500) -> Run:
-        """Train on the first batch alone: if its loss does not approach the minimum, something is wrong.
+        """Train on one batch, the first rows: if its loss does not approach the minimum, something is
+            wrong.
 
         Args:
             model, data, key: as in the call.
