@@ -17,8 +17,8 @@ AXIS = "devices"
 def cpu_devices(count: int | None = None) -> int:
     """Configure JAX to use every CPU core as a device, before JAX is initialized.
 
-    By default JAX uses a CPU as one device, whatever its number of cores. Many small runs side by side, as
-    in `fn.study`, are faster with one device for each core and `with fn.mesh.use():` around them.
+    By default JAX uses a CPU as one device, regardless of its number of cores. Many small runs side by
+    side, as in `fn.study`, are faster with one device for each core, inside `with fn.mesh.use():`.
 
     Args:
         count: the number of devices; by default the number of cores.
@@ -85,7 +85,7 @@ def use(devices: int | Sequence[Any] | None = None) -> AbstractContextManager[An
         if selected > len(available):
             raise ValueError(
                 f"devices must be at most {len(available)}, the number available, got {selected}. "
-                f"On a CPU, first of all: funcnet.mesh.cpu_devices({selected})."
+                f"On a CPU, first call funcnet.mesh.cpu_devices({selected})."
             )
         selected = available[:selected]
     _check.devices(selected)

@@ -15,10 +15,11 @@ from funcnet._types import Array, PyTree
 class Metric(abc.ABC):
     """A metric that is a function of sums over examples rather than a mean: F1, R², a confusion matrix.
 
-    A subclass declares its settings as fields (it becomes a frozen dataclass) and defines `sums`, what one
-    example adds, and `value`, the metric of the sums. A loss can return it like any other metric:
-    `supervised(loss, f1=fn.metrics.f1())`. The weighted sums of all arrays are accumulated and `value` is
-    computed once, so the result is exact for any batch size, padding, weights and accumulation.
+    A subclass declares its settings as fields (it becomes a frozen dataclass) and defines two methods:
+    `sums`, the terms that one example adds, and `value`, the metric as a function of the sums. A loss can
+    return it like any other metric: `supervised(loss, f1=fn.metrics.f1())`. The weighted sums are
+    accumulated and `value` is computed once, so the result is exact for any batch size, padding, weights
+    and accumulation.
 
     Returns:
         When called as `metric(prediction, target)` on one example: a `MetricSums`.

@@ -1,7 +1,7 @@
-"""Values out of the inside of a function, and the batch around the example that a layer computes.
+"""Access to values inside a function, and to the batch of the example that a layer computes.
 
-Nothing here computes: `sow` and `update_buffer` are identities that leave an equation in the program, for
-`transform.reap` and for `step`. A program that is not reaped compiles to what it is without them.
+`sow` and `update_buffer` compute nothing: they are identities that leave an equation in the program, for
+`transform.reap` and for `step`. A program that is not reaped compiles as if they were absent.
 """
 
 import contextlib
@@ -56,8 +56,8 @@ def sow(value: T, name: str) -> T:
 def update_buffer(old: Array, new: Array, step_size: float) -> None:
     """Update a buffer in this step: old + step_size · (new - old), in the dtype of the buffer.
 
-    `old` is the array as the model holds it, or cast to another dtype. A training step carries the updated
-    buffer; if a layer is used twice, it is updated twice. Everywhere else this does nothing.
+    `old` is the model's array, possibly cast to another dtype. A training step returns the updated buffer;
+    if a layer is called twice, its buffer is updated twice. Outside of a training step this has no effect.
     """
     update_buffer_p().bind(old, new, step_size=step_size, per_example=False)
 
@@ -71,7 +71,7 @@ _context = _Context()
 
 @contextlib.contextmanager
 def one_of_batch(weight: Array) -> Iterator[None]:
-    """While a function of one example is traced: the weight of that example in its batch."""
+    """Set the weight that `batch_weight` returns, while a function of one example is traced."""
     before, _context.weight = _context.weight, weight
     try:
         yield
@@ -80,7 +80,7 @@ def one_of_batch(weight: Array) -> Iterator[None]:
 
 
 def batch_weight() -> Array | None:
-    """The weight in its batch of the example that is traced; None outside of a batch."""
+    """The weight of the traced example in its batch; None outside of a batch."""
     return _context.weight
 
 
@@ -114,13 +114,13 @@ def _batch_sow(leaves: Any, axes: Any, *, name: str, tree: Any) -> Any:
 
 
 def _jvp_of_sow(leaves: Any, tangents: Any, *, name: str, tree: Any) -> Any:
-    # A tangent is not a value of the function: it is not sown.
+    # A tangent is not a value of the function, so it is not sown.
     return sow_p().bind(*leaves, name=name, tree=tree), list(tangents)
 
 
 @functools.cache
 def update_buffer_p() -> Any:
-    """The primitive of `update_buffer`: returns the new array, and takes the buffer with it."""
+    """The primitive of `update_buffer`: takes the old and the new array, and returns the new one."""
     from jax.extend.core import Primitive
 
     primitive = Primitive("update_buffer")
@@ -138,7 +138,7 @@ def _jvp_of_update_buffer(arrays: Any, tangents: Any, **params: Any) -> Any:
 
 
 def _batch_update_buffer(arrays: Any, axes: Any, *, step_size: float, per_example: bool) -> Any:
-    # Each example has its own: there is not one new array. A training step raises when it meets this.
+    # Each example has its own new array, so there is no single update. A training step raises an error.
     del per_example
     old, new = (
         array if axis is None else jnp.moveaxis(array, axis, 0)

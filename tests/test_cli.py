@@ -161,7 +161,7 @@ def test_wrong_arguments(args, message, capsys, tmp_path, monkeypatch):
     [
         ("", [], "is empty"),
         ("a,b\n", [], "is empty"),
-        ("a\n1\n", [], "got only one column 'a'"),
+        ("a\n1\n", [], "got only the column 'a'"),
         ("a,b,c\n,2,x\n,3,y\n", [], "column 'a' is missing in every row"),
         ("a,b,c\n1,red,x\n2,3,y\n", [], "column 'b' is 'red', not a finite number"),
         ("a,b\n1,x\n2,\n", [], "the target 'b' is missing in data row 2"),

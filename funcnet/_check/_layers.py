@@ -34,7 +34,7 @@ def module(name: str, value: Any) -> None:
 
 
 def with_weight(name: str, value: Any) -> None:
-    """Check that a module has a parameter `weight` of its own."""
+    """Check that a module itself has a parameter `weight`."""
     module(name, value)
     if not hasattr(value, "weight"):
         raise TypeError(

@@ -38,7 +38,7 @@ class Module:
     training declares `needs_key: ClassVar[bool] = True`; a model that does not pass the key on to such a
     layer raises an error.
 
-    A layer with arrays of its own declares them as fields that default to None and returns their initial
+    A layer with its own arrays declares them as fields that default to None and returns their initial
     values from `parameters(key)`; `init` sets them.
 
     Raises:

@@ -15,9 +15,9 @@ from funcnet.data._transforms import Transform
 def augmented(loss: Loss, transform: Transform) -> Loss:
     """A loss whose examples are transformed in training and left unchanged in evaluation.
 
-    Every example is transformed anew in every step. `transform` gets `fold_in(key, "augment")`, named as
-    in `Module.init`; the model gets `key` itself, so its dropout and the transform draw independent
-    numbers, and a transform that returns its example gives the same run as no transform.
+    Every example gets a new random transform in every step. `transform` gets `fold_in(key, "augment")`,
+    named as in `Module.init`; the model gets `key` itself. So dropout and the transform draw independent
+    numbers, and a transform that returns its example unchanged gives the same run as no transform.
 
     Args:
         loss: `loss(model, example, key)` of one example, or one marked by `losses.batchwise`, whose
@@ -66,7 +66,7 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
     rows, and has the same gradient for cross-entropy and squared error. Metrics are mixed in the same way;
     for a `Metric`, its sums are. In evaluation, where `key` is None, it is the weighted mean of `loss`.
 
-    A partner depends on the weights and not on the number of rows, so rows of weight zero change nothing.
+    A partner depends on the weights and not on the number of rows, so rows of weight zero have no effect.
     To transform before mixing: `augmented(mixup(loss), transform)`.
 
     Args:
@@ -169,7 +169,7 @@ def _split_pair(batch: PyTree) -> tuple[Array, PyTree]:
 
 
 def _reduce(values: Any, weight: Array) -> Any:
-    """The sums of each `Metric` over the rows, the means of all others; both are 0 if no row counts."""
+    """The sums of each `Metric` over the rows, and the means of all others; 0 if all weights are zero."""
     total_weight = jnp.sum(weight)
 
     def reduce_one(values: Any) -> Any:

@@ -38,10 +38,10 @@ class Batch:
 
 @_tree.node
 class PaddedBatch(Batch):
-    """A batch in which every row of weight zero is a copy of a row that counts.
+    """A batch in which every row of weight zero is a copy of a row with a positive weight.
 
-    In the data such a row may hold any values. If a loss overflowed on them, its gradient would be
-    0 · inf = NaN.
+    In the data, a row of weight zero may hold any values. If the loss overflowed on them, its gradient
+    would be 0 · inf = NaN.
 
     Args:
         known_total_weight: the sum of the weights if it was computed beforehand, which saves two small

@@ -58,10 +58,10 @@ def bootstrap(data: PyTree, key: Key, samples: int | None = None) -> Dataset:
 
 
 def out_of_bag(data: PyTree, sample: Dataset) -> Dataset:
-    """The rows that a bootstrap sample lacks: all examples, with weight zero for those that were drawn.
+    """The rows that are not in a bootstrap sample: all examples, with weight zero for those in the sample.
 
-    A loss over the result is that of rows which the model was not trained on. The shape does not depend on
-    the key, so it works inside jit and vmap.
+    A loss over the result uses only rows that the model was not trained on. The shape does not depend on
+    the key, so `out_of_bag` works inside jit and vmap.
 
     Args:
         data: the data that the sample was drawn from, a Dataset or a tuple of arrays [n, ...].

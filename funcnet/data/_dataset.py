@@ -15,14 +15,14 @@ from funcnet._types import Array, Float, Int, PyTree
 class Dataset:
     """Examples as a pytree of arrays that share a leading axis.
 
-    A pytree itself, so `vmap` can run over `rows` (folds, bootstraps) while the arrays stay shared:
+    A Dataset is a pytree, so `vmap` can map over `rows` (folds, bootstraps) while the arrays stay shared:
     `jax.vmap(lambda rows, key: train(model, Dataset(arrays, rows=rows), key))(rows, keys)`.
 
     Args:
         arrays: a pytree of arrays [rows, ...], usually the pair (x, y).
         weight: the weight of each row in every mean, [rows], at least 0; 1 each by default. A row of
-            weight 0 may hold any values: it is never used, and so the derivative with respect to a weight
-            of exactly 0 is not that of its row. To learn weights, start above 0.
+            weight 0 may hold any values: it is never used, so a derivative with respect to a weight of
+            exactly 0 does not depend on its row. To learn weights, start above 0.
         rows: row numbers, int32 [n]: the examples are these rows, in this order, and may repeat.
 
     Raises:
@@ -65,7 +65,7 @@ class Dataset:
         return int(jax.tree.leaves(self.arrays)[0].shape[0])
 
     def __getitem__(self, position: Any) -> PyTree:
-        """The example at a position; with a slice or an array, the examples, leading axis kept."""
+        """The example at a position; for a slice or an array, the examples, with a leading axis."""
         if not isinstance(position, slice) and _tree.is_concrete(position):
             # JAX would return the last row, and a loop over the dataset would never end.
             index = np.asarray(position)
@@ -116,7 +116,7 @@ def as_dataset(data: PyTree) -> Dataset:
     """Return `data` if it is a Dataset, else the Dataset of a tuple (or other pytree) of arrays."""
     if hasattr(data, "chunks"):
         raise TypeError(
-            f"data must be in memory, got a {type(data).__name__}, which only a Trainer can train on: "
+            f"data must be in memory, got a {type(data).__name__}, which only a Trainer accepts: "
             "fn.Trainer(train)(model, stream, key)."
         )
     return data if isinstance(data, Dataset) else Dataset(data)

@@ -18,14 +18,14 @@ from funcnet.data._dataset import Dataset, as_dataset
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """Makes features of raw columns: one of a column of numbers, one of each category of a text column.
+    """Encodes raw columns: one feature for each numeric column, and one for each category of a text column.
 
-    A gap is filled with the median of the training rows, or their most frequent category. A category that
-    is not in the training rows becomes zeros. Numbers keep their units: apply a `Scaler` afterwards.
+    A missing value is replaced by the median or the most frequent category of the training rows. A category
+    that is not in the training rows becomes zeros. Numbers keep their units: apply a `Scaler` afterwards.
 
     Args:
         names: the names of the columns.
-        fill: for each column the value for gaps: a number, or one of its categories.
+        fill: for each column the replacement of missing values: a number, or one of its categories.
         categories: for each column the strings in the training rows, sorted; None for numbers.
 
     Raises:
@@ -67,7 +67,7 @@ class Encoder:
 
         Raises:
             TypeError: if the data holds no raw columns.
-            ValueError: if a column has a gap in every row.
+            ValueError: if a column is missing in every row.
         """
         data = as_dataset(data)
         columns = _raw_columns(data[:])
@@ -107,7 +107,7 @@ class Encoder:
         )
 
     def transform(self, data: Any) -> Any:
-        """Features without gaps.
+        """Encode columns as features without missing values.
 
         Args:
             data: Columns [..., columns], or a Dataset or tuple that begins with them.
@@ -117,7 +117,7 @@ class Encoder:
 
         Raises:
             TypeError: if the data is not the raw columns of a table.
-            ValueError: if the columns are others, or one of numbers is now one of text.
+            ValueError: if the columns differ, or a numeric column now holds text.
         """
         if isinstance(data, Dataset):
             return Dataset(self.transform(data.arrays), weight=data.weight, rows=data.rows)
@@ -149,7 +149,7 @@ class Encoder:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if a column is missing, or one of numbers holds text or an infinity.
+            ValueError: if a column is missing, or a numeric column holds text or an infinity.
         """
         frame = _file.read_columns(Path(path), self.names)
         is_text = [strings is not None for strings in self.categories]
@@ -210,7 +210,7 @@ def _raw_columns(data: Any) -> Columns:
     columns = data[0] if isinstance(data, tuple | list) else data
     if not isinstance(columns, Columns):
         raise TypeError(
-            "an Encoder expects the raw columns of a table with text or gaps, got "
+            "an Encoder expects the raw columns of a table with text or missing values, got "
             f"{_check.describe(columns)}. If x is an array of numbers, use a Scaler: Scaler.fit(train)."
         )
     return columns

@@ -103,7 +103,7 @@ def read_columns(path: Path, names: Sequence[str]) -> Any:
 
 
 def features(frame: Any, path: Path) -> np.ndarray | Columns:
-    """float32 [rows, columns] if all values are numbers without a gap, else Columns for an Encoder."""
+    """float32 [rows, columns] if all values are numbers, none missing; else Columns for an Encoder."""
     is_text = [_is_text(frame[name]) for name in frame.columns]
     if not any(is_text) and not frame.isna().to_numpy().any():
         return numbers(frame, path)
@@ -181,7 +181,7 @@ def looks_like_classes(column: Any) -> bool:
 def _check_categories(what: str, strings: tuple[str, ...], num_rows: int) -> None:
     if len(strings) == 1:
         raise ValueError(
-            f"{what} must have at least two different values, got nothing but {strings[0]!r}: drop it."
+            f"{what} must have at least two different values, got only {strings[0]!r}: drop it."
         )
     if all(map(_is_date, strings)):
         raise ValueError(_dates_message(what, strings[0]))

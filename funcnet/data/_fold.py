@@ -72,7 +72,7 @@ def kfold(
         stratify: labels [n] (numbers or text); the counts of each label differ by at most one between
             folds.
         groups: labels [n]; all rows of a group go into the same fold. Groups are assigned one by one, the
-            largest first, each to the fold with the fewest rows so far; with `stratify`, to the one with
+            largest first, each to the fold with the fewest rows so far; with `stratify`, to the fold with
             the fewest rows of the group's classes.
 
     Returns:

@@ -32,8 +32,8 @@ class Table:
 
     Args:
         name: the name of the table.
-        data: pairs (x, y): x float32 [rows, features], or `Columns` if the file has text or gaps
-            (an `Encoder` makes features of those); y int32 class numbers [rows], or float32 targets
+        data: pairs (x, y): x float32 [rows, features], or `Columns` if the file has text or missing values
+            (an `Encoder` encodes them as features); y int32 class numbers [rows], or float32 targets
             [rows] for a regression.
         feature_names: one for each column of x.
         target_name: the name of y.
@@ -74,13 +74,13 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
             most 20 different values are classes.
 
     Returns:
-        A Table. Its x is an array if all features are numbers without a gap. With text (at most 100
-        categories in a column, and at most half as many as rows) or gaps it is raw `Columns`: fit an
-        `Encoder` to the training rows.
+        A Table. Its x is an array if all features are numbers and none is missing. With text (at most 100
+        categories in a column, and at most half as many as rows) or missing values, x is raw `Columns`: fit
+        an `Encoder` to the training rows.
 
     Raises:
         FileNotFoundError: if there is no such table or file.
-        ValueError: if the table is empty, the target column is unknown, has a gap or a single class; if a
+        ValueError: if the table is empty; if the target is unknown, has missing values or one class; if a
             column is empty, mixes numbers and text, or holds dates or text that is constant or nearly all
             different; if it is a Parquet file and pyarrow is not installed.
 
@@ -166,7 +166,7 @@ def _load_file(path: Path, target: str | None, task: Task | None) -> Table:
     frame = _file.read_frame(path)
     if len(frame.columns) < 2:
         raise ValueError(
-            f"{path} must have features and a target, separated by commas, with a header, got only one "
+            f"{path} must have a header and at least two columns, separated by commas, got only the "
             f"column {frame.columns[0]!r}."
         )
     target = frame.columns[-1] if target is None else target

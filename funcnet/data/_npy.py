@@ -24,10 +24,10 @@ class _File(NamedTuple):
     dtype: np.dtype
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
-        """Read some rows in the order of the file: many at once if most are close together, else singly.
+        """Read some rows in the order of the file: many together if most are adjacent, else one by one.
 
-        A memory map would be simpler, but every page that it touches brings in its neighbours, which count
-        as memory of this process: gigabytes of them.
+        A memory map would be simpler, but each page that is read also loads its neighbours, and gigabytes
+        of them are counted as memory of this process.
         """
         result = _empty((len(numbers), *self.shape[1:]), self.dtype)
         row_bytes = result[:1].nbytes

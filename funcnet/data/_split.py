@@ -25,7 +25,7 @@ def split(
         sizes: the parts, as fractions that add up to 1 or as numbers of rows that add up to n.
         key: determines the part of each row; None splits the rows in their order.
         stratify: labels [n]; in every part each label has the same proportion as in `data`, up to one row
-            for each label, even if labels are many and rare.
+            for each label, even if there are many rare labels.
 
     Returns:
         One Dataset for each size, with copies of its rows.
@@ -111,9 +111,9 @@ def _stratified_order(labels: np.ndarray, part_sizes: np.ndarray) -> np.ndarray:
 def _allocate(total: np.ndarray, part_sizes: np.ndarray) -> np.ndarray:
     """The number of rows of each label in each part, [labels, parts]: proportional, rounded down or up.
 
-    Each label gives the rows left over by rounding down to the parts that lack most, one each. This always
-    fills the parts: it is the construction of a 0/1 matrix with given row and column sums, which exists
-    since the fractions have these sums.
+    The rows of a label that remain after rounding down go to the parts that lack the most rows, one to each
+    part. This always fills the parts: it constructs a 0/1 matrix with given row and column sums, which
+    exists because the fractions have these sums.
 
     Source: Gale, "A theorem on flows in networks", 1957.
     """

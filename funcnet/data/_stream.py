@@ -18,8 +18,8 @@ from funcnet.data._parquet import Parquet
 from funcnet.data._shuffle import epoch_order
 
 CHUNK_BYTES = 2**25
-"""Bytes of examples in a chunk, which is copied to the device at once: 32 MB. Of 4 to 64 MB this was the
-fastest: larger arrays are allocated from new pages each time."""
+"""Bytes of examples in a chunk, which is copied to the device as a whole: 32 MB, the fastest size from 4 to
+64 MB. Larger arrays are allocated from new pages each time."""
 
 
 class Source(Protocol):
@@ -39,9 +39,9 @@ class Source(Protocol):
 class Stream:
     """Examples on disk, or from an iterator, for `fn.Trainer`, read in advance by a background thread.
 
-    Rows that can be read by their number are shuffled by the keyed bijection that `fit` uses, so a stream
-    gives the same result as the same rows in memory. `Stream.parquet` shuffles row groups, and rows within
-    `window` groups at a time. Batches from an iterator keep its order.
+    Rows that can be read by number are shuffled by the keyed bijection that `fit` uses, so a stream gives
+    the same result as the same rows in memory. `Stream.parquet` shuffles row groups, and rows within
+    `window` groups at a time. Batches from an iterator keep the order of the iterator.
 
     Create one by `Stream.npy`, `Stream.parquet` or `Stream.from_batches`; or from any `source` with
     `__len__`, `rows(numbers) -> pytree of numpy arrays` and `identity() -> str`.

@@ -111,7 +111,7 @@ def exact_linear(rows: int = 100, features: int = 5, noise: float = 1.0, seed: i
     rng = _generator(rows, noise, seed)
     if rows <= features + 1:
         raise ValueError(
-            f"rows must be above features + 1 = {features + 1}, or there is no residual, got {rows}. "
+            f"rows must be above features + 1 = {features + 1}, to leave a residual, got {rows}. "
             f"Try rows={10 * (features + 1)}."
         )
     x, weight, intercept = rng.randn(rows, features), rng.randn(features), rng.randn()
@@ -275,7 +275,7 @@ def two_moons(rows: int = 200, noise: float = 0.2, seed: int = 0) -> Problem:
         raise ValueError(f"rows must be at least 2, one for each class, got {rows}. Try rows=200.")
     rng = _generator(rows, noise, seed)
     if noise == 0:
-        raise ValueError("noise must be above 0, or the log-odds are infinite, got 0. Try noise=0.1.")
+        raise ValueError("noise must be above 0, so that log-odds are finite, got 0. Try noise=0.1.")
     x, y = make_moons(rows, noise=noise, random_state=rng)
     outline, moon = make_moons(2 * MOON_POINTS, shuffle=False)
 

@@ -52,7 +52,7 @@ def flip(axis: int, probability: float = 0.5) -> Transform:
     """Flip the features along one axis, with some probability.
 
     Args:
-        axis: an axis of one example's features: -2 is left and right of an image [height, width, channels].
+        axis: an axis of one example's features: -2 flips an image [height, width, channels] left to right.
         probability: the probability of a flip, in 0 .. 1.
 
     Returns:

@@ -14,7 +14,7 @@ class Bidirectional(Module):
     Args:
         forward: a layer from [..., length, in] to [..., length, features], such as a GRU.
         backward: the layer that reads the sequence from its end. If None, a layer of the same
-            architecture with parameters of its own.
+            architecture with its own parameters.
 
     Returns:
         When called on x of shape [..., length, in]: [..., length, 2 * features].

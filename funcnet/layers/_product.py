@@ -49,7 +49,7 @@ def _abstract_eval(x: Any, weight: Any, *, precision: Any) -> Any:
 
 
 def _batch(args: tuple[Array, Array], axes: tuple[Any, Any], *, precision: Any) -> tuple[Array, int]:
-    """Batching rule: a mapped x becomes more rows; with a mapped weight there is one product for each."""
+    """Batching rule: a mapped x adds rows; with a mapped weight there is one product for each weight."""
     (x, weight), (x_axis, weight_axis) = args, axes
     if weight_axis is not None:
         return jax.vmap(lambda x, weight: matmul_impl(x, weight, precision=precision), axes)(x, weight), 0

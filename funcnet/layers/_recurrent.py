@@ -94,8 +94,8 @@ class LSTM(Module):
         c ← f ⊙ c + i ⊙ g
         h ← o ⊙ tanh(c)
 
-    These are PyTorch's equations with one bias, the sum of its two, which only ever act together. The
-    order of the gates is i, f, g, o: W = [W_i | W_f | W_g | W_o], and likewise for U and b.
+    These are PyTorch's equations, with one bias in place of the sum of its two biases. The order of the
+    gates is i, f, g, o: W = [W_i | W_f | W_g | W_o], and likewise for U and b.
 
     Args:
         in_features: size of the last axis of the input.

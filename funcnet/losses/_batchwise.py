@@ -7,12 +7,12 @@ from funcnet._types import Loss
 
 
 def batchwise(loss: Callable[..., Any]) -> Loss:
-    """Mark a loss of a whole batch: `loss(model, batch, weight, key)`.
+    """Mark a function as a loss of a whole batch: `loss(model, batch, weight, key)`.
 
     Args:
-        loss: returns the weighted **mean** over the batch (and of metrics); `batch` is the example with a
-            leading axis, `weight` [batch] is zero for padded rows. Means over batches weight each batch by
-            its total weight. `accumulate` can't split a batch for such a loss.
+        loss: returns the weighted **mean** over the batch, and those of metrics if it has any. `batch` is
+            an example with a leading axis, and `weight` [batch] is zero for padded rows. Means over batches
+            weight each batch by its total weight. `accumulate` can't split a batch for such a loss.
 
     Returns:
         The same function, marked.

@@ -33,8 +33,8 @@ def penalized(
         l2: the strength of Σw² (not halved, as in Keras), at least 0. It may be traced.
         where: which parameters are penalized: a function of path and leaf, such as
             `lambda path, leaf: path.endswith("weight")`, or a tree of booleans like `fn.trainable(model)`.
-            By default all except biases and the scales of norms, those whose last name is bias, b or
-            scale. `lambda path, leaf: True` selects all. Buffers are never penalized.
+            By default all except biases and the scales of normalization layers: those whose path ends in
+            bias, b or scale. `lambda path, leaf: True` selects all. Buffers are never penalized.
 
     Returns:
         A loss of the same kind.
@@ -42,7 +42,7 @@ def penalized(
     Raises:
         TypeError: if `loss` is not a loss.
         ValueError: if l1 or l2 is negative; when called, if no parameter is selected, the structure of the
-            mask differs from the model's, or the loss has metrics called data_loss or penalty.
+            mask differs from the model's, or the loss has metrics named data_loss or penalty.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -71,7 +71,7 @@ def penalized(
             terms = {"data_loss": metrics["data_loss"], "penalty": metrics["penalty"] + penalty}
         elif taken := terms.keys() & metrics.keys():
             raise ValueError(
-                f"the metrics of a penalized loss must not be called 'data_loss' or 'penalty', got "
+                f"the metrics of a penalized loss must not be named 'data_loss' or 'penalty', got "
                 f"{sorted(taken)[0]!r}. Rename it."
             )
         value = promote_to_float32(value)

@@ -81,7 +81,7 @@ def check_counts(what: str, targets: Any) -> None:
     values = np.asarray(targets)
     if (values < 0).any():
         row = int(np.argwhere(values < 0)[0][0])
-        raise ValueError(f"{what} expects counts as targets, at least 0, got {values[row]} in row {row}.")
+        raise ValueError(f"{what} expects targets of at least 0, got {values[row]} in row {row}.")
 
 
 def _check_probability(what: str, targets: Any) -> None:

@@ -72,7 +72,7 @@ def top_k(k: int) -> PerExample:
             )
         if k >= z.shape[-1]:
             raise ValueError(
-                f"k must be below the number of classes, {z.shape[-1]}, or top_k is always 1, got {k}."
+                f"k must be below the number of classes, {z.shape[-1]}, got {k}: top_k would always be 1."
             )
         t = as_class_numbers(t)
         number = jnp.broadcast_to(jnp.arange(z.shape[-1], dtype=t.dtype), z.shape)

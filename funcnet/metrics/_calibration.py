@@ -21,8 +21,8 @@ def brier(logits: ArrayLike, target: ArrayLike) -> Scalar:
     Args:
         logits: the target's shape (the score is averaged over the entries), or [..., classes].
         target: 0/1 or a probability of the logits' shape; or integers [...], or floating rows
-            [..., classes] that add up to 1, such as one-hot. Several labels of an example must be
-            integers.
+            [..., classes] that add up to 1, such as one-hot. If an example can have several labels,
+            targets must be integers.
 
     Returns:
         A scalar. NaN for an integer out of range, and inside jit for rows that don't add up to 1.

@@ -101,7 +101,7 @@ def _class_weights(
     if score.ndim != 1 or target.ndim != 1 or weight.ndim != 1:
         raise ValueError(
             f"{what} expects one score and one target for each row, got scores of shape {score.shape} and "
-            f"targets of shape {target.shape}. For logits of two classes: logits[:, 1] - logits[:, 0]."
+            f"targets of shape {target.shape}. With two logits, pass logits[:, 1] - logits[:, 0]."
         )
     if _tree.is_concrete((score, target, weight)):
         arrays = np.asarray(score), np.asarray(target), np.asarray(weight)

@@ -39,10 +39,10 @@ def r2(*, offset: float | None = None) -> Metric:
     scikit-learn.
 
     `measure` has all rows at once and subtracts the mean of the targets first. In batches, in `evaluate`
-    and `fit`, the variance of the targets is computed from Σ w·t and Σ w·t². In float32 that loses twice
-    the digits of |mean| / standard deviation, and more by rounding over many batches: targets appear to be
-    equal if their mean exceeds 700 standard deviations for 1000 rows, 230 for 10⁴, 73 for 10⁵ and 23 for
-    10⁶ (with mean weight 1 and batches of at least 32). Subtracting an `offset` near their mean avoids
+    and `fit`, the variance of the targets is computed from Σ w·t and Σ w·t². In float32 this loses twice as
+    many digits as |mean| / standard deviation has, and more by rounding over many batches: targets appear
+    to be equal if their mean exceeds 700 standard deviations for 1000 rows, 230 for 10⁴, 73 for 10⁵ and 23
+    for 10⁶ (with mean weight 1 and batches of at least 32). Subtracting an `offset` near their mean avoids
     this.
 
     Args:

@@ -13,7 +13,7 @@ from funcnet.layers._windows import Padding, Sizes
 
 
 class ConvNet(Module):
-    """A small convolutional network: blocks of convolution, activation and max pooling, a linear layer.
+    """A small convolutional network: blocks of convolution, activation and max pooling, and a linear layer.
 
     Args:
         input_shape: shape of one image, (height, width, channels).

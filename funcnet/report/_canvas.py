@@ -88,7 +88,7 @@ def _new_axes(count: int, columns: int, size: tuple[float, float], grid: Mapping
 
 
 def png(draw: Callable[[Any], Any], count: int) -> bytes:
-    """The bytes of a PNG file of what `draw` draws into `count` new axes, without pyplot's global state."""
+    """The bytes of a PNG file that `draw` draws into `count` new axes, without pyplot's global state."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(PANEL[0] * count, PANEL[1]), layout="constrained")

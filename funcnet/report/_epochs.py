@@ -85,8 +85,8 @@ def curves(
     """One curve for each name, such as a setting, a layer or a model.
 
     Metrics that a loss returns are in the history as means over the epoch: a metric
-    `jnp.abs(model.layers[0].weight).max()` is the largest weight of a layer by epoch. In a loop of your own
-    over `fn.data.batches` and `fn.step`, append values computed from `state.model` after each epoch.
+    `jnp.abs(model.layers[0].weight).max()` is the largest weight of a layer by epoch. In a hand-written
+    loop over `fn.data.batches` and `fn.step`, append values computed from `state.model` after each epoch.
 
     Args:
         values: a mapping from the name of each curve to an array [epochs]; or [members, epochs], drawn as

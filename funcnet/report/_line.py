@@ -95,7 +95,7 @@ def _affine(
         )
     if np.abs(inputs @ solution - logit).max() > 1e-2 * span:
         raise ValueError(
-            "the model of separating_line must be linear in x, got one that is not linear in x. Use "
+            "the model of separating_line must be linear in x, got a model that is not linear in x. Use "
             "decision_surface(model, data)."
         )
     return solution[:2], float(solution[2])

@@ -23,7 +23,7 @@ def scatter(
 
     Args:
         data: a Dataset or tuple (x, y). With x [n, features] and class numbers y [n] or [n, 1], two
-            features are drawn by class; with x [n] or [n, 1] and numbers y, y against x.
+            features are drawn by class; with x [n] or [n, 1] and numbers y, y is drawn against x.
         axes: matplotlib axes; a new figure if None.
         title: title of the axes.
         features: the two columns of x to draw; required if there are more than two.

@@ -215,7 +215,7 @@ def _heat_map(
 ) -> Any:
     ax = _canvas.panel(axes, "sweep", (_canvas.PANEL[0] + 0.8, _canvas.PANEL[1]))
     colour_map = _canvas.colour_map(["#FFFFFF", _canvas.BLUE])
-    # Darker is better. The 25th percentile limits the range, so that a very bad trial does not use it up.
+    # Darker is better. The 25th percentile limits the range, so that one very bad trial does not fill it.
     sign = 1.0 if result.mode == "max" else -1.0
     low, high = np.nanpercentile(sign * scores, [25, 100])
     low -= 1.5 * (high - low)

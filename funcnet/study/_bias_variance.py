@@ -73,7 +73,7 @@ def bias_variance(
     """Decompose a test error into bias and variance: `study(net, draw_or_data, key, test, truth=None)`.
 
     `size` models are trained as one program, each with its own training set, initialization and order of
-    rows. With the mean prediction f̄ for a row, its noise-free target t and its measured target y,
+    rows. With the mean prediction f̄ for a row, its noise-free target t and its observed target y,
 
         squared error:  E (f − y)² = (f̄ − t)² + E (f − f̄)² + (y − t)²  =  bias² + variance + noise.
 
@@ -99,8 +99,8 @@ def bias_variance(
         train: a training function, from `fn.fit`.
         size: the number of members, at least 3.
         loss: "squared" for numbers, "zero_one" for logits of classes, [n] or [n, classes].
-        epochs: increasing numbers of epochs, which replace those of `train`: the parts after each. Each of
-            them is a run from the start, so numbers that double cost twice the last.
+        epochs: increasing numbers of epochs, which replace the epochs of `train`; the parts are computed
+            after each. Each number is a run from the start: if they double, all cost twice the last one.
         block: the number of members computed side by side; chosen by memory if None.
         progress: called on the host after each block with the number of members it finished.
 

@@ -31,8 +31,8 @@ def capacity_curve(
 ) -> "CapacityCurveStudy":
     """Train models of several capacities on the same rows, several times each: `study(data, key, valid)`.
 
-    The capacity changes shapes, so each capacity is a program of its own, compiled once, for all its
-    repeats. Repeat i uses the same keys for every capacity.
+    The capacity changes shapes, so each capacity has its own program, compiled once for all its repeats.
+    Repeat i uses the same keys for every capacity.
 
     Args:
         make_train: called with a capacity; returns a pair (training function, network).

@@ -69,7 +69,7 @@ def _squared_error_parts(f: Array, y: Array, truth: Array | None) -> Callable[[A
         members = members.astype(f.dtype)[:, None, None]
         mean = jnp.sum(members * f, axis=0) / size
         variance = jnp.sum(members * (f - mean[None]) ** 2, axis=0) / (size - 1)
-        # The mean of a few members has an error of its own, which must not count as bias.
+        # The mean of a few members has an error, too, which must not be counted as bias.
         bias = (mean - (y if truth is None else truth)) ** 2 - variance / size
         result = {"error": jnp.sum(members * (f - y[None]) ** 2, axis=0) / size, "variance": variance}
         if truth is None:

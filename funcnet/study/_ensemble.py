@@ -80,7 +80,7 @@ class Ensemble(Module):
         return jnp.std(self._values_or_probabilities(x), axis=0)
 
     def disagreement(self, x: PyTree) -> Array:
-        """The share 0 .. 1 of members whose class differs from the ensemble's; without the class axis."""
+        """The share of members, 0 to 1, whose class differs from the ensemble's; without a class axis."""
         mean, each = self(x), self.predictions(x)
         if self.average == "values":
             raise ValueError("disagreement needs classes: Ensemble(members, average='classes').")
@@ -147,7 +147,7 @@ def ensemble(
 ) -> "EnsembleStudy":
     """Many runs of one network as one program: `study(net, data, key, valid=None)`.
 
-    Each member has its own initialization, order of rows and dropout masks, and stops early by itself.
+    Each member has its own initialization, order of rows and dropout masks, and stops early on its own.
     Member i depends on `key` and i only, not on the size of the ensemble;
     `study.member(net, data, key, i, valid)` computes the same run alone. Small networks are computed side
     by side by `transform.vmap_last`, larger ones by `jax.vmap`, in blocks that fit into memory, and over
@@ -218,7 +218,7 @@ class EnsembleStudy(MemberStudy):
         if _tree.is_traced():
             return self._run_members(model, self.size, shared, "every_step")[0]
         result, finite = self._run_members(model, self.size, shared, "deferred", wide=True)
-        if not finite:  # again, each member up to its first bad step; progress has been reported already
+        if not finite:  # run again, each member up to its first bad step; progress is already reported
             result, _ = self._run_members(model, self.size, shared, "every_step", report=False)
         return result
 

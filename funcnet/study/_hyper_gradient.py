@@ -30,8 +30,8 @@ def hyper_gradient(
     """The gradient of a validation metric through a whole run: `study(hyperparams, net, data, key, valid)`.
 
     Every array that a training function depends on can be a hyperparameter: learning rates, a whole
-    schedule, weight decay, the settings of a loss. If `make_train` returns its own function around a
-    training function, so can the weights of examples or the initial model:
+    schedule, weight decay, the settings of a loss. The weights of examples and the initial model can be
+    hyperparameters, too, if `make_train` returns a function that wraps a training function:
 
         def make_train(weight):
             def train_weighted(model, data, *rest):
@@ -112,7 +112,7 @@ class HyperGradientStudy(Study):
         Raises:
             TypeError: if a hyperparameter is not floating, or `make_train` does not return a function.
             ValueError: if the data is unfit, or the metric is not measured.
-            FloatingPointError: if value or gradient is not finite; not if they are traced.
+            FloatingPointError: if the value or the gradient is not finite; not checked under tracing.
         """
         hyperparams, data, valid = self.check_arguments(hyperparams, net, data, key, valid)
         value, gradient = self._run(None, hyperparams, net, data, key, valid)

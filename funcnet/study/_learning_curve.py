@@ -1,4 +1,4 @@
-"""The error against the number of training rows, all numbers as one program."""
+"""The error against the number of training rows, with all numbers of rows in one program."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -37,14 +37,14 @@ def learning_curve(
     have weight zero, so all sets of all repeats are one program.
 
     All sets are trained for the same number of epochs, so each of their rows is used equally often. An
-    epoch keeps the batches of the full data, of which a set of r out of n rows fills r / n on average: as
-    many updates as on the full data, each the mean over fewer rows (an empty batch makes no update). A
-    small set therefore has fewer rows, but not fewer epochs or updates; its gradients are noisier. With
-    `batch_size` equal to all rows, every update is the mean over the whole set, exactly as in a run on
-    that set alone.
+    epoch keeps the batches of the full data, and a set of r out of n rows fills r / n of each batch on
+    average. There are as many updates as on the full data, each the mean over fewer rows (an empty batch
+    makes no update). A small set therefore has fewer rows, but not fewer epochs or updates; its gradients
+    are noisier. If `batch_size` is the number of all rows, every update is the mean over the whole set,
+    exactly as in a run on that set alone.
 
-    Sets of nearly all rows share most of them, and their repeats differ by initialization and order more
-    than by rows: their standard errors say little about other data.
+    Sets of nearly all rows share most of their rows, so their repeats differ in initialization and order
+    more than in rows, and their standard errors say little about other data.
 
     Args:
         train: a training function, from `fn.fit`.

@@ -1,4 +1,4 @@
-"""The learning rate range test: which rates train at all, and which one to begin with."""
+"""The learning rate range test: which rates train, and which rate to start with."""
 
 import dataclasses
 from collections.abc import Callable
@@ -47,7 +47,7 @@ class LearningRateRangeResult:
 
     @property
     def min_diverging_rate(self) -> float:
-        """The lowest rate from which on all rates end with a higher loss than at init; inf if none does."""
+        """The lowest rate at and above which every rate ends with a higher loss than at init; else inf."""
         worse = ~(self.median <= np.median(self.losses_at_init))
         first = len(worse) - int(np.argmin(worse[::-1])) if not worse.all() else 0
         return float(self.rates[first]) if first < len(self.rates) else float("inf")
@@ -56,7 +56,7 @@ class LearningRateRangeResult:
     def suggestion(self) -> float:
         """The tested rate with the lowest median loss, at most a third of `min_diverging_rate`.
 
-        The lowest loss after a short run needs a higher rate than after a long one, hence the third.
+        A short run reaches its lowest loss at a higher rate than a long run does; hence the third.
         """
         allowed = self.rates <= self.min_diverging_rate / MARGIN
         if not allowed.any():
@@ -79,8 +79,8 @@ def learning_rate_range(
 ) -> "LearningRateRangeStudy":
     """Short runs with constant learning rates from `min_lr` to `max_lr`: `study(net, data, key)`.
 
-    All rates and repeats are one program. Each rate has runs of its own, instead of one step in a single
-    run with an increasing rate, so the effect of lower rates on the weights plays no role.
+    All rates and repeats are one program. Each rate has its own runs, instead of one step in a single run
+    with an increasing rate, so lower rates do not affect the weights.
 
     Args:
         make_train: returns a short training function for a learning rate, a traced scalar:
@@ -92,8 +92,8 @@ def learning_rate_range(
         progress: called on the host after each block with the number of runs it finished.
 
     Returns:
-        The study; its result is a `LearningRateRangeResult`. Early stopping is disabled: all runs have all
-        epochs.
+        The study; its result is a `LearningRateRangeResult`. Early stopping is disabled, so that every run
+        completes all epochs.
 
     Raises:
         TypeError: if `make_train` is not a function.

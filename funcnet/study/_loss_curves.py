@@ -43,8 +43,8 @@ class Estimate(NamedTuple):
 
     @property
     def z(self) -> float:
-        """The z-score: value / standard_error, which follows Student's t distribution if there are several
-        members and is then converted to the standard normal number of equal probability.
+        """The z-score, value / standard_error. With several members the quotient follows Student's t
+        distribution and is converted to the standard normal quantile of equal probability.
         """
         if not self.value:
             return 0.0

@@ -55,9 +55,9 @@ def monitor(train: Fit, quantities: Sequence[str] = ALL, *, rows: int = 256, dat
     """The same training function, which also adds statistics of each layer to the history.
 
     Every evaluation uses the same rows, in inference mode, with the current weights; the trained weights
-    are those of `train`. The result is an ordinary training function: compile it, vmap it, pass it to a
-    `Trainer` or to `ensemble`, stop early. `funcnet.report.layers` draws the statistics. Each evaluation
-    costs one additional gradient over these rows.
+    are those of `train`. The result is an ordinary training function: it works under jit and vmap, in a
+    `Trainer` or an `ensemble`, and with early stopping. `funcnet.report.layers` draws the statistics. Each
+    evaluation costs one additional gradient over these rows.
 
     Names in the history are a quantity and a path, such as "gradient/layers[0].weight":
 
@@ -79,7 +79,7 @@ def monitor(train: Fit, quantities: Sequence[str] = ALL, *, rows: int = 256, dat
     Args:
         train: a training function, from `fn.fit`.
         quantities: some of "activation", "saturation", "dead", "gradient" and "update".
-        rows: the number of training rows that are used, from the first on, at least 1.
+        rows: the number of training rows to use, starting with the first, at least 1.
         data: other rows to use, as a Dataset or a tuple of arrays [n, ...]; required for a stream, whose
             rows are not kept. All of them are used.
 
@@ -112,7 +112,7 @@ def monitor(train: Fit, quantities: Sequence[str] = ALL, *, rows: int = 256, dat
         )
     if train._probe is not None:
         raise ValueError(
-            "train is monitored already. Pass all quantities at once: "
+            "train is already monitored. Pass all quantities in one call: "
             "fn.study.monitor(train, ['gradient', 'update'])."
         )
     names = () if isinstance(quantities, str) else tuple(quantities)

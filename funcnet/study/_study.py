@@ -37,7 +37,7 @@ class Study(abc.ABC):
         """The program without and with wide vectors."""
 
         def program(static: Any, num_devices: int, *arrays: PyTree) -> PyTree:
-            del num_devices  # static, so that each number of devices (`mesh.use`) is compiled for itself
+            del num_devices  # static, so that each number of devices (`mesh.use`) has its own program
             return self._compute(static, *arrays)
 
         options = {False: None, True: WIDE_VECTORS if jax.default_backend() == "cpu" else None}

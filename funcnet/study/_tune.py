@@ -52,8 +52,8 @@ def tune(
 
     Every run has the same initialization and the same order of rows, so the metric is a smooth function of
     the hyperparameters. All runs are one compiled program. After a run that diverged, the next one uses
-    the midpoint between its hyperparameters and the best. The validation rows that chose hyperparameters
-    give a biased score of the model: keep a separate test set.
+    the midpoint between its hyperparameters and the best. The score on the validation rows is biased, since
+    the hyperparameters were chosen on them: keep a separate test set.
 
     Args:
         make_train, metric, mode: as for `hyper_gradient`; the metric is minimized.
@@ -120,7 +120,7 @@ class TuneStudy(Study):
             TypeError: if a hyperparameter is not floating, or `make_train` does not return a function.
             ValueError: if a hyperparameter with `log` is not positive, the data is unfit, or the metric is
                 not measured.
-            FloatingPointError: if no run ended with a finite metric; not if the result is traced.
+            FloatingPointError: if no run ended with a finite metric; not checked under tracing.
         """
         hyperparams, data, valid = self.gradient.check_arguments(hyperparams, net, data, key, valid)
         flags = self._log_flags(hyperparams)

@@ -18,9 +18,9 @@ class GradCheck:
     """The result of comparing a gradient with finite differences.
 
     Args:
-        differences: by path, for each leaf: the largest relative difference of the two derivatives along
-            random directions in that leaf, relative to the larger one or to the rounding error.
-        tolerance: the largest relative difference at which a leaf is right.
+        differences: for each leaf, by path: the largest difference of the two derivatives along random
+            directions in that leaf, relative to the larger derivative or to the rounding error.
+        tolerance: the largest relative difference at which a gradient counts as correct.
 
     Example:
         >>> import funcnet as fn
@@ -61,8 +61,8 @@ def check_grads(
     Args:
         f: `f(x, *others) -> scalar`, differentiated by its first argument.
         directions: the number of random directions in each leaf.
-        tolerance: the largest relative difference at which a leaf is right.
-        seed: of the directions.
+        tolerance: the largest relative difference at which a gradient counts as correct.
+        seed: the seed of the directions.
 
     Returns:
         `(x, *others) -> GradCheck`, which can be printed.

@@ -23,10 +23,10 @@ class NotFinite:
 
     Args:
         operation: JAX's name for it: "log", "div", "sqrt", …; "argument" if a NaN was passed in.
-        source: file, line and function that called it; empty if JAX does not know.
-        inputs: of each input: dtype, shape, least and largest value.
-        result: the same of its first result that is not finite, and how many entries are not finite.
-        iteration: the index of the iteration of each loop around it, the outermost loop first; from 0.
+        source: file, line and function that called the operation; empty if JAX does not record them.
+        inputs: dtype, shape, smallest and largest value of each input.
+        result: the same for its first non-finite result, and the number of entries that are not finite.
+        iteration: the iteration, from 0, of each loop around the operation, the outermost loop first.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -48,11 +48,11 @@ class NotFinite:
 
 
 def find_nan(f: Callable[..., PyTree]) -> Callable[..., NotFinite | None]:
-    """Run a function operation by operation, and stop at the first that makes a NaN or an infinity.
+    """Run a function operation by operation, and stop at the first that produces a NaN or an infinity.
 
-    Loops run iteration by iteration and compiled parts are opened, so this is slow; every number is the one
-    that the function computes. An infinity is reported if all inputs are finite, a NaN if no input is NaN:
-    a mask of -inf passes, and 0 / 0 made of it does not.
+    Loops run iteration by iteration and compiled parts are opened, so this is slow; the numbers are those
+    that the function computes. An infinity is reported if all inputs of the operation are finite, and a NaN
+    if no input is NaN: a mask of -inf is not reported, but a NaN computed from it is.
 
     Args:
         f: any function of pytrees of arrays, gradients included: `find_nan(jax.grad(loss))(model)`.
@@ -109,7 +109,7 @@ def _apply(iteration: tuple[int, ...], equation: "JaxprEqn", inputs: list[Any]) 
         return results
     finite = all(map(_is_finite, inputs))
     for result in results:
-        # An infinity made of an infinity may be meant, such as a mask; a NaN made of one is not.
+        # An infinity computed from an infinity may be intended, as in a mask; a NaN is not.
         if _has_nan(result) or (finite and not _is_finite(result)):
             summaries = tuple(map(_summary, inputs))
             source = _source(equation)

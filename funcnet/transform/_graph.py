@@ -126,7 +126,7 @@ class Graph:
         )
 
     def __call__(self, *args: Any) -> PyTree:
-        """Run it, compiled, on arguments of the shapes that it was traced for.
+        """Compile and run the computation, on arguments of the shapes that it was traced for.
 
         Raises:
             TypeError: if the arguments have another structure, shape or dtype.
@@ -140,7 +140,7 @@ class Graph:
             raise
 
     def compile(self, device: Any = None) -> "Graph":
-        """Compile it for a device, one of `jax.devices()`; by default for the default device."""
+        """Compile the computation for one of `jax.devices()`; for the default device if None."""
         sharding = None if device is None else jax.sharding.SingleDeviceSharding(device)
         inputs = jax.tree.map(
             lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), self.inputs
@@ -166,7 +166,7 @@ class Graph:
         return _to_dot(self, fold)
 
     def draw(self, path: str | os.PathLike[str], *, fold: bool = True) -> Path:
-        """Draw it to a file: ".dot" is text; ".svg", ".png" and ".pdf" need Graphviz's program `dot`.
+        """Draw to a file: ".dot" is text; ".svg", ".png" and ".pdf" need Graphviz's program `dot`.
 
         Args:
             path: the file.
@@ -199,7 +199,7 @@ class Graph:
     def save(
         self, path: str | os.PathLike[str], *, batch: Sequence[str | None] | str | None = None
     ) -> Path:
-        """Write it as a program that needs only JAX to run: `load_graph`, or `jax.export.deserialize`.
+        """Save a program that needs only JAX to run: load it by `load_graph` or `jax.export.deserialize`.
 
         Args:
             path: the file.
@@ -371,8 +371,8 @@ def _to_dot(graph: Graph, fold: bool) -> str:
             inner = called_program(equation)
             if inner is not None:
                 return walk(inner, sources, here)
-            # Consecutive operations of a module share a box. If the module comes again later, it gets
-            # another box: so two layers of a kind are two, and no arrow points back.
+            # Consecutive operations of a module share a box. If the module is called again later, it gets
+            # another box. So two layers of the same class are two boxes, and no arrow points back.
             if not fold or not here or here != last:
                 label = here if fold and here else equation.primitive.name
                 add_box(label, "box", backward="transpose" in here)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Sown = dict[str, Any]
 
 NOT_A_BUFFER = (
-    "update_buffer was called with an array that is not one of the model's as it was passed in: inside a "
+    "update_buffer must be called with an array of the model as it was passed in, got another one: inside a "
     "loop over stacked layers, or after an operation on it. Keep one module for each layer."
 )
 
@@ -37,13 +37,13 @@ MAPPED = (
 )
 
 IN_CONTROL_FLOW = (
-    "a buffer is updated inside a loop or a branch, where it is ambiguous which iteration counts. Keep "
+    "a buffer is updated inside a loop or a branch, where it is ambiguous which update to keep. Keep "
     "layers with running statistics, such as BatchNorm, outside of scan, while and cond."
 )
 
 
 class Harvest(NamedTuple):
-    """A program's results, what it sows, and by index of its arguments their updates: (new, step size)."""
+    """A program's results, the values it sows, and buffer updates (new, step size) by argument index."""
 
     results: list[Any]
     sown: Sown
@@ -51,10 +51,10 @@ class Harvest(NamedTuple):
 
 
 class Value(NamedTuple):
-    """An array, and the index of the argument that it is.
+    """An array, and the index of the argument that it is equal to, if any.
 
-    An array that is merely passed on remains that argument, so a buffer may be updated inside any number
-    of calls.
+    An array that is passed on unchanged keeps its index, so a buffer may be updated inside any number of
+    calls.
     """
 
     array: Any
@@ -107,7 +107,7 @@ def _has_marks(equation: "JaxprEqn") -> bool:
 
 
 def _open_call(equation: "JaxprEqn") -> "ClosedJaxpr | None":
-    """What is evaluated in place of a call: remat and custom derivatives stay what they are."""
+    """The program to evaluate in place of a call; None to keep a call with remat or custom derivatives."""
     keeps_its_call = equation.primitive.name.startswith(("custom_", "remat", "checkpoint"))
     return None if keeps_its_call or not _has_marks(equation) else called_program(equation)
 
@@ -131,8 +131,8 @@ def _harvest_equation(equation: "JaxprEqn", inputs: list[Any], planted: Sown) ->
     program = called_program(equation)
     if program is None:
         raise ValueError(
-            f"a value is sown inside {equation.primitive.name}, which cannot be opened to reap it. Sow it "
-            "outside."
+            f"a value is sown inside {equation.primitive.name}, from which it can't be reaped. Sow it "
+            "outside of it."
         )
     if equation.primitive.name.startswith("custom_"):
         return _custom(equation, program, inputs, planted)
@@ -179,7 +179,7 @@ def _while(equation: "JaxprEqn", inputs: list[Any], planted: Sown) -> Harvest:
     loop = while_parts(equation, inputs)
     if contains(loop.cond.jaxpr, sow_p(), update_buffer_p()):
         raise ValueError(
-            "a value is sown in the condition of a while loop, from which it cannot be reaped. Sow it in "
+            "a value is sown in the condition of a while loop, from which it can't be reaped. Sow it in "
             "the loop's body."
         )
 
@@ -213,9 +213,9 @@ def _cond(equation: "JaxprEqn", inputs: list[Any], planted: Sown) -> Harvest:
 
 
 def _custom(equation: "JaxprEqn", program: "ClosedJaxpr", inputs: list[Any], planted: Sown) -> Harvest:
-    """A call with custom derivatives: its results keep them, and what it sows has JAX's own.
+    """A call with custom derivatives: its results keep them, and sown values get JAX's own derivatives.
 
-    With a value planted in it, it is another function, with JAX's own derivatives.
+    If a value is planted in it, it is a different function, and all its derivatives are JAX's own.
     """
     if not _names(program.jaxpr).isdisjoint(planted):
         return harvest(program, inputs, planted)

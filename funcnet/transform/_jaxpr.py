@@ -42,7 +42,7 @@ def evaluate(
     lift: Callable[[Any], T] = lambda array: array,
     open_call: Callable[["JaxprEqn"], "ClosedJaxpr | None"] = called_program,
 ) -> list[T]:
-    """Evaluate a program equation by equation, on arrays or on whatever stands for an array.
+    """Evaluate a program equation by equation, on arrays or on values that represent arrays.
 
     Args:
         program: a jaxpr with its constants.

@@ -82,7 +82,8 @@ def objective(
     weight = batch.weight
     if getattr(loss, "batchwise", False):
         counts = batch.total_weight > 0
-        # A mean over no rows would be 0 / 0, and still NaN times 0: all rows count for the loss, then none.
+        # A mean over no rows is 0 / 0, and 0 times that is NaN. So if all weights are zero, the loss gets
+        # weights of 1, and its result is replaced by 0.
         weighted = jnp.where(counts, weight, jnp.ones_like(weight))
         means = _parts(loss(model, batch.example, weighted, key), ())  # type: ignore[call-arg]
         sums = jax.tree.map(

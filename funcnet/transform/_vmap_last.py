@@ -104,7 +104,7 @@ def _member_struct(leaf: Any, axis: int | None) -> Any:
 
 
 def _run(program: "ClosedJaxpr", args: Sequence[Value], size: int) -> list[Value]:
-    """The results of a program. A result has lanes exactly if something it came from has."""
+    """The results of a program. A result has lanes if and only if a value that it depends on has them."""
 
     def rule(equation: "JaxprEqn", inputs: list[Value]) -> list[Value]:
         match equation.primitive.name:

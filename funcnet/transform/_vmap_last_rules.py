@@ -119,7 +119,7 @@ def _pad(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
 def _gather(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
     """Rows of a table that all members share, in each member's own order, gathered entry by entry.
 
-    Its `vmap` rule puts the members first, and whatever computes with the rows would read them in strides.
+    Its `vmap` rule puts the members first, so operations on the rows would read them in strides.
     """
     table, rows = inputs
     shape, settings = _aval(equation.invars[0]).shape, equation.params
@@ -133,7 +133,7 @@ def _gather(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[An
     if table.laned or not takes_rows or width > UNROLLED_SIZE or shape[0] * width >= 2**31:
         return by_vmap(equation, inputs, size)
     # Axes of the result: those of the row numbers, those of a row, the members.
-    row = jnp.clip(rows.array[..., 0, :], 0, shape[0] - 1)  # as XLA does, whatever was promised
+    row = jnp.clip(rows.array[..., 0, :], 0, shape[0] - 1)  # as XLA does, even with promise_in_bounds
     row = jnp.expand_dims(row, tuple(range(-1 - len(shape[1:]), -1)))
     column = jnp.arange(width, dtype=row.dtype).reshape(*shape[1:], 1)
     place = row * width + jnp.expand_dims(column, tuple(range(row.ndim - column.ndim)))
@@ -173,10 +173,10 @@ def _product(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
 
 
 def _compute_once(array: Array) -> Array:
-    """The same numbers, computed once by XLA however many operations read them.
+    """The same numbers, which XLA computes once even if several operations read them.
 
-    XLA would recompute a sum of products in each fusion that reads it; a division, even by ones that it
-    cannot see, is too expensive for that. (It removes `optimization_barrier` before it fuses operations.)
+    XLA would recompute a sum of products in each fusion that reads it, but it does not recompute a
+    division, even by ones that it cannot see. (It removes `optimization_barrier` before fusing operations.)
     """
     return array / jax.lax.optimization_barrier(jnp.ones_like(array))
 
@@ -217,7 +217,7 @@ def _wide(dtype: jnp.dtype) -> jnp.dtype:
 
 
 def _without_barrier(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
-    """No barrier: what it separates elsewhere, such as a copy and a product, is one sum of lanes here."""
+    """No barrier: the operations that it would separate, a copy and a product, are one sum of lanes."""
     del equation
     return [with_lanes(value, size) for value in inputs]
 

@@ -103,7 +103,7 @@ def test_the_error_of_gaussians_is_that_of_fishers_rule():
     [
         (lambda: fn.data.noisy_line(rows=0), "rows must be at least 1"),
         (lambda: fn.data.noisy_line(noise=-1.0), "noise must be at least 0"),
-        (lambda: fn.data.exact_linear(rows=6, features=5), "there is no residual, got 6"),
+        (lambda: fn.data.exact_linear(rows=6, features=5), "to leave a residual, got 6"),
         (lambda: fn.data.friedman1(features=4), "features must be at least 5"),
         (lambda: fn.data.two_classes(flip_y=1.5), "flip_y must be at least 0"),
         (lambda: fn.data.two_classes(rows=3), "rows must be at least 4"),

@@ -164,5 +164,5 @@ def test_what_cant_be_told_apart_is_said():
         fn.study.monitor(training())(model, X, KEY)
     run = fn.study.monitor(training(), ["gradient"])(model, X, KEY)
     assert "gradient/weight" in run.history
-    with pytest.raises(ValueError, match="monitored already"):
+    with pytest.raises(ValueError, match="already monitored"):
         fn.study.monitor(fn.study.monitor(training()))
