@@ -12,10 +12,10 @@ from funcnet.train._callbacks import Callback, CallbackContext
 
 
 class AverageWeights(Callback):
-    """Stochastic weight averaging: the mean of the models at the ends of epochs, from one epoch on.
+    """Stochastic weight averaging: the mean of the models at the ends of epochs, starting with one epoch.
 
-    It does not change the run; read `average.model` afterwards. For an exponential average that is
-    evaluated during the run, use `fn.fit(..., ema=0.99)`.
+    It does not change the run; `average.model` is the mean. For an exponential average that is evaluated
+    during the run, use `fn.fit(..., ema=0.99)`.
 
     Args:
         start: the first epoch, from 0, whose model is averaged.

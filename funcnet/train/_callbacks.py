@@ -1,4 +1,4 @@
-"""What callbacks see of a run, and what they can request."""
+"""Callbacks: what they can read of a run, and what they can request."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -53,15 +53,15 @@ class Snapshot:
     """What funcnet's own callbacks may read of a run beyond the public context.
 
     Args:
-        progress: what the Trainer itself holds: to be read only.
+        progress: the Trainer's own progress, which must not be modified.
         epochs: epochs of the whole run.
         steps_per_epoch: batches in an epoch.
-        directory: the Trainer's; None without one.
-        loss: of one example.
+        directory: the Trainer's directory, or None.
+        loss: the loss of one example.
         sample: returns the first rows of the training data, at most 1024.
         is_latest: whether the state is that of the context's epoch, and not of a later one.
-        history: in `on_sync`, the history by name: lists of floats, NaN where nothing was measured.
-        reported_epoch: in `on_sync`, the number of epochs that were finished at the sync before.
+        history: in `on_sync`, the history: lists of floats by name, NaN for missing values.
+        reported_epoch: in `on_sync`, the number of epochs that were completed at the previous sync.
     """
 
     progress: Progress
@@ -77,11 +77,11 @@ class Snapshot:
 
 @dataclasses.dataclass(frozen=True)
 class CallbackContext:
-    """Where a run stands, for a callback to read.
+    """The progress of a run, as a callback sees it.
 
     Args:
-        epoch: the number of finished epochs that this call is about.
-        metrics: what was measured in the last of them, by name: floats.
+        epoch: the number of completed epochs.
+        metrics: the losses and metrics of the last completed epoch: floats by name.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -106,7 +106,7 @@ class CallbackContext:
 
     @property
     def state(self) -> TrainState:
-        """The training state at this sync, in containers of its own: writing into them changes no run."""
+        """The training state at this sync, in new containers: modifying them does not affect the run."""
         return self._snapshot.progress.copied_state
 
     @property
@@ -116,15 +116,15 @@ class CallbackContext:
 
 
 class Callback:
-    """Watches a run on the host, and may request something. A base class.
+    """Base class of callbacks, which observe a run on the host and may send requests.
 
-    Override what you need. Each method gets a `CallbackContext`; `on_fit_start` and `on_epoch_end` may
-    return a `Request`. If one callback serves several runs, `on_fit_start` is where it starts over. A
-    function `context -> Request | None` serves as a callback too: it is called at the end of each epoch.
+    Override the methods you need. Each gets a `CallbackContext`; `on_fit_start` and `on_epoch_end` may
+    return a `Request`. A callback that is used for several runs must reset itself in `on_fit_start`. A
+    function `context -> Request | None` is a callback, too; it is called at the end of each epoch.
 
-    A callback with `read_only = True` requests nothing. Between two syncs with the host any number of
-    epochs may pass, and such a callback is then called for each of them in turn, with the state of the
-    last. If any callback may request something, the run returns to the host at the end of every epoch.
+    A callback with `read_only = True` sends no requests. Any number of epochs may pass between two syncs
+    with the host; such a callback is then called for each of them in turn, with the state after the last.
+    If any callback may send requests, the run returns to the host at the end of every epoch.
 
     Example:
         >>> import funcnet as fn
@@ -142,10 +142,10 @@ class Callback:
         """After an epoch and its evaluation."""
 
     def on_sync(self, context: CallbackContext) -> None:
-        """After a sync with the host in which epochs ended, once for all of them."""
+        """After a sync with the host, if epochs have ended since the previous one; once for all of them."""
 
     def on_checkpoint(self, context: CallbackContext) -> None:
-        """After the state was handed over to be saved."""
+        """After the saving of a checkpoint has started."""
 
     def on_exception(self, context: CallbackContext, error: BaseException) -> None:
         """After an exception; the context shows the state before it."""
@@ -154,14 +154,14 @@ class Callback:
         """After the last step of this process: finished, stopped or interrupted."""
 
     def state(self) -> PyTree:
-        """What a checkpoint keeps of this callback: a pytree of arrays and numbers, or None."""
+        """The state that a checkpoint saves for this callback: a pytree of arrays and numbers, or None."""
 
     def restore(self, state: PyTree) -> None:
-        """Take over a state that `state` returned."""
+        """Restore a state that `state` returned."""
 
 
 def resolve_path(path: Path, context: CallbackContext) -> Path:
-    """Where a callback writes: a relative path is in the Trainer's directory. Makes the parent folder."""
+    """The path to write to; a relative one is in the Trainer's directory. Creates the parent folder."""
     directory = context._snapshot.directory
     path = path if directory is None else directory / path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ class _Function(Callback):
 
 
 def as_callback(value: Any) -> Callback:
-    """`value` if it is a callback, or one that calls this function at the end of each epoch."""
+    """`value` if it is a callback; else a callback that calls it at the end of each epoch."""
     if isinstance(value, Callback):
         return value
     if isinstance(value, type) or not callable(value):
@@ -195,10 +195,10 @@ NOTHING = Request()
 
 
 def join_requests(request: Request, callback: Callback, answer: Any) -> Request:
-    """A request together with what a callback returned."""
+    """Join a request with the answer of a callback."""
     if callback.read_only:
         raise TypeError(
-            f"{type(callback).__name__} has read_only=True and returned a request. Set read_only=False: "
+            f"{type(callback).__name__} has read_only=True but returned a request. Set read_only=False; "
             "then the run returns to the host at the end of every epoch."
         )
     if not isinstance(answer, Request):
@@ -211,7 +211,7 @@ def join_requests(request: Request, callback: Callback, answer: Any) -> Request:
 
 
 def apply_request(state: TrainState, request: Request) -> TrainState:
-    """The state after a request; the very same one if nothing in it changes."""
+    """The state after a request; the same object if nothing changes."""
     if request.hyperparams:
         state = set_hyperparams(state, request.hyperparams)
     if request.stop:
@@ -225,7 +225,7 @@ def set_hyperparams(state: TrainState, values: Mapping[str, Any]) -> TrainState:
     if missing := sorted(set(values) - known):
         raise ValueError(
             f"the optimizer's state has no hyperparameter {missing[0]!r}; it has "
-            f"{', '.join(sorted(known)) or 'none'}. Make it one that can be set: "
+            f"{', '.join(sorted(known)) or 'none'}. Make it a part of the state: "
             f"optax.inject_hyperparams(optax.adam)({missing[0]}=1e-3)."
         )
 

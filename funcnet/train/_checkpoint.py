@@ -1,4 +1,4 @@
-"""Checkpoints: complete or absent, with checksums. The only file that imports orbax."""
+"""Checkpoints, written atomically and with checksums. The only file that imports Orbax."""
 
 import contextlib
 import itertools
@@ -33,8 +33,8 @@ class Checkpoints:
     Args:
         directory: created if it does not exist.
         keep: how many of the newest checkpoints are kept.
-        keep_best: a name in the history whose best checkpoint is kept too; with a "-" in front the largest
-            value is best.
+        keep_best: a name in the history whose best checkpoint is kept, too; with a leading "-", the largest
+            value is the best.
         identity: the arguments of the run, as `fingerprint` returns them.
     """
 
@@ -69,7 +69,7 @@ class Checkpoints:
             try:
                 yield self
             except BaseException:
-                with contextlib.suppress(OSError):  # the first error is the one to see
+                with contextlib.suppress(OSError):  # the first error is the one to raise
                     self.wait()
                 raise
             self.wait()
@@ -129,8 +129,8 @@ class Checkpoints:
             number = getattr(failed, "errno", None)
             raise OSError(
                 number,
-                f"a checkpoint could not be written ({failed}). The earlier ones are intact; make room and "
-                "run the same command again to resume from them",
+                f"a checkpoint could not be written ({failed}). The earlier ones are intact. Free disk "
+                "space, and run the same command again to resume from them",
                 str(self.folder),
             ) from failed
 
@@ -166,7 +166,7 @@ class Checkpoints:
                 self._remove(place)
 
     def _remove(self, place: Path) -> None:
-        # Rename first: if this process is killed meanwhile, the rest is not taken for a checkpoint.
+        # Rename first, so that if this process is killed, the remaining files are not read as a checkpoint.
         away = self.folder / f".{place.name}.old"
         shutil.rmtree(away, ignore_errors=True)
         os.replace(place, away)
@@ -195,7 +195,7 @@ class Checkpoints:
                 f"{place} belongs to a different run:\n  "
                 + "\n  ".join(lines)
                 + '\nChoose another directory. In code, fn.Trainer(..., resume="force") resumes from it '
-                'all the same, and resume="never" starts over.'
+                'anyway, and resume="never" starts over.'
             )
 
 

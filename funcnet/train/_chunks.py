@@ -1,4 +1,4 @@
-"""The compiled parts of a run, of which any number of steps is one call; and the search for a bad step."""
+"""The compiled functions of a run, which make many steps in one call, and the search for a bad step."""
 
 import functools
 from collections.abc import Callable
@@ -19,17 +19,17 @@ LAST_STEP = 2**31 - 1
 """Steps are counted in int32."""
 
 Attempt: TypeAlias = tuple[Progress, Array]
-"""Where a chunk of steps led with a deferred check, and whether that is finite."""
+"""The progress after a chunk of steps with a deferred check, and whether it is finite."""
 
 Advance: TypeAlias = Callable[[Progress, int, str], Attempt]
 """`(progress, until, check) -> (progress, finite)`."""
 
 
 class Chunks:
-    """`whole_run`; or `start`, then `advance` or `advance_on_batches` until nothing is left.
+    """`whole_run`; or `start`, then `advance` or `advance_on_batches` until the run ends.
 
-    Every chunk is an attempt: the caller makes it, with numbers as int32, and gets from `accept` or
-    `accept_on_batches` where the run stands.
+    Every chunk is an attempt: the caller makes it, with int32 numbers, and passes it to `accept` or
+    `accept_on_batches`, which return the progress of the run.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -41,17 +41,17 @@ class Chunks:
             functools.partial(advance_on_batches, plan), static_argnames="check"
         )
         self.rates: dict[tuple[int, int], float] = {}
-        """Steps a second, as last seen, by rows of a batch and batches of an epoch."""
+        """The latest steps per second, by (rows in a batch, batches in an epoch)."""
 
     def run_to_bad_step(
         self, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, epoch: int, per_epoch: int
     ) -> Run:
-        """The run again that `whole_run` found to be not finite in this epoch, from 0, or before."""
+        """Repeat a run that was not finite in or before `epoch`, and stop at its first bad step."""
         last = min(self.plan.epochs * per_epoch, LAST_STEP)
         suspect = min(last, (epoch + 1) * per_epoch)
         advance = self._advance_function(data, valid, per_epoch)
         progress = _stop_at_bad_step(advance, self.start(model, data, key, valid), suspect)
-        if progress.should_continue(self.plan.epochs):  # a sum of losses overflowed, and no step
+        if progress.should_continue(self.plan.epochs):  # a sum of losses overflowed, but no step was bad
             progress = advance(progress, last, "every_step")[0]
         return finish(self.plan, progress.state)
 
@@ -64,7 +64,7 @@ class Chunks:
         until: int,
         per_epoch: int,
     ) -> Progress:
-        """Where a chunk of `advance` led; with a bad step in it, the state before that step."""
+        """The progress after a chunk of `advance`, or before its first bad step."""
         if np.asarray(attempt[1]):
             return attempt[0]
         return _stop_at_bad_step(self._advance_function(data, valid, per_epoch), before, until)
@@ -79,7 +79,7 @@ class Chunks:
         count: int,
         per_epoch: int,
     ) -> Progress:
-        """Where a chunk of `advance_on_batches` led; with a bad step in it, the state before that step."""
+        """The progress after a chunk of `advance_on_batches`, or before its first bad step."""
         if np.asarray(attempt[1]):
             return attempt[0]
 
@@ -98,10 +98,10 @@ class Chunks:
 
 
 def _stop_at_bad_step(advance: Advance, progress: Progress, until: int) -> Progress:
-    """Where the run stands at step `until`, or at the step at which it broke, with the weights before it.
+    """The progress at step `until`, or before the first bad step, if there is one.
 
-    That step is found by bisection, since where a chunk ends changes no number. From the last finite state
-    on, every step is checked.
+    The bad step is found by bisection, which is possible because the result does not depend on where chunks
+    end. After the last state that is known to be finite, every step is checked.
 
     Args:
         advance: `(progress, until, check) -> (progress, finite)`.
@@ -109,7 +109,7 @@ def _stop_at_bad_step(advance: Advance, progress: Progress, until: int) -> Progr
         until: the end of that chunk.
     """
     last, first_bad = progress.step, until
-    if not np.asarray(advance(progress, last, "deferred")[1]):  # it began with infinite weights
+    if not np.asarray(advance(progress, last, "deferred")[1]):  # the first weights are not finite
         first_bad = last
     while first_bad - last > 1:
         middle = (last + first_bad) // 2

@@ -1,4 +1,4 @@
-"""Sizes and cost of a run, without running it."""
+"""Sizes and cost of a run, from one step of it."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ class DryRun:
     """Sizes and cost of a run.
 
     Args:
-        parameters: the number of trained numbers.
+        parameters: the number of trainable parameters.
         state_bytes: bytes of the whole state: weights, optimizer, history.
         batch_bytes: bytes of one batch.
         steps_per_epoch: batches in an epoch.
@@ -62,7 +62,7 @@ class DryRun:
 
 
 def dry_run(source: Source, model: PyTree, key: Key) -> DryRun:
-    """Compile one step and make it."""
+    """Compile and run one step, and report sizes and cost."""
     plan, progress = source.plan, source.start(model, key)
     size = source.rows
     rows = source.sample[np.arange(size) % len(source.sample)]

@@ -36,7 +36,7 @@ class Outcome(enum.Enum):
 
 @_tree.node
 class EarlyStoppingState:
-    """The state of early stopping, and the outcome of the run. All scalars, with leading axes after a vmap.
+    """The state of early stopping, and the outcome of the run. Scalars have leading axes after a vmap.
 
     Args:
         outcome: the code of an `Outcome`, int32.
@@ -86,8 +86,8 @@ class EarlyStopping:
 
     Args:
         monitor: a name in the history: "val_loss", "val_accuracy", "loss", …
-        min_delta: the smallest improvement that counts, in the monitored value's units, at least 0.
-        patience: evaluations without improvement after which the run stops; 0 counts as 1.
+        min_delta: only a larger change is an improvement; in the monitored value's units, at least 0.
+        patience: evaluations without improvement after which the run stops; 0 is treated as 1.
         mode: "min" or "max".
         restore_best: whether `run.model` is the best epoch's model rather than the last.
         start_from_epoch: epochs before this one, from 0, are not checked.
@@ -95,7 +95,7 @@ class EarlyStopping:
         divergence_threshold: stop once the value is worse than this.
 
     Raises:
-        ValueError: if `mode` is neither of them, or is "min" for an accuracy; if `patience`, `min_delta` or
+        ValueError: if `mode` is unknown, or is "min" for an accuracy; if `patience`, `min_delta` or
             `start_from_epoch` is negative.
 
     Example:

@@ -22,8 +22,8 @@ def with_ema(
 ) -> optax.GradientTransformationExtraArgs:
     """`optimizer`, with a bias-corrected moving average of the parameters in its state.
 
-    average ← average + (parameters - average) · (1 - decay) / (1 - decay^t). After one update the average
-    is the parameters themselves; the initial parameters, which were never trained, have no part in it.
+    average ← average + (parameters - average) · (1 - decay) / (1 - decay^t). After the first update the
+    average is equal to the parameters; the untrained initial parameters do not contribute to it.
 
     Source: Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", 1992; the
     correction is that of Kingma, Ba, "Adam", 2015.

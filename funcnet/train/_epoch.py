@@ -31,10 +31,10 @@ def init(
 
     Args:
         plan: the run.
-        model, key: where it starts.
+        model, key: the initial model and the key of the run.
         data: the training rows, or some rows of a stream; only shapes and dtypes matter.
         valid: the validation rows; only shapes and dtypes matter.
-        has_train_data: whether all training rows are at hand, to be evaluated for `train_loss`.
+        has_train_data: whether all training rows are in memory, so that `train_loss` can be computed.
     """
     state = TrainState.create(model, plan.optimizer, key)
     values = dict(jax.eval_shape(Totals.means, totals_struct(plan, model, data, key)))
@@ -67,20 +67,20 @@ def zero_totals(struct: Totals) -> Array:
 
 
 def build_plan_step(plan: Plan, check: ResolvedCheck) -> Step:
-    """The step of a run whose non-finite values are looked for as `check` says, once resolved."""
+    """The step of a run, with the check for non-finite values that `resolve_check` returned."""
     on_nan = "stop" if plan.on_nan == "raise" else plan.on_nan
     return build_step(plan.loss, plan.optimizer, plan.accumulate, on_nan if check == "every_step" else None)
 
 
 def order(plan: Plan, state: TrainState, rows: int) -> Shuffle | None:
-    """The order of the rows in the current epoch; None for the order in which they lie."""
+    """The order of the rows in the current epoch; None for the order of the data."""
     return epoch_order(state.key, state.epoch, rows) if plan.shuffle else None
 
 
 def epoch(
     plan: Plan, check: ResolvedCheck, take_step: Step, struct: Totals, data: Dataset, state: TrainState
 ) -> TrainState:
-    """One pass over the data, a scan over its steps, and the means of it."""
+    """One pass over the data: a scan over its steps, then their means."""
     rows = epoch_rows(len(data), order(plan, state, len(data)), plan.update_size(len(data)))
 
     def one_step(carry: tuple[TrainState, Array], rows: Rows) -> tuple[tuple[TrainState, Array], None]:
@@ -94,7 +94,7 @@ def epoch(
 def add_totals(plan: Plan, epoch_totals: Array, info: StepInfo) -> Array:
     """The packed totals of an epoch after one more step."""
     totals = info.totals.pack()
-    if plan.on_nan == "skip":  # a skipped step has no part in the means either
+    if plan.on_nan == "skip":  # a skipped step does not contribute to the means, either
         totals = jnp.where(info.finite, totals, jnp.zeros_like(totals))
     return epoch_totals + totals
 
@@ -102,7 +102,7 @@ def add_totals(plan: Plan, epoch_totals: Array, info: StepInfo) -> Array:
 def end_epoch(
     check: ResolvedCheck, struct: Totals, state: TrainState, epoch_totals: Array, ends: Array | bool = True
 ) -> TrainState:
-    """The state with the epoch's means in its history, if the epoch ends here and the run goes on.
+    """The state with the epoch's means in its history, if the epoch ends here and the run continues.
 
     A deferred check ends the run here if the mean loss is not finite.
     """
@@ -121,7 +121,7 @@ def end_epoch(
 def evaluate_epoch(
     plan: Plan, data: Dataset | None, valid: Dataset | None, state: TrainState
 ) -> tuple[History, EarlyStoppingState]:
-    """What changes by the evaluation of the epoch that has just ended: history and early stopping."""
+    """The history and the state of early stopping after evaluating the epoch that has just ended."""
     epoch, running, model = state.epoch - 1, state.stopping.is_running(), evaluated_model(state)
     history = state.history
     if valid is not None:
@@ -141,7 +141,7 @@ def evaluate_epoch(
 
 
 def finish(plan: Plan, state: TrainState) -> Run:
-    """The result of a run that ends in this state: finished, unless something ended it before.
+    """The result of a run that ends in this state: FINISHED, unless it had already ended.
 
     Its model is the best one if early stopping restores it, else the last.
     """

@@ -31,7 +31,7 @@ def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) ->
 
     Raises:
         TypeError: if `loss` is not a function, or the model lacks parameters.
-        ValueError: if the data can't be a Dataset or does not suit the loss.
+        ValueError: if the data is not valid for a Dataset or for the loss.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -52,8 +52,8 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     """The predictions of a model in inference mode, row by row, in the order of the rows.
 
     Args:
-        model: called on one example without its leading axis. A plain function, and what it closes over,
-            stays in JAX's cache of compiled programs; the arrays of a module don't.
+        model: called on one example without its leading axis. JAX's cache of compiled programs keeps a
+            plain function and the arrays that it closes over, but not the arrays of a module.
         x: features, an array or pytree of arrays [n, ...]; or a Dataset, whose targets are ignored if it
             holds pairs (x, y).
         batch_size: rows at a time. It affects memory and speed, and the result only up to rounding.
@@ -84,14 +84,14 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
 
 
 def _check_takes(model: Any, x: Any) -> None:
-    """Raise if a model can't be called on a tuple, which is more often a table (x, y) than features."""
+    """Raise if a model can't be called on a tuple, which is usually a pair (x, y) rather than features."""
     example = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), as_dataset(x).arrays)
     try:
         jax.eval_shape(model, example)
     except Exception as error:
         raise TypeError(
-            f"predict takes features, and this model can't be called on {_check.describe(x)}. If that is a "
-            "table (x, y), pass x alone: fn.predict(model, x)."
+            f"predict expects features that the model accepts, got {_check.describe(x)}. If that is "
+            "a pair (x, y), pass x alone: fn.predict(model, x)."
         ) from error
 
 
@@ -112,7 +112,7 @@ def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> Totals:
 
 
 def check_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
-    """The data as a Dataset, once loss, model and data are known to fit together."""
+    """Check that loss, model and data match; return the data as a Dataset."""
     if isinstance(getattr(model, "state", None), TrainState):
         raise TypeError("model must be a model, got a Run: pass run.model.")
     check_model(model)

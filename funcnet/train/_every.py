@@ -11,13 +11,13 @@ class Every:
     seconds.
 
     Args:
-        epochs: epochs between two times, counted from the start of the run.
-        steps: steps between two times, counted from the start of the run.
-        seconds: seconds between two times. The steps at which they fall differ from run to run; the results
-            don't.
+        epochs: the interval in epochs, counted from the start of the run.
+        steps: the interval in steps, counted from the start of the run.
+        seconds: the interval in seconds. The steps after which it ends differ between runs; the results are
+            the same.
 
     Raises:
-        ValueError: unless exactly one of them is given, and it is positive.
+        ValueError: if not exactly one of them is given, or it is not positive.
 
     Example:
         >>> import funcnet as fn

@@ -19,12 +19,12 @@ SETTINGS = ("epochs", "batch_size", "shuffle", "stopping", "eval_every", "accumu
 
 
 def fingerprint(plan: Plan, progress: Progress, model: PyTree, source: Any, key: Key) -> dict[str, str]:
-    """What must be the same when a run resumes, by name.
+    """The properties that must be the same when a run resumes, as strings by name.
 
     Args:
         plan: the run.
         progress: the progress before the first step.
-        model, key: where it starts.
+        model, key: the initial model and the key of the run.
         source: the data.
     """
     identity = {f"setting {name}": repr(getattr(plan, name)) for name in SETTINGS}
@@ -35,7 +35,7 @@ def fingerprint(plan: Plan, progress: Progress, model: PyTree, source: Any, key:
     identity["key"] = np.asarray(jax.random.key_data(key)).tolist().__repr__()
     identity["start"] = digest(model)
     identity["optimizer's start"] = digest(progress.state.opt_state)
-    # The step as JAX traces it: another loss, optimizer or learning rate shows here and nowhere else.
+    # The step as JAX traces it: only this shows a different loss, optimizer or learning rate.
     identity["program of a step"] = _program(plan, progress, source.sample)
     return identity
 

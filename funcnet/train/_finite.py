@@ -33,11 +33,11 @@ def resolve_check(plan: Plan, check: Check, model: PyTree, rows: Dataset) -> Res
 
     Args:
         plan: the run.
-        check: "deferred" if the caller can go back to the first bad step.
+        check: "deferred" if the caller can return to the first bad step.
         model, rows: only their structures, shapes and dtypes matter.
     """
-    # Skipping a step requires checking it. And a batch in which no row counts must not move anything, which
-    # is a branch in every step.
+    # Skipping a step requires checking it. With weights, a batch may have a total weight of zero; it must
+    # then change nothing, which requires a branch in every step.
     if check == "every_step" or plan.on_nan == "skip" or rows.weight is not None:
         return "every_step"
     if plan.on_nan == "ignore":
@@ -47,7 +47,7 @@ def resolve_check(plan: Plan, check: Check, model: PyTree, rows: Dataset) -> Res
 
 
 def is_finite(state: TrainState) -> Array:
-    """Whether the parameters, and the losses of the epochs before, are finite: bool []."""
+    """Whether the parameters and the losses of all completed epochs are finite: bool []."""
     parameters = _tree.partition(state.model, trainable(state.model))[0]
     return (state.stopping.outcome != Outcome.NOT_FINITE.code) & _tree.all_finite(parameters)
 
@@ -64,7 +64,7 @@ Leaves: TypeAlias = frozenset[int]
 
 
 class _Value(NamedTuple):
-    """The leaves whose NaN or infinity is certain to be in an array; is the array one number, repeated?"""
+    """The leaves whose NaN or infinity is certainly in an array; whether it is one repeated number."""
 
     leaves: Leaves = Leaves()
     uniform: bool = False

@@ -1,4 +1,4 @@
-"""A loss turned into its training: a pure function of model, data and key."""
+"""`fit`: turn a loss into a training function, a pure function of model, data and key."""
 
 import dataclasses
 import functools
@@ -37,25 +37,25 @@ def fit(
     on_nan: OnNaN | Literal["raise"] = "stop",
     remat: bool = False,
 ) -> "Fit":
-    """Turn a loss into its training: a pure function `train(model, data, key, valid=None) -> Run`.
+    """Turn a loss into its training, a pure function `train(model, data, key, valid=None) -> Run`.
 
-    `train` compiles itself, and returns when the run has ended; called inside jit, vmap or grad it becomes
-    part of that. Hyperparameters of the optimizer may be traced arrays, so a sweep compiles once.
+    `train` compiles itself and returns when the run has ended. Inside jit, vmap or grad it becomes part of
+    the transformed function. Hyperparameters of the optimizer may be traced, so a sweep compiles once.
 
     Args:
         loss: of one example, `loss(model, example, key) -> scalar` or `(scalar, {name: scalar})`.
         optimizer: any optax GradientTransformation.
         epochs: passes over the data, at least 1.
         batch_size: rows in a batch, at least 1; a short last batch is padded and masked.
-        shuffle: whether each epoch has its own order of rows, or the rows keep the order in which they lie.
-        stopping: when to stop early; without it the training can be differentiated in reverse.
+        shuffle: whether to shuffle the rows in each epoch; if False, they stay in the order of the data.
+        stopping: when to stop early; if None, the run can be differentiated in reverse mode.
         eval_every: epochs between evaluations; the last epoch is always evaluated.
         accumulate: batches per optimizer update; the update is that of one large batch.
         ema: decay of a moving average of the weights, in [0, 1); the average is then evaluated and
             returned.
         on_nan: what to do if the loss or a gradient is not finite: "stop" with the weights before that
             step, "skip" the update, "ignore" it, or "raise" a FloatingPointError that names step, rows,
-            leaf and operation (inside jit and vmap nothing can be raised: there it is "stop").
+            leaf and operation. Inside jit and vmap, where errors can't be raised, "raise" means "stop".
         remat: recompute each epoch in a backward pass instead of storing it.
 
     Returns:
@@ -119,7 +119,7 @@ class Fit(Settings):
         """Train.
 
         Args:
-            model: where to start: any pytree of floating arrays, such as a module after `init`.
+            model: the initial model: any pytree of floating arrays, such as a module after `init`.
             data: a Dataset, or a tuple of arrays [n, ...], usually (x, y).
             key: a typed PRNG key; all randomness of the run comes from it.
             valid: rows for `val_loss`, the metrics and `train_loss` at each evaluation.
@@ -129,8 +129,8 @@ class Fit(Settings):
 
         Raises:
             TypeError: if the model lacks parameters or holds integers, or `key` is not a PRNG key.
-            ValueError: if the data is unfit: empty, unequal lengths, NaN, labels out of range; or
-                the monitored value is not measured.
+            ValueError: if the data is empty, has unequal lengths, or contains NaN or labels out of range;
+                or if the history will not contain the monitored value.
             FloatingPointError: with on_nan="raise", if the loss or a gradient is not finite; `error.run` is
                 the run up to that step.
         """
@@ -166,26 +166,26 @@ class Fit(Settings):
 
     @functools.cached_property
     def _checked_shapes(self) -> weakref.WeakKeyDictionary[Dataset, Any]:
-        """Datasets that were checked, with the structure and shapes of the model they were checked for."""
+        """The structure and the shapes of the model that each Dataset was last checked with."""
         return weakref.WeakKeyDictionary()
 
     def _prepare(
         self, model: PyTree, data: PyTree, key: Key, valid: PyTree
     ) -> tuple[Dataset, Dataset | None]:
-        """Training and validation rows as Datasets, once all arguments are known to fit together."""
+        """Check that the arguments match; return the training and validation rows as Datasets."""
         if callable(data) or isinstance(model, Dataset):
             raise TypeError(
-                "a training function is called with the model first and the data second, got "
+                "a training function expects the model first and the data second, got "
                 f"{type(model).__name__} and {type(data).__name__}. Write train(model, data, key)."
             )
         if isinstance(model, Run):
-            raise TypeError("a run starts from a model, got a Run: pass run.model.")
+            raise TypeError("model must be a model, got a Run: pass run.model.")
         _check.key(key)
         return self._check_data(model, data), None if valid is None else self._check_data(model, valid)
 
     def _check_data(self, model: PyTree, data: PyTree) -> Dataset:
-        # Reading all targets takes as long as a small run: a Dataset is checked once for each shape of
-        # model.
+        # Reading all targets takes as long as a small run, so a Dataset is not checked again if it was
+        # last checked with a model of the same structure and shapes.
         leaves, structure = jax.tree.flatten(model)
         shapes = structure, [(getattr(a, "shape", None), getattr(a, "dtype", None)) for a in leaves]
         if isinstance(data, Dataset) and self._checked_shapes.get(data) == shapes:

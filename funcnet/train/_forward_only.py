@@ -21,7 +21,7 @@ def forward_only(tree: PyTree) -> PyTree:
 
 @functools.cache
 def _identity() -> Any:
-    from jax.extend.core import Primitive  # 25 ms that most programs never need
+    from jax.extend.core import Primitive  # takes 25 ms, and most programs never need it
 
     identity = Primitive("forward_only")
     identity.def_impl(lambda x: x)

@@ -18,7 +18,7 @@ from funcnet.train._callbacks import Callback, CallbackContext, resolve_path
 class _Log(Callback, abc.ABC):
     """A file with a line for each epoch.
 
-    It is rewritten from the history at the start, so that a resumed run has a line for each epoch once.
+    It is rewritten from the history at the start, so that a resumed run has exactly one line per epoch.
     """
 
     read_only = True
@@ -51,7 +51,7 @@ class _Log(Callback, abc.ABC):
 
     @abc.abstractmethod
     def _begin(self, history: Mapping[str, Array]) -> None:
-        """Write what comes before the first epoch."""
+        """Write the header, if there is one."""
 
     @abc.abstractmethod
     def _write(self, history: Mapping[str, list[float]], first: int, last: int) -> None:
@@ -59,7 +59,7 @@ class _Log(Callback, abc.ABC):
 
 
 def _new_file(path: Path) -> TextIO:
-    # Truncating a file takes a millisecond, some thirty times as long as a new one.
+    # Truncating a file takes a millisecond, about thirty times as long as creating a new one.
     with contextlib.suppress(OSError):
         if stat.S_ISREG(path.lstat().st_mode):
             path.unlink()
@@ -67,8 +67,7 @@ def _new_file(path: Path) -> TextIO:
 
 
 class CSV(_Log):
-    """A CSV file: `epoch` from 0, and a column for each name in the history; empty where nothing was
-    measured.
+    """A CSV file with the columns `epoch`, from 0, and one for each name in the history. NaN is left empty.
 
     float32 numbers are written with nine digits, which identify them; other dtypes in full.
 
@@ -91,7 +90,7 @@ class CSV(_Log):
         assert self._file is not None
         self._names = list(history)
         csv.writer(self._file).writerow(["epoch", *self._names])
-        # Nine digits identify a float32, in a third of the time that all of them take.
+        # Nine digits identify a float32 and take a third of the time of all digits.
         cells = ["%.9g" if values.dtype == np.float32 else "%r" for values in history.values()]
         self._line = ",".join(["%d", *cells]) + "\r\n"
 
@@ -159,7 +158,7 @@ class TensorBoard(Callback):
     def on_fit_start(self, context: CallbackContext) -> None:
         from tensorboardX import SummaryWriter
 
-        # What an earlier process wrote beyond this step is void; TensorBoard calls that purging.
+        # TensorBoard then discards events after this step that an earlier process wrote.
         self._writer = SummaryWriter(str(resolve_path(self.path, context)), purge_step=context.epoch)
 
     def on_epoch_end(self, context: CallbackContext) -> None:

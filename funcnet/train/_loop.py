@@ -1,7 +1,7 @@
-"""The training loop, in two forms: `run` for transformations, `advance` for as many steps as the host asks.
+"""The training loop, in two forms: `run` for transformations, `advance` for a number of steps.
 
-Where `advance` returns to the host changes no number: in every chunk a step is an iteration of the same
-compiled loop, whose bounds are arguments.
+The result does not depend on where `advance` returns to the host: in every chunk, a step is an iteration of
+the same compiled loop, whose bounds are arguments.
 """
 
 import functools
@@ -39,7 +39,7 @@ ROWS_AT_ONCE = 2**20
 """Row numbers of a chunk that are computed at once: 5 MB."""
 
 Batches: TypeAlias = tuple[Array | int, Array | int, Callable[[Array], Batch]]
-"""The number of the first batch, how many there are, and a function that returns a batch by its number."""
+"""The index of the first batch, the number of batches, and a function that returns a batch by its index."""
 
 
 def should_continue(plan: Plan, state: TrainState) -> Array:
@@ -50,17 +50,17 @@ def should_continue(plan: Plan, state: TrainState) -> Array:
 def run(
     plan: Plan, model: PyTree, data: Dataset, key: Key, valid: Dataset | None, check: Check = "every_step"
 ) -> tuple[Run, Array]:
-    """A whole run, to become a part of jit, vmap and grad.
+    """A whole run, for use inside jit, vmap and grad.
 
     Without early stopping its length is fixed, and it can be differentiated in reverse mode.
 
     Args:
         plan: the run.
         model, data, key, valid: the arguments of a training function, checked.
-        check: "every_step"; or "deferred", for a caller that runs once more if the result is not finite.
+        check: "every_step"; or "deferred", for a caller that repeats the run if the result is not finite.
 
     Returns:
-        The result, and whether it is finite where the check was deferred; True where it was not.
+        The result, and whether it is finite; True if the check was not deferred.
     """
     resolved = resolve_check(plan, check, model, data)
     take_step = build_plan_step(plan, resolved)
@@ -99,7 +99,7 @@ def start(
     valid: Dataset | None,
     has_train_data: bool = True,
 ) -> Progress:
-    """Where `advance` begins; the arguments are those of `init`."""
+    """The progress before the first step; the arguments are those of `init`."""
     state = init(plan, model, data, key, valid, has_train_data)
     return Progress(state, zero_totals(totals_struct(plan, model, data, key)))
 
@@ -113,19 +113,19 @@ def advance(
     per_epoch: Array | int,
     check: Check,
 ) -> tuple[Progress, Array]:
-    """Steps and evaluations until step `until`, or until the run ends.
+    """Make steps and evaluations until step `until`, or until the run ends.
 
     Args:
         plan: the run.
-        progress: where it stands.
+        progress: the progress of the run so far.
         data, valid: training rows and validation rows.
-        until: the number of steps after which to return, int32; None to go from the start to the end, for
-            which the compiler may know how long its loops are.
-        per_epoch: steps in an epoch, int32: fewer than the data has, if only the first are to be taken.
+        until: the step at which to return, int32; None to run from the start to the end, in which case the
+            compiler can know the lengths of the loops.
+        per_epoch: steps in an epoch, int32; fewer than the data has if only the first batches are used.
         check: as in `run`.
 
     Returns:
-        Where the run stands then, and whether it is finite, as `run` reports it.
+        The new progress, and whether it is finite, as in `run`.
     """
     size = plan.update_size(len(data))
     block = num_batches(len(data), size)
@@ -184,7 +184,7 @@ def part_of_epoch(
     per_epoch: Array | int,
     progress: Progress,
 ) -> Progress:
-    """Some steps of one epoch; after its last step its means, and the evaluation if one is due."""
+    """Make some steps of one epoch; after its last step, record its means, and evaluate if that is due."""
     first, count, batch_at = next_batches(progress.state)
     take_step = build_plan_step(plan, check)
 
@@ -196,12 +196,12 @@ def part_of_epoch(
     progress = jax.lax.fori_loop(first, first + count, one_step, progress)
     state = progress.state
     ends = should_continue(plan, state) & (state.step == (state.epoch + 1) * per_epoch)
-    # No branch here, where nothing is expensive: XLA may then begin the next epoch beside it.
+    # No branch, since this is cheap: without one, XLA can start the next epoch in parallel.
     state = end_epoch(check, struct, state, progress.epoch_totals, ends)
     if plan.evaluates(valid):
         due = ends & ((state.epoch % plan.eval_every == 0) | (state.epoch == plan.epochs))
         evaluate = functools.partial(evaluate_epoch, plan, data, valid, state)
-        # Parameters would be copied if they went through the branch.
+        # The parameters would be copied if they were passed through the branch.
         history, stopping = jax.lax.cond(due, evaluate, lambda: (state.history, state.stopping))
         state = _tree.replace(state, history=history, stopping=stopping)
     return Progress(state, progress.epoch_totals)
@@ -217,7 +217,7 @@ def whole_run(
 
 
 def totals_before_step(progress: Progress, per_epoch: Array | int) -> Array:
-    """The totals to which the next step adds its own: zero if it is the first of its epoch."""
+    """The totals before the next step; zero if that step is the first of its epoch."""
     first = progress.state.step == progress.state.epoch * per_epoch
     return jnp.where(first, jnp.zeros_like(progress.epoch_totals), progress.epoch_totals)
 

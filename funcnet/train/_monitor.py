@@ -18,15 +18,15 @@ from funcnet.transform._objective import objective
 
 
 class Monitor(Callback):
-    """The hyperparameters and the norm of the gradient at the end of each epoch.
+    """Record the hyperparameters and the norm of the gradient at the end of each epoch.
 
     The gradient is that of the loss, in inference mode, on the first 1,024 rows of the training data: the
     same rows each time, so that norms can be compared between epochs. The cost is one such gradient per
     epoch.
 
     Returns:
-        `monitor.values`: a mapping from "epoch", "gradient_norm" and the name of each hyperparameter that
-        `optax.inject_hyperparams` put into the optimizer, to a list with a number for each epoch.
+        `monitor.values` maps "epoch", "gradient_norm" and the name of each hyperparameter that
+        `optax.inject_hyperparams` made part of the optimizer's state to a list with one number per epoch.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn

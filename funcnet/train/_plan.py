@@ -1,4 +1,4 @@
-"""A run before it has a model and data: loss, optimizer, settings, and the sizes they imply."""
+"""The plan of a run: loss, optimizer, settings, and the sizes that they imply."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ EVALUATION_ROWS = 1024
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Settings:
-    """The base of `Fit` and `Plan`: arguments of `fit`; with `ema`, `optimizer` averages the weights."""
+    """Base of `Fit` and `Plan`: the arguments of `fit`. With `ema`, `optimizer` also averages weights."""
 
     loss: Loss
     optimizer: optax.GradientTransformation
@@ -41,12 +41,12 @@ class Plan(Settings):
     probe: Probe | None = None
 
     def update_size(self, rows: int) -> int:
-        """Rows in one update: `accumulate` parts of equal size, padded where rows run out."""
+        """Rows in one update: `accumulate` parts of equal size, padded if there are too few rows."""
         requested = min(self.batch_size * self.accumulate, rows)
         return self.accumulate * -(-requested // self.accumulate)
 
     def steps_per_epoch(self, rows: int) -> int:
-        """Updates in an epoch over so many rows."""
+        """The number of updates in an epoch over `rows` rows."""
         return num_batches(rows, self.update_size(rows))
 
     def evaluation_size(self, rows: int) -> int:
@@ -54,5 +54,5 @@ class Plan(Settings):
         return min(max(EVALUATION_ROWS, self.batch_size), rows)
 
     def evaluates(self, valid: Dataset | None) -> bool:
-        """Whether some epochs end with more than their running means."""
+        """Whether any epoch ends with an evaluation, in addition to its running means."""
         return valid is not None or self.probe is not None or self.stopping is not None

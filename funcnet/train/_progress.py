@@ -1,4 +1,4 @@
-"""Where a run stands between two steps, and what the host reads of it."""
+"""The progress of a run between two steps, and the values that the host reads from it."""
 
 import functools
 
@@ -14,27 +14,27 @@ from funcnet.train._state import TrainState
 
 @_tree.node
 class Progress:
-    """The state of a run, and the packed totals of the epoch that began last.
+    """The state of a run, and the packed totals of the epoch that started last.
 
-    A scalar is read as an array first: JAX's own `int` takes three times as long.
+    Scalars are converted to numpy first: `int` of a JAX array takes three times as long.
     """
 
     state: TrainState
     epoch_totals: Array
 
     def at_start(self) -> "Progress":
-        """This progress before the first step, whose counters need not be read."""
+        """This progress, which is before the first step, so that its counters need not be read."""
         vars(self).update(step=0, epoch=0, is_running=True)
         return self
 
     @functools.cached_property
     def step(self) -> int:
-        """Steps made."""
+        """The number of completed steps."""
         return int(np.asarray(self.state.step))
 
     @functools.cached_property
     def epoch(self) -> int:
-        """Epochs finished."""
+        """The number of completed epochs."""
         return int(np.asarray(self.state.epoch))
 
     @functools.cached_property
@@ -47,13 +47,13 @@ class Progress:
         return self.is_running and self.epoch < epochs
 
     def outcome(self, epochs: int) -> Outcome:
-        """The outcome of the run: FINISHED without epochs left, which its state says only in the end."""
+        """The outcome of the run; FINISHED if no epochs are left, even before `finish` has recorded it."""
         outcome: Outcome = Run(None, self.state).outcome
         return Outcome.FINISHED if outcome == Outcome.RUNNING and self.epoch == epochs else outcome
 
     @functools.cached_property
     def history(self) -> dict[str, list[float]]:
-        """The history on the host, by name: a number for each epoch, NaN where nothing was measured."""
+        """The history on the host, by name: a number for each epoch, NaN for missing values."""
         return {name: np.asarray(values, float).tolist() for name, values in self.state.history.items()}
 
     @functools.cached_property
@@ -64,8 +64,8 @@ class Progress:
 
 
 def metrics_at(history: dict[str, list[float]], epoch: int) -> dict[str, float]:
-    """The values of an epoch, from 1, that were measured; none for epoch 0."""
+    """The values of an epoch, counted from 1, that are not NaN; none for epoch 0."""
     if epoch == 0:
         return {}
     values = ((name, column[epoch - 1]) for name, column in history.items())
-    return {name: value for name, value in values if value == value}  # NaN: not measured
+    return {name: value for name, value in values if value == value}  # NaN is a missing value

@@ -11,21 +11,22 @@ from funcnet.train._callbacks import Callback, CallbackContext, Request, get_hyp
 class ReduceOnPlateau(Callback):
     """Multiply a hyperparameter when a monitored value has stopped improving.
 
-    It must be part of the optimizer's state: `optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)`.
+    The hyperparameter must be part of the optimizer's state:
+    `optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)`.
 
     Args:
         monitor: a name in the history.
-        factor: the factor, in (0, 1).
+        factor: the factor by which it is multiplied, in (0, 1).
         patience: epochs without improvement before it is multiplied, at least 1.
-        min_delta: the smallest improvement that counts, in the monitored value's units.
+        min_delta: only a larger change is an improvement; in the monitored value's units.
         mode: "min" or "max".
-        cooldown: epochs after a change in which none is counted.
-        min_lr: the lowest value.
+        cooldown: epochs after a change that do not count towards `patience`.
+        min_lr: the lowest value of the hyperparameter.
         name: the name of the hyperparameter.
 
     Raises:
         ValueError: if a setting is out of range; in training, if the optimizer's state lacks the
-            hyperparameter or the monitored value is not measured.
+            hyperparameter or the history lacks the monitored value.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -74,12 +75,12 @@ class ReduceOnPlateau(Callback):
         self._best, self._wait, self._resting = math.inf, 0, 0
         if self.monitor not in context.state.history:
             raise ValueError(
-                f"ReduceOnPlateau monitors {self.monitor!r}, and this run measures "
-                f"{', '.join(context.state.history)}. Pass valid=..., or monitor='loss'."
+                f"monitor must be a name in the history ({', '.join(context.state.history)}), got "
+                f"{self.monitor!r}. Pass valid=..., or monitor='loss'."
             )
         if self.name not in get_hyperparams(context.state):
             raise ValueError(
-                f"the optimizer's state has no hyperparameter {self.name!r}. Make it one that can be set: "
+                f"the optimizer's state has no hyperparameter {self.name!r}. Make it a part of the state: "
                 f"optax.inject_hyperparams(optax.sgd)({self.name}=0.1)."
             )
 

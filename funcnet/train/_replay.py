@@ -1,4 +1,4 @@
-"""One step of a run again, operation by operation: which rows, which leaf, which operation broke it."""
+"""Replay a step operation by operation, to find the rows, leaf and operation of a non-finite value."""
 
 import dataclasses
 from typing import Any
@@ -65,7 +65,7 @@ class ReplayedStep:
 def replay(train: Any, state: TrainState, data: PyTree) -> ReplayedStep:
     """Compute the loss and the gradient of the next step of a state, operation by operation.
 
-    For a run whose outcome is `NOT_FINITE` that is the step at which it broke: its state holds the weights
+    If the outcome of a run is `NOT_FINITE`, this is its first non-finite step: the state holds the weights
     before that step.
 
     Args:
@@ -101,7 +101,7 @@ def replay(train: Any, state: TrainState, data: PyTree) -> ReplayedStep:
 
 
 def replay_step(plan: Plan, state: TrainState, data: Dataset, per_epoch: int) -> ReplayedStep:
-    """`replay` for a run that takes so many steps of each epoch."""
+    """`replay` for a run with `per_epoch` steps in each epoch."""
     step, epoch = int(state.step), int(state.step) // per_epoch
     rows = order(plan, _tree.replace(state, epoch=jnp.int32(epoch)), len(data))
     size = plan.update_size(len(data))

@@ -73,7 +73,7 @@ class Run:
             The axes, as an array.
 
         Raises:
-            ValueError: if the number of axes is different.
+            ValueError: if the number of axes is wrong.
         """
         from funcnet.report import history
 

@@ -1,4 +1,4 @@
-"""What a Trainer saves and restores: when a checkpoint is due, and all that it holds."""
+"""Saving and restoring by a Trainer: when a checkpoint is due, and what it contains."""
 
 import contextlib
 import math
@@ -35,11 +35,11 @@ class Saver:
 
     @contextlib.contextmanager
     def open(self, progress: Progress, model: PyTree, source: Source, key: Key) -> Iterator[Progress]:
-        """Lock the directory; the value is the progress of its newest checkpoint, else `progress`."""
+        """Lock the directory; yield the progress in its newest checkpoint, or `progress` without one."""
         if self.keep_best is not None and self.keep_best.removeprefix("-") not in progress.state.history:
             raise ValueError(
-                f"keep_best must name a value in the history, got {self.keep_best!r}; this run measures "
-                f"{', '.join(progress.state.history)}."
+                f"keep_best must name a value in the history ({', '.join(progress.state.history)}), got "
+                f"{self.keep_best!r}."
             )
         if self.directory is None:
             yield progress
@@ -61,14 +61,14 @@ class Saver:
         return progress
 
     def restore_callbacks(self) -> None:
-        """Give callbacks their saved state back. They have started, so that its structure is known."""
+        """Restore the saved states of callbacks, which have started, so that their structure is known."""
         for name, callback in self.callbacks.items():
             state = callback.state()
             if self._restored is not None and state is not None and self._restored.has(name):
                 callback.restore(self._restored.part(name, state, same_shapes=False))
 
     def content(self, progress: Progress) -> dict[str, Any]:
-        """All that a checkpoint holds."""
+        """The content of a checkpoint."""
         if self._store is None:
             return {}
         states = {name: callback.state() for name, callback in self.callbacks.items()}
@@ -87,7 +87,7 @@ class Saver:
         return now >= (self.every.next_step(before, per_epoch) or 0)
 
     def save(self, progress: Progress, content: dict[str, Any] | None = None) -> bool:
-        """Start to write a checkpoint, unless this step is saved already; returns whether it did.
+        """Start writing a checkpoint unless this step is already saved; return whether it was started.
 
         Args:
             progress: the progress to save.

@@ -1,4 +1,4 @@
-"""One call of a Trainer: chunk after chunk of the run, and what the host does between two of them."""
+"""One call of a Trainer: it runs chunks of steps, and does the work of the host between them."""
 
 import contextlib
 import dataclasses
@@ -30,16 +30,16 @@ from funcnet.train._saver import Saver
 from funcnet.train._source import Source
 
 SYNC_SECONDS = 0.25
-"""Seconds between two syncs with the host by default: they cost a tenth of a percent."""
+"""Default seconds between two syncs with the host. Syncs then take 0.1 % of the time."""
 
 
 class Session:
     """A run in progress.
 
     Args:
-        trainer: whose call it is.
+        trainer: the Trainer that was called.
         source: the data.
-        model, key: where it starts.
+        model, key: the initial model and the key of the run.
     """
 
     def __init__(self, trainer: Any, source: Source, model: PyTree, key: Key) -> None:
@@ -51,7 +51,7 @@ class Session:
         self.saver = Saver(trainer, source.plan)
         self.rate = source.rates.get(source.kind, 0.0)
         self.reported_epoch = 0
-        """Epochs that were reported to callbacks."""
+        """The number of epochs that have been reported to callbacks."""
         self.reports_epochs = any(type(c).on_epoch_end is not Callback.on_epoch_end for c in self.callbacks)
         self.may_request = not all(callback.read_only for callback in self.callbacks)
         self.safe: tuple[Progress, dict[str, Any]]
@@ -94,7 +94,7 @@ class Session:
         return self._result(progress)
 
     def _advance(self, progress: Progress) -> Progress:
-        """Some steps, and all that the host does after them."""
+        """Make some steps, then report to callbacks, update the progress bar and save."""
         before, began = progress.step, time.monotonic()
         progress = self.source.advance(progress, self._next_sync(before))
         step, seconds = progress.step, time.monotonic() - began
@@ -174,7 +174,7 @@ class Session:
         return CallbackContext(epoch, metrics_at(progress.history, epoch) if epoch else {}, snapshot)
 
     def _notify(self, method: str, context: CallbackContext) -> Request:
-        """Call a method of every callback; their requests together."""
+        """Call a method of every callback, and return their joined requests."""
         request = NOTHING
         for callback in self.callbacks:
             if (answer := getattr(callback, method)(context)) is not None:
@@ -186,7 +186,7 @@ class Session:
         return progress if state is progress.state else _tree.replace(progress, state=state)
 
     def _save_after(self, error: BaseException) -> None:
-        """Save the last safe state and notify callbacks; the first error is the one to see."""
+        """Save the last safe state and notify callbacks; `error` remains the error that is raised."""
         progress, content = self.safe
         with contextlib.suppress(OSError):
             if self.saver.save(progress, content):
@@ -204,8 +204,8 @@ class Session:
             f"{name}: stopped after step {self.saver.step}; the checkpoint is in {directory}. Run the "
             "same command again to resume."
             if directory is not None
-            else f"{name}: stopped, and nothing is saved. With fn.Trainer(train, directory=...) the same "
-            "call would resume."
+            else f"{name}: stopped; nothing was saved. To be able to resume, use fn.Trainer(train, "
+            "directory=...)."
         )
         print(message, file=sys.stderr)
         raise SystemExit(128 + number)

@@ -9,7 +9,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def record_signals() -> Iterator[list[int]]:
-    """SIGTERM and SIGINT as entries of a list; a second signal has its usual effect."""
+    """Record SIGTERM and SIGINT in a list; a second signal has its usual effect."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received

@@ -55,14 +55,14 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def advance(self, progress: Progress, until: int) -> Progress:
-        """Steps until step `until`, or until the run ends."""
+        """Make steps until step `until`, or until the run ends."""
 
     def close(self) -> None:  # noqa: B027  (arrays in memory hold nothing)
         """Release what is held between two steps."""
 
 
 class InMemory(Source):
-    """Arrays on the device: any number of steps and epochs is one call of a compiled program."""
+    """Arrays on the device: one call of a compiled program makes any number of steps and epochs."""
 
     def advance(self, progress: Progress, until: int) -> Progress:
         rows = self.data, self.valid
@@ -72,7 +72,7 @@ class InMemory(Source):
 
 
 class Streamed(Source):
-    """Batches that a thread reads in advance, some of them at a time."""
+    """Batches that a thread reads in advance, in chunks."""
 
     _reader: Generator[Chunk, None, None] | None = None
     _current: Chunk | None = None
@@ -110,7 +110,7 @@ class Streamed(Source):
         return self._current
 
     def _read_from(self, key: Key | None, epoch: int, place: int) -> Iterator[Chunk]:
-        """All chunks from batch `place` of an epoch on: the thread reads on into the next epoch."""
+        """All chunks from batch `place` of an epoch to the end of the last epoch."""
         for number in range(epoch, self.plan.epochs):
             first = place if number == epoch else 0
             yield from self.data.chunks(key, number, first, self.per_epoch, self.rows)
@@ -119,7 +119,7 @@ class Streamed(Source):
 def open_source(
     train: Fit, limit_batches: int | None, model: PyTree, data: Any, key: Key, valid: Any
 ) -> Source:
-    """The data of a call, once all its arguments are known to fit together."""
+    """Check that the arguments of a call match; return its data."""
     streams = isinstance(data, Stream | BatchStream)
     rows, valid = train._prepare(model, data.first(SAMPLE) if streams else data, key, valid)
     if isinstance(data, BatchStream):

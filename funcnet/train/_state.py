@@ -17,10 +17,10 @@ from funcnet.train._early_stopping import EarlyStoppingState, initial_state
 class History(Mapping[str, Array]):
     """Losses and metrics by epoch: a mapping from name to an array [epochs].
 
-    Names are those of Keras: `loss` and the metrics, averaged over an epoch while the weights changed;
-    `val_loss` and so on for the validation rows; and, if there are any, `train_loss`: the loss of the
-    epoch's final weights in inference mode on the training rows. Epochs that were not reached or not
-    evaluated hold NaN. Losses are in the units of the loss (nats, squared target units).
+    Names are those of Keras: `loss` and the metrics, averaged over an epoch while the weights change;
+    `val_loss` and so on for the validation rows; and, if there are validation rows, `train_loss`, the loss
+    on the training rows in inference mode with the weights at the end of the epoch. Entries of epochs that
+    were not reached or not evaluated are NaN. Losses are in the units of the loss.
 
     Args:
         arrays: the arrays by name, each [epochs]; with leading axes after a vmap.
@@ -74,8 +74,8 @@ class TrainState:
     Args:
         model: the current model, any pytree of arrays.
         opt_state: the optimizer's state.
-        step: optimizer steps, int32 []; updates that `on_nan` skips count.
-        epoch: finished epochs, int32 [].
+        step: the number of optimizer steps, int32 [], including updates that `on_nan` skips.
+        epoch: the number of completed epochs, int32 [].
         key: the key of the run; every random number in it comes from this key, `step` and `epoch`.
         stopping: the state of early stopping, and the outcome (`funcnet.train.EarlyStoppingState`).
         history: losses and metrics by epoch; None in a loop written by hand.
@@ -103,7 +103,7 @@ class TrainState:
         Args:
             model: any pytree of floating arrays, such as a module after `init`.
             optimizer: an optax GradientTransformation; it gets the parameters, not the buffers.
-            key: a typed key, the one to give to `fn.data.batches` as well.
+            key: a typed key; pass the same key to `fn.data.batches`.
 
         Returns:
             A TrainState at step 0 of epoch 0.

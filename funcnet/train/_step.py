@@ -22,7 +22,7 @@ OnNaN: TypeAlias = Literal["stop", "skip", "ignore"]
 
 @_tree.node
 class StepInfo:
-    """Loss and metrics of one step; it is not carried to the next.
+    """Loss and metrics of one step, which are not part of the state.
 
     Args:
         totals: weighted sums over the batch, before the update.
@@ -73,11 +73,11 @@ def step(
         loss: of one example, `loss(model, example, key)`.
         optimizer: any optax GradientTransformation; line searches and plateau schedules get the value, the
             gradient and the value function that they need.
-        accumulate: the number of equal parts into which the batch is cut, to save memory: they are computed
-            one after another, and the update is that of the whole batch.
+        accumulate: the number of equal parts into which the batch is split, to save memory: they are
+            computed one after another, and the update is that of the whole batch.
         on_nan: what to do if the loss or a gradient is not finite. "stop": this and every later step leave
-            the state unchanged; "skip": skip this update; "ignore": make it. The update itself is not
-            checked: infinite weights are found by the next step's loss.
+            the state unchanged; "skip": skip this update; "ignore": apply it. The update itself is not
+            checked: if it makes weights infinite, the loss of the next step is not finite.
 
     Returns:
         A pure function. Its batch is a `fn.data.Batch`, or an example with a leading axis, whose rows all
@@ -104,7 +104,7 @@ def step(
 
 
 def check_step(loss: Any, optimizer: Any, accumulate: Any) -> None:
-    """Raise unless these make a step."""
+    """Check the arguments of `step`."""
     _check.loss(loss)
     _check.optimizer(optimizer)
     _check.positive("accumulate", accumulate)
@@ -119,8 +119,8 @@ def build_step(
 
     Args:
         loss, optimizer, accumulate: as for `step`.
-        on_nan: as for `step`; or None for a step without a check and without a branch, which makes its
-            update whatever comes: for a run that continues, and batches in which a row counts.
+        on_nan: as for `step`; or None for a step without a check and a branch, which always applies its
+            update. It requires a run that has not ended and batches of positive total weight.
     """
     update = optax.with_extra_args_support(optimizer).update
 
@@ -148,20 +148,20 @@ def build_step(
         if on_nan is None:
             return apply_update().made_in(state, rest), StepInfo(totals, jnp.array(True))
 
-        # A batch in which no row counts may hold anything: nothing moves, and nothing is wrong.
+        # If all weights are zero, the rows may hold any values: non-finite results are not errors.
         finite = on_nan == "ignore" or (total_weight == 0) | _tree.all_finite((totals.sums["loss"], grads))
 
         def keep() -> _Changes:
             stopping = state.stopping
             if on_nan == "stop":
                 stopping = stopping.end(~jnp.asarray(finite), Outcome.NOT_FINITE)
-            step = state.step + jnp.int32(stopping.is_running())  # a skipped step counts as made
+            step = state.step + jnp.int32(stopping.is_running())  # skipped steps are counted
             return _Changes(
                 parameters, state.opt_state, step, stopping.outcome, None if buffers is None else rest
             )
 
-        # A batch in which no row counts moves nothing, not even a momentum. And a branch, not a select:
-        # selecting keeps old and new values alive, and that costs copies.
+        # If all weights are zero, nothing changes, not even the momentum. This is a branch because a select
+        # keeps the old and the new values alive, which requires copies.
         changes = jax.lax.cond(
             (total_weight > 0) & finite & state.stopping.is_running(), apply_update, keep
         )
@@ -176,8 +176,8 @@ def step_key(state: TrainState) -> Key:
 
 
 class _Changes(NamedTuple):
-    """What a step may change. Only this goes through its branch, so that the rest of the state is seen to
-    be the same in every step."""
+    """The parts of the state that a step may change. Only they pass through its branch, so that the rest is
+    known to be the same in every step."""
 
     parameters: PyTree
     opt_state: PyTree
@@ -220,7 +220,7 @@ def _accumulate(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key:
     def add_part(carry: tuple[Any, PyTree], x: tuple[Batch, Array]) -> tuple[tuple[Any, PyTree], None]:
         (sums, rest), (part, number) = carry, x
         (value, (totals, new_rest)), grads = of_part(rest=rest, batch=part, first=number * size)
-        if new_rest is not rest:  # a part in which no row counts updates no buffer
+        if new_rest is not rest:  # a part whose weights are all zero updates no buffer
             rest = _tree.select(part.total_weight > 0, new_rest, rest)
         return (_tree.add(sums, (value, totals, grads)), rest), None
 

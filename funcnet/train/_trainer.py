@@ -1,4 +1,4 @@
-"""A training function with effects around it: progress, callbacks, checkpoints, resuming."""
+"""`Trainer`: run a training function with a progress bar, callbacks, checkpoints and resuming."""
 
 import dataclasses
 import os
@@ -24,13 +24,13 @@ class Trainer:
     """Train like `train`, with progress, callbacks and checkpoints.
 
     Call it exactly like `train`; the result is the same. The run is compiled in chunks of many steps;
-    between chunks, Python updates the progress bar, runs callbacks and writes checkpoints. Where chunks end
-    changes no number, and callbacks change nothing but what they request.
+    between chunks, Python updates the progress bar, runs callbacks and writes checkpoints. The result does
+    not depend on where chunks end, and callbacks change only what they request.
 
     With `directory`, calling the same Trainer again resumes from the newest valid checkpoint, mid-epoch if
-    necessary, and ends bit for bit where an uninterrupted run would. Checkpoints are written at intervals,
-    at the end, after an exception, and on SIGTERM and Ctrl-C, after which the process exits with 143 and
-    130.
+    necessary, and gives the same bits as an uninterrupted run. Checkpoints are written at intervals, at the
+    end, and after an exception, SIGTERM or Ctrl-C. After SIGTERM the process exits with code 143, and after
+    Ctrl-C with code 130.
 
     Args:
         train: a training function, returned by `fn.fit`.
@@ -41,14 +41,14 @@ class Trainer:
             end of each epoch if a callback may request something.
         save_every: how often a checkpoint is written, an `Every`.
         keep: the number of newest checkpoints to keep, at least 1.
-        keep_best: a name in the history, such as "val_loss": the checkpoint with its lowest value is kept
-            too. "-val_accuracy" for the highest.
-        resume: "auto" resumes from the newest checkpoint of the same run and refuses that of a different
-            one; "force" resumes from that too; "never" starts over.
+        keep_best: a name in the history, such as "val_loss": the checkpoint with its lowest value is kept,
+            too. With a leading "-", as in "-val_accuracy", that with the highest value is kept.
+        resume: "auto" resumes from the newest checkpoint, and raises an error if that belongs to a
+            different run; "force" resumes from it anyway; "never" starts over.
         max_time: seconds after which the run is interrupted at the next sync, to be resumed later.
-        limit_batches: use only so many batches of each epoch, the first in its order.
-        evaluate_first: whether to evaluate the validation rows before the first step, for callbacks in
-            `on_fit_start`, and to see their errors early.
+        limit_batches: the number of batches of each epoch to use, the first in its order; all if None.
+        evaluate_first: whether to evaluate the validation rows before the first step. Callbacks get the
+            values in `on_fit_start`, and errors in the evaluation are raised early.
 
     Raises:
         TypeError: if `train` was not returned by `fn.fit`, or a callback or a setting has the wrong type.
@@ -125,18 +125,17 @@ class Trainer:
         self.evaluate_first = evaluate_first
 
     def __call__(self, model: PyTree, data: PyTree, key: Key, valid: PyTree = None) -> Run:
-        """Train, or resume: the arguments and the result of `train`.
+        """Train, or resume. The arguments and the result are those of `train`.
 
         Raises:
-            SystemExit: with 143 after SIGTERM and 130 after Ctrl-C, once a checkpoint is written. A second
-                Ctrl-C exits at once.
+            SystemExit: with 143 after SIGTERM or 130 after Ctrl-C, once a checkpoint is written. A second
+                Ctrl-C exits immediately.
         """
         source = open_source(self.train, self.limit_batches, model, data, key, valid)
         return Session(self, source, model, key).run()
 
     def overfit_one_batch(self, model: PyTree, data: PyTree, key: Key, steps: int = 500) -> Run:
-        """Train on one batch, the first rows: if its loss does not approach the minimum, something is
-            wrong.
+        """Train on one batch, the first rows, as a sanity check: its loss should approach the minimum.
 
         Args:
             model, data, key: as in the call.
@@ -154,7 +153,7 @@ class Trainer:
         return train(model, rows, key)
 
     def dry_run(self, model: PyTree, data: PyTree, key: Key, valid: PyTree = None) -> DryRun:
-        """Report shapes, parameters, bytes and FLOPs of a run, and make one step to see that it works.
+        """Report shapes, parameters, bytes and FLOPs of a run, and make one step to check that it works.
 
         Args:
             model, data, key, valid: as in the call.

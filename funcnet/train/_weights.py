@@ -59,7 +59,7 @@ def load_weights(net: T, path: str | os.PathLike[str]) -> T:
     """A model with the arrays of a file that `save_weights` wrote.
 
     Args:
-        net: the architecture before `init`, or a model of the same shapes, whose own numbers are ignored.
+        net: the architecture before `init`, or a model of the same shapes, whose values are ignored.
         path: the safetensors file.
 
     Returns:
@@ -147,7 +147,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} is not a complete safetensors file: {error}.") from None
     unknown = sorted({entry["dtype"] for _, entry in entries} - set(DTYPES))
     if unknown:
-        raise ValueError(f"{path} holds arrays of {', '.join(unknown)}, which JAX has no dtype for.")
+        raise ValueError(f"{path} holds arrays of {', '.join(unknown)}, for which JAX has no dtype.")
     return {
         name: np.frombuffer(entry["data"], jnp.dtype(DTYPES[entry["dtype"]])).reshape(entry["shape"])
         for name, entry in entries
