@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Sown = dict[str, Any]
 
 NOT_A_BUFFER = (
-    "update_buffer must be called with an array of the model as it was passed in, got another one: inside a "
-    "loop over stacked layers, or after an operation on it. Keep one module for each layer."
+    "update_buffer must be called with an array of the model as it was passed in, got another one: inside "
+    "a loop over stacked layers, or after an operation on it. Keep one module for each layer."
 )
 
 MAPPED = (

@@ -186,7 +186,7 @@ def test_csv_with_text_and_number_targets(tmp_path):
 WRONG_FILES = {
     "no rows": ("a,b\n", "a header and no rows"),
     "nothing at all": ("", "is empty"),
-    "one column": ("a\n1\n2\n", "one column 'a'"),
+    "one column": ("a\n1\n2\n", "only the column 'a'"),
     "text among numbers": (
         "a,b,y\n1,x,0\n1,2,1\n",
         "column 'b' is 'x', not a finite number, in data row 1",

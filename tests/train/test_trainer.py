@@ -233,7 +233,7 @@ def test_a_plateau_is_that_of_keras():
     assert rates(cooldown=2)[-4:] == [0.025, 0.025, 0.025, 0.0125]
     assert rates(min_lr=0.04)[-1] == 0.04
     train = fn.fit(SQUARED, optimizer, epochs=2)
-    with pytest.raises(ValueError, match=r"monitors 'val_loss'.*valid="):
+    with pytest.raises(ValueError, match=r"monitor must be.*'val_loss'.*valid="):
         fn.Trainer(train, callbacks=[fn.train.ReduceOnPlateau()])(
             fn.models.LinearRegression(3).init(KEY), NUMBERS, KEY
         )
