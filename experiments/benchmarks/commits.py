@@ -106,10 +106,10 @@ def serve(line: str) -> int:
     import funcnet as fn
     import workloads
 
-    letter = "a" if line in ("ensemble", "compile", "first call") else line
-    work = workloads.WORKLOADS[letter]()
     out, sys.stdout = sys.stdout, sys.stderr
+    # First of all: the ensemble's module makes every core a device, which JAX allows before it starts.
     jobs = importlib.import_module("jobs.funcnet_ensemble" if line == "ensemble" else "jobs.funcnet_fit")
+    work = workloads.WORKLOADS["a" if line in ("ensemble", "compile", "first call") else line]()
     job = None if line in ("compile", "first call") else jobs.prepare(work)
     if job is not None:
         job.train(0)
