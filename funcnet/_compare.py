@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet import _check, _tree
 from funcnet._types import Array, ArrayLike, Scalar
@@ -38,19 +39,26 @@ def pair(what: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Ar
     """Prediction and target in one floating dtype, after a check that their shapes are equal."""
     _check.equal_shapes(what, prediction, target)
     p = as_floating(prediction)
-    return p, jnp.asarray(target).astype(p.dtype)
+    return p, _integers_as_float(target).astype(p.dtype)
 
 
 def as_floating(values: ArrayLike) -> Array:
     """Convert to floats of at least 32 bits: half precision would round targets and sums over rows."""
-    array = jnp.asarray(values)
+    array = _integers_as_float(values)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         return array.astype(float)
     return array if array.dtype.itemsize >= 4 else array.astype(jnp.float32)
 
 
+def _integers_as_float(values: ArrayLike) -> Array:
+    """An array; NumPy's 64-bit integers become floats before JAX would keep only their last 32 bits."""
+    wide = isinstance(values, np.ndarray | np.integer) and values.dtype.kind in "iu"
+    return jnp.asarray(values, float) if wide else jnp.asarray(values)
+
+
 def as_class_numbers(labels: ArrayLike) -> Array:
     """Convert labels to at least 32 bits, so that any number of classes fits: 256 overflows uint8."""
+    _check.fits_int32("target", labels, "Number classes from 0.")
     t = jnp.asarray(labels)
     if t.dtype.itemsize >= 4:
         return t
@@ -73,6 +81,7 @@ def correct(what: str, prediction: ArrayLike, target: ArrayLike) -> Array:
     Logits with a NaN are never correct. Integers of the target's shape are taken as predicted classes. The
     result is NaN for targets that are not a class, and for one-hot rows that don't add up to 1.
     """
+    _check.fits_int32("prediction", prediction, "Number classes from 0.")
     z, t = jnp.asarray(prediction), as_class_numbers(target)
     if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:
         same = jnp.argmax(z, axis=-1).astype(t.dtype) == t

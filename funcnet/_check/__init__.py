@@ -3,6 +3,7 @@
 from funcnet._check._data import class_numbers as class_numbers
 from funcnet._check._data import features as features
 from funcnet._check._data import finite as finite
+from funcnet._check._data import fits_int32 as fits_int32
 from funcnet._check._data import not_a_list as not_a_list
 from funcnet._check._data import num_rows as num_rows
 from funcnet._check._data import numeric as numeric

@@ -52,14 +52,17 @@ def numeric(name: str, value: Any) -> None:
             f"{name} must be an array of numbers, got {'text' if dtype.kind in 'US' else dtype}. "
             "For text labels: classes, y = np.unique(labels, return_inverse=True)."
         )
-    is_32_bit = jnp.asarray(0).dtype.itemsize == 4  # unless jax_enable_x64 is set
-    if is_32_bit and isinstance(value, np.ndarray) and dtype.itemsize > 4 and dtype.kind in "iu":
-        limits = np.iinfo(np.int32)
-        if value.size and (value.min() < limits.min or value.max() > limits.max):
-            raise ValueError(
-                f"{name} must fit in 32-bit integers, got values up to {value.max()}. Make features "
-                "floating, x.astype(float); number labels from 0."
-            )
+    fits_int32(name, value, "Make features floating, x.astype(float); number labels from 0.")
+
+
+def fits_int32(name: str, value: Any, advice: str = "Number from 0.") -> None:
+    """Check that NumPy's integers fit in JAX's, which keep the last 32 bits: 2**32 + 3 would be 3."""
+    if not isinstance(value, np.ndarray | np.integer) or value.dtype.kind not in "iu" or not value.size:
+        return
+    limits = np.iinfo(jnp.asarray(0).dtype)  # 64 bits if jax_enable_x64 is set
+    for extreme in (value.min(), value.max()):
+        if not limits.min <= int(extreme) <= limits.max:
+            raise ValueError(f"{name} must fit in {limits.bits}-bit integers, got {extreme}. {advice}")
 
 
 def finite(name: str, values: Any) -> None:
@@ -102,7 +105,7 @@ def row_dtype(rows: Any) -> None:
 
 def row_numbers(rows: Any, n: int) -> None:
     """Check that concrete row numbers lie in 0 .. n-1 and that there is at least one."""
-    values = np.asarray(rows)
+    values = np.asarray(rows)  # before they are made int32
     if values.size == 0:
         raise ValueError("the table is empty: a view must have at least one row, got 0.")
     if values.min() < 0 or values.max() >= n:

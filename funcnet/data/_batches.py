@@ -127,7 +127,7 @@ def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: i
     data = as_dataset(data)
     if key is not None:
         _check.key(key)
-    _check.between("epoch", epoch, 0, float("inf"))
+    _check.between("epoch", epoch, 0, 2**31)
     order = None if key is None else epoch_order(key, epoch, len(data))
     size = min(batch_size, len(data))
     return (_jitted_batch_of(data, order, size, i) for i in range(num_batches(len(data), size)))

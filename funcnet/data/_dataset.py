@@ -55,6 +55,7 @@ class Dataset:
             object.__setattr__(self, "weight", jnp.asarray(self.weight, float))
         if self.rows is not None:
             _check.row_dtype(self.rows)
+            _check.fits_int32("rows", self.rows, "Row numbers start at 0.")
             object.__setattr__(self, "rows", jnp.asarray(self.rows, jnp.int32))
         _check_lengths(self)
         _check_values(self)
@@ -144,9 +145,9 @@ def take(data: PyTree, rows: Any) -> Dataset:
     """
     data = as_dataset(data)
     _check.row_dtype(rows)
+    if _tree.is_concrete(rows):
+        _check.row_numbers(rows, len(data))
     position = jnp.asarray(rows, jnp.int32)
-    if _tree.is_concrete(position):
-        _check.row_numbers(position, len(data))
     return Dataset(data.arrays, weight=data.weight, rows=data._rows_at(position))
 
 

@@ -1,13 +1,14 @@
 """A keyed bijection on row numbers: a shuffle that is computed and not stored."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _keys, _tree
-from funcnet._types import Array, Int, Key, UInt32
+from funcnet._types import Array, ArrayLike, Int, Key, UInt32
 
 
 @_tree.node
@@ -26,7 +27,8 @@ class Shuffle:
         When called on positions (int32, any shape, each in 0 .. n-1): their rows, the same shape.
 
     Raises:
-        ValueError: from `draw`, if n is below 1 or above 2³¹ - 1.
+        ValueError: from `draw`, if n is below 1 or above 2³¹ - 1; from a call, if a position is not in
+            0 .. n-1.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -63,12 +65,18 @@ class Shuffle:
             raise ValueError(f"n must be at most 2**31 - 1, since row numbers are int32, got {n}.")
         return _draw_rounds(key, np.int32(n), 12 + (int(n) - 1).bit_length())
 
-    def __call__(self, position: Int[Array, "*shape"] | int) -> Int[Array, "*shape"]:
+    def __call__(self, position: ArrayLike) -> Int[Array, "*shape"]:
+        self._check_range(position)
         return _apply_rounds(position, self.rounds, self.n)
 
-    def inverse(self, row: Int[Array, "*shape"] | int) -> Int[Array, "*shape"]:
+    def inverse(self, row: ArrayLike) -> Int[Array, "*shape"]:
         """The position of a row."""
+        self._check_range(row)
         return _apply_rounds(row, self.rounds[::-1], self.n)
+
+    def _check_range(self, numbers: Any) -> None:
+        if _tree.is_concrete((numbers, self.n)) and np.ndim(self.n) == 0 and np.size(numbers):
+            _check.row_numbers(numbers, int(self.n))
 
 
 # Jitted: operation by operation, a first shuffle outside of jit would compile thirty programs.

@@ -98,6 +98,7 @@ def cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike 
     """
     _check.setting("smoothing", smoothing, 0, 1, low_included=True)
     z = as_floating(logits)
+    _check.fits_int32("target", target, "Number classes from 0.")
     t = jnp.asarray(target)
     if not z.ndim or z.shape[-1] == 1:
         raise ValueError(

@@ -64,6 +64,7 @@ def top_k(k: int) -> PerExample:
     _check.positive("k", k)
 
     def top_k_accuracy(prediction: Any, target: Any) -> Scalar:
+        _check.fits_int32("target", target, "Number classes from 0.")
         z, t = jnp.asarray(prediction), jnp.asarray(target)
         if t.shape != z.shape[:-1] or not z.ndim or not jnp.issubdtype(t.dtype, jnp.integer):
             raise ValueError(

@@ -39,6 +39,7 @@ def brier(logits: ArrayLike, target: ArrayLike) -> Scalar:
 
     Source: Brier, "Verification of forecasts expressed in terms of probability", 1950.
     """
+    _check.fits_int32("target", target, "Number classes from 0.")
     z, t = as_floating(logits), jnp.asarray(target)
     if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:
         t = as_class_numbers(t)

@@ -182,6 +182,8 @@ def classify(
 
     `distinguish_classes`: whether class numbers are counted by class, rather than class 1 only.
     """
+    _check.fits_int32("prediction", prediction, "Number classes from 0.")
+    _check.fits_int32("target", target, "Number classes from 0.")
     z, t = jnp.asarray(prediction), jnp.asarray(target)
     if z.shape[:-1] == t.shape and z.ndim > t.ndim and jnp.issubdtype(t.dtype, jnp.integer):
         _check_classes(what, classes, z.shape[-1])

@@ -43,6 +43,9 @@ def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: An
         0.5
     """
     _check.per_example("metric", metric)
+    for name, tree in {"predictions": predictions, "targets": targets}.items():
+        for leaf in jax.tree.leaves(tree):
+            _check.fits_int32(name, leaf, "Number classes from 0.")
     arrays = jax.tree.map(jnp.asarray, (predictions, targets))
     n = _check.num_rows("measure", *jax.tree.leaves(arrays))
     if weight is None:

@@ -95,6 +95,7 @@ def _class_weights(
     all_positive_allowed: bool = False,
 ) -> tuple[Array, Array, Array]:
     """Scores, and the weights of each row as one of class 1 and as one of class 0."""
+    _check.fits_int32("targets", targets, "Number classes from 0.")
     score, target = as_floating(scores), jnp.asarray(targets)
     weight = jnp.ones(score.shape, score.dtype) if weight is None else jnp.asarray(weight, score.dtype)
     _check.num_rows(what, score, target, weight)

@@ -118,6 +118,7 @@ class Transformer(Module):
 
     def __call__(self, x: Array, key: Key | None = None, *, mask: Array | None = None) -> Array:
         if mask is None and self.pad_token is not None:
+            _check.fits_int32("Transformer", x, "Number tokens from 0.")
             mask = jnp.asarray(x) != self.pad_token
         if self.vocab_size is None:
             _check.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]

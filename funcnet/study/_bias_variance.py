@@ -178,6 +178,7 @@ class BiasVarianceStudy(MemberStudy):
 
     def member(self, net: Module, data: Draw | PyTree, key: Key, number: int) -> Run:
         """The run of one member, computed alone; with `epochs`, the longest."""
+        _check.between("number", number, 0, 2**31)
         _, draw, data = self._check_arguments(net, data, key)
         return self._run_member(jnp.int32(number), (net, data, key, None, None), static=draw)
 

@@ -224,6 +224,7 @@ class EnsembleStudy(MemberStudy):
 
     def member(self, net: Module, data: PyTree, key: Key, number: int, valid: PyTree = None) -> Run:
         """The run of one member, computed alone."""
+        _check.between("number", number, 0, 2**31)
         _, data, valid = self._check_arguments(net, data, key, valid)
         run, _ = self._run_member(jnp.int32(number), (net, data, key, valid), "every_step")
         return run

@@ -238,5 +238,7 @@ def _as_batch(batch: PyTree) -> PaddedBatch:
         return batch
     if isinstance(batch, Batch):
         return PaddedBatch.from_batch(batch)
+    for path, leaf in _tree.paths(batch).items():
+        _check.fits_int32(f"batch{path}", leaf)
     rows = jnp.shape(jax.tree.leaves(batch)[0])[0]
     return PaddedBatch(batch, jnp.ones(rows))
