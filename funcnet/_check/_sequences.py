@@ -73,5 +73,5 @@ def integers_below(layer: str, x: Any, count: int) -> None:
         raise ValueError(
             f"{layer} expects integers from 0 to {count - 1}, got {values[outside][0]} "
             f"({int(outside.sum())} of {values.size} are out of range). Number the tokens from 0 and set "
-            "count to the largest number plus 1."
+            "num_embeddings (vocab_size of a Transformer) to the largest number plus 1."
         )

@@ -114,7 +114,7 @@ def hyperparams(values: Any) -> None:
             continue
         raise TypeError(
             f"hyperparameters must be floating, got {describe(leaf)} for "
-            f"{jax.tree_util.keystr(path) or 'hyper'}. "
+            f"{jax.tree_util.keystr(path) or 'hyperparams'}. "
             "Try {'learning_rate': 0.1}; for sizes use fn.study.sweep."
         )
     if not leaves:
@@ -166,12 +166,14 @@ def optimizer(value: Any) -> None:
         )
 
 
-def monitored_metric(name: str, metrics: Iterable[str], has_valid: bool) -> None:
+def monitored_metric(name: str, metrics: Iterable[str], has_valid: bool, argument: str = "monitor") -> None:
     """Check that the history will hold a metric."""
     names = list(metrics)
     if name not in names:
         hint = "" if has_valid else " For metrics on validation data: train(model, data, key, valid)."
-        raise ValueError(f"the metric must be one of {', '.join(names)}, got {name!r}.{hint}")
+        raise ValueError(
+            f"{argument} must be a name in the history ({', '.join(names)}), got {name!r}.{hint}"
+        )
 
 
 def history_value(name: str, value: Any) -> None:

@@ -42,7 +42,8 @@ def between(name: str, value: Any, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}.")
     if not low <= value < high:
-        raise ValueError(f"{name} must be at least {low} and below {high}, got {value}.")
+        upper = "" if high == float("inf") else f" and below {high}"
+        raise ValueError(f"{name} must be at least {low}{upper}, got {value}.")
 
 
 def setting(name: str, value: Any, low: float, high: float, *, low_included: bool = False) -> None:

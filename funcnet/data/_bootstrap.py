@@ -68,8 +68,8 @@ def out_of_bag(data: PyTree, sample: Dataset) -> Dataset:
         sample: as returned by `bootstrap(data, key)`.
 
     Returns:
-        A Dataset of n examples. Means over it are NaN if every row was drawn, which has a probability of
-        n! / nⁿ.
+        A Dataset of n examples. Means over it are NaN if every row was drawn, which, in a sample of n
+        rows, has a probability of n! / nⁿ.
 
     Raises:
         ValueError: if `sample` is not a view of `data`.

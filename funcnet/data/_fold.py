@@ -70,7 +70,7 @@ def kfold(
         folds: the number of folds, 2 .. n.
         key: determines the fold of each row.
         stratify: labels [n] (numbers or text); the counts of each label differ by at most one between
-            folds.
+            folds, unless groups prevent it.
         groups: labels [n]; all rows of a group go into the same fold. Groups are assigned one by one, the
             largest first, each to the fold with the fewest rows so far; with `stratify`, to the fold with
             the fewest rows of the group's classes.

@@ -41,7 +41,7 @@ def hyper_gradient(
 
     Forward mode computes the tangent of each hyperparameter during the run: time grows with their number,
     memory does not grow with epochs. Reverse mode costs about three runs for any number of them; it
-    stores the state at the start of each epoch and recomputes each epoch in the backward pass.
+    stores the state at each evaluation and recomputes the epochs between in the backward pass.
 
     Args:
         make_train: a function of the hyperparameters, a pytree of floating arrays that may be traced, that
@@ -174,7 +174,7 @@ class HyperGradientStudy(Study):
                 "Try metric=lambda run: run.history['val_loss'][-1]."
             )
         scores = total(train.loss, run.model, valid, len(valid)).means()
-        _check.monitored_metric(self.metric, [f"val_{name}" for name in scores], True)
+        _check.monitored_metric(self.metric, [f"val_{name}" for name in scores], True, "metric")
         return scores[self.metric.removeprefix("val_")]
 
 

@@ -61,7 +61,8 @@ class LearningRateRangeResult:
         allowed = self.rates <= self.min_diverging_rate / MARGIN
         if not allowed.any():
             raise ValueError(
-                f"every rate from {self.rates[0]:g} on diverges. Test lower ones: "
+                f"no tested rate is at most a third of {self.min_diverging_rate:g}, the lowest that "
+                "diverges. Test lower ones: "
                 f"min_lr={self.rates[0] / 1000:g}."
             )
         return float(self.rates[allowed][np.argmin(self.median[allowed])])

@@ -81,7 +81,8 @@ class CallbackContext:
 
     Args:
         epoch: the number of completed epochs.
-        metrics: the losses and metrics of the last completed epoch: floats by name.
+        metrics: the losses and metrics of the last completed epoch: floats by name. Values that were not
+            measured in that epoch, or are NaN, are absent.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -128,7 +129,7 @@ class Callback:
 
     Example:
         >>> import funcnet as fn
-        >>> class StopAtTenPercent(fn.train.Callback):
+        >>> class StopBelowATenth(fn.train.Callback):
         ...     def on_epoch_end(self, context):
         ...         return fn.train.Request(stop=context.metrics["loss"] < 0.1)
     """
@@ -136,7 +137,7 @@ class Callback:
     read_only: bool = False
 
     def on_fit_start(self, context: CallbackContext) -> Request | None:
-        """Before the first step of this process. The run is restored by now; `restore` comes after this."""
+        """Before the first step of this process. `restore` is called after it, if the run was resumed."""
 
     def on_epoch_end(self, context: CallbackContext) -> Request | None:
         """After an epoch and its evaluation."""

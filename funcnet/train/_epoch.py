@@ -1,4 +1,4 @@
-"""The parts of a run, as pure functions of (plan, state): its beginning, an epoch, its end, the result."""
+"""The parts of a run, as pure functions: its beginning, an epoch, its end, the result."""
 
 import jax
 import jax.numpy as jnp

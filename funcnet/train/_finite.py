@@ -2,8 +2,9 @@
 
 Checking every gradient and branching on the result costs about 10 % of a small step. If the optimizer's
 update propagates non-finite values, as SGD's and Adam's do, a non-finite gradient always leaves non-finite
-parameters. So the check runs once, at the end, and the first bad step is searched for only if it fails
-(`_chunks`). Optimizers that can hide a NaN (clipping, signs, masks) keep the check at every step.
+parameters. So the check runs once, at the end of a compiled call, and the first bad step is searched for
+only if it fails (`_chunks`). Optimizers that can hide a NaN (clipping, signs, masks) keep the check at
+every step.
 """
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias

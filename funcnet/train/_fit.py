@@ -56,7 +56,7 @@ def fit(
         on_nan: what to do if the loss or a gradient is not finite: "stop" with the weights before that
             step, "skip" the update, "ignore" it, or "raise" a FloatingPointError that names step, rows,
             leaf and operation. Inside jit and vmap, where errors can't be raised, "raise" means "stop".
-        remat: recompute each epoch in a backward pass instead of storing it.
+        remat: recompute the epochs between two evaluations in a backward pass instead of storing them.
 
     Returns:
         The training function.

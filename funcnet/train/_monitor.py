@@ -24,9 +24,9 @@ class Monitor(Callback):
     same rows each time, so that norms can be compared between epochs. The cost is one such gradient per
     epoch.
 
-    Returns:
-        `monitor.values` maps "epoch", "gradient_norm" and the name of each hyperparameter that
-        `optax.inject_hyperparams` made part of the optimizer's state to a list with one number per epoch.
+    Attributes:
+        values: maps "epoch", "gradient_norm" and the name of each hyperparameter that
+            `optax.inject_hyperparams` made part of the optimizer's state to a list with one number per epoch.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn

@@ -16,11 +16,11 @@ class ReduceOnPlateau(Callback):
 
     Args:
         monitor: a name in the history.
-        factor: the factor by which it is multiplied, in (0, 1).
-        patience: epochs without improvement before it is multiplied, at least 1.
+        factor: the factor by which the hyperparameter is multiplied, in (0, 1).
+        patience: evaluations without improvement before it is multiplied, at least 1.
         min_delta: only a larger change is an improvement; in the monitored value's units.
         mode: "min" or "max".
-        cooldown: epochs after a change that do not count towards `patience`.
+        cooldown: evaluations after a change that do not count towards `patience`.
         min_lr: the lowest value of the hyperparameter.
         name: the name of the hyperparameter.
 

@@ -126,8 +126,8 @@ class Session:
         """
         if step == LAST_STEP:
             raise OverflowError(
-                f"a Trainer can count {LAST_STEP:,} steps, and they are made. Use a larger batch_size, or "
-                "start a new run from this model."
+                f"a Trainer counts at most {LAST_STEP:,} steps, and this run has made them all. Use a "
+                "larger batch_size, or start a new run from this model."
             )
         per_epoch, every = self.source.per_epoch, self.trainer.sync_every
         chosen = None if every is None else every.next_step(step, per_epoch)

@@ -208,8 +208,8 @@ def _accumulate(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key:
     size, left = divmod(batch.weight.shape[0], parts)
     if left:
         raise ValueError(
-            f"a batch of {batch.weight.shape[0]} rows can't be cut into {parts} equal parts. Pad it "
-            "with rows of weight 0, or choose another accumulate."
+            f"accumulate={parts} must divide the rows of a batch, got {batch.weight.shape[0]} rows. Pad "
+            "the batch with rows of weight 0, or choose another accumulate."
         )
     cut = jax.tree.map(
         lambda a: a.reshape(parts, size, *a.shape[1:]), PaddedBatch(batch.example, batch.weight)

@@ -23,9 +23,9 @@ from funcnet.train._source import open_source
 class Trainer:
     """Train like `train`, with progress, callbacks and checkpoints.
 
-    Call it exactly like `train`; the result is the same. The run is compiled in chunks of many steps;
-    between chunks, Python updates the progress bar, runs callbacks and writes checkpoints. The result does
-    not depend on where chunks end, and callbacks change only what they request.
+    Call it exactly like `train`; the result is the same. The run is executed in chunks of many steps, all
+    by one program; between chunks, Python updates the progress bar, runs callbacks and writes checkpoints.
+    The result does not depend on where chunks end, and callbacks change only what they request.
 
     With `directory`, calling the same Trainer again resumes from the newest valid checkpoint, mid-epoch if
     necessary, and gives the same bits as an uninterrupted run. Checkpoints are written at intervals, at the

@@ -117,7 +117,7 @@ CASES = {
     "a monitor that is not measured": (
         lambda: train(stopping=fn.EarlyStopping(monitor="val_f1", mode="max"), valid=(X, Y)),
         ValueError,
-        "must be one of .*val_accuracy.*got 'val_f1'",
+        "monitor must be a name in the history .*val_accuracy.*got 'val_f1'",
     ),
     "a monitor without validation rows": (
         lambda: train(stopping=fn.EarlyStopping()),
@@ -147,7 +147,7 @@ CASES = {
             fn.TrainState.create(NET.init(KEY), optax.sgd(0.1), KEY), (X, Y)
         ),
         ValueError,
-        "8 rows can't be cut into 3",
+        "accumulate=3 must divide the rows of a batch, got 8 rows",
     ),
     "accumulation of a batchwise loss": (
         lambda: fn.fit(fn.losses.batchwise(vector), optax.sgd(0.1), epochs=1, accumulate=2),
