@@ -48,7 +48,7 @@ ROWS = [
         {"scatter, one feature": 3, "regression_line": 3, "scatter, two features": 3, "separating_line": 3},
     ),
     (3.3, {"history": 6, "history of a hundred runs": 6}),
-    (3.3, {"fits": 7, "predictions": 5}),
+    (3.3, {"fitted_curves": 7, "predictions": 5}),
     (3.3, {"loss_curves": 3, "over probability": 3, "two targets": 3, "decision_surface": 3}),
     (4.8, {"training_frame": 3, "curves": 3, "curves with bands": 3, "calibration": 3}),
     (6.4, {"pair_plot": 7, "confusion_matrix": 5}),
@@ -88,7 +88,7 @@ polynomials = {
     title: jax.tree_util.Partial(jnp.polyval, jnp.asarray(np.polyfit(*few, degree), jnp.float32))
     for title, degree in degrees.items()
 }
-axes = cell("fits", 1, 3, sharey=True)
+axes = cell("fitted_curves", 1, 3, sharey=True)
 fn.report.fitted_curves(polynomials, few, axes, valid=rest, feature_name="x", target_name="y")
 
 # Two classes in raw units: the perceptron is trained on scaled features and drawn on raw ones.

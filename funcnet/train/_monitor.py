@@ -25,8 +25,8 @@ class Monitor(Callback):
     epoch.
 
     Attributes:
-        values: maps "epoch", "gradient_norm" and the name of each hyperparameter that
-            `optax.inject_hyperparams` made part of the optimizer's state to a list with one number per epoch.
+        values: a list of numbers, one per epoch, for each of "epoch", "gradient_norm" and the names of the
+            hyperparameters that `optax.inject_hyperparams` made part of the optimizer's state.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
