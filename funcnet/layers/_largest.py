@@ -28,7 +28,9 @@ def _window_max_jvp(
     (x,), (tangent,) = primals, tangents
     y, index = _first_max(x, window)
     tangent_blocks, block_axes = _blocks(tangent, window), _block_axes(window)
-    indices = np.arange(math.prod(window)).reshape([n for size in window for n in (1, size)] + [1])
+    indices = np.arange(math.prod(window), dtype=np.int32).reshape(
+        [n for size in window for n in (1, size)] + [1]
+    )
     is_max = jnp.expand_dims(index, block_axes) == jnp.broadcast_to(indices, tangent_blocks.shape)
     return y, jnp.where(is_max, tangent_blocks, jnp.zeros_like(tangent_blocks)).sum(block_axes)
 

@@ -456,7 +456,7 @@ def test_killed_and_terminated_processes_go_on_bit_for_bit(tmp_path):
         _, told = process.communicate(timeout=60)
         assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
         if number != signal.SIGKILL:
-            assert "Run the same again to go on" in told
+            assert "Run the same command again to resume" in told
         assert not (tmp_path / name / "end.npz").exists()
         _ended(_process(tmp_path / name))
         assert same_bits(_whole(tmp_path / name), _whole(tmp_path / "whole"))
