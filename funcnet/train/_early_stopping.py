@@ -22,7 +22,7 @@ class Outcome(enum.Enum):
 
     RUNNING = "Still running: epochs are left."
     FINISHED = "Finished: all epochs completed."
-    PATIENCE_EXHAUSTED = "Stopped early: the monitored value did not improve for `patience` evaluations."
+    PATIENCE_EXHAUSTED = "Stopped early: patience ran out without an improvement of the monitored value."
     THRESHOLD_REACHED = "Stopped early: the monitored value passed the stopping threshold."
     DIVERGED = "Stopped: the monitored value passed the divergence threshold."
     NOT_FINITE = "Stopped: the loss or a gradient was not finite. The weights are those before that step."
