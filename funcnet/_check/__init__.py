@@ -1,5 +1,7 @@
 """Argument checks for the first lines of public functions: they raise if an argument is not as expected."""
 
+from funcnet._check._arrays import array as array
+from funcnet._check._arrays import jax_array as jax_array
 from funcnet._check._data import class_numbers as class_numbers
 from funcnet._check._data import features as features
 from funcnet._check._data import finite as finite

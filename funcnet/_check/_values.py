@@ -143,5 +143,5 @@ def describe(value: Any) -> str:
         return f"an array of {value.dtype} and shape {value.shape}"
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
