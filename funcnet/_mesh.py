@@ -141,6 +141,11 @@ def shard_rows(batch: T) -> T:
     return jax.tree.map(shard, batch)
 
 
+def ignore_mesh() -> AbstractContextManager[Any]:
+    """A context manager inside which programs are traced as outside of `use`."""
+    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ()))
+
+
 def in_shard_map() -> bool:
     """Whether this is traced inside a `jax.shard_map`, where JAX tracks which values vary over devices."""
     return bool(jax.sharding.get_abstract_mesh().manual_axes)

@@ -36,12 +36,14 @@ from funcnet._check._training import architecture as architecture
 from funcnet._check._training import concrete_key as concrete_key
 from funcnet._check._training import direction as direction
 from funcnet._check._training import equal_shapes as equal_shapes
+from funcnet._check._training import history_size as history_size
 from funcnet._check._training import history_value as history_value
 from funcnet._check._training import hyperparams as hyperparams
 from funcnet._check._training import key as key
 from funcnet._check._training import loss as loss
 from funcnet._check._training import metric_names as metric_names
 from funcnet._check._training import monitored_metric as monitored_metric
+from funcnet._check._training import num_steps as num_steps
 from funcnet._check._training import optimizer as optimizer
 from funcnet._check._training import per_example as per_example
 from funcnet._check._training import same_shape as same_shape

@@ -9,6 +9,9 @@ import jax.numpy as jnp
 
 from funcnet._check._values import choice, describe, function
 
+LARGEST_HISTORY = 10**9
+"""Bytes of the history of one run, some 60 million epochs of four values."""
+
 
 def key(value: Any) -> None:
     """Check that a value is one typed key, as returned by `jax.random.key`."""
@@ -182,6 +185,25 @@ def history_value(name: str, value: Any) -> None:
         raise ValueError(
             f"a history holds one number for each epoch, got shape {value.shape} for {name}. Compute it "
             f"after training: fn.evaluate(loss, run.model, data)[{name.removeprefix('val_')!r}]."
+        )
+
+
+def history_size(epochs: int, structs: Iterable[Any]) -> None:
+    """Check that a history of so many epochs can be allocated."""
+    size = epochs * sum(struct.dtype.itemsize for struct in structs)
+    if size > LARGEST_HISTORY:
+        raise ValueError(
+            f"epochs must be at most {int(epochs * LARGEST_HISTORY / size):,}, got {epochs:,}: the history "
+            f"would take {size / 1e9:.1f} GB. Early stopping ends a run of any length."
+        )
+
+
+def num_steps(epochs: int, per_epoch: int) -> None:
+    """Check that the steps of a run can be counted in int32."""
+    if epochs * per_epoch >= 2**31:
+        raise ValueError(
+            f"a run must have fewer than 2**31 steps, got epochs={epochs:,} of {per_epoch:,} steps. Choose "
+            "fewer epochs or a larger batch_size."
         )
 
 

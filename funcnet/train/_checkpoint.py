@@ -210,10 +210,10 @@ class Checkpoint:
         return any(path.startswith(f"[{name!r}]") for path in self.arrays)
 
     def lengthen(self, prefix: str, length: int) -> None:
-        """Pad the vectors whose path starts with `prefix` with NaN to this length."""
+        """Pad the vectors whose path starts with `prefix` with zeros to this length."""
         for path, array in self.arrays.items():
             if path.startswith(prefix) and array.ndim == 1 and len(array) < length:
-                self.arrays[path] = np.pad(array, (0, length - len(array)), constant_values=np.nan)
+                self.arrays[path] = np.pad(array, (0, length - len(array)))
 
     def part(self, name: str, template: PyTree, *, same_shapes: bool = True) -> PyTree:
         """One value of the saved dictionary, in the structure of `template`.

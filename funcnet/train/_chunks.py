@@ -4,9 +4,9 @@ import functools
 from collections.abc import Callable
 from typing import TypeAlias
 
-import jax
 import numpy as np
 
+from funcnet._jit import bounded_jit
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
 from funcnet.train._epoch import finish
@@ -34,10 +34,10 @@ class Chunks:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.whole_run = jax.jit(functools.partial(whole_run, plan))
-        self.start = jax.jit(functools.partial(start, plan), static_argnames="has_train_data")
-        self.advance = jax.jit(functools.partial(advance, plan), static_argnames="check")
-        self.advance_on_batches = jax.jit(
+        self.whole_run = bounded_jit(functools.partial(whole_run, plan))
+        self.start = bounded_jit(functools.partial(start, plan), static_argnames="has_train_data")
+        self.advance = bounded_jit(functools.partial(advance, plan), static_argnames="check")
+        self.advance_on_batches = bounded_jit(
             functools.partial(advance_on_batches, plan), static_argnames="check"
         )
         self.rates: dict[tuple[int, int], float] = {}

@@ -1,4 +1,6 @@
-"""The parts of a run, as pure functions: its beginning, an epoch, its end, the result."""
+"""The parts of a run, as pure functions: its step, its beginning, an epoch, its end, the result."""
+
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -6,50 +8,55 @@ import jax.numpy as jnp
 from funcnet import _check, _tree
 from funcnet._module import trainable
 from funcnet._types import Array, Key, PyTree
-from funcnet.data import Dataset
+from funcnet.data import Batch, Dataset
 from funcnet.data._batches import Rows, batch_of, epoch_rows, gather
 from funcnet.data._shuffle import Shuffle, epoch_order
-from funcnet.train._early_stopping import EarlyStoppingState, Outcome
+from funcnet.train._early_stopping import EarlyStoppingState, Outcome, initial_state
 from funcnet.train._evaluate import total
 from funcnet.train._finite import ResolvedCheck
 from funcnet.train._plan import Plan
 from funcnet.train._result import Run, evaluated_model
 from funcnet.train._state import History, TrainState
 from funcnet.train._step import Step, StepInfo, build_step
-from funcnet.transform._objective import Totals, objective
+from funcnet.transform._jaxpr import trace_once
+from funcnet.transform._objective import RunningTotals, Totals, objective
 
 
-def init(
-    plan: Plan,
-    model: PyTree,
-    data: Dataset,
-    key: Key,
-    valid: Dataset | None,
-    has_train_data: bool = True,
-) -> TrainState:
-    """The state before the first epoch, with an empty history.
+class TracedStep(NamedTuple):
+    """The step of a run as a program, for which Python has run the loss once.
 
     Args:
-        plan: the run.
-        model, key: the initial model and the key of the run.
-        data: the training rows, or some rows of a stream; only shapes and dtypes matter.
-        valid: the validation rows; only shapes and dtypes matter.
-        has_train_data: whether all training rows are in memory, so that `train_loss` can be computed.
+        take: the step.
+        check: the check for non-finite values that it makes.
+        totals: shapes and dtypes of the totals of a batch.
     """
-    state = TrainState.create(model, plan.optimizer, key)
-    values = dict(jax.eval_shape(Totals.means, totals_struct(plan, model, data, key)))
-    if valid is not None:
-        held_out = jax.eval_shape(Totals.means, totals_struct(plan, model, valid, None))
-        values |= {f"val_{name}": struct for name, struct in held_out.items()}
-        values |= {"train_loss": held_out["loss"]} if has_train_data else {}
-    if plan.probe is not None:
-        values |= jax.eval_shape(plan.probe, state, data if has_train_data else None)
-    for name, struct in values.items():
-        _check.history_value(name, struct)
-    if plan.stopping is not None:
-        _check.monitored_metric(plan.stopping.monitor, values, valid is not None)
-        state = _tree.replace(state, stopping=plan.stopping.init(state.model))
-    return _tree.replace(state, history=History.empty(values, plan.epochs))
+
+    take: Step
+    check: ResolvedCheck
+    totals: Totals
+
+
+def trace_step(plan: Plan, check: ResolvedCheck, state: TrainState, batch: Batch) -> TracedStep:
+    """Trace the step of a run, for a state and a batch of these shapes and dtypes."""
+
+    def only_used(state: TrainState) -> TrainState:
+        stopping = _tree.replace(initial_state(), outcome=state.stopping.outcome)
+        return _tree.replace(state, stopping=stopping, history=None)
+
+    traced, (_, info) = trace_once(build_plan_step(plan, check), only_used(state), batch)
+
+    def take_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepInfo]:
+        new, info = traced(only_used(state), batch)
+        stopping = _tree.replace(state.stopping, outcome=new.stopping.outcome)
+        return _tree.replace(new, stopping=stopping, history=state.history), info
+
+    return TracedStep(take_step, check, info.totals)
+
+
+def build_plan_step(plan: Plan, check: ResolvedCheck) -> Step:
+    """The step of a run, with the check for non-finite values that `resolve_check` returned."""
+    on_nan = "stop" if plan.on_nan == "raise" else plan.on_nan
+    return build_step(plan.loss, plan.optimizer, plan.accumulate, on_nan if check == "every_step" else None)
 
 
 def totals_struct(plan: Plan, model: PyTree, data: Dataset, key: Key | None) -> Totals:
@@ -61,15 +68,37 @@ def totals_struct(plan: Plan, model: PyTree, data: Dataset, key: Key | None) -> 
     return jax.eval_shape(totals, *_tree.partition(model, trainable(model)), data)
 
 
-def zero_totals(struct: Totals) -> Array:
-    """The packed totals of no examples."""
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), struct).pack()
+def begin(
+    plan: Plan,
+    state: TrainState,
+    totals: Totals,
+    data: Dataset | None,
+    valid: Dataset | None,
+) -> TrainState:
+    """The state of `TrainState.create` with an empty history, before the first epoch.
 
-
-def build_plan_step(plan: Plan, check: ResolvedCheck) -> Step:
-    """The step of a run, with the check for non-finite values that `resolve_check` returned."""
-    on_nan = "stop" if plan.on_nan == "raise" else plan.on_nan
-    return build_step(plan.loss, plan.optimizer, plan.accumulate, on_nan if check == "every_step" else None)
+    Args:
+        plan: the run.
+        state: the state before the first step.
+        totals: shapes and dtypes of the totals of a training batch.
+        data: the training rows; None if they are not in memory, so that `train_loss` can't be computed.
+        valid: the validation rows; only shapes and dtypes matter.
+    """
+    values = dict(jax.eval_shape(Totals.means, totals))
+    evaluations: dict[str, Any] = {}
+    if valid is not None:
+        held_out = jax.eval_shape(Totals.means, totals_struct(plan, state.model, valid, None))
+        evaluations = {f"val_{name}": struct for name, struct in held_out.items()}
+        evaluations |= {"train_loss": held_out["loss"]} if data is not None else {}
+    if plan.probe is not None:
+        evaluations |= jax.eval_shape(plan.probe, state, data)
+    for name, struct in {**values, **evaluations}.items():
+        _check.history_value(name, struct)
+    _check.history_size(plan.epochs, [*values.values(), *evaluations.values()])
+    if plan.stopping is not None:
+        _check.monitored_metric(plan.stopping.monitor, {**values, **evaluations}, valid is not None)
+        state = _tree.replace(state, stopping=plan.stopping.init(state.model))
+    return _tree.replace(state, history=History.empty(values, evaluations, plan.epochs))
 
 
 def order(plan: Plan, state: TrainState, rows: int) -> Shuffle | None:
@@ -77,37 +106,37 @@ def order(plan: Plan, state: TrainState, rows: int) -> Shuffle | None:
     return epoch_order(state.key, state.epoch, rows) if plan.shuffle else None
 
 
-def epoch(
-    plan: Plan, check: ResolvedCheck, take_step: Step, struct: Totals, data: Dataset, state: TrainState
-) -> TrainState:
+def epoch(plan: Plan, step: TracedStep, data: Dataset, state: TrainState) -> TrainState:
     """One pass over the data: a scan over its steps, then their means."""
     rows = epoch_rows(len(data), order(plan, state, len(data)), plan.update_size(len(data)))
 
-    def one_step(carry: tuple[TrainState, Array], rows: Rows) -> tuple[tuple[TrainState, Array], None]:
-        state, info = take_step(carry[0], gather(data, *rows))
+    def one_step(
+        carry: tuple[TrainState, RunningTotals], rows: Rows
+    ) -> tuple[tuple[TrainState, RunningTotals], None]:
+        state, info = step.take(carry[0], gather(data, *rows))
         return (state, add_totals(plan, carry[1], info)), None
 
-    (state, epoch_totals), _ = jax.lax.scan(one_step, (state, zero_totals(struct)), rows)
-    return end_epoch(check, struct, state, epoch_totals)
+    (state, epoch_totals), _ = jax.lax.scan(one_step, (state, Totals.zeros(step.totals)), rows)
+    return end_epoch(step, state, epoch_totals)
 
 
-def add_totals(plan: Plan, epoch_totals: Array, info: StepInfo) -> Array:
-    """The packed totals of an epoch after one more step."""
+def add_totals(plan: Plan, epoch_totals: RunningTotals, info: StepInfo) -> RunningTotals:
+    """The totals of an epoch after one more step."""
     totals = info.totals.pack()
     if plan.on_nan == "skip":  # a skipped step does not contribute to the means, either
         totals = jnp.where(info.finite, totals, jnp.zeros_like(totals))
-    return epoch_totals + totals
+    return epoch_totals.add(totals)
 
 
 def end_epoch(
-    check: ResolvedCheck, struct: Totals, state: TrainState, epoch_totals: Array, ends: Array | bool = True
+    step: TracedStep, state: TrainState, epoch_totals: RunningTotals, ends: Array | bool = True
 ) -> TrainState:
     """The state with the epoch's means in its history, if the epoch ends here and the run continues.
 
     A deferred check ends the run here if the mean loss is not finite.
     """
-    means = Totals.unpack(struct, epoch_totals).means()
-    if check == "deferred":
+    means = epoch_totals.unpack(step.totals).means()
+    if step.check == "deferred":
         stopping = state.stopping.end(ends & ~jnp.isfinite(means["loss"]), Outcome.NOT_FINITE)
         state = _tree.replace(state, stopping=stopping)
     finished = ends & state.stopping.is_running()
@@ -123,20 +152,19 @@ def evaluate_epoch(
 ) -> tuple[History, EarlyStoppingState]:
     """The history and the state of early stopping after evaluating the epoch that has just ended."""
     epoch, running, model = state.epoch - 1, state.stopping.is_running(), evaluated_model(state)
-    history = state.history
+    values: dict[str, Array] = {}
     if valid is not None:
         held_out = total(plan.loss, model, valid, plan.evaluation_size(len(valid))).means()
         values = {f"val_{name}": value for name, value in held_out.items()}
         if data is not None:
             totals = total(plan.loss, model, data, plan.evaluation_size(len(data)))
             values["train_loss"] = totals.means()["loss"]
-        history = history.record(epoch, values, running)
     if plan.probe is not None:
-        history = history.record(epoch, plan.probe(state, data), running)
+        values |= plan.probe(state, data)
+    history = state.history.record_evaluation(epoch, values, running) if values else state.history
     if plan.stopping is None:
         return history, state.stopping
-    values = {name: array[epoch] for name, array in history.items()}
-    stopping = plan.stopping.update(state.stopping, epoch, model, values)
+    stopping = plan.stopping.update(state.stopping, epoch, model, history.at(epoch))
     return history, _tree.select(running, stopping, state.stopping)
 
 

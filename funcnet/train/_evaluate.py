@@ -5,16 +5,17 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from funcnet import _check, _tree
+from funcnet._jit import bounded_jit
 from funcnet._module import check_model, trainable
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
 from funcnet.data._dataset import as_dataset
 from funcnet.train._state import TrainState
-from funcnet.transform._objective import Totals, objective
+from funcnet.transform._jaxpr import trace_once
+from funcnet.transform._objective import RunningTotals, Totals, objective
 
 
 def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) -> dict[str, Array]:
@@ -99,16 +100,19 @@ def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> Totals:
     """Σ w·loss, Σ w·metric and Σ w over a dataset, `batch_size` rows at a time."""
     parts = _tree.partition(model, trainable(model))
     rows = epoch_rows(len(data), None, batch_size)
+
+    def of_batch(row: Array, mask: Array) -> Totals:
+        return objective(*parts, loss, gather(data, row, mask), None)[1]
+
     if len(rows.row) == 1:
-        return objective(*parts, loss, gather(data, rows.row[0], rows.mask[0]), None)[1]
+        return of_batch(rows.row[0], rows.mask[0])
+    traced, struct = trace_once(of_batch, rows.row[0], rows.mask[0])
 
-    def add_batch(totals: Totals | None, batch: tuple[Array, Array]) -> tuple[Totals, None]:
-        of_batch = objective(*parts, loss, gather(data, *batch), None)[1]
-        return of_batch if totals is None else _tree.add(totals, of_batch), None
+    def add_batch(sums: RunningTotals, batch: tuple[Array, Array]) -> tuple[RunningTotals, None]:
+        return sums.add(traced(*batch).pack()), None
 
-    struct, _ = jax.eval_shape(add_batch, None, (rows.row[0], rows.mask[0]))
-    zeros = jax.tree.map(jnp.zeros_like, struct)
-    return jax.lax.scan(add_batch, zeros, (rows.row, rows.mask))[0]
+    sums, _ = jax.lax.scan(add_batch, Totals.zeros(struct), (rows.row, rows.mask))
+    return sums.unpack(struct)
 
 
 def check_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
@@ -143,13 +147,13 @@ class _ById:
         return id(self.loss)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
+@functools.partial(bounded_jit, static_argnums=(0, 3))
 def _evaluate(hashable: Any, model: PyTree, data: Dataset, batch_size: int) -> dict[str, Array]:
     loss = hashable.loss if isinstance(hashable, _ById) else hashable
     return total(loss, model, data, batch_size).means()
 
 
-@functools.partial(jax.jit, static_argnums=2)
+@functools.partial(bounded_jit, static_argnums=2)
 def _predict(model: Any, data: Dataset, batch_size: int) -> PyTree:
     def one_batch(batch: tuple[Array, Array]) -> PyTree:
         return jax.vmap(model)(gather(data, *batch).example)

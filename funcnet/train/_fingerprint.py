@@ -7,13 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet import _tree
+from funcnet import _mesh, _tree
 from funcnet._types import Key, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import batch_of
 from funcnet.train._epoch import add_totals, build_plan_step
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
+from funcnet.transform._jaxpr import equations
 
 SETTINGS = ("epochs", "batch_size", "shuffle", "stopping", "eval_every", "accumulate", "on_nan")
 
@@ -58,17 +59,30 @@ def differences(saved: dict[str, str], current: dict[str, str]) -> list[str]:
 
 
 def _program(plan: Plan, progress: Progress, like: Dataset) -> str:
+    """A digest of the step as JAX traces it; on any number of devices it is the same program."""
     take_step = build_plan_step(plan, "every_step")
 
     def one(progress: Progress, data: Dataset) -> Any:
         state, info = take_step(progress.state, batch_of(data, None, plan.accumulate))
         return state, add_totals(plan, progress.epoch_totals, info)
 
-    traced = jax.make_jaxpr(one)(progress, like)
-    # Functions are printed with their address, which differs between processes; arrays that a loss closes
-    # over are not printed.
-    text = re.sub(r"0x[0-9a-f]+", "", str(traced.jaxpr))
-    return _digest_bytes((text + digest(list(traced.consts))).encode())
+    with _mesh.ignore_mesh():
+        program = jax.make_jaxpr(one)(progress, like)
+    # Functions are printed with their address, which differs between processes.
+    text = re.sub(r"0x[0-9a-f]+", "", str(program.jaxpr))
+    return _digest_bytes((text + digest(_arrays(program))).encode())
+
+
+def _arrays(program: Any) -> list[Any]:
+    """The arrays in a program and in those inside it, which are not printed: what a loss closes over."""
+    arrays = list(program.consts)
+    for equation in equations(program.jaxpr):
+        for leaf in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "consts")):
+            if hasattr(leaf, "consts"):
+                arrays += leaf.consts
+            elif isinstance(leaf, jax.Array | np.ndarray):
+                arrays.append(leaf)
+    return arrays
 
 
 def _digest_bytes(content: bytes) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from funcnet import _check, _tree
+from funcnet._jit import bounded_jit
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.train._chunks import Chunks
@@ -136,6 +137,7 @@ class Fit(Settings):
         """
         data, valid = self._prepare(model, data, key, valid)
         per_epoch = self._plan.steps_per_epoch(len(data))
+        _check.num_steps(self.epochs, per_epoch)
         if _tree.is_traced():  # inside jit, vmap or grad
             run, _ = self._jit_run(model, data, key, valid)
         else:
@@ -158,7 +160,7 @@ class Fit(Settings):
 
     @functools.cached_property
     def _jit_run(self) -> Any:
-        return jax.jit(functools.partial(run, self._plan))
+        return bounded_jit(functools.partial(run, self._plan))
 
     @functools.cached_property
     def _chunks(self) -> Chunks:

@@ -16,24 +16,24 @@ from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
 from funcnet.data._batches import epoch_rows, gather, num_batches
 from funcnet.train._epoch import (
+    TracedStep,
     add_totals,
-    build_plan_step,
+    begin,
     end_epoch,
     epoch,
     evaluate_epoch,
     finish,
-    init,
     order,
     totals_struct,
-    zero_totals,
+    trace_step,
 )
-from funcnet.train._finite import Check, ResolvedCheck, is_finite, resolve_check
+from funcnet.train._finite import Check, is_finite, resolve_check
 from funcnet.train._forward_only import forward_only
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
 from funcnet.train._result import Run
 from funcnet.train._state import TrainState
-from funcnet.transform._objective import Totals
+from funcnet.transform._objective import RunningTotals, Totals
 
 ROWS_AT_ONCE = 2**20
 """Row numbers of a chunk that are computed at once: 5 MB."""
@@ -62,12 +62,10 @@ def run(
     Returns:
         The result, and whether it is finite; True if the check was not deferred.
     """
-    resolved = resolve_check(plan, check, model, data)
-    take_step = build_plan_step(plan, resolved)
-    struct = totals_struct(plan, model, data, key)
-    state = init(plan, model, data, key, valid)
-
-    train = functools.partial(epoch, plan, resolved, take_step, struct, data)
+    state = TrainState.create(model, plan.optimizer, key)
+    step = trace_step(plan, resolve_check(plan, check, state.model, data), state, first_batch(plan, data))
+    state = begin(plan, state, step.totals, data, valid)
+    train = functools.partial(epoch, plan, step, data)
 
     def until_evaluation(state: TrainState, _: None = None) -> tuple[TrainState, None]:
         def one_epoch(state: TrainState, _: None) -> tuple[TrainState, None]:
@@ -88,7 +86,17 @@ def run(
     else:
         has_steps_left = functools.partial(should_continue, plan)
         state = forward_only(jax.lax.while_loop(has_steps_left, lambda state: body(state)[0], state))
-    return finish(plan, state), is_finite(state) if resolved == "deferred" else jnp.array(True)
+    return finish(plan, state), is_finite(state) if step.check == "deferred" else jnp.array(True)
+
+
+def first_batch(plan: Plan, data: Dataset) -> Any:
+    """Shapes and dtypes of a batch of these rows."""
+    size = plan.update_size(len(data))
+
+    def batch(data: Dataset) -> Batch:
+        return gather(data, *jax.tree.map(lambda a: a[0], epoch_rows(len(data), None, size, count=1)))
+
+    return jax.eval_shape(batch, data)
 
 
 def start(
@@ -99,9 +107,19 @@ def start(
     valid: Dataset | None,
     has_train_data: bool = True,
 ) -> Progress:
-    """The progress before the first step; the arguments are those of `init`."""
-    state = init(plan, model, data, key, valid, has_train_data)
-    return Progress(state, zero_totals(totals_struct(plan, model, data, key)))
+    """The progress before the first step.
+
+    Args:
+        plan: the run.
+        model, key, valid: the arguments of a training function, checked.
+        data: the training rows, or some rows of a stream.
+        has_train_data: whether `data` is all training rows.
+    """
+    state = TrainState.create(model, plan.optimizer, key)
+    totals = totals_struct(plan, state.model, data, key)
+    return Progress(
+        begin(plan, state, totals, data if has_train_data else None, valid), Totals.zeros(totals)
+    )
 
 
 def advance(
@@ -111,7 +129,7 @@ def advance(
     valid: Dataset | None,
     until: Array | None,
     per_epoch: Array | int,
-    check: Check,
+    check: Check | TracedStep,
 ) -> tuple[Progress, Array]:
     """Make steps and evaluations until step `until`, or until the run ends.
 
@@ -122,7 +140,7 @@ def advance(
         until: the step at which to return, int32; None to run from the start to the end, in which case the
             compiler can know the lengths of the loops.
         per_epoch: steps in an epoch, int32; fewer than the data has if only the first batches are used.
-        check: as in `run`.
+        check: as in `run`; or the step, if it is traced already.
 
     Returns:
         The new progress, and whether it is finite, as in `run`.
@@ -145,11 +163,14 @@ def advance(
         rows = epoch_rows(len(data), order(plan, state, len(data)), size, first, block)
         return 0, count, lambda i: gather(data, *jax.tree.map(lambda a: a[i], rows))
 
-    resolved = resolve_check(plan, check, progress.state.model, data)
-    struct = totals_struct(plan, progress.state.model, data, progress.state.key)
-    body = functools.partial(part_of_epoch, plan, resolved, struct, next_batches, data, valid, per_epoch)
+    if isinstance(check, str):
+        resolved = resolve_check(plan, check, progress.state.model, data)
+        step = trace_step(plan, resolved, progress.state, first_batch(plan, data))
+    else:
+        step = check
+    body = functools.partial(part_of_epoch, plan, step, next_batches, data, valid, per_epoch)
     progress = jax.lax.while_loop(has_steps_left, body, progress)
-    return progress, _is_finite(resolved, struct, progress, per_epoch)
+    return progress, _is_finite(step, progress, per_epoch)
 
 
 def advance_on_batches(
@@ -168,16 +189,16 @@ def advance_on_batches(
         return first, count, lambda i: _mesh.shard_rows(jax.tree.map(lambda a: a[i], batches))
 
     rows = Dataset(jax.tree.map(lambda a: a[0], batches.example))
+    batch = jax.eval_shape(next_batches(progress.state)[2], first)
     resolved = resolve_check(plan, check, progress.state.model, rows)
-    struct = totals_struct(plan, progress.state.model, rows, progress.state.key)
-    progress = part_of_epoch(plan, resolved, struct, next_batches, None, valid, per_epoch, progress)
-    return progress, _is_finite(resolved, struct, progress, per_epoch)
+    step = trace_step(plan, resolved, progress.state, batch)
+    progress = part_of_epoch(plan, step, next_batches, None, valid, per_epoch, progress)
+    return progress, _is_finite(step, progress, per_epoch)
 
 
 def part_of_epoch(
     plan: Plan,
-    check: ResolvedCheck,
-    struct: Totals,
+    step: TracedStep,
     next_batches: Callable[[TrainState], Batches],
     data: Dataset | None,
     valid: Dataset | None,
@@ -186,18 +207,17 @@ def part_of_epoch(
 ) -> Progress:
     """Make some steps of one epoch; after its last step, record its means, and evaluate if that is due."""
     first, count, batch_at = next_batches(progress.state)
-    take_step = build_plan_step(plan, check)
 
     def one_step(i: Array, progress: Progress) -> Progress:
         epoch_totals = totals_before_step(progress, per_epoch)
-        state, info = take_step(progress.state, batch_at(i))
+        state, info = step.take(progress.state, batch_at(i))
         return Progress(state, add_totals(plan, epoch_totals, info))
 
     progress = jax.lax.fori_loop(first, first + count, one_step, progress)
     state = progress.state
     ends = should_continue(plan, state) & (state.step == (state.epoch + 1) * per_epoch)
     # No branch, since this is cheap: without one, XLA can start the next epoch in parallel.
-    state = end_epoch(check, struct, state, progress.epoch_totals, ends)
+    state = end_epoch(step, state, progress.epoch_totals, ends)
     if plan.evaluates(valid):
         due = ends & ((state.epoch % plan.eval_every == 0) | (state.epoch == plan.epochs))
         evaluate = functools.partial(evaluate_epoch, plan, data, valid, state)
@@ -211,19 +231,23 @@ def whole_run(
     plan: Plan, model: PyTree, data: Dataset, key: Key, valid: Dataset | None
 ) -> tuple[Run, Array]:
     """`start`, `advance` and `finish` at once, with a deferred check: a run outside of transformations."""
-    progress, per_epoch = start(plan, model, data, key, valid), plan.steps_per_epoch(len(data))
-    progress, finite = advance(plan, progress, data, valid, None, per_epoch, "deferred")
+    state = TrainState.create(model, plan.optimizer, key)
+    check = resolve_check(plan, "deferred", state.model, data)
+    step = trace_step(plan, check, state, first_batch(plan, data))
+    progress = Progress(begin(plan, state, step.totals, data, valid), Totals.zeros(step.totals))
+    per_epoch = plan.steps_per_epoch(len(data))
+    progress, finite = advance(plan, progress, data, valid, None, per_epoch, step)
     return finish(plan, progress.state), finite
 
 
-def totals_before_step(progress: Progress, per_epoch: Array | int) -> Array:
+def totals_before_step(progress: Progress, per_epoch: Array | int) -> RunningTotals:
     """The totals before the next step; zero if that step is the first of its epoch."""
     first = progress.state.step == progress.state.epoch * per_epoch
-    return jnp.where(first, jnp.zeros_like(progress.epoch_totals), progress.epoch_totals)
+    return jax.tree.map(lambda a: jnp.where(first, jnp.zeros_like(a), a), progress.epoch_totals)
 
 
-def _is_finite(check: ResolvedCheck, struct: Totals, progress: Progress, per_epoch: Array | int) -> Array:
-    if check != "deferred":
+def _is_finite(step: TracedStep, progress: Progress, per_epoch: Array | int) -> Array:
+    if step.check != "deferred":
         return jnp.array(True)
-    loss = Totals.unpack(struct, totals_before_step(progress, per_epoch)).sums["loss"]
+    loss = totals_before_step(progress, per_epoch).unpack(step.totals).sums["loss"]
     return is_finite(progress.state) & jnp.isfinite(loss)

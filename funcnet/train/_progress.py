@@ -6,21 +6,21 @@ import jax
 import numpy as np
 
 from funcnet import _tree
-from funcnet._types import Array
 from funcnet.train._early_stopping import Outcome
 from funcnet.train._result import Run
 from funcnet.train._state import TrainState
+from funcnet.transform._objective import RunningTotals
 
 
 @_tree.node
 class Progress:
-    """The state of a run, and the packed totals of the epoch that started last.
+    """The state of a run, and the totals of the epoch that started last.
 
     Scalars are converted to numpy first: `int` of a JAX array takes three times as long.
     """
 
     state: TrainState
-    epoch_totals: Array
+    epoch_totals: RunningTotals
 
     def at_start(self) -> "Progress":
         """This progress, which is before the first step, so that its counters need not be read."""

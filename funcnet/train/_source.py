@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from funcnet import _check
 from funcnet._types import Key, PyTree
 from funcnet.data import BatchStream, Dataset, Stream
 from funcnet.data._batches import Chunk, num_batches
@@ -130,6 +131,7 @@ def open_source(
         per_epoch = num_batches(count, size)
     if limit_batches is not None:
         per_epoch = min(per_epoch, limit_batches)
+    _check.num_steps(train.epochs, per_epoch)
     if streams:
         return Streamed(train, data, valid, rows, per_epoch, size)
     return InMemory(train, rows, valid, rows, per_epoch, size)

@@ -1,10 +1,12 @@
 """The training state: the whole state of a run as one pytree."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from funcnet import _check, _tree
@@ -23,7 +25,11 @@ class History(Mapping[str, Array]):
     were not reached or not evaluated are NaN. Losses are in the units of the loss.
 
     Args:
-        arrays: the arrays by name, each [epochs]; with leading axes after a vmap.
+        arrays: the arrays of the values that each epoch records, by name, each [epochs]; with leading axes
+            after a vmap.
+        evaluations: those of the values that only evaluations record.
+        num_epochs: how many epochs have recorded their values, int32 []; all if None.
+        is_evaluated: which epochs were evaluated, bool [epochs]; all if None.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -33,33 +39,86 @@ class History(Mapping[str, Array]):
     """
 
     arrays: dict[str, Array]
+    evaluations: dict[str, Array] = dataclasses.field(default_factory=dict)
+    num_epochs: Array | None = None
+    is_evaluated: Array | None = None
 
     def __getitem__(self, name: str) -> Array:
-        if name not in self.arrays:
-            raise KeyError(f"the history has no {name!r}; it has {', '.join(self.arrays)}")
-        return self.arrays[name]
+        if name not in self:
+            raise KeyError(f"the history has no {name!r}; it has {', '.join(self)}")
+        if name in self.evaluations:
+            return _fill_missing(self.evaluations[name], self.is_evaluated)
+        values = self.arrays[name]
+        if self.num_epochs is None:
+            return values
+        xp = np if _is_on_host(values) else jnp
+        return _fill_missing(values, xp.arange(values.shape[-1]) < xp.asarray(self.num_epochs)[..., None])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.arrays or name in self.evaluations
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self.arrays, key=_sort_key))
+        return iter(sorted([*self.arrays, *self.evaluations], key=_sort_key))
 
     def __len__(self) -> int:
-        return len(self.arrays)
+        return len(self.arrays) + len(self.evaluations)
 
     @staticmethod
-    def empty(names: Mapping[str, Any], epochs: int) -> "History":
-        """A history before the first epoch; `names` maps to structs with a dtype."""
-        return History({n: jnp.full(epochs, jnp.nan, like.dtype) for n, like in names.items()})
+    def empty(values: Mapping[str, Any], evaluations: Mapping[str, Any], epochs: int) -> "History":
+        """A history before the first epoch; names map to structs with a dtype."""
+        # Not filled with NaN: jax_debug_nans refuses any in the results of compiled functions.
+        arrays, evaluated = (
+            {name: jnp.zeros(epochs, like.dtype) for name, like in names.items()}
+            for names in (values, evaluations)
+        )
+        is_evaluated = jnp.zeros(epochs, bool) if evaluated else None
+        return History(arrays, evaluated, jnp.int32(0), is_evaluated)
 
     def record(self, epoch: Array, values: Mapping[str, Array], condition: Array) -> "History":
-        """The history with some values of one epoch set, if the condition holds."""
-        # If it does not hold, the index lies beyond the end and the value is dropped. Reading the old value
-        # to write it back costs half a small step on XLA's CPU runtime.
-        row = {}
-        for name, value in values.items():
-            old = self.arrays[name]
-            index = jnp.where(condition, epoch, old.shape[-1])
-            row[name] = old.at[index].set(value.astype(old.dtype), mode="drop")
-        return History({**self.arrays, **row})
+        """The history with the values of one epoch set, if the condition holds."""
+        num_epochs = jnp.where(condition, epoch + 1, jnp.asarray(self.num_epochs))
+        arrays = self.arrays | _set_at(epoch, self.arrays, values, condition)
+        return _tree.replace(self, arrays=arrays, num_epochs=num_epochs)
+
+    def record_evaluation(self, epoch: Array, values: Mapping[str, Array], condition: Array) -> "History":
+        """The history with the values of an evaluation after one epoch set, if the condition holds."""
+        evaluations = self.evaluations | _set_at(epoch, self.evaluations, values, condition)
+        is_evaluated = _set_at(epoch, {"": self.is_evaluated}, {"": jnp.array(True)}, condition)[""]
+        return _tree.replace(self, evaluations=evaluations, is_evaluated=is_evaluated)
+
+    def at(self, epoch: Array) -> dict[str, Array]:
+        """The values of an epoch by name, which must have been recorded."""
+        return {name: array[epoch] for name, array in (self.arrays | self.evaluations).items()}
+
+
+def _set_at(
+    epoch: Array, arrays: Mapping[str, Any], values: Mapping[str, Array], condition: Array
+) -> dict[str, Array]:
+    """The arrays named in `values`, with their entries of one epoch set if the condition holds."""
+    # If it does not hold, the index lies beyond the end and the value is dropped. Reading the old value
+    # to write it back costs half a small step on XLA's CPU runtime.
+    row = {}
+    for name, value in values.items():
+        old = arrays[name]
+        index = jnp.where(condition, epoch, old.shape[-1])
+        row[name] = old.at[index].set(value.astype(old.dtype), mode="drop")
+    return row
+
+
+def _fill_missing(values: Array, is_recorded: Any) -> Array:
+    """The values, with NaN where none was recorded."""
+    if is_recorded is None:
+        return values
+    if not _is_on_host(values):
+        return jnp.where(is_recorded, values, jnp.nan)
+    # In NumPy, which jax_debug_nans does not look at.
+    filled = np.where(np.asarray(is_recorded), np.asarray(values), np.asarray(np.nan, values.dtype))
+    return jax.device_put(filled)
+
+
+def _is_on_host(values: Any) -> bool:
+    """Whether NumPy can read an array."""
+    return _tree.is_concrete(values) and getattr(values, "is_fully_addressable", True)
 
 
 def _sort_key(name: str) -> tuple[bool, bool, bool, str]:

@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+import jax
+
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
     from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
@@ -32,6 +34,22 @@ def called_program(equation: "JaxprEqn") -> "ClosedJaxpr | None":
     params = equation.params
     program = params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"]
     return program if hasattr(program, "consts") else ClosedJaxpr(program, ())
+
+
+def trace_once(f: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], Any]:
+    """Trace a function of pytrees: the same function as a program, and the structs of its result.
+
+    Python runs `f` once, here, for arguments of these structures, shapes and dtypes.
+    """
+    from jax.extend.core import jaxpr_as_fun
+
+    program, structs = jax.make_jaxpr(f, return_shape=True)(*args)
+    run, structure = jaxpr_as_fun(program), jax.tree.structure(structs)
+
+    def traced(*args: Any) -> Any:
+        return jax.tree.unflatten(structure, run(*jax.tree.leaves(args)))
+
+    return traced, structs
 
 
 def evaluate(

@@ -45,6 +45,12 @@ class Totals:
         return jnp.concatenate([part.astype(widest).ravel() for part in parts])
 
     @staticmethod
+    def zeros(like: "Totals") -> "RunningTotals":
+        """The packed totals of no examples, for totals of the structure and shapes of `like`."""
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like).pack()
+        return RunningTotals(zero, zero)
+
+    @staticmethod
     def unpack(like: "Totals", vector: Array) -> "Totals":
         """The inverse of `pack`, for totals of the structure and shapes of `like`."""
         leaves, structure = jax.tree.flatten(like)
@@ -54,6 +60,34 @@ class Totals:
             parts.append(vector[start : start + size].reshape(leaf.shape))
             start += size
         return jax.tree.unflatten(structure, parts)
+
+
+@_tree.node
+class RunningTotals:
+    """The packed totals of any number of batches, and the part of them that float32 rounds away.
+
+    A plain float32 sum of 10^6 equal losses is off by 1e-2. With the rest, which is renormalized after each
+    batch, the sum of 10^7 is rounded as often as one number.
+
+    Source: Dekker, "A floating-point technique for extending the available precision", 1971.
+    """
+
+    total: Array
+    rest: Array
+
+    def add(self, terms: Array) -> "RunningTotals":
+        """These totals and those of one more batch."""
+        total = self.total + terms
+        part = total - self.total
+        error = (self.total - (total - part)) + (terms - part)
+        # A sum that overflows stays infinite: the error of infinity is NaN.
+        rest = jnp.where(jnp.isfinite(total), self.rest + error, 0)
+        both = total + rest
+        return RunningTotals(both, rest - (both - total))
+
+    def unpack(self, like: Totals) -> Totals:
+        """The totals in the structure and the shapes of `like`."""
+        return Totals.unpack(like, self.total)
 
 
 def objective(
