@@ -28,7 +28,7 @@ def rmse() -> Metric:
         >>> round(float(fn.metrics.measure(fn.metrics.rmse(), jnp.array([1.0, 7.0]), jnp.zeros(2))), 4)
         5.0
     """
-    return _RMSE()
+    return RMSE()
 
 
 def r2(*, offset: float | None = None) -> Metric:
@@ -79,7 +79,7 @@ def center(predictions: Any, targets: Any, weight: Array) -> tuple[Array, Array]
     return p - mean, t - mean
 
 
-class _RMSE(Metric):
+class RMSE(Metric):
     def sums(self, prediction: Any, target: Any) -> tuple[Array, Array]:
         p, t = pair("rmse", prediction, target)
         return jnp.ones(()), jnp.mean((p - t) ** 2)
