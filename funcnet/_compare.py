@@ -27,8 +27,8 @@ def keep_digits(function: F, *, of_classes: bool = False) -> F:
     names = list(inspect.signature(function).parameters)[:2]
     what = function.__name__
 
-    def as_array(name: str, value: Any) -> Any:
-        array = _check.array(f"the {name} of {what}", value)
+    def convert(name: str, value: Any) -> Any:
+        array = as_array(what, name, value)
         if not of_classes:
             return np.asarray(array, np.float64) if has_wide_integers(array) else array
         if name == "target":
@@ -37,8 +37,8 @@ def keep_digits(function: F, *, of_classes: bool = False) -> F:
 
     @functools.wraps(function)
     def compute(*args: Any, **settings: Any) -> Any:
-        arrays = [as_array(name, value) for name, value in zip(names, args, strict=False)]
-        named = {name: as_array(name, settings[name]) for name in names if name in settings}
+        arrays = [convert(name, value) for name, value in zip(names, args, strict=False)]
+        named = {name: convert(name, settings[name]) for name in names if name in settings}
         args, settings = (*arrays, *args[2:]), {**settings, **named}
         if any(map(is_float64, (*arrays, *named.values()))) and _tree.is_concrete((args, settings)):
             return in_float64(function, *args, **settings)
@@ -46,6 +46,14 @@ def keep_digits(function: F, *, of_classes: bool = False) -> F:
 
     compute.keeps_digits = True  # type: ignore[attr-defined]
     return compute  # type: ignore[return-value]
+
+
+def as_array(what: str, name: str, value: Any) -> Any:
+    """An array of whatever holds numbers, the argument `name` of a loss or metric; it is not empty."""
+    array = _check.array(f"the {name} of {what}", value)
+    if not array.size:
+        raise ValueError(f"the {name} of {what} must have at least one entry, got shape {array.shape}.")
+    return array
 
 
 def is_float64(array: Any) -> bool:
@@ -108,8 +116,8 @@ def absolute_error(prediction: ArrayLike, target: ArrayLike) -> Scalar:
 
 def pair(what: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
     """Prediction and target in one floating dtype, after a check that their shapes are equal."""
-    prediction = _check.array(f"the prediction of {what}", prediction)
-    target = _check.array(f"the target of {what}", target)
+    prediction = as_array(what, "prediction", prediction)
+    target = as_array(what, "target", target)
     _check.equal_shapes(what, prediction, target)
     p = as_floating(prediction)
     return p, integers_as_float(target).astype(p.dtype)
@@ -179,8 +187,8 @@ def correct(what: str, prediction: ArrayLike, target: ArrayLike) -> Array:
     Logits with a NaN are never correct. Integers of the target's shape are taken as predicted classes. The
     result is NaN for targets that are not a class, and for one-hot rows that don't add up to 1.
     """
-    prediction = _check.array(f"the prediction of {what}", prediction)
-    target = _check.array(f"the target of {what}", target)
+    prediction = as_array(what, "prediction", prediction)
+    target = as_array(what, "target", target)
     _check.fits_int32("prediction", prediction, "Number classes from 0.")
     z, t = jnp.asarray(prediction), as_class_numbers(target)
     if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:

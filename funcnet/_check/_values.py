@@ -83,7 +83,7 @@ def one_of(**values: Any) -> None:
 def choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Check that a value is one of some strings."""
     names = list(choices)
-    if value not in names:
+    if not isinstance(value, str) or value not in names:
         raise ValueError(f"{name} must be one of {', '.join(names)}, got {value!r}.")
 
 

@@ -93,7 +93,7 @@ def cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike 
             below 1. It may be traced.
 
     Returns:
-        A scalar in nats. NaN for an integer out of range. A class whose logit is -inf is impossible, and one
+        A scalar in nats. NaN for an integer out of range. A class whose logit is -inf is impossible, one
         whose logit is inf is certain; NaN if several are certain, or none is possible.
 
     Raises:
@@ -128,8 +128,10 @@ def cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike 
         if not _is_zero(smoothing):
             rate = broadcast_setting("smoothing", smoothing, log_likelihood)
             change = jnp.mean(log_p, axis=-1) - log_likelihood
-            # A traced rate of 0 must ignore a class masked by -inf, as the Python number 0 does.
-            log_likelihood += rate * jnp.where((rate == 0) & ~jnp.isfinite(change), 0, change)
+            # A traced rate of 0 must ignore a class masked by -inf, as the Python number 0 does. If the
+            # target is such a class, its loss is infinite whatever the others are.
+            is_irrelevant = (rate == 0) & ~jnp.isfinite(change) | (log_likelihood == -jnp.inf)
+            log_likelihood += rate * jnp.where(is_irrelevant, 0, change)
         values = -log_likelihood
         return jnp.mean(jnp.where((t >= 0) & (t < z.shape[-1]), values, jnp.nan))
     if t.shape != z.shape or not jnp.issubdtype(t.dtype, jnp.floating):

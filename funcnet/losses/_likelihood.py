@@ -2,11 +2,12 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._compare import as_floating, integers_as_float, keep_digits, log_softmax, pair
-from funcnet._types import ArrayLike, Scalar
+from funcnet._types import Array, ArrayLike, Scalar
 
 
 @keep_digits
@@ -75,16 +76,23 @@ def gaussian_nll(prediction: ArrayLike, target: ArrayLike) -> Scalar:
             "Try fn.MLP((4, 16, 2))."
         )
     mean, log_variance = p[..., 0], p[..., 1]
+    # Error and scale stay finite, since 0 · inf would be NaN. A scale beyond the limit is applied in two
+    # factors, of which the second is 1 for ordinary variances.
     largest = jnp.finfo(p.dtype).max
     limit = math.log(largest) - 1
-    # Error and scale stay finite, since 0 · inf would be NaN. A scale beyond the limit is applied in two
-    # factors; the second is 1 for ordinary variances.
-    error = jnp.clip(integers_as_float(target).astype(p.dtype) - mean, -largest, largest)
+    t = integers_as_float(target).astype(p.dtype)
+    error = _clamp(t - mean, -largest, largest)
     exponent = -log_variance / 2
-    scaled = (
-        error * jnp.exp(jnp.clip(exponent, -largest, limit)) * jnp.exp(jnp.clip(exponent - limit, 0, limit))
-    )
-    return jnp.mean((math.log(2 * math.pi) + log_variance + scaled**2) / 2)
+    scale = jnp.exp(_clamp(exponent, -largest, limit))
+    scaled = error * scale * jnp.exp(_clamp(exponent - limit, 0, limit))
+    square = jnp.where(jnp.isinf(mean) | jnp.isinf(t), jnp.inf, scaled**2)
+    finite_term = jnp.where(square == jnp.inf, 0, log_variance)  # -inf + inf would be NaN
+    return jnp.mean((math.log(2 * math.pi) + finite_term + square) / 2)
+
+
+def _clamp(values: Array, low: float, high: float) -> Array:
+    """Values in [low, high]; unlike that of `jnp.clip`, the gradient outside is 0 and never 0 · inf."""
+    return jax.lax.clamp(jnp.asarray(low, values.dtype), values, jnp.asarray(high, values.dtype))
 
 
 @keep_digits

@@ -70,10 +70,11 @@ def focal(
     z, t = pair("focal", logits, target)
     exponent = broadcast_setting("gamma", gamma, z)
     margin = jnp.where(t == 1, z, -z)
-    # Of infinite margins the formula would be 0·inf; the loss is 0 if they are right, else infinite.
-    finite = jnp.where(jnp.isinf(margin), 0, margin)
-    focused = -jax.nn.log_sigmoid(finite) * jnp.exp(exponent * jax.nn.log_sigmoid(-finite))
-    values = jnp.where(jnp.isinf(margin), jnp.maximum(-margin, 0), focused)
+    # Of infinite margins the formula would be 0·inf. Beyond 1e18 it is 0 if the sign is right, else |z|.
+    is_certain = jnp.abs(margin) > 1e18
+    ordinary = jnp.where(is_certain, 0, margin)
+    focused = -jax.nn.log_sigmoid(ordinary) * jnp.exp(exponent * jax.nn.log_sigmoid(-ordinary))
+    values = jnp.where(is_certain, jnp.maximum(-margin, 0), focused)
     if alpha is not None:
         _check.setting("alpha", alpha, 0, 1)
         weight = broadcast_setting("alpha", alpha, z)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._compare import (
+    as_array,
     as_class_numbers,
     as_floating,
     correct,
@@ -99,7 +100,7 @@ class CalibrationError(Metric):
     bins: int
 
     def sums(self, prediction: Any, target: Any) -> Array:
-        z = as_floating(_check.array("the prediction of expected_calibration_error", prediction))
+        z = as_floating(as_array("expected_calibration_error", "prediction", prediction))
         is_correct = correct("expected_calibration_error", z, target).astype(z.dtype)
         if z.shape == is_correct.shape:
             confidence = jax.nn.sigmoid(jnp.abs(z))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._compare import as_class_numbers, is_one_hot, sums_to_one
+from funcnet._compare import as_array, as_class_numbers, is_one_hot, sums_to_one
 from funcnet._metric import Metric
 from funcnet._types import Array
 
@@ -186,8 +186,8 @@ def classify(
 
     `distinguish_classes`: whether class numbers are counted by class, rather than class 1 only.
     """
-    prediction = _check.array(f"the prediction of {what}", prediction)
-    target = _check.array(f"the target of {what}", target)
+    prediction = as_array(what, "prediction", prediction)
+    target = as_array(what, "target", target)
     _check.fits_int32("prediction", prediction, "Number classes from 0.")
     _check.fits_int32("target", target, "Number classes from 0.")
     z, t = jnp.asarray(prediction), jnp.asarray(target)
