@@ -78,7 +78,7 @@ def gaussian_nll(prediction: ArrayLike, target: ArrayLike) -> Scalar:
     mean, log_variance = p[..., 0], p[..., 1]
     # Error and scale stay finite, since 0 · inf would be NaN. A scale beyond the limit is applied in two
     # factors, of which the second is 1 for ordinary variances.
-    largest = jnp.finfo(p.dtype).max
+    largest = float(jnp.finfo(p.dtype).max)
     limit = math.log(largest) - 1
     t = integers_as_float(target).astype(p.dtype)
     error = _clamp(t - mean, -largest, largest)

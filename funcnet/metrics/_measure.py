@@ -53,7 +53,7 @@ def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: An
     _check.per_example("metric", metric)
     predictions, targets = _arrays("predictions", predictions), _arrays("targets", targets)
     leaves = jax.tree.leaves((predictions, targets))
-    n = _check.num_rows("measure", *leaves)
+    n = _check.num_rows("measure", *leaves, names="predictions and targets")
     weight = row_weights(weight, n)
     if not isinstance(weight, jax.core.Tracer):
         weight = _absolute(weight) if _depends_on_unit(metric) else relative(weight)

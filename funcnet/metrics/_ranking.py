@@ -80,8 +80,9 @@ def _roc_auc(score: Array, target: Array, weight: Array) -> Array:
 
 def _average_precision(score: Array, target: Array, weight: Array) -> Array:
     positive = jnp.where(target == 1, weight, 0)
-    _, true_positives = _weight_below(-score, positive)
-    _, predicted_positives = _weight_below(-score, weight)
+    reversed_score = ~score if jnp.issubdtype(score.dtype, jnp.integer) else -score  # ~ never overflows
+    _, true_positives = _weight_below(reversed_score, positive)
+    _, predicted_positives = _weight_below(reversed_score, weight)
     precision = true_positives / jnp.where(predicted_positives > 0, predicted_positives, 1)
     return jnp.sum(positive * precision) / jnp.sum(positive)
 
@@ -100,28 +101,29 @@ def _rows(
     what: str,
     scores: ArrayLike,
     targets: ArrayLike,
-    weight: ArrayLike | None,
+    weights: ArrayLike | None,
     all_positive_allowed: bool = False,
-) -> tuple[Array, Array, Array]:
+) -> tuple[Any, Any, Any]:
     """Scores, targets and weights, [n] each. If all are concrete, scores are ranks and weights relative."""
     score = _check.array(f"the scores of {what}", scores)
     target = _check.array(f"the targets of {what}", targets)
     _check.fits_int32("targets", target, "Number classes from 0.")
-    n = _check.num_rows(what, score, target)
+    n = _check.num_rows(what, score, target, names="scores and targets")
     if score.ndim != 1 or target.ndim != 1:
         raise ValueError(
             f"{what} expects one score and one target for each row, got scores of shape {score.shape} and "
             f"targets of shape {target.shape}. With two logits, pass logits[:, 1] - logits[:, 0]."
         )
-    weight = row_weights(weight, n)
+    weight: Any = row_weights(weights, n)
     if _tree.is_concrete((score, target, weight)):
         score, target, weight = (np.asarray(a) for a in (score, target, weight))
         _check_values(what, score, target, weight, all_positive_allowed)
         # Ranked in the dtype given: float32 would merge scores that differ in the 12th digit.
         ranks = np.unique(np.where(weight > 0, score, score.dtype.type(0)), return_inverse=True)[1]
         return ranks.astype(np.int32), target, relative(weight)
-    score = as_floating(jnp.where(weight > 0, score, 0))  # a row of weight zero may hold any values
-    return score, target, weight
+    score = jnp.where(weight > 0, score, 0)  # a row of weight zero may hold any values
+    is_integer = jnp.issubdtype(score.dtype, jnp.integer)
+    return score if is_integer else as_floating(score), jnp.asarray(target), weight
 
 
 def _check_values(what: str, score: Any, target: Any, weight: Any, all_positive_allowed: bool) -> None:
