@@ -87,6 +87,8 @@ class MetricSums:
 
     def value(self) -> Array:
         """The metric of the examples in the sums."""
+        if not isinstance(self.metric, Metric):
+            raise TypeError(f"metric must be a fn.metrics.Metric, got {_check.describe(self.metric)}.")
         return self.metric.value(self.sums)
 
 

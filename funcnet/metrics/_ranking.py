@@ -123,7 +123,7 @@ def _rows(
         return ranks.astype(np.int32), target, relative(weight)
     score = jnp.where(weight > 0, score, 0)  # a row of weight zero may hold any values
     is_integer = jnp.issubdtype(score.dtype, jnp.integer)
-    return score if is_integer else as_floating(score), jnp.asarray(target), weight
+    return score if is_integer else as_floating(score), jnp.asarray(target), jnp.asarray(weight, float)
 
 
 def _check_values(what: str, score: Any, target: Any, weight: Any, all_positive_allowed: bool) -> None:
