@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -121,6 +122,8 @@ def _rows(
         # Ranked in the dtype given: float32 would merge scores that differ in the 12th digit.
         ranks = np.unique(np.where(weight > 0, score, score.dtype.type(0)), return_inverse=True)[1]
         return ranks.astype(np.int32), target, relative(weight)
+    if not isinstance(weight, jax.core.Tracer):
+        weight = relative(weight)
     score = jnp.where(weight > 0, score, 0)  # a row of weight zero may hold any values
     is_integer = jnp.issubdtype(score.dtype, jnp.integer)
     return score if is_integer else as_floating(score), jnp.asarray(target), jnp.asarray(weight, float)
