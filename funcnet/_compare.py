@@ -1,14 +1,93 @@
 """Comparison of a prediction with a target: functions that losses and metrics share."""
 
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _tree
 from funcnet._types import Array, ArrayLike, Scalar
 
+F = TypeVar("F", bound=Callable[..., Any])
 
+
+def keep_digits(function: F, *, of_classes: bool = False) -> F:
+    """Let a function of a prediction and a target take whatever holds numbers, and keep all digits.
+
+    NumPy's float64, and integers that float32 would round, are computed with in float64, and the value is
+    rounded once: in float32 the times 1.7e9 and 1.7e9 + 0.5 are equal. JAX's floating arrays are computed
+    in their dtype, and so is everything under jit.
+
+    `of_classes`: whether integer targets are class numbers, which must fit in JAX's integers.
+    """
+    names = list(inspect.signature(function).parameters)[:2]
+    what = function.__name__
+
+    def convert(name: str, value: Any) -> Any:
+        array = as_array(what, name, value)
+        if not of_classes:
+            return np.asarray(array, np.float64) if has_wide_integers(array) else array
+        if name == "target":
+            _check.fits_int32(name, array, "Number classes from 0.")
+        return array
+
+    @functools.wraps(function)
+    def compute(*args: Any, **settings: Any) -> Any:
+        arrays = [convert(name, value) for name, value in zip(names, args, strict=False)]
+        named = {name: convert(name, settings[name]) for name in names if name in settings}
+        args, settings = (*arrays, *args[2:]), {**settings, **named}
+        if any(map(is_float64, (*arrays, *named.values()))) and _tree.is_concrete((args, settings)):
+            return in_float64(function, *args, **settings)
+        return function(*args, **settings)
+
+    compute.keeps_digits = True  # type: ignore[attr-defined]
+    return compute  # type: ignore[return-value]
+
+
+def as_array(what: str, name: str, value: Any) -> Any:
+    """An array of whatever holds numbers, the argument `name` of a loss or metric; it is not empty."""
+    array = _check.array(f"the {name} of {what}", value)
+    if not array.size:
+        raise ValueError(f"the {name} of {what} must have at least one entry, got shape {array.shape}.")
+    return array
+
+
+def is_float64(array: Any) -> bool:
+    """Whether an array is NumPy's and in float64, which JAX would narrow to float32."""
+    return isinstance(array, np.ndarray) and array.dtype == np.float64
+
+
+def has_wide_integers(array: Any) -> bool:
+    """Whether an array is concrete and holds integers that float32 would round."""
+    if isinstance(array, jax.core.Tracer) or not jnp.issubdtype(array.dtype, jnp.integer):
+        return False
+    values = np.asarray(array)
+    return (
+        values.dtype.itemsize >= 4 and values.size > 0 and bool(np.abs(values.astype(float)).max() > 2**24)
+    )
+
+
+def in_float64(function: Callable[..., Any], *args: Any, **settings: Any) -> Any:
+    """Call a function of concrete arrays in float64; its floating values are rounded to float32.
+
+    They stay float64 if jax_enable_x64 is set.
+    """
+    if jax.config.read("jax_enable_x64"):
+        return function(*args, **settings)
+    with jax.enable_x64(True):
+        values = function(*jax.tree.map(_as_float64, args), **settings)
+        return jax.tree.map(lambda v: v.astype(jnp.float32) if v.dtype == jnp.float64 else v, values)
+
+
+def _as_float64(value: Any) -> Any:
+    return jnp.asarray(value, float) if jnp.issubdtype(jnp.result_type(value), jnp.floating) else value
+
+
+@keep_digits
 def absolute_error(prediction: ArrayLike, target: ArrayLike) -> Scalar:
     """The absolute error |p - t|, averaged over the entries of one example. A loss and a metric.
 
@@ -37,20 +116,22 @@ def absolute_error(prediction: ArrayLike, target: ArrayLike) -> Scalar:
 
 def pair(what: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
     """Prediction and target in one floating dtype, after a check that their shapes are equal."""
+    prediction = as_array(what, "prediction", prediction)
+    target = as_array(what, "target", target)
     _check.equal_shapes(what, prediction, target)
     p = as_floating(prediction)
-    return p, _integers_as_float(target).astype(p.dtype)
+    return p, integers_as_float(target).astype(p.dtype)
 
 
 def as_floating(values: ArrayLike) -> Array:
     """Convert to floats of at least 32 bits: half precision would round targets and sums over rows."""
-    array = _integers_as_float(values)
+    array = integers_as_float(values)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         return array.astype(float)
     return array if array.dtype.itemsize >= 4 else array.astype(jnp.float32)
 
 
-def _integers_as_float(values: ArrayLike) -> Array:
+def integers_as_float(values: ArrayLike) -> Array:
     """An array; NumPy's 64-bit integers become floats before JAX would keep only their last 32 bits."""
     wide = isinstance(values, np.ndarray | np.integer) and values.dtype.kind in "iu"
     return jnp.asarray(values, float) if wide else jnp.asarray(values)
@@ -65,12 +146,37 @@ def as_class_numbers(labels: ArrayLike) -> Array:
     return t.astype(jnp.float32 if jnp.issubdtype(t.dtype, jnp.floating) else jnp.int32)
 
 
+def log_softmax(logits: Array) -> Array:
+    """log softmax over the last axis.
+
+    A class whose logit is infinite has probability 1; several such classes give NaN.
+    """
+    shifted, total = _shifted_exponentials(logits)
+    return shifted - jnp.log(total)
+
+
+def softmax(logits: Array) -> Array:
+    """softmax over the last axis, with infinite logits as in `log_softmax`."""
+    shifted, total = _shifted_exponentials(logits)
+    return jnp.exp(shifted) / total
+
+
+def _shifted_exponentials(logits: Array) -> tuple[Array, Array]:
+    """The logits minus the largest one, and the sum of their exponentials, with a last axis of 1."""
+    largest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    is_infinite = logits == jnp.inf
+    shifted = jnp.where(is_infinite, 0, logits - largest)  # inf - inf is NaN
+    total = jnp.sum(jnp.exp(shifted), axis=-1, keepdims=True)
+    return shifted, jnp.where((largest == jnp.inf) & (total > 1), jnp.nan, total)
+
+
 def broadcast_setting(name: str, value: Any, like: Array) -> Array:
     """Broadcast a setting of a loss, one number or one for each entry, to the shape of the entries."""
-    if jnp.shape(value) not in ((), like.shape):
+    value = _check.array(name, value)
+    if value.shape not in ((), like.shape):
         raise ValueError(
             f"{name} must be one number, or one for each entry of the prediction, got shape "
-            f"{jnp.shape(value)} for a prediction of shape {like.shape}."
+            f"{value.shape} for a prediction of shape {like.shape}."
         )
     return jnp.broadcast_to(jnp.asarray(value, like.dtype), like.shape)
 
@@ -81,6 +187,8 @@ def correct(what: str, prediction: ArrayLike, target: ArrayLike) -> Array:
     Logits with a NaN are never correct. Integers of the target's shape are taken as predicted classes. The
     result is NaN for targets that are not a class, and for one-hot rows that don't add up to 1.
     """
+    prediction = as_array(what, "prediction", prediction)
+    target = as_array(what, "target", target)
     _check.fits_int32("prediction", prediction, "Number classes from 0.")
     z, t = jnp.asarray(prediction), as_class_numbers(target)
     if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:
@@ -92,9 +200,20 @@ def correct(what: str, prediction: ArrayLike, target: ArrayLike) -> Array:
         return jnp.where(sums_to_one(what, t), same.astype(float), jnp.nan)
     _check.equal_shapes(what, z, t)
     if not jnp.issubdtype(z.dtype, jnp.floating):
-        return (as_class_numbers(z) == t.astype(as_class_numbers(z).dtype)).astype(float)
+        return _same_class(as_class_numbers(z), t)
     same = ((z > 0) == (as_floating(t) > 0.5)) & ~jnp.isnan(z)
     return jnp.where((t >= 0) & (t <= 1), same.astype(float), jnp.nan)
+
+
+def _same_class(predicted: Array, target: Array) -> Array:
+    """1 where class numbers are equal, else 0, without rounding or wrapping one to the other's dtype."""
+    if jnp.issubdtype(target.dtype, jnp.floating):
+        same = predicted.astype(target.dtype) == target
+        return jnp.where(jnp.isnan(target), jnp.nan, same.astype(float))
+    same = predicted == target.astype(predicted.dtype)
+    if target.dtype != predicted.dtype:  # -1 and 2**32 - 1 have the same bits
+        same &= (predicted >= 0) == (target >= 0)
+    return same.astype(float)
 
 
 def is_one_hot(z: Array, t: Array) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, dataclass_transform
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet import _check
 from funcnet._types import Array, PyTree
@@ -86,10 +87,42 @@ class MetricSums:
 
     def value(self) -> Array:
         """The metric of the examples in the sums."""
+        if not isinstance(self.metric, Metric):
+            raise TypeError(f"metric must be a fn.metrics.Metric, got {_check.describe(self.metric)}.")
         return self.metric.value(self.sums)
 
 
 jax.tree_util.register_dataclass(MetricSums, ["sums"], ["metric"])
+
+
+def row_weights(weight: Any, n: int) -> Any:
+    """Weights [n] of at least 32 bits, so that a sum over many rows keeps its digits; 1 if None.
+
+    Concrete ones are checked and returned as NumPy's, in float64.
+    """
+    if weight is None:
+        return np.ones(n, np.float32)
+    _check.weight_type(weight)
+    weight = _check.array("weight", weight)
+    if weight.shape != (n,):
+        raise ValueError(f"weight must be one number for each of the {n} rows, got shape {weight.shape}.")
+    if isinstance(weight, jax.core.Tracer):
+        return promote_to_float32(weight)
+    values = np.asarray(weight).astype(np.float64)
+    _check.weights(values)
+    return values
+
+
+def relative(weight: np.ndarray) -> np.ndarray:
+    """Concrete weights over a power of two, so that they are 1 to 2 in the mean, in the default dtype.
+
+    So no sum of them overflows, and a weight above zero stays above zero. A mean or a ratio does not depend
+    on the unit of the weights.
+    """
+    dtype, counts = jax.dtypes.canonicalize_dtype(float), weight > 0
+    values = np.ldexp(weight.astype(np.float64), -np.frexp(weight.max())[1])
+    values = np.ldexp(values, 1 - np.frexp(values[counts].mean())[1])
+    return np.where(counts, np.maximum(values, jnp.finfo(dtype).tiny), 0).astype(dtype)
 
 
 def weighted_sum(values: Array, weight: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from funcnet._check._arrays import array as array
 from funcnet._check._arrays import jax_array as jax_array
+from funcnet._check._arrays import setting as setting
 from funcnet._check._data import class_numbers as class_numbers
 from funcnet._check._data import features as features
 from funcnet._check._data import finite as finite
@@ -67,4 +68,3 @@ from funcnet._check._values import increasing as increasing
 from funcnet._check._values import not_negative as not_negative
 from funcnet._check._values import one_of as one_of
 from funcnet._check._values import positive as positive
-from funcnet._check._values import setting as setting

@@ -53,12 +53,36 @@ def array(name: str, value: Any) -> np.ndarray | jax.Array:
     return values
 
 
+def setting(name: str, value: Any, low: float, high: float, *, low_included: bool = False) -> None:
+    """Check that numbers, one or an array, lie above `low` (or at it) and below `high`; skip tracers.
+
+    They must do so in the dtype of the computation, too: 1e-50 is 0 in float32, and 0.99999999 is 1.
+    """
+    try:
+        numbers = array(name, value)
+    except TypeError:
+        raise TypeError(f"{name} must be a number, got {describe(value)}.") from None
+    if isinstance(numbers, jax.core.Tracer):
+        return
+    if numbers.dtype == bool:
+        raise TypeError(f"{name} must be a number, got {describe(value)}.")
+    exact = np.asarray(numbers, np.float64)
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = exact.astype(dtype)
+    for values, where in ((exact, ""), (rounded, f", which {dtype.name} rounds to {rounded}")):
+        if not np.all(((values >= low) if low_included else (values > low)) & (values < high)):
+            lower = f"at least {low}" if low_included else f"above {low}"
+            upper = " and finite" if high == float("inf") else f" and below {high}"
+            raise ValueError(f"{name} must be {lower}{upper}, got {value}{where}.")
+
+
 def _to_numpy(name: str, value: Any) -> np.ndarray:
     if isinstance(value, np.ma.MaskedArray):
         if np.ma.getmaskarray(value).any():
             raise TypeError(
                 f"{name} must be an array without masked entries, got a masked array. Fill them in: "
-                f"{name}.filled(0), or give their rows weight 0."
+                "x.filled(0), or give their rows weight 0."
             )
         return np.asarray(value.data)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
@@ -73,7 +97,7 @@ def _to_numpy(name: str, value: Any) -> np.ndarray:
         except (TypeError, RuntimeError):
             raise TypeError(
                 f"{name} must be on the CPU and of a dtype that NumPy has, got {_describe(value)}. Try "
-                f"{name}.detach().float().cpu()."
+                "x.detach().float().cpu()."
             ) from None
     if hasattr(value, "to_numpy"):  # pandas and polars
         return _table_to_numpy(value)

@@ -114,10 +114,10 @@ def row_numbers(rows: Any, n: int) -> None:
         )
 
 
-def num_rows(what: str, *arrays: Any) -> int:
+def num_rows(what: str, *arrays: Any, names: str = "arrays") -> int:
     """Return the number of rows, and check that it is the same for all arrays and at least 1."""
     shapes = [jnp.shape(a) for a in arrays]
     counts = {shape[0] if shape else None for shape in shapes}
     if len(counts) != 1 or not shapes or not shapes[0] or shapes[0][0] == 0:
-        raise ValueError(f"{what} expects arrays with one row for each example, got shapes {shapes}.")
+        raise ValueError(f"{what} expects {names} with one row for each example, got shapes {shapes}.")
     return shapes[0][0]

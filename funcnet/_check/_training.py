@@ -66,6 +66,8 @@ def per_example(name: str, value: Any) -> None:
         )
     try:
         inspect.signature(value).bind(None, None)
+    except ValueError:
+        return  # some builtins have no signature
     except TypeError:
         raise TypeError(
             f"{name} must be a function (prediction, target) of one example, got {function_name}, which "
@@ -78,9 +80,16 @@ def loss(value: Any) -> None:
     """Check that a value is a function of (model, example, key), or marked by `losses.batchwise`."""
     expected = "a function (model, example, key) -> scalar"
     function("loss", value, expected)
+    if getattr(value, "of_all_rows", False):
+        raise TypeError(
+            f"loss must be {expected}, got {value.__name__}, which ranks all rows at once. Train with "
+            "fn.losses.supervised(fn.losses.binary_cross_entropy)."
+        )
     try:
         if not getattr(value, "batchwise", False):
             inspect.signature(value).bind(None, None, None)
+    except ValueError:
+        return  # some builtins have no signature
     except TypeError:
         raise TypeError(
             f"loss must be {expected}, got {getattr(value, '__name__', value)!r}, which takes other "

@@ -46,19 +46,6 @@ def between(name: str, value: Any, low: float, high: float) -> None:
         raise ValueError(f"{name} must be at least {low}{upper}, got {value}.")
 
 
-def setting(name: str, value: Any, low: float, high: float, *, low_included: bool = False) -> None:
-    """Check that numbers, one or an array, lie above `low` (or at it) and below `high`; skip tracers."""
-    if isinstance(value, jax.core.Tracer):
-        return
-    if isinstance(value, bool | str) or not jnp.issubdtype(jnp.result_type(value), jnp.number):
-        raise TypeError(f"{name} must be a number, got {describe(value)}.")
-    values = np.asarray(value, float)
-    if not np.all(((values >= low) if low_included else (values > low)) & (values < high)):
-        lower = f"at least {low}" if low_included else f"above {low}"
-        upper = "" if high == float("inf") else f" and below {high}"
-        raise ValueError(f"{name} must be {lower}{upper}, got {value}.")
-
-
 def boolean(name: str, value: Any) -> None:
     """Check that a value is True or False."""
     if not isinstance(value, bool):
@@ -96,7 +83,7 @@ def one_of(**values: Any) -> None:
 def choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Check that a value is one of some strings."""
     names = list(choices)
-    if value not in names:
+    if not isinstance(value, str) or value not in names:
         raise ValueError(f"{name} must be one of {', '.join(names)}, got {value!r}.")
 
 

@@ -15,6 +15,7 @@ and numerically stable. Which loss to use for which task:
 | one of k classes, numbered | k | 0 … k-1 | cross_entropy |
 | any of k labels | k | 0/1 for each [k] | multilabel_cross_entropy |
 
+Predictions and targets are whatever holds numbers; all else raises a TypeError that names the argument.
 Settings are keyword-only: `functools.partial(fn.losses.huber, delta=2.0)`. They may be traced, so a sweep
 over them compiles once. Log-loss is another name for cross-entropy.
 

@@ -1,4 +1,5 @@
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ def batchwise(loss: Callable[..., Any]) -> Loss:
         The same function, marked.
 
     Raises:
-        TypeError: if `loss` is not a function.
+        TypeError: if `loss` is not a function of four arguments.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -29,7 +30,17 @@ def batchwise(loss: Callable[..., Any]) -> Loss:
         >>> variance.batchwise
         True
     """
-    _check.function("loss", loss, "a function (model, batch, weight, key) -> scalar")
+    expected = "a function (model, batch, weight, key) -> scalar"
+    _check.function("loss", loss, expected)
+    try:
+        inspect.signature(loss).bind(None, None, None, None)
+    except ValueError:
+        pass  # some builtins have no signature
+    except TypeError:
+        raise TypeError(
+            f"loss must be {expected}, got {getattr(loss, '__name__', loss)!r}, which takes other "
+            "arguments. A loss of one example is not marked."
+        ) from None
 
     @functools.wraps(loss)
     def batchwise_loss(*args: Any) -> Any:

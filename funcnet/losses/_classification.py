@@ -1,14 +1,24 @@
 """Classification losses of logits."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from funcnet import _check
-from funcnet._compare import as_class_numbers, as_floating, broadcast_setting, pair
-from funcnet._types import ArrayLike, Scalar
+from funcnet._compare import (
+    as_class_numbers,
+    as_floating,
+    broadcast_setting,
+    keep_digits,
+    log_softmax,
+    pair,
+)
+from funcnet._types import Array, ArrayLike, Scalar
 
 
+@keep_digits
 def binary_cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike = 0.0) -> Scalar:
     """The negative log-likelihood of a target in {0, 1} under p = sigmoid(logit), numerically stable.
 
@@ -19,7 +29,8 @@ def binary_cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: Arr
             traced.
 
     Returns:
-        A scalar in nats. NaN for a target outside [0, 1].
+        A scalar in nats. NaN for a target outside [0, 1]. An infinite logit is certain: its loss is 0 if it
+        is right.
 
     Raises:
         ValueError: if the shapes differ, or smoothing is out of range.
@@ -35,10 +46,11 @@ def binary_cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: Arr
     _check.setting("smoothing", smoothing, 0, 1, low_included=True)
     z, t = pair("binary_cross_entropy", logits, target)
     smoothed = t if _is_zero(smoothing) else t + (0.5 - t) * broadcast_setting("smoothing", smoothing, t)
-    values = optax.losses.sigmoid_binary_cross_entropy(z, smoothed)
+    values = -_times(smoothed, jax.nn.log_sigmoid(z)) - _times(1 - smoothed, jax.nn.log_sigmoid(-z))
     return jnp.mean(jnp.where((t >= 0) & (t <= 1), values, jnp.nan))
 
 
+@keep_digits
 def multilabel_cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike = 0.0) -> Scalar:
     """The mean binary cross-entropy over labels, for labels that don't exclude each other.
 
@@ -70,6 +82,7 @@ def multilabel_cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing:
     return binary_cross_entropy(logits, target, smoothing=smoothing)
 
 
+@functools.partial(keep_digits, of_classes=True)
 def cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike = 0.0) -> Scalar:
     """The negative log-likelihood of the target class under softmax(logits), numerically stable.
 
@@ -80,7 +93,8 @@ def cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike 
             below 1. It may be traced.
 
     Returns:
-        A scalar in nats. NaN for an integer out of range.
+        A scalar in nats. NaN for an integer out of range. A class whose logit is -inf is impossible, one
+        whose logit is inf is certain; NaN if several are certain, or none is possible.
 
     Raises:
         ValueError: if the target has neither of the two shapes, or smoothing is out of range.
@@ -98,7 +112,6 @@ def cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike 
     """
     _check.setting("smoothing", smoothing, 0, 1, low_included=True)
     z = as_floating(logits)
-    _check.fits_int32("target", target, "Number classes from 0.")
     t = jnp.asarray(target)
     if not z.ndim or z.shape[-1] == 1:
         raise ValueError(
@@ -110,13 +123,15 @@ def cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike 
         # A comparison with an iota instead of a gather, whose transpose would be a scatter.
         classes = jax.lax.broadcasted_iota(t.dtype, z.shape, z.ndim - 1)
         is_target = classes == jnp.broadcast_to(jnp.expand_dims(t, -1), z.shape)
-        log_p = jax.nn.log_softmax(z, axis=-1)  # subtracts a common offset of the logits first
+        log_p = log_softmax(z)  # subtracts a common offset of the logits first
         log_likelihood = jnp.sum(jnp.where(is_target, log_p, 0), axis=-1)
         if not _is_zero(smoothing):
             rate = broadcast_setting("smoothing", smoothing, log_likelihood)
             change = jnp.mean(log_p, axis=-1) - log_likelihood
-            # A traced rate of 0 must ignore a class masked by -inf, as the Python number 0 does.
-            log_likelihood += rate * jnp.where((rate == 0) & ~jnp.isfinite(change), 0, change)
+            # A traced rate of 0 must ignore a class masked by -inf, as the Python number 0 does. If the
+            # target is such a class, its loss is infinite whatever the others are.
+            is_irrelevant = (rate == 0) & ~jnp.isfinite(change) | (log_likelihood == -jnp.inf)
+            log_likelihood += rate * jnp.where(is_irrelevant, 0, change)
         values = -log_likelihood
         return jnp.mean(jnp.where((t >= 0) & (t < z.shape[-1]), values, jnp.nan))
     if t.shape != z.shape or not jnp.issubdtype(t.dtype, jnp.floating):
@@ -129,9 +144,12 @@ def cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike 
     t = t.astype(z.dtype)
     if not _is_zero(smoothing):
         t = optax.losses.smooth_labels(t, broadcast_setting("smoothing", smoothing, t))
-    # optax computes 0·(-inf) = NaN if the logit of an impossible class is masked by -inf.
-    log_p = jax.nn.log_softmax(z, axis=-1)
-    return jnp.mean(-jnp.sum(t * jnp.where((t == 0) & jnp.isinf(log_p), 0, log_p), axis=-1))
+    return jnp.mean(-jnp.sum(_times(t, log_softmax(z)), axis=-1))
+
+
+def _times(probability: Array, log_p: Array) -> Array:
+    """t·log p, which is 0 for t = 0 also if log p is infinite, as of a class that is masked by -inf."""
+    return probability * jnp.where((probability == 0) & jnp.isinf(log_p), 0, log_p)
 
 
 def _is_zero(smoothing: ArrayLike) -> bool:

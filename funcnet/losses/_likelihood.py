@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._compare import as_floating, pair
-from funcnet._types import ArrayLike, Scalar
+from funcnet._compare import as_floating, integers_as_float, keep_digits, log_softmax, pair
+from funcnet._types import Array, ArrayLike, Scalar
 
 
+@keep_digits
 def poisson(log_rate: ArrayLike, target: ArrayLike) -> Scalar:
     """The negative log-likelihood of a count under a Poisson distribution, without log t!: exp(z) - t·z.
 
@@ -35,9 +36,13 @@ def poisson(log_rate: ArrayLike, target: ArrayLike) -> Scalar:
     Source: Nelder, Wedderburn, "Generalized linear models", 1972.
     """
     z, t = pair("poisson", log_rate, target)
-    return jnp.mean(jnp.where(t >= 0, jnp.exp(z) - t * z, jnp.nan))
+    rate = jnp.exp(z)
+    # 0·(-inf) and inf - inf would be NaN: no event where none can occur costs 0, an infinite rate inf.
+    values = rate - jnp.where((t == 0) | (rate == jnp.inf), 0, t * z)
+    return jnp.mean(jnp.where(t >= 0, values, jnp.nan))
 
 
+@keep_digits
 def gaussian_nll(prediction: ArrayLike, target: ArrayLike) -> Scalar:
     """The negative log-likelihood under a normal distribution with predicted mean and log-variance.
 
@@ -71,12 +76,26 @@ def gaussian_nll(prediction: ArrayLike, target: ArrayLike) -> Scalar:
             "Try fn.MLP((4, 16, 2))."
         )
     mean, log_variance = p[..., 0], p[..., 1]
-    # Keep the scale finite: an error of 0 times an infinite scale would be NaN.
-    limit = math.log(jnp.finfo(p.dtype).max) - 1
-    scaled = (jnp.asarray(target).astype(p.dtype) - mean) * jnp.exp(jnp.minimum(-log_variance / 2, limit))
-    return jnp.mean((math.log(2 * math.pi) + log_variance + scaled**2) / 2)
+    # Error and scale stay finite, since 0 · inf would be NaN. A scale beyond the limit is applied in two
+    # factors, of which the second is 1 for ordinary variances.
+    largest = float(jnp.finfo(p.dtype).max)
+    limit = math.log(largest) - 1
+    t = integers_as_float(target).astype(p.dtype)
+    error = _clamp(t - mean, -largest, largest)
+    exponent = -log_variance / 2
+    scale = jnp.exp(_clamp(exponent, -largest, limit))
+    scaled = error * scale * jnp.exp(_clamp(exponent - limit, 0, limit))
+    square = jnp.where(jnp.isinf(mean) | jnp.isinf(t), jnp.inf, scaled**2)
+    finite_term = jnp.where(square == jnp.inf, 0, log_variance)  # -inf + inf would be NaN
+    return jnp.mean((math.log(2 * math.pi) + finite_term + square) / 2)
 
 
+def _clamp(values: Array, low: float, high: float) -> Array:
+    """Values in [low, high]; unlike that of `jnp.clip`, the gradient outside is 0 and never 0 · inf."""
+    return jax.lax.clamp(jnp.asarray(low, values.dtype), values, jnp.asarray(high, values.dtype))
+
+
+@keep_digits
 def kl_divergence(logits: ArrayLike, target: ArrayLike) -> Scalar:
     """The Kullback-Leibler divergence Σ t·log(t / p) of target probabilities t and p = softmax(logits).
 
@@ -108,7 +127,7 @@ def kl_divergence(logits: ArrayLike, target: ArrayLike) -> Scalar:
             "kl_divergence expects probabilities [..., classes] as targets, got "
             f"{_check.describe(jnp.asarray(target))}. For class numbers use cross_entropy."
         )
-    log_p = jax.nn.log_softmax(z, axis=-1)
+    log_p = log_softmax(z)
     # optax computes 0·(0 - log p) = NaN if a logit is masked by -inf.
     is_positive = t > 0
     log_ratio = jnp.log(jnp.where(is_positive, t, 1)) - jnp.where(is_positive, log_p, 0)

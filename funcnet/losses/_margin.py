@@ -1,13 +1,17 @@
 """Losses of two classes that depend on the margin of an example."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import optax
 
 from funcnet import _check
-from funcnet._compare import broadcast_setting, correct, pair
+from funcnet._compare import broadcast_setting, correct, keep_digits, pair
 from funcnet._types import Array, ArrayLike, Scalar
 
 
+@keep_digits
 def hinge(logits: ArrayLike, target: ArrayLike) -> Scalar:
     """The hinge loss max(0, 1 - s·z) with s = 1 for class 1 and -1 for class 0, averaged over the entries.
 
@@ -36,6 +40,7 @@ def hinge(logits: ArrayLike, target: ArrayLike) -> Scalar:
     return jnp.mean(_nan_unless_binary(t, optax.losses.hinge_loss(z, 2 * t - 1)))
 
 
+@keep_digits
 def focal(
     logits: ArrayLike, target: ArrayLike, *, gamma: ArrayLike = 2.0, alpha: ArrayLike | None = None
 ) -> Scalar:
@@ -63,7 +68,13 @@ def focal(
     """
     _check.setting("gamma", gamma, 0, float("inf"), low_included=True)
     z, t = pair("focal", logits, target)
-    values = optax.losses.sigmoid_focal_loss(z, t, gamma=broadcast_setting("gamma", gamma, z))
+    exponent = broadcast_setting("gamma", gamma, z)
+    margin = jnp.where(t == 1, z, -z)
+    # Of infinite margins the formula would be 0·inf. Beyond 1e18 it is 0 if the sign is right, else |z|.
+    is_certain = jnp.abs(margin) > 1e18
+    ordinary = jnp.where(is_certain, 0, margin)
+    focused = -jax.nn.log_sigmoid(ordinary) * jnp.exp(exponent * jax.nn.log_sigmoid(-ordinary))
+    values = jnp.where(is_certain, jnp.maximum(-margin, 0), focused)
     if alpha is not None:
         _check.setting("alpha", alpha, 0, 1)
         weight = broadcast_setting("alpha", alpha, z)
@@ -71,6 +82,7 @@ def focal(
     return jnp.mean(_nan_unless_binary(t, values))
 
 
+@functools.partial(keep_digits, of_classes=True)
 def zero_one(prediction: ArrayLike, target: ArrayLike) -> Scalar:
     """1 if the predicted class is wrong, else 0: `1 - fn.metrics.accuracy`.
 

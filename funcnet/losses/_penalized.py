@@ -40,7 +40,7 @@ def penalized(
         A loss of the same kind.
 
     Raises:
-        TypeError: if `loss` is not a loss.
+        TypeError: if `loss` is not a loss, l1 or l2 not a number, or `where` neither of the two.
         ValueError: if l1 or l2 is negative; when called, if no parameter is selected, the structure of the
             mask differs from the model's, or the loss has metrics named data_loss or penalty.
 
@@ -59,6 +59,13 @@ def penalized(
     _check.loss(loss)
     for name, strength in {"l1": l1, "l2": l2}.items():
         _check.setting(name, strength, 0, float("inf"), low_included=True)
+        if np.ndim(strength):
+            raise ValueError(f"{name} must be one number, got shape {np.shape(strength)}.")
+    if not (where is None or callable(where) or _is_mask(where)):
+        raise TypeError(
+            "where must be a function (path, leaf) -> bool, or a tree of booleans like "
+            f"fn.trainable(model), got {_check.describe(where)}."
+        )
 
     @functools.wraps(loss)  # keeps attributes of the loss, such as its check of targets
     def penalized_loss(model: Any, *rest: Any) -> tuple[Array, dict[str, Any]]:
@@ -96,7 +103,7 @@ def _penalized_parameters(model: PyTree, where: Any) -> list[Array]:
     by_path = _tree.paths(parameters)
     if where is None:
         leaves = [leaf for path, leaf in by_path.items() if _last_name(path) not in NOT_PENALIZED]
-    elif all(isinstance(leaf, bool | np.bool_) for leaf in jax.tree.leaves(where)):
+    elif _is_mask(where):
         leaves = _masked_parameters(model, where)
     else:
         leaves = [leaf for path, leaf in by_path.items() if where(path, leaf)]
@@ -107,6 +114,11 @@ def _penalized_parameters(model: PyTree, where: Any) -> list[Array]:
             "For all: where=lambda path, leaf: True."
         )
     return leaves
+
+
+def _is_mask(tree: PyTree) -> bool:
+    leaves = jax.tree.leaves(tree)
+    return bool(leaves) and all(isinstance(leaf, bool | np.bool_) for leaf in leaves)
 
 
 def _masked_parameters(model: PyTree, mask: PyTree) -> list[Array]:

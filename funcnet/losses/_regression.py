@@ -7,10 +7,11 @@ import optax
 
 from funcnet import _check
 from funcnet._compare import absolute_error as absolute_error
-from funcnet._compare import broadcast_setting, pair
+from funcnet._compare import broadcast_setting, keep_digits, pair
 from funcnet._types import ArrayLike, Scalar
 
 
+@keep_digits
 def squared_error(prediction: ArrayLike, target: ArrayLike) -> Scalar:
     """The squared error (p - t)², averaged over the entries of one example.
 
@@ -35,6 +36,7 @@ def squared_error(prediction: ArrayLike, target: ArrayLike) -> Scalar:
     return jnp.mean(optax.losses.squared_error(p, t))
 
 
+@keep_digits
 def huber(prediction: ArrayLike, target: ArrayLike, *, delta: ArrayLike = 1.0) -> Scalar:
     """Huber's loss: e²/2 for |e| ≤ delta, else delta·(|e| - delta/2), averaged over the entries.
 
@@ -66,6 +68,7 @@ def huber(prediction: ArrayLike, target: ArrayLike, *, delta: ArrayLike = 1.0) -
     return jnp.mean(optax.losses.huber_loss(p, t, delta=broadcast_setting("delta", delta, p)))
 
 
+@keep_digits
 def log_cosh(prediction: ArrayLike, target: ArrayLike) -> Scalar:
     """The logarithm of the hyperbolic cosine of the error, log cosh(p - t), averaged over the entries.
 
@@ -100,6 +103,7 @@ def log_cosh(prediction: ArrayLike, target: ArrayLike) -> Scalar:
     return jnp.mean(jnp.where(magnitude < 1, small, large))
 
 
+@keep_digits
 def quantile(prediction: ArrayLike, target: ArrayLike, *, q: ArrayLike) -> Scalar:
     """The pinball loss, minimal at the q-quantile: q·(t - p) if t ≥ p, else (1 - q)·(p - t).
 

@@ -1,14 +1,16 @@
 """How often the predicted class, or one of the k most likely, is correct."""
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._compare import as_class_numbers, correct
+from funcnet._compare import as_class_numbers, correct, keep_digits
 from funcnet._types import ArrayLike, PerExample, Scalar
 
 
+@functools.partial(keep_digits, of_classes=True)
 def accuracy(prediction: ArrayLike, target: ArrayLike) -> Scalar:
     """1 if the predicted class is the target's, else 0.
 
@@ -63,8 +65,8 @@ def top_k(k: int) -> PerExample:
     """
     _check.positive("k", k)
 
+    @functools.partial(keep_digits, of_classes=True)
     def top_k_accuracy(prediction: Any, target: Any) -> Scalar:
-        _check.fits_int32("target", target, "Number classes from 0.")
         z, t = jnp.asarray(prediction), jnp.asarray(target)
         if t.shape != z.shape[:-1] or not z.ndim or not jnp.issubdtype(t.dtype, jnp.integer):
             raise ValueError(

@@ -1,16 +1,29 @@
 """Metrics of predicted probabilities: the Brier score and the calibration error."""
 
-from typing import Any
+import functools
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._compare import as_class_numbers, as_floating, correct, is_one_hot, sums_to_one
+from funcnet._compare import (
+    as_array,
+    as_class_numbers,
+    as_floating,
+    correct,
+    is_one_hot,
+    keep_digits,
+    softmax,
+    sums_to_one,
+)
 from funcnet._metric import Metric
 from funcnet._types import Array, ArrayLike, Scalar
 
+MAX_BINS = 2**20
 
+
+@functools.partial(keep_digits, of_classes=True)
 def brier(logits: ArrayLike, target: ArrayLike) -> Scalar:
     """The Brier score of one example: the squared distance of probabilities from the outcome.
 
@@ -39,15 +52,14 @@ def brier(logits: ArrayLike, target: ArrayLike) -> Scalar:
 
     Source: Brier, "Verification of forecasts expressed in terms of probability", 1950.
     """
-    _check.fits_int32("target", target, "Number classes from 0.")
     z, t = as_floating(logits), jnp.asarray(target)
     if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:
         t = as_class_numbers(t)
-        scores = jnp.sum((jax.nn.softmax(z) - _one_hot(t, z)) ** 2, axis=-1)
+        scores = jnp.sum((softmax(z) - _one_hot(t, z)) ** 2, axis=-1)
         return jnp.mean(jnp.where((t >= 0) & (t < z.shape[-1]), scores, jnp.nan))
     _check.equal_shapes("brier", z, t)
     if is_one_hot(z, t):
-        scores = jnp.sum((jax.nn.softmax(z) - t.astype(z.dtype)) ** 2, axis=-1)
+        scores = jnp.sum((softmax(z) - t.astype(z.dtype)) ** 2, axis=-1)
         return jnp.mean(jnp.where(sums_to_one("brier", t), scores, jnp.nan))
     return jnp.mean((jax.nn.sigmoid(z) - t.astype(z.dtype)) ** 2)
 
@@ -78,19 +90,22 @@ def expected_calibration_error(*, bins: int = 15) -> Metric:
     Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", 2017.
     """
     _check.positive("bins", bins)
+    if bins > MAX_BINS:
+        raise ValueError(f"bins must be at most {MAX_BINS}, got {bins}. Try bins=15.")
     return CalibrationError(bins)
 
 
 class CalibrationError(Metric):
+    keeps_digits: ClassVar[bool] = True
     bins: int
 
     def sums(self, prediction: Any, target: Any) -> Array:
-        z = as_floating(prediction)
+        z = as_floating(as_array("expected_calibration_error", "prediction", prediction))
         is_correct = correct("expected_calibration_error", z, target).astype(z.dtype)
         if z.shape == is_correct.shape:
             confidence = jax.nn.sigmoid(jnp.abs(z))
         else:
-            confidence = jnp.max(jax.nn.softmax(z), axis=-1)
+            confidence = jnp.max(softmax(z), axis=-1)
         bin_number = jnp.clip(jnp.ceil(confidence * self.bins) - 1, 0, self.bins - 1)
         in_bin = jax.nn.one_hot(bin_number.ravel().astype(jnp.int32), self.bins, dtype=z.dtype)
         gap = (is_correct - confidence).ravel()

@@ -1,14 +1,16 @@
 """Metrics computed from counts of predicted and actual classes."""
 
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._compare import as_class_numbers, is_one_hot, sums_to_one
+from funcnet._compare import as_array, as_class_numbers, is_one_hot, sums_to_one
 from funcnet._metric import Metric
 from funcnet._types import Array
+
+MAX_CLASSES = 2**24  # float32 holds all integers up to here
 
 Average: TypeAlias = Literal["binary", "micro", "macro"]
 """Of class 1 only; of the counts of all classes together; the unweighted mean over classes."""
@@ -124,6 +126,7 @@ def confusion_matrix(classes: int) -> Metric:
 class Ratio(Metric):
     """Sums of true positives, predicted positives and actual positives, [3, classes]."""
 
+    keeps_digits: ClassVar[bool] = True
     kind: str
     average: Average
     classes: int | None
@@ -156,6 +159,7 @@ class Ratio(Metric):
 
 
 class Confusion(Metric):
+    keeps_digits: ClassVar[bool] = True
     classes: int
 
     def sums(self, prediction: Any, target: Any) -> Array:
@@ -182,6 +186,8 @@ def classify(
 
     `distinguish_classes`: whether class numbers are counted by class, rather than class 1 only.
     """
+    prediction = as_array(what, "prediction", prediction)
+    target = as_array(what, "target", target)
     _check.fits_int32("prediction", prediction, "Number classes from 0.")
     _check.fits_int32("target", target, "Number classes from 0.")
     z, t = jnp.asarray(prediction), jnp.asarray(target)
@@ -218,6 +224,8 @@ def _one_hot(numbers: Array, classes: int) -> Array:
     number = jax.lax.broadcasted_iota(numbers.dtype, (*numbers.shape, classes), numbers.ndim)
     numbers = jnp.broadcast_to(numbers[..., None], number.shape)
     is_class = (numbers >= 0) & (numbers < classes)
+    if jnp.issubdtype(numbers.dtype, jnp.floating):
+        is_class &= numbers == jnp.floor(numbers)
     return jnp.where(is_class, (number == numbers).astype(float), jnp.nan)
 
 
@@ -245,5 +253,5 @@ def _ratio(kind: str, average: Average, classes: int | None) -> Metric:
 
 def _check_num_classes(classes: int) -> None:
     _check.positive("classes", classes)
-    if classes < 2:
-        raise ValueError(f"classes must be at least 2, got {classes}. Try classes=3.")
+    if not 2 <= classes <= MAX_CLASSES:
+        raise ValueError(f"classes must be from 2 to {MAX_CLASSES}, got {classes}. Try classes=3.")

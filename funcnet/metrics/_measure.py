@@ -3,17 +3,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet import _check, _tree
-from funcnet._compare import is_one_hot, sums_to_one
+from funcnet._compare import has_wide_integers, in_float64, is_float64, is_one_hot, sums_to_one
 from funcnet._metric import Metric as Metric
 from funcnet._metric import MetricSums as MetricSums
-from funcnet._metric import check_metric, finalize, promote_to_float32, weighted_sum
+from funcnet._metric import (
+    check_metric,
+    finalize,
+    promote_to_float32,
+    relative,
+    row_weights,
+    weighted_sum,
+)
 from funcnet._types import Array, PerExample, PyTree
 from funcnet.metrics._accuracy import accuracy
 from funcnet.metrics._calibration import CalibrationError, brier
 from funcnet.metrics._counts import Confusion, Ratio
-from funcnet.metrics._regression import R2, center
+from funcnet.metrics._regression import R2, RMSE, center
 
 
 def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Any = None) -> Array:
@@ -43,19 +51,63 @@ def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: An
         0.5
     """
     _check.per_example("metric", metric)
-    for name, tree in {"predictions": predictions, "targets": targets}.items():
-        for leaf in jax.tree.leaves(tree):
-            _check.fits_int32(name, leaf, "Number classes from 0.")
-    arrays = jax.tree.map(jnp.asarray, (predictions, targets))
-    n = _check.num_rows("measure", *jax.tree.leaves(arrays))
-    if weight is None:
-        weight = jnp.ones(n)
-    elif _tree.is_concrete(weight):
-        _check.weights(jax.device_get(weight))
-    weight = jnp.asarray(weight)
-    _check.num_rows("measure", *jax.tree.leaves(arrays), weight)
-    _check_one_hot(metric, arrays[0], arrays[1], weight)
-    return _measure(metric, *arrays, weight)
+    predictions, targets = _arrays("predictions", predictions), _arrays("targets", targets)
+    leaves = jax.tree.leaves((predictions, targets))
+    n = _check.num_rows("measure", *leaves, names="predictions and targets")
+    weight = row_weights(weight, n)
+    if not isinstance(weight, jax.core.Tracer):
+        weight = _absolute(weight) if _depends_on_unit(metric) else relative(weight)
+    _check_one_hot(metric, predictions, targets, weight)
+    compute = functools.partial(_measure, metric)
+    if _needs_float64(metric, leaves) and _tree.is_concrete((leaves, weight)):
+        return in_float64(compute, predictions, targets, weight)
+    return compute(predictions, targets, weight)
+
+
+def _arrays(name: str, tree: PyTree) -> PyTree:
+    """A tree of arrays; a list of numbers, or of rows of numbers, is one array."""
+    leaves = jax.tree.leaves(tree, is_leaf=lambda leaf: leaf is None)
+    if isinstance(tree, list | tuple) and all(
+        isinstance(leaf, int | float | np.generic) for leaf in leaves
+    ):
+        tree = _check.array(name, tree)
+    if not jax.tree.leaves(tree):
+        raise TypeError(
+            f"{name} must be an array with one row for each example, got {_check.describe(tree)}."
+        )
+
+    def as_array(path: Any, leaf: Any) -> Any:
+        array = _check.array(f"{name}{jax.tree_util.keystr(path)}", leaf)
+        _check.fits_int32(name, array, "Number classes from 0.")
+        return array
+
+    return jax.tree_util.tree_map_with_path(as_array, tree)
+
+
+def _depends_on_unit(metric: PerExample) -> bool:
+    """Whether a metric may depend on the unit of the weights, as a confusion matrix and a user's may."""
+    return isinstance(metric, Metric) and not isinstance(metric, CalibrationError | Ratio | R2 | RMSE)
+
+
+def _absolute(weight: np.ndarray) -> np.ndarray:
+    limits = jnp.finfo(jax.dtypes.canonicalize_dtype(float))
+    if weight[weight > 0].min() < limits.tiny or weight.sum() > limits.max:
+        raise ValueError(
+            f"weight must be from {limits.tiny:.3g} on and add up to at most {limits.max:.3g}, got "
+            f"{weight[weight > 0].min():.3g} to {weight.max():.3g}. Try weight / weight.max()."
+        )
+    return weight.astype(limits.dtype)
+
+
+def _needs_float64(metric: Any, leaves: list[Any]) -> bool:
+    """Whether one of funcnet's metrics gets numbers that float32 would round, or squares of any size."""
+    if isinstance(metric, R2 | RMSE):
+        return True
+    while isinstance(metric, functools.partial):
+        metric = metric.func
+    return getattr(metric, "keeps_digits", False) and any(
+        is_float64(a) or has_wide_integers(a) for a in leaves
+    )
 
 
 def _check_one_hot(metric: PerExample, predictions: Any, targets: Any, weight: Array) -> None:
@@ -63,7 +115,7 @@ def _check_one_hot(metric: PerExample, predictions: Any, targets: Any, weight: A
     takes_classes = metric in (accuracy, brier) or isinstance(metric, CalibrationError | Confusion | Ratio)
     has_rows = takes_classes and is_one_hot(predictions, targets) and targets.ndim > 1
     if has_rows and _tree.is_concrete((targets, weight)):
-        sums_to_one("measure", targets[weight > 0])
+        sums_to_one("measure", jnp.asarray(targets[np.asarray(weight) > 0]))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _tree
-from funcnet._compare import as_floating
+from funcnet._compare import as_floating, in_float64
+from funcnet._metric import relative, row_weights
 from funcnet._types import Array, ArrayLike, Scalar
 
 
@@ -34,10 +36,8 @@ def roc_auc(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike | None = No
 
     Source: Hanley, McNeil, "The meaning and use of the area under a ROC curve", 1982.
     """
-    score, positive, negative = _class_weights("roc_auc", scores, targets, weight)
-    below, up_to = _weight_below(score, negative)
-    correct_pairs = jnp.sum(positive * (below + up_to)) / 2
-    return correct_pairs / (jnp.sum(positive) * jnp.sum(negative))
+    rows = _rows("roc_auc", scores, targets, weight)
+    return in_float64(_roc_auc, *rows) if _tree.is_concrete(rows) else _roc_auc(*rows)
 
 
 def average_precision(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike | None = None) -> Scalar:
@@ -65,16 +65,27 @@ def average_precision(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike |
 
     Source: Zhu, "Recall, precision and average precision", 2004.
     """
-    score, positive, negative = _class_weights(
-        "average_precision", scores, targets, weight, all_positive_allowed=True
-    )
-    _, true_positives = _weight_below(-score, positive)
-    _, predicted_positives = _weight_below(-score, positive + negative)
-    precision = true_positives / jnp.where(predicted_positives > 0, predicted_positives, 1)
-    return jnp.sum(positive * precision) / jnp.sum(positive)
+    rows = _rows("average_precision", scores, targets, weight, all_positive_allowed=True)
+    return in_float64(_average_precision, *rows) if _tree.is_concrete(rows) else _average_precision(*rows)
 
 
 roc_auc.of_all_rows = average_precision.of_all_rows = True  # type: ignore[attr-defined]
+
+
+def _roc_auc(score: Array, target: Array, weight: Array) -> Array:
+    positive, negative = jnp.where(target == 1, weight, 0), jnp.where(target == 1, 0, weight)
+    below, up_to = _weight_below(score, negative)
+    correct_pairs = jnp.sum(positive * (below + up_to)) / 2
+    return correct_pairs / (jnp.sum(positive) * jnp.sum(negative))
+
+
+def _average_precision(score: Array, target: Array, weight: Array) -> Array:
+    positive = jnp.where(target == 1, weight, 0)
+    reversed_score = ~score if jnp.issubdtype(score.dtype, jnp.integer) else -score  # ~ never overflows
+    _, true_positives = _weight_below(reversed_score, positive)
+    _, predicted_positives = _weight_below(reversed_score, weight)
+    precision = true_positives / jnp.where(predicted_positives > 0, predicted_positives, 1)
+    return jnp.sum(positive * precision) / jnp.sum(positive)
 
 
 def _weight_below(score: Array, weight: Array) -> tuple[Array, Array]:
@@ -87,32 +98,38 @@ def _weight_below(score: Array, weight: Array) -> tuple[Array, Array]:
     return cumulative[below], cumulative[up_to]
 
 
-def _class_weights(
+def _rows(
     what: str,
     scores: ArrayLike,
     targets: ArrayLike,
-    weight: ArrayLike | None,
+    weights: ArrayLike | None,
     all_positive_allowed: bool = False,
-) -> tuple[Array, Array, Array]:
-    """Scores, and the weights of each row as one of class 1 and as one of class 0."""
-    _check.fits_int32("targets", targets, "Number classes from 0.")
-    score, target = as_floating(scores), jnp.asarray(targets)
-    weight = jnp.ones(score.shape, score.dtype) if weight is None else jnp.asarray(weight, score.dtype)
-    _check.num_rows(what, score, target, weight)
-    if score.ndim != 1 or target.ndim != 1 or weight.ndim != 1:
+) -> tuple[Any, Any, Any]:
+    """Scores, targets and weights, [n] each. If all are concrete, scores are ranks and weights relative."""
+    score = _check.array(f"the scores of {what}", scores)
+    target = _check.array(f"the targets of {what}", targets)
+    _check.fits_int32("targets", target, "Number classes from 0.")
+    n = _check.num_rows(what, score, target, names="scores and targets")
+    if score.ndim != 1 or target.ndim != 1:
         raise ValueError(
             f"{what} expects one score and one target for each row, got scores of shape {score.shape} and "
             f"targets of shape {target.shape}. With two logits, pass logits[:, 1] - logits[:, 0]."
         )
+    weight: Any = row_weights(weights, n)
     if _tree.is_concrete((score, target, weight)):
-        arrays = np.asarray(score), np.asarray(target), np.asarray(weight)
-        _check_values(what, *arrays, all_positive_allowed)
+        score, target, weight = (np.asarray(a) for a in (score, target, weight))
+        _check_values(what, score, target, weight, all_positive_allowed)
+        # Ranked in the dtype given: float32 would merge scores that differ in the 12th digit.
+        ranks = np.unique(np.where(weight > 0, score, score.dtype.type(0)), return_inverse=True)[1]
+        return ranks.astype(np.int32), target, relative(weight)
+    if not isinstance(weight, jax.core.Tracer):
+        weight = relative(weight)
     score = jnp.where(weight > 0, score, 0)  # a row of weight zero may hold any values
-    return score, jnp.where(target == 1, weight, 0), jnp.where(target == 1, 0, weight)
+    is_integer = jnp.issubdtype(score.dtype, jnp.integer)
+    return score if is_integer else as_floating(score), jnp.asarray(target), jnp.asarray(weight, float)
 
 
 def _check_values(what: str, score: Any, target: Any, weight: Any, all_positive_allowed: bool) -> None:
-    _check.weights(weight)
     counts = weight > 0
     if (not_finite := counts & ~np.isfinite(score)).any():
         row = np.flatnonzero(not_finite)[0]

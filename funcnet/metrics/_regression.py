@@ -28,7 +28,7 @@ def rmse() -> Metric:
         >>> round(float(fn.metrics.measure(fn.metrics.rmse(), jnp.array([1.0, 7.0]), jnp.zeros(2))), 4)
         5.0
     """
-    return _RMSE()
+    return RMSE()
 
 
 def r2(*, offset: float | None = None) -> Metric:
@@ -38,12 +38,13 @@ def r2(*, offset: float | None = None) -> Metric:
     over entries. If all targets are equal it is 1 for a perfect prediction and 0 otherwise, as in
     scikit-learn.
 
-    `measure` has all rows at once and subtracts the mean of the targets first. In batches, in `evaluate`
+    `measure` has all rows at once, subtracts the mean of the targets first and computes in float64. In
+    batches, in `evaluate`
     and `fit`, the variance of the targets is computed from Σ w·t and Σ w·t². In float32 this loses twice as
     many digits as |mean| / standard deviation has, and more by rounding over many batches: targets appear
     to be equal if their mean exceeds 700 standard deviations for 1000 rows, 230 for 10⁴, 73 for 10⁵ and 23
     for 10⁶ (with mean weight 1 and batches of at least 32). Subtracting an `offset` near their mean avoids
-    this.
+    this. Targets whose squares are 0 in float32 (below 1e-22) give NaN in batches.
 
     Args:
         offset: a number near the mean of the targets, in their units; if None, the mean itself in
@@ -66,7 +67,8 @@ def r2(*, offset: float | None = None) -> Metric:
     """
     if offset is None:
         return R2(None)
-    _check.between("offset", offset, -float("inf"), float("inf"))
+    largest = float(jnp.finfo(jnp.float32).max)
+    _check.between("offset", offset, -largest, largest)
     return R2(float(offset))
 
 
@@ -79,7 +81,7 @@ def center(predictions: Any, targets: Any, weight: Array) -> tuple[Array, Array]
     return p - mean, t - mean
 
 
-class _RMSE(Metric):
+class RMSE(Metric):
     def sums(self, prediction: Any, target: Any) -> tuple[Array, Array]:
         p, t = pair("rmse", prediction, target)
         return jnp.ones(()), jnp.mean((p - t) ** 2)
@@ -102,8 +104,11 @@ class R2(Metric):
         variation = second - first * (first / count)
         # A smaller variation is only the rounding of its two terms: the targets are equal. Rounding grows
         # with the number of additions, by up to 0.008 eps a row in batches of 32 (measured up to 10⁶ rows).
-        rounding = (16 + count / 64) * jnp.finfo(sums.dtype).eps * second
+        # Weights in a small unit would make it larger than any variation.
+        rounding = (16 + jnp.minimum(count, 2**20) / 64) * jnp.finfo(sums.dtype).eps * second
+        underflows = (second == 0) & (first != 0)
         is_constant = variation <= rounding
         ratio = residual / jnp.where(is_constant, jnp.ones_like(variation), variation)
         r2_of_constant = jnp.where(residual == 0, 1, 0 * residual)
-        return jnp.mean(jnp.where(count > 0, jnp.where(is_constant, r2_of_constant, 1 - ratio), jnp.nan))
+        is_defined = (count > 0) & ~underflows
+        return jnp.mean(jnp.where(is_defined, jnp.where(is_constant, r2_of_constant, 1 - ratio), jnp.nan))
