@@ -1,12 +1,12 @@
 """Curves of loss and metrics, updated during training."""
 
+import os
 import time
-from pathlib import Path
 
+from funcnet import _check, _files
 from funcnet.report._epochs import history_png
 from funcnet.train import Callback, CallbackContext, Run
 from funcnet.train._callbacks import resolve_path
-from funcnet.train._weights import write_atomic
 
 
 class LivePlot(Callback):
@@ -34,10 +34,10 @@ class LivePlot(Callback):
 
     read_only = True
 
-    def __init__(self, path: str | Path = "curves.png", seconds: float = 5.0) -> None:
+    def __init__(self, path: str | os.PathLike[str] = "curves.png", seconds: float = 5.0) -> None:
         if seconds < 0:
             raise ValueError(f"seconds must be at least 0, got {seconds!r}. Try LivePlot(seconds=5.0).")
-        self.path, self.seconds = Path(path), seconds
+        self.path, self.seconds = _check.path("path", path, "curves.png"), seconds
         self._drawn = time.monotonic()
 
     def on_epoch_end(self, context: CallbackContext) -> None:
@@ -49,5 +49,5 @@ class LivePlot(Callback):
             self._draw(context)
 
     def _draw(self, context: CallbackContext) -> None:
-        write_atomic(resolve_path(self.path, context), history_png(Run(None, context.state)))
+        _files.write(resolve_path(self.path, context), history_png(Run(None, context.state)))
         self._drawn = time.monotonic()
