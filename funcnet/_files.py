@@ -33,6 +33,24 @@ def write(path: str | os.PathLike[str], content: bytes) -> None:
         file.write(content)
 
 
+def move(source: Path, path: Path) -> None:
+    """Move a file to where `write` would write its content, in the same file system.
+
+    Raises:
+        OSError: if it can't be moved; it names `path`.
+    """
+    status = check_target(path)
+    if path.is_symlink() or (status is not None and stat.S_IFMT(status.st_mode) in STREAMS):
+        write(path, source.read_bytes())
+        source.unlink()
+        return
+    with _raise_for(path):
+        if status is not None:
+            with source.open("rb") as file:
+                _copy_permissions(file.fileno(), status)
+        os.replace(source, path)
+
+
 def check_target(path: str | os.PathLike[str]) -> os.stat_result | None:
     """Raise an OSError if `write` can't write to a path; returns the status of what is there, if anything.
 

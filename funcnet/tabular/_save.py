@@ -132,8 +132,7 @@ def _move_files_up(folder: Path) -> None:
         return
     for name in NAMES:
         if (whole / name).exists():
-            _files.write(folder / name, (whole / name).read_bytes())  # keeps links and permissions
-            (whole / name).unlink()
+            _files.move(whole / name, folder / name)
     shutil.rmtree(whole)
 
 
