@@ -84,12 +84,14 @@ def open_log(path: str | os.PathLike[str]) -> IO[str]:
 
 
 def read(path: str | os.PathLike[str], expected: str) -> bytes:
-    """The content of a file.
+    """The content of a regular file: reading a pipe could wait for ever.
 
     Raises:
         OSError: if it can't be read; it names `path` and what is `expected` there.
     """
     try:
+        if stat.S_IFMT(os.stat(path).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            raise OSError(errno.EINVAL, "Not a regular file")
         return Path(path).read_bytes()
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}: expected {expected}", str(path)) from None
@@ -144,7 +146,7 @@ def read_sealed(path: Path, version: int, fields: Mapping[str, Any]) -> dict[str
         ValueError: if it is damaged; the message names the file without its folder.
     """
     try:
-        encoded = path.read_bytes()
+        encoded = read(path, "a file written by funcnet")
         content = json.loads(encoded.decode(errors="surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.name} is not a JSON file: {error}") from None

@@ -379,8 +379,7 @@ def _runs(args: argparse.Namespace) -> None:
     runs = find_runs(args.folder)
     print_table(COLUMNS, [row(run, args.folder) for run in runs])
     for run in runs:
-        if run.problem:
-            _print(f"{run.folder}: {' '.join(run.problem.split())}.")
+        _warn_of_damage(run)
 
 
 def _show(args: argparse.Namespace) -> None:
@@ -394,10 +393,14 @@ def _show(args: argparse.Namespace) -> None:
     if not run.history:
         raise ValueError(f"{run.folder} holds no history: {run.problem or 'it is empty'}.")
     _print(f"{run.folder}: {run.epochs} epochs, {run.outcome}")
-    if run.problem:
-        _print(f"{run.folder}: {' '.join(run.problem.split())}.")
+    _warn_of_damage(run)
     print_table(*summary(run))
     _print(f"Wrote {draw(run)}")
+
+
+def _warn_of_damage(run: Any) -> None:
+    if run.problem:
+        _print_error(f"{run.folder}: {run.problem}.", 0)
 
 
 def _run_interruptibly(work: Callable[[], T]) -> T:

@@ -18,7 +18,8 @@ class LivePlot(Callback):
         seconds: minimum time between two updates; the final figure is always drawn.
 
     Raises:
-        ValueError: if `seconds` is negative.
+        TypeError: if `path` is not a path, or `seconds` not a number.
+        ValueError: if `path` is empty, or `seconds` is negative.
 
     Example:
         >>> import pathlib, tempfile, jax, jax.numpy as jnp, optax, funcnet as fn
@@ -35,8 +36,7 @@ class LivePlot(Callback):
     read_only = True
 
     def __init__(self, path: str | os.PathLike[str] = "curves.png", seconds: float = 5.0) -> None:
-        if seconds < 0:
-            raise ValueError(f"seconds must be at least 0, got {seconds!r}. Try LivePlot(seconds=5.0).")
+        _check.between("seconds", seconds, 0.0, float("inf"))
         self.path, self.seconds = _check.path("path", path, "curves.png"), seconds
         self._drawn = time.monotonic()
 

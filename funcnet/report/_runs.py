@@ -105,7 +105,9 @@ def row(run: SavedRun, parent: Path) -> list[str]:
     name = str(run.folder.relative_to(parent)) if run.folder != parent else run.folder.name
     loss, val_loss = (_drop_nan(run.history.get(key, [])) for key in ("loss", "val_loss"))
     losses = [f"{loss[-1]:.4g}" if loss else "", f"{min(val_loss):.4g}" if val_loss else ""]
-    return [name, run.epochs, *losses, run.outcome, run.saved[: len("2026-01-31T23:59:59")]]
+    is_older = run.problem and run.history  # an older checkpoint, since the newest is damaged
+    outcome = f"{run.outcome} (newer files are damaged)" if is_older else run.outcome
+    return [name, run.epochs, *losses, outcome, run.saved[: len("2026-01-31T23:59:59")]]
 
 
 def summary(run: SavedRun) -> tuple[list[str], list[list[str]]]:

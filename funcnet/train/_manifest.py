@@ -59,6 +59,8 @@ def read_manifest(place: Path) -> dict[str, Any]:
 
 def verify_files(place: Path, manifest: dict[str, Any]) -> None:
     """Raise a ValueError unless every file of a checkpoint is as it was saved."""
+    if not manifest["files"]:
+        raise ValueError(f"{MANIFEST} names no files")
     for name, expected in manifest["files"].items():
         if not (place / name).is_file():
             raise ValueError(f"{name!r} is missing")

@@ -13,6 +13,7 @@ from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 from funcnet import _check, _files, _tree
 from funcnet._module import check_complete, shapes
+from funcnet._text import printable
 from funcnet._types import PyTree
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ def save_weights(model: PyTree, path: str | os.PathLike[str]) -> None:
     place = _check.path("path", path, EXAMPLE)
     check_complete(model)
     # The format stores memory as it is: row-major, without gaps.
-    arrays = {name: np.array(leaf, order="C") for name, leaf in _arrays_by_name(model).items()}
+    arrays = {name: np.array(leaf, order="C") for name, leaf in _arrays_by_name("model", model).items()}
     _files.write(place, serialize(arrays, {DIGEST: _digest(arrays)}))
 
 
@@ -91,7 +92,7 @@ def load_weights(net: T, path: str | os.PathLike[str]) -> T:
     """
     place = _check.path("path", path, EXAMPLE)
     template = shapes(net)
-    expected = _arrays_by_name(template)
+    expected = _arrays_by_name("net", template)
     saved, metadata = deserialize(_files.read(place, "a safetensors file"), str(place))
     if metadata.get(DIGEST, _digest(saved)) != _digest(saved):
         raise ValueError(f"{place} is damaged: its content has changed since it was saved.")
@@ -121,7 +122,10 @@ def deserialize(content: bytes, path: str) -> tuple[dict[str, np.ndarray], dict[
     try:
         entries = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is not a complete safetensors file: {error}.") from None
+        # The message may quote all of the header.
+        raise ValueError(
+            f"{path} is not a complete safetensors file: {printable(str(error)[:200])}."
+        ) from None
     unknown = sorted({entry["dtype"] for _, entry in entries} - set(DTYPES))
     if unknown:
         raise ValueError(f"{path} holds arrays of {', '.join(unknown)}, for which JAX has no dtype.")
@@ -142,7 +146,7 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
     return sha.hexdigest()
 
 
-def _arrays_by_name(model: PyTree) -> dict[str, Any]:
+def _arrays_by_name(argument: str, model: PyTree) -> dict[str, Any]:
     """Leaves by dotted path, `layers.0.weight`, in the order of the tree."""
     flat, _ = jax.tree_util.tree_flatten_with_path(model)
     arrays: dict[str, Any] = {}
@@ -155,8 +159,8 @@ def _arrays_by_name(model: PyTree) -> dict[str, Any]:
         dtype = getattr(leaf, "dtype", None)
         if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended) or dtype.name not in DTYPES.values():
             raise ValueError(
-                f"weights must be arrays of numbers, got {_check.describe(leaf)} for {name}. Keep settings "
-                "in static fields, and a key as jax.random.key_data(key)."
+                f"the weights of {argument} must be arrays of numbers, got {_check.describe(leaf)} for "
+                f"{name}. Keep settings in static fields, and a key as jax.random.key_data(key)."
             )
         arrays[name] = leaf
     return arrays
