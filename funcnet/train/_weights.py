@@ -122,10 +122,8 @@ def deserialize(content: bytes, path: str) -> tuple[dict[str, np.ndarray], dict[
     try:
         entries = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:
-        # The message may quote all of the header.
-        raise ValueError(
-            f"{path} is not a complete safetensors file: {printable(str(error)[:200])}."
-        ) from None
+        reason = printable(str(error)[:200])  # it may quote all of the header
+        raise ValueError(f"{path} is not a complete safetensors file: {reason}.") from None
     unknown = sorted({entry["dtype"] for _, entry in entries} - set(DTYPES))
     if unknown:
         raise ValueError(f"{path} holds arrays of {', '.join(unknown)}, for which JAX has no dtype.")

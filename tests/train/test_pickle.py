@@ -40,7 +40,7 @@ def test_a_trainer_can_be_pickled_and_copied_before_and_after_a_run(tmp_path):
     trainer = fn.Trainer(train, tmp_path, callbacks, keep=2, resume="never")
     run = trainer(jnp.array(0.0), ROWS, KEY)
     log = callbacks[0]
-    log._file = open(tmp_path / "open", "w")  # as in the middle of a run
+    log._file = open(tmp_path / "open", "w")  # noqa: SIM115  (as in the middle of a run)
     for other in (pickle.loads(pickle.dumps(trainer)), copy.deepcopy(trainer)):
         assert other.callbacks[0]._file is None
         assert (other.directory, other.keep, other.resume) == (tmp_path, 2, "never")
