@@ -249,10 +249,6 @@ def test_what_cant_fit_into_memory_is_refused_with_the_bytes_it_needs():
     for settings in ({"hidden": (2**31 - 1,)}, {"hidden": (10**6, 10**6)}, {"epochs": 10**13}):
         with pytest.raises(ValueError, match=r"need [\d,.]+ GiB, and [\d,.]+ GiB are available"):
             fit_table(fn.data.load("iris"), **settings)
-    with pytest.raises(ValueError, match=r"weights of shape \(4, 1000000000000\) .* need 14,901.2 GiB"):
-        fn.MLP((4, 10**12, 3)).init(jax.random.key(0))
-    with pytest.raises(ValueError, match=r"Embedding\(1000000000, 1000\) need 3,725.3 GiB"):
-        fn.layers.Embedding(10**9, 1000).init(jax.random.key(0))
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def floating_dtype(name: str, value: Any) -> Any:
     return dtype
 
 
-def path(name: str, value: Any, example: str) -> Path:
+def path(name: str, value: Any, example: str = "runs/first") -> Path:
     """Return a path given as a string or a `pathlib.Path`."""
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name} must be a path, got {describe(value)}. Try {name}={example!r}.")

@@ -45,11 +45,7 @@ class Embedding(Module):
         _check.positive("features", self.features)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
-        shape = self.num_embeddings, self.features
-        if not _tree.is_traced():
-            itemsize = jnp.zeros(()).dtype.itemsize
-            _check.fits_in_memory(f"the vectors of Embedding{shape}", shape[0] * shape[1] * itemsize)
-        return {"weight": jax.random.normal(key, shape)}
+        return {"weight": jax.random.normal(key, (self.num_embeddings, self.features))}
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key

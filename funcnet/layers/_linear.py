@@ -1,4 +1,3 @@
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY
 from typing import Any, Literal, TypeAlias
@@ -6,7 +5,7 @@ from typing import Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _tree
+from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers._product import product
@@ -90,16 +89,7 @@ class Linear(Module):
 
 
 def _initializer(init: Initializer) -> Any:
-    """The function `(key, shape, dtype) -> array` of an initializer; outside jit it checks the size."""
-    draw = init
-    if isinstance(init, str):
-        factory = getattr(jax.nn.initializers, init)
-        draw = factory if init == "zeros" else factory()
-
-    def draw_if_it_fits(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-        if not _tree.is_traced():
-            weights = f"weights of shape {shape} and dtype {dtype}"
-            _check.fits_in_memory(weights, math.prod(shape) * jnp.dtype(dtype).itemsize)
-        return draw(key, shape, dtype)  # type: ignore[operator]
-
-    return draw_if_it_fits
+    if not isinstance(init, str):
+        return init
+    factory = getattr(jax.nn.initializers, init)
+    return factory if init == "zeros" else factory()
