@@ -356,8 +356,9 @@ def test_names_cant_control_a_terminal(trained, capsys, monkeypatch, tmp_path):
     (tmp_path / "new.csv").write_text("length [cm],width\n5,0.5\n15,-1\n")
     assert main(["predict", str(place), str(tmp_path / "new.csv")]) == 0
     assert "\x1b" in capsys.readouterr().out  # a pipe gets the names as they are
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert main(["predict", str(place), str(tmp_path / "new.csv")]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout.isatty", lambda: True)
+        assert main(["predict", str(place), str(tmp_path / "new.csv")]) == 0
     printed = capsys.readouterr().out
     assert main(["predict", str(place / "\x1b[2J"), "x.csv"]) == 2
     printed += capsys.readouterr().err

@@ -57,7 +57,7 @@ def check_folder(folder: Path) -> None:
     existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir():
         raise ValueError(
-            f"{existing} is not a folder, so nothing can be written to {folder}: choose another --out."
+            f"{existing} is a file, so nothing can be written to {folder}: choose another --out."
         )
     if not os.access(existing, os.W_OK | os.X_OK):
         raise ValueError(f"{existing} is not writable: choose another --out.")
