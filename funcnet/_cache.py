@@ -5,6 +5,8 @@ from pathlib import Path
 
 import jax
 
+from funcnet import _check, _files
+
 
 def cache_compilations(directory: str | os.PathLike[str] | None = None) -> Path:
     """Cache compiled programs on disk, so that a later process does not compile the same program again.
@@ -31,8 +33,9 @@ def cache_compilations(directory: str | os.PathLike[str] | None = None) -> Path:
         True
     """
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    path = Path(directory) if directory is not None else Path(home, "funcnet")
-    path.mkdir(parents=True, exist_ok=True)
+    example = Path(home, "funcnet")
+    path = example if directory is None else _check.path("directory", directory, str(example))
+    _files.make_folder(path)
     jax.config.update("jax_compilation_cache_dir", str(path))
     # By default JAX caches programs that took a second to compile; those of small networks take less.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -7,7 +7,9 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
+
+from funcnet import _files, _text
 
 T = TypeVar("T")
 
@@ -63,8 +65,12 @@ def _cache_compilations() -> None:
 
 
 def _print_error(message: str, code: int) -> int:
-    print("funcnet:", " ".join(message.split()), file=sys.stderr)
+    _print(f"funcnet: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _print(line: str, file: TextIO | None = None) -> None:
+    print(_text.printable(line), file=file)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -277,11 +283,13 @@ def _train(args: argparse.Namespace) -> None:
     from funcnet.data import load
     from funcnet.report._terminal import print_summary, print_table, show_status
     from funcnet.tabular import fit_table
+    from funcnet.tabular._folder import check_folder, default_folder, set_owner, table_source
 
-    table = load(args.table, args.target, args.task)
-    folder = args.out or Path("runs", table.name)
-    _check_folder(folder)
+    table, source = load(args.table, args.target, args.task), table_source(args.table)
+    folder = args.out or default_folder(table.name, source)
+    check_folder(folder)
     if args.resume:
+        set_owner(folder, source)
         # The Trainer shows its own progress bar and handles signals.
         result = fit_table(table, directory=folder, **_settings(args))
     else:
@@ -294,9 +302,10 @@ def _train(args: argparse.Namespace) -> None:
         )
     print_summary(f"{table.name}: {table.task} of {table.target_name!r}", result.summary())
     print_table(*result.score_table())
+    set_owner(folder, source)
     result.save(folder)
-    print(f"Wrote model.safetensors, model.json, history.csv and curves.png to {folder}")
-    print(f"Predict with: funcnet predict {folder} NEW.csv")
+    _print(f"Wrote model.safetensors, model.json, history.csv and curves.png to {folder}")
+    _print(f"Predict with: funcnet predict {folder} NEW.csv")
 
 
 def _study(args: argparse.Namespace) -> None:
@@ -304,12 +313,13 @@ def _study(args: argparse.Namespace) -> None:
     from funcnet.data import load
     from funcnet.report._terminal import print_table, show_progress
     from funcnet.tabular import num_runs, study_table
+    from funcnet.tabular._folder import check_folder, default_folder, set_owner, table_source
 
     with contextlib.suppress(RuntimeError):  # JAX is initialized already: keep its devices
         mesh.cpu_devices()
-    table = load(args.table, args.target, args.task)
-    folder = args.out or Path("runs", f"{table.name}-{args.kind}")
-    _check_folder(folder)
+    table, source = load(args.table, args.target, args.task), table_source(args.table)
+    folder = args.out or default_folder(f"{table.name}-{args.kind}", source)
+    check_folder(folder)
     count = num_runs(args.kind, args.size)
     with show_progress(f"{count} runs on {table.name}", count) as advance:
 
@@ -318,12 +328,13 @@ def _study(args: argparse.Namespace) -> None:
                 return study_table(table, args.kind, size=args.size, progress=advance, **_settings(args))
 
         study = _run_interruptibly(run_study)
-    print(f"{table.name}: {study.title}")
+    _print(f"{table.name}: {study.title}")
     print_table(study.columns, study.rows)
     for note in study.notes:
-        print(note)
+        _print(note)
+    set_owner(folder, source)
     study.save(folder)
-    print(f"Wrote {args.kind}.csv and {args.kind}.png to {folder}")
+    _print(f"Wrote {args.kind}.csv and {args.kind}.png to {folder}")
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -338,8 +349,9 @@ def _predict(args: argparse.Namespace) -> None:
 
     from funcnet.data._load import read_features
     from funcnet.tabular import load_table_model
-    from funcnet.train._weights import write_atomic
 
+    if args.out is not None:
+        _files.check_target(args.out)
     predictor = load_table_model(args.folder)
     features = read_features(args.rows, predictor.feature_names, predictor.encoder)
     text = io.StringIO()
@@ -352,17 +364,22 @@ def _predict(args: argparse.Namespace) -> None:
         writer.writerow(["prediction"])
         writer.writerows([value] for value in predictions)
     if args.out is None:
-        sys.stdout.write(text.getvalue())
+        # A terminal would obey control characters in the names of classes; a file or a pipe gets all bytes.
+        is_terminal = sys.stdout.isatty()
+        sys.stdout.write(_text.printable(text.getvalue()) if is_terminal else text.getvalue())
         sys.stdout.flush()
     else:
-        write_atomic(args.out, text.getvalue().encode())
+        _files.write(args.out, text.getvalue().encode())
 
 
 def _runs(args: argparse.Namespace) -> None:
     from funcnet.report._runs import COLUMNS, find_runs, row
     from funcnet.report._terminal import print_table
 
-    print_table(COLUMNS, [row(run, args.folder) for run in find_runs(args.folder)])
+    runs = find_runs(args.folder)
+    print_table(COLUMNS, [row(run, args.folder) for run in runs])
+    for run in runs:
+        _warn_of_damage(run)
 
 
 def _show(args: argparse.Namespace) -> None:
@@ -373,20 +390,17 @@ def _show(args: argparse.Namespace) -> None:
     if run is None:
         folders = ", ".join(str(run.folder) for run in find_runs(args.folder))
         raise ValueError(f"{args.folder} is not the directory of a run. Show one of {folders}.")
-    print(f"{run.folder}: {run.epochs} epochs, {run.outcome}")
+    if not run.history:
+        raise ValueError(f"{run.folder} holds no history: {run.problem or 'it is empty'}.")
+    _print(f"{run.folder}: {run.epochs} epochs, {run.outcome}")
+    _warn_of_damage(run)
     print_table(*summary(run))
-    print(f"Wrote {draw(run)}")
+    _print(f"Wrote {draw(run)}")
 
 
-def _check_folder(folder: Path) -> None:
-    """Raise before training, not after it, if files can't be written to `folder`."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise ValueError(
-            f"{existing} is a file, so nothing can be written to {folder}: choose another --out."
-        )
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"{existing} is not writable: choose another --out.")
+def _warn_of_damage(run: Any) -> None:
+    if run.problem:
+        _print_error(f"{run.folder}: {run.problem}.", 0)
 
 
 def _run_interruptibly(work: Callable[[], T]) -> T:

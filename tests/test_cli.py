@@ -5,7 +5,9 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -14,10 +16,12 @@ import time
 import numpy as np
 import pytest
 
-from funcnet import cli
+from funcnet import _files, cli
 from funcnet.cli import main
 from funcnet.data._load import read_features
+from funcnet.report._terminal import print_summary, print_table
 from funcnet.tabular import load_table_model
+from funcnet.tabular._folder import set_owner
 
 FEW = ["--hidden", "8", "--epochs", "20", "--learning-rate", "0.05"]
 
@@ -260,12 +264,110 @@ def test_a_study_of_a_regression_prints_errors_in_target_units(capsys, tmp_path)
     assert 30 < float(mean[2]) < 200  # of a progression with a standard deviation of 77
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": 1}'])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": 1}', '{"format": 2}', "[" * 9999])
 def test_a_damaged_model(content, trained, capsys, tmp_path):
     table, folder, _ = trained
-    (tmp_path / "model.json").write_text(content)
-    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    assert "model.json is damaged" in error_line(capsys, "predict", tmp_path, table)
+    place = shutil.copytree(folder, tmp_path / "model")
+    shutil.copytree(folder, tmp_path / "sound")
+    (place / "model.json").write_text(content)
+    assert "model.json" in error_line(capsys, "predict", place, table)
+    assert "model.json" in error_line(capsys, "show", place)
+    assert main(["runs", str(tmp_path)]) == 0
+    output = capsys.readouterr()
+    assert "damaged" in output.out
+    assert "sound" in output.out
+    assert output.err.startswith(f"funcnet: {place}: ")
+    assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("trained", ["text"], indirect=True)
+def test_a_damaged_history_is_told_and_does_not_stop_predictions(trained, capsys, tmp_path):
+    table, folder, _ = trained
+    place = shutil.copytree(folder, tmp_path / "model")
+    (place / "history.csv").write_text((place / "history.csv").read_text().replace("1,", "1,9", 1))
+    assert main(["predict", str(place), str(table)]) == 0
+    assert "history.csv is damaged" in error_line_after(capsys, "show", place)
+
+
+def error_line_after(capsys, *args):
+    capsys.readouterr()
+    return error_line(capsys, *args)
+
+
+@pytest.mark.parametrize("trained", ["text"], indirect=True)
+def test_predictions_are_written_through_links_and_pipes(trained, capsys, tmp_path):
+    table, folder, _ = trained
+    (tmp_path / "private").write_text("")
+    (tmp_path / "private").chmod(0o600)
+    (tmp_path / "link").symlink_to("private")
+    os.mkfifo(tmp_path / "pipe")
+    received = []
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    for name in ("link", "pipe"):
+        assert main(["predict", str(folder), str(table), "--out", str(tmp_path / name)]) == 0
+    reader.join(timeout=20)
+    assert (tmp_path / "private").read_text() == received[0]
+    assert received[0].startswith("prediction,probability\n")
+    assert (tmp_path / "private").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "link").is_symlink()
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert "is a folder" in error_line(capsys, "predict", folder, table, "--out", tmp_path)
+
+
+def test_two_tables_never_share_a_default_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train, study = "train", "study"
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        write_table(tmp_path / name / "fruit.csv", True)
+    few = ["--target", "goal", "--hidden", "4", "--epochs", "1"]
+    assert main([train, "a/fruit.csv", *few]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr("funcnet.tabular.fit_table", None)  # not called
+    monkeypatch.setattr("funcnet.tabular.study_table", None)
+    line = error_line(capsys, train, "b/fruit.csv", *few)
+    sources = f"belongs to the table {tmp_path}/a/fruit.csv, and this table is {tmp_path}/b/fruit.csv"
+    assert f"runs/fruit {sources}" in line
+    assert "--out runs/fruit-2" in line
+    assert sources in error_line(capsys, train, "b/fruit.csv", "--resume", *few)
+    set_owner(tmp_path / "runs/fruit-folds", f"{tmp_path}/a/fruit.csv")
+    assert f"runs/fruit-folds {sources}" in error_line(capsys, study, "b/fruit.csv", "folds", *few)
+    (tmp_path / "runs/fruit/.source.json").unlink()
+    assert "holds a run of an unknown table" in error_line(capsys, train, "b/fruit.csv", *few)
+
+
+def test_show_reports_the_newest_of_a_resumed_and_a_plain_run(tmp_path, capsys):
+    settings = ["train", "iris", "--hidden", "4", "--out", str(tmp_path / "out")]
+    assert main([*settings, "--epochs", "2", "--resume"]) == 0
+    assert main([*settings, "--epochs", "3"]) == 0
+    capsys.readouterr()
+    assert main(["show", str(tmp_path / "out")]) == 0
+    assert "3 of 3 epochs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("trained", ["text"], indirect=True)
+def test_names_cant_control_a_terminal(trained, capsys, monkeypatch, tmp_path):
+    _, folder, _ = trained
+    place = shutil.copytree(folder, tmp_path / "model")
+    described = json.loads((place / "model.json").read_text())
+    del described["sha256"]
+    _files.write_sealed(place / "model.json", described | {"class_names": ["[red]\x1b[2Ja", "\x9b5mb"]})
+    (tmp_path / "new.csv").write_text("length [cm],width\n5,0.5\n15,-1\n")
+    assert main(["predict", str(place), str(tmp_path / "new.csv")]) == 0
+    assert "\x1b" in capsys.readouterr().out  # a pipe gets the names as they are
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout.isatty", lambda: True)
+        assert main(["predict", str(place), str(tmp_path / "new.csv")]) == 0
+    printed = capsys.readouterr().out
+    assert main(["predict", str(place / "\x1b[2J"), "x.csv"]) == 2
+    printed += capsys.readouterr().err
+    print_table(["a\x1b[2J", "[red]b"], [["[bold]\x9b5m", "c\r"]])
+    print_summary("[red]\x1b", {"\x07": "\x1b[2J"})
+    printed += capsys.readouterr().out
+    assert not set("\x1b\x9b\x07\r") & set(printed)
+    assert "[red]" in printed
+    assert "[bold]" in printed
 
 
 def test_a_diverged_run_writes_nothing(capsys, tmp_path):

@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "funcnet"
 # From the bottom up. Rooms that are not built yet have their place already.
 LEVELS = [
     {"_types"},
-    {"_cache", "_check", "_jit", "_keys", "_tree"},
-    {"_compare", "_metric"},
+    {"_check", "_files", "_jit", "_keys", "_text", "_tree"},
+    {"_cache", "_compare", "_metric"},
     {"_mesh", "_module", "_sow"},
     {"mesh"},
     {"_precision", "_summary", "losses", "metrics", "data", "layers"},
@@ -38,7 +38,7 @@ OWNERS = {
     "sklearn": {"data/_load.py", "data/_synthetic.py"},
     "safetensors": {"train/_weights.py"},
     "flax": set(),
-    "orbax": {"train/_checkpoint.py"},
+    "orbax": set(),
     "pyarrow": {"data/_parquet.py"},
     "tensorboardX": {"train/_loggers.py"},
     "chex": set(),

@@ -3,13 +3,17 @@
 import csv
 import dataclasses
 import json
+import os
+import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet import _keys
+from funcnet import _files, _keys
+from funcnet.report._runs import find_runs, read_run
 from funcnet.tabular import fit_table, load_table_model
 from funcnet.tabular._prepare import prepare, split_table
 
@@ -107,24 +111,153 @@ def test_the_other_saved_files(iris, folder):
     assert described["settings"]["hidden"] == [8]
 
 
+def reseal(folder, change):
+    """Change the description of a model and its checksum with it."""
+    described = json.loads((folder / "model.json").read_text())
+    del described["sha256"]
+    _files.write_sealed(folder / "model.json", described | change)
+
+
+def copy_of(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "must have format 1 .*, got format 2"),
+        ({"format": 1}, "must have format 2 .*, got 1. Train it again"),
         ({"sizes": [4, -1, 3]}, "model.json is damaged: sizes"),
-        ({"sizes": None}, "model.json is damaged"),
-        ({"scaler": {"shift": [0.0]}}, "model.json is damaged: 'scale' is missing"),
-        ({"weights_sha256": "0"}, "model.safetensors is damaged, or belongs to another run"),
+        ({"sizes": None}, "model.json is damaged: the field 'sizes'"),
+        ({"sizes": [4, 8, 2]}, "model.json is damaged: sizes must begin with 4 features and end with 3"),
+        ({"sizes": ["scalar", "scalar"]}, "model.json is damaged: sizes"),
+        ({"scaler": {"shift": [0.0]}}, "model.json is damaged: the field 'scaler'"),
+        ({"scaler": {"shift": [0.0], "scale": [1.0]}}, "a shift and a scale for each feature"),
+        ({"scaler": {"shift": [0.0] * 4, "scale": [0.0] * 4}}, "scaler must hold finite numbers"),
+        ({"target_scaler": {"shift": 0.0, "scale": 1.0}}, "a regression must have a target_scaler"),
+        ({"class_names": []}, "model.json is damaged: sizes"),
+        ({"class_names": [1, 2, 3]}, "model.json is damaged: the field 'class_names'"),
+        ({"activation": ["relu"]}, "model.json is damaged: the field 'activation'"),
+        ({"encoder": 3}, "model.json is damaged: the field 'encoder'"),
+        ({"encoder": {"names": 5}}, "model.json is damaged"),
+        ({"dropout": 2.0}, "model.json is damaged: dropout"),
+        ({"files": {}}, "model.json is damaged: the field 'files'"),
+        ({"files": {"model.safetensors": "0", "history.csv": "0"}}, "belongs to another run"),
         ({"sizes": [4, 9, 3]}, "does not hold the weights"),
     ],
 )
-def test_damaged_files_raise(folder, tmp_path, change, message):
-    for name in ("model.safetensors", "model.json"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
-    described = json.loads((folder / "model.json").read_text())
-    (tmp_path / "model.json").write_text(json.dumps(described | change))
+def test_a_sealed_description_that_does_not_fit_is_refused(folder, tmp_path, change, message):
+    place = copy_of(folder, tmp_path)
+    reseal(place, change)
     with pytest.raises(ValueError, match=message):
-        load_table_model(tmp_path)
+        load_table_model(place)
+
+
+def test_each_changed_digit_of_a_description_is_refused(folder, tmp_path):
+    place = copy_of(folder, tmp_path)
+    whole = (place / "model.json").read_bytes()
+    digits = [i for i, byte in enumerate(whole) if chr(byte).isdigit()]
+    assert len(digits) > 200
+    for i in digits[::3]:
+        (place / "model.json").write_bytes(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
+        with pytest.raises(ValueError, match=r"model\.json"):
+            load_table_model(place)
+
+
+def test_the_weights_of_another_model_are_refused(folder, iris, tmp_path):
+    place = copy_of(folder, tmp_path)
+    other = jax.tree.map(lambda a: a + 1, iris.predictor.model)
+    fn.save_weights(other, place / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged, or belongs to another run"):
+        load_table_model(place)
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_after(monkeypatch, calls):
+    """The process ends at a call to the file system, the one after so many."""
+    left = [calls]
+
+    def wrap(function):
+        def call(*args, **settings):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return function(*args, **settings)
+
+        return call
+
+    for owner, name in ((os, "replace"), (os, "open"), (os, "fsync"), (Path, "rename"), (Path, "unlink")):
+        monkeypatch.setattr(owner, name, wrap(getattr(owner, name)))
+    monkeypatch.setattr(shutil, "rmtree", wrap(shutil.rmtree))
+
+
+def test_a_model_folder_holds_the_old_model_or_the_new_one_after_a_kill_at_any_moment(
+    iris, tmp_path, monkeypatch
+):
+    model = jax.tree.map(lambda a: a + 1, iris.predictor.model)
+    newer = dataclasses.replace(iris, predictor=dataclasses.replace(iris.predictor, model=model))
+    monkeypatch.setattr("funcnet.report._epochs.history_png", lambda run: b"PNG")
+    outcomes = []
+    for calls in range(200):
+        place = tmp_path / str(calls)
+        iris.save(place)
+        (place / "notes.txt").write_text("mine")
+        with monkeypatch.context() as patch:
+            kill_after(patch, calls)
+            try:
+                newer.save(place)
+                killed = False
+            except Killed:
+                killed = True
+        outcomes.append(load_table_model(place).model == model)
+        assert outcomes[-1] or load_table_model(place).model == iris.predictor.model
+        assert read_run(place).problem == ""
+        assert len(find_runs(place)) == 1
+        iris.save(place)
+        assert load_table_model(place).model == iris.predictor.model
+        names = {"model.safetensors", "model.json", "history.csv", "curves.png", "notes.txt"}
+        assert {p.name for p in place.iterdir()} == names
+        if not killed:
+            break
+    assert not killed
+    assert outcomes == sorted(outcomes), "the new model was there, and then the old one again"
+    assert set(outcomes[:-1]) == {True, False}
+
+
+def test_links_and_permissions_of_a_model_folder_stay(iris, tmp_path):
+    place = tmp_path / "model"
+    iris.save(place)
+    (place / "model.json").chmod(0o600)
+    (place / "model.safetensors").rename(tmp_path / "weights")
+    (place / "model.safetensors").symlink_to("../weights")
+    iris.save(place)
+    assert (place / "model.json").stat().st_mode & 0o777 == 0o600
+    assert (place / "model.safetensors").is_symlink()
+    assert load_table_model(place).model == iris.predictor.model
+
+
+def test_settings_of_numpy_are_saved(iris, tmp_path):
+    settings = {"hidden": (np.int64(8),), "epochs": np.int64(12), "learning_rate": np.float32(0.5)}
+    dataclasses.replace(iris, settings=settings).save(tmp_path)
+    saved = json.loads((tmp_path / "model.json").read_text())["settings"]
+    assert saved == {"hidden": [8], "epochs": 12, "learning_rate": 0.5}
+
+
+def test_what_cant_fit_into_memory_is_refused_with_the_bytes_it_needs():
+    for settings in ({"hidden": (2**31 - 1,)}, {"hidden": (10**6, 10**6)}, {"epochs": 10**13}):
+        with pytest.raises(ValueError, match=r"need [\d,.]+ GiB, and [\d,.]+ GiB are available"):
+            fit_table(fn.data.load("iris"), **settings)
+
+
+@pytest.mark.parametrize(
+    ("path", "error"), [(None, TypeError), (3, TypeError), (b"x", TypeError), ("", ValueError)]
+)
+def test_wrong_folders_are_refused(path, error, iris):
+    for call in (iris.save, load_table_model):
+        with pytest.raises(error, match="folder must be a path, got"):
+            call(path)
 
 
 def test_scalers_are_fitted_on_the_training_rows_only():
@@ -249,8 +382,7 @@ def test_a_damaged_encoder_raises(mixed, tmp_path):
         ({"fill": [1.0]}, "damaged"),
         ({"fill": [1.0, "Bonn"]}, "got 'Bonn'"),
     ):
-        changed = described | {"encoder": described["encoder"] | change}
-        (tmp_path / "model.json").write_text(json.dumps(changed))
+        reseal(tmp_path, {"encoder": described["encoder"] | change})
         with pytest.raises(ValueError, match=message):
             load_table_model(tmp_path)
 

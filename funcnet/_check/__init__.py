@@ -26,6 +26,7 @@ from funcnet._check._layers import positive_integers as positive_integers
 from funcnet._check._layers import rank as rank
 from funcnet._check._layers import sizes as sizes
 from funcnet._check._layers import with_weight as with_weight
+from funcnet._check._memory import fits_in_memory as fits_in_memory
 from funcnet._check._sequences import integers as integers
 from funcnet._check._sequences import integers_below as integers_below
 from funcnet._check._sequences import mask as mask
@@ -67,4 +68,5 @@ from funcnet._check._values import function as function
 from funcnet._check._values import increasing as increasing
 from funcnet._check._values import not_negative as not_negative
 from funcnet._check._values import one_of as one_of
+from funcnet._check._values import path as path
 from funcnet._check._values import positive as positive

@@ -1,7 +1,9 @@
 """Numbers, names and functions."""
 
 import itertools
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -106,6 +108,17 @@ def floating_dtype(name: str, value: Any) -> Any:
             "jax.config.update('jax_enable_x64', True)."
         )
     return dtype
+
+
+def path(name: str, value: Any, example: str = "runs/first") -> Path:
+    """Return a path given as a string or a `pathlib.Path`."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name} must be a path, got {describe(value)}. Try {name}={example!r}.")
+    text = os.fspath(value)
+    if not text or "\0" in text:
+        problem = "a path with a null character" if text else "an empty string"
+        raise ValueError(f"{name} must be a path, got {problem}. Try {name}={example!r}.")
+    return Path(text)
 
 
 def devices(value: Any) -> None:

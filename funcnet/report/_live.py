@@ -1,12 +1,12 @@
 """Curves of loss and metrics, updated during training."""
 
+import os
 import time
-from pathlib import Path
 
+from funcnet import _check, _files
 from funcnet.report._epochs import history_png
 from funcnet.train import Callback, CallbackContext, Run
 from funcnet.train._callbacks import resolve_path
-from funcnet.train._weights import write_atomic
 
 
 class LivePlot(Callback):
@@ -18,7 +18,8 @@ class LivePlot(Callback):
         seconds: minimum time between two updates; the final figure is always drawn.
 
     Raises:
-        ValueError: if `seconds` is negative.
+        TypeError: if `path` is not a path, or `seconds` not a number.
+        ValueError: if `path` is empty, or `seconds` is negative.
 
     Example:
         >>> import pathlib, tempfile, jax, jax.numpy as jnp, optax, funcnet as fn
@@ -34,10 +35,9 @@ class LivePlot(Callback):
 
     read_only = True
 
-    def __init__(self, path: str | Path = "curves.png", seconds: float = 5.0) -> None:
-        if seconds < 0:
-            raise ValueError(f"seconds must be at least 0, got {seconds!r}. Try LivePlot(seconds=5.0).")
-        self.path, self.seconds = Path(path), seconds
+    def __init__(self, path: str | os.PathLike[str] = "curves.png", seconds: float = 5.0) -> None:
+        _check.between("seconds", seconds, 0.0, float("inf"))
+        self.path, self.seconds = _check.path("path", path, "curves.png"), seconds
         self._drawn = time.monotonic()
 
     def on_epoch_end(self, context: CallbackContext) -> None:
@@ -49,5 +49,5 @@ class LivePlot(Callback):
             self._draw(context)
 
     def _draw(self, context: CallbackContext) -> None:
-        write_atomic(resolve_path(self.path, context), history_png(Run(None, context.state)))
+        _files.write(resolve_path(self.path, context), history_png(Run(None, context.state)))
         self._drawn = time.monotonic()

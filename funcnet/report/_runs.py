@@ -1,35 +1,47 @@
 """Runs on disk: their progress, metrics and curves."""
 
 import csv
-import json
+import io
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from funcnet import _files
 from funcnet.report._epochs import history_png
+from funcnet.report._model_folder import (
+    DESCRIPTION,
+    PART,
+    WHOLE,
+    model_file,
+    read_description,
+    read_history,
+)
 from funcnet.train import History, Run, TrainState
 from funcnet.train._early_stopping import initial_state
 from funcnet.train._manifest import places, read_manifest
-from funcnet.train._weights import write_atomic
 
 COLUMNS = ("run", "epochs", "loss", "best val_loss", "outcome", "saved")
 
 
 class SavedRun(NamedTuple):
-    """A run on disk: its metrics by name and epoch (NaN if not measured), progress and outcome."""
+    """A run on disk: its metrics by name and epoch (NaN if not measured), progress and outcome.
+
+    `problem` is a sentence about what is damaged. `saved` is a time in ISO format.
+    """
 
     folder: Path
     history: dict[str, list[float]]
     epochs: str
     outcome: str
     saved: str
+    problem: str = ""
 
 
 def find_runs(folder: Path) -> list[SavedRun]:
-    """The runs in a folder and in the folders below it, by name.
+    """The runs in a folder and in the folders below it, by name; damaged ones, too.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
@@ -45,26 +57,47 @@ def find_runs(folder: Path) -> list[SavedRun]:
 
 
 def read_run(folder: Path) -> SavedRun | None:
-    """The run in one folder; None if there is no readable run."""
-    for checkpoint in reversed(places(folder)):
+    """The run in one folder, the newest if there are two; None if there is none.
+
+    A damaged run has no history, and a `problem`.
+    """
+    runs, problems = [], []
+    for place in reversed(places(folder)):
         try:
-            manifest = read_manifest(checkpoint)
-        except (OSError, ValueError):
-            continue
-        history = {n: [math.nan if v is None else v for v in vs] for n, vs in manifest["history"].items()}
-        epochs = f"{manifest['epoch']} of {manifest['epochs']}"
-        return SavedRun(
-            folder, history, epochs, manifest["outcome"].lower().replace("_", " "), manifest["saved"]
-        )
-    try:
-        settings = json.loads((folder / "model.json").read_bytes())["settings"]
-        with (folder / "history.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+            runs.append(_read_checkpoint(folder, read_manifest(place)))
+            break
+        except (OSError, ValueError) as error:
+            problems.append(f"the checkpoint {place} is damaged: {error}")
+    if model_file(folder, DESCRIPTION).exists():
+        try:
+            runs.append(_read_model(folder))
+        except (OSError, ValueError) as error:
+            problems.append(str(error).rstrip("."))
+    problem = "; ".join(problems)
+    if not runs:
+        return SavedRun(folder, {}, "", "damaged", "", problem) if problem else None
+    # `funcnet train --resume` writes its checkpoints before its model: of equal times the last is newer.
+    newest = max(reversed(runs), key=lambda run: run.saved)
+    return newest._replace(problem=problem)
+
+
+def _read_checkpoint(folder: Path, manifest: dict[str, Any]) -> SavedRun:
+    history = {n: [math.nan if v is None else v for v in vs] for n, vs in manifest["history"].items()}
+    epochs = f"{manifest['epoch']} of {manifest['epochs']}"
+    return SavedRun(folder, history, epochs, _words(manifest["outcome"]), manifest["saved"])
+
+
+def _read_model(folder: Path) -> SavedRun:
+    description = read_description(folder)
+    rows = list(csv.DictReader(io.StringIO(read_history(folder, description["files"]["history.csv"]))))
     names = [name for name in rows[0] if name != "epoch"] if rows else []
     history = {name: [float(row[name] or "nan") for row in rows] for name in names}
-    return SavedRun(folder, history, f"{len(rows)} of {settings.get('epochs', '?')}", "finished", "")
+    epochs = f"{description['epochs']} of {description['settings']['epochs']}"
+    return SavedRun(folder, history, epochs, _words(description["outcome"]), description["saved"])
+
+
+def _words(outcome: str) -> str:
+    return outcome.lower().replace("_", " ")
 
 
 def row(run: SavedRun, parent: Path) -> list[str]:
@@ -72,7 +105,9 @@ def row(run: SavedRun, parent: Path) -> list[str]:
     name = str(run.folder.relative_to(parent)) if run.folder != parent else run.folder.name
     loss, val_loss = (_drop_nan(run.history.get(key, [])) for key in ("loss", "val_loss"))
     losses = [f"{loss[-1]:.4g}" if loss else "", f"{min(val_loss):.4g}" if val_loss else ""]
-    return [name, run.epochs, *losses, run.outcome, run.saved]
+    is_older = run.problem and run.history  # an older checkpoint, since the newest is damaged
+    outcome = f"{run.outcome} (newer files are damaged)" if is_older else run.outcome
+    return [name, run.epochs, *losses, outcome, run.saved[: len("2026-01-31T23:59:59")]]
 
 
 def summary(run: SavedRun) -> tuple[list[str], list[list[str]]]:
@@ -90,7 +125,7 @@ def draw(run: SavedRun) -> Path:
     arrays = {name: jnp.asarray(values) for name, values in run.history.items()}
     zero = jnp.int32(0)
     state = TrainState(None, None, zero, zero, jax.random.key(0), initial_state(), History(arrays))
-    write_atomic(run.folder / "curves.png", history_png(Run(None, state)))
+    _files.write(run.folder / "curves.png", history_png(Run(None, state)))
     return run.folder / "curves.png"
 
 
@@ -99,4 +134,5 @@ def _drop_nan(values: list[float]) -> list[float]:
 
 
 def _model_folders(folder: Path) -> set[Path]:
-    return {path.parent for path in folder.rglob("model.json")}
+    parents = {path.parent for path in folder.rglob(DESCRIPTION) if path.parent.name != PART}
+    return {parent.parent if parent.name == WHOLE else parent for parent in parents}

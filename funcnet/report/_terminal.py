@@ -1,7 +1,10 @@
-"""Tables in a terminal. The only file that imports rich."""
+"""Tables in a terminal, without the control characters of names."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from funcnet._text import printable
 
 
 def print_summary(title: str, summary: Mapping[str, str]) -> None:
@@ -9,13 +12,12 @@ def print_summary(title: str, summary: Mapping[str, str]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    table = Table(title=Text(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
+    table = Table(title=_text(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in summary.items():
-        table.add_row(Text(name, "dim"), Text(value))
+        table.add_row(_text(name, "dim"), _text(value))
     Console().print(table)
 
 
@@ -24,13 +26,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD)
     for i, name in enumerate(columns):
-        table.add_column(Text(name), justify="right" if i else "left")
+        table.add_column(_text(name), justify="right" if i else "left")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(_text(cell) for cell in row))
     Console().print(table)
 
 
@@ -38,9 +39,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def show_status(message: str) -> Iterator[None]:
     """Show a message with a spinner on stderr in this context, if stderr is a terminal."""
     from rich.console import Console
-    from rich.text import Text
 
-    with Console(stderr=True).status(Text(message)):
+    with Console(stderr=True).status(_text(message)):
         yield
 
 
@@ -50,9 +50,11 @@ def show_progress(message: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    description = TextColumn("{task.description}", markup=False)
+    columns = (description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        message = printable(message)
         task, done = bar.add_task(f"{message} (compiling)", total=total), 0
 
         def advance(count: int) -> None:
@@ -61,3 +63,10 @@ def show_progress(message: str, total: int) -> Iterator[Callable[[int], None]]:
             bar.update(task, completed=done, description=message)
 
         yield advance
+
+
+def _text(text: str, style: str = "") -> Any:
+    """Text without markup and control characters."""
+    from rich.text import Text
+
+    return Text(printable(text), style)

@@ -4,16 +4,23 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 
-from funcnet import _keys
+from funcnet import _check, _keys
 from funcnet._module import count
 from funcnet.data import Scaler, Table
 from funcnet.tabular._model import TableModel
-from funcnet.tabular._prepare import DROPOUT, WEIGHT_DECAY, check_settings, make_train, prepare, split_table
+from funcnet.tabular._prepare import (
+    DROPOUT,
+    WEIGHT_DECAY,
+    check_memory,
+    check_settings,
+    make_train,
+    prepare,
+    split_table,
+)
 from funcnet.tabular._save import save_fit
 from funcnet.train import Fit, Run, Trainer, evaluate
 
@@ -47,7 +54,9 @@ class FitResult:
     train_seconds: float
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write model.safetensors, history.csv, curves.png and, last, model.json.
+        """Write model.safetensors, history.csv, curves.png and model.json.
+
+        If the process is killed, the folder holds the model of before or the new one, and never a mixture.
 
         Args:
             folder: created if missing. Files with these names are replaced, others are kept.
@@ -55,7 +64,7 @@ class FitResult:
         Raises:
             OSError: if the folder or a file can't be written.
         """
-        save_fit(self, Path(folder))
+        save_fit(self, _check.path("folder", folder, "runs/iris"))
 
     def summary(self) -> dict[str, str]:
         """Data, architecture, outcome and run time, as text by name."""
@@ -126,7 +135,8 @@ def fit_table(
 
     Raises:
         TypeError: if a setting has the wrong type.
-        ValueError: if a setting is out of range, or the table has too few rows.
+        ValueError: if a setting is out of range or needs more memory than there is, or the table has too
+            few rows.
 
     Example:
         >>> import funcnet as fn
@@ -142,6 +152,8 @@ def fit_table(
     key = jax.random.key(seed)
     parts = split_table(table, _keys.fold_in_name(key, "split"))
     predictor, scaled = prepare(table, parts, tuple(hidden))
+    _check.positive("epochs", epochs)
+    check_memory(predictor.model, epochs)
     train = make_train(table, epochs, batch_size, learning_rate, patience)
     model = predictor.model.init(_keys.fold_in_name(key, "init"))
     args = model, scaled[0], _keys.fold_in_name(key, "train"), scaled[1]

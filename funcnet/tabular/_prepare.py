@@ -1,5 +1,6 @@
 """Prepare a table for training: split, encode, scale, and build the training function."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,21 @@ def check_settings(hidden: Sequence[int], learning_rate: float, seed: int) -> No
     if not isinstance(seed, int):
         raise TypeError(f"seed must be an integer, got {_check.describe(seed)}. Try seed=0.")
     _check.between("seed", seed, 0, 2**32)
+
+
+def check_memory(net: MLP, epochs: int, num_runs: int = 1) -> None:
+    """Raise a ValueError if the runs of a network can't fit into memory.
+
+    A run holds its weights, their gradient and the two moments of AdamW; of each run remain its weights and
+    the five columns of its history.
+    """
+    sizes = [1 if size == "scalar" else size for size in net.sizes]
+    num_parameters = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+    runs = f"{num_runs:,} runs" if num_runs > 1 else "the run"
+    _check.fits_in_memory(
+        f"the weights and the history of {runs} with hidden={tuple(net.sizes[1:-1])} and epochs={epochs}",
+        4 * (3 * num_parameters + num_runs * (num_parameters + 5 * epochs)),
+    )
 
 
 def make_train(

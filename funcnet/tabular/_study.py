@@ -6,21 +6,19 @@ import functools
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _keys, report, study
+from funcnet import _check, _files, _keys, report, study
 from funcnet._types import Key
 from funcnet.data import Dataset, Scaler, Table, kfold
 from funcnet.models import MLP
 from funcnet.report._canvas import png
-from funcnet.tabular._prepare import DROPOUT, check_settings, make_train, prepare, split_table
+from funcnet.tabular._prepare import DROPOUT, check_memory, check_settings, make_train, prepare, split_table
 from funcnet.train import Fit, evaluate
-from funcnet.train._weights import write_atomic
 
 RATE_FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the learning rate
 WEIGHT_DECAYS = (0.0, 0.03, 0.1, 0.3, 1.0)
@@ -61,12 +59,11 @@ class StudyReport:
         Raises:
             OSError: if the folder or a file can't be written.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = _files.make_folder(_check.path("folder", folder, f"runs/{self.name}"))
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
-        write_atomic(folder / f"{self.name}.csv", text.getvalue().encode())
-        write_atomic(folder / f"{self.name}.png", png(self.draw, self.panels))
+        _files.write(folder / f"{self.name}.csv", text.getvalue().encode())
+        _files.write(folder / f"{self.name}.png", png(self.draw, self.panels))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +156,8 @@ def study_table(
     key = jax.random.key(seed)
     parts = split_table(table, _keys.fold_in_name(key, "split"))
     predictor, scaled = prepare(table, parts, tuple(hidden))
+    _check.positive("epochs", epochs)
+    check_memory(predictor.model, epochs, num_runs(kind, size))
     settings = {
         **{"epochs": epochs, "batch_size": batch_size},
         **{"learning_rate": learning_rate, "patience": patience},

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
-from funcnet import _check, _tree
+from funcnet import _check, _files, _tree
 from funcnet._types import Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.train._early_stopping import Outcome
@@ -165,7 +165,7 @@ def resolve_path(path: Path, context: CallbackContext) -> Path:
     """The path to write to; a relative one is in the Trainer's directory. Creates the parent folder."""
     directory = context._snapshot.directory
     path = path if directory is None else directory / path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _files.make_folder(path.parent)
     return path
 
 

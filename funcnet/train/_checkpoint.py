@@ -1,6 +1,7 @@
-"""Checkpoints, written atomically and with checksums. The only file that imports Orbax."""
+"""Checkpoints, written atomically and with checksums."""
 
 import contextlib
+import datetime
 import itertools
 import math
 import os
@@ -8,7 +9,7 @@ import shutil
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _tree
+from funcnet import _files, _tree
 from funcnet._types import PyTree
 from funcnet.train._fingerprint import differences
-from funcnet.train._manifest import files, places, read_manifest, verify_files, write_manifest
+from funcnet.train._manifest import FORMAT, places, read_manifest, verify_files, write_manifest
+from funcnet.train._weights import DTYPES, deserialize, serialize
+
+ARRAYS = "arrays.safetensors"
 
 
 class Checkpoints:
     """The checkpoints of one run in one folder, of which this process is the only writer.
 
-    A background thread writes the arrays, by orbax, and a manifest of SHA-256 sums, versions, settings and
-    the run's identity to a hidden directory, calls fsync, and renames it to
+    A background thread writes the arrays, as safetensors, and a manifest of SHA-256 sums, versions,
+    settings and the run's identity to a hidden directory, calls fsync, and renames it to
     `directory/checkpoints/0000000120`, after its step. A numbered directory is therefore always complete.
 
     Args:
@@ -78,14 +82,20 @@ class Checkpoints:
         """The newest valid checkpoint; None if there is none.
 
         Raises:
-            ValueError: if it belongs to another run, unless `force`.
+            ValueError: if it belongs to another run, unless `force`, or has another format.
         """
         for place in reversed(self.places()):
             try:
                 manifest = read_manifest(place)
                 verify_files(place, manifest)
-                arrays = _read_arrays(place / "arrays", manifest["arrays"])
-            except (OSError, ValueError, KeyError) as error:
+                arrays = _read_arrays(place / ARRAYS, manifest["arrays"])
+            except _files.OtherFormatError:
+                raise ValueError(
+                    f"{place} must have format {FORMAT}, got another one: another version of funcnet wrote "
+                    "it. Resume with that version, or choose another directory. In code, "
+                    'fn.Trainer(..., resume="never") starts over.'
+                ) from None
+            except (OSError, ValueError) as error:
                 warnings.warn(f"the checkpoint {place} is damaged and is skipped: {error}", stacklevel=4)
                 continue
             if not force:
@@ -96,18 +106,18 @@ class Checkpoints:
     def save(self, tree: PyTree, step: int, facts: Mapping[str, Any]) -> None:
         """Write a checkpoint in the background: arrays are copied now, and written by a thread."""
         self.wait()
-        arrays = {path: np.array(_tree.to_numpy(leaf)) for path, leaf in _tree.paths(tree).items()}
+        arrays = {path: _copy_to_host(leaf) for path, leaf in _tree.paths(tree).items()}
         for path, array in arrays.items():
-            if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
+            if not _is_number(array.dtype):
                 raise TypeError(
                     f"a checkpoint can hold arrays of numbers only, got {array.dtype} for {path}."
                 )
         facts = {
             "step": step,
             **facts,
-            "arrays": {path: [array.dtype.name, array.shape] for path, array in arrays.items()},
+            "arrays": {p: {"dtype": a.dtype.name, "shape": list(a.shape)} for p, a in arrays.items()},
             "identity": self.identity,
-            "saved": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "saved": datetime.datetime.fromtimestamp(time.time(), datetime.UTC).isoformat(),
         }
         self._worker = threading.Thread(target=self._write, args=(arrays, step, facts), name="checkpoint")
         self._worker.start()
@@ -143,16 +153,15 @@ class Checkpoints:
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            _write_arrays(part / "arrays", arrays.values())
+            _files.write(part / ARRAYS, serialize({p: _storable(a) for p, a in arrays.items()}, {}))
             write_manifest(part, facts)
-            for file in files(part):
-                _fsync(file)
+            _files.sync(part)
             place, before = self.folder / f"{step:010d}", self.folder / f".{step:010d}.before"
             if place.exists():
                 os.replace(place, before)
             os.replace(part, place)
             shutil.rmtree(before, ignore_errors=True)
-            _fsync(self.folder)
+            _files.sync(self.folder)
             self._prune()
         except BaseException as error:  # raised by the next `wait`
             shutil.rmtree(part, ignore_errors=True)
@@ -263,25 +272,38 @@ def _lock(file: Any, directory: Path) -> None:
     file.flush()
 
 
-def _write_arrays(path: Path, arrays: Iterable[np.ndarray]) -> None:
-    """Write all arrays as one vector of bytes: hundreds of arrays would be hundreds of files."""
-    import orbax.checkpoint as ocp
-
-    parts = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays]
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        checkpointer.save(path.absolute(), {"bytes": np.concatenate(parts)})
+def _copy_to_host(leaf: Any) -> np.ndarray:
+    """A leaf as a row-major array in the byte order of this machine; for a key, its key data."""
+    array = _tree.to_numpy(leaf)
+    return np.array(array, array.dtype.newbyteorder("="), order="C")
 
 
-def _read_arrays(path: Path, kinds: Mapping[str, tuple[str, list[int]]]) -> dict[str, np.ndarray]:
-    import orbax.checkpoint as ocp
+def _is_number(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "b" or bool(jnp.issubdtype(dtype, jnp.number))
 
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        content = np.asarray(checkpointer.restore(path.absolute())["bytes"])
-    arrays, place = {}, 0
-    for name, (dtype, shape) in kinds.items():
-        size = math.prod(shape) * jnp.dtype(dtype).itemsize
-        arrays[name] = content[place : place + size].view(jnp.dtype(dtype)).reshape(shape)
-        place += size
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    """The array, or its bytes if safetensors lacks its dtype; the manifest has the dtype of every array."""
+    return array if array.dtype.name in DTYPES.values() else array.reshape(-1).view(np.uint8)
+
+
+def _read_arrays(path: Path, kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint, with the dtypes and shapes of its manifest.
+
+    Raises:
+        ValueError: if the file does not hold them.
+    """
+    stored, _ = deserialize(path.read_bytes(), path.name)
+    arrays = {}
+    for name, kind in kinds.items():
+        try:
+            dtype, shape = jnp.dtype(kind["dtype"]), tuple(kind["shape"])
+        except TypeError:
+            raise ValueError(f"{name} has the unknown dtype {kind['dtype']!r}") from None
+        sizes_match = name in stored and stored[name].nbytes == math.prod(shape) * dtype.itemsize
+        if not (sizes_match and _is_number(dtype) and all(size >= 0 for size in shape)):
+            raise ValueError(f"{path.name} does not hold the array {name} of the manifest")
+        arrays[name] = stored[name].reshape(-1).view(np.uint8).view(dtype).reshape(shape)
     return arrays
 
 
@@ -290,12 +312,4 @@ def _like(array: np.ndarray, leaf: Any) -> Any:
         return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
     if isinstance(leaf, jax.Array):
         return jax.device_put(array, leaf.sharding)
-    return array if isinstance(leaf, np.ndarray) else array.item()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return array.copy() if isinstance(leaf, np.ndarray) else array.item()

@@ -4,13 +4,13 @@ import abc
 import contextlib
 import csv
 import json
-import stat
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, TextIO
+import os
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
 
 import numpy as np
 
+from funcnet import _check, _files
 from funcnet._types import Array
 from funcnet.train._callbacks import Callback, CallbackContext, resolve_path
 
@@ -23,31 +23,49 @@ class _Log(Callback, abc.ABC):
 
     read_only = True
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._file: TextIO | None = None
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = _check.path("path", path, "history.csv")
+        self._file: IO[str] | None = None
 
     def on_fit_start(self, context: CallbackContext) -> None:
         self.on_fit_end(context)
-        self._file = _new_file(resolve_path(self.path, context))
+        self._file = _files.open_log(resolve_path(self.path, context))
         progress = context._snapshot.progress
-        self._begin(progress.state.history)
-        if context.epoch:
-            self._write(progress.history, 0, context.epoch)
-        self._file.flush()
+        with self._explain_errors():
+            self._begin(progress.state.history)
+            if context.epoch:
+                self._write(progress.history, 0, context.epoch)
+            self._file.flush()
 
     def on_sync(self, context: CallbackContext) -> None:
         if self._file is not None:
-            self._write(context._snapshot.history, context._snapshot.reported_epoch, context.epoch)
-            self._file.flush()
+            with self._explain_errors():
+                self._write(context._snapshot.history, context._snapshot.reported_epoch, context.epoch)
+                self._file.flush()
 
     def on_fit_end(self, context: CallbackContext) -> None:
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            with self._explain_errors():
+                file.close()
 
     def on_exception(self, context: CallbackContext, error: BaseException) -> None:
         self.on_fit_end(context)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}  # a file can't be pickled; a run opens its own
+
+    @contextlib.contextmanager
+    def _explain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror}: the history could not be written. What was written before stays, and "
+                "resuming the run writes the file again",
+                str(self.path),
+            ) from None
 
     @abc.abstractmethod
     def _begin(self, history: Mapping[str, Array]) -> None:
@@ -56,14 +74,6 @@ class _Log(Callback, abc.ABC):
     @abc.abstractmethod
     def _write(self, history: Mapping[str, list[float]], first: int, last: int) -> None:
         """Write the lines of epochs `first` to `last`, the last excluded."""
-
-
-def _new_file(path: Path) -> TextIO:
-    # Truncating a file takes a millisecond, about thirty times as long as creating a new one.
-    with contextlib.suppress(OSError):
-        if stat.S_ISREG(path.lstat().st_mode):
-            path.unlink()
-    return path.open("w", newline="")
 
 
 class CSV(_Log):
@@ -145,21 +155,25 @@ class TensorBoard(Callback):
 
     read_only = True
 
-    def __init__(self, path: str | Path = "tensorboard") -> None:
+    def __init__(self, path: str | os.PathLike[str] = "tensorboard") -> None:
         try:
             import tensorboardX  # noqa: F401
         except ImportError as error:
             raise ImportError(
                 "TensorBoard needs the package tensorboardX: pip install 'funcnet[tensorboard]'."
             ) from error
-        self.path = Path(path)
+        self.path = _check.path("path", path, "tensorboard")
         self._writer: Any = None
 
     def on_fit_start(self, context: CallbackContext) -> None:
         from tensorboardX import SummaryWriter
 
+        folder = _files.make_folder(resolve_path(self.path, context), "Choose another path for TensorBoard")
         # TensorBoard then discards events after this step that an earlier process wrote.
-        self._writer = SummaryWriter(str(resolve_path(self.path, context)), purge_step=context.epoch)
+        self._writer = SummaryWriter(str(folder), purge_step=context.epoch)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_writer": None}
 
     def on_epoch_end(self, context: CallbackContext) -> None:
         for name, value in context.metrics.items():

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from funcnet import _tree
+from funcnet import _text, _tree
 from funcnet._types import Key, PyTree
 from funcnet.train import _signals
 from funcnet.train._bar import Bar
@@ -207,7 +207,7 @@ class Session:
             else f"{name}: stopped; nothing was saved. To be able to resume, use fn.Trainer(train, "
             "directory=...)."
         )
-        print(message, file=sys.stderr)
+        print(_text.printable(message), file=sys.stderr)
         raise SystemExit(128 + number)
 
     def _result(self, progress: Progress) -> Run:

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -89,11 +88,6 @@ class Trainer:
                 f"train must be a function returned by fn.fit, got {_check.describe(train)}. Try "
                 "fn.Trainer(fn.fit(loss, optax.adam(1e-3), epochs=10))."
             )
-        if directory is not None and not isinstance(directory, str | os.PathLike):
-            raise TypeError(
-                f"directory must be a path, or None to save nothing, got {_check.describe(directory)}. Try "
-                "fn.Trainer(train, 'runs/first')."
-            )
         for name, value in {"sync_every": sync_every, "save_every": save_every}.items():
             if not (isinstance(value, Every) or (name == "sync_every" and value is None)):
                 raise TypeError(
@@ -117,7 +111,7 @@ class Trainer:
         if limit_batches is not None:
             _check.positive("limit_batches", limit_batches)
         self.train = train
-        self.directory = None if directory is None else Path(directory)
+        self.directory = None if directory is None else _check.path("directory", directory, "runs/first")
         self.callbacks = [as_callback(callback) for callback in callbacks]
         self.progress, self.sync_every, self.save_every = progress, sync_every, save_every
         self.keep, self.keep_best, self.resume = keep, keep_best, resume

@@ -1,7 +1,9 @@
 """The weights of any model on disk, as safetensors: names, shapes, dtypes and bytes, no code."""
 
+import hashlib
+import json
 import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -9,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
-from funcnet import _check, _tree
+from funcnet import _check, _files, _tree
 from funcnet._module import check_complete, shapes
+from funcnet._text import printable
 from funcnet._types import PyTree
 
 T = TypeVar("T")
@@ -23,18 +26,23 @@ DTYPES = {
     **{"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"},
 }
 
+DIGEST = "funcnet.sha256"
+"""The field of the file's metadata with a checksum of all arrays and their names."""
+EXAMPLE = "model.safetensors"
+
 
 def save_weights(model: PyTree, path: str | os.PathLike[str]) -> None:
     """Write every array of a model, buffers included, to a safetensors file.
 
-    The write is atomic: the file is written under another name and then renamed.
+    The write is atomic: the file is written under another name and then renamed. A checksum of all arrays
+    is written with them.
 
     Args:
         model: any pytree of arrays, such as a module after `init`.
         path: the file, which usually ends in ".safetensors". An existing file is replaced.
 
     Raises:
-        TypeError: if a module is not initialised.
+        TypeError: if a module is not initialised, or `path` is not a path.
         ValueError: if a leaf is not an array of numbers, or two leaves would have the same name.
         OSError: if the file can't be written.
 
@@ -47,12 +55,11 @@ def save_weights(model: PyTree, path: str | os.PathLike[str]) -> None:
         ...     fn.load_weights(net, f"{folder}/model.safetensors") == model
         True
     """
-    from safetensors.numpy import save
-
+    place = _check.path("path", path, EXAMPLE)
     check_complete(model)
     # The format stores memory as it is: row-major, without gaps.
-    arrays = {name: np.array(leaf, order="C") for name, leaf in _arrays_by_name(model).items()}
-    write_atomic(path, save(arrays))
+    arrays = {name: np.array(leaf, order="C") for name, leaf in _arrays_by_name("model", model).items()}
+    _files.write(place, serialize(arrays, {DIGEST: _digest(arrays)}))
 
 
 def load_weights(net: T, path: str | os.PathLike[str]) -> T:
@@ -67,8 +74,9 @@ def load_weights(net: T, path: str | os.PathLike[str]) -> T:
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if it is not a safetensors file, or its arrays are not those of `net`: the message lists
-            each one that is missing, unexpected, or has another shape or dtype.
+        ValueError: if it is not a safetensors file; if it has changed since `save_weights` wrote it, whose
+            checksum files of other tools don't have; or if its arrays are not those of `net`: the message
+            lists each one that is missing, unexpected, or has another shape or dtype.
 
     Example:
         >>> import tempfile, jax, funcnet as fn
@@ -82,8 +90,12 @@ def load_weights(net: T, path: str | os.PathLike[str]) -> T:
           layers.0.weight: float32[4,16] in the file, float32[4,8] expected
           layers.1.weight: float32[16,3] in the file, float32[8,3] expected
     """
+    place = _check.path("path", path, EXAMPLE)
     template = shapes(net)
-    expected, saved = _arrays_by_name(template), _read(Path(path))
+    expected = _arrays_by_name("net", template)
+    saved, metadata = deserialize(_files.read(place, "a safetensors file"), str(place))
+    if metadata.get(DIGEST, _digest(saved)) != _digest(saved):
+        raise ValueError(f"{place} is damaged: its content has changed since it was saved.")
     if lines := _differences(saved, expected):
         raise ValueError(
             f"{path} does not hold the weights of this {type(net).__name__}:\n  " + "\n  ".join(lines)
@@ -92,24 +104,47 @@ def load_weights(net: T, path: str | os.PathLike[str]) -> T:
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
-def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that a reader sees all of it or the previous file, never a part."""
-    place = Path(path)
-    beside = place.with_name(f".{place.name}.{os.getpid()}.part")
+def serialize(arrays: Mapping[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    """Row-major arrays as the content of a safetensors file."""
+    from safetensors.numpy import save
+
+    return save(dict(arrays), metadata)
+
+
+def deserialize(content: bytes, path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays of a safetensors file, and its metadata.
+
+    Raises:
+        ValueError: if it is not a safetensors file, or JAX lacks one of its dtypes; it names `path`.
+    """
+    import safetensors
+
     try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, place)
-    except OSError as error:
-        # Names the file that was asked for, not the temporary one.
-        raise OSError(error.errno, error.strerror, str(place)) from None
-    finally:
-        beside.unlink(missing_ok=True)
+        entries = safetensors.deserialize(content)
+    except safetensors.SafetensorError as error:
+        reason = printable(str(error)[:200])  # it may quote all of the header
+        raise ValueError(f"{path} is not a complete safetensors file: {reason}.") from None
+    unknown = sorted({entry["dtype"] for _, entry in entries} - set(DTYPES))
+    if unknown:
+        raise ValueError(f"{path} holds arrays of {', '.join(unknown)}, for which JAX has no dtype.")
+    arrays = {
+        name: np.frombuffer(entry["data"], jnp.dtype(DTYPES[entry["dtype"]])).reshape(entry["shape"])
+        for name, entry in entries
+    }
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return arrays, header.get("__metadata__") or {}
 
 
-def _arrays_by_name(model: PyTree) -> dict[str, Any]:
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """A SHA-256 of the names, dtypes, shapes and bytes of row-major arrays, in the order of the names."""
+    sha = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        sha.update(json.dumps([name, array.dtype.name, array.shape]).encode())
+        sha.update(array.reshape(-1).view(np.uint8).data)
+    return sha.hexdigest()
+
+
+def _arrays_by_name(argument: str, model: PyTree) -> dict[str, Any]:
     """Leaves by dotted path, `layers.0.weight`, in the order of the tree."""
     flat, _ = jax.tree_util.tree_flatten_with_path(model)
     arrays: dict[str, Any] = {}
@@ -117,11 +152,13 @@ def _arrays_by_name(model: PyTree) -> dict[str, Any]:
         name = ".".join(_key_name(entry) for entry in path) or "model"
         if name in arrays:
             raise ValueError(f"two arrays of the model would be called {name!r}: rename a key with a dot.")
+        if name == "__metadata__" or not name.isprintable():
+            raise ValueError(f"{name!r} can't be the name of an array in a safetensors file: rename it.")
         dtype = getattr(leaf, "dtype", None)
         if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended) or dtype.name not in DTYPES.values():
             raise ValueError(
-                f"weights must be arrays of numbers, got {_check.describe(leaf)} for {name}. Keep settings "
-                "in static fields, and a key as jax.random.key_data(key)."
+                f"the weights of {argument} must be arrays of numbers, got {_check.describe(leaf)} for "
+                f"{name}. Keep settings in static fields, and a key as jax.random.key_data(key)."
             )
         arrays[name] = leaf
     return arrays
@@ -136,22 +173,6 @@ def _key_name(entry: Any) -> str:
         case DictKey(key=key) | FlattenedIndexKey(key=key):
             return str(key)
     return str(entry)
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError, deserialize
-
-    try:
-        entries = deserialize(path.read_bytes())
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a complete safetensors file: {error}.") from None
-    unknown = sorted({entry["dtype"] for _, entry in entries} - set(DTYPES))
-    if unknown:
-        raise ValueError(f"{path} holds arrays of {', '.join(unknown)}, for which JAX has no dtype.")
-    return {
-        name: np.frombuffer(entry["data"], jnp.dtype(DTYPES[entry["dtype"]])).reshape(entry["shape"])
-        for name, entry in entries
-    }
 
 
 def _differences(saved: dict[str, Any], expected: dict[str, Any]) -> list[str]:

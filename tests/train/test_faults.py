@@ -1,6 +1,7 @@
 """What can go wrong around a long training: each row of docs/reliability.md."""
 
 import contextlib
+import json
 import resource
 import shutil
 import time
@@ -14,8 +15,11 @@ import pytest
 from tables import same_bits
 
 import funcnet as fn
+from funcnet import _files, _tree
+from funcnet.report._runs import find_runs, read_run, row
 from funcnet.train import Every
-from funcnet.train._manifest import places
+from funcnet.train._checkpoint import Checkpoints
+from funcnet.train._manifest import FIELDS, places
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (40, 3))
@@ -81,13 +85,104 @@ def _flipped(file):
 @pytest.mark.parametrize(
     "damage", [_truncated, _flipped, lambda file: file.unlink()], ids=["cut", "bit", "gone"]
 )
-@pytest.mark.parametrize("what", ["arrays/**/*", "manifest.json"])
+@pytest.mark.parametrize("what", ["arrays.safetensors", "manifest.json"])
 def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, whole, damage, what):
     *_, newest = _interrupted(tmp_path)
-    damage(max((f for f in newest.glob(what) if f.is_file()), key=lambda f: f.stat().st_size))
+    damage(newest / what)
     with pytest.warns(UserWarning, match=rf"{newest.name} is damaged and is skipped: "):
         run = _go_on(tmp_path)
     assert same_bits(run, whole)
+
+
+def _reseal(place, change):
+    """Change a manifest and its checksum with it."""
+    manifest = json.loads((place / "manifest.json").read_text())
+    del manifest["sha256"]
+    _files.write_sealed(place / "manifest.json", manifest | change)
+
+
+HOSTILE = [
+    *({name: value} for name in FIELDS for value in (None, [], {"a": {}}, "text", -(10**400), [[1]])),
+    *({"files": {name: "0"}} for name in ("../x", "/etc/hostname", "..", "", "a/b", "manifest.json\0")),
+    {"files": {}, "arrays": {}},
+    {"arrays": {}},
+    {"arrays": {"['state'].state.step": {"dtype": "object", "shape": []}}},
+    {"arrays": {"['state'].state.step": {"dtype": "nonsense", "shape": []}}},
+    {"arrays": {"['state'].state.step": {"dtype": "int32", "shape": [-1]}}},
+    {"arrays": {"['state'].state.step": {"dtype": "int32", "shape": [2**40, 2**40]}}},
+    {"step": 3},
+    {"history": {"loss": [0.5]}, "values": {"loss": 10**300}},
+]
+
+
+def test_a_hostile_manifest_gets_a_sentence_and_hides_no_other_run(tmp_path, whole):
+    _interrupted(tmp_path / "run", epoch=2)
+    place = _interrupted(tmp_path / "run", epoch=2)[-1]
+    original = (place / "manifest.json").read_bytes()
+    shutil.copytree(tmp_path / "run", tmp_path / "sound")
+    for other in places(tmp_path / "run")[:-1]:
+        shutil.rmtree(other)
+    for change in HOSTILE:
+        (place / "manifest.json").write_bytes(original)
+        _reseal(place, change)
+        store = Checkpoints(tmp_path / "run", 3, "loss", {})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            newest = store.newest(force=True)
+        if newest is not None:  # its arrays are not those of a state
+            with pytest.raises(ValueError, match="holds a different state than this run's"):
+                newest.part("state", {"w": jnp.ones(2)})
+        store.best_place(store.places())
+        damaged, sound = find_runs(tmp_path)
+        assert sound.problem == ""
+        assert damaged.problem or damaged.outcome
+        assert [row(run, tmp_path) for run in (damaged, sound)]
+
+
+def test_a_checkpoint_of_another_format_is_refused_and_not_trained_over(tmp_path):
+    place = _interrupted(tmp_path)[-1]
+    _reseal(place, {"format": 3})
+    with pytest.raises(ValueError, match=r"must have format 2, got another one: another version"):
+        _go_on(tmp_path)
+    (place / "manifest.json").write_text(json.dumps({"manifest": {"format": 1}, "sha256": "0"}))
+    with pytest.raises(ValueError, match=r"must have format 2, got another one: another version"):
+        _go_on(tmp_path)
+    assert "got 1" in read_run(tmp_path).problem
+
+
+DTYPES = [
+    *("bool", "int4", "uint4", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
+    *("float16", "bfloat16", "float32", "float64", "complex64", "complex128", "float8_e4m3fn"),
+    *("float8_e5m2", "float8_e4m3", "float8_e3m4", "float8_e4m3b11fnuz", "float8_e8m0fnu", "float4_e2m1fn"),
+]
+
+
+def test_a_checkpoint_keeps_the_bits_of_every_dtype(tmp_path):
+    bits = np.arange(256, dtype=np.uint8)
+    tree = {"key": jax.random.key(3), "keys": jax.random.split(jax.random.key(4), 2), "number": 2.5}
+    for name in DTYPES:
+        dtype = jnp.dtype(name)
+        small = bits % 2 if name == "bool" else bits % 16 if name.strip("uint") == "4" else bits
+        tree[name] = small.view(dtype) if name != "float4_e2m1fn" else np.arange(6).astype(dtype)
+        tree[f"empty {name}"], tree[f"one {name}"] = tree[name][:0], tree[name][1]
+        tree[f"strided {name}"] = tree[name][: len(tree[name]) // 2 * 2].reshape(-1, 2).T
+    tree["swapped"] = np.arange(5.0).astype(">f8")
+    store = Checkpoints(tmp_path, 3, None, {})
+    with store.open():
+        store.save(
+            tree, 7, {"epoch": 1, "epochs": 1, "values": {}, "history": {}, "outcome": "", "seconds": 1}
+        )
+        store.wait()
+        arrays = store.newest(force=True).arrays
+    assert [f.name for f in sorted(places(tmp_path)[0].iterdir())] == [
+        "arrays.safetensors",
+        "manifest.json",
+    ]
+    for path, leaf in _tree.paths(tree).items():
+        expected, actual = np.asarray(_tree.to_numpy(leaf)), arrays[path]
+        expected = expected.astype(expected.dtype.newbyteorder("="))
+        assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape), path
+        assert actual.tobytes() == expected.tobytes(), path
 
 
 def test_without_a_whole_checkpoint_it_begins_anew(tmp_path, whole):

@@ -9,6 +9,7 @@ import optax
 from tables import same_bits
 
 import funcnet as fn
+from funcnet.tabular import fit_table, load_table_model
 
 ROWS = jnp.arange(10.0)
 KEY = jax.random.key(0)
@@ -31,3 +32,26 @@ def test_a_training_function_can_be_pickled_and_copied():
     run = train(jnp.array(0.0), ROWS, KEY)
     for other in (pickle.loads(pickle.dumps(train)), copy.deepcopy(train), copy.copy(train)):
         assert same_bits(other(jnp.array(0.0), ROWS, KEY), run)
+
+
+def test_a_trainer_can_be_pickled_and_copied_before_and_after_a_run(tmp_path):
+    train = fn.fit(loss, optax.GradientTransformation(init, update), epochs=2, batch_size=4)
+    callbacks = [fn.train.CSV("history.csv"), fn.train.JSONLines("history.jsonl"), fn.report.LivePlot()]
+    trainer = fn.Trainer(train, tmp_path, callbacks, keep=2, resume="never")
+    run = trainer(jnp.array(0.0), ROWS, KEY)
+    log = callbacks[0]
+    log._file = open(tmp_path / "open", "w")  # noqa: SIM115  (as in the middle of a run)
+    for other in (pickle.loads(pickle.dumps(trainer)), copy.deepcopy(trainer)):
+        assert other.callbacks[0]._file is None
+        assert (other.directory, other.keep, other.resume) == (tmp_path, 2, "never")
+        assert same_bits(other(jnp.array(0.0), ROWS, KEY).model, run.model)
+    log._file.close()
+
+
+def test_a_table_model_can_be_pickled_and_copied(tmp_path):
+    result = fit_table(fn.data.load("iris"), hidden=(4,), epochs=1)
+    result.save(tmp_path)
+    rows = result.table.data[:][0]
+    for model in (result.predictor, load_table_model(tmp_path)):
+        for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+            assert (other.predict_proba(rows) == model.predict_proba(rows)).all()

@@ -1,9 +1,13 @@
 """Weights go to disk and come back the same, and nothing else is taken for them."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from tables import same_bits
 
 import funcnet as fn
 
@@ -87,6 +91,65 @@ def test_a_cut_file_is_told(tmp_path):
         fn.load_weights(NET, tmp_path / "m")
 
 
+def test_a_changed_bit_of_any_byte_is_refused(tmp_path):
+    model = {"a": jnp.arange(3.0), "b": jnp.array([True])}
+    fn.save_weights(model, tmp_path / "m")
+    whole, accepted = (tmp_path / "m").read_bytes(), 0
+    for i in range(len(whole)):
+        (tmp_path / "m").write_bytes(whole[:i] + bytes([whole[i] ^ 1 << i % 8]) + whole[i + 1 :])
+        with contextlib.suppress(ValueError):
+            # The bit was in the name of the checksum's field, and the arrays are whole.
+            assert same_bits(fn.load_weights(model, tmp_path / "m"), model)
+            accepted += 1
+    assert accepted <= len("funcnet.sha256")
+
+
+def test_the_bytes_of_another_model_are_refused_and_files_of_other_tools_are_not(tmp_path):
+    from safetensors.numpy import save_file
+
+    arrays = {"a": np.arange(3, dtype=np.float32)}
+    save_file(arrays, tmp_path / "m", {"format": "np"})
+    assert np.array_equal(fn.load_weights(arrays, tmp_path / "m")["a"], arrays["a"])
+    save_file(arrays, tmp_path / "m", {"funcnet.sha256": "0" * 64})
+    with pytest.raises(ValueError, match="m is damaged: its content has changed since it was saved"):
+        fn.load_weights(arrays, tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "words"),
+    [
+        (None, TypeError, "path must be a path, got NoneType None. Try path="),
+        (5, TypeError, "path must be a path, got int 5"),
+        (b"m", TypeError, "path must be a path, got bytes b'm'"),
+        ("", ValueError, "path must be a path, got an empty string"),
+        ("a\0b", ValueError, "a path with a null character"),
+    ],
+)
+def test_wrong_paths_are_refused_in_one_sentence(path, error, words):
+    calls = [
+        lambda: fn.save_weights(model_of(), path),
+        lambda: fn.load_weights(NET, path),
+        lambda: fn.train.CSV(path),
+        lambda: fn.train.JSONLines(path),
+        lambda: fn.report.LivePlot(path),
+    ]
+    for call in calls:
+        with pytest.raises(error, match=words):
+            call()
+    if path is not None:
+        train = fn.fit(lambda model, x, key: 0.0, optax.sgd(0.1), epochs=1)
+        for name in (lambda: fn.Trainer(train, path), lambda: fn.cache_compilations(path)):
+            with pytest.raises(error, match=words.removeprefix("path").split(". Try")[0]):
+                name()
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder, expected the path of a file"):
+        fn.save_weights(model_of(), tmp_path)
+    with pytest.raises(IsADirectoryError, match="expected a safetensors file"):
+        fn.load_weights(NET, tmp_path)
+
+
 def test_a_missing_file_and_a_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError):
         fn.load_weights(NET, tmp_path / "m")
@@ -114,6 +177,8 @@ def test_a_failed_write_leaves_the_file_of_before(tmp_path, monkeypatch):
         ({"key": jax.random.key(0)}, "got an array of key.* for key"),
         (NET, r"Linear at layers\[0\] is not initialized: it has no bias and no weight"),
         ({"rate": 0.1}, "got float 0.1 for rate"),
+        ({"__metadata__": jnp.ones(1)}, "can't be the name of an array"),
+        ({"a\ud800": jnp.ones(1)}, "can't be the name of an array"),
         ({"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, "two arrays of the model would be called 'a.b'"),
     ],
 )

@@ -1,0 +1,25 @@
+"""Text for a terminal."""
+
+import unicodedata
+
+ISOLATES = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that change the direction of the text that follows."""
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters as escape sequences: a terminal would obey them.
+
+    Line feeds stay, and so do tabs. Names of columns, classes and files come from other people.
+
+    Example:
+        >>> from funcnet._text import printable
+        >>> print(printable("a\x1b[2Jb"))
+        a\x1b[2Jb
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c.encode("unicode_escape").decode() if _is_control(c) else c for c in text)
+
+
+def _is_control(c: str) -> bool:
+    return c in ISOLATES or (c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp"))
