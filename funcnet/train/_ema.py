@@ -62,4 +62,4 @@ def to_float32(tree: PyTree) -> PyTree:
 
 def cast_like(tree: PyTree, like: PyTree) -> PyTree:
     """The leaves of `tree` in the dtypes of those of `like`."""
-    return jax.tree.map(lambda a, b: a.astype(b.dtype), tree, like)
+    return jax.tree.map(lambda a, b: a if a.dtype == b.dtype else a.astype(b.dtype), tree, like)

@@ -13,7 +13,7 @@ from funcnet._types import Array, PyTree
 
 
 class LookaheadState(NamedTuple):
-    """The state of `optax.lookahead`, and its slow weights; the parameters of the model are the fast ones."""
+    """The state of `optax.lookahead`, and its slow weights; the model has the fast ones."""
 
     inner: optax.LookaheadState
     slow: PyTree
@@ -28,7 +28,8 @@ def init_optimizer(optimizer: optax.GradientTransformation, parameters: PyTree) 
             `optax.lookahead` is inside another transformation.
     """
     state = first_state(optimizer, parameters)
-    value = jnp.zeros((), jnp.promote_types(jnp.float32, jnp.result_type(*jax.tree.leaves(parameters))))
+    is_double = any(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(parameters))
+    value = jnp.zeros((), jnp.float64 if is_double else jnp.float32)  # as a loss of these parameters
     gradient = parameters
     if aggregates_examples(state):
         gradient = jax.tree.map(lambda a: jnp.zeros((1, *a.shape), a.dtype), parameters)
@@ -44,9 +45,9 @@ def init_optimizer(optimizer: optax.GradientTransformation, parameters: PyTree) 
         if "argument" not in str(error):
             raise
         raise TypeError(
-            "optimizer must take its arguments from value, grad, value_fn, obj_fn and grad_fn, which a step "
-            f"has, and ignore the others, got: {error}. A transformation that does not pass them on, such "
-            "as optax.contrib.sam, can't contain one that needs them."
+            "optimizer must take its arguments from value, grad, value_fn, obj_fn and grad_fn, which a "
+            f"step has, and ignore the others, got: {error}. A transformation that does not pass them on, "
+            "such as optax.contrib.sam, can't contain one that needs them."
         ) from error
     _check_updates(updates, parameters)
     _check_state(jax.eval_shape(lambda state: state, state), after)
@@ -115,7 +116,7 @@ def update_optimizer(
         has_sam = any(isinstance(part, optax.contrib.SAMState) for part in _parts(state))
         names = {"grad_fn"} if has_sam else set(extra)
     passed = {name: value for name, value in extra.items() if name in names}
-    return optimizer.update(gradient, state, parameters, **passed)  # type: ignore[call-arg]
+    return optimizer.update(gradient, state, parameters, **passed)
 
 
 def aggregates_examples(state: PyTree) -> bool:
@@ -153,12 +154,11 @@ def _synced(at_sync: Array) -> Callable[[Array, Array], Array]:
 
 
 def _map(f: Callable[[Array, Array], Array], parameters: PyTree, kept: PyTree) -> PyTree:
-    """`f` of each parameter and what the optimizer keeps for it; a parameter that is masked is unchanged."""
-    structures = [jax.tree.structure(tree, is_leaf=_is_masked) for tree in (parameters, kept)]
-    if structures[0] != structures[1]:
+    """`f` of each parameter and what the optimizer keeps for it; masked parameters are unchanged."""
+    if list(_tree.paths(parameters)) != list(_tree.paths(kept, _is_masked)):
         raise ValueError(
-            "optimizer must not have schedule_free or sam inside a transformation that reshapes parameters, "
-            "such as optax.flatten. Put that inside: schedule_free(optax.flatten(...), ...)."
+            "optimizer must not have schedule_free or sam inside a transformation that reshapes "
+            "parameters, such as optax.flatten. Put that inside: schedule_free(optax.flatten(...), ...)."
         )
     return jax.tree.map(lambda p, k: p if _is_masked(k) else f(p, k), parameters, kept)
 

@@ -246,8 +246,8 @@ def _differentiate_examples(
     value, (totals, new_rest) = objective_with_buffers(parameters, rest, loss, batch, key)
     if new_rest is not rest:
         raise ValueError(
-            "an optimizer that aggregates per-example gradients, such as optax.contrib.dpsgd, can't train a "
-            "model whose layers see the whole batch, such as BatchNorm. Use fn.layers.GroupNorm or "
+            "an optimizer that aggregates per-example gradients, such as optax.contrib.dpsgd, can't train "
+            "a model whose layers see the whole batch, such as BatchNorm. Use fn.layers.GroupNorm or "
             "LayerNorm."
         )
 
