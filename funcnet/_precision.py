@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from funcnet import _check, _tree
-from funcnet._module import Module, call, trainable
+from funcnet._module import Module, call, check_model, trainable
 from funcnet._types import Array, Key, Loss, PyTree
 
 T = TypeVar("T")
@@ -89,6 +89,7 @@ class Precision:
 
     def cast_parameters(self, model: T) -> T:
         """`model` with its parameters cast to `param`; buffers are not cast."""
+        check_model(model)
         parameters, rest = _tree.partition(model, trainable(model))
         return _tree.combine(_cast(parameters, self.param), rest)
 

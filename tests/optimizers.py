@@ -20,11 +20,12 @@ EXAMPLES = {"examples"}
 
 @dataclasses.dataclass(frozen=True)
 class Transformation:
-    """How to make one, what its update needs, and a part of the sentence if it is refused."""
+    """How to make one, what its update needs, a part of the sentence if it is refused, and which model."""
 
     make: Callable[[], Any]
     needs: set[str] = dataclasses.field(default_factory=set)
     refused: str = ""
+    matrices_only: bool = False
 
 
 def _rates(names: str, module: Any = optax) -> dict[str, Transformation]:
@@ -60,6 +61,10 @@ def _even(step: Any) -> Any:
 
 def _matrices(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, tree)
+
+
+def _muon_axes(tree: Any) -> Any:
+    return jax.tree.map(lambda _: contrib.MuonDimensionNumbers(), tree)
 
 
 def _labels(tree: Any) -> Any:
@@ -148,7 +153,7 @@ CONTRIB: dict[str, Transformation] = {
         {
             **{"normalize": (), "scale_by_acprop": (), "scale_by_ademamix": (), "scale_by_adopt": ()},
             **{"scale_by_cocob": (), "scale_by_galore": (), "scale_by_madgrad": (0.01,)},
-            **{"scale_by_muon": (), "scale_by_simplified_ademamix": ()},
+            **{"scale_by_simplified_ademamix": ()},
         },
         contrib,
     ),
@@ -170,6 +175,10 @@ CONTRIB: dict[str, Transformation] = {
     ),
     "sam": Transformation(lambda: contrib.sam(_sgd(), _ascent())),
     "schedule_free": Transformation(lambda: contrib.schedule_free(_sgd(), 0.05)),
+    "scale_by_muon": Transformation(
+        lambda: optax.chain(contrib.scale_by_muon(weight_dimension_numbers=_muon_axes), optax.scale(-0.05)),
+        matrices_only=True,
+    ),
     "sophia": Transformation(lambda: contrib.sophia(0.01, update_interval=2), HESSIAN),
     "split_real_and_imaginary": Transformation(lambda: contrib.split_real_and_imaginary(optax.adam(0.01))),
 }
@@ -184,7 +193,7 @@ COMBINED: dict[str, Transformation] = {
     ),
     "split-of-polyak": Transformation(
         lambda: contrib.split_real_and_imaginary(_polyak()),
-        refused="optimizer must take its arguments from",
+        refused="take its arguments from value",
     ),
     "masked-sophia": Transformation(
         lambda: optax.chain(optax.masked(contrib.sophia(0.01), True), optax.scale(0.5)), HESSIAN
@@ -195,12 +204,6 @@ COMBINED: dict[str, Transformation] = {
     ),
     "schedule-free-flattened": Transformation(
         lambda: optax.flatten(contrib.schedule_free(_sgd(), 0.05)), refused="that reshapes parameters"
-    ),
-    "aggregates-late": Transformation(
-        lambda: optax.chain(
-            optax.masked(contrib.differentially_private_aggregate(1.0, 0.1, KEY), _matrices), _sgd()
-        ),
-        refused="one update in the shape of each",
     ),
 }
 NOT_TRANSFORMATIONS = {

@@ -116,3 +116,11 @@ def test_small_gradients_of_large_batches_are_those_of_float32():
         train = fn.fit(HALF(loss), optax.sgd(1.0), epochs=1, batch_size=rows)
         step = float(train(model, data, KEY).model["w"])
         assert step == pytest.approx(2 * error, rel=1e-2)
+
+
+def test_what_is_no_dtype_or_no_model_raises():
+    for wrong in ("", "fast", None, object()):
+        with pytest.raises(TypeError, match="compute must be a floating dtype such as"):
+            fn.Precision(compute=wrong)
+    with pytest.raises(TypeError, match="must be an array, got bytes"):
+        HALF.cast_parameters(b"bytes")

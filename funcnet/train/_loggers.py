@@ -4,6 +4,7 @@ import abc
 import contextlib
 import csv
 import json
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from funcnet import _check
 from funcnet._types import Array
 from funcnet.train._callbacks import Callback, CallbackContext, resolve_path
 
@@ -24,6 +26,7 @@ class _Log(Callback, abc.ABC):
     read_only = True
 
     def __init__(self, path: str | Path) -> None:
+        _check_path(path)
         self.path = Path(path)
         self._file: TextIO | None = None
 
@@ -56,6 +59,13 @@ class _Log(Callback, abc.ABC):
     @abc.abstractmethod
     def _write(self, history: Mapping[str, list[float]], first: int, last: int) -> None:
         """Write the lines of epochs `first` to `last`, the last excluded."""
+
+
+def _check_path(path: Any) -> None:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"path must be a path, got {_check.describe(path)}. Try fn.train.CSV('history.csv')."
+        )
 
 
 def _new_file(path: Path) -> TextIO:
@@ -146,6 +156,7 @@ class TensorBoard(Callback):
     read_only = True
 
     def __init__(self, path: str | Path = "tensorboard") -> None:
+        _check_path(path)
         try:
             import tensorboardX  # noqa: F401
         except ImportError as error:

@@ -49,6 +49,7 @@ def init_optimizer(optimizer: optax.GradientTransformation, parameters: PyTree) 
             f"step has, and ignore the others, got: {error}. A transformation that does not pass them on, "
             "such as optax.contrib.sam, can't contain one that needs them."
         ) from error
+    jax.eval_shape(evaluated_parameters, state, parameters)  # raises an error if it can't be done
     _check_updates(updates, parameters)
     _check_state(jax.eval_shape(lambda state: state, state), after)
     return state

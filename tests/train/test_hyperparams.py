@@ -10,6 +10,7 @@ import pytest
 
 import funcnet as fn
 from funcnet.train import Request
+from funcnet.train._hyperparams import set_hyperparams
 
 KEY = jax.random.key(0)
 X = jnp.linspace(0.0, 1.0, 8)[:, None]
@@ -109,11 +110,12 @@ def test_an_integer_is_not_rounded_in_silence() -> None:
         _run(_sgd(1), fn.train.ReduceOnPlateau("loss", patience=1))
     with pytest.raises(ValueError, match=r"must be an integer, since it was one, got 0.5"):
         _run(_sgd(1), lambda _: Request(hyperparams={"learning_rate": 0.5}))
+    state = _sgd(1.0).init(jnp.zeros(()))
     for wrong in (jnp.nan, 1e300, "fast", None):
         with pytest.raises(ValueError, match="must be a finite number"):
-            _run(_sgd(1.0), lambda _, wrong=wrong: Request(hyperparams={"learning_rate": wrong}))
+            set_hyperparams(state, {"learning_rate": wrong})
     with pytest.raises(ValueError, match=r"must have shape \(\), got \(2,\)"):
-        _run(_sgd(1.0), lambda _: Request(hyperparams={"learning_rate": [0.1, 0.2]}))
+        set_hyperparams(state, {"learning_rate": [0.1, 0.2]})
 
 
 def test_paths_survive_a_resume(tmp_path: Any) -> None:

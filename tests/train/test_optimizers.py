@@ -1,6 +1,9 @@
 """Every transformation of optax trains as its documentation says, or is refused by one sentence."""
 
+import functools
 import inspect
+import types
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -15,6 +18,7 @@ from optimizers import COMBINED, CONTRIB, NOT_TRANSFORMATIONS, OPTAX, Transforma
 import funcnet as fn
 from funcnet.train._optimizer import init_optimizer
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 KEY = jax.random.key(3)
 MODEL = fn.MLP((3, 4, 2), activation=jnp.tanh).init(jax.random.key(0))
 X = jax.random.normal(jax.random.key(1), (24, 3))
@@ -22,6 +26,13 @@ DATA = X, jnp.tanh(X @ jax.random.normal(jax.random.key(2), (3, 2)))
 EVERY = {**OPTAX, **{f"contrib.{name}": case for name, case in CONTRIB.items()}, **COMBINED}
 TRAINED = [name for name, case in EVERY.items() if not case.refused]
 QUICK = {"MultiSteps", "contrib.sophia", "lookahead", "sam-in-a-chain", "contrib.dpsgd", "adafactor"}
+
+
+@pytest.fixture(autouse=True)
+def _promotions_of_optax() -> Iterator[None]:
+    """The arithmetic of some transformations mixes dtypes and ranks."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def loss(model: Any, example: Any, key: Any) -> jax.Array:
@@ -32,7 +43,8 @@ def loss(model: Any, example: Any, key: Any) -> jax.Array:
 
 def _transformations(module: Any) -> set[str]:
     """Public functions of a module that return a transformation, or do not say what they return."""
-    functions = {name: f for name, f in vars(module).items() if inspect.isfunction(f) and name[0] != "_"}
+    kinds = types.FunctionType | functools.partial
+    functions = {name: f for name, f in vars(module).items() if isinstance(f, kinds) and name[0] != "_"}
     returns = {name: inspect.signature(f).return_annotation for name, f in functions.items()}
     return {
         n for n, r in returns.items() if r is inspect.Parameter.empty or "GradientTransformation" in str(r)
@@ -44,27 +56,30 @@ def test_the_table_holds_every_transformation_of_optax() -> None:
     assert _transformations(contrib) - NOT_TRANSFORMATIONS == set(CONTRIB)
 
 
-@jax.numpy_dtype_promotion("standard")
 def test_every_transformation_is_accepted_or_refused_by_a_sentence() -> None:
     for case in EVERY.values():
         if not case.refused:
-            init_optimizer(case.make(), MODEL)
+            init_optimizer(case.make(), _model(case))
             continue
         train = fn.fit(loss, case.make(), epochs=1)
         with pytest.raises((TypeError, ValueError), match=f"^optimizer must .*{case.refused}"):
             train(MODEL, DATA, KEY)
 
 
+def _model(case: Transformation) -> Any:
+    return fn.Linear(3, 2, use_bias=False).init(KEY) if case.matrices_only else MODEL
+
+
 def _train(case: Transformation, **settings: Any) -> fn.Run:
-    return fn.fit(loss, case.make(), **{"epochs": 2, "batch_size": 8, **settings})(MODEL, DATA, KEY)
+    return fn.fit(loss, case.make(), **{"epochs": 2, "batch_size": 8, **settings})(_model(case), DATA, KEY)
 
 
 def _by_hand(case: Transformation) -> tuple[Any, Any]:
     """Parameters and state after two epochs of the loop in optax's documentation."""
     optimizer: Any = case.make()
-    parameters: Any = MODEL
-    if pairs := isinstance(optimizer.init(MODEL), optax.LookaheadState):
-        parameters = optax.LookaheadParams.init_synced(MODEL)
+    parameters: Any = _model(case)
+    if pairs := isinstance(optimizer.init(parameters), optax.LookaheadState):
+        parameters = optax.LookaheadParams.init_synced(parameters)
     state = optimizer.init(parameters)
 
     @jax.jit
@@ -90,7 +105,6 @@ def _by_hand(case: Transformation) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("name", tables.marked(TRAINED, slow=set(TRAINED) - QUICK))
-@jax.numpy_dtype_promotion("standard")
 def test_it_trains_as_a_loop_by_hand_does(name: str) -> None:
     case = EVERY[name]
     run, (parameters, _) = _train(case), _by_hand(case)
@@ -103,7 +117,6 @@ def _leaves(tree: Any) -> np.ndarray:
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
-@jax.numpy_dtype_promotion("standard")
 def test_the_slow_weights_of_lookahead_are_evaluated() -> None:
     case = Transformation(lambda: optax.lookahead(optax.sgd(0.05), 4, 0.5))
     run, (parameters, _) = _train(case), _by_hand(case)
@@ -113,7 +126,6 @@ def test_the_slow_weights_of_lookahead_are_evaluated() -> None:
 
 
 @pytest.mark.slow
-@jax.numpy_dtype_promotion("standard")
 def test_the_average_of_schedule_free_is_evaluated() -> None:
     case = Transformation(lambda: contrib.schedule_free(optax.sgd(0.05), 0.05))
     run, (parameters, state) = _train(case), _by_hand(case)
@@ -128,7 +140,6 @@ def test_the_average_of_schedule_free_is_evaluated() -> None:
 
 
 @pytest.mark.slow
-@jax.numpy_dtype_promotion("standard")
 def test_sam_is_evaluated_at_the_weights_before_its_adversarial_step() -> None:
     def sam(opaque: bool) -> Any:
         ascent = optax.chain(contrib.normalize(), optax.sgd(0.05))
