@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from funcnet import _check, _tree
-from funcnet._module import Module, call, trainable
+from funcnet._module import Module, call, check_model, trainable
 from funcnet._types import Array, Key, Loss, PyTree
 
 T = TypeVar("T")
@@ -35,7 +35,8 @@ class Precision:
     Raises:
         TypeError: if a dtype is not floating; when called, if the loss is not a function; in training,
             if parameters have another dtype than `param`.
-        ValueError: if a dtype is float64 and JAX's 64-bit mode is disabled.
+        ValueError: if a dtype is float64 and JAX's 64-bit mode is disabled; or if it has a smaller range
+            than bfloat16, as float16 has, in which small gradients are 0.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -58,6 +59,12 @@ class Precision:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             dtype = _check.floating_dtype(field.name, getattr(self, field.name))
+            if jnp.finfo(dtype).minexp > jnp.finfo(jnp.bfloat16).minexp:
+                raise ValueError(
+                    f"{field.name} must have at least the range of bfloat16, got {dtype.name}, in which "
+                    f"gradients below {jnp.finfo(dtype).smallest_subnormal:.0e} are 0: a mean over a batch "
+                    f"divides them by its rows. Try fn.Precision({field.name}='bfloat16')."
+                )
             object.__setattr__(self, field.name, dtype.name)
 
     def __call__(self, loss: Loss) -> Loss:
@@ -82,6 +89,7 @@ class Precision:
 
     def cast_parameters(self, model: T) -> T:
         """`model` with its parameters cast to `param`; buffers are not cast."""
+        check_model(model)
         parameters, rest = _tree.partition(model, trainable(model))
         return _tree.combine(_cast(parameters, self.param), rest)
 

@@ -97,11 +97,13 @@ def function(name: str, value: Any, expected: str) -> None:
 
 def floating_dtype(name: str, value: Any) -> Any:
     """Return a floating dtype, and check that JAX does not narrow it."""
-    dtype = jnp.dtype(value)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(
-            f"{name} must be a floating dtype such as 'float32' or 'bfloat16', got {dtype.name}."
-        )
+    expected = f"{name} must be a floating dtype such as 'float32' or 'bfloat16'"
+    try:
+        dtype = jnp.dtype(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{expected}, got {describe(value)}.") from error
+    if value is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"{expected}, got {'None' if value is None else dtype.name}.")
     if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise ValueError(
             f"{name} is float64, which JAX disables by default. Enable it: "

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from funcnet import _check, _tree
 from funcnet._module import Module, modules, observe_calls, trainable
@@ -21,6 +20,7 @@ from funcnet.layers._dtype import wide
 from funcnet.train import TrainState
 from funcnet.train._evaluate import check_data
 from funcnet.train._fit import Fit
+from funcnet.train._optimizer import aggregates_examples, extra_arguments, update_optimizer
 from funcnet.transform._jaxpr import equations
 from funcnet.transform._objective import objective
 from funcnet.transform._reap import reap
@@ -172,11 +172,14 @@ def _measure(
     if "gradient" in quantities:
         statistics |= _by_leaf("gradient", gradient, _root_mean_square)
     if "update" in quantities:
-        update = optax.with_extra_args_support(train.optimizer).update
+        if aggregates_examples(state.opt_state):
+            raise ValueError(
+                "quantities must not contain 'update' for an optimizer that aggregates per-example "
+                "gradients, such as optax.contrib.dpsgd. Try quantities=['activation', 'gradient']."
+            )
         value_fn = lambda p: objective(p, rest, train.loss, batch, None)[0]  # noqa: E731
-        updates, _ = update(
-            gradient, state.opt_state, parameters, value=loss, grad=gradient, value_fn=value_fn
-        )
+        extra = extra_arguments(loss, gradient, value_fn)
+        updates, _ = update_optimizer(train.optimizer, gradient, state.opt_state, parameters, extra)
         statistics |= _by_leaf("update", jax.tree.map(_ratio, updates, parameters), lambda ratio: ratio)
     return statistics
 

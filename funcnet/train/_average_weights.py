@@ -9,13 +9,19 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._types import PyTree
 from funcnet.train._callbacks import Callback, CallbackContext
+from funcnet.train._ema import cast_like, to_float32
+from funcnet.train._running_statistics import renew_statistics, statistics_key
 
 
 class AverageWeights(Callback):
     """Stochastic weight averaging: the mean of the models at the ends of epochs, starting with one epoch.
 
     It does not change the run; `average.model` is the mean. For an exponential average that is evaluated
-    during the run, use `fn.fit(..., ema=0.99)`.
+    during the run, use `fn.fit(..., ema=0.99)`. The mean is kept in at least float32.
+
+    At the end of the run, the running statistics of layers such as `BatchNorm` are computed anew: means
+    over one more pass over the training data, with the averaged weights. Until then they are the mean of
+    those of the models. Other models are not passed over the data.
 
     Args:
         start: the first epoch, from 0, whose model is averaged.
@@ -44,26 +50,36 @@ class AverageWeights(Callback):
         self.start, self.every = start, every
         self.count = 0
         self.model: Any = None
+        self._mean: Any = None
 
     def on_fit_start(self, context: CallbackContext) -> None:
-        self.model, self.count = context.model, 0
+        self.model, self.count, self._mean = context.model, 0, to_float32(context.model)
 
     def on_epoch_end(self, context: CallbackContext) -> None:
         past = context.epoch - 1 - self.start
         if past >= 0 and past % self.every == 0:
             self.count += 1
-            self.model = _update_mean(self.model, context.model, jnp.asarray(1.0 / self.count))
+            self._mean = _update_mean(self._mean, context.model, jnp.asarray(1.0 / self.count))
+            self.model = cast_like(self._mean, context.model)
+
+    def on_fit_end(self, context: CallbackContext) -> None:
+        if self.count:
+            loss, batches = context._snapshot.loss, context._snapshot.batches()
+            self.model = renew_statistics(loss, self.model, batches, statistics_key(context.state.key))
 
     def state(self) -> PyTree:
-        return {"model": self.model, "count": self.count}
+        return {"model": self._mean, "count": self.count}
 
     def restore(self, state: PyTree) -> None:
-        self.model, self.count = state["model"], int(state["count"])
+        self._mean, self.count = state["model"], int(state["count"])
+        self.model = cast_like(self._mean, self.model)
 
 
 @jax.jit
 def _update_mean(mean: PyTree, model: PyTree, share: jax.Array) -> PyTree:
     def part(a: jax.Array, b: jax.Array) -> jax.Array:
-        return a + (b - a) * share.astype(a.dtype) if jnp.issubdtype(a.dtype, jnp.floating) else b
+        if not jnp.issubdtype(a.dtype, jnp.floating):
+            return b
+        return a + (b.astype(a.dtype) - a) * share.astype(a.dtype)
 
     return jax.tree.map(part, mean, model)

@@ -1,7 +1,7 @@
 """Callbacks: what they can read of a run, and what they can request."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from funcnet import _check, _files, _tree
 from funcnet._types import Loss, PyTree
-from funcnet.data import Dataset
+from funcnet.data import Batch, Dataset
 from funcnet.train._early_stopping import Outcome
+from funcnet.train._hyperparams import set_hyperparams
 from funcnet.train._progress import Progress
 from funcnet.train._result import evaluated_model
 from funcnet.train._state import TrainState
@@ -24,8 +25,9 @@ class Request:
     Args:
         stop: end the run.
         save: write a checkpoint.
-        hyperparams: new values, by name, for hyperparameters that `optax.inject_hyperparams` made part of
-            the optimizer's state.
+        hyperparams: new values for hyperparameters that `optax.inject_hyperparams` made part of the
+            optimizer's state: by name, or, if several have the same name, by their path in it, such as
+            "inner_states['a'].inner_state.hyperparams['learning_rate']".
 
     Raises:
         TypeError: if a field has the wrong type.
@@ -59,6 +61,7 @@ class Snapshot:
         directory: the Trainer's directory, or None.
         loss: the loss of one example.
         sample: returns the first rows of the training data, at most 1024.
+        batches: returns the batches of another epoch of the training data.
         is_latest: whether the state is that of the context's epoch, and not of a later one.
         history: in `on_sync`, the history: lists of floats by name, NaN for missing values.
         reported_epoch: in `on_sync`, the number of epochs that were completed at the previous sync.
@@ -70,6 +73,7 @@ class Snapshot:
     directory: Path | None
     loss: Loss
     sample: Callable[[], Dataset]
+    batches: Callable[[], Iterator[Batch]]
     is_latest: bool = True
     history: Mapping[str, list[float]] = dataclasses.field(default_factory=dict)
     reported_epoch: int = 0
@@ -214,52 +218,8 @@ def join_requests(request: Request, callback: Callback, answer: Any) -> Request:
 def apply_request(state: TrainState, request: Request) -> TrainState:
     """The state after a request; the same object if nothing changes."""
     if request.hyperparams:
-        state = set_hyperparams(state, request.hyperparams)
+        opt_state = set_hyperparams(state.opt_state, request.hyperparams)
+        state = _tree.replace(state, opt_state=opt_state)
     if request.stop:
         state = _tree.replace(state, stopping=state.stopping.end(jax.numpy.array(True), Outcome.REQUESTED))
     return state
-
-
-def set_hyperparams(state: TrainState, values: Mapping[str, Any]) -> TrainState:
-    """The state with new hyperparameters in the optimizer, of the same dtypes and shapes as before."""
-    known = set(get_hyperparams(state))
-    if missing := sorted(set(values) - known):
-        raise ValueError(
-            f"the optimizer's state has no hyperparameter {missing[0]!r}; it has "
-            f"{', '.join(sorted(known)) or 'none'}. Make it a part of the state: "
-            f"optax.inject_hyperparams(optax.adam)({missing[0]}=1e-3)."
-        )
-
-    def update(part: Any) -> Any:
-        if not _is_injected(part):
-            return part
-        new = {
-            name: old
-            if name not in values
-            else np.broadcast_to(_as_number(name, values[name], old), old.shape)
-            for name, old in part.hyperparams.items()
-        }
-        return part._replace(hyperparams=jax.tree.map(jax.numpy.asarray, new))
-
-    opt_state = jax.tree.map(update, state.opt_state, is_leaf=_is_injected)
-    return _tree.replace(state, opt_state=opt_state)
-
-
-def get_hyperparams(state: TrainState) -> dict[str, Any]:
-    """The hyperparameters that `optax.inject_hyperparams` put into the optimizer's state, by name."""
-    parts = jax.tree.leaves(state.opt_state, is_leaf=_is_injected)
-    return {name: value for part in parts if _is_injected(part) for name, value in part.hyperparams.items()}
-
-
-def _as_number(name: str, value: Any, old: Any) -> np.ndarray:
-    try:
-        number = np.asarray(value, float)
-    except (TypeError, ValueError):
-        number = np.array(np.nan)
-    if not np.isfinite(number).all():
-        raise ValueError(f"hyperparameter {name!r} must be a finite number, got {value!r}.")
-    return number.astype(old.dtype)
-
-
-def _is_injected(part: Any) -> bool:
-    return hasattr(part, "hyperparams") and hasattr(part, "_replace")

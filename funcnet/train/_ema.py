@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import optax
 
 from funcnet._types import Array, PyTree
+from funcnet.train._optimizer import first_state, update_optimizer
 
 
 class EmaState(NamedTuple):
-    """The state of `with_ema`: the inner state, the average, and 1 - decay^updates."""
+    """The state of `with_ema`: the inner state, the average in at least float32, and 1 - decay^updates."""
 
     inner: PyTree
     average: PyTree
@@ -23,18 +24,18 @@ def with_ema(
     """`optimizer`, with a bias-corrected moving average of the parameters in its state.
 
     average ← average + (parameters - average) · (1 - decay) / (1 - decay^t). After the first update the
-    average is equal to the parameters; the untrained initial parameters do not contribute to it.
+    average is equal to the parameters; the untrained initial parameters do not contribute to it. It is kept
+    in at least float32: in bfloat16 a change of less than 1/256 would be rounded away.
 
     Source: Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", 1992; the
     correction is that of Kingma, Ba, "Adam", 2015.
     """
-    inner = optax.with_extra_args_support(optimizer)
 
     def init(parameters: PyTree) -> EmaState:
-        return EmaState(inner.init(parameters), parameters, jnp.zeros(()))
+        return EmaState(first_state(optimizer, parameters), to_float32(parameters), jnp.zeros(()))
 
     def update(updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> Any:
-        updates, inner_state = inner.update(updates, state.inner, params, **extra)
+        updates, inner_state = update_optimizer(optimizer, updates, state.inner, params, extra)
         correction = state.correction + (1 - state.correction) * (
             1 - jnp.asarray(decay, state.correction.dtype)
         )
@@ -42,8 +43,23 @@ def with_ema(
         average = jax.tree.map(
             lambda a, p: a + (p - a) * rate.astype(a.dtype),
             state.average,
-            optax.apply_updates(params, updates),
+            to_float32(optax.apply_updates(params, updates)),
         )
         return updates, EmaState(inner_state, average, correction)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def to_float32(tree: PyTree) -> PyTree:
+    """Floating leaves of less than 32 bits as float32; the others as they are."""
+
+    def promote(a: Array) -> Array:
+        is_half = jnp.issubdtype(a.dtype, jnp.floating) and a.dtype.itemsize < 4
+        return a.astype(jnp.float32) if is_half else a
+
+    return jax.tree.map(promote, tree)
+
+
+def cast_like(tree: PyTree, like: PyTree) -> PyTree:
+    """The leaves of `tree` in the dtypes of those of `like`."""
+    return jax.tree.map(lambda a, b: a if a.dtype == b.dtype else a.astype(b.dtype), tree, like)

@@ -7,6 +7,7 @@ only if it fails (`_chunks`). Optimizers that can hide a NaN (clipping, signs, m
 every step.
 """
 
+import functools
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -18,6 +19,7 @@ from funcnet._module import trainable
 from funcnet._types import Array, PyTree
 from funcnet.data import Dataset
 from funcnet.train._early_stopping import Outcome
+from funcnet.train._optimizer import aggregates_examples, extra_arguments, first_state, update_optimizer
 from funcnet.train._plan import Plan
 from funcnet.train._state import TrainState
 from funcnet.transform._jaxpr import evaluate
@@ -78,14 +80,14 @@ def propagates_nonfinite(optimizer: optax.GradientTransformation, parameters: Py
     uses only their signs, masks leaves, or replaces non-finite values; and False if it uses operations that
     are not listed here.
     """
-    update = optax.with_extra_args_support(optimizer).update
 
     def updates(gradient: PyTree, state: PyTree, parameters: PyTree, value: Any) -> PyTree:
-        return update(
-            gradient, state, parameters, value=value, grad=gradient, value_fn=lambda parameters: value
-        )[0]
+        extra = extra_arguments(value, gradient, lambda _: value)
+        return update_optimizer(optimizer, gradient, state, parameters, extra)[0]
 
-    state = jax.eval_shape(optimizer.init, parameters)
+    state = jax.eval_shape(functools.partial(first_state, optimizer), parameters)
+    if aggregates_examples(state):  # it clips
+        return False
     program = jax.make_jaxpr(updates)(parameters, state, parameters, jnp.zeros(()))
     count = len(jax.tree.leaves(parameters))
     gradient = [_Value(frozenset([index])) for index in range(count)]

@@ -13,7 +13,8 @@ from funcnet._module import trainable
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import batch_of
-from funcnet.train._callbacks import Callback, CallbackContext, get_hyperparams
+from funcnet.train._callbacks import Callback, CallbackContext
+from funcnet.train._hyperparams import hyperparams, labels
 from funcnet.transform._objective import objective
 
 
@@ -25,8 +26,9 @@ class Monitor(Callback):
     epoch.
 
     Attributes:
-        values: a list of numbers, one per epoch, for each of "epoch", "gradient_norm" and the names of the
-            hyperparameters that `optax.inject_hyperparams` made part of the optimizer's state.
+        values: a list of numbers, one per epoch, for each of "epoch", "gradient_norm" and the
+            hyperparameters that `optax.inject_hyperparams` made part of the optimizer's state: by their
+            name, or, if several have the same name, by their path in it.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -44,13 +46,13 @@ class Monitor(Callback):
         self.values: dict[str, list[float]] = {}
 
     def on_fit_start(self, context: CallbackContext) -> None:
-        names = ["epoch", "gradient_norm", *get_hyperparams(context.state)]
+        names = ["epoch", "gradient_norm", *labels(hyperparams(context.state.opt_state)).values()]
         self.values = {name: [] for name in names}
         self._norm = jax.jit(functools.partial(_gradient_norm, context._snapshot.loss))
 
     def on_epoch_end(self, context: CallbackContext) -> None:
-        hyperparams = get_hyperparams(context.state)
-        values = {name: float(np.max(value)) for name, value in hyperparams.items()}
+        settings = hyperparams(context.state.opt_state)
+        values = {label: float(np.max(settings[path].value)) for path, label in labels(settings).items()}
         norm = self._norm(context.model, context._snapshot.sample())
         values |= {"epoch": context.epoch - 1, "gradient_norm": float(norm)}
         for name, value in values.items():

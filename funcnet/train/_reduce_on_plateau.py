@@ -3,16 +3,21 @@
 import math
 from typing import Literal
 
+import jax.numpy as jnp
+import numpy as np
+
 from funcnet import _check
 from funcnet._types import PyTree
-from funcnet.train._callbacks import Callback, CallbackContext, Request, get_hyperparams
+from funcnet.train._callbacks import Callback, CallbackContext, Request
+from funcnet.train._hyperparams import find, hyperparams, labels
 
 
 class ReduceOnPlateau(Callback):
     """Multiply a hyperparameter when a monitored value has stopped improving.
 
     The hyperparameter must be part of the optimizer's state:
-    `optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)`.
+    `optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)`. If several have this name, as in
+    `optax.multi_transform`, each is multiplied.
 
     Args:
         monitor: a name in the history.
@@ -22,11 +27,12 @@ class ReduceOnPlateau(Callback):
         mode: "min" or "max".
         cooldown: evaluations after a change that do not count towards `patience`.
         min_lr: the lowest value of the hyperparameter.
-        name: the name of the hyperparameter.
+        name: the name of the hyperparameter, or the path of one in the optimizer's state.
 
     Raises:
         ValueError: if a setting is out of range; in training, if the optimizer's state lacks the
-            hyperparameter or the history lacks the monitored value.
+            hyperparameter, a schedule computes it, it is an integer, or the history lacks the monitored
+            value.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -78,11 +84,13 @@ class ReduceOnPlateau(Callback):
                 f"monitor must be a name in the history ({', '.join(context.state.history)}), got "
                 f"{self.monitor!r}. Pass valid=..., or monitor='loss'."
             )
-        if self.name not in get_hyperparams(context.state):
-            raise ValueError(
-                f"the optimizer's state has no hyperparameter {self.name!r}. Make it a part of the state: "
-                f"optax.inject_hyperparams(optax.sgd)({self.name}=0.1)."
-            )
+        settings = hyperparams(context.state.opt_state)
+        for path in find(settings, self.name):
+            if not jnp.issubdtype(jnp.result_type(settings[path].value), jnp.floating):
+                raise ValueError(
+                    f"hyperparameter {self.name!r} must be a float to be multiplied, got "
+                    f"{settings[path].value}. Try optax.inject_hyperparams(optax.sgd)({self.name}=1.0)."
+                )
 
     def on_epoch_end(self, context: CallbackContext) -> Request | None:
         if self.monitor not in context.metrics:
@@ -94,11 +102,19 @@ class ReduceOnPlateau(Callback):
             self._best, self._wait = value, 0
         elif self._resting == 0:
             self._wait += 1
-        old = float(get_hyperparams(context.state)[self.name])
-        if self._wait < self.patience or old <= self.min_lr:
+        if self._wait < self.patience:
+            return None
+        settings, new = hyperparams(context.state.opt_state), {}
+        shown = labels(settings)
+        for path in find(settings, self.name):
+            old = np.asarray(settings[path].value)
+            # In the setting's dtype, since float32(0.001) is above 0.001 and would never reach it.
+            if (old > np.asarray(self.min_lr, old.dtype)).any():
+                new[shown[path]] = np.maximum(old.astype(float) * self.factor, self.min_lr)
+        if not new:
             return None
         self._wait, self._resting = 0, self.cooldown
-        return Request(hyperparams={self.name: max(old * self.factor, self.min_lr)})
+        return Request(hyperparams=new)
 
     def state(self) -> PyTree:
         return {"best": float(self._best), "wait": self._wait, "resting": self._resting}

@@ -9,7 +9,8 @@ from funcnet import _tree
 from funcnet._module import trainable
 from funcnet._types import Array, PyTree
 from funcnet.train._early_stopping import Outcome
-from funcnet.train._ema import EmaState
+from funcnet.train._ema import EmaState, cast_like
+from funcnet.train._optimizer import evaluated_parameters
 from funcnet.train._state import History, TrainState
 
 
@@ -19,7 +20,8 @@ class Run:
 
     Args:
         model: the model to use: that of the best epoch if early stopping restores it, else the last one;
-            with averaged weights if `ema` was given.
+            with averaged weights if `ema` was given; with those that `optax.lookahead`,
+            `optax.contrib.schedule_free` and `optax.contrib.sam` say to evaluate.
         state: the state after the last step; `state.model` is the last model, without averaging.
 
     Example:
@@ -81,8 +83,9 @@ class Run:
 
 
 def evaluated_model(state: TrainState) -> PyTree:
-    """The model to evaluate: with the averaged weights, if there are any."""
-    if not isinstance(state.opt_state, EmaState):
-        return state.model
-    _, rest = _tree.partition(state.model, trainable(state.model))
-    return _tree.combine(state.opt_state.average, rest)
+    """The model to evaluate: with the weights that `ema` or the optimizer averages, if there are any."""
+    parameters, rest = _tree.partition(state.model, trainable(state.model))
+    if isinstance(state.opt_state, EmaState):
+        return _tree.combine(cast_like(state.opt_state.average, parameters), rest)
+    evaluated = evaluated_parameters(state.opt_state, parameters)
+    return state.model if evaluated is parameters else _tree.combine(evaluated, rest)

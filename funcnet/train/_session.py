@@ -168,6 +168,9 @@ class Session:
             directory=self.trainer.directory,
             loss=self.plan.loss,
             sample=lambda: self.source.sample,
+            batches=lambda: self.source.batches(
+                progress.state.key if self.plan.shuffle else None, progress.epoch
+            ),
             is_latest=epoch == progress.epoch,
             **more,
         )

@@ -2,6 +2,7 @@
 
 import abc
 import functools
+import itertools
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 
 from funcnet import _check
 from funcnet._types import Key, PyTree
-from funcnet.data import BatchStream, Dataset, Stream
-from funcnet.data._batches import Chunk, num_batches
+from funcnet.data import Batch, BatchStream, Dataset, Stream
+from funcnet.data._batches import Chunk, batches, num_batches
 from funcnet.data._dataset import take
 from funcnet.data._prefetch import prefetch
 from funcnet.train._fit import Fit
@@ -55,6 +56,10 @@ class Source(abc.ABC):
         return progress.at_start()
 
     @abc.abstractmethod
+    def batches(self, key: Key | None, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch, in the order of `fit`; None for the order of the data."""
+
+    @abc.abstractmethod
     def advance(self, progress: Progress, until: int) -> Progress:
         """Make steps until step `until`, or until the run ends."""
 
@@ -64,6 +69,9 @@ class Source(abc.ABC):
 
 class InMemory(Source):
     """Arrays on the device: one call of a compiled program makes any number of steps and epochs."""
+
+    def batches(self, key: Key | None, epoch: int) -> Iterator[Batch]:
+        return itertools.islice(batches(self.data, self.rows, key, epoch), self.per_epoch)
 
     def advance(self, progress: Progress, until: int) -> Progress:
         rows = self.data, self.valid
@@ -77,6 +85,11 @@ class Streamed(Source):
 
     _reader: Generator[Chunk, None, None] | None = None
     _current: Chunk | None = None
+
+    def batches(self, key: Key | None, epoch: int) -> Iterator[Batch]:
+        for chunk in self.data.chunks(key, epoch, 0, self.per_epoch, self.rows):
+            for i in range(chunk.length):
+                yield jax.tree.map(lambda a: a[i], chunk.batches)  # noqa: B023
 
     def advance(self, progress: Progress, until: int) -> Progress:
         step, epoch = progress.step, progress.epoch

@@ -13,6 +13,7 @@ from funcnet import _check, _tree
 from funcnet._module import check_model, trainable
 from funcnet._types import Array, Int, Key, PyTree
 from funcnet.train._early_stopping import EarlyStoppingState, initial_state
+from funcnet.train._optimizer import init_optimizer
 
 
 @_tree.node
@@ -177,4 +178,4 @@ class TrainState:
         model = jax.tree.map(jnp.asarray, model)
         parameters, _ = _tree.partition(model, trainable(model))
         zero = jnp.zeros((), jnp.int32)
-        return TrainState(model, optimizer.init(parameters), zero, zero, key, initial_state())
+        return TrainState(model, init_optimizer(optimizer, parameters), zero, zero, key, initial_state())

@@ -14,6 +14,7 @@ from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
 from funcnet.data._batches import PaddedBatch
 from funcnet.train._early_stopping import Outcome
+from funcnet.train._optimizer import aggregates_examples, extra_arguments, update_optimizer
 from funcnet.train._state import TrainState
 from funcnet.transform._objective import Totals, objective, objective_with_buffers
 
@@ -71,8 +72,9 @@ def step(
 
     Args:
         loss: of one example, `loss(model, example, key)`.
-        optimizer: any optax GradientTransformation; line searches and plateau schedules get the value, the
-            gradient and the value function that they need.
+        optimizer: any optax GradientTransformation. It gets what its update asks for: value, gradient and
+            value function of the batch (line searches, plateau schedules, Sophia, SAM), or the gradient of
+            each example (`optax.contrib.dpsgd`, which divides by the rows of a batch, padding included).
         accumulate: the number of equal parts into which the batch is split, to save memory: they are
             computed one after another, and the update is that of the whole batch.
         on_nan: what to do if the loss or a gradient is not finite. "stop": this and every later step leave
@@ -122,26 +124,25 @@ def build_step(
         on_nan: as for `step`; or None for a step without a check and a branch, which always applies its
             update. It requires a run that has not ended and batches of positive total weight.
     """
-    update = optax.with_extra_args_support(optimizer).update
 
     def take_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
         batch = _as_batch(batch)
         key = step_key(state)
         parameters, rest = _tree.partition(state.model, trainable(state.model))
         total_weight = batch.total_weight
-        if accumulate == 1:
+        if aggregates_examples(state.opt_state):
+            result = _differentiate_examples(parameters, rest, loss, batch, key, accumulate)
+        elif accumulate == 1:
             result = _differentiate(parameters, rest, loss, batch, key, total_weight, 0)
-            (value, (totals, new_rest)), grads = result
         else:
             result = _accumulate(parameters, rest, loss, batch, key, accumulate)
-            (value, (totals, new_rest)), grads = result
+        (value, (totals, new_rest)), grads = result
         buffers = None if new_rest is rest else new_rest
 
         def apply_update() -> _Changes:
             value_fn = lambda p: objective(p, rest, loss, batch, key, total_weight)[0]  # noqa: E731
-            updates, opt_state = update(
-                grads, state.opt_state, parameters, value=value, grad=grads, value_fn=value_fn
-            )
+            extra = extra_arguments(value, grads, value_fn)
+            updates, opt_state = update_optimizer(optimizer, grads, state.opt_state, parameters, extra)
             moved = optax.apply_updates(parameters, updates)
             return _Changes(moved, opt_state, state.step + 1, state.stopping.outcome, buffers)
 
@@ -231,6 +232,31 @@ def _accumulate(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key:
     (sums, new_rest), _ = jax.lax.scan(add_part, (zeros, rest), (cut, numbers))
     value, totals, grads = sums
     return (value, (totals, new_rest)), grads
+
+
+def _differentiate_examples(
+    parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key: Key, parts: int
+) -> Any:
+    """What `_differentiate` returns, with the gradient of each example, times its weight, [rows, ...]."""
+    if parts > 1 or getattr(loss, "batchwise", False):
+        raise ValueError(
+            "an optimizer that aggregates per-example gradients, such as optax.contrib.dpsgd, needs a loss "
+            "of one example and accumulate=1."
+        )
+    value, (totals, new_rest) = objective_with_buffers(parameters, rest, loss, batch, key)
+    if new_rest is not rest:
+        raise ValueError(
+            "an optimizer that aggregates per-example gradients, such as optax.contrib.dpsgd, can't train "
+            "a model whose layers see the whole batch, such as BatchNorm. Use fn.layers.GroupNorm or "
+            "LayerNorm."
+        )
+
+    def gradient(example: PyTree, weight: Array, number: Array) -> PyTree:
+        row = jax.tree.map(lambda a: a[None], PaddedBatch(example, weight))
+        return jax.grad(lambda p: objective(p, rest, loss, row, key, jnp.ones(()), number)[0])(parameters)
+
+    numbers = jnp.arange(batch.weight.shape[0], dtype=jnp.int32)
+    return (value, (totals, rest)), jax.vmap(gradient)(batch.example, batch.weight, numbers)
 
 
 def _as_batch(batch: PyTree) -> PaddedBatch:

@@ -91,11 +91,16 @@ def harvest(program: "ClosedJaxpr", args: Sequence[Any], planted: Sown) -> Harve
     return Harvest([value.array for value in results], sown, updates)
 
 
-def update_buffers(program: "ClosedJaxpr", rest: PyTree) -> tuple[list[Any], PyTree]:
-    """The results of a program of one pytree `rest`, and `rest` with the buffers that it updates."""
+def update_buffers(program: "ClosedJaxpr", rest: PyTree, share: Any = None) -> tuple[list[Any], PyTree]:
+    """The results of a program of one pytree `rest`, and `rest` with the buffers that it updates.
+
+    With `share`, it replaces the step size of running means, those with a step size below 1.
+    """
     leaves, tree = jax.tree.flatten(rest)
     results, _, updates = harvest(program, leaves, {})
     for index, steps in updates.items():
+        if share is not None and all(step_size < 1 for _, step_size in steps):
+            steps = [(sum(new for new, _ in steps) / len(steps), share)]
         for new, step_size in steps:
             old = leaves[index]
             leaves[index] = old + jnp.asarray(step_size, old.dtype) * (new.astype(old.dtype) - old)
