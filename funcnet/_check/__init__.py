@@ -6,13 +6,13 @@ from funcnet._check._data import class_numbers as class_numbers
 from funcnet._check._data import features as features
 from funcnet._check._data import finite as finite
 from funcnet._check._data import fits_int32 as fits_int32
-from funcnet._check._data import not_a_list as not_a_list
 from funcnet._check._data import num_rows as num_rows
-from funcnet._check._data import numeric as numeric
 from funcnet._check._data import row_dtype as row_dtype
 from funcnet._check._data import row_numbers as row_numbers
 from funcnet._check._data import weight_type as weight_type
 from funcnet._check._data import weights as weights
+from funcnet._check._data import weights_in_range as weights_in_range
+from funcnet._check._labels import labels as labels
 from funcnet._check._layers import architecture_only as architecture_only
 from funcnet._check._layers import divides as divides
 from funcnet._check._layers import floating_parameters as floating_parameters
@@ -25,6 +25,11 @@ from funcnet._check._layers import positive_integers as positive_integers
 from funcnet._check._layers import rank as rank
 from funcnet._check._layers import sizes as sizes
 from funcnet._check._layers import with_weight as with_weight
+from funcnet._check._narrowing import fits_float32 as fits_float32
+from funcnet._check._narrowing import is_narrowed as is_narrowed
+from funcnet._check._narrowing import keeps_digits as keeps_digits
+from funcnet._check._narrowing import to_float32 as to_float32
+from funcnet._check._narrowing import to_float64 as to_float64
 from funcnet._check._sequences import integers as integers
 from funcnet._check._sequences import integers_below as integers_below
 from funcnet._check._sequences import mask as mask
@@ -59,6 +64,7 @@ from funcnet._check._values import choice as choice
 from funcnet._check._values import describe as describe
 from funcnet._check._values import devices as devices
 from funcnet._check._values import divisible as divisible
+from funcnet._check._values import fits_memory as fits_memory
 from funcnet._check._values import floating_dtype as floating_dtype
 from funcnet._check._values import function as function
 from funcnet._check._values import increasing as increasing

@@ -1,12 +1,15 @@
 """Numbers, names and functions."""
 
 import itertools
+import os
 from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+MEMORY_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**40
 
 
 def positive(name: str, value: Any) -> None:
@@ -57,6 +60,21 @@ def setting(name: str, value: Any, low: float, high: float, *, low_included: boo
         lower = f"at least {low}" if low_included else f"above {low}"
         upper = "" if high == float("inf") else f" and below {high}"
         raise ValueError(f"{name} must be {lower}{upper}, got {value}.")
+
+
+def fits_memory(num_bytes: int, **sizes: Any) -> None:
+    """Check that an array of these sizes can be allocated, before anything is.
+
+    Args:
+        num_bytes: of the array.
+        sizes: the arguments that decide them, by name.
+    """
+    if num_bytes > MEMORY_BYTES:
+        listed = " and ".join(f"{name}={value}" for name, value in sizes.items())
+        raise ValueError(
+            f"{next(iter(sizes))} must be smaller: {listed} needs {num_bytes / 1e9:,.0f} GB, and this "
+            f"machine has {MEMORY_BYTES / 1e9:,.0f} GB of memory."
+        )
 
 
 def boolean(name: str, value: Any) -> None:

@@ -5,6 +5,7 @@ import functools
 from typing import NoReturn
 
 import jax
+import numpy as np
 
 from funcnet._types import Array, Bool, Float
 
@@ -22,7 +23,8 @@ class Columns:
     rows. Names and categories are static.
 
     Args:
-        values: [..., columns]: numbers; for a column of text the number of the category; 0 in a gap.
+        values: [..., columns]: numbers; for a column of text the number of the category; 0 in a gap. From a
+            file, float64 of NumPy's; in a Dataset, an array of JAX.
         missing: booleans of the same shape, True in a gap.
         names: one for each column.
         categories: for each column its strings, in the order of their numbers; None for numbers.
@@ -43,8 +45,8 @@ class Columns:
         [[31.0, 1.0, 0.0], [31.0, 0.0, 1.0]]
     """
 
-    values: Float[Array, "*rows columns"]
-    missing: Bool[Array, "*rows columns"]
+    values: Float[Array | np.ndarray, "*rows columns"]
+    missing: Bool[Array | np.ndarray, "*rows columns"]
     names: tuple[str, ...]
     categories: tuple[tuple[str, ...] | None, ...]
 

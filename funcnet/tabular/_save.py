@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check
@@ -129,7 +128,7 @@ def _table_model(description: Mapping[str, Any]) -> TableModel:
     _check.choice("activation", description["activation"], ["relu"])
 
     def scaler(numbers: Mapping[str, Any]) -> Scaler:
-        return Scaler(jnp.asarray(numbers["shift"], float), jnp.asarray(numbers["scale"], float))
+        return Scaler(np.asarray(numbers["shift"], float), np.asarray(numbers["scale"], float))
 
     target, encoder = description["target_scaler"], description.get("encoder")
     return TableModel(
