@@ -68,6 +68,7 @@ from funcnet._check._values import fits_memory as fits_memory
 from funcnet._check._values import floating_dtype as floating_dtype
 from funcnet._check._values import function as function
 from funcnet._check._values import increasing as increasing
+from funcnet._check._values import integer as integer
 from funcnet._check._values import not_negative as not_negative
 from funcnet._check._values import one_of as one_of
 from funcnet._check._values import positive as positive

@@ -58,7 +58,7 @@ def fits_float32(name: str, values: Any) -> None:
     Raises:
         ValueError: with the value and its place.
     """
-    if not is_narrowed(values):
+    if not is_narrowed(values) or np.abs(values).max(initial=0) <= np.finfo(np.float32).max:
         return
     too_large = np.isfinite(values) & (np.abs(values) > np.finfo(np.float32).max)
     if too_large.any():

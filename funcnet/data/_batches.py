@@ -89,12 +89,14 @@ class Chunk(NamedTuple):
         first: the number of the first batch.
         length: the number of batches; `batches` may have more, which are not used.
         batches: a PaddedBatch with a leading axis, [batches, batch, ...].
+        digest: of the bytes of a single batch that came from an iterator, if they are compared.
     """
 
     epoch: int
     first: int
     length: int
     batches: PaddedBatch
+    digest: str | None = None
 
 
 def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: int = 0) -> Iterator[Batch]:
@@ -127,6 +129,7 @@ def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: i
     data = as_dataset(data)
     if key is not None:
         _check.key(key)
+    _check.integer("epoch", epoch)
     _check.between("epoch", epoch, 0, 2**31)
     order = None if key is None else epoch_order(key, epoch, len(data))
     size = min(batch_size, len(data))

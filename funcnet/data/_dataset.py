@@ -185,14 +185,26 @@ def host_arrays(data: PyTree) -> PyTree:
     return given
 
 
-def to_arrays(tree: PyTree) -> PyTree:
+def to_arrays(tree: PyTree, name: str = "data") -> PyTree:
     """A pytree with each leaf as an array of NumPy or JAX, in the precision it came in."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_list_of_numbers)
-    return jax.tree.unflatten(structure, [_to_array(path, leaf) for path, leaf in leaves])
+    arrays = [
+        leaf if _tree.is_key(leaf) else _check.array(f"{name}{jax.tree_util.keystr(path)}", leaf)
+        for path, leaf in leaves
+    ]
+    return jax.tree.unflatten(structure, arrays)
 
 
-def _to_array(path: Any, leaf: Any) -> Any:
-    return leaf if _tree.is_key(leaf) else _check.array(f"data{jax.tree_util.keystr(path)}", leaf)
+def narrow(tree: PyTree, name: str = "data") -> PyTree:
+    """NumPy's arrays of a stream in the dtypes that JAX gives them, after a check that each value fits."""
+
+    def narrow_leaf(path: Any, leaf: Any) -> Any:
+        what = f"{name}{jax.tree_util.keystr(path)}"
+        _check.fits_int32(what, leaf, ADVICE_ON_INTEGERS)
+        _check.fits_float32(what, leaf)
+        return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype), copy=False)
+
+    return jax.tree_util.tree_map_with_path(narrow_leaf, tree)
 
 
 def _is_list_of_numbers(node: Any) -> bool:

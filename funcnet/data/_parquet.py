@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnet import _check
 from funcnet._types import Key, PyTree
+from funcnet.data._digest import file_digest
 from funcnet.data._shuffle import Shuffle
 
 
@@ -68,8 +69,10 @@ class Parquet:
         return jax.tree.map(lambda *arrays: np.concatenate(arrays)[order], *parts)
 
     def identity(self) -> str:
-        stat = self.path.stat()
-        return f"{self.path.name}, {stat.st_size} bytes, {stat.st_mtime_ns}, window {self.window}"
+        with self.path.open("rb") as file:
+            digest = file_digest(file.fileno(), self.path)
+        columns = f"{self.features} and {self.target!r}"
+        return f"columns {columns}, window {self.window}, sha256 {digest[:16]}"
 
     def _load_group(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         if number not in self._loaded:

@@ -70,8 +70,7 @@ def flip(axis: int, probability: float = 0.5) -> Transform:
     Source: Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural
     networks", 2012.
     """
-    if isinstance(axis, bool) or not isinstance(axis, int):
-        raise TypeError(f"axis must be an integer, got {_check.describe(axis)}. Try flip(-2).")
+    _check.integer("axis", axis)
     if probability != 1:
         _check.between("probability", probability, 0.0, 1.0)
 
