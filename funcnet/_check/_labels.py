@@ -26,7 +26,7 @@ def labels(name: str, values: Any, n: int | None = None) -> np.ndarray:
             "host. Call it outside of them."
         )
     if values is None or isinstance(values, str | bytes | dict | set) or not hasattr(values, "__len__"):
-        raise TypeError(f"{name} must be one label for each row, [n], got {describe(values)}.")
+        raise TypeError(f"{name} must hold one label for each row, [n], got {describe(values)}.")
     if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
         raise ValueError(f"{name} must have a label in each row, got a masked array: fill it in.")
     if isinstance(values, list | tuple) and len({isinstance(value, str) for value in values}) > 1:
@@ -34,10 +34,10 @@ def labels(name: str, values: Any, n: int | None = None) -> np.ndarray:
     try:
         array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError, OverflowError):
-        raise TypeError(f"{name} must be one label for each row, [n], got {describe(values)}.") from None
+        raise TypeError(f"{name} must hold one label for each row, [n], got {describe(values)}.") from None
     if array.ndim != 1 or len(array) == 0 or (n is not None and len(array) != n):
         rows = "row" if n is None else f"of the {n} rows"
-        raise ValueError(f"{name} must be one label for each {rows}, [n], got shape {array.shape}.")
+        raise ValueError(f"{name} must hold one label for each {rows}, [n], got shape {array.shape}.")
     if array.dtype.kind == "O":
         is_missing = np.array([value is None or value != value for value in array])
     else:
