@@ -61,6 +61,7 @@ from funcnet._check._values import at_most as at_most
 from funcnet._check._values import between as between
 from funcnet._check._values import boolean as boolean
 from funcnet._check._values import choice as choice
+from funcnet._check._values import concrete as concrete
 from funcnet._check._values import describe as describe
 from funcnet._check._values import devices as devices
 from funcnet._check._values import divisible as divisible
@@ -71,5 +72,6 @@ from funcnet._check._values import increasing as increasing
 from funcnet._check._values import integer as integer
 from funcnet._check._values import not_negative as not_negative
 from funcnet._check._values import one_of as one_of
+from funcnet._check._values import path as path
 from funcnet._check._values import positive as positive
 from funcnet._check._values import setting as setting

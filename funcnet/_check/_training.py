@@ -42,7 +42,7 @@ def transform(name: str, value: Any) -> None:
     function(name, value, expected)
     try:
         inspect.signature(value).bind(None, None)
-    except TypeError:
+    except (TypeError, ValueError):  # a builtin function may have no signature
         raise TypeError(
             f"{name} must be {expected}, got {getattr(value, '__name__', value)!r}, which takes "
             "other arguments. Try def transform(key, example): x, y = example; return x + 1, y."
@@ -63,7 +63,7 @@ def per_example(name: str, value: Any) -> None:
         )
     try:
         inspect.signature(value).bind(None, None)
-    except TypeError:
+    except (TypeError, ValueError):  # a builtin function may have no signature
         raise TypeError(
             f"{name} must be a function (prediction, target) of one example, got {function_name}, which "
             f"takes other arguments. If it has settings, bind them first: {name}={function_name}(...) or "
@@ -78,7 +78,7 @@ def loss(value: Any) -> None:
     try:
         if not getattr(value, "batchwise", False):
             inspect.signature(value).bind(None, None, None)
-    except TypeError:
+    except (TypeError, ValueError):  # a builtin function may have no signature
         raise TypeError(
             f"loss must be {expected}, got {getattr(value, '__name__', value)!r}, which takes other "
             "arguments. From a function of (prediction, target): funcnet.losses.supervised(f)."

@@ -20,6 +20,9 @@ class Batch:
         example: the dataset's pytree with a leading axis [batch, ...].
         weight: [batch]; zero for padding, which is ignored everywhere.
 
+    Raises:
+        ValueError: if the shape of the weights is not that of the rows.
+
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
         >>> *_, last = fn.data.batches((jnp.arange(5.0), jnp.arange(5)), batch_size=2)
@@ -29,6 +32,15 @@ class Batch:
 
     example: PyTree
     weight: Float[Array, " batch"]
+
+    def __post_init__(self) -> None:
+        shape = jnp.shape(self.weight)
+        for path, leaf in _tree.paths(self.example).items():
+            if jnp.shape(leaf)[: len(shape)] != shape:
+                raise ValueError(
+                    f"weight must have one number for each row of example{path}, got shape {shape} for an "
+                    f"array of shape {jnp.shape(leaf)}."
+                )
 
     @property
     def total_weight(self) -> Float[Array, ""]:

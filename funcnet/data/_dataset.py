@@ -189,7 +189,9 @@ def to_arrays(tree: PyTree, name: str = "data") -> PyTree:
     """A pytree with each leaf as an array of NumPy or JAX, in the precision it came in."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_list_of_numbers)
     arrays = [
-        leaf if isinstance(leaf, jax.Array) and _tree.is_key(leaf) else _check.array(f"{name}{jax.tree_util.keystr(path)}", leaf)
+        leaf
+        if isinstance(leaf, jax.Array) and _tree.is_key(leaf)
+        else _check.array(f"{name}{jax.tree_util.keystr(path)}", leaf)
         for path, leaf in leaves
     ]
     return jax.tree.unflatten(structure, arrays)

@@ -12,7 +12,7 @@ import numpy as np
 from funcnet import _check
 from funcnet._types import PyTree
 from funcnet.data import _file
-from funcnet.data._columns import Columns
+from funcnet.data._columns import Columns, check_names
 from funcnet.data._dataset import Dataset, host_arrays
 
 
@@ -29,8 +29,10 @@ class Encoder:
         categories: for each column the strings in the training rows, sorted; None for numbers.
 
     Raises:
-        TypeError: from `transform`, if the data is not the raw columns of a table.
-        ValueError: from `transform`, if the columns are not those it was fitted on.
+        TypeError: if an argument is not a tuple; from `transform`, if the data is not the raw columns of a
+            table.
+        ValueError: if the arguments don't have an entry for each column; from `transform`, if the columns
+            are not those it was fitted on.
 
     Example:
         >>> import json, tempfile, pathlib, jax, funcnet as fn
@@ -54,6 +56,14 @@ class Encoder:
     fill: tuple[float | str, ...]
     categories: tuple[tuple[str, ...] | None, ...]
 
+    def __post_init__(self) -> None:
+        check_names(self.names, self.categories)
+        if not isinstance(self.fill, tuple) or len(self.fill) != len(self.names):
+            raise ValueError(
+                f"fill must be a tuple of one value for each of the {len(self.names)} columns, got "
+                f"{_check.describe(self.fill)}, shorter or longer."
+            )
+
     @staticmethod
     def fit(data: PyTree) -> "Encoder":
         """Fit an encoder to training rows.
@@ -69,6 +79,7 @@ class Encoder:
             TypeError: if the data holds no raw columns.
             ValueError: if a column is missing in every row.
         """
+        _check.concrete("Encoder.fit", data)
         columns = _raw_columns(host_arrays(data))
         rows = len(columns.values)
         counts = np.asarray(data.weights()) > 0 if isinstance(data, Dataset) else np.ones(rows, bool)
@@ -153,6 +164,7 @@ class Encoder:
             FileNotFoundError: if there is no such file.
             ValueError: if a column is missing, or a numeric column holds text or an infinity.
         """
+        _check.path("path", path)
         frame = _file.read_columns(Path(path), self.names)
         is_text = [strings is not None for strings in self.categories]
         return _file.columns(frame, Path(path), is_text)
@@ -177,8 +189,11 @@ class Encoder:
 
         Raises:
             KeyError: if an entry is missing.
+            TypeError: if `state` is not a dictionary.
             ValueError: if the entries don't match each other.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a dictionary of Encoder.to_dict, got {_check.describe(state)}.")
         names, fill = tuple(state["names"]), tuple(state["fill"])
         categories = tuple(None if strings is None else tuple(strings) for strings in state["categories"])
         for name, value, strings in zip(names, fill, categories, strict=True):

@@ -23,7 +23,8 @@ class Folds:
         valid: the held-out rows, a Dataset whose `rows` are [folds, k].
 
     Raises:
-        TypeError: from `folds[i]`, if i is not an integer.
+        TypeError: if a part is not a Dataset; from `folds[i]`, if i is not an integer.
+        ValueError: if a part is not a view of rows [folds, n].
         IndexError: from `folds[i]`, if there is no fold i.
 
     Example:
@@ -38,6 +39,16 @@ class Folds:
 
     train: Dataset
     valid: Dataset
+
+    def __post_init__(self) -> None:
+        for name in ("train", "valid"):
+            part = getattr(self, name)
+            if not isinstance(part, Dataset):
+                raise TypeError(
+                    f"{name} must be a Dataset, got {_check.describe(part)}. Try kfold(data, 5, k)."
+                )
+            if part.rows is None or part.rows.ndim < 2:
+                raise ValueError(f"{name} must be a Dataset with rows [folds, n], as kfold makes it.")
 
     def __len__(self) -> int:
         return self.train.rows.shape[0]  # type: ignore[union-attr]
@@ -118,6 +129,7 @@ def kfold(
             "Make the folds first and map over them: each = Dataset.axes(rows=0); "
             "jax.vmap(train, in_axes=(None, each, 0))(model, folds.train, keys)."
         )
+    _check.concrete("kfold", (data.weight, data.rows))
     counts = np.asarray(data.weights()) > 0
     if not 2 <= folds <= counts.sum():
         raise ValueError(

@@ -114,6 +114,7 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
 
     Raises:
         FileNotFoundError: if there is no such table or file.
+        TypeError: if `name` is not a path, or `target` not a string.
         ValueError: if the table is empty; if the target is unknown, has missing values or one class; if a
             column is empty, mixes numbers and text, or holds dates or text that is constant or nearly all
             different; if it is a Parquet file and pyarrow is not installed.
@@ -131,6 +132,9 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
                 f"which has its own. Try fn.data.load({name!r})."
             )
         return _load_fashion_mnist() if name == "fashion-mnist" else _load_bundled(name)
+    _check.path("name", name)
+    if not (target is None or isinstance(target, str)):
+        raise TypeError(f"target must be the name of a column, got {_check.describe(target)}.")
     path = Path(name)
     if not path.is_file():
         matches = difflib.get_close_matches(path.name.lower(), NAMES, 1)

@@ -25,7 +25,14 @@ class Parquet:
         except ImportError as error:
             raise ImportError("Parquet streams need pyarrow: pip install 'funcnet[parquet]'.") from error
         _check.positive("window", window)
-        if isinstance(features, str) or not features or target in features:
+        _check.path("path", path)
+        for name in (target, *(features if isinstance(features, list | tuple) else [None])):
+            if not isinstance(name, str):
+                raise TypeError(
+                    "features must be a list of names of columns and target a name, got "
+                    f"features={_check.describe(features)} and target={_check.describe(target)}."
+                )
+        if not features or target in features:
             raise ValueError(f"features must be names of columns other than the target, got {features!r}.")
         self.path, self.features, self.target, self.window = Path(path), list(features), target, window
         try:
@@ -85,8 +92,15 @@ class Parquet:
                     raise ValueError(
                         f"the column {name!r} of {self.path} must hold numbers, got {column.dtype}."
                     )
-            x = np.stack([columns[name] for name in self.features], axis=1).astype(np.float32)
+            wide = np.stack([columns[name] for name in self.features], axis=1).astype(np.float64)
             y = columns[self.target]
+            _check.fits_float32(f"{self.path}: the features", wide)
+            _check.fits_float32(f"{self.path}: the column {self.target!r}", y)
+            _check.fits_int32(f"{self.path}: the column {self.target!r}", y)
+            if number == 0:  # a look at some rows is enough: columns differ, and not groups of rows
+                _check.keeps_digits("x", wide, self.features)
+                _check.keeps_digits(f"the column {self.target!r}", y)
+            x = wide.astype(np.float32)
             # Two windows: a chunk may span the end of one and the start of the next.
             while len(self._loaded) >= 2 * self.window:
                 self._loaded.pop(next(iter(self._loaded)))

@@ -38,6 +38,10 @@ class Scaler:
             it was fitted.
         scale: the same shape and units, positive.
 
+    Raises:
+        TypeError: if an argument holds no numbers.
+        ValueError: if the shapes differ, `scale` is not positive, or a value is not finite.
+
     Example:
         >>> train = fn.data.Dataset((jnp.array([[0.0], [4.0]]), jnp.array([0, 1])))
         >>> scaler = fn.data.Scaler.fit(train, "minmax")
@@ -48,6 +52,16 @@ class Scaler:
 
     shift: Float[Array | np.ndarray, "..."]
     scale: Float[Array | np.ndarray, "..."]
+
+    def __post_init__(self) -> None:
+        for name in ("shift", "scale"):
+            value = _check.array(name, getattr(self, name))
+            object.__setattr__(self, name, value)
+            if _tree.is_concrete(value) and not np.isfinite(np.asarray(value)).all():
+                raise ValueError(f"{name} must be finite, got {value}.")
+        if _tree.is_concrete(self.scale) and not (np.asarray(self.scale) > 0).all():
+            raise ValueError(f"scale must be above 0, got {self.scale}.")
+        _check.same_shape("scale", self.scale, "shift", self.shift)
 
     @staticmethod
     def fit(
@@ -122,10 +136,10 @@ class Scaler:
 
     @property
     def _is_in_range(self) -> bool:
-        """Whether float32 holds the shift and the scale."""
-        limits, scale = np.finfo(np.float32), np.asarray(self.scale)
-        in_range = (limits.tiny <= scale) & (scale <= limits.max)
-        return bool((in_range & (np.abs(np.asarray(self.shift)) <= limits.max)).all())
+        """Whether float32 holds the shift, and a thousand times the scale or a thousandth of it."""
+        low, high = 1024 * float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max) / 1024
+        size, scale = np.abs(np.asarray(self.shift)), np.asarray(self.scale)
+        return bool(((low <= scale) & (scale <= high) & (size <= high)).all())
 
     def _apply(self, data: T, *, inverse: bool) -> T:
         if isinstance(data, Dataset):
@@ -164,6 +178,7 @@ def fit_scaler(
     columns: Sequence[str] = (),
 ) -> Scaler:
     """`Scaler.fit`, whose messages name the features by `name` and `columns`."""
+    _check.concrete("Scaler.fit", data)
     given = _features(host_arrays(data))
     x = _check.to_float64(name, given)
     weight = np.asarray(data.weights(), np.float64) if isinstance(data, Dataset) else np.ones(len(x))

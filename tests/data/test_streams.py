@@ -39,7 +39,7 @@ def test_a_file_with_the_same_size_and_date_is_another_one(files):
     os.utime(files / "y.npy", ns=(before.st_atime_ns, before.st_mtime_ns))
     after = os.stat(files / "y.npy")
     assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    with pytest.raises(ValueError, match="belongs to a different run:\n  data: .*sha256"):
+    with pytest.raises(ValueError, match=r"belongs to a different run:\n  data: .*sha256"):
         fn.Trainer(TRAIN, files / "run")(MODEL, stream_of(files), KEY)
     np.save(files / "y.npy", Y)
     fn.Trainer(TRAIN, files / "run")(MODEL, stream_of(files), KEY)
@@ -140,7 +140,7 @@ def test_a_file_without_rows_of_numbers_is_refused_by_name(name, tmp_path):
 
 @pytest.mark.parametrize("paths", [3, 1.5, {"x": 1}, (b"x.npy", X)])
 def test_what_is_not_a_path_is_refused(paths):
-    with pytest.raises(TypeError, match="paths must be paths of .npy files"):
+    with pytest.raises(TypeError, match=r"paths must be paths of \.npy files"):
         fn.data.Stream.npy(paths)
 
 
