@@ -208,13 +208,10 @@ def write(path: Path, x: np.ndarray, y: Any) -> Path:
 
 
 @pytest.mark.parametrize(("offset", "unit"), [(1.7e9, 1.0), (1.7e12, 1.0), (0.0, 1e39), (0.0, 1e-42)])
-def test_a_table_model_learns_from_the_digits_of_a_column(
-    offset: float, unit: float, tmp_path: Path
-) -> None:
+def test_a_model_learns_from_the_digits_of_a_column(offset: float, unit: float, tmp_path: Path) -> None:
     steps = np.arange(200.0)
-    table = fn.data.load(
-        write(tmp_path / "t.csv", offset + unit * steps, np.where(steps < 100, "no", "yes"))
-    )
+    labels = np.where(steps < 100, "no", "yes")
+    table = fn.data.load(write(tmp_path / "t.csv", offset + unit * steps, labels))
     with pytest.raises(ValueError, match=r"column 'time' (has 200 different values|must fit in float32)"):
         _ = table.data
     result = fit_table(table, epochs=30, hidden=(16,))

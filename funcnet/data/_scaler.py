@@ -131,8 +131,10 @@ class Scaler:
         """Whether float32 divides each `scale`, in the original units, into at least 1024 steps."""
         if not _tree.is_concrete(self):
             return True
+        if not self._is_in_range:
+            return False
         step = np.spacing(np.abs(np.asarray(self.shift)).astype(np.float32))
-        return self._is_in_range and bool((step <= np.asarray(self.scale) / 1024).all())
+        return bool((step <= np.asarray(self.scale) / 1024).all())
 
     @property
     def _is_in_range(self) -> bool:
