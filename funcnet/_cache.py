@@ -32,12 +32,15 @@ def cache_compilations(directory: str | os.PathLike[str] | None = None) -> Path:
         ...     jax.config.update("jax_compilation_cache_dir", None)  # disable it again
         True
     """
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    example = Path(home, "funcnet")
-    path = example if directory is None else _check.path("directory", directory, str(example))
+    path = user_cache() if directory is None else _check.path("directory", directory, str(user_cache()))
     _files.make_folder(path)
     jax.config.update("jax_compilation_cache_dir", str(path))
     # By default JAX caches programs that took a second to compile; those of small networks take less.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return path
+
+
+def user_cache() -> Path:
+    """The directory of funcnet's caches of this user, which may not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "funcnet")

@@ -275,7 +275,7 @@ def test_scalers_are_fitted_on_the_training_rows_only():
 def test_parts_are_stratified_and_share_no_row():
     table = fn.data.load("wine")
     row = np.arange(len(table.data), dtype=np.float32)
-    marked = dataclasses.replace(table, data=fn.data.Dataset((row[:, None], table.data[:][1])))
+    marked = dataclasses.replace(table, arrays=fn.data.Dataset((row[:, None], table.data[:][1])))
     parts = split_table(marked, jax.random.key(3))
     assert sorted(np.concatenate([part[:][0].ravel() for part in parts]).tolist()) == row.tolist()
     whole = np.bincount(table.data[:][1]) / len(row)

@@ -18,55 +18,35 @@ def features(num_features: int, x: Any) -> None:
         )
 
 
-def not_a_list(name: str, value: Any) -> None:
-    """Check that a value is not a Python list of numbers or rows, which is a pytree of scalars."""
-    if isinstance(value, list) and value and (isinstance(value[0], list) or np.isscalar(value[0])):
-        raise TypeError(
-            f"{name} must be an array, got a Python list. Try {name.split('[')[0]} = np.asarray(...)."
-        )
-
-
 def class_numbers(labels: Any, classes: int) -> None:
-    """Check that labels are integers and, if concrete, lie in 0 .. classes-1."""
-    values = labels if isinstance(labels, jax.core.Tracer) else np.asarray(labels)
-    if not jnp.issubdtype(values.dtype, jnp.integer):
+    """Check that an array of labels holds integers and, if concrete, that they lie in 0 .. classes-1."""
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(
-            f"labels must be class numbers, got {values.dtype}. "
+            f"labels must be class numbers, got {labels.dtype}. "
             "For text: names, y = np.unique(labels, return_inverse=True)."
         )
-    if isinstance(values, np.ndarray) and values.size and not 0 <= values.min() <= values.max() < classes:
+    if isinstance(labels, jax.core.Tracer):
+        return
+    values = np.asarray(labels)
+    if values.size and not 0 <= values.min() <= values.max() < classes:
         raise ValueError(
             f"labels must be from 0 to {classes - 1} for {classes} classes, "
             f"got {values.min()} to {values.max()}."
         )
 
 
-def numeric(name: str, value: Any) -> None:
-    """Check that an array holds real numbers or booleans that JAX can represent."""
-    dtype = getattr(value, "dtype", None)
-    dtype = np.asarray(value).dtype if dtype is None or str(dtype) in ("category", "str") else dtype
-    if isinstance(dtype, np.dtype) and dtype.kind == "c":
-        raise TypeError(f"{name} must be real, got complex numbers. Try np.abs(x), x.real or x.imag.")
-    if isinstance(dtype, np.dtype) and dtype.kind in "OUSMm":
-        raise TypeError(
-            f"{name} must be an array of numbers, got {'text' if dtype.kind in 'US' else dtype}. "
-            "For text labels: classes, y = np.unique(labels, return_inverse=True)."
-        )
-    fits_int32(name, value, "Make features floating, x.astype(float); number labels from 0.")
-
-
 def fits_int32(name: str, value: Any, advice: str = "Number from 0.") -> None:
     """Check that NumPy's integers fit in JAX's, which keep the last 32 bits: 2**32 + 3 would be 3."""
     if not isinstance(value, np.ndarray | np.integer) or value.dtype.kind not in "iu" or not value.size:
         return
-    limits = np.iinfo(jnp.asarray(0).dtype)  # 64 bits if jax_enable_x64 is set
+    limits = np.iinfo(jax.dtypes.canonicalize_dtype(np.int64))  # 64 bits if jax_enable_x64 is set
     for extreme in (value.min(), value.max()):
         if not limits.min <= int(extreme) <= limits.max:
             raise ValueError(f"{name} must fit in {limits.bits}-bit integers, got {extreme}. {advice}")
 
 
 def finite(name: str, values: Any) -> None:
-    """Check that concrete floating values hold no NaN and no infinity."""
+    """Check that concrete values hold no NaN and no infinity."""
     bad = ~np.isfinite(values)
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -96,11 +76,24 @@ def weights(values: np.ndarray) -> None:
         raise ValueError("all weights are zero, so no row counts. Give at least one row a weight above 0.")
 
 
+def weights_in_range(values: Any) -> None:
+    """Check that float32 holds the positive weights: one that became 0 would remove its row."""
+    values = np.asarray(values)
+    is_lost = (values > 0) & (values < np.finfo(np.float32).tiny)
+    if values.dtype == np.float64 and is_lost.any() and jnp.result_type(float) == np.float32:
+        row = int(np.argwhere(is_lost)[0][0])
+        raise ValueError(
+            f"weight must be 0 or at least 1.2e-38, so that float32 holds it, got {values[row]} in row "
+            f"{row}. Only ratios of weights matter: try weight / weight.max()."
+        )
+
+
 def row_dtype(rows: Any) -> None:
     """Check that row numbers are integers, not a mask or fractions."""
-    dtype = np.asarray(rows).dtype if not hasattr(rows, "dtype") else rows.dtype
-    if not jnp.issubdtype(dtype, jnp.integer) and np.size(rows):
-        raise TypeError(f"row numbers must be integers, got {dtype}. For a mask: np.flatnonzero(mask).")
+    if not jnp.issubdtype(rows.dtype, jnp.integer) and np.size(rows):
+        raise TypeError(
+            f"row numbers must be integers, got {rows.dtype}. For a mask: np.flatnonzero(mask)."
+        )
 
 
 def row_numbers(rows: Any, n: int) -> None:

@@ -45,7 +45,7 @@ def transform(name: str, value: Any) -> None:
     function(name, value, expected)
     try:
         inspect.signature(value).bind(None, None)
-    except TypeError:
+    except (TypeError, ValueError):  # a builtin function may have no signature
         raise TypeError(
             f"{name} must be {expected}, got {getattr(value, '__name__', value)!r}, which takes "
             "other arguments. Try def transform(key, example): x, y = example; return x + 1, y."

@@ -19,6 +19,21 @@ def positive(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be at least 1, got {value}. Try {name}=10.")
 
 
+def integer(name: str, value: Any) -> None:
+    """Check that a value is an integer."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer, got {describe(value)}. Try {name}=0.")
+
+
+def concrete(what: str, tree: Any) -> None:
+    """Check that no array is a tracer, for code that runs on the host."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
+        raise TypeError(
+            f"{what} runs on the host, so its data must not be traced by jit, vmap or grad, got a tracer. "
+            "Call it outside of them."
+        )
+
+
 def increasing(name: str, values: Any) -> None:
     """Check that values are integers of at least 1, one or more, in increasing order."""
     if not isinstance(values, list | tuple | range | np.ndarray) or not len(values):

@@ -48,6 +48,7 @@ def augmented(loss: Loss, transform: Transform) -> Loss:
         key = rest[-1]
         if key is None:
             return loss(model, example, *rest)
+        _check.key(key)
         transform_key = _keys.fold_in_name(key, "augment")
         if getattr(loss, "batchwise", False):
             example = jax.vmap(transform)(_row_keys(transform_key, len(rest[0])), example)
@@ -108,6 +109,7 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
         if key is None:
             values = jax.vmap(lambda example: loss(model, example, None))(batch)
             return _reduce(values, weight)
+        _check.key(key)
         x, y = _split_pair(batch)
         keys = _row_keys(_keys.fold_in_name(key, "mixup"), len(weight))
         partner = jax.vmap(_draw_row, in_axes=(0, None))(keys, _cumulative_weight(weight))

@@ -13,7 +13,7 @@ import numpy as np
 from funcnet import _check, _tree
 from funcnet._types import Key, PyTree
 from funcnet.data._batches import Chunk, PaddedBatch
-from funcnet.data._dataset import Dataset
+from funcnet.data._dataset import Dataset, narrow, to_arrays
 
 
 class BatchStream:
@@ -41,6 +41,7 @@ class BatchStream:
     ) -> None:
         _check.function("factory", factory, "a function () -> iterable of batches")
         _check.positive("num_batches", num_batches)
+        _check.between("num_batches", num_batches, 1, 2**31)
         _check.positive("prefetch", prefetch)
         self.factory, self.num_batches, self.prefetch = factory, num_batches, prefetch
         self._first_batch: PyTree = None
@@ -52,39 +53,69 @@ class BatchStream:
             batch = next(iter(self._new_iterable()), None)
             if batch is None:
                 raise ValueError("this stream has no batches: `factory` returned an empty iterable.")
-            self._first_batch = jax.tree.map(np.asarray, batch)
+            self._first_batch = _to_numpy(batch)
         return Dataset(jax.tree.map(lambda a: a[:rows], self._first_batch))
 
     def fingerprint(self) -> str:
-        """A string that differs for other data: computed from the shapes and the first batch."""
-        first = self.first(2**31)
-        digest = hashlib.sha256()
-        for path, leaf in _tree.paths(first.arrays).items():
-            digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode() + np.asarray(leaf).tobytes())
-        return f"{self.num_batches} batches, the first with sha256 {digest.hexdigest()[:16]}"
+        """A string that differs if the first batch does: the others are compared as they are read."""
+        self.first(1)
+        return f"{self.num_batches} batches, the first with sha256 {digest(self._first_batch)}"
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """The number of batches in an epoch, which here does not depend on `batch_size`."""
         return self.num_batches
 
     def chunks(
-        self, key: Key | None, epoch: int, first: int, last: int, batch_size: int
+        self,
+        key: Key | None,
+        epoch: int,
+        first: int,
+        last: int,
+        batch_size: int,
+        compare: Callable[[int, str], None] | None = None,
     ) -> Iterator[Chunk]:
-        """Batches `first` to `last` of an epoch, `last` excluded; earlier ones are read and skipped."""
+        """Batches `first` to `last` of an epoch, `last` excluded; earlier ones are read and skipped.
+
+        `compare` is called with the number and the digest of each batch, those that are skipped included.
+        """
         count = 0
         for count, batch in enumerate(itertools.islice(self._new_iterable(), last), 1):
-            padded = _pad(batch, batch_size, is_last=count == self.num_batches)
+            batch = _to_numpy(batch)
+            self._check_like_first(batch, count - 1)
+            batch_digest = None if compare is None else digest(batch)
+            if compare is not None and batch_digest is not None:
+                compare(count - 1, batch_digest)
+            padded = _pad(narrow(batch, "batch"), batch_size, is_last=count == self.num_batches)
             if count > first:
-                yield Chunk(epoch, count - 1, 1, padded)
+                yield Chunk(epoch, count - 1, 1, padded, batch_digest)
         if count < last:
             raise ValueError(
                 f"the stream ended after {count} of {self.num_batches} batches of epoch {epoch}. "
                 "Pass the number of its batches: fn.data.Stream.from_batches(factory, num_batches)."
             )
 
+    def _check_like_first(self, batch: PyTree, number: int) -> None:
+        """Check that a batch has the structure, dtypes and shapes of the first, apart from its rows."""
+        if self._first_batch is None:
+            self._first_batch = batch
+
+        def describe(batch: PyTree) -> dict[str, str]:
+            return {p: f"{leaf.dtype} [rows, {leaf.shape[1:]}]" for p, leaf in _tree.paths(batch).items()}
+
+        if describe(batch) != describe(self._first_batch):
+            raise ValueError(
+                f"all batches must have the arrays of the first, {describe(self._first_batch)}, got "
+                f"{describe(batch)} in batch {number}."
+            )
+
     def _new_iterable(self) -> Iterable[PyTree]:
         """Call `factory`, and check that it does not return an iterator that has been used already."""
         iterable = self.factory()
+        if not isinstance(iterable, Iterable) or isinstance(iterable, str | bytes | dict):
+            raise TypeError(
+                f"factory must return an iterable of batches, got {_check.describe(iterable)}. "
+                "Try factory=lambda: iter(loader)."
+            )
         if isinstance(iterable, Iterator):
             if iterable is self._last_iterator():
                 raise ValueError(
@@ -98,9 +129,24 @@ class BatchStream:
         return iterable
 
 
+def digest(batch: PyTree) -> str:
+    """A digest of 64 bits of all bytes, shapes and dtypes of a batch."""
+    sha = hashlib.sha256()
+    for path, leaf in _tree.paths(batch).items():
+        sha.update(f"{path} {leaf.dtype} {leaf.shape}".encode())
+        sha.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
+    return sha.hexdigest()[:16]
+
+
+def _to_numpy(batch: PyTree) -> PyTree:
+    arrays = jax.tree.map(np.asarray, to_arrays(batch, "batch"))
+    if not jax.tree.leaves(arrays) or not all(leaf.ndim for leaf in jax.tree.leaves(arrays)):
+        raise ValueError(f"a batch must hold arrays [rows, ...], got {_check.describe(batch)}.")
+    return arrays
+
+
 def _pad(batch: PyTree, batch_size: int, is_last: bool) -> PaddedBatch:
     """The only batch of a chunk, padded to `batch_size` with copies of its last row."""
-    batch = jax.tree.map(np.asarray, batch)
     lengths = {len(leaf) for leaf in jax.tree.leaves(batch)}
     n = min(lengths)
     if len(lengths) > 1:

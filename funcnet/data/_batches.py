@@ -20,6 +20,9 @@ class Batch:
         example: the dataset's pytree with a leading axis [batch, ...].
         weight: [batch]; zero for padding, which is ignored everywhere.
 
+    Raises:
+        ValueError: if the shape of the weights is not that of the rows.
+
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
         >>> *_, last = fn.data.batches((jnp.arange(5.0), jnp.arange(5)), batch_size=2)
@@ -29,6 +32,15 @@ class Batch:
 
     example: PyTree
     weight: Float[Array, " batch"]
+
+    def __post_init__(self) -> None:
+        shape = jnp.shape(self.weight)
+        for path, leaf in _tree.paths(self.example).items():
+            if jnp.shape(leaf)[: len(shape)] != shape:
+                raise ValueError(
+                    f"weight must have one number for each row of example{path}, got shape {shape} for an "
+                    f"array of shape {jnp.shape(leaf)}."
+                )
 
     @property
     def total_weight(self) -> Float[Array, ""]:
@@ -89,12 +101,14 @@ class Chunk(NamedTuple):
         first: the number of the first batch.
         length: the number of batches; `batches` may have more, which are not used.
         batches: a PaddedBatch with a leading axis, [batches, batch, ...].
+        digest: of the bytes of a single batch that came from an iterator, if they are compared.
     """
 
     epoch: int
     first: int
     length: int
     batches: PaddedBatch
+    digest: str | None = None
 
 
 def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: int = 0) -> Iterator[Batch]:
@@ -127,6 +141,7 @@ def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: i
     data = as_dataset(data)
     if key is not None:
         _check.key(key)
+    _check.integer("epoch", epoch)
     _check.between("epoch", epoch, 0, 2**31)
     order = None if key is None else epoch_order(key, epoch, len(data))
     size = min(batch_size, len(data))

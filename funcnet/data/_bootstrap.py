@@ -46,6 +46,7 @@ def bootstrap(data: PyTree, key: Key, samples: int | None = None) -> Dataset:
     _check.key(key)
     samples = len(data) if samples is None else samples
     _check.positive("samples", samples)
+    _check.fits_in_memory(f"samples={samples} row numbers", 8 * int(samples))
     key = _keys.fold_in_name(key, "bootstrap")
     if data.weight is None:
         position = jax.random.randint(key, (samples,), 0, len(data), jnp.int32)
@@ -92,7 +93,7 @@ def out_of_bag(data: PyTree, sample: Dataset) -> Dataset:
     """
     data = as_dataset(data)
     num_rows = jax.tree.leaves(data.arrays)[0].shape[0]
-    rows = getattr(sample, "rows", None)
+    rows = sample.rows if isinstance(sample, Dataset) else None
     if rows is None or jax.tree.leaves(sample.arrays)[0].shape[0] != num_rows:
         raise ValueError(
             f"sample must be a view of the {num_rows} rows of data, got {_check.describe(sample)}. "

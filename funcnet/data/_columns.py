@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
+import numpy as np
 
+from funcnet import _check
 from funcnet._types import Array, Bool, Float
 
 
@@ -22,13 +24,15 @@ class Columns:
     rows. Names and categories are static.
 
     Args:
-        values: [..., columns]: numbers; for a column of text the number of the category; 0 in a gap.
+        values: [..., columns]: numbers; for a column of text the number of the category; 0 in a gap. From a
+            file, float64 of NumPy's; in a Dataset, an array of JAX.
         missing: booleans of the same shape, True in a gap.
         names: one for each column.
         categories: for each column its strings, in the order of their numbers; None for numbers.
 
     Raises:
-        TypeError: if a layer uses them as an array.
+        TypeError: if names or categories are not tuples, or if a layer uses the columns as an array.
+        ValueError: if there are not as many categories as names.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -43,10 +47,13 @@ class Columns:
         [[31.0, 1.0, 0.0], [31.0, 0.0, 1.0]]
     """
 
-    values: Float[Array, "*rows columns"]
-    missing: Bool[Array, "*rows columns"]
+    values: Float[Array | np.ndarray, "*rows columns"]
+    missing: Bool[Array | np.ndarray, "*rows columns"]
     names: tuple[str, ...]
     categories: tuple[tuple[str, ...] | None, ...]
+
+    def __post_init__(self) -> None:
+        check_names(self.names, self.categories)
 
     @property
     def shape(self) -> NoReturn:
@@ -54,4 +61,19 @@ class Columns:
         raise TypeError(
             "features must be an array, got the raw columns of a table with text or gaps. Encode them: "
             "encoder = fn.data.Encoder.fit(train); train = encoder.transform(train)."
+        )
+
+
+def check_names(names: Any, categories: Any) -> None:
+    """Check the names of columns, and that each has an entry in `categories`."""
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"names must be a tuple of strings, got {_check.describe(names)}.")
+    if not isinstance(categories, tuple) or not all(c is None or isinstance(c, tuple) for c in categories):
+        raise TypeError(
+            "categories must be a tuple with None or a tuple of strings for each column, got "
+            f"{_check.describe(categories)}."
+        )
+    if len(categories) != len(names):
+        raise ValueError(
+            f"categories must have one entry for each of the {len(names)} columns, got {len(categories)}."
         )

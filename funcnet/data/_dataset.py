@@ -10,6 +10,11 @@ import numpy as np
 from funcnet import _check, _tree
 from funcnet._types import Array, Float, Int, PyTree
 
+ADVICE_ON_INTEGERS = (
+    "Number labels from 0: classes, y = np.unique(y, return_inverse=True). Of features subtract the "
+    "smallest, x - x.min(axis=0), or scale them: x = fn.data.Scaler.fit(x).transform(x)."
+)
+
 
 @_tree.node
 class Dataset:
@@ -18,8 +23,14 @@ class Dataset:
     A Dataset is a pytree, so `vmap` can map over `rows` (folds, bootstraps) while the arrays stay shared:
     `jax.vmap(lambda rows, key: train(model, Dataset(arrays, rows=rows), key))(rows, keys)`.
 
+    Arrays may be NumPy's, JAX's, pandas and polars tables and columns, PyTorch tensors on the CPU, or
+    lists of numbers. JAX narrows float64 to float32 unless jax_enable_x64 is set. A column that would lose
+    digits that scaling first would keep, such as times in seconds since 1970, is refused:
+    `Scaler.fit(x).transform(x)` scales it in float64 and narrows it afterwards.
+
     Args:
-        arrays: a pytree of arrays [rows, ...], usually the pair (x, y).
+        arrays: a pytree of arrays [rows, ...], usually the pair (x, y). A list of numbers, or of lists of
+            numbers, is one array; a list of arrays is a pytree, as a tuple is.
         weight: the weight of each row in every mean, [rows], at least 0; 1 each by default. A row of
             weight 0 may hold any values: it is never used, so a derivative with respect to a weight of
             exactly 0 does not depend on its row. To learn weights, start above 0.
@@ -27,8 +38,9 @@ class Dataset:
 
     Raises:
         TypeError: if an array holds text or objects.
-        ValueError: if there is no array or no row, lengths differ, a value is not finite, a weight is
-            negative or not of shape [rows], or row numbers are out of range.
+        ValueError: if there is no array or no row, lengths differ, a value is not finite or does not fit
+            in 32 bits, more than 1 % of the distinct values of a column would become equal in float32, a
+            weight is negative or not of shape [rows], or row numbers are out of range.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -45,20 +57,23 @@ class Dataset:
     rows: Int[Array, " n"] | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        for path, part in _lists(self.arrays).items():
-            _check.not_a_list(f"data{path}", part)
-        for path, leaf in _tree.paths(self.arrays).items():
-            _check.numeric(f"data{path}", leaf)
-        object.__setattr__(self, "arrays", jax.tree.map(jnp.asarray, self.arrays))
+        given = to_arrays(self.arrays)
+        for path, leaf in _tree.paths(given).items():
+            _check.fits_int32(f"data{path}", leaf, ADVICE_ON_INTEGERS)
+        with np.errstate(over="ignore"):  # refused below, by value and place
+            object.__setattr__(self, "arrays", jax.tree.map(jnp.asarray, given))
         if self.weight is not None:
             _check.weight_type(self.weight)
-            object.__setattr__(self, "weight", jnp.asarray(self.weight, float))
+            weight = _check.array("weight", self.weight)
+            if not isinstance(weight, jax.Array):
+                _check.finite("weight", weight)
+                _check.fits_float32("weight", weight)
+                _check.weights_in_range(weight)
+            object.__setattr__(self, "weight", jnp.asarray(weight, float))
         if self.rows is not None:
-            _check.row_dtype(self.rows)
-            _check.fits_int32("rows", self.rows, "Row numbers start at 0.")
-            object.__setattr__(self, "rows", jnp.asarray(self.rows, jnp.int32))
+            object.__setattr__(self, "rows", _row_numbers(self.rows))
         _check_lengths(self)
-        _check_values(self)
+        _check_values(self, given)
 
     def __len__(self) -> int:
         if self.rows is not None:
@@ -67,16 +82,26 @@ class Dataset:
 
     def __getitem__(self, position: Any) -> PyTree:
         """The example at a position; for a slice or an array, the examples, with a leading axis."""
-        if not isinstance(position, slice) and _tree.is_concrete(position):
+        if not isinstance(position, slice):
+            position = self._check_position(position)
+        return jax.tree.map(lambda a: a[self._rows_at(position)], self.arrays)
+
+    def _check_position(self, position: Any) -> Any:
+        index = _check.array("position", position)
+        is_mask = index.dtype == bool
+        if not (is_mask or jnp.issubdtype(index.dtype, jnp.integer)) and index.size:
+            raise TypeError(f"position must hold integers or be a slice, got {_check.describe(position)}.")
+        if is_mask and index.shape != (len(self),):
+            raise IndexError(f"a mask must have shape ({len(self)},), got shape {index.shape}.")
+        if not is_mask and _tree.is_concrete(index):
             # JAX would return the last row, and a loop over the dataset would never end.
-            index = np.asarray(position)
-            positions = index.ravel() if index.dtype.kind in "iu" else np.zeros(0, int)
+            positions = np.asarray(index).ravel()
             outside = positions[(positions < -len(self)) | (positions >= len(self))]
             if outside.size:
                 raise IndexError(
                     f"a position must be at least {-len(self)} and below {len(self)}, got {outside[0]}."
                 )
-        return jax.tree.map(lambda a: a[self._rows_at(position)], self.arrays)
+        return index if index.size else index.astype(np.int32)
 
     def _rows_at(self, position: Any) -> Any:
         """The row numbers of some positions."""
@@ -144,22 +169,84 @@ def take(data: PyTree, rows: Any) -> Dataset:
         [2.0, 0.0]
     """
     data = as_dataset(data)
-    _check.row_dtype(rows)
-    if _tree.is_concrete(rows):
-        _check.row_numbers(rows, len(data))
-    position = jnp.asarray(rows, jnp.int32)
+    position = _row_numbers(rows, len(data))
     return Dataset(data.arrays, weight=data.weight, rows=data._rows_at(position))
 
 
-def _lists(arrays: PyTree) -> dict[str, Any]:
-    """The tree itself and the lists in it, by path."""
-    return {"": arrays} | _tree.paths(
-        arrays, is_leaf=lambda node: node is not arrays and isinstance(node, list)
+def host_arrays(data: PyTree) -> PyTree:
+    """The arrays of a Dataset, or those of a tuple in the precision they came in, after the same checks."""
+    if isinstance(data, Dataset) or hasattr(data, "chunks"):
+        return as_dataset(data)[:]
+    given = to_arrays(data)
+    _check_shapes(given)
+    for path, leaf in _tree.paths(given).items():
+        if _tree.is_concrete(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating):
+            _check.finite(f"data{path}", np.asarray(leaf))
+    return given
+
+
+def to_arrays(tree: PyTree, name: str = "data") -> PyTree:
+    """A pytree with each leaf as an array of NumPy or JAX, in the precision it came in."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_list_of_numbers)
+    arrays = [
+        leaf
+        if isinstance(leaf, jax.Array) and _tree.is_key(leaf)
+        else _check.array(f"{name}{jax.tree_util.keystr(path)}", leaf)
+        for path, leaf in leaves
+    ]
+    return jax.tree.unflatten(structure, arrays)
+
+
+def narrow(tree: PyTree, name: str = "data") -> PyTree:
+    """NumPy's arrays of a stream in the dtypes that JAX gives them, after a check that each value fits."""
+
+    def narrow_leaf(path: Any, leaf: Any) -> Any:
+        what = f"{name}{jax.tree_util.keystr(path)}"
+        _check.fits_int32(what, leaf, ADVICE_ON_INTEGERS)
+        _check.fits_float32(what, leaf)
+        return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype), copy=False)
+
+    return jax.tree_util.tree_map_with_path(narrow_leaf, tree)
+
+
+def _is_list_of_numbers(node: Any) -> bool:
+    """Whether a list is one array: neither it nor a list or tuple in it holds an array or a dictionary."""
+    if not isinstance(node, list):
+        return False
+    return not any(
+        isinstance(leaf, dict)
+        or (hasattr(leaf, "__array__") and np.ndim(leaf) > 0)
+        or (isinstance(leaf, list | tuple) and not _is_list_of_numbers(list(leaf)))
+        for leaf in node
     )
 
 
+def _row_numbers(rows: Any, n: int | None = None) -> Array:
+    """Row numbers as int32, below n."""
+    numbers = _check.array("rows", rows)
+    _check.row_dtype(numbers)
+    if numbers.ndim == 0:
+        raise ValueError("rows must be a list of row numbers, got a single number. Try rows=[0].")
+    if n is not None and _tree.is_concrete(numbers):
+        _check.row_numbers(numbers, n)
+    _check.fits_int32("rows", numbers, "Row numbers start at 0.")
+    return jnp.asarray(numbers, jnp.int32)
+
+
 def _check_lengths(data: Dataset) -> None:
-    leaves = _tree.paths(data.arrays)
+    num_rows = _check_shapes(data.arrays)
+    if data.rows is not None and data.rows.shape[-1:] == (0,):
+        raise ValueError("the table is empty: a dataset must have at least one row, got 0.")
+    if data.weight is not None and data.weight.shape != (num_rows,):
+        raise ValueError(
+            f"weight must be one number for each of the {num_rows} rows, got shape {data.weight.shape}. "
+            "Try weight=jnp.ones(len(x))."
+        )
+
+
+def _check_shapes(arrays: PyTree) -> int:
+    """The number of rows of all arrays."""
+    leaves = _tree.paths(arrays)
     if not leaves:
         raise ValueError("a dataset must hold at least one array, got none. Try Dataset((x, y)).")
     shapes = {path or "data": leaf.shape for path, leaf in leaves.items()}
@@ -169,24 +256,24 @@ def _check_lengths(data: Dataset) -> None:
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{path} has {n}" for path, n in lengths.items())
         raise ValueError(f"all arrays must have the same number of rows, got: {listed}.")
-    num_rows = next(iter(lengths.values()))
-    if num_rows == 0 or (data.rows is not None and data.rows.shape[-1:] == (0,)):
+    num_rows: int = next(iter(lengths.values()))
+    if num_rows == 0:
         raise ValueError("the table is empty: a dataset must have at least one row, got 0.")
-    if data.weight is not None and data.weight.shape != (num_rows,):
-        raise ValueError(
-            f"weight must be one number for each of the {num_rows} rows, got shape {data.weight.shape}. "
-            "Try weight=jnp.ones(len(x))."
-        )
+    return num_rows
 
 
-def _check_values(data: Dataset) -> None:
-    for path, leaf in _tree.paths(data.arrays).items():
+def _check_values(data: Dataset, given: PyTree) -> None:
+    originals = jax.tree.leaves(given)
+    for (path, leaf), original in zip(_tree.paths(data.arrays).items(), originals, strict=True):
+        name = f"data{path}"
         if _tree.is_concrete(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating):
             # numpy compiles nothing; on another device a reduction is cheaper than a copy to the host.
             on_host = all(device.platform == "cpu" for device in leaf.devices())
             values: Any = np.asarray(leaf) if on_host else leaf
             if not (np if on_host else jnp).isfinite(values).all():
-                _check.finite(f"data{path}", np.asarray(leaf))
+                _check.finite(name, np.asarray(original))
+                _check.fits_float32(name, original)
+            _check.keeps_digits(name, original)
     if data.weight is not None and _tree.is_concrete(data.weight):
         _check.weights(np.asarray(data.weight))
     if data.rows is not None and _tree.is_concrete(data.rows):

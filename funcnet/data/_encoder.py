@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check
-from funcnet._types import Array, PyTree
+from funcnet._types import PyTree
 from funcnet.data import _file
-from funcnet.data._columns import Columns
-from funcnet.data._dataset import Dataset, as_dataset
+from funcnet.data._columns import Columns, check_names
+from funcnet.data._dataset import Dataset, host_arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,10 @@ class Encoder:
         categories: for each column the strings in the training rows, sorted; None for numbers.
 
     Raises:
-        TypeError: from `transform`, if the data is not the raw columns of a table.
-        ValueError: from `transform`, if the columns are not those it was fitted on.
+        TypeError: if an argument is not a tuple; from `transform`, if the data is not the raw columns of a
+            table.
+        ValueError: if the arguments don't have an entry for each column; from `transform`, if the columns
+            are not those it was fitted on.
 
     Example:
         >>> import json, tempfile, pathlib, jax, funcnet as fn
@@ -54,6 +56,14 @@ class Encoder:
     fill: tuple[float | str, ...]
     categories: tuple[tuple[str, ...] | None, ...]
 
+    def __post_init__(self) -> None:
+        check_names(self.names, self.categories)
+        if not isinstance(self.fill, tuple) or len(self.fill) != len(self.names):
+            raise ValueError(
+                f"fill must be a tuple of one value for each of the {len(self.names)} columns, got "
+                f"{_check.describe(self.fill)}, shorter or longer."
+            )
+
     @staticmethod
     def fit(data: PyTree) -> "Encoder":
         """Fit an encoder to training rows.
@@ -69,9 +79,10 @@ class Encoder:
             TypeError: if the data holds no raw columns.
             ValueError: if a column is missing in every row.
         """
-        data = as_dataset(data)
-        columns = _raw_columns(data[:])
-        counts = np.asarray(data.weights()) > 0
+        _check.concrete("Encoder.fit", data)
+        columns = _raw_columns(host_arrays(data))
+        rows = len(columns.values)
+        counts = np.asarray(data.weights()) > 0 if isinstance(data, Dataset) else np.ones(rows, bool)
         values = np.asarray(columns.values, np.float64)[counts]
         present = ~np.asarray(columns.missing)[counts]
         fill: list[float | str] = []
@@ -113,7 +124,8 @@ class Encoder:
             data: Columns [..., columns], or a Dataset or tuple that begins with them.
 
         Returns:
-            Floats [..., features], or the same Dataset or tuple with the columns replaced by them.
+            Floats [..., features], or the same Dataset or tuple with the columns replaced by them. The raw
+            columns of a file become float64 of NumPy's, whose digits a `Scaler` needs.
 
         Raises:
             TypeError: if the data is not the raw columns of a table.
@@ -136,7 +148,8 @@ class Encoder:
                     f"{_kind(theirs)}. Read new rows with encoder.read(path), which knows the kind of each "
                     "column."
                 )
-        return jnp.concatenate([self._features(columns, j) for j in range(len(self.names))], axis=-1)
+        features = [self._features(columns, j) for j in range(len(self.names))]
+        return _module_of(columns.values).concatenate(features, axis=-1)
 
     def read(self, path: str | os.PathLike[str]) -> Columns:
         """Read the same columns of new rows.
@@ -151,6 +164,7 @@ class Encoder:
             FileNotFoundError: if there is no such file.
             ValueError: if a column is missing, or a numeric column holds text or an infinity.
         """
+        _check.path("path", path)
         frame = _file.read_columns(Path(path), self.names)
         is_text = [strings is not None for strings in self.categories]
         return _file.columns(frame, Path(path), is_text)
@@ -175,8 +189,11 @@ class Encoder:
 
         Raises:
             KeyError: if an entry is missing.
+            TypeError: if `state` is not a dictionary.
             ValueError: if the entries don't match each other.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a dictionary of Encoder.to_dict, got {_check.describe(state)}.")
         names, fill = tuple(state["names"]), tuple(state["fill"])
         categories = tuple(None if strings is None else tuple(strings) for strings in state["categories"])
         for name, value, strings in zip(names, fill, categories, strict=True):
@@ -185,21 +202,26 @@ class Encoder:
                 raise ValueError(f"the fill value of column {name!r} must be {expected}, got {value!r}.")
         return Encoder(names, fill, categories)
 
-    def _features(self, columns: Columns, j: int) -> Array:
+    def _features(self, columns: Columns, j: int) -> Any:
         """The features of column j, [..., 1] or [..., categories]."""
         value, missing = columns.values[..., j : j + 1], columns.missing[..., j : j + 1]
-        strings = self.categories[j]
+        strings, np_or_jnp = self.categories[j], _module_of(columns.values)
         if strings is None:
-            return jnp.where(missing, jnp.asarray(self.fill[j], value.dtype), value)
+            return np_or_jnp.where(missing, np_or_jnp.asarray(self.fill[j], value.dtype), value)
         # Categories are matched by name: another file may number them differently. No category is -1.
         number = {string: i for i, string in enumerate(columns.categories[j] or ())}
         shape = (*value.shape[:-1], len(strings))
-        numbers = jnp.asarray([number.get(string, -1) for string in strings], value.dtype)
-        is_fill = jnp.asarray([string == self.fill[j] for string in strings])
+        numbers = np_or_jnp.asarray([number.get(string, -1) for string in strings], value.dtype)
+        is_fill = np_or_jnp.asarray([string == self.fill[j] for string in strings])
         value, missing, numbers, is_fill = (
-            jnp.broadcast_to(a, shape) for a in (value, missing, numbers, is_fill)
+            np_or_jnp.broadcast_to(a, shape) for a in (value, missing, numbers, is_fill)
         )
-        return jnp.where(missing, is_fill, value == numbers).astype(value.dtype)
+        return np_or_jnp.where(missing, is_fill, value == numbers).astype(value.dtype)
+
+
+def _module_of(values: Any) -> Any:
+    """NumPy, which keeps all digits, for an array of NumPy; else jax.numpy."""
+    return np if isinstance(values, np.ndarray) else jnp
 
 
 def _kind(strings: tuple[str, ...] | None) -> str:

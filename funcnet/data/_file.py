@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
+from funcnet import _check
 from funcnet.data._columns import Columns
 
 PARQUET = (".parquet", ".pq")
@@ -103,7 +103,7 @@ def read_columns(path: Path, names: Sequence[str]) -> Any:
 
 
 def features(frame: Any, path: Path) -> np.ndarray | Columns:
-    """float32 [rows, columns] if all values are numbers, none missing; else Columns for an Encoder."""
+    """float64 [rows, columns] if all values are numbers, none missing; else Columns for an Encoder."""
     is_text = [_is_text(frame[name]) for name in frame.columns]
     if not any(is_text) and not frame.isna().to_numpy().any():
         return numbers(frame, path)
@@ -120,7 +120,7 @@ def columns(frame: Any, path: Path, is_text: Sequence[bool]) -> Columns:
     """The columns of a frame; `is_text` marks those of text."""
     names = tuple(map(str, frame.columns))
     gaps = frame.isna().to_numpy()
-    values = np.zeros(frame.shape, np.float32)
+    values = np.zeros(frame.shape)
     categories: list[tuple[str, ...] | None] = []
     for j, (name, text) in enumerate(zip(names, is_text, strict=True)):
         present = ~gaps[:, j]
@@ -131,11 +131,11 @@ def columns(frame: Any, path: Path, is_text: Sequence[bool]) -> Columns:
         else:
             values[present, j] = numbers(frame[[name]], path, gaps_allowed=True)[present, 0]
             categories.append(None)
-    return Columns(jnp.asarray(values), jnp.asarray(gaps), names, tuple(categories))
+    return Columns(values, gaps, names, tuple(categories))
 
 
 def numbers(frame: Any, path: Path, gaps_allowed: bool = False) -> np.ndarray:
-    """A frame of finite numbers as float32 [rows, columns]."""
+    """A frame of finite numbers as float64 [rows, columns]."""
     return np.column_stack([_number_column(frame[name], path, gaps_allowed) for name in frame.columns])
 
 
@@ -145,7 +145,8 @@ def _number_column(column: Any, path: Path, gaps_allowed: bool) -> np.ndarray:
     types = pandas.api.types
     if types.is_datetime64_any_dtype(column) or types.is_timedelta64_dtype(column):
         raise ValueError(_dates_message(f"{path}: column {column.name!r}", str(column.dropna().iloc[0])))
-    values = pandas.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
+    parsed = pandas.to_numeric(column, errors="coerce")
+    values = parsed.to_numpy(float, na_value=np.nan)
     wrong = ~np.isfinite(values) & ~(gaps_allowed & column.isna().to_numpy())
     if (bad := np.flatnonzero(wrong)).size:
         value = column.iloc[bad[0]]
@@ -155,7 +156,9 @@ def _number_column(column: Any, path: Path, gaps_allowed: bool) -> np.ndarray:
             f"({bad.size} of {len(column)} rows). Fill in or drop such values first; a column must hold "
             "numbers or text, not both."
         )
-    return values.astype(np.float32)
+    if isinstance(parsed.dtype, np.dtype) and parsed.dtype.kind in "iu":
+        return _check.to_float64(f"{path}: column {column.name!r}", parsed.to_numpy())
+    return values
 
 
 def _is_text(column: Any) -> bool:

@@ -23,6 +23,8 @@ class Folds:
         valid: the held-out rows, a Dataset whose `rows` are [folds, k].
 
     Raises:
+        TypeError: if a part is not a Dataset; from `folds[i]`, if i is not an integer.
+        ValueError: if a part is not a view of rows [folds, n].
         IndexError: from `folds[i]`, if there is no fold i.
 
     Example:
@@ -38,10 +40,21 @@ class Folds:
     train: Dataset
     valid: Dataset
 
+    def __post_init__(self) -> None:
+        for name in ("train", "valid"):
+            part = getattr(self, name)
+            if not isinstance(part, Dataset):
+                raise TypeError(
+                    f"{name} must be a Dataset, got {_check.describe(part)}. Try kfold(data, 5, k)."
+                )
+            if part.rows is None or part.rows.ndim < 2:
+                raise ValueError(f"{name} must be a Dataset with rows [folds, n], as kfold makes it.")
+
     def __len__(self) -> int:
         return self.train.rows.shape[0]  # type: ignore[union-attr]
 
     def __getitem__(self, fold: int) -> tuple[Dataset, Dataset]:
+        _check.integer("fold", fold)
         if not -len(self) <= fold < len(self):
             raise IndexError(f"fold must be at least {-len(self)} and below {len(self)}, got {fold}.")
         train, valid = (_tree.replace(part, rows=part.rows[fold]) for part in (self.train, self.valid))  # type: ignore[index]
@@ -58,9 +71,9 @@ def kfold(
 ) -> Folds:
     """Split a dataset into folds; each is held out once while the others are used for training.
 
-    The sizes of folds differ by at most one row, unless groups prevent it. Shorter ones are padded with a
-    row of weight zero, which is ignored everywhere, so all have the same shape and `jax.vmap` can train on
-    all of them together. Rows with weight zero in `data` are in no fold.
+    Without groups of several rows, the sizes of folds differ by at most one row. Shorter ones are padded
+    with a row of weight zero, which is ignored everywhere, so all have the same shape and `jax.vmap` can
+    train on all of them together. Rows with weight zero in `data` are in no fold.
 
     If a view contains a row several times, as a bootstrap sample does, all its copies go into one fold: no
     model is evaluated on a row that it was trained on.
@@ -69,11 +82,12 @@ def kfold(
         data: a Dataset, or a tuple of arrays [n, ...].
         folds: the number of folds, 2 .. n.
         key: determines the fold of each row.
-        stratify: labels [n] (numbers or text); the counts of each label differ by at most one between
-            folds, unless groups prevent it.
-        groups: labels [n]; all rows of a group go into the same fold. Groups are assigned one by one, the
-            largest first, each to the fold with the fewest rows so far; with `stratify`, to the fold with
-            the fewest rows of the group's classes.
+        stratify: labels [n] (numbers or text); without groups of several rows, the counts of each label
+            differ by at most one between folds. Other names for the same labels give the same folds.
+        groups: labels [n]; all rows of a group go into the same fold. Groups of several rows are assigned
+            one by one, the largest first, each to the fold with the fewest rows so far; with `stratify`,
+            to the fold with the fewest rows of the group's classes. This is not always the most even
+            assignment. Single rows fill the gaps, each in the fold with the fewest rows of its class.
 
     Returns:
         Folds, each of them a pair (train, valid).
@@ -81,7 +95,7 @@ def kfold(
     Raises:
         TypeError: if `key` is not a typed key or is traced by jit or vmap, or `folds` is not an integer.
         ValueError: if there are more folds than groups or rows with a weight above zero, or if there are
-            not n labels.
+            not n labels, or one is missing.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -115,6 +129,7 @@ def kfold(
             "Make the folds first and map over them: each = Dataset.axes(rows=0); "
             "jax.vmap(train, in_axes=(None, each, 0))(model, folds.train, keys)."
         )
+    _check.concrete("kfold", (data.weight, data.rows))
     counts = np.asarray(data.weights()) > 0
     if not 2 <= folds <= counts.sum():
         raise ValueError(
@@ -123,16 +138,16 @@ def kfold(
         )
     order = np.asarray(Shuffle.draw(_keys.fold_in_name(key, "kfold"), n)(jnp.arange(n)))
     order = order[counts[order]]
-    classes = _label_numbers("stratify", stratify, n)
+    classes = _label_numbers("stratify", stratify, n, order)
     rows = np.asarray(data._rows_at(np.arange(n)))[order]
     if groups is None and len(np.unique(rows)) < len(rows):
         groups = np.asarray(data.rows)
     if groups is None:
-        fold = _assign_rows(classes[order], folds)
+        fold = _assign_rows(classes, folds)
     else:
-        group = _label_numbers("groups", groups, n)[order]
+        group = _label_numbers("groups", groups, n, order)
         _check_copies(rows, group)
-        fold = _assign_groups(classes[order], group, folds)
+        fold = _assign_groups(classes, group, folds)
     valid_rows = [np.asarray(data._rows_at(np.sort(order[fold == i]))) for i in range(folds)]
     train_rows = [np.asarray(data._rows_at(np.sort(order[fold != i]))) for i in range(folds)]
     if any(len({len(part) for part in parts}) > 1 for parts in (valid_rows, train_rows)):
@@ -159,14 +174,14 @@ def _check_copies(rows: np.ndarray, group: np.ndarray) -> None:
         )
 
 
-def _label_numbers(name: str, labels: ArrayLike | None, n: int) -> np.ndarray:
-    """Labels as integers from 0."""
+def _label_numbers(name: str, labels: ArrayLike | None, n: int, order: np.ndarray) -> np.ndarray:
+    """The labels of the rows in `order` as integers, numbered as they appear there, whatever their "
+    "names."""
     if labels is None:
-        return np.zeros(n, int)
-    values = np.asarray(labels)
-    if values.shape != (n,):
-        raise ValueError(f"{name} must hold one label for each of the {n} rows, got shape {values.shape}.")
-    return np.unique(values, return_inverse=True)[1]
+        return np.zeros(len(order), int)
+    values = _check.labels(name, labels, n)[order]
+    _, first, number = np.unique(values, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[number]
 
 
 def _assign_rows(classes: np.ndarray, folds: int) -> np.ndarray:
@@ -177,21 +192,29 @@ def _assign_rows(classes: np.ndarray, folds: int) -> np.ndarray:
 
 
 def _assign_groups(classes: np.ndarray, groups: np.ndarray, folds: int) -> np.ndarray:
-    """The fold of each row: each group, from the largest, goes to the fold with the fewest such rows."""
-    _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
-    num_groups = len(first)
+    """The fold of each row: each group, from the largest, goes to the fold with the fewest such rows.
+
+    Then each single row, class by class, goes to the fold with the fewest rows of its class, and among
+    these to the smallest one. If all rows are single, this is `_assign_rows`.
+    """
+    num_groups, num_classes = int(groups.max()) + 1, int(classes.max()) + 1
     if num_groups < folds:
         raise ValueError(f"folds must be at most {num_groups}, the number of groups, got {folds}.")
-    counts = np.zeros((num_groups, int(classes.max()) + 1))
+    counts = np.zeros((num_groups, num_classes))
     np.add.at(counts, (groups, classes), 1.0)
+    sizes = counts.sum(1)
     # A fraction of each class and, as one more class, of all rows, so that no fold stays empty.
-    total = np.append(counts.sum(0), counts.sum())
-    fractions = np.column_stack([counts, counts.sum(1)]) / np.maximum(total, 1.0)
-    by_key = np.argsort(first)
-    fold_fractions, fold = np.zeros((folds, fractions.shape[1])), np.empty(num_groups, int)
-    for group in by_key[np.argsort(-fractions[by_key, -1], kind="stable")]:
-        fold[group] = np.argmin(fold_fractions @ fractions[group])
-        fold_fractions[fold[group]] += fractions[group]
+    total = np.append(counts.sum(0), sizes.sum())
+    fractions = np.column_stack([counts, sizes]) / np.maximum(total, 1.0)
+    in_fold, fold = np.zeros((folds, num_classes + 1)), np.empty(num_groups, int)
+    for group in np.argsort(-sizes, kind="stable")[: np.sum(sizes > 1)]:
+        fold[group] = np.argmin((in_fold / np.maximum(total, 1.0)) @ fractions[group])
+        in_fold[fold[group]] += np.append(counts[group], sizes[group])
+    single = np.flatnonzero(sizes == 1)
+    class_of = counts.argmax(1)
+    for group in single[np.argsort(class_of[single], kind="stable")]:
+        fold[group] = np.lexsort((in_fold[:, -1], in_fold[:, class_of[group]]))[0]
+        in_fold[fold[group], [class_of[group], -1]] += 1
     return fold[groups]
 
 

@@ -34,6 +34,8 @@ def one_hot(labels: ArrayLike, classes: int) -> Float[Array, "*shape classes"]:
         [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
     _check.positive("classes", classes)
+    labels = _check.array("labels", labels)
+    _check.fits_in_memory(f"{labels.size} labels of classes={classes}", 4 * labels.size * int(classes))
     _check.class_numbers(labels, classes)
     return jax.nn.one_hot(as_class_numbers(labels), classes, dtype=float)
 
@@ -54,9 +56,9 @@ def class_weights(
         Weights [n], float32.
 
     Raises:
-        TypeError: if `weights` is neither.
-        ValueError: if there is no label, `weights` names a class that no row has, or a weight is
-            negative.
+        TypeError: if `weights` is neither, or labels are not all numbers or all text.
+        ValueError: if there is no label, one is missing, `weights` names a class that no row has, or a
+            weight is negative.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -69,11 +71,9 @@ def class_weights(
 
     Source: King, Zeng, "Logistic regression in rare events data", 2001.
     """
-    values = np.asarray(labels)
-    if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"labels must be one for each row, [n], got shape {values.shape}.")
+    values = _check.labels("labels", labels)
     classes, number, count = np.unique(values, return_inverse=True, return_counts=True)
-    if weights == "balanced":
+    if isinstance(weights, str) and weights == "balanced":
         class_weight = len(values) / (len(classes) * count)
     elif isinstance(weights, Mapping):
         if unknown := [label for label in weights if label not in classes.tolist()]:
@@ -83,7 +83,9 @@ def class_weights(
             )
         for label, weight in weights.items():
             _check.between(f"weights[{label!r}]", weight, 0.0, float("inf"))
-        class_weight = np.array([weights.get(label, 1.0) for label in classes.tolist()])
+        class_weight = np.array([float(weights.get(label, 1.0)) for label in classes.tolist()])
+        _check.fits_float32("weights", class_weight)
+        _check.weights_in_range(class_weight)
     else:
         raise TypeError(
             f'weights must be "balanced" or a dictionary by label, got {_check.describe(weights)}.'

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import gzip
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from funcnet import _check
+from funcnet._types import PyTree
 from funcnet.data import _file
 from funcnet.data._columns import Columns
 from funcnet.data._dataset import Dataset
@@ -32,9 +34,9 @@ class Table:
 
     Args:
         name: the name of the table.
-        data: pairs (x, y): x float32 [rows, features], or `Columns` if the file has text or missing values
-            (an `Encoder` encodes them as features); y int32 class numbers [rows], or float32 targets
-            [rows] for a regression.
+        arrays: pairs (x, y), in a tuple or a Dataset: x [rows, features], or `Columns` if the file has
+            text or missing values (an `Encoder` encodes them as features); y class numbers [rows], or
+            targets [rows] for a regression. From a file, NumPy's float64, with all digits of the file.
         feature_names: one for each column of x.
         target_name: the name of y.
         class_names: the names of classes 0, 1, …; empty for a regression.
@@ -49,11 +51,43 @@ class Table:
     """
 
     name: str
-    data: Dataset
+    arrays: PyTree
     feature_names: tuple[str, ...]
     target_name: str
     class_names: tuple[str, ...] = ()
     standard_split: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.arrays if isinstance(self.arrays, Dataset) else self.arrays[1])
+
+    @functools.cached_property
+    def data(self) -> Dataset:
+        """The pairs (x, y) as a Dataset: x and numeric targets are float32, class numbers int32.
+
+        Raises:
+            ValueError: if float32 can't hold the digits of a column. `tabular.fit_table` scales such a
+                column before it narrows it; so does `Scaler.fit(x).transform(x)` of `x, y = table.arrays`.
+        """
+        if isinstance(self.arrays, Dataset):
+            return self.arrays
+        self._check_columns()
+        return Dataset(self.arrays)
+
+    def _check_columns(self) -> None:
+        """Check by the names of columns what a Dataset checks by their numbers."""
+        x, y = self.arrays
+        values = x.values if isinstance(x, Columns) else x
+        target = f"the target {self.target_name!r}"
+        for j, name in enumerate(self.feature_names if np.ndim(values) == 2 else ()):
+            _check.fits_float32(f"column {name!r}", values[:, j])
+        _check.fits_float32(target, y)
+        advice = (
+            "fit_table and `funcnet train` scale it in float64 before they narrow it. By hand: "
+            "x, y = table.arrays; {0} = fn.data.Scaler.fit({0}).transform({0})."
+        )
+        _check.keeps_digits("x", values, self.feature_names, advice=advice.format("x"))
+        _check.keeps_digits(target, y, advice=advice.format("y"))
 
     @property
     def task(self) -> Task:
@@ -74,12 +108,13 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
             most 20 different values are classes.
 
     Returns:
-        A Table. Its x is an array if all features are numbers and none is missing. With text (at most 100
-        categories in a column, and at most half as many as rows) or missing values, x is raw `Columns`: fit
-        an `Encoder` to the training rows.
+        A Table, with all digits of the file. Its x is an array if all features are numbers and none is
+        missing. With text (at most 100 categories in a column, and at most half as many as rows) or missing
+        values, x is raw `Columns`: fit an `Encoder` to the training rows.
 
     Raises:
         FileNotFoundError: if there is no such table or file.
+        TypeError: if `name` is not a path, or `target` not a string.
         ValueError: if the table is empty; if the target is unknown, has missing values or one class; if a
             column is empty, mixes numbers and text, or holds dates or text that is constant or nearly all
             different; if it is a Parquet file and pyarrow is not installed.
@@ -97,6 +132,9 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
                 f"which has its own. Try fn.data.load({name!r})."
             )
         return _load_fashion_mnist() if name == "fashion-mnist" else _load_bundled(name)
+    _check.path("name", name)
+    if not (target is None or isinstance(target, str)):
+        raise TypeError(f"target must be the name of a column, got {_check.describe(target)}.")
     path = Path(name)
     if not path.is_file():
         matches = difflib.get_close_matches(path.name.lower(), NAMES, 1)
@@ -108,7 +146,7 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
 def read_features(
     path: str | os.PathLike[str], feature_names: tuple[str, ...], encoder: Encoder | None = None
 ) -> np.ndarray | Columns:
-    """Read the named columns of a file: with `encoder`, or as float32 [rows, features] if it is None."""
+    """Read the named columns of a file: with `encoder`, or as float64 [rows, features] if it is None."""
     if encoder is not None:
         return encoder.read(path)
     return _file.numbers(_file.read_columns(Path(path), feature_names), Path(path))
@@ -182,7 +220,7 @@ def _load_file(path: Path, target: str | None, task: Task | None) -> Table:
     _check.choice("task", task, ("classification", "regression"))
     if task == "regression":
         y = _file.numbers(frame[[target]], path)[:, 0]
-        return Table(path.stem, Dataset((x, y)), names, target)
+        return Table(path.stem, (x, y), names, target)
     is_text = not (pandas.api.types.is_numeric_dtype(column) or pandas.api.types.is_bool_dtype(column))
     column = column.astype(str).str.strip() if is_text else column
     classes, y = np.unique(np.asarray(column), return_inverse=True)
@@ -190,5 +228,4 @@ def _load_file(path: Path, target: str | None, task: Task | None) -> Table:
         raise ValueError(
             f"{path}: the target {target!r} must have at least two classes, got only {classes[0]!r}."
         )
-    data = Dataset((x, y.astype(np.int32)))
-    return Table(path.stem, data, names, target, tuple(str(c) for c in classes))
+    return Table(path.stem, (x, y.astype(np.int32)), names, target, tuple(str(c) for c in classes))

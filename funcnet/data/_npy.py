@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from funcnet import _check
 from funcnet._types import PyTree
+from funcnet.data._digest import file_digest
 
 NEAR_BYTES, WINDOW_BYTES = 2**12, 2**20
 """Rows no further apart than a page are read together with the bytes between them, up to a megabyte."""
@@ -74,37 +76,24 @@ def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return buffer[first : first + num_bytes].view(dtype).reshape(shape)
 
 
+def _native(array: np.ndarray) -> np.ndarray:
+    """The array in the byte order of the machine, which JAX expects."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
 class Npy:
     """A pytree of `.npy` files."""
 
     def __init__(self, paths: PyTree) -> None:
-        self._identities: dict[str, str] = {}
+        self._paths: list[Path] = []
 
         def open_file(path: Any) -> _File:
-            path = Path(path)
-            with path.open("rb") as file:
-                try:
-                    version = np.lib.format.read_magic(file)
-                    reader = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}")
-                    shape, fortran, dtype = reader(file)
-                except (ValueError, AttributeError) as error:
-                    raise ValueError(f"{path} is not a .npy file: {error}.") from None
-                if fortran or dtype.kind not in "biuf" or not shape:
-                    raise ValueError(
-                        f"{path} must hold numbers [rows, ...] in C order, got {dtype} {shape}"
-                        f"{' in Fortran order' if fortran else ''}. Write it again: "
-                        "np.save(path, np.ascontiguousarray(array))."
-                    )
-                offset, size = file.tell(), path.stat().st_size
-                expected = offset + math.prod(shape) * dtype.itemsize
-                if size < expected:
-                    raise ValueError(f"{path} is truncated: expected {expected:,} bytes, got {size:,}.")
-                descriptor = os.dup(file.fileno())
-            weakref.finalize(self, os.close, descriptor)
-            self._identities[str(path)] = (
-                f"{path.name} {dtype} {shape}, {size} bytes, {path.stat().st_mtime_ns}"
-            )
-            return _File(descriptor, offset, shape, dtype)
+            if not isinstance(path, str | os.PathLike):
+                raise TypeError(f"paths must be paths of .npy files, got {_check.describe(path)}.")
+            file = _open(Path(path))
+            weakref.finalize(self, os.close, file.descriptor)
+            self._paths.append(Path(path))
+            return file
 
         self.files = jax.tree.map(open_file, paths)
         lengths = {file.shape[0] for file in self._leaves()}
@@ -113,14 +102,50 @@ class Npy:
             raise ValueError(f"the files of a stream must have the same number of rows, got {listed}.")
 
     def _leaves(self) -> list[_File]:
-        return jax.tree.leaves(self.files, is_leaf=lambda leaf: isinstance(leaf, _File))
+        return jax.tree.leaves(self.files, is_leaf=_is_file)
 
     def __len__(self) -> int:
         return self._leaves()[0].shape[0]
 
     def rows(self, numbers: np.ndarray) -> PyTree:
-        is_file = lambda leaf: isinstance(leaf, _File)  # noqa: E731
-        return jax.tree.map(lambda file: file.rows(numbers), self.files, is_leaf=is_file)
+        return jax.tree.map(lambda file: _native(file.rows(numbers)), self.files, is_leaf=_is_file)
 
     def identity(self) -> str:
-        return "; ".join(self._identities.values())
+        parts = [
+            f"{file.dtype} {file.shape}, sha256 {file_digest(file.descriptor, path)[:16]}"
+            for file, path in zip(self._leaves(), self._paths, strict=True)
+        ]
+        return f"{jax.tree.structure(self.files, is_leaf=_is_file)}: {'; '.join(parts)}"
+
+
+def _is_file(node: Any) -> bool:
+    return isinstance(node, _File)
+
+
+def _open(path: Path) -> _File:
+    """Open a file of numbers, after a check of its header and its size."""
+    try:
+        file = path.open("rb")
+    except IsADirectoryError:
+        raise ValueError(f"{path} is a directory, and not a .npy file.") from None
+    with file:
+        try:
+            version = np.lib.format.read_magic(file)
+            reader = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}")
+            shape, fortran, dtype = reader(file)
+        except (ValueError, AttributeError, EOFError) as error:
+            reason = str(error).splitlines()[0].rstrip(".") if str(error) else "it is empty"
+            raise ValueError(f"{path} is not a .npy file: {reason}.") from None
+        if fortran or dtype.kind not in "biuf" or not shape:
+            raise ValueError(
+                f"{path} must hold numbers [rows, ...] in C order, got {dtype} {shape}"
+                f"{' in Fortran order' if fortran else ''}. Write it again: "
+                "np.save(path, np.ascontiguousarray(array))."
+            )
+        if shape[0] == 0:
+            raise ValueError(f"{path} must have at least one row, got shape {shape}.")
+        offset, size = file.tell(), os.fstat(file.fileno()).st_size
+        expected = offset + math.prod(shape) * dtype.itemsize
+        if size < expected:
+            raise ValueError(f"{path} is truncated: expected {expected:,} bytes, got {size:,}.")
+        return _File(os.dup(file.fileno()), offset, shape, dtype)

@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnet import _check
 from funcnet._types import Key, PyTree
+from funcnet.data._digest import file_digest
 from funcnet.data._shuffle import Shuffle
 
 
@@ -24,7 +25,14 @@ class Parquet:
         except ImportError as error:
             raise ImportError("Parquet streams need pyarrow: pip install 'funcnet[parquet]'.") from error
         _check.positive("window", window)
-        if isinstance(features, str) or not features or target in features:
+        _check.path("path", path)
+        for name in (target, *(features if isinstance(features, list | tuple) else [None])):
+            if not isinstance(name, str):
+                raise TypeError(
+                    "features must be a list of names of columns and target a name, got "
+                    f"features={_check.describe(features)} and target={_check.describe(target)}."
+                )
+        if not features or target in features:
             raise ValueError(f"features must be names of columns other than the target, got {features!r}.")
         self.path, self.features, self.target, self.window = Path(path), list(features), target, window
         try:
@@ -68,8 +76,10 @@ class Parquet:
         return jax.tree.map(lambda *arrays: np.concatenate(arrays)[order], *parts)
 
     def identity(self) -> str:
-        stat = self.path.stat()
-        return f"{self.path.name}, {stat.st_size} bytes, {stat.st_mtime_ns}, window {self.window}"
+        with self.path.open("rb") as file:
+            digest = file_digest(file.fileno(), self.path)
+        columns = f"{self.features} and {self.target!r}"
+        return f"columns {columns}, window {self.window}, sha256 {digest[:16]}"
 
     def _load_group(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         if number not in self._loaded:
@@ -82,8 +92,15 @@ class Parquet:
                     raise ValueError(
                         f"the column {name!r} of {self.path} must hold numbers, got {column.dtype}."
                     )
-            x = np.stack([columns[name] for name in self.features], axis=1).astype(np.float32)
+            wide = np.stack([columns[name] for name in self.features], axis=1).astype(np.float64)
             y = columns[self.target]
+            _check.fits_float32(f"{self.path}: the features", wide)
+            _check.fits_float32(f"{self.path}: the column {self.target!r}", y)
+            _check.fits_int32(f"{self.path}: the column {self.target!r}", y)
+            if number == 0:  # a look at some rows is enough: columns differ, and not groups of rows
+                _check.keeps_digits("x", wide, self.features)
+                _check.keeps_digits(f"the column {self.target!r}", y)
+            x = wide.astype(np.float32)
             # Two windows: a chunk may span the end of one and the start of the next.
             while len(self._loaded) >= 2 * self.window:
                 self._loaded.pop(next(iter(self._loaded)))

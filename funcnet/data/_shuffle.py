@@ -27,6 +27,7 @@ class Shuffle:
         When called on positions (int32, any shape, each in 0 .. n-1): their rows, the same shape.
 
     Raises:
+        TypeError: from a call, if a position is not an integer.
         ValueError: from `draw`, if n is below 1 or above 2³¹ - 1; from a call, if a position is not in
             0 .. n-1.
 
@@ -58,25 +59,29 @@ class Shuffle:
             A Shuffle.
 
         Raises:
+            TypeError: if `key` is not a typed key, or n not an integer.
             ValueError: if n is below 1 or above 2³¹ - 1.
         """
+        _check.key(key)
         _check.positive("n", n)
         if n > 2**31 - 1:
             raise ValueError(f"n must be at most 2**31 - 1, since row numbers are int32, got {n}.")
         return _draw_rounds(key, np.int32(n), 12 + (int(n) - 1).bit_length())
 
     def __call__(self, position: ArrayLike) -> Int[Array, "*shape"]:
-        self._check_range(position)
-        return _apply_rounds(position, self.rounds, self.n)
+        return _apply_rounds(self._check_range("position", position), self.rounds, self.n)
 
     def inverse(self, row: ArrayLike) -> Int[Array, "*shape"]:
         """The position of a row."""
-        self._check_range(row)
-        return _apply_rounds(row, self.rounds[::-1], self.n)
+        return _apply_rounds(self._check_range("row", row), self.rounds[::-1], self.n)
 
-    def _check_range(self, numbers: Any) -> None:
-        if _tree.is_concrete((numbers, self.n)) and np.ndim(self.n) == 0 and np.size(numbers):
+    def _check_range(self, name: str, values: Any) -> Any:
+        numbers = _check.array(name, values)
+        if not jnp.issubdtype(numbers.dtype, jnp.integer) and numbers.size:
+            raise TypeError(f"{name} must be an integer, got {_check.describe(values)}.")
+        if _tree.is_concrete((numbers, self.n)) and np.ndim(self.n) == 0 and numbers.size:
             _check.row_numbers(numbers, int(self.n))
+        return numbers
 
 
 # Jitted: operation by operation, a first shuffle outside of jit would compile thirty programs.

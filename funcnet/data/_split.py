@@ -43,7 +43,14 @@ def split(
         (5, 1)
     """
     data = as_dataset(data)
-    n = len(data)
+    parts = split_rows(len(data), sizes, key, stratify)
+    return tuple(_copy_rows(data, part) for part in parts)
+
+
+def split_rows(
+    n: int, sizes: Sequence[float], key: Key | None, stratify: ArrayLike | None = None
+) -> list[np.ndarray]:
+    """The positions of the rows of each part, as `split` draws them."""
     counts = _part_sizes(sizes, n)
     if key is None:
         if stratify is not None:
@@ -53,9 +60,8 @@ def split(
         _check.concrete_key("split", key)
         order = np.asarray(Shuffle.draw(_keys.fold_in_name(key, "split"), n)(jnp.arange(n)))
         if stratify is not None:
-            order = order[_stratified_order(_check_labels(stratify, n)[order], counts)]
-    parts = np.split(order, np.cumsum(counts)[:-1])
-    return tuple(_copy_rows(data, np.sort(part) if key is None else part) for part in parts)
+            order = order[_stratified_order(_check.labels("stratify", stratify, n)[order], counts)]
+    return np.split(order, np.cumsum(counts)[:-1])
 
 
 def _copy_rows(data: Dataset, positions: np.ndarray) -> Dataset:
@@ -63,8 +69,8 @@ def _copy_rows(data: Dataset, positions: np.ndarray) -> Dataset:
 
 
 def _part_sizes(sizes: Sequence[float], n: int) -> np.ndarray:
-    parts = np.asarray(sizes, float)
-    if parts.ndim != 1 or parts.size == 0 or (parts <= 0).any():
+    parts = np.asarray(_check.array("sizes", sizes), float)
+    if parts.ndim != 1 or parts.size == 0 or not (np.isfinite(parts) & (parts > 0)).all():
         raise ValueError(f"sizes must be positive numbers, one for each part, got {sizes}. Try (0.8, 0.2).")
     if parts.sum() == n and (parts == parts.round()).all():
         return parts.astype(int)
@@ -79,15 +85,6 @@ def _part_sizes(sizes: Sequence[float], n: int) -> np.ndarray:
     if (counts == 0).any():
         raise ValueError(f"{n} rows are too few for parts of {tuple(sizes)}: one would be empty.")
     return counts
-
-
-def _check_labels(stratify: ArrayLike, n: int) -> np.ndarray:
-    labels = np.asarray(stratify)
-    if labels.shape != (n,):
-        raise ValueError(
-            f"stratify must hold one label for each of the {n} rows, got shape {labels.shape}."
-        )
-    return labels
 
 
 def _stratified_order(labels: np.ndarray, part_sizes: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from funcnet import _check
 from funcnet._types import Key, PyTree
 from funcnet.data._batch_stream import BatchStream
 from funcnet.data._batches import Chunk, PaddedBatch, epoch_rows, num_batches
-from funcnet.data._dataset import Dataset
+from funcnet.data._dataset import Dataset, narrow
 from funcnet.data._npy import Npy
 from funcnet.data._parquet import Parquet
 from funcnet.data._shuffle import epoch_order
@@ -32,7 +32,7 @@ class Source(Protocol):
         ...
 
     def identity(self) -> str:
-        """A string that differs for other data, computed without reading all of it."""
+        """A string that differs for other data, whichever byte differs: a run resumes only on the same."""
         ...
 
 
@@ -95,6 +95,7 @@ class Stream:
 
         Raises:
             FileNotFoundError: if a file does not exist.
+            TypeError: if one is not a path.
             ValueError: if one is not a `.npy` file of numbers in C order, or lengths differ.
         """
         return Stream(Npy(paths), prefetch=prefetch)
@@ -139,7 +140,7 @@ class Stream:
         Args:
             factory: called before each epoch; returns a new iterable of batches, pytrees of arrays
                 [rows, ...]. The last batch may be shorter. A run can be resumed if the batches are the same
-                each time.
+                each time; every batch that is read after that is compared with the one before.
             num_batches: the number of batches in an epoch.
             prefetch: the number of batches to read in advance, at least 1.
 
@@ -161,7 +162,7 @@ class Stream:
         return Dataset(self.source.rows(np.arange(min(rows, len(self)))))
 
     def fingerprint(self) -> str:
-        """A string that differs for other data."""
+        """A string that differs for other data: computed from all bytes of the files."""
         return f"{len(self)} rows, {self.source.identity()}"
 
     def steps_per_epoch(self, batch_size: int) -> int:
@@ -183,7 +184,7 @@ class Stream:
         count, batch_rows = min(self._chunk_length(batch_size), last), self._batch_rows(key, epoch)
         for start in range(first, last, count):
             rows, mask = batch_rows(batch_size, start, count)
-            examples = self.source.rows(rows.ravel())
+            examples = narrow(self.source.rows(rows.ravel()))
             examples = jax.tree.map(lambda a: a.reshape(*rows.shape, *a.shape[1:]), examples)  # noqa: B023
             # All chunks have the same shape, so one compiled program serves them all; the rest is not used.
             batches = PaddedBatch(examples, jnp.asarray(mask, float))

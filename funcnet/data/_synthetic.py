@@ -13,6 +13,8 @@ from funcnet import _check
 from funcnet._types import Array
 from funcnet.data._dataset import Dataset
 
+LARGEST = 1e30
+"""A bound on lengths, well within float32."""
 MOON_POINTS = 200
 """The number of points in the sum that approximates the density of a moon."""
 
@@ -62,7 +64,9 @@ def noisy_line(
         A Problem: x [rows, 1], y [rows].
 
     Raises:
-        ValueError: if `rows` is below 1 or `noise` is negative.
+        TypeError: if a setting has the wrong type.
+        ValueError: if `rows` is below 1 or `noise` is negative, or an array of these sizes does not fit in
+            memory.
 
     Example:
         >>> import numpy as np, funcnet as fn
@@ -70,7 +74,9 @@ def noisy_line(
         >>> [round(float(c), 4) for c in np.polyfit(x[:, 0], y, 1)]
         [1.9045, 1.0404]
     """
-    rng = _generator(rows, noise, seed)
+    _check.between("slope", slope, -LARGEST, LARGEST)
+    _check.between("intercept", intercept, -LARGEST, LARGEST)
+    rng = _generator(rows, 1, noise, seed)
     x = np.linspace(0, 3, rows)
     y = slope * x + intercept + noise * rng.randn(rows)
     order = rng.permutation(rows)
@@ -98,7 +104,9 @@ def exact_linear(rows: int = 100, features: int = 5, noise: float = 1.0, seed: i
         A Problem: x [rows, features], y [rows].
 
     Raises:
-        ValueError: if there are too few rows for a residual, or `noise` is negative.
+        TypeError: if a setting has the wrong type.
+        ValueError: if there are too few rows for a residual, or `noise` is negative, or an array of these
+            sizes does not fit in memory.
 
     Example:
         >>> import funcnet as fn
@@ -107,8 +115,7 @@ def exact_linear(rows: int = 100, features: int = 5, noise: float = 1.0, seed: i
         >>> round(float(fn.evaluate(loss, problem.truth, problem.data)["loss"]), 5)
         0.25
     """
-    _check.positive("features", features)
-    rng = _generator(rows, noise, seed)
+    rng = _generator(rows, features, noise, seed)
     if rows <= features + 1:
         raise ValueError(
             f"rows must be above features + 1 = {features + 1}, to leave a residual, got {rows}. "
@@ -141,7 +148,9 @@ def friedman1(rows: int = 200, features: int = 10, noise: float = 1.0, seed: int
         A Problem: x [rows, features], y [rows].
 
     Raises:
-        ValueError: if `rows` is below 1, `features` is below 5 or `noise` is negative.
+        TypeError: if a setting has the wrong type.
+        ValueError: if `rows` is below 1, `features` is below 5 or `noise` is negative, or an array of
+            these sizes does not fit in memory.
 
     Example:
         >>> import funcnet as fn
@@ -154,11 +163,11 @@ def friedman1(rows: int = 200, features: int = 10, noise: float = 1.0, seed: int
     """
     from sklearn.datasets import make_friedman1
 
+    rng = _generator(rows, features, noise, seed)
     if features < 5:
         raise ValueError(
             f"features must be at least 5, the number of relevant ones, got {features}. Try features=10."
         )
-    rng = _generator(rows, noise, seed)
     x, y = make_friedman1(rows, features, noise=noise, random_state=rng)
 
     def truth(x: Array) -> Array:
@@ -181,7 +190,9 @@ def two_classes(rows: int = 100, flip_y: float = 0.1, class_sep: float = 1.5, se
         A Problem: x [rows, 2], y class numbers [rows]; its optimal model is unknown.
 
     Raises:
-        ValueError: if `rows` is below 4 or `flip_y` is not in [0, 1).
+        TypeError: if a setting has the wrong type.
+        ValueError: if `rows` is below 4 or `flip_y` is not in [0, 1), or an array of these sizes does not
+            fit in memory.
 
     Example:
         >>> import funcnet as fn
@@ -195,10 +206,11 @@ def two_classes(rows: int = 100, flip_y: float = 0.1, class_sep: float = 1.5, se
     from sklearn.datasets import make_classification
 
     _check.between("flip_y", flip_y, 0.0, 1.0)
+    _check.between("class_sep", class_sep, -LARGEST, LARGEST)
+    rng = _generator(rows, 2, 0.0, seed)
     if rows < 4:
         raise ValueError(f"rows must be at least 4, one for each cluster, got {rows}. Try rows=100.")
     clusters: dict[str, Any] = {"n_features": 2, "n_redundant": 0, "n_informative": 2}
-    rng = _generator(rows, 0.0, seed)
     x, y = make_classification(rows, **clusters, flip_y=flip_y, class_sep=class_sep, random_state=rng)
     return Problem(_dataset(x, y))
 
@@ -219,7 +231,9 @@ def gaussians(rows: int = 200, features: int = 2, distance: float = 2.0, seed: i
         A Problem: x [rows, features], y class numbers [rows].
 
     Raises:
-        ValueError: if `rows` or `features` is below 1, or `distance` is negative.
+        TypeError: if a setting has the wrong type.
+        ValueError: if `rows` or `features` is below 1, or `distance` is negative, or an array of these
+            sizes does not fit in memory.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -229,9 +243,8 @@ def gaussians(rows: int = 200, features: int = 2, distance: float = 2.0, seed: i
 
     Source: Fisher, "The use of multiple measurements in taxonomic problems", 1936.
     """
-    _check.positive("features", features)
-    _check.between("distance", distance, 0.0, float("inf"))
-    rng = _generator(rows, 0.0, seed)
+    _check.between("distance", distance, 0.0, LARGEST)
+    rng = _generator(rows, features, 0.0, seed)
     y = rng.randint(2, size=rows)
     # The means lie on the diagonal, so that every feature is informative.
     half = distance / 2 / math.sqrt(features)
@@ -258,7 +271,9 @@ def two_moons(rows: int = 200, noise: float = 0.2, seed: int = 0) -> Problem:
         A Problem: x [rows, 2], y class numbers [rows].
 
     Raises:
-        ValueError: if `rows` is below 2 or `noise` is not above 0.
+        TypeError: if a setting has the wrong type.
+        ValueError: if `rows` is below 2 or `noise` is not above 0, or an array of these sizes does not fit
+            in memory.
 
     Example:
         >>> import funcnet as fn
@@ -271,9 +286,9 @@ def two_moons(rows: int = 200, noise: float = 0.2, seed: int = 0) -> Problem:
     """
     from sklearn.datasets import make_moons
 
+    rng = _generator(rows, 2, noise, seed)
     if rows < 2:
         raise ValueError(f"rows must be at least 2, one for each class, got {rows}. Try rows=200.")
-    rng = _generator(rows, noise, seed)
     if noise == 0:
         raise ValueError("noise must be above 0, so that log-odds are finite, got 0. Try noise=0.1.")
     x, y = make_moons(rows, noise=noise, random_state=rng)
@@ -290,12 +305,16 @@ def two_moons(rows: int = 200, noise: float = 0.2, seed: int = 0) -> Problem:
     return Problem(_dataset(x, y), truth)
 
 
-def _generator(rows: int, noise: float, seed: int) -> np.random.RandomState:
+def _generator(rows: int, features: int, noise: float, seed: int) -> np.random.RandomState:
+    """A seeded generator, after a check of the settings and that an array of these sizes fits."""
     _check.positive("rows", rows)
-    _check.between("noise", noise, 0.0, float("inf"))
+    _check.positive("features", features)
+    _check.fits_in_memory(f"rows={rows} of features={features}", 32 * int(rows) * (int(features) + 1))
+    _check.between("noise", noise, 0.0, LARGEST)
+    _check.integer("seed", seed)
+    _check.between("seed", seed, 0, 2**32)
     return np.random.RandomState(seed)
 
 
 def _dataset(x: np.ndarray, y: np.ndarray) -> Dataset:
-    is_integer = np.issubdtype(y.dtype, np.integer)
-    return Dataset((x.astype(np.float32), y.astype(np.int32 if is_integer else np.float32)))
+    return Dataset((x, y.astype(np.int32) if np.issubdtype(y.dtype, np.integer) else y))

@@ -70,8 +70,7 @@ def flip(axis: int, probability: float = 0.5) -> Transform:
     Source: Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural
     networks", 2012.
     """
-    if isinstance(axis, bool) or not isinstance(axis, int):
-        raise TypeError(f"axis must be an integer, got {_check.describe(axis)}. Try flip(-2).")
+    _check.integer("axis", axis)
     if probability != 1:
         _check.between("probability", probability, 0.0, 1.0)
 
@@ -150,6 +149,7 @@ def chain(*transforms: Transform) -> Transform:
         _check.function(f"transforms[{i}]", transform, "a function (key, example) -> example")
 
     def apply_all(key: Key, example: PyTree, /) -> PyTree:
+        _check.key(key)
         for i, transform in enumerate(transforms):
             example = transform(jax.random.fold_in(key, i), example)
         return example
@@ -161,8 +161,9 @@ def _on_features(change: Callable[[Key, Array], Array]) -> Transform:
     """Apply `change` to the first entry of an example (x, y), or to an example that is one array."""
 
     def transform(key: Key, example: Any, /) -> Any:
-        if isinstance(example, tuple | list):
-            return (change(key, jnp.asarray(example[0])), *example[1:])
-        return change(key, jnp.asarray(example))
+        _check.key(key)
+        if isinstance(example, tuple | list) and len(example):
+            return (change(key, _check.jax_array("example[0]", example[0])), *example[1:])
+        return change(key, _check.jax_array("example", example))
 
     return transform

@@ -71,7 +71,7 @@ class FitResult:
         predictor, run = self.predictor, self.run
         best = int(run.best_epoch) + 1
         return {
-            "rows": f"{len(self.table.data):,}",
+            "rows": f"{len(self.table):,}",
             "features": f"{len(predictor.feature_names):,}",
             **({"classes": _join_names(predictor.class_names)} if predictor.class_names else {}),
             "layers": " - ".join(str(1 if size == "scalar" else size) for size in predictor.model.sizes),
@@ -171,7 +171,7 @@ def fit_table(
         **{"learning_rate": learning_rate, "weight_decay": WEIGHT_DECAY, "dropout": DROPOUT},
         **{"patience": patience, "seed": seed},
     }
-    rows = {part: len(data) for part, data in zip(PARTS, parts, strict=True)}
+    rows = {part: len(data) for part, data in zip(PARTS, scaled, strict=True)}
     return FitResult(table, predictor, run, rows, metrics, settings, compile_seconds, train_seconds)
 
 

@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from funcnet import _check
 from funcnet.data import Dataset, Encoder, Scaler
+from funcnet.data._dataset import host_arrays
 from funcnet.models import MLP
 from funcnet.train import predict
 
@@ -47,13 +49,16 @@ class TableModel:
                 by `encoder.read(path)`.
 
         Returns:
-            Class names [rows], or float32 [rows] in the target's units.
+            Class names [rows], or float32 [rows] in the target's units; float64 if the target has digits
+            that float32 can't hold.
 
         Raises:
             ValueError: if there are no rows, the number of features is wrong, or a value is not finite.
         """
         outputs = self._outputs(features)
         if self.target_scaler is not None:
+            needs_float64 = not self.target_scaler._float32_suffices
+            outputs = outputs.astype(np.float64) if needs_float64 else outputs
             return np.asarray(self.target_scaler.inverse_transform(outputs))
         return np.asarray(self.class_names, object)[np.argmax(outputs, axis=-1)]
 
@@ -78,12 +83,18 @@ class TableModel:
 
     def _outputs(self, features: Any) -> np.ndarray:
         if self.encoder is not None:
-            features = self.encoder.transform(features)
-            return np.asarray(predict(self.model, self.scaler.transform(Dataset(features))))
-        x = np.asarray(features, np.float32)
-        if x.ndim != 2 or x.shape[1] != len(self.feature_names):
+            x = self.encoder.transform(features)
+        else:
+            x = _check.array("features", features)
+            if x.ndim != 2 or x.shape[1] != len(self.feature_names):
+                raise ValueError(
+                    f"features must have shape [rows, {len(self.feature_names)}], one column for each of "
+                    f"{', '.join(self.feature_names)}, got shape {x.shape}."
+                )
+        x = host_arrays(x)
+        if np.can_cast(x.dtype, np.float32) and not self.scaler._float32_suffices:
             raise ValueError(
-                f"features must have shape [rows, {len(self.feature_names)}], one column for each of "
-                f"{', '.join(self.feature_names)}, got shape {x.shape}."
+                "features must be float64, since float32 can't hold the digits of a column that this model "
+                f"was trained on, got {x.dtype}. Pass NumPy's float64, or the rows of a file."
             )
-        return np.asarray(predict(self.model, self.scaler.transform(Dataset(x))))
+        return np.asarray(predict(self.model, Dataset(self.scaler.transform(x))))

@@ -4,12 +4,15 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
+import jax
+import numpy as np
 import optax
 
 from funcnet import _check
-from funcnet._types import Key
+from funcnet._types import Key, PyTree
 from funcnet.data import Columns, Dataset, Encoder, Scaler, Table, split
+from funcnet.data._scaler import fit_scaler
+from funcnet.data._split import split_rows
 from funcnet.losses import cross_entropy, squared_error, supervised
 from funcnet.metrics import absolute_error, accuracy
 from funcnet.models import MLP
@@ -71,39 +74,56 @@ def make_train(
     )
 
 
-def split_table(table: Table, key: Key) -> tuple[Dataset, ...]:
-    """Training, validation and test rows; a standard split of the table is kept."""
+def split_table(table: Table, key: Key) -> tuple[PyTree, ...]:
+    """Training, validation and test rows; a standard split of the table is kept.
 
-    def labels(data: Dataset) -> Any:
-        return data[:][1] if table.class_names else None
-
+    From a file they are tuples (x, y) of NumPy's arrays, with all digits.
+    """
     if len(table.standard_split) != 2:
-        return split(table.data, FRACTIONS, key, stratify=labels(table.data))
-    rest, test = split(table.data, table.standard_split, None)
-    train, valid = split(rest, (5 / 6, 1 / 6), key, stratify=labels(rest))
+        return _split(table.arrays, FRACTIONS, key, table.class_names)
+    rest, test = _split(table.arrays, table.standard_split, None, ())
+    train, valid = _split(rest, (5 / 6, 1 / 6), key, table.class_names)
     return train, valid, test
 
 
+def _split(data: PyTree, sizes: Sequence[float], key: Key | None, classes: Sequence[str]) -> Any:
+    """`split`, stratified if there are classes, which narrows no array that is not in a Dataset."""
+    _, y = data[:] if isinstance(data, Dataset) else data
+    labels = y if classes else None
+    if isinstance(data, Dataset):
+        return split(data, sizes, key, stratify=labels)
+    parts = split_rows(len(y), sizes, key, labels)
+    return tuple(jax.tree.map(lambda a, rows=rows: a[rows], data) for rows in parts)
+
+
 def prepare(
-    table: Table, parts: tuple[Dataset, ...], hidden: tuple[int, ...]
+    table: Table, parts: tuple[PyTree, ...], hidden: tuple[int, ...]
 ) -> tuple[TableModel, list[Dataset]]:
-    """The untrained model with its fitted preprocessing, and the preprocessed parts."""
+    """The untrained model with its fitted preprocessing, and the preprocessed parts.
+
+    Numbers from a file are scaled in float64, as they were read, and only then narrowed to float32.
+    """
     # Pixels share one unit, and the scale of a pixel that is nearly always black is not meaningful.
     pixels = all(name.startswith("pixel") for name in table.feature_names)
-    encoder = Encoder.fit(parts[0]) if isinstance(table.data.arrays[0], Columns) else None
+    x, y = parts[0][:]
+    encoder = Encoder.fit(parts[0]) if isinstance(x, Columns) else None
     if encoder is not None:
         parts = tuple(encoder.transform(part) for part in parts)
-    scaler = Scaler.fit(parts[0], per_feature=not pixels)
+    columns = table.feature_names if encoder is None else encoder.feature_names
+    scaler = fit_scaler(parts[0], per_feature=not pixels, columns=columns)
     if encoder is not None:  # one-hot features are not scaled: a rare category would become an outlier
-        is_number = jnp.asarray(encoder.is_number)
-        scaler = Scaler(jnp.where(is_number, scaler.shift, 0.0), jnp.where(is_number, scaler.scale, 1.0))
-    scaled = [scaler.transform(part) for part in parts]
+        is_number = encoder.is_number
+        scaler = Scaler(np.where(is_number, scaler.shift, 0.0), np.where(is_number, scaler.scale, 1.0))
+    features, targets = ([part[:][i] for part in parts] for i in (0, 1))
     target_scaler = None
     if not table.class_names:
-        target_scaler = Scaler.fit(parts[0][:][1], per_feature=False)
-        scaled = [Dataset((x, target_scaler.transform(y))) for x, y in (part[:] for part in scaled)]
+        target_scaler = fit_scaler(y, per_feature=False, name=f"the target {table.target_name!r}")
+        targets = [target_scaler.transform(y) for y in targets]
+    scaled = [
+        Dataset((scaler.transform(x), y), weight=getattr(part, "weight", None))
+        for x, y, part in zip(features, targets, parts, strict=True)
+    ]
     outputs: Any = len(table.class_names) or "scalar"
-    features = parts[0].arrays[0].shape[-1]
-    model = MLP((features, *hidden, outputs), dropout=DROPOUT)
+    model = MLP((len(columns), *hidden, outputs), dropout=DROPOUT)
     names = table.feature_names, table.target_name, table.class_names
     return TableModel(model, scaler, *names, target_scaler, encoder), scaled

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _files
@@ -185,7 +184,7 @@ def _table_model(description: Mapping[str, Any], path: Path) -> TableModel:
     """The model without weights, from the description that `FitResult.save` wrote."""
 
     def scaler(numbers: Mapping[str, Any]) -> Scaler:
-        return Scaler(jnp.asarray(numbers["shift"], float), jnp.asarray(numbers["scale"], float))
+        return Scaler(np.asarray(numbers["shift"], float), np.asarray(numbers["scale"], float))
 
     target, encoder = description["target_scaler"], description["encoder"]
     try:

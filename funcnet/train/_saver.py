@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from funcnet._types import Key, PyTree
 from funcnet.train._callbacks import Callback
 from funcnet.train._checkpoint import Checkpoint, Checkpoints
@@ -32,6 +34,7 @@ class Saver:
         self._began = self._saved_at = time.monotonic()
         self._store: Checkpoints | None = None
         self._restored: Checkpoint | None = None
+        self._source: Source
 
     @contextlib.contextmanager
     def open(self, progress: Progress, model: PyTree, source: Source, key: Key) -> Iterator[Progress]:
@@ -45,6 +48,7 @@ class Saver:
             yield progress
             return
         identity = fingerprint(self.plan, progress, model, source, key)
+        self._source = source
         with Checkpoints(self.directory, self.keep, self.keep_best, identity).open() as self._store:
             yield self._restore(self._store, progress)
 
@@ -58,6 +62,9 @@ class Saver:
         self._restored.lengthen("['state'].state.history.", self.plan.epochs)
         progress: Progress = self._restored.part("state", start)
         self.step = progress.step
+        if self.resume != "force" and self._restored.has("batches"):
+            like = np.zeros((0, 2), np.uint32)
+            self._source.expect_batches(self._restored.part("batches", like, same_shapes=False))
         return progress
 
     def restore_callbacks(self) -> None:
@@ -72,6 +79,7 @@ class Saver:
         if self._store is None:
             return {}
         states = {name: callback.state() for name, callback in self.callbacks.items()}
+        states["batches"] = self._source.batch_digests()
         return {"state": progress} | {name: state for name, state in states.items() if state is not None}
 
     def next_step(self, step: int, per_epoch: int) -> int | None:

@@ -3,7 +3,7 @@
 import abc
 import functools
 import itertools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -63,6 +63,13 @@ class Source(abc.ABC):
     def advance(self, progress: Progress, until: int) -> Progress:
         """Make steps until step `until`, or until the run ends."""
 
+    def batch_digests(self) -> np.ndarray | None:
+        """Digests of batches from an iterator, to be saved; None if the fingerprint covers all data."""
+        return None
+
+    def expect_batches(self, digests: np.ndarray) -> None:  # noqa: B027  (only iterators can differ)
+        """Raise as soon as a batch differs from the one in a checkpoint."""
+
     def close(self) -> None:  # noqa: B027  (arrays in memory hold nothing)
         """Release what is held between two steps."""
 
@@ -85,6 +92,21 @@ class Streamed(Source):
 
     _reader: Generator[Chunk, None, None] | None = None
     _current: Chunk | None = None
+    _digests: list[str] | None = None
+    """Of the batches of an iterator that were trained on, by their number in an epoch; None if not "
+    "saved."""
+    _expected: Sequence[str] = ()
+
+    def batch_digests(self) -> np.ndarray | None:
+        if not isinstance(self.data, BatchStream):
+            return None
+        self._digests = [] if self._digests is None else self._digests
+        words = [int(digest[i : i + 8], 16) for digest in self._digests for i in (0, 8)]
+        return np.array(words, np.uint32).reshape(-1, 2)
+
+    def expect_batches(self, digests: np.ndarray) -> None:
+        self._expected = [f"{high:08x}{low:08x}" for high, low in digests.tolist()]
+        self._digests = list(self._expected)
 
     def batches(self, key: Key | None, epoch: int) -> Iterator[Batch]:
         for chunk in self.data.chunks(key, epoch, 0, self.per_epoch, self.rows):
@@ -120,6 +142,8 @@ class Streamed(Source):
             key = progress.state.key if self.plan.shuffle else None
             self._reader = prefetch(self._read_from(key, epoch, place), self.data.prefetch)
         chunk = next(self._reader)
+        if self._digests is not None and chunk.digest is not None:
+            self._digests[chunk.first : chunk.first + 1] = [chunk.digest]
         self._current = chunk._replace(batches=jax.device_put(chunk.batches))
         return self._current
 
@@ -127,7 +151,17 @@ class Streamed(Source):
         """All chunks from batch `place` of an epoch to the end of the last epoch."""
         for number in range(epoch, self.plan.epochs):
             first = place if number == epoch else 0
-            yield from self.data.chunks(key, number, first, self.per_epoch, self.rows)
+            options = {} if self._digests is None else {"compare": self._compare}
+            yield from self.data.chunks(key, number, first, self.per_epoch, self.rows, **options)
+
+    def _compare(self, number: int, digest: str) -> None:
+        if number < len(self._expected) and digest != self._expected[number]:
+            raise ValueError(
+                f"batch {number} of the stream differs from the one that this run was trained on before it "
+                "was interrupted. A run can be resumed only if factory returns the same batches each time. "
+                'Choose another directory. In code, fn.Trainer(..., resume="force") resumes anyway, and '
+                'resume="never" starts over.'
+            )
 
 
 def open_source(

@@ -236,7 +236,7 @@ WRONG_DATA = {
     "categories of pandas": (
         lambda: fn.data.Dataset((pandas.Series(["a", "b"], dtype="category"),)),
         TypeError,
-        "must be an array of numbers",
+        r"data\[0\] must be an array of numbers",
     ),
     "negative class weights": (
         lambda: fn.data.class_weights([0, 1], {0: -1}),
@@ -322,16 +322,33 @@ WRONG_DATA = {
         "the sum 199999",
     ),
     "an unknown scaler": (lambda: fn.data.Scaler.fit((X, Y), "robust"), ValueError, "standard, minmax"),
-    "a list of lists": (
-        lambda: fn.data.Dataset(([[1.0, 2.0], [3.0, 4.0]], Y)),
-        TypeError,
-        r"data\[0\] must be an array, got a Python list.*np.asarray",
+    "a ragged list": (
+        lambda: fn.data.Dataset(([[1.0, 2.0], [3.0]], Y)),
+        ValueError,
+        r"data\[0\] must be an array, or a list of rows of equal lengths",
     ),
-    "a list of numbers": (
-        lambda: fn.data.Dataset([1.0, 2.0]),
+    "a list of text": (lambda: fn.data.Dataset((X, list("aabbab"))), TypeError, "np.unique"),
+    "a fraction for a position": (
+        lambda: fn.data.Dataset((X, Y))[1.5],
         TypeError,
-        "data must be an array, got a Python list",
+        "position must hold integers",
     ),
+    "a mask of another length": (
+        lambda: fn.data.Dataset((X, Y))[np.ones(5, bool)],
+        IndexError,
+        r"a mask must have shape \(6,\)",
+    ),
+    "a weight that float32 makes 0": (
+        lambda: fn.data.Dataset((X, Y), weight=np.array([1, 1, 1e-50, 1, 1, 1])),
+        ValueError,
+        "weight must be 0 or at least 1.2e-38.*got 1e-50 in row 2",
+    ),
+    "a weight beyond float32": (
+        lambda: fn.data.Dataset((X, Y), weight=np.array([1, 1, 1e39, 1, 1, 1])),
+        ValueError,
+        r"weight must fit in float32.*got 1e\+39 at \[2\]",
+    ),
+    "one row": (lambda: fn.data.take((X, Y), 3), ValueError, "rows must be a list"),
     "a scaler of other features": (
         lambda: fn.data.Scaler.fit((X, Y)).transform(jnp.ones((4, 7))),
         ValueError,
@@ -346,3 +363,21 @@ def test_wrong_data_is_refused(case):
     action, error, message = WRONG_DATA[case]
     with pytest.raises(error, match=message):
         action()
+
+
+def test_lists_are_arrays_of_numbers_and_pytrees_of_arrays():
+    x, y = fn.data.Dataset(([[1, 2], (3, 4)], [0.5, 1.5]))[:]
+    assert (x.tolist(), y.tolist()) == ([[1, 2], [3, 4]], [0.5, 1.5])
+    assert fn.data.Dataset([1.0, 2.0])[1] == 2
+    pair = fn.data.Dataset([np.ones((3, 2)), [1, 2, 3]])
+    assert [leaf.shape for leaf in jax.tree.leaves(pair)] == [(3, 2), (3,)]
+
+
+def test_tables_and_columns_of_pandas_are_arrays():
+    frame = pandas.DataFrame({"a": [1.0, 2.0], "b": [3, 4]})
+    x, y = fn.data.Dataset((frame, frame["b"]))[:]
+    assert (x.tolist(), y.tolist()) == ([[1.0, 3.0], [2.0, 4.0]], [3, 4])
+
+
+def test_a_mask_selects_rows():
+    np.testing.assert_array_equal(fn.data.Dataset((X, Y))[np.asarray(Y) == 1][0], X[1::2])

@@ -47,6 +47,43 @@ def test_each_row_is_held_out_once_and_each_class_is_balanced(labels, num_folds,
         assert max(counts) - min(counts) <= 1
 
 
+def held_out(folds):
+    return [sorted(rows_that_count(valid).tolist()) for _, valid in folds]
+
+
+def test_single_groups_fill_folds_evenly():
+    labels = [1, 1, 2, 2, 0, 0]
+    folds = fn.data.kfold((np.arange(6),), 3, KEY, stratify=labels, groups=np.arange(6))
+    assert [len(rows) for rows in held_out(folds)] == [2, 2, 2]
+
+
+@settings(max_examples=25)
+@given(
+    labels=lists(st.integers(0, 3), (5, 9)),
+    num_folds=st.sampled_from((2, 3, 5)),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_groups_of_single_rows_and_other_names_change_nothing(labels, num_folds, seed):
+    y, rng = np.array(labels), np.random.default_rng(seed)
+    settings = {"data": (np.arange(len(y)),), "folds": num_folds, "key": jax.random.key(seed)}
+    expected = held_out(fn.data.kfold(**settings, stratify=y))
+    single = rng.permutation(len(y)) * 7
+    assert held_out(fn.data.kfold(**settings, stratify=y, groups=single)) == expected
+    for names in (rng.permutation(4), np.array(["d", "a", "c", "b"])):
+        assert held_out(fn.data.kfold(**settings, stratify=names[y])) == expected
+    pairs, names = np.arange(len(y)) // 2, rng.permutation(len(y))
+    if pairs.max() + 1 >= num_folds:
+        expected = held_out(fn.data.kfold(**settings, stratify=y, groups=pairs))
+        renamed = fn.data.kfold(**settings, stratify=rng.permutation(4)[y], groups=names[pairs])
+        assert held_out(renamed) == expected
+
+
+def test_single_rows_fill_the_gaps_between_groups():
+    groups = [0] * 4 + [1] * 2 + list(range(2, 8))
+    sizes = [len(rows) for rows in held_out(fn.data.kfold((np.arange(12),), 3, KEY, groups=groups))]
+    assert sizes == [4, 4, 4]
+
+
 @pytest.mark.slow
 @settings(max_examples=6)
 @given(
