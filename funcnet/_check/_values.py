@@ -1,28 +1,32 @@
 """Numbers, names and functions."""
 
+import inspect
 import itertools
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+INT32_MAX = 2**31 - 1
+
 
 def positive(name: str, value: Any) -> None:
     """Check that a value is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer, got {value!r}. Try {name}=10.")
+    _integer(name, value, 10)
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}. Try {name}=10.")
 
 
 def increasing(name: str, values: Any) -> None:
     """Check that values are integers of at least 1, one or more, in increasing order."""
-    if not isinstance(values, list | tuple | range | np.ndarray) or not len(values):
+    if not isinstance(values, list | tuple | range | np.ndarray) or np.shape(values)[:1] in ((), (0,)):
         raise TypeError(f"{name} must be increasing integers, got {describe(values)}. Try {name}=(10, 30).")
     for value in values:
-        positive(f"each of {name}", value)
+        count(f"each of {name}", value)
     if any(b <= a for a, b in itertools.pairwise(values)):
         raise ValueError(
             f"{name} must increase, got {tuple(values)}. Try {name}={tuple(sorted(set(values)))}."
@@ -31,10 +35,22 @@ def increasing(name: str, values: Any) -> None:
 
 def not_negative(name: str, value: Any) -> None:
     """Check that a value is an integer of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer, got {value!r}. Try {name}=0.")
+    _integer(name, value, 0)
     if value < 0:
         raise ValueError(f"{name} must be at least 0, got {value}. Try {name}=0.")
+
+
+def count(name: str, value: Any) -> None:
+    """Check that a value is an integer of at least 1 that fits in 32 bits, as the numbers of members do."""
+    positive(name, value)
+    if value > INT32_MAX:
+        raise ValueError(f"{name} must be at most 2**31 - 1, got {value}. Try {name}=10.")
+
+
+def _integer(name: str, value: Any, example: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        text = repr(value) if isinstance(value, bool | int | float | str) else describe(value)
+        raise TypeError(f"{name} must be an integer, got {text}. Try {name}={example}.")
 
 
 def between(name: str, value: Any, low: float, high: float) -> None:
@@ -50,13 +66,22 @@ def setting(name: str, value: Any, low: float, high: float, *, low_included: boo
     """Check that numbers, one or an array, lie above `low` (or at it) and below `high`; skip tracers."""
     if isinstance(value, jax.core.Tracer):
         return
-    if isinstance(value, bool | str) or not jnp.issubdtype(jnp.result_type(value), jnp.number):
+    if isinstance(value, bool) or not _holds_numbers(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}.")
-    values = np.asarray(value, float)
+    values = value if isinstance(value, int) else np.asarray(value, float)
     if not np.all(((values >= low) if low_included else (values > low)) & (values < high)):
         lower = f"at least {low}" if low_included else f"above {low}"
         upper = "" if high == float("inf") else f" and below {high}"
         raise ValueError(f"{name} must be {lower}{upper}, got {value}.")
+
+
+def _holds_numbers(value: Any) -> bool:
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        return isinstance(value, int | float)
+    return isinstance(dtype, np.dtype) and any(
+        jnp.issubdtype(dtype, kind) for kind in (jnp.integer, jnp.floating)
+    )
 
 
 def boolean(name: str, value: Any) -> None:
@@ -96,14 +121,36 @@ def one_of(**values: Any) -> None:
 def choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Check that a value is one of some strings."""
     names = list(choices)
-    if value not in names:
-        raise ValueError(f"{name} must be one of {', '.join(names)}, got {value!r}.")
+    if not isinstance(value, str) or value not in names:
+        text = repr(value) if isinstance(value, str) else describe(value)
+        raise ValueError(f"{name} must be one of {', '.join(names)}, got {text}.")
 
 
 def function(name: str, value: Any, expected: str) -> None:
     """Check that a value can be called."""
     if not callable(value):
         raise TypeError(f"{name} must be {expected}, got {describe(value)}.")
+
+
+def takes(name: str, value: Any, expected: str, /, *args: Any, **named: Any) -> None:
+    """Check that a value can be called with these arguments, as far as its signature shows it."""
+    function(name, value, expected)
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # some built-in functions have none
+        return
+    try:
+        signature.bind(*args, **named)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} must be {expected}, got {function_name(value)}, which takes other arguments: {error}."
+        ) from None
+
+
+def function_name(value: Any) -> str:
+    """The name of a function, of the function that a `functools.partial` binds, or of a class."""
+    inner = getattr(value, "func", value)
+    return str(getattr(inner, "__name__", type(inner).__name__))
 
 
 def floating_dtype(name: str, value: Any) -> Any:
@@ -119,6 +166,17 @@ def floating_dtype(name: str, value: Any) -> Any:
             "jax.config.update('jax_enable_x64', True)."
         )
     return dtype
+
+
+def path(name: str, value: Any, example: str) -> Path:
+    """Return a path given as a string or a `pathlib.Path`."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name} must be a path, got {describe(value)}. Try {name}={example!r}.")
+    text: str = os.fspath(value)
+    if not text or "\0" in text:
+        problem = "a path with a null character" if text else "an empty string"
+        raise ValueError(f"{name} must be a path, got {problem}. Try {name}={example!r}.")
+    return Path(text)
 
 
 def devices(value: Any) -> None:

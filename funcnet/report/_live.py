@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from funcnet import _check
 from funcnet.report._epochs import history_png
 from funcnet.train import Callback, CallbackContext, Run
 from funcnet.train._callbacks import resolve_path
@@ -35,8 +36,7 @@ class LivePlot(Callback):
     read_only = True
 
     def __init__(self, path: str | Path = "curves.png", seconds: float = 5.0) -> None:
-        if seconds < 0:
-            raise ValueError(f"seconds must be at least 0, got {seconds!r}. Try LivePlot(seconds=5.0).")
+        _check.between("seconds", seconds, 0, float("inf"))
         self.path, self.seconds = Path(path), seconds
         self._drawn = time.monotonic()
 
