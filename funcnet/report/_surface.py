@@ -66,7 +66,8 @@ def decision_surface(
     sides = np.linspace(*_examples.limits(x[:, columns]), GRID).T
     plane = np.tile(x.mean(axis=0, dtype=float), (GRID * GRID, 1))
     plane[:, columns] = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
-    logits = _examples.outputs(function, model, plane.astype(x.dtype), scaler).reshape(GRID, GRID, -1)
+    logits = _examples.outputs(function, model, plane.astype(x.dtype), scaler)
+    logits = logits.astype(float).reshape(GRID, GRID, -1)
     feature_names = _examples.names("feature_names", feature_names, x.shape[1])
     class_names = _examples.names("class_names", class_names, max(2, logits.shape[-1], int(y.max()) + 1))
     width, height = _canvas.class_panel_size(class_names)

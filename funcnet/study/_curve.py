@@ -59,7 +59,8 @@ class Curve:
         for name, score in self.scores.items():
             repeats = score.shape[1]
             several = repeats > 1
-            errors[name] = score.std(axis=1, ddof=1) / repeats**0.5 if several else score[:, 0] * np.nan
+            with np.errstate(invalid="ignore"):  # NaN where a score is infinite
+                errors[name] = score.std(axis=1, ddof=1) / repeats**0.5 if several else score[:, 0] * np.nan
         return errors
 
 

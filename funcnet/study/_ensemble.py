@@ -89,7 +89,9 @@ class Ensemble(Module):
     def spread(self, x: PyTree) -> Array:
         """The standard deviation over members: of values, or of class probabilities."""
         each = self.predictions(x)
-        return jnp.std(self._values_or_probabilities(each), axis=0).astype(each.dtype)
+        values = self._values_or_probabilities(each)
+        # Differences from the first member keep the digits that a mean near 1e6 would lose.
+        return jnp.std(values - values[:1], axis=0).astype(each.dtype)
 
     def disagreement(self, x: PyTree) -> Array:
         """The share of members, 0 to 1, whose class differs from the ensemble's; without a class axis."""

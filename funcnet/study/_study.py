@@ -38,11 +38,17 @@ def to_rows(name: str, rows: Any, loss: Loss | None, model: PyTree, *, concrete:
             f"{name} must be a Dataset or a tuple of arrays [n, ...], got {_check.describe(rows)}. Try "
             f"{name}=(x, y)."
         )
-    if concrete and not _tree.is_concrete(rows):
-        raise TypeError(
-            f"{name} must not be traced by jit, vmap or grad: this study runs on the host. Call it outside."
-        )
+    if concrete:
+        check_concrete(name, rows)
     return as_dataset(rows) if loss is None else check_data(loss, model, rows)
+
+
+def check_concrete(name: str, value: PyTree) -> None:
+    """Raise if the argument `name` of a computation on the host is traced, or the caller is."""
+    if _tree.is_traced() or not _tree.is_concrete(value):
+        raise TypeError(
+            f"{name} must not be traced: this runs on the host. Call it outside of jit, vmap and grad."
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

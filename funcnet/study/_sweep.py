@@ -14,7 +14,7 @@ from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.study._members import ProgressCallback, init_if_incomplete
-from funcnet.study._study import MemberStudy, to_rows
+from funcnet.study._study import MemberStudy, check_concrete, to_rows
 from funcnet.train import Fit, Run
 from funcnet.train._evaluate import total
 
@@ -157,7 +157,7 @@ def _to_hashable(name: str, choices: Any) -> list[Any]:
             hash(value)
         except TypeError:
             raise TypeError(
-                f"each value of a setting must be a float or hashable, got {_check.describe(value)} for "
+                f"each value of settings must be a float or hashable, got {_check.describe(value)} for "
                 f"{name}. Write sizes as tuples: {name}=[(4,), (8, 8)]."
             ) from None
     return values
@@ -196,6 +196,7 @@ class SweepStudy(MemberStudy):
             ValueError: if the data is unfit, or the monitored value is not measured.
         """
         _check.concrete_key("sweep", key)
+        check_concrete("data", (data, valid))
         trials = self._trials(key)
         traced = [name for name, values in self.settings.items() if _are_floats(values)]
         groups: dict[Any, list[int]] = {}
@@ -238,6 +239,11 @@ class SweepStudy(MemberStudy):
         """The training function and the network of one trial, from its fixed and its traced settings."""
         settings = {name: value for name, value, _ in fixed}
         result = self.make_train(**settings, **{name: value[number] for name, value in values.items()})
+        if isinstance(result, tuple) and len(result) != 2:
+            raise TypeError(
+                "make_train must return a training function, or a pair (training function, network), got "
+                f"{_check.describe(result)}."
+            )
         train, net = result if isinstance(result, tuple) else (result, net)
         _check.train_function(train, "the result of make_train")
         _check.architecture(net)
