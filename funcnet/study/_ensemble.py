@@ -15,6 +15,7 @@ from funcnet.study._members import ProgressCallback, init_if_incomplete
 from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit, Run
 from funcnet.train._loop import run as run_plan
+from funcnet.transform._arguments import to_arrays
 
 Average: TypeAlias = Literal["values", "classes", "binary"]
 
@@ -53,6 +54,7 @@ class Ensemble(Module):
 
     def __post_init__(self) -> None:
         _check.choice("average", self.average, ("values", "classes", "binary"))
+        to_arrays("members", self.members, structs=True)
         sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(self.members)}
         if len(sizes) != 1 or sizes & {(), (0,)}:
             raise ValueError(

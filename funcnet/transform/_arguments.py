@@ -66,7 +66,7 @@ def check_floating(x: PyTree, what: str = "x") -> None:
 
 def to_examples(name: str, tree: PyTree) -> tuple[PyTree, int]:
     """Examples as JAX arrays with one leading axis, and their number n, at least 1."""
-    if isinstance(tree, list) and tree and not any(hasattr(part, "__array__") for part in tree):
+    if isinstance(tree, list) and tree and all(isinstance(p, list) or np.shape(p) == () for p in tree):
         tree = _check.jax_array(name, tree)  # rows as lists: else a pytree of scalars
     tree = to_arrays(name, tree)
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]

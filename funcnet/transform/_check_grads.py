@@ -1,7 +1,7 @@
 """Gradients compared with finite differences, leaf by leaf."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -30,6 +30,14 @@ class GradCheck:
 
     differences: dict[str, float]
     tolerance: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.differences, Mapping):
+            raise TypeError(
+                "differences must be a mapping from paths to numbers, got "
+                f"{_check.describe(self.differences)}."
+            )
+        _check.above_zero("tolerance", self.tolerance)
 
     @property
     def wrong(self) -> list[str]:

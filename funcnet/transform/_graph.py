@@ -79,6 +79,10 @@ class Cost:
     bytes: float
     unfused: float
 
+    def __post_init__(self) -> None:
+        for name in ("flops", "bytes", "unfused"):
+            _check.between(name, getattr(self, name), 0, 1e308)
+
     @property
     def intensity(self) -> float:
         """Floating-point operations per byte that must be moved."""
