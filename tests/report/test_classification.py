@@ -116,7 +116,7 @@ def test_the_0_1_loss_is_wrong_below_one_half():
         (lambda: calibration(LOGITS, CLASSES, bins=0), ValueError, "bins must be at least 1"),
         (lambda: calibration(LOGITS, CLASSES + 0.5), ValueError, "one class number for each row"),
         (lambda: loss_curves([fn.losses.squared_error]), TypeError, "a mapping from names to losses"),
-        (lambda: loss_curves({"a": 1}), TypeError, "the loss 'a' must be a function"),
+        (lambda: loss_curves({"a": 1}), TypeError, "losses.+ must be a function"),
         (
             lambda: loss_curves({"a": fn.losses.squared_error}, over="logit"),
             ValueError,
