@@ -150,7 +150,9 @@ def _band(
     """A line through the means with a band of ±1.96 standard errors."""
     x = _coordinates(positions)
     ax.plot(x, mean, color=colour, linestyle=line, marker="o", markersize=4, linewidth=1.8, label=label)
-    ax.fill_between(x, mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.2, linewidth=0)
+    with np.errstate(invalid="ignore"):  # no band where both are infinite
+        low, high = mean - 1.96 * error, mean + 1.96 * error
+    ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def _coordinates(positions: Sequence[Any]) -> np.ndarray:

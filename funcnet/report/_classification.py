@@ -58,7 +58,8 @@ def calibration(logits: ArrayLike, targets: ArrayLike, axes: Any = None, *, bins
     else:
         probability, outcome = _examples.probabilities(z).max(axis=1), z.argmax(axis=1) == y
         xlabel, ylabel = "probability of the predicted class", "accuracy"
-    index = np.minimum((probability * bins).astype(int), bins - 1)
+    # Rounded, so that no rounding error moves 0.7 to the bin below it.
+    index = np.minimum(np.round(probability * bins, 6).astype(int), bins - 1)
     count = np.bincount(index, minlength=bins)
     filled = count > 0
     predicted = np.bincount(index, probability, bins)[filled] / count[filled]

@@ -101,8 +101,8 @@ def names(argument: str, given: Sequence[str] | None, count: int) -> list[str]:
 
 def outputs(function: str, model: Any, x: np.ndarray, scaler: Scaler | None) -> np.ndarray:
     """The outputs of one model, [n, outputs], for the rows of x in the units of the data."""
-    _check.function(f"model of {function}", model, "a model of one example")
     _check_one_model(function, model)
+    _check.function(f"model of {function}", model, "a model of one example")
     check_scaler(scaler)
     scaled = jnp.asarray(x if scaler is None else scaler.transform(x))
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(as_tree(model)) if hasattr(leaf, "dtype")}
@@ -116,6 +116,12 @@ def outputs(function: str, model: Any, x: np.ndarray, scaler: Scaler | None) -> 
             "jax.tree.map(lambda a: a[0], run.model)."
         )
     return _as_floating(predictions).reshape(len(predictions), -1)
+
+
+def to_inputs(grid: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Points of a grid as inputs in the shape and dtype of the features x, within the range of the dtype."""
+    limits = np.finfo(x.dtype)
+    return np.clip(grid, limits.min, limits.max).astype(x.dtype).reshape(-1, *x.shape[1:])
 
 
 def classes_of(logits: np.ndarray) -> np.ndarray:

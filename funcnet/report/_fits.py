@@ -122,7 +122,7 @@ def _draw(
     if validation is not None:
         points = np.concatenate([points, np.stack([validation[0].reshape(-1), validation[1]], axis=1)])
     grid = np.linspace(*_examples.finite_range(points[:, 0]), CURVE_POINTS)
-    inputs = grid.reshape(-1, *x.shape[1:]).astype(x.dtype)
+    inputs = _examples.to_inputs(grid, x)
     curves = {title: _curve(function, model, inputs, scaler) for title, model in models.items()}
     limits = _range(points[:, 1], np.concatenate(list(curves.values())))
     axes = _canvas.panels(axes, [title or function for title in models], function, sharey=True)

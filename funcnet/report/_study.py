@@ -185,7 +185,7 @@ def spread(
     low, high = _examples.finite_range(x)
     width = (high - low) or max(1.0, 0.1 * abs(high))
     grid = np.linspace(low - margin * width, high + margin * width, CURVE_POINTS)
-    inputs = grid.reshape(-1, *x.shape[1:]).astype(x.dtype)
+    inputs = _examples.to_inputs(grid, x)
     scaled = inputs if scaler is None else np.asarray(scaler.transform(inputs))
     predictions = np.asarray(ensemble.predictions(scaled))
     if predictions.size != len(ensemble) * CURVE_POINTS:

@@ -66,7 +66,7 @@ def decision_surface(
     sides = np.linspace(*_examples.limits(x[:, columns]), GRID).T
     plane = np.tile(x.mean(axis=0, dtype=float), (GRID * GRID, 1))
     plane[:, columns] = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
-    logits = _examples.outputs(function, model, plane.astype(x.dtype), scaler)
+    logits = _examples.outputs(function, model, _examples.to_inputs(plane, x), scaler)
     logits = logits.astype(float).reshape(GRID, GRID, -1)
     feature_names = _examples.names("feature_names", feature_names, x.shape[1])
     class_names = _examples.names("class_names", class_names, max(2, logits.shape[-1], int(y.max()) + 1))
@@ -134,7 +134,7 @@ def training_frame(
         )
     if not isinstance(metric, str) or metric not in history:
         raise ValueError(
-            f"history must have the metric {metric}, got {', '.join(map(str, history))}. Choose one of "
+            f"history must have the metric {metric!r}, got {', '.join(map(str, history))}. Choose one of "
             "them, such as metric='loss'."
         )
     names = [name for name in (metric, f"val_{metric}") if name in history]

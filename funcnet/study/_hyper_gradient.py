@@ -13,7 +13,7 @@ from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
 from funcnet.study._members import init_if_incomplete
-from funcnet.study._study import Study, to_rows
+from funcnet.study._study import Study, check_net, to_rows
 from funcnet.train import Fit, Run
 from funcnet.train._evaluate import total
 from funcnet.transform._arguments import scalar, to_floating
@@ -131,7 +131,7 @@ class HyperGradientStudy(Study):
         _check.function("the result of make_train", train, "a training function, fn.fit(...)")
         if not isinstance(train, Fit):
             return hyperparams, to_rows("data", data, None, None), to_rows("valid", valid, None, None)
-        _check.architecture(net)
+        check_net(net)
         model = init_if_incomplete(net, key)
         data = to_rows("data", data, train.loss, model)
         return hyperparams, data, to_rows("valid", valid, train.loss, model)

@@ -12,7 +12,7 @@ from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.study._members import ProgressCallback, init_if_incomplete
-from funcnet.study._study import MemberStudy, to_rows
+from funcnet.study._study import MemberStudy, check_net, to_rows
 from funcnet.train import Fit
 from funcnet.train._evaluate import total
 
@@ -158,7 +158,7 @@ class LearningRateRangeStudy(MemberStudy):
         rates = np.geomspace(self.min_lr, self.max_lr, self.num_rates)
         train = self.make_train(jnp.asarray(rates[0], float))
         _check.train_function(train, "the result of make_train")
-        _check.architecture(net)
+        check_net(net)
         model = init_if_incomplete(net, key)
         data = to_rows("data", data, train.loss, model, concrete=True)
         shared = jnp.asarray(rates, float), net, data, key

@@ -43,6 +43,13 @@ def to_rows(name: str, rows: Any, loss: Loss | None, model: PyTree, *, concrete:
     return as_dataset(rows) if loss is None else check_data(loss, model, rows)
 
 
+def check_net(net: Any) -> None:
+    """Raise unless the argument `net` is a module with an `init`, or a model: any pytree of arrays."""
+    leaves = jax.tree.leaves(net)
+    if not leaves or not all(hasattr(leaf, "dtype") for leaf in leaves) or hasattr(net, "history"):
+        _check.architecture(net)
+
+
 def check_concrete(name: str, value: PyTree) -> None:
     """Raise if the argument `name` of a computation on the host is traced, or the caller is."""
     if _tree.is_traced() or not _tree.is_concrete(value):

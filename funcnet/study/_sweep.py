@@ -133,8 +133,6 @@ def sweep(
     Source: Bergstra, Bengio, "Random search for hyper-parameter optimization", 2012 (`num_samples`).
     """
     _check.settings(settings)
-    expected = "a function of the settings that returns a training function"
-    _check.train_factory(make_train, expected, **dict.fromkeys(settings))
     _check.validation_value(monitor, mode)
     combinations = math.prod(len(values) for values in settings.values())
     if combinations > _check.INT32_MAX:
@@ -146,6 +144,8 @@ def sweep(
             f"num_samples must be at most {combinations}, the number of combinations, got {num_samples}."
         )
     values = {name: _to_hashable(name, choices) for name, choices in settings.items()}
+    expected = "a function of the settings that returns a training function"
+    _check.train_factory(make_train, expected, **dict.fromkeys(settings))
     return SweepStudy(make_train, values, monitor, mode, num_samples, block=block, progress=progress)
 
 

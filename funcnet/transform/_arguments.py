@@ -17,7 +17,7 @@ def to_arrays(name: str, tree: PyTree, *, structs: bool = False, others: bool = 
         name: the argument, for error messages.
         tree: any pytree.
         structs: whether `jax.ShapeDtypeStruct`s are leaves, too.
-        others: whether leaves that are no arrays, such as functions and strings, are passed on.
+        others: whether leaves that are not arrays, such as functions and strings, are passed on.
 
     Raises:
         TypeError: if a leaf is not an array of numbers.

@@ -260,6 +260,7 @@ CASES = [
     for argument, kind in kinds.items()
     for i, bad in enumerate(BAD[kind])
     if not (argument in ("num_samples", "epochs") and bad is None)
+    if not (argument == "net" and bad is X and name in ("learning_rate_range", "hyper_gradient", "tune"))
 ]
 WORDS = {
     "data": "data|test|valid|row|rows|table|x|y|arrays|dataset",
