@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 
-from funcnet import _check, _tree
+from funcnet import _check
 from funcnet._types import PyTree
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ def cpu_devices(count: int | None = None) -> int:
         True
     """
     count = os.cpu_count() or 1 if count is None else count
-    _check.positive("count", count)
+    _check.count("count", count)
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
@@ -79,8 +80,8 @@ def use(devices: int | Sequence[Any] | None = None) -> AbstractContextManager[An
         (2,)
     """
     selected = list(jax.devices()) if devices is None else devices
-    if isinstance(selected, int):
-        _check.positive("devices", selected)
+    if isinstance(selected, int | np.integer):
+        _check.count("devices", selected)
         available = jax.devices()
         if selected > len(available):
             raise ValueError(
@@ -118,8 +119,16 @@ def shard_members(tree: T) -> T:
     mesh = jax.sharding.get_abstract_mesh()
     if AXIS not in mesh.axis_names:
         raise ValueError('fn.mesh.shard_members must be called inside "with fn.mesh.use(n):".')
-    for path, leaf in _tree.paths(tree).items():
-        _check.divisible(path, leaf, mesh.shape[AXIS])
+    if not jax.tree.leaves(tree):
+        raise TypeError(f"tree must hold at least one array [n, ...], got {_check.describe(tree)}.")
+
+    def to_array(path: Any, leaf: Any) -> jax.Array:
+        name = f"tree{jax.tree_util.keystr(path)}"
+        array = leaf if isinstance(leaf, jax.Array) else _check.jax_array(name, leaf)
+        _check.divisible(name, array, mesh.shape[AXIS])
+        return array
+
+    tree = jax.tree_util.tree_map_with_path(to_array, tree)
     return jax.device_put(tree, jax.sharding.PartitionSpec(AXIS))
 
 

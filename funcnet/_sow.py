@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import ad, batching, mlir
 
+from funcnet import _check
 from funcnet._types import Array
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ def sow(value: T, name: str) -> T:
         `value`, unchanged.
 
     Raises:
-        TypeError: if `name` is not a string.
+        TypeError: if `name` is not a string, or `value` does not hold arrays.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -46,11 +47,17 @@ def sow(value: T, name: str) -> T:
     Source: Oryx, `harvest`, 2020, which introduced these terms.
     """
     if not isinstance(name, str):
-        raise TypeError(f"name must be a string, got {name!r}. Try sow(value, 'hidden').")
+        raise TypeError(f"name must be a string, got {_check.describe(name)}. Try sow(value, 'hidden').")
     leaves, tree = jax.tree.flatten(value)
     if not leaves:
         return value
-    return jax.tree.unflatten(tree, sow_p().bind(*map(jnp.asarray, leaves), name=name, tree=tree))
+    arrays = [
+        jnp.asarray(leaf)
+        if isinstance(leaf, jax.Array | float | complex)
+        else _check.jax_array("value", leaf)
+        for leaf in leaves
+    ]
+    return jax.tree.unflatten(tree, sow_p().bind(*arrays, name=name, tree=tree))
 
 
 def update_buffer(old: Array, new: Array, step_size: float) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from funcnet._check._values import choice, describe, function
+from funcnet._check._values import choice, describe, function, takes
 
 LARGEST_HISTORY = 10**9
 """Bytes of the history of one run, some 60 million epochs of four values."""
@@ -97,21 +98,44 @@ def loss(value: Any) -> None:
         ) from None
 
 
-def train_function(value: Any) -> None:
+def train_function(value: Any, name: str = "train") -> None:
     """Check that a value is a training function, as returned by `fn.fit`."""
-    if not (callable(value) and hasattr(value, "loss") and hasattr(value, "epochs")):
+    if not _is_train_function(value):
         raise TypeError(
-            f"train must be a function returned by fn.fit, got {describe(value)}. "
+            f"{name} must be a function returned by fn.fit, got {describe(value)}. "
             "Try train = fn.fit(loss, optax.adam(1e-2), epochs=20)."
         )
 
 
+def train_factory(value: Any, expected: str, /, *args: Any, **named: Any) -> None:
+    """Check that a value is a function of these arguments, and not a training function itself."""
+    if _is_train_function(value):
+        raise TypeError(
+            f"make_train must be {expected}, got a training function. Make it inside: make_train=lambda "
+            "learning_rate: fn.fit(loss, optax.adam(learning_rate), epochs=20)."
+        )
+    takes("make_train", value, expected, *args, **named)
+
+
+def _is_train_function(value: Any) -> bool:
+    return callable(value) and hasattr(value, "loss") and hasattr(value, "epochs")
+
+
 def settings(values: Mapping[str, Any]) -> None:
     """Check that there are settings, each with at least one value."""
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+        raise TypeError(
+            f"settings must be a mapping from names to lists of values, got {describe(values)}. Try "
+            "{'learning_rate': [0.01, 0.1]}."
+        )
     for name, choices in dict(values).items():
-        if isinstance(choices, str) or not hasattr(choices, "__len__") or not len(choices):
+        if (
+            isinstance(choices, str)
+            or not hasattr(choices, "__len__")
+            or np.shape(choices)[:1] in ((), (0,))
+        ):
             raise ValueError(
-                f"each setting must have a list of values, got {describe(choices)} for {name}. "
+                f"each of settings must have a list of values, got {describe(choices)} for {name}. "
                 "Try {'learning_rate': [0.01, 0.1]}."
             )
     if not values:
@@ -122,19 +146,21 @@ def hyperparams(values: Any) -> None:
     """Check that a pytree holds floats or floating arrays, at least one."""
     leaves = jax.tree_util.tree_leaves_with_path(values)
     for path, leaf in leaves:
-        if isinstance(leaf, float) or jnp.issubdtype(getattr(leaf, "dtype", int), jnp.floating):
+        dtype = getattr(leaf, "dtype", None)
+        if isinstance(leaf, float) or (isinstance(dtype, np.dtype) and jnp.issubdtype(dtype, jnp.floating)):
             continue
         raise TypeError(
-            f"hyperparameters must be floating, got {describe(leaf)} for "
-            f"{jax.tree_util.keystr(path) or 'hyperparams'}. "
+            f"hyperparams{jax.tree_util.keystr(path)} must be floating, got {describe(leaf)}. "
             "Try {'learning_rate': 0.1}; for sizes use fn.study.sweep."
         )
     if not leaves:
-        raise ValueError("there are no hyperparameters. Try {'learning_rate': 0.1}.")
+        raise ValueError("hyperparams must hold at least one number. Try {'learning_rate': 0.1}.")
 
 
 def validation_name(argument: str, name: str) -> None:
     """Check that a name is that of a value on the validation data."""
+    if not isinstance(name, str):
+        raise TypeError(f"{argument} must be a name such as 'val_loss', got {describe(name)}.")
     if not name.startswith("val_"):
         raise ValueError(
             f"{argument} must name a value on the validation data, such as 'val_loss', got {name!r}."
@@ -161,11 +187,11 @@ def direction(monitor: str, mode: str) -> None:
         )
 
 
-def architecture(value: Any) -> None:
-    """Check that a value is a module with an `init`."""
-    if not callable(getattr(value, "init", None)):
+def architecture(value: Any, name: str = "net") -> None:
+    """Check that a value is a module with an `init`: no class, and no optax GradientTransformation."""
+    if isinstance(value, type | tuple) or not callable(getattr(value, "init", None)):
         raise TypeError(
-            f"net must be a module with an init, got {describe(value)}. Try fn.MLP((4, 16, 3))."
+            f"{name} must be a module with an init, got {describe(value)}. Try fn.MLP((4, 16, 3))."
         )
 
 

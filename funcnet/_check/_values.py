@@ -1,5 +1,6 @@
 """Numbers, names and functions."""
 
+import inspect
 import itertools
 import os
 from collections.abc import Iterable
@@ -10,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+INT32_MAX = 2**31 - 1
+
 
 def positive(name: str, value: Any) -> None:
     """Check that a value is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer, got {value!r}. Try {name}=10.")
+    _integer(name, value, 10)
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}. Try {name}=10.")
 
@@ -36,10 +38,10 @@ def concrete(what: str, tree: Any) -> None:
 
 def increasing(name: str, values: Any) -> None:
     """Check that values are integers of at least 1, one or more, in increasing order."""
-    if not isinstance(values, list | tuple | range | np.ndarray) or not len(values):
+    if not isinstance(values, list | tuple | range | np.ndarray) or np.shape(values)[:1] in ((), (0,)):
         raise TypeError(f"{name} must be increasing integers, got {describe(values)}. Try {name}=(10, 30).")
     for value in values:
-        positive(f"each of {name}", value)
+        count(f"each of {name}", value)
     if any(b <= a for a, b in itertools.pairwise(values)):
         raise ValueError(
             f"{name} must increase, got {tuple(values)}. Try {name}={tuple(sorted(set(values)))}."
@@ -48,10 +50,22 @@ def increasing(name: str, values: Any) -> None:
 
 def not_negative(name: str, value: Any) -> None:
     """Check that a value is an integer of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer, got {value!r}. Try {name}=0.")
+    _integer(name, value, 0)
     if value < 0:
         raise ValueError(f"{name} must be at least 0, got {value}. Try {name}=0.")
+
+
+def count(name: str, value: Any) -> None:
+    """Check that a value is an integer of at least 1 that fits in 32 bits, as the numbers of members do."""
+    positive(name, value)
+    if value > INT32_MAX:
+        raise ValueError(f"{name} must be at most 2**31 - 1, got {value}. Try {name}=10.")
+
+
+def _integer(name: str, value: Any, example: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        text = repr(value) if isinstance(value, bool | int | float | str) else describe(value)
+        raise TypeError(f"{name} must be an integer, got {text}. Try {name}={example}.")
 
 
 def between(name: str, value: Any, low: float, high: float) -> None:
@@ -101,13 +115,35 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Check that a value is one of some strings."""
     names = list(choices)
     if not isinstance(value, str) or value not in names:
-        raise ValueError(f"{name} must be one of {', '.join(names)}, got {value!r}.")
+        text = repr(value) if isinstance(value, str) else describe(value)
+        raise ValueError(f"{name} must be one of {', '.join(names)}, got {text}.")
 
 
 def function(name: str, value: Any, expected: str) -> None:
     """Check that a value can be called."""
     if not callable(value):
         raise TypeError(f"{name} must be {expected}, got {describe(value)}.")
+
+
+def takes(name: str, value: Any, expected: str, /, *args: Any, **named: Any) -> None:
+    """Check that a value can be called with these arguments, as far as its signature shows it."""
+    function(name, value, expected)
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # some built-in functions have none
+        return
+    try:
+        signature.bind(*args, **named)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} must be {expected}, got {function_name(value)}, which takes other arguments: {error}."
+        ) from None
+
+
+def function_name(value: Any) -> str:
+    """The name of a function, of the function that a `functools.partial` binds, or of a class."""
+    inner = getattr(value, "func", value)
+    return str(getattr(inner, "__name__", type(inner).__name__))
 
 
 def floating_dtype(name: str, value: Any) -> Any:

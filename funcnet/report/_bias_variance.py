@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.report import _canvas
+from funcnet.report import _canvas, _examples
 from funcnet.study import BiasVarianceResult, Curve
 
 PARTS = {
@@ -105,6 +105,10 @@ def learning_curve(curve: Curve, axes: Any = None) -> Any:
             "curve must be a result of fn.study.learning_curve or capacity_curve, got "
             f"{type(curve).__name__}. For one run by epoch: fn.report.history(run)."
         )
+    if missing := [
+        name for name in curve.scores if f"val_{name}" not in curve.scores and name[:4] != "val_"
+    ]:
+        raise ValueError(f"curve must hold a score val_{missing[0]} beside {missing[0]!r}.")
     metrics = [name for name in curve.scores if not name.startswith("val_") and name != "loss"]
     names = ["loss", *metrics]
     axes = _canvas.panels(axes, names, "learning_curve")
@@ -146,7 +150,9 @@ def _band(
     """A line through the means with a band of ±1.96 standard errors."""
     x = _coordinates(positions)
     ax.plot(x, mean, color=colour, linestyle=line, marker="o", markersize=4, linewidth=1.8, label=label)
-    ax.fill_between(x, mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.2, linewidth=0)
+    with np.errstate(invalid="ignore"):  # no band where both are infinite
+        low, high = mean - 1.96 * error, mean + 1.96 * error
+    ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def _coordinates(positions: Sequence[Any]) -> np.ndarray:
@@ -168,8 +174,8 @@ def _scale_x(ax: Any, positions: Sequence[Any]) -> None:
 def _scale_y(ax: Any, training: np.ndarray, validation: np.ndarray) -> None:
     """A logarithmic axis that shows the whole validation loss, but no training loss far below it."""
     ax.set_yscale("log")
-    ax.set_ylim(bottom=max(training.min(), validation.min() / WIDE_RANGE) / 2)
+    ax.set_ylim(bottom=max(_examples.finite_range(training)[0], validation.min() / WIDE_RANGE) / 2)
 
 
 def _is_wide(values: np.ndarray) -> bool:
-    return bool(np.all(values > 0) and values.max() > WIDE_RANGE * values.min())
+    return bool(np.all((values > 0) & np.isfinite(values)) and values.max() > WIDE_RANGE * values.min())

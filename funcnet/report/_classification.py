@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check
 from funcnet._types import ArrayLike
 from funcnet.report import _canvas, _examples
 
+MAX_BINS = 1000
 MAX_CLASSES_WITH_COUNTS = 20
 """With more classes the cells are too small for numbers."""
 
@@ -46,15 +48,18 @@ def calibration(logits: ArrayLike, targets: ArrayLike, axes: Any = None, *, bins
     Source: DeGroot, Fienberg, "The comparison and evaluation of forecasters", 1983; Wilson,
     "Probable inference, the law of succession, and statistical inference", 1927 (intervals).
     """
-    _check.positive("bins", bins)
+    _check.count("bins", bins)
+    if bins > MAX_BINS:
+        raise ValueError(f"bins must be at most {MAX_BINS}, got {bins}. Try bins=10.")
     z, y = _logits_and_classes("calibration", logits, targets)
     if z.shape[1] == 1:
-        probability, outcome = np.asarray(jax.nn.sigmoid(z[:, 0])), y == 1
+        probability, outcome = np.asarray(jax.nn.sigmoid(z[:, 0]), float), y == 1
         xlabel, ylabel = "predicted probability of class 1", "fraction of class 1"
     else:
-        probability, outcome = np.asarray(jax.nn.softmax(z)).max(axis=1), z.argmax(axis=1) == y
+        probability, outcome = _examples.probabilities(z).max(axis=1), z.argmax(axis=1) == y
         xlabel, ylabel = "probability of the predicted class", "accuracy"
-    index = np.minimum((probability * bins).astype(int), bins - 1)
+    # Rounded, so that no rounding error moves 0.7 to the bin below it.
+    index = np.minimum(np.round(probability * bins, 6).astype(int), bins - 1)
     count = np.bincount(index, minlength=bins)
     filled = count > 0
     predicted = np.bincount(index, probability, bins)[filled] / count[filled]
@@ -128,18 +133,20 @@ def confusion_matrix(
     return ax
 
 
-def _logits_and_classes(function: str, logits: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
-    z, y = np.asarray(logits), np.asarray(targets)
-    if z.ndim not in (1, 2) or y.ndim == 0 or len(z) != len(y) or not len(z):
+def _logits_and_classes(
+    function: str, logits: Any, targets: Any, name: str = "logits"
+) -> tuple[np.ndarray, np.ndarray]:
+    z, y = (_to_host(name, value) for name, value in ((name, logits), ("targets", targets)))
+    if z.ndim not in (1, 2) or y.ndim == 0 or len(z) != len(y) or not z.size:
         raise ValueError(
-            f"{function} needs logits of shape [n] or [n, classes] and class numbers of shape [n], got "
+            f"{name} must be logits of shape [n] or [n, classes] and targets class numbers [n], got shapes "
             f"{z.shape} and {y.shape}."
         )
     z = z.astype(np.result_type(z.dtype, np.float32)).reshape(len(z), -1)
     y = _examples.class_numbers(function, y, len(z))
     if np.isnan(z).any():
         raise ValueError(
-            f"logits must not be NaN, got NaN in {np.isnan(z).any(axis=1).sum()} of {len(z)} rows."
+            f"{name} must not be NaN, got NaN in {np.isnan(z).any(axis=1).sum()} of {len(z)} rows."
         )
     if y.max() >= max(2, z.shape[1]):
         raise ValueError(
@@ -147,6 +154,18 @@ def _logits_and_classes(function: str, logits: Any, targets: Any) -> tuple[np.nd
             f"{max(2, z.shape[1])} classes."
         )
     return z, y
+
+
+def _to_host(name: str, value: Any) -> np.ndarray:
+    """An argument as a NumPy array of numbers; raise if it is traced."""
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(f"{name} must be concrete to be drawn, got a tracer. Draw outside of jit.")
+    array = np.asarray(_check.array(name, value))
+    return (
+        array.astype(np.float32)
+        if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 4
+        else array
+    )
 
 
 def _wilson_interval(fraction: np.ndarray, count: np.ndarray) -> np.ndarray:
@@ -158,23 +177,25 @@ def _wilson_interval(fraction: np.ndarray, count: np.ndarray) -> np.ndarray:
 
 
 def _check_counts(matrix: Any) -> np.ndarray:
-    counts = np.asarray(matrix)
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size or not (counts >= 0).all():
+    counts = _to_host("predictions", matrix)
+    counts = counts.astype(int) if counts.dtype == bool else counts
+    is_square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] and counts.size > 0
+    if not is_square or not ((counts >= 0) & np.isfinite(counts)).all():
         raise ValueError(
-            "without targets, confusion_matrix needs a square matrix of counts that are not negative, got "
+            "predictions without targets must be a square matrix of counts, finite and not negative, got "
             f"shape {counts.shape}. Try confusion_matrix(fn.predict(model, x), y)."
         )
     return counts
 
 
 def _count(predictions: Any, targets: Any) -> np.ndarray:
-    values = np.asarray(predictions)
+    values = _to_host("predictions", predictions)
     if values.ndim == 1 and values.dtype.kind in "iu":
-        y = _examples.class_numbers("confusion_matrix", np.asarray(targets), len(values))
+        y = _examples.class_numbers("confusion_matrix", _to_host("targets", targets), len(values))
         predicted = _examples.class_numbers("confusion_matrix", values, len(values))
         size = max(2, int(y.max()) + 1, int(predicted.max()) + 1)
     else:
-        logits, y = _logits_and_classes("confusion_matrix", values, targets)
+        logits, y = _logits_and_classes("confusion_matrix", values, targets, "predictions")
         predicted, size = _examples.classes_of(logits), max(2, logits.shape[1])
     counts = np.zeros((size, size), int)
     np.add.at(counts, (y, predicted), 1)

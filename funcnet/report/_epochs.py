@@ -1,10 +1,12 @@
 """Metrics by epoch, as curves."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from funcnet import _check, _tree
 from funcnet.report import _canvas
 from funcnet.study._monitor import quantity_of
 from funcnet.train import History, Run
@@ -49,11 +51,13 @@ def history(run: Run, axes: Any = None) -> Any:
         >>> ax.get_ylabel(), ax.lines[0].get_xdata().tolist()
         ('loss', [1, 2, 3])
     """
-    if not (hasattr(run, "history") and hasattr(run, "best_epoch")):
+    if not (isinstance(getattr(run, "history", None), Mapping) and hasattr(run, "best_epoch")):
         raise TypeError(
             f"run must be a Run, as returned by a training function, got {type(run).__name__}. For arrays "
             "by name: funcnet.report.curves(values)."
         )
+    if not _tree.is_concrete(dict(run.history)):
+        raise TypeError("run must be concrete to be drawn, got a traced one. Draw outside of jit.")
     names_by_panel = _panels(run.history)
     best = np.ravel(run.best_epoch) + 1
     members = f"{best.size} runs: median, 5–95 %" if np.ndim(run.best_epoch) else ""
@@ -117,11 +121,15 @@ def curves(
             f"values must be a mapping from names to arrays [epochs], got {type(values).__name__}. "
             "Try {'training': loss, 'validation': val_loss}."
         )
+    if not _tree.is_concrete((dict(values), x)):
+        raise TypeError("values must be concrete to be drawn, got traced ones. Draw outside of jit.")
     if not 0 < len(values) <= MAX_CURVES:
         raise ValueError(
             f"values must hold 1 to {MAX_CURVES} curves, got {len(values)}. Stack similar curves into an "
             "array [members, epochs], which is drawn as a median and a band."
         )
+    values = {name: np.asarray(_check.array(f"values[{name!r}]", a), float) for name, a in values.items()}
+    x = None if x is None else np.asarray(_check.array("x", x), float)
     for name, array in values.items():
         if np.ndim(array) not in (1, 2) or (x is not None and np.shape(array)[-1:] != np.shape(x)):
             with_x = f" for x of shape {np.shape(x)}" if x is not None else ""
@@ -142,7 +150,7 @@ def curves(
 def draw_curve(ax: Any, values: Any, label: str, colour: str, line: str, x: Any = None) -> bool:
     """Draw a line, or a median and a band for [members, epochs]. Returns whether any value is finite."""
     members = np.asarray(values, float)
-    members = members.reshape(-1, members.shape[-1])
+    members = members.reshape(math.prod(members.shape[:-1]), members.shape[-1])
     x = np.arange(1, members.shape[1] + 1) if x is None else np.asarray(x, float)
     counts = (~np.isnan(members)).sum(axis=0)
     drawn = (counts > 0) & (2 * counts >= counts.max(initial=0))

@@ -1,35 +1,41 @@
 """The data of a figure: features, classes, names and the outputs of a model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from funcnet import _check
 from funcnet._module import modules
 from funcnet.data import Scaler
-from funcnet.data._dataset import as_dataset
+from funcnet.study._study import to_rows
 from funcnet.train import predict
 from funcnet.train._evaluate import as_tree
 
+MAX_CLASSES = 1000
 
-def pairs(function: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
+
+def pairs(function: str, data: Any, argument: str = "data") -> tuple[np.ndarray, np.ndarray]:
     """The features [n, features] or [n] and targets [n] or [n, 1] of a dataset."""
-    examples = as_dataset(data)[:]
+    examples = to_rows(argument, data, None, None, concrete=True)[:]
     if not (isinstance(examples, tuple | list) and len(examples) == 2):
         raise ValueError(
-            f"data of {function} must be a pair (x, y), got {type(examples).__name__}: data=(x, y)."
+            f"{argument} of {function} must be a pair (x, y), got {type(examples).__name__}. Try "
+            f"{argument}=(x, y)."
         )
+    if not all(hasattr(part, "ndim") for part in examples):
+        raise ValueError(f"{argument} of {function} must be a pair of arrays (x, y), got other trees.")
     x, y = (np.asarray(a) for a in examples)
     if x.ndim > 2:
         raise ValueError(f"x of {function} must have shape [n, features], got {x.shape}.")
     return _as_floating(x), y
 
 
-def line_data(function: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
+def line_data(function: str, data: Any, argument: str = "data") -> tuple[np.ndarray, np.ndarray]:
     """Examples of one feature and a numeric target: x as given, [n] or [n, 1], and y [n]."""
-    x, y = pairs(function, data)
+    x, y = pairs(function, data, argument)
     if x.shape[1:] not in ((), (1,)):
         raise ValueError(
             f"x of {function} must have one feature, got shape {x.shape}. Train on one column and pass it, "
@@ -43,10 +49,16 @@ def line_data(function: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
 def class_numbers(function: str, y: np.ndarray, rows: int) -> np.ndarray:
     """The class numbers [rows], integers from 0."""
     y = y[:, 0] if y.shape == (rows, 1) else y
-    if y.shape != (rows,) or (y != np.round(y)).any() or y.min() < 0:
+    y = y.astype(int) if y.dtype == bool else y
+    if y.shape != (rows,) or not np.isfinite(y).all() or (y != np.round(y)).any() or y.min() < 0:
         raise ValueError(
             f"targets of {function} must be one class number for each row, 0, 1, …, got shape {y.shape} "
             f"and dtype {y.dtype}. From one-hot rows: y.argmax(axis=1)."
+        )
+    if y.max() >= MAX_CLASSES:
+        raise ValueError(
+            f"targets of {function} must be below {MAX_CLASSES}, the most classes a figure shows, got "
+            f"{y.max():g}."
         )
     return y.astype(int)
 
@@ -60,13 +72,17 @@ def two_columns(function: str, x: np.ndarray, features: Sequence[int] | None) ->
     return columns(function, x, (0, 1) if features is None else features, 2)
 
 
-def columns(function: str, x: np.ndarray, features: Sequence[int], count: int) -> list[int]:
+def columns(function: str, x: np.ndarray, features: Any, count: int) -> list[int]:
     """`features` as a list of `count` different column numbers of x."""
-    indices = [int(f) for f in features]
+    if isinstance(features, str) or not isinstance(features, Iterable):
+        raise TypeError(f"features of {function} must be column numbers, got {_check.describe(features)}.")
+    indices = list(features)
+    for index in indices:
+        _check.not_negative(f"each of features of {function}", index)
     if len(set(indices)) != count or len(indices) != count or not set(indices) <= set(range(x.shape[1])):
         raise ValueError(
             f"features of {function} must be {count} different column numbers from 0 to {x.shape[1] - 1}, "
-            f"got {tuple(features)}."
+            f"got {tuple(indices)}."
         )
     return indices
 
@@ -76,6 +92,8 @@ def names(argument: str, given: Sequence[str] | None, count: int) -> list[str]:
     if given is None:
         kind, first = ("class", 0) if argument == "class_names" else ("feature", 1)
         return [f"{kind} {first + i}" for i in range(count)]
+    if isinstance(given, str) or not hasattr(given, "__len__") or not isinstance(given, Iterable):
+        raise TypeError(f"{argument} must be a list of names, got {_check.describe(given)}.")
     if len(given) < count:
         raise ValueError(f"{argument} must hold {count} names, got {len(given)}: {list(given)[:10]}.")
     return [str(name) for name in given]
@@ -84,6 +102,8 @@ def names(argument: str, given: Sequence[str] | None, count: int) -> list[str]:
 def outputs(function: str, model: Any, x: np.ndarray, scaler: Scaler | None) -> np.ndarray:
     """The outputs of one model, [n, outputs], for the rows of x in the units of the data."""
     _check_one_model(function, model)
+    _check.function(f"model of {function}", model, "a model of one example")
+    check_scaler(scaler)
     scaled = jnp.asarray(x if scaler is None else scaler.transform(x))
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(as_tree(model)) if hasattr(leaf, "dtype")}
     if len(dtypes) == 1:  # inputs in the dtype of the model
@@ -98,15 +118,47 @@ def outputs(function: str, model: Any, x: np.ndarray, scaler: Scaler | None) -> 
     return _as_floating(predictions).reshape(len(predictions), -1)
 
 
+def to_inputs(grid: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Points of a grid as inputs in the shape and dtype of the features x, in the range of the dtype."""
+    limits = np.finfo(x.dtype)
+    return np.clip(grid, limits.min, limits.max).astype(x.dtype).reshape(-1, *x.shape[1:])
+
+
 def classes_of(logits: np.ndarray) -> np.ndarray:
     """The predicted class numbers of logits [n, outputs]; one logit means class 1 above 0."""
     return (logits[:, 0] > 0).astype(int) if logits.shape[1] == 1 else logits.argmax(axis=1)
 
 
+def check_scaler(scaler: Any) -> None:
+    """Raise unless the argument `scaler` is a Scaler or None."""
+    if scaler is not None and not isinstance(scaler, Scaler):
+        raise TypeError(
+            f"scaler must be a fitted Scaler or None, got {_check.describe(scaler)}. Try "
+            "scaler=fn.data.Scaler.fit(x)."
+        )
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """The class probabilities softmax(logits) over the last axis; classes at +inf share the probability."""
+    z = np.asarray(logits, float)
+    certain = np.isposinf(z)
+    z = np.where(certain.any(axis=-1, keepdims=True), np.where(certain, 0.0, -np.inf), z)
+    with np.errstate(invalid="ignore"):  # all classes at -inf have no probabilities
+        powers = np.exp(z - z.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def finite_range(values: np.ndarray) -> tuple[float, float]:
+    """The lowest and the highest finite value; 0 and 1 if there is none."""
+    finite = np.asarray(values, float)
+    finite = finite[np.isfinite(finite)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+
+
 def limits(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The lower and upper axis limits [features] of points x [n, features], with a margin."""
-    low, high = x.min(axis=0), x.max(axis=0)
-    margin = np.where(high > low, 0.08 * (high - low), 1.0)
+    """The lower and upper axis limits [features] of the finite points x [n, features], with a margin."""
+    low, high = np.array([finite_range(column) for column in x.T]).T
+    margin = np.where(high > low, 0.08 * (high - low), np.maximum(1.0, 0.08 * np.abs(high)))
     return low - margin, high + margin
 
 

@@ -117,12 +117,12 @@ def _draw(
     target_name: str,
 ) -> np.ndarray:
     x, y = _examples.line_data(function, data)
-    validation = None if valid is None else _examples.line_data(function, valid)
+    validation = None if valid is None else _examples.line_data(function, valid, "valid")
     points = np.stack([x.reshape(-1), y], axis=1)
     if validation is not None:
         points = np.concatenate([points, np.stack([validation[0].reshape(-1), validation[1]], axis=1)])
-    grid = np.linspace(points[:, 0].min(), points[:, 0].max(), CURVE_POINTS)
-    inputs = grid.reshape(-1, *x.shape[1:]).astype(x.dtype)
+    grid = np.linspace(*_examples.finite_range(points[:, 0]), CURVE_POINTS)
+    inputs = _examples.to_inputs(grid, x)
     curves = {title: _curve(function, model, inputs, scaler) for title, model in models.items()}
     limits = _range(points[:, 1], np.concatenate(list(curves.values())))
     axes = _canvas.panels(axes, [title or function for title in models], function, sharey=True)
@@ -148,8 +148,8 @@ def _curve(function: str, model: Any, inputs: np.ndarray, scaler: Scaler | None)
 
 def _range(points: np.ndarray, curve: np.ndarray) -> tuple[float, float]:
     """The vertical range of the points, extended for the curve by at most 40 % at each end."""
-    low, high = float(points.min()), float(points.max())
-    height = (high - low) or 1.0
+    low, high = _examples.finite_range(points)
+    height = (high - low) or max(1.0, 0.1 * abs(high))
     low, high = low - 0.05 * height, high + 0.05 * height
     finite = curve[np.isfinite(curve)]
     if finite.size:

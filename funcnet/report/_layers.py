@@ -1,6 +1,7 @@
 """Statistics of the layers of a network during training."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def layers(run: Run, axes: Any = None) -> Any:
         >>> ax.get_yscale(), len(ax.lines)
         ('log', 4)
     """
-    if not hasattr(run, "history"):
+    if not isinstance(getattr(run, "history", None), Mapping):
         raise TypeError(f"run must be a run with monitored layers, got {_check.describe(run)}.")
     names_by_quantity: dict[str, list[str]] = {}
     for name in run.history:

@@ -85,6 +85,8 @@ def _affine(
             f"the model of separating_line must return one or two logits, got {logits.shape[1]}. For more "
             "classes use decision_surface(model, data)."
         )
+    if not np.isfinite(logits).all():
+        raise ValueError("the model of separating_line must return finite logits, got NaN or infinity.")
     logit = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
     inputs = np.column_stack([grid, np.ones(len(grid))])
     solution = np.linalg.lstsq(inputs, logit)[0]

@@ -10,6 +10,7 @@ import numpy as np
 from funcnet import _check
 from funcnet._types import PerExample
 from funcnet.report import _canvas
+from funcnet.transform._arguments import check_results
 
 
 def loss_curves(
@@ -55,14 +56,17 @@ def loss_curves(
             f"{_check.describe(losses)}. Try {{'squared': fn.losses.squared_error}}."
         )
     for name, loss in losses.items():
-        _check.function(f"the loss {name!r}", loss, "a function (prediction, target) -> scalar")
+        _check.takes(f"losses[{name!r}]", loss, "a function (prediction, target) -> scalar", None, None)
     _check.choice("over", over, ("residual", "probability"))
     if over == "residual":
         x = predictions = np.linspace(-2.0, 2.0, 201)
         graphs, xlabel = {(name, ""): (loss, 0) for name, loss in losses.items()}, "prediction − target"
     else:
-        if not targets or not set(targets) <= {0, 1}:
-            raise ValueError(f"targets must be 0, 1 or both, got {tuple(targets)}. Try targets=(0, 1).")
+        numbers = list(targets) if isinstance(targets, Sequence | np.ndarray) and np.ndim(targets) else []
+        if not numbers or not all(isinstance(t, int | np.integer) and t in (0, 1) for t in numbers):
+            text = _check.describe(targets)
+            raise ValueError(f"targets must be 0, 1 or both, got {text}. Try targets=(0, 1).")
+        targets = numbers
         x = np.linspace(0.01, 0.99, 197)
         predictions = np.log(x) - np.log1p(-x)
         suffixes = {t: f", true class {t}" if len(targets) > 1 else "" for t in targets}
@@ -77,16 +81,18 @@ def loss_curves(
         # With both classes the line style shows the class, otherwise the loss.
         line = _canvas.line(int(suffix.endswith("1"))) if suffix else _canvas.line(i)
         style = {"color": _canvas.colour(i), "linestyle": line, "linewidth": 1.8}
-        ax.plot(x, value, label=name + suffix, **style)
+        ax.plot(x, value, label=f"{name}{suffix}", **style)
     return _canvas.finish(ax, xlabel, "loss per example", title)
 
 
 def _evaluate(name: str, loss: PerExample, predictions: np.ndarray, target: int) -> np.ndarray:
     z = jnp.asarray(predictions, float)
-    values = np.asarray(jax.vmap(lambda p: loss(p, jnp.asarray(target, p.dtype)))(z))
+    values = np.asarray(
+        jax.vmap(lambda p: check_results(f"losses[{name!r}]", loss(p, jnp.asarray(target, p.dtype))))(z)
+    )
     if values.shape != predictions.shape:
         raise ValueError(
-            f"the loss {name!r} must return a scalar for a prediction and a target of shape (), got shape "
+            f"losses[{name!r}] must return a scalar for a prediction and a target of shape (), got shape "
             f"{values.shape[1:]}."
         )
     return values

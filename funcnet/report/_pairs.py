@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet import _check
 from funcnet.report import _canvas, _examples
 from funcnet.report._scatter import draw_classes
 
@@ -74,10 +75,12 @@ def pair_plot(
     return axes
 
 
-def _check_features(x: np.ndarray, features: Sequence[int] | None) -> list[int]:
+def _check_features(x: np.ndarray, features: Any) -> list[int]:
     if x.ndim != 2 or x.shape[1] < 2:
         raise ValueError(f"x of pair_plot must have at least 2 features, got shape {x.shape}.")
     columns = range(x.shape[1]) if features is None else features
+    if not isinstance(columns, Sequence | np.ndarray) or isinstance(columns, str) or not np.ndim(columns):
+        raise TypeError(f"features of pair_plot must be column numbers, got {_check.describe(features)}.")
     if not 2 <= len(columns) <= MAX_FEATURES:
         raise ValueError(
             f"pair_plot draws 2 to {MAX_FEATURES} features, got {len(columns)}, which would be "
@@ -88,9 +91,10 @@ def _check_features(x: np.ndarray, features: Sequence[int] | None) -> list[int]:
 
 def _draw_histogram(ax: Any, x: np.ndarray, y: np.ndarray, low: float, high: float) -> None:
     """Histograms by class, scaled to the vertical range, which is shared with the row's feature."""
-    edges = np.linspace(x.min(), x.max() if x.max() > x.min() else x.min() + 1, 13)
+    first, last = _examples.finite_range(x)
+    edges = np.linspace(first, last if last > first else high, 13)
     counts = {c: np.histogram(x[y == c], edges)[0] for c in np.unique(y)}
-    highest = max(int(count.max()) for count in counts.values())
+    highest = max(1, *(int(count.max()) for count in counts.values()))
     for c, count in counts.items():
         heights = low + 0.94 * (high - low) * count / highest
         style = {"color": _canvas.colour(c), "linestyle": _canvas.line(c), "linewidth": 1.2}

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet import _check
 from funcnet.data import Scaler
 from funcnet.report import _canvas, _examples
 from funcnet.report._epochs import draw_curve
@@ -48,10 +49,10 @@ def learning_rates(result: LearningRateRangeResult, axes: Any = None) -> Any:
         ax.axvspan(low, high, color=_canvas.VERMILLION, alpha=0.15, label=label)
     label = f"suggestion {result.suggestion:.2g}"
     ax.axvline(result.suggestion, color=_canvas.GREEN, linestyle="--", linewidth=1.8, label=label)
-    least = float(np.min(result.losses))
-    ax.set(
-        xscale="log", ylim=(min(0.0, least), max(2 * loss_at_init, loss_at_init + 0.1 * abs(loss_at_init)))
-    )
+    low, high = min(0.0, _examples.finite_range(result.losses)[0]), loss_at_init + abs(loss_at_init)
+    ax.set(xscale="log")
+    if np.isfinite(loss_at_init) and high > low:
+        ax.set_ylim(low, max(high, loss_at_init + 0.1 * abs(loss_at_init)))
     return _canvas.finish(ax, "learning rate", "training loss")
 
 
@@ -79,6 +80,8 @@ def sweep(result: SweepResult, axes: Any = None) -> Any:
         'best 0.2: rate=1.0, width=4'
     """
     _check_result("sweep", result, SweepResult, "sweep")
+    if not result.trials:
+        raise ValueError("result must hold at least one trial, got none.")
     names = list(result.trials[0])
     values = [list(dict.fromkeys(trial[name] for trial in result.trials)) for name in names]
     if len(names) > 2 or len(result.trials) != np.prod([len(v) for v in values]):
@@ -171,10 +174,18 @@ def spread(
         >>> [text.get_text() for text in ax.get_legend().get_texts()]
         ['mean of 10', '± 2 standard deviations', 'data']
     """
+    if not isinstance(ensemble, Ensemble):
+        raise TypeError(
+            f"ensemble must be an fn.study.Ensemble, got {_check.describe(ensemble)}. Try result.model of "
+            "fn.study.ensemble(train, 10)(net, data, key)."
+        )
+    _check.between("margin", margin, 0, float("inf"))
+    _examples.check_scaler(scaler)
     x, y = _examples.line_data("spread", data)
-    low, high = float(x.min()), float(x.max())
-    grid = np.linspace(low - margin * (high - low), high + margin * (high - low), CURVE_POINTS)
-    inputs = grid.reshape(-1, *x.shape[1:]).astype(x.dtype)
+    low, high = _examples.finite_range(x)
+    width = (high - low) or max(1.0, 0.1 * abs(high))
+    grid = np.linspace(low - margin * width, high + margin * width, CURVE_POINTS)
+    inputs = _examples.to_inputs(grid, x)
     scaled = inputs if scaler is None else np.asarray(scaler.transform(inputs))
     predictions = np.asarray(ensemble.predictions(scaled))
     if predictions.size != len(ensemble) * CURVE_POINTS:
@@ -182,7 +193,7 @@ def spread(
             "the members of ensemble must return one number for each example, got shape "
             f"{predictions.shape[2:]}."
         )
-    predictions = predictions.reshape(len(ensemble), CURVE_POINTS)
+    predictions = predictions.reshape(len(ensemble), CURVE_POINTS).astype(float)
     mean, width = predictions.mean(axis=0), 2 * predictions.std(axis=0)
     ax = _canvas.panel(axes, "spread")
     ax.plot(grid, mean, color=_canvas.VERMILLION, linewidth=1.8, label=f"mean of {len(ensemble)}")
@@ -245,6 +256,6 @@ def _check_result(function: str, result: Any, kind: type, study: str) -> None:
     """Raise unless `result` is a result of the study."""
     if not isinstance(result, kind):
         raise TypeError(
-            f"{function} needs a result of fn.study.{study}, got {type(result).__name__}. For one run by "
+            f"result must be a result of fn.study.{study}, got {type(result).__name__}. For one run by "
             "epoch: fn.report.history(run)."
         )

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from funcnet import _check
 from funcnet.data import Scaler
 from funcnet.report import _canvas, _examples
 from funcnet.report._epochs import STYLES, draw_curve
@@ -63,9 +64,10 @@ def decision_surface(
     columns = _examples.two_columns(function, x, features)
     y = _examples.class_numbers(function, y, len(x))
     sides = np.linspace(*_examples.limits(x[:, columns]), GRID).T
-    plane = np.tile(x.mean(axis=0), (GRID * GRID, 1))
+    plane = np.tile(x.mean(axis=0, dtype=float), (GRID * GRID, 1))
     plane[:, columns] = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
-    logits = _examples.outputs(function, model, plane.astype(x.dtype), scaler).reshape(GRID, GRID, -1)
+    logits = _examples.outputs(function, model, _examples.to_inputs(plane, x), scaler)
+    logits = logits.astype(float).reshape(GRID, GRID, -1)
     feature_names = _examples.names("feature_names", feature_names, x.shape[1])
     class_names = _examples.names("class_names", class_names, max(2, logits.shape[-1], int(y.max()) + 1))
     width, height = _canvas.class_panel_size(class_names)
@@ -125,16 +127,22 @@ def training_frame(
         >>> axes[0].lines[0].get_ydata().tolist()
         [0.5, 1.0]
     """
-    if metric not in history:
+    if not isinstance(history, Mapping):
+        raise TypeError(
+            f"history must be a mapping from names to values [epochs], got {_check.describe(history)}. Try "
+            "run.history."
+        )
+    if not isinstance(metric, str) or metric not in history:
         raise ValueError(
-            f"history must have the metric {metric!r}, got {', '.join(history)}. Choose one of "
+            f"history must have the metric {metric!r}, got {', '.join(map(str, history))}. Choose one of "
             "them, such as metric='loss'."
         )
     names = [name for name in (metric, f"val_{metric}") if name in history]
+    values = {name: np.asarray(_check.array(f"history[{name!r}]", history[name]), float) for name in names}
     for name in names:
-        if np.ndim(history[name]) != 1:
+        if np.ndim(values[name]) != 1:
             raise ValueError(
-                f"training_frame draws one run, got {name} of shape {np.shape(history[name])}. Draw one "
+                f"training_frame draws one run, got {name} of shape {np.shape(values[name])}. Draw one "
                 "member of a vmapped run: jax.tree.map(lambda a: a[0], run)."
             )
     axes = _canvas.panels(
@@ -143,8 +151,8 @@ def training_frame(
     for ax in axes:
         ax.clear()
     for name, kind in zip(names, ("training", "validation"), strict=False):
-        draw_curve(axes[0], history[name], kind, *STYLES[kind][1:])
-    axes[0].set_xlim(0.5, max(len(history[name]) for name in names) + 0.5)
+        draw_curve(axes[0], values[name], kind, *STYLES[kind][1:])
+    axes[0].set_xlim(0.5, max(len(values[name]) for name in names) + 0.5)
     _canvas.use_integer_ticks(axes[0])
     _canvas.finish(axes[0], "epoch", metric.replace("_", " "))
     decision_surface(model, data, axes[1], **surface)
@@ -162,7 +170,7 @@ def _draw_probability(ax: Any, sides: np.ndarray, logits: np.ndarray, class_name
 
 
 def _draw_bands(ax: Any, sides: np.ndarray, logits: np.ndarray) -> None:
-    probability = np.asarray(jax.nn.softmax(logits))
+    probability = _examples.probabilities(logits)
     count = logits.shape[-1]
     palette = np.array([_canvas.rgb(_canvas.colour(c)) for c in range(count)])
     # From white, where all classes are equally likely, to the full colour of a certain class.

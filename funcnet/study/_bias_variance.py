@@ -13,9 +13,8 @@ from funcnet._types import Array, Int, Key, PyTree
 from funcnet.data import Dataset, bootstrap
 from funcnet.study._decompose import ErrorLoss, decompose
 from funcnet.study._members import ProgressCallback, init_if_incomplete
-from funcnet.study._study import MemberStudy
+from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit, Run, predict
-from funcnet.train._evaluate import check_data
 
 Draw: TypeAlias = Callable[[Key], PyTree]
 
@@ -127,7 +126,7 @@ def bias_variance(
     "A unified bias-variance decomposition and its applications", 2000.
     """
     _check.train_function(train)
-    _check.positive("size", size)
+    _check.count("size", size)
     if size < MIN_MEMBERS:
         raise ValueError(
             f"size must be at least {MIN_MEMBERS} for a standard error, got {size}. Try size=50."
@@ -168,19 +167,18 @@ class BiasVarianceStudy(MemberStudy):
             ValueError: if data or test rows are unfit, or `truth` does not have the shape of y.
         """
         model, draw, data = self._check_arguments(net, data, key)
-        test = check_data(self.train.loss, model, test)
+        test = to_rows("test", test, self.train.loss, model)
         if not (isinstance(test.arrays, tuple | list) and len(test.arrays) == 2):
-            raise ValueError("test rows must be pairs of features and targets. Pass test=(x, y).")
+            raise ValueError("test must hold pairs of features and targets. Pass test=(x, y).")
         if truth is not None:
-            truth = jnp.asarray(truth)
+            truth = _check.jax_array("truth", truth)
             _check.same_shape("truth", truth, "y", test[:][1])
         return self._run_members(model, self.size, (net, data, key, test, truth), static=draw)
 
     def member(self, net: Module, data: Draw | PyTree, key: Key, number: int) -> Run:
         """The run of one member, computed alone; with `epochs`, the longest."""
-        _check.between("number", number, 0, 2**31)
         _, draw, data = self._check_arguments(net, data, key)
-        return self._run_member(jnp.int32(number), (net, data, key, None, None), static=draw)
+        return self._run_member(number, (net, data, key, None, None), static=draw)
 
     def _check_arguments(
         self, net: Module, data: Draw | PyTree, key: Key
@@ -190,8 +188,9 @@ class BiasVarianceStudy(MemberStudy):
         _check.key(key)
         model = init_if_incomplete(net, key)
         if callable(data):
+            _check.takes("data", data, "rows, or a function draw(key) -> rows", key)
             return model, data, None
-        return model, None, check_data(self.train.loss, model, data)
+        return model, None, to_rows("data", data, self.train.loss, model)
 
     def _member(self, static: Draw | None, shared: Any, number: Array) -> Any:
         """The predictions [epochs, n, ...] for the test rows; without test rows, the longest run."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,9 +14,8 @@ from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
 from funcnet.study._curve import Curve, train_and_val_scores
 from funcnet.study._members import ProgressCallback, init_if_incomplete
-from funcnet.study._study import MemberStudy
+from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit
-from funcnet.train._evaluate import check_data
 
 Scores = dict[str, Array]
 
@@ -63,17 +62,21 @@ def capacity_curve(
     Source: Belkin et al., "Reconciling modern machine-learning practice and the classical bias-variance
     trade-off", 2019.
     """
-    _check.function(
-        "make_train", make_train, "a function of a capacity that returns (training function, network)"
+    _check.train_factory(
+        make_train, "a function of a capacity that returns (training function, network)", None
     )
-    if isinstance(capacities, str) or not isinstance(capacities, Iterable):
+    if (
+        isinstance(capacities, str | bytes | Mapping)
+        or not isinstance(capacities, Iterable)
+        or (getattr(capacities, "ndim", 1) == 0)
+    ):
         raise TypeError(
             f"capacities must be a sequence, got {_check.describe(capacities)}. Try capacities=(2, 8, 32)."
         )
     capacities = tuple(capacities)
     if not capacities:
         raise ValueError("capacities must not be empty. Try capacities=(2, 8, 32).")
-    _check.positive("num_repeats", num_repeats)
+    _check.count("num_repeats", num_repeats)
     return CapacityCurveStudy(make_train, capacities, num_repeats, block=block, progress=progress)
 
 
@@ -105,7 +108,10 @@ class CapacityCurveStudy(MemberStudy):
         points = []
         for index, (train, net) in enumerate(self._pairs):
             model = init_if_incomplete(net, key)
-            rows, valid_rows = (check_data(train.loss, model, part) for part in (data, valid))
+            rows, valid_rows = (
+                to_rows(name, part, train.loss, model, concrete=True)
+                for name, part in (("data", data), ("valid", valid))
+            )
             shared = net, rows, key, valid_rows
             points.append(self._run_members(model, self.num_repeats, shared, static=index))
         scores = {name: np.stack([np.asarray(point[name]) for point in points]) for name in points[0]}
@@ -123,8 +129,8 @@ class CapacityCurveStudy(MemberStudy):
                     f"{_check.describe(pair)} for {capacity!r}. "
                     "Try make_train=lambda width: (train, fn.MLP((4, width, 3)))."
                 )
-            _check.train_function(pair[0])
-            _check.architecture(pair[1])
+            _check.train_function(pair[0], "the first result of make_train")
+            _check.architecture(pair[1], "the second result of make_train")
             pairs.append(pair)
         return pairs
 

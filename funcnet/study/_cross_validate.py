@@ -12,9 +12,9 @@ from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Folds
 from funcnet.study._members import ProgressCallback, init_if_incomplete
-from funcnet.study._study import MemberStudy
+from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit, Run, predict
-from funcnet.train._evaluate import check_data, total
+from funcnet.train._evaluate import total
 
 
 @_tree.node
@@ -137,7 +137,7 @@ class CrossValidationStudy(MemberStudy):
         _check.architecture(net)
         _check.key(key)
         model = init_if_incomplete(net, key)
-        check_data(self.train.loss, model, self.folds[0][1])
+        to_rows("folds", self.folds[0][1], self.train.loss, model)
         shared = net, key, self.folds
         runs, scores, predictions = self._run_members(model, len(self.folds), shared)
         return CrossValidationResult(runs, scores, predictions, self.folds)

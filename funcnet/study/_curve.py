@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet import _check
 from funcnet._types import PyTree
 from funcnet.data import Dataset
 from funcnet.train import Fit
@@ -33,6 +34,19 @@ class Curve:
     x: tuple[Any, ...]
     scores: dict[str, np.ndarray]
 
+    def __post_init__(self) -> None:
+        scores = {
+            name: np.asarray(_check.array(f"scores[{name!r}]", score), float)
+            for name, score in self.scores.items()
+        }
+        object.__setattr__(self, "scores", scores)
+        for name, score in scores.items():
+            if score.ndim != 2 or len(score) != len(self.x) or not score.shape[1]:
+                raise ValueError(
+                    f"scores[{name!r}] must have shape [points, repeats] with {len(self.x)} points, got "
+                    f"{score.shape}."
+                )
+
     @property
     def mean(self) -> dict[str, np.ndarray]:
         """The mean of each score over the repeats, [points]."""
@@ -45,7 +59,8 @@ class Curve:
         for name, score in self.scores.items():
             repeats = score.shape[1]
             several = repeats > 1
-            errors[name] = score.std(axis=1, ddof=1) / repeats**0.5 if several else score[:, 0] * np.nan
+            with np.errstate(invalid="ignore"):  # NaN where a score is infinite
+                errors[name] = score.std(axis=1, ddof=1) / repeats**0.5 if several else score[:, 0] * np.nan
         return errors
 
 

@@ -63,15 +63,17 @@ def _squared_error_parts(f: Array, y: Array, truth: Array | None) -> Callable[[A
     f = f.reshape(*f.shape[:2], -1)
     y = y.astype(f.dtype).reshape(f.shape[1:])
     truth = None if truth is None else truth.astype(f.dtype).reshape(f.shape[1:])
+    spread = f - f[:1]  # small numbers, whose means keep the digits that those of predictions near 1e6 lose
 
     def parts(members: Array) -> Parts:
         size = jnp.sum(members).astype(f.dtype)
         members = members.astype(f.dtype)[:, None, None]
-        mean = jnp.sum(members * f, axis=0) / size
-        variance = jnp.sum(members * (f - mean[None]) ** 2, axis=0) / (size - 1)
+        mean = jnp.sum(members * spread, axis=0) / size
+        variance = jnp.sum(members * (spread - mean[None]) ** 2, axis=0) / (size - 1)
         # The mean of a few members has an error, too, which must not be counted as bias.
-        bias = (mean - (y if truth is None else truth)) ** 2 - variance / size
-        result = {"error": jnp.sum(members * (f - y[None]) ** 2, axis=0) / size, "variance": variance}
+        bias = (mean + (f[0] - (y if truth is None else truth))) ** 2 - variance / size
+        error = jnp.sum(members * (spread + (f[0] - y)[None]) ** 2, axis=0) / size
+        result = {"error": error, "variance": variance}
         if truth is None:
             result["bias_and_noise"] = bias
         else:

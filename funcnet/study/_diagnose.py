@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from funcnet import _check, _tree
@@ -138,7 +139,7 @@ def diagnose(
     the noise from differences; Cleveland, "Robust locally weighted regression", 1979, for the smoothing.
     """
     history = getattr(run, "history", run)
-    _check_history(history)
+    history = _to_losses(history)
     target, baseline = _to_float("target", target), _to_float("baseline", baseline)
     _check.setting("tolerance", tolerance, 0.0, 1.0)
     outcome, restored_epoch = None, -1
@@ -151,8 +152,8 @@ def diagnose(
     return _diagnose_trend(curves, Evidence(curves, target, baseline, tolerance, restored_epoch))
 
 
-def _check_history(history: Any) -> None:
-    """Raise unless the history holds a training loss and all losses have one shape [..., epochs]."""
+def _to_losses(history: Any) -> dict[str, np.ndarray]:
+    """The losses of a history, which must hold a training loss, all of one shape [..., epochs]."""
     if not isinstance(history, Mapping):
         raise TypeError(
             f"run must be a Run, its history or a mapping from names to losses, got "
@@ -162,7 +163,7 @@ def _check_history(history: Any) -> None:
     losses = {name: history[name] for name in ("loss", "train_loss", "val_loss") if name in history}
     if not {"train_loss", "loss"} & set(losses):
         raise ValueError(
-            f"the history must contain train_loss or loss, got {', '.join(history)}. Try "
+            f"run must contain train_loss or loss, got {', '.join(map(str, history))}. Try "
             "fn.study.diagnose(run.history)."
         )
     if not _tree.is_concrete(losses):
@@ -170,17 +171,22 @@ def _check_history(history: Any) -> None:
             "diagnose needs concrete losses, got traced ones. Call it on the result of jit or vmap: "
             "fn.study.diagnose(jax.vmap(train)(models, data, keys))."
         )
-    shapes = {name: np.shape(values) for name, values in losses.items()}
-    if len(set(shapes.values())) > 1 or () in shapes.values():
-        raise ValueError(f"losses must have one shape, [epochs] or [members, epochs], got {shapes}.")
+    arrays = {name: np.asarray(_check.array(f"run[{name!r}]", a), float) for name, a in losses.items()}
+    shapes = {name: values.shape for name, values in arrays.items()}
+    if len(set(shapes.values())) > 1 or any(0 in shape or not shape for shape in shapes.values()):
+        raise ValueError(
+            f"losses of run must have one shape, [epochs] or [members, epochs], and an epoch, got {shapes}."
+        )
+    return arrays
 
 
 def _to_float(name: str, value: Any) -> float | None:
     if value is None:
         return None
-    value = value.item() if hasattr(value, "item") else value
-    _check.between(name, value, -np.inf, np.inf)
-    return float(value)
+    _check.setting(name, value, -np.inf, np.inf)
+    if isinstance(value, jax.core.Tracer) or np.size(value) != 1:
+        raise TypeError(f"{name} must be one number, got {_check.describe(value)}.")
+    return float(np.asarray(value).item())
 
 
 def _diagnose_trend(curves: LossCurves, evidence: Evidence) -> Diagnosis:

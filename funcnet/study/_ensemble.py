@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _keys, _tree
-from funcnet._module import Module, call
+from funcnet._module import Module, call, is_complete
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import bootstrap
+from funcnet.layers._dtype import wide
 from funcnet.study._members import ProgressCallback, init_if_incomplete
-from funcnet.study._study import MemberStudy
+from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit, Run
-from funcnet.train._evaluate import check_data
 from funcnet.train._loop import run as run_plan
+from funcnet.transform._arguments import to_arrays
 
 Average: TypeAlias = Literal["values", "classes", "binary"]
 
@@ -53,23 +54,35 @@ class Ensemble(Module):
 
     def __post_init__(self) -> None:
         _check.choice("average", self.average, ("values", "classes", "binary"))
+        to_arrays("members", self.members, structs=True)
+        sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(self.members)}
+        if len(sizes) > 1 or sizes & {(), (0,)} or not is_complete(self.members):
+            raise ValueError(
+                "members must be a model whose arrays have a leading axis [members, ...], got "
+                f"{_check.describe(self.members)}. Try jax.vmap(net.init)(jax.random.split(key, 10))."
+            )
 
     def __len__(self) -> int:
         return jax.tree.leaves(self.members)[0].shape[0]
 
     def __call__(self, x: PyTree, key: Key | None = None) -> Any:
         each = self.predictions(x, key)
+        return self._mean(each).astype(each.dtype)
+
+    def _mean(self, each: Array) -> Array:
+        """The mean prediction, in at least float32, from the predictions [members, ...]."""
+        each = wide(each)
         if self.average == "values":
             return jnp.mean(each, axis=0)
         if self.average == "classes":
-            return jax.nn.logsumexp(jax.nn.log_softmax(each), axis=0) - jnp.log(len(each)).astype(
-                each.dtype
-            )
+            return jax.nn.logsumexp(_log_softmax(each), axis=0) - jnp.log(len(each)).astype(each.dtype)
         log_p, log_not_p = (jax.nn.logsumexp(jax.nn.log_sigmoid(z), axis=0) for z in (each, -each))
         return log_p - log_not_p
 
     def predictions(self, x: PyTree, key: Key | None = None) -> Array:
         """The prediction of each member, [members, ...]."""
+        if key is not None:
+            _check.key(key)
         if key is None:
             return jax.vmap(lambda member: call(member, x, None))(self.members)
         keys = jax.random.split(key, len(self))
@@ -77,11 +90,15 @@ class Ensemble(Module):
 
     def spread(self, x: PyTree) -> Array:
         """The standard deviation over members: of values, or of class probabilities."""
-        return jnp.std(self._values_or_probabilities(x), axis=0)
+        each = self.predictions(x)
+        values = self._values_or_probabilities(each)
+        # Differences from the first member keep the digits that a mean near 1e6 would lose.
+        return jnp.std(values - values[:1], axis=0).astype(each.dtype)
 
     def disagreement(self, x: PyTree) -> Array:
         """The share of members, 0 to 1, whose class differs from the ensemble's; without a class axis."""
-        mean, each = self(x), self.predictions(x)
+        each = self.predictions(x)
+        mean = self._mean(each)
         if self.average == "values":
             raise ValueError("disagreement needs classes: Ensemble(members, average='classes').")
         if self.average == "classes":
@@ -98,16 +115,26 @@ class Ensemble(Module):
         """
         if self.average == "values":
             raise ValueError("mutual_information needs classes: Ensemble(members, average='classes').")
-        each = self._values_or_probabilities(x)
+        logits = self.predictions(x)
+        each = self._values_or_probabilities(logits)
         if self.average == "binary":
-            each = jnp.stack([each, 1 - each], axis=-1)
-        return jnp.maximum(_entropy(jnp.mean(each, axis=0)) - jnp.mean(_entropy(each), axis=0), 0)
+            each = jnp.stack([each, jax.nn.sigmoid(-wide(logits))], axis=-1)  # 1 - each has no digits left
+        information = _entropy(jnp.mean(each, axis=0)) - jnp.mean(_entropy(each), axis=0)
+        return jnp.maximum(information, 0).astype(logits.dtype)
 
-    def _values_or_probabilities(self, x: PyTree) -> Array:
-        each = self.predictions(x)
+    def _values_or_probabilities(self, each: Array) -> Array:
+        """The predictions [members, ...], or the probabilities that they stand for, in at least float32."""
+        each = wide(each)
         if self.average == "values":
             return each
-        return jax.nn.softmax(each) if self.average == "classes" else jax.nn.sigmoid(each)
+        return jnp.exp(_log_softmax(each)) if self.average == "classes" else jax.nn.sigmoid(each)
+
+
+def _log_softmax(logits: Array) -> Array:
+    """log(softmax), also of infinite logits: classes at +inf share the probability."""
+    certain = jnp.isposinf(logits)
+    finite = jnp.where(certain, 0, jnp.where(certain.any(axis=-1, keepdims=True), -jnp.inf, logits))
+    return jax.nn.log_softmax(finite)
 
 
 def _entropy(p: Array) -> Array:
@@ -182,7 +209,7 @@ def ensemble(
     Source: Breiman, "Bagging predictors", 1996.
     """
     _check.train_function(train)
-    _check.positive("size", size)
+    _check.count("size", size)
     _check.boolean("bootstrap", bootstrap)
     _check.choice("average", average, ("values", "classes", "binary"))
     return EnsembleStudy(train, size, bootstrap, average, block=block, progress=progress)
@@ -224,9 +251,8 @@ class EnsembleStudy(MemberStudy):
 
     def member(self, net: Module, data: PyTree, key: Key, number: int, valid: PyTree = None) -> Run:
         """The run of one member, computed alone."""
-        _check.between("number", number, 0, 2**31)
         _, data, valid = self._check_arguments(net, data, key, valid)
-        run, _ = self._run_member(jnp.int32(number), (net, data, key, valid), "every_step")
+        run, _ = self._run_member(number, (net, data, key, valid), "every_step")
         return run
 
     def _check_arguments(self, net: Any, data: PyTree, key: Key, valid: PyTree) -> tuple[Any, Any, Any]:
@@ -234,8 +260,8 @@ class EnsembleStudy(MemberStudy):
         _check.architecture(net)
         _check.key(key)
         model = init_if_incomplete(net, key)
-        data = check_data(self.train.loss, model, data)
-        return model, data, None if valid is None else check_data(self.train.loss, model, valid)
+        data = to_rows("data", data, self.train.loss, model)
+        return model, data, None if valid is None else to_rows("valid", valid, self.train.loss, model)
 
     def _member(self, static: Literal["deferred", "every_step"], shared: Any, number: Array) -> Any:
         """The run, and whether it is finite, as far as the check was deferred."""

@@ -12,11 +12,11 @@ from funcnet import _check, _keys, _tree
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
-from funcnet.data._dataset import as_dataset
 from funcnet.study._members import init_if_incomplete
-from funcnet.study._study import Study
+from funcnet.study._study import Study, check_net, to_rows
 from funcnet.train import Fit, Run
-from funcnet.train._evaluate import check_data, total
+from funcnet.train._evaluate import total
+from funcnet.transform._arguments import scalar, to_floating
 
 Mode: TypeAlias = Literal["forward", "reverse"]
 Metric: TypeAlias = str | Callable[[Run], Array]
@@ -74,13 +74,13 @@ def hyper_gradient(
     learning", 2015; Franceschi, Donini, Frasconi, Pontil, "Forward and reverse gradient-based
     hyperparameter optimization", 2017.
     """
-    _check.function(
-        "make_train", make_train, "a function of the hyperparameters that returns a training function"
+    _check.train_factory(
+        make_train, "a function of the hyperparameters that returns a training function", None
     )
     if isinstance(metric, str):
         _check.validation_name("metric", metric)
     else:
-        _check.function("metric", metric, "a name such as 'val_loss', or a function of a Run")
+        _check.takes("metric", metric, "a name such as 'val_loss', or a function of a Run", None)
     if mode is not None:
         _check.choice("mode", mode, ("forward", "reverse"))
     return HyperGradientStudy(make_train, metric, mode)
@@ -126,14 +126,15 @@ class HyperGradientStudy(Study):
         """Hyperparameters as arrays, and data and validation rows as Datasets that suit the run."""
         _check.key(key)
         _check.hyperparams(hyperparams)
-        hyperparams = jax.tree.map(lambda h: jnp.asarray(h, jnp.result_type(h)), hyperparams)
+        hyperparams = to_floating("hyperparams", hyperparams)
         train = self.make_train(hyperparams)
         _check.function("the result of make_train", train, "a training function, fn.fit(...)")
         if not isinstance(train, Fit):
-            return hyperparams, as_dataset(data), as_dataset(valid)
+            return hyperparams, to_rows("data", data, None, None), to_rows("valid", valid, None, None)
+        check_net(net)
         model = init_if_incomplete(net, key)
-        data, valid = (check_data(train.loss, model, part) for part in (data, valid))
-        return hyperparams, data, valid
+        data = to_rows("data", data, train.loss, model)
+        return hyperparams, data, to_rows("valid", valid, train.loss, model)
 
     def _compute(self, static: None, *arrays: PyTree) -> tuple[Array, PyTree]:
         return self.value_and_gradient(*arrays)
@@ -166,7 +167,7 @@ class HyperGradientStudy(Study):
         model = init_if_incomplete(net, _keys.fold_in_name(key, "init"))
         run = train(model, data, _keys.fold_in_name(key, "train"), valid)
         if not isinstance(self.metric, str):
-            return self.metric(run)
+            return scalar(self.metric(run), "metric")
         if not isinstance(train, Fit):
             raise TypeError(
                 f"metric must be a function of the Run, since make_train does not return a training "

@@ -15,9 +15,8 @@ from funcnet.data import Dataset
 from funcnet.data._shuffle import Shuffle
 from funcnet.study._curve import Curve, train_and_val_scores
 from funcnet.study._members import ProgressCallback, init_if_incomplete
-from funcnet.study._study import MemberStudy
+from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit
-from funcnet.train._evaluate import check_data
 
 Scores = dict[str, Array]
 
@@ -77,7 +76,7 @@ def learning_curve(
     """
     _check.train_function(train)
     _check.increasing("train_sizes", train_sizes)
-    _check.positive("num_repeats", num_repeats)
+    _check.count("num_repeats", num_repeats)
     return LearningCurveStudy(train, tuple(train_sizes), num_repeats, block=block, progress=progress)
 
 
@@ -109,7 +108,10 @@ class LearningCurveStudy(MemberStudy):
         _check.architecture(net)
         _check.concrete_key("learning_curve", key)
         model = init_if_incomplete(net, key)
-        data, valid = (check_data(self.train.loss, model, part) for part in (data, valid))
+        data, valid = (
+            to_rows(name, part, self.train.loss, model, concrete=True)
+            for name, part in (("data", data), ("valid", valid))
+        )
         num_rows = int(np.sum(np.asarray(data.weights()) > 0))
         if self.train_sizes[-1] > num_rows:
             raise ValueError(

@@ -12,9 +12,9 @@ from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.study._members import ProgressCallback, init_if_incomplete
-from funcnet.study._study import MemberStudy
+from funcnet.study._study import MemberStudy, check_net, to_rows
 from funcnet.train import Fit
-from funcnet.train._evaluate import check_data, total
+from funcnet.train._evaluate import total
 
 MARGIN = 3.0  # the suggestion is at most the lowest diverging rate divided by this
 
@@ -112,13 +112,13 @@ def learning_rate_range(
     Source: Smith, "Cyclical learning rates for training neural networks", 2017, section 3.3, where the
     rate increases within one run.
     """
-    _check.function(
-        "make_train", make_train, "a function of the learning rate that returns a training function"
+    _check.train_factory(
+        make_train, "a function of the learning rate that returns a training function", None
     )
     _check.above_zero("min_lr", min_lr)
     _check.above_zero("max_lr", max_lr)
-    _check.positive("num_rates", num_rates)
-    _check.positive("num_repeats", num_repeats)
+    _check.count("num_rates", num_rates)
+    _check.count("num_repeats", num_repeats)
     if not (min_lr < max_lr and num_rates > 1):
         raise ValueError(
             f"num_rates must be at least 2 and min_lr below max_lr, got num_rates={num_rates}, "
@@ -157,9 +157,11 @@ class LearningRateRangeStudy(MemberStudy):
         _check.concrete_key("learning_rate_range", key)
         rates = np.geomspace(self.min_lr, self.max_lr, self.num_rates)
         train = self.make_train(jnp.asarray(rates[0], float))
-        _check.train_function(train)
+        _check.train_function(train, "the result of make_train")
+        check_net(net)
         model = init_if_incomplete(net, key)
-        shared = jnp.asarray(rates, float), net, check_data(train.loss, model, data), key
+        data = to_rows("data", data, train.loss, model, concrete=True)
+        shared = jnp.asarray(rates, float), net, data, key
         losses, losses_at_init = self._run_members(model, self.num_rates * self.num_repeats, shared)
         losses = np.asarray(losses, float).reshape(self.num_rates, self.num_repeats)
         losses = np.where(np.isnan(losses), np.inf, losses)

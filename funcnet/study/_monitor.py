@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -115,14 +115,14 @@ def monitor(train: Fit, quantities: Sequence[str] = ALL, *, rows: int = 256, dat
             "train is already monitored. Pass all quantities in one call: "
             "fn.study.monitor(train, ['gradient', 'update'])."
         )
-    names = () if isinstance(quantities, str) else tuple(quantities)
+    names = () if isinstance(quantities, str) or not isinstance(quantities, Iterable) else tuple(quantities)
     if not names:
         raise ValueError(
             f"quantities must be a list of names, got {quantities!r}. Try quantities=['gradient']."
         )
     for name in names:
         _check.choice("quantities", name, ALL)
-    _check.positive("rows", rows)
+    _check.count("rows", rows)
     probe = functools.partial(_measure, train, frozenset(names), rows, data)
     return dataclasses.replace(train, _probe=probe)
 

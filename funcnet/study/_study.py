@@ -7,14 +7,55 @@ from collections.abc import Hashable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from funcnet import _check, _mesh
-from funcnet._types import Array, PyTree
+from funcnet import _check, _mesh, _tree
+from funcnet._types import Array, Loss, PyTree
+from funcnet.data import Dataset
+from funcnet.data._dataset import as_dataset
 from funcnet.study._members import ProgressCallback, is_small, map_members
+from funcnet.train._evaluate import check_data
 
 # Vectors of 512 bits take 0.74 to 1.02 of the time for members of `vmap_last`, where the CPU has them;
 # matrix products gain nothing.
 WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
+
+
+def to_rows(name: str, rows: Any, loss: Loss | None, model: PyTree, *, concrete: bool = False) -> Dataset:
+    """The rows of the argument `name` as a Dataset, which suits the model if there is a loss.
+
+    Raises:
+        TypeError: if they are not rows, or traced though they must be `concrete`.
+        ValueError: if they do not suit the model.
+    """
+    if (
+        rows is None
+        or isinstance(rows, str | bool | int | float)
+        or callable(rows)
+        or hasattr(rows, "history")
+    ):
+        raise TypeError(
+            f"{name} must be a Dataset or a tuple of arrays [n, ...], got {_check.describe(rows)}. Try "
+            f"{name}=(x, y)."
+        )
+    if concrete:
+        check_concrete(name, rows)
+    return as_dataset(rows) if loss is None else check_data(loss, model, rows)
+
+
+def check_net(net: Any) -> None:
+    """Raise unless the argument `net` is a module with an `init`, or a model: any pytree of arrays."""
+    leaves = jax.tree.leaves(net)
+    if not leaves or not all(hasattr(leaf, "dtype") for leaf in leaves) or hasattr(net, "history"):
+        _check.architecture(net)
+
+
+def check_concrete(name: str, value: PyTree) -> None:
+    """Raise if the argument `name` of a computation on the host is traced, or the caller is."""
+    if _tree.is_traced() or not _tree.is_concrete(value):
+        raise TypeError(
+            f"{name} must not be traced: this runs on the host. Call it outside of jit, vmap and grad."
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,9 +105,10 @@ class MemberStudy(Study):
 
     def __post_init__(self) -> None:
         if self.block is not None:
-            _check.positive("block", self.block)
+            _check.count("block", self.block)
         if self.progress is not None:
-            _check.function("progress", self.progress, "a function of the number of members just finished")
+            expected = "a function of the number of members just finished"
+            _check.takes("progress", self.progress, expected, 1)
 
     @abc.abstractmethod
     def _member(self, static: Any, shared: Any, number: Array) -> PyTree:
@@ -99,9 +141,12 @@ class MemberStudy(Study):
         small = is_small(model)
         return self._run((static, size, small, report), shared, None, wide=wide and small)
 
-    def _run_member(self, number: Array, shared: PyTree, static: Hashable = None) -> PyTree:
+    def _run_member(self, number: int, shared: PyTree, static: Hashable = None) -> PyTree:
         """The result of one member alone."""
-        return self._run((static, 1, False, False), shared, number)
+        _check.not_negative("number", number)
+        if number > _check.INT32_MAX:
+            raise ValueError(f"number must be at most 2**31 - 1, got {number}.")
+        return self._run((static, 1, False, False), shared, jnp.int32(number))
 
     def _compute(self, static: Any, *arrays: PyTree) -> PyTree:
         (setting, size, small, report), (shared, number) = static, arrays

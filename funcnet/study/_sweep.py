@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -13,9 +14,9 @@ from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.study._members import ProgressCallback, init_if_incomplete
-from funcnet.study._study import MemberStudy
+from funcnet.study._study import MemberStudy, check_concrete, to_rows
 from funcnet.train import Fit, Run
-from funcnet.train._evaluate import check_data, total
+from funcnet.train._evaluate import total
 
 Settings = dict[str, Any]
 
@@ -50,10 +51,18 @@ class SweepResult:
     runs: list[Run]
     run_indices: list[tuple[int, int]]
 
+    def __post_init__(self) -> None:
+        scores = np.asarray(_check.array("scores", self.scores), float)
+        object.__setattr__(self, "scores", scores)
+        _check.choice("mode", self.mode, ("min", "max"))
+        if scores.shape != (len(self.trials),):
+            raise ValueError(f"scores must hold one number for each trial, got shape {scores.shape}.")
+
     @property
     def order(self) -> np.ndarray:
-        """Trial numbers, the best first; those whose score is NaN last."""
-        return np.argsort(self.scores if self.mode == "min" else -self.scores, kind="stable")
+        """Trial numbers, the best first; those whose score is not finite last."""
+        scores = np.where(np.isfinite(self.scores), self.scores, np.nan)
+        return np.argsort(scores if self.mode == "min" else -scores, kind="stable")
 
     @property
     def best(self) -> Settings:
@@ -66,6 +75,9 @@ class SweepResult:
 
     def run(self, trial: int) -> Run:
         """The run of one trial."""
+        _check.not_negative("trial", trial)
+        if trial >= len(self.run_indices):
+            raise ValueError(f"trial must be below {len(self.run_indices)}, got {trial}.")
         group, index = self.run_indices[trial]
         return jax.tree.map(lambda a: a[index], self.runs[group])
 
@@ -120,17 +132,20 @@ def sweep(
 
     Source: Bergstra, Bengio, "Random search for hyper-parameter optimization", 2012 (`num_samples`).
     """
-    _check.function("make_train", make_train, "a function of the settings that returns a training function")
     _check.settings(settings)
     _check.validation_value(monitor, mode)
-    combinations = int(np.prod([len(values) for values in settings.values()]))
+    combinations = math.prod(len(values) for values in settings.values())
+    if combinations > _check.INT32_MAX:
+        raise ValueError(f"settings must have at most 2**31 - 1 combinations, got {combinations}.")
     if num_samples is not None:
-        _check.positive("num_samples", num_samples)
+        _check.count("num_samples", num_samples)
     if num_samples is not None and num_samples > combinations:
         raise ValueError(
             f"num_samples must be at most {combinations}, the number of combinations, got {num_samples}."
         )
     values = {name: _to_hashable(name, choices) for name, choices in settings.items()}
+    expected = "a function of the settings that returns a training function"
+    _check.train_factory(make_train, expected, **dict.fromkeys(settings))
     return SweepStudy(make_train, values, monitor, mode, num_samples, block=block, progress=progress)
 
 
@@ -142,7 +157,7 @@ def _to_hashable(name: str, choices: Any) -> list[Any]:
             hash(value)
         except TypeError:
             raise TypeError(
-                f"each value of a setting must be a float or hashable, got {_check.describe(value)} for "
+                f"each value of settings must be a float or hashable, got {_check.describe(value)} for "
                 f"{name}. Write sizes as tuples: {name}=[(4,), (8, 8)]."
             ) from None
     return values
@@ -181,6 +196,7 @@ class SweepStudy(MemberStudy):
             ValueError: if the data is unfit, or the monitored value is not measured.
         """
         _check.concrete_key("sweep", key)
+        check_concrete("data", (data, valid))
         trials = self._trials(key)
         traced = [name for name, values in self.settings.items() if _are_floats(values)]
         groups: dict[Any, list[int]] = {}
@@ -194,7 +210,10 @@ class SweepStudy(MemberStudy):
             values = {name: jnp.array([trials[n][name] for n in numbers], float) for name in traced}
             train, own_net = self._make_train(fixed, values, 0, net)
             model = init_if_incomplete(own_net, key)
-            rows, valid_rows = (check_data(train.loss, model, part) for part in (data, valid))
+            rows, valid_rows = (
+                to_rows(name, part, train.loss, model, concrete=True)
+                for name, part in (("data", data), ("valid", valid))
+            )
             shared = values, net, rows, key, valid_rows
             run, score = self._run_members(model, len(numbers), shared, static=fixed)
             runs.append(run)
@@ -220,8 +239,13 @@ class SweepStudy(MemberStudy):
         """The training function and the network of one trial, from its fixed and its traced settings."""
         settings = {name: value for name, value, _ in fixed}
         result = self.make_train(**settings, **{name: value[number] for name, value in values.items()})
+        if isinstance(result, tuple) and len(result) != 2:
+            raise TypeError(
+                "make_train must return a training function, or a pair (training function, network), got "
+                f"{_check.describe(result)}."
+            )
         train, net = result if isinstance(result, tuple) else (result, net)
-        _check.train_function(train)
+        _check.train_function(train, "the result of make_train")
         _check.architecture(net)
         return train, net
 

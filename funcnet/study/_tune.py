@@ -85,10 +85,12 @@ def tune(
     Source: Bengio, "Gradient-based optimization of hyperparameters", 2000.
     """
     gradient = hyper_gradient(make_train, metric, mode=mode)
-    _check.positive("steps", steps)
+    _check.count("steps", steps)
     if optimizer is None:
         optimizer = optax.adam(0.1)
     _check.optimizer(optimizer)
+    for flag in jax.tree.leaves(log, is_leaf=lambda leaf: leaf is None):
+        _check.boolean("log", flag)
     return TuneStudy(gradient, steps, optimizer, log)
 
 
@@ -162,8 +164,9 @@ class TuneStudy(Study):
             _, pull_back = jax.vjp(to_hyperparams, params)
             (gradient,) = pull_back(gradient)
             finite = _tree.all_finite((value, gradient))
-            best = _tree.select(value < best_value, params, best)
-            best_value = jnp.where(value < best_value, value, best_value)
+            is_best = jnp.isfinite(value) & (value < best_value)
+            best = _tree.select(is_best, params, best)
+            best_value = jnp.where(is_best, value, best_value)
             updates, new_opt_state = update(gradient, opt_state, params)
             new_params = optax.apply_updates(params, updates)
             midpoint = jax.tree.map(lambda a, b: (a + b) / 2, params, best)

@@ -1,7 +1,7 @@
 """Gradients compared with finite differences, leaf by leaf."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnet import _check, _tree
 from funcnet._types import Array, PyTree
-from funcnet.transform._products import check_floating, scalar
+from funcnet.transform._arguments import scalar, to_arrays, to_floating
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,14 @@ class GradCheck:
 
     differences: dict[str, float]
     tolerance: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.differences, Mapping):
+            raise TypeError(
+                "differences must be a mapping from paths to numbers, got "
+                f"{_check.describe(self.differences)}."
+            )
+        _check.above_zero("tolerance", self.tolerance)
 
     @property
     def wrong(self) -> list[str]:
@@ -79,10 +87,17 @@ def check_grads(
         (False, ["['b']"])
     """
     _check.function("f", f, "a scalar function of arrays")
-    _check.positive("directions", directions)
+    _check.count("directions", directions)
+    _check.above_zero("tolerance", tolerance)
+    _check.not_negative("seed", seed)
 
     def compute(x: PyTree, *others: Any) -> GradCheck:
-        check_floating(x)
+        _check.takes("f", f, "a function f(x, *others) -> scalar", x, *others)
+        if not _tree.is_concrete((x, others)):
+            raise TypeError(
+                "check_grads runs on the host, so x must not be traced. Call it outside of jit."
+            )
+        x, others = to_floating("x", x), to_arrays("others", others, others=True)
         rng = np.random.default_rng(seed)
         with jax.enable_x64(True):
             x, others = (jax.tree.map(_wide, tree) for tree in (x, others))
@@ -105,7 +120,7 @@ def check_grads(
                     difference = (value_at(step) - value_at(-step)) / (2 * step)
                     derivative = float(jnp.vdot(gradient, direction))
                     rounding = np.finfo(float).eps * abs(value_at(0.0)) / step * 1e3
-                    scale = max(abs(difference), abs(derivative), rounding, 1e-12)
+                    scale = max(abs(difference), abs(derivative), rounding, np.finfo(float).tiny)
                     error = abs(difference - derivative) / scale
                     worst = max(worst, np.inf if np.isnan(error) else error)
                 differences[path] = worst

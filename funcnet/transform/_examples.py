@@ -5,14 +5,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from funcnet import _check
+from funcnet import _check, _tree
 from funcnet._types import Array, PyTree
 from funcnet.layers._dtype import wide
+from funcnet.transform._arguments import scalar, to_examples, to_floating
 from funcnet.transform._jaxpr import contains
-from funcnet.transform._products import check_floating, scalar
-from funcnet.transform._through import clip_factor
+from funcnet.transform._scale import magnitude
+from funcnet.transform._through import clip_tree
 
 OfExample = Callable[[PyTree, PyTree], Array]
 """`f(x, example) -> scalar`, for example `lambda model, example: loss(model, example, key)`."""
@@ -36,10 +38,10 @@ def per_example_grads(f: OfExample) -> Callable[[PyTree, PyTree], PyTree]:
         >>> grads(jnp.array(1.0), jnp.array([1.0, 2.0, 3.0])).tolist()
         [2.0, 8.0, 18.0]
     """
-    _check.function("f", f, "f(x, example) -> scalar")
+    _check.takes("f", f, "a function f(x, example) -> scalar", None, None)
 
     def compute(x: PyTree, examples: PyTree) -> PyTree:
-        check_floating(x)
+        x, (examples, _) = to_floating("x", x), to_examples("examples", examples)
         return jax.vmap(jax.grad(lambda x, e: scalar(f(x, e))), in_axes=(None, 0))(x, examples)
 
     return compute
@@ -57,7 +59,8 @@ def clipped_mean_grad(
         norm: the maximum norm of an example's gradient; positive.
 
     Returns:
-        `(x, examples [n, ...]) -> (mean in the shape of x, norms before clipping [n])`.
+        `(x, examples [n, ...]) -> (mean in the shape of x, norms before clipping [n])`. A norm below
+        1e-19 may be reported as 0.
 
     Raises:
         TypeError: if `f` is not callable or does not return a scalar, or x has non-floating leaves.
@@ -72,25 +75,40 @@ def clipped_mean_grad(
     Source: Abadi et al., "Deep learning with differential privacy", 2016.
     """
     grads_of = per_example_grads(f)
+    _check.setting("norm", norm, 0.0, float("inf"))
 
     def compute(x: PyTree, examples: PyTree) -> tuple[PyTree, Array]:
-        grads = grads_of(x, examples)
-        norms = jax.vmap(lambda g: optax.tree.norm(jax.tree.map(wide, g)))(grads)
+        x, (examples, n) = to_floating("x", x), to_examples("examples", examples)
+        norms = jax.vmap(lambda g: optax.tree.norm(jax.tree.map(wide, g)))(grads_of(x, examples))
+        limits = jnp.finfo(norms.dtype)
+        # A half-precision cotangent factor / n would lose digits, or vanish.
+        half = any(leaf.dtype.itemsize < 4 for leaf in jax.tree.leaves(x))
+        stored = half or _may_be_nonlinear(f, x, examples)
 
-        def from_norms() -> Array:
-            return jnp.minimum(1.0, norm / jnp.maximum(norms.astype(float), jnp.finfo(float).tiny))
+        def from_norms() -> tuple[PyTree, Array]:
+            factor = jnp.minimum(1.0, norm / jnp.maximum(norms.astype(float), jnp.finfo(float).tiny)) / n
+            if stored:
+                return jax.tree.map(lambda g: _weighted(factor, g), grads_of(x, examples)), norms
+            values, vjp = jax.vjp(lambda x: jax.vmap(lambda e: scalar(f(x, e)))(examples), x)
+            return vjp(factor.astype(values.dtype))[0], norms
 
-        def without_overflow() -> Array:
-            return jax.vmap(lambda g: clip_factor(g, norm))(grads_of(x, examples))
+        def scaled() -> tuple[PyTree, Array]:
+            clipped, exact = jax.vmap(lambda g: clip_tree(g, norm))(grads_of(x, examples))
+            share = jnp.full(n, 1 / n, norms.dtype)
+            return jax.tree.map(lambda g: _weighted(share, g), clipped), exact.astype(norms.dtype)
 
-        # XLA sums squares of outer products without storing the products, unless they must not overflow.
-        factor = jax.lax.cond(jnp.all(jnp.isfinite(norms)), from_norms, without_overflow) / len(norms)
-        if _may_be_nonlinear(f, x, examples):
-            return jax.tree.map(lambda g: jnp.tensordot(factor.astype(g.dtype), g, 1), grads), norms
-        values, vjp = jax.vjp(lambda x: jax.vmap(lambda e: scalar(f(x, e)))(examples), x)
-        return vjp(factor.astype(values.dtype))[0], norms
+        # XLA sums squares of outer products without storing these, unless squares overflow or vanish.
+        smallest = jnp.where(norm < limits.tiny**0.5 / limits.eps, -1, 0)
+        vanished = (norms > smallest) & (norms < limits.tiny**0.5 / limits.eps)
+        return jax.lax.cond(jnp.all(jnp.isfinite(norms) & ~vanished), from_norms, scaled)
 
     return compute
+
+
+def _weighted(weight: Array, leaf: Array) -> Array:
+    """The sum of the rows of a leaf [n, ...] with weights [n], in at least float32."""
+    terms = wide(leaf)
+    return jnp.tensordot(weight.astype(terms.dtype), terms, 1).astype(leaf.dtype)
 
 
 def _may_be_nonlinear(f: OfExample, x: PyTree, examples: PyTree) -> bool:
@@ -116,7 +134,7 @@ def microbatched_value_and_grad(f: OfExample, size: int) -> Callable[..., tuple[
 
     Raises:
         TypeError: if `f` is not callable or does not return a scalar, or x has non-floating leaves.
-        ValueError: if `size` is below 1.
+        ValueError: if `size` is below 1, or a weight is negative or not finite, or all are 0.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -125,36 +143,55 @@ def microbatched_value_and_grad(f: OfExample, size: int) -> Callable[..., tuple[
         >>> float(value), float(gradient)
         (9.0, 3.0)
     """
-    _check.function("f", f, "f(x, example) -> scalar")
+    _check.takes("f", f, "a function f(x, example) -> scalar", None, None)
     _check.positive("size", size)
 
     def compute(x: PyTree, examples: PyTree, weight: Array | None = None) -> tuple[Array, PyTree]:
-        check_floating(x)
-        n = len(jax.tree.leaves(examples)[0])
-        weight = jnp.ones(n) if weight is None else jnp.asarray(weight)
-        count = -(-n // size)
-        rows = jnp.minimum(jnp.arange(count * size), n - 1)
+        x, (examples, n) = to_floating("x", x), to_examples("examples", examples)
+        weight = jnp.ones(n) if weight is None else wide(_to_weights(weight, n))
+        rows_at_once = min(size, n)
+        count = -(-n // rows_at_once)
+        position = jnp.arange(count * rows_at_once)
+        rows = jnp.minimum(position, n - 1)
         # A row of weight 0 may hold anything, such as NaN: a row of positive weight replaces it.
-        rows = jnp.where(weight[rows] > 0, rows, jnp.argmax(weight > 0)).reshape(count, size)
-        position = jnp.arange(count * size).reshape(count, size)
-        weights = jnp.where(position < n, weight[jnp.minimum(position, n - 1)], 0)
+        rows = jnp.where(weight[rows] > 0, rows, jnp.argmax(weight > 0)).reshape(count, rows_at_once)
+        weights = jnp.where(position < n, weight[jnp.minimum(position, n - 1)], 0).reshape(rows.shape)
 
         def weighted_sum(x: PyTree, rows: Array, weights: Array) -> Array:
-            values = jax.vmap(lambda e: scalar(f(x, e)))(jax.tree.map(lambda a: a[rows], examples))
+            values = wide(jax.vmap(lambda e: scalar(f(x, e)))(jax.tree.map(lambda a: a[rows], examples)))
             return jnp.sum(weights.astype(values.dtype) * values)
 
-        def accumulate(sums: Any, microbatch: tuple[Array, Array]) -> tuple[Any, None]:
-            terms = jax.value_and_grad(weighted_sum)(x, *microbatch)
-            return jax.tree.map(lambda total, term: total + term.astype(total.dtype), sums, terms), None
+        def sums_of(x: PyTree, rows: Array, weights: Array) -> tuple[Array, PyTree]:
+            if all(leaf.dtype.itemsize >= 4 for leaf in jax.tree.leaves(x)):
+                return jax.value_and_grad(weighted_sum)(x, rows, weights)
+            # In half precision each example's gradient is widened before it is added.
+            chosen = jax.tree.map(lambda a: a[rows], examples)
+            of_one = jax.value_and_grad(lambda x, e: scalar(f(x, e)))
+            terms = jax.tree.map(wide, jax.vmap(of_one, in_axes=(None, 0))(x, chosen))
+            return jax.tree.map(lambda part: _weighted(weights, part), terms)
 
-        structs = jax.eval_shape(jax.value_and_grad(weighted_sum), x, rows[0], weights[0])
-        wide = lambda s: jnp.zeros(s.shape, s.dtype if s.dtype.itemsize >= 4 else jnp.float32)  # noqa: E731
-        sums, _ = jax.lax.scan(accumulate, jax.tree.map(wide, structs), (rows, weights))
+        def accumulate(sums: Any, microbatch: tuple[Array, Array]) -> tuple[Any, None]:
+            return _tree.add(sums, sums_of(x, *microbatch)), None
+
+        structs = jax.eval_shape(sums_of, x, rows[0], weights[0])
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), structs)
+        sums, _ = jax.lax.scan(accumulate, zeros, (rows, weights))
         total_weight = jnp.sum(weight)
-        means = jax.tree.map(lambda total: total / total_weight.astype(total.dtype), sums)
-        return jax.tree.map(lambda mean, s: mean.astype(s.dtype), means, structs)
+        value, gradient = jax.tree.map(lambda total: total / total_weight.astype(total.dtype), sums)
+        return value, jax.tree.map(lambda mean, leaf: mean.astype(leaf.dtype), gradient, x)
 
     return compute
+
+
+def _to_weights(weight: Any, n: int) -> Array:
+    """The weights of n examples; if they are concrete, finite, at least 0 and not all 0."""
+    _check.weight_type(weight)
+    weight = _check.jax_array("weight", weight)
+    if weight.shape != (n,):
+        raise ValueError(f"weight must be one number for each of {n} examples, got shape {weight.shape}.")
+    if _tree.is_concrete(weight):
+        _check.weights(np.asarray(weight))
+    return weight
 
 
 def gradient_noise_scale(f: OfExample) -> Callable[[PyTree, PyTree], Array]:
@@ -171,6 +208,7 @@ def gradient_noise_scale(f: OfExample) -> Callable[[PyTree, PyTree], Array]:
 
     Raises:
         TypeError: if `f` is not callable or does not return a scalar, or x has non-floating leaves.
+        ValueError: for a single example.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -183,10 +221,15 @@ def gradient_noise_scale(f: OfExample) -> Callable[[PyTree, PyTree], Array]:
     grads_of = per_example_grads(f)
 
     def compute(x: PyTree, examples: PyTree) -> Array:
-        leaves = [g.reshape(len(g), -1) for g in jax.tree.leaves(grads_of(x, examples))]
-        n = len(leaves[0])
+        examples, n = to_examples("examples", examples)
+        if n < 2:
+            raise ValueError(f"examples must be at least 2 for a variance, got {n}.")
+        leaves = [wide(g.reshape(n, -1)) for g in jax.tree.leaves(grads_of(x, examples))]
+        # The ratio has no unit: scaled by the largest gradient, no square overflows or vanishes.
+        unit = magnitude(*leaves)
+        leaves = [g / unit.astype(g.dtype) for g in leaves]
         variance = sum(jnp.sum(jnp.var(g, axis=0, ddof=1)) for g in leaves)
         square = sum(jnp.sum(jnp.mean(g, axis=0) ** 2) for g in leaves) - variance / n
-        return jnp.where(square > 0, variance / jnp.where(square > 0, square, 1), jnp.inf)
+        return jnp.where(square <= 0, jnp.inf, variance / jnp.where(square <= 0, 1, square))
 
     return compute

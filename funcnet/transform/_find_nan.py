@@ -11,6 +11,7 @@ import numpy as np
 
 from funcnet import _check, _tree
 from funcnet._types import PyTree
+from funcnet.transform._arguments import check_results, to_arrays
 from funcnet.transform._jaxpr import bind, cond_parts, evaluate, scan_parts, while_parts
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def find_nan(f: Callable[..., PyTree]) -> Callable[..., NotFinite | None]:
         A function of the same arguments: a `NotFinite`, or None if all is finite.
 
     Raises:
-        TypeError: if `f` is not callable.
+        TypeError: if `f` is not callable; in the call, if an argument does not hold arrays or is traced.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -74,11 +75,19 @@ def find_nan(f: Callable[..., PyTree]) -> Callable[..., NotFinite | None]:
     _check.function("f", f, "a function of arrays")
 
     def find(*args: Any) -> NotFinite | None:
+        _check.takes("f", f, "a function of arrays", *args)
+        args = to_arrays("args", args)
+        if not _tree.is_concrete(args):
+            raise TypeError(
+                "find_nan runs on the host, so args must not be traced. Call it outside of jit."
+            )
         for path, leaf in _tree.paths(args).items():
             if _has_nan(leaf):
                 return NotFinite("argument", "", (), f"{path}: {_summary(leaf)}")
         try:
-            _run(jax.make_jaxpr(f)(*args), jax.tree.leaves(args), ())
+            program = jax.make_jaxpr(lambda *args: check_results("f", f(*args)))(*args)
+            with jax.debug_nans(False):  # JAX's own check would raise before it is found here
+                _run(program, jax.tree.leaves(args), ())
         except _NotFiniteError as error:
             return error.cause
         return None

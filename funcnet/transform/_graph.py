@@ -2,8 +2,10 @@
 
 import collections
 import dataclasses
+import hashlib
 import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,13 +14,18 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check
+from funcnet import _check, _files
 from funcnet._types import PyTree
+from funcnet.transform._arguments import check_results, to_arrays
 from funcnet.transform._cost import flops, moved_bytes
 from funcnet.transform._jaxpr import called_program, evaluate
 
 if TYPE_CHECKING:
     from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
+MAGIC, FORMAT = b"\x89funcnet graph\n\0", 1
+HEADER = struct.Struct("<16sIQ32s4x")
+"""The first 64 bytes of a file: magic, format, length of the program, SHA-256 of these three and it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,16 +79,22 @@ class Cost:
     bytes: float
     unfused: float
 
+    def __post_init__(self) -> None:
+        for name in ("flops", "bytes", "unfused"):
+            _check.between(name, getattr(self, name), 0, 1e308)
+
     @property
     def intensity(self) -> float:
         """Floating-point operations per byte that must be moved."""
         return self.flops / max(self.bytes, 1.0)
 
     def seconds(self, *, flops: float, bytes: float) -> float:
-        """The minimum time on a device that computes `flops` and moves `bytes` per second.
+        """The minimum time on a device that computes `flops` and moves `bytes` per second, both above 0.
 
         Source: Williams, Waterman, Patterson, "Roofline", 2009.
         """
+        _check.above_zero("flops", flops)
+        _check.above_zero("bytes", bytes)
         return max(self.flops / flops, self.bytes / bytes)
 
 
@@ -112,6 +125,7 @@ class Graph:
     def table(self, *, open_calls: bool = True) -> list[Operation]:
         """All operations in program order; with `open_calls`, calls are replaced by the operations inside
         them. A loop or a branch is one operation."""
+        _check.boolean("open_calls", open_calls)
         return [
             _operation(equation, scope)
             for equation, scope in _equations(self.program.jaxpr, "", open_calls)
@@ -131,6 +145,7 @@ class Graph:
         Raises:
             TypeError: if the arguments have another structure, shape or dtype.
         """
+        args = to_arrays("args", args)
         if self._compiled is None:
             self.compile()
         try:
@@ -141,6 +156,8 @@ class Graph:
 
     def compile(self, device: Any = None) -> "Graph":
         """Compile the computation for one of `jax.devices()`; for the default device if None."""
+        if device is not None:
+            _check_device(device)
         sharding = None if device is None else jax.sharding.SingleDeviceSharding(device)
         inputs = jax.tree.map(
             lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), self.inputs
@@ -154,6 +171,8 @@ class Graph:
 
     def diff(self, other: "Graph") -> list[str]:
         """Operations whose counts differ: "+2 dot_general …" if `other` has two more."""
+        if not isinstance(other, Graph):
+            raise TypeError(f"other must be a Graph, got {_check.describe(other)}. Try graph(f)(*args).")
         counts = [collections.Counter(map(_line, g.table())) for g in (self, other)]
         lines = []
         for line in sorted(counts[0] | counts[1]):
@@ -163,6 +182,7 @@ class Graph:
 
     def dot(self, *, fold: bool = True) -> str:
         """The graph in Graphviz's language; with `fold`, each module is one box, else each operation."""
+        _check.boolean("fold", fold)
         return _to_dot(self, fold)
 
     def draw(self, path: str | os.PathLike[str], *, fold: bool = True) -> Path:
@@ -179,10 +199,11 @@ class Graph:
             ValueError: for another suffix.
             RuntimeError: if `dot` is not installed.
         """
-        place = Path(path)
+        _check.boolean("fold", fold)
+        place = _check.path("path", path, "model.graph")
         text = self.dot(fold=fold)
         if place.suffix == ".dot":
-            place.write_text(text)
+            _files.write(place, text.encode())
             return place
         if place.suffix not in (".svg", ".png", ".pdf"):
             raise ValueError(f"path must end in .dot, .svg, .png or .pdf, got {place.name!r}.")
@@ -199,7 +220,9 @@ class Graph:
     def save(
         self, path: str | os.PathLike[str], *, batch: Sequence[str | None] | str | None = None
     ) -> Path:
-        """Save a program that needs only JAX to run: load it by `load_graph` or `jax.export.deserialize`.
+        """Save a program, with a checksum: load it by `load_graph`.
+
+        Where there is only JAX: `jax.export.deserialize(bytearray(content[64:]))`, without the check.
 
         Args:
             path: the file.
@@ -208,10 +231,17 @@ class Graph:
 
         Returns:
             The path.
+
+        Raises:
+            TypeError: if `path` is not a path, or `batch` does not hold names.
+            ValueError: if `batch` does not have an entry for each leaf, or names the axis of a scalar.
         """
         from jax import export
 
+        place = _check.path("path", path, "model.graph")
         leaves, tree = jax.tree.flatten(self.inputs)
+        if batch is not None and not isinstance(batch, str | tuple | list):
+            raise TypeError(f"batch must be a name or a list of names, got {_check.describe(batch)}.")
         names = [batch] * len(leaves) if batch is None or isinstance(batch, str) else list(batch)
         if len(names) != len(leaves):
             raise ValueError(
@@ -222,13 +252,20 @@ class Graph:
         structs = []
         for leaf, name in zip(leaves, names, strict=True):
             shape = leaf.shape
+            if name is not None and not (isinstance(name, str) and name.isidentifier() and name.isascii()):
+                raise TypeError(f"batch must be a name such as 'b', or None, got {_check.describe(name)}.")
+            if name is not None and not shape:
+                raise ValueError(
+                    f"batch must be None for a scalar, which has no leading axis, got {name!r}. Try "
+                    f"batch={[name if leaf.shape else None for leaf in leaves]}."
+                )
             if name is not None:
                 shape = export.symbolic_shape(",".join([name, *map(str, shape[1:])]), scope=scope)
             structs.append(jax.ShapeDtypeStruct(shape, leaf.dtype))
         function = self.function if any(names) else self._run
         exported = export.export(jax.jit(function))(*jax.tree.unflatten(tree, structs))
-        place = Path(path)
-        place.write_bytes(exported.serialize())
+        program = bytes(exported.serialize())
+        _files.write(place, HEADER.pack(MAGIC, FORMAT, len(program), _digest(FORMAT, program)) + program)
         return place
 
 
@@ -243,6 +280,8 @@ def load_graph(path: str | os.PathLike[str]) -> Callable[..., PyTree]:
 
     Raises:
         FileNotFoundError: if the file does not exist.
+        ValueError: if the file was not written by `Graph.save`, or is damaged.
+        TypeError: in the call, if the arguments have another structure, shape or dtype.
 
     Example:
         >>> import tempfile, jax.numpy as jnp, funcnet as fn
@@ -254,7 +293,40 @@ def load_graph(path: str | os.PathLike[str]) -> Callable[..., PyTree]:
     """
     from jax import export
 
-    return export.deserialize(bytearray(Path(path).read_bytes())).call
+    place = _check.path("path", path, "model.graph")
+    content = _files.read(place, "a file written by Graph.save")
+    advice = "Write it again: graph(f)(*args).save(path)."
+    if len(content) < HEADER.size or content[: len(MAGIC)] != MAGIC:
+        raise ValueError(f"path must be a file written by Graph.save, got {place}. {advice}")
+    _, version, length, digest = HEADER.unpack_from(content)
+    program = content[HEADER.size :]
+    # A program with a flipped bit would crash the interpreter, so it is not even parsed.
+    if (
+        len(program) != length
+        or _digest(version, program) != digest
+        or any(content[HEADER.size - 4 : HEADER.size])
+    ):
+        raise ValueError(f"{place} is damaged: its checksum does not match its content. {advice}")
+    if version != FORMAT:
+        raise ValueError(f"{place} has format {version}, this version reads format {FORMAT}. {advice}")
+    exported = export.deserialize(bytearray(program))
+
+    def call(*args: Any) -> PyTree:
+        args = to_arrays("args", args)
+        structs = jax.tree.unflatten(exported.in_tree, exported.in_avals)[0]
+        _check_args(structs, args)
+        return exported.call(*args)
+
+    return call
+
+
+def _check_device(device: Any) -> None:
+    if not isinstance(device, jax.Device):
+        raise TypeError(f"device must be one of jax.devices(), got {_check.describe(device)}.")
+
+
+def _digest(version: int, program: bytes) -> bytes:
+    return hashlib.sha256(struct.pack("<16sIQ", MAGIC, version, len(program)) + program).digest()
 
 
 def graph(f: Callable[..., PyTree]) -> Callable[..., Graph]:
@@ -267,7 +339,7 @@ def graph(f: Callable[..., PyTree]) -> Callable[..., Graph]:
         A function of the same arguments, or of `jax.ShapeDtypeStruct`s, that returns a `Graph`.
 
     Raises:
-        TypeError: if `f` is not callable.
+        TypeError: if `f` is not callable; in the call, if an argument is not a pytree of arrays.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -279,8 +351,11 @@ def graph(f: Callable[..., PyTree]) -> Callable[..., Graph]:
     _check.function("f", f, "a function of arrays")
 
     def trace(*args: Any) -> Graph:
-        program, outputs = jax.make_jaxpr(f, return_shape=True)(*args)
-        inputs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), args)
+        _check.takes("f", f, "a function of arrays", *args)
+        args = to_arrays("args", args, structs=True)
+        of_arrays = lambda *args: check_results("f", f(*args))  # noqa: E731
+        program, outputs = jax.make_jaxpr(of_arrays, return_shape=True)(*args)
+        inputs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), _dtype(a)), args)
         return Graph(program, f, inputs, outputs)
 
     return trace
@@ -290,17 +365,28 @@ def _check_args(structs: PyTree, args: PyTree) -> None:
     """Raise unless the arguments have the structure, shapes and dtypes that a graph was traced for."""
     if jax.tree.structure(args) != jax.tree.structure(structs):  # type: ignore[operator]
         raise TypeError(
-            f"the arguments of this graph must have the structure {jax.tree.structure(structs)}, got "
+            f"args of this graph must have the structure {jax.tree.structure(structs)}, got "
             f"{jax.tree.structure(args)}. Trace another graph: graph(f)(*args)."
         )
-    for (path, struct), leaf in zip(
+    for (path, expected), leaf in zip(
         jax.tree_util.tree_leaves_with_path(structs), jax.tree.leaves(args), strict=True
     ):
-        if (struct.shape, struct.dtype) != (jnp.shape(leaf), jnp.result_type(leaf)):
+        if expected.dtype != _dtype(leaf) or not _same_shape(expected.shape, jnp.shape(leaf)):
             raise TypeError(
-                f"argument {jax.tree_util.keystr(path)} of this graph must be {_check.describe(struct)}, "
+                f"args{jax.tree_util.keystr(path)} of this graph must be {_check.describe(expected)}, "
                 f"got {_check.describe(leaf)}. Trace another graph for other shapes: graph(f)(*args)."
             )
+
+
+def _same_shape(expected: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a shape is the expected one, whose named axes may have any length."""
+    return len(expected) == len(shape) and all(
+        size == actual or not isinstance(size, int) for size, actual in zip(expected, shape, strict=True)
+    )
+
+
+def _dtype(leaf: Any) -> Any:
+    return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
 
 
 def _equations(jaxpr: "Jaxpr", scope: str, open_calls: bool) -> Any:

@@ -11,6 +11,9 @@ from jax.flatten_util import ravel_pytree
 
 from funcnet import _check
 from funcnet._types import Array, Key, PyTree
+from funcnet.layers._dtype import wide
+from funcnet.transform._arguments import check_floating, check_results, scalar, to_alike, to_floating
+from funcnet.transform._scale import magnitude, scaled_norm
 
 
 def hvp(f: Callable[..., Array]) -> Callable[..., PyTree]:
@@ -37,8 +40,9 @@ def hvp(f: Callable[..., Array]) -> Callable[..., PyTree]:
     _check.function("f", f, "a scalar function of arrays")
 
     def product(x: PyTree, v: PyTree, *others: Any) -> PyTree:
-        check_floating(x)
-        _check_alike(x, v)
+        _check.takes("f", f, "a function f(x, *others) -> scalar", x, *others)
+        x = to_floating("x", x)
+        v = to_alike("v", v, "x", x)
         gradient = jax.grad(lambda x: scalar(f(x, *others)))
         return jax.jvp(gradient, (x,), (v,))[1]
 
@@ -68,14 +72,21 @@ def ggnvp(outputs: Callable[..., PyTree], loss: Callable[[PyTree], Array]) -> Ca
     Source: Schraudolph, "Fast curvature matrix-vector products for second-order gradient descent", 2002.
     """
     _check.function("outputs", outputs, "a function of parameters")
-    _check.function("loss", loss, "a scalar function of outputs")
+    _check.takes("loss", loss, "a scalar function of outputs", None)
 
     def product(x: PyTree, v: PyTree, *others: Any) -> PyTree:
-        check_floating(x)
-        _check_alike(x, v)
-        y, y_dot = jax.jvp(lambda x: outputs(x, *others), (x,), (v,))
-        _, vjp = jax.vjp(lambda x: outputs(x, *others), x)
-        return vjp(jax.jvp(jax.grad(lambda y: scalar(loss(y))), (y,), (y_dot,))[1])[0]
+        _check.takes("outputs", outputs, "a function outputs(x, *others)", x, *others)
+        x = to_floating("x", x)
+        v = to_alike("v", v, "x", x)
+
+        def of_x(x: PyTree) -> PyTree:
+            y = check_results("outputs", outputs(x, *others))
+            check_floating(y, "the result of outputs")
+            return y
+
+        y, y_dot = jax.jvp(of_x, (x,), (v,))
+        _, vjp = jax.vjp(of_x, x)
+        return vjp(jax.jvp(jax.grad(lambda y: scalar(loss(y), "loss")), (y,), (y_dot,))[1])[0]
 
     return product
 
@@ -101,14 +112,15 @@ def jacobian(f: Callable[..., PyTree], *, chunk: int | None = None) -> Callable[
     """
     _check.function("f", f, "a function of arrays")
     if chunk is not None:
-        _check.positive("chunk", chunk)
+        _check.count("chunk", chunk)
 
     def compute(x: PyTree, *others: Any) -> PyTree:
-        check_floating(x)
-        of_x = lambda x: f(x, *others)  # noqa: E731
+        _check.takes("f", f, "a function f(x, *others)", x, *others)
+        x = to_floating("x", x)
+        of_x = lambda x: check_results("f", f(x, *others))  # noqa: E731
         flat, unravel = ravel_pytree(x)
         structs = jax.eval_shape(of_x, x)
-        check_floating(structs, "the output")
+        check_floating(structs, "the result of f")
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), structs)
         out = ravel_pytree(zeros)[0]
 
@@ -160,12 +172,15 @@ def hessian_diag(
     Kokiopoulou, Saad, "An estimator for the diagonal of a matrix", 2007.
     """
     _check.function("f", f, "a scalar function of arrays")
-    _check.positive("samples", samples)
+    if key is not None:
+        _check.key(key)
+    _check.count("samples", samples)
     if chunk is not None:
-        _check.positive("chunk", chunk)
+        _check.count("chunk", chunk)
 
     def compute(x: PyTree, *others: Any) -> PyTree:
-        check_floating(x)
+        _check.takes("f", f, "a function f(x, *others) -> scalar", x, *others)
+        x = to_floating("x", x)
         flat, unravel = ravel_pytree(x)
         product = hvp(lambda flat: f(unravel(flat), *others))
         if key is None:
@@ -214,22 +229,31 @@ def eigenpairs(
     Source: Lanczos, "An iteration method for the solution of the eigenvalue problem of linear differential
     and integral operators", 1950; with full reorthogonalisation.
     """
-    _check.function("matvec", matvec, "v -> A v")
-    check_floating(like)
+    _check.takes("matvec", matvec, "a function v -> A v", like)
+    like = to_floating("like", like)
     _check.key(key)
     flat, unravel = ravel_pytree(like)
-    _check.between("count", count, 1, flat.size)
+    own_dtype, flat = flat.dtype, wide(flat)
+    _check.count("count", count)
+    if count > flat.size:
+        raise ValueError(f"count must be at most {flat.size}, the number of entries, got {count}.")
+    if iterations is not None:
+        _check.count("iterations", iterations)
     iterations = min(flat.size, 10 + 5 * count if iterations is None else max(iterations, count))
     start = jax.random.normal(key, flat.shape, flat.dtype)
+
+    def times_matrix(v: Array) -> Array:
+        product = to_alike("the result of matvec", matvec(unravel(v.astype(own_dtype))), "v", like)
+        return ravel_pytree(product)[0].astype(v.dtype)
 
     def iteration(i: Array, carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         basis, alpha, beta, v = carry
         basis = basis.at[i].set(v)
-        w = ravel_pytree(matvec(unravel(v)))[0]
+        w = times_matrix(v)
         alpha = alpha.at[i].set(jnp.vdot(v, w))
         for _ in range(2):  # twice is enough
             w = w - basis.T @ (basis @ w)
-        norm = jnp.linalg.norm(w)
+        norm = scaled_norm(w)
         # If the Krylov space is exhausted, judged by the norm of A so far, a random vector orthogonal to it
         # continues; beta = 0 separates the two blocks.
         size = jnp.maximum(jnp.max(jnp.abs(alpha)), jnp.max(beta))
@@ -239,6 +263,7 @@ def eigenpairs(
             fresh = fresh - basis.T @ (basis @ fresh)
         beta = beta.at[i].set(jnp.where(exhausted, 0, norm))
         w = jnp.where(exhausted, fresh, w)
+        w = w / magnitude(w)
         return basis, alpha, beta, w / jnp.linalg.norm(w)
 
     zeros = jnp.zeros(iterations, flat.dtype)
@@ -250,7 +275,7 @@ def eigenpairs(
     order = jnp.argsort(-jnp.abs(values))[:count]
     vectors = (basis.T @ vectors[:, order]).T
     vectors = vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
-    return values[order], jax.vmap(unravel)(vectors)
+    return values[order], jax.vmap(unravel)(vectors.astype(own_dtype))
 
 
 def _map_unit_vectors(f: Callable[[Array], Array], size: int, dtype: Any, chunk: int | None) -> Array:
@@ -259,7 +284,7 @@ def _map_unit_vectors(f: Callable[[Array], Array], size: int, dtype: Any, chunk:
     def of_unit(i: Array) -> Array:
         return f((jnp.arange(size) == i).astype(dtype))
 
-    return jax.lax.map(of_unit, jnp.arange(size), batch_size=min(chunk or size, size))
+    return jax.lax.map(of_unit, jnp.arange(size), batch_size=min(chunk or size, size) or None)
 
 
 def _unravel_rows(leaf: Array, like: PyTree) -> PyTree:
@@ -271,41 +296,3 @@ def _unravel_rows(leaf: Array, like: PyTree) -> PyTree:
         for rows, part in zip(jnp.split(leaf, ends), leaves, strict=True)
     ]
     return jax.tree.unflatten(tree, parts)
-
-
-def scalar(value: Any) -> Array:
-    """`value`; raise unless it is a floating scalar."""
-    if jnp.shape(value) != ():
-        raise TypeError(
-            f"the function must return a scalar, got {_check.describe(value)}. Try lambda x: jnp.sum(f(x))."
-        )
-    if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
-        raise TypeError(
-            f"a function to differentiate must return a floating scalar, got {jnp.result_type(value)}. Try "
-            "lambda x: f(x).astype(float)."
-        )
-    return value
-
-
-def check_floating(x: PyTree, what: str = "x") -> None:
-    """Raise unless every leaf is floating."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(x):
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            raise TypeError(
-                f"{what}{jax.tree_util.keystr(path)} must be floating to be differentiated, got "
-                f"{jnp.result_type(leaf)}. Close over integers instead: lambda x: f(x, integers)."
-            )
-
-
-def _check_alike(x: PyTree, v: PyTree) -> None:
-    if jax.tree.structure(x) != jax.tree.structure(v):  # type: ignore[operator]
-        raise TypeError(
-            f"v must have the structure of x, {jax.tree.structure(x)}, got {jax.tree.structure(v)}. Try "
-            "jax.tree.map(jnp.ones_like, x)."
-        )
-    for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(v), strict=True):
-        if jnp.shape(a) != jnp.shape(b):
-            raise TypeError(
-                f"v must have the shapes of x, {jnp.shape(a)}, got {jnp.shape(b)}. Try "
-                "jax.tree.map(jnp.ones_like, x)."
-            )

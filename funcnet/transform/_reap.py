@@ -1,7 +1,7 @@
 """Take sown values out of a function, and put other values into it."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import jax
 from funcnet import _check
 from funcnet._sow import sow
 from funcnet._types import PyTree
+from funcnet.transform._arguments import check_results, to_arrays
 from funcnet.transform._harvest import Harvest, Sown, harvest
 
 __all__ = ["plant", "reap", "sow"]
@@ -73,6 +74,12 @@ def plant(f: Callable[..., PyTree], values: Sown) -> Callable[..., PyTree]:
         9.0
     """
     _check.function("f", f, "a function of arrays")
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+        raise TypeError(
+            f"values must be a mapping from names to values, got {_check.describe(values)}. "
+            "reap(f)(*args)[1] returns one."
+        )
+    values = {name: to_arrays(f"values[{name!r}]", value) for name, value in values.items()}
 
     @functools.wraps(f)
     def planted(*args: Any, **named: Any) -> PyTree:
@@ -88,7 +95,8 @@ def plant(f: Callable[..., PyTree], values: Sown) -> Callable[..., PyTree]:
 def _harvest(
     f: Callable[..., PyTree], args: tuple[Any, ...], named: dict[str, Any], values: Sown
 ) -> Harvest:
-    leaves, tree = jax.tree.flatten((args, named))
+    _check.takes("f", f, "a function of arrays", *args, **named)
+    leaves, tree = jax.tree.flatten(to_arrays("args", (args, named), others=True))
     is_array = [_is_array(leaf) for leaf in leaves]
 
     def of_arrays(arrays: list[Any]) -> PyTree:
@@ -97,7 +105,7 @@ def _harvest(
         args, named = jax.tree.unflatten(
             tree, [next(array) if given else leaf for given, leaf in zip(is_array, leaves, strict=True)]
         )
-        return f(*args, **named)
+        return check_results("f", f(*args, **named))
 
     arrays = [leaf for given, leaf in zip(is_array, leaves, strict=True) if given]
     program, structs = jax.make_jaxpr(of_arrays, return_shape=True)(arrays)

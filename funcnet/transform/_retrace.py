@@ -8,6 +8,7 @@ import jax
 
 from funcnet import _check, _tree
 from funcnet._types import PyTree
+from funcnet.transform._arguments import check_results, to_arrays
 
 
 def explain_retrace(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
@@ -21,7 +22,7 @@ def explain_retrace(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
         float32[3] before, float32[4] now", compared with the most similar earlier call.
 
     Raises:
-        TypeError: if `f` is not callable.
+        TypeError: if `f` is not callable; in the call, if an argument is not a pytree of arrays.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -41,11 +42,12 @@ def explain_retrace(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
         if calls:
             reasons.append(min((_difference(before, now) for before in calls), key=len))
         calls.append(now)
-        return f(*args, **named)
+        return check_results("f", f(*args, **named))
 
     @functools.wraps(f)
     def run(*args: Any, **named: Any) -> PyTree:
-        return traced(*args, **named)
+        _check.takes("f", f, "a function of arrays", *args, **named)
+        return traced(*to_arrays("args", args), **to_arrays("args", named))
 
     run.reasons = reasons  # type: ignore[attr-defined]
     return run

@@ -10,6 +10,9 @@ from jax.scipy.sparse.linalg import cg
 
 from funcnet import _check
 from funcnet._types import Array, PyTree
+from funcnet.layers._dtype import wide
+from funcnet.transform._arguments import scalar, to_alike, to_arrays, to_floating
+from funcnet.transform._scale import magnitude
 
 
 def straight_through(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
@@ -33,18 +36,27 @@ def straight_through(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
     Source: Bengio, Léonard, Courville, "Estimating or propagating gradients through stochastic
     neurons", 2013.
     """
-    _check.function("f", f, "a function of an array")
+    _check.takes("f", f, "a function of an array", None)
 
     @jax.custom_jvp
     def through(x: Array) -> Array:
-        return f(x).astype(x.dtype)
+        y = f(x)
+        if not hasattr(y, "dtype") or jnp.shape(y) != jnp.shape(x):
+            raise TypeError(
+                f"f must return an array of the shape of its argument, {jnp.shape(x)}, got "
+                f"{_check.describe(y)}."
+            )
+        return y.astype(x.dtype)
 
     @through.defjvp
     def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-        y = f(*primals).astype(primals[0].dtype)
-        return y, jnp.broadcast_to(tangents[0], y.shape)
+        return through(*primals), tangents[0]
 
-    return lambda x: through(jnp.asarray(x))
+    def with_slope_one(x: Array | float) -> Array:
+        # A Python float keeps its weak type.
+        return through(jnp.asarray(x) if type(x) is float else _check.jax_array("x", x))
+
+    return with_slope_one
 
 
 def reverse_gradient(x: PyTree, scale: float | Array = 1.0) -> PyTree:
@@ -57,6 +69,10 @@ def reverse_gradient(x: PyTree, scale: float | Array = 1.0) -> PyTree:
     Returns:
         `x`, unchanged.
 
+    Raises:
+        TypeError: if `x` holds no arrays, or `scale` is not a number.
+        ValueError: if `scale` is not finite.
+
     Example:
         >>> import jax, funcnet as fn
         >>> float(jax.grad(lambda x: 3 * fn.transform.reverse_gradient(x))(1.0))
@@ -64,7 +80,8 @@ def reverse_gradient(x: PyTree, scale: float | Array = 1.0) -> PyTree:
 
     Source: Ganin, Lempitsky, "Unsupervised domain adaptation by backpropagation", 2015.
     """
-    return jax.tree.map(lambda a: _reverse(a, scale), x)
+    _check.setting("scale", scale, -float("inf"), float("inf"))
+    return jax.tree.map(lambda a: _reverse(a, scale), to_arrays("x", x))
 
 
 @jax.custom_jvp
@@ -76,7 +93,10 @@ def _reverse(a: Array, scale: float | Array) -> Array:
 @_reverse.defjvp
 def _(primals: tuple[Array, Any], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
     (a, scale), (tangent, _) = primals, tangents
-    return a, (-jnp.asarray(scale, tangent.dtype) * tangent).astype(tangent.dtype)
+    if tangent.dtype == jax.dtypes.float0:
+        return a, tangent
+    scale = jnp.asarray(scale, wide(tangent).dtype)  # 1e-8 would be 0 in float16
+    return a, (-scale * wide(tangent)).astype(tangent.dtype)
 
 
 def clip_gradient(x: PyTree, norm: float | Array) -> PyTree:
@@ -89,6 +109,10 @@ def clip_gradient(x: PyTree, norm: float | Array) -> PyTree:
     Returns:
         `x`, unchanged.
 
+    Raises:
+        TypeError: if `x` holds no arrays, or `norm` is not a number.
+        ValueError: if `norm` is not above 0.
+
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> jax.grad(lambda x: 10 * jnp.sum(fn.transform.clip_gradient(x, 1.0)))(jnp.zeros(4)).tolist()
@@ -96,7 +120,8 @@ def clip_gradient(x: PyTree, norm: float | Array) -> PyTree:
 
     Source: Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", 2013.
     """
-    return _clip(x, jnp.asarray(norm))
+    _check.setting("norm", norm, 0.0, float("inf"))
+    return _clip(to_arrays("x", x), jnp.asarray(norm, float))
 
 
 @jax.custom_vjp
@@ -106,22 +131,28 @@ def _clip(x: PyTree, norm: Array) -> PyTree:
 
 
 def _clip_cotangent(norm: Array, cotangent: PyTree) -> tuple[PyTree, Array]:
-    floats = [g for g in jax.tree.leaves(cotangent) if jnp.issubdtype(g.dtype, jnp.floating)]
-    factor = clip_factor(floats, norm)
-    clipped = jax.tree.map(
-        lambda g: g * factor.astype(g.dtype) if g.dtype != jax.dtypes.float0 else g, cotangent
-    )
-    return clipped, jnp.zeros_like(norm)
+    leaves, structure = jax.tree.flatten(cotangent)
+    floats, _ = clip_tree([g for g in leaves if jnp.issubdtype(g.dtype, jnp.floating)], norm)
+    clipped = iter(floats)
+    leaves = [next(clipped) if jnp.issubdtype(g.dtype, jnp.floating) else g for g in leaves]
+    return jax.tree.unflatten(structure, leaves), jnp.zeros_like(norm)
 
 
-def clip_factor(tree: PyTree, norm: Array | float) -> Array:
-    """The factor that clips a tree to a global norm of at most `norm`; its squares cannot overflow."""
-    largest = jnp.max(
-        jnp.stack([jnp.max(jnp.abs(g), initial=0).astype(float) for g in jax.tree.leaves(tree)])
-    )
-    unit = jnp.where(largest > 0, largest, 1)
-    squares = [jnp.sum((g / unit.astype(g.dtype)).astype(float) ** 2) for g in jax.tree.leaves(tree)]
-    return jnp.minimum(1.0, norm / unit / jnp.maximum(jnp.sqrt(sum(squares)), jnp.finfo(float).tiny))
+def clip_tree(tree: PyTree, norm: Array | float) -> tuple[PyTree, Array]:
+    """A tree clipped to a global norm of at most `norm`, and its norm; no square overflows or vanishes."""
+    leaves = [wide(g) for g in jax.tree.leaves(tree)]
+    unit = magnitude(*leaves).astype(float)
+    squares = [jnp.sum((g / unit.astype(g.dtype)).astype(float) ** 2) for g in leaves]
+    root = jnp.maximum(jnp.sqrt(sum(squares, jnp.zeros(()))), 1)  # 1 unless all are 0
+    factor = jnp.minimum(1.0, norm / unit / root)
+
+    def clip(g: Array) -> Array:
+        # Where the factor itself would vanish, the largest entry is divided first.
+        shrunk = (wide(g) / unit.astype(wide(g).dtype)) * (norm / root).astype(wide(g).dtype)
+        clipped = jnp.where(factor > 1e-30, wide(g) * factor.astype(wide(g).dtype), shrunk)
+        return clipped.astype(g.dtype)
+
+    return jax.tree.map(clip, tree), jnp.where(sum(squares) == 0, 0, unit * root)
 
 
 _clip.defvjp(lambda x, norm: (x, norm), _clip_cotangent)
@@ -146,7 +177,8 @@ def implicit_minimum(
         `(start, h) -> x`, differentiable by h in both modes.
 
     Raises:
-        TypeError: if `solve` or `objective` is not callable.
+        TypeError: if `solve` or `objective` is not callable, or the result is not a tree like `start`.
+        ValueError: if `ridge` is negative or not finite.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -162,30 +194,36 @@ def implicit_minimum(
     optimization with approximate gradient", 2016; Hestenes, Stiefel, "Methods of conjugate gradients for
     solving linear systems", 1952.
     """
-    _check.function("solve", solve, "solve(start, h) -> x")
-    _check.function("objective", objective, "f(x, h) -> scalar")
+    _check.takes("solve", solve, "a function solve(start, h) -> x", None, None)
+    _check.takes("objective", objective, "a function objective(x, h) -> scalar", None, None)
+    _check.setting("ridge", ridge, 0.0, float("inf"), low_included=True)
+    gradient_of = jax.grad(lambda x, h: scalar(objective(x, h), "objective"))
 
     @jax.custom_jvp
     def minimum(start: PyTree, h: Any) -> PyTree:
-        return solve(start, h)
+        return to_alike("the result of solve", solve(start, h), "start", start)
 
     @minimum.defjvp
     def _(primals: tuple[PyTree, Any], tangents: tuple[PyTree, Any]) -> tuple[PyTree, PyTree]:
         (start, h), (_, h_dot) = primals, tangents
         x = minimum(start, h)
-        mixed = jax.jvp(lambda h: jax.grad(objective)(x, h), (h,), (h_dot,))[1]
+        mixed = jax.jvp(lambda h: gradient_of(x, h), (h,), (h_dot,))[1]
         minus, unravel = ravel_pytree(jax.tree.map(jnp.negative, mixed))
 
         def hessian_product(v: Array) -> Array:
-            product = jax.jvp(lambda x: jax.grad(objective)(x, h), (x,), (unravel(v),))[1]
-            return ravel_pytree(product)[0] + ridge * v
+            product = jax.jvp(lambda x: gradient_of(x, h), (x,), (unravel(v.astype(minus.dtype)),))[1]
+            return wide(ravel_pytree(product)[0]) + ridge * v
 
         def solve_linear(matvec: Callable[[Array], Array], b: Array) -> Array:
-            # Until the residual is of the size of rounding errors of b.
-            return cg(matvec, b, tol=10 * float(jnp.finfo(b.dtype).eps))[0]
+            # Until the residual is of the size of rounding errors of b, whose squares must not overflow.
+            unit = magnitude(b)
+            return unit * cg(matvec, b / unit, tol=10 * float(jnp.finfo(b.dtype).eps))[0]
 
         # JAX cannot transpose `cg` itself.
-        x_dot = jax.lax.custom_linear_solve(hessian_product, minus, solve_linear, symmetric=True)
-        return x, unravel(x_dot)
+        x_dot = jax.lax.custom_linear_solve(hessian_product, wide(minus), solve_linear, symmetric=True)
+        return x, unravel(x_dot.astype(minus.dtype))
 
-    return minimum
+    def checked(start: PyTree, h: Any) -> PyTree:
+        return minimum(to_floating("start", start), to_arrays("h", h))
+
+    return checked

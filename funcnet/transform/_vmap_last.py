@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._types import Array, PyTree
+from funcnet.transform._arguments import check_results, to_arrays
 from funcnet.transform._jaxpr import (
     Cond,
     Scan,
@@ -60,13 +61,20 @@ def vmap_last(f: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
     """
     _check.function("f", f, "a function of arrays")
 
+    def of_member(*args: PyTree) -> PyTree:
+        return check_results("f", f(*args))
+
     @functools.wraps(f)
     def mapped(*args: PyTree) -> Any:
+        _check.takes("f", f, "a function of arrays", *args)
+        args = to_arrays("args", args)
         leaves, structure = jax.tree.flatten(args)
         axes = _flat_axes(in_axes, args)
         size = _size(leaves, axes)
         members = [_member_struct(leaf, axis) for leaf, axis in zip(leaves, axes, strict=True)]
-        program, structs = jax.make_jaxpr(f, return_shape=True)(*jax.tree.unflatten(structure, members))
+        program, structs = jax.make_jaxpr(of_member, return_shape=True)(
+            *jax.tree.unflatten(structure, members)
+        )
         values = [
             Value(leaf, False) if axis is None else Value(jnp.moveaxis(leaf, axis, -1), True)
             for leaf, axis in zip(leaves, axes, strict=True)
@@ -80,13 +88,29 @@ def vmap_last(f: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
 def _flat_axes(in_axes: Any, args: tuple[PyTree, ...]) -> list[int | None]:
     if isinstance(in_axes, int):
         in_axes = (in_axes,) * len(args)
+    is_axis = lambda axis: axis is None or (isinstance(axis, int) and not isinstance(axis, bool))  # noqa: E731
+    leaves = jax.tree.leaves(in_axes, is_leaf=lambda axis: axis is None)
+    if not (isinstance(in_axes, tuple | list) and all(map(is_axis, leaves)) and len(in_axes) == len(args)):
+        raise TypeError(
+            f"in_axes must be an integer, or a tuple with an integer or None for each of {len(args)} "
+            f"arguments, got {_check.describe(in_axes)}. Try in_axes=(0, None)."
+        )
     # None is an empty tree to JAX, and an argument may contain None itself: a sentinel replaces it.
     marked = jax.tree.map(lambda a: NOT_MAPPED if a is None else a, in_axes, is_leaf=lambda a: a is None)
-    axes = jax.tree.leaves(jax.tree.broadcast(tuple(marked), args))
+    try:
+        axes = jax.tree.leaves(jax.tree.broadcast(tuple(marked), args))
+    except ValueError as error:
+        raise ValueError(f"in_axes must be a prefix of the arguments, got {in_axes}: {error}") from None
     return [None if axis is NOT_MAPPED else axis for axis in axes]
 
 
 def _size(leaves: list[Any], axes: list[int | None]) -> int:
+    for leaf, axis in zip(leaves, axes, strict=True):
+        if axis is not None and not -jnp.ndim(leaf) <= axis < jnp.ndim(leaf):
+            raise ValueError(
+                f"in_axes must name axes of the arguments, got axis {axis} of shape {jnp.shape(leaf)}. Use "
+                "None for what all members share."
+            )
     sizes = {leaf.shape[axis] for leaf, axis in zip(leaves, axes, strict=True) if axis is not None}
     if len(sizes) != 1:
         mapped = f"sizes {sorted(sizes)}" if sizes else "no mapped argument"

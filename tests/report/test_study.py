@@ -43,7 +43,7 @@ def test_names_and_functions_are_tick_labels():
 
 @pytest.mark.parametrize("name", ["sweep", "folds", "learning_rates"])
 def test_anything_but_a_result_raises(name):
-    with pytest.raises(TypeError, match=f"{name} needs a result of fn.study.*, got History"):
+    with pytest.raises(TypeError, match=r"result must be a result of fn.study.*, got History"):
         getattr(fn.report, name)(fn.History({}))
 
 

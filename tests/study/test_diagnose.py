@@ -435,9 +435,9 @@ WRONG = {
     "two lengths": (
         lambda: diagnose({"train_loss": [1.0, 0.5], "val_loss": [1.0]}),
         ValueError,
-        "losses must have one shape",
+        "losses of run must have one shape",
     ),
-    "one number": (lambda: diagnose({"loss": 1.0}), ValueError, "losses must have one shape"),
+    "one number": (lambda: diagnose({"loss": 1.0}), ValueError, "losses of run must have one shape"),
     "within jit": (
         lambda: jax.jit(lambda loss: diagnose({"loss": loss}).gap)(np.ones(9)),
         TypeError,

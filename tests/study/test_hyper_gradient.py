@@ -140,7 +140,7 @@ def test_stopping_goes_forward_by_itself():
         ),
         (lambda: fn.study.hyper_gradient(make_train, mode="both"), ValueError, "mode must be"),
         (lambda: run(make_train, {"learning_rate": 1, "decay": 0.1}), TypeError, "learning_rate"),
-        (lambda: run(make_train, {}), ValueError, "no hyperparameters"),
+        (lambda: run(make_train, {}), ValueError, "hyperparams must hold"),
         (lambda: run(lambda rate: 3, 0.1), TypeError, "the result of make_train"),
         (
             lambda: run(lambda rate: lambda *args: make_train(HYPER)(*args), 0.1),

@@ -291,7 +291,7 @@ def test_a_nan_made_of_infinities_is_found():
         (lambda: T.hvp(jnp.sum)(jnp.ones(2), jnp.ones(3)), "v must have the shapes of x"),
         (lambda: T.hvp(jnp.sum)(jnp.ones(2), (jnp.ones(2),)), "v must have the structure of x"),
         (lambda: T.jacobian(jnp.sin)(jnp.ones(2, int)), "must be floating to be differentiated"),
-        (lambda: T.jacobian(lambda x: x > 0)(jnp.ones(2)), "the output must be floating"),
+        (lambda: T.jacobian(lambda x: x > 0)(jnp.ones(2)), "the result of f must be floating"),
         (lambda: T.jacobian(3), "function of arrays"),
         (
             lambda: T.per_example_grads(lambda w, x: w * x)(jnp.ones(2), jnp.ones((3, 2))),

@@ -105,7 +105,7 @@ def test_a_picture_has_a_box_for_each_layer_and_no_arrow_back():
 
 def test_other_arguments_raise():
     g = graph(lambda a, b: a["x"] + b)({"x": jnp.ones(3)}, jnp.ones(3))
-    with pytest.raises(TypeError, match=r"argument \[1\] .* must be .*shape \(3,\), got .*shape \(4,\)"):
+    with pytest.raises(TypeError, match=r"args\[1\] .* must be .*shape \(3,\), got .*shape \(4,\)"):
         g({"x": jnp.ones(3)}, jnp.ones(4))
     with pytest.raises(TypeError, match="must have the structure"):
         g(jnp.ones(3), jnp.ones(3))
@@ -120,7 +120,7 @@ def test_saved_it_runs_in_a_process_that_has_only_jax(tmp_path):
     np.save(tmp_path / "x.npy", x)
     program = (
         "import jax, numpy as np, sys\n"
-        f"f = jax.export.deserialize(bytearray(open({str(path)!r}, 'rb').read()))\n"
+        f"f = jax.export.deserialize(bytearray(open({str(path)!r}, 'rb').read()[64:]))\n"
         f"np.save({str(tmp_path / 'y.npy')!r}, f.call(np.load({str(tmp_path / 'x.npy')!r})))\n"
         "assert not any(name.startswith('funcnet') for name in sys.modules)\n"
     )

@@ -139,7 +139,7 @@ def test_errors_name_the_problem():
         plant(plain, {"other": 1.0})(X)
     with pytest.raises(ValueError, match="the value planted for 'inside' must have the shape"):
         plant(plain, {"inside": jnp.ones(2)})(X)
-    with pytest.raises(TypeError, match="name must be a string, got 3"):
+    with pytest.raises(TypeError, match="name must be a string, got int 3"):
         sow(X, 3)
     with pytest.raises(TypeError, match="function of arrays"):
         reap(3)

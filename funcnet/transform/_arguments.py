@@ -1,0 +1,132 @@
+"""What transformed functions are given and return: pytrees of arrays of any library, scalars."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet import _check
+from funcnet._types import Array, PyTree
+
+
+def to_arrays(name: str, tree: PyTree, *, structs: bool = False, others: bool = False) -> PyTree:
+    """A pytree with its arrays, of any library, as JAX arrays; JAX's own and Python's numbers unchanged.
+
+    Args:
+        name: the argument, for error messages.
+        tree: any pytree.
+        structs: whether `jax.ShapeDtypeStruct`s are leaves, too.
+        others: whether leaves that are not arrays, such as functions and strings, are passed on.
+
+    Raises:
+        TypeError: if a leaf is not an array of numbers.
+        ValueError: if an integer does not fit.
+    """
+
+    def convert(path: Any, leaf: Any) -> Any:
+        where = f"{name}{jax.tree_util.keystr(path)}"
+        if isinstance(leaf, jax.Array | float | complex | bool) or (
+            structs and isinstance(leaf, jax.ShapeDtypeStruct)
+        ):
+            return leaf
+        if isinstance(leaf, int):
+            _check.jax_array(where, leaf)
+            return leaf
+        if others and (isinstance(leaf, type) or not hasattr(leaf, "__array__")):
+            return leaf
+        if isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind == "c":
+            return jnp.asarray(leaf.astype(leaf.dtype.newbyteorder("=")))
+        return _check.jax_array(where, leaf)
+
+    return jax.tree_util.tree_map_with_path(convert, tree)
+
+
+def to_floating(name: str, tree: PyTree) -> PyTree:
+    """A pytree to differentiate by: at least one array, each of them floating."""
+    if not jax.tree.leaves(tree):
+        raise TypeError(
+            f"{name} must hold at least one floating array, got {_check.describe(tree)}. An architecture "
+            "has arrays after init: net.init(jax.random.key(0))."
+        )
+    tree = to_arrays(name, tree)
+    check_floating(tree, name)
+    return jax.tree.map(jnp.asarray, tree)
+
+
+def check_floating(x: PyTree, what: str = "x") -> None:
+    """Raise unless every leaf is floating."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(x):
+        if not jnp.issubdtype(_dtype(leaf), jnp.floating):
+            raise TypeError(
+                f"{what}{jax.tree_util.keystr(path)} must be floating to be differentiated, got "
+                f"{_dtype(leaf)}. Close over integers instead: lambda x: f(x, integers)."
+            )
+
+
+def to_examples(name: str, tree: PyTree) -> tuple[PyTree, int]:
+    """Examples as JAX arrays with one leading axis, and their number n, at least 1."""
+    if isinstance(tree, list) and tree and all(isinstance(p, list) or np.shape(p) == () for p in tree):
+        tree = _check.jax_array(name, tree)  # rows as lists: else a pytree of scalars
+    tree = to_arrays(name, tree)
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    counts = {shape[:1] for shape in shapes}
+    if len(counts) != 1 or counts & {(), (0,)}:
+        raise ValueError(
+            f"{name} must be arrays with one row for each example, [n, ...], at least one, got shapes "
+            f"{shapes}."
+        )
+    return tree, shapes[0][0]
+
+
+def scalar(value: Any, name: str = "f") -> Array:
+    """`value`, the result of the function called `name`; raise unless it is a floating scalar."""
+    if not hasattr(value, "dtype") and not isinstance(value, bool | int | float | complex):
+        raise TypeError(
+            f"{name} must return a scalar, got {_check.describe(value)}. For a loss with metrics take the "
+            "loss: lambda *args: f(*args)[0]."
+        )
+    if jnp.shape(value) != ():
+        raise TypeError(
+            f"{name} must return a scalar, got {_check.describe(value)}. Try lambda x: jnp.sum(f(x))."
+        )
+    if not jnp.issubdtype(_dtype(value), jnp.floating):
+        raise TypeError(
+            f"{name} must return a floating scalar to be differentiated, got {_dtype(value)}. Try "
+            "lambda x: f(x).astype(float)."
+        )
+    return value
+
+
+def check_results(name: str, results: PyTree) -> PyTree:
+    """`results` of the function called `name`; raise unless they are a pytree of arrays."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(results):
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, bool | int | float | complex):
+            raise TypeError(
+                f"{name} must return arrays, got {_check.describe(leaf)} at "
+                f"{jax.tree_util.keystr(path) or 'the top'}."
+            )
+    return results
+
+
+def to_alike(name: str, v: PyTree, like_name: str, like: PyTree) -> PyTree:
+    """`v` in the dtypes of `like`, a pytree of arrays; raise unless it has its structure and shapes."""
+    v = to_arrays(name, v)
+    hint = f"Try jax.tree.map(jnp.ones_like, {like_name})."
+    if jax.tree.structure(v) != jax.tree.structure(like):  # type: ignore[operator]
+        raise TypeError(
+            f"{name} must have the structure of {like_name}, {jax.tree.structure(like)}, got "
+            f"{jax.tree.structure(v)}. {hint}"
+        )
+    for a, b in zip(jax.tree.leaves(like), jax.tree.leaves(v), strict=True):
+        if jnp.shape(a) != jnp.shape(b):
+            raise TypeError(
+                f"{name} must have the shapes of {like_name}, {jnp.shape(a)}, got {jnp.shape(b)}. {hint}"
+            )
+        if jnp.issubdtype(_dtype(b), jax.dtypes.extended) or jnp.issubdtype(_dtype(b), jnp.complexfloating):
+            raise TypeError(f"{name} must hold real numbers, got {_dtype(b)}. {hint}")
+    return jax.tree.map(lambda a, b: jnp.asarray(b, a.dtype), like, v)
+
+
+def _dtype(value: Any) -> Any:
+    return value.dtype if hasattr(value, "dtype") else jnp.result_type(value)

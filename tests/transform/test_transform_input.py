@@ -1,0 +1,406 @@
+"""What a transformation cannot use ends in a sentence naming the argument; arrays of any library work."""
+
+import re
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+import funcnet as fn
+from funcnet.transform import graph, load_graph
+
+T = fn.transform
+KEY = jax.random.key(0)
+PACKAGE = str(Path(fn.__file__).parent)
+
+
+def square(x, *others):
+    return jnp.sum(x**2)
+
+
+def times(w, e):
+    return w * jnp.sum(e)
+
+
+def raised(call: Callable[[], Any]) -> Exception | None:
+    try:
+        call()
+    except Exception as error:
+        return error
+    return None
+
+
+def assert_our_sentence(error: Exception | None, argument: str) -> None:
+    assert error is not None, "no error"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    assert frame.filename.startswith(PACKAGE), f"raised in {frame.filename}: {error}"
+    assert isinstance(error, TypeError | ValueError | RuntimeError)
+    assert re.search(rf"\b{argument}\b", str(error)), str(error)
+
+
+OBJECTS = np.array([1.0, None, "a"], object)
+BAD: dict[str, list[Any]] = {
+    "function": [None, 3, "relu", jnp.ones(2), np.ones(2), lambda: 0.0],
+    "floating": [None, "a", OBJECTS, np.array(["a"]), 1j * np.ones(3), jnp.ones(3, int), KEY, object()],
+    "rows": [
+        None,
+        "ab",
+        OBJECTS,
+        jnp.zeros((0, 3)),
+        3.0,
+        object(),
+        (jnp.ones(3), jnp.ones(4)),
+        pd.DataFrame({"a": ["x"]}),
+    ],
+    "count": [0, -1, True, 1.5, "2", None, jnp.ones(2), np.float64(2)],
+    "key": [0, "k", jnp.zeros(2, "uint32"), jax.random.split(KEY, 2)],
+    "above zero": [0.0, -1.0, float("nan"), "a", None, OBJECTS, True],
+    "finite": [float("nan"), float("inf"), "a", None, OBJECTS],
+    "path": [None, 3, b"x", "", "a\0b"],
+}
+X, V, ROWS = jnp.ones(3), jnp.ones(3), jnp.arange(4.0)
+G = graph(square)(X)
+
+# (function, valid arguments by name, what each expects)
+CALLS: list[tuple[str, Callable[..., Any], dict[str, Any], dict[str, str]]] = [
+    (
+        "hvp",
+        lambda f, x, v: T.hvp(f)(x, v),
+        {"f": square, "x": X, "v": V},
+        {"f": "function", "x": "floating"},
+    ),
+    (
+        "ggnvp",
+        lambda outputs, loss, x, v: T.ggnvp(outputs, loss)(x, v),
+        {"outputs": jnp.sin, "loss": jnp.sum, "x": X, "v": V},
+        {"outputs": "function", "loss": "function", "x": "floating"},
+    ),
+    (
+        "jacobian",
+        lambda f, x, chunk: T.jacobian(f, chunk=chunk)(x),
+        {"f": jnp.sin, "x": X, "chunk": 2},
+        {"f": "function", "x": "floating", "chunk": "count"},
+    ),
+    (
+        "hessian_diag",
+        lambda f, x, key, samples, chunk: T.hessian_diag(f, key=key, samples=samples, chunk=chunk)(x),
+        {"f": square, "x": X, "key": KEY, "samples": 2, "chunk": 2},
+        {"f": "function", "x": "floating", "key": "key", "samples": "count", "chunk": "count"},
+    ),
+    (
+        "eigenpairs",
+        lambda matvec, like, key, count, iterations: T.eigenpairs(
+            matvec, like, key, count=count, iterations=iterations
+        ),
+        {"matvec": lambda v: 2 * v, "like": X, "key": KEY, "count": 1, "iterations": 2},
+        {"matvec": "function", "like": "floating", "key": "key", "count": "count", "iterations": "count"},
+    ),
+    (
+        "per_example_grads",
+        lambda f, x, examples: T.per_example_grads(f)(x, examples),
+        {"f": times, "x": 1.0, "examples": ROWS},
+        {"f": "function", "x": "floating", "examples": "rows"},
+    ),
+    (
+        "clipped_mean_grad",
+        lambda f, norm, x, examples: T.clipped_mean_grad(f, norm)(x, examples),
+        {"f": times, "norm": 1.0, "x": 1.0, "examples": ROWS},
+        {"f": "function", "norm": "above zero", "x": "floating", "examples": "rows"},
+    ),
+    (
+        "gradient_noise_scale",
+        lambda f, x, examples: T.gradient_noise_scale(f)(x, examples),
+        {"f": times, "x": 1.0, "examples": ROWS},
+        {"f": "function", "x": "floating", "examples": "rows"},
+    ),
+    (
+        "microbatched_value_and_grad",
+        lambda f, size, x, examples, weight: T.microbatched_value_and_grad(f, size)(x, examples, weight),
+        {"f": times, "size": 2, "x": 1.0, "examples": ROWS, "weight": jnp.ones(4)},
+        {"f": "function", "size": "count", "x": "floating", "examples": "rows", "weight": "weight"},
+    ),
+    (
+        "check_grads",
+        lambda f, x, directions, tolerance, seed: T.check_grads(
+            f, directions=directions, tolerance=tolerance, seed=seed
+        )(x),
+        {"f": square, "x": X, "directions": 1, "tolerance": 1e-4, "seed": 0},
+        {"f": "function", "x": "floating", "directions": "count", "tolerance": "above zero"},
+    ),
+    (
+        "find_nan",
+        lambda f, args: T.find_nan(f)(args),
+        {"f": jnp.sin, "args": X},
+        {"f": "function", "args": "array"},
+    ),
+    (
+        "graph",
+        lambda f, args: graph(f)(args),
+        {"f": jnp.sin, "args": X},
+        {"f": "function", "args": "array"},
+    ),
+    ("Graph", lambda args: G(args), {"args": X}, {"args": "array"}),
+    ("reap", lambda f, x: T.reap(f)(x), {"f": jnp.sin, "x": X}, {"f": "function"}),
+    (
+        "plant",
+        lambda f, values: T.plant(f, values)(X),
+        {"f": jnp.sin, "values": {}},
+        {"f": "function", "values": "mapping"},
+    ),
+    (
+        "explain_retrace",
+        lambda f, args: T.explain_retrace(f)(args),
+        {"f": jnp.sin, "args": X},
+        {"f": "function", "args": "array"},
+    ),
+    (
+        "vmap_last",
+        lambda f, in_axes, args: T.vmap_last(f, in_axes)(args),
+        {"f": jnp.sin, "in_axes": 0, "args": X},
+        {"f": "function", "args": "array", "in_axes": "axes"},
+    ),
+    (
+        "straight_through",
+        lambda f, x: T.straight_through(f)(x),
+        {"f": jnp.round, "x": X},
+        {"f": "function", "x": "array"},
+    ),
+    (
+        "clip_gradient",
+        lambda x, norm: T.clip_gradient(x, norm),
+        {"x": X, "norm": 1.0},
+        {"x": "array", "norm": "above zero"},
+    ),
+    (
+        "reverse_gradient",
+        lambda x, scale: T.reverse_gradient(x, scale),
+        {"x": X, "scale": 1.0},
+        {"x": "array", "scale": "finite"},
+    ),
+    (
+        "implicit_minimum",
+        lambda solve, objective, ridge, start, h: jax.grad(
+            lambda h: T.implicit_minimum(solve, objective, ridge=ridge)(start, h)
+        )(h),
+        {
+            "solve": lambda x, h: h / 2,
+            "objective": lambda x, h: (x - h) ** 2 + x**2,
+            "ridge": 0.0,
+            "start": 0.0,
+            "h": 1.0,
+        },
+        {"solve": "function", "objective": "function", "ridge": "finite", "start": "floating"},
+    ),
+    (
+        "save",
+        lambda path, batch: G.save(path, batch=batch),
+        {"path": "x", "batch": None},
+        {"path": "path", "batch": "batch"},
+    ),
+    ("draw", lambda path: G.draw(path), {"path": "x.dot"}, {"path": "path"}),
+    ("load_graph", lambda path: load_graph(path), {"path": "x"}, {"path": "path"}),
+    ("compile", lambda device: G.compile(device), {"device": None}, {"device": "device"}),
+    ("diff", lambda other: G.diff(other), {"other": G}, {"other": "device"}),
+    (
+        "seconds",
+        lambda flops, bytes: G.cost().seconds(flops=flops, bytes=bytes),
+        {"flops": 1.0, "bytes": 1.0},
+        {"flops": "above zero", "bytes": "above zero"},
+    ),
+]
+BAD |= {
+    "array": ["a", OBJECTS, np.array(["a"]), object()],
+    "weight": [
+        "balanced",
+        OBJECTS,
+        jnp.ones(3),
+        jnp.zeros(4),
+        np.array([1.0, -1, 1, 1]),
+        np.array([np.nan, 1, 1, 1]),
+    ],
+    "mapping": [None, 3, "a", {1: 2.0}, {"x": "a"}, {"unknown": 1.0}],
+    "axes": ["0", 1, 1.5, (0, 0), True, None],
+    "batch": [3, "1x", ["a", "b"], [object()]],
+    "device": [3, "cpu", object()],
+}
+CASES = [
+    pytest.param(name, argument, bad, id=f"{name}-{argument}-{i}")
+    for name, _, _, kinds in CALLS
+    for argument, kind in kinds.items()
+    for i, bad in enumerate(BAD[kind])
+    if not (argument in ("chunk", "iterations") and bad is None)
+]
+
+
+@pytest.mark.parametrize(("name", "argument", "bad"), CASES)
+def test_what_cannot_be_used_ends_in_a_sentence_that_names_it(name, argument, bad, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, call, valid, _ = next(entry for entry in CALLS if entry[0] == name)
+    error = raised(lambda: call(**(valid | {argument: bad})))
+    assert_our_sentence(error, argument)
+
+
+@pytest.mark.parametrize("result", [None, "a", (1.0, 2.0), {"loss": 1.0}, jnp.ones(2), 1, object()])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda f: T.hvp(f)(X, V),
+        lambda f: T.ggnvp(jnp.sin, f)(X, V),
+        lambda f: T.hessian_diag(f)(X),
+        lambda f: T.per_example_grads(f)(X, ROWS),
+        lambda f: T.clipped_mean_grad(f, 1.0)(X, ROWS),
+        lambda f: T.microbatched_value_and_grad(f, 2)(X, ROWS),
+        lambda f: T.check_grads(f)(X),
+    ],
+)
+def test_a_function_that_returns_no_floating_scalar_is_named(call, result):
+    assert_our_sentence(raised(lambda: call(lambda *args: result)), "return")
+
+
+@pytest.mark.parametrize("result", ["a", object()])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda f: T.jacobian(f)(X),
+        lambda f: T.find_nan(f)(X),
+        lambda f: graph(f)(X),
+        lambda f: T.reap(f)(X),
+        lambda f: T.explain_retrace(f)(X),
+        lambda f: T.vmap_last(f)(X),
+        lambda f: T.straight_through(f)(X),
+    ],
+)
+def test_a_function_that_returns_no_arrays_is_named(call, result):
+    assert_our_sentence(raised(lambda: call(lambda *args: result)), "f must return")
+
+
+VALUES = np.array([0.5, 1.0, 2.0], np.float32)
+READ_ONLY = VALUES.copy()
+READ_ONLY.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    "array",
+    [VALUES, VALUES.astype(">f8"), READ_ONLY, pd.Series(VALUES), VALUES.tolist(), [*VALUES]],
+    ids=["numpy", "big-endian", "read-only", "pandas", "list", "scalars"],
+)
+def test_examples_of_any_library_work(array):
+    examples = jnp.asarray(VALUES)
+    for make in (
+        T.per_example_grads,
+        T.gradient_noise_scale,
+        lambda f: T.clipped_mean_grad(f, 1.0),
+        lambda f: T.microbatched_value_and_grad(f, 2),
+    ):
+        transformed = make(lambda w, e: jnp.sin(w * e))
+        actual, expected = transformed(2.0, array), transformed(2.0, examples)
+        jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+@pytest.mark.parametrize("array", [VALUES, VALUES.astype(">f8"), READ_ONLY, pd.Series(VALUES)])
+def test_arrays_of_any_library_work(array):
+    x = jnp.asarray(VALUES)
+    calls = [
+        lambda a: T.hvp(square)(a, a),
+        lambda a: T.ggnvp(jnp.sin, jnp.sum)(a, a),
+        lambda a: T.jacobian(jnp.sin)(a),
+        lambda a: T.hessian_diag(square)(a),
+        lambda a: T.check_grads(square)(a).right,
+        lambda a: T.find_nan(jnp.log)(a) is None,
+        lambda a: graph(jnp.sin)(a)(a),
+        lambda a: T.reap(jnp.sin)(a)[0],
+        lambda a: T.explain_retrace(jnp.sin)(a),
+        lambda a: T.vmap_last(jnp.sin)(a),
+        lambda a: T.straight_through(jnp.round)(a),
+        lambda a: T.clip_gradient(a, 1.0),
+        lambda a: T.reverse_gradient(a),
+        lambda a: T.implicit_minimum(lambda x, h: h / 2, lambda x, h: jnp.sum((x - h) ** 2))(a, a),
+        lambda a: T.plant(lambda x: T.sow(x, "x") * 2, {"x": a})(x),
+    ]
+    for call in calls:
+        jax.tree.map(np.testing.assert_array_equal, call(array), call(x))
+
+
+def test_a_count_beyond_the_rows_is_all_of_them():
+    value, gradient = T.microbatched_value_and_grad(times, 2**40)(3.0, VALUES)
+    assert float(value) == 3.5
+    assert float(gradient) == pytest.approx(3.5 / 3)
+    assert_our_sentence(raised(lambda: T.hessian_diag(square, key=KEY, samples=2**40)), "samples")
+
+
+def test_integers_that_would_wrap_are_refused():
+    with pytest.raises(ValueError, match=r"examples.* must fit in 32-bit integers"):
+        T.per_example_grads(times)(1.0, np.array([2**32 + 3, 1]))
+    with pytest.raises(ValueError, match=r"args.* must fit in 32-bit integers"):
+        graph(jnp.sin)(np.array([2**32 + 3]))
+
+
+def test_traced_arguments_of_host_functions_are_named():
+    for make in (T.check_grads, T.find_nan):
+        assert_our_sentence(raised(lambda make=make: jax.jit(make(square))(X)), "traced")
+
+
+def test_a_gradient_scaled_by_a_traced_norm():
+    clipped = jax.jit(lambda norm: jax.grad(lambda x: 10 * jnp.sum(T.clip_gradient(x, norm)))(jnp.zeros(4)))
+    np.testing.assert_allclose(clipped(1.0), 0.5)
+
+
+def saved(tmp_path):
+    return graph(lambda x, y: {"out": x @ y})(jnp.ones((2, 3)), jnp.ones(3)).save(tmp_path / "model.graph")
+
+
+def test_a_saved_graph_is_loaded(tmp_path):
+    loaded = load_graph(str(saved(tmp_path)))
+    np.testing.assert_array_equal(
+        loaded(np.ones((2, 3), ">f4"), [1.0, 2.0, 3.0] @ np.eye(3))["out"], [6, 6]
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["model.graph"]
+
+
+def test_every_flipped_bit_of_a_saved_graph_is_found(tmp_path):
+    path = saved(tmp_path)
+    content = path.read_bytes()
+    places = [*range(64), *range(64, len(content), 37), len(content) - 1]
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"model\.graph") as error:
+            load_graph(path)
+        assert_our_sentence(error.value, "graph")
+
+
+@pytest.mark.parametrize("cut", [0, 10, 63, 64, 100, -1])
+def test_a_saved_graph_that_is_cut_off_or_longer_is_found(tmp_path, cut):
+    path = saved(tmp_path)
+    content = path.read_bytes()
+    for damaged in (content[:cut], content + b"\0", b"garbage" * 20):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"model\.graph"):
+            load_graph(path)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (),
+        (jnp.ones((2, 3)),),
+        (jnp.ones((2, 3)), jnp.ones(4)),
+        (jnp.ones((2, 3)), jnp.ones(3, int)),
+        ("a", jnp.ones(3)),
+    ],
+)
+def test_other_arguments_of_a_loaded_graph_end_in_a_sentence(tmp_path, args):
+    assert_our_sentence(raised(lambda: load_graph(saved(tmp_path))(*args)), "args")
+
+
+def test_a_loaded_graph_takes_any_length_of_a_named_axis(tmp_path):
+    path = graph(lambda x: 2 * x)(jnp.ones((1, 3))).save(tmp_path / "double", batch="b")
+    assert load_graph(path)(jnp.ones((5, 3))).shape == (5, 3)
+    assert_our_sentence(raised(lambda: load_graph(path)(jnp.ones((5, 4)))), "args")
