@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "funcnet"
 # From the bottom up. Rooms that are not built yet have their place already.
 LEVELS = [
     {"_types"},
-    {"_cache", "_check", "_keys", "_tree"},
+    {"_cache", "_check", "_tree"},
+    {"_keys"},
     {"_compare", "_metric"},
     {"_mesh", "_module", "_sow"},
     {"mesh"},

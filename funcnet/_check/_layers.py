@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from funcnet._check._arrays import jax_array
 from funcnet._check._values import describe, positive
 
 
@@ -15,13 +16,20 @@ def length(name: str, value: Any, expected: int) -> None:
         raise ValueError(f"{name} must have {expected} entries, got {len(value)}: {value!r}.")
 
 
-def rank(layer: str, x: Any, min_rank: int, axes: str) -> None:
-    """Check that an array has enough axes."""
-    if jnp.ndim(x) < min_rank:
+def layer_input(layer: str, x: Any) -> jax.Array:
+    """Return the input of a layer as a JAX array of real numbers."""
+    return jax_array(f"x of {layer}", x)
+
+
+def rank(layer: str, x: Any, min_rank: int, axes: str) -> jax.Array:
+    """Return the input of a layer as an array, and check that it has enough axes."""
+    array = layer_input(layer, x)
+    if array.ndim < min_rank:
         raise ValueError(
-            f"{layer} expects an input [..., {axes}], got shape {jnp.shape(x)}. One example has "
+            f"{layer} expects an input [..., {axes}], got shape {array.shape}. One example has "
             f"{min_rank} axes, channels last: a grey image needs x[..., None], a flat row a reshape."
         )
+    return array
 
 
 def module(name: str, value: Any) -> None:
@@ -49,24 +57,26 @@ def divides(name: str, value: int, total_name: str, total: int) -> None:
         raise ValueError(f"{name} must divide {total_name}={total}, got {value}.")
 
 
-def last_axis(layer: str, x: Any, size: int) -> None:
-    """Check that the last axis of an input has the layer's size."""
-    shape = jnp.shape(x)
-    if not shape or shape[-1] != size:
+def last_axis(layer: str, x: Any, size: int) -> jax.Array:
+    """Return the input of a layer as an array, and check that its last axis has the layer's size."""
+    array = layer_input(layer, x)
+    if array.shape[-1:] != (size,):
         raise ValueError(
-            f"{layer} expects an input whose last axis is {size}, got shape {shape}. "
+            f"{layer} expects an input whose last axis is {size}, got shape {array.shape}. "
             "The output size of a layer must be the input size of the next."
         )
+    return array
 
 
-def last_axes(layer: str, x: Any, expected: tuple[int, ...]) -> None:
-    """Check the sizes of the last axes of an input."""
-    shape = jnp.shape(x)
-    if shape[-len(expected) :] != expected:
+def last_axes(layer: str, x: Any, expected: tuple[int, ...]) -> jax.Array:
+    """Return the input of a layer as an array, and check the sizes of its last axes."""
+    array = layer_input(layer, x)
+    if array.shape[-len(expected) :] != expected:
         raise ValueError(
-            f"{layer} expects an input whose last axes are {expected}, got shape {shape}. Reshape rows of "
-            f"pixels to images: x.reshape(-1, {', '.join(map(str, expected))})."
+            f"{layer} expects an input whose last axes are {expected}, got shape {array.shape}. Reshape "
+            f"rows of pixels to images: x.reshape(-1, {', '.join(map(str, expected))})."
         )
+    return array
 
 
 def architecture_only(name: str, net: Any) -> None:

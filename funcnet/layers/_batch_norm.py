@@ -87,8 +87,8 @@ class BatchNorm(Module):
         affine: dict[str, Any] = {name: make(shape) for name, (used, make) in learned.items() if used}
         return affine | {"mean": Buffer(jnp.zeros(shape)), "variance": Buffer(jnp.ones(shape))}
 
-    def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
-        _check.last_axis(f"BatchNorm({self.features})", x, self.features)
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        x = _check.last_axis(f"BatchNorm({self.features})", x, self.features)
         assert self.mean is not None
         assert self.variance is not None
         wider = wide(x)

@@ -49,9 +49,7 @@ class Embedding(Module):
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        _check.fits_int32("Embedding", x, "Number tokens from 0.")
-        indices = jnp.asarray(x)
-        _check.integers("Embedding", indices)
+        indices = _check.integers("Embedding", x)
         if _tree.is_concrete(indices):
             _check.integers_below("Embedding", indices, self.num_embeddings)
         weight: Any = self.weight

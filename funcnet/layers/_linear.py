@@ -83,7 +83,7 @@ class Linear(Module):
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        _check.last_axis(f"Linear({self.in_features}, {self.out_features!r})", x, self.in_features)
+        x = _check.last_axis(f"Linear({self.in_features}, {self.out_features!r})", x, self.in_features)
         y = product(x, self.weight)  # type: ignore[arg-type]
         return y if self.bias is None else y + jnp.broadcast_to(self.bias, y.shape)
 

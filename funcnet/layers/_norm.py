@@ -55,9 +55,9 @@ class LayerNorm(Module):
         del key
         return _initial_affine(self.features, self.use_scale, self.use_bias)
 
-    def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        _check.last_axis(f"LayerNorm({self.features})", x, self.features)
+        x = _check.last_axis(f"LayerNorm({self.features})", x, self.features)
         y = _standardize(wide(x), (-1,), self.eps)
         return as_floating(_affine(y, self.scale, self.bias), x.dtype)
 
@@ -103,9 +103,9 @@ class RMSNorm(Module):
         del key
         return _initial_affine(self.features, self.use_scale, False)
 
-    def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        _check.last_axis(f"RMSNorm({self.features})", x, self.features)
+        x = _check.last_axis(f"RMSNorm({self.features})", x, self.features)
         return as_floating(_affine(_divide_by_rms(wide(x), (-1,), self.eps), self.scale, None), x.dtype)
 
 
@@ -163,11 +163,11 @@ class GroupNorm(Module):
         del key
         return _initial_affine(self.channels, self.use_scale, self.use_bias)
 
-    def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         layer, spatial = f"GroupNorm({self.channels}, {self.groups})", self.num_spatial_dims
-        _check.rank(layer, x, spatial + 1, f"{spatial} spatial axes, channels")
-        _check.last_axis(layer, x, self.channels)
+        x = _check.rank(layer, x, spatial + 1, f"{spatial} spatial axes, channels")
+        x = _check.last_axis(layer, x, self.channels)
         grouped = wide(x).reshape(*x.shape[:-1], self.groups, -1)
         axes = (*range(-spatial - 2, -2), -1)
         y = _standardize(grouped, axes, self.eps).reshape(x.shape)

@@ -1,9 +1,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-
-from funcnet import _check
+from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key
 from funcnet.layers._activation import Activation
@@ -40,5 +38,5 @@ class Sequential(Module):
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         for i, layer in enumerate(self.layers):
-            x = layer(x, key=None if key is None else jax.random.fold_in(key, i))  # type: ignore[operator]
+            x = layer(x, key=_keys.fold_in(key, i))  # type: ignore[operator]
         return x

@@ -91,5 +91,5 @@ class ConvNet(Module):
         return Flatten(3)(x)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
-        _check.last_axes(f"ConvNet({self.input_shape}, {self.classes!r})", x, self.input_shape)
+        x = _check.last_axes(f"ConvNet({self.input_shape}, {self.classes!r})", x, self.input_shape)
         return self.out(Dropout(self.dropout)(self._flat_features(x), key=key))  # type: ignore[misc]

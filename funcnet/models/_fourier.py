@@ -65,7 +65,7 @@ class FourierMLP(Module):
         return {"frequencies": Buffer(self.scale * normal)}
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
-        _check.last_axis("FourierMLP", x, self.sizes[0])  # type: ignore[arg-type]
+        x = _check.last_axis("FourierMLP", x, self.sizes[0])  # type: ignore[arg-type]
         phases = 2 * math.pi * jnp.matmul(x, self.frequencies.value)  # type: ignore[union-attr]
         waves = jnp.concatenate([jnp.cos(phases), jnp.sin(phases)], axis=-1)
         return self.mlp(waves, key=key)  # type: ignore[misc]

@@ -3,7 +3,7 @@ from dataclasses import KW_ONLY
 
 import jax
 
-from funcnet import _check
+from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key
 from funcnet.layers import Activation, Dropout, Linear
@@ -63,5 +63,5 @@ class MLP(Module):
         drop = Dropout(self.dropout)
         for i, layer in enumerate(hidden):
             x = Activation(self.activation)(layer(x))
-            x = drop(x, key=None if key is None else jax.random.fold_in(key, i))
+            x = drop(x, key=_keys.fold_in(key, i))
         return last(x)

@@ -3,7 +3,7 @@ from dataclasses import KW_ONLY
 
 import jax
 
-from funcnet import _check
+from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key
 from funcnet.layers import Activation, Dropout, LayerNorm, Linear, Residual, Sequential
@@ -82,5 +82,5 @@ class ResMLP(Module):
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         x = self.embed(x)  # type: ignore[misc]
         for i, block in enumerate(self.blocks or ()):
-            x = block(x, key=None if key is None else jax.random.fold_in(key, i))
+            x = block(x, key=_keys.fold_in(key, i))
         return self.out(self.norm(x))  # type: ignore[misc]

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check
+from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers import Embedding, Linear
@@ -117,21 +117,23 @@ class Transformer(Module):
         return {"position_embedding": 0.02 * jax.random.normal(key, (self.max_length, self.features))}  # type: ignore[arg-type]
 
     def __call__(self, x: Array, key: Key | None = None, *, mask: Array | None = None) -> Array:
-        if mask is None and self.pad_token is not None:
-            _check.fits_int32("Transformer", x, "Number tokens from 0.")
-            mask = jnp.asarray(x) != self.pad_token
+        if self.vocab_size is not None:
+            x = _check.token_sequence("Transformer", x)
+        else:
+            x = _check.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]
+        if mask is not None:
+            mask = _check.mask("mask", mask, x.shape if self.vocab_size is not None else x.shape[:-1])
+        elif self.pad_token is not None:
+            mask = x != self.pad_token
         if self.vocab_size is None:
-            _check.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]
             x = _zero_masked(x, mask)  # before the first layer, where masked inf would give 0 * inf
         h = _zero_masked(self._embed(x), mask)
         for i, block in enumerate(self.blocks):  # type: ignore[arg-type]
-            h = block(h, key=None if key is None else jax.random.fold_in(key, i), mask=mask)
+            h = block(h, key=_keys.fold_in(key, i), mask=mask)
         return self.head(_mean(self.norm(h), mask))  # type: ignore[misc]
 
     def _embed(self, x: Array) -> Array:
         """The embedded sequence with its positions, [..., length, features]."""
-        if self.vocab_size is not None:
-            _check.token_sequence("Transformer", x)
         h = self.embed(x)  # type: ignore[misc]
         length = h.shape[-2]
         if self.positions == "none":
@@ -163,5 +165,4 @@ def _zero_masked(h: Array, mask: Array | None) -> Array:
     """`h` with zeros at the masked positions."""
     if mask is None:
         return h
-    _check.mask("mask", mask, h.shape[:-1])
     return jnp.where(jnp.broadcast_to(mask[..., None], h.shape), h, 0)
