@@ -13,6 +13,7 @@ import numpy as np
 from jax.tree_util import GetAttrKey, register_pytree_with_keys
 
 from funcnet import _check, _keys, _tree
+from funcnet._module import _pickle
 from funcnet._module._fields import (
     Buffer,
     annotations,
@@ -135,6 +136,12 @@ class Module:
         }
         own = {n: v for n, v in self.parameters(key).items() if getattr(self, n) is None}
         return self.replace(**(children | own))
+
+    def __copy__(self) -> Self:
+        return self  # frozen
+
+    def __reduce__(self) -> Any:
+        return _pickle.reduce(self, (*self._children, *self._static))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # Static fields are shared: a copied function would be a different function to jit.
