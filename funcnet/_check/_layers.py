@@ -5,9 +5,40 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet._check._arrays import jax_array
-from funcnet._check._values import describe, positive
+from funcnet._check._values import choice, describe, positive
+
+MAX_DEPTH = 10_000
+"""More layers than this take minutes to trace; a million of them fill the memory before any array does."""
+
+
+def size(name: str, value: Any) -> None:
+    """Check that a value is a number of features, an integer of at least 1, or "scalar"."""
+    if isinstance(value, str):
+        if value != "scalar":
+            raise ValueError(f'{name} must be an integer or "scalar", got {value!r}. Try {name}=10.')
+        return
+    positive(name, value)
+
+
+def depth(name: str, value: Any) -> None:
+    """Check that a value is a number of layers that can be built."""
+    positive(name, value)
+    if value > MAX_DEPTH:
+        raise ValueError(f"{name} must be at most {MAX_DEPTH}, got {value}. Try {name}=10.")
+
+
+def initializer(name: str, value: Any, names: Iterable[str]) -> None:
+    """Check that a value is the name of an initializer, or a function."""
+    if isinstance(value, str):
+        choice(name, value, names)
+    elif isinstance(value, type) or not callable(value):
+        raise TypeError(
+            f"{name} must be the name of an initializer or a function (key, shape, dtype) -> array, got "
+            f"{describe(value)}. Try {name}='he_normal'."
+        )
 
 
 def length(name: str, value: Any, expected: int) -> None:
@@ -92,22 +123,22 @@ def architecture_only(name: str, net: Any) -> None:
 
 def sizes(name: str, value: Any) -> list[Any]:
     """Return at least two layer sizes as a list; the last one may be "scalar"."""
-    if isinstance(value, str | int) or not isinstance(value, Iterable):
+    if not _is_sequence(value):
         raise TypeError(f"{name} must be a tuple of layer sizes, got {describe(value)}. Try (4, 16, 3).")
     entries = list(value)
+    depth(f"the length of {name}", max(len(entries), 1))
     if len(entries) < 2:
         raise ValueError(
             f"{name} must hold at least the sizes of the input and the output, got {value}. Try (4, 3)."
         )
-    for i, size in enumerate(entries):
-        if size != "scalar" or i + 1 < len(entries):
-            positive(f"{name}[{i}]", size)
+    for i, entry in enumerate(entries):
+        (size if i + 1 == len(entries) else positive)(f"{name}[{i}]", entry)
     return entries
 
 
 def positive_integers(name: str, value: Any, example: str) -> list[int]:
     """Return at least one positive integer as a list."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if not _is_sequence(value):
         raise TypeError(f"{name} must be a tuple of integers, got {describe(value)}. Try {name}={example}.")
     entries = list(value)
     if not entries:
@@ -115,6 +146,21 @@ def positive_integers(name: str, value: Any, example: str) -> list[int]:
     for i, entry in enumerate(entries):
         positive(f"{name}[{i}]", entry)
     return entries
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, list | tuple | range) or (isinstance(value, np.ndarray) and value.ndim == 1)
+
+
+def layers(name: str, value: Any) -> tuple[Any, ...]:
+    """Return the layers of a Sequential as a tuple, and check that each is a module or a function."""
+    if not isinstance(value, list | tuple):
+        raise TypeError(
+            f"{name} must be a tuple of modules, got {describe(value)}. Try {name}=(fn.Linear(2, 5),)."
+        )
+    for i, step in enumerate(value):
+        layer(f"step {i}", step)
+    return tuple(value)
 
 
 def layer(name: str, value: Any) -> None:

@@ -96,13 +96,13 @@ def one_of(**values: Any) -> None:
 def choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Check that a value is one of some strings."""
     names = list(choices)
-    if value not in names:
+    if not isinstance(value, str) or value not in names:
         raise ValueError(f"{name} must be one of {', '.join(names)}, got {value!r}.")
 
 
 def function(name: str, value: Any, expected: str) -> None:
-    """Check that a value can be called."""
-    if not callable(value):
+    """Check that a value can be called, and is not a class."""
+    if isinstance(value, type) or not callable(value):
         raise TypeError(f"{name} must be {expected}, got {describe(value)}.")
 
 

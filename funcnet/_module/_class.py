@@ -22,6 +22,7 @@ from funcnet._module._fields import (
     check_constructor,
     check_static,
     is_child_annotation,
+    python_numbers,
 )
 from funcnet._types import Array, Key, PyTree
 
@@ -61,6 +62,7 @@ class Module:
     needs_key: ClassVar[bool] = False
     _children: ClassVar[tuple[str, ...]] = ()
     _static: ClassVar[tuple[str, ...]] = ()
+    _annotations: ClassVar[Mapping[str, Any]] = {}
     _custom_init: ClassVar[bool] = False  # whether this class or a base class defines __init__
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -73,6 +75,7 @@ class Module:
         names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         check_constructor(cls, names, Module)
         cls._children = tuple(name for name in names if is_child_annotation(annotation_of[name], Module))
+        cls._annotations = annotation_of
         cls._static = tuple(name for name in names if name not in cls._children)
         _register(cls)
         _wrap(cls, "__init__", _with_checks)
@@ -278,9 +281,11 @@ def _with_checks(init: Any) -> Any:
         ):  # called by the __init__ of a subclass, which is not finished yet
             return
         for name in self._static:
-            check_static(type(self).__name__, name, getattr(self, name), Module)
+            check_static(type(self).__name__, name, value := getattr(self, name), Module)
+            object.__setattr__(self, name, python_numbers(value))
         for name in self._children:
-            check_child(type(self).__name__, name, getattr(self, name), Module)
+            annotation = self._annotations.get(name)
+            check_child(type(self).__name__, name, getattr(self, name), annotation, Module)
 
     return __init__
 

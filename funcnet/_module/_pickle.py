@@ -58,7 +58,7 @@ def _is_cloudpickle() -> bool:
 
 def rebuild(cls: type, values: dict[str, Any]) -> Any:
     """The module with these fields; runs no constructor."""
-    module = object.__new__(cls)
+    module: Any = object.__new__(cls)
     module.__dict__.update(values)
     return module
 

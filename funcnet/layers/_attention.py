@@ -56,6 +56,7 @@ class MultiHeadAttention(Module):
     def __post_init__(self) -> None:
         _check.positive("features", self.features)
         _check.positive("num_heads", self.num_heads)
+        _check.boolean("causal", self.causal)
         _check.divides("num_heads", self.num_heads, "features", self.features)
         defaults = {
             "project": Linear(self.features, 3 * self.features, use_bias=False),

@@ -74,6 +74,9 @@ class BatchNorm(Module):
     def __post_init__(self) -> None:
         _check.positive("features", self.features)
         _check.above_zero("eps", self.eps)
+        _check.boolean("use_scale", self.use_scale)
+        _check.boolean("use_bias", self.use_bias)
+        _check.above_zero("momentum", self.momentum)
         if not 0 < self.momentum <= 1:
             raise ValueError(
                 f"momentum must be above 0 and at most 1, got {self.momentum!r}. It is the weight of the "

@@ -46,8 +46,8 @@ class _Convolution(Module):
         check_padding(self.padding, self.num_spatial_dims)
         _check.divides("groups", self.groups, "in_channels", self.in_channels)
         _check.divides("groups", self.groups, "out_channels", self.out_channels)
-        if isinstance(self.weight_init, str):
-            _check.choice("weight_init", self.weight_init, INITIALIZERS)
+        _check.boolean("use_bias", self.use_bias)
+        _check.initializer("weight_init", self.weight_init, INITIALIZERS)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         kernel = sizes("kernel_size", self.kernel_size, self.num_spatial_dims)

@@ -50,6 +50,8 @@ class LayerNorm(Module):
     def __post_init__(self) -> None:
         _check.positive("features", self.features)
         _check.above_zero("eps", self.eps)
+        _check.boolean("use_scale", self.use_scale)
+        _check.boolean("use_bias", self.use_bias)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         del key
@@ -98,6 +100,7 @@ class RMSNorm(Module):
     def __post_init__(self) -> None:
         _check.positive("features", self.features)
         _check.above_zero("eps", self.eps)
+        _check.boolean("use_scale", self.use_scale)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         del key
@@ -158,6 +161,8 @@ class GroupNorm(Module):
             _check.positive(name, getattr(self, name))
         _check.divides("groups", self.groups, "channels", self.channels)
         _check.above_zero("eps", self.eps)
+        _check.boolean("use_scale", self.use_scale)
+        _check.boolean("use_bias", self.use_bias)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         del key

@@ -31,10 +31,9 @@ class Sequential(Module):
     layers: tuple[Module, ...]
 
     def __init__(self, *steps: Module | Callable[[Array], Array], layers: Sequence[Any] = ()) -> None:
-        for i, step in enumerate(steps or layers):
-            _check.layer(f"step {i}", step)
-        modules = tuple(s if isinstance(s, Module) else Activation(s) for s in steps)
-        object.__setattr__(self, "layers", modules or tuple(layers))
+        given = _check.layers("layers", steps or layers)
+        modules = tuple(s if isinstance(s, Module) else Activation(s) for s in given)
+        object.__setattr__(self, "layers", modules)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         for i, layer in enumerate(self.layers):

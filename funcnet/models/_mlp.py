@@ -7,7 +7,7 @@ from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key
 from funcnet.layers import Activation, Dropout, Linear
-from funcnet.layers._linear import Initializer, Size
+from funcnet.layers._linear import INITIALIZERS, Initializer, Size
 
 
 class MLP(Module):
@@ -48,6 +48,7 @@ class MLP(Module):
     def __post_init__(self) -> None:
         sizes: Sequence[Size] = _check.sizes("sizes", self.sizes)
         _check.function("activation", self.activation, "a function of an array, such as jax.nn.relu")
+        _check.initializer("weight_init", self.weight_init, INITIALIZERS)
         _check.between("dropout", self.dropout, 0.0, 1.0)
         object.__setattr__(self, "sizes", tuple(sizes))
         if self.layers is None:

@@ -100,10 +100,13 @@ class Transformer(Module):
                 object.__setattr__(self, name, part)
 
     def _check(self) -> None:
+        _check.size("out_features", self.out_features)
         _check.one_of(vocab_size=self.vocab_size, in_features=self.in_features)
-        for name in ("features", "num_heads", "depth", "hidden_features"):
-            if getattr(self, name) is not None:
+        for name in ("features", "num_heads", "hidden_features", "max_length"):
+            if getattr(self, name) is not None or name in ("features", "num_heads"):
                 _check.positive(name, getattr(self, name))
+        _check.depth("depth", self.depth)
+        _check.divides("num_heads", self.num_heads, "features", self.features)
         _check.between("dropout", self.dropout, 0.0, 1.0)
         _check.choice("positions", self.positions, ("sinusoidal", "learned", "none"))
         if self.positions == "learned":
