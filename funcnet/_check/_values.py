@@ -1,6 +1,7 @@
 """Numbers, names and functions."""
 
 import itertools
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,8 @@ def positive(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be an integer, got {value!r}. Try {name}=10.")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}. Try {name}=10.")
+    if value >= 2**62:
+        raise ValueError(f"{name} must be below 2**62, got {describe(value)}. Try {name}=10.")
 
 
 def increasing(name: str, values: Any) -> None:
@@ -69,7 +72,7 @@ def above_zero(name: str, value: Any) -> None:
     """Check that a value is a finite Python number above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}.")
-    if not 0 < value < float("inf"):
+    if not 0 < value <= sys.float_info.max:
         raise ValueError(f"{name} must be above 0 and finite, got {value}.")
 
 

@@ -24,6 +24,7 @@ from funcnet._module._fields import (
     is_child_annotation,
     python_numbers,
 )
+from funcnet._module._memory import check_memory
 from funcnet._types import Array, Key, PyTree
 
 Observer = Callable[["Module", tuple[Any, ...], dict[str, Any], Any], None]
@@ -108,7 +109,8 @@ class Module:
 
         Raises:
             TypeError: if `key` is not a typed PRNG key, or a parameter is not floating.
-            ValueError: if no parameter is missing: calling `init` again would have no effect.
+            ValueError: if no parameter is missing: calling `init` again would have no effect; or if the
+                arrays need more than the memory there is.
         """
         _check.key(key)
         if jax.tree.leaves(self) and is_complete(self):
@@ -117,6 +119,8 @@ class Module:
                 "To initialize again, call init on the architecture: net = MLP((4, 16, 3)); "
                 "model = net.init(key); other = net.init(other_key)."
             )
+        if not _tree.is_traced():
+            check_memory(self)
         model = self._init_missing(key)
         _check.floating_parameters(parameter_paths(model))
         return model
@@ -155,7 +159,9 @@ class Module:
         if structures[0] != structures[1]:
             return False
         pairs = zip(jax.tree.leaves(self), jax.tree.leaves(other), strict=True)
-        return all(np.array_equal(_tree.to_numpy(a), _tree.to_numpy(b)) for a, b in pairs)
+        # Models of two dtypes must differ: jit keeps one program for equal functions.
+        arrays = ((_tree.to_numpy(a), _tree.to_numpy(b)) for a, b in pairs)
+        return all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in arrays)
 
     def __hash__(self) -> int:
         return hash(jax.tree.structure(self))
@@ -216,9 +222,15 @@ def check_shapes(module: Module) -> None:
     if type(module).parameters is Module.parameters:
         return
     for name, expected in _parameter_shapes(jax.tree.structure(module)).items():
-        shape = getattr(getattr(module, name), "shape", expected)
+        value = getattr(module, name)
+        shape = expected if value is None else getattr(value, "shape", None)
         if shape == expected:
             continue
+        if shape is None:
+            raise TypeError(
+                f"{type(module).__name__}.{name} must be an array of shape {expected}, got "
+                f"{_check.describe(value)}."
+            )
         message = f"{type(module).__name__}.{name} must have shape {expected}, got {shape}"
         if shape[1:] == expected:
             raise ValueError(

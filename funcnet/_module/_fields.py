@@ -133,7 +133,7 @@ def check_child(owner: str, name: str, value: Any, annotation: Any, base: type) 
 
 
 def _is_node_annotation(annotation: Any, nodes: Any) -> bool:
-    """Whether a field with this annotation holds modules or buffers alone, in containers or not, or None."""
+    """Whether a field with this annotation holds modules or buffers alone, or None."""
     if typing.get_origin(annotation) is not None or isinstance(annotation, types.UnionType):
         parts = (part for part in typing.get_args(annotation) if part not in (Ellipsis, type(None)))
         return all(_is_node_annotation(part, nodes) for part in parts)

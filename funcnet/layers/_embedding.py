@@ -1,6 +1,5 @@
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,5 +51,5 @@ class Embedding(Module):
         indices = _check.integers("Embedding", x)
         if _tree.is_concrete(indices):
             _check.integers_below("Embedding", indices, self.num_embeddings)
-        weight: Any = self.weight
+        weight = jnp.asarray(self.weight)  # type: ignore[arg-type]
         return weight.at[indices].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)

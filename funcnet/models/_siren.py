@@ -89,5 +89,5 @@ class SIREN(Module):
         x = _check.last_axis("SIREN", x, self.sizes[0])  # type: ignore[arg-type]
         *hidden, last = self.layers  # type: ignore[misc]
         for i, layer in enumerate(hidden):
-            x = jnp.sin((self.hidden_omega if i else self.omega) * layer(x))
+            x = jnp.sin(float(self.hidden_omega if i else self.omega) * layer(x))
         return last(x)

@@ -9,6 +9,7 @@ from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers import Embedding, Linear
+from funcnet.layers._dtype import wide
 from funcnet.layers._linear import Size
 from funcnet.layers._norm import LayerNorm
 from funcnet.models._block import Block
@@ -160,8 +161,10 @@ def _mean(h: Array, mask: Array | None) -> Array:
     """The mean over the unmasked positions; 0 if all are masked."""
     if mask is None:
         return jnp.mean(h, axis=-2)
+    # In half precision a sum and a count overflow: 70,000 positions are infinitely many in float16.
+    total = jnp.sum(wide(_zero_masked(h, mask)), axis=-2)
     count = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
-    return jnp.sum(_zero_masked(h, mask), axis=-2) / count.astype(h.dtype)
+    return (total / count.astype(total.dtype)).astype(h.dtype)
 
 
 def _zero_masked(h: Array, mask: Array | None) -> Array:
