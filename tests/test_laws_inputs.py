@@ -191,6 +191,7 @@ PARTS: dict[str, tuple[Any, str]] = {
         lambda: fn.models.FourierMLP((2, 3), frequencies=jnp.ones((2, 128))),
         "FourierMLP.frequencies must hold modules or fn.Buffers",
     ),
+    "a class for a buffer": (lambda: fn.Buffer(int), "the value of a Buffer must be an array"),
     "text for an array": (lambda: fn.Linear(2, 3, weight="ones"), "Linear.weight must hold arrays"),
     "a class for a function": (lambda: fn.MLP((2, 3, 1), activation=fn.Linear), "activation must be"),
     "a number for layers": (lambda: fn.Sequential(layers=3), "layers must be a tuple of modules"),

@@ -26,6 +26,9 @@ class Buffer:
     Args:
         value: an array of any shape and dtype.
 
+    Raises:
+        TypeError: if the value is a string, a function or a class.
+
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
         >>> fn.trainable({"weight": jnp.ones(3), "steps": fn.Buffer(jnp.zeros((), int))})
@@ -33,6 +36,11 @@ class Buffer:
     """
 
     value: Any
+
+    def __post_init__(self) -> None:
+        for leaf in jax.tree.leaves(self.value):
+            if callable(leaf) or isinstance(leaf, str | bytes):
+                raise TypeError(f"the value of a Buffer must be an array, got {_check.describe(leaf)}.")
 
 
 def check_body(cls: type, base: type) -> None:

@@ -51,5 +51,5 @@ class Embedding(Module):
         indices = _check.integers("Embedding", x)
         if _tree.is_concrete(indices):
             _check.integers_below("Embedding", indices, self.num_embeddings)
-        weight = jnp.asarray(self.weight)  # type: ignore[arg-type]
+        weight = jnp.asarray(self.weight)
         return weight.at[indices].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
