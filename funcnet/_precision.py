@@ -131,7 +131,10 @@ class Cast(Module):
     precision: Precision
 
     def __call__(self, x: PyTree, key: Key | None = None) -> Any:
-        model, x = _cast((self.model, x), self.precision.compute)
+        # Buffers are not cast: running statistics in half precision are off by half a percent.
+        parameters, buffers = _tree.partition(self.model, trainable(self.model))
+        model = _tree.combine(_cast(parameters, self.precision.compute), buffers)
+        x = _cast(x, self.precision.compute)
         return _cast(call(model, x, key), self.precision.output)
 
 

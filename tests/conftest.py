@@ -39,7 +39,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 LAWS_OF_MODELS = {
     *("test_laws_means.py", "test_laws_order.py", "test_laws_pure.py", "test_laws_settings.py"),
-    *("test_laws_transform.py", "test_mesh.py", "test_precision.py"),
+    *("test_laws_inputs.py", "test_laws_transform.py", "test_mesh.py", "test_precision.py"),
 }
 
 hypothesis.settings.register_profile(

@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "funcnet"
 # From the bottom up. Rooms that are not built yet have their place already.
 LEVELS = [
     {"_types"},
-    {"_check", "_files", "_jit", "_keys", "_text", "_tree"},
+    {"_check", "_files", "_jit", "_text", "_tree"},
+    {"_keys"},
     {"_cache", "_compare", "_metric"},
     {"_mesh", "_module", "_sow"},
     {"mesh"},

@@ -284,7 +284,7 @@ ERRORS = {
     "a class in both directions": (
         lambda: fn.layers.Bidirectional(fn.layers.GRU),
         TypeError,
-        "must be a module, got",
+        "must be a funcnet module, got",
     ),
     "an integer for a key": (lambda: fn.MLP((2, 3)).init(0), TypeError, r"key=jax.random.key\(0\)"),
     "an old-style key": (

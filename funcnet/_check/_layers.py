@@ -5,8 +5,40 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from funcnet._check._values import describe, positive
+from funcnet._check._arrays import jax_array
+from funcnet._check._values import choice, describe, positive
+
+MAX_DEPTH = 10_000
+"""More layers than this take minutes to trace; a million of them fill the memory before any array does."""
+
+
+def size(name: str, value: Any) -> None:
+    """Check that a value is a number of features, an integer of at least 1, or "scalar"."""
+    if isinstance(value, str):
+        if value != "scalar":
+            raise ValueError(f'{name} must be an integer or "scalar", got {value!r}. Try {name}=10.')
+        return
+    positive(name, value)
+
+
+def depth(name: str, value: Any) -> None:
+    """Check that a value is a number of layers that can be built."""
+    positive(name, value)
+    if value > MAX_DEPTH:
+        raise ValueError(f"{name} must be at most {MAX_DEPTH}, got {value}. Try {name}=10.")
+
+
+def initializer(name: str, value: Any, names: Iterable[str]) -> None:
+    """Check that a value is the name of an initializer, or a function."""
+    if isinstance(value, str):
+        choice(name, value, names)
+    elif isinstance(value, type) or not callable(value):
+        raise TypeError(
+            f"{name} must be the name of an initializer or a function (key, shape, dtype) -> array, got "
+            f"{describe(value)}. Try {name}='he_normal'."
+        )
 
 
 def length(name: str, value: Any, expected: int) -> None:
@@ -15,13 +47,20 @@ def length(name: str, value: Any, expected: int) -> None:
         raise ValueError(f"{name} must have {expected} entries, got {len(value)}: {value!r}.")
 
 
-def rank(layer: str, x: Any, min_rank: int, axes: str) -> None:
-    """Check that an array has enough axes."""
-    if jnp.ndim(x) < min_rank:
+def layer_input(layer: str, x: Any) -> jax.Array:
+    """Return the input of a layer as a JAX array of real numbers."""
+    return jax_array(f"x of {layer}", x)
+
+
+def rank(layer: str, x: Any, min_rank: int, axes: str) -> jax.Array:
+    """Return the input of a layer as an array, and check that it has enough axes."""
+    array = layer_input(layer, x)
+    if array.ndim < min_rank:
         raise ValueError(
-            f"{layer} expects an input [..., {axes}], got shape {jnp.shape(x)}. One example has "
+            f"{layer} expects an input [..., {axes}], got shape {array.shape}. One example has "
             f"{min_rank} axes, channels last: a grey image needs x[..., None], a flat row a reshape."
         )
+    return array
 
 
 def module(name: str, value: Any) -> None:
@@ -49,24 +88,26 @@ def divides(name: str, value: int, total_name: str, total: int) -> None:
         raise ValueError(f"{name} must divide {total_name}={total}, got {value}.")
 
 
-def last_axis(layer: str, x: Any, size: int) -> None:
-    """Check that the last axis of an input has the layer's size."""
-    shape = jnp.shape(x)
-    if not shape or shape[-1] != size:
+def last_axis(layer: str, x: Any, size: int) -> jax.Array:
+    """Return the input of a layer as an array, and check that its last axis has the layer's size."""
+    array = layer_input(layer, x)
+    if array.shape[-1:] != (size,):
         raise ValueError(
-            f"{layer} expects an input whose last axis is {size}, got shape {shape}. "
+            f"{layer} expects an input whose last axis is {size}, got shape {array.shape}. "
             "The output size of a layer must be the input size of the next."
         )
+    return array
 
 
-def last_axes(layer: str, x: Any, expected: tuple[int, ...]) -> None:
-    """Check the sizes of the last axes of an input."""
-    shape = jnp.shape(x)
-    if shape[-len(expected) :] != expected:
+def last_axes(layer: str, x: Any, expected: tuple[int, ...]) -> jax.Array:
+    """Return the input of a layer as an array, and check the sizes of its last axes."""
+    array = layer_input(layer, x)
+    if array.shape[-len(expected) :] != expected:
         raise ValueError(
-            f"{layer} expects an input whose last axes are {expected}, got shape {shape}. Reshape rows of "
-            f"pixels to images: x.reshape(-1, {', '.join(map(str, expected))})."
+            f"{layer} expects an input whose last axes are {expected}, got shape {array.shape}. Reshape "
+            f"rows of pixels to images: x.reshape(-1, {', '.join(map(str, expected))})."
         )
+    return array
 
 
 def architecture_only(name: str, net: Any) -> None:
@@ -82,22 +123,22 @@ def architecture_only(name: str, net: Any) -> None:
 
 def sizes(name: str, value: Any) -> list[Any]:
     """Return at least two layer sizes as a list; the last one may be "scalar"."""
-    if isinstance(value, str | int) or not isinstance(value, Iterable):
+    if not _is_sequence(value):
         raise TypeError(f"{name} must be a tuple of layer sizes, got {describe(value)}. Try (4, 16, 3).")
     entries = list(value)
+    depth(f"the length of {name}", max(len(entries), 1))
     if len(entries) < 2:
         raise ValueError(
             f"{name} must hold at least the sizes of the input and the output, got {value}. Try (4, 3)."
         )
-    for i, size in enumerate(entries):
-        if size != "scalar" or i + 1 < len(entries):
-            positive(f"{name}[{i}]", size)
+    for i, entry in enumerate(entries):
+        (size if i + 1 == len(entries) else positive)(f"{name}[{i}]", entry)
     return entries
 
 
 def positive_integers(name: str, value: Any, example: str) -> list[int]:
     """Return at least one positive integer as a list."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if not _is_sequence(value):
         raise TypeError(f"{name} must be a tuple of integers, got {describe(value)}. Try {name}={example}.")
     entries = list(value)
     if not entries:
@@ -105,6 +146,21 @@ def positive_integers(name: str, value: Any, example: str) -> list[int]:
     for i, entry in enumerate(entries):
         positive(f"{name}[{i}]", entry)
     return entries
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, list | tuple | range) or (isinstance(value, np.ndarray) and value.ndim == 1)
+
+
+def layers(name: str, value: Any) -> tuple[Any, ...]:
+    """Return the layers of a Sequential as a tuple, and check that each is a module or a function."""
+    if not isinstance(value, list | tuple):
+        raise TypeError(
+            f"{name} must be a tuple of modules, got {describe(value)}. Try {name}=(fn.Linear(2, 5),)."
+        )
+    for i, step in enumerate(value):
+        layer(f"step {i}", step)
+    return tuple(value)
 
 
 def layer(name: str, value: Any) -> None:

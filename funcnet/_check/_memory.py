@@ -18,16 +18,16 @@ def fits_in_memory(what: str, num_bytes: int) -> None:
     if num_bytes <= ALWAYS_FITS:
         return
     available = _available_bytes()
-    if num_bytes > available:
+    if available is not None and num_bytes > available:
         raise ValueError(
             f"{what} need {_format(num_bytes)}, and {_format(available)} are available. Choose smaller "
             "settings."
         )
 
 
-def _available_bytes() -> int:
-    """The memory of the default device; for the CPU, what the machine can still give to this process."""
-    device = jax.config.jax_default_device or jax.devices()[0]  # type: ignore[attr-defined]
+def _available_bytes() -> int | None:
+    """The memory of the default device; for the CPU, what the machine can still give, None if unknown."""
+    device = jax.config.jax_default_device or jax.local_devices()[0]  # type: ignore[attr-defined]
     stats = device.memory_stats() if hasattr(device, "memory_stats") else None
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])
@@ -36,7 +36,11 @@ def _available_bytes() -> int:
             kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in file}
         return 1024 * (kilobytes["MemAvailable"] + kilobytes.get("SwapFree", 0))
     except (OSError, KeyError):  # not Linux
-        return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        return (
+            None
+            if not hasattr(os, "sysconf")
+            else int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        )
 
 
 def _format(num_bytes: int) -> str:

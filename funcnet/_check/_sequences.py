@@ -1,30 +1,37 @@
 """Sequences, tokens and masks."""
 
+import inspect
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from funcnet._check._arrays import array, jax_array
+from funcnet._check._layers import layer_input
 from funcnet._check._values import between, describe
 
 
-def sequence(layer: str, x: Any, size: int) -> None:
-    """Check that an input is [..., length, size] with a length of at least 1."""
-    shape = jnp.shape(x)
+def sequence(layer: str, x: Any, size: int) -> jax.Array:
+    """Return an input as an array [..., length, size], and check that the length is at least 1."""
+    steps = layer_input(layer, x)
+    shape = steps.shape
     if len(shape) < 2 or shape[-1] != size or shape[-2] == 0:
         raise ValueError(
             f"{layer} expects a sequence of shape [..., length, {size}], got shape {shape}. "
             "If each step has one feature, add an axis: x[..., None]."
         )
+    return steps
 
 
-def token_sequence(layer: str, x: Any) -> None:
-    """Check that an input is [..., length] with a length of at least 1."""
-    shape = jnp.shape(x)
-    if not shape or shape[-1] == 0:
+def token_sequence(layer: str, x: Any) -> jax.Array:
+    """Return an input as an array of integers [..., length], and check that the length is at least 1."""
+    tokens = integers(layer, x)
+    if not tokens.ndim or tokens.shape[-1] == 0:
         raise ValueError(
-            f"{layer} expects sequences of at least one token, [..., length], got shape {shape}."
+            f"{layer} expects sequences of at least one token, [..., length], got shape {tokens.shape}."
         )
+    return tokens
 
 
 def pad_token(token: int, vocab_size: int | None) -> None:
@@ -37,32 +44,64 @@ def pad_token(token: int, vocab_size: int | None) -> None:
     between("pad_token", token, 0, vocab_size)
 
 
-def mask(name: str, value: Any, shape: tuple[int, ...]) -> None:
-    """Check that a mask is boolean, with one value for each position."""
-    if not jnp.issubdtype(jnp.result_type(value), bool):
+def mask(name: str, value: Any, shape: tuple[int, ...]) -> jax.Array:
+    """Return a mask as an array, and check that it holds one boolean for each position."""
+    values = jnp.asarray(array(name, value))
+    if values.dtype != bool:
         raise TypeError(
             f"{name} must be boolean, True for positions that count, got {describe(value)}. Try mask != 0."
         )
-    if jnp.shape(value) != shape:
+    if values.shape != shape:
         raise ValueError(
-            f"{name} must have shape {shape}, one value for each position, got {jnp.shape(value)}. "
+            f"{name} must have shape {shape}, one value for each position, got {values.shape}. "
             f"One mask for all: jnp.broadcast_to(mask, {shape})."
         )
+    return values
 
 
-def state(name: str, value: Any, shape: tuple[int, ...]) -> None:
-    """Check that a recurrent layer's state has one entry for each sequence."""
-    if jnp.shape(value) != shape:
+def state(name: str, value: Any, shape: tuple[int, ...]) -> jax.Array:
+    """Return the state of a recurrent layer as an array, and check that each sequence has one entry."""
+    values = jax_array(name, value)
+    if values.shape != shape:
         raise ValueError(
-            f"{name} must have shape {shape}, one state for each sequence, got {jnp.shape(value)}. "
+            f"{name} must have shape {shape}, one state for each sequence, got {values.shape}. "
             f"One state for all: jnp.broadcast_to({name}, {shape})."
+        )
+    return values
+
+
+def pair(name: str, value: Any, parts: str) -> tuple[Any, Any]:
+    """Return a pair, and check that it has two entries."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise TypeError(f"{name} must be a pair {parts}, got {describe(value)}.")
+    return value[0], value[1]
+
+
+def method(name: str, value: Any, method: str, expected: str) -> None:
+    """Check that a layer has a method."""
+    if not hasattr(value, method):
+        raise TypeError(
+            f"{name} must be a layer with {method}(x, state), such as {expected}, got "
+            f"{type(value).__name__}."
         )
 
 
-def integers(layer: str, x: Any) -> None:
-    """Check that an input holds integers."""
-    if not jnp.issubdtype(x.dtype, jnp.integer):
-        raise TypeError(f"{layer} expects integers, got {describe(x)}. Try x.astype(int).")
+def argument(name: str, value: Any, argument: str, expected: str) -> None:
+    """Check that a layer accepts an argument by its name."""
+    accepted = inspect.signature(value).parameters
+    if argument not in accepted and all(p.kind != p.VAR_KEYWORD for p in accepted.values()):
+        raise TypeError(
+            f"{name} must be a layer that takes a {argument}, such as {expected}, got "
+            f"{type(value).__name__}. Declare it: def __call__(self, x, key=None, *, {argument}=None)."
+        )
+
+
+def integers(layer: str, x: Any) -> jax.Array:
+    """Return the input of a layer as an array, and check that it holds integers."""
+    values = layer_input(layer, x)
+    if not jnp.issubdtype(values.dtype, jnp.integer):
+        raise TypeError(f"{layer} expects integers, got {describe(values)}. Try x.astype(int).")
+    return values
 
 
 def integers_below(layer: str, x: Any, count: int) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,18 @@ INT32_MAX = 2**31 - 1
 
 def positive(name: str, value: Any) -> None:
     """Check that a value is an integer of at least 1."""
-    _integer(name, value, 10)
+    integer(name, value, 10)
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}. Try {name}=10.")
+    if value >= 2**62:
+        raise ValueError(f"{name} must be below 2**62, got {describe(value)}. Try {name}=10.")
 
 
-def integer(name: str, value: Any) -> None:
+def integer(name: str, value: Any, example: int = 0) -> None:
     """Check that a value is an integer."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer, got {describe(value)}. Try {name}=0.")
+        text = repr(value) if isinstance(value, bool | int | float | str) else describe(value)
+        raise TypeError(f"{name} must be an integer, got {text}. Try {name}={example}.")
 
 
 def concrete(what: str, tree: Any) -> None:
@@ -50,7 +54,7 @@ def increasing(name: str, values: Any) -> None:
 
 def not_negative(name: str, value: Any) -> None:
     """Check that a value is an integer of at least 0."""
-    _integer(name, value, 0)
+    integer(name, value)
     if value < 0:
         raise ValueError(f"{name} must be at least 0, got {value}. Try {name}=0.")
 
@@ -60,12 +64,6 @@ def count(name: str, value: Any) -> None:
     positive(name, value)
     if value > INT32_MAX:
         raise ValueError(f"{name} must be at most 2**31 - 1, got {value}. Try {name}=10.")
-
-
-def _integer(name: str, value: Any, example: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        text = repr(value) if isinstance(value, bool | int | float | str) else describe(value)
-        raise TypeError(f"{name} must be an integer, got {text}. Try {name}={example}.")
 
 
 def between(name: str, value: Any, low: float, high: float) -> None:
@@ -87,7 +85,7 @@ def above_zero(name: str, value: Any) -> None:
     """Check that a value is a finite Python number above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}.")
-    if not 0 < value < float("inf"):
+    if not 0 < value <= sys.float_info.max:
         raise ValueError(f"{name} must be above 0 and finite, got {value}.")
 
 
@@ -120,8 +118,8 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> None:
 
 
 def function(name: str, value: Any, expected: str) -> None:
-    """Check that a value can be called."""
-    if not callable(value):
+    """Check that a value can be called, and is not a class."""
+    if isinstance(value, type) or not callable(value):
         raise TypeError(f"{name} must be {expected}, got {describe(value)}.")
 
 

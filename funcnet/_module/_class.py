@@ -13,6 +13,7 @@ import numpy as np
 from jax.tree_util import GetAttrKey, register_pytree_with_keys
 
 from funcnet import _check, _keys, _tree
+from funcnet._module import _pickle
 from funcnet._module._fields import (
     Buffer,
     annotations,
@@ -21,7 +22,9 @@ from funcnet._module._fields import (
     check_constructor,
     check_static,
     is_child_annotation,
+    python_numbers,
 )
+from funcnet._module._memory import check_memory
 from funcnet._types import Array, Key, PyTree
 
 Observer = Callable[["Module", tuple[Any, ...], dict[str, Any], Any], None]
@@ -60,6 +63,7 @@ class Module:
     needs_key: ClassVar[bool] = False
     _children: ClassVar[tuple[str, ...]] = ()
     _static: ClassVar[tuple[str, ...]] = ()
+    _annotations: ClassVar[Mapping[str, Any]] = {}
     _custom_init: ClassVar[bool] = False  # whether this class or a base class defines __init__
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -72,6 +76,7 @@ class Module:
         names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         check_constructor(cls, names, Module)
         cls._children = tuple(name for name in names if is_child_annotation(annotation_of[name], Module))
+        cls._annotations = annotation_of
         cls._static = tuple(name for name in names if name not in cls._children)
         _register(cls)
         _wrap(cls, "__init__", _with_checks)
@@ -104,7 +109,8 @@ class Module:
 
         Raises:
             TypeError: if `key` is not a typed PRNG key, or a parameter is not floating.
-            ValueError: if no parameter is missing: calling `init` again would have no effect.
+            ValueError: if no parameter is missing: calling `init` again would have no effect; or if the
+                arrays need more than the memory there is.
         """
         _check.key(key)
         if jax.tree.leaves(self) and is_complete(self):
@@ -113,6 +119,8 @@ class Module:
                 "To initialize again, call init on the architecture: net = MLP((4, 16, 3)); "
                 "model = net.init(key); other = net.init(other_key)."
             )
+        if not _tree.is_traced():
+            check_memory(self)
         model = self._init_missing(key)
         _check.floating_parameters(parameter_paths(model))
         return model
@@ -136,6 +144,12 @@ class Module:
         own = {n: v for n, v in self.parameters(key).items() if getattr(self, n) is None}
         return self.replace(**(children | own))
 
+    def __copy__(self) -> Self:
+        return self  # frozen
+
+    def __reduce__(self) -> Any:
+        return _pickle.reduce(self, (*self._children, *self._static))
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # Static fields are shared: a copied function would be a different function to jit.
         return jax.tree.map(lambda leaf: copy.deepcopy(leaf, memo), self)
@@ -145,7 +159,9 @@ class Module:
         if structures[0] != structures[1]:
             return False
         pairs = zip(jax.tree.leaves(self), jax.tree.leaves(other), strict=True)
-        return all(np.array_equal(_tree.to_numpy(a), _tree.to_numpy(b)) for a, b in pairs)
+        # Models of two dtypes must differ: jit keeps one program for equal functions.
+        arrays = ((_tree.to_numpy(a), _tree.to_numpy(b)) for a, b in pairs)
+        return all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in arrays)
 
     def __hash__(self) -> int:
         return hash(jax.tree.structure(self))
@@ -206,9 +222,15 @@ def check_shapes(module: Module) -> None:
     if type(module).parameters is Module.parameters:
         return
     for name, expected in _parameter_shapes(jax.tree.structure(module)).items():
-        shape = getattr(getattr(module, name), "shape", expected)
+        value = getattr(module, name)
+        shape = expected if value is None else getattr(value, "shape", None)
         if shape == expected:
             continue
+        if shape is None:
+            raise TypeError(
+                f"{type(module).__name__}.{name} must be an array of shape {expected}, got "
+                f"{_check.describe(value)}."
+            )
         message = f"{type(module).__name__}.{name} must have shape {expected}, got {shape}"
         if shape[1:] == expected:
             raise ValueError(
@@ -271,9 +293,11 @@ def _with_checks(init: Any) -> Any:
         ):  # called by the __init__ of a subclass, which is not finished yet
             return
         for name in self._static:
-            check_static(type(self).__name__, name, getattr(self, name), Module)
+            check_static(type(self).__name__, name, value := getattr(self, name), Module)
+            object.__setattr__(self, name, python_numbers(value))
         for name in self._children:
-            check_child(type(self).__name__, name, getattr(self, name), Module)
+            annotation = self._annotations.get(name)
+            check_child(type(self).__name__, name, getattr(self, name), annotation, Module)
 
     return __init__
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet import _tree
+from funcnet import _check, _tree
 
 
 @_tree.node
@@ -26,6 +26,9 @@ class Buffer:
     Args:
         value: an array of any shape and dtype.
 
+    Raises:
+        TypeError: if the value is a string, a function or a class.
+
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
         >>> fn.trainable({"weight": jnp.ones(3), "steps": fn.Buffer(jnp.zeros((), int))})
@@ -33,6 +36,11 @@ class Buffer:
     """
 
     value: Any
+
+    def __post_init__(self) -> None:
+        for leaf in jax.tree.leaves(self.value):
+            if callable(leaf) or isinstance(leaf, str | bytes):
+                raise TypeError(f"the value of a Buffer must be an array, got {_check.describe(leaf)}.")
 
 
 def check_body(cls: type, base: type) -> None:
@@ -100,8 +108,24 @@ def check_static(owner: str, name: str, value: Any, base: type) -> None:
         )
 
 
-def check_child(owner: str, name: str, value: Any, base: type) -> None:
-    for leaf in jax.tree.leaves(value, is_leaf=lambda node: isinstance(node, base)):
+def python_numbers(value: Any) -> Any:
+    """A static value with Python's numbers in place of NumPy's, so that it is equal, and printed, alike."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is tuple and any(isinstance(entry, np.generic | tuple) for entry in value):
+        return tuple(python_numbers(entry) for entry in value)
+    return value
+
+
+def check_child(owner: str, name: str, value: Any, annotation: Any, base: type) -> None:
+    nodes = base | Buffer
+    holds_nodes = _is_node_annotation(annotation, nodes)
+    for leaf in jax.tree.leaves(value, is_leaf=lambda node: isinstance(node, nodes)):
+        if isinstance(leaf, str | bytes | complex):
+            raise TypeError(
+                f"{owner}.{name} must hold arrays or modules by its annotation, got {leaf!r}. Declare a "
+                f"static field for settings: '{name}: {type(leaf).__name__}'."
+            )
         if callable(leaf) and not isinstance(leaf, base):
             function = getattr(leaf, "__name__", type(leaf).__name__)
             raise TypeError(
@@ -109,6 +133,19 @@ def check_child(owner: str, name: str, value: Any, base: type) -> None:
                 f"{function}. Declare a static field for functions, '{name}: Callable', or pass them to "
                 "Sequential: fn.Sequential(fn.Linear(2, 5), jax.nn.relu)."
             )
+        if holds_nodes and not isinstance(leaf, nodes):
+            raise TypeError(
+                f"{owner}.{name} must hold modules or fn.Buffers by its annotation, got "
+                f"{_check.describe(leaf)}."
+            )
+
+
+def _is_node_annotation(annotation: Any, nodes: Any) -> bool:
+    """Whether a field with this annotation holds modules or buffers alone, or None."""
+    if typing.get_origin(annotation) is not None or isinstance(annotation, types.UnionType):
+        parts = (part for part in typing.get_args(annotation) if part not in (Ellipsis, type(None)))
+        return all(_is_node_annotation(part, nodes) for part in parts)
+    return inspect.isclass(annotation) and issubclass(annotation, nodes)
 
 
 def annotations(cls: type) -> dict[str, Any]:

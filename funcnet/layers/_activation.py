@@ -1,5 +1,7 @@
 from collections.abc import Callable
 
+import jax
+
 from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Key
@@ -30,4 +32,5 @@ class Activation(Module):
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        return self.function(x)
+        # Arrays pass as they are, complex ones too: the function may be jnp.abs after an FFT.
+        return self.function(x if isinstance(x, jax.Array) else _check.layer_input("Activation", x))

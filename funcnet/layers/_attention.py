@@ -56,6 +56,7 @@ class MultiHeadAttention(Module):
     def __post_init__(self) -> None:
         _check.positive("features", self.features)
         _check.positive("num_heads", self.num_heads)
+        _check.boolean("causal", self.causal)
         _check.divides("num_heads", self.num_heads, "features", self.features)
         defaults = {
             "project": Linear(self.features, 3 * self.features, use_bias=False),
@@ -67,11 +68,11 @@ class MultiHeadAttention(Module):
 
     def __call__(self, x: Array, key: Key | None = None, *, mask: Array | None = None) -> Array:
         del key
-        _check.sequence(f"MultiHeadAttention({self.features}, {self.num_heads})", x, self.features)
+        x = _check.sequence(f"MultiHeadAttention({self.features}, {self.num_heads})", x, self.features)
         shape = (*x.shape[:-1], 3, self.num_heads, self.features // self.num_heads)
         q, k, v = jnp.moveaxis(self.project(x).reshape(shape), -3, 0)  # type: ignore[misc]
         if mask is not None:
-            _check.mask("mask", mask, x.shape[:-1])
+            mask = _check.mask("mask", mask, x.shape[:-1])
             # Attention weights of 0 do not suffice: 0 * inf is NaN.
             k, v = _zero_masked(k, mask), _zero_masked(v, mask)
         return self.out(attend(q, k, v, self._attention_mask(x, mask)).reshape(x.shape))  # type: ignore[misc]

@@ -2,14 +2,13 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._module import Buffer, Module
 from funcnet._sow import batch_weight, over_batch, update_buffer
 from funcnet._types import Array, Float, Key
-from funcnet.layers._dtype import as_floating, wide
+from funcnet.layers._dtype import as_floating, inverse_sqrt, wide
 
 
 class BatchNorm(Module):
@@ -74,6 +73,9 @@ class BatchNorm(Module):
     def __post_init__(self) -> None:
         _check.positive("features", self.features)
         _check.above_zero("eps", self.eps)
+        _check.boolean("use_scale", self.use_scale)
+        _check.boolean("use_bias", self.use_bias)
+        _check.above_zero("momentum", self.momentum)
         if not 0 < self.momentum <= 1:
             raise ValueError(
                 f"momentum must be above 0 and at most 1, got {self.momentum!r}. It is the weight of the "
@@ -87,13 +89,24 @@ class BatchNorm(Module):
         affine: dict[str, Any] = {name: make(shape) for name, (used, make) in learned.items() if used}
         return affine | {"mean": Buffer(jnp.zeros(shape)), "variance": Buffer(jnp.ones(shape))}
 
-    def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
-        _check.last_axis(f"BatchNorm({self.features})", x, self.features)
+    def _check_training(self, key: Key) -> None:
+        _check.key(key)
+        for name in ("mean", "variance"):
+            dtype = getattr(self, name).value.dtype
+            if dtype.itemsize < 4:  # a running mean moves by less than half a digit, and stops
+                raise TypeError(
+                    f"BatchNorm.{name} must be at least float32 in training, got {dtype}. Cast parameters "
+                    "alone: fn.Precision(param='bfloat16', compute='bfloat16').cast_parameters(model)."
+                )
+
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        x = _check.last_axis(f"BatchNorm({self.features})", x, self.features)
         assert self.mean is not None
         assert self.variance is not None
         wider = wide(x)
         mean, variance = (buffer.value.astype(wider.dtype) for buffer in (self.mean, self.variance))
         if key is not None:
+            self._check_training(key)
             batch_mean, batch_variance, count = _statistics(wider)
             several = count > 1  # one entry has no variance: the running statistics are used instead
             unbiased = batch_variance * count / jnp.where(several, count - 1, 1)
@@ -104,7 +117,7 @@ class BatchNorm(Module):
             )
             update_buffer(self.mean.value, mean, self.momentum)
             update_buffer(self.variance.value, jnp.where(several, unbiased, before), self.momentum)
-        factor = jax.lax.rsqrt(variance + jnp.asarray(self.eps, variance.dtype))
+        factor = inverse_sqrt(variance + jnp.asarray(float(self.eps), variance.dtype))
         if self.scale is not None:
             factor = factor * self.scale.astype(factor.dtype)
         y = (wider - _broadcast(mean, wider)) * _broadcast(factor, wider)

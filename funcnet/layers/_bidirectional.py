@@ -1,9 +1,9 @@
 from dataclasses import KW_ONLY
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from funcnet import _check
+from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key
 
@@ -17,18 +17,27 @@ class Bidirectional(Module):
             architecture with its own parameters.
 
     Returns:
-        When called on x of shape [..., length, in]: [..., length, 2 * features].
+        When called on x of shape [..., length, in]: [..., length, 2 * features]. `mask`, bool
+        [..., length], is False at steps that both layers skip, such as padding: the backward layer starts
+        at the last step that is not masked. `unroll(x, state, mask=mask)` returns the outputs and the pair
+        of final states, (forward, backward); `state` is such a pair.
 
     Raises:
-        TypeError: if `forward` is not a module.
+        TypeError: if `forward` or `backward` is not a module, or if there is a mask and one of them takes
+            none.
         ValueError: if `forward` is initialized already and `backward` is None: both would start with the
-            same parameters.
+            same parameters; or if the mask does not have shape [..., length].
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> layer = fn.layers.Bidirectional(fn.layers.GRU(2, 5)).init(jax.random.key(0))
-        >>> layer(jnp.ones((3, 7, 2))).shape
+        >>> x = jnp.ones((3, 7, 2))
+        >>> layer(x).shape
         (3, 7, 10)
+        >>> lengths = jnp.array([7, 4, 1])  # of sequences padded at their ends
+        >>> outputs, (forward, backward) = layer.unroll(x, mask=jnp.arange(7) < lengths[:, None])
+        >>> bool(jnp.allclose(outputs[1, :4], layer(x[1, :4]), atol=1e-6)), backward.shape
+        (True, (3, 5))
 
     Source: Schuster, Paliwal, "Bidirectional recurrent neural networks", 1997.
     """
@@ -38,12 +47,42 @@ class Bidirectional(Module):
     backward: Module | None = None
 
     def __post_init__(self) -> None:
+        _check.module("forward", self.forward)
         if self.backward is None:
             _check.architecture_only("forward", self.forward)
             object.__setattr__(self, "backward", self.forward)
+        _check.module("backward", self.backward)
 
-    def __call__(self, x: Array, key: Key | None = None) -> Array:
-        first, second = (None, None) if key is None else jax.random.split(key)
-        forward = self.forward(x, key=first)  # type: ignore[operator]
-        backward = self.backward(jnp.flip(x, -2), key=second)  # type: ignore[misc, operator]
-        return jnp.concatenate([forward, jnp.flip(backward, -2)], axis=-1)
+    def __call__(self, x: Array, key: Key | None = None, *, mask: Array | None = None) -> Array:
+        first, second = _keys.split(key)
+        x, masks = self._both_masks(x, mask)
+        forward = self.forward(x, key=first, **masks[0])  # type: ignore[operator]
+        backward = self.backward(jnp.flip(x, -2), key=second, **masks[1])  # type: ignore[misc, operator]
+        return _concatenate(forward, backward)
+
+    def unroll(
+        self, x: Array, state: tuple[Any, Any] | None = None, *, mask: Array | None = None
+    ) -> tuple[Array, tuple[Any, Any]]:
+        """The outputs that a call returns, and the final states of the forward and the backward layer."""
+        for name in ("forward", "backward"):
+            _check.method(name, getattr(self, name), "unroll", "a GRU or an LSTM")
+        x, masks = self._both_masks(x, mask)
+        states = (None, None) if state is None else _check.pair("state", state, "(forward, backward)")
+        layers: Any = self.forward, self.backward
+        forward, last = layers[0].unroll(x, states[0], **masks[0])
+        backward, first = layers[1].unroll(jnp.flip(x, -2), states[1], **masks[1])
+        return _concatenate(forward, backward), (last, first)
+
+    def _both_masks(self, x: Array, mask: Array | None) -> tuple[Array, tuple[dict[str, Any], ...]]:
+        """x as an array, and the masks of both layers as keyword arguments; none without a mask."""
+        x = _check.rank("Bidirectional", x, 2, "length, features")
+        if mask is None:
+            return x, ({}, {})
+        for name in ("forward", "backward"):
+            _check.argument(name, getattr(self, name), "mask", "a GRU or an LSTM")
+        mask = _check.mask("mask", mask, x.shape[:-1])
+        return x, ({"mask": mask}, {"mask": jnp.flip(mask, -1)})
+
+
+def _concatenate(forward: Array, backward: Array) -> Array:
+    return jnp.concatenate([forward, jnp.flip(backward, -2)], axis=-1)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._module import Module
-from funcnet._types import Array, Float, Key
+from funcnet._types import Array, Key
+from funcnet.layers._dropout import scale_kept
 
 
 class ChannelDropout(Module):
@@ -43,11 +44,12 @@ class ChannelDropout(Module):
         _check.between("rate", self.rate, 0.0, 1.0)
         _check.positive("num_spatial_dims", self.num_spatial_dims)
 
-    def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         spatial = self.num_spatial_dims
-        _check.rank("ChannelDropout", x, spatial + 1, f"{spatial} spatial axes, channels")
+        x = _check.rank("ChannelDropout", x, spatial + 1, f"{spatial} spatial axes, channels")
         if key is None or self.rate == 0.0:
             return x
+        _check.key(key)
         shape = (*x.shape[: x.ndim - spatial - 1], *(1,) * spatial, x.shape[-1])
         keep = jax.random.bernoulli(key, 1.0 - self.rate, shape)
-        return jnp.where(jnp.broadcast_to(keep, x.shape), x / (1.0 - self.rate), jnp.zeros_like(x))
+        return scale_kept(x, jnp.broadcast_to(keep, x.shape), self.rate)

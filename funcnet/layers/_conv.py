@@ -46,8 +46,8 @@ class _Convolution(Module):
         check_padding(self.padding, self.num_spatial_dims)
         _check.divides("groups", self.groups, "in_channels", self.in_channels)
         _check.divides("groups", self.groups, "out_channels", self.out_channels)
-        if isinstance(self.weight_init, str):
-            _check.choice("weight_init", self.weight_init, INITIALIZERS)
+        _check.boolean("use_bias", self.use_bias)
+        _check.initializer("weight_init", self.weight_init, INITIALIZERS)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         kernel = sizes("kernel_size", self.kernel_size, self.num_spatial_dims)
@@ -60,18 +60,14 @@ class _Convolution(Module):
         settings = {"kernel_size": self.kernel_size, "stride": self.stride, "dilation": self.dilation}
         return [sizes(name, value, self.num_spatial_dims) for name, value in settings.items()]
 
-    def _check_input(self, x: Array) -> None:
+    def _check_input(self, x: Array) -> Array:
         layer = f"{type(self).__name__}({self.in_channels}, {self.out_channels}, {self.kernel_size})"
-        _check.rank(
-            layer,
-            x,
-            self.num_spatial_dims + 1,
-            ("length", "height, width")[self.num_spatial_dims - 1] + ", channels",
-        )
-        _check.last_axis(layer, x, self.in_channels)
+        axes = ("length", "height, width")[self.num_spatial_dims - 1] + ", channels"
+        x = _check.rank(layer, x, self.num_spatial_dims + 1, axes)
+        return _check.last_axis(layer, x, self.in_channels)
 
     def _forward(self, x: Array) -> Array:
-        self._check_input(x)
+        x = self._check_input(x)
         kernel, stride, dilation = self._settings()
         spatial, extent = x.shape[-self.num_spatial_dims - 1 : -1], extents(kernel, dilation)
         pads = explicit_padding(self.padding, spatial, extent, stride)
@@ -123,7 +119,7 @@ class Conv1d(_Convolution):
 
     num_spatial_dims: ClassVar[int] = 1
 
-    def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         return self._forward(x)
 
@@ -168,7 +164,7 @@ class Conv2d(_Convolution):
 
     num_spatial_dims: ClassVar[int] = 2
 
-    def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         return self._forward(x)
 
@@ -221,9 +217,9 @@ class ConvTranspose2d(_Convolution):
 
     num_spatial_dims: ClassVar[int] = 2
 
-    def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        self._check_input(x)
+        x = self._check_input(x)
         kernel, stride, dilation = self._settings()
         dilated = pad(x, [(0, 0)] * self.num_spatial_dims, between=[s - 1 for s in stride])
         extent = extents(kernel, dilation)

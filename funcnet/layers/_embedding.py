@@ -1,6 +1,5 @@
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,10 +48,8 @@ class Embedding(Module):
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        _check.fits_int32("Embedding", x, "Number tokens from 0.")
-        indices = jnp.asarray(x)
-        _check.integers("Embedding", indices)
+        indices = _check.integers("Embedding", x)
         if _tree.is_concrete(indices):
             _check.integers_below("Embedding", indices, self.num_embeddings)
-        weight: Any = self.weight
+        weight = jnp.asarray(self.weight)
         return weight.at[indices].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)

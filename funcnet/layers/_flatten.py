@@ -29,6 +29,6 @@ class Flatten(Module):
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        _check.rank("Flatten", x, self.num_axes, f"{self.num_axes} axes")
+        x = _check.rank("Flatten", x, self.num_axes, f"{self.num_axes} axes")
         batch = x.shape[: x.ndim - self.num_axes]
         return x.reshape(*batch, -1)

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._module import Module
-from funcnet._types import Array, Float, Key
+from funcnet._types import Array, Key
 from funcnet.layers._windows import spatial_axes
 
 
@@ -31,10 +31,10 @@ class GlobalAvgPool(Module):
     def __post_init__(self) -> None:
         _check.positive("num_spatial_dims", self.num_spatial_dims)
 
-    def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         spatial = self.num_spatial_dims
-        _check.rank("GlobalAvgPool", x, spatial + 1, f"{spatial} spatial axes, channels")
+        x = _check.rank("GlobalAvgPool", x, spatial + 1, f"{spatial} spatial axes, channels")
         return jnp.mean(x, axis=spatial_axes(spatial))
 
 
@@ -63,8 +63,8 @@ class GlobalMaxPool(Module):
     def __post_init__(self) -> None:
         _check.positive("num_spatial_dims", self.num_spatial_dims)
 
-    def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         spatial = self.num_spatial_dims
-        _check.rank("GlobalMaxPool", x, spatial + 1, f"{spatial} spatial axes, channels")
+        x = _check.rank("GlobalMaxPool", x, spatial + 1, f"{spatial} spatial axes, channels")
         return jnp.max(x, axis=spatial_axes(spatial))

@@ -68,10 +68,9 @@ class Linear(Module):
 
     def __post_init__(self) -> None:
         _check.positive("in_features", self.in_features)
-        if self.out_features != "scalar":
-            _check.positive("out_features", self.out_features)
-        if isinstance(self.weight_init, str):
-            _check.choice("weight_init", self.weight_init, INITIALIZERS)
+        _check.size("out_features", self.out_features)
+        _check.boolean("use_bias", self.use_bias)
+        _check.initializer("weight_init", self.weight_init, INITIALIZERS)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         width = 1 if self.out_features == "scalar" else self.out_features
@@ -83,7 +82,7 @@ class Linear(Module):
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        _check.last_axis(f"Linear({self.in_features}, {self.out_features!r})", x, self.in_features)
+        x = _check.last_axis(f"Linear({self.in_features}, {self.out_features!r})", x, self.in_features)
         y = product(x, self.weight)  # type: ignore[arg-type]
         return y if self.bias is None else y + jnp.broadcast_to(self.bias, y.shape)
 

@@ -1,13 +1,12 @@
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
 
-import jax
 import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
-from funcnet.layers._dtype import as_floating, wide
+from funcnet.layers._dtype import as_floating, inverse_sqrt, wide
 
 
 class LayerNorm(Module):
@@ -50,14 +49,16 @@ class LayerNorm(Module):
     def __post_init__(self) -> None:
         _check.positive("features", self.features)
         _check.above_zero("eps", self.eps)
+        _check.boolean("use_scale", self.use_scale)
+        _check.boolean("use_bias", self.use_bias)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         del key
         return _initial_affine(self.features, self.use_scale, self.use_bias)
 
-    def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        _check.last_axis(f"LayerNorm({self.features})", x, self.features)
+        x = _check.last_axis(f"LayerNorm({self.features})", x, self.features)
         y = _standardize(wide(x), (-1,), self.eps)
         return as_floating(_affine(y, self.scale, self.bias), x.dtype)
 
@@ -98,14 +99,15 @@ class RMSNorm(Module):
     def __post_init__(self) -> None:
         _check.positive("features", self.features)
         _check.above_zero("eps", self.eps)
+        _check.boolean("use_scale", self.use_scale)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         del key
         return _initial_affine(self.features, self.use_scale, False)
 
-    def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        _check.last_axis(f"RMSNorm({self.features})", x, self.features)
+        x = _check.last_axis(f"RMSNorm({self.features})", x, self.features)
         return as_floating(_affine(_divide_by_rms(wide(x), (-1,), self.eps), self.scale, None), x.dtype)
 
 
@@ -158,16 +160,18 @@ class GroupNorm(Module):
             _check.positive(name, getattr(self, name))
         _check.divides("groups", self.groups, "channels", self.channels)
         _check.above_zero("eps", self.eps)
+        _check.boolean("use_scale", self.use_scale)
+        _check.boolean("use_bias", self.use_bias)
 
     def parameters(self, key: Key) -> Mapping[str, Array]:
         del key
         return _initial_affine(self.channels, self.use_scale, self.use_bias)
 
-    def __call__(self, x: Float[Array, "*shape"], key: Key | None = None) -> Float[Array, "*shape"]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         layer, spatial = f"GroupNorm({self.channels}, {self.groups})", self.num_spatial_dims
-        _check.rank(layer, x, spatial + 1, f"{spatial} spatial axes, channels")
-        _check.last_axis(layer, x, self.channels)
+        x = _check.rank(layer, x, spatial + 1, f"{spatial} spatial axes, channels")
+        x = _check.last_axis(layer, x, self.channels)
         grouped = wide(x).reshape(*x.shape[:-1], self.groups, -1)
         axes = (*range(-spatial - 2, -2), -1)
         y = _standardize(grouped, axes, self.eps).reshape(x.shape)
@@ -186,7 +190,7 @@ def _standardize(x: Array, axes: tuple[int, ...], eps: float) -> Array:
 
 def _divide_by_rms(x: Array, axes: tuple[int, ...], eps: float) -> Array:
     mean_square = jnp.mean(jnp.square(x), axis=axes, keepdims=True)
-    return x * jnp.broadcast_to(jax.lax.rsqrt(mean_square + eps), x.shape)
+    return x * jnp.broadcast_to(inverse_sqrt(mean_square + float(eps)), x.shape)
 
 
 def _affine(x: Array, scale: Array | None, bias: Array | None) -> Array:

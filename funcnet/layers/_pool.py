@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnet import _check
 from funcnet._module import Module
-from funcnet._types import Array, Float, Key
+from funcnet._types import Array, Key
 from funcnet.layers._dtype import as_floating, wide
 from funcnet.layers._largest import exceeds, window_max
 from funcnet.layers._windows import (
@@ -51,9 +51,13 @@ class _Pool(Module):
         settings = {"window": self.window, "stride": stride}
         return [sizes(name, value, self.num_spatial_dims) for name, value in settings.items()]
 
+    def _check_input(self, x: Array) -> Array:
+        dims = self.num_spatial_dims
+        axes = ("length", "height, width")[dims - 1] + ", channels"
+        return _check.rank(type(self).__name__, x, dims + 1, axes)
+
     def _padding(self, x: Array) -> ExplicitPadding:
         name, dims = type(self).__name__, self.num_spatial_dims
-        _check.rank(name, x, dims + 1, ("length", "height, width")[dims - 1] + ", channels")
         window, stride = self._settings()
         spatial = x.shape[-dims - 1 : -1]
         pads = explicit_padding(self.padding, spatial, window, stride)
@@ -62,6 +66,7 @@ class _Pool(Module):
         return pads
 
     def _max(self, x: Array) -> Array:
+        x = self._check_input(x)
         floating = jnp.issubdtype(x.dtype, jnp.floating)
         lowest = -jnp.inf if floating else jnp.iinfo(x.dtype).min
         x, (window, stride) = pad(x, self._padding(x), lowest), self._settings()
@@ -70,6 +75,7 @@ class _Pool(Module):
         return self._reduce_windows(x, lambda a, b: jnp.where(exceeds(b, a), b, a), jax.lax.max, lowest)
 
     def _mean(self, x: Array) -> Array:
+        x = self._check_input(x)
         pads = self._padding(x)
         total = self._reduce_windows(pad(wide(x), pads), jnp.add, jax.lax.add, 0)
         ones = np.ones((*x.shape[-self.num_spatial_dims - 1 : -1], 1), total.dtype)
@@ -139,7 +145,7 @@ class MaxPool1d(_Pool):
 
     num_spatial_dims: ClassVar[int] = 1
 
-    def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         return self._max(x)
 
@@ -174,7 +180,7 @@ class MaxPool2d(_Pool):
 
     num_spatial_dims: ClassVar[int] = 2
 
-    def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         return self._max(x)
 
@@ -206,7 +212,7 @@ class AvgPool1d(_Pool):
 
     num_spatial_dims: ClassVar[int] = 1
 
-    def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         return self._mean(x)
 
@@ -240,6 +246,6 @@ class AvgPool2d(_Pool):
 
     num_spatial_dims: ClassVar[int] = 2
 
-    def __call__(self, x: Float[Array, "..."], key: Key | None = None) -> Float[Array, "..."]:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         return self._mean(x)

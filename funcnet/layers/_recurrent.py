@@ -41,19 +41,26 @@ class GRU(Module):
     Returns:
         When called on x of shape [..., length, in_features]: the state after each step,
         [..., length, features]. The argument `state`, [..., features], is the state before the first
-        step; zero by default. The output of the last step is the final state.
+        step; zero by default. `mask`, bool [..., length], is False at steps to skip, such as padding:
+        their values have no effect, the state passes them unchanged, and their output is 0.
+        `unroll(x, state, mask=mask)` returns the outputs and the final state.
 
     Raises:
-        ValueError: if a size is below 1, or x or `state` has the wrong shape.
+        ValueError: if a size is below 1, or x, `state` or `mask` has the wrong shape.
+        TypeError: if the mask is not boolean.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> layer = fn.layers.GRU(2, 5).init(jax.random.key(0))
         >>> x = jnp.ones((3, 7, 2))
-        >>> first = layer(x[:, :4])
-        >>> rest = layer(x[:, 4:], state=first[:, -1])
+        >>> first, state = layer.unroll(x[:, :4])
+        >>> rest = layer(x[:, 4:], state=state)
         >>> bool(jnp.allclose(layer(x), jnp.concatenate([first, rest], axis=1), atol=1e-6))
         True
+        >>> lengths = jnp.array([7, 4, 1])  # of sequences padded at their ends
+        >>> outputs, state = layer.unroll(x, mask=jnp.arange(7) < lengths[:, None])
+        >>> bool(jnp.allclose(state[1], first[1, -1], atol=1e-6)), outputs[1, 4:].any().item()
+        (True, False)
 
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014; Saxe,
     McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning", 2014 (orthogonal start).
@@ -68,10 +75,19 @@ class GRU(Module):
     def __post_init__(self) -> None:
         _build_gates(self, gates=3, use_bias=True)
 
-    def __call__(self, x: Array, key: Key | None = None, *, state: Array | None = None) -> Array:
+    def __call__(
+        self, x: Array, key: Key | None = None, *, state: Array | None = None, mask: Array | None = None
+    ) -> Array:
         del key
-        _check.sequence(f"GRU({self.in_features}, {self.features})", x, self.in_features)
-        rows = self.input(x)  # type: ignore[misc]
+        return self.unroll(x, state, mask=mask)[0]
+
+    def unroll(
+        self, x: Array, state: Array | None = None, *, mask: Array | None = None
+    ) -> tuple[Array, Array]:
+        """The outputs that a call returns, and the state after the last step that is not masked."""
+        x = _check.sequence(f"GRU({self.in_features}, {self.features})", x, self.in_features)
+        x, mask = _mask_input(x, mask)
+        rows: Array = self.input(x)  # type: ignore[misc]
 
         def step(h: Array, row: Array) -> tuple[Array, Array]:
             r_x, z_x, n_x = jnp.split(row, 3, axis=-1)
@@ -80,7 +96,7 @@ class GRU(Module):
             h = (1 - z) * jnp.tanh(n_x + r * n_h) + z * h
             return h, h
 
-        return _scan_length(step, _initial_state("state", state, rows, self.features), rows)[0]
+        return _scan_length(step, _initial_state("state", state, rows, self.features), rows, mask)
 
 
 class LSTM(Module):
@@ -108,10 +124,13 @@ class LSTM(Module):
     Returns:
         When called on x of shape [..., length, in_features]: h after each step,
         [..., length, features]. The argument `state` is the pair (h, c) before the first step, each
-        [..., features]; zero by default.
+        [..., features]; zero by default. `mask`, bool [..., length], is False at steps to skip, such as
+        padding: their values have no effect, h and c pass them unchanged, and their output is 0.
+        `unroll(x, state, mask=mask)` returns the outputs and the final pair (h, c).
 
     Raises:
-        ValueError: if a size is below 1, or x or `state` has the wrong shape.
+        ValueError: if a size is below 1, or x, `state` or `mask` has the wrong shape.
+        TypeError: if the mask is not boolean, or `state` is not a pair.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -143,19 +162,25 @@ class LSTM(Module):
         return {"bias": bias.ravel()}
 
     def __call__(
-        self, x: Array, key: Key | None = None, *, state: tuple[Array, Array] | None = None
+        self,
+        x: Array,
+        key: Key | None = None,
+        *,
+        state: tuple[Array, Array] | None = None,
+        mask: Array | None = None,
     ) -> Array:
         del key
-        return self.unroll(x, state)[0]
+        return self.unroll(x, state, mask=mask)[0]
 
     def unroll(
-        self, x: Array, state: tuple[Array, Array] | None = None
+        self, x: Array, state: tuple[Array, Array] | None = None, *, mask: Array | None = None
     ) -> tuple[Array, tuple[Array, Array]]:
-        """The outputs that a call returns, and the pair (h, c) after the last step."""
-        _check.sequence(f"LSTM({self.in_features}, {self.features})", x, self.in_features)
+        """The outputs that a call returns, and the pair (h, c) after the last step that is not masked."""
+        x = _check.sequence(f"LSTM({self.in_features}, {self.features})", x, self.in_features)
+        x, mask = _mask_input(x, mask)
         rows: Array = self.input(x)  # type: ignore[misc]
         rows = rows + jnp.broadcast_to(self.bias, rows.shape)  # type: ignore[arg-type]
-        h, c = (None, None) if state is None else state
+        h, c = (None, None) if state is None else _check.pair("state", state, "(h, c)")
 
         def step(state: tuple[Array, Array], row: Array) -> tuple[tuple[Array, Array], Array]:
             h, c = state
@@ -165,7 +190,7 @@ class LSTM(Module):
             return (h, c), h
 
         initial = _initial_state("h", h, rows, self.features), _initial_state("c", c, rows, self.features)
-        return _scan_length(step, initial, rows)
+        return _scan_length(step, initial, rows, mask)
 
 
 def _build_gates(layer: Any, gates: int, use_bias: bool) -> None:
@@ -180,15 +205,39 @@ def _build_gates(layer: Any, gates: int, use_bias: bool) -> None:
         object.__setattr__(layer, "recurrent", recurrent)
 
 
+def _mask_input(x: Array, mask: Array | None) -> tuple[Array, Array | None]:
+    """x with zeros at the masked steps, whose values may be infinite or NaN, and the mask as an array."""
+    if mask is None:
+        return x, None
+    mask = _check.mask("mask", mask, x.shape[:-1])
+    return jnp.where(jnp.broadcast_to(mask[..., None], x.shape), x, jnp.zeros_like(x)), mask
+
+
 def _initial_state(name: str, state: Array | None, rows: Array, features: int) -> Array:
     shape = (*rows.shape[:-2], features)
     if state is None:
         return jnp.zeros(shape, rows.dtype)
-    _check.state(name, state, shape)
-    return jnp.asarray(state, rows.dtype)
+    return _check.state(name, state, shape).astype(rows.dtype)
 
 
-def _scan_length(step: Callable[..., Any], initial: Any, rows: Array) -> tuple[Array, Any]:
-    """The outputs of `step(state, row) -> (state, output)` along axis -2, and the last state."""
-    last, outputs = jax.lax.scan(step, initial, jnp.moveaxis(rows, -2, 0))
+def _scan_length(
+    step: Callable[..., Any], initial: Any, rows: Array, mask: Array | None
+) -> tuple[Array, Any]:
+    """The outputs of `step(state, row) -> (state, output)` along axis -2, and the last state.
+
+    A masked step leaves the state as it is, and its output is 0.
+    """
+    if mask is None:
+        last, outputs = jax.lax.scan(step, initial, jnp.moveaxis(rows, -2, 0))
+        return jnp.moveaxis(outputs, 0, -2), last
+
+    def masked_step(state: Any, row_and_mask: tuple[Array, Array]) -> tuple[Any, Array]:
+        row, keep = row_and_mask
+        new, output = step(state, row)
+        keep = jnp.broadcast_to(keep[..., None], output.shape)
+        kept = jax.tree.map(lambda new, old: jnp.where(keep, new, old), new, state)
+        return kept, jnp.where(keep, output, jnp.zeros_like(output))
+
+    steps = jnp.moveaxis(rows, -2, 0), jnp.moveaxis(mask, -1, 0)
+    last, outputs = jax.lax.scan(masked_step, initial, steps)
     return jnp.moveaxis(outputs, 0, -2), last

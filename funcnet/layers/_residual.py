@@ -1,7 +1,6 @@
-import jax
 import jax.numpy as jnp
 
-from funcnet import _check
+from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key
 
@@ -39,7 +38,8 @@ class Residual(Module):
             _check.module("projection", self.projection)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
-        keys = (None, None) if key is None else tuple(jax.random.split(key))
+        keys = _keys.split(key)
+        x = _check.layer_input("Residual", x)
         y = self.layer(x, key=keys[0])  # type: ignore[operator]
         shortcut = x if self.projection is None else self.projection(x, key=keys[1])  # type: ignore[operator]
         if jnp.shape(shortcut) != jnp.shape(y):

@@ -1,9 +1,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-
-from funcnet import _check
+from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key
 from funcnet.layers._activation import Activation
@@ -33,12 +31,11 @@ class Sequential(Module):
     layers: tuple[Module, ...]
 
     def __init__(self, *steps: Module | Callable[[Array], Array], layers: Sequence[Any] = ()) -> None:
-        for i, step in enumerate(steps or layers):
-            _check.layer(f"step {i}", step)
-        modules = tuple(s if isinstance(s, Module) else Activation(s) for s in steps)
-        object.__setattr__(self, "layers", modules or tuple(layers))
+        given = _check.layers("layers", steps or layers)
+        modules = tuple(s if isinstance(s, Module) else Activation(s) for s in given)
+        object.__setattr__(self, "layers", modules)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         for i, layer in enumerate(self.layers):
-            x = layer(x, key=None if key is None else jax.random.fold_in(key, i))  # type: ignore[operator]
+            x = layer(x, key=_keys.fold_in(key, i))  # type: ignore[operator]
         return x

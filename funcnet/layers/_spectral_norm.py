@@ -81,13 +81,13 @@ class SpectralNorm(Module):
         assert self.u is not None
         assert self.v is not None
         matrix = _matrix(self.layer)
-        u, v = (buffer.value.astype(matrix.dtype) for buffer in (self.u, self.v))
+        u, v = (jax.lax.stop_gradient(b.value.astype(matrix.dtype)) for b in (self.u, self.v))
         if key is not None:
             u, v = self._power_iteration(jax.lax.stop_gradient(matrix), u, v, self.iterations)
             update_buffer(self.u.value, u, 1.0)
             update_buffer(self.v.value, v, 1.0)
         sigma = v @ matrix @ u
-        sigma = jnp.where(jnp.abs(sigma) > self.eps, sigma, jnp.ones_like(sigma))
+        sigma = jnp.where(jnp.abs(sigma) > float(self.eps), sigma, jnp.ones_like(sigma))
         weight = self.layer.weight  # type: ignore[attr-defined]
         return self.layer.replace(weight=(wide(weight) / sigma).astype(weight.dtype))(x, key=key)  # type: ignore[operator]
 
@@ -100,7 +100,7 @@ class SpectralNorm(Module):
     def _normalize(self, a: Array, previous: Array) -> Array:
         """`a` scaled to norm 1; `previous` if its norm is zero, from which the iteration can't recover."""
         norm = jnp.linalg.norm(a)
-        return jnp.where(norm > self.eps, a / jnp.maximum(norm, self.eps), previous)
+        return jnp.where(norm > float(self.eps), a / jnp.maximum(norm, float(self.eps)), previous)
 
 
 def _matrix(layer: Any) -> Array:

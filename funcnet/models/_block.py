@@ -2,6 +2,7 @@ from typing import Any
 
 import jax
 
+from funcnet import _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key
 from funcnet.layers import Dropout, Linear, MultiHeadAttention
@@ -35,7 +36,7 @@ class Block(Module):
                 object.__setattr__(self, name, part)
 
     def __call__(self, x: Array, key: Key | None = None, *, mask: Array | None = None) -> Array:
-        first, second = (None, None) if key is None else jax.random.split(key)
+        first, second = _keys.split(key)
         norms: Any = self.norms
         x = x + self._apply_dropout(self.attention(norms[0](x), mask=mask), first)  # type: ignore[misc]
         hidden = jax.nn.gelu(self.expand(norms[1](x)))  # type: ignore[misc]

@@ -8,8 +8,8 @@ from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Key
 from funcnet.layers import Activation, Conv2d, Dropout, Flatten, Linear, MaxPool2d
-from funcnet.layers._linear import Initializer, Size
-from funcnet.layers._windows import Padding, Sizes
+from funcnet.layers._linear import INITIALIZERS, Initializer, Size
+from funcnet.layers._windows import Padding, Sizes, check_padding, sizes
 
 
 class ConvNet(Module):
@@ -58,6 +58,10 @@ class ConvNet(Module):
     out: Linear | None = None
 
     def __post_init__(self) -> None:
+        _check.size("classes", self.classes)
+        _check.initializer("weight_init", self.weight_init, INITIALIZERS)
+        sizes("kernel_size", self.kernel_size, 2)
+        check_padding(self.padding, 2)
         shape = tuple(_check.positive_integers("input_shape", self.input_shape, "(28, 28, 1)"))
         object.__setattr__(self, "input_shape", shape)
         object.__setattr__(
@@ -91,5 +95,5 @@ class ConvNet(Module):
         return Flatten(3)(x)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
-        _check.last_axes(f"ConvNet({self.input_shape}, {self.classes!r})", x, self.input_shape)
+        x = _check.last_axes(f"ConvNet({self.input_shape}, {self.classes!r})", x, self.input_shape)
         return self.out(Dropout(self.dropout)(self._flat_features(x), key=key))  # type: ignore[misc]

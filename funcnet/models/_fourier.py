@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._module import Buffer, Module
 from funcnet._types import Array, Key
+from funcnet.layers._dtype import as_floating, wide
 from funcnet.layers._linear import Size
 from funcnet.models._mlp import MLP
 
@@ -54,6 +55,7 @@ class FourierMLP(Module):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", tuple(_check.sizes("sizes", self.sizes)))
+        _check.function("activation", self.activation, "a function of an array, such as jax.nn.relu")
         _check.positive("num_frequencies", self.num_frequencies)
         _check.above_zero("scale", self.scale)
         if self.mlp is None:
@@ -62,10 +64,12 @@ class FourierMLP(Module):
 
     def parameters(self, key: Key) -> Mapping[str, Buffer]:  # type: ignore[override]
         normal = jax.random.normal(key, (self.sizes[0], self.num_frequencies))  # type: ignore[arg-type]
-        return {"frequencies": Buffer(self.scale * normal)}
+        return {"frequencies": Buffer(float(self.scale) * normal)}
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
-        _check.last_axis("FourierMLP", x, self.sizes[0])  # type: ignore[arg-type]
-        phases = 2 * math.pi * jnp.matmul(x, self.frequencies.value)  # type: ignore[union-attr]
+        x = _check.last_axis("FourierMLP", x, self.sizes[0])  # type: ignore[arg-type]
+        points = wide(x)  # a phase of 100 has no digit after the point in bfloat16
+        frequencies: Array = self.frequencies.value  # type: ignore[union-attr]
+        phases = 2 * math.pi * jnp.matmul(points, frequencies.astype(points.dtype))
         waves = jnp.concatenate([jnp.cos(phases), jnp.sin(phases)], axis=-1)
-        return self.mlp(waves, key=key)  # type: ignore[misc]
+        return self.mlp(as_floating(waves, x.dtype), key=key)  # type: ignore[misc]

@@ -1,9 +1,10 @@
 from dataclasses import KW_ONLY
 
+from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Key
 from funcnet.layers import Linear
-from funcnet.layers._linear import Initializer, Size
+from funcnet.layers._linear import INITIALIZERS, Initializer, Size
 
 
 class LinearRegression(Module):
@@ -35,6 +36,8 @@ class LinearRegression(Module):
     linear: Linear | None = None
 
     def __post_init__(self) -> None:
+        _check.positive("in_features", self.in_features)
+        _check.size("out_features", self.out_features)
         if self.linear is None:
             linear = Linear(self.in_features, self.out_features, weight_init="zeros")
             object.__setattr__(self, "linear", linear)
@@ -80,6 +83,9 @@ class Perceptron(Module):
     linear: Linear | None = None
 
     def __post_init__(self) -> None:
+        _check.positive("in_features", self.in_features)
+        _check.size("out_features", self.out_features)
+        _check.initializer("weight_init", self.weight_init, INITIALIZERS)
         if self.linear is None:
             linear = Linear(self.in_features, self.out_features, weight_init=self.weight_init)
             object.__setattr__(self, "linear", linear)

@@ -3,11 +3,11 @@ from dataclasses import KW_ONLY
 
 import jax
 
-from funcnet import _check
+from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key
 from funcnet.layers import Activation, Dropout, Linear
-from funcnet.layers._linear import Initializer, Size
+from funcnet.layers._linear import INITIALIZERS, Initializer, Size
 
 
 class MLP(Module):
@@ -48,6 +48,7 @@ class MLP(Module):
     def __post_init__(self) -> None:
         sizes: Sequence[Size] = _check.sizes("sizes", self.sizes)
         _check.function("activation", self.activation, "a function of an array, such as jax.nn.relu")
+        _check.initializer("weight_init", self.weight_init, INITIALIZERS)
         _check.between("dropout", self.dropout, 0.0, 1.0)
         object.__setattr__(self, "sizes", tuple(sizes))
         if self.layers is None:
@@ -63,5 +64,5 @@ class MLP(Module):
         drop = Dropout(self.dropout)
         for i, layer in enumerate(hidden):
             x = Activation(self.activation)(layer(x))
-            x = drop(x, key=None if key is None else jax.random.fold_in(key, i))
+            x = drop(x, key=_keys.fold_in(key, i))
         return last(x)

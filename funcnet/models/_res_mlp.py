@@ -3,11 +3,11 @@ from dataclasses import KW_ONLY
 
 import jax
 
-from funcnet import _check
+from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key
 from funcnet.layers import Activation, Dropout, LayerNorm, Linear, Residual, Sequential
-from funcnet.layers._linear import Initializer, Size
+from funcnet.layers._linear import INITIALIZERS, Initializer, Size
 
 
 class ResMLP(Module):
@@ -55,8 +55,12 @@ class ResMLP(Module):
     out: Linear | None = None
 
     def __post_init__(self) -> None:
+        _check.positive("in_features", self.in_features)
+        _check.size("out_features", self.out_features)
         _check.positive("width", self.width)
-        _check.positive("depth", self.depth)
+        _check.depth("depth", self.depth)
+        _check.between("dropout", self.dropout, 0.0, 1.0)
+        _check.initializer("weight_init", self.weight_init, INITIALIZERS)
         _check.function("activation", self.activation, "a function of an array, such as jax.nn.relu")
         parts = {
             "embed": lambda: Linear(self.in_features, self.width),
@@ -82,5 +86,5 @@ class ResMLP(Module):
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         x = self.embed(x)  # type: ignore[misc]
         for i, block in enumerate(self.blocks or ()):
-            x = block(x, key=None if key is None else jax.random.fold_in(key, i))
+            x = block(x, key=_keys.fold_in(key, i))
         return self.out(self.norm(x))  # type: ignore[misc]

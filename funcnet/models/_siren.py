@@ -86,8 +86,8 @@ class SIREN(Module):
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        _check.last_axis("SIREN", x, self.sizes[0])  # type: ignore[arg-type]
+        x = _check.last_axis("SIREN", x, self.sizes[0])  # type: ignore[arg-type]
         *hidden, last = self.layers  # type: ignore[misc]
         for i, layer in enumerate(hidden):
-            x = jnp.sin((self.hidden_omega if i else self.omega) * layer(x))
+            x = jnp.sin(float(self.hidden_omega if i else self.omega) * layer(x))
         return last(x)

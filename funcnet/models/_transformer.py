@@ -5,10 +5,11 @@ from typing import Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check
+from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers import Embedding, Linear
+from funcnet.layers._dtype import wide
 from funcnet.layers._linear import Size
 from funcnet.layers._norm import LayerNorm
 from funcnet.models._block import Block
@@ -100,10 +101,13 @@ class Transformer(Module):
                 object.__setattr__(self, name, part)
 
     def _check(self) -> None:
+        _check.size("out_features", self.out_features)
         _check.one_of(vocab_size=self.vocab_size, in_features=self.in_features)
-        for name in ("features", "num_heads", "depth", "hidden_features"):
-            if getattr(self, name) is not None:
+        for name in ("features", "num_heads", "hidden_features", "max_length"):
+            if getattr(self, name) is not None or name in ("features", "num_heads"):
                 _check.positive(name, getattr(self, name))
+        _check.depth("depth", self.depth)
+        _check.divides("num_heads", self.num_heads, "features", self.features)
         _check.between("dropout", self.dropout, 0.0, 1.0)
         _check.choice("positions", self.positions, ("sinusoidal", "learned", "none"))
         if self.positions == "learned":
@@ -117,21 +121,23 @@ class Transformer(Module):
         return {"position_embedding": 0.02 * jax.random.normal(key, (self.max_length, self.features))}  # type: ignore[arg-type]
 
     def __call__(self, x: Array, key: Key | None = None, *, mask: Array | None = None) -> Array:
-        if mask is None and self.pad_token is not None:
-            _check.fits_int32("Transformer", x, "Number tokens from 0.")
-            mask = jnp.asarray(x) != self.pad_token
+        if self.vocab_size is not None:
+            x = _check.token_sequence("Transformer", x)
+        else:
+            x = _check.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]
+        if mask is not None:
+            mask = _check.mask("mask", mask, x.shape if self.vocab_size is not None else x.shape[:-1])
+        elif self.pad_token is not None:
+            mask = x != self.pad_token
         if self.vocab_size is None:
-            _check.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]
             x = _zero_masked(x, mask)  # before the first layer, where masked inf would give 0 * inf
         h = _zero_masked(self._embed(x), mask)
         for i, block in enumerate(self.blocks):  # type: ignore[arg-type]
-            h = block(h, key=None if key is None else jax.random.fold_in(key, i), mask=mask)
+            h = block(h, key=_keys.fold_in(key, i), mask=mask)
         return self.head(_mean(self.norm(h), mask))  # type: ignore[misc]
 
     def _embed(self, x: Array) -> Array:
         """The embedded sequence with its positions, [..., length, features]."""
-        if self.vocab_size is not None:
-            _check.token_sequence("Transformer", x)
         h = self.embed(x)  # type: ignore[misc]
         length = h.shape[-2]
         if self.positions == "none":
@@ -155,13 +161,14 @@ def _mean(h: Array, mask: Array | None) -> Array:
     """The mean over the unmasked positions; 0 if all are masked."""
     if mask is None:
         return jnp.mean(h, axis=-2)
+    # In half precision a sum and a count overflow: 70,000 positions are infinitely many in float16.
+    total = jnp.sum(wide(_zero_masked(h, mask)), axis=-2)
     count = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
-    return jnp.sum(_zero_masked(h, mask), axis=-2) / count.astype(h.dtype)
+    return (total / count.astype(total.dtype)).astype(h.dtype)
 
 
 def _zero_masked(h: Array, mask: Array | None) -> Array:
     """`h` with zeros at the masked positions."""
     if mask is None:
         return h
-    _check.mask("mask", mask, h.shape[:-1])
     return jnp.where(jnp.broadcast_to(mask[..., None], h.shape), h, 0)

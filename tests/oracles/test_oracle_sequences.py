@@ -418,7 +418,7 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "bidirectional of a number": (
         lambda: fn.layers.Bidirectional(3),
         TypeError,
-        "forward must be a module",
+        "forward must be a funcnet module",
     ),
     "no input": (lambda: fn.models.Transformer(2), ValueError, "one of vocab_size and in_features"),
     "two inputs": (

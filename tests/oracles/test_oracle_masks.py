@@ -1,0 +1,185 @@
+"""Masked sequences in recurrent layers: PyTorch's packed sequences, and the same sequences without gaps."""
+
+import functools
+from typing import Any
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tables import assert_close, same_bits
+
+import funcnet as fn
+
+KEY = jax.random.key(41)
+NETS = {
+    "gru": fn.layers.GRU(3, 4),
+    "lstm": fn.layers.LSTM(3, 4),
+    "bidirectional-gru": fn.layers.Bidirectional(fn.layers.GRU(3, 4)),
+    "bidirectional-lstm": fn.layers.Bidirectional(fn.layers.LSTM(3, 4)),
+}
+LENGTHS = np.array([5, 1, 3, 6, 2])
+PADDED = np.arange(6) < LENGTHS[:, None]
+
+
+@functools.cache
+def _model(name: str) -> Any:
+    """A model with biases that are not zero: with zero biases some padding would show nowhere."""
+    model = jax.jit(NETS[name].init)(KEY)
+    return jax.tree.map(
+        lambda a: a + 0.3 * jnp.cos(jnp.arange(a.size, dtype=float)).reshape(a.shape), model
+    )
+
+
+@functools.cache
+def _unroll(name: str) -> Any:
+    model = _model(name)
+    return jax.jit(lambda x, mask: model.unroll(x, mask=mask))
+
+
+def _rows(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(5, 6, 3)).astype(np.float32)
+
+
+def _torch_layer(name: str, model: Any) -> Any:
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    bidirectional = name.startswith("bidirectional")
+    directions = (model.forward, model.backward) if bidirectional else (model,)
+    kind = torch.nn.GRU if name.endswith("gru") else torch.nn.LSTM
+    layer = kind(3, 4, batch_first=True, bidirectional=bidirectional)
+    with torch.no_grad():
+        for direction, suffix in zip(directions, ("", "_reverse"), strict=False):
+            biases = (
+                (direction.input.bias, direction.recurrent.bias)
+                if name.endswith("gru")
+                else (direction.bias, np.zeros(16, np.float32))
+            )
+            values = {
+                "weight_ih": direction.input.weight.T,
+                "weight_hh": direction.recurrent.weight.T,
+                "bias_ih": biases[0],
+                "bias_hh": biases[1],
+            }
+            for parameter, value in values.items():
+                getattr(layer, f"{parameter}_l0{suffix}").copy_(torch.from_numpy(np.array(value)))
+    return layer
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_padded_sequences_are_pytorchs_packed_sequences(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    model, x = _model(name), _rows()
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        torch.from_numpy(x), torch.from_numpy(LENGTHS), batch_first=True, enforce_sorted=False
+    )
+    with torch.no_grad():
+        outputs, state = _torch_layer(name, model)(packed)
+        outputs, _ = torch.nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True)
+    # PyTorch's final state is [directions, batch, features], or a pair of such arrays.
+    state = [part.numpy() for part in (state if isinstance(state, tuple) else (state,))]
+    expected = [part[d] for d in range(len(state[0])) for part in state]
+    x[~PADDED] = np.nan  # what padding holds has no effect
+    got, final = _unroll(name)(x, PADDED)
+    np.testing.assert_allclose(got, outputs.numpy(), rtol=2e-5, atol=2e-6)
+    assert not np.asarray(got)[~PADDED].any()
+    for actual, wanted in zip(jax.tree.leaves(final), expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", NETS)
+@hypothesis.given(bits=st.lists(st.booleans(), min_size=6, max_size=6), seed=st.integers(0, 99))
+@hypothesis.settings(max_examples=8)
+def test_masked_steps_are_steps_that_are_not_there(name: str, bits: list[bool], seed: int) -> None:
+    mask, x = np.array(bits), _rows(seed)[0]
+    outputs, state = _unroll(name)(np.where(mask[:, None], x, np.float32(1e30)), mask)
+    assert not np.asarray(outputs)[~mask].any()
+    if not mask.any():
+        assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(state))
+        return
+    with jax.disable_jit():
+        short, short_state = _model(name).unroll(jnp.asarray(x[mask]))
+    assert_close(outputs[mask], short)
+    assert_close(state, short_state)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_masked_step_has_no_gradient_whatever_it_holds(name: str) -> None:
+    mask = PADDED[2]
+
+    @jax.jit
+    def gradients(model: Any, x: Any) -> Any:
+        return jax.grad(lambda m, x: jnp.sum(m(x, mask=mask) ** 2), argnums=(0, 1))(model, x)
+
+    x = _rows()[2]
+    plain = gradients(_model(name), x)
+    for value in (np.nan, np.inf, 3e38):
+        filled = gradients(_model(name), np.where(mask[:, None], x, np.float32(value)))
+        assert same_bits(filled, plain)
+    assert not np.asarray(plain[1])[~mask].any()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_mask_of_ones_changes_nothing_and_maps_over_examples(name: str) -> None:
+    model, x = _model(name), _rows()
+    ones = np.ones((5, 6), bool)
+    assert_close(jax.jit(lambda x: model(x, mask=ones))(x), jax.jit(model)(x))
+    mapped = jax.jit(jax.vmap(lambda x, mask: model(x, mask=mask)))(x, PADDED)
+    assert_close(mapped, jax.jit(lambda x, mask: model(x, mask=mask))(x, PADDED))
+
+
+def test_the_state_is_continued_over_a_gap() -> None:
+    for name in NETS:
+        if name.startswith("bidirectional"):
+            continue
+        model, x = _model(name), jnp.asarray(_rows())
+        outputs, state = model.unroll(x, mask=PADDED)
+        first, middle = model.unroll(x[:, :3], mask=PADDED[:, :3])
+        second, last = model.unroll(x[:, 3:], middle, mask=PADDED[:, 3:])
+        assert_close(jnp.concatenate([first, second], axis=1), outputs)
+        assert_close(last, state)
+
+
+WRONG: dict[str, tuple[Any, type[Exception], str]] = {
+    "mask of another shape": (
+        lambda: _model("gru")(jnp.ones((2, 6, 3)), mask=jnp.ones(6, bool)),
+        ValueError,
+        r"mask must have shape \(2, 6\)",
+    ),
+    "mask of numbers": (
+        lambda: _model("lstm")(jnp.ones((6, 3)), mask=jnp.ones(6)),
+        TypeError,
+        "mask must be boolean",
+    ),
+    "mask of a list of text": (
+        lambda: _model("lstm")(jnp.ones((2, 3)), mask=["yes", "no"]),
+        TypeError,
+        "mask must be an array of numbers",
+    ),
+    "state that is not a pair": (
+        lambda: _model("lstm")(jnp.ones((6, 3)), state=jnp.ones(4)),
+        TypeError,
+        r"state must be a pair \(h, c\)",
+    ),
+    "bidirectional layers without masks": (
+        lambda: fn.layers.Bidirectional(fn.Linear(3, 4)).init(KEY)(
+            jnp.ones((6, 3)), mask=jnp.ones(6, bool)
+        ),
+        TypeError,
+        "forward must be a layer that takes a mask, such as a GRU or an LSTM, got Linear",
+    ),
+    "bidirectional layers without states": (
+        lambda: fn.layers.Bidirectional(fn.Linear(3, 4)).init(KEY).unroll(jnp.ones((6, 3))),
+        TypeError,
+        "forward must be a layer with unroll",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_mask_raises(case: str) -> None:
+    call, error, message = WRONG[case]
+    with pytest.raises(error, match=message):
+        call()
