@@ -990,8 +990,7 @@ class Fuzz:
     def run(self, cases: list[tuple[str, int]]) -> list[dict[str, Any]]:
         """A result for each (kind, index), in this order."""
         results: dict[tuple[str, int], list[dict[str, Any]]] = {}
-        queue = iter(cases)
-        lock = threading.Lock()
+        queue, lock = iter(cases), threading.Lock()
 
         def drain(worker: Worker) -> None:
             while True:
@@ -1000,9 +999,23 @@ class Fuzz:
                 if case is None:
                     return
                 results[case] = self._run_case(worker, *case)
+                with lock:
+                    if len(cases) > 1:
+                        self._report(results[case])
+                    if len(results) % 100 == 0:
+                        print(f"{len(results)} of {len(cases)} damages", file=sys.stderr, flush=True)
 
         self._run_in_threads(drain)
         return [result for case in cases for result in results[case]]
+
+    def _report(self, results: list[dict[str, Any]]) -> None:
+        """Append the findings of a case to `findings.jsonl`."""
+        with (self.out / "findings.jsonl").open("a") as file:
+            for result in results:
+                if result["verdict"] in VERDICTS:
+                    only = f"--only {result['kind']}:{result['index']}"
+                    command = f"python {sys.argv[0]} --seed {self.seed} --out {self.out} {only}"
+                    file.write(json.dumps(result | {"reproduce": command}) + "\n")
 
     def _run_in_threads(self, function: Callable[[Worker], Any]) -> list[Any]:
         with concurrent.futures.ThreadPoolExecutor(len(self.workers)) as pool:
@@ -1144,6 +1157,7 @@ def prepare_folder(out: Path, *, keep: bool) -> None:
     shutil.rmtree(out / "work", ignore_errors=True)
     if not keep:
         shutil.rmtree(out / "originals", ignore_errors=True)
+        (out / "findings.jsonl").write_text("")
 
 
 def print_verdicts(results: list[dict[str, Any]]) -> None:
@@ -1204,11 +1218,6 @@ def main(argv: list[str] | None = None) -> int:
             print(json.dumps(result, indent=1).replace("\\n", "\n"))
         return 0
     findings = [result for result in results if result["verdict"] in VERDICTS]
-    with (out / "findings.jsonl").open("w") as file:
-        for finding in findings:
-            only = f"{finding['kind']}:{finding['index']}"
-            reproduce = f"python {sys.argv[0]} --seed {settings.seed} --out {settings.out} --only {only}"
-            file.write(json.dumps(finding | {"reproduce": reproduce}) + "\n")
     print_verdicts(results)
     for note in fuzz.notes:
         print(note)
