@@ -54,24 +54,44 @@ LONGEST = 2000
 # ---------------------------------------------------------------------------- documents within files
 
 
+STYLES = [
+    {"sort_keys": sort, "separators": separators, "indent": indent, "ensure_ascii": ascii_only}
+    for indent in (1, None, 2)
+    for ascii_only in (True, False)
+    for sort in (False, True)
+    for separators in (None, (",", ":"))
+]
+"""How JSON may have been written."""
+
+
 @dataclasses.dataclass
 class Document:
     """A JSON document: a whole file, or the header of one, with the bytes before and after it."""
 
     file: Path
     before: bytes
-    value: Any
+    content: bytes
     after: bytes
 
+    def __post_init__(self) -> None:
+        self.value = json.loads(self.content.decode(errors="surrogatepass"))
+        # It is written in the style that it was read in: some readers compare all bytes.
+        styles = itertools.product(STYLES, (b"", b"\n"))
+        same = (style for style in styles if encode(self.value, *style) == self.content)
+        self.style = next(same, (STYLES[0], b"\n"))
+
     def write(self) -> None:
-        text = json.dumps(self.value, indent=1)
+        content = encode(self.value, *self.style)
         for name, literal in LITERALS.items():
-            text = text.replace(json.dumps(name), literal)
-        content = text.encode()
+            content = content.replace(json.dumps(name).encode(), literal.encode())
         before = self.before
         if len(before) == 8:  # the header of a safetensors file, after its length
             before = len(content).to_bytes(8, "little")
         self.file.write_bytes(before + content + self.after)
+
+
+def encode(value: Any, style: dict[str, Any], end: bytes = b"") -> bytes:
+    return json.dumps(value, **style).encode(errors="surrogatepass") + end
 
 
 LITERALS = {
@@ -79,13 +99,12 @@ LITERALS = {
     "<deep object>": '{"a":' * 100_000 + "1" + "}" * 100_000,
     "<5000 digits>": "1" * 5000,
     "<1e400>": "1e400",
-    "<surrogate>": '"\\ud800"',
 }
 """What `json.dumps` does not write, by the string that stands for it."""
 
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2**31, 2**63, 10**400, 1.5, 1e300, float("nan"), float("-inf")),
-    *("", "x", "1", "relu", "../other", "a\x1b[31mred", "tab\tand\nline", "\x00", "y" * 10_000),
+    *("", "x", "1", "relu", "../other", "a\x1b[31mred", "tab\tand\nline", "\x00", "\ud800", "y" * 10_000),
     *([], [1], [[]], ["x", "y"], [None] * 3, [1e39] * 5, list(range(1000))),
     *({}, {"a": 1}, {"shift": [0], "scale": [1]}),
     *LITERALS,
@@ -96,14 +115,14 @@ def read_document(file: Path) -> Document | None:
     """The JSON document of a file; None if there is none."""
     content = file.read_bytes()
     with contextlib.suppress(ValueError, RecursionError):
-        value = json.loads(content)
-        return Document(file, b"", value, b"") if isinstance(value, dict | list) else None
+        document = Document(file, b"", content, b"")
+        return document if isinstance(document.value, dict | list) else None
     start = content.find(b"{", 0, 64)
     if start >= 0:
         with contextlib.suppress(ValueError, RecursionError):
             # Latin-1 maps every byte to one character, so positions are those of the bytes.
-            value, end = json.JSONDecoder().raw_decode(content.decode("latin-1"), start)
-            return Document(file, content[:start], value, content[end:])
+            _, end = json.JSONDecoder().raw_decode(content.decode("latin-1"), start)
+            return Document(file, content[:start], content[start:end], content[end:])
     return None
 
 
@@ -133,15 +152,6 @@ class Seal:
     file: str
     path: tuple[Any, ...]
     digest: Callable[[Path, Any], str]
-
-
-STYLES = [
-    {"sort_keys": sort, "separators": separators, "indent": indent, "ensure_ascii": ascii_only}
-    for sort in (True, False)
-    for separators in (None, (",", ":"))
-    for indent in (None, 1, 2)
-    for ascii_only in (True, False)
-]
 
 
 def sha256(content: bytes) -> str:
@@ -201,10 +211,8 @@ def _rules(path: tuple[Any, ...], document: Document) -> Iterator[Callable[[Path
         for depth in range(len(path)):
             for blank in (Ellipsis, "", None):
                 picks.append(lambda v, d=depth, b=blank: without(at(v, path[:d]), path[d:], b))
-    for pick, style, newline in itertools.product(picks, STYLES, ("", "\n")):
-        yield lambda _, value, pick=pick, style=style, newline=newline: sha256(
-            (json.dumps(pick(value), **style) + newline).encode("utf-8", "surrogatepass")
-        )
+    for pick, style, end in itertools.product(picks, STYLES, (b"", b"\n")):
+        yield lambda _, value, pick=pick, rest=(style, end): sha256(encode(pick(value), *rest))
 
 
 def reseal(root: Path, seals: list[Seal]) -> None:
