@@ -42,7 +42,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-KINDS = ("models", "graphs", "checkpoints", "weights")
+ORIGINALS = {
+    "models": ("fruit-0", "fruit-1", "grams-0", "grams-1"),
+    "graphs": ("model", "gradient", "loop"),
+    "checkpoints": ("mlp-0", "mlp-1", "norm-0", "norm-1"),
+    "weights": ("mlp", "norm", "pytree"),
+}
+"""What is saved, by kind of file; a number at the end is a seed."""
+FEW = {**ORIGINALS, "models": ("fruit-0", "fruit-1"), "checkpoints": ("norm-0",)}
+KINDS = tuple(ORIGINALS)
 VERDICTS = ("traceback", "message", "other output", "crash", "hang")
 MARK = "fuzz_files.json"
 MEMORY = 6 * 2**30
@@ -122,7 +130,10 @@ def read_document(file: Path) -> Document | None:
         with contextlib.suppress(ValueError, RecursionError):
             # Latin-1 maps every byte to one character, so positions are those of the bytes.
             _, end = json.JSONDecoder().raw_decode(content.decode("latin-1"), start)
-            return Document(file, content[:start], content[start:end], content[end:])
+            after = content[end:]
+            if start == 8:  # the header of a safetensors file is filled up with spaces
+                after = content[8 + int.from_bytes(content[:8], "little") :]
+            return Document(file, content[:start], content[start:end], after)
     return None
 
 
@@ -179,16 +190,28 @@ def find_seals(root: Path) -> tuple[list[Seal], list[str]]:
                 (r for r in _rules(path, document) if r(root, document.value) == digest), None
             ):
                 seals.append(Seal(name, path, rule))
-            elif digest == sha256(document.after):
-                seals.append(Seal(name, path, lambda root, _, name=name: _digest_of_rest(root / name)))
+            elif file.suffix == ".safetensors" and digest == _digest_of_arrays(file):
+                seals.append(Seal(name, path, lambda root, _, name=name: _digest_of_arrays(root / name)))
             else:
                 unknown.append(f"{name}: {'.'.join(map(str, path))}")
     return seals, unknown
 
 
-def _digest_of_rest(file: Path) -> str:
+DTYPES = {"F32": "float32", "BF16": "bfloat16", "I32": "int32", "BOOL": "bool", "U32": "uint32"}
+
+
+def _digest_of_arrays(file: Path) -> str:
+    """The SHA-256 of names, dtypes, shapes and bytes of all arrays of a safetensors file, by name."""
     document = read_document(file)
-    return sha256(document.after if document else b"")
+    if document is None:
+        raise ValueError(file)
+    total = hashlib.sha256()
+    for name, entry in sorted(document.value.items()):
+        if name != "__metadata__":
+            dtype = DTYPES.get(entry["dtype"], str(entry["dtype"]).lower())
+            total.update(json.dumps([name, dtype, entry["shape"]]).encode())
+            total.update(document.after[slice(*entry["data_offsets"])])
+    return total.hexdigest()
 
 
 def _rules(path: tuple[Any, ...], document: Document) -> Iterator[Callable[[Path, Any], str]]:
@@ -580,15 +603,15 @@ def damage(case: Case, seals: list[Seal]) -> tuple[str, str, str]:
 # ---------------------------------------------------------------------------- what is saved
 
 
-def make_originals(folder: Path) -> None:
+def make_originals(folder: Path, originals: dict[str, list[str]]) -> None:
     """Write all undamaged files."""
-    make_models(folder / "models")
-    make_checkpoints(folder / "checkpoints")
-    make_graphs(folder / "graphs")
-    make_weights(folder / "weights")
+    make_models(folder / "models", originals["models"])
+    make_graphs(folder / "graphs", originals["graphs"])
+    make_checkpoints(folder / "checkpoints", originals["checkpoints"])
+    make_weights(folder / "weights", originals["weights"])
 
 
-def make_models(folder: Path) -> None:
+def make_models(folder: Path, originals: list[str]) -> None:
     """Two tables, two seeds of each. The second table's models are trained with checkpoints."""
     from funcnet.cli import main
 
@@ -603,13 +626,14 @@ def make_models(folder: Path) -> None:
         grams.append(f"{length:.3f},{width:.3f},{20.5 + 10 * length - width:.2f}")
     for table, lines in {"fruit": fruit, "grams": grams}.items():
         (folder / f"{table}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        for seed in "01":
-            settings = ["--hidden", "6", "--epochs", "8", "--learning-rate", "0.02", "--seed", seed]
-            more = ["--resume"] if table == "grams" else []
-            place = folder / f"{table}-{seed}"
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                code = main(["train", str(folder / f"{table}.csv"), "--out", str(place), *settings, *more])
-            assert code == 0
+    for original in originals:
+        table, seed = original.split("-")
+        settings = ["--hidden", "6", "--epochs", "8", "--learning-rate", "0.02", "--seed", seed]
+        if table == "grams":
+            settings.append("--resume")
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            code = main(["train", str(folder / f"{table}.csv"), "--out", str(folder / original), *settings])
+        assert code == 0
 
 
 def trainings() -> dict[str, tuple[Any, Any]]:
@@ -649,15 +673,15 @@ def resume(name: str, seed: str, directory: Path, **settings: Any) -> Any:
 TRAININGS: dict[str, Any] = {}
 
 
-def make_checkpoints(folder: Path) -> None:
+def make_checkpoints(folder: Path, originals: list[str]) -> None:
     """Runs that were interrupted after step 24 of 48, with checkpoints of three steps."""
     import funcnet as fn
 
     ends = {}
-    for name, seed in itertools.product(("mlp", "norm"), "01"):
-        place = folder / f"{name}-{seed}"
-        run = resume(name, seed, place, save_every=fn.train.Every(steps=8), keep=9)
-        ends[place.name] = digest_of(run)
+    for original in originals:
+        place = folder / original
+        run = resume(*original.split("-"), place, save_every=fn.train.Every(steps=8), keep=9)
+        ends[original] = digest_of(run)
         for checkpoint in sorted((place / "checkpoints").iterdir())[3:]:
             shutil.rmtree(checkpoint)
     (folder / "ends.json").write_text(json.dumps(ends))
@@ -690,10 +714,11 @@ def graphs() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...], str | None]
     }
 
 
-def make_graphs(folder: Path) -> None:
+def make_graphs(folder: Path, originals: list[str]) -> None:
     import funcnet as fn
 
-    for name, (function, args, batch) in graphs().items():
+    for name in originals:
+        function, args, batch = graphs()[name]
         (folder / name).mkdir(parents=True)
         fn.transform.graph(function)(*args).save(folder / name / f"{name}.graph", batch=batch)
 
@@ -715,24 +740,16 @@ def nets() -> dict[str, Any]:
     }
 
 
-def make_weights(folder: Path) -> None:
+def make_weights(folder: Path, originals: list[str]) -> None:
     import jax
 
     import funcnet as fn
 
-    for name, net in nets().items():
+    for name in originals:
+        net = nets()[name]
         (folder / name).mkdir(parents=True)
         model = net.init(jax.random.key(2)) if hasattr(net, "init") else net
         fn.save_weights(model, folder / name / f"{name}.safetensors")
-
-
-def original_names(kind: str) -> list[str]:
-    return {
-        "models": ["fruit-0", "fruit-1", "grams-0", "grams-1"],
-        "checkpoints": ["mlp-0", "mlp-1", "norm-0", "norm-1"],
-        "graphs": ["model", "gradient", "loop"],
-        "weights": ["mlp", "norm", "pytree"],
-    }[kind]
 
 
 def sibling(name: str) -> str:
@@ -859,7 +876,7 @@ def work() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if request["do"] == "make":
-            make_originals(Path(request["originals"]))
+            make_originals(Path(request["originals"]), request["names"])
         else:
             names = request["kind"], request["original"], Path(request["originals"]), Path(request["root"])
             answer(starts="import")
@@ -962,10 +979,13 @@ class Fuzz:
         seed: of the damages.
         workers: processes.
         timeout: seconds after which a consumer hangs.
+        names: the originals of each kind of file.
     """
 
-    def __init__(self, out: Path, seed: int, workers: int, timeout: float) -> None:
-        self.out, self.seed, self.originals = out, seed, out / "originals"
+    def __init__(
+        self, out: Path, seed: int, workers: int, timeout: float, names: dict[str, tuple[str, ...]]
+    ) -> None:
+        self.out, self.seed, self.originals, self.names = out, seed, out / "originals", names
         self.workers = [Worker(out / "work" / str(i), timeout) for i in range(workers)]
         self.expected: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
         self.seals: dict[tuple[str, str], list[Seal]] = {}
@@ -974,11 +994,12 @@ class Fuzz:
     def prepare(self, kinds: list[str]) -> None:
         """Make the originals, unless they exist, and run all consumers on them, in all workers."""
         if not self.originals.exists():
-            outcomes = self.workers[0].ask({"do": "make", "originals": str(self.originals)}, 600)
+            request = {"do": "make", "originals": str(self.originals), "names": self.names}
+            outcomes = self.workers[0].ask(request, 600)
             if outcomes:
                 raise RuntimeError(f"the files can't be made: {self.workers[0].folder / 'stderr.txt'}")
         for kind in kinds:
-            for name in original_names(kind):
+            for name in self.names[kind]:
                 self.seals[kind, name], unknown = find_seals(self.originals / kind / name)
                 self.notes += [f"{kind}/{name}: nobody knows how {field} is computed" for field in unknown]
         found = self._run_in_threads(lambda worker: self._run_undamaged(worker, kinds))
@@ -1022,7 +1043,8 @@ class Fuzz:
             for result in results:
                 if result["verdict"] in VERDICTS:
                     only = f"--only {result['kind']}:{result['index']}"
-                    command = f"python {sys.argv[0]} --seed {self.seed} --out {self.out} {only}"
+                    few = " --few" if self.names is FEW else ""
+                    command = f"python {sys.argv[0]} --seed {self.seed} --out {self.out}{few} {only}"
                     file.write(json.dumps(result | {"reproduce": command}) + "\n")
 
     def _run_in_threads(self, function: Callable[[Worker], Any]) -> list[Any]:
@@ -1034,7 +1056,8 @@ class Fuzz:
         shutil.rmtree(place, ignore_errors=True)
         root, other = place / "damaged", place / "other"
         shutil.copytree(self.originals / kind / name, root)
-        shutil.copytree(self.originals / kind / sibling(name), other)
+        beside = sibling(name) if sibling(name) in self.names[kind] else name
+        shutil.copytree(self.originals / kind / beside, other)
         return root, other
 
     def _consume(self, worker: Worker, kind: str, name: str, root: Path) -> list[dict[str, Any]]:
@@ -1047,7 +1070,7 @@ class Fuzz:
     def _run_undamaged(self, worker: Worker, kinds: list[str]) -> Any:
         found: dict[tuple[str, str], dict[str, Any]] = {}
         for kind in kinds:
-            for name in original_names(kind):
+            for name in self.names[kind]:
                 root, _ = self._copy(worker, kind, name)
                 outcomes = self._consume(worker, kind, name, root)
                 found[kind, name] = {outcome["consumer"]: outcome for outcome in outcomes}
@@ -1055,7 +1078,7 @@ class Fuzz:
 
     def _run_case(self, worker: Worker, kind: str, index: int) -> list[dict[str, Any]]:
         rng = random.Random(f"{self.seed}/{kind}/{index}")
-        name = rng.choice(original_names(kind))
+        name = rng.choice(self.names[kind])
         root, other = self._copy(worker, kind, name)
         how, file, what = damage(Case(rng, root, other, kind), self.seals[kind, name])
         results = []
@@ -1194,6 +1217,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--only", metavar="KIND:INDEX", help="one damage, in full, of the originals in --out"
     )
+    parser.add_argument("--few", action="store_true", help="damage fewer originals, which are made sooner")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=20.0, help="seconds after which a reader hangs")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -1214,7 +1238,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         cases = [(kind, index) for kind in KINDS for index in range(getattr(settings, kind))]
         workers = max(1, settings.workers)
-    fuzz = Fuzz(out, settings.seed, workers, settings.timeout)
+    fuzz = Fuzz(out, settings.seed, workers, settings.timeout, FEW if settings.few else ORIGINALS)
     try:
         fuzz.prepare([kind for kind in KINDS if any(case[0] == kind for case in cases)])
         results = fuzz.run(cases)
