@@ -1231,7 +1231,7 @@ def main(argv: list[str] | None = None) -> int:
     out = settings.out.absolute()
     prepare_folder(out, keep=settings.only is not None)
     os.environ["XDG_CACHE_HOME"] = str(out / "cache")
-    os.environ.setdefault("MPLBACKEND", "Agg")
+    os.environ |= {"MPLBACKEND": "Agg", "COLUMNS": "200"}  # no window, and tables that are not cut
     if settings.only is not None:
         kind, index = settings.only.split(":")
         cases, workers = [(kind, int(index))], 1
