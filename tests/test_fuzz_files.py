@@ -1,0 +1,40 @@
+"""Damaged files are refused by name, or change nothing: a small run of experiments/faults/fuzz_files.py."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = ROOT / "experiments" / "faults" / "fuzz_files.py"
+
+
+def run(*arguments):
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return subprocess.run(
+        [sys.executable, PROGRAM, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_damaged_files_are_refused_or_change_nothing(tmp_path):
+    counts = ["--models", 10, "--graphs", 16, "--checkpoints", 14, "--weights", 20]
+    process = run("--out", tmp_path / "fuzz", "--few", "--workers", 1, *counts)
+    findings = (tmp_path / "fuzz" / "findings.jsonl").read_text().splitlines()
+    names = "kind", "index", "damage", "file", "what", "consumer", "verdict", "reason"
+    assert [{name: json.loads(finding)[name] for name in names} for finding in findings] == []
+    assert process.returncode == 0, process.stderr
+    assert "0 findings of 60 damages" in process.stdout
+
+
+def test_nothing_is_written_where_others_keep_files(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for out in (tmp_path, tmp_path / "thesis.tex", tmp_path / "link", "/dev/null"):
+        process = run("--out", out)
+        assert process.returncode == 1
+        assert process.stderr.startswith("--out must be a")
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["link", "thesis.tex"]
