@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import oracles
 import pytest
 from flax import nnx
 
@@ -305,6 +306,10 @@ SUM_METRICS = {
     "recall-binary": PerExample(fn.metrics.recall(), _bits()),
     "rmse": PerExample(fn.metrics.rmse(), _reals(3)),
 }
+
+# The right values in float64, by public name: of one example, and of all rows.
+LOSS_ORACLES = oracles.LOSS_ORACLES
+METRIC_ORACLES = oracles.METRIC_ORACLES
 
 SUPERVISED: dict[Target, Any] = {
     "number": fn.losses.supervised(fn.losses.squared_error, absolute_error=fn.metrics.absolute_error),
