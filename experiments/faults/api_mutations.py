@@ -258,8 +258,8 @@ def _other_values(rng: np.random.Generator, v: np.ndarray) -> Mutation:
             new = (new + entry).astype(dtype)
         code = f"v as {new.dtype.name} + {special!r}"
     elif where == "near" and not whole:
-        new = 1.0 + 1e-12 * np.arange(new.size, dtype=np.float64).reshape(new.shape)[..., ::-1]
-        code = "1 + 1e-12 * np.arange(v.size).reshape(v.shape)[..., ::-1]"
+        new = (1.0 + 1e-12 * np.arange(new.size, dtype=np.float64)[::-1]).reshape(new.shape)
+        code = "(1 + 1e-12 * np.arange(v.size)[::-1]).reshape(v.shape)"
     else:
         new = np.full_like(new, entry)
         code = f"np.full_like(v, {special!r}, '{new.dtype.name}')"
@@ -525,16 +525,23 @@ def mutated_data(rng: np.random.Generator, v: Any) -> Mutation:
             Mutation((x, None), "(x, None)"),
             Mutation((None, y), "(None, y)"),
             Mutation(x, "x"),
-            Mutation(pandas.DataFrame(x.reshape(len(x), -1)), "pandas.DataFrame(x)"),
+            Mutation(pandas.DataFrame(x.reshape(x.shape[0] if x.ndim else 1, -1)), "pandas.DataFrame(x)"),
             Mutation(
-                (pandas.DataFrame(x.reshape(len(x), -1)), pandas.Series(y)), "(DataFrame(x), Series(y))"
+                (
+                    pandas.DataFrame(x.reshape(x.shape[0] if x.ndim else 1, -1)),
+                    pandas.Series(y.reshape(-1)),
+                ),
+                "(DataFrame(x), Series(y))",
             ),
-            Mutation(zip(x, y, strict=True), "zip(x, y)"),
-            Mutation([(a, b) for a, b in zip(x, y, strict=True)], "[*zip(x, y)]"),
             Mutation((x, (y, y)), "(x, (y, y))"),
             Mutation(5, "5"),
             *_nonsense(),
         ]
+        if x.ndim and x.shape[:1] == y.shape[:1]:
+            whole += [
+                Mutation(zip(x, y, strict=True), "zip(x, y)"),
+                Mutation([*zip(x, y, strict=True)], "[*zip(x, y)]"),
+            ]
         return _pick(rng, whole)
     i = int(rng.random() < 0.5)
     new = mutated_array(rng, (x, y)[i])

@@ -159,7 +159,11 @@ def verdict_of_error(case: Any, error: BaseException, package: str) -> dict[str,
 
 
 def _short(path: str) -> str:
-    return re.sub(r"^.*/(site-packages|lib/python[\d.]+|experiments/faults)/", "", re.sub(r"^.*/funcnet/", "funcnet/", path))
+    return re.sub(
+        r"^.*/(site-packages|lib/python[\d.]+|experiments/faults)/",
+        "",
+        re.sub(r"^.*/funcnet/", "funcnet/", path),
+    )
 
 
 def leaves(value: Any) -> list[Any]:
@@ -193,7 +197,9 @@ def close(actual: list[Any], expected: list[Any], slack: float = 1e-4) -> bool:
             size = np.max(np.abs(right), initial=0, where=np.isfinite(right))
             near = np.abs(a - right) <= slack * np.abs(right) + 0.1 * slack * min(size, 1e6) + 2e-6
             edge = np.isinf(a) & (np.abs(b) > 3.39e38) | (np.abs(a) > 3.39e38) & np.isinf(right)
-        if not np.all((a == right) | near | edge & (np.sign(a) == np.sign(b)) | np.isnan(a) & np.isnan(right)):
+        if not np.all(
+            (a == right) | near | edge & (np.sign(a) == np.sign(b)) | np.isnan(a) & np.isnan(right)
+        ):
             return False
     return True
 
@@ -219,7 +225,13 @@ def _within_rounding(case: Any, values: dict[str, Any], actual: list[Any]) -> bo
         if a.dtype.kind != "f" or case.args[name].kind != "array":
             continue
         with np.errstate(all="ignore"):
-            for moved in (a * (1 + 3e-7), a * (1 - 3e-7), oracles.as_float32(a).astype(np.float64), a + 2e-7, a - 2e-7):
+            for moved in (
+                a * (1 + 3e-7),
+                a * (1 - 3e-7),
+                oracles.as_float32(a).astype(np.float64),
+                a + 2e-7,
+                a - 2e-7,
+            ):
                 expected = _expected(case, {**values, name: moved})
                 if expected is not None:
                     around.append(np.asarray(expected, np.float64))
@@ -238,7 +250,9 @@ def _finite(value: Any, limit: float) -> bool:
     return all(np.all(np.abs(a) < limit) for a in leaves(value))
 
 
-def verdict_of_result(case: Any, mode: str, traced: str | None, values: Any, mutations: Any, result: Any) -> Any:
+def verdict_of_result(
+    case: Any, mode: str, traced: str | None, values: Any, mutations: Any, result: Any
+) -> Any:
     import numpy as np
 
     if mode == "eval_shape":
@@ -255,14 +269,28 @@ def verdict_of_result(case: Any, mode: str, traced: str | None, values: Any, mut
     numeric = ("array", "number", "integer")
     for name in refused:
         value, kind = mutations[name].value, case.args[name].kind
-        if kind in numeric and (case.oracle or not isinstance(value, dict | list | tuple | type(None)))\
-                and not case.draws and actual:
-            return {"verdict": "wrong number", "kind": "accepts nonsense", "got": _show(actual), "expected": "a sentence"}
+        if (
+            kind in numeric
+            and (case.oracle or not isinstance(value, dict | list | tuple | type(None)))
+            and not case.draws
+            and actual
+        ):
+            return {
+                "verdict": "wrong number",
+                "kind": "accepts nonsense",
+                "got": _show(actual),
+                "expected": "a sentence",
+            }
     if mode == "grad" and case.room == "values" and not unknown and case.oracle:
         expected = _expected(case, equal)
         has_value = expected is not None and not np.isnan(np.asarray(expected)).any()
         if has_value and any(np.isnan(a).any() for a in actual):
-            return {"verdict": "silent NaN", "kind": "gradient", "got": _show(actual), "expected": _show(leaves(expected))}
+            return {
+                "verdict": "silent NaN",
+                "kind": "gradient",
+                "got": _show(actual),
+                "expected": _show(leaves(expected)),
+            }
         return None
     if mode == "grad":
         return None
@@ -271,20 +299,34 @@ def verdict_of_result(case: Any, mode: str, traced: str | None, values: Any, mut
         if expected is None and traced is None:
             if "fit" in case.name and case.room == "data":
                 return None
-            return {"verdict": "wrong number", "kind": "accepts what has no value", "got": _show(actual), "expected": "a sentence"}
+            return {
+                "verdict": "wrong number",
+                "kind": "accepts what has no value",
+                "got": _show(actual),
+                "expected": "a sentence",
+            }
         if expected is not None:
             right = leaves(expected)
             if close(actual, right) or (SMOOTH.match(case.name) and _within_rounding(case, equal, actual)):
                 return None
             silent = any(np.isnan(a).any() for a in actual) and not any(np.isnan(a).any() for a in right)
-            return {"verdict": "silent NaN" if silent else "wrong number", "kind": "oracle", "got": _show(actual),
-                "expected": _show(right)}
+            return {
+                "verdict": "silent NaN" if silent else "wrong number",
+                "kind": "oracle",
+                "got": _show(actual),
+                "expected": _show(right),
+            }
         return None
     has_nan = any(np.isnan(a).any() for a in actual)
     limit = 1e30 if case.room == "values" else 1e12
     if has_nan and not case.nan_ok and all(_finite(mutations[n].value, limit) for n in mutations):
         if traced is None or not mutations:
-            return {"verdict": "silent NaN", "kind": "finite inputs", "got": _show(actual), "expected": "finite"}
+            return {
+                "verdict": "silent NaN",
+                "kind": "finite inputs",
+                "got": _show(actual),
+                "expected": "finite",
+            }
     if case.draws or unknown or (not mutations and traced is None):
         return None
     if traced is None and not any(case.args[n].kind in ("array", "data") for n in mutations):
@@ -293,13 +335,21 @@ def verdict_of_result(case: Any, mode: str, traced: str | None, values: Any, mut
         expected = case.call(**equal)
     except Exception:
         return None
-    half = any("float16" in str(getattr(leaf, "dtype", "")) for m in mutations.values() for leaf in _tree_leaves(m.value))
+    half = any(
+        "float16" in str(getattr(leaf, "dtype", ""))
+        for m in mutations.values()
+        for leaf in _tree_leaves(m.value)
+    )
     if traced is not None:
         expected = [leaf for leaf in _tree_leaves(expected) if not isinstance(leaf, bool | int | float)]
     if not close(actual, leaves(expected), 5e-2 if half else 2e-3):
         other = "untraced" if traced else "the call with plain arrays"
-        return {"verdict": "wrong number", "kind": f"differs from {other}", "got": _show(actual),
-            "expected": _show(leaves(expected))}
+        return {
+            "verdict": "wrong number",
+            "kind": f"differs from {other}",
+            "got": _show(actual),
+            "expected": _show(leaves(expected)),
+        }
     return None
 
 
@@ -318,7 +368,13 @@ def judge(seed: int, number: int, package: str, verbose: bool = False) -> dict[s
     """Run one call, and say what is wrong with it, if anything."""
     start = time.time()
     case, mode, traced, values, mutations = plan(seed, number)
-    record: dict[str, Any] = {"call": number, "seed": seed, "function": case.name, "room": case.room, "mode": mode}
+    record: dict[str, Any] = {
+        "call": number,
+        "seed": seed,
+        "function": case.name,
+        "room": case.room,
+        "mode": mode,
+    }
     record["mutated"] = {name: m.code for name, m in mutations.items()}
     if traced is not None:
         record["mutated"][traced] = f"traced by {mode}"
@@ -346,7 +402,9 @@ def judge(seed: int, number: int, package: str, verbose: bool = False) -> dict[s
 
 def _code(case: Any, mode: str, mutated: dict[str, str]) -> str:
     args = ", ".join(f"{name}={mutated.get(name, f'{name}_ok')}" for name in case.args)
-    return f"fn.{case.name.removeprefix('fn.')}({args})" + (f"  # under jax.{mode}" if mode != "eager" else "")
+    return f"fn.{case.name.removeprefix('fn.')}({args})" + (
+        f"  # under jax.{mode}" if mode != "eager" else ""
+    )
 
 
 # Where it runs.
@@ -361,7 +419,10 @@ def prepare(folder: Path) -> None:
     os.environ |= {"MPLBACKEND": "Agg", "XDG_CACHE_HOME": str(folder / "cache"), "TMPDIR": str(folder)}
     os.environ |= {"MPLCONFIGDIR": str(folder / "cache"), "JAX_TRACEBACK_FILTERING": "off"}
     os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "programs")}
-    os.environ |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_ENABLE_COMPILATION_CACHE": "true"}
+    os.environ |= {
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_ENABLE_COMPILATION_CACHE": "true",
+    }
     sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tests")]
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 26, 1 << 26))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -432,7 +493,15 @@ class Worker:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, str(Path(__file__).resolve()), "--worker", "--seed", str(self.seed), "--out", str(self.folder)]
+        command = [
+            sys.executable,
+            str(Path(__file__).resolve()),
+            "--worker",
+            "--seed",
+            str(self.seed),
+            "--out",
+            str(self.folder),
+        ]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.ready, self.done = False, 0
 
@@ -506,9 +575,17 @@ def complete(record: dict[str, Any]) -> dict[str, Any]:
     if "function" in record:
         return record
     case, mode, traced, _, mutations = plan(record["seed"], record["call"])
-    mutated = {name: m.code for name, m in mutations.items()} | ({traced: f"traced by {mode}"} if traced else {})
-    return {**record, "function": case.name, "room": case.room, "mode": mode, "mutated": mutated,
-        "code": _code(case, mode, mutated)}
+    mutated = {name: m.code for name, m in mutations.items()} | (
+        {traced: f"traced by {mode}"} if traced else {}
+    )
+    return {
+        **record,
+        "function": case.name,
+        "room": case.room,
+        "mode": mode,
+        "mutated": mutated,
+        "code": _code(case, mode, mutated),
+    }
 
 
 # What was found.
@@ -528,7 +605,13 @@ def line_of(record: dict[str, Any]) -> str:
 def group_of(record: dict[str, Any]) -> tuple[str, ...]:
     args = "+".join(sorted(record["mutated"]))
     if record["verdict"] == "foreign error":
-        return (record["function"], args, record["error"], re.sub(r":\d+", "", record["frame"]), record["kind"])
+        return (
+            record["function"],
+            args,
+            record["error"],
+            re.sub(r":\d+", "", record["frame"]),
+            record["kind"],
+        )
     return (record["function"], args, record["verdict"], record["kind"], "")
 
 
@@ -540,7 +623,11 @@ def summary(findings: list[dict[str, Any]], calls: int) -> str:
     total = collections.Counter(record["verdict"] for record in findings)
     kinds = collections.Counter((r["verdict"], r["kind"]) for r in findings)
     width = max([len(name) for name in table] + [8])
-    rows = [f"{calls} calls, {len(findings)} findings", "", " " * width + "".join(f"{v:>15}" for v in verdicts)]
+    rows = [
+        f"{calls} calls, {len(findings)} findings",
+        "",
+        " " * width + "".join(f"{v:>15}" for v in verdicts),
+    ]
     for name, counts in [("in all", total), *sorted(table.items())]:
         rows.append(f"{name:<{width}}" + "".join(f"{counts[v] or '':>15}" for v in verdicts))
     rows += ["", *(f"{count:6d}  {verdict}: {kind}" for (verdict, kind), count in kinds.most_common())]
@@ -573,14 +660,18 @@ def writable_folder(name: str) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", required=True, help="the folder that everything is written to")
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="a regular expression of functions")
     parser.add_argument("--replay", type=int, metavar="N", help="run call N alone, verbosely")
     parser.add_argument("--summary", action="store_true", help="only group the findings in FOLDER")
-    parser.add_argument("--in-process", action="store_true", help="no processes of its own; no hangs, no crashes")
+    parser.add_argument(
+        "--in-process", action="store_true", help="no processes of its own; no hangs, no crashes"
+    )
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     folder = writable_folder(options.out)
@@ -592,7 +683,9 @@ def main() -> None:
         return None
     prepare(folder)
     if options.replay is not None:
-        record = Sandbox(folder / "replay").judge(options.seed, options.replay, package_folder(), verbose=True)
+        record = Sandbox(folder / "replay").judge(
+            options.seed, options.replay, package_folder(), verbose=True
+        )
         print(json.dumps(record, indent=1))
         return None
     numbers = iter([n for n in range(options.calls) if re.search(options.only, case_of(options.seed, n))])
@@ -611,7 +704,9 @@ def main() -> None:
                 findings.append(record)
                 print(json.dumps(record, default=str), file=out, flush=True)
             if calls % 500 == 0:
-                print(f"{calls} calls, {len(findings)} findings, {time.time() - start:.0f} s", file=sys.stderr)
+                print(
+                    f"{calls} calls, {len(findings)} findings, {time.time() - start:.0f} s", file=sys.stderr
+                )
     findings.sort(key=lambda record: record["call"])
     (folder / "summary.txt").write_text(summary(findings, calls))
     print(summary(findings, calls))
