@@ -40,6 +40,7 @@ class Case:
     call: Callable[..., Any]
     args: dict[str, Arg]
     oracle: Callable[..., Any] | None = None
+    law: Callable[..., str] | None = None  # of the result and the arguments: what it breaks, or ""
     names: frozenset[str] = frozenset()  # every name that a sentence may use
     room: str = ""
     nan_ok: bool = False  # NaN is an answer: of a run that diverged, of epochs that were not reached
@@ -132,6 +133,7 @@ def classes(k: int, *shape: int) -> np.ndarray:
 
 X, Y = normal(N, 3), normal(N)
 BITS, THREE = np.array([0, 1, 1, 0, 1, 0, 0, 1, 1, 0, 1, 0], np.int32), np.arange(N, dtype=np.int32) % 3
+SHARES = RNG.dirichlet(np.ones(3), N).astype(np.float32)
 WEIGHT = RNG.uniform(0.5, 2.0, N).astype(np.float32)
 PAIRS, CLASSES, PLANE = (X, Y), (X, THREE), (normal(N, 2), BITS)
 LINE = (np.linspace(0, 1, N, dtype=np.float32)[:, None], Y)
@@ -162,7 +164,7 @@ LOSS, OPTIMIZER = constant("function", SQUARED), constant("object", optax.sgd(0.
 
 
 # fmt: off
-# A table: a line for each name, as many as it needs.
+# A table: one call for each name.
 def losses() -> None:
     real = args(prediction=normal(3), target=normal(3))
     bits = args(logits=normal(3), target=np.array([0, 1, 1], np.int32))
@@ -247,6 +249,30 @@ def metrics() -> None:
         case(f"metrics.measure/{metric}", _measuring(lambda metric=metric: getattr(M, metric)), {
             "predictions": logits, "targets": three, "weight": weight}, "values",
             oracle=oracles.METRIC_ORACLES[metric], also=("prediction", "target", "logits"))
+    rows_of: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+        "absolute_error": (normal(N), Y, {}), "binary_cross_entropy": (normal(N), BITS, {}),
+        "focal": (normal(N), BITS, {}), "gaussian_nll": (normal(N, 2), Y, {}),
+        "hinge": (normal(N), BITS, {}), "huber": (normal(N), Y, {}), "log_cosh": (normal(N), Y, {}),
+        "kl_divergence": (normal(N, 3), SHARES, {}),
+        "multilabel_cross_entropy": (normal(N, 2), np.stack([BITS, 1 - BITS], 1), {}),
+        "poisson": (normal(N), THREE, {}), "quantile": (normal(N), Y, {"q": 0.3}),
+        "zero_one": (normal(N, 3), THREE, {})}
+    for loss, (p, t, fixed) in rows_of.items():
+        case(f"metrics.measure/{loss}", _measuring(lambda loss=loss, fixed=fixed: functools.partial(
+            getattr(fn.losses, loss), **fixed)), args(predictions=p, targets=t, weight=WEIGHT), "values",
+            oracle=functools.partial(oracles.mean_of(oracles.LOSS_ORACLES[loss]), **fixed),
+            also=("prediction", "target", "logits", "log_rate"))
+        case(f"fn.evaluate/{loss}", functools.partial(_evaluated, functools.partial(
+            getattr(fn.losses, loss), **fixed)), args(x=p, y=t, weight=WEIGHT), "values", oracle=functools.partial(_as_rows,
+            oracles.mean_of(oracles.LOSS_ORACLES[loss]), fixed), also=("prediction", "target", "logits",
+            "log_rate", "data"))
+    for name, n in {"many": 70_000, "few": 300}.items():
+        case(f"metrics.measure/{name}", lambda weight, n=n: M.measure(M.accuracy, np.ones(n, np.float32),
+            np.ones(n, int), weight), args(weight=np.ones(n, np.float32)), "values",
+            oracle=functools.partial(_all_right, n))
+        case(f"fn.evaluate/{name}", lambda weight, n=n: _evaluated(fn.losses.absolute_error, np.ones(n),
+            np.zeros(n), weight), args(weight=np.ones(n, np.float32)), "values",
+            oracle=functools.partial(_all_right, n))
     for loss, (p, t) in {"squared_error": (scores, array(Y)), "cross_entropy": (logits, three)}.items():
         case(f"metrics.measure/{loss}", _measuring(lambda loss=loss: getattr(fn.losses, loss)), {
             "predictions": p, "targets": t, "weight": weight}, "values", oracle=oracles.mean_of(
@@ -257,6 +283,34 @@ def metrics() -> None:
         prediction=normal(3), target=normal(3)), "values")
     case("metrics.MetricSums", lambda sums, metric: M.MetricSums(sums, metric).value(), args(sums=constant(
         "tree", (np.float32(4.0), np.float32(9.0))), metric=thing(M.rmse())), "values")
+
+
+def _evaluated(loss: Any, x: Any, y: Any, weight: Any) -> Any:
+    """The weighted mean loss of predictions: of a model that returns its input."""
+    data = fn.data.Dataset((x, y), weight=weight)
+    return fn.evaluate(fn.losses.supervised(loss), _identity, data)["loss"]
+
+
+def _identity(x: Any) -> Any:
+    return x
+
+
+def _as_rows(oracle: Any, fixed: Any, x: Any, y: Any, weight: Any) -> Any:
+    """As `measure`, where targets out of range, and what is not finite, are refused: no row may be."""
+    counts = np.ones(len(x), bool) if weight is None else np.asarray(weight) > 0
+    values = [np.asarray(a) for a in (x, y)]
+    if any(not np.isfinite(oracles.as_float32(a[counts[: len(a)]])).all() for a in values):
+        raise oracles.Mismatch("not finite")
+    value = oracle(x, y, weight, **fixed)
+    if np.isnan(value):
+        raise oracles.Mismatch("targets")
+    return value
+
+
+def _all_right(n: int, weight: Any) -> float:
+    if weight is not None:
+        oracles._weight(weight, n)
+    return 1.0
 
 
 def _measuring(make: Any) -> Any:
@@ -286,7 +340,13 @@ def data_room() -> None:
     case("data.kfold", _kfold, args(data=CLASSES, folds=3, key=KEY, stratify=labels, groups=np.arange(
         N) // 2), also=also)
     case("data.kfold/groups", lambda groups: _kfold(CLASSES, 3, jax.random.key(0), None, groups), args(
-        groups=np.arange(N) // 2))
+        groups=np.arange(N) // 2), law=_groups_stay_together)
+    case("data.kfold/single", lambda groups, stratify: _kfold(CLASSES, 3, jax.random.key(0), stratify,
+        groups), args(groups=np.arange(N), stratify=np.array([1, 1, 2, 2, 0, 0] * 2)), law=_sizes_are_even)
+    case("data.kfold/stratify", lambda stratify: _kfold(CLASSES, 3, jax.random.key(0), stratify, None),
+        args(stratify=labels), law=_classes_are_even)
+    case("data.split/stratify", lambda stratify: [p[:][0] for p in D.split((np.arange(N), THREE), (
+        0.5, 0.5), jax.random.key(0), stratify=stratify)], args(stratify=labels), law=_halves_are_even)
     case("data.bootstrap", lambda data, key, samples: D.bootstrap(data, key, samples)[:], args(data=PAIRS,
         key=KEY, samples=5), also=also)
     case("data.out_of_bag", lambda data, sample: D.out_of_bag(data, sample).weights(), args(data=PAIRS,
@@ -308,6 +368,7 @@ def data_room() -> None:
         also=also)
     case("data.Scaler", lambda shift, scale, data: D.Scaler(shift, scale).transform(data), args(
         shift=normal(3), scale=np.ones(3, np.float32), data=X), also=("x",))
+    case("data.Scaler/standardized", _standardized, args(x=X), also=also, oracle=_standard)
     case("data.Scaler.transform", lambda data: _scaled().transform(D.Dataset(data))[:], args(data=PAIRS),
         also=also)
     case("data.Scaler.inverse_transform", lambda data: _scaled().inverse_transform(data), args(data=X),
@@ -374,6 +435,64 @@ def data_room() -> None:
     case("data.BatchStream", lambda factory, num_batches, prefetch, rows: D.BatchStream(factory,
         num_batches, prefetch=prefetch).first(rows)[:], args(factory=_two_batches, num_batches=2,
         prefetch=2, rows=2), draws=True)
+
+
+def _groups_stay_together(folds: Any, groups: Any) -> str:
+    held_out = [np.asarray(v)[np.asarray(w) > 0] for _, v, _, w in folds]
+    if sorted(np.concatenate(held_out).tolist()) != list(range(N)):
+        return "each row is held out once"
+    number = np.empty(N, int)
+    for i, rows in enumerate(held_out):
+        number[rows] = i
+    values = np.asarray(groups)
+    same = values[:, None] == values
+    return "a group is in one fold" if (same & (number[:, None] != number)).any() else ""
+
+
+def _sizes_are_even(folds: Any, groups: Any, stratify: Any) -> str:
+    if broken := _groups_stay_together(folds, groups):
+        return broken
+    if len(np.unique(np.asarray(groups))) < N:
+        return ""
+    return _classes_are_even(folds, stratify)
+
+
+def _classes_are_even(folds: Any, stratify: Any) -> str:
+    labels = np.asarray(stratify)
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        return ""
+    sizes = [int(np.sum(np.asarray(w) > 0)) for *_, w in folds]
+    counts = [[int(np.sum(labels[np.asarray(v)[np.asarray(w) > 0]] == c)) for _, v, _, w in folds]
+         for c in np.unique(labels)]
+    if max(sizes) - min(sizes) > 1:
+        return f"sizes differ by at most one: {sizes}"
+    even = all(max(c) - min(c) <= 1 for c in counts)
+    return "" if even else f"classes differ by at most one row: {counts}"
+
+
+def _halves_are_even(parts: Any, stratify: Any) -> str:
+    labels = np.asarray(stratify)
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        return ""
+    counts = [[int(np.sum(labels[np.asarray(rows)] == c)) for rows in parts] for c in np.unique(labels)]
+    return "" if all(abs(a - b) <= 1 for a, b in counts) else f"classes differ by at most one row: {counts}"
+
+
+def _standardized(x: Any) -> Any:
+    """Features as a training gets them."""
+    data = fn.data.Dataset((x, Y))
+    return fn.data.Scaler.fit(data, "standard").transform(data)[:][0]
+
+
+def _standard(x: Any) -> Any:
+    x = np.asarray(x, np.float64)
+    if x.ndim != 2 or len(x) != N or not np.isfinite(x).all() or not x.size:
+        raise oracles.Mismatch("features")
+    with np.errstate(all="ignore"):
+        size = np.max(np.abs(x), axis=0, initial=1e-300)
+        centred = x / size - (x / size).mean(axis=0)
+        constant = np.ptp(x, axis=0) == 0
+        return np.where(constant, 0, centred / np.where(constant, 1, centred.std(axis=0)))
 
 
 def _take(rows: Any) -> Any:

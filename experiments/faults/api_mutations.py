@@ -1,4 +1,4 @@
-"""What an argument is replaced by: other types that hold the same numbers, other shapes, values, and nonsense.
+"""What an argument is replaced by: the same numbers in other types, other shapes, values, and nonsense.
 
 A `Mutation` says what the new value is equal to: an array that must give the same result (`equal`), the
 sentence that is due (`REFUSED`: nothing else is right), or nothing known (`UNKNOWN`).

@@ -4,12 +4,12 @@
     python experiments/faults/fuzz_api.py --summary --out FOLDER               # groups what was found
     python experiments/faults/fuzz_api.py --replay 1234 --seed 0 --out FOLDER  # one call again, verbosely
 
-Everything is written below FOLDER, which must be a directory or not exist: `findings.jsonl` holds a line for
-each fault, with code that shows it, and `summary.txt` their number by function and verdict. The verdicts:
+Everything is written below FOLDER, which must be a directory or not exist: `findings.jsonl` holds a line
+for each fault, with code that shows it, and `summary.txt` their number by function and verdict:
 
 - *foreign error*: the exception was not raised in a file of funcnet, or its sentence names no argument.
-- *wrong number*: the result differs from the float64 oracle, or from the same call with plain float64 arrays;
-  or nonsense was accepted as a number.
+- *wrong number*: the result differs from the float64 oracle, or from the same call with plain float64
+  arrays; it breaks a law; or nonsense was accepted as a number.
 - *silent NaN*: NaN comes out although all inputs are finite, or although the right value is not NaN.
 - *crash*, *hang*: the process died, or computed for longer than a training takes.
 
@@ -23,7 +23,6 @@ import fcntl
 import functools
 import itertools
 import json
-import math
 import os
 import re
 import resource
@@ -215,7 +214,7 @@ def _expected(case: Any, values: dict[str, Any]) -> Any:
 
 
 def _within_rounding(case: Any, values: dict[str, Any], actual: list[Any]) -> bool:
-    """Whether inputs that differ in their last float32 digits have this value: sums that cancel, edges of bins."""
+    """Whether inputs that differ in their last float32 digits have this value: where sums cancel."""
     import numpy as np
     import oracles
 
@@ -250,107 +249,97 @@ def _finite(value: Any, limit: float) -> bool:
     return all(np.all(np.abs(a) < limit) for a in leaves(value))
 
 
+OPTIONAL = ("weight", "alpha", "offset", "classes", "stratify", "groups")
+NUMERIC = ("array", "number", "integer")
+
+
 def verdict_of_result(
     case: Any, mode: str, traced: str | None, values: Any, mutations: Any, result: Any
-) -> Any:
-    import numpy as np
-
+) -> dict[str, Any] | None:
+    """What is wrong with a result, if anything: by its oracle, its law, or another call of the function."""
+    actual, equal = leaves(result), {**values}
+    for name, m in mutations.items():
+        equal[name] = None if m.value is None and name in OPTIONAL else m.equal
+    kinds = [equal[name] if isinstance(equal[name], str) else "" for name in mutations]
     if mode == "eval_shape":
         return None
-    equal = {**values}
-    for name, mutation in mutations.items():
-        equal[name] = mutation.equal
-        optional = name in ("weight", "alpha", "offset", "classes", "stratify", "groups")
-        if mutation.value is None and optional:
-            equal[name] = None
-    refused = [n for n, e in equal.items() if isinstance(e, str) and e == "refused" and n not in ANY_LABEL]
-    unknown = any(isinstance(equal[n], str) and equal[n] in ("unknown", "refused") for n in mutations)
-    actual = leaves(result)
-    numeric = ("array", "number", "integer")
-    for name in refused:
-        value, kind = mutations[name].value, case.args[name].kind
-        if (
-            kind in numeric
-            and (case.oracle or not isinstance(value, dict | list | tuple | type(None)))
-            and not case.draws
-            and actual
-        ):
-            return {
-                "verdict": "wrong number",
-                "kind": "accepts nonsense",
-                "got": _show(actual),
-                "expected": "a sentence",
-            }
-    if mode == "grad" and case.room == "values" and not unknown and case.oracle:
-        expected = _expected(case, equal)
-        has_value = expected is not None and not np.isnan(np.asarray(expected)).any()
-        if has_value and any(np.isnan(a).any() for a in actual):
-            return {
-                "verdict": "silent NaN",
-                "kind": "gradient",
-                "got": _show(actual),
-                "expected": _show(leaves(expected)),
-            }
-        return None
     if mode == "grad":
-        return None
-    if case.oracle and not unknown:
-        expected = _expected(case, equal)
-        if expected is None and traced is None:
-            if "fit" in case.name and case.room == "data":
-                return None
-            return {
-                "verdict": "wrong number",
-                "kind": "accepts what has no value",
-                "got": _show(actual),
-                "expected": "a sentence",
-            }
-        if expected is not None:
-            right = leaves(expected)
-            if close(actual, right) or (SMOOTH.match(case.name) and _within_rounding(case, equal, actual)):
-                return None
-            silent = any(np.isnan(a).any() for a in actual) and not any(np.isnan(a).any() for a in right)
-            return {
-                "verdict": "silent NaN" if silent else "wrong number",
-                "kind": "oracle",
-                "got": _show(actual),
-                "expected": _show(right),
-            }
-        return None
-    has_nan = any(np.isnan(a).any() for a in actual)
+        return _verdict_of_gradient(case, equal, actual) if not any(kinds) else None
+    if "refused" in kinds and actual and _is_nonsense(case, mutations, equal):
+        return _wrong("accepts nonsense", actual, "a sentence")
+    if case.law and not any(kinds) and traced is None:
+        broken = case.law(result, **equal)
+        return _wrong("breaks a law", actual, broken) if broken else None
+    if case.oracle and not any(kinds):
+        return _verdict_of_oracle(case, equal, actual, traced is not None)
     limit = 1e30 if case.room == "values" else 1e12
-    if has_nan and not case.nan_ok and all(_finite(mutations[n].value, limit) for n in mutations):
-        if traced is None or not mutations:
-            return {
-                "verdict": "silent NaN",
-                "kind": "finite inputs",
-                "got": _show(actual),
-                "expected": "finite",
-            }
-    if case.draws or unknown or (not mutations and traced is None):
+    finite = all(_finite(m.value, limit) for m in mutations.values()) and (traced is None or not mutations)
+    if _has_nan(actual) and finite and not case.nan_ok:
+        return _wrong("finite inputs", actual, "finite", "silent NaN")
+    compared = traced is not None or any(case.args[name].kind in ("array", "data") for name in mutations)
+    if not compared or any(kinds):
         return None
-    if traced is None and not any(case.args[n].kind in ("array", "data") for n in mutations):
+    return _verdict_of_equal(case, traced, mutations, equal, actual)
+
+
+def _is_nonsense(case: Any, mutations: Any, equal: Any) -> bool:
+    """Whether what a number was replaced by is none, and no tree, index or label either."""
+    refused = [n for n in mutations if isinstance(equal[n], str) and equal[n] == "refused"]
+    return not case.draws and any(
+        case.args[name].kind in NUMERIC
+        and name not in ANY_LABEL
+        and (case.oracle or not isinstance(mutations[name].value, dict | list | tuple | slice | type(None)))
+        for name in refused
+    )
+
+
+def _verdict_of_gradient(case: Any, equal: Any, actual: list[Any]) -> dict[str, Any] | None:
+    """The gradient of a loss that has a value is a number."""
+    expected = leaves(_expected(case, equal)) if case.oracle and case.room == "values" else []
+    if expected and not _has_nan(expected) and _has_nan(actual):
+        return _wrong("gradient", actual, f"the value is {_show(expected)}", "silent NaN")
+    return None
+
+
+def _verdict_of_oracle(case: Any, equal: Any, actual: list[Any], traced: bool) -> dict[str, Any] | None:
+    expected = _expected(case, equal)
+    if expected is None:  # where values are traced, they can't be refused
+        return None if traced else _wrong("accepts what has no value", actual, "a sentence")
+    right = leaves(expected)
+    if close(actual, right) or (SMOOTH.match(case.name) and _within_rounding(case, equal, actual)):
+        return None
+    silent = _has_nan(actual) and not _has_nan(right)
+    return _wrong("oracle", actual, _show(right), "silent NaN" if silent else "wrong number")
+
+
+def _verdict_of_equal(
+    case: Any, traced: str | None, mutations: Any, equal: Any, actual: list[Any]
+) -> dict[str, Any] | None:
+    """Against the same call untraced, and with plain arrays of float64."""
+    if case.draws or (not mutations and traced is None):
         return None
     try:
         expected = case.call(**equal)
     except Exception:
         return None
-    half = any(
-        "float16" in str(getattr(leaf, "dtype", ""))
-        for m in mutations.values()
-        for leaf in _tree_leaves(m.value)
-    )
     if traced is not None:
         expected = [leaf for leaf in _tree_leaves(expected) if not isinstance(leaf, bool | int | float)]
-    if not close(actual, leaves(expected), 5e-2 if half else 2e-3):
-        other = "untraced" if traced else "the call with plain arrays"
-        return {
-            "verdict": "wrong number",
-            "kind": f"differs from {other}",
-            "got": _show(actual),
-            "expected": _show(leaves(expected)),
-        }
-    return None
+    mutated = [leaf for m in mutations.values() for leaf in _tree_leaves(m.value)]
+    half = any("float16" in str(getattr(leaf, "dtype", "")) for leaf in mutated)
+    if close(actual, leaves(expected), 5e-2 if half else 2e-3):
+        return None
+    other = "untraced" if traced else "the call with plain arrays"
+    return _wrong(f"differs from {other}", actual, _show(leaves(expected)))
+
+
+def _wrong(kind: str, actual: list[Any], expected: str, verdict: str = "wrong number") -> dict[str, Any]:
+    return {"verdict": verdict, "kind": kind, "got": _show(actual), "expected": expected}
+
+
+def _has_nan(arrays: list[Any]) -> bool:
+    import numpy as np
+
+    return any(np.isnan(a).any() for a in arrays)
 
 
 def _tree_leaves(value: Any) -> list[Any]:
@@ -468,7 +457,7 @@ def package_folder() -> str:
 
 
 def work(folder: Path, seed: int) -> None:
-    """A process that reads numbers of calls, and answers with records; its standard streams lead nowhere."""
+    """A process that reads numbers of calls and answers with records; its own streams lead nowhere."""
     requests = os.fdopen(fcntl.fcntl(0, fcntl.F_DUPFD, 200))
     answers = os.fdopen(fcntl.fcntl(1, fcntl.F_DUPFD, 201), "w")
     with open(os.devnull, "r+") as nowhere:
@@ -594,11 +583,13 @@ def complete(record: dict[str, Any]) -> dict[str, Any]:
 def line_of(record: dict[str, Any]) -> str:
     args = ", ".join(f"{name}={code}" for name, code in record["mutated"].items())
     if record["verdict"] == "foreign error":
-        what = f"{record['error']}, {record['frame']}, {record['kind']}: {' '.join(record['message'].split())[:110]}"
+        message = " ".join(record["message"].split())[:110]
+        what = f"{record['error']}, {record['frame']}, {record['kind']}: {message}"
     elif record["verdict"] in ("crash", "hang"):
         what = record["kind"]
     else:
-        what = f"{record['verdict']} ({record['kind']}): {record['got'][:90]}, right: {record['expected'][:90]}"
+        got, right = record["got"][:90], record["expected"][:90]
+        what = f"{record['verdict']} ({record['kind']}): {got}, right: {right}"
     return f"{record['function']}({args}) -> {what}"
 
 
