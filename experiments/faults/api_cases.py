@@ -263,9 +263,9 @@ def metrics() -> None:
             oracle=functools.partial(oracles.mean_of(oracles.LOSS_ORACLES[loss]), **fixed),
             also=("prediction", "target", "logits", "log_rate"))
         case(f"fn.evaluate/{loss}", functools.partial(_evaluated, functools.partial(
-            getattr(fn.losses, loss), **fixed)), args(x=p, y=t, weight=WEIGHT), "values", oracle=functools.partial(_as_rows,
-            oracles.mean_of(oracles.LOSS_ORACLES[loss]), fixed), also=("prediction", "target", "logits",
-            "log_rate", "data"))
+            getattr(fn.losses, loss), **fixed)), args(x=p, y=t, weight=WEIGHT), "values",
+            oracle=functools.partial(_as_rows, oracles.mean_of(oracles.LOSS_ORACLES[loss]), fixed),
+            also=("prediction", "target", "logits", "log_rate", "data"))
     for name, n in {"many": 70_000, "few": 300}.items():
         case(f"metrics.measure/{name}", lambda weight, n=n: M.measure(M.accuracy, np.ones(n, np.float32),
             np.ones(n, int), weight), args(weight=np.ones(n, np.float32)), "values",
@@ -658,7 +658,7 @@ def layers() -> None:
     case("fn.count", fn.count, args(model=MODEL), "layers")
     case("fn.trainable", fn.trainable, args(model=MODEL), "layers")
     case("fn.summary", lambda net, x: str(fn.summary(net, x)), args(net=NETS, x=X[0]), "layers", draws=True)
-    case("fn.Module", _subclass, args(value=thing(fn.Linear(3, 2)), x=X), "layers")
+    case("fn.Module", _subclass, args(value=thing(fn.Linear(3, 2)), x=X), "layers", also=("layer",))
 
 
 def _subclass(value: Any, x: Any) -> Any:

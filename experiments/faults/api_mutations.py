@@ -615,6 +615,7 @@ def mutated_dtype(rng: np.random.Generator, v: Any) -> Mutation:
 
 MUTATORS: dict[str, Callable[[np.random.Generator, Any], Mutation]] = {
     "array": mutated_array,
+    "values": lambda rng, v: _other_values(rng, np.asarray(v)),
     "number": mutated_number,
     "integer": mutated_integer,
     "boolean": mutated_boolean,
