@@ -1,0 +1,44 @@
+"""Wrong arguments of every public function: one clear sentence, or the right number. A small, seeded run.
+
+`experiments/faults/fuzz_api.py --calls 10000` runs as many as there is time for, each where it can't hurt.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FUZZER = ROOT / "experiments" / "faults" / "fuzz_api.py"
+
+
+def test_no_call_fails_without_a_sentence_or_returns_a_wrong_number(tmp_path: Path) -> None:
+    """In a process of its own: this one checks shapes and promotion before the library does."""
+    command = [
+        sys.executable,
+        str(FUZZER),
+        "--in-process",
+        "--calls",
+        "150",
+        "--seed",
+        "5",
+        "--only",
+        CHEAP,
+    ]
+    result = subprocess.run(
+        [*command, "--out", str(tmp_path / "fuzz")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
+
+
+# Functions that compile nothing large.
+CHEAP = (
+    r"^(losses|metrics|data|transform\.[A-Zrs]|fn\.(evaluate|count|Buffer|predict)|layers\.(Lin|Drop|Flat))"
+)
+
+
+def test_it_writes_into_folders_only(tmp_path: Path) -> None:
+    for place in ("/dev/null", "/proc/fuzz", str(FUZZER)):
+        command = [sys.executable, str(FUZZER), "--calls", "0", "--out", place]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert result.returncode != 0
+        assert "--out must be a folder" in result.stderr
