@@ -27,7 +27,8 @@ CONVOLUTION = (
 
 # Names and order are the contract.
 SIGNATURES = {
-    "fn.fit": "loss optimizer * epochs batch_size shuffle stopping eval_every accumulate ema on_nan remat",
+    "fn.fit": "loss optimizer * epochs batch_size shuffle stopping eval_every accumulate ema on_nan remat "
+    "**_unknown",
     "fn.step": "loss optimizer * accumulate on_nan",
     "fn.evaluate": "loss model data batch_size",
     "fn.predict": "model x batch_size",

@@ -178,12 +178,12 @@ def floating_parameters(leaves: Mapping[str, Any]) -> None:
         dtype = getattr(leaf, "dtype", None)
         if dtype is None:
             raise TypeError(
-                f"the model's leaf {path or 'itself'} must be an array, got {describe(leaf)}. "
+                f"the leaf {path or 'itself'} of the model must be an array, got {describe(leaf)}. "
                 "Keep settings in static fields of a funcnet.Module, or outside the model."
             )
         if not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(
-                f"the parameter {path or 'itself'} must be floating, got {dtype}. "
+                f"the parameter {path or 'itself'} of the model must be floating, got {dtype}. "
                 "Convert it, jnp.asarray(value, float), or, if it is not a parameter, wrap it: "
                 "funcnet.Buffer(value)."
             )

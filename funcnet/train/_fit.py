@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import weakref
-from typing import Any, Literal
+from typing import Any, Literal, Never
 
 import jax
 import numpy as np
@@ -37,6 +37,7 @@ def fit(
     ema: float | Array | None = None,
     on_nan: OnNaN | Literal["raise"] = "stop",
     remat: bool = False,
+    **_unknown: Never,
 ) -> "Fit":
     """Turn a loss into its training, a pure function `train(model, data, key, valid=None) -> Run`.
 
@@ -82,6 +83,8 @@ def fit(
         >>> runs.history["loss"].shape
         (5, 200)
     """
+    if _unknown:
+        raise TypeError(_advice(next(iter(_unknown))))
     _check.positive("epochs", epochs)
     _check.positive("batch_size", batch_size)
     _check.positive("eval_every", eval_every)
@@ -108,6 +111,32 @@ def fit(
         on_nan=on_nan,
         remat=remat,
     )
+
+
+OF_TRAINER = frozenset(
+    (
+        *("callbacks", "directory", "progress", "sync_every", "save_every", "keep", "keep_best", "resume"),
+        *("max_time", "limit_batches", "evaluate_first", "verbose", "checkpoint", "logger"),
+    )
+)
+"""Settings of the Trainer, and what Keras and Lightning call them."""
+
+
+def _advice(name: str) -> str:
+    """What to write instead of a setting that `fit` does not have."""
+    if name in OF_TRAINER:
+        advice = (
+            "Progress, callbacks and checkpoints belong to the Trainer: "
+            "fn.Trainer(train, progress=True)(model, data, key)."
+        )
+    elif name.startswith("valid"):
+        advice = "Pass validation rows to the training function: train(model, data, key, valid)."
+    elif name in ("lr", "learning_rate", "weight_decay", "momentum", "schedule", "scheduler"):
+        advice = "It belongs to the optimizer: optax.adamw(learning_rate=1e-3, weight_decay=1e-4)."
+    else:
+        settings = ", ".join(field.name for field in dataclasses.fields(Settings)[2:])
+        advice = f"Its settings are {settings} and ema."
+    return f"fit has no setting {name!r}. {advice}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet import _tree
+from funcnet import _check, _tree
 from funcnet._module import trainable
 from funcnet._types import Array, PyTree
 from funcnet.train._early_stopping import Outcome
@@ -37,6 +37,13 @@ class Run:
 
     model: PyTree
     state: TrainState
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.state, TrainState):
+            raise TypeError(
+                f"state must be a TrainState, got {_check.describe(self.state)}. A function returned by "
+                "fn.fit returns a Run: run = train(model, data, key)."
+            )
 
     @property
     def history(self) -> History:

@@ -44,6 +44,14 @@ class History(Mapping[str, Array]):
     num_epochs: Array | None = None
     is_evaluated: Array | None = None
 
+    def __post_init__(self) -> None:
+        for name, arrays in (("arrays", self.arrays), ("evaluations", self.evaluations)):
+            if not isinstance(arrays, Mapping) or not all(isinstance(key, str) for key in arrays):
+                raise TypeError(
+                    f"{name} must be a dictionary of arrays by name, got {_check.describe(arrays)}. Try "
+                    'fn.History({"loss": jnp.array([0.7, 0.5])}).'
+                )
+
     def __getitem__(self, name: str) -> Array:
         if name not in self:
             raise KeyError(f"the history has no {name!r}; it has {', '.join(self)}")
@@ -155,6 +163,9 @@ class TrainState:
     key: Key
     stopping: EarlyStoppingState
     history: Any = None
+
+    def __post_init__(self) -> None:
+        _check.key(self.key)
 
     @staticmethod
     def create(model: PyTree, optimizer: optax.GradientTransformation, key: Key) -> "TrainState":

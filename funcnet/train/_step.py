@@ -126,6 +126,11 @@ def build_step(
     """
 
     def take_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
+        if not isinstance(state, TrainState):
+            raise TypeError(
+                f"state must be a TrainState, got {_check.describe(state)}. Try "
+                "fn.TrainState.create(model, optimizer, key)."
+            )
         batch = _as_batch(batch)
         key = step_key(state)
         parameters, rest = _tree.partition(state.model, trainable(state.model))
@@ -264,7 +269,6 @@ def _as_batch(batch: PyTree) -> PaddedBatch:
         return batch
     if isinstance(batch, Batch):
         return PaddedBatch.from_batch(batch)
-    for path, leaf in _tree.paths(batch).items():
-        _check.fits_int32(f"batch{path}", leaf)
-    rows = jnp.shape(jax.tree.leaves(batch)[0])[0]
-    return PaddedBatch(batch, jnp.ones(rows))
+    arrays = {path: _check.jax_array(f"batch{path}", leaf) for path, leaf in _tree.paths(batch).items()}
+    rows = _check.num_rows("batch", *arrays.values())
+    return PaddedBatch(jax.tree.unflatten(jax.tree.structure(batch), arrays.values()), jnp.ones(rows))

@@ -1,6 +1,7 @@
 """What `fit`, `step`, `evaluate` and `predict` refuse, before anything compiles."""
 
 import dataclasses
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import optax
 import pytest
 
 import funcnet as fn
+from funcnet.train._fit import OF_TRAINER
 
 KEY = jax.random.key(0)
 X, Y = jnp.ones((8, 2)), jnp.array([0, 1, 2, 0, 1, 2, 0, 1])
@@ -244,3 +246,37 @@ def test_a_loss_that_cannot_be_hashed_is_evaluated():
     loss = Scaled(2.0)
     assert fn.evaluate(loss, jnp.array(3.0), jnp.ones(4))["loss"] == 6.0
     assert fn.evaluate(loss, jnp.array(4.0), jnp.ones(4))["loss"] == 8.0
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("verbose", r"fn\.Trainer\(train, progress=True\)"),
+        ("callbacks", r"fn\.Trainer"),
+        ("validation_data", r"train\(model, data, key, valid\)"),
+        ("learning_rate", r"optax\.adamw"),
+        ("epoch", "Its settings are epochs, batch_size, shuffle"),
+    ],
+)
+def test_a_setting_that_fit_does_not_have_names_its_place(name, advice):
+    with pytest.raises(TypeError, match=f"fit has no setting '{name}'.*{advice}"):
+        fn.fit(LOSS, optax.sgd(0.1), epochs=1, **{name: 1})
+
+
+def test_every_setting_of_the_trainer_names_the_trainer():
+    settings = set(inspect.signature(fn.Trainer).parameters) - {"train"}
+    assert settings <= OF_TRAINER
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: fn.History(3), "arrays must be a dictionary"),
+        (lambda: fn.Run(None, {}), "state must be a TrainState"),
+        (lambda: fn.step(LOSS, optax.sgd(0.1))((), jnp.ones(3)), "state must be a TrainState"),
+        (lambda: fn.TrainState(None, None, 0, 0, 0, None), "key must be a typed JAX key"),
+    ],
+)
+def test_values_made_by_hand_are_checked(call, match):
+    with pytest.raises(TypeError, match=match):
+        call()
