@@ -211,3 +211,31 @@ def test_a_batchwise_mean_of_no_rows_counts_nowhere():
     assert_close(cut, whole)
     train = fn.fit(weighted_mean, optax.sgd(0.01), epochs=2, batch_size=2, shuffle=False)
     assert train(model, data, jax.random.key(1)).outcome is fn.Outcome.FINISHED
+
+
+@pytest.mark.parametrize("count", [10**6, pytest.param(10**7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("values", ["constant", "alternating", "growing"])
+def test_means_over_millions_of_batches_are_exact(values: str, count: int) -> None:
+    rows = {
+        "constant": np.full(count, 0.1),
+        "alternating": np.where(np.arange(count) % 2, -1e3, 1e3 + 0.1),
+        "growing": np.linspace(0, 1, count),
+    }[values].astype(np.float32)
+
+    def loss(model: Any, row: Any, key: Any) -> Any:
+        return row + 0 * model
+
+    expected = rows.astype(np.float64).mean()
+    train = fn.fit(loss, optax.sgd(0.0), epochs=1, batch_size=1, shuffle=False)
+    run = train(jnp.array(0.0), rows, KEY)
+    np.testing.assert_allclose(run.history["loss"][0], expected, rtol=1e-6)
+    actual = fn.evaluate(loss, jnp.array(0.0), rows, batch_size=1)["loss"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rest", [0.0, 1e-8, jnp.inf, jnp.nan])
+def test_a_sum_that_is_not_finite_stays_so(rest: float) -> None:
+    totals = fn.transform._objective.RunningTotals(jnp.array([3e38]), jnp.zeros(1))
+    total = totals.add(jnp.array([3e38])).add(jnp.array([rest])).total
+    assert not np.isfinite(total).any()
+    assert np.isnan(total).all() == np.isnan(rest)
