@@ -2,6 +2,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 
 from funcnet import _check

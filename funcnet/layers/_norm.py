@@ -1,6 +1,7 @@
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
 
+import jax
 import jax.numpy as jnp
 
 from funcnet import _check
