@@ -125,12 +125,6 @@ def test_a_norm_loses_no_more_digits_than_its_input_has(name: str, offset: float
     np.testing.assert_allclose(got, _normalized(name, x.astype(float)), rtol=0, atol=6 * digit)
 
 
-@pytest.mark.parametrize("net", [L.LayerNorm(4), L.RMSNorm(4), L.GroupNorm(4, 2, 1), L.BatchNorm(4)])
-def test_a_variance_that_overflows_is_not_an_output_of_zero(net: Any) -> None:
-    x = jnp.float32(1e25) * jnp.array([[1.0, -2.0, 0.5, 3.0], [2.0, 1.0, 5.0, -3.0]])
-    assert jnp.isnan(net.init(KEY)(x, key=KEY)).any()
-
-
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_sums_over_positions_are_kept_in_float32(dtype: str) -> None:
     ones = jnp.full((70_000, 1), 2, dtype)

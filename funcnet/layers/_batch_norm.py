@@ -2,13 +2,14 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._module import Buffer, Module
 from funcnet._sow import batch_weight, over_batch, update_buffer
 from funcnet._types import Array, Float, Key
-from funcnet.layers._dtype import as_floating, inverse_sqrt, wide
+from funcnet.layers._dtype import as_floating, wide
 
 
 class BatchNorm(Module):
@@ -117,7 +118,7 @@ class BatchNorm(Module):
             )
             update_buffer(self.mean.value, mean, self.momentum)
             update_buffer(self.variance.value, jnp.where(several, unbiased, before), self.momentum)
-        factor = inverse_sqrt(variance + jnp.asarray(float(self.eps), variance.dtype))
+        factor = jax.lax.rsqrt(variance + jnp.asarray(float(self.eps), variance.dtype))
         if self.scale is not None:
             factor = factor * self.scale.astype(factor.dtype)
         y = (wider - _broadcast(mean, wider)) * _broadcast(factor, wider)

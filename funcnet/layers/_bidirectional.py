@@ -35,7 +35,7 @@ class Bidirectional(Module):
         >>> layer(x).shape
         (3, 7, 10)
         >>> lengths = jnp.array([7, 4, 1])  # of sequences padded at their ends
-        >>> outputs, (forward, backward) = layer.unroll(x, mask=jnp.arange(7) < lengths[:, None])
+        >>> outputs, (forward, backward) = layer.unroll(x, mask=jnp.arange(7)[None] < lengths[:, None])
         >>> bool(jnp.allclose(outputs[1, :4], layer(x[1, :4]), atol=1e-6)), backward.shape
         (True, (3, 5))
 

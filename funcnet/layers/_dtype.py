@@ -1,6 +1,5 @@
 """Compute in at least float32, return the dtype of the input."""
 
-import jax
 import jax.numpy as jnp
 
 from funcnet._types import Array
@@ -15,8 +14,3 @@ def wide(x: Array) -> Array:
 def as_floating(y: Array, dtype: jnp.dtype) -> Array:
     """`y` cast to the input's dtype if that is floating, otherwise unchanged."""
     return y.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else y
-
-
-def inverse_sqrt(x: Array) -> Array:
-    """1 / √x, and NaN for infinite x: a variance that overflowed would make every output 0, in silence."""
-    return jax.lax.rsqrt(x) + 0 * x

@@ -1,12 +1,13 @@
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
 
+import jax
 import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
-from funcnet.layers._dtype import as_floating, inverse_sqrt, wide
+from funcnet.layers._dtype import as_floating, wide
 
 
 class LayerNorm(Module):
@@ -190,7 +191,7 @@ def _standardize(x: Array, axes: tuple[int, ...], eps: float) -> Array:
 
 def _divide_by_rms(x: Array, axes: tuple[int, ...], eps: float) -> Array:
     mean_square = jnp.mean(jnp.square(x), axis=axes, keepdims=True)
-    return x * jnp.broadcast_to(inverse_sqrt(mean_square + float(eps)), x.shape)
+    return x * jnp.broadcast_to(jax.lax.rsqrt(mean_square + float(eps)), x.shape)
 
 
 def _affine(x: Array, scale: Array | None, bias: Array | None) -> Array:

@@ -58,7 +58,7 @@ class GRU(Module):
         >>> bool(jnp.allclose(layer(x), jnp.concatenate([first, rest], axis=1), atol=1e-6))
         True
         >>> lengths = jnp.array([7, 4, 1])  # of sequences padded at their ends
-        >>> outputs, state = layer.unroll(x, mask=jnp.arange(7) < lengths[:, None])
+        >>> outputs, state = layer.unroll(x, mask=jnp.arange(7)[None] < lengths[:, None])
         >>> bool(jnp.allclose(state[1], first[1, -1], atol=1e-6)), outputs[1, 4:].any().item()
         (True, False)
 
