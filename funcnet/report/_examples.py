@@ -119,7 +119,7 @@ def outputs(function: str, model: Any, x: np.ndarray, scaler: Scaler | None) -> 
 
 
 def to_inputs(grid: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Points of a grid as inputs in the shape and dtype of the features x, within the range of the dtype."""
+    """Points of a grid as inputs in the shape and dtype of the features x, within its range."""
     limits = np.finfo(x.dtype)
     return np.clip(grid, limits.min, limits.max).astype(x.dtype).reshape(-1, *x.shape[1:])
 
