@@ -194,7 +194,8 @@ def spread(
             f"{predictions.shape[2:]}."
         )
     predictions = predictions.reshape(len(ensemble), CURVE_POINTS).astype(float)
-    mean, width = predictions.mean(axis=0), 2 * predictions.std(axis=0)
+    with np.errstate(invalid="ignore"):  # NaN, which is not drawn, where predictions are infinite
+        mean, width = predictions.mean(axis=0), 2 * predictions.std(axis=0)
     ax = _canvas.panel(axes, "spread")
     ax.plot(grid, mean, color=_canvas.VERMILLION, linewidth=1.8, label=f"mean of {len(ensemble)}")
     band = {"color": _canvas.VERMILLION, "alpha": 0.2, "linewidth": 0}
