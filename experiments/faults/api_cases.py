@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import oracles
-from matplotlib.figure import Figure
 
 import funcnet as fn
 
@@ -374,7 +373,7 @@ def data_room() -> None:
         also=also)
     case("data.Scaler", lambda shift, scale, data: D.Scaler(shift, scale).transform(data), args(
         shift=normal(3), scale=np.ones(3, np.float32), data=X), also=("x",))
-    case("data.Scaler/standardized", _standardized, args(x=X), also=also, oracle=_standard)
+    case("data.Scaler/standardized", _standardized, args(x=X), also=(*also, "data"), oracle=_standard)
     case("data.Scaler.transform", lambda data: _scaled().transform(D.Dataset(data))[:], args(data=PAIRS),
         also=also)
     case("data.Scaler.inverse_transform", lambda data: _scaled().inverse_transform(data), args(data=X),
@@ -884,8 +883,8 @@ def transforms() -> None:
     case("transform.explain_retrace", lambda f, x: T.explain_retrace(f)(x), args(f=jnp.sin, x=x))
     case("transform.find_nan", lambda f, x: str(T.find_nan(f)(x)), args(f=user_cubes, x=x), draws=True)
     case("transform.graph", lambda f, x: T.graph(f)(x).cost().flops, args(f=user_cubes, x=x), draws=True)
-    case("transform.Graph.__call__", lambda x: T.graph(user_cubes)(np.ones(3, np.float32))(x), {"x": x}, also=(
-        "arguments", "inputs"))
+    case("transform.Graph.__call__", lambda x: T.graph(user_cubes)(np.ones(3, np.float32))(x), {"x": x},
+        also=("arguments", "inputs"))
     case("transform.Graph.table", lambda open_calls: len(T.graph(user_cubes)(X[0]).table(
         open_calls=open_calls)), args(open_calls=True), draws=True)
     case("transform.Graph.diff", lambda other: T.graph(user_cubes)(X[0]).diff(other), args(other=lazily(
@@ -894,8 +893,8 @@ def transforms() -> None:
         device=thing(None)), draws=True)
     case("transform.Graph.dot", lambda fold: len(T.graph(user_cubes)(X[0]).dot(fold=fold)), args(fold=True),
         draws=True)
-    case("transform.Graph.draw", lambda path, fold: T.graph(user_cubes)(X[0]).draw(path, fold=fold), args(
-        path=path("graph.dot"), fold=True), draws=True)
+    case("transform.Graph.draw", lambda path, fold: T.graph(user_cubes)(X[0]).draw(path, fold=fold),
+        args(path=path("graph.dot"), fold=True), draws=True)
     case("transform.Graph.save", lambda path, batch: T.graph(user_cubes)(X).save(path, batch=batch) and None,
         args(path=path("saved.graph"), batch="b"), draws=True)
     case("transform.load_graph", lambda path, x: T.load_graph(path)(x), args(path=path("double.graph"),
@@ -1049,8 +1048,7 @@ def user_of_width(width: Any) -> Any:
 def reports() -> None:
     R = fn.report
     also = ("arrays", "x", "y")
-    axes, two = (fresh("object", lambda: Figure().subplots()), fresh("object", lambda: Figure().subplots(1,
-        2)))
+    axes, two = fresh("object", user_axes), fresh("object", functools.partial(user_axes, 1, 2))
     names, both = (sequence(("a", "b")), sequence((0, 1)))
     label, plane, line = (text("label"), data(PLANE), data(LINE))
     classify, curve = (function(user_difference), function(user_double))
@@ -1082,6 +1080,12 @@ def reports() -> None:
     case("report.LivePlot", lambda path, seconds: _with_callback(R.LivePlot, path=path, seconds=seconds),
         args(path=path("curves.png"), seconds=5.0), draws=True)
     case("fn.Run.plot", lambda axes: run().plot(axes) and None, {"axes": axes}, "report", draws=True)
+
+
+def user_axes(*grid: int) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure().subplots(*grid)
 
 
 def _drawn(draw: Any, **args: Any) -> None:

@@ -166,11 +166,18 @@ def verdict_of_error(case: Any, mutations: Any, error: BaseException, package: s
         return {**found, "kind": type(error).__name__}
     if not last.filename.startswith(package):
         return {**found, "kind": "not raised by funcnet"}
-    names = {*case.names, *(other for name in case.names for other in ALSO_CALLED.get(name, ()))}
-    if not any(re.search(rf"\b{re.escape(name.removesuffix('s'))}(s|es)?\b", message) for name in names):
+    if not _is_named(case, mutations, message):
         by_hand = (last.line or "").lstrip().startswith("raise ")
         return {**found, "kind": "a sentence that names no argument" if by_hand else "names no argument"}
     return None
+
+
+def _is_named(case: Any, mutations: Any, message: str) -> bool:
+    """Whether a sentence names an argument, or quotes what was passed: a size, a string, a file."""
+    names = {*case.names, *(other for name in case.names for other in ALSO_CALLED.get(name, ()))}
+    values = [str(m.value) for m in mutations.values() if isinstance(m.value, int | str)]
+    quoted = any(len(value) > 2 and value in message.replace(",", "") for value in values)
+    return quoted or any(re.search(rf"\b{re.escape(n.removesuffix('s'))}(s|es)?\b", message) for n in names)
 
 
 # Python's and NumPy's functions fail on JAX's tracers by themselves.
@@ -469,7 +476,8 @@ def prepare(folder: Path) -> None:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_ENABLE_COMPILATION_CACHE": "true",
     }
-    sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tests")]
+    here = [] if "PYTHONPATH" in os.environ else [os.getcwd()]  # the funcnet of the current folder
+    sys.path[:0] = [*here, str(HERE), str(HERE.parents[1] / "tests")]
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 26, 1 << 26))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")
