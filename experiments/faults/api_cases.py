@@ -895,7 +895,8 @@ def transforms() -> None:
         draws=True)
     case("transform.Graph.draw", lambda path, fold: T.graph(user_cubes)(X[0]).draw(path, fold=fold),
         args(path=path("graph.dot"), fold=True), draws=True)
-    case("transform.Graph.save", lambda path, batch: T.graph(user_cubes)(X).save(path, batch=batch) and None,
+    case("transform.Graph.save", lambda path, batch: T.graph(user_cubes)(X).save(
+        path, batch=batch) and None,
         args(path=path("saved.graph"), batch="b"), draws=True)
     case("transform.load_graph", lambda path, x: T.load_graph(path)(x), args(path=path("double.graph"),
         x=x), also=("arguments",), draws=True)

@@ -463,15 +463,15 @@ def _code(case: Any, mode: str, mutated: dict[str, str]) -> str:
 # Where it runs.
 
 
-def prepare(folder: Path) -> None:
-    """Settings of the process, before JAX is imported; everything it writes goes below the folder."""
+def prepare(folder: Path, root: Path) -> None:
+    """Settings of the process, before JAX is imported; everything it writes goes below `root`."""
     os.environ["XLA_FLAGS"] = (
         "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
         " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     )
     os.environ |= {"MPLBACKEND": "Agg", "XDG_CACHE_HOME": str(folder / "cache"), "TMPDIR": str(folder)}
     os.environ |= {"MPLCONFIGDIR": str(folder / "cache"), "JAX_TRACEBACK_FILTERING": "off"}
-    os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "programs")}
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(root / "programs")}
     os.environ |= {
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_ENABLE_COMPILATION_CACHE": "true",
@@ -530,7 +530,7 @@ def work(folder: Path, seed: int) -> None:
             os.dup2(nowhere.fileno(), stream)
     log = os.open(folder / "stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 2)
-    prepare(folder)
+    prepare(folder, folder.parent)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     sandbox, package = Sandbox(folder), package_folder()
     print("ready", file=answers, flush=True)
@@ -737,7 +737,7 @@ def main() -> None:
     if options.summary:
         print(groups([json.loads(line) for line in found_file.read_text().splitlines()]))
         return None
-    prepare(folder)
+    prepare(folder, folder)
     if options.replay is not None:
         record = Sandbox(folder / "replay").judge(
             options.seed, options.replay, package_folder(), verbose=True
@@ -766,7 +766,7 @@ def main() -> None:
                 )
     findings.sort(key=lambda record: record["call"])
     (folder / "summary.txt").write_text(summary(findings, calls))
-    print(summary(findings, calls))
+    print(summary(findings, calls) + groups(findings[:40]))
     raise SystemExit(1 if findings else 0)
 
 
