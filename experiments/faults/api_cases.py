@@ -969,10 +969,8 @@ def studies() -> None:
     case("study.capacity_curve", lambda make_train, capacities, num_repeats, block: S.capacity_curve(
         make_train, capacities, num_repeats, block=block)(PAIRS, jax.random.key(0), PAIRS).scores, {**block,
         **args(make_train=user_of_width, capacities=(2,), num_repeats=1)}, draws=True)
-    case("study.learning_rate_range", lambda make_train, min_lr, max_lr, num_rates,
-        num_repeats: S.learning_rate_range(make_train, min_lr=min_lr, max_lr=max_lr, num_rates=num_rates,
-        num_repeats=num_repeats) and None, args(make_train=user_of_rate, min_lr=0.001, max_lr=0.1, num_rates=2,
-        num_repeats=1), draws=True)
+    case("study.learning_rate_range", lambda **k: S.learning_rate_range(**k) and None, args(
+        make_train=user_of_rate, min_lr=0.001, max_lr=0.1, num_rates=2, num_repeats=1), draws=True)
     case("study.learning_rate_range/call", lambda make_train, net, data, key: S.learning_rate_range(
         make_train, num_rates=2, num_repeats=1)(net, data, key).losses, args(make_train=user_of_rate, net=net,
         data=pairs, key=KEY), also=also, draws=True, nan_ok=True)
