@@ -364,7 +364,7 @@ def data_room() -> None:
     case("data.batches", lambda data, batch_size, key, epoch: [(b.example, b.weight) for b in D.batches(
         data, batch_size, key, epoch)], args(data=PAIRS, batch_size=5, key=KEY, epoch=0), also=also)
     case("data.Batch", lambda example, weight: fn.step(SQUARED, optax.sgd(0.1))(_state(), D.Batch(example,
-        weight))[1].loss, args(example=PAIRS, weight=WEIGHT))
+        weight))[1].loss, args(example=PAIRS, weight=WEIGHT), also=("target",))
     for kind in ("standard", "minmax"):
         case(f"data.Scaler.fit/{kind}", lambda data, kind=kind: (s := D.Scaler.fit(data, kind)) and (
             s.shift, s.scale), args(data=PAIRS), also=also, oracle=functools.partial(_scaler, kind))
@@ -415,7 +415,7 @@ def data_room() -> None:
             seed=3)}, draws=True)
     image = (normal(4, 5, 2), np.int32(1))
     transforms: dict[str, dict[str, Arg]] = {"noise": args(scale=number(0.1)), "shift": args(pixels=1),
-        "flip": args(axis=-2, probability=number(0.5))}
+        "flip": args(axis=-2, probability=0.5)}
     for name, given in transforms.items():
         case(f"data.{name}", lambda key, example, name=name, **k: getattr(D, name)(**k)(key, example), {
             **given, **args(key=KEY, example=image)}, also=("x", "image"), draws=True)
@@ -748,7 +748,7 @@ def engine() -> None:
         trained(), (X[0], Y[0]), None)[0], args(param=constant("dtype", "float32"), compute=constant(
         "dtype", "bfloat16"), output=constant("dtype", "float32")), "optim", draws=True)
     case("fn.Precision.__call__", lambda loss, model, x: fn.Precision(compute="bfloat16")(loss)(model, (x,
-        Y[0]), None)[0], args(loss=LOSS, model=MODEL, x=X[0]), "optim", draws=True, also=("example",))
+        Y[0]), None), args(loss=LOSS, model=MODEL, x=X[0]), "optim", draws=True, also=("example",))
     case("fn.Precision.model", lambda model, x: fn.Precision(compute="bfloat16").model(model)(x), args(
         model=MODEL, x=X[0]), "optim", draws=True)
     case("fn.Precision.cast_parameters", lambda model: fn.Precision(param="bfloat16").cast_parameters(
@@ -757,7 +757,7 @@ def engine() -> None:
     case("fn.save_weights", fn.save_weights, args(model=MODEL, path=path("saved.safetensors")), "disk",
         draws=True)
     case("fn.load_weights", fn.load_weights, args(net=NETS, path=path("model.safetensors")), "disk",
-        draws=True)
+        also=("weights",), draws=True)
     trainer = args(progress=False, sync_every=thing(T.Every(epochs=1)), save_every=thing(T.Every(epochs=1)),
         keep=2, keep_best="loss", resume="never", max_time=9.0, limit_batches=2, evaluate_first=False)
     case("fn.Trainer", lambda train, directory, callbacks, **k: fn.Trainer(train, directory, callbacks,
@@ -802,12 +802,12 @@ def engine() -> None:
         args(stop=False, save=False, hyperparams={"learning_rate": 0.01}), "optim", draws=True, nan_ok=True)
     case("mesh.cpu_devices", fn.mesh.cpu_devices, args(count=1), "engine", draws=True)
     case("mesh.use", _meshed, args(devices=1, data=PAIRS), "engine", also=also)
-    case("mesh.shard_members", _sharded, args(tree=normal(4, 2)), "engine")
+    case("mesh.shard_members", _sharded, args(tree=constant("array", normal(4, 2), False)), "engine")
 
 
 @functools.cache
 def _step() -> Any:
-    return jax.jit(fn.step(SQUARED, optax.sgd(0.1)))
+    return fn.step(SQUARED, optax.sgd(0.1))
 
 
 def _cache(directory: Any) -> Any:
@@ -883,7 +883,7 @@ def transforms() -> None:
     case("transform.explain_retrace", lambda f, x: T.explain_retrace(f)(x), args(f=jnp.sin, x=x))
     case("transform.find_nan", lambda f, x: str(T.find_nan(f)(x)), args(f=user_cubes, x=x), draws=True)
     case("transform.graph", lambda f, x: T.graph(f)(x).cost().flops, args(f=user_cubes, x=x), draws=True)
-    case("transform.Graph.__call__", lambda x: T.graph(user_cubes)(np.ones(3, np.float32))(x), {"x": x},
+    case("transform.Graph.__call__", lambda x: T.graph(user_cubes)(np.ones(3, np.float32))(x), args(x=constant("array", normal(3), False)),
         also=("arguments", "inputs"))
     case("transform.Graph.table", lambda open_calls: len(T.graph(user_cubes)(X[0]).table(
         open_calls=open_calls)), args(open_calls=True), draws=True)
@@ -899,7 +899,7 @@ def transforms() -> None:
         path, batch=batch) and None,
         args(path=path("saved.graph"), batch="b"), draws=True)
     case("transform.load_graph", lambda path, x: T.load_graph(path)(x), args(path=path("double.graph"),
-        x=x), also=("arguments",), draws=True)
+        x=constant("array", normal(3), False)), also=("arguments",), draws=True)
     case("transform.Cost", lambda flops, bytes: T.Cost(1000.0, 1000.0, 2000.0).seconds(flops=flops,
         bytes=bytes), args(flops=1000000000.0, bytes=1000000000.0), draws=True)
     case("transform.sow", lambda value, name: T.reap(lambda v: T.sow(v, name) * 2)(value), args(value=x,
@@ -969,8 +969,8 @@ def studies() -> None:
     case("study.capacity_curve", lambda make_train, capacities, num_repeats, block: S.capacity_curve(
         make_train, capacities, num_repeats, block=block)(PAIRS, jax.random.key(0), PAIRS).scores, {**block,
         **args(make_train=user_of_width, capacities=(2,), num_repeats=1)}, draws=True)
-    case("study.learning_rate_range", lambda **k: S.learning_rate_range(**k) and None, args(
-        make_train=user_of_rate, min_lr=0.001, max_lr=0.1, num_rates=2, num_repeats=1), draws=True)
+    case("study.learning_rate_range", lambda **k: S.learning_rate_range(**k) and None,
+        args(make_train=user_of_rate, min_lr=0.001, max_lr=0.1, num_rates=2, num_repeats=1), draws=True)
     case("study.learning_rate_range/call", lambda make_train, net, data, key: S.learning_rate_range(
         make_train, num_rates=2, num_repeats=1)(net, data, key).losses, args(make_train=user_of_rate, net=net,
         data=pairs, key=KEY), also=also, draws=True, nan_ok=True)

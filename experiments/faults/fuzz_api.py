@@ -43,7 +43,7 @@ MODES = ("jit", "vmap", "grad", "eval_shape")
 # What a sentence may call an argument.
 ALSO_CALLED = {
     "x": ("input",),
-    "data": ("example", "row"),
+    "data": ("example", "row", "feature"),
     "rows": ("row numbers",),
     "key": ("PRNG key",),
     "run": ("history", "losses"),
@@ -168,6 +168,8 @@ def verdict_of_error(case: Any, mutations: Any, error: BaseException, package: s
         return {**found, "kind": "not raised by funcnet"}
     if not _is_named(case, mutations, message):
         by_hand = (last.line or "").lstrip().startswith("raise ")
+        if by_hand and any(frame.name.startswith("user_") for frame in frames):
+            return None  # a sentence on what a function of the user called
         return {**found, "kind": "a sentence that names no argument" if by_hand else "names no argument"}
     return None
 
@@ -375,7 +377,10 @@ def _verdict_of_equal(
         expected = [leaf for leaf in _tree_leaves(expected) if not isinstance(leaf, bool | int | float)]
     mutated = [leaf for m in mutations.values() for leaf in _tree_leaves(m.value)]
     half = any("float16" in str(getattr(leaf, "dtype", "")) for leaf in mutated)
-    if close(actual, leaves(expected), 5e-2 if half else 2e-3):
+    right, slack = leaves(expected), 5e-2 if half else 2e-3
+    if close(actual, right, slack) or (
+        len(actual) != len(right) and close(_flat(actual), _flat(right), slack)
+    ):
         return None
     other = "untraced" if traced else "the call with plain arrays"
     return _wrong(f"differs from {other}", actual, _show(leaves(expected)))
@@ -390,6 +395,13 @@ def _narrow(value: Any) -> Any:
         return value
     narrow = oracles.as_float32(value).astype(np.float64)
     return np.where(np.abs(narrow) < 1.2e-38, 0, narrow)
+
+
+def _flat(arrays: list[Any]) -> list[Any]:
+    """All numbers as one array: a list of numbers is a tree, whose gradient is a list."""
+    import numpy as np
+
+    return [np.concatenate([a.ravel() for a in arrays])] if arrays else []
 
 
 def _wrong(kind: str, actual: list[Any], expected: str, verdict: str = "wrong number") -> dict[str, Any]:
