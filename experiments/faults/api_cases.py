@@ -883,8 +883,8 @@ def transforms() -> None:
     case("transform.explain_retrace", lambda f, x: T.explain_retrace(f)(x), args(f=jnp.sin, x=x))
     case("transform.find_nan", lambda f, x: str(T.find_nan(f)(x)), args(f=user_cubes, x=x), draws=True)
     case("transform.graph", lambda f, x: T.graph(f)(x).cost().flops, args(f=user_cubes, x=x), draws=True)
-    case("transform.Graph.__call__", lambda x: T.graph(user_cubes)(np.ones(3, np.float32))(x), args(x=constant("array", normal(3), False)),
-        also=("arguments", "inputs"))
+    case("transform.Graph.__call__", lambda x: T.graph(user_cubes)(np.ones(3, np.float32))(x), args(
+        x=constant("array", normal(3), False)), also=("arguments", "inputs"))
     case("transform.Graph.table", lambda open_calls: len(T.graph(user_cubes)(X[0]).table(
         open_calls=open_calls)), args(open_calls=True), draws=True)
     case("transform.Graph.diff", lambda other: T.graph(user_cubes)(X[0]).diff(other), args(other=lazily(
