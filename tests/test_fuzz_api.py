@@ -9,36 +9,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FUZZER = ROOT / "experiments" / "faults" / "fuzz_api.py"
+# Functions that compile nothing large.
+CHEAP = (
+    r"^(losses|metrics|data|transform\.[A-Zrs]|fn\.(evaluate|count|Buf|predict)|layers\.(Lin|Drop|Flat))"
+)
+
+
+def _fuzz(*options: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(FUZZER), *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 def test_no_call_fails_without_a_sentence_or_returns_a_wrong_number(tmp_path: Path) -> None:
     """In a process of its own: this one checks shapes and promotion before the library does."""
-    command = [
-        sys.executable,
-        str(FUZZER),
-        "--in-process",
-        "--calls",
-        "150",
-        "--seed",
-        "5",
-        "--only",
-        CHEAP,
-    ]
-    result = subprocess.run(
-        [*command, "--out", str(tmp_path / "fuzz")], cwd=ROOT, capture_output=True, text=True
-    )
+    out = str(tmp_path / "fuzz")
+    result = _fuzz("--in-process", "--calls", "120", "--seed", "5", "--only", CHEAP, "--out", out)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
 
 
-# Functions that compile nothing large.
-CHEAP = (
-    r"^(losses|metrics|data|transform\.[A-Zrs]|fn\.(evaluate|count|Buffer|predict)|layers\.(Lin|Drop|Flat))"
-)
-
-
-def test_it_writes_into_folders_only(tmp_path: Path) -> None:
+def test_it_writes_into_folders_only() -> None:
     for place in ("/dev/null", "/proc/fuzz", str(FUZZER)):
-        command = [sys.executable, str(FUZZER), "--calls", "0", "--out", place]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        result = _fuzz("--calls", "0", "--out", place)
         assert result.returncode != 0
         assert "--out must be a folder" in result.stderr

@@ -124,7 +124,7 @@ def _same_numbers(v: np.ndarray) -> list[Mutation]:
     """Other containers and dtypes of one array, and the float64 or int64 array that each is equal to."""
     import pandas
 
-    wide = v.astype(np.int64 if v.dtype.kind in "iub" else np.float64)
+    wide = v.copy() if v.dtype == bool else v.astype(np.int64 if v.dtype.kind in "iu" else np.float64)
     swapped = v.astype(v.dtype.newbyteorder(">")) if v.dtype.itemsize > 1 else v
     frozen = v.copy()
     frozen.flags.writeable = False
