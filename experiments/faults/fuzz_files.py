@@ -906,20 +906,22 @@ class Worker:
         self.folder, self.timeout = folder, timeout
         self.process: subprocess.Popen[bytes] | None = None
         self._unread = b""
+        self._warm: set[str] = set()
         folder.mkdir(parents=True)
 
     def ask(self, request: dict[str, Any], timeout: float | None = None) -> list[dict[str, Any]]:
         """The outcomes of a request; the last may be a crash or a hang."""
-        fresh = self.process is None
         if self.process is None:
             self.process = self._start()
         assert self.process.stdin
         self.process.stdin.write(json.dumps(request).encode() + b"\n")
         self.process.stdin.flush()
+        # What a process reads for the first time is compiled first.
+        name = request.get("original", "")
+        limit = timeout or (self.timeout if name in self._warm else self.timeout + 200)
+        self._warm.add(name)
         outcomes, consumer = [], "import"
         while True:
-            # A new process imports and compiles.
-            limit = timeout or (self.timeout + 100 if fresh or consumer == "import" else self.timeout)
             answer = self._read(limit)
             if not answer:
                 end = self.end()
@@ -970,6 +972,7 @@ class Worker:
             if stream is not None:
                 stream.close()
         self.process, self._unread = None, b""
+        self._warm.clear()
         return code
 
 
