@@ -193,6 +193,7 @@ def gaussian_nll(prediction: Any, target: Any) -> float:
     square = np.where(e == 0, 0.0, np.exp(2 * np.log(np.where(e == 0, 1, e)) - s))
     # At a log-variance of -inf an error other than 0 costs infinitely much, and no error -inf.
     values = np.where(np.isneginf(s) & (e > 0), np.inf, (np.log(2 * np.pi) + s + square) / 2)
+    values = np.where(np.isposinf(s) & ~np.isnan(e), np.inf, values)
     return _mean(np.where(np.isnan(s), np.nan, values))
 
 
