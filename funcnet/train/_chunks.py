@@ -2,8 +2,9 @@
 
 import functools
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import jax
 import numpy as np
 
 from funcnet._jit import bounded_jit
@@ -34,7 +35,7 @@ class Chunks:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.whole_run = bounded_jit(functools.partial(whole_run, plan))
+        self.whole_run: Any = jax.jit(functools.partial(whole_run, plan))  # `Fit` bounds its programs
         self.start = bounded_jit(functools.partial(start, plan), static_argnames="has_train_data")
         self.advance = bounded_jit(functools.partial(advance, plan), static_argnames="check")
         self.advance_on_batches = bounded_jit(

@@ -18,7 +18,7 @@ from funcnet.train._plan import Plan
 from funcnet.train._result import Run, evaluated_model
 from funcnet.train._state import History, TrainState
 from funcnet.train._step import Step, StepInfo, build_step
-from funcnet.transform._jaxpr import trace_once
+from funcnet.transform._jaxpr import as_function
 from funcnet.transform._objective import RunningTotals, Totals, objective
 
 
@@ -43,7 +43,9 @@ def trace_step(plan: Plan, check: ResolvedCheck, state: TrainState, batch: Batch
         stopping = _tree.replace(initial_state(), outcome=state.stopping.outcome)
         return _tree.replace(state, stopping=stopping, history=None)
 
-    traced, (_, info) = trace_once(build_plan_step(plan, check), only_used(state), batch)
+    take = build_plan_step(plan, check)
+    program, structs = jax.make_jaxpr(take, return_shape=True)(only_used(state), batch)
+    traced, (_, info) = as_function(program, structs), structs
 
     def take_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepInfo]:
         new, info = traced(only_used(state), batch)

@@ -14,7 +14,7 @@ from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
 from funcnet.data._dataset import as_dataset
 from funcnet.train._state import TrainState
-from funcnet.transform._jaxpr import trace_once
+from funcnet.transform._jaxpr import as_function
 from funcnet.transform._objective import RunningTotals, Totals, objective
 
 
@@ -106,7 +106,8 @@ def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> Totals:
 
     if len(rows.row) == 1:
         return of_batch(rows.row[0], rows.mask[0])
-    traced, struct = trace_once(of_batch, rows.row[0], rows.mask[0])
+    program, struct = jax.make_jaxpr(of_batch, return_shape=True)(rows.row[0], rows.mask[0])
+    traced = as_function(program, struct)
 
     def add_batch(sums: RunningTotals, batch: tuple[Array, Array]) -> tuple[RunningTotals, None]:
         return sums.add(traced(*batch).pack()), None

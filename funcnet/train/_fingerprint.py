@@ -66,8 +66,9 @@ def _program(plan: Plan, progress: Progress, like: Dataset) -> str:
         state, info = take_step(progress.state, batch_of(data, None, plan.accumulate))
         return state, add_totals(plan, progress.epoch_totals, info)
 
+    structs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (progress, like))
     with _mesh.ignore_mesh():
-        program = jax.make_jaxpr(one)(progress, like)
+        program = jax.make_jaxpr(one)(*structs)
     # Functions are printed with their address, which differs between processes.
     text = re.sub(r"0x[0-9a-f]+", "", str(program.jaxpr))
     return _digest_bytes((text + digest(_arrays(program))).encode())

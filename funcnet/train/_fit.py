@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from funcnet import _check, _tree
-from funcnet._jit import bounded_jit
+from funcnet._jit import PROGRAMS, bounded_jit
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.train._chunks import Chunks
@@ -171,6 +171,7 @@ class Fit(Settings):
             run, _ = self._jit_run(model, data, key, valid)
         else:
             chunks, arguments = self._chunks, (model, data, key, valid)
+            self._bound_programs(chunks, _shapes((model, data, valid)))
             run, finite = chunks.whole_run(*arguments)
             if not np.asarray(finite):
                 run = chunks.run_to_bad_step(*arguments, int(run.state.epoch), per_epoch)
@@ -200,6 +201,23 @@ class Fit(Settings):
         """The structure and the shapes of the model that each Dataset was last checked with."""
         return weakref.WeakKeyDictionary()
 
+    @functools.cached_property
+    def _program_shapes(self) -> set[Any]:
+        """The structures and shapes that `whole_run` has been compiled for since it was last cleared."""
+        return set()
+
+    def _bound_programs(self, chunks: Chunks, shapes: Any) -> None:
+        """Forget the programs of all shapes before there are too many. Others are bounded by their traces.
+
+        This one is not, since the frame of `bounded_jit` would be in every traceback from a loss.
+        """
+        if shapes in self._program_shapes:
+            return
+        if len(self._program_shapes) == PROGRAMS:
+            self._program_shapes.clear()
+            chunks.whole_run.clear_cache()
+        self._program_shapes.add(shapes)
+
     def _prepare(
         self, model: PyTree, data: PyTree, key: Key, valid: PyTree
     ) -> tuple[Dataset, Dataset | None]:
@@ -217,11 +235,16 @@ class Fit(Settings):
     def _check_data(self, model: PyTree, data: PyTree) -> Dataset:
         # Reading all targets takes as long as a small run, so a Dataset is not checked again if it was
         # last checked with a model of the same structure and shapes.
-        leaves, structure = jax.tree.flatten(model)
-        shapes = structure, [(getattr(a, "shape", None), getattr(a, "dtype", None)) for a in leaves]
+        shapes = _shapes(model)
         if isinstance(data, Dataset) and self._checked_shapes.get(data) == shapes:
             return data
         data = check_data(self.loss, model, data)
         if not _tree.is_traced():
             self._checked_shapes[data] = shapes
         return data
+
+
+def _shapes(tree: PyTree) -> Any:
+    """The structure of a tree, and the shapes and dtypes of its leaves."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple([(getattr(a, "shape", None), getattr(a, "dtype", None)) for a in leaves])

@@ -36,20 +36,19 @@ def called_program(equation: "JaxprEqn") -> "ClosedJaxpr | None":
     return program if hasattr(program, "consts") else ClosedJaxpr(program, ())
 
 
-def trace_once(f: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], Any]:
-    """Trace a function of pytrees: the same function as a program, and the structs of its result.
+def as_function(program: "ClosedJaxpr", structs: Any) -> Callable[..., Any]:
+    """The function that `jax.make_jaxpr(f, return_shape=True)` traced, which runs no Python of `f` again.
 
-    Python runs `f` once, here, for arguments of these structures, shapes and dtypes.
+    It takes arguments of the structures, shapes and dtypes that `f` was traced for.
     """
     from jax.extend.core import jaxpr_as_fun
 
-    program, structs = jax.make_jaxpr(f, return_shape=True)(*args)
     run, structure = jaxpr_as_fun(program), jax.tree.structure(structs)
 
     def traced(*args: Any) -> Any:
         return jax.tree.unflatten(structure, run(*jax.tree.leaves(args)))
 
-    return traced, structs
+    return traced
 
 
 def evaluate(

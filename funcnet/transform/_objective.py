@@ -14,7 +14,7 @@ from funcnet._sow import EXAMPLES, one_of_batch, update_buffer_p
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
 from funcnet.transform._harvest import update_buffers
-from funcnet.transform._jaxpr import contains
+from funcnet.transform._jaxpr import as_function, contains
 
 
 @_tree.node
@@ -157,13 +157,15 @@ def objective_with_buffers(
     of_rest = functools.partial(
         objective, parameters, loss=loss, batch=batch, key=key, total_weight=total_weight, first=first
     )
-    if jax.tree.leaves(rest):
-        program, structs = jax.make_jaxpr(of_rest, return_shape=True)(rest)
-        if contains(program.jaxpr, update_buffer_p()):
-            results, new_rest = update_buffers(program, rest)
-            value, totals = jax.tree.unflatten(jax.tree.structure(structs), results)
-            return value, (totals, new_rest)
-    value, totals = of_rest(rest)
+    if not jax.tree.leaves(rest):
+        value, totals = of_rest(rest)
+        return value, (totals, rest)
+    program, structs = jax.make_jaxpr(of_rest, return_shape=True)(rest)
+    if contains(program.jaxpr, update_buffer_p()):
+        results, rest = update_buffers(program, rest)
+        value, totals = jax.tree.unflatten(jax.tree.structure(structs), results)
+    else:
+        value, totals = as_function(program, structs)(rest)
     return value, (totals, rest)
 
 

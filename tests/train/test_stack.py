@@ -89,7 +89,8 @@ def test_the_compiled_entry_points_are_those_of_the_page():
         f"{file.name}:{node.lineno}"
         for file in files
         for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Attribute) and node.attr == "jit" and isinstance(node.value, ast.Name)
+        if (isinstance(node, ast.Attribute) and node.attr == "jit" and isinstance(node.value, ast.Name))
+        or (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "bounded_jit")
     ]
     page = Path(PACKAGE).parent / "docs" / "how-a-run-works.md"
     section = page.read_text().split("## Compiled entry points")[1].split("\n## ")[0]

@@ -60,14 +60,17 @@ def test_a_function_keeps_a_bounded_number_of_programs():
         return 2 * x
 
     program = bounded_jit(double)
-    for size in range(1, PROGRAMS):
+    for size in range(1, PROGRAMS + 1):
         program(np.ones(size))
     program(np.ones(1))
-    assert len(traces) == PROGRAMS - 1
-    program(np.ones(PROGRAMS))  # the last one, after which all are forgotten
-    assert program.program._cache_size() == 0
+    assert program._cache_size() == len(traces) == PROGRAMS
+    # The 33rd: it forgets all, its own trace included, since that has only begun.
+    for _ in range(3):
+        assert program(np.ones(PROGRAMS + 1)).shape == (PROGRAMS + 1,)
+    assert program._cache_size() == 1
+    assert PROGRAMS < len(traces) <= PROGRAMS + 2
     assert program(np.ones(1)) == 2
-    assert program.program._cache_size() == 1
+    assert program._cache_size() == 2
 
 
 @pytest.fixture

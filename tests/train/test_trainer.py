@@ -100,11 +100,11 @@ def test_one_compile_for_all_syncs_calls_and_keys():
     train, model, data, _ = _training("line")
     for key in (KEY, jax.random.key(9)):
         train(model, data, key)
-    assert train._chunks.whole_run.program._cache_size() == 1
+    assert train._chunks.whole_run._cache_size() == 1
     fn.Trainer(train)(model, data, KEY)
-    traced = train._chunks.advance.program._cache_size()
+    traced = train._chunks.advance._cache_size()
     fn.Trainer(train, sync_every=Every(steps=1))(model, data, jax.random.key(9))
-    assert train._chunks.advance.program._cache_size() == traced == 1
+    assert train._chunks.advance._cache_size() == traced == 1
 
 
 def test_what_is_killed_goes_on_in_the_middle_of_an_epoch_bit_for_bit(tmp_path):
