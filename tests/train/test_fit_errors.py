@@ -29,6 +29,10 @@ class Keyless(fn.Module):
         return self.net(x)
 
 
+def whole(model, batch, weight, key):
+    return 0.0
+
+
 def vector(model, example, key):
     return model(example[0])
 
@@ -137,7 +141,7 @@ CASES = {
     "integers in a model": (
         lambda: train({"w": jnp.arange(3)}),
         TypeError,
-        r"\['w'\] must be floating, got int32",
+        r"\['w'\] of the model must be floating, got int32",
     ),
     "a model that can't be called": (
         lambda: train({"w": jnp.ones((2, 3))}),
@@ -152,7 +156,12 @@ CASES = {
         "accumulate=3 must divide the rows of a batch, got 8 rows",
     ),
     "accumulation of a batchwise loss": (
-        lambda: fn.fit(fn.losses.batchwise(vector), optax.sgd(0.1), epochs=1, accumulate=2),
+        lambda: fn.fit(
+            fn.losses.batchwise(lambda model, batch, weight, key: 0.0),
+            optax.sgd(0.1),
+            epochs=1,
+            accumulate=2,
+        ),
         ValueError,
         "whole batch at once",
     ),
