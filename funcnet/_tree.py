@@ -124,6 +124,11 @@ def to_numpy(leaf: Any) -> np.ndarray:
     return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
 
 
+def to_device(array: Any) -> Array:
+    """An array as JAX's; `jnp.asarray` would compile a program for each new shape of a NumPy array."""
+    return jnp.asarray(array) if not isinstance(array, np.ndarray) or is_traced() else jax.device_put(array)
+
+
 def is_concrete(tree: PyTree) -> bool:
     """Whether no leaf is a tracer of jit, vmap or grad."""
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _mesh, _tree
+from funcnet._jit import bounded_jit
 from funcnet._types import Array, Float, Key, PyTree
 from funcnet.data._dataset import Dataset, as_dataset
 from funcnet.data._shuffle import Shuffle, epoch_order
@@ -195,4 +196,4 @@ def batch_of(data: Dataset, order: Shuffle | None, batch_size: int, number: Arra
     return gather(data, row[0], mask[0])
 
 
-_jitted_batch_of = jax.jit(batch_of, static_argnums=2)
+_jitted_batch_of = bounded_jit(batch_of, static_argnums=2)

@@ -61,7 +61,7 @@ class Dataset:
         for path, leaf in _tree.paths(given).items():
             _check.fits_int32(f"data{path}", leaf, ADVICE_ON_INTEGERS)
         with np.errstate(over="ignore"):  # refused below, by value and place
-            object.__setattr__(self, "arrays", jax.tree.map(jnp.asarray, given))
+            object.__setattr__(self, "arrays", jax.tree.map(_tree.to_device, given))
         if self.weight is not None:
             _check.weight_type(self.weight)
             weight = _check.array("weight", self.weight)

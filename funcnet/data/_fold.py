@@ -136,7 +136,7 @@ def kfold(
             f"folds must be at least 2 and at most the number of rows that count, {counts.sum()}, "
             f"got {folds}."
         )
-    order = np.asarray(Shuffle.draw(_keys.fold_in_name(key, "kfold"), n)(jnp.arange(n)))
+    order = np.asarray(Shuffle.draw(_keys.fold_in_name(key, "kfold"), n)(np.arange(n, dtype=np.int32)))
     order = order[counts[order]]
     in_data = np.sort(order)
     classes = _label_numbers("stratify", stratify, n, in_data)[np.searchsorted(in_data, order)]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _keys, _tree
+from funcnet._jit import bounded_jit
 from funcnet._types import Array, ArrayLike, Int, Key, UInt32
 
 
@@ -92,7 +93,7 @@ def _draw_rounds(key: Key, n: Array, rounds: int) -> Shuffle:
     return Shuffle(jnp.concatenate([pairing, hashing], axis=1), n)
 
 
-@functools.partial(jax.jit, inline=True)
+@functools.partial(bounded_jit, inline=True)
 def _apply_rounds(x: Array | int, rounds: Array, n: Array) -> Array:
     x, n = jnp.asarray(x).astype(jnp.uint32), n.astype(jnp.uint32)
     for i in range(rounds.shape[0]):

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
-from funcnet import _check, _keys
+from funcnet import _check, _keys, _tree
 from funcnet._types import ArrayLike, Key, PyTree
 from funcnet.data._dataset import Dataset, as_dataset
 from funcnet.data._shuffle import Shuffle
@@ -58,14 +58,22 @@ def split_rows(
         order = np.arange(n)
     else:
         _check.concrete_key("split", key)
-        order = np.asarray(Shuffle.draw(_keys.fold_in_name(key, "split"), n)(jnp.arange(n)))
+        order = np.asarray(Shuffle.draw(_keys.fold_in_name(key, "split"), n)(np.arange(n, dtype=np.int32)))
         if stratify is not None:
             order = order[_stratified_order(_check.labels("stratify", stratify, n)[order], counts)]
     return np.split(order, np.cumsum(counts)[:-1])
 
 
 def _copy_rows(data: Dataset, positions: np.ndarray) -> Dataset:
-    return Dataset(data[positions], weight=None if data.weight is None else data.weights()[positions])
+    rows = positions if data.rows is None else np.asarray(data.rows)[positions]
+
+    def take(array: jax.Array) -> jax.Array:
+        if not _tree.is_concrete(array) or any(device.platform != "cpu" for device in array.devices()):
+            return array[rows]
+        return _tree.to_device(np.asarray(array)[rows])  # JAX would compile a program for each new size
+
+    weight = None if data.weight is None else take(data.weight)
+    return Dataset(jax.tree.map(take, data.arrays), weight=weight)
 
 
 def _part_sizes(sizes: Sequence[float], n: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check
+from funcnet._jit import bounded_jit
 from funcnet._types import Key, PyTree
 from funcnet.data._batch_stream import BatchStream
 from funcnet.data._batches import Chunk, PaddedBatch, epoch_rows, num_batches
@@ -219,4 +220,4 @@ class Stream:
         return shuffled_rows
 
 
-_jitted_epoch_rows = jax.jit(epoch_rows, static_argnums=(0, 2, 4))
+_jitted_epoch_rows = bounded_jit(epoch_rows, static_argnums=(0, 2, 4))

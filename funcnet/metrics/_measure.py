@@ -7,6 +7,7 @@ import numpy as np
 
 from funcnet import _check, _tree
 from funcnet._compare import has_wide_integers, in_float64, is_float64, is_one_hot, sums_to_one
+from funcnet._jit import bounded_jit
 from funcnet._metric import Metric as Metric
 from funcnet._metric import MetricSums as MetricSums
 from funcnet._metric import (
@@ -118,7 +119,7 @@ def _check_one_hot(metric: PerExample, predictions: Any, targets: Any, weight: A
         sums_to_one("measure", jnp.asarray(targets[np.asarray(weight) > 0]))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(bounded_jit, static_argnums=0)
 def _measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Array) -> Array:
     if isinstance(metric, R2) and metric.offset is None:
         predictions, targets = center(predictions, targets, weight)
