@@ -68,11 +68,12 @@ def count(name: str, value: Any) -> None:
 
 def between(name: str, value: Any, low: float, high: float) -> None:
     """Check that a value is a Python number in [low, high)."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}.")
-    if not low <= value < high:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} must be a number, got {describe(value)}.")
+    if not (low <= value < high and abs(value) <= sys.float_info.max):
         upper = "" if high == float("inf") else f" and below {high}"
-        raise ValueError(f"{name} must be at least {low}{upper}, got {value}.")
+        upper = " and finite" if high == float("inf") else upper
+        raise ValueError(f"{name} must be at least {low}{upper}, got {_short(value)}.")
 
 
 def boolean(name: str, value: Any) -> None:
@@ -83,10 +84,14 @@ def boolean(name: str, value: Any) -> None:
 
 def above_zero(name: str, value: Any) -> None:
     """Check that a value is a finite Python number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} must be a number, got {describe(value)}.")
     if not 0 < value <= sys.float_info.max:
-        raise ValueError(f"{name} must be above 0 and finite, got {value}.")
+        raise ValueError(f"{name} must be above 0 and finite, got {_short(value)}.")
+
+
+def _short(value: Any) -> str:
+    return describe(value) if isinstance(value, int) and value.bit_length() > 128 else str(value)
 
 
 def at_most(name: str, value: int, limit_name: str, limit: int) -> None:
@@ -194,5 +199,7 @@ def describe(value: Any) -> str:
         return f"an array of {value.dtype} and shape {value.shape}"
     if isinstance(value, type):
         return f"the class {value.__name__}"
+    if isinstance(value, int) and value.bit_length() > 128:  # Python prints no more than 4300 digits
+        return f"an integer of {value.bit_length():,} bits"
     text = " ".join(repr(value).split())
     return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"

@@ -38,9 +38,13 @@ class Buffer:
     value: Any
 
     def __post_init__(self) -> None:
-        for leaf in jax.tree.leaves(self.value):
-            if callable(leaf) or isinstance(leaf, str | bytes):
-                raise TypeError(f"the value of a Buffer must be an array, got {_check.describe(leaf)}.")
+        def as_array(leaf: Any) -> Any:
+            if _tree.is_key(leaf) or isinstance(leaf, jax.ShapeDtypeStruct):
+                return leaf
+            array = _check.array("the value of a Buffer", leaf)
+            return leaf if isinstance(leaf, int | float) else array
+
+        object.__setattr__(self, "value", jax.tree.map(as_array, self.value))
 
 
 def check_body(cls: type, base: type) -> None:
@@ -119,6 +123,12 @@ def python_numbers(value: Any) -> Any:
 
 def check_child(owner: str, name: str, value: Any, annotation: Any, base: type) -> None:
     nodes = base | Buffer
+    is_one_module = inspect.isclass(annotation) and issubclass(annotation, base)
+    if is_one_module and isinstance(value, list | tuple | dict | set):
+        raise TypeError(
+            f"{owner}.{name} must hold one module by its annotation, got {_check.describe(value)}. For "
+            f"several annotate it as '{name}: tuple[fn.Module, ...]'."
+        )
     holds_nodes = _is_node_annotation(annotation, nodes)
     for leaf in jax.tree.leaves(value, is_leaf=lambda node: isinstance(node, nodes)):
         if isinstance(leaf, str | bytes | complex):
@@ -132,6 +142,11 @@ def check_child(owner: str, name: str, value: Any, annotation: Any, base: type) 
                 f"{owner}.{name} must hold arrays or modules by its annotation, got the function "
                 f"{function}. Declare a static field for functions, '{name}: Callable', or pass them to "
                 "Sequential: fn.Sequential(fn.Linear(2, 5), jax.nn.relu)."
+            )
+        if isinstance(leaf, memoryview | bytearray):
+            raise TypeError(
+                f"{owner}.{name} must hold arrays or modules by its annotation, got a "
+                f"{type(leaf).__name__}. Try np.asarray(value)."
             )
         if holds_nodes and not isinstance(leaf, nodes):
             raise TypeError(

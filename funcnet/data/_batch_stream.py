@@ -49,6 +49,7 @@ class BatchStream:
 
     def first(self, rows: int) -> Dataset:
         """The first rows of the first batch, as a Dataset."""
+        _check.positive("rows", rows)
         if self._first_batch is None:
             batch = next(iter(self._new_iterable()), None)
             if batch is None:

@@ -41,7 +41,9 @@ class Parquet:
             raise ValueError(f"{path} is not a Parquet file: {error}") from None
         names = self.file.schema_arrow.names
         if missing := [name for name in (*self.features, target) if name not in names]:
-            raise ValueError(f"{path} has no column {missing[0]!r}. Columns: {', '.join(names)}.")
+            raise ValueError(
+                f"features and target must be columns of {path}: {', '.join(names)}; got {missing[0]!r}."
+            )
         meta = self.file.metadata
         self.group_sizes = np.array([meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
         self.group_starts = np.concatenate([[0], np.cumsum(self.group_sizes)])

@@ -159,6 +159,7 @@ class Stream:
 
     def first(self, rows: int) -> Dataset:
         """The first rows, as a Dataset."""
+        _check.positive("rows", rows)
         return Dataset(self.source.rows(np.arange(min(rows, len(self)))))
 
     def fingerprint(self) -> str:

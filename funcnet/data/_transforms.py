@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet import _check
 from funcnet._types import Array, Key, PyTree
@@ -37,8 +38,7 @@ def noise(scale: float | Array) -> Transform:
 
     Source: Bishop, "Training with noise is equivalent to Tikhonov regularization", 1995.
     """
-    if not isinstance(scale, jax.Array):
-        _check.between("scale", scale, 0.0, float("inf"))
+    _check.setting("scale", scale, 0.0, float("inf"), low_included=True)
 
     def add_noise(key: Key, x: Array) -> Array:
         if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -71,7 +71,7 @@ def flip(axis: int, probability: float = 0.5) -> Transform:
     networks", 2012.
     """
     _check.integer("axis", axis)
-    if probability != 1:
+    if not (isinstance(probability, int | float | np.number) and probability == 1):
         _check.between("probability", probability, 0.0, 1.0)
 
     def maybe_flip(key: Key, x: Array) -> Array:

@@ -140,4 +140,6 @@ def _check_values(what: str, score: Any, target: Any, weight: Any, all_positive_
     classes = set(target[counts].tolist())
     if 1 not in classes or (len(classes) < 2 and not all_positive_allowed):
         only = f"only class {int(classes.pop())}"
-        raise ValueError(f"{what} expects rows of both classes, got {only}, for which it is not defined.")
+        raise ValueError(
+            f"the targets of {what} must be of both classes, got {only}, for which it is not defined."
+        )

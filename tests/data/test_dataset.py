@@ -221,7 +221,7 @@ def test_an_unknown_table_or_target_names_the_known_ones(tmp_path):
         fn.data.load("Iris")
     with pytest.raises(ValueError, match=r"target and task must be None .*got 'iris'"):
         fn.data.load("iris", task="regression")
-    with pytest.raises(ValueError, match=r"no column 'z'\. Columns: a, y"):
+    with pytest.raises(ValueError, match=r"target must be a column of .*: a, y; got str 'z'"):
         fn.data.load(csv(tmp_path, "a,y\n1,2\n"), target="z")
 
 
