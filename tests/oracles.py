@@ -241,6 +241,10 @@ def _is_class_target(z: np.ndarray, t: np.ndarray) -> bool:
     return z.ndim == t.ndim + 1 and z.shape[:-1] == t.shape and z.shape[-1] > 1
 
 
+def _is_class(t: np.ndarray, classes: int) -> np.ndarray:
+    return (t >= 0) & (t < classes) & (t == np.floor(t))
+
+
 def _is_one_hot(z: np.ndarray, t: np.ndarray) -> bool:
     return bool(z.shape == t.shape and z.ndim and z.shape[-1] > 1 and t.dtype.kind == "f")
 
@@ -256,9 +260,7 @@ def _correct(prediction: Any, target: Any) -> np.ndarray:
     if _is_class_target(z, t):
         wrong = np.isnan(z.astype(np.float64)).any(axis=-1)
         same = np.argmax(z, axis=-1) == t
-        return np.where(
-            (t >= 0) & (t < z.shape[-1]) & (t == np.floor(t)), (same & ~wrong).astype(float), np.nan
-        )
+        return np.where(_is_class(t, z.shape[-1]), (same & ~wrong).astype(float), np.nan)
     if _is_one_hot(z, t):
         _one_hot_rows(t)
         wrong = np.isnan(z.astype(np.float64)).any(axis=-1)
@@ -290,7 +292,7 @@ def _top_k(prediction: Any, target: Any, *, k: int) -> float:
 def _brier(logits: Any, target: Any) -> float:
     z, t = np.asarray(logits, np.float64), np.asarray(target)
     if _is_class_target(z, t):
-        valid = (t >= 0) & (t < z.shape[-1]) & (t == np.floor(t))
+        valid = _is_class(t, z.shape[-1])
         rows = np.eye(z.shape[-1])[np.where(valid, t, 0).astype(np.int64)]
         return _mean(np.where(valid, ((softmax(z) - rows) ** 2).sum(axis=-1), np.nan))
     if z.shape != t.shape:

@@ -88,7 +88,7 @@ HALF_TOLERANCE = {"bfloat16": 0.06, "float16": 0.01}
 @pytest.mark.parametrize("name", MODELS)
 def test_half_precision_is_float32_up_to_rounding(name: str, dtype: str) -> None:
     row = MODELS[name]
-    half = fn.Precision(param=dtype, compute=dtype).cast_parameters(row.init())
+    half = jax.tree.map(lambda a: a.astype(dtype) if a.dtype == jnp.float32 else a, row.init())
     x = row.rows(3)[0]
     x = x if row.tokens else x.astype(dtype)
     whole = jax.tree.map(lambda a: a.astype(jnp.float32), half)
@@ -172,7 +172,7 @@ def test_a_wrong_key_gets_a_sentence(name: str, key: Any) -> None:
     ],
 )
 def test_absurd_sizes_get_a_sentence_before_memory_is_taken(net: Any) -> None:
-    with pytest.raises(ValueError, match=r"need [\d,]+ GB|must be at most|must be below"):
+    with pytest.raises(ValueError, match=r"need [\d,.]+ \w+, and|must be at most|must be below"):
         net().init(KEY)
 
 

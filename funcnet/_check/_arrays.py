@@ -29,7 +29,7 @@ def array(name: str, value: Any) -> np.ndarray | jax.Array:
 
     JAX arrays and tracers are returned as they are. Everything else becomes a NumPy array in the byte order
     of the machine: NumPy's own and Python's numbers, (nested) lists, pandas and polars columns and tables,
-    PyTorch tensors on the CPU, and anything with `__array__`.
+    PyTorch tensors on the CPU, and anything with `__array__`; with `__jax_array__`, a JAX array.
 
     Raises:
         TypeError: if it holds no numbers, such as None, text, objects, dates, or complex numbers.
@@ -39,6 +39,8 @@ def array(name: str, value: Any) -> np.ndarray | jax.Array:
         if not _is_real(value.dtype):
             raise TypeError(_not_numbers(name, value))
         return value
+    if hasattr(value, "__jax_array__") and not isinstance(value, type):
+        return array(name, value.__jax_array__())
     if isinstance(value, list | tuple) and any(
         isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)
     ):

@@ -55,13 +55,17 @@ class Columns:
     def __post_init__(self) -> None:
         check_names(self.names, self.categories)
 
-    @property
-    def shape(self) -> NoReturn:
-        """Raises: code that reads a shape expects an array."""
+    def __jax_array__(self) -> NoReturn:
+        """Raises: code that makes an array of this expects numbers."""
         raise TypeError(
             "features must be an array, got the raw columns of a table with text or gaps. Encode them: "
             "encoder = fn.data.Encoder.fit(train); train = encoder.transform(train)."
         )
+
+    @property
+    def shape(self) -> NoReturn:
+        """Raises: code that reads a shape expects an array."""
+        self.__jax_array__()
 
 
 def checked_columns(columns: Columns) -> Columns:

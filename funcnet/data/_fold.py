@@ -151,7 +151,8 @@ def _kfold(
         )
     order = order_of_rows(key, "kfold", n)
     order = order[counts[order]]
-    classes = _label_numbers("stratify", stratify, n, order)
+    in_data = np.sort(order)
+    classes = _label_numbers("stratify", stratify, n, in_data)[np.searchsorted(in_data, order)]
     rows = np.asarray(data._rows_at(np.arange(n)))[order]
     if groups is None and len(np.unique(rows)) < len(rows):
         groups = np.asarray(data.rows)
@@ -188,8 +189,7 @@ def _check_copies(rows: np.ndarray, group: np.ndarray) -> None:
 
 
 def _label_numbers(name: str, labels: ArrayLike | None, n: int, order: np.ndarray) -> np.ndarray:
-    """The labels of the rows in `order` as integers, numbered as they appear there, whatever their "
-    "names."""
+    """The labels of the rows in `order` as integers, numbered as they appear there, whatever their names."""
     if labels is None:
         return np.zeros(len(order), int)
     values = _check.labels(name, labels, n)[order]

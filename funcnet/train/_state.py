@@ -122,7 +122,7 @@ def _fill_missing(values: Array, is_recorded: Any) -> Array:
         return jnp.where(is_recorded, values, jnp.nan)
     # In NumPy, which jax_debug_nans does not look at.
     filled = np.where(np.asarray(is_recorded), np.asarray(values), np.asarray(np.nan, values.dtype))
-    return jax.device_put(filled)
+    return jax.device_put(filled, getattr(values, "sharding", None))
 
 
 def _is_on_host(values: Any) -> bool:
