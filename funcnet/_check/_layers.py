@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _tree
 from funcnet._check._arrays import jax_array
 from funcnet._check._values import choice, describe, positive
 
@@ -176,15 +175,15 @@ def layer(name: str, value: Any) -> None:
 def floating_parameters(leaves: Mapping[str, Any]) -> None:
     """Check that all parameters, given by path, are floating arrays."""
     for path, leaf in leaves.items():
-        if not _tree.is_array(leaf):
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None:
             raise TypeError(
-                f"the leaf {path or 'itself'} of the model must be an array that JAX takes, got "
-                f"{describe(leaf)}. "
+                f"the leaf {path or 'itself'} of the model must be an array, got {describe(leaf)}. "
                 "Keep settings in static fields of a funcnet.Module, or outside the model."
             )
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        if not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(
-                f"the parameter {path or 'itself'} of the model must be floating, got {leaf.dtype}. "
+                f"the parameter {path or 'itself'} of the model must be floating, got {dtype}. "
                 "Convert it, jnp.asarray(value, float), or, if it is not a parameter, wrap it: "
                 "funcnet.Buffer(value)."
             )

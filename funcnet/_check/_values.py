@@ -68,7 +68,7 @@ def count(name: str, value: Any) -> None:
 
 def between(name: str, value: Any, low: float, high: float) -> None:
     """Check that a value is a Python number in [low, high)."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+    if not _is_number(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}.")
     if not (low <= value < high and abs(value) <= sys.float_info.max):
         upper = "" if high == float("inf") else f" and below {high}"
@@ -84,7 +84,7 @@ def boolean(name: str, value: Any) -> None:
 
 def above_zero(name: str, value: Any) -> None:
     """Check that a value is a finite Python number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+    if not _is_number(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}.")
     if not 0 < value <= sys.float_info.max:
         raise ValueError(f"{name} must be above 0 and finite, got {_short(value)}.")

@@ -112,7 +112,6 @@ class Module:
             ValueError: if no parameter is missing: calling `init` again would have no effect; or if the
                 arrays need more than the memory there is.
         """
-        _check.module("net", self)
         _check.key(key)
         if jax.tree.leaves(self) and is_complete(self):
             raise ValueError(

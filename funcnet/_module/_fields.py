@@ -143,11 +143,6 @@ def check_child(owner: str, name: str, value: Any, annotation: Any, base: type) 
                 f"{function}. Declare a static field for functions, '{name}: Callable', or pass them to "
                 "Sequential: fn.Sequential(fn.Linear(2, 5), jax.nn.relu)."
             )
-        if isinstance(leaf, memoryview | bytearray):
-            raise TypeError(
-                f"{owner}.{name} must hold arrays or modules by its annotation, got a "
-                f"{type(leaf).__name__}. Try np.asarray(value)."
-            )
         if holds_nodes and not isinstance(leaf, nodes):
             raise TypeError(
                 f"{owner}.{name} must hold modules or fn.Buffers by its annotation, got "

@@ -190,7 +190,7 @@ WRONG = {
         ValueError,
         "missing must have the shape of values",
     ),
-    "an empty tuple": (lambda: fn.data.Encoder.fit(()), TypeError, "must be the raw columns"),
+    "an empty tuple": (lambda: fn.data.Encoder.fit(()), ValueError, "data must hold at least one array"),
     "a fill that is not a category": (
         lambda: fn.data.Encoder.from_dict({"names": ["a"], "fill": ["z"], "categories": [["x", "y"]]}),
         ValueError,
