@@ -75,7 +75,7 @@ def shapes(model: PyTree) -> PyTree:
 def check_model(model: PyTree) -> None:
     """Raise unless `model` is a pytree of arrays whose parameters are all set and floating."""
     leaves = jax.tree.leaves(model)
-    if is_complete(model) and all(jnp.issubdtype(getattr(a, "dtype", int), jnp.floating) for a in leaves):
+    if is_complete(model) and all(map(_check.is_floating, leaves)):
         return  # fast path of every call of `fit`: paths are only computed for an error message
     check_complete(model)
     _check.floating_parameters(parameter_paths(model))
