@@ -122,11 +122,6 @@ def is_array(leaf: Any) -> bool:
     return is_numpy and leaf.dtype.isnative and leaf.dtype != np.longdouble
 
 
-def is_floating(leaf: Any) -> bool:
-    """Whether a leaf is a floating array."""
-    return is_array(leaf) and bool(jnp.issubdtype(leaf.dtype, jnp.floating))
-
-
 def is_key(leaf: Any) -> bool:
     """Whether a leaf is a typed key, or an array of keys."""
     return jnp.issubdtype(getattr(leaf, "dtype", int), jax.dtypes.prng_key)

@@ -231,7 +231,7 @@ ERRORS = {
     "integer parameter": (
         integer_parameter,
         TypeError,
-        "table must be floating, got int32.*funcnet.Buffer",
+        "table of the model must be floating, got int32.*funcnet.Buffer",
     ),
     "unresolved annotation": (unresolved_annotation, TypeError, "must be resolvable"),
     "sizes that don't chain": (

@@ -26,7 +26,7 @@ def positive(name: str, value: Any) -> None:
 
 def integer(name: str, value: Any, example: int = 0) -> None:
     """Check that a value is an integer."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if not _is_number(value) or isinstance(value, float | np.floating):
         text = repr(value) if isinstance(value, bool | int | float | str) else describe(value)
         raise TypeError(f"{name} must be an integer, got {text}. Try {name}={example}.")
 
@@ -76,10 +76,30 @@ def between(name: str, value: Any, low: float, high: float) -> None:
         raise ValueError(f"{name} must be at least {low}{upper}, got {_short(value)}.")
 
 
+def string(name: str, value: Any, example: str) -> None:
+    """Check that a value is a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {describe(value)}. Try {name}={example!r}.")
+
+
+def strings(**values: Any) -> None:
+    """Check that the values of arguments, given by their names, are strings."""
+    for name, value in values.items():
+        string(name, value, name)
+
+
 def boolean(name: str, value: Any) -> None:
     """Check that a value is True or False."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {describe(value)}.")
+
+
+def number(name: str, value: Any) -> None:
+    """Check that a value is a Python number, and not NaN."""
+    if not _is_number(value):
+        raise TypeError(f"{name} must be a number, got {describe(value)}.")
+    if value != value:
+        raise ValueError(f"{name} must be a number, got NaN.")
 
 
 def above_zero(name: str, value: Any) -> None:
@@ -92,6 +112,12 @@ def above_zero(name: str, value: Any) -> None:
 
 def _short(value: Any) -> str:
     return describe(value) if isinstance(value, int) and value.bit_length() > 128 else str(value)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is one real number: no bool, and none of NumPy's complex numbers and durations."""
+    real = int | float | np.integer | np.floating
+    return isinstance(value, real) and not isinstance(value, bool | np.timedelta64)
 
 
 def at_most(name: str, value: int, limit_name: str, limit: int) -> None:

@@ -121,6 +121,24 @@ def python_numbers(value: Any) -> Any:
     return value
 
 
+def to_arrays(owner: str, name: str, value: Any, base: type) -> Any:
+    """The value of a child field, with arrays that JAX can't read (big-endian, PyTorch) as arrays."""
+    nodes = base | Buffer
+
+    def convert(leaf: Any) -> Any:
+        if isinstance(leaf, nodes | jax.Array | jax.ShapeDtypeStruct | bool | int | float):
+            return leaf
+        if isinstance(leaf, np.ndarray | np.generic):
+            is_complex = leaf.dtype.kind == "c" and leaf.dtype.isnative
+            return leaf if is_complex else _check.array(f"{owner}.{name}", leaf)
+        return _check.jax_array(f"{owner}.{name}", leaf)
+
+    leaves, tree = jax.tree.flatten(value, is_leaf=lambda node: isinstance(node, nodes))
+    arrays = [convert(leaf) for leaf in leaves]
+    same = all(a is b for a, b in zip(leaves, arrays, strict=True))
+    return value if same else jax.tree.unflatten(tree, arrays)
+
+
 def check_child(owner: str, name: str, value: Any, annotation: Any, base: type) -> None:
     nodes = base | Buffer
     is_one_module = inspect.isclass(annotation) and issubclass(annotation, base)

@@ -112,7 +112,8 @@ class BatchStream:
     def _new_iterable(self) -> Iterable[PyTree]:
         """Call `factory`, and check that it does not return an iterator that has been used already."""
         iterable = self.factory()
-        if not isinstance(iterable, Iterable) or isinstance(iterable, str | bytes | dict):
+        is_scalar = hasattr(iterable, "dtype") and np.ndim(iterable) == 0
+        if not isinstance(iterable, Iterable) or isinstance(iterable, str | bytes | dict) or is_scalar:
             raise TypeError(
                 f"factory must return an iterable of batches, got {_check.describe(iterable)}. "
                 "Try factory=lambda: iter(loader)."
