@@ -186,9 +186,10 @@ def layer(name: str, value: Any) -> None:
 def is_floating(leaf: Any) -> bool:
     """Whether a leaf of a model is a floating array that JAX reads, and not a class or PyTorch's."""
     dtype = getattr(leaf, "dtype", None)
-    is_array = isinstance(dtype, np.dtype) and dtype.isnative and not isinstance(leaf, type)
-    is_array = is_array and dtype != np.longdouble  # which JAX does not have
-    return is_array and bool(jnp.issubdtype(dtype, jnp.floating))
+    if isinstance(leaf, type) or not isinstance(dtype, np.dtype):
+        return False
+    is_known = dtype.isnative and dtype != np.longdouble  # which JAX does not have
+    return is_known and bool(jnp.issubdtype(dtype, jnp.floating))
 
 
 def floating_parameters(leaves: Mapping[str, Any]) -> None:

@@ -111,8 +111,8 @@ class BatchStream:
 
     def _new_iterable(self) -> Iterable[PyTree]:
         """Call `factory`, and check that it does not return an iterator that has been used already."""
-        iterable = self.factory()
-        is_scalar = hasattr(iterable, "dtype") and np.ndim(iterable) == 0
+        iterable: Any = self.factory()
+        is_scalar = hasattr(iterable, "dtype") and iterable.ndim == 0
         if not isinstance(iterable, Iterable) or isinstance(iterable, str | bytes | dict) or is_scalar:
             raise TypeError(
                 f"factory must return an iterable of batches, got {_check.describe(iterable)}. "

@@ -1,7 +1,7 @@
 """Minibatches of one fixed size: the last one is padded and masked, never dropped."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,8 @@ class Batch:
     weight: Float[Array, " batch"]
 
     def __post_init__(self) -> None:
-        weight, example = self.weight, self.example
+        weight: Any = self.weight
+        example = self.example
         if not isinstance(weight, jax.Array):
             weight = _check.array("weight", weight)
             _check.finite("weight", weight)

@@ -157,7 +157,7 @@ def as_dataset(data: PyTree, name: str = "data") -> Dataset:
         return data
     dataset = Dataset.axes(data)
     dataset._set(name)
-    return dataset  # type: ignore[no-any-return]
+    return dataset
 
 
 def take(data: PyTree, rows: Any) -> Dataset:
