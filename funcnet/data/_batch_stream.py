@@ -39,7 +39,7 @@ class BatchStream:
     def __init__(
         self, factory: Callable[[], Iterable[PyTree]], num_batches: int, *, prefetch: int = 2
     ) -> None:
-        _check.function("factory", factory, "a function () -> iterable of batches")
+        _check.takes("factory", factory, "a function () -> iterable of batches")
         _check.positive("num_batches", num_batches)
         _check.between("num_batches", num_batches, 1, 2**31)
         _check.positive("prefetch", prefetch)

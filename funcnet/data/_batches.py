@@ -40,6 +40,10 @@ class Batch:
             weight = _check.array("weight", weight)
             _check.finite("weight", weight)
             _check.fits_float32("weight", weight)
+            if weight.ndim == 0:
+                raise ValueError(
+                    "weight must have one number for each row of example, got a single number."
+                )
             if (weight < 0).any():
                 raise ValueError(f"weight must be at least 0, got {weight.min()}.")
             object.__setattr__(self, "weight", jnp.asarray(weight, float))

@@ -97,7 +97,7 @@ class Dataset:
         if not (is_mask or jnp.issubdtype(index.dtype, jnp.integer)) and index.size:
             raise TypeError(f"position must hold integers or be a slice, got {_check.describe(position)}.")
         if is_mask and index.shape != (len(self),):
-            raise IndexError(f"a mask must have shape ({len(self)},), got shape {index.shape}.")
+            raise IndexError(f"position, a mask, must have shape ({len(self)},), got shape {index.shape}.")
         if not is_mask and _tree.is_concrete(index):
             # JAX would return the last row, and a loop over the dataset would never end.
             positions = np.asarray(index).ravel()

@@ -71,7 +71,7 @@ class Stream:
 
     def __init__(self, source: Source, *, prefetch: int = 2) -> None:
         for name in ("__len__", "rows", "identity"):
-            if not hasattr(source, name):
+            if isinstance(source, type) or not hasattr(source, name):
                 raise TypeError(
                     "the source of a Stream must have __len__, rows(numbers) and identity(), got "
                     f"{_check.describe(source)} without {name}. "

@@ -76,7 +76,7 @@ def flip(axis: int, probability: float = 0.5) -> Transform:
 
     def maybe_flip(key: Key, x: Array) -> Array:
         if not -x.ndim <= axis < x.ndim:
-            raise ValueError(f"flip({axis}) expects features with that axis, got shape {x.shape}.")
+            raise ValueError(f"flip({axis}) expects an example with that axis, got shape {x.shape}.")
         return jnp.where(jax.random.bernoulli(key, float(probability)), jnp.flip(x, axis), x)
 
     return _on_features(maybe_flip)

@@ -336,7 +336,7 @@ WRONG_DATA = {
     "a mask of another length": (
         lambda: fn.data.Dataset((X, Y))[np.ones(5, bool)],
         IndexError,
-        r"a mask must have shape \(6,\)",
+        r"position, a mask, must have shape \(6,\)",
     ),
     "a weight that float32 makes 0": (
         lambda: fn.data.Dataset((X, Y), weight=np.array([1, 1, 1e-50, 1, 1, 1])),
