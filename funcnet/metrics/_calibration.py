@@ -119,4 +119,4 @@ class CalibrationError(Metric):
 
 
 def _one_hot(target: Array, like: Array) -> Array:
-    return jax.nn.one_hot(target, like.shape[-1], dtype=like.dtype)
+    return jax.nn.one_hot(target.astype(jnp.int32), like.shape[-1], dtype=like.dtype)
