@@ -19,7 +19,7 @@ def bounded_jit(f: Callable[..., Any], **settings: Any) -> Any:
     traces = 0
 
     @functools.wraps(f)
-    def traced(*args: Any, **named: Any) -> Any:
+    def count_trace(*args: Any, **named: Any) -> Any:
         nonlocal traces
         if traces == PROGRAMS:
             traces = 0
@@ -27,5 +27,5 @@ def bounded_jit(f: Callable[..., Any], **settings: Any) -> Any:
         traces += 1
         return f(*args, **named)
 
-    program: Any = jax.jit(traced, **settings)
+    program: Any = jax.jit(count_trace, **settings)
     return program

@@ -132,7 +132,7 @@ def copy_of(folder, tmp_path):
         ({"sizes": ["scalar", "scalar"]}, "model.json is damaged: sizes"),
         ({"scaler": {"shift": [0.0]}}, "model.json is damaged: the field 'scaler'"),
         ({"scaler": {"shift": [0.0], "scale": [1.0]}}, "a shift and a scale for each feature"),
-        ({"scaler": {"shift": [0.0] * 4, "scale": [0.0] * 4}}, "scaler must hold finite numbers"),
+        ({"scaler": {"shift": [0.0] * 4, "scale": [0.0] * 4}}, "is damaged: scale must be above 0"),
         ({"target_scaler": {"shift": 0.0, "scale": 1.0}}, "a regression must have a target_scaler"),
         ({"class_names": []}, "model.json is damaged: sizes"),
         ({"class_names": [1, 2, 3]}, "model.json is damaged: the field 'class_names'"),

@@ -189,7 +189,7 @@ def _check_copies(rows: np.ndarray, group: np.ndarray) -> None:
 
 
 def _label_numbers(name: str, labels: ArrayLike | None, n: int, order: np.ndarray) -> np.ndarray:
-    """The labels of the rows in `order` as integers, numbered as they appear there."""
+    """The labels of the rows in `order` as integers, numbered as they appear there: names do not matter."""
     if labels is None:
         return np.zeros(len(order), int)
     values = _check.labels(name, labels, n)[order]

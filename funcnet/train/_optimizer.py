@@ -137,20 +137,20 @@ def evaluated_parameters(state: PyTree, parameters: PyTree) -> PyTree:
             case LookaheadState():
                 return part.slow
             case optax.contrib.ScheduleFreeState():
-                parameters = _map(_averaged(part), parameters, part.z)
+                parameters = _map(_average_function(part), parameters, part.z)
             case optax.contrib.SAMState() if part.cache is not None:
-                parameters = _map(_synced(part.steps_since_sync == 0), parameters, part.cache)
+                parameters = _map(_sync_function(part.steps_since_sync == 0), parameters, part.cache)
     return parameters
 
 
-def _averaged(state: Any) -> Callable[[Array, Array], Array]:
+def _average_function(state: Any) -> Callable[[Array, Array], Array]:
     def average(p: Array, z: Array) -> Array:
         return optax.contrib.schedule_free_eval_params(state._replace(z=z), p).astype(p.dtype)
 
     return average
 
 
-def _synced(at_sync: Array) -> Callable[[Array, Array], Array]:
+def _sync_function(at_sync: Array) -> Callable[[Array, Array], Array]:
     return lambda p, cached: jnp.where(at_sync, p, cached)
 
 

@@ -55,9 +55,12 @@ class History(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         if name not in self:
             raise KeyError(f"the history has no {name!r}; it has {', '.join(self)}")
+        values: Any = self.evaluations[name] if name in self.evaluations else self.arrays[name]
+        is_array = isinstance(values, jax.Array | np.ndarray)
+        if not is_array:  # the struct of one
+            return values
         if name in self.evaluations:
-            return _fill_missing(self.evaluations[name], self.is_evaluated)
-        values = self.arrays[name]
+            return _fill_missing(values, self.is_evaluated)
         if self.num_epochs is None:
             return values
         xp = np if _is_on_host(values) else jnp

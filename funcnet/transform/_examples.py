@@ -88,24 +88,24 @@ def clipped_mean_grad(
         def from_norms() -> tuple[PyTree, Array]:
             factor = jnp.minimum(1.0, norm / jnp.maximum(norms.astype(float), jnp.finfo(float).tiny)) / n
             if stored:
-                return jax.tree.map(lambda g: _weighted(factor, g), grads_of(x, examples)), norms
+                return jax.tree.map(lambda g: _weight_rows(factor, g), grads_of(x, examples)), norms
             values, vjp = jax.vjp(lambda x: jax.vmap(lambda e: scalar(f(x, e)))(examples), x)
             return vjp(factor.astype(values.dtype))[0], norms
 
-        def scaled() -> tuple[PyTree, Array]:
+        def from_scaled() -> tuple[PyTree, Array]:
             clipped, exact = jax.vmap(lambda g: clip_tree(g, norm))(grads_of(x, examples))
             share = jnp.full(n, 1 / n, norms.dtype)
-            return jax.tree.map(lambda g: _weighted(share, g), clipped), exact.astype(norms.dtype)
+            return jax.tree.map(lambda g: _weight_rows(share, g), clipped), exact.astype(norms.dtype)
 
         # XLA sums squares of outer products without storing these, unless squares overflow or vanish.
         smallest = jnp.where(norm < limits.tiny**0.5 / limits.eps, -1, 0)
         vanished = (norms > smallest) & (norms < limits.tiny**0.5 / limits.eps)
-        return jax.lax.cond(jnp.all(jnp.isfinite(norms) & ~vanished), from_norms, scaled)
+        return jax.lax.cond(jnp.all(jnp.isfinite(norms) & ~vanished), from_norms, from_scaled)
 
     return compute
 
 
-def _weighted(weight: Array, leaf: Array) -> Array:
+def _weight_rows(weight: Array, leaf: Array) -> Array:
     """The sum of the rows of a leaf [n, ...] with weights [n], in at least float32."""
     terms = wide(leaf)
     return jnp.tensordot(weight.astype(terms.dtype), terms, 1).astype(leaf.dtype)
@@ -168,7 +168,7 @@ def microbatched_value_and_grad(f: OfExample, size: int) -> Callable[..., tuple[
             chosen = jax.tree.map(lambda a: a[rows], examples)
             of_one = jax.value_and_grad(lambda x, e: scalar(f(x, e)))
             terms = jax.tree.map(wide, jax.vmap(of_one, in_axes=(None, 0))(x, chosen))
-            return jax.tree.map(lambda part: _weighted(weights, part), terms)
+            return jax.tree.map(lambda part: _weight_rows(weights, part), terms)
 
         def accumulate(sums: Any, microbatch: tuple[Array, Array]) -> tuple[Any, None]:
             return _tree.add(sums, sums_of(x, *microbatch)), None

@@ -45,10 +45,10 @@ def as_function(program: "ClosedJaxpr", structs: Any) -> Callable[..., Any]:
 
     run, structure = jaxpr_as_fun(program), jax.tree.structure(structs)
 
-    def traced(*args: Any) -> Any:
+    def call(*args: Any) -> Any:
         return jax.tree.unflatten(structure, run(*jax.tree.leaves(args)))
 
-    return traced
+    return call
 
 
 def evaluate(

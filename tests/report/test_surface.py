@@ -123,8 +123,9 @@ def test_vmapped_models_and_runs_raise():
         decision_surface(models, (X, Y))
     with pytest.raises(ValueError, match="a number or a vector of logits"):
         decision_surface(lambda x: jnp.ones((3, 2)), (X, Y))
+    state = fn.TrainState(None, None, 0, 0, jax.random.key(0), None)
     with pytest.raises(TypeError, match=r"pass run\.model"):
-        decision_surface(fn.Run(lambda x: x[0], None), (X, Y))
+        decision_surface(fn.Run(lambda x: x[0], state), (X, Y))
     with pytest.raises(ValueError, match=r"2 different column numbers from 0 to 1, got \(0, 2\)"):
         decision_surface(lambda x: x[0], (X, Y), features=(0, 2))
     assert not pyplot.get_fignums()
