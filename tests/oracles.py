@@ -435,7 +435,7 @@ def _positive(values: np.ndarray) -> np.ndarray:
 
 def _as_rows(numbers: np.ndarray, k: int) -> np.ndarray:
     flat = numbers.ravel()
-    valid = (flat >= 0) & (flat < k)
+    valid = _is_class(flat, k)
     rows = np.eye(k)[np.where(valid, flat, 0).astype(np.int64)]
     return np.where(valid[:, None], rows, np.nan)
 

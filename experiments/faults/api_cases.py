@@ -424,7 +424,8 @@ def data_room() -> None:
         example, key), args(loss=LOSS, transform=D.noise(0.1), key=KEY, example=(X[0], Y[0])), draws=True,
         also=("target", "prediction"))
     case("data.mixup", lambda loss, alpha, key, batch: D.mixup(loss, alpha)(trained(), batch, WEIGHT, key),
-        args(loss=LOSS, alpha=0.2, key=KEY, batch=PAIRS), draws=True, also=("x", "y", "examples"))
+        args(loss=LOSS, alpha=0.2, key=KEY, batch=PAIRS), draws=True, also=("x", "y", "examples", "target",
+        "prediction"))
     case("data.Stream", lambda source, prefetch: len(D.Stream(source, prefetch=prefetch).first(2)), args(
         source=thing(UserSource()), prefetch=2), draws=True)
     case("data.Stream.npy", lambda paths, prefetch, rows: D.Stream.npy((paths, "y.npy"),
