@@ -359,7 +359,10 @@ def r2(predictions: Any, targets: Any, weight: Any = None, *, offset: float | No
     w, (p, t) = _weight(weight, len(p)), _pair(p, t)
     keep = w > 0
     p, t, w = p[keep], t[keep], w[keep]
-    size = max(1.0, float(np.max(np.abs(p))), float(np.max(np.abs(t))))  # R² does not depend on the unit
+    both = np.abs(np.concatenate([p.ravel(), t.ravel()]))
+    size = max(
+        1.0, float(np.max(both, initial=0, where=np.isfinite(both)))
+    )  # R² does not depend on the unit
     p, t = p / size, t / size
     centred = t - t[0]
     variation = _weighted_mean((centred - _weighted_mean(centred, w)) ** 2, w)

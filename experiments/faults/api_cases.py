@@ -229,7 +229,8 @@ def metrics() -> None:
     for name, (p, t) in one.items():
         short = name.split("/")[0]
         first = "logits" if short == "brier" else "prediction"
-        case(f"metrics.{name}", getattr(M, short), {first: p, "target": t}, "values", oracle=right[short])
+        case(f"metrics.{name}", getattr(M, short), {first: p, "target": t}, "values", oracle=right[short],
+            nan_ok=True)  # of a target that is not a class
     case("metrics.top_k", lambda k, prediction, target: M.top_k(k)(prediction, target), args(k=2,
         prediction=normal(2, 3), target=np.array([2, 0])), "values", oracle=lambda k, prediction,
         target: oracles._top_k(prediction, target, k=k))
@@ -422,7 +423,7 @@ def data_room() -> None:
         draws=True)
     case("data.augmented", lambda loss, transform, key, example: D.augmented(loss, transform)(trained(),
         example, key), args(loss=LOSS, transform=D.noise(0.1), key=KEY, example=(X[0], Y[0])), draws=True,
-        also=("target", "prediction"))
+        also=("target", "prediction", "x"))
     case("data.mixup", lambda loss, alpha, key, batch: D.mixup(loss, alpha)(trained(), batch, WEIGHT, key),
         args(loss=LOSS, alpha=0.2, key=KEY, batch=PAIRS), draws=True, also=("x", "y", "examples", "target",
         "prediction"))

@@ -108,6 +108,7 @@ def shift(pixels: int) -> Transform:
     visual document analysis", 2003.
     """
     _check.positive("pixels", pixels)
+    _check.between("pixels", pixels, 1, 2**30)
 
     def random_shift(key: Key, x: Array) -> Array:
         if x.ndim not in (2, 3):
