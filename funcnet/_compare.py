@@ -193,7 +193,7 @@ def correct(what: str, prediction: ArrayLike, target: ArrayLike) -> Array:
     z, t = jnp.asarray(prediction), as_class_numbers(target)
     if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:
         same = jnp.argmax(z, axis=-1).astype(t.dtype) == t
-        is_class = (t >= 0) & (t < z.shape[-1])
+        is_class = is_class_number(t, z.shape[-1])
         return jnp.where(is_class, (same & ~jnp.isnan(z).any(axis=-1)).astype(float), jnp.nan)
     if is_one_hot(z, t):
         same = (jnp.argmax(z, axis=-1) == jnp.argmax(t, axis=-1)) & ~jnp.isnan(z).any(axis=-1)
@@ -203,6 +203,14 @@ def correct(what: str, prediction: ArrayLike, target: ArrayLike) -> Array:
         return _same_class(as_class_numbers(z), t)
     same = ((z > 0) == (as_floating(t) > 0.5)) & ~jnp.isnan(z)
     return jnp.where((t >= 0) & (t <= 1), same.astype(float), jnp.nan)
+
+
+def is_class_number(target: Array, classes: int) -> Array:
+    """Whether each target is one of the numbers of the classes: 0.5 is not."""
+    is_in_range = (target >= 0) & (target < classes)
+    if jnp.issubdtype(target.dtype, jnp.floating):
+        return is_in_range & (target == jnp.floor(target))
+    return is_in_range
 
 
 def _same_class(predicted: Array, target: Array) -> Array:

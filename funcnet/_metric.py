@@ -2,13 +2,15 @@
 
 import abc
 import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check
+from funcnet import _check, _tree
 from funcnet._types import Array, PyTree
 
 
@@ -89,6 +91,9 @@ class MetricSums:
         """The metric of the examples in the sums."""
         if not isinstance(self.metric, Metric):
             raise TypeError(f"metric must be a fn.metrics.Metric, got {_check.describe(self.metric)}.")
+        nothing = lambda leaf: leaf is None  # noqa: E731
+        for path, leaf in _tree.paths(self.sums, is_leaf=nothing).items():
+            _check.array(f"sums{path}", leaf)
         return self.metric.value(self.sums)
 
 
@@ -134,6 +139,24 @@ def weighted_sum(values: Array, weight: Array) -> Array:
     return jnp.sum(values * weight.astype(values.dtype), axis=0)
 
 
+def weighted_mean(values: Array, weight: Array) -> Array:
+    """Σ w·value / Σ w over the leading axis, for values [n, ...], whose sum may be too large for its dtype.
+
+    If it might be, all values are divided by a power of two first: that rounds nothing.
+    """
+    limit = float(jnp.finfo(values.dtype).max) / (4 * len(weight))
+    counts = (weight.reshape(-1, *[1] * (values.ndim - 1)) > 0) & jnp.isfinite(values)
+    heaviest = jnp.maximum(jnp.max(weight), 1).astype(values.dtype)
+    is_large = jnp.max(jnp.where(counts, jnp.abs(values), 0)) > limit / heaviest
+    scale = jnp.where(is_large, 2.0 ** -math.ceil(math.log2(8 * len(weight))), 1.0).astype(values.dtype)
+    relative_weight = jnp.where(is_large, weight / heaviest.astype(weight.dtype), weight)
+    return (
+        weighted_sum(values * scale, relative_weight)
+        / jnp.sum(relative_weight).astype(values.dtype)
+        / scale
+    )
+
+
 def finalize(total: Any, weight: Array) -> Array:
     """The value of a weighted sum: of a `Metric` its value, else the mean."""
     if isinstance(total, MetricSums):
@@ -152,3 +175,19 @@ def check_metric(name: str, value: Any, batch: tuple[int, ...]) -> None:
     """Check that a value is a scalar for one example, of shape `batch` for a batch, or a `MetricSums`."""
     if not isinstance(value, MetricSums):
         _check.scalar(name, value, batch)
+
+
+def loss_and_metrics(result: Any) -> tuple[Any, Mapping[str, Any]]:
+    """What a loss returned as a pair, after a check that it is a value, or a value and a dictionary."""
+    if isinstance(result, tuple) and len(result) != 2:
+        raise TypeError(
+            "a loss must return a scalar, or a scalar and a dictionary of metrics, got a tuple of "
+            f"{len(result)} values."
+        )
+    value, metrics = result if isinstance(result, tuple) else (result, {})
+    if not isinstance(metrics, Mapping):
+        raise TypeError(
+            "a loss must return a scalar, or a scalar and a dictionary of metrics, got "
+            f"{_check.describe(metrics)} in place of the dictionary."
+        )
+    return value, metrics

@@ -83,15 +83,14 @@ class Precision:
         def loss_in_precision(model: Any, *args: Any) -> Any:
             if callable(model):
                 return loss(self.model(model), *args)
-            return loss(_cast(self._check_dtypes(model), self.compute), *args)
+            return loss(_cast_parameters(self._check_dtypes(model), self.compute), *args)
 
         return loss_in_precision
 
     def cast_parameters(self, model: T) -> T:
         """`model` with its parameters cast to `param`; buffers are not cast."""
         check_model(model)
-        parameters, rest = _tree.partition(model, trainable(model))
-        return _tree.combine(_cast(parameters, self.param), rest)
+        return _cast_parameters(model, self.param)
 
     def model(self, model: PyTree) -> "Cast":
         """The model computed in this precision, for prediction: `predict(precision.model(model), x)`."""
@@ -99,6 +98,7 @@ class Precision:
 
     def _check_dtypes(self, model: PyTree) -> PyTree:
         """`model`, if all its parameters have dtype `param`."""
+        check_model(model)
         parameters, _ = _tree.partition(model, trainable(model))
         for path, leaf in _tree.paths(parameters).items():
             if leaf.dtype.name != self.param:
@@ -131,15 +131,20 @@ class Cast(Module):
     precision: Precision
 
     def __call__(self, x: PyTree, key: Key | None = None) -> Any:
-        # Buffers are not cast: running statistics in half precision are off by half a percent.
-        parameters, buffers = _tree.partition(self.model, trainable(self.model))
-        model = _tree.combine(_cast(parameters, self.precision.compute), buffers)
-        x = _cast(x, self.precision.compute)
-        return _cast(call(model, x, key), self.precision.output)
+        model = _cast_parameters(self.model, self.precision.compute)
+        x = _cast(_check.pytree("x", x), self.precision.compute)
+        output = _check.pytree("the output of the model", call(model, x, key))
+        return _cast(output, self.precision.output)
+
+
+def _cast_parameters(model: T, dtype: Any) -> T:
+    # Buffers are not cast: running statistics in half precision are off by half a percent.
+    parameters, buffers = _tree.partition(model, trainable(model))
+    return _tree.combine(_cast(parameters, dtype), buffers)
 
 
 def _cast(tree: T, dtype: Any) -> T:
     def cast(leaf: Array) -> Array:
-        return leaf.astype(dtype) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
+        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
     return jax.tree.map(cast, tree)

@@ -79,6 +79,7 @@ def summary(net: Module, x: PyTree) -> Summary:
         raise TypeError(
             f"net must be a funcnet.Module, got {_check.describe(net)}. Try summary(fn.MLP((4, 16, 3)), x)."
         )
+    x = jax.tree_util.tree_map_with_path(_example, x)
     calls: dict[str, tuple[Any, ...]] = {}
 
     def call_recorded(model: Module, x: PyTree) -> Any:
@@ -95,6 +96,12 @@ def summary(net: Module, x: PyTree) -> Summary:
     model = shapes(net)
     jax.eval_shape(call_recorded, model, x)
     return Summary(tuple(_row(path, module, calls.get(path)) for path, module in modules(model).items()))
+
+
+def _example(path: Any, leaf: Any) -> Any:
+    if isinstance(leaf, jax.ShapeDtypeStruct) or _tree.is_key(leaf):
+        return leaf
+    return _check.jax_array(f"x{jax.tree_util.keystr(path)}", leaf)
 
 
 def _row(path: str, module: Module, call: tuple[Any, ...] | None) -> Row:

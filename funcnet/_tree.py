@@ -114,6 +114,14 @@ def dtype_and_shape(array: Any) -> str:
     return f"{array.dtype.name}[{','.join(map(str, array.shape))}]"
 
 
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf is an array that JAX takes as it is, or the shape and dtype of one."""
+    if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
+        return True
+    is_numpy = isinstance(leaf, np.ndarray | np.generic) and not isinstance(leaf, np.ma.MaskedArray)
+    return is_numpy and leaf.dtype.isnative and leaf.dtype != np.longdouble
+
+
 def is_key(leaf: Any) -> bool:
     """Whether a leaf is a typed key, or an array of keys."""
     return jnp.issubdtype(getattr(leaf, "dtype", int), jax.dtypes.prng_key)

@@ -359,6 +359,11 @@ def r2(predictions: Any, targets: Any, weight: Any = None, *, offset: float | No
     w, (p, t) = _weight(weight, len(p)), _pair(p, t)
     keep = w > 0
     p, t, w = p[keep], t[keep], w[keep]
+    both = np.abs(np.concatenate([p.ravel(), t.ravel()]))
+    size = max(
+        1.0, float(np.max(both, initial=0, where=np.isfinite(both)))
+    )  # R² does not depend on the unit
+    p, t = p / size, t / size
     centred = t - t[0]
     variation = _weighted_mean((centred - _weighted_mean(centred, w)) ** 2, w)
     residual = _weighted_mean((t - p) ** 2, w)
@@ -433,7 +438,7 @@ def _positive(values: np.ndarray) -> np.ndarray:
 
 def _as_rows(numbers: np.ndarray, k: int) -> np.ndarray:
     flat = numbers.ravel()
-    valid = (flat >= 0) & (flat < k)
+    valid = _is_class(flat, k)
     rows = np.eye(k)[np.where(valid, flat, 0).astype(np.int64)]
     return np.where(valid[:, None], rows, np.nan)
 

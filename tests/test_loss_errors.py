@@ -194,6 +194,17 @@ WRONG = {
         TypeError,
         "where must be a function",
     ),
+    "penalized of a dictionary": (
+        lambda: L.penalized(lambda m, e, k: {"a": jnp.ones(())}, l2=0.1)(fn.Linear(1, 1), None, None),
+        TypeError,
+        "the loss must be a scalar for one example, got dict",
+    ),
+    "a selection of nothing": (lambda: L.penalized(_loss, where=lambda: True), TypeError, "where must be"),
+    "a class that there is none of": (
+        lambda: fn.evaluate(L.supervised(L.zero_one), lambda x: x, (jnp.ones((2, 3)), jnp.array([0, 127]))),
+        ValueError,
+        "zero_one expects targets from 0 to 2, got 127 in row 1",
+    ),
     "a ranking as a loss": (lambda: L.penalized(M.roc_auc), TypeError, "ranks all rows at once"),
     "batchwise of an example": (
         lambda: L.batchwise(_loss),

@@ -229,7 +229,8 @@ def metrics() -> None:
     for name, (p, t) in one.items():
         short = name.split("/")[0]
         first = "logits" if short == "brier" else "prediction"
-        case(f"metrics.{name}", getattr(M, short), {first: p, "target": t}, "values", oracle=right[short])
+        case(f"metrics.{name}", getattr(M, short), {first: p, "target": t}, "values", oracle=right[short],
+            nan_ok=True)  # of a target that is not a class
     case("metrics.top_k", lambda k, prediction, target: M.top_k(k)(prediction, target), args(k=2,
         prediction=normal(2, 3), target=np.array([2, 0])), "values", oracle=lambda k, prediction,
         target: oracles._top_k(prediction, target, k=k))
@@ -421,9 +422,11 @@ def data_room() -> None:
         first=D.flip(-1), second=D.noise(0.1), key=KEY, example=image), also=("transforms", "transform"),
         draws=True)
     case("data.augmented", lambda loss, transform, key, example: D.augmented(loss, transform)(trained(),
-        example, key), args(loss=LOSS, transform=D.noise(0.1), key=KEY, example=(X[0], Y[0])), draws=True)
+        example, key), args(loss=LOSS, transform=D.noise(0.1), key=KEY, example=(X[0], Y[0])), draws=True,
+        also=("target", "prediction", "x"))
     case("data.mixup", lambda loss, alpha, key, batch: D.mixup(loss, alpha)(trained(), batch, WEIGHT, key),
-        args(loss=LOSS, alpha=0.2, key=KEY, batch=PAIRS), draws=True, also=("x", "y", "examples"))
+        args(loss=LOSS, alpha=0.2, key=KEY, batch=PAIRS), draws=True, also=("x", "y", "examples", "target",
+        "prediction"))
     case("data.Stream", lambda source, prefetch: len(D.Stream(source, prefetch=prefetch).first(2)), args(
         source=thing(UserSource()), prefetch=2), draws=True)
     case("data.Stream.npy", lambda paths, prefetch, rows: D.Stream.npy((paths, "y.npy"),
@@ -434,7 +437,8 @@ def data_room() -> None:
         window=2), draws=True)
     case("data.Stream.from_batches", lambda factory, num_batches, prefetch: train()(trained(),
         D.Stream.from_batches(factory, num_batches, prefetch=prefetch).first(4), jax.random.key(0)).history[
-        "loss"], args(factory=user_two_batches, num_batches=2, prefetch=2), draws=True, nan_ok=True)
+        "loss"], args(factory=user_two_batches, num_batches=2, prefetch=2), draws=True, nan_ok=True,
+        also=("data", "batch"))
     case("data.BatchStream", lambda factory, num_batches, prefetch, rows: D.BatchStream(factory,
         num_batches, prefetch=prefetch).first(rows)[:], args(factory=user_two_batches, num_batches=2,
         prefetch=2, rows=2), draws=True)

@@ -2,6 +2,7 @@
 
 from funcnet._check._arrays import array as array
 from funcnet._check._arrays import jax_array as jax_array
+from funcnet._check._arrays import pytree as pytree
 from funcnet._check._arrays import setting as setting
 from funcnet._check._data import class_numbers as class_numbers
 from funcnet._check._data import features as features
@@ -19,6 +20,7 @@ from funcnet._check._layers import depth as depth
 from funcnet._check._layers import divides as divides
 from funcnet._check._layers import floating_parameters as floating_parameters
 from funcnet._check._layers import initializer as initializer
+from funcnet._check._layers import is_floating as is_floating
 from funcnet._check._layers import last_axes as last_axes
 from funcnet._check._layers import last_axis as last_axis
 from funcnet._check._layers import layer as layer
@@ -30,6 +32,7 @@ from funcnet._check._layers import positive_integers as positive_integers
 from funcnet._check._layers import rank as rank
 from funcnet._check._layers import size as size
 from funcnet._check._layers import sizes as sizes
+from funcnet._check._layers import spatial as spatial
 from funcnet._check._layers import with_weight as with_weight
 from funcnet._check._memory import fits_in_memory as fits_in_memory
 from funcnet._check._narrowing import fits_float32 as fits_float32
@@ -86,7 +89,10 @@ from funcnet._check._values import function_name as function_name
 from funcnet._check._values import increasing as increasing
 from funcnet._check._values import integer as integer
 from funcnet._check._values import not_negative as not_negative
+from funcnet._check._values import number as number
 from funcnet._check._values import one_of as one_of
 from funcnet._check._values import path as path
 from funcnet._check._values import positive as positive
+from funcnet._check._values import string as string
+from funcnet._check._values import strings as strings
 from funcnet._check._values import takes as takes

@@ -55,6 +55,26 @@ def array(name: str, value: Any) -> np.ndarray | jax.Array:
     return values
 
 
+def pytree(name: str, tree: Any) -> Any:
+    """A pytree with its leaves as JAX arrays; a (nested) list of Python's numbers is one array.
+
+    Raises:
+        TypeError: as for `array`, for a leaf that is neither that nor a JAX array.
+        ValueError: as for `jax_array`.
+    """
+    if isinstance(tree, jax.Array):
+        return tree
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    if isinstance(tree, list) and all(isinstance(leaf, bool | int | float) for _, leaf in leaves):
+        return jax_array(name, tree)
+
+    def convert(path: Any, leaf: Any) -> jax.Array:
+        where = f"{name}{jax.tree_util.keystr(path)}"
+        return leaf if isinstance(leaf, jax.Array) else jax_array(where, leaf)
+
+    return jax.tree_util.tree_map_with_path(convert, tree)
+
+
 def setting(name: str, value: Any, low: float, high: float, *, low_included: bool = False) -> None:
     """Check that numbers, one or an array, lie above `low` (or at it) and below `high`; skip tracers.
 

@@ -77,14 +77,20 @@ def weights(values: np.ndarray) -> None:
 
 
 def weights_in_range(values: Any) -> None:
-    """Check that float32 holds the positive weights: one that became 0 would remove its row."""
-    values = np.asarray(values)
-    is_lost = (values > 0) & (values < np.finfo(np.float32).tiny)
-    if values.dtype == np.float64 and is_lost.any() and jnp.result_type(float) == np.float32:
+    """Check that float32 holds the positive weights, of which one that became 0 would remove its row, and
+    their sum."""
+    values, limits = np.asarray(values).astype(np.float64), jnp.finfo(jnp.result_type(float))
+    is_lost = (values > 0) & (values < float(limits.tiny))
+    if is_lost.any():
         row = int(np.argwhere(is_lost)[0][0])
         raise ValueError(
-            f"weight must be 0 or at least 1.2e-38, so that float32 holds it, got {values[row]} in row "
-            f"{row}. Only ratios of weights matter: try weight / weight.max()."
+            f"weight must be 0 or at least {float(limits.tiny):.1e}, so that {limits.dtype} holds it, got "
+            f"{values[row]} in row {row}. Only ratios of weights matter: try weight / weight.max()."
+        )
+    if values.sum() > float(limits.max) and np.isfinite(values).all():
+        raise ValueError(
+            f"weight must add up to at most {float(limits.max):.1e}, so that {limits.dtype} holds the sum, "
+            f"got {values.sum():.3g}. Only ratios of weights matter: try weight / weight.max()."
         )
 
 

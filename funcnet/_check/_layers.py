@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet._check._arrays import jax_array
-from funcnet._check._values import choice, describe, positive
+from funcnet._check._values import choice, describe, positive, takes
 
 MAX_DEPTH = 10_000
 """More layers than this take minutes to trace; a million of them fill the memory before any array does."""
@@ -59,6 +59,16 @@ def rank(layer: str, x: Any, min_rank: int, axes: str) -> jax.Array:
         raise ValueError(
             f"{layer} expects an input [..., {axes}], got shape {array.shape}. One example has "
             f"{min_rank} axes, channels last: a grey image needs x[..., None], a flat row a reshape."
+        )
+    return array
+
+
+def spatial(layer: str, x: Any, num_spatial_dims: int) -> jax.Array:
+    """Return the input of a layer as an array, and check that its spatial axes are not empty."""
+    array = rank(layer, x, num_spatial_dims + 1, f"{num_spatial_dims} spatial axes, channels")
+    if 0 in array.shape[-num_spatial_dims - 1 : -1]:
+        raise ValueError(
+            f"{layer} expects an input with entries along each spatial axis, got shape {array.shape}."
         )
     return array
 
@@ -170,18 +180,33 @@ def layer(name: str, value: Any) -> None:
             f"{name} of a Sequential must be a module or a function, got {describe(value)}. "
             "Try fn.Sequential(fn.Linear(2, 5), jax.nn.relu, fn.Linear(5, 1))."
         )
+    takes(f"{name} of a Sequential", value, "a module or a function of one array", None)
+
+
+def is_floating(leaf: Any) -> bool:
+    """Whether a leaf of a model is a floating array that JAX reads, and not a class or PyTorch's."""
+    dtype = getattr(leaf, "dtype", None)
+    if isinstance(leaf, type) or not isinstance(dtype, np.dtype):
+        return False
+    is_known = dtype.isnative and dtype != np.longdouble  # which JAX does not have
+    return is_known and bool(jnp.issubdtype(dtype, jnp.floating))
 
 
 def floating_parameters(leaves: Mapping[str, Any]) -> None:
     """Check that all parameters, given by path, are floating arrays."""
     for path, leaf in leaves.items():
         dtype = getattr(leaf, "dtype", None)
-        if dtype is None:
+        if getattr(leaf, "dtype", None) == np.longdouble:
+            raise TypeError(
+                f"the parameter {path or 'itself'} of the model must be of a dtype that JAX has, got "
+                f"{leaf.dtype}. Convert it: value.astype(np.float32)."
+            )
+        if isinstance(leaf, type) or (not isinstance(leaf, jax.Array) and not isinstance(dtype, np.dtype)):
             raise TypeError(
                 f"the leaf {path or 'itself'} of the model must be an array, got {describe(leaf)}. "
                 "Keep settings in static fields of a funcnet.Module, or outside the model."
             )
-        if not jnp.issubdtype(dtype, jnp.floating):
+        if not is_floating(leaf):
             raise TypeError(
                 f"the parameter {path or 'itself'} of the model must be floating, got {dtype}. "
                 "Convert it, jnp.asarray(value, float), or, if it is not a parameter, wrap it: "

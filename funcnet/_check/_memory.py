@@ -44,4 +44,6 @@ def _available_bytes() -> int | None:
 
 
 def _format(num_bytes: int) -> str:
-    return f"{num_bytes / 2**30:,.1f} GiB"
+    """A number of bytes in the unit in which it is between 1 and 1024, as far as units go."""
+    unit = min((num_bytes.bit_length() - 1) // 10, 6)
+    return f"{num_bytes / 1024**unit:,.1f} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB')[unit]}"

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet._check._values import choice, describe, function, takes
+from funcnet._check._values import choice, describe, function, string, takes
 
 LARGEST_HISTORY = 10**9
 """Bytes of the history of one run, some 60 million epochs of four values."""
@@ -179,6 +179,7 @@ LARGER_IS_BETTER = {"accuracy", "precision", "recall", "f1", "r2", "auc", "top"}
 
 def direction(monitor: str, mode: str) -> None:
     """Check, as far as names show it, that a metric where larger is better is not minimized."""
+    string("monitor", monitor, "val_loss")
     parts = monitor.split("_")
     if mode == "min" and LARGER_IS_BETTER & set(parts) and parts[-1] not in ("loss", "error"):
         raise ValueError(

@@ -26,7 +26,7 @@ def positive(name: str, value: Any) -> None:
 
 def integer(name: str, value: Any, example: int = 0) -> None:
     """Check that a value is an integer."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if not _is_number(value) or isinstance(value, float | np.floating):
         text = repr(value) if isinstance(value, bool | int | float | str) else describe(value)
         raise TypeError(f"{name} must be an integer, got {text}. Try {name}={example}.")
 
@@ -68,11 +68,24 @@ def count(name: str, value: Any) -> None:
 
 def between(name: str, value: Any, low: float, high: float) -> None:
     """Check that a value is a Python number in [low, high)."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}.")
-    if not low <= value < high:
+    if not _is_number(value):
+        raise TypeError(f"{name} must be a number, got {describe(value)}.")
+    if not (low <= value < high and abs(value) <= sys.float_info.max):
         upper = "" if high == float("inf") else f" and below {high}"
-        raise ValueError(f"{name} must be at least {low}{upper}, got {value}.")
+        upper = " and finite" if high == float("inf") else upper
+        raise ValueError(f"{name} must be at least {low}{upper}, got {_short(value)}.")
+
+
+def string(name: str, value: Any, example: str) -> None:
+    """Check that a value is a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {describe(value)}. Try {name}={example!r}.")
+
+
+def strings(**values: Any) -> None:
+    """Check that the values of arguments, given by their names, are strings."""
+    for name, value in values.items():
+        string(name, value, name)
 
 
 def boolean(name: str, value: Any) -> None:
@@ -81,12 +94,30 @@ def boolean(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be True or False, got {describe(value)}.")
 
 
+def number(name: str, value: Any) -> None:
+    """Check that a value is a Python number, and not NaN."""
+    if not _is_number(value):
+        raise TypeError(f"{name} must be a number, got {describe(value)}.")
+    if value != value:
+        raise ValueError(f"{name} must be a number, got NaN.")
+
+
 def above_zero(name: str, value: Any) -> None:
     """Check that a value is a finite Python number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}.")
+    if not _is_number(value):
+        raise TypeError(f"{name} must be a number, got {describe(value)}.")
     if not 0 < value <= sys.float_info.max:
-        raise ValueError(f"{name} must be above 0 and finite, got {value}.")
+        raise ValueError(f"{name} must be above 0 and finite, got {_short(value)}.")
+
+
+def _short(value: Any) -> str:
+    return describe(value) if isinstance(value, int) and value.bit_length() > 128 else str(value)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is one real number: no bool, and none of NumPy's complex numbers and durations."""
+    real = int | float | np.integer | np.floating
+    return isinstance(value, real) and not isinstance(value, bool | np.timedelta64)
 
 
 def at_most(name: str, value: int, limit_name: str, limit: int) -> None:
@@ -194,5 +225,7 @@ def describe(value: Any) -> str:
         return f"an array of {value.dtype} and shape {value.shape}"
     if isinstance(value, type):
         return f"the class {value.__name__}"
+    if isinstance(value, int) and value.bit_length() > 128:  # Python prints no more than 4300 digits
+        return f"an integer of {value.bit_length():,} bits"
     text = " ".join(repr(value).split())
     return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"

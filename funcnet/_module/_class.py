@@ -23,6 +23,7 @@ from funcnet._module._fields import (
     check_static,
     is_child_annotation,
     python_numbers,
+    to_arrays,
 )
 from funcnet._module._memory import check_memory
 from funcnet._types import Array, Key, PyTree
@@ -112,6 +113,7 @@ class Module:
             ValueError: if no parameter is missing: calling `init` again would have no effect; or if the
                 arrays need more than the memory there is.
         """
+        _check.module("net", self)
         _check.key(key)
         if jax.tree.leaves(self) and is_complete(self):
             raise ValueError(
@@ -297,7 +299,9 @@ def _with_checks(init: Any) -> Any:
             object.__setattr__(self, name, python_numbers(value))
         for name in self._children:
             annotation = self._annotations.get(name)
-            check_child(type(self).__name__, name, getattr(self, name), annotation, Module)
+            check_child(type(self).__name__, name, value := getattr(self, name), annotation, Module)
+            if (arrays := to_arrays(type(self).__name__, name, value, Module)) is not value:
+                object.__setattr__(self, name, arrays)
 
     return __init__
 

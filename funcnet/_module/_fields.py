@@ -38,9 +38,13 @@ class Buffer:
     value: Any
 
     def __post_init__(self) -> None:
-        for leaf in jax.tree.leaves(self.value):
-            if callable(leaf) or isinstance(leaf, str | bytes):
-                raise TypeError(f"the value of a Buffer must be an array, got {_check.describe(leaf)}.")
+        def as_array(leaf: Any) -> Any:
+            if _tree.is_key(leaf) or isinstance(leaf, jax.ShapeDtypeStruct):
+                return leaf
+            array = _check.array("the value of a Buffer", leaf)
+            return leaf if isinstance(leaf, int | float) else array
+
+        object.__setattr__(self, "value", jax.tree.map(as_array, self.value))
 
 
 def check_body(cls: type, base: type) -> None:
@@ -117,8 +121,32 @@ def python_numbers(value: Any) -> Any:
     return value
 
 
+def to_arrays(owner: str, name: str, value: Any, base: type) -> Any:
+    """The value of a child field, with arrays that JAX can't read (big-endian, PyTorch) as arrays."""
+    nodes = base | Buffer
+
+    def convert(leaf: Any) -> Any:
+        if isinstance(leaf, nodes | jax.Array | jax.ShapeDtypeStruct | bool | int | float):
+            return leaf
+        if isinstance(leaf, np.ndarray | np.generic):
+            is_complex = leaf.dtype.kind == "c" and leaf.dtype.isnative
+            return leaf if is_complex else _check.array(f"{owner}.{name}", leaf)
+        return _check.jax_array(f"{owner}.{name}", leaf)
+
+    leaves, tree = jax.tree.flatten(value, is_leaf=lambda node: isinstance(node, nodes))
+    arrays = [convert(leaf) for leaf in leaves]
+    same = all(a is b for a, b in zip(leaves, arrays, strict=True))
+    return value if same else jax.tree.unflatten(tree, arrays)
+
+
 def check_child(owner: str, name: str, value: Any, annotation: Any, base: type) -> None:
     nodes = base | Buffer
+    is_one_module = inspect.isclass(annotation) and issubclass(annotation, base)
+    if is_one_module and isinstance(value, list | tuple | dict | set):
+        raise TypeError(
+            f"{owner}.{name} must hold one module by its annotation, got {_check.describe(value)}. For "
+            f"several annotate it as '{name}: tuple[fn.Module, ...]'."
+        )
     holds_nodes = _is_node_annotation(annotation, nodes)
     for leaf in jax.tree.leaves(value, is_leaf=lambda node: isinstance(node, nodes)):
         if isinstance(leaf, str | bytes | complex):

@@ -12,28 +12,25 @@ LARGE = 2**13
 
 def check_memory(module: Any) -> None:
     """Raise if the arrays that `init` would draw need more than the memory of the machine or the device."""
-    leaves = jax.tree.leaves(_settings(module))
-    if not any(isinstance(leaf, int) and leaf >= LARGE for leaf in leaves):
+    largest, setting = max(_sizes(module), default=(0, ""))
+    if not largest:
         return
     name = type(module).__name__
     try:
         structs = jax.tree.leaves(jax.eval_shape(module._init_missing, jax.random.key(0)))
     except OverflowError:
         raise ValueError(
-            f"the sizes of this {name} must be below 2**31, got {max(filter(_is_int, leaves))}."
+            f"the sizes of this {name} must be below 2**31, got {setting} {largest:,}."
         ) from None
-    largest = max(filter(_is_int, leaves))
-    what = f"the parameters of this {name}, whose largest size is {largest:,},"
+    what = f"the parameters of this {name}, with {setting} {largest:,},"
     _check.fits_in_memory(what, sum(leaf.size * leaf.dtype.itemsize for leaf in structs))
 
 
-def _settings(module: Any) -> Any:
-    """The values of all static fields, and those of the modules inside."""
+def _sizes(module: Any) -> list[tuple[int, str]]:
+    """The large integers in its static fields, with the fields' names; if none, those of its modules."""
+    own = [(leaf, name) for name in module._static for leaf in jax.tree.leaves(getattr(module, name))]
+    if large := [(leaf, name) for leaf, name in own if isinstance(leaf, int) and leaf >= LARGE]:
+        return large
     children = [getattr(module, name) for name in module._children]
     inside = jax.tree.leaves(children, is_leaf=lambda node: hasattr(node, "_children"))
-    own = [getattr(module, name) for name in module._static]
-    return own + [_settings(child) for child in inside if hasattr(child, "_children")]
-
-
-def _is_int(leaf: Any) -> bool:
-    return isinstance(leaf, int)
+    return [size for child in inside if hasattr(child, "_children") for size in _sizes(child)]

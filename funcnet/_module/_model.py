@@ -75,7 +75,7 @@ def shapes(model: PyTree) -> PyTree:
 def check_model(model: PyTree) -> None:
     """Raise unless `model` is a pytree of arrays whose parameters are all set and floating."""
     leaves = jax.tree.leaves(model)
-    if is_complete(model) and all(jnp.issubdtype(getattr(a, "dtype", int), jnp.floating) for a in leaves):
+    if is_complete(model) and all(map(_check.is_floating, leaves)):
         return  # fast path of every call of `fit`: paths are only computed for an error message
     check_complete(model)
     _check.floating_parameters(parameter_paths(model))
@@ -90,7 +90,7 @@ def check_complete(model: PyTree) -> None:
 
 def call(model: Any, x: Any, key: Key | None) -> Any:
     """`model(x)`, with the key if it is not None and the model accepts one."""
-    if not callable(model):
+    if isinstance(model, type) or not callable(model):
         raise TypeError(
             f"the model must be callable, got {_check.describe(model)}. For other pytrees write the loss "
             "yourself: def loss(params, example, key): ..."

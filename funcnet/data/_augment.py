@@ -103,6 +103,8 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
     _check.between("alpha", alpha, 0.0, float("inf"))
     if alpha == 0:
         raise ValueError("alpha must be above 0, got 0. For no mixing use the loss itself.")
+    _check.setting("alpha", alpha, 0.0, float("inf"))
+    alpha = float(alpha)
 
     @functools.wraps(loss)
     def mixed_loss(model: Any, batch: PyTree, weight: Array, key: Key | None) -> Any:

@@ -39,7 +39,7 @@ class BatchStream:
     def __init__(
         self, factory: Callable[[], Iterable[PyTree]], num_batches: int, *, prefetch: int = 2
     ) -> None:
-        _check.function("factory", factory, "a function () -> iterable of batches")
+        _check.takes("factory", factory, "a function () -> iterable of batches")
         _check.positive("num_batches", num_batches)
         _check.between("num_batches", num_batches, 1, 2**31)
         _check.positive("prefetch", prefetch)
@@ -49,6 +49,7 @@ class BatchStream:
 
     def first(self, rows: int) -> Dataset:
         """The first rows of the first batch, as a Dataset."""
+        _check.positive("rows", rows)
         if self._first_batch is None:
             batch = next(iter(self._new_iterable()), None)
             if batch is None:
@@ -110,8 +111,9 @@ class BatchStream:
 
     def _new_iterable(self) -> Iterable[PyTree]:
         """Call `factory`, and check that it does not return an iterator that has been used already."""
-        iterable = self.factory()
-        if not isinstance(iterable, Iterable) or isinstance(iterable, str | bytes | dict):
+        iterable: Any = self.factory()
+        is_scalar = hasattr(iterable, "dtype") and iterable.ndim == 0
+        if not isinstance(iterable, Iterable) or isinstance(iterable, str | bytes | dict) or is_scalar:
             raise TypeError(
                 f"factory must return an iterable of batches, got {_check.describe(iterable)}. "
                 "Try factory=lambda: iter(loader)."

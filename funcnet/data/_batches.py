@@ -1,7 +1,7 @@
 """Minibatches of one fixed size: the last one is padded and masked, never dropped."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from funcnet import _check, _mesh, _tree
 from funcnet._jit import bounded_jit
 from funcnet._types import Array, Float, Key, PyTree
-from funcnet.data._dataset import Dataset, as_dataset
+from funcnet.data._dataset import Dataset, as_dataset, narrow, to_arrays
 from funcnet.data._shuffle import Shuffle, epoch_order
 
 
@@ -35,6 +35,25 @@ class Batch:
     weight: Float[Array, " batch"]
 
     def __post_init__(self) -> None:
+        weight: Any = self.weight
+        example = self.example
+        if not isinstance(weight, jax.Array):
+            weight = _check.array("weight", weight)
+            _check.finite("weight", weight)
+            _check.fits_float32("weight", weight)
+            if weight.ndim == 0:
+                raise ValueError(
+                    "weight must have one number for each row of example, got a single number."
+                )
+            if (weight < 0).any():
+                raise ValueError(f"weight must be at least 0, got {weight.min()}.")
+            object.__setattr__(self, "weight", jnp.asarray(weight, float))
+        if not all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(example)):
+            arrays = jax.tree.map(jnp.asarray, narrow(to_arrays(example, "example"), "example"))
+            object.__setattr__(self, "example", arrays)
+        self._check_shapes()
+
+    def _check_shapes(self) -> None:
         shape = jnp.shape(self.weight)
         for path, leaf in _tree.paths(self.example).items():
             if jnp.shape(leaf)[: len(shape)] != shape:
@@ -62,6 +81,9 @@ class PaddedBatch(Batch):
     """
 
     known_total_weight: Float[Array, ""] | None = None
+
+    def __post_init__(self) -> None:  # its arrays are those of a Dataset, a stream or a Batch
+        self._check_shapes()
 
     @property
     def total_weight(self) -> Float[Array, ""]:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from funcnet import _check
+from funcnet import _check, _tree
 from funcnet._types import Array, Bool, Float
 
 
@@ -68,11 +68,40 @@ class Columns:
         self.__jax_array__()
 
 
+def checked_columns(columns: Columns) -> Columns:
+    """The columns with arrays in both fields, after a check that shapes and category numbers match.
+
+    An Encoder calls it: `Columns` itself is also built by JAX, with placeholders.
+    """
+    values, missing = _check.array("values", columns.values), _check.array("missing", columns.missing)
+    if values.shape[-1:] != (len(columns.names),):
+        raise ValueError(
+            f"values must be [..., columns] for the {len(columns.names)} columns "
+            f"{', '.join(columns.names)}, got shape {values.shape}."
+        )
+    _check.same_shape("missing", missing, "values", values)
+    if missing.dtype != bool:
+        raise TypeError(f"missing must be booleans, True in a gap, got {missing.dtype}.")
+    if not _tree.is_concrete((values, missing)):
+        return dataclasses.replace(columns, values=values, missing=missing)
+    for j, strings in enumerate(columns.categories):
+        numbers = np.asarray(values)[..., j][~np.asarray(missing)[..., j]].astype(np.float64)
+        if strings is not None and not np.isin(numbers, np.arange(len(strings))).all():
+            raise ValueError(
+                f"values of the column of text {columns.names[j]!r} must be numbers of its "
+                f"{len(strings)} categories, from 0, got {numbers.min():g} to {numbers.max():g}."
+            )
+    return dataclasses.replace(columns, values=values, missing=missing)
+
+
 def check_names(names: Any, categories: Any) -> None:
     """Check the names of columns, and that each has an entry in `categories`."""
     if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"names must be a tuple of strings, got {_check.describe(names)}.")
-    if not isinstance(categories, tuple) or not all(c is None or isinstance(c, tuple) for c in categories):
+    if not isinstance(categories, tuple) or not all(
+        c is None or (isinstance(c, tuple) and all(isinstance(string, str) for string in c))
+        for c in categories
+    ):
         raise TypeError(
             "categories must be a tuple with None or a tuple of strings for each column, got "
             f"{_check.describe(categories)}."

@@ -57,9 +57,13 @@ class Dataset:
     rows: Int[Array, " n"] | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        given = to_arrays(self.arrays)
+        self._set("data")
+
+    def _set(self, name: str) -> None:
+        """Make arrays of the fields, and check them; sentences call the arrays `name`."""
+        given = to_arrays(self.arrays, name)
         for path, leaf in _tree.paths(given).items():
-            _check.fits_int32(f"data{path}", leaf, ADVICE_ON_INTEGERS)
+            _check.fits_int32(f"{name}{path}", leaf, ADVICE_ON_INTEGERS)
         with np.errstate(over="ignore"):  # refused below, by value and place
             object.__setattr__(self, "arrays", jax.tree.map(_tree.to_device, given))
         if self.weight is not None:
@@ -68,12 +72,13 @@ class Dataset:
             if not isinstance(weight, jax.Array):
                 _check.finite("weight", weight)
                 _check.fits_float32("weight", weight)
+            if _tree.is_concrete(weight):
                 _check.weights_in_range(weight)
             object.__setattr__(self, "weight", jnp.asarray(weight, float))
         if self.rows is not None:
             object.__setattr__(self, "rows", _row_numbers(self.rows))
-        _check_lengths(self)
-        _check_values(self, given)
+        _check_lengths(self, name)
+        _check_values(self, given, name)
 
     def __len__(self) -> int:
         if self.rows is not None:
@@ -92,7 +97,7 @@ class Dataset:
         if not (is_mask or jnp.issubdtype(index.dtype, jnp.integer)) and index.size:
             raise TypeError(f"position must hold integers or be a slice, got {_check.describe(position)}.")
         if is_mask and index.shape != (len(self),):
-            raise IndexError(f"a mask must have shape ({len(self)},), got shape {index.shape}.")
+            raise IndexError(f"position, a mask, must have shape ({len(self)},), got shape {index.shape}.")
         if not is_mask and _tree.is_concrete(index):
             # JAX would return the last row, and a loop over the dataset would never end.
             positions = np.asarray(index).ravel()
@@ -138,14 +143,21 @@ class Dataset:
         return self.weight if self.rows is None else self.weight[self.rows]
 
 
-def as_dataset(data: PyTree) -> Dataset:
-    """Return `data` if it is a Dataset, else the Dataset of a tuple (or other pytree) of arrays."""
-    if hasattr(data, "chunks"):
+def as_dataset(data: PyTree, name: str = "data") -> Dataset:
+    """Return `data` if it is a Dataset, else the Dataset of a tuple (or other pytree) of arrays.
+
+    Sentences call it `name`.
+    """
+    if hasattr(data, "chunks") and not isinstance(data, type):
         raise TypeError(
-            f"data must be in memory, got a {type(data).__name__}, which only a Trainer accepts: "
+            f"{name} must be in memory, got a {type(data).__name__}, which only a Trainer accepts: "
             "fn.Trainer(train)(model, stream, key)."
         )
-    return data if isinstance(data, Dataset) else Dataset(data)
+    if isinstance(data, Dataset):
+        return data
+    dataset = Dataset.axes(data)
+    dataset._set(name)
+    return dataset
 
 
 def take(data: PyTree, rows: Any) -> Dataset:
@@ -178,7 +190,7 @@ def host_arrays(data: PyTree) -> PyTree:
     if isinstance(data, Dataset) or hasattr(data, "chunks"):
         return as_dataset(data)[:]
     given = to_arrays(data)
-    _check_shapes(given)
+    _check_shapes(given, "data")
     for path, leaf in _tree.paths(given).items():
         if _tree.is_concrete(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating):
             _check.finite(f"data{path}", np.asarray(leaf))
@@ -233,10 +245,10 @@ def _row_numbers(rows: Any, n: int | None = None) -> Array:
     return jnp.asarray(numbers, jnp.int32)
 
 
-def _check_lengths(data: Dataset) -> None:
-    num_rows = _check_shapes(data.arrays)
+def _check_lengths(data: Dataset, name: str) -> None:
+    num_rows = _check_shapes(data.arrays, name)
     if data.rows is not None and data.rows.shape[-1:] == (0,):
-        raise ValueError("the table is empty: a dataset must have at least one row, got 0.")
+        raise ValueError("rows must hold at least one row number, got none.")
     if data.weight is not None and data.weight.shape != (num_rows,):
         raise ValueError(
             f"weight must be one number for each of the {num_rows} rows, got shape {data.weight.shape}. "
@@ -244,28 +256,28 @@ def _check_lengths(data: Dataset) -> None:
         )
 
 
-def _check_shapes(arrays: PyTree) -> int:
+def _check_shapes(arrays: PyTree, name: str) -> int:
     """The number of rows of all arrays."""
     leaves = _tree.paths(arrays)
     if not leaves:
-        raise ValueError("a dataset must hold at least one array, got none. Try Dataset((x, y)).")
-    shapes = {path or "data": leaf.shape for path, leaf in leaves.items()}
+        raise ValueError(f"{name} must hold at least one array, got none. Try Dataset((x, y)).")
+    shapes = {path or name: leaf.shape for path, leaf in leaves.items()}
     if any(not shape for shape in shapes.values()):
-        raise ValueError(f"every array must have a leading axis of rows, got shapes {shapes}.")
+        raise ValueError(f"every array of {name} must have a leading axis of rows, got shapes {shapes}.")
     lengths = {path: shape[0] for path, shape in shapes.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{path} has {n}" for path, n in lengths.items())
-        raise ValueError(f"all arrays must have the same number of rows, got: {listed}.")
+        raise ValueError(f"all arrays of {name} must have the same number of rows, got: {listed}.")
     num_rows: int = next(iter(lengths.values()))
     if num_rows == 0:
-        raise ValueError("the table is empty: a dataset must have at least one row, got 0.")
+        raise ValueError(f"the table is empty: {name} must have at least one row, got 0.")
     return num_rows
 
 
-def _check_values(data: Dataset, given: PyTree) -> None:
+def _check_values(data: Dataset, given: PyTree, what: str) -> None:
     originals = jax.tree.leaves(given)
     for (path, leaf), original in zip(_tree.paths(data.arrays).items(), originals, strict=True):
-        name = f"data{path}"
+        name = f"{what}{path}"
         if _tree.is_concrete(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating):
             # numpy compiles nothing; on another device a reduction is cheaper than a copy to the host.
             on_host = all(device.platform == "cpu" for device in leaf.devices())

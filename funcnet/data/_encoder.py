@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from funcnet import _check
 from funcnet._types import PyTree
 from funcnet.data import _file
-from funcnet.data._columns import Columns, check_names
+from funcnet.data._columns import Columns, check_names, checked_columns
 from funcnet.data._dataset import Dataset, host_arrays
 
 
@@ -61,8 +62,19 @@ class Encoder:
         if not isinstance(self.fill, tuple) or len(self.fill) != len(self.names):
             raise ValueError(
                 f"fill must be a tuple of one value for each of the {len(self.names)} columns, got "
-                f"{_check.describe(self.fill)}, shorter or longer."
+                f"{_check.describe(self.fill)}."
             )
+        for name, value, strings in zip(self.names, self.fill, self.categories, strict=True):
+            if strings is None:
+                is_valid = isinstance(value, int | float) and not isinstance(value, bool)
+                is_valid = is_valid and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
+            else:
+                is_valid = isinstance(value, str) and value in strings
+            if not is_valid:
+                expected = "a finite number" if strings is None else f"one of {', '.join(strings)}"
+                raise ValueError(
+                    f"fill of column {name!r} must be {expected}, got {_check.describe(value)}."
+                )
 
     @staticmethod
     def fit(data: PyTree) -> "Encoder":
@@ -133,7 +145,7 @@ class Encoder:
         """
         if isinstance(data, Dataset):
             return Dataset(self.transform(data.arrays), weight=data.weight, rows=data.rows)
-        if isinstance(data, tuple):
+        if isinstance(data, tuple) and data:
             return (self.transform(data[0]), *data[1:])
         columns = _raw_columns(data)
         if columns.names != self.names:
@@ -188,19 +200,25 @@ class Encoder:
             An equal Encoder.
 
         Raises:
-            KeyError: if an entry is missing.
-            TypeError: if `state` is not a dictionary.
-            ValueError: if the entries don't match each other.
+            TypeError: if `state` is not a dictionary, or an entry not a list.
+            ValueError: if an entry is missing, or the entries don't match each other.
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a dictionary of Encoder.to_dict, got {_check.describe(state)}.")
-        names, fill = tuple(state["names"]), tuple(state["fill"])
-        categories = tuple(None if strings is None else tuple(strings) for strings in state["categories"])
-        for name, value, strings in zip(names, fill, categories, strict=True):
-            if not (isinstance(value, int | float) if strings is None else value in strings):
-                expected = "a number" if strings is None else f"one of {', '.join(strings)}"
-                raise ValueError(f"the fill value of column {name!r} must be {expected}, got {value!r}.")
-        return Encoder(names, fill, categories)
+        entries = []
+        for name in ("names", "fill", "categories"):
+            if name not in state:
+                raise ValueError(
+                    f"state must be a dictionary of Encoder.to_dict, got one without {name!r}."
+                )
+            if not isinstance(state[name], list | tuple):
+                raise TypeError(
+                    f"state must be a dictionary of Encoder.to_dict, with lists, got "
+                    f"{_check.describe(state[name])} for {name!r}."
+                )
+            entries.append(tuple(state[name]))
+        names, fill, categories = entries
+        return Encoder(names, fill, tuple(tuple(c) if isinstance(c, list) else c for c in categories))
 
     def _features(self, columns: Columns, j: int) -> Any:
         """The features of column j, [..., 1] or [..., categories]."""
@@ -229,10 +247,10 @@ def _kind(strings: tuple[str, ...] | None) -> str:
 
 
 def _raw_columns(data: Any) -> Columns:
-    columns = data[0] if isinstance(data, tuple | list) else data
+    columns = data[0] if isinstance(data, tuple | list) and data else data
     if not isinstance(columns, Columns):
         raise TypeError(
-            "an Encoder expects the raw columns of a table with text or missing values, got "
+            "data of an Encoder must be the raw columns of a table with text or missing values, got "
             f"{_check.describe(columns)}. If x is an array of numbers, use a Scaler: Scaler.fit(train)."
         )
-    return columns
+    return checked_columns(columns)

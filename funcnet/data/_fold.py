@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _keys, _tree
+from funcnet import _check, _tree
 from funcnet._types import ArrayLike, Key, PyTree
 from funcnet.data._dataset import Dataset, as_dataset
-from funcnet.data._shuffle import Shuffle
+from funcnet.data._split import order_of_rows
 
 
 @_tree.node
@@ -130,13 +130,26 @@ def kfold(
             "jax.vmap(train, in_axes=(None, each, 0))(model, folds.train, keys)."
         )
     _check.concrete("kfold", (data.weight, data.rows))
+    for name, labels in (("stratify", stratify), ("groups", groups)):
+        if labels is not None:
+            _check.labels(name, labels, n)
+    if _tree.is_traced():  # of concrete values all the same: its arrays are computed now
+        with jax.ensure_compile_time_eval():
+            return _kfold(data, folds, key, stratify, groups)
+    return _kfold(data, folds, key, stratify, groups)
+
+
+def _kfold(
+    data: Dataset, folds: int, key: Key, stratify: ArrayLike | None, groups: ArrayLike | None
+) -> Folds:
+    n = len(data)
     counts = np.asarray(data.weights()) > 0
     if not 2 <= folds <= counts.sum():
         raise ValueError(
             f"folds must be at least 2 and at most the number of rows that count, {counts.sum()}, "
             f"got {folds}."
         )
-    order = np.asarray(Shuffle.draw(_keys.fold_in_name(key, "kfold"), n)(np.arange(n, dtype=np.int32)))
+    order = order_of_rows(key, "kfold", n)
     order = order[counts[order]]
     in_data = np.sort(order)
     classes = _label_numbers("stratify", stratify, n, in_data)[np.searchsorted(in_data, order)]

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from funcnet import _check
+from funcnet._text import printable
 from funcnet._types import PyTree
 from funcnet.data import _file
 from funcnet.data._columns import Columns
@@ -139,7 +140,10 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
     if not path.is_file():
         matches = difflib.get_close_matches(path.name.lower(), NAMES, 1)
         hint = f" Did you mean {matches[0]}?" if matches else ""
-        raise FileNotFoundError(f"no table or file called {name}.{hint} Known tables: {', '.join(NAMES)}.")
+        raise FileNotFoundError(
+            f"name must be a table or a file, and there is none called {printable(str(name))}.{hint} Known "
+            f"tables: {', '.join(NAMES)}."
+        )
     return _load_file(path, target, task)
 
 
@@ -209,7 +213,9 @@ def _load_file(path: Path, target: str | None, task: Task | None) -> Table:
         )
     target = frame.columns[-1] if target is None else target
     if target not in frame.columns:
-        raise ValueError(f"{path} has no column {target!r}. Columns: {', '.join(frame.columns)}.")
+        raise ValueError(
+            f"target must be a column of {path}: {', '.join(frame.columns)}; got {_check.describe(target)}."
+        )
     x = _file.features(frame.drop(columns=target), path)
     names = tuple(name for name in frame.columns if name != target)
     column = frame[target]

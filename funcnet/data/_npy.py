@@ -90,9 +90,10 @@ class Npy:
         def open_file(path: Any) -> _File:
             if not isinstance(path, str | os.PathLike):
                 raise TypeError(f"paths must be paths of .npy files, got {_check.describe(path)}.")
-            file = _open(Path(path))
+            place = _check.path("paths", path, "x.npy")
+            file = _open(place)
             weakref.finalize(self, os.close, file.descriptor)
-            self._paths.append(Path(path))
+            self._paths.append(place)
             return file
 
         self.files = jax.tree.map(open_file, paths)
@@ -127,7 +128,7 @@ def _open(path: Path) -> _File:
     try:
         file = path.open("rb")
     except IsADirectoryError:
-        raise ValueError(f"{path} is a directory, and not a .npy file.") from None
+        raise ValueError(f"paths must be .npy files, and {path} is a directory.") from None
     with file:
         try:
             version = np.lib.format.read_magic(file)
@@ -135,17 +136,22 @@ def _open(path: Path) -> _File:
             shape, fortran, dtype = reader(file)
         except (ValueError, AttributeError, EOFError) as error:
             reason = str(error).splitlines()[0].rstrip(".") if str(error) else "it is empty"
-            raise ValueError(f"{path} is not a .npy file: {reason}.") from None
+            raise ValueError(
+                f"paths must be .npy files, and {path} is not a .npy file: {reason}."
+            ) from None
         if fortran or dtype.kind not in "biuf" or not shape:
             raise ValueError(
-                f"{path} must hold numbers [rows, ...] in C order, got {dtype} {shape}"
+                f"paths must be files of numbers [rows, ...] in C order, got {path} with {dtype} {shape}"
                 f"{' in Fortran order' if fortran else ''}. Write it again: "
                 "np.save(path, np.ascontiguousarray(array))."
             )
         if shape[0] == 0:
-            raise ValueError(f"{path} must have at least one row, got shape {shape}.")
+            raise ValueError(f"paths must be files of at least one row, got {path} of shape {shape}.")
         offset, size = file.tell(), os.fstat(file.fileno()).st_size
         expected = offset + math.prod(shape) * dtype.itemsize
         if size < expected:
-            raise ValueError(f"{path} is truncated: expected {expected:,} bytes, got {size:,}.")
+            raise ValueError(
+                f"paths must be whole files, and {path} is truncated: expected {expected:,} bytes, "
+                f"got {size:,}."
+            )
         return _File(os.dup(file.fileno()), offset, shape, dtype)

@@ -35,13 +35,19 @@ class Parquet:
         if not features or target in features:
             raise ValueError(f"features must be names of columns other than the target, got {features!r}.")
         self.path, self.features, self.target, self.window = Path(path), list(features), target, window
+        if self.path.is_dir():
+            raise ValueError(f"path must be a Parquet file, and {path} is a directory.")
         try:
             self.file = pq.ParquetFile(self.path)
         except ValueError as error:  # pyarrow's errors are ValueErrors
-            raise ValueError(f"{path} is not a Parquet file: {error}") from None
+            raise ValueError(
+                f"path must be a Parquet file, and {path} is not a Parquet file: {error}"
+            ) from None
         names = self.file.schema_arrow.names
         if missing := [name for name in (*self.features, target) if name not in names]:
-            raise ValueError(f"{path} has no column {missing[0]!r}. Columns: {', '.join(names)}.")
+            raise ValueError(
+                f"features and target must be columns of {path}: {', '.join(names)}; got {missing[0]!r}."
+            )
         meta = self.file.metadata
         self.group_sizes = np.array([meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
         self.group_starts = np.concatenate([[0], np.cumsum(self.group_sizes)])

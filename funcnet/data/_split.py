@@ -52,16 +52,23 @@ def split_rows(
 ) -> list[np.ndarray]:
     """The positions of the rows of each part, as `split` draws them."""
     counts = _part_sizes(sizes, n)
+    labels = None if stratify is None else _check.labels("stratify", stratify, n)
     if key is None:
-        if stratify is not None:
+        if labels is not None:
             raise ValueError("stratify needs a key: split(data, sizes, jax.random.key(0), stratify=y).")
         order = np.arange(n)
     else:
         _check.concrete_key("split", key)
-        order = np.asarray(Shuffle.draw(_keys.fold_in_name(key, "split"), n)(np.arange(n, dtype=np.int32)))
-        if stratify is not None:
-            order = order[_stratified_order(_check.labels("stratify", stratify, n)[order], counts)]
+        order = order_of_rows(key, "split", n)
+        if labels is not None:
+            order = order[_stratified_order(labels[order], counts)]
     return np.split(order, np.cumsum(counts)[:-1])
+
+
+def order_of_rows(key: Key, name: str, n: int) -> np.ndarray:
+    """A random order of n rows on the host, also if the caller is being traced and the key is not."""
+    with jax.ensure_compile_time_eval():
+        return np.asarray(Shuffle.draw(_keys.fold_in_name(key, name), n)(np.arange(n, dtype=np.int32)))
 
 
 def _copy_rows(data: Dataset, positions: np.ndarray) -> Dataset:

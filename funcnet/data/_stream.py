@@ -72,7 +72,7 @@ class Stream:
 
     def __init__(self, source: Source, *, prefetch: int = 2) -> None:
         for name in ("__len__", "rows", "identity"):
-            if not hasattr(source, name):
+            if isinstance(source, type) or not hasattr(source, name):
                 raise TypeError(
                     "the source of a Stream must have __len__, rows(numbers) and identity(), got "
                     f"{_check.describe(source)} without {name}. "
@@ -160,6 +160,7 @@ class Stream:
 
     def first(self, rows: int) -> Dataset:
         """The first rows, as a Dataset."""
+        _check.positive("rows", rows)
         return Dataset(self.source.rows(np.arange(min(rows, len(self)))))
 
     def fingerprint(self) -> str:

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet import _check
 from funcnet._types import Array, Key, PyTree
@@ -37,8 +38,7 @@ def noise(scale: float | Array) -> Transform:
 
     Source: Bishop, "Training with noise is equivalent to Tikhonov regularization", 1995.
     """
-    if not isinstance(scale, jax.Array):
-        _check.between("scale", scale, 0.0, float("inf"))
+    _check.setting("scale", scale, 0.0, float("inf"), low_included=True)
 
     def add_noise(key: Key, x: Array) -> Array:
         if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -71,12 +71,12 @@ def flip(axis: int, probability: float = 0.5) -> Transform:
     networks", 2012.
     """
     _check.integer("axis", axis)
-    if probability != 1:
+    if not (isinstance(probability, int | float | np.number) and probability == 1):
         _check.between("probability", probability, 0.0, 1.0)
 
     def maybe_flip(key: Key, x: Array) -> Array:
         if not -x.ndim <= axis < x.ndim:
-            raise ValueError(f"flip({axis}) expects features with that axis, got shape {x.shape}.")
+            raise ValueError(f"flip({axis}) expects an example with that axis, got shape {x.shape}.")
         return jnp.where(jax.random.bernoulli(key, float(probability)), jnp.flip(x, axis), x)
 
     return _on_features(maybe_flip)
@@ -108,6 +108,7 @@ def shift(pixels: int) -> Transform:
     visual document analysis", 2003.
     """
     _check.positive("pixels", pixels)
+    _check.between("pixels", pixels, 1, 2**30)
 
     def random_shift(key: Key, x: Array) -> Array:
         if x.ndim not in (2, 3):

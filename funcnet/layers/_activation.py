@@ -19,6 +19,9 @@ class Activation(Module):
     Returns:
         When called on x of any shape: `function(x)`.
 
+    Raises:
+        TypeError: if `function` is not a function of one array.
+
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> float(fn.layers.Activation(jax.nn.relu)(jnp.array(-2.0)))
@@ -28,7 +31,7 @@ class Activation(Module):
     function: Callable[[Array], Array]
 
     def __post_init__(self) -> None:
-        _check.function("function", self.function, "a function of arrays, such as jax.nn.relu")
+        _check.takes("function", self.function, "a function of one array, such as jax.nn.relu", None)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key

@@ -16,7 +16,7 @@ class GlobalAvgPool(Module):
         When called on x of shape [..., *spatial, channels]: [..., channels].
 
     Raises:
-        ValueError: if `num_spatial_dims` is below 1 or x has too few axes.
+        ValueError: if `num_spatial_dims` is below 1, or x has too few axes or an empty spatial axis.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -34,7 +34,7 @@ class GlobalAvgPool(Module):
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         spatial = self.num_spatial_dims
-        x = _check.rank("GlobalAvgPool", x, spatial + 1, f"{spatial} spatial axes, channels")
+        x = _check.spatial("GlobalAvgPool", x, spatial)
         return jnp.mean(x, axis=spatial_axes(spatial))
 
 
@@ -48,7 +48,7 @@ class GlobalMaxPool(Module):
         When called on x of shape [..., *spatial, channels]: [..., channels].
 
     Raises:
-        ValueError: if `num_spatial_dims` is below 1 or x has too few axes.
+        ValueError: if `num_spatial_dims` is below 1, or x has too few axes or an empty spatial axis.
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
@@ -66,5 +66,5 @@ class GlobalMaxPool(Module):
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         spatial = self.num_spatial_dims
-        x = _check.rank("GlobalMaxPool", x, spatial + 1, f"{spatial} spatial axes, channels")
+        x = _check.spatial("GlobalMaxPool", x, spatial)
         return jnp.max(x, axis=spatial_axes(spatial))

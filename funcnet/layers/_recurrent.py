@@ -189,7 +189,10 @@ class LSTM(Module):
             h = jax.nn.sigmoid(o) * jnp.tanh(c)
             return (h, c), h
 
-        initial = _initial_state("h", h, rows, self.features), _initial_state("c", c, rows, self.features)
+        initial = (
+            _initial_state("state[0]", h, rows, self.features),
+            _initial_state("state[1]", c, rows, self.features),
+        )
         return _scan_length(step, initial, rows, mask)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _tree
-from funcnet._metric import promote_to_float32
+from funcnet._metric import loss_and_metrics, promote_to_float32
 from funcnet._module import trainable
 from funcnet._types import Array, ArrayLike, Loss, PyTree
 
@@ -61,7 +61,9 @@ def penalized(
         _check.setting(name, strength, 0, float("inf"), low_included=True)
         if np.ndim(strength):
             raise ValueError(f"{name} must be one number, got shape {np.shape(strength)}.")
-    if not (where is None or callable(where) or _is_mask(where)):
+    if callable(where):
+        _check.takes("where", where, "a function (path, leaf) -> bool", "weight", None)
+    elif not (where is None or _is_mask(where)):
         raise TypeError(
             "where must be a function (path, leaf) -> bool, or a tree of booleans like "
             f"fn.trainable(model), got {_check.describe(where)}."
@@ -70,7 +72,8 @@ def penalized(
     @functools.wraps(loss)  # keeps attributes of the loss, such as its check of targets
     def penalized_loss(model: Any, *rest: Any) -> tuple[Array, dict[str, Any]]:
         result = loss(model, *rest)
-        value, metrics = result if isinstance(result, tuple) else (result, {})
+        value, metrics = loss_and_metrics(result)
+        _check.scalar("the loss", value)
         # The model has no batch axis, so under vmap this is computed once for a batch.
         penalty = _penalty(_penalized_parameters(model, where), l1, l2)
         terms = {"data_loss": value, "penalty": penalty}

@@ -46,6 +46,11 @@ def supervised(per_example_loss: PerExample, **metrics: PerExample) -> Loss:
     _check.metric_names(metrics)
 
     def loss(model: Any, example: PyTree, key: Key | None) -> tuple[Any, dict[str, Any]]:
+        if not (isinstance(example, tuple | list) and len(example) == 2):
+            raise ValueError(
+                "a batch for a supervised loss must hold examples (x, y), got an example that is "
+                f"{_check.describe(example)}. Pass (x, y)."
+            )
         x, y = example
         prediction = call(model, x, key)
         return per_example_loss(prediction, y), {name: m(prediction, y) for name, m in metrics.items()}
@@ -58,12 +63,12 @@ def _check_pairs(per_example: PerExample, model: Any, examples: PyTree) -> None:
     """Check that concrete targets are valid for the loss; `examples` have a leading axis."""
     if not (isinstance(examples, tuple | list) and len(examples) == 2):
         raise ValueError(
-            f"a supervised loss expects examples (x, y), got {type(examples).__name__} of "
+            f"data of a supervised loss must be examples (x, y), got {type(examples).__name__} of "
             f"{len(jax.tree.leaves(examples))} arrays. Pass data=(x, y)."
         )
     x, y = examples
     if not jax.tree.leaves(y):
-        raise ValueError("a supervised loss expects examples (x, y), got y=None. Pass data=(x, y).")
+        raise ValueError("data of a supervised loss must be examples (x, y), got y=None. Pass data=(x, y).")
     while isinstance(per_example, functools.partial):
         per_example = per_example.func
     if not _tree.is_concrete(y):

@@ -12,7 +12,7 @@ from funcnet.losses._classification import (
     multilabel_cross_entropy,
 )
 from funcnet.losses._likelihood import kl_divergence, poisson
-from funcnet.losses._margin import focal, hinge
+from funcnet.losses._margin import focal, hinge, zero_one
 
 
 def check_targets(loss: Any, targets: Any, output_shape: Callable[[], tuple[int, ...]]) -> None:
@@ -20,13 +20,17 @@ def check_targets(loss: Any, targets: Any, output_shape: Callable[[], tuple[int,
 
     `output_shape` computes the shape of one prediction, which only some losses need.
     """
-    if loss is cross_entropy:
+    if loss is cross_entropy or loss is zero_one:
         logits_shape = output_shape()
-        if not logits_shape:
-            return  # the loss itself refuses a scalar
+        if not logits_shape or (loss is zero_one and logits_shape[-1] == 1):
+            return  # the loss itself refuses a scalar, or compares two classes
         if jnp.issubdtype(targets.dtype, jnp.integer) and targets.shape[1:] == logits_shape[:-1]:
-            check_between("cross_entropy", targets, 0, logits_shape[-1] - 1)
-        elif jnp.issubdtype(targets.dtype, jnp.floating) and targets.shape[1:] == logits_shape:
+            check_between(loss.__name__, targets, 0, logits_shape[-1] - 1)
+        elif (
+            loss is cross_entropy
+            and jnp.issubdtype(targets.dtype, jnp.floating)
+            and targets.shape[1:] == logits_shape
+        ):
             check_probabilities("cross_entropy", targets)
         return
     for checked_loss, check in CHECKS.items():
@@ -55,7 +59,7 @@ def check_between(what: str, targets: Any, low: int, high: int) -> None:
         hint = (
             f"The model returns {high + 1} logits: its last layer needs one output for each class, and "
             "classes are numbered from 0."
-            if what == "cross_entropy"
+            if what in ("cross_entropy", "zero_one")
             else "Encode two classes as 0 and 1, or use cross_entropy for more."
         )
         raise ValueError(

@@ -12,6 +12,7 @@ from funcnet._compare import (
     as_class_numbers,
     as_floating,
     correct,
+    is_class_number,
     is_one_hot,
     keep_digits,
     softmax,
@@ -38,7 +39,7 @@ def brier(logits: ArrayLike, target: ArrayLike) -> Scalar:
             targets must be integers.
 
     Returns:
-        A scalar. NaN for an integer out of range, and inside jit for rows that don't add up to 1.
+        A scalar. NaN for a class that there is none of, and inside jit for rows that don't add up to 1.
 
     Raises:
         ValueError: if the shapes match none of these, or a floating row does not add up to 1.
@@ -56,7 +57,7 @@ def brier(logits: ArrayLike, target: ArrayLike) -> Scalar:
     if t.shape == z.shape[:-1] and z.ndim > t.ndim and z.shape[-1] > 1:
         t = as_class_numbers(t)
         scores = jnp.sum((softmax(z) - _one_hot(t, z)) ** 2, axis=-1)
-        return jnp.mean(jnp.where((t >= 0) & (t < z.shape[-1]), scores, jnp.nan))
+        return jnp.mean(jnp.where(is_class_number(t, z.shape[-1]), scores, jnp.nan))
     _check.equal_shapes("brier", z, t)
     if is_one_hot(z, t):
         scores = jnp.sum((softmax(z) - t.astype(z.dtype)) ** 2, axis=-1)
@@ -118,4 +119,4 @@ class CalibrationError(Metric):
 
 
 def _one_hot(target: Array, like: Array) -> Array:
-    return jax.nn.one_hot(target, like.shape[-1], dtype=like.dtype)
+    return jax.nn.one_hot(target.astype(jnp.int32), like.shape[-1], dtype=like.dtype)

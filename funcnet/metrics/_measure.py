@@ -12,10 +12,10 @@ from funcnet._metric import Metric as Metric
 from funcnet._metric import MetricSums as MetricSums
 from funcnet._metric import (
     check_metric,
-    finalize,
     promote_to_float32,
     relative,
     row_weights,
+    weighted_mean,
     weighted_sum,
 )
 from funcnet._types import Array, PerExample, PyTree
@@ -125,5 +125,7 @@ def _measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: A
         predictions, targets = center(predictions, targets, weight)
     values = jax.vmap(metric)(predictions, targets)
     check_metric("the metric", values, weight.shape)
+    if not isinstance(values, MetricSums):
+        return weighted_mean(promote_to_float32(values), weight)
     sums = jax.tree.map(lambda leaf: weighted_sum(promote_to_float32(leaf), weight), values)
-    return finalize(sums, jnp.sum(weight))
+    return sums.value()

@@ -122,6 +122,9 @@ def _rows(
         # Ranked in the dtype given: float32 would merge scores that differ in the 12th digit.
         ranks = np.unique(np.where(weight > 0, score, score.dtype.type(0)), return_inverse=True)[1]
         return ranks.astype(np.int32), target, relative(weight)
+    if _tree.is_concrete((score, weight)):  # float32 would merge them, as above
+        values = np.where(np.asarray(weight) > 0, score, score.dtype.type(0))
+        score = np.unique(values, return_inverse=True)[1].astype(np.int32)
     if not isinstance(weight, jax.core.Tracer):
         weight = relative(weight)
     score = jnp.where(weight > 0, score, 0)  # a row of weight zero may hold any values
@@ -140,4 +143,6 @@ def _check_values(what: str, score: Any, target: Any, weight: Any, all_positive_
     classes = set(target[counts].tolist())
     if 1 not in classes or (len(classes) < 2 and not all_positive_allowed):
         only = f"only class {int(classes.pop())}"
-        raise ValueError(f"{what} expects rows of both classes, got {only}, for which it is not defined.")
+        raise ValueError(
+            f"the targets of {what} must be of both classes, got {only}, for which it is not defined."
+        )

@@ -87,7 +87,9 @@ class RMSE(Metric):
         return jnp.ones(()), jnp.mean((p - t) ** 2)
 
     def value(self, sums: tuple[Array, Array]) -> Array:
-        count, square = sums
+        if not isinstance(sums, tuple | list) or len(sums) != 2:
+            raise TypeError(f"sums of rmse must be a pair of numbers, got {_check.describe(sums)}.")
+        count, square = map(jnp.asarray, sums)
         return jnp.sqrt(square / count.astype(square.dtype))
 
 
@@ -109,6 +111,6 @@ class R2(Metric):
         underflows = (second == 0) & (first != 0)
         is_constant = variation <= rounding
         ratio = residual / jnp.where(is_constant, jnp.ones_like(variation), variation)
-        r2_of_constant = jnp.where(residual == 0, 1, 0 * residual)
+        r2_of_constant = jnp.where(residual == 0, 1, jnp.where(jnp.isnan(residual), residual, 0))
         is_defined = (count > 0) & ~underflows
         return jnp.mean(jnp.where(is_defined, jnp.where(is_constant, r2_of_constant, 1 - ratio), jnp.nan))

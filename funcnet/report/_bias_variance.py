@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet import _check
 from funcnet.report import _canvas, _examples
 from funcnet.study import BiasVarianceResult, Curve
 
@@ -52,6 +53,7 @@ def bias_variance(
         >>> [(line.get_label(), line.get_ydata().tolist()) for line in ax.lines]
         [('error', [2.5, 2.5]), ('bias and noise', [2.0, 1.0]), ('variance', [0.5, 1.5])]
     """
+    _check.strings(xlabel=xlabel)
     if isinstance(results, BiasVarianceResult):
         if results.epochs is None:
             return _bars(results, _canvas.panel(axes, "bias_variance"), xlabel)

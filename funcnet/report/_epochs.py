@@ -116,6 +116,7 @@ def curves(
         >>> [(line.get_label(), line.get_ydata().tolist()) for line in ax.lines]
         [('dropout 0', [0.9, 0.92]), ('dropout 0.2', [0.89, 0.93])]
     """
+    _check.strings(xlabel=xlabel, ylabel=ylabel, title=title)
     if not isinstance(values, Mapping):
         raise TypeError(
             f"values must be a mapping from names to arrays [epochs], got {type(values).__name__}. "

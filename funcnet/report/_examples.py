@@ -92,7 +92,7 @@ def names(argument: str, given: Sequence[str] | None, count: int) -> list[str]:
     if given is None:
         kind, first = ("class", 0) if argument == "class_names" else ("feature", 1)
         return [f"{kind} {first + i}" for i in range(count)]
-    if isinstance(given, str) or not hasattr(given, "__len__") or not isinstance(given, Iterable):
+    if isinstance(given, str) or not isinstance(given, Iterable) or not np.shape(given):
         raise TypeError(f"{argument} must be a list of names, got {_check.describe(given)}.")
     if len(given) < count:
         raise ValueError(f"{argument} must hold {count} names, got {len(given)}: {list(given)[:10]}.")

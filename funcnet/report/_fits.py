@@ -54,6 +54,7 @@ def regression_line(
         [0.0, 4.0]
     """
     names = {"feature_name": feature_name, "target_name": target_name}
+    _check.strings(title=title, **names)
     axes = None if axes is None else [axes]
     return _draw({title: model}, data, axes, "regression_line", valid, scaler, **names)[0]
 
@@ -103,6 +104,7 @@ def fitted_curves(
             f"{_check.describe(models)}. Try {{'linear': line, 'MLP': run.model}}."
         )
     names = {"feature_name": feature_name, "target_name": target_name}
+    _check.strings(**names)
     return _draw(models, data, axes, "fitted_curves", valid, scaler, **names)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet import _check
 from funcnet.data import Scaler
 from funcnet.report import _canvas, _examples
 from funcnet.report._scatter import draw_classes
@@ -59,6 +60,7 @@ def separating_line(
             "x[:, [0, 1]]; for more features use decision_surface(model, data, features=(0, 1))."
         )
     y = _examples.class_numbers(function, y, len(x))
+    _check.strings(title=title)
     feature_names = _examples.names("feature_names", feature_names, 2)
     class_names = _examples.names("class_names", class_names, max(2, int(y.max()) + 1))
     low, high = _examples.limits(x)

@@ -58,6 +58,7 @@ def loss_curves(
     for name, loss in losses.items():
         _check.takes(f"losses[{name!r}]", loss, "a function (prediction, target) -> scalar", None, None)
     _check.choice("over", over, ("residual", "probability"))
+    _check.strings(title=title)
     if over == "residual":
         x = predictions = np.linspace(-2.0, 2.0, 201)
         graphs, xlabel = {(name, ""): (loss, 0) for name, loss in losses.items()}, "prediction − target"

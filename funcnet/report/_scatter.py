@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet import _check
 from funcnet.data import Scaler
 from funcnet.report import _canvas, _examples
 
@@ -45,6 +46,7 @@ def scatter(
         >>> [(points.get_label(), len(points.get_offsets())) for points in ax.collections]
         [('no', 1), ('yes', 2)]
     """
+    _check.strings(title=title, target_name=target_name)
     x, y = _examples.pairs("scatter", data)
     if x.ndim == 1 or x.shape[1] == 1:
         x, y = _examples.line_data("scatter", data)

@@ -180,6 +180,7 @@ def spread(
             "fn.study.ensemble(train, 10)(net, data, key)."
         )
     _check.between("margin", margin, 0, float("inf"))
+    _check.strings(feature_name=feature_name, target_name=target_name)
     _examples.check_scaler(scaler)
     x, y = _examples.line_data("spread", data)
     low, high = _examples.finite_range(x)

@@ -132,7 +132,8 @@ def training_frame(
             f"history must be a mapping from names to values [epochs], got {_check.describe(history)}. Try "
             "run.history."
         )
-    if not isinstance(metric, str) or metric not in history:
+    _check.string("metric", metric, "accuracy")
+    if metric not in history:
         raise ValueError(
             f"history must have the metric {metric!r}, got {', '.join(map(str, history))}. Choose one of "
             "them, such as metric='loss'."

@@ -10,7 +10,6 @@ from funcnet._text import printable
 def print_summary(title: str, summary: Mapping[str, str]) -> None:
     """Print names and values, one pair a line, under a title."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=_text(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
@@ -18,13 +17,12 @@ def print_summary(title: str, summary: Mapping[str, str]) -> None:
     table.add_column(overflow="fold")
     for name, value in summary.items():
         table.add_row(_text(name, "dim"), _text(value))
-    Console().print(table)
+    _console().print(table)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table, its first column left-aligned and the others right-aligned."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
@@ -32,7 +30,15 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(_text(name), justify="right" if i else "left")
     for row in rows:
         table.add_row(*(_text(cell) for cell in row))
-    Console().print(table)
+    _console().print(table)
+
+
+def _console() -> Any:
+    """The console of stdout; where that is a pipe or a file, no line is too long."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=10_000)
 
 
 @contextlib.contextmanager

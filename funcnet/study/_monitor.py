@@ -68,7 +68,7 @@ def monitor(train: Fit, quantities: Sequence[str] = ALL, *, rows: int = 256, dat
     - "dead": the share of its units, entries of the last axis, that are flat in this sense for every row.
     - "gradient": for each parameter, the root mean square of the gradient of the loss over these rows.
     - "update": for each parameter, the norm of the update that the optimizer computes from this gradient,
-      divided by the norm of the parameter; NaN where that is zero.
+      divided by the norm of the parameter; infinite where that is zero, and 0 where both are.
 
     Modules are named by their path in the model, and activation functions by their name and their number
     in the order of calls: "relu 1". If a part of a model is compiled, mapped or rebuilt, its modules are
@@ -241,10 +241,11 @@ def _root_mean_square(x: Array) -> Array:
 
 
 def _ratio(update: Array, weight: Array) -> Array:
-    """The ratio of norms; NaN for weights that are all zero, such as initial biases."""
-    size = _root_mean_square(weight)
-    nan = jnp.full_like(size, jnp.nan)
-    return jnp.where(size > 0, _root_mean_square(update) / jnp.where(size > 0, size, 1), nan)
+    """The ratio of norms; for weights that are all zero, such as initial biases, infinite or 0."""
+    change, size = _root_mean_square(update), _root_mean_square(weight)
+    # Not 0 / 0, whose NaN jax_debug_nans would raise.
+    of_zeros = jnp.where(change > 0, jnp.full_like(size, jnp.inf), jnp.zeros_like(size))
+    return jnp.where(size > 0, change / jnp.where(size > 0, size, 1), of_zeros)
 
 
 class _Names:

@@ -45,9 +45,11 @@ class Request:
     def __post_init__(self) -> None:
         for name in ("stop", "save"):
             if not isinstance(value := getattr(self, name), bool | np.bool_ | jax.Array):
-                raise TypeError(f"{name} must be True or False, got {value!r}.")
+                raise TypeError(f"{name} must be True or False, got {_check.describe(value)}.")
         if not isinstance(self.hyperparams, Mapping):
-            raise TypeError(f"hyperparams must map names to numbers, got {self.hyperparams!r}.")
+            raise TypeError(
+                f"hyperparams must map names to numbers, got {_check.describe(self.hyperparams)}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,11 +190,13 @@ def as_callback(value: Any) -> Callback:
     """`value` if it is a callback; else a callback that calls it at the end of each epoch."""
     if isinstance(value, Callback):
         return value
+    expected = "a funcnet.train.Callback or a function of a CallbackContext"
     if isinstance(value, type) or not callable(value):
         raise TypeError(
-            "a callback must be a funcnet.train.Callback or a function of a CallbackContext, got "
-            f"{_check.describe(value)}. Try callbacks=[fn.train.CSV('history.csv')]."
+            f"each of callbacks must be {expected}, got {_check.describe(value)}. Try "
+            "callbacks=[fn.train.CSV('history.csv')]."
         )
+    _check.takes("each of callbacks", value, expected, None)
     return _Function(value)
 
 

@@ -95,8 +95,9 @@ class EarlyStopping:
         divergence_threshold: stop once the value is worse than this.
 
     Raises:
+        TypeError: if a setting has the wrong type.
         ValueError: if `mode` is unknown, or is "min" for an accuracy; if `patience`, `min_delta` or
-            `start_from_epoch` is negative.
+            `start_from_epoch` is negative; if a threshold is NaN.
 
     Example:
         >>> import funcnet as fn
@@ -123,8 +124,13 @@ class EarlyStopping:
                 "of epochs to wait is `patience`: EarlyStopping(patience=5)."
             )
         _check.direction(self.monitor, self.mode)
-        for name in ("min_delta", "patience", "start_from_epoch"):
-            _check.between(name, getattr(self, name), 0, float("inf"))
+        _check.between("min_delta", self.min_delta, 0, float("inf"))
+        for name in ("patience", "start_from_epoch"):
+            _check.not_negative(name, getattr(self, name))
+        _check.boolean("restore_best", self.restore_best)
+        for name in ("stopping_threshold", "divergence_threshold"):
+            if (value := getattr(self, name)) is not None:
+                _check.number(name, value)
 
     def init(self, model: PyTree) -> EarlyStoppingState:
         """The state before the first epoch."""

@@ -75,7 +75,7 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     model = as_tree(model)
     check_model(model)
     _check.positive("batch_size", batch_size)
-    data = as_dataset(x)
+    data = as_dataset(x, "x")
     if isinstance(x, tuple | list):
         _check_takes(model, x)
     pairs = isinstance(x, Dataset) and isinstance(x.arrays, tuple) and len(x.arrays) == 2

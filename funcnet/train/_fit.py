@@ -96,8 +96,10 @@ def fit(
             f"stopping must be a funcnet.EarlyStopping or None, got {_check.describe(stopping)}. Try "
             "stopping=fn.EarlyStopping(patience=5)."
         )
-    if ema is not None and _tree.is_concrete(ema):
-        _check.between("ema", ema.item() if hasattr(ema, "item") else ema, 0.0, 1.0)
+    if ema is not None:
+        _check.setting("ema", ema, 0.0, 1.0, low_included=True)
+        if np.ndim(ema):
+            raise ValueError(f"ema must be one number, got shape {np.shape(ema)}. Try ema=0.99.")
     check_step(loss, optimizer, accumulate)
     return Fit(
         loss=loss,

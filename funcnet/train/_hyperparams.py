@@ -46,7 +46,9 @@ def labels(settings: Mapping[str, Hyperparam]) -> dict[str, str]:
     return {path: one.name if names.count(one.name) == 1 else path for path, one in settings.items()}
 
 
-def find(settings: Mapping[str, Hyperparam], name: str) -> list[str]:
+def find(
+    settings: Mapping[str, Hyperparam], name: str, what: str = "each name in hyperparams"
+) -> list[str]:
     """The paths of a setting, which is given by its path, or by a name that several may have.
 
     Raises:
@@ -56,9 +58,9 @@ def find(settings: Mapping[str, Hyperparam], name: str) -> list[str]:
     if not paths:
         argument = name if name.isidentifier() else "learning_rate"
         raise ValueError(
-            f"the optimizer's state has no hyperparameter {name!r}; it has "
-            f"{', '.join(sorted(labels(settings).values())) or 'none'}. Make it a part of the state: "
-            f"optax.inject_hyperparams(optax.adam)({argument}=1e-3)."
+            f"{what} must be that of a hyperparameter in the optimizer's state "
+            f"({', '.join(sorted(labels(settings).values())) or 'none'}), got {name!r}. Make it a part of "
+            f"the state: optax.inject_hyperparams(optax.adam)({argument}=1e-3)."
         )
     if scheduled := [path for path in paths if settings[path].is_scheduled]:
         raise ValueError(

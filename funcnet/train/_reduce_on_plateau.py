@@ -61,12 +61,15 @@ class ReduceOnPlateau(Callback):
     ) -> None:
         _check.choice("mode", mode, ("min", "max"))
         _check.direction(monitor, mode)
+        _check.string("name", name, "learning_rate")
         _check.positive("patience", patience)
-        if not 0 < factor < 1:
+        _check.not_negative("cooldown", cooldown)
+        _check.above_zero("factor", factor)
+        if factor >= 1:
             raise ValueError(
                 f"factor must lie between 0 and 1, so that the value decreases, got {factor!r}."
             )
-        for setting, value in {"min_delta": min_delta, "cooldown": cooldown, "min_lr": min_lr}.items():
+        for setting, value in {"min_delta": min_delta, "min_lr": min_lr}.items():
             _check.between(setting, value, 0, math.inf)
         self.monitor, self.factor, self.patience, self.name = monitor, factor, patience, name
         self.min_delta, self.sign, self.cooldown, self.min_lr = (
@@ -85,7 +88,7 @@ class ReduceOnPlateau(Callback):
                 f"{self.monitor!r}. Pass valid=..., or monitor='loss'."
             )
         settings = hyperparams(context.state.opt_state)
-        for path in find(settings, self.name):
+        for path in find(settings, self.name, "name"):
             if not jnp.issubdtype(jnp.result_type(settings[path].value), jnp.floating):
                 raise ValueError(
                     f"hyperparameter {self.name!r} must be a float to be multiplied, got "
@@ -106,7 +109,7 @@ class ReduceOnPlateau(Callback):
             return None
         settings, new = hyperparams(context.state.opt_state), {}
         shown = labels(settings)
-        for path in find(settings, self.name):
+        for path in find(settings, self.name, "name"):
             old = np.asarray(settings[path].value)
             # In the setting's dtype, since float32(0.001) is above 0.001 and would never reach it.
             if (old > np.asarray(self.min_lr, old.dtype)).any():

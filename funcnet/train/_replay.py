@@ -12,9 +12,9 @@ from funcnet._module import trainable
 from funcnet._types import PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
-from funcnet.data._dataset import as_dataset
 from funcnet.train._early_stopping import Outcome
 from funcnet.train._epoch import order
+from funcnet.train._evaluate import check_data
 from funcnet.train._plan import Plan
 from funcnet.train._result import Run
 from funcnet.train._state import TrainState
@@ -78,6 +78,7 @@ def replay(train: Any, state: TrainState, data: PyTree) -> ReplayedStep:
 
     Raises:
         TypeError: if `train` was not returned by `fn.fit`, or `state` is not a TrainState.
+        ValueError: if the data is not valid for a Dataset or for the loss.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -96,7 +97,7 @@ def replay(train: Any, state: TrainState, data: PyTree) -> ReplayedStep:
             "replay(train, run.state, data) takes a function returned by fn.fit and a TrainState, got "
             f"{_check.describe(train)} and {_check.describe(state)}."
         )
-    data = as_dataset(data)
+    data = check_data(plan.loss, state.model, data)
     return replay_step(plan, state, data, plan.steps_per_epoch(len(data)))
 
 

@@ -169,6 +169,14 @@ class TrainState:
 
     def __post_init__(self) -> None:
         _check.key(self.key)
+        for name in ("step", "epoch"):
+            value = _check.jax_array(name, getattr(self, name))
+            if not jnp.issubdtype(value.dtype, jnp.integer) or value.shape:
+                raise TypeError(
+                    f"{name} must be an integer, int32 [], got {_check.describe(value)}. Try "
+                    f"{name}=jnp.int32(0)."
+                )
+            object.__setattr__(self, name, value.astype(jnp.int32))
 
     @staticmethod
     def create(model: PyTree, optimizer: optax.GradientTransformation, key: Key) -> "TrainState":

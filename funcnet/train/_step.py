@@ -9,12 +9,17 @@ import jax.numpy as jnp
 import optax
 
 from funcnet import _check, _keys, _tree
-from funcnet._module import trainable
+from funcnet._module import check_model, trainable
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
 from funcnet.data._batches import PaddedBatch
 from funcnet.train._early_stopping import Outcome
-from funcnet.train._optimizer import aggregates_examples, extra_arguments, update_optimizer
+from funcnet.train._optimizer import (
+    aggregates_examples,
+    extra_arguments,
+    init_optimizer,
+    update_optimizer,
+)
 from funcnet.train._state import TrainState
 from funcnet.transform._objective import Totals, objective, objective_with_buffers
 
@@ -102,7 +107,33 @@ def step(
     """
     check_step(loss, optimizer, accumulate)
     _check.choice("on_nan", on_nan, ("stop", "skip", "ignore"))
-    return build_step(loss, optimizer, accumulate, on_nan)
+    take_step = build_step(loss, optimizer, accumulate, on_nan)
+
+    def checked_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
+        _check_state(state, optimizer)
+        return take_step(state, batch)
+
+    return checked_step
+
+
+def _check_state(state: Any, optimizer: optax.GradientTransformation) -> None:
+    """Check that a state holds a model, and what the optimizer makes of its parameters."""
+    if not isinstance(state, TrainState):
+        raise TypeError(
+            f"state must be a TrainState, got {_check.describe(state)}. Try "
+            "fn.TrainState.create(model, optimizer, key)."
+        )
+    check_model(state.model)
+    parameters, _ = _tree.partition(state.model, trainable(state.model))
+    expected: Any = jax.tree.structure(jax.eval_shape(lambda p: init_optimizer(optimizer, p), parameters))
+    if jax.tree.structure(state.opt_state) != expected:
+        raise ValueError(
+            "opt_state must be the state of this optimizer for the model's parameters, got "
+            f"{_check.describe(state.opt_state)}. Try fn.TrainState.create(model, optimizer, key)."
+        )
+    for path, leaf in _tree.paths(state.opt_state).items():
+        if not _tree.is_key(leaf):
+            _check.array(f"opt_state{path}", leaf)
 
 
 def check_step(loss: Any, optimizer: Any, accumulate: Any) -> None:
@@ -126,11 +157,6 @@ def build_step(
     """
 
     def take_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
-        if not isinstance(state, TrainState):
-            raise TypeError(
-                f"state must be a TrainState, got {_check.describe(state)}. Try "
-                "fn.TrainState.create(model, optimizer, key)."
-            )
         batch = _as_batch(batch)
         key = step_key(state)
         parameters, rest = _tree.partition(state.model, trainable(state.model))

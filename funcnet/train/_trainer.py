@@ -97,17 +97,18 @@ class Trainer:
         _check.boolean("progress", progress)
         _check.boolean("evaluate_first", evaluate_first)
         _check.positive("keep", keep)
-        if callable(callbacks) or not isinstance(callbacks, Iterable):
+        if callable(callbacks) or hasattr(callbacks, "dtype") or not isinstance(callbacks, Iterable):
             raise TypeError(
                 f"callbacks must be a list, got {_check.describe(callbacks)}. Try callbacks=[callback]."
             )
         if keep_best is not None and not (isinstance(keep_best, str) and keep_best.strip("-")):
             raise TypeError(
-                f"keep_best must be a name in the history, such as 'val_loss', got {keep_best!r}."
+                "keep_best must be a name in the history, such as 'val_loss', got "
+                f"{_check.describe(keep_best)}."
             )
         _check.choice("resume", resume, ("auto", "force", "never"))
-        if max_time is not None and (isinstance(max_time, bool | str) or not max_time > 0):
-            raise ValueError(f"max_time must be a number of seconds above 0, got {max_time!r}.")
+        if max_time is not None:
+            _check.above_zero("max_time", max_time)
         if limit_batches is not None:
             _check.positive("limit_batches", limit_batches)
         self.train = train

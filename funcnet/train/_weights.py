@@ -155,7 +155,12 @@ def _arrays_by_name(argument: str, model: PyTree) -> dict[str, Any]:
         if name == "__metadata__" or not name.isprintable():
             raise ValueError(f"{name!r} can't be the name of an array in a safetensors file: rename it.")
         dtype = getattr(leaf, "dtype", None)
-        if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended) or dtype.name not in DTYPES.values():
+        if (
+            not _tree.is_array(leaf)
+            or dtype is None
+            or jnp.issubdtype(dtype, jax.dtypes.extended)
+            or dtype.name not in DTYPES.values()
+        ):
             raise ValueError(
                 f"the weights of {argument} must be arrays of numbers, got {_check.describe(leaf)} for "
                 f"{name}. Keep settings in static fields, and a key as jax.random.key_data(key)."

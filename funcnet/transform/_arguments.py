@@ -44,7 +44,7 @@ def to_arrays(name: str, tree: PyTree, *, structs: bool = False, others: bool = 
 
 def to_floating(name: str, tree: PyTree) -> PyTree:
     """A pytree to differentiate by: at least one array, each of them floating."""
-    if not jax.tree.leaves(tree):
+    if not any(np.size(leaf) for leaf in jax.tree.leaves(tree)):
         raise TypeError(
             f"{name} must hold at least one floating array, got {_check.describe(tree)}. An architecture "
             "has arrays after init: net.init(jax.random.key(0))."
@@ -100,6 +100,8 @@ def scalar(value: Any, name: str = "f") -> Array:
 
 def check_results(name: str, results: PyTree) -> PyTree:
     """`results` of the function called `name`; raise unless they are a pytree of arrays."""
+    if results is None:
+        raise TypeError(f"{name} must return arrays, got None. Does it end with a return?")
     for path, leaf in jax.tree_util.tree_leaves_with_path(results):
         if not hasattr(leaf, "dtype") and not isinstance(leaf, bool | int | float | complex):
             raise TypeError(

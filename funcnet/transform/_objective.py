@@ -2,14 +2,20 @@
 
 import functools
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _tree
-from funcnet._metric import MetricSums, check_metric, finalize, promote_to_float32, weighted_sum
+from funcnet._metric import (
+    MetricSums,
+    check_metric,
+    finalize,
+    loss_and_metrics,
+    promote_to_float32,
+    weighted_sum,
+)
 from funcnet._sow import EXAMPLES, one_of_batch, update_buffer_p
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
@@ -181,17 +187,7 @@ def _example_keys(key: Key, first: Array | int, size: int) -> Key:
 
 def _parts(result: Any, batch: tuple[int, ...]) -> dict[str, Any]:
     """Loss and metrics by name, each checked to be one number per example."""
-    if isinstance(result, tuple) and len(result) != 2:
-        raise TypeError(
-            "a loss must return a scalar, or a scalar and a dictionary of metrics, got a tuple of "
-            f"{len(result)} values."
-        )
-    value, metrics = result if isinstance(result, tuple) else (result, {})
-    if not isinstance(metrics, Mapping):
-        raise TypeError(
-            "a loss must return a scalar, or a scalar and a dictionary of metrics, got "
-            f"{_check.describe(metrics)} in place of the dictionary."
-        )
+    value, metrics = loss_and_metrics(result)
     _check.metric_names(metrics)
     _check.scalar("the loss", value, batch)
     for name, part in metrics.items():

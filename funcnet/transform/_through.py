@@ -80,8 +80,8 @@ def reverse_gradient(x: PyTree, scale: float | Array = 1.0) -> PyTree:
 
     Source: Ganin, Lempitsky, "Unsupervised domain adaptation by backpropagation", 2015.
     """
-    _check.setting("scale", scale, -float("inf"), float("inf"))
-    return jax.tree.map(lambda a: _reverse(a, scale), to_arrays("x", x))
+    scale = _scalar("scale", scale, -float("inf"))
+    return jax.tree.map(lambda a: _reverse(a, scale), _real_arrays(x))
 
 
 @jax.custom_jvp
@@ -120,8 +120,28 @@ def clip_gradient(x: PyTree, norm: float | Array) -> PyTree:
 
     Source: Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", 2013.
     """
-    _check.setting("norm", norm, 0.0, float("inf"))
-    return _clip(to_arrays("x", x), jnp.asarray(norm, float))
+    norm = _scalar("norm", norm, 0.0)
+    return _clip(_real_arrays(x), norm)
+
+
+def _scalar(name: str, value: Any, low: float) -> Array:
+    """A finite number above `low`, as an array of shape ()."""
+    _check.setting(name, value, low, float("inf"))
+    number = jnp.asarray(_check.array(name, value), float)
+    if number.shape != ():
+        raise ValueError(f"{name} must be one number, got {_check.describe(number)}. Try {name}=1.0.")
+    return number
+
+
+def _real_arrays(x: PyTree) -> PyTree:
+    """The pytree `x` with its leaves as arrays; integers have no gradient, and pass."""
+    arrays = to_arrays("x", x)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+        if isinstance(leaf, complex) or jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+            raise TypeError(
+                f"x{jax.tree_util.keystr(path)} must be real, got complex numbers. Try x.real and x.imag."
+            )
+    return arrays
 
 
 @jax.custom_vjp

@@ -221,7 +221,7 @@ def test_an_unknown_table_or_target_names_the_known_ones(tmp_path):
         fn.data.load("Iris")
     with pytest.raises(ValueError, match=r"target and task must be None .*got 'iris'"):
         fn.data.load("iris", task="regression")
-    with pytest.raises(ValueError, match=r"no column 'z'\. Columns: a, y"):
+    with pytest.raises(ValueError, match=r"target must be a column of .*: a, y; got str 'z'"):
         fn.data.load(csv(tmp_path, "a,y\n1,2\n"), target="z")
 
 
@@ -259,6 +259,28 @@ WRONG_DATA = {
         "numbers of rows must be integers",
     ),
     "unequal lengths": (lambda: fn.data.Dataset((X, Y[:5])), ValueError, r"\[0\] has 6, \[1\] has 5"),
+    "weights whose sum is too large": (
+        lambda: fn.data.Dataset((X, Y), weight=np.full(6, 1e38, np.float32)),
+        ValueError,
+        r"weight must add up to at most 3\.4e\+38",
+    ),
+    "a weight that XLA takes as 0": (
+        lambda: fn.data.Dataset((X, Y), weight=np.full(6, 1e-40, np.float32)),
+        ValueError,
+        r"weight must be 0 or at least 1\.2e-38",
+    ),
+    "a scaler of a dictionary": (lambda: fn.data.Scaler.fit({"x": X}), TypeError, "data of a Scaler"),
+    "noise without an end": (lambda: fn.data.noise(10**400), ValueError, "scale must fit"),
+    "rows that are no number": (
+        lambda: fn.data.Stream.from_batches(lambda: iter([(X, Y)]), 1).first(2.5),
+        TypeError,
+        "rows must be an integer",
+    ),
+    "a weight of a batch below 0": (
+        lambda: fn.data.Batch((X, Y), np.array([1.0, -1, 1, 1, 1, 1])),
+        ValueError,
+        "weight must be at least 0",
+    ),
     "an empty table": (lambda: fn.data.Dataset((X[:0], Y[:0])), ValueError, "the table is empty"),
     "no arrays": (lambda: fn.data.Dataset(()), ValueError, "at least one array"),
     "a scalar": (lambda: fn.data.Dataset((X, 1.0)), ValueError, "leading axis of rows"),
@@ -336,7 +358,7 @@ WRONG_DATA = {
     "a mask of another length": (
         lambda: fn.data.Dataset((X, Y))[np.ones(5, bool)],
         IndexError,
-        r"a mask must have shape \(6,\)",
+        r"position, a mask, must have shape \(6,\)",
     ),
     "a weight that float32 makes 0": (
         lambda: fn.data.Dataset((X, Y), weight=np.array([1, 1, 1e-50, 1, 1, 1])),

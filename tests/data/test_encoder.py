@@ -153,7 +153,7 @@ COLUMNS = fn.data.Columns(
     (None, ("x", "y")),
 )
 WRONG = {
-    "an array": (lambda: fn.data.Encoder.fit((jnp.ones((3, 2)),)), TypeError, "expects the raw columns"),
+    "an array": (lambda: fn.data.Encoder.fit((jnp.ones((3, 2)),)), TypeError, "must be the raw columns"),
     "an array to encode": (
         lambda: fn.data.Encoder.fit(COLUMNS).transform(jnp.ones((3, 2))),
         TypeError,
@@ -179,16 +179,27 @@ WRONG = {
         TypeError,
         "features must be an array, got the raw columns",
     ),
-    "a state without names": (lambda: fn.data.Encoder.from_dict({}), KeyError, "names"),
+    "a state without names": (lambda: fn.data.Encoder.from_dict({}), ValueError, "without 'names'"),
+    "a state of text": (
+        lambda: fn.data.Encoder.from_dict({"names": "ab", "fill": [1, 2], "categories": [None, None]}),
+        TypeError,
+        "state must be .* with lists, got str 'ab' for 'names'",
+    ),
+    "columns whose gaps have another shape": (
+        lambda: fn.data.Encoder.fit(dataclasses.replace(COLUMNS, missing=COLUMNS.missing[..., None])),
+        ValueError,
+        "missing must have the shape of values",
+    ),
+    "an empty tuple": (lambda: fn.data.Encoder.fit(()), ValueError, "data must hold at least one array"),
     "a fill that is not a category": (
         lambda: fn.data.Encoder.from_dict({"names": ["a"], "fill": ["z"], "categories": [["x", "y"]]}),
         ValueError,
-        "column 'a' must be one of x, y, got 'z'",
+        "fill of column 'a' must be one of x, y, got str 'z'",
     ),
     "a fill too many": (
         lambda: fn.data.Encoder.from_dict({"names": ["a"], "fill": [1, 2], "categories": [None]}),
         ValueError,
-        "longer",
+        "one value for each of the 1 columns",
     ),
     "labels that are fractions": (lambda: fn.data.one_hot([0.5], 2), TypeError, "class numbers, got float"),
     "labels of text": (lambda: fn.data.one_hot(np.array(["a"]), 2), TypeError, "np.unique"),

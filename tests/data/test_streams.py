@@ -122,7 +122,7 @@ def broken(tmp_path, name):
 
 
 BROKEN = {
-    "objects": "must hold numbers",
+    "objects": "must be files of numbers",
     "no rows": "at least one row",
     "empty": "is not a .npy file",
     "half a header": "is not a .npy file",

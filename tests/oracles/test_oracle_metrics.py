@@ -388,3 +388,23 @@ def test_k12_each_task_has_its_last_layer_and_loss(task):
     train = fn.fit(fn.losses.supervised(per_example), optax.adam(0.3), epochs=40, batch_size=6)
     run = train(fn.Linear(2, outputs).init(jax.random.key(0)), data, jax.random.key(1))
     assert float(run.history["loss"][-1]) < 0.05
+
+
+@pytest.mark.parametrize("weight", [None, np.arange(1.0, 13.0), np.array([1e30] + [1.0] * 11)])
+@pytest.mark.parametrize("trace", [False, True])
+def test_a_mean_is_finite_although_the_sum_is_not(weight, trace):
+    prediction, target = np.zeros(12, np.float32), np.full(12, 3.4e38, np.float32)
+    target[3:] = 1.0
+    error = lambda *args: fn.metrics.measure(fn.metrics.absolute_error, *args)  # noqa: E731
+    right = np.average(target.astype(np.float64), weights=weight)
+    if trace and weight is not None:
+        weight = jnp.asarray(weight, jnp.float32)
+        np.testing.assert_allclose(jax.jit(error)(prediction, target, weight), right, rtol=1e-5)
+    np.testing.assert_allclose(error(prediction, target, weight), right, rtol=1e-5)
+
+
+def test_a_class_is_a_whole_number():
+    logits = np.zeros((4, 3), np.float32)
+    for metric in (fn.metrics.accuracy, fn.metrics.brier):
+        assert np.isnan(fn.metrics.measure(metric, logits, np.array([0.5, 1, 2, 0])))
+        assert np.isfinite(fn.metrics.measure(metric, logits, np.array([0.0, 1, 2, 0])))

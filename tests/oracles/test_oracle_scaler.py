@@ -54,3 +54,10 @@ def test_one_scale_for_all_and_back_again(kind: str) -> None:
     expected = oracle.transform(x.reshape(-1, 1)).reshape(x.shape)
     np.testing.assert_allclose(scaler.transform(x), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(scaler.inverse_transform(scaler.transform(x)), x, rtol=1e-5, atol=1e-4)
+
+
+def test_float32_far_from_zero_is_centred_exactly():
+    x = (1e4 + np.random.default_rng(0).normal(size=(64, 3))).astype(np.float32)
+    scaled = fn.data.Scaler.fit(fn.data.Dataset((x, np.zeros(64)))).transform(x)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(scaled, (wide - wide.mean(0)) / wide.std(0), atol=1e-6)

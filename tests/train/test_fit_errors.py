@@ -277,6 +277,10 @@ def test_every_setting_of_the_trainer_names_the_trainer():
     assert settings <= OF_TRAINER
 
 
+KEY = jax.random.key(0)
+STATE = fn.TrainState.create(jnp.zeros(()), optax.sgd(0.1), KEY)
+
+
 @pytest.mark.parametrize(
     ("call", "match"),
     [
@@ -284,8 +288,24 @@ def test_every_setting_of_the_trainer_names_the_trainer():
         (lambda: fn.Run(None, {}), "state must be a TrainState"),
         (lambda: fn.step(LOSS, optax.sgd(0.1))((), jnp.ones(3)), "state must be a TrainState"),
         (lambda: fn.TrainState(None, None, 0, 0, 0, None), "key must be a typed JAX key"),
+        (lambda: fn.TrainState(None, None, 0, jnp.zeros(2, int), KEY, None), "epoch must be an integer"),
+        (lambda: fn.TrainState(None, None, 1.5, 0, KEY, None), "step must be an integer"),
+        (
+            lambda: fn.step(LOSS, optax.sgd(0.1))(dataclasses.replace(STATE, opt_state=...), jnp.ones(3)),
+            "opt_state must be",
+        ),
+        (
+            lambda: fn.step(LOSS, optax.adam(0.1))(STATE, jnp.ones(3)),
+            "opt_state must be the state of this optimizer",
+        ),
+        (
+            lambda: fn.step(LOSS, optax.sgd(0.1))(dataclasses.replace(STATE, model="text"), jnp.ones(3)),
+            "must be an array",
+        ),
+        (lambda: fn.Buffer(jnp.float32), "the value of a Buffer must be an array"),
+        (lambda: fn.predict(lambda x: x, ["a", "b"]), "x must be an array of numbers"),
     ],
 )
 def test_values_made_by_hand_are_checked(call, match):
-    with pytest.raises(TypeError, match=match):
+    with pytest.raises((TypeError, ValueError), match=match):
         call()
