@@ -185,7 +185,7 @@ def layer(name: str, value: Any) -> None:
 
 def is_floating(leaf: Any) -> bool:
     """Whether a leaf of a model is a floating array that JAX reads, and not a class or PyTorch's."""
-    dtype = getattr(leaf, "dtype", None)
+    dtype: Any = getattr(leaf, "dtype", None)
     is_array = isinstance(dtype, np.dtype) and dtype.isnative and not isinstance(leaf, type)
     return is_array and bool(jnp.issubdtype(dtype, jnp.floating))
 
