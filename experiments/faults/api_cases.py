@@ -91,7 +91,7 @@ thing = functools.partial(constant, "object")
 path = functools.partial(constant, "path")
 
 
-def passed(arg: Arg, kind: str = "tree") -> Arg:
+def pass_on(arg: Arg, kind: str = "tree") -> Arg:
     """An argument that a function of the user gets as it is, and may not accept."""
     return dataclasses.replace(arg, passed=kind)
 
@@ -851,7 +851,7 @@ def transforms() -> None:
     x, v = (array(normal(3)), array(normal(3)))
     examples = array(jnp.asarray(normal(5, 3)))
     scalar, per_example = (function(user_cubes), function(user_product))
-    tree, anything = passed(x), passed(x, "any")
+    tree, anything = pass_on(x), pass_on(x, "any")
     common = {"f": scalar, "x": tree}
     case("transform.hvp", lambda f, x, v: T.hvp(f)(x, v), {**common, "v": v})
     case("transform.hessian_diag", lambda f, x, chunk: T.hessian_diag(f, chunk=chunk)(x), {**common, **args(

@@ -70,9 +70,10 @@ def between(name: str, value: Any, low: float, high: float) -> None:
     """Check that a value is a Python number in [low, high)."""
     if not _is_number(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}.")
-    if not low <= value < high:
-        upper = "" if high == float("inf") else f" and below {high}"
-        raise ValueError(f"{name} must be at least {low}{upper}, got {value}.")
+    if not low <= value < high or value > sys.float_info.max:
+        upper = " and finite" if high == float("inf") else f" and below {high}"
+        got = value if abs(value) < 10**20 else describe(value)
+        raise ValueError(f"{name} must be at least {low}{upper}, got {got}.")
 
 
 def string(name: str, value: Any, example: str) -> None:

@@ -58,8 +58,8 @@ def panels(
     """The given axes as a flat array, one for each name; new axes in a pyplot figure if they are None."""
     if axes is None:
         return _new_axes(len(names), min(columns, len(names)), size, grid)
-    given = [axes] if isinstance(axes, jax.Array) else axes
-    flat = np.atleast_1d(np.asarray(given, object)).ravel()
+    # An array of JAX is not axes, and a key can't even be converted.
+    flat = np.atleast_1d(np.asarray(None if isinstance(axes, jax.Array) else axes, object)).ravel()
     if not all(hasattr(ax, "plot") and hasattr(ax, "transAxes") for ax in flat):
         raise TypeError(
             f"axes of {function} must be matplotlib axes, got {_check.describe(axes)}. Try figure, axes = "
