@@ -41,7 +41,7 @@ def cpu_devices(count: int | None = None) -> int:
     count = os.cpu_count() or 1 if count is None else count
     _check.count("count", count)
     try:
-        jax.config.update("jax_num_cpu_devices", count)
+        jax.config.update("jax_num_cpu_devices", int(count))
     except RuntimeError:
         if (available := len(jax.devices("cpu"))) != count:
             raise RuntimeError(

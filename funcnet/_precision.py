@@ -89,7 +89,7 @@ class Precision:
 
     def cast_parameters(self, model: T) -> T:
         """`model` with its parameters cast to `param`; buffers are not cast."""
-        check_model(model)
+        _check_arrays(model)
         return _cast_parameters(model, self.param)
 
     def model(self, model: PyTree) -> "Cast":
@@ -98,7 +98,7 @@ class Precision:
 
     def _check_dtypes(self, model: PyTree) -> PyTree:
         """`model`, if all its parameters have dtype `param`."""
-        check_model(model)
+        _check_arrays(model)
         parameters, _ = _tree.partition(model, trainable(model))
         for path, leaf in _tree.paths(parameters).items():
             if leaf.dtype.name != self.param:
@@ -135,6 +135,13 @@ class Cast(Module):
         x = _cast(_check.pytree("x", x), self.precision.compute)
         output = _check.pytree("the output of the model", call(model, x, key))
         return _cast(output, self.precision.output)
+
+
+def _check_arrays(model: PyTree) -> None:
+    check_model(model)
+    for path, leaf in _tree.paths(model).items():
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            raise TypeError(f"{path or 'the model'} must be an array to be cast, got {leaf}.")
 
 
 def _cast_parameters(model: T, dtype: Any) -> T:

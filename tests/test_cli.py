@@ -370,6 +370,14 @@ def test_names_cant_control_a_terminal(trained, capsys, monkeypatch, tmp_path):
     assert "[bold]" in printed
 
 
+def test_a_table_is_not_cut_in_a_pipe(capsys):
+    print_table(["run", "loss"], [["a" * 200, "0.5"]])
+    print_summary("run", {"folder": "b" * 200})
+    printed = capsys.readouterr().out
+    assert "a" * 200 in printed
+    assert "b" * 200 in printed
+
+
 def test_a_diverged_run_writes_nothing(capsys, tmp_path):
     args = ["train", "iris", "--learning-rate", "1e30", "--epochs", "2", "--out", tmp_path / "out"]
     assert "training diverged" in error_line(capsys, *args)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import funcnet as fn
@@ -30,6 +31,26 @@ KEY = jax.random.key(0)
             "padding must be smaller than the window, got padding=2 and window=2",
         ),
         (lambda: L.GlobalAvgPool(0), ValueError, "num_spatial_dims must be at least 1"),
+        (lambda: L.Activation(lambda: 1.0), TypeError, "function must be a function of arrays"),
+        (lambda: fn.Sequential(lambda: 1.0), TypeError, "step 0 of a Sequential must be"),
+        (
+            lambda: fn.Linear(1, 1, weight=np.array([["a"]])),
+            TypeError,
+            "Linear.weight must be an",
+        ),
+        (lambda: L.GlobalAvgPool(1)(jnp.ones((0, 2))), ValueError, "entries along each spatial axis"),
+        (lambda: L.GlobalMaxPool(1)(jnp.ones((0, 2))), ValueError, "entries along each spatial axis"),
+        (
+            lambda: L.Conv1d(1, 1, 3, dilation=2**31).init(jax.random.key(0))(jnp.ones((9, 1))),
+            ValueError,
+            "dilation of Conv1d must pad each axis to fewer than",
+        ),
+        (
+            lambda: L.GRU(3, 2**31 - 1).init(jax.random.key(0)),
+            ValueError,
+            "features 2,147,483,647, need",
+        ),
+        (lambda: fn.Module.init([], jax.random.key(0)), TypeError, "net must be a funcnet module"),
         (lambda: L.GlobalMaxPool(0), ValueError, "num_spatial_dims must be at least 1"),
         (lambda: L.Flatten(0), ValueError, "num_axes must be at least 1"),
         (lambda: L.LayerNorm(3, eps=0.0), ValueError, "eps must be above 0"),

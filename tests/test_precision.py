@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from tables import MODELS, TRAINED, assert_close
@@ -122,5 +123,12 @@ def test_what_is_no_dtype_or_no_model_raises():
     for wrong in ("", "fast", None, object()):
         with pytest.raises(TypeError, match="compute must be a floating dtype such as"):
             fn.Precision(compute=wrong)
+    for model in (1 + 2j, {"a": 1.0}, "", [[1.0, 2.0], [3.0]], {"a": np.array(["a"])}, jnp.float32):
+        with pytest.raises(TypeError, match="of the model must be"):
+            HALF.model(model)
+    ready = HALF.model(fn.Linear(3, 1).init(KEY))
+    assert ready([1.0, 2.0, 3.0]) == ready(np.array([1.0, 2.0, 3.0], ">f8"))
+    with pytest.raises(TypeError, match="x must be an array of numbers, got text"):
+        ready(np.array(["a", "b", "c"]))
     with pytest.raises(TypeError, match="must be an array, got bytes"):
         HALF.cast_parameters(b"bytes")

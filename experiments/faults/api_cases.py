@@ -29,6 +29,7 @@ class Arg:
     kind: str
     make: Callable[[], Any]
     traced: bool = False  # whether jit may trace it: it holds numbers
+    passed: str = ""  # to a function of the user: a "tree" of arrays, or "any" tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +89,11 @@ data = functools.partial(constant, "data")
 mapping = functools.partial(constant, "mapping")
 thing = functools.partial(constant, "object")
 path = functools.partial(constant, "path")
+
+
+def pass_on(arg: Arg, kind: str = "tree") -> Arg:
+    """An argument that a function of the user gets as it is, and may not accept."""
+    return dataclasses.replace(arg, passed=kind)
 
 
 def args(**values: Any) -> dict[str, Arg]:
@@ -849,7 +855,8 @@ def transforms() -> None:
     x, v = (array(normal(3)), array(normal(3)))
     examples = array(jnp.asarray(normal(5, 3)))
     scalar, per_example = (function(user_cubes), function(user_product))
-    common = {"f": scalar, "x": x}
+    tree, anything = pass_on(x), pass_on(x, "any")
+    common = {"f": scalar, "x": tree}
     case("transform.hvp", lambda f, x, v: T.hvp(f)(x, v), {**common, "v": v})
     case("transform.hessian_diag", lambda f, x, chunk: T.hessian_diag(f, chunk=chunk)(x), {**common, **args(
         chunk=2)})
@@ -857,8 +864,8 @@ def transforms() -> None:
         samples=samples)(x), {**common, **args(key=KEY, samples=3)}, draws=True)
     case("transform.ggnvp", lambda outputs, loss, x, v: T.ggnvp(outputs, loss)(x, v), args(outputs=jnp.sin,
         loss=scalar, x=x, v=v))
-    case("transform.jacobian", lambda f, x, chunk: T.jacobian(f, chunk=chunk)(x), args(f=jnp.sin, x=x,
-        chunk=2))
+    case("transform.jacobian", lambda f, x, chunk: T.jacobian(f, chunk=chunk)(x), args(f=user_sin,
+        x=tree, chunk=2))
     case("transform.check_grads", lambda f, x, directions, tolerance, seed: str(T.check_grads(f,
         directions=directions, tolerance=tolerance, seed=seed)(x)), {**common, **args(directions=1,
         tolerance=0.0001, seed=0)}, draws=True)
@@ -882,9 +889,9 @@ def transforms() -> None:
     case("transform.implicit_minimum", lambda solve, objective, ridge, start, h: T.implicit_minimum(solve,
         objective, ridge=ridge)(start, h), args(solve=user_solve, objective=user_objective, ridge=0.0,
         start=np.float32(0.5), h=np.float32(3.0)))
-    case("transform.explain_retrace", lambda f, x: T.explain_retrace(f)(x), args(f=jnp.sin, x=x))
-    case("transform.find_nan", lambda f, x: str(T.find_nan(f)(x)), args(f=user_cubes, x=x), draws=True)
-    case("transform.graph", lambda f, x: T.graph(f)(x).cost().flops, args(f=user_cubes, x=x), draws=True)
+    case("transform.explain_retrace", lambda f, x: T.explain_retrace(f)(x), args(f=user_sin, x=tree))
+    case("transform.find_nan", lambda f, x: str(T.find_nan(f)(x)), args(f=user_cubes, x=tree), draws=True)
+    case("transform.graph", lambda f, x: T.graph(f)(x).cost().flops, args(f=user_cubes, x=tree), draws=True)
     case("transform.Graph.__call__", lambda x: T.graph(user_cubes)(np.ones(3, np.float32))(x), args(
         x=constant("array", normal(3), False)), also=("arguments", "inputs"))
     case("transform.Graph.table", lambda open_calls: len(T.graph(user_cubes)(X[0]).table(
@@ -904,13 +911,17 @@ def transforms() -> None:
         x=constant("array", normal(3), False)), also=("arguments",), draws=True)
     case("transform.Cost", lambda flops, bytes: T.Cost(1000.0, 1000.0, 2000.0).seconds(flops=flops,
         bytes=bytes), args(flops=1000000000.0, bytes=1000000000.0), draws=True)
-    case("transform.sow", lambda value, name: T.reap(lambda v: T.sow(v, name) * 2)(value), args(value=x,
+    case("transform.sow", lambda value, name: T.reap(lambda v: T.sow(v, name))(value), args(value=x,
         name="inside"), draws=True)
-    case("transform.reap", lambda f, x: T.reap(f)(x), args(f=user_sows, x=x))
+    case("transform.reap", lambda f, x: T.reap(f)(x), args(f=user_sows, x=anything))
     case("transform.plant", lambda f, values, x: T.plant(f, values)(x), args(f=user_sows, values={
-        "inside": np.ones(3, np.float32)}, x=x), draws=True)
+        "inside": np.ones(3, np.float32)}, x=anything), draws=True)
     case("transform.vmap_last", lambda f, in_axes, x: T.vmap_last(f, in_axes)(x), args(f=jnp.sin, in_axes=0,
         x=X))
+
+
+def user_sin(x: Any) -> Any:
+    return jnp.sin(x)
 
 
 def user_cubes(x: Any) -> Any:

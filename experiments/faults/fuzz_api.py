@@ -202,8 +202,17 @@ def _is_the_users(case: Any, mutations: Any, error: BaseException, frames: Any, 
         return True
     ours = max((i for i, frame in enumerate(frames) if frame.filename.startswith(package)), default=-1)
     in_user = any(frame.name.startswith("user_") for frame in frames[ours + 1 :])
-    nonsense = any(isinstance(m.equal, str) and m.equal == "refused" for m in mutations.values())
+    nonsense = any(
+        isinstance(m.equal, str) and m.equal == "refused" and not _is_passed(case.args[name], m.value)
+        for name, m in mutations.items()
+    )
     return in_user and (bool(functions) or not nonsense)
+
+
+def _is_passed(arg: Any, value: Any) -> bool:
+    """Whether a wrong value is passed to the user's function by right: any tree of numbers, or any tree."""
+    numbers = all(isinstance(leaf, bool | int | float) for leaf in _tree_leaves(value))
+    return arg.passed == "any" or (arg.passed == "tree" and numbers)
 
 
 def _short(path: str) -> str:

@@ -3,6 +3,7 @@
 from funcnet._check._arrays import array as array
 from funcnet._check._arrays import jax_array as jax_array
 from funcnet._check._arrays import pytree as pytree
+from funcnet._check._arrays import scalar_setting as scalar_setting
 from funcnet._check._arrays import setting as setting
 from funcnet._check._data import class_numbers as class_numbers
 from funcnet._check._data import features as features

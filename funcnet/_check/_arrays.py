@@ -99,6 +99,17 @@ def setting(name: str, value: Any, low: float, high: float, *, low_included: boo
             raise ValueError(f"{name} must be {lower}{upper}, got {value}{where}.")
 
 
+def scalar_setting(
+    name: str, value: Any, low: float, high: float, *, low_included: bool = False
+) -> jax.Array:
+    """One number between `low` and `high`, checked as by `setting`, as a floating array of shape ()."""
+    setting(name, value, low, high, low_included=low_included)
+    number = jnp.asarray(array(name, value), float)
+    if number.shape != ():
+        raise ValueError(f"{name} must be one number, got {describe(number)}.")
+    return number
+
+
 def _to_numpy(name: str, value: Any) -> np.ndarray:
     if isinstance(value, np.ma.MaskedArray):
         if np.ma.getmaskarray(value).any():

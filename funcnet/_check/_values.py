@@ -71,7 +71,7 @@ def between(name: str, value: Any, low: float, high: float) -> None:
     if not _is_number(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}.")
     if not (low <= value < high and abs(value) <= sys.float_info.max):
-        upper = "" if high == float("inf") else f" and below {high}"
+        upper = f" and below {high}"
         upper = " and finite" if high == float("inf") else upper
         raise ValueError(f"{name} must be at least {low}{upper}, got {_short(value)}.")
 

@@ -31,7 +31,7 @@ class Activation(Module):
     function: Callable[[Array], Array]
 
     def __post_init__(self) -> None:
-        _check.takes("function", self.function, "a function of one array, such as jax.nn.relu", None)
+        _check.takes("function", self.function, "a function of arrays, such as jax.nn.relu", None)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key

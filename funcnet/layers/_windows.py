@@ -1,5 +1,6 @@
 """Windows that slide over the spatial axes of [..., *spatial, channels]: sizes, padding, slices."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
@@ -62,8 +63,15 @@ def explicit_padding(
 
 
 def check_fit(layer: str, spatial: Iterable[int], window: Iterable[int]) -> None:
-    """Raise if a window is longer than the padded axis that it slides over."""
+    """Raise if a window is longer than the padded axis that it slides over, or that can't be allocated."""
     sizes, extents = tuple(spatial), tuple(window)
+    if max(sizes) > _check.INT32_MAX:
+        raise ValueError(
+            f"padding, kernel_size and dilation of {layer} must pad each axis to fewer than 2**31 entries, "
+            f"got {sizes}."
+        )
+    # Of one example and channel; the others are of the input's size.
+    _check.fits_in_memory(f"{sizes} padded entries of {layer}", 2 * math.prod(sizes))
     if any(n < extent for n, extent in zip(sizes, extents, strict=True)):
         raise ValueError(
             f"the window of {layer} must not be larger than its padded input, got a window of {extents} "

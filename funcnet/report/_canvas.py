@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from funcnet import _check
@@ -57,7 +58,8 @@ def panels(
     """The given axes as a flat array, one for each name; new axes in a pyplot figure if they are None."""
     if axes is None:
         return _new_axes(len(names), min(columns, len(names)), size, grid)
-    flat = np.atleast_1d(np.asarray(axes, object)).ravel()
+    # An array of JAX is not axes, and a key can't even be converted.
+    flat = np.atleast_1d(np.asarray(None if isinstance(axes, jax.Array) else axes, object)).ravel()
     if not all(hasattr(ax, "plot") and hasattr(ax, "transAxes") for ax in flat):
         raise TypeError(
             f"axes of {function} must be matplotlib axes, got {_check.describe(axes)}. Try figure, axes = "

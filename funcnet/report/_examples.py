@@ -74,7 +74,7 @@ def two_columns(function: str, x: np.ndarray, features: Sequence[int] | None) ->
 
 def columns(function: str, x: np.ndarray, features: Any, count: int) -> list[int]:
     """`features` as a list of `count` different column numbers of x."""
-    if isinstance(features, str) or not isinstance(features, Iterable):
+    if isinstance(features, str) or not _is_iterable(features):
         raise TypeError(f"features of {function} must be column numbers, got {_check.describe(features)}.")
     indices = list(features)
     for index in indices:
@@ -92,11 +92,15 @@ def names(argument: str, given: Sequence[str] | None, count: int) -> list[str]:
     if given is None:
         kind, first = ("class", 0) if argument == "class_names" else ("feature", 1)
         return [f"{kind} {first + i}" for i in range(count)]
-    if isinstance(given, str) or not isinstance(given, Iterable) or not np.shape(given):
+    if isinstance(given, str) or not _is_iterable(given) or not hasattr(given, "__len__"):
         raise TypeError(f"{argument} must be a list of names, got {_check.describe(given)}.")
     if len(given) < count:
         raise ValueError(f"{argument} must hold {count} names, got {len(given)}: {list(given)[:10]}.")
     return [str(name) for name in given]
+
+
+def _is_iterable(value: Any) -> bool:
+    return isinstance(value, Iterable) and getattr(value, "shape", None) != ()
 
 
 def outputs(function: str, model: Any, x: np.ndarray, scaler: Scaler | None) -> np.ndarray:

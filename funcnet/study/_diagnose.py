@@ -141,7 +141,7 @@ def diagnose(
     history = getattr(run, "history", run)
     history = _to_losses(history)
     target, baseline = _to_float("target", target), _to_float("baseline", baseline)
-    _check.setting("tolerance", tolerance, 0.0, 1.0)
+    _check.scalar_setting("tolerance", tolerance, 0.0, 1.0)
     outcome, restored_epoch = None, -1
     if hasattr(run, "state"):
         outcome = run.outcome

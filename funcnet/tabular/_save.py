@@ -87,7 +87,8 @@ def load_table_model(folder: str | os.PathLike[str]) -> TableModel:
     place = _check.path("folder", folder, "runs/iris")
     for name in (DESCRIPTION, WEIGHTS):
         if not model_file(place, name).is_file():
-            raise FileNotFoundError(f"{place} contains no trained model: {place / name} is missing.")
+            problem = "is not a regular file" if (place / name).exists() else "is missing"
+            raise FileNotFoundError(f"{place} contains no trained model: {place / name} {problem}.")
     description = read_description(place)
     predictor = _table_model(description, place / DESCRIPTION)
     weights = model_file(place, WEIGHTS)

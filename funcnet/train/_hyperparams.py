@@ -77,7 +77,7 @@ def set_hyperparams(opt_state: PyTree, values: Mapping[str, Any]) -> PyTree:
         paths = find(settings, name)
         if len(paths) > 1:
             raise ValueError(
-                f"hyperparameter {name!r} occurs {len(paths)} times in the optimizer's state. Set each by "
+                f"hyperparams[{name!r}] occurs {len(paths)} times in the optimizer's state. Set each by "
                 f"its path: hyperparams={{{paths[0]!r}: 1e-3}}; the paths are {', '.join(paths)}."
             )
         new[paths[0]] = _as_array(name, value, settings[paths[0]].value)
@@ -105,14 +105,14 @@ def _as_array(name: str, value: Any, old: Any) -> np.ndarray:
     with np.errstate(over="ignore"):
         new = number.astype(old.dtype)
     if not (np.isfinite(number).all() and np.isfinite(np.asarray(new, float)).all()):
-        raise ValueError(f"hyperparameter {name!r} must be a finite number, got {value!r}.")
+        raise ValueError(f"hyperparams[{name!r}] must be a finite number, got {value!r}.")
     if not jax.numpy.issubdtype(old.dtype, jax.numpy.floating) and (new != number).any():
         raise ValueError(
-            f"hyperparameter {name!r} must be an integer, since it was one, got {value!r}. Start with a "
+            f"hyperparams[{name!r}] must be an integer, since it was one, got {value!r}. Start with a "
             f"float: optax.inject_hyperparams(optax.sgd)({name}=1.0)."
         )
     if new.ndim > old.ndim or new.shape not in ((), old.shape):
-        raise ValueError(f"hyperparameter {name!r} must have shape {old.shape}, got {new.shape}.")
+        raise ValueError(f"hyperparams[{name!r}] must have shape {old.shape}, got {new.shape}.")
     return np.broadcast_to(new, old.shape)
 
 

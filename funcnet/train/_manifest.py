@@ -63,7 +63,8 @@ def verify_files(place: Path, manifest: dict[str, Any]) -> None:
         raise ValueError(f"{MANIFEST} names no files")
     for name, expected in manifest["files"].items():
         if not (place / name).is_file():
-            raise ValueError(f"{name!r} is missing")
+            problem = "is not a regular file" if (place / name).exists() else "is missing"
+            raise ValueError(f"{name!r} {problem}")
         if _files.sha256(place / name) != expected:
             raise ValueError(f"the content of {name} has changed since it was saved")
 

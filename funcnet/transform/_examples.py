@@ -75,7 +75,7 @@ def clipped_mean_grad(
     Source: Abadi et al., "Deep learning with differential privacy", 2016.
     """
     grads_of = per_example_grads(f)
-    _check.setting("norm", norm, 0.0, float("inf"))
+    norm = _check.scalar_setting("norm", norm, 0.0, float("inf"))
 
     def compute(x: PyTree, examples: PyTree) -> tuple[PyTree, Array]:
         x, (examples, n) = to_floating("x", x), to_examples("examples", examples)

@@ -80,7 +80,7 @@ def reverse_gradient(x: PyTree, scale: float | Array = 1.0) -> PyTree:
 
     Source: Ganin, Lempitsky, "Unsupervised domain adaptation by backpropagation", 2015.
     """
-    scale = _scalar("scale", scale, -float("inf"))
+    scale = _check.scalar_setting("scale", scale, -float("inf"), float("inf"))
     return jax.tree.map(lambda a: _reverse(a, scale), _real_arrays(x))
 
 
@@ -120,17 +120,8 @@ def clip_gradient(x: PyTree, norm: float | Array) -> PyTree:
 
     Source: Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", 2013.
     """
-    norm = _scalar("norm", norm, 0.0)
+    norm = _check.scalar_setting("norm", norm, 0.0, float("inf"))
     return _clip(_real_arrays(x), norm)
-
-
-def _scalar(name: str, value: Any, low: float) -> Array:
-    """A finite number above `low`, as an array of shape ()."""
-    _check.setting(name, value, low, float("inf"))
-    number = jnp.asarray(_check.array(name, value), float)
-    if number.shape != ():
-        raise ValueError(f"{name} must be one number, got {_check.describe(number)}. Try {name}=1.0.")
-    return number
 
 
 def _real_arrays(x: PyTree) -> PyTree:
@@ -216,7 +207,7 @@ def implicit_minimum(
     """
     _check.takes("solve", solve, "a function solve(start, h) -> x", None, None)
     _check.takes("objective", objective, "a function objective(x, h) -> scalar", None, None)
-    _check.setting("ridge", ridge, 0.0, float("inf"), low_included=True)
+    diagonal = _check.scalar_setting("ridge", ridge, 0.0, float("inf"), low_included=True)
     gradient_of = jax.grad(lambda x, h: scalar(objective(x, h), "objective"))
 
     @jax.custom_jvp
@@ -232,7 +223,7 @@ def implicit_minimum(
 
         def hessian_product(v: Array) -> Array:
             product = jax.jvp(lambda x: gradient_of(x, h), (x,), (unravel(v.astype(minus.dtype)),))[1]
-            return wide(ravel_pytree(product)[0]) + ridge * v
+            return wide(ravel_pytree(product)[0]) + diagonal.astype(v.dtype) * v
 
         def solve_linear(matvec: Callable[[Array], Array], b: Array) -> Array:
             # Until the residual is of the size of rounding errors of b, whose squares must not overflow.

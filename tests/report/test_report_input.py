@@ -213,7 +213,7 @@ def test_what_cannot_be_drawn_ends_in_a_sentence_that_names_it(name, argument, b
     words = {
         "data": "data|table|arrays|rows|x|y",
         "valid": "valid|data|table|arrays|rows|x|y",
-        "metric": "history",
+        "metric": "metric|history",
     }
     assert re.search(rf"\b({words.get(argument, argument)})\b", str(error.value)), str(error.value)
 

@@ -8,6 +8,7 @@ import pytest
 from tables import MODELS, QUICK, assert_close, marked
 
 import funcnet as fn
+from funcnet.study._monitor import _ratio
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (40, 3))
@@ -42,6 +43,13 @@ def test_it_measures_what_numpy_measures():
     assert found["gradient/layers[1].weight"] == pytest.approx(np.sqrt(np.mean(slope**2)), rel=1e-4)
     ratio = 0.1 * np.linalg.norm(slope) / np.linalg.norm(second[0])
     assert found["update/layers[1].weight"] == pytest.approx(ratio, rel=1e-4)
+
+
+@pytest.mark.parametrize(("update", "ratio"), [(0.0, 0.0), (1.0, np.inf)])
+def test_the_update_of_zeros_is_infinite_and_raises_no_nan(update, ratio):
+    with jax.debug_nans(True):
+        assert _ratio(jnp.full(3, update), jnp.zeros(3)) == ratio
+        assert _ratio(jnp.full(3, update), jnp.ones(3)) == update
 
 
 def test_a_unit_that_is_negative_for_every_row_is_dead():

@@ -291,9 +291,9 @@ def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path, whole):
         (lambda p: fn.Trainer(TRAIN, save_every=5), r"save_every must be a funcnet\.train\.Every"),
         (
             lambda p: fn.Trainer(TRAIN, callbacks=[3]),
-            r"a callback must be a funcnet\.train\.Callback or a function",
+            r"each of callbacks must be a funcnet\.train\.Callback or a function",
         ),
-        (lambda p: fn.Trainer(TRAIN, callbacks=[fn.train.Monitor]), "a callback must be a"),
+        (lambda p: fn.Trainer(TRAIN, callbacks=[fn.train.Monitor]), "each of callbacks must be a"),
         (
             lambda p: fn.Trainer(TRAIN, callbacks=[lambda context: True])(MODEL, DATA, KEY),
             "None or a funcnet",

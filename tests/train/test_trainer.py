@@ -207,7 +207,7 @@ def test_a_request_stops_saves_and_sets(tmp_path):
     assert losses[2] == losses[3] == losses[4]
     assert np.isnan(losses[5:]).all()
     assert [int(p.name) for p in sorted((tmp_path / "checkpoints").glob("0*"))] == [2, 5]
-    with pytest.raises(ValueError, match=r"no hyperparameter 'rate'.*learning_rate"):
+    with pytest.raises(ValueError, match=r"hyperparams must be .*learning_rate.*got 'rate'"):
         fn.Trainer(train, callbacks=[lambda context: Request(hyperparams={"rate": 1.0})])(
             net.init(KEY), data, KEY
         )
@@ -469,8 +469,13 @@ def test_killed_and_terminated_processes_go_on_bit_for_bit(tmp_path):
     [
         ({"directory": 5}, TypeError, "directory must be a path"),
         ({"callbacks": print}, TypeError, "callbacks must be a list"),
-        ({"callbacks": [5]}, TypeError, "a callback must be"),
-        ({"callbacks": [fn.train.CSV]}, TypeError, "a callback must be"),
+        ({"callbacks": [5]}, TypeError, "each of callbacks must be"),
+        ({"callbacks": [fn.train.CSV]}, TypeError, "each of callbacks must be"),
+        ({"callbacks": KEY}, TypeError, "callbacks must be a list"),
+        ({"callbacks": [lambda: None]}, TypeError, "each of callbacks must be .* takes other arguments"),
+        ({"max_time": "1"}, TypeError, "max_time must be a number"),
+        ({"max_time": np}, TypeError, "max_time must be a number"),
+        ({"keep": np.timedelta64(5)}, TypeError, "keep must be an integer"),
         ({"sync_every": 5}, TypeError, "every must be a"),
         ({"max_time": 0}, ValueError, "max_time"),
         ({"keep_best": 3}, TypeError, "keep_best must be a name"),

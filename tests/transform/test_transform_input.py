@@ -327,6 +327,18 @@ def test_arrays_of_any_library_work(array):
         jax.tree.map(np.testing.assert_array_equal, call(array), call(x))
 
 
+@pytest.mark.parametrize("value", [[], np.ones(2), ["a"], None, "1", 1j])
+def test_a_norm_and_a_scale_are_one_number(value):
+    for call, name in (
+        (lambda: T.clip_gradient(VALUES, value), "norm"),
+        (lambda: T.reverse_gradient(VALUES, value), "scale"),
+        (lambda: T.clipped_mean_grad(square, value), "norm"),
+    ):
+        assert_our_sentence(raised(call), f"{name} must be")
+    big_endian = T.clipped_mean_grad(lambda w, e: w * e, np.array(1.0, ">f8"))
+    assert big_endian(2.0, VALUES)[0] == T.clipped_mean_grad(lambda w, e: w * e, 1.0)(2.0, VALUES)[0]
+
+
 def test_a_count_beyond_the_rows_is_all_of_them():
     value, gradient = T.microbatched_value_and_grad(times, 2**40)(3.0, VALUES)
     assert float(value) == 3.5
