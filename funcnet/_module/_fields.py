@@ -39,7 +39,7 @@ class Buffer:
 
     def __post_init__(self) -> None:
         def as_array(leaf: Any) -> Any:
-            if _tree.is_key(leaf) or isinstance(leaf, jax.ShapeDtypeStruct):
+            if _tree.is_key(leaf):
                 return leaf
             array = _check.array("the value of a Buffer", leaf)
             return leaf if isinstance(leaf, int | float) else array
