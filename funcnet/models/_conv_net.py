@@ -68,7 +68,7 @@ class ConvNet(Module):
             self, "channels", tuple(_check.positive_integers("channels", self.channels, "(32, 64)"))
         )
         _check.length("input_shape", self.input_shape, 3)
-        _check.function("activation", self.activation, "a function of an array, such as jax.nn.relu")
+        _check.takes("activation", self.activation, "a function of an array, such as jax.nn.relu", None)
         _check.between("dropout", self.dropout, 0.0, 1.0)
         if self.convolutions is None:
             object.__setattr__(self, "convolutions", self._build_convolutions())

@@ -55,7 +55,7 @@ class FourierMLP(Module):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", tuple(_check.sizes("sizes", self.sizes)))
-        _check.function("activation", self.activation, "a function of an array, such as jax.nn.relu")
+        _check.takes("activation", self.activation, "a function of an array, such as jax.nn.relu", None)
         _check.positive("num_frequencies", self.num_frequencies)
         _check.above_zero("scale", self.scale)
         if self.mlp is None:

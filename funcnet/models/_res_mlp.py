@@ -61,7 +61,7 @@ class ResMLP(Module):
         _check.depth("depth", self.depth)
         _check.between("dropout", self.dropout, 0.0, 1.0)
         _check.initializer("weight_init", self.weight_init, INITIALIZERS)
-        _check.function("activation", self.activation, "a function of an array, such as jax.nn.relu")
+        _check.takes("activation", self.activation, "a function of an array, such as jax.nn.relu", None)
         parts = {
             "embed": lambda: Linear(self.in_features, self.width),
             "blocks": lambda: tuple(self._block() for _ in range(self.depth)),

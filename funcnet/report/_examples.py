@@ -112,7 +112,12 @@ def outputs(function: str, model: Any, x: np.ndarray, scaler: Scaler | None) -> 
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(as_tree(model)) if hasattr(leaf, "dtype")}
     if len(dtypes) == 1:  # inputs in the dtype of the model
         scaled = scaled.astype(dtypes.pop())
-    predictions = np.asarray(predict(model, scaled))
+    predictions = predict(model, scaled)
+    if not isinstance(predictions, jax.Array):
+        raise TypeError(
+            f"the model of {function} must return an array, got {_check.describe(predictions)}."
+        )
+    predictions = np.asarray(predictions)
     if predictions.ndim > 2:
         raise ValueError(
             f"the model of {function} must return a number or a vector of logits for one example, got "
