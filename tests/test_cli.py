@@ -129,7 +129,7 @@ def error_line(capsys, *args):
         ([], "required: COMMAND"),
         (["trian"], "invalid choice: 'trian'"),
         (["train"], "required: NAME_OR_FILE"),
-        (["train", "iriss"], "no table or file called iriss. Did you mean iris? Known tables: iris"),
+        (["train", "iriss"], "there is none called iriss. Did you mean iris? Known tables: iris"),
         (["train", "iris", "--hidden", "16,x"], "such as 64,64, got '16,x'"),
         (["train", "iris", "--hidden", ""], "such as 64,64, got ''"),
         (["train", "iris", "--hidden", "16,0"], "such as 64,64, got '16,0'"),
@@ -171,7 +171,7 @@ def test_wrong_arguments(args, message, capsys, tmp_path, monkeypatch):
         ("a,b\n1,x\n2,\n", [], "the target 'b' is missing in data row 2"),
         ("a,b\n1,x\n2,x\n", [], "at least two classes"),
         ("a,b\n1,x\n2,y\n", [], "too few"),
-        ("a,b\n1,x\n2,y\n", ["--target", "c"], "has no column 'c'. Columns: a, b"),
+        ("a,b\n1,x\n2,y\n", ["--target", "c"], "t.csv: a, b; got str 'c'"),
         ("a,b\n1,x\n2,y\n", ["--task", "regression"], "column 'b' is 'x', not a finite number"),
     ],
 )

@@ -70,7 +70,9 @@ def between(name: str, value: Any, low: float, high: float) -> None:
     """Check that a value is a Python number in [low, high)."""
     if not _is_number(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}.")
-    if not (low <= value < high and abs(value) <= sys.float_info.max):
+    if not (
+        low <= value < high and abs(value if isinstance(value, int) else float(value)) <= sys.float_info.max
+    ):
         upper = f" and below {high}"
         upper = " and finite" if high == float("inf") else upper
         raise ValueError(f"{name} must be at least {low}{upper}, got {_short(value)}.")

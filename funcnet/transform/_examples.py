@@ -98,8 +98,9 @@ def clipped_mean_grad(
             return jax.tree.map(lambda g: _weight_rows(share, g), clipped), exact.astype(norms.dtype)
 
         # XLA sums squares of outer products without storing these, unless squares overflow or vanish.
-        smallest = jnp.where(norm < limits.tiny**0.5 / limits.eps, -1, 0)
-        vanished = (norms > smallest) & (norms < limits.tiny**0.5 / limits.eps)
+        vanishing = float(limits.tiny) ** 0.5 / float(limits.eps)
+        smallest = jnp.where(norm < vanishing, -1, 0)
+        vanished = (norms > smallest) & (norms < vanishing)
         return jax.lax.cond(jnp.all(jnp.isfinite(norms) & ~vanished), from_norms, from_scaled)
 
     return compute

@@ -408,7 +408,7 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "lstm cell": (
         lambda: fn.layers.LSTM(2, 3).init(KEY)(jnp.ones((4, 2)), state=(jnp.ones(3), jnp.ones(2))),
         ValueError,
-        r"c must have shape \(3,\)",
+        r"state\[1\] must have shape \(3,\)",
     ),
     "bidirectional of arrays": (
         lambda: fn.layers.Bidirectional(fn.layers.GRU(2, 3).init(KEY)),

@@ -304,7 +304,7 @@ def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path, whole):
         (lambda p: Every(seconds=0.0), "above 0"),
         (lambda p: fn.data.Stream.npy(p / "none.npy"), "No such file"),
         (lambda p: fn.data.Stream.npy((p / "x.npy", p / "short.npy")), "the same number of rows"),
-        (lambda p: fn.data.Stream.npy(p / "words.npy"), "must hold numbers"),
+        (lambda p: fn.data.Stream.npy(p / "words.npy"), "must be files of numbers"),
         (lambda p: fn.data.Stream.npy(p / "text"), r"is not a \.npy file"),
         (lambda p: fn.data.Stream.npy(p / "cut.npy"), "is truncated"),
         (lambda p: fn.data.Stream(X), "without rows"),
