@@ -186,7 +186,7 @@ def layer(name: str, value: Any) -> None:
 def is_floating(leaf: Any) -> bool:
     """Whether a leaf of a model is a floating array that JAX reads, and not a class or PyTorch's."""
     dtype = getattr(leaf, "dtype", None)
-    if isinstance(leaf, type) or not isinstance(dtype, np.dtype):
+    if isinstance(leaf, type | np.ma.MaskedArray) or not isinstance(dtype, np.dtype):
         return False
     is_known = dtype.isnative and dtype != np.longdouble  # which JAX does not have
     return is_known and bool(jnp.issubdtype(dtype, jnp.floating))

@@ -37,8 +37,8 @@ class Batch:
     def __post_init__(self) -> None:
         weight: Any = self.weight
         example = self.example
+        weight = _check.array("weight", weight)
         if not isinstance(weight, jax.Array):
-            weight = _check.array("weight", weight)
             _check.finite("weight", weight)
             _check.fits_float32("weight", weight)
             if weight.ndim == 0:

@@ -182,6 +182,8 @@ def take(data: PyTree, rows: Any) -> Dataset:
     """
     data = as_dataset(data)
     position = _row_numbers(rows, len(data))
+    if position.ndim != 1:
+        raise ValueError(f"rows must be row numbers [m], got an array of shape {position.shape}.")
     return Dataset(data.arrays, weight=data.weight, rows=data._rows_at(position))
 
 

@@ -1,5 +1,6 @@
 """Rows of a Parquet file, with a few row groups in memory. The only file that imports pyarrow."""
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ class Parquet:
         self.path, self.features, self.target, self.window = Path(path), list(features), target, window
         if self.path.is_dir():
             raise ValueError(f"path must be a Parquet file, and {path} is a directory.")
+        if not self.path.exists():
+            raise FileNotFoundError(errno.ENOENT, "path must be a Parquet file, there is none", str(path))
         try:
             self.file = pq.ParquetFile(self.path)
         except ValueError as error:  # pyarrow's errors are ValueErrors

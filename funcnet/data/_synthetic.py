@@ -206,7 +206,8 @@ def two_classes(rows: int = 100, flip_y: float = 0.1, class_sep: float = 1.5, se
     from sklearn.datasets import make_classification
 
     _check.between("flip_y", flip_y, 0.0, 1.0)
-    _check.between("class_sep", class_sep, -LARGEST, LARGEST)
+    _check.above_zero("class_sep", class_sep)
+    _check.between("class_sep", class_sep, 0.0, LARGEST)
     rng = _generator(rows, 2, 0.0, seed)
     if rows < 4:
         raise ValueError(f"rows must be at least 4, one for each cluster, got {rows}. Try rows=100.")

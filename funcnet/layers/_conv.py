@@ -1,3 +1,4 @@
+import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import ClassVar
@@ -221,6 +222,12 @@ class ConvTranspose2d(_Convolution):
         del key
         x = self._check_input(x)
         kernel, stride, dilation = self._settings()
+        before = x.shape[-self.num_spatial_dims - 1 : -1]
+        after = [(n - 1) * s + 1 for n, s in zip(before, stride, strict=True)]
+        if max(after) >= 2**31:  # XLA would abort the process
+            raise ValueError(f"stride must leave axes shorter than 2**31, got {self.stride}: {after}.")
+        size = x.size // max(math.prod(before), 1) * math.prod(after)
+        _check.fits_in_memory(f"inputs that are spread by stride={self.stride}", size * x.dtype.itemsize)
         dilated = pad(x, [(0, 0)] * self.num_spatial_dims, between=[s - 1 for s in stride])
         extent = extents(kernel, dilation)
         pads = [
