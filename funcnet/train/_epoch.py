@@ -142,11 +142,9 @@ def end_epoch(
         stopping = state.stopping.end(ends & ~jnp.isfinite(means["loss"]), Outcome.NOT_FINITE)
         state = _tree.replace(state, stopping=stopping)
     finished = ends & state.stopping.is_running()
-    return _tree.replace(
-        state,
-        epoch=state.epoch + finished.astype(jnp.int32),
-        history=state.history.record(state.epoch, means, finished),
-    )
+    num_epochs = state.epoch + finished.astype(jnp.int32)
+    history = state.history.record(state.epoch, means, finished, num_epochs)
+    return _tree.replace(state, epoch=num_epochs, history=history)
 
 
 def evaluate_epoch(

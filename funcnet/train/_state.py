@@ -86,9 +86,13 @@ class History(Mapping[str, Array]):
         is_evaluated = jnp.zeros(epochs, bool) if evaluated else None
         return History(arrays, evaluated, jnp.int32(0), is_evaluated)
 
-    def record(self, epoch: Array, values: Mapping[str, Array], condition: Array) -> "History":
-        """The history with the values of one epoch set, if the condition holds."""
-        num_epochs = jnp.where(condition, epoch + 1, jnp.asarray(self.num_epochs))
+    def record(
+        self, epoch: Array, values: Mapping[str, Array], condition: Array, num_epochs: Array
+    ) -> "History":
+        """The history with the values of one epoch set, if the condition holds.
+
+        `num_epochs` is the number of completed epochs then.
+        """
         arrays = self.arrays | _set_at(epoch, self.arrays, values, condition)
         return _tree.replace(self, arrays=arrays, num_epochs=num_epochs)
 

@@ -54,7 +54,7 @@ class Totals:
     def zeros(like: "Totals") -> "RunningTotals":
         """The packed totals of no examples, for totals of the structure and shapes of `like`."""
         zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like).pack()
-        return RunningTotals(zero, zero)
+        return RunningTotals(jnp.stack([zero, zero]))
 
     @staticmethod
     def unpack(like: "Totals", vector: Array) -> "Totals":
@@ -78,22 +78,23 @@ class RunningTotals:
     Source: Dekker, "A floating-point technique for extending the available precision", 1971.
     """
 
-    total: Array
-    rest: Array
+    sums: Array
+    """[2, n]: the sums, and what they lack. One array, which XLA's CPU runtime updates by one operation."""
 
     def add(self, terms: Array) -> "RunningTotals":
         """These totals and those of one more batch."""
-        total = self.total + terms
-        part = total - self.total
-        error = (self.total - (total - part)) + (terms - part)
+        before, rest = self.sums
+        total = before + terms
+        part = total - before
+        error = (before - (total - part)) + (terms - part)
         # A sum that overflows stays infinite: the error of infinity is NaN.
-        rest = jnp.where(jnp.isfinite(total), self.rest + error, 0)
+        rest = jnp.where(jnp.isfinite(total), rest + error, 0)
         both = total + rest
-        return RunningTotals(both, rest - (both - total))
+        return RunningTotals(jnp.stack([both, rest - (both - total)]))
 
     def unpack(self, like: Totals) -> Totals:
         """The totals in the structure and the shapes of `like`."""
-        return Totals.unpack(like, self.total)
+        return Totals.unpack(like, self.sums[0])
 
 
 def objective(
