@@ -54,7 +54,7 @@ class Totals:
     def zeros(like: "Totals") -> "RunningTotals":
         """The packed totals of no examples, for totals of the structure and shapes of `like`."""
         zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like).pack()
-        return RunningTotals(jnp.stack([zero, zero]))
+        return RunningTotals(jax.lax.complex(zero, zero))
 
     @staticmethod
     def unpack(like: "Totals", vector: Array) -> "Totals":
@@ -79,22 +79,22 @@ class RunningTotals:
     """
 
     sums: Array
-    """[2, n]: the sums, and what they lack. One array, which XLA's CPU runtime updates by one operation."""
+    """[n], complex: the sums, and as imaginary parts what they lack. A step updates one array in place."""
 
     def add(self, terms: Array) -> "RunningTotals":
         """These totals and those of one more batch."""
-        before, rest = self.sums
+        before, rest = jnp.real(self.sums), jnp.imag(self.sums)
         total = before + terms
         part = total - before
         error = (before - (total - part)) + (terms - part)
         # A sum that overflows stays infinite: the error of infinity is NaN.
         rest = jnp.where(jnp.isfinite(total), rest + error, 0)
         both = total + rest
-        return RunningTotals(jnp.stack([both, rest - (both - total)]))
+        return RunningTotals(jax.lax.complex(both, rest - (both - total)))
 
     def unpack(self, like: Totals) -> Totals:
         """The totals in the structure and the shapes of `like`."""
-        return Totals.unpack(like, self.sums[0])
+        return Totals.unpack(like, jnp.real(self.sums))
 
 
 def objective(
