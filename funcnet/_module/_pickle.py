@@ -6,9 +6,9 @@ refuses: it looks for them where they were defined, and finds another object the
 
 import functools
 import importlib
-import pickle
 import sys
 import types
+from pickle import PicklingError  # nothing is ever unpickled here
 from typing import Any
 
 PUBLIC = ("jax.nn", "jax.numpy", "jax.lax", "jax.scipy.special")
@@ -29,13 +29,13 @@ def reduce(module: Any, fields: tuple[str, ...]) -> Any:
     """What pickle needs to rebuild a module: its class and the values of the named fields.
 
     Raises:
-        pickle.PicklingError: if the class, or a function in a field, can't be found by a name.
+        PicklingError: if the class, or a function in a field, can't be found by a name.
     """
     cls, by_code = type(module), _is_cloudpickle()
     # A class can't be stored by its code: it is registered with JAX when it is defined.
     is_main = by_code and cls.__module__ == "__main__"
     if is_main or find(cls.__module__, cls.__qualname__) is not cls:
-        raise pickle.PicklingError(
+        raise PicklingError(
             f"{cls.__qualname__} must be defined at the top of a Python module to be pickled, so that it "
             f"can be imported again, got a class of {cls.__module__}. Move it to a file that you import."
         )
@@ -87,7 +87,7 @@ def _by_name(owner: str, value: Any, by_code: bool) -> Any:
         (module for module in (*PUBLIC, value.__module__) if module and find(module, name) is value), None
     )
     if place is None and not by_code:
-        raise pickle.PicklingError(
+        raise PicklingError(
             f"{owner} must be a function that can be imported by its name to be pickled, got {name}: a "
             "lambda, or a function defined inside another. Define it at the top of a Python module, def "
             "activation(x): ..., and bind settings by functools.partial(activation, scale=2)."
