@@ -2,10 +2,8 @@
 
 import collections
 import dataclasses
-import hashlib
 import os
 import shutil
-import struct
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,14 +16,11 @@ from funcnet import _check, _files
 from funcnet._types import PyTree
 from funcnet.transform._arguments import check_results, to_arrays
 from funcnet.transform._cost import flops, moved_bytes
+from funcnet.transform._graph_file import pack, unpack
 from funcnet.transform._jaxpr import called_program, evaluate
 
 if TYPE_CHECKING:
     from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
-
-MAGIC, FORMAT = b"\x89funcnet graph\n\0", 1
-HEADER = struct.Struct("<16sIQ32s4x")
-"""The first 64 bytes of a file: magic, format, length of the program, SHA-256 of these three and it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,8 +259,7 @@ class Graph:
             structs.append(jax.ShapeDtypeStruct(shape, leaf.dtype))
         function = self.function if any(names) else self._run
         exported = export.export(jax.jit(function))(*jax.tree.unflatten(tree, structs))
-        program = bytes(exported.serialize())
-        _files.write(place, HEADER.pack(MAGIC, FORMAT, len(program), _digest(FORMAT, program)) + program)
+        _files.write(place, pack(bytes(exported.serialize())))
         return place
 
 
@@ -295,21 +289,7 @@ def load_graph(path: str | os.PathLike[str]) -> Callable[..., PyTree]:
 
     place = _check.path("path", path, "model.graph")
     content = _files.read(place, "a file written by Graph.save")
-    advice = "Write it again: graph(f)(*args).save(path)."
-    if len(content) < HEADER.size or content[: len(MAGIC)] != MAGIC:
-        raise ValueError(f"path must be a file written by Graph.save, got {place}. {advice}")
-    _, version, length, digest = HEADER.unpack_from(content)
-    program = content[HEADER.size :]
-    # A program with a flipped bit would crash the interpreter, so it is not even parsed.
-    if (
-        len(program) != length
-        or _digest(version, program) != digest
-        or any(content[HEADER.size - 4 : HEADER.size])
-    ):
-        raise ValueError(f"{place} is damaged: its checksum does not match its content. {advice}")
-    if version != FORMAT:
-        raise ValueError(f"{place} has format {version}, this version reads format {FORMAT}. {advice}")
-    exported = export.deserialize(bytearray(program))
+    exported = export.deserialize(unpack(place, content))
 
     def call(*args: Any) -> PyTree:
         args = to_arrays("args", args)
@@ -323,10 +303,6 @@ def load_graph(path: str | os.PathLike[str]) -> Callable[..., PyTree]:
 def _check_device(device: Any) -> None:
     if not isinstance(device, jax.Device):
         raise TypeError(f"device must be one of jax.devices(), got {_check.describe(device)}.")
-
-
-def _digest(version: int, program: bytes) -> bytes:
-    return hashlib.sha256(struct.pack("<16sIQ", MAGIC, version, len(program)) + program).digest()
 
 
 def graph(f: Callable[..., PyTree]) -> Callable[..., Graph]:
