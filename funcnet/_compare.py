@@ -20,7 +20,7 @@ def keep_digits(function: F, *, of_classes: bool = False) -> F:
 
     NumPy's float64, and integers that float32 would round, are computed with in float64, and the value is
     rounded once: in float32 the times 1.7e9 and 1.7e9 + 0.5 are equal. JAX's floating arrays are computed
-    in their dtype, and so is everything under jit.
+    in their dtype, and again in float64 if a step of that is infinite. Under jit, all is in its dtype.
 
     `of_classes`: whether integer targets are class numbers, which must fit in JAX's integers.
     """
@@ -40,9 +40,11 @@ def keep_digits(function: F, *, of_classes: bool = False) -> F:
         arrays = [convert(name, value) for name, value in zip(names, args, strict=False)]
         named = {name: convert(name, settings[name]) for name in names if name in settings}
         args, settings = (*arrays, *args[2:]), {**settings, **named}
-        if any(map(is_float64, (*arrays, *named.values()))) and _tree.is_concrete((args, settings)):
+        is_concrete = _tree.is_concrete((args, settings))
+        if is_concrete and any(map(is_float64, (*arrays, *named.values()))):
             return in_float64(function, *args, **settings)
-        return function(*args, **settings)
+        value = function(*args, **settings)
+        return in_float64(function, *args, **settings) if is_concrete and overflows(value) else value
 
     compute.keeps_digits = True  # type: ignore[attr-defined]
     return compute  # type: ignore[return-value]
@@ -71,6 +73,11 @@ def has_wide_integers(array: Any) -> bool:
     )
 
 
+def overflows(value: Array) -> bool:
+    """Whether a value is infinite or NaN, and may be neither in float64."""
+    return not bool(jnp.isfinite(value).all())
+
+
 def in_float64(function: Callable[..., Any], *args: Any, **settings: Any) -> Any:
     """Call a function of concrete arrays in float64; its floating values are rounded to float32.
 
@@ -79,7 +86,10 @@ def in_float64(function: Callable[..., Any], *args: Any, **settings: Any) -> Any
     if jax.config.read("jax_enable_x64"):
         return function(*args, **settings)
     with jax.enable_x64(True):
-        values = function(*jax.tree.map(_as_float64, args), **settings)
+        is_array = {name: isinstance(v, jax.Array | np.ndarray) for name, v in settings.items()}
+        is_narrow = {name: is_array[name] and v.dtype == np.float32 for name, v in settings.items()}
+        wide = {name: _as_float64(v) if is_narrow[name] else v for name, v in settings.items()}
+        values = function(*jax.tree.map(_as_float64, args), **wide)
         return jax.tree.map(lambda v: v.astype(jnp.float32) if v.dtype == jnp.float64 else v, values)
 
 

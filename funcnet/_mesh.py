@@ -39,7 +39,7 @@ def cpu_devices(count: int | None = None) -> int:
         True
     """
     count = os.cpu_count() or 1 if count is None else count
-    _check.count("count", count)
+    count = _check.count("count", count)
     try:
         jax.config.update("jax_num_cpu_devices", int(count))
     except RuntimeError:

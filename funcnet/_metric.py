@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _tree
+from funcnet import _check
 from funcnet._types import Array, PyTree
 
 
@@ -92,9 +92,8 @@ class MetricSums:
         if not isinstance(self.metric, Metric):
             raise TypeError(f"metric must be a fn.metrics.Metric, got {_check.describe(self.metric)}.")
         nothing = lambda leaf: leaf is None  # noqa: E731
-        for path, leaf in _tree.paths(self.sums, is_leaf=nothing).items():
-            _check.array(f"sums{path}", leaf)
-        return self.metric.value(self.sums)
+        convert = lambda path, leaf: _check.jax_array(f"sums{jax.tree_util.keystr(path)}", leaf)  # noqa: E731
+        return self.metric.value(jax.tree_util.tree_map_with_path(convert, self.sums, is_leaf=nothing))
 
 
 jax.tree_util.register_dataclass(MetricSums, ["sums"], ["metric"])

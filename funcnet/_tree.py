@@ -124,7 +124,7 @@ def is_array(leaf: Any) -> bool:
 
 def is_key(leaf: Any) -> bool:
     """Whether a leaf is a typed key, or an array of keys."""
-    return jnp.issubdtype(getattr(leaf, "dtype", int), jax.dtypes.prng_key)
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def to_numpy(leaf: Any) -> np.ndarray:

@@ -173,7 +173,7 @@ def kl_divergence(logits: Any, target: Any) -> float:
     log_p = log_softmax(z)
     positive = t > 0
     ratio = np.log(np.where(positive, t, 1)) - np.where(positive, log_p, 0)
-    return _mean(np.sum(np.where(np.isnan(t), np.nan, np.where(positive, t * ratio, 0)), axis=-1))
+    return _mean(np.sum(np.where(t >= 0, np.where(positive, t * ratio, 0), np.nan), axis=-1))
 
 
 @_silently

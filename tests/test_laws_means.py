@@ -236,6 +236,7 @@ def test_means_over_millions_of_batches_are_exact(values: str, count: int) -> No
 @pytest.mark.parametrize("rest", [0.0, 1e-8, jnp.inf, jnp.nan])
 def test_a_sum_that_is_not_finite_stays_so(rest: float) -> None:
     totals = fn.transform._objective.RunningTotals(jnp.array([3e38 + 0j]))
-    total = totals.add(jnp.array([3e38])).add(jnp.array([rest])).sums.real
+    sums = totals.add(jnp.array([3e38])).add(jnp.array([rest])).sums
+    total = sums.real + sums.imag
     assert not np.isfinite(total).any()
     assert np.isnan(total).all() == np.isnan(rest)

@@ -369,7 +369,7 @@ def data_room() -> None:
     case("data.batches", lambda data, batch_size, key, epoch: [(b.example, b.weight) for b in D.batches(
         data, batch_size, key, epoch)], args(data=PAIRS, batch_size=5, key=KEY, epoch=0), also=also)
     case("data.Batch", lambda example, weight: fn.step(SQUARED, optax.sgd(0.1))(_state(), D.Batch(example,
-        weight))[1].loss, args(example=PAIRS, weight=WEIGHT), also=("target",))
+        weight))[1].loss, args(example=PAIRS, weight=WEIGHT), also=("target", "x"))
     for kind in ("standard", "minmax"):
         case(f"data.Scaler.fit/{kind}", lambda data, kind=kind: (s := D.Scaler.fit(data, kind)) and (
             s.shift, s.scale), args(data=PAIRS), also=also, oracle=functools.partial(_scaler, kind))
@@ -451,6 +451,7 @@ def data_room() -> None:
 
 
 def _groups_stay_together(folds: Any, groups: Any) -> str:
+    groups = np.arange(N) if groups is None else groups
     held_out = [np.asarray(v)[np.asarray(w) > 0] for _, v, _, w in folds]
     if sorted(np.concatenate(held_out).tolist()) != list(range(N)):
         return "each row is held out once"
@@ -471,7 +472,7 @@ def _sizes_are_even(folds: Any, groups: Any, stratify: Any) -> str:
 
 
 def _classes_are_even(folds: Any, stratify: Any) -> str:
-    labels = np.asarray(stratify)
+    labels = np.asarray(0 * np.arange(N) if stratify is None else stratify)
     if labels.dtype.kind == "f" and np.isnan(labels).any():
         return ""
     sizes = [int(np.sum(np.asarray(w) > 0)) for *_, w in folds]
@@ -534,8 +535,9 @@ def _class_weights(labels: Any) -> Any:
 
 def _scaler(kind: str, data: Any) -> Any:
     x = np.asarray(data[0], np.float64)
-    if x.ndim != 2 or len(x) != N or not np.isfinite(x).all() or not x.size:
+    if x.ndim < 2 or len(x) != N or not np.isfinite(x).all() or not x.size:
         return None
+    x = x.reshape(-1, x.shape[-1])  # pixels share the scale of their channel
     if kind == "minmax":
         return [x.min(axis=0), np.where(np.ptp(x, axis=0) == 0, 1, np.ptp(x, axis=0))]
     with np.errstate(all="ignore"):
@@ -671,7 +673,8 @@ def layers() -> None:
     case("fn.count", fn.count, args(model=MODEL), "layers")
     case("fn.trainable", fn.trainable, args(model=MODEL), "layers")
     case("fn.summary", lambda net, x: str(fn.summary(net, x)), args(net=NETS, x=X[0]), "layers", draws=True)
-    case("fn.Module", _subclass, args(value=thing(fn.Linear(3, 2)), x=X), "layers", also=("layer",))
+    case("fn.Module", _subclass, args(value=pass_on(thing(fn.Linear(3, 2)), "any"), x=X), "layers",
+        also=("layer",))
 
 
 def _subclass(value: Any, x: Any) -> Any:
@@ -878,7 +881,7 @@ def transforms() -> None:
     for name, more in (("clipped_mean_grad", args(norm=number(1.0))), ("gradient_noise_scale", {}), (
         "per_example_grads", {})):
         case(f"transform.{name}", lambda f, x, examples, name=name, **k: getattr(T, name)(f, **k)(x,
-            examples), {"f": per_example, "x": x, "examples": examples, **more},
+            examples), {"f": per_example, "x": tree, "examples": examples, **more},
             nan_ok=name == "gradient_noise_scale")
     case("transform.microbatched_value_and_grad", lambda f, size, x, examples,
         weight: T.microbatched_value_and_grad(f, size)(x, examples, weight), args(f=per_example, size=2,
@@ -888,8 +891,8 @@ def transforms() -> None:
         iterations=3), draws=True)
     case("transform.implicit_minimum", lambda solve, objective, ridge, start, h: T.implicit_minimum(solve,
         objective, ridge=ridge)(start, h), args(solve=user_solve, objective=user_objective, ridge=0.0,
-        start=np.float32(0.5), h=np.float32(3.0)))
-    case("transform.explain_retrace", lambda f, x: T.explain_retrace(f)(x), args(f=user_sin, x=tree))
+        start=np.float32(0.5)) | {"h": pass_on(_kind_of(np.float32(3.0)), "any")})
+    case("transform.explain_retrace", lambda f, x: T.explain_retrace(f)(x), args(f=user_sin, x=anything))
     case("transform.find_nan", lambda f, x: str(T.find_nan(f)(x)), args(f=user_cubes, x=tree), draws=True)
     case("transform.graph", lambda f, x: T.graph(f)(x).cost().flops, args(f=user_cubes, x=tree), draws=True)
     case("transform.Graph.__call__", lambda x: T.graph(user_cubes)(np.ones(3, np.float32))(x), args(
@@ -962,7 +965,7 @@ def studies() -> None:
     case("study.ensemble.member", lambda net, data, key, number: _ensemble().member(net, data, key,
         number).history["loss"], args(net=net, data=pairs, key=KEY, number=0), nan_ok=True, also=also)
     case("study.Ensemble", lambda members, average, x: S.Ensemble(members, average)(x), args(members=lazily(
-        "tree", _members), average="values", x=X))
+        "tree", _members), average="values", x=X), also=("Linear", "model"))
     for name in ("predictions", "spread"):
         case(f"study.Ensemble.{name}", lambda x, name=name: getattr(S.Ensemble(_members()), name)(x), args(
             x=X))

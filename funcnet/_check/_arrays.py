@@ -75,17 +75,18 @@ def pytree(name: str, tree: Any) -> Any:
     return jax.tree_util.tree_map_with_path(convert, tree)
 
 
-def setting(name: str, value: Any, low: float, high: float, *, low_included: bool = False) -> None:
-    """Check that numbers, one or an array, lie above `low` (or at it) and below `high`; skip tracers.
+def setting(name: str, value: Any, low: float, high: float, *, low_included: bool = False) -> Any:
+    """Numbers, one or an array, after a check that they lie above `low` (or at it) and below `high`.
 
     They must do so in the dtype of the computation, too: 1e-50 is 0 in float32, and 0.99999999 is 1.
+    Tracers are not looked at. NumPy's scalars and other libraries' arrays become arrays that JAX reads.
     """
     try:
         numbers = array(name, value)
     except TypeError:
         raise TypeError(f"{name} must be a number, got {describe(value)}.") from None
     if isinstance(numbers, jax.core.Tracer):
-        return
+        return value
     if numbers.dtype == bool:
         raise TypeError(f"{name} must be a number, got {describe(value)}.")
     exact = np.asarray(numbers, np.float64)
@@ -97,6 +98,7 @@ def setting(name: str, value: Any, low: float, high: float, *, low_included: boo
             lower = f"at least {low}" if low_included else f"above {low}"
             upper = " and finite" if high == float("inf") else f" and below {high}"
             raise ValueError(f"{name} must be {lower}{upper}, got {value}{where}.")
+    return value if isinstance(value, int | float | jax.Array) else numbers
 
 
 def scalar_setting(

@@ -34,11 +34,11 @@ def initializer(name: str, value: Any, names: Iterable[str]) -> None:
     """Check that a value is the name of an initializer, or a function."""
     if isinstance(value, str):
         choice(name, value, names)
-    elif isinstance(value, type) or not callable(value):
-        raise TypeError(
-            f"{name} must be the name of an initializer or a function (key, shape, dtype) -> array, got "
-            f"{describe(value)}. Try {name}='he_normal'."
+    else:
+        expected = (
+            "the name of an initializer, such as 'he_normal', or a function (key, shape, dtype) -> array"
         )
+        takes(name, value, expected, None, None, None)
 
 
 def length(name: str, value: Any, expected: int) -> None:
@@ -186,7 +186,8 @@ def layer(name: str, value: Any) -> None:
 def is_floating(leaf: Any) -> bool:
     """Whether a leaf of a model is a floating array that JAX reads, and not a class or PyTorch's."""
     dtype = getattr(leaf, "dtype", None)
-    if isinstance(leaf, type | np.ma.MaskedArray) or not isinstance(dtype, np.dtype):
+    is_array = isinstance(leaf, jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic)
+    if not is_array or isinstance(leaf, np.ma.MaskedArray) or not isinstance(dtype, np.dtype):
         return False
     is_known = dtype.isnative and dtype != np.longdouble  # which JAX does not have
     return is_known and bool(jnp.issubdtype(dtype, jnp.floating))
@@ -201,7 +202,8 @@ def floating_parameters(leaves: Mapping[str, Any]) -> None:
                 f"the parameter {path or 'itself'} of the model must be of a dtype that JAX has, got "
                 f"{leaf.dtype}. Convert it: value.astype(np.float32)."
             )
-        if isinstance(leaf, type) or (not isinstance(leaf, jax.Array) and not isinstance(dtype, np.dtype)):
+        known = jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic
+        if not isinstance(leaf, known) or not isinstance(dtype, np.dtype):
             raise TypeError(
                 f"the leaf {path or 'itself'} of the model must be an array, got {describe(leaf)}. "
                 "Keep settings in static fields of a funcnet.Module, or outside the model."

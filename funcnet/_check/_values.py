@@ -15,20 +15,22 @@ import numpy as np
 INT32_MAX = 2**31 - 1
 
 
-def positive(name: str, value: Any) -> None:
-    """Check that a value is an integer of at least 1."""
-    integer(name, value, 10)
+def positive(name: str, value: Any) -> int:
+    """A value as an integer, after a check that it is at least 1."""
+    value = integer(name, value, 10)
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}. Try {name}=10.")
     if value >= 2**62:
         raise ValueError(f"{name} must be below 2**62, got {describe(value)}. Try {name}=10.")
+    return value
 
 
-def integer(name: str, value: Any, example: int = 0) -> None:
-    """Check that a value is an integer."""
+def integer(name: str, value: Any, example: int = 0) -> int:
+    """A value as Python's integer, after a check that it is one: a sum of NumPy's small ones wraps."""
     if not _is_number(value) or isinstance(value, float | np.floating):
         text = repr(value) if isinstance(value, bool | int | float | str) else describe(value)
         raise TypeError(f"{name} must be an integer, got {text}. Try {name}={example}.")
+    return int(value)
 
 
 def concrete(what: str, tree: Any) -> None:
@@ -42,7 +44,10 @@ def concrete(what: str, tree: Any) -> None:
 
 def increasing(name: str, values: Any) -> None:
     """Check that values are integers of at least 1, one or more, in increasing order."""
-    if not isinstance(values, list | tuple | range | np.ndarray) or np.shape(values)[:1] in ((), (0,)):
+    is_sequence = isinstance(values, list | tuple | range) or (
+        isinstance(values, np.ndarray) and values.ndim > 0
+    )
+    if not is_sequence or not len(values):
         raise TypeError(f"{name} must be increasing integers, got {describe(values)}. Try {name}=(10, 30).")
     for value in values:
         count(f"each of {name}", value)
@@ -52,22 +57,24 @@ def increasing(name: str, values: Any) -> None:
         )
 
 
-def not_negative(name: str, value: Any) -> None:
-    """Check that a value is an integer of at least 0."""
-    integer(name, value)
+def not_negative(name: str, value: Any) -> int:
+    """A value as an integer, after a check that it is at least 0."""
+    value = integer(name, value)
     if value < 0:
         raise ValueError(f"{name} must be at least 0, got {value}. Try {name}=0.")
+    return value
 
 
-def count(name: str, value: Any) -> None:
-    """Check that a value is an integer of at least 1 that fits in 32 bits, as the numbers of members do."""
-    positive(name, value)
+def count(name: str, value: Any) -> int:
+    """A value as an integer, after a check that it is at least 1 and fits in 32 bits."""
+    value = positive(name, value)
     if value > INT32_MAX:
         raise ValueError(f"{name} must be at most 2**31 - 1, got {value}. Try {name}=10.")
+    return value
 
 
-def between(name: str, value: Any, low: float, high: float) -> None:
-    """Check that a value is a Python number in [low, high)."""
+def between(name: str, value: Any, low: float, high: float) -> Any:
+    """A value as Python's number, after a check that it is in [low, high)."""
     if not _is_number(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}.")
     if not (
@@ -76,6 +83,7 @@ def between(name: str, value: Any, low: float, high: float) -> None:
         upper = f" and below {high}"
         upper = " and finite" if high == float("inf") else upper
         raise ValueError(f"{name} must be at least {low}{upper}, got {_short(value)}.")
+    return _python_number(value)
 
 
 def string(name: str, value: Any, example: str) -> None:
@@ -96,20 +104,26 @@ def boolean(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be True or False, got {describe(value)}.")
 
 
-def number(name: str, value: Any) -> None:
-    """Check that a value is a Python number, and not NaN."""
+def number(name: str, value: Any) -> Any:
+    """A value as Python's number, after a check that it is one, and not NaN."""
     if not _is_number(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}.")
     if value != value:
         raise ValueError(f"{name} must be a number, got NaN.")
+    return _python_number(value)
 
 
-def above_zero(name: str, value: Any) -> None:
-    """Check that a value is a finite Python number above 0."""
+def above_zero(name: str, value: Any) -> Any:
+    """A value as Python's number, after a check that it is finite and above 0."""
     if not _is_number(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}.")
     if not 0 < value <= sys.float_info.max:
         raise ValueError(f"{name} must be above 0 and finite, got {_short(value)}.")
+    return _python_number(value)
+
+
+def _python_number(value: Any) -> Any:
+    return int(value) if isinstance(value, int | np.integer) else float(value)
 
 
 def _short(value: Any) -> str:

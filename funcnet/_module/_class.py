@@ -212,11 +212,15 @@ def parameter_paths(model: PyTree) -> dict[str, Any]:
 
 def missing_parameters(module: Module) -> list[str]:
     """The names of a module's own parameters that are not initialized yet."""
-    unset = any(getattr(module, name) is None for name in module._children)
+    unset = any(not jax.tree.leaves(getattr(module, name)) for name in module._children)
     if not unset or type(module).parameters is Module.parameters:
         return []
     own = jax.eval_shape(module.parameters, jax.random.key(0))
-    return [name for name, like in own.items() if like is not None and getattr(module, name) is None]
+    return [
+        name
+        for name, like in own.items()
+        if like is not None and not jax.tree.leaves(getattr(module, name))
+    ]
 
 
 def check_shapes(module: Module) -> None:
@@ -225,14 +229,15 @@ def check_shapes(module: Module) -> None:
         return
     for name, expected in _parameter_shapes(jax.tree.structure(module)).items():
         value = getattr(module, name)
-        shape = expected if value is None else getattr(value, "shape", None)
-        if shape == expected:
+        if value is None:
             continue
-        if shape is None:
+        if not isinstance(value, jax.Array | np.ndarray):
             raise TypeError(
                 f"{type(module).__name__}.{name} must be an array of shape {expected}, got "
-                f"{_check.describe(value)}."
+                f"{type(value).__name__}."
             )
+        if (shape := value.shape) == expected:
+            continue
         message = f"{type(module).__name__}.{name} must have shape {expected}, got {shape}"
         if shape[1:] == expected:
             raise ValueError(

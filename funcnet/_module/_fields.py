@@ -115,7 +115,7 @@ def check_static(owner: str, name: str, value: Any, base: type) -> None:
 def python_numbers(value: Any) -> Any:
     """A static value with Python's numbers in place of NumPy's, so that it is equal, and printed, alike."""
     if isinstance(value, np.generic):
-        return value.item()
+        return float(value) if isinstance(value, np.longdouble) else value.item()
     if type(value) is tuple and any(isinstance(entry, np.generic | tuple) for entry in value):
         return tuple(python_numbers(entry) for entry in value)
     return value

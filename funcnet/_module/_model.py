@@ -58,6 +58,9 @@ def count(model: PyTree) -> int:
         21
     """
     parameters, _ = _tree.partition(shapes(model), trainable(shapes(model)))
+    for leaf in jax.tree.leaves(parameters):
+        if not isinstance(getattr(leaf, "shape", ()), tuple):
+            raise TypeError(f"model must be a pytree of arrays, got {_check.describe(leaf)} in it.")
     return sum(int(np.prod(jnp.shape(leaf))) for leaf in jax.tree.leaves(parameters))
 
 

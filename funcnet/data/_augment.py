@@ -100,10 +100,10 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
             "the loss of mixup must be of one example, got one marked by losses.batchwise. "
             "Try fn.losses.supervised(fn.losses.cross_entropy)."
         )
-    _check.between("alpha", alpha, 0.0, float("inf"))
+    alpha = _check.between("alpha", alpha, 0.0, float("inf"))
     if alpha == 0:
         raise ValueError("alpha must be above 0, got 0. For no mixing use the loss itself.")
-    _check.setting("alpha", alpha, 0.0, float("inf"))
+    alpha = _check.setting("alpha", alpha, 0.0, float("inf"))
     alpha = float(alpha)
 
     @functools.wraps(loss)
@@ -169,7 +169,14 @@ def _split_pair(batch: PyTree) -> tuple[Array, PyTree]:
         )
     if not jnp.issubdtype(batch[0].dtype, jnp.floating):
         raise ValueError(f"mixup expects floating features, got {batch[0].dtype}. Try x.astype(float).")
-    return batch[0], batch[1]
+    targets = jax.tree.map(lambda leaf: _check.jax_array("the targets of mixup", leaf), batch[1])
+    for leaf in jax.tree.leaves(targets):
+        if getattr(leaf, "shape", ())[:1] != batch[0].shape[:1]:
+            raise ValueError(
+                "the batch of mixup must have targets with one row for each of its "
+                f"{len(batch[0])} examples, got {_check.describe(leaf)}. Try (x, jnp.asarray(y))."
+            )
+    return batch[0], targets
 
 
 def _reduce(values: Any, weight: Array) -> Any:

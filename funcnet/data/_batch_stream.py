@@ -40,16 +40,16 @@ class BatchStream:
         self, factory: Callable[[], Iterable[PyTree]], num_batches: int, *, prefetch: int = 2
     ) -> None:
         _check.takes("factory", factory, "a function () -> iterable of batches")
-        _check.positive("num_batches", num_batches)
-        _check.between("num_batches", num_batches, 1, 2**31)
-        _check.positive("prefetch", prefetch)
+        num_batches = _check.positive("num_batches", num_batches)
+        num_batches = _check.between("num_batches", num_batches, 1, 2**31)
+        prefetch = _check.positive("prefetch", prefetch)
         self.factory, self.num_batches, self.prefetch = factory, num_batches, prefetch
         self._first_batch: PyTree = None
         self._last_iterator: Callable[[], Any] = lambda: None
 
     def first(self, rows: int) -> Dataset:
         """The first rows of the first batch, as a Dataset."""
-        _check.positive("rows", rows)
+        rows = _check.positive("rows", rows)
         if self._first_batch is None:
             batch = next(iter(self._new_iterable()), None)
             if batch is None:

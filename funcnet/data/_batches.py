@@ -160,12 +160,12 @@ def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: i
         >>> sorted(jnp.concatenate(shuffled).tolist())
         [0, 1, 2, 3, 4]
     """
-    _check.positive("batch_size", batch_size)
+    batch_size = _check.positive("batch_size", batch_size)
     data = as_dataset(data)
     if key is not None:
         _check.key(key)
-    _check.integer("epoch", epoch)
-    _check.between("epoch", epoch, 0, 2**31)
+    epoch = _check.integer("epoch", epoch)
+    epoch = _check.between("epoch", epoch, 0, 2**31)
     order = None if key is None else epoch_order(key, epoch, len(data))
     size = min(batch_size, len(data))
     return (_jitted_batch_of(data, order, size, i) for i in range(num_batches(len(data), size)))

@@ -45,8 +45,8 @@ def bootstrap(data: PyTree, key: Key, samples: int | None = None) -> Dataset:
     data = as_dataset(data)
     _check.key(key)
     samples = len(data) if samples is None else samples
-    _check.positive("samples", samples)
-    _check.fits_in_memory(f"samples={samples} row numbers", 8 * int(samples))
+    samples = _check.positive("samples", samples)
+    _check.fits_in_memory(f"samples={samples} row numbers", 24 * samples)
     key = _keys.fold_in_name(key, "bootstrap")
     if data.weight is None:
         position = jax.random.randint(key, (samples,), 0, len(data), jnp.int32)

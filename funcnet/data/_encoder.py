@@ -218,7 +218,11 @@ class Encoder:
                 )
             entries.append(tuple(state[name]))
         names, fill, categories = entries
-        return Encoder(names, fill, tuple(tuple(c) if isinstance(c, list) else c for c in categories))
+        categories = tuple(tuple(c) if isinstance(c, list) else c for c in categories)
+        try:
+            return Encoder(names, fill, categories)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"state must be a dictionary of Encoder.to_dict, but its {error}") from None
 
     def _features(self, columns: Columns, j: int) -> Any:
         """The features of column j, [..., 1] or [..., categories]."""

@@ -54,7 +54,7 @@ class Folds:
         return self.train.rows.shape[0]  # type: ignore[union-attr]
 
     def __getitem__(self, fold: int) -> tuple[Dataset, Dataset]:
-        _check.integer("fold", fold)
+        fold = _check.integer("fold", fold)
         if not -len(self) <= fold < len(self):
             raise IndexError(f"fold must be at least {-len(self)} and below {len(self)}, got {fold}.")
         train, valid = (_tree.replace(part, rows=part.rows[fold]) for part in (self.train, self.valid))  # type: ignore[index]
@@ -121,7 +121,7 @@ def kfold(
     """
     data = as_dataset(data)
     n = len(data)
-    _check.positive("folds", folds)
+    folds = _check.positive("folds", folds)
     _check.key(key)
     if not _tree.is_concrete(key):
         raise TypeError(

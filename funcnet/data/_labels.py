@@ -33,7 +33,7 @@ def one_hot(labels: ArrayLike, classes: int) -> Float[Array, "*shape classes"]:
         >>> fn.data.one_hot(jnp.array([2, 0]), 3).tolist()
         [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
-    _check.positive("classes", classes)
+    classes = _check.positive("classes", classes)
     labels = _check.array("labels", labels)
     _check.fits_in_memory(f"{labels.size} labels of classes={classes}", 4 * labels.size * int(classes))
     _check.class_numbers(labels, classes)

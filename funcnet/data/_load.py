@@ -58,6 +58,11 @@ class Table:
     class_names: tuple[str, ...] = ()
     standard_split: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name in ("feature_names", "class_names", "standard_split"):
+            if not isinstance(getattr(self, name), tuple | list):
+                raise TypeError(f"{name} must be a tuple, got {_check.describe(getattr(self, name))}.")
+
     def __len__(self) -> int:
         """The number of rows."""
         return len(self.arrays if isinstance(self.arrays, Dataset) else self.arrays[1])

@@ -25,7 +25,7 @@ class Parquet:
             import pyarrow.parquet as pq
         except ImportError as error:
             raise ImportError("Parquet streams need pyarrow: pip install 'funcnet[parquet]'.") from error
-        _check.positive("window", window)
+        window = _check.positive("window", window)
         _check.path("path", path)
         for name in (target, *(features if isinstance(features, list | tuple) else [None])):
             if not isinstance(name, str):

@@ -64,7 +64,7 @@ class Shuffle:
             ValueError: if n is below 1 or above 2³¹ - 1.
         """
         _check.key(key)
-        _check.positive("n", n)
+        n = _check.positive("n", n)
         if n > 2**31 - 1:
             raise ValueError(f"n must be at most 2**31 - 1, since row numbers are int32, got {n}.")
         return _draw_rounds(key, np.int32(n), 12 + (int(n) - 1).bit_length())

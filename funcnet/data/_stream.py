@@ -78,7 +78,7 @@ class Stream:
                     f"{_check.describe(source)} without {name}. "
                     "Try fn.data.Stream.npy(('x.npy', 'y.npy'))."
                 )
-        _check.positive("prefetch", prefetch)
+        prefetch = _check.positive("prefetch", prefetch)
         if len(source) < 1:
             raise ValueError("a stream must have at least one row, got 0: check the files.")
         self.source, self.prefetch = source, prefetch
@@ -160,7 +160,7 @@ class Stream:
 
     def first(self, rows: int) -> Dataset:
         """The first rows, as a Dataset."""
-        _check.positive("rows", rows)
+        rows = _check.positive("rows", rows)
         return Dataset(self.source.rows(np.arange(min(rows, len(self)))))
 
     def fingerprint(self) -> str:

@@ -74,9 +74,9 @@ def noisy_line(
         >>> [round(float(c), 4) for c in np.polyfit(x[:, 0], y, 1)]
         [1.9045, 1.0404]
     """
-    _check.between("slope", slope, -LARGEST, LARGEST)
-    _check.between("intercept", intercept, -LARGEST, LARGEST)
-    rng = _generator(rows, 1, noise, seed)
+    slope = _check.between("slope", slope, -LARGEST, LARGEST)
+    intercept = _check.between("intercept", intercept, -LARGEST, LARGEST)
+    rng, rows, _, noise = _begin(rows, 1, noise, seed)
     x = np.linspace(0, 3, rows)
     y = slope * x + intercept + noise * rng.randn(rows)
     order = rng.permutation(rows)
@@ -115,7 +115,7 @@ def exact_linear(rows: int = 100, features: int = 5, noise: float = 1.0, seed: i
         >>> round(float(fn.evaluate(loss, problem.truth, problem.data)["loss"]), 5)
         0.25
     """
-    rng = _generator(rows, features, noise, seed)
+    rng, rows, features, noise = _begin(rows, features, noise, seed)
     if rows <= features + 1:
         raise ValueError(
             f"rows must be above features + 1 = {features + 1}, to leave a residual, got {rows}. "
@@ -163,7 +163,7 @@ def friedman1(rows: int = 200, features: int = 10, noise: float = 1.0, seed: int
     """
     from sklearn.datasets import make_friedman1
 
-    rng = _generator(rows, features, noise, seed)
+    rng, rows, features, noise = _begin(rows, features, noise, seed)
     if features < 5:
         raise ValueError(
             f"features must be at least 5, the number of relevant ones, got {features}. Try features=10."
@@ -205,10 +205,10 @@ def two_classes(rows: int = 100, flip_y: float = 0.1, class_sep: float = 1.5, se
     """
     from sklearn.datasets import make_classification
 
-    _check.between("flip_y", flip_y, 0.0, 1.0)
-    _check.above_zero("class_sep", class_sep)
-    _check.between("class_sep", class_sep, 0.0, LARGEST)
-    rng = _generator(rows, 2, 0.0, seed)
+    flip_y = _check.between("flip_y", flip_y, 0.0, 1.0)
+    class_sep = _check.above_zero("class_sep", class_sep)
+    class_sep = _check.between("class_sep", class_sep, 0.0, LARGEST)
+    rng, rows, *_ = _begin(rows, 2, 0.0, seed)
     if rows < 4:
         raise ValueError(f"rows must be at least 4, one for each cluster, got {rows}. Try rows=100.")
     clusters: dict[str, Any] = {"n_features": 2, "n_redundant": 0, "n_informative": 2}
@@ -244,8 +244,8 @@ def gaussians(rows: int = 200, features: int = 2, distance: float = 2.0, seed: i
 
     Source: Fisher, "The use of multiple measurements in taxonomic problems", 1936.
     """
-    _check.between("distance", distance, 0.0, LARGEST)
-    rng = _generator(rows, features, 0.0, seed)
+    distance = _check.between("distance", distance, 0.0, 1e5)  # float32 keeps N(mean, 1) up to here
+    rng, rows, features, _ = _begin(rows, features, 0.0, seed)
     y = rng.randint(2, size=rows)
     # The means lie on the diagonal, so that every feature is informative.
     half = distance / 2 / math.sqrt(features)
@@ -287,7 +287,7 @@ def two_moons(rows: int = 200, noise: float = 0.2, seed: int = 0) -> Problem:
     """
     from sklearn.datasets import make_moons
 
-    rng = _generator(rows, 2, noise, seed)
+    rng, rows, _, noise = _begin(rows, 2, noise, seed)
     if rows < 2:
         raise ValueError(f"rows must be at least 2, one for each class, got {rows}. Try rows=200.")
     if noise == 0:
@@ -306,15 +306,17 @@ def two_moons(rows: int = 200, noise: float = 0.2, seed: int = 0) -> Problem:
     return Problem(_dataset(x, y), truth)
 
 
-def _generator(rows: int, features: int, noise: float, seed: int) -> np.random.RandomState:
-    """A seeded generator, after a check of the settings and that an array of these sizes fits."""
-    _check.positive("rows", rows)
-    _check.positive("features", features)
-    _check.fits_in_memory(f"rows={rows} of features={features}", 32 * int(rows) * (int(features) + 1))
-    _check.between("noise", noise, 0.0, LARGEST)
-    _check.integer("seed", seed)
-    _check.between("seed", seed, 0, 2**32)
-    return np.random.RandomState(seed)
+def _begin(
+    rows: int, features: int, noise: float, seed: int
+) -> tuple[np.random.RandomState, int, int, float]:
+    """A seeded generator and the settings as Python's numbers, after a check that the arrays fit."""
+    rows = _check.positive("rows", rows)
+    features = _check.positive("features", features)
+    _check.fits_in_memory(f"rows={rows} of features={features}", 32 * rows * (features + 1))
+    noise = _check.between("noise", noise, 0.0, LARGEST)
+    seed = _check.integer("seed", seed)
+    seed = _check.between("seed", seed, 0, 2**32)
+    return np.random.RandomState(seed), rows, features, noise
 
 
 def _dataset(x: np.ndarray, y: np.ndarray) -> Dataset:

@@ -38,7 +38,7 @@ def noise(scale: float | Array) -> Transform:
 
     Source: Bishop, "Training with noise is equivalent to Tikhonov regularization", 1995.
     """
-    _check.setting("scale", scale, 0.0, float("inf"), low_included=True)
+    scale = _check.setting("scale", scale, 0.0, float("inf"), low_included=True)
 
     def add_noise(key: Key, x: Array) -> Array:
         if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -70,9 +70,9 @@ def flip(axis: int, probability: float = 0.5) -> Transform:
     Source: Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural
     networks", 2012.
     """
-    _check.integer("axis", axis)
+    axis = _check.integer("axis", axis)
     if not (isinstance(probability, int | float | np.number) and probability == 1):
-        _check.between("probability", probability, 0.0, 1.0)
+        probability = _check.between("probability", probability, 0.0, 1.0)
 
     def maybe_flip(key: Key, x: Array) -> Array:
         if not -x.ndim <= axis < x.ndim:
@@ -107,8 +107,8 @@ def shift(pixels: int) -> Transform:
     Source: Simard, Steinkraus, Platt, "Best practices for convolutional neural networks applied to
     visual document analysis", 2003.
     """
-    _check.positive("pixels", pixels)
-    _check.between("pixels", pixels, 1, 2**30)
+    pixels = _check.positive("pixels", pixels)
+    pixels = _check.between("pixels", pixels, 1, 2**30)
 
     def random_shift(key: Key, x: Array) -> Array:
         if x.ndim not in (2, 3):
@@ -147,7 +147,7 @@ def chain(*transforms: Transform) -> Transform:
     if not transforms:
         raise ValueError("chain expects at least one transform, got none. Try chain(shift(2), flip(-2)).")
     for i, transform in enumerate(transforms):
-        _check.function(f"transforms[{i}]", transform, "a function (key, example) -> example")
+        _check.takes(f"transforms[{i}]", transform, "a function (key, example) -> example", None, None)
 
     def apply_all(key: Key, example: PyTree, /) -> PyTree:
         _check.key(key)

@@ -9,7 +9,7 @@ from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers._convolve import convolve
-from funcnet.layers._linear import INITIALIZERS, Initializer, _initializer
+from funcnet.layers._linear import INITIALIZERS, Initializer, draw_weight
 from funcnet.layers._windows import (
     Padding,
     Sizes,
@@ -53,7 +53,7 @@ class _Convolution(Module):
     def parameters(self, key: Key) -> Mapping[str, Array]:
         kernel = sizes("kernel_size", self.kernel_size, self.num_spatial_dims)
         shape = (*kernel, self.in_channels // self.groups, self.out_channels)
-        parameters = {"weight": _initializer(self.weight_init)(key, shape, jnp.zeros(()).dtype)}
+        parameters = {"weight": draw_weight(self.weight_init, key, shape)}
         return parameters | {"bias": jnp.zeros(self.out_channels)} if self.use_bias else parameters
 
     def _settings(self) -> list[tuple[int, ...]]:

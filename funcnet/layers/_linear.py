@@ -1,6 +1,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -75,8 +75,7 @@ class Linear(Module):
     def parameters(self, key: Key) -> Mapping[str, Array]:
         width = 1 if self.out_features == "scalar" else self.out_features
         out = () if self.out_features == "scalar" else (width,)
-        draw = _initializer(self.weight_init)
-        weight = draw(key, (self.in_features, width), jnp.zeros(()).dtype)
+        weight = draw_weight(self.weight_init, key, (self.in_features, width))
         parameters = {"weight": weight.reshape((self.in_features, *out))}
         return parameters | {"bias": jnp.zeros(out)} if self.use_bias else parameters
 
@@ -87,8 +86,12 @@ class Linear(Module):
         return y if self.bias is None else y + jnp.broadcast_to(self.bias, y.shape)
 
 
-def _initializer(init: Initializer) -> Any:
-    if not isinstance(init, str):
-        return init
-    factory = getattr(jax.nn.initializers, init)
-    return factory if init == "zeros" else factory()
+def draw_weight(init: Initializer, key: Key, shape: tuple[int, ...]) -> Array:
+    """A weight from an initializer, or from a function (key, shape, dtype) -> array."""
+    draw = getattr(jax.nn.initializers, init) if isinstance(init, str) else init
+    if isinstance(init, str) and init != "zeros":  # the others are made with their default settings
+        draw = draw()
+    weight = _check.jax_array("what weight_init returns", draw(key, shape, jnp.zeros(()).dtype))
+    if weight.shape != shape:
+        raise ValueError(f"weight_init must return an array of shape {shape}, got shape {weight.shape}.")
+    return weight

@@ -173,7 +173,7 @@ class GroupNorm(Module):
         layer, spatial = f"GroupNorm({self.channels}, {self.groups})", self.num_spatial_dims
         x = _check.rank(layer, x, spatial + 1, f"{spatial} spatial axes, channels")
         x = _check.last_axis(layer, x, self.channels)
-        grouped = wide(x).reshape(*x.shape[:-1], self.groups, -1)
+        grouped = wide(x).reshape(*x.shape[:-1], self.groups, self.channels // self.groups)
         axes = (*range(-spatial - 2, -2), -1)
         y = _standardize(grouped, axes, self.eps).reshape(x.shape)
         return as_floating(_affine(y, self.scale, self.bias), x.dtype)

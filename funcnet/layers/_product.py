@@ -27,6 +27,10 @@ def product(x: Array, weight: Array) -> Array:
     the product: a training step of a linear layer over [64, 32, 64] takes 2.3 times as long. A single
     vector is reshaped to one row, too: JAX's own gradient for its weight is transposed and copied.
     """
+    if weight is None:
+        raise TypeError(
+            "weight must be an array, got None. Initialize the model: net.init(jax.random.key(0))."
+        )
     if x.ndim < 1 or weight.ndim < 2 or x.dtype != weight.dtype or _mesh.in_shard_map():
         return jnp.matmul(x, weight)
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]

@@ -43,7 +43,7 @@ def binary_cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: Arr
     Source: Cox, "The regression analysis of binary sequences", 1958; smoothing: Szegedy et al.,
     "Rethinking the Inception architecture for computer vision", 2016.
     """
-    _check.setting("smoothing", smoothing, 0, 1, low_included=True)
+    smoothing = _check.setting("smoothing", smoothing, 0, 1, low_included=True)
     z, t = pair("binary_cross_entropy", logits, target)
     smoothed = t if _is_zero(smoothing) else t + (0.5 - t) * broadcast_setting("smoothing", smoothing, t)
     values = -_times(smoothed, jax.nn.log_sigmoid(z)) - _times(1 - smoothed, jax.nn.log_sigmoid(-z))
@@ -110,7 +110,7 @@ def cross_entropy(logits: ArrayLike, target: ArrayLike, *, smoothing: ArrayLike 
     Source: Bridle, "Probabilistic interpretation of feedforward classification network outputs",
     1990; smoothing: Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016.
     """
-    _check.setting("smoothing", smoothing, 0, 1, low_included=True)
+    smoothing = _check.setting("smoothing", smoothing, 0, 1, low_included=True)
     z = as_floating(logits)
     t = jnp.asarray(target)
     if not z.ndim or z.shape[-1] == 1:

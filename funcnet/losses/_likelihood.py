@@ -106,7 +106,7 @@ def kl_divergence(logits: ArrayLike, target: ArrayLike) -> Scalar:
         target: probabilities of the same shape; if one is 0, its logit may have any value.
 
     Returns:
-        A scalar in nats.
+        A scalar in nats. NaN if a target is negative.
 
     Raises:
         ValueError: if the shapes differ, or the target is not floating.
@@ -131,4 +131,7 @@ def kl_divergence(logits: ArrayLike, target: ArrayLike) -> Scalar:
     # optax computes 0·(0 - log p) = NaN if a logit is masked by -inf.
     is_positive = t > 0
     log_ratio = jnp.log(jnp.where(is_positive, t, 1)) - jnp.where(is_positive, log_p, 0)
-    return jnp.mean(jnp.sum(t * log_ratio, axis=-1))
+    is_valid = jnp.all(t >= 0, axis=-1)
+    return jnp.mean(
+        jnp.where(is_valid, jnp.sum(jnp.where(is_positive, t, 0) * log_ratio, axis=-1), jnp.nan)
+    )

@@ -66,7 +66,7 @@ def focal(
 
     Source: Lin, Goyal, Girshick, He, Dollár, "Focal loss for dense object detection", 2017.
     """
-    _check.setting("gamma", gamma, 0, float("inf"), low_included=True)
+    gamma = _check.setting("gamma", gamma, 0, float("inf"), low_included=True)
     z, t = pair("focal", logits, target)
     exponent = broadcast_setting("gamma", gamma, z)
     margin = jnp.where(t == 1, z, -z)
@@ -76,7 +76,7 @@ def focal(
     focused = -jax.nn.log_sigmoid(ordinary) * jnp.exp(exponent * jax.nn.log_sigmoid(-ordinary))
     values = jnp.where(is_certain, jnp.maximum(-margin, 0), focused)
     if alpha is not None:
-        _check.setting("alpha", alpha, 0, 1)
+        alpha = _check.setting("alpha", alpha, 0, 1)
         weight = broadcast_setting("alpha", alpha, z)
         values *= jnp.where(t == 1, weight, 1 - weight)
     return jnp.mean(_nan_unless_binary(t, values))

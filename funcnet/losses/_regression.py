@@ -63,7 +63,7 @@ def huber(prediction: ArrayLike, target: ArrayLike, *, delta: ArrayLike = 1.0) -
 
     Source: Huber, "Robust estimation of a location parameter", 1964.
     """
-    _check.setting("delta", delta, 0, float("inf"))
+    delta = _check.setting("delta", delta, 0, float("inf"))
     p, t = pair("huber", prediction, target)
     return jnp.mean(optax.losses.huber_loss(p, t, delta=broadcast_setting("delta", delta, p)))
 
@@ -130,7 +130,7 @@ def quantile(prediction: ArrayLike, target: ArrayLike, *, q: ArrayLike) -> Scala
 
     Source: Koenker, Bassett, "Regression quantiles", Econometrica 46, 1978.
     """
-    _check.setting("q", q, 0, 1)
+    q = _check.setting("q", q, 0, 1)
     p, t = pair("quantile", prediction, target)
     level = broadcast_setting("q", q, p)
     return jnp.mean(jnp.maximum(level * (t - p), (level - 1) * (t - p)))

@@ -67,6 +67,8 @@ def _check_pairs(per_example: PerExample, model: Any, examples: PyTree) -> None:
             f"{len(jax.tree.leaves(examples))} arrays. Pass data=(x, y)."
         )
     x, y = examples
+    if not jax.tree.leaves(x):
+        raise ValueError("data of a supervised loss must be examples (x, y), got x=None. Pass data=(x, y).")
     if not jax.tree.leaves(y):
         raise ValueError("data of a supervised loss must be examples (x, y), got y=None. Pass data=(x, y).")
     while isinstance(per_example, functools.partial):

@@ -63,7 +63,7 @@ def top_k(k: int) -> PerExample:
     Source: Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural
     networks", 2012.
     """
-    _check.positive("k", k)
+    k = _check.positive("k", k)
 
     @functools.partial(keep_digits, of_classes=True)
     def top_k_accuracy(prediction: Any, target: Any) -> Scalar:

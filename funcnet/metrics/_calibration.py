@@ -90,7 +90,7 @@ def expected_calibration_error(*, bins: int = 15) -> Metric:
 
     Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", 2017.
     """
-    _check.positive("bins", bins)
+    bins = _check.positive("bins", bins)
     if bins > MAX_BINS:
         raise ValueError(f"bins must be at most {MAX_BINS}, got {bins}. Try bins=15.")
     return CalibrationError(bins)

@@ -252,6 +252,6 @@ def _ratio(kind: str, average: Average, classes: int | None) -> Metric:
 
 
 def _check_num_classes(classes: int) -> None:
-    _check.positive("classes", classes)
+    classes = _check.positive("classes", classes)
     if not 2 <= classes <= MAX_CLASSES:
         raise ValueError(f"classes must be from 2 to {MAX_CLASSES}, got {classes}. Try classes=3.")

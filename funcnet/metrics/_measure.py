@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _tree
-from funcnet._compare import has_wide_integers, in_float64, is_float64, is_one_hot, sums_to_one
+from funcnet._compare import has_wide_integers, in_float64, is_float64, is_one_hot, overflows, sums_to_one
 from funcnet._jit import bounded_jit
 from funcnet._metric import Metric as Metric
 from funcnet._metric import MetricSums as MetricSums
@@ -59,10 +59,16 @@ def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: An
     if not isinstance(weight, jax.core.Tracer):
         weight = _absolute(weight) if _depends_on_unit(metric) else relative(weight)
     _check_one_hot(metric, predictions, targets, weight)
+    if isinstance(metric, R2):
+        metric = R2(None)  # an offset serves sums over batches; here are all rows
     compute = functools.partial(_measure, metric)
-    if _needs_float64(metric, leaves) and _tree.is_concrete((leaves, weight)):
+    is_concrete = _tree.is_concrete((leaves, weight))
+    if is_concrete and _needs_float64(metric, leaves):
         return in_float64(compute, predictions, targets, weight)
-    return compute(predictions, targets, weight)
+    value = compute(predictions, targets, weight)
+    if is_concrete and _keeps_digits(metric) and overflows(value):
+        return in_float64(compute, predictions, targets, weight)
+    return value
 
 
 def _arrays(name: str, tree: PyTree) -> PyTree:
@@ -104,11 +110,13 @@ def _needs_float64(metric: Any, leaves: list[Any]) -> bool:
     """Whether one of funcnet's metrics gets numbers that float32 would round, or squares of any size."""
     if isinstance(metric, R2 | RMSE):
         return True
+    return _keeps_digits(metric) and any(is_float64(a) or has_wide_integers(a) for a in leaves)
+
+
+def _keeps_digits(metric: Any) -> bool:
     while isinstance(metric, functools.partial):
         metric = metric.func
-    return getattr(metric, "keeps_digits", False) and any(
-        is_float64(a) or has_wide_integers(a) for a in leaves
-    )
+    return getattr(metric, "keeps_digits", False)
 
 
 def _check_one_hot(metric: PerExample, predictions: Any, targets: Any, weight: Array) -> None:
@@ -121,7 +129,7 @@ def _check_one_hot(metric: PerExample, predictions: Any, targets: Any, weight: A
 
 @functools.partial(bounded_jit, static_argnums=0)
 def _measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Array) -> Array:
-    if isinstance(metric, R2) and metric.offset is None:
+    if isinstance(metric, R2):
         predictions, targets = center(predictions, targets, weight)
     values = jax.vmap(metric)(predictions, targets)
     check_metric("the metric", values, weight.shape)

@@ -47,8 +47,8 @@ def r2(*, offset: float | None = None) -> Metric:
     this. Targets whose squares are 0 in float32 (below 1e-22) give NaN in batches.
 
     Args:
-        offset: a number near the mean of the targets, in their units; if None, the mean itself in
-            `measure`, and 0 in batches.
+        offset: a number near the mean of the targets, in their units, for sums in batches; 0 if None.
+            `measure` subtracts the mean itself.
 
     Returns:
         A `Metric` of predictions and targets of one shape. NaN if all weights are zero.
@@ -68,7 +68,7 @@ def r2(*, offset: float | None = None) -> Metric:
     if offset is None:
         return R2(None)
     largest = float(jnp.finfo(jnp.float32).max)
-    _check.between("offset", offset, -largest, largest)
+    offset = _check.between("offset", offset, -largest, largest)
     return R2(float(offset))
 
 

@@ -48,7 +48,7 @@ def calibration(logits: ArrayLike, targets: ArrayLike, axes: Any = None, *, bins
     Source: DeGroot, Fienberg, "The comparison and evaluation of forecasters", 1983; Wilson,
     "Probable inference, the law of succession, and statistical inference", 1927 (intervals).
     """
-    _check.count("bins", bins)
+    bins = _check.count("bins", bins)
     if bins > MAX_BINS:
         raise ValueError(f"bins must be at most {MAX_BINS}, got {bins}. Try bins=10.")
     z, y = _logits_and_classes("calibration", logits, targets)

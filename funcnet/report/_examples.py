@@ -52,13 +52,13 @@ def class_numbers(function: str, y: np.ndarray, rows: int) -> np.ndarray:
     y = y.astype(int) if y.dtype == bool else y
     if y.shape != (rows,) or not np.isfinite(y).all() or (y != np.round(y)).any() or y.min() < 0:
         raise ValueError(
-            f"targets of {function} must be one class number for each row, 0, 1, …, got shape {y.shape} "
-            f"and dtype {y.dtype}. From one-hot rows: y.argmax(axis=1)."
+            f"targets in the data of {function} must be one class number for each row, 0, 1, …, got "
+            f"shape {y.shape} and dtype {y.dtype}. From one-hot rows: y.argmax(axis=1)."
         )
     if y.max() >= MAX_CLASSES:
         raise ValueError(
-            f"targets of {function} must be below {MAX_CLASSES}, the most classes a figure shows, got "
-            f"{y.max():g}."
+            f"targets in the data of {function} must be below {MAX_CLASSES}, the most that a figure shows, "
+            f"got {y.max():g}."
         )
     return y.astype(int)
 

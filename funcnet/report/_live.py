@@ -36,7 +36,7 @@ class LivePlot(Callback):
     read_only = True
 
     def __init__(self, path: str | os.PathLike[str] = "curves.png", seconds: float = 5.0) -> None:
-        _check.between("seconds", seconds, 0.0, float("inf"))
+        seconds = _check.between("seconds", seconds, 0.0, float("inf"))
         self.path, self.seconds = _check.path("path", path, "curves.png"), seconds
         self._drawn = time.monotonic()
 

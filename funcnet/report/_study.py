@@ -179,7 +179,7 @@ def spread(
             f"ensemble must be an fn.study.Ensemble, got {_check.describe(ensemble)}. Try result.model of "
             "fn.study.ensemble(train, 10)(net, data, key)."
         )
-    _check.between("margin", margin, 0, float("inf"))
+    margin = _check.between("margin", margin, 0, float("inf"))
     _check.strings(feature_name=feature_name, target_name=target_name)
     _examples.check_scaler(scaler)
     x, y = _examples.line_data("spread", data)

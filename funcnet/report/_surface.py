@@ -143,8 +143,8 @@ def training_frame(
     for name in names:
         if np.ndim(values[name]) != 1:
             raise ValueError(
-                f"training_frame draws one run, got {name} of shape {np.shape(values[name])}. Draw one "
-                "member of a vmapped run: jax.tree.map(lambda a: a[0], run)."
+                f"history[{name!r}] must be one number for each epoch, got shape {np.shape(values[name])}. "
+                "Draw one member of a vmapped run: jax.tree.map(lambda a: a[0], run)."
             )
     axes = _canvas.panels(
         axes, [metric, "surface"], "training_frame", columns=1, size=(4.8, 2.9), height_ratios=(1, 2)

@@ -126,7 +126,7 @@ def bias_variance(
     "A unified bias-variance decomposition and its applications", 2000.
     """
     _check.train_function(train)
-    _check.count("size", size)
+    size = _check.count("size", size)
     if size < MIN_MEMBERS:
         raise ValueError(
             f"size must be at least {MIN_MEMBERS} for a standard error, got {size}. Try size=50."

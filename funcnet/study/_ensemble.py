@@ -54,9 +54,9 @@ class Ensemble(Module):
 
     def __post_init__(self) -> None:
         _check.choice("average", self.average, ("values", "classes", "binary"))
-        to_arrays("members", self.members, structs=True)
+        object.__setattr__(self, "members", to_arrays("members", self.members, structs=True))
         sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(self.members)}
-        if len(sizes) > 1 or sizes & {(), (0,)} or not is_complete(self.members):
+        if len(sizes) != 1 or sizes & {(), (0,)} or not is_complete(self.members):
             raise ValueError(
                 "members must be a model whose arrays have a leading axis [members, ...], got "
                 f"{_check.describe(self.members)}. Try jax.vmap(net.init)(jax.random.split(key, 10))."
@@ -209,7 +209,7 @@ def ensemble(
     Source: Breiman, "Bagging predictors", 1996.
     """
     _check.train_function(train)
-    _check.count("size", size)
+    size = _check.count("size", size)
     _check.boolean("bootstrap", bootstrap)
     _check.choice("average", average, ("values", "classes", "binary"))
     return EnsembleStudy(train, size, bootstrap, average, block=block, progress=progress)

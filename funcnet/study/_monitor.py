@@ -122,7 +122,7 @@ def monitor(train: Fit, quantities: Sequence[str] = ALL, *, rows: int = 256, dat
         )
     for name in names:
         _check.choice("quantities", name, ALL)
-    _check.count("rows", rows)
+    rows = _check.count("rows", rows)
     probe = functools.partial(_measure, train, frozenset(names), rows, data)
     return dataclasses.replace(train, _probe=probe)
 

@@ -138,12 +138,13 @@ class MemberStudy(Study):
             report: whether `progress` is called.
             wide: whether small members use wide vectors.
         """
+        _check.fits_in_memory(f"the results of {size} members", 64 * size)  # at the least
         small = is_small(model)
         return self._run((static, size, small, report), shared, None, wide=wide and small)
 
     def _run_member(self, number: int, shared: PyTree, static: Hashable = None) -> PyTree:
         """The result of one member alone."""
-        _check.not_negative("number", number)
+        number = _check.not_negative("number", number)
         if number > _check.INT32_MAX:
             raise ValueError(f"number must be at most 2**31 - 1, got {number}.")
         return self._run((static, 1, False, False), shared, jnp.int32(number))

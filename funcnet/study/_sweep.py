@@ -75,7 +75,7 @@ class SweepResult:
 
     def run(self, trial: int) -> Run:
         """The run of one trial."""
-        _check.not_negative("trial", trial)
+        trial = _check.not_negative("trial", trial)
         if trial >= len(self.run_indices):
             raise ValueError(f"trial must be below {len(self.run_indices)}, got {trial}.")
         group, index = self.run_indices[trial]
@@ -138,7 +138,7 @@ def sweep(
     if combinations > _check.INT32_MAX:
         raise ValueError(f"settings must have at most 2**31 - 1 combinations, got {combinations}.")
     if num_samples is not None:
-        _check.count("num_samples", num_samples)
+        num_samples = _check.count("num_samples", num_samples)
     if num_samples is not None and num_samples > combinations:
         raise ValueError(
             f"num_samples must be at most {combinations}, the number of combinations, got {num_samples}."

@@ -152,7 +152,7 @@ def fit_table(
     key = jax.random.key(seed)
     parts = split_table(table, _keys.fold_in_name(key, "split"))
     predictor, scaled = prepare(table, parts, tuple(hidden))
-    _check.positive("epochs", epochs)
+    epochs = _check.positive("epochs", epochs)
     check_memory(predictor.model, epochs)
     train = make_train(table, epochs, batch_size, learning_rate, patience)
     model = predictor.model.init(_keys.fold_in_name(key, "init"))

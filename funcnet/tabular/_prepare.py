@@ -28,12 +28,12 @@ DROPOUT, WEIGHT_DECAY = 0.2, 0.3
 def check_settings(hidden: Sequence[int], learning_rate: float, seed: int) -> None:
     for i, units in enumerate(hidden):
         _check.positive(f"hidden[{i}]", units)
-    _check.between("learning_rate", learning_rate, 0.0, float("inf"))
+    learning_rate = _check.between("learning_rate", learning_rate, 0.0, float("inf"))
     if learning_rate == 0:
         raise ValueError("learning_rate must be above 0, got 0. Try learning_rate=1e-3.")
     if not isinstance(seed, int):
         raise TypeError(f"seed must be an integer, got {_check.describe(seed)}. Try seed=0.")
-    _check.between("seed", seed, 0, 2**32)
+    seed = _check.between("seed", seed, 0, 2**32)
 
 
 def check_memory(net: MLP, epochs: int, num_runs: int = 1) -> None:

@@ -152,11 +152,11 @@ def study_table(
     _check.choice("study", kind, STUDIES)
     check_settings(hidden, learning_rate, seed)
     size = SIZES.get(kind, 1) if size is None else size
-    _check.positive("size", size)
+    size = _check.positive("size", size)
     key = jax.random.key(seed)
     parts = split_table(table, _keys.fold_in_name(key, "split"))
     predictor, scaled = prepare(table, parts, tuple(hidden))
-    _check.positive("epochs", epochs)
+    epochs = _check.positive("epochs", epochs)
     check_memory(predictor.model, epochs, num_runs(kind, size))
     settings = {
         **{"epochs": epochs, "batch_size": batch_size},

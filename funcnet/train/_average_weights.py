@@ -45,8 +45,8 @@ class AverageWeights(Callback):
     """
 
     def __init__(self, start: int = 0, every: int = 1) -> None:
-        _check.between("start", start, 0, math.inf)
-        _check.positive("every", every)
+        start = _check.between("start", start, 0, math.inf)
+        every = _check.positive("every", every)
         self.start, self.every = start, every
         self.count = 0
         self.model: Any = None

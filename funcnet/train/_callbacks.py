@@ -44,7 +44,9 @@ class Request:
 
     def __post_init__(self) -> None:
         for name in ("stop", "save"):
-            if not isinstance(value := getattr(self, name), bool | np.bool_ | jax.Array):
+            value = getattr(self, name)
+            is_array = isinstance(value, jax.Array) and value.dtype == bool and value.shape == ()
+            if not is_array and not isinstance(value, bool | np.bool_):
                 raise TypeError(f"{name} must be True or False, got {_check.describe(value)}.")
         if not isinstance(self.hyperparams, Mapping):
             raise TypeError(

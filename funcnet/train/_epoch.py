@@ -142,9 +142,16 @@ def end_epoch(
         stopping = state.stopping.end(ends & ~jnp.isfinite(means["loss"]), Outcome.NOT_FINITE)
         state = _tree.replace(state, stopping=stopping)
     finished = ends & state.stopping.is_running()
-    num_epochs = state.epoch + finished.astype(jnp.int32)
-    history = state.history.record(state.epoch, means, finished, num_epochs)
-    return _tree.replace(state, epoch=num_epochs, history=history)
+    history = state.history.record(state.epoch, means, finished)
+    return _tree.replace(state, epoch=state.epoch + finished.astype(jnp.int32), history=history)
+
+
+def count_epochs(state: TrainState) -> TrainState:
+    """The state whose history knows how many epochs it holds: before somebody reads it.
+
+    In the loop it would be one more operation in each epoch.
+    """
+    return _tree.replace(state, history=_tree.replace(state.history, num_epochs=state.epoch))
 
 
 def evaluate_epoch(
@@ -160,7 +167,7 @@ def evaluate_epoch(
             totals = total(plan.loss, model, data, plan.evaluation_size(len(data)))
             values["train_loss"] = totals.means()["loss"]
     if plan.probe is not None:
-        values |= plan.probe(state, data)
+        values |= plan.probe(count_epochs(state), data)
     history = state.history.record_evaluation(epoch, values, running) if values else state.history
     if plan.stopping is None:
         return history, state.stopping
@@ -173,6 +180,7 @@ def finish(plan: Plan, state: TrainState) -> Run:
 
     Its model is the best one if early stopping restores it, else the last.
     """
+    state = count_epochs(state)
     stopping, model = state.stopping.end(jnp.array(True), Outcome.FINISHED), evaluated_model(state)
     if plan.stopping is not None and plan.stopping.restore_best:
         model = _tree.select(stopping.best_epoch >= 0, stopping.model, model)

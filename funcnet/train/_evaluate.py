@@ -14,6 +14,7 @@ from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
 from funcnet.data._dataset import as_dataset
 from funcnet.train._state import TrainState
+from funcnet.transform._arguments import check_results
 from funcnet.transform._jaxpr import as_function
 from funcnet.transform._objective import RunningTotals, Totals, objective
 
@@ -44,7 +45,7 @@ def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) ->
     _check.loss(loss)
     model = as_tree(model)
     data = check_data(loss, model, data)
-    _check.positive("batch_size", batch_size)
+    batch_size = _check.positive("batch_size", batch_size)
     hashable = loss if isinstance(loss, Hashable) else _ById(loss)
     return _evaluate(hashable, model, data, min(batch_size, len(data)))
 
@@ -71,10 +72,10 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
         >>> fn.predict(lambda x: 2 * x, jnp.arange(3.0), batch_size=2).tolist()
         [0.0, 2.0, 4.0]
     """
-    _check.function("model", model, "called on one example")
+    _check.takes("model", model, "called on one example", None)
     model = as_tree(model)
     check_model(model)
-    _check.positive("batch_size", batch_size)
+    batch_size = _check.positive("batch_size", batch_size)
     data = as_dataset(x, "x")
     if isinstance(x, tuple | list):
         _check_takes(model, x)
@@ -157,7 +158,7 @@ def _evaluate(hashable: Any, model: PyTree, data: Dataset, batch_size: int) -> d
 @functools.partial(bounded_jit, static_argnums=2)
 def _predict(model: Any, data: Dataset, batch_size: int) -> PyTree:
     def one_batch(batch: tuple[Array, Array]) -> PyTree:
-        return jax.vmap(model)(gather(data, *batch).example)
+        return jax.vmap(lambda x: check_results("model", model(x)))(gather(data, *batch).example)
 
     n = len(data)
     predictions = jax.lax.map(one_batch, epoch_rows(n, None, batch_size)[:2])

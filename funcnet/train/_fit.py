@@ -85,9 +85,9 @@ def fit(
     """
     if _unknown:
         raise TypeError(_advice(next(iter(_unknown))))
-    _check.positive("epochs", epochs)
-    _check.positive("batch_size", batch_size)
-    _check.positive("eval_every", eval_every)
+    epochs = _check.positive("epochs", epochs)
+    batch_size = _check.positive("batch_size", batch_size)
+    eval_every = _check.positive("eval_every", eval_every)
     _check.boolean("shuffle", shuffle)
     _check.choice("on_nan", on_nan, ("stop", "skip", "ignore", "raise"))
     _check.boolean("remat", remat)
@@ -97,7 +97,7 @@ def fit(
             "stopping=fn.EarlyStopping(patience=5)."
         )
     if ema is not None:
-        _check.setting("ema", ema, 0.0, 1.0, low_included=True)
+        ema = _check.setting("ema", ema, 0.0, 1.0, low_included=True)
         if np.ndim(ema):
             raise ValueError(f"ema must be one number, got shape {np.shape(ema)}. Try ema=0.99.")
     check_step(loss, optimizer, accumulate)

@@ -19,6 +19,7 @@ from funcnet.train._epoch import (
     TracedStep,
     add_totals,
     begin,
+    count_epochs,
     end_epoch,
     epoch,
     evaluate_epoch,
@@ -170,7 +171,8 @@ def advance(
         step = check
     body = functools.partial(part_of_epoch, plan, step, next_batches, data, valid, per_epoch)
     progress = jax.lax.while_loop(has_steps_left, body, progress)
-    return progress, _is_finite(step, progress, per_epoch)
+    finite = _is_finite(step, progress, per_epoch)
+    return Progress(count_epochs(progress.state), progress.epoch_totals), finite
 
 
 def advance_on_batches(
@@ -193,7 +195,8 @@ def advance_on_batches(
     resolved = resolve_check(plan, check, progress.state.model, rows)
     step = trace_step(plan, resolved, progress.state, batch)
     progress = part_of_epoch(plan, step, next_batches, None, valid, per_epoch, progress)
-    return progress, _is_finite(step, progress, per_epoch)
+    finite = _is_finite(step, progress, per_epoch)
+    return Progress(count_epochs(progress.state), progress.epoch_totals), finite
 
 
 def part_of_epoch(

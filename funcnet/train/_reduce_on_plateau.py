@@ -62,9 +62,9 @@ class ReduceOnPlateau(Callback):
         _check.choice("mode", mode, ("min", "max"))
         _check.direction(monitor, mode)
         _check.string("name", name, "learning_rate")
-        _check.positive("patience", patience)
-        _check.not_negative("cooldown", cooldown)
-        _check.above_zero("factor", factor)
+        patience = _check.positive("patience", patience)
+        cooldown = _check.not_negative("cooldown", cooldown)
+        factor = _check.above_zero("factor", factor)
         if factor >= 1:
             raise ValueError(
                 f"factor must lie between 0 and 1, so that the value decreases, got {factor!r}."

@@ -86,15 +86,12 @@ class History(Mapping[str, Array]):
         is_evaluated = jnp.zeros(epochs, bool) if evaluated else None
         return History(arrays, evaluated, jnp.int32(0), is_evaluated)
 
-    def record(
-        self, epoch: Array, values: Mapping[str, Array], condition: Array, num_epochs: Array
-    ) -> "History":
+    def record(self, epoch: Array, values: Mapping[str, Array], condition: Array) -> "History":
         """The history with the values of one epoch set, if the condition holds.
 
-        `num_epochs` is the number of completed epochs then.
+        `num_epochs` stays: a run sets it once, after its last step (`count_epochs`).
         """
-        arrays = self.arrays | _set_at(epoch, self.arrays, values, condition)
-        return _tree.replace(self, arrays=arrays, num_epochs=num_epochs)
+        return _tree.replace(self, arrays=self.arrays | _set_at(epoch, self.arrays, values, condition))
 
     def record_evaluation(self, epoch: Array, values: Mapping[str, Array], condition: Array) -> "History":
         """The history with the values of an evaluation after one epoch set, if the condition holds."""

@@ -140,7 +140,7 @@ def check_step(loss: Any, optimizer: Any, accumulate: Any) -> None:
     """Check the arguments of `step`."""
     _check.loss(loss)
     _check.optimizer(optimizer)
-    _check.positive("accumulate", accumulate)
+    accumulate = _check.positive("accumulate", accumulate)
     if accumulate > 1 and getattr(loss, "batchwise", False):
         raise ValueError("a batchwise loss needs its whole batch at once: use accumulate=1.")
 

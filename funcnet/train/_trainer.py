@@ -96,7 +96,7 @@ class Trainer:
                 )
         _check.boolean("progress", progress)
         _check.boolean("evaluate_first", evaluate_first)
-        _check.positive("keep", keep)
+        keep = _check.positive("keep", keep)
         if callable(callbacks) or hasattr(callbacks, "dtype") or not isinstance(callbacks, Iterable):
             raise TypeError(
                 f"callbacks must be a list, got {_check.describe(callbacks)}. Try callbacks=[callback]."
@@ -108,9 +108,9 @@ class Trainer:
             )
         _check.choice("resume", resume, ("auto", "force", "never"))
         if max_time is not None:
-            _check.above_zero("max_time", max_time)
+            max_time = _check.above_zero("max_time", max_time)
         if limit_batches is not None:
-            _check.positive("limit_batches", limit_batches)
+            limit_batches = _check.positive("limit_batches", limit_batches)
         self.train = train
         self.directory = None if directory is None else _check.path("directory", directory, "runs/first")
         self.callbacks = [as_callback(callback) for callback in callbacks]
@@ -139,7 +139,7 @@ class Trainer:
         Returns:
             A Run; nothing is written, and no callback is called.
         """
-        _check.positive("steps", steps)
+        steps = _check.positive("steps", steps)
         source = open_source(self.train, self.limit_batches, model, data, key, None)
         rows = take(source.sample, np.arange(min(self.train.batch_size, len(source.sample))))
         train = dataclasses.replace(

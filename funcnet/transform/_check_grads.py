@@ -87,9 +87,9 @@ def check_grads(
         (False, ["['b']"])
     """
     _check.function("f", f, "a scalar function of arrays")
-    _check.count("directions", directions)
-    _check.above_zero("tolerance", tolerance)
-    _check.not_negative("seed", seed)
+    directions = _check.count("directions", directions)
+    tolerance = _check.above_zero("tolerance", tolerance)
+    seed = _check.not_negative("seed", seed)
 
     def compute(x: PyTree, *others: Any) -> GradCheck:
         _check.takes("f", f, "a function f(x, *others) -> scalar", x, *others)

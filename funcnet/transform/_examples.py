@@ -145,7 +145,7 @@ def microbatched_value_and_grad(f: OfExample, size: int) -> Callable[..., tuple[
         (9.0, 3.0)
     """
     _check.takes("f", f, "a function f(x, example) -> scalar", None, None)
-    _check.positive("size", size)
+    size = _check.positive("size", size)
 
     def compute(x: PyTree, examples: PyTree, weight: Array | None = None) -> tuple[Array, PyTree]:
         x, (examples, n) = to_floating("x", x), to_examples("examples", examples)

@@ -88,8 +88,8 @@ class Cost:
 
         Source: Williams, Waterman, Patterson, "Roofline", 2009.
         """
-        _check.above_zero("flops", flops)
-        _check.above_zero("bytes", bytes)
+        flops = _check.above_zero("flops", flops)
+        bytes = _check.above_zero("bytes", bytes)
         return max(self.flops / flops, self.bytes / bytes)
 
 

@@ -112,7 +112,7 @@ def jacobian(f: Callable[..., PyTree], *, chunk: int | None = None) -> Callable[
     """
     _check.function("f", f, "a function of arrays")
     if chunk is not None:
-        _check.count("chunk", chunk)
+        chunk = _check.count("chunk", chunk)
 
     def compute(x: PyTree, *others: Any) -> PyTree:
         _check.takes("f", f, "a function f(x, *others)", x, *others)
@@ -174,9 +174,9 @@ def hessian_diag(
     _check.function("f", f, "a scalar function of arrays")
     if key is not None:
         _check.key(key)
-    _check.count("samples", samples)
+    samples = _check.count("samples", samples)
     if chunk is not None:
-        _check.count("chunk", chunk)
+        chunk = _check.count("chunk", chunk)
 
     def compute(x: PyTree, *others: Any) -> PyTree:
         _check.takes("f", f, "a function f(x, *others) -> scalar", x, *others)
@@ -186,6 +186,9 @@ def hessian_diag(
         if key is None:
             entry = lambda e: jnp.vdot(e, product(flat, e))  # noqa: E731
             return unravel(_map_unit_vectors(entry, flat.size, flat.dtype, chunk))
+        _check.fits_in_memory(
+            f"samples={samples} random vectors", samples * flat.size * flat.dtype.itemsize
+        )
         signs = jax.random.rademacher(key, (samples, flat.size), flat.dtype)
         estimates = jax.lax.map(lambda v: v * product(flat, v), signs, batch_size=chunk or samples)
         return unravel(jnp.mean(estimates, 0))
@@ -234,11 +237,11 @@ def eigenpairs(
     _check.key(key)
     flat, unravel = ravel_pytree(like)
     own_dtype, flat = flat.dtype, wide(flat)
-    _check.count("count", count)
+    count = _check.count("count", count)
     if count > flat.size:
         raise ValueError(f"count must be at most {flat.size}, the number of entries, got {count}.")
     if iterations is not None:
-        _check.count("iterations", iterations)
+        iterations = _check.count("iterations", iterations)
     iterations = min(flat.size, 10 + 5 * count if iterations is None else max(iterations, count))
     start = jax.random.normal(key, flat.shape, flat.dtype)
 

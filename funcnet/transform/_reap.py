@@ -115,6 +115,4 @@ def _harvest(
 
 
 def _is_array(leaf: Any) -> bool:
-    if isinstance(leaf, bool | int | float | complex):
-        return True
-    return hasattr(leaf, "dtype") and hasattr(leaf, "shape") and not isinstance(leaf, type)
+    return isinstance(leaf, jax.Array | bool | int | float | complex)

@@ -156,7 +156,7 @@ def test_frames_replace_each_other():
     ("history", "message"),
     [
         ({"loss": [1.0]}, "must have the metric 'accuracy', got loss"),
-        ({"accuracy": np.ones((5, 3))}, r"one run, got accuracy of shape \(5, 3\)"),
+        ({"accuracy": np.ones((5, 3))}, r"one number for each epoch, got shape \(5, 3\)"),
     ],
 )
 def test_a_frame_of_a_wrong_history_raises(history, message):
