@@ -56,7 +56,8 @@ class Ensemble(Module):
         _check.choice("average", self.average, ("values", "classes", "binary"))
         object.__setattr__(self, "members", to_arrays("members", self.members, structs=True))
         sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(self.members)}
-        if len(sizes) != 1 or sizes & {(), (0,)} or not is_complete(self.members):
+        holds_nothing = not sizes and not isinstance(self.members, Module)
+        if len(sizes) > 1 or holds_nothing or sizes & {(), (0,)} or not is_complete(self.members):
             raise ValueError(
                 "members must be a model whose arrays have a leading axis [members, ...], got "
                 f"{_check.describe(self.members)}. Try jax.vmap(net.init)(jax.random.split(key, 10))."
