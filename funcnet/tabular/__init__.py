@@ -11,3 +11,4 @@ from funcnet.tabular._study import STUDIES as STUDIES
 from funcnet.tabular._study import StudyReport as StudyReport
 from funcnet.tabular._study import num_runs as num_runs
 from funcnet.tabular._study import study_table as study_table
+from funcnet.tabular._uncertainty import Uncertainty as Uncertainty

@@ -67,15 +67,14 @@ def read(X: Any) -> tuple[list[RawColumn], bool]:
         TypeError: if it holds neither numbers nor text, or is sparse.
         ValueError: if it does not have two axes.
     """
-    if hasattr(X, "toarray") and hasattr(X, "nnz"):
-        raise TypeError(_sparse(f"a sparse {type(X).__name__}"))
+    check_dense(X)
     if is_frame(X):
         names = list(X.columns)
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"X must have a different name for each column, got {twice!r} twice.")
         return [_of_series(str(name), X[name]) for name in names], all(isinstance(n, str) for n in names)
-    values = _to_array(X)
+    values = to_array(X)
     if values.ndim != 2:
         raise ValueError(
             f"X must be a table with two axes [rows, columns], got {_check.describe(values)}. Try "
@@ -89,6 +88,12 @@ def is_none(values: np.ndarray) -> np.ndarray:
     return np.array([value is None for value in values.tolist()], bool)
 
 
+def check_dense(X: Any) -> None:
+    """Check that this is not a sparse matrix."""
+    if hasattr(X, "toarray") and hasattr(X, "nnz"):
+        raise TypeError(_sparse(f"a sparse {type(X).__name__}"))
+
+
 def to_text(value: Any) -> str:
     """A value as the name of a category: integers without a decimal point, whatever their type."""
     if isinstance(value, str):
@@ -100,7 +105,8 @@ def to_text(value: Any) -> str:
     return str(value.item() if isinstance(value, np.generic) else value)
 
 
-def _to_array(X: Any) -> np.ndarray:
+def to_array(X: Any) -> np.ndarray:
+    """An array, or nested lists, as an array; lists that hold text and numbers as objects."""
     if not isinstance(X, np.ndarray) and isinstance(X, list | tuple):
         plain = np.array(X, dtype=object)  # np.asarray would make text of the numbers beside text
         kinds = {type(value) for value in plain.ravel().tolist()}
@@ -138,7 +144,7 @@ def _of_series(name: str, series: Any) -> RawColumn:
         raise TypeError(_sparse(f"the sparse column {name!r}"))
     if dtype.lower().startswith(("category", "categorical", "enum")):
         values = np.asarray(series.to_numpy(), object)
-        return RawColumn(name, "category", _with_none(values))
+        return RawColumn(name, "category", with_none(values))
     if "timestamp" in dtype.lower() or dtype.lower().startswith("datetime"):
         return RawColumn(name, "date", _local_times(series))
     nullable = hasattr(series, "isna") and not isinstance(series.dtype, np.dtype)
@@ -161,7 +167,7 @@ def _local_times(series: Any) -> np.ndarray:
 
 
 def _of_objects(name: str, values: np.ndarray) -> RawColumn:
-    values = _with_none(values)
+    values = with_none(values)
     present = values[~is_none(values)]
     types = set(map(type, present.tolist()))
     if strange := [t for t in types if not issubclass(t, str | bool | np.bool_ | NUMBERS | DATES)]:
@@ -196,7 +202,7 @@ def _objects(values: list[Any]) -> np.ndarray:
     return np.array([*values, None], object)[:-1]
 
 
-def _with_none(values: np.ndarray) -> np.ndarray:
+def with_none(values: np.ndarray) -> np.ndarray:
     """Objects with None for NaN, NaT and the NA of pandas."""
     objects = values.tolist()
     if set(map(type, objects)) <= {str, type(None)}:

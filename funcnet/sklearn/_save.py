@@ -1,0 +1,131 @@
+"""Fitted estimators as a folder of JSON and safetensors, without pickle."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from funcnet import _check, _files
+from funcnet.tabular import Schema
+from funcnet.tabular._recipe import Members
+from funcnet.train._weights import deserialize, serialize
+
+FORMAT = 1
+NAME = "estimator.json"
+EXAMPLE = "models/wine"
+
+
+def save(estimator: Any, path: str | os.PathLike[str], omit: tuple[str, ...] = ()) -> None:
+    """Write the parameters and the fitted attributes of an estimator, but those of some names.
+
+    The arrays are written first, under a name that holds their checksum, and the JSON file, which names
+    them, last: if the process is killed, the folder holds the old estimator or the new one.
+    """
+    folder = _check.path("path", path, EXAMPLE)
+    arrays: dict[str, np.ndarray] = {}
+    parameters = estimator.get_params(deep=False)
+    attributes = {n: v for n, v in vars(estimator).items() if n not in parameters and n not in omit}
+    content = {
+        "format": FORMAT,
+        "class": type(estimator).__name__,
+        "parameters": {
+            n: to_plain(f"the parameter {n}", v, arrays) for n, v in parameters.items() if n not in omit
+        },
+        "attributes": {n: to_plain(n, v, arrays) for n, v in attributes.items()},
+    }
+    encoded = serialize({name: np.array(a, order="C") for name, a in arrays.items()}, {})
+    digest = hashlib.sha256(encoded).hexdigest()
+    _files.make_folder(folder)
+    old = set(folder.glob("arrays-*.safetensors"))
+    file = folder / f"arrays-{digest[:16]}.safetensors"
+    _files.write(file, encoded)
+    _files.write_sealed(folder / NAME, {**content, "arrays": file.name, "arrays_sha256": digest})
+    for other in old - {file}:
+        other.unlink()
+
+
+def load(cls: type, path: str | os.PathLike[str], **given: Any) -> Any:
+    """The estimator of a folder; `given` are the parameters that were omitted."""
+    folder = _check.path("path", path, EXAMPLE)
+    if not (folder / NAME).is_file():
+        raise FileNotFoundError(f"{folder} contains no estimator: {folder / NAME} is missing.")
+    fields = {"class": str, "parameters": {}, "attributes": {}, "arrays": str, "arrays_sha256": str}
+    content = _files.read_sealed(folder / NAME, FORMAT, fields)
+    if content["class"] != cls.__name__:
+        raise ValueError(
+            f"{folder} contains a {content['class']}: load it with {content['class']}.load(path)."
+        )
+    if not _files.is_plain_name(content["arrays"]):
+        raise ValueError(f"{folder / NAME} is damaged: {content['arrays']!r} is not the name of a file.")
+    encoded = _files.read(folder / content["arrays"], "the arrays of an estimator")
+    if hashlib.sha256(encoded).hexdigest() != content["arrays_sha256"]:
+        raise ValueError(f"{folder / content['arrays']} is damaged, or belongs to another estimator.")
+    arrays, _ = deserialize(encoded, str(folder / content["arrays"]))
+    try:
+        parameters = {n: from_plain(v, arrays) for n, v in content["parameters"].items()}
+        attributes = {n: from_plain(v, arrays) for n, v in content["attributes"].items()}
+        estimator = cls(**parameters, **given)
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{folder / NAME} is damaged: {error}.") from None
+    for name, value in attributes.items():
+        setattr(estimator, name, value)
+    return estimator
+
+
+def write_json(path: Any, content: Mapping[str, Any]) -> None:
+    """Write a report to a .json file."""
+    place = _check.path("path", path, "report.json")
+    if Path(place).suffix != ".json":
+        raise ValueError(f"path must end in .json, got {str(place)!r}. Try report.json.")
+    _files.write(place, json.dumps(content, indent=1).encode())
+
+
+def to_plain(name: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """A value as JSON; its arrays of numbers are added to `arrays`, and stand for themselves by number."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if hasattr(value, "__array__") and not hasattr(value, "columns"):
+        array = np.asarray(value)
+        if array.dtype.kind in "biuf":
+            arrays[str(len(arrays))] = array
+            return {"array": str(len(arrays) - 1)}
+        if array.dtype.kind in "OU" and all(isinstance(v, str) for v in array.ravel().tolist()):
+            return {"texts": array.tolist(), "dtype": array.dtype.str}
+    if isinstance(value, tuple | list):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [to_plain(name, entry, arrays) for entry in value]}
+    if isinstance(value, Mapping):
+        return {"pairs": [[to_plain(name, part, arrays) for part in pair] for pair in value.items()]}
+    for kind, type_ in (("schema", Schema), ("members", Members)):
+        if isinstance(value, type_):
+            return {kind: to_plain(name, value.to_dict(), arrays)}
+    raise ValueError(
+        f"{name} must be numbers, text or arrays to be saved without pickle, got {_check.describe(value)}. Try "
+        "joblib.dump(model, path), and load only files that you trust."
+    )
+
+
+def from_plain(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The value that `to_plain` was given."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner), *_) = value.items()
+    if kind == "array":
+        return np.array(arrays[inner])
+    if kind == "texts":
+        return np.array(inner, np.dtype(value["dtype"]))
+    if kind in ("tuple", "list"):
+        entries = [from_plain(entry, arrays) for entry in inner]
+        return tuple(entries) if kind == "tuple" else entries
+    inner = (
+        {from_plain(k, arrays): from_plain(v, arrays) for k, v in inner}
+        if kind == "pairs"
+        else (from_plain(inner, arrays))
+    )
+    return {"pairs": dict, "schema": Schema.from_dict, "members": Members.from_dict}[kind](inner)
