@@ -119,8 +119,10 @@ class NetBase(TableEstimator):
         weight = check_weight(sample_weight, len(X))
         rows = np.flatnonzero(weight > 0)
         target, class_weight = self._encode_y(y, len(X), rows, is_first)
-        x, weight = self._inputs(take_rows(X, rows), is_first), weight[rows] * class_weight
-        weight = weight / weight.mean()
+        weight = weight[rows] * class_weight
+        if is_first:
+            self._scale_target(target, weight)
+        x = self._inputs(take_rows(X, rows), weight if is_first else None)
         key = self._key(seed)
         self.net_ = build_net(self.net, x.shape[1], self._num_outputs())
         model = self.net_.init(_keys.fold_in_name(key, "init")) if is_first else self.model_
@@ -142,23 +144,24 @@ class NetBase(TableEstimator):
             return validate_data(self, X, reset=reset, dtype=np.float32, allow_nd=True)
         return super()._check_X(X, reset)
 
-    def _inputs(self, X: Any, is_first: bool) -> np.ndarray:
-        """Checked rows as the network takes them, float32 [rows, ...]."""
+    def _inputs(self, X: Any, weight: np.ndarray | None) -> np.ndarray:
+        """Checked rows as the network takes them, float32 [rows, ...]; with weights, the training rows."""
         if self.preprocessing is None:
             return np.asarray(X)
+        is_first = weight is not None
         if is_first:
             X = self._fit_schema(X)
         elif hasattr(self, "preprocessing_"):
             X = self.preprocessing_.transform(X)
         features = self._encode(X)
         if is_first:
-            self._matrix = Matrix.fit(features)
+            self._matrix = Matrix.fit(features, weight)
         return self._matrix.transform(features)
 
     def _outputs(self, X: Any) -> np.ndarray:
         """The outputs of the network, float64 [rows, ...]."""
         check_is_fitted(self)
-        x = self._inputs(self._check_X(X, reset=False), False)
+        x = self._inputs(self._check_X(X, reset=False), None)
         blocks = []
         for i in range(0, len(x), BLOCK):
             block = x[i : i + BLOCK]
@@ -186,6 +189,9 @@ class NetBase(TableEstimator):
     def _encode_y(self, y: Any, count: int, rows: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
         """The target of the training rows, and what their weight is multiplied by."""
         raise NotImplementedError
+
+    def _scale_target(self, target: np.ndarray, weight: np.ndarray) -> None:
+        """Decide how numbers are standardized."""
 
     def _num_outputs(self) -> int:
         raise NotImplementedError
@@ -450,15 +456,18 @@ class NetRegressor(RegressorMixin, NetBase):
         target = encode_values(y, count)[rows]
         if is_first:
             self._shape = target.shape[1:]
-            is_scaled = self.preprocessing is not None
-            self._shift = target.mean(axis=0) if is_scaled else np.zeros(self._shape)
-            scale = target.std(axis=0) if is_scaled else np.ones(self._shape)
-            self._scale = np.where(scale > 0, scale, 1.0)
         elif self._shape != target.shape[1:]:
             raise ValueError(
                 f"y must have shape {('rows', *self._shape)}, as in the first call, got {target.shape}."
             )
         return target, 1.0
+
+    def _scale_target(self, target: np.ndarray, weight: np.ndarray) -> None:
+        self._shift, self._scale = np.zeros(self._shape), np.ones(self._shape)
+        if self.preprocessing is not None:
+            self._shift = np.average(target, axis=0, weights=weight)
+            scale = np.sqrt(np.average((target - self._shift) ** 2, axis=0, weights=weight))
+            self._scale = np.where(scale > 0, scale, 1.0)
 
     def _num_outputs(self) -> int:
         return self._shape[0] if self._shape else 1
@@ -512,7 +521,7 @@ def _merge_full_batch(
     """Merge equal rows if one batch holds all rows: the loss is the same, to the last bit for any order."""
     _check.positive("batch_size", batch_size)
     if len(x) > batch_size:
-        return x, y, weight
+        return x, y, weight / weight.mean()
     flat = Features(x.reshape(len(x), -1).astype(np.float64), np.zeros((len(x), 0), np.int32), ())
     first, weight, _ = merge_equal_rows(flat, y, weight, np.zeros(len(x), int))
     return x[first], y[first], weight / weight.mean()

@@ -31,8 +31,14 @@ class Matrix:
     sizes: tuple[int, ...]
 
     @staticmethod
-    def fit(features: Features) -> "Matrix":
-        """The median, the interquartile range (or the range, where that is 0) and gaps of each number."""
+    def fit(features: Features, weight: np.ndarray | None = None) -> "Matrix":
+        """The median, the interquartile range (or half the range, where that is 0) and gaps of each number.
+
+        Args:
+            features: the training rows.
+            weight: of each row: a weight of 2 counts like two rows.
+        """
+        weight = np.ones(len(features)) if weight is None else weight
         columns = features.numbers.shape[1]
         center, scale = np.zeros(columns), np.ones(columns)
         gaps = np.isnan(features.numbers)
@@ -40,7 +46,9 @@ class Matrix:
             values = features.numbers[~gaps[:, j], j]
             if not len(values):
                 continue
-            low, center[j], high = np.quantile(values, (0.25, 0.5, 0.75))
+            low, center[j], high = np.quantile(
+                values, (0.25, 0.5, 0.75), weights=weight[~gaps[:, j]], method="inverted_cdf"
+            )
             spread = high - low or (values.max() - values.min()) / 2
             scale[j] = spread if spread > 0 else 1.0
         return Matrix(center, scale, gaps.any(axis=0), features.sizes)

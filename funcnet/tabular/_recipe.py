@@ -159,7 +159,7 @@ def train_members(
     weight = np.ones(len(target)) if weight is None else np.asarray(weight, float)
     weight = weight / weight.mean()
     splits = _split(folds, len(target), chosen, key)
-    matrix = Matrix.fit(features) if start is None else start.matrix
+    matrix = Matrix.fit(features, weight) if start is None else start.matrix
     y, shift, scale = _scale_target(target, task, weight, start)
     outputs = num_classes if task == "classes" else y.shape[1]
     width = 8 * -(-max(matrix.width, 1) // 8)  # few different widths, so that few programs are compiled
@@ -177,7 +177,7 @@ def train_members(
     for i, (rows, valid_rows) in enumerate(splits):
         data = _dataset(x, y, weight, rows)
         valid = None if valid_rows is None else _dataset(x, y, weight, valid_rows)
-        for member in range(chosen["members"]):
+        for _ in range(chosen["members"]):
             own = jax.random.fold_in(_keys.fold_in_name(key, "run"), len(runs))
             model = net.init(_keys.fold_in_name(own, "init"))
             if start is not None:
