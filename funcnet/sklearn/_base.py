@@ -1,4 +1,4 @@
-"""What all estimators share: rows and weights as scikit-learn checks them, columns as a schema reads them."""
+"""What all estimators share: scikit-learn's checks of rows and weights, and columns read by a schema."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -63,7 +63,8 @@ class TableEstimator(BaseEstimator):
         else:
             raise TypeError(
                 "preprocessing must be 'auto', a fn.tabular.Schema, a dictionary of roles by column, or a "
-                f"transformer of scikit-learn, got {_check.describe(preprocessing)}. Try preprocessing='auto'."
+                f"transformer of scikit-learn, got {_check.describe(preprocessing)}. Try "
+                "preprocessing='auto'."
             )
         return X
 

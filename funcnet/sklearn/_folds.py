@@ -44,8 +44,8 @@ def make_folds(cv: Any, X: Any, y: np.ndarray, classes: np.ndarray | None, seed:
         return _assign(int(cv), rows, classes, seed)
     if isinstance(cv, str | bool) or not (hasattr(cv, "split") or hasattr(cv, "__iter__")):
         raise TypeError(
-            "cv must be 'auto', an integer, a splitter of scikit-learn, an iterable of (training rows, held-out "
-            f"rows), or None, got {_check.describe(cv)}. Try cv=5."
+            "cv must be 'auto', an integer, a splitter of scikit-learn, an iterable of (training rows, "
+            f"held-out rows), or None, got {_check.describe(cv)}. Try cv=5."
         )
     splitter = check_cv(cv if hasattr(cv, "split") else list(cv))
     return _check_splits([_row_numbers(pair, rows) for pair in splitter.split(X, y)])

@@ -305,8 +305,8 @@ class MLPRegressor(RegressorMixin, MLPBase):
         """Intervals that hold the target of a new row with a given probability: CV+.
 
         The guarantee is 2 · coverage - 1 for rows that are exchangeable with the training rows, and the
-        coverage is close to the nominal one in practice. It is approximate here, since the held-out rows may
-        also choose the epoch. The bounds are infinite for fewer than 1 / (1 - coverage) - 1 rows.
+        coverage is close to the nominal one in practice. It is approximate here, since the held-out rows
+        may also choose the epoch. The bounds are infinite for fewer than 1 / (1 - coverage) - 1 rows.
 
         Args:
             X: rows with the columns of `fit`.
@@ -345,9 +345,9 @@ class MLPRegressor(RegressorMixin, MLPBase):
             X: rows with the columns of `fit`.
 
         Returns:
-            An `Uncertainty` in squared units of the target, [rows] or [rows, outputs] each: total, aleatoric
-            (the mean squared out-of-fold error, the same for all rows) and epistemic (the variance between
-            the networks).
+            An `Uncertainty` in squared units of the target, [rows] or [rows, outputs] each: total,
+            aleatoric (the mean squared out-of-fold error, the same for all rows) and epistemic (the
+            variance between the networks).
 
         Raises:
             NotFittedError: if the estimator is not fitted.

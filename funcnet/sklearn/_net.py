@@ -492,7 +492,8 @@ def build_net(net: Any, n_features: int, n_outputs: int) -> Any:
     if not hasattr(net, "init"):
         raise TypeError(
             "net must be a network, or a function (n_features, n_outputs) -> network, got "
-            f"{_check.describe(net)}. Try net=lambda n_features, n_outputs: fn.MLP((n_features, 64, n_outputs))."
+            f"{_check.describe(net)}. Try "
+            "net=lambda n_features, n_outputs: fn.MLP((n_features, 64, n_outputs))."
         )
     return net
 

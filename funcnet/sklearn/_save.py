@@ -106,8 +106,8 @@ def to_plain(name: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
         if isinstance(value, type_):
             return {kind: to_plain(name, value.to_dict(), arrays)}
     raise ValueError(
-        f"{name} must be numbers, text or arrays to be saved without pickle, got {_check.describe(value)}. Try "
-        "joblib.dump(model, path), and load only files that you trust."
+        f"{name} must be numbers, text or arrays to be saved without pickle, got {_check.describe(value)}. "
+        "Try joblib.dump(model, path), and load only files that you trust."
     )
 
 

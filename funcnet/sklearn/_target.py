@@ -110,8 +110,8 @@ def encode_values(y: Any, rows: int) -> np.ndarray:
     for name, is_bad in (("NaN", np.isnan(values)), ("infinity", np.isinf(values))):
         if is_bad.any():
             raise ValueError(
-                f"Input y contains {name}, in row {int(np.argwhere(is_bad)[0][0])}. Leave out rows without a "
-                "target."
+                f"Input y contains {name}, in row {int(np.argwhere(is_bad)[0][0])}. Leave out rows without "
+                "a target."
             )
     return values
 

@@ -19,8 +19,8 @@ def merge_equal_rows(
         group: integers [rows]: rows of different groups are not merged.
 
     Returns:
-        The first row of each set of equal rows, int [sets]; the sum of their weights, [sets]; and the set of
-        each row, int [rows].
+        The first row of each set of equal rows, int [sets]; the sum of their weights, [sets]; and the set
+        of each row, int [rows].
     """
     columns = [features.numbers, features.codes, target.reshape(len(target), -1), group[:, None]]
     table = np.concatenate([np.asarray(column, np.float64) for column in columns], axis=1)

@@ -46,7 +46,7 @@ def class_scores(probabilities: np.ndarray, target: np.ndarray, weight: np.ndarr
 
 
 def label_scores(probabilities: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
-    """Scores of label probabilities: "accuracy" (all labels of a row right), "label_accuracy", "log_loss"."""
+    """Scores of labels: "accuracy" (all of a row are right), "label_accuracy", "log_loss", "baseline"."""
     constant = np.broadcast_to(np.average(target, axis=0, weights=weight), probabilities.shape)
 
     def scores(p: np.ndarray) -> dict[str, float]:

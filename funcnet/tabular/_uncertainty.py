@@ -9,8 +9,8 @@ class Uncertainty(NamedTuple):
     """The uncertainty of predictions, and its parts: total = aleatoric + epistemic.
 
     Args:
-        total: [rows]: the entropy of the prediction in nats, or the variance in squared units of the target;
-            for several targets [rows, outputs].
+        total: [rows]: the entropy of the prediction in nats, or the variance in squared units of the
+            target; for several targets [rows, outputs].
         aleatoric: the part that more training rows would not reduce, as far as the runs can tell.
         epistemic: the part in which the runs disagree.
 
