@@ -16,6 +16,10 @@ from funcnet.tabular._interval import cv_plus
 from funcnet.tabular._uncertainty import of_probabilities, of_values
 
 
+def _has_no_folds(estimator: Any) -> bool:
+    return estimator.cv is None or (isinstance(estimator.cv, str) and estimator.cv == "auto")
+
+
 class MLPClassifier(ClassifierMixin, MLPBase):
     """A multilayer perceptron for classes, the best on a table that we know by default.
 
@@ -115,7 +119,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         tags.classifier_tags.multi_label = True
         return tags
 
-    @available_if(lambda self: self.cv is None or (isinstance(self.cv, str) and self.cv == "auto"))
+    @available_if(_has_no_folds)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train for one pass over some rows, from where the last call ended, on one split: `cv=None`.
 
@@ -285,6 +289,26 @@ class MLPRegressor(RegressorMixin, MLPBase):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+    @available_if(_has_no_folds)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train for one pass over some rows, from where the last call ended, on one split: `cv=None`.
+
+        The first call decides how columns are read and scaled.
+
+        Args:
+            X: as for `fit`.
+            y: as for `fit`.
+            sample_weight: as for `fit`.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            TypeError: as for `fit`.
+            ValueError: as for `fit`.
+        """
+        return self._pass(X, y, sample_weight, not is_fitted(self, "members_"))
 
     def predict(self, X: Any) -> np.ndarray:
         """The predicted target of each row.

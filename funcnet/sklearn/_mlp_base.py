@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from funcnet import _check
@@ -41,6 +40,7 @@ class MLPBase(TableEstimator):
     """Fits members; what the target is belongs to the subclass."""
 
     members_: Members
+    n_iter_: int
 
     def __init__(
         self,
@@ -111,26 +111,6 @@ class MLPBase(TableEstimator):
         if self.verbose:
             print("\n".join(f"{name}: {value}" for name, value in self.chosen_.items()))
         return self
-
-    @available_if(lambda self: self.cv is None or (isinstance(self.cv, str) and self.cv == "auto"))
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train for one pass over some rows, from where the last call ended, on one split: `cv=None`.
-
-        The first call decides how columns are read and scaled.
-
-        Args:
-            X: as for `fit`.
-            y: as for `fit`.
-            sample_weight: as for `fit`.
-
-        Returns:
-            The estimator.
-
-        Raises:
-            TypeError: as for `fit`.
-            ValueError: as for `fit`.
-        """
-        return self._pass(X, y, sample_weight, not is_fitted(self, "members_"))
 
     def _pass(self, X: Any, y: Any, sample_weight: Any, is_first: bool) -> Self:
         settings = dataclasses.replace(self._settings(), max_iter=1, early_stopping=False)

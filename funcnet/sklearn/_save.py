@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,4 +128,6 @@ def from_plain(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         if kind == "pairs"
         else (from_plain(inner, arrays))
     )
-    return {"pairs": dict, "schema": Schema.from_dict, "members": Members.from_dict}[kind](inner)
+    makers: dict[str, Callable[[Any], Any]] = {"pairs": dict}
+    makers |= {"schema": Schema.from_dict, "members": Members.from_dict}
+    return makers[kind](inner)

@@ -46,18 +46,12 @@ def encode_classes(y: Any, count: int, rows: np.ndarray, classes: np.ndarray | N
             "Unknown label type: y must hold classes, got dates. Predict numbers with a regressor, such as "
             "days since the first date."
         )
+    if y.dtype == object:
+        y = _of_one_kind(y)
     check_classification_targets(y)
     if type_of_target(y, input_name="y") == "multilabel-indicator":
         return ClassTarget("labels", np.arange(y.shape[1]), y[rows].astype(np.int32))
-    y = column_or_1d(y, warn=True)[rows]
-    if y.dtype == object and all(isinstance(v, str) for v in y):
-        y = y.astype(object)
-    try:
-        present, numbers = np.unique(y, return_inverse=True)
-    except TypeError:
-        raise TypeError(
-            f"y must be all numbers or all text, got {_check.describe(y[:10].tolist())}."
-        ) from None
+    present, numbers = np.unique(column_or_1d(y, warn=True)[rows], return_inverse=True)
     if classes is None:
         if len(present) < 2:
             raise ValueError(f"y must hold at least two classes, got only one class: {present[0]!r}.")
@@ -114,6 +108,19 @@ def encode_values(y: Any, rows: int) -> np.ndarray:
                 "a target."
             )
     return values
+
+
+def _of_one_kind(y: np.ndarray) -> np.ndarray:
+    """Objects that are all text, or all numbers, which become an array of numbers."""
+    is_text = [isinstance(v, str) for v in y.ravel().tolist()]
+    if all(is_text):
+        return y
+    if any(is_text):
+        raise TypeError(
+            f"y must be all numbers or all text, got {_check.describe(y.ravel()[:10].tolist())}."
+        )
+    numbers = np.array(y.tolist())
+    return y if numbers.dtype == object or numbers.dtype.kind not in "biuf" else numbers
 
 
 def _to_array(y: Any, rows: int) -> np.ndarray:

@@ -13,6 +13,13 @@ class Features:
         numbers: float64 [rows, numbers], NaN in a gap.
         codes: int32 [rows, categories], each 0 .. size-1; -1 for a gap or a category unknown in training.
         sizes: the number of categories of each column of `codes`.
+
+    Example:
+        >>> import numpy as np, funcnet as fn
+        >>> table = np.array([[1.5, "red"], [None, "blue"]], object)
+        >>> features = fn.tabular.Schema.fit(table, roles={"x1": "category"}).encode(table)
+        >>> features.numbers.tolist(), features.codes.tolist(), features.sizes
+        ([[1.5], [nan]], [[1], [0]], (2,))
     """
 
     numbers: np.ndarray

@@ -20,7 +20,7 @@ from funcnet.train import EarlyStopping, Fit, fit
 Task = Literal["classes", "labels", "values"]
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 
-LOSSES = {
+LOSSES: dict[str, Any] = {
     "classes": losses.cross_entropy,
     "labels": losses.multilabel_cross_entropy,
     "values": losses.squared_error,
@@ -161,7 +161,7 @@ def train_members(
     splits = _split(folds, len(target), chosen, key)
     matrix = Matrix.fit(features, weight) if start is None else start.matrix
     y, shift, scale = _scale_target(target, task, weight, start)
-    outputs = num_classes if task == "classes" else y.shape[1]
+    outputs = int(num_classes or 2) if task == "classes" else y.shape[1]
     width = 8 * -(-max(matrix.width, 1) // 8)  # few different widths, so that few programs are compiled
     net = MLP((width, *chosen["hidden_layer_sizes"], outputs), activation=ACTIVATIONS[chosen["activation"]])
     x = _pad(matrix.transform(features), width)
@@ -173,7 +173,8 @@ def train_members(
         chosen["alpha"],
         chosen["n_iter_no_change"] if splits[0][1] is not None else None,
     )
-    runs, fold = [], []
+    runs: list[Any] = []
+    fold = []
     for i, (rows, valid_rows) in enumerate(splits):
         data = _dataset(x, y, weight, rows)
         valid = None if valid_rows is None else _dataset(x, y, weight, valid_rows)
@@ -181,8 +182,8 @@ def train_members(
             own = jax.random.fold_in(_keys.fold_in_name(key, "run"), len(runs))
             model = net.init(_keys.fold_in_name(own, "init"))
             if start is not None:
-                structure = jax.tree.structure(model)
-                model = structure.unflatten([jnp.asarray(w[len(runs)]) for w in start.weights])
+                leaves = [jnp.asarray(w[len(runs)]) for w in start.weights]
+                model = jax.tree.unflatten(jax.tree.structure(model), leaves)
             runs.append(train(model, data, _keys.fold_in_name(own, "train"), valid))
             fold.append(i)
     stacked = jax.tree.map(lambda *a: np.stack([np.asarray(b) for b in a]), *[r.model for r in runs])
@@ -276,7 +277,8 @@ def _dataset(x: np.ndarray, y: np.ndarray, weight: np.ndarray, rows: np.ndarray)
     """Some rows, with rows of weight zero up to a size of which there are few."""
     size = 32 << max(0, int(np.ceil(np.log2(max(len(rows), 1) / 32))))
     return Dataset(
-        (_pad_rows(x[rows], size), _pad_rows(y[rows], size)), weight=_pad_rows(weight[rows], size)
+        (_pad_rows(x[rows], size), _pad_rows(y[rows], size)),
+        weight=jnp.asarray(_pad_rows(weight[rows], size), float),
     )
 
 
@@ -284,7 +286,7 @@ def _dataset(x: np.ndarray, y: np.ndarray, weight: np.ndarray, rows: np.ndarray)
 def _apply(sizes: tuple[int, ...], activation: str, weights: list[Any], x: Any) -> Any:
     net = MLP(sizes, activation=ACTIVATIONS[activation])
     structure = jax.tree.structure(net.init(jax.random.key(0)))
-    return jax.vmap(lambda leaves: structure.unflatten(leaves)(x))(weights)
+    return jax.vmap(lambda leaves: jax.tree.unflatten(structure, leaves)(x))(weights)
 
 
 def _from_outputs(members: Members, outputs: np.ndarray) -> np.ndarray:

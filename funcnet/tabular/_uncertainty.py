@@ -55,4 +55,4 @@ def of_values(predictions: np.ndarray, residuals: np.ndarray) -> Uncertainty:
 
 def _entropy(p: np.ndarray, is_multilabel: bool) -> np.ndarray:
     parts = [p, 1 - p] if is_multilabel else [p]
-    return sum(-(q * np.log(np.maximum(q, 1e-300))).sum(axis=-1) for q in parts)  # type: ignore[return-value]
+    return np.sum([-(q * np.log(np.maximum(q, 1e-300))).sum(axis=-1) for q in parts], axis=0)
