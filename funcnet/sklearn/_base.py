@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import numpy as np
 from sklearn.base import BaseEstimator, clone
-from sklearn.exceptions import NotFittedError
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -19,6 +18,7 @@ class TableEstimator(BaseEstimator):
 
     preprocessing: Any
     random_state: Any
+    _fitted_name = "schema_"
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -27,6 +27,14 @@ class TableEstimator(BaseEstimator):
         tags.input_tags.categorical = False
         tags.target_tags.required = True
         return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._fitted_name in vars(self)
+
+    def _forget(self) -> None:
+        """Forget what an earlier fit has learned: if the next one fails, the estimator is not fitted."""
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
 
     def _check_X(self, X: Any, reset: bool) -> Any:
         """X, checked by scikit-learn's rules: a frame as it is, everything else as an array.
@@ -131,12 +139,3 @@ def check_weight(sample_weight: Any, rows: int) -> np.ndarray:
 def take_rows(X: Any, rows: np.ndarray) -> Any:
     """Some rows of a frame or an array."""
     return X if len(rows) == len(X) else _safe_indexing(X, rows)
-
-
-def is_fitted(estimator: Any, attribute: str) -> bool:
-    """Whether an estimator has what `fit` computes."""
-    try:
-        check_is_fitted(estimator, attribute)
-    except NotFittedError:
-        return False
-    return True

@@ -8,7 +8,6 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 
 from funcnet.sklearn import _parameters
-from funcnet.sklearn._base import is_fitted
 from funcnet.sklearn._mlp_base import MLPBase
 from funcnet.sklearn._target import check_classes, encode_classes, encode_values
 from funcnet.tabular import Uncertainty, _score
@@ -138,7 +137,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
             TypeError: as for `fit`.
             ValueError: as for `fit`, or if `classes` is missing in the first call, or differs from it.
         """
-        is_first = not is_fitted(self, "members_")
+        is_first = not self.__sklearn_is_fitted__()
         self.classes_ = check_classes(self, classes, is_first)
         if is_first:
             self._task = "classes"
@@ -218,10 +217,6 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         if self.class_weight is None or target.task == "labels":
             return target.numbers, 1.0
         return target.numbers, compute_sample_weight(self.class_weight, self.classes_[target.numbers])
-
-    def _forget(self) -> None:
-        if hasattr(self, "classes_"):
-            del self.classes_
 
     def _recipe_task(self) -> dict[str, Any]:
         return {"task": self._task, "num_classes": len(self.classes_) if self._task == "classes" else None}
@@ -308,7 +303,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
             TypeError: as for `fit`.
             ValueError: as for `fit`.
         """
-        return self._pass(X, y, sample_weight, not is_fitted(self, "members_"))
+        return self._pass(X, y, sample_weight, not self.__sklearn_is_fitted__())
 
     def predict(self, X: Any) -> np.ndarray:
         """The predicted target of each row.

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from funcnet import _check
 from funcnet.sklearn import _parameters, _save
-from funcnet.sklearn._base import TableEstimator, check_weight, is_fitted, take_rows
+from funcnet.sklearn._base import TableEstimator, check_weight, take_rows
 from funcnet.sklearn._folds import Splits, is_explicit, make_folds
 from funcnet.tabular._features import Features
 from funcnet.tabular._merge import merge_equal_rows
@@ -41,6 +41,7 @@ class MLPBase(TableEstimator):
 
     members_: Members
     n_iter_: int
+    _fitted_name = "members_"
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class MLPBase(TableEstimator):
         """
         settings, seed = self._settings(), self._seed()
         _check.boolean("warm_start", self.warm_start)
-        is_first = not (self.warm_start and is_fitted(self, "members_"))
+        is_first = not (self.warm_start and self.__sklearn_is_fitted__())
         if is_first:
             self._forget()
         X, rows = self._prepare(X, y, sample_weight, is_first)
@@ -132,8 +133,6 @@ class MLPBase(TableEstimator):
         weight = check_weight(sample_weight, len(X))
         numbers = np.flatnonzero(weight > 0)
         target, class_weight = self._encode_y(y, len(X), numbers, is_first)
-        if is_first and hasattr(self, "preprocessing_"):
-            del self.preprocessing_
         used = take_rows(X, numbers)
         if is_first:
             used = self._fit_schema(used)
@@ -144,9 +143,6 @@ class MLPBase(TableEstimator):
     def _encode_y(self, y: Any, count: int, numbers: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
         """The target of the training rows, and what their weight is multiplied by."""
         raise NotImplementedError
-
-    def _forget(self) -> None:
-        """Forget what an earlier fit has set and this one would obey."""
 
     def _recipe_task(self) -> dict[str, Any]:
         """The task, and the number of classes, for `train_members`."""

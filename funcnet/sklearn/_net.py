@@ -8,7 +8,6 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.class_weight import compute_sample_weight
 
 from funcnet import losses
-from funcnet.sklearn._base import is_fitted
 from funcnet.sklearn._net_base import NetBase, check_outputs
 from funcnet.sklearn._target import check_classes, encode_classes, encode_values
 
@@ -101,7 +100,7 @@ class NetClassifier(ClassifierMixin, NetBase):
             TypeError: as for `fit`.
             ValueError: as for `fit`, or if `classes` is missing in the first call, or differs from it.
         """
-        is_first = not is_fitted(self, "model_")
+        is_first = not self.__sklearn_is_fitted__()
         self.classes_ = check_classes(self, classes, is_first)
         return self._pass(X, y, sample_weight, is_first)
 
@@ -219,7 +218,7 @@ class NetRegressor(RegressorMixin, NetBase):
             TypeError: as for `fit`.
             ValueError: as for `fit`.
         """
-        return self._pass(X, y, sample_weight, not is_fitted(self, "model_"))
+        return self._pass(X, y, sample_weight, not self.__sklearn_is_fitted__())
 
     def predict(self, X: Any) -> np.ndarray:
         """The predicted target of each row.

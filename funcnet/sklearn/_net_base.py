@@ -3,7 +3,6 @@
 import functools
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Self
 
 import jax
@@ -15,16 +14,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from funcnet import _check, _keys, losses
 from funcnet.data import Dataset
 from funcnet.sklearn import _parameters, _save
-from funcnet.sklearn._base import TableEstimator, check_weight, is_fitted, take_rows
+from funcnet.sklearn._base import TableEstimator, check_weight, take_rows
 from funcnet.tabular import Features
 from funcnet.tabular._matrix import Matrix
 from funcnet.tabular._merge import merge_equal_rows
-from funcnet.train import EarlyStopping, Fit, fit, load_weights, predict, save_weights
+from funcnet.train import EarlyStopping, Fit, fit, load_weights, predict
 
 OPTIMIZER = optax.adam(3e-3)
 BLOCK = 256
 """Rows predicted at once, so that a prediction does not depend on the rows beside it."""
-WEIGHTS = "model.safetensors"
 
 
 class NetBase(TableEstimator):
@@ -32,6 +30,7 @@ class NetBase(TableEstimator):
 
     model_: Any
     n_iter_: int
+    _fitted_name = "model_"
 
     def __init__(
         self,
@@ -82,7 +81,7 @@ class NetBase(TableEstimator):
                 target, or a parameter is out of range.
         """
         _check.boolean("warm_start", self.warm_start)
-        is_first = not (self.warm_start and is_fitted(self, "model_"))
+        is_first = not (self.warm_start and self.__sklearn_is_fitted__())
         if is_first:
             self._forget()
         self._fit(X, y, sample_weight, is_first, self.epochs, self._seed())
@@ -162,12 +161,6 @@ class NetBase(TableEstimator):
         train, valid = (Dataset((x[p], y[p]), weight=jnp.asarray(weight[p], float)) for p in parts)
         return train, valid
 
-    def _forget(self) -> None:
-        """Forget what an earlier fit has set and this one would obey."""
-        for name in ("preprocessing_", "classes_"):
-            if hasattr(self, name):
-                delattr(self, name)
-
     def _encode_y(self, y: Any, count: int, rows: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
         """The target of the training rows, and what their weight is multiplied by."""
         raise NotImplementedError
@@ -196,12 +189,9 @@ class NetBase(TableEstimator):
             OSError: if the folder can't be written.
         """
         check_is_fitted(self)
+        self._matrix_state = self._matrix.to_dict() if self.preprocessing is not None else None
         omit = ("net", "loss", "optimizer", "stopping", "net_", "model_", "_matrix")
-        matrix = self._matrix.to_dict() if hasattr(self, "_matrix") else None
-        self._matrix_state = matrix
-        _save.save(self, path, omit)
-        del self._matrix_state
-        save_weights(self.model_, Path(path) / WEIGHTS)
+        _save.save(self, path, omit, self.model_)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], net: Any, **parameters: Any) -> Self:
@@ -220,12 +210,12 @@ class NetBase(TableEstimator):
             ValueError: if a file has changed since it was saved, or `net` is another network.
         """
         estimator: Self = _save.load(cls, path, net=net, **parameters)
-        matrix = estimator.__dict__.pop("_matrix_state")
-        if matrix is not None:
-            estimator._matrix = Matrix.from_dict(matrix)
-        width = estimator._matrix.width if matrix is not None else estimator.n_features_in_
+        width = estimator.n_features_in_
+        if estimator._matrix_state is not None:
+            estimator._matrix = Matrix.from_dict(estimator._matrix_state)
+            width = estimator._matrix.width
         estimator.net_ = build_net(net, width, estimator._num_outputs())
-        estimator.model_ = load_weights(estimator.net_, Path(path) / WEIGHTS)
+        estimator.model_ = load_weights(estimator.net_, _save.weights_file(path))
         return estimator
 
 

@@ -12,18 +12,23 @@ import numpy as np
 from funcnet import _check, _files
 from funcnet.tabular import Schema
 from funcnet.tabular._recipe import Members
-from funcnet.train._weights import deserialize, serialize
+from funcnet.train._weights import deserialize, save_weights, serialize
 
 FORMAT = 1
 NAME = "estimator.json"
 EXAMPLE = "models/wine"
+PART = ".weights.part"
+FIELDS = {"class": str, "parameters": {}, "attributes": {}, "files": {str: str}}
 
 
-def save(estimator: Any, path: str | os.PathLike[str], omit: tuple[str, ...] = ()) -> None:
+def save(
+    estimator: Any, path: str | os.PathLike[str], omit: tuple[str, ...] = (), model: Any = None
+) -> None:
     """Write the parameters and the fitted attributes of an estimator, but those of some names.
 
-    The arrays are written first, under a name that holds their checksum, and the JSON file, which names
-    them, last: if the process is killed, the folder holds the old estimator or the new one.
+    Arrays and the weights of a model are written first, under names that hold their checksums, and the JSON
+    file, which names them, last: if the process is killed, the folder holds the old estimator or the new
+    one.
     """
     folder = _check.path("path", path, EXAMPLE)
     arrays: dict[str, np.ndarray] = {}
@@ -37,15 +42,19 @@ def save(estimator: Any, path: str | os.PathLike[str], omit: tuple[str, ...] = (
         },
         "attributes": {n: to_plain(n, v, arrays) for n, v in attributes.items()},
     }
-    encoded = serialize({name: np.array(a, order="C") for name, a in arrays.items()}, {})
-    digest = hashlib.sha256(encoded).hexdigest()
     _files.make_folder(folder)
-    old = set(folder.glob("arrays-*.safetensors"))
-    file = folder / f"arrays-{digest[:16]}.safetensors"
-    _files.write(file, encoded)
-    _files.write_sealed(folder / NAME, {**content, "arrays": file.name, "arrays_sha256": digest})
-    for other in old - {file}:
-        other.unlink()
+    files = {"arrays": serialize({name: np.array(a, order="C") for name, a in arrays.items()}, {})}
+    if model is not None:
+        save_weights(model, folder / PART)
+        files["weights"] = (folder / PART).read_bytes()
+        (folder / PART).unlink()
+    names = {kind: f"{kind}-{hashlib.sha256(c).hexdigest()[:32]}.safetensors" for kind, c in files.items()}
+    for kind, encoded in files.items():
+        _files.write(folder / names[kind], encoded)
+    _files.write_sealed(folder / NAME, {**content, "files": names})
+    for other in (*folder.glob("arrays-*.safetensors"), *folder.glob("weights-*.safetensors")):
+        if other.name not in names.values():
+            other.unlink()
 
 
 def load(cls: type, path: str | os.PathLike[str], **given: Any) -> Any:
@@ -53,18 +62,12 @@ def load(cls: type, path: str | os.PathLike[str], **given: Any) -> Any:
     folder = _check.path("path", path, EXAMPLE)
     if not (folder / NAME).is_file():
         raise FileNotFoundError(f"{folder} contains no estimator: {folder / NAME} is missing.")
-    fields = {"class": str, "parameters": {}, "attributes": {}, "arrays": str, "arrays_sha256": str}
-    content = _files.read_sealed(folder / NAME, FORMAT, fields)
+    content = _files.read_sealed(folder / NAME, FORMAT, FIELDS)
     if content["class"] != cls.__name__:
         raise ValueError(
             f"{folder} contains a {content['class']}: load it with {content['class']}.load(path)."
         )
-    if not _files.is_plain_name(content["arrays"]):
-        raise ValueError(f"{folder / NAME} is damaged: {content['arrays']!r} is not the name of a file.")
-    encoded = _files.read(folder / content["arrays"], "the arrays of an estimator")
-    if hashlib.sha256(encoded).hexdigest() != content["arrays_sha256"]:
-        raise ValueError(f"{folder / content['arrays']} is damaged, or belongs to another estimator.")
-    arrays, _ = deserialize(encoded, str(folder / content["arrays"]))
+    arrays, _ = deserialize(_read(folder, content, "arrays"), str(folder))
     try:
         parameters = {n: from_plain(v, arrays) for n, v in content["parameters"].items()}
         attributes = {n: from_plain(v, arrays) for n, v in content["attributes"].items()}
@@ -74,6 +77,25 @@ def load(cls: type, path: str | os.PathLike[str], **given: Any) -> Any:
     for name, value in attributes.items():
         setattr(estimator, name, value)
     return estimator
+
+
+def weights_file(path: str | os.PathLike[str]) -> Path:
+    """The file with the weights of a network, once its checksum is verified."""
+    folder = _check.path("path", path, EXAMPLE)
+    content = _files.read_sealed(folder / NAME, FORMAT, FIELDS)
+    _read(folder, content, "weights")
+    return folder / str(content["files"]["weights"])
+
+
+def _read(folder: Path, content: Mapping[str, Any], kind: str) -> bytes:
+    """The content of a file whose name holds its checksum."""
+    name = content["files"].get(kind, "")
+    if not _files.is_plain_name(name):
+        raise ValueError(f"{folder / NAME} is damaged: {name!r} is not the name of a file.")
+    encoded = _files.read(folder / name, "the arrays of an estimator")
+    if name != f"{kind}-{hashlib.sha256(encoded).hexdigest()[:32]}.safetensors":
+        raise ValueError(f"{folder / name} is damaged: its content has changed since it was saved.")
+    return encoded
 
 
 def write_json(path: Any, content: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ Kind = Literal["number", "boolean", "date", "category", "text"]
 GAPS = ("NoneType", "NAType", "NaTType")
 NUMBERS = int | float | np.integer | np.floating | decimal.Decimal | fractions.Fraction
 DATES = datetime.date | np.datetime64
+CONTAINERS = (dict, list, tuple, set, frozenset, bytes, np.ndarray)
 
 
 class RawColumn:
@@ -170,10 +171,10 @@ def _of_objects(name: str, values: np.ndarray) -> RawColumn:
     values = with_none(values)
     present = values[~is_none(values)]
     types = set(map(type, present.tolist()))
-    if strange := [t for t in types if not issubclass(t, str | bool | np.bool_ | NUMBERS | DATES)]:
+    if strange := [t for t in types if issubclass(t, CONTAINERS)]:
         wrong = np.array([type(v) in strange for v in values.tolist()])
         warnings.warn(
-            f"column {name} holds {wrong.sum()} values that are neither numbers, text nor dates, such as a "
+            f"column {name} holds {wrong.sum()} values that are neither numbers nor text, such as a "
             f"{strange[0].__name__}; they count as missing.",
             UserWarning,
             stacklevel=2,

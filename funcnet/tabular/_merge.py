@@ -1,5 +1,7 @@
 """Equal rows as one row of their summed weight, in an order that depends on their values alone."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
 from funcnet.tabular._features import Features
@@ -22,15 +24,28 @@ def merge_equal_rows(
         The first row of each set of equal rows, int [sets]; the sum of their weights, [sets]; and the set
         of each row, int [rows].
     """
-    columns = [features.numbers, features.codes, target.reshape(len(target), -1), group[:, None]]
-    table = np.concatenate([np.asarray(column, np.float64) for column in columns], axis=1)
-    table = np.where(np.isnan(table), np.nan, table) + 0.0  # one NaN, one zero
-    bits = np.ascontiguousarray(table).view(np.uint64)
-    key = np.zeros(len(bits), np.uint64)
-    for column in bits.T:  # sorting one number a row is much faster than sorting rows
+    columns = _columns(features, target, group)
+    key = np.zeros(len(group), np.uint64)
+    for column in columns():  # sorting one number a row is much faster than sorting rows
         key = (key ^ column) * np.uint64(0x9E3779B97F4A7C15)
         key ^= key >> np.uint64(29)
     _, first, row_set = np.unique(key, return_index=True, return_inverse=True)
-    if not (bits[first][row_set] == bits).all():  # two different rows have the same key
-        _, first, row_set = np.unique(bits, axis=0, return_index=True, return_inverse=True)
+    if not all((column[first][row_set] == column).all() for column in columns()):  # a key of different rows
+        rows = np.stack(list(columns()), axis=1)
+        _, first, row_set = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     return first, np.bincount(row_set, weights=weight, minlength=len(first)), row_set
+
+
+def _columns(
+    features: Features, target: np.ndarray, group: np.ndarray
+) -> Callable[[], Iterator[np.ndarray]]:
+    """A function that iterates over all columns as bits, one at a time: a table may be large."""
+
+    def iterate() -> Iterator[np.ndarray]:
+        for part in (features.numbers, features.codes, target.reshape(len(target), -1), group[:, None]):
+            for column in part.T:
+                values = np.array(column, np.float64)
+                values[np.isnan(values)] = np.nan  # one NaN, one zero
+                yield (values + 0.0).view(np.uint64)
+
+    return iterate

@@ -137,6 +137,8 @@ class Schema:
             ValueError: if a column is missing or not in the schema, or holds something else than in
                 training, such as a word that was never seen among numbers.
         """
+        if isinstance(X, np.ndarray) and X.dtype.kind in "iuf" and self._is_all_numbers:
+            return self._encode_numbers(X)
         columns = self._find(X)
         rows = len(columns[0].values)
         numbers = np.empty((rows, len(self.number_names)))  # filled in place: a table may be large
@@ -152,6 +154,20 @@ class Schema:
                 place += width
         sizes = tuple(len(column.categories) for column in self.columns if column.role == "category")
         return Features(numbers, codes, sizes)
+
+    @property
+    def _is_all_numbers(self) -> bool:
+        return all(column.role == "number" for column in self.columns)
+
+    def _encode_numbers(self, X: np.ndarray) -> Features:
+        """An array as it is: faster than column by column, and with one copy."""
+        if X.ndim != 2 or X.shape[1] != len(self.columns):
+            self._find(X)  # which raises
+        numbers = np.array(X, np.float64)
+        if np.isinf(numbers).any():
+            column = int(np.flatnonzero(np.isinf(numbers).any(axis=0))[0])
+            self.columns[column].numbers(_frame.read(X[:, column : column + 1])[0][0])  # which raises
+        return Features(numbers, np.zeros((len(X), 0), np.int32), ())
 
     def to_dict(self) -> dict[str, Any]:
         """The schema as a dictionary that JSON can hold: the content of schema.json."""

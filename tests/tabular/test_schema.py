@@ -252,6 +252,6 @@ def test_a_damaged_schema_is_refused():
 
 def test_cells_that_are_neither_numbers_nor_text_are_missing_with_a_warning():
     cells = np.array([[1.0], [2.0], [{"a": 1}], [4.0]], object)
-    with pytest.warns(UserWarning, match="1 values that are neither numbers, text nor dates"):
+    with pytest.warns(UserWarning, match="1 values that are neither numbers nor text"):
         schema = Schema.fit(cells)
     assert schema.columns[0].role == "number"
