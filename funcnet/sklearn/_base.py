@@ -136,6 +136,14 @@ def check_weight(sample_weight: Any, rows: int) -> np.ndarray:
     return weight
 
 
+def fraction(name: str, value: Any) -> float:
+    """A number between 0 and 1, both excluded."""
+    _check.number(name, value)
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must be above 0 and below 1, got {value}.")
+    return float(value)
+
+
 def take_rows(X: Any, rows: np.ndarray) -> Any:
     """Some rows of a frame or an array."""
     return X if len(rows) == len(X) else _safe_indexing(X, rows)

@@ -7,7 +7,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 
-from funcnet.sklearn import _parameters
+from funcnet.sklearn._base import fraction
 from funcnet.sklearn._mlp_base import MLPBase
 from funcnet.sklearn._target import check_classes, encode_classes, encode_values
 from funcnet.tabular import Uncertainty, _score
@@ -340,7 +340,7 @@ class MLPRegressor(RegressorMixin, MLPBase):
 
         Source: Barber, Candès, Ramdas, Tibshirani, "Predictive inference with the jackknife+", 2021.
         """
-        _parameters.fraction("coverage", coverage)
+        fraction("coverage", coverage)
         self._check_held_out("predict_interval")
         runs = self._predict_runs(X)
         runs = runs.reshape(*runs.shape[:2], -1)

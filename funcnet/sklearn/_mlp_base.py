@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from funcnet import _check
-from funcnet.sklearn import _parameters, _save
+from funcnet.sklearn import _save
 from funcnet.sklearn._base import TableEstimator, check_weight, take_rows
 from funcnet.sklearn._folds import Splits, is_explicit, make_folds
 from funcnet.tabular._features import Features
@@ -110,7 +110,7 @@ class MLPBase(TableEstimator):
             rows, self._make_splits(X, rows, seed), settings, None if is_first else self.members_, seed
         )
         if self.verbose:
-            print("\n".join(f"{name}: {value}" for name, value in self.chosen_.items()))
+            print("\n".join(f"{name}: {value} ({why})" for name, (value, why) in self.chosen_.items()))
         return self
 
     def _pass(self, X: Any, y: Any, sample_weight: Any, is_first: bool) -> Self:
@@ -123,7 +123,7 @@ class MLPBase(TableEstimator):
 
     def _settings(self) -> Settings:
         names = [field.name for field in dataclasses.fields(Settings)]
-        return Settings(**{name: _parameters.check(name, getattr(self, name)) for name in names})
+        return Settings(**{name: getattr(self, name) for name in names})
 
     def _prepare(self, X: Any, y: Any, sample_weight: Any, is_first: bool) -> tuple[Any, Rows]:
         """X and its training rows; the first time, decide how columns and classes are read."""

@@ -13,8 +13,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from funcnet import _check, _keys, losses
 from funcnet.data import Dataset
-from funcnet.sklearn import _parameters, _save
-from funcnet.sklearn._base import TableEstimator, check_weight, take_rows
+from funcnet.sklearn import _save
+from funcnet.sklearn._base import TableEstimator, check_weight, fraction, take_rows
 from funcnet.tabular import Features
 from funcnet.tabular._matrix import Matrix
 from funcnet.tabular._merge import merge_equal_rows
@@ -154,7 +154,7 @@ class NetBase(TableEstimator):
         """Training rows, and validation rows if there is early stopping."""
         if self.stopping is None:
             return Dataset((x, y), weight=jnp.asarray(weight, float)), None
-        _parameters.fraction("validation_fraction", self.validation_fraction)
+        fraction("validation_fraction", self.validation_fraction)
         order = np.random.default_rng(seed).permutation(len(x))
         count = max(1, round(len(x) * self.validation_fraction))
         parts = np.sort(order[count:]), np.sort(order[:count])
@@ -189,8 +189,7 @@ class NetBase(TableEstimator):
             OSError: if the folder can't be written.
         """
         check_is_fitted(self)
-        self._matrix_state = self._matrix.to_dict() if self.preprocessing is not None else None
-        omit = ("net", "loss", "optimizer", "stopping", "net_", "model_", "_matrix")
+        omit = ("net", "loss", "optimizer", "stopping", "net_", "model_")
         _save.save(self, path, omit, self.model_)
 
     @classmethod
@@ -210,10 +209,8 @@ class NetBase(TableEstimator):
             ValueError: if a file has changed since it was saved, or `net` is another network.
         """
         estimator: Self = _save.load(cls, path, net=net, **parameters)
-        width = estimator.n_features_in_
-        if estimator._matrix_state is not None:
-            estimator._matrix = Matrix.from_dict(estimator._matrix_state)
-            width = estimator._matrix.width
+        has_matrix = estimator.preprocessing is not None
+        width = estimator._matrix.width if has_matrix else estimator.n_features_in_
         estimator.net_ = build_net(net, width, estimator._num_outputs())
         estimator.model_ = load_weights(estimator.net_, _save.weights_file(path))
         return estimator

@@ -1,9 +1,11 @@
 """Fitted estimators as a folder of JSON and safetensors, without pickle."""
 
+import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from funcnet import _check, _files
 from funcnet.tabular import Schema
+from funcnet.tabular._matrix import Matrix
 from funcnet.tabular._recipe import Members
 from funcnet.train._weights import deserialize, save_weights, serialize
 
@@ -124,9 +127,11 @@ def to_plain(name: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return {kind: [to_plain(name, entry, arrays) for entry in value]}
     if isinstance(value, Mapping):
         return {"pairs": [[to_plain(name, part, arrays) for part in pair] for pair in value.items()]}
-    for kind, type_ in (("schema", Schema), ("members", Members)):
-        if isinstance(value, type_):
-            return {kind: to_plain(name, value.to_dict(), arrays)}
+    if isinstance(value, Schema):
+        return {"schema": to_plain(name, value.to_dict(), arrays)}
+    if type(value) in CLASSES.values():
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {type(value).__name__: to_plain(name, fields, arrays)}
     raise ValueError(
         f"{name} must be numbers, text or arrays to be saved without pickle, got {_check.describe(value)}. "
         "Try joblib.dump(model, path), and load only files that you trust."
@@ -145,11 +150,19 @@ def from_plain(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if kind in ("tuple", "list"):
         entries = [from_plain(entry, arrays) for entry in inner]
         return tuple(entries) if kind == "tuple" else entries
-    inner = (
-        {from_plain(k, arrays): from_plain(v, arrays) for k, v in inner}
-        if kind == "pairs"
-        else (from_plain(inner, arrays))
-    )
-    makers: dict[str, Callable[[Any], Any]] = {"pairs": dict}
-    makers |= {"schema": Schema.from_dict, "members": Members.from_dict}
-    return makers[kind](inner)
+    if kind == "pairs":
+        return {from_plain(k, arrays): from_plain(v, arrays) for k, v in inner}
+    fields = from_plain(inner, arrays)
+    return Schema.from_dict(fields) if kind == "schema" else CLASSES[kind](**fields)
+
+
+def _classes_within(cls: Any) -> dict[str, Any]:
+    """A dataclass and those that its fields are annotated with, by name: what a file may hold."""
+    classes = {cls.__name__: cls}
+    for kind in typing.get_type_hints(cls).values():
+        if dataclasses.is_dataclass(kind):
+            classes |= _classes_within(kind)
+    return classes
+
+
+CLASSES = _classes_within(Members) | _classes_within(Matrix)

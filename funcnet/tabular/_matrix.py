@@ -1,8 +1,6 @@
 """Features as one matrix of float32: scaled numbers, flags of gaps, and a column for each category."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -68,12 +66,3 @@ class Matrix:
             for codes, size in zip(features.codes.T, self.sizes, strict=True)
         ]
         return np.concatenate([z, gaps[:, self.has_gaps], *one_hot], axis=1).astype(np.float32)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Its arrays and sizes by name."""
-        return {**vars(self), "sizes": list(self.sizes)}
-
-    @staticmethod
-    def from_dict(state: Mapping[str, Any]) -> "Matrix":
-        """Build it from the dictionary of `to_dict`."""
-        return Matrix(state["center"], state["scale"], state["has_gaps"], tuple(state["sizes"]))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from funcnet import _keys, losses
+from funcnet import _check, _keys, losses
 from funcnet.data import Dataset
 from funcnet.models import MLP
 from funcnet.tabular._features import Features
@@ -28,6 +28,67 @@ LOSSES: dict[str, Any] = {
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "logistic": jax.nn.sigmoid, "identity": lambda x: x}
 BLOCK = 256
 """Rows predicted at once, so that a prediction does not depend on the rows beside it."""
+
+
+def _sizes(name: str, value: Any) -> tuple[int, ...]:
+    sizes = (value,) if isinstance(value, int | np.integer) else value
+    if not isinstance(sizes, list | tuple | np.ndarray):
+        raise TypeError(
+            f"{name} must be 'auto' or integers, got {_check.describe(value)}. Try {name}=(128, 128)."
+        )
+    for size in sizes:
+        _check.positive(f"each of {name}", size)
+    return tuple(int(size) for size in sizes)
+
+
+def _integer(name: str, value: Any) -> int:
+    _check.positive(name, value)
+    return int(value)
+
+
+def _boolean(name: str, value: Any) -> bool:
+    _check.boolean(name, value)
+    return bool(value)
+
+
+def _positive(name: str, value: Any) -> float:
+    _check.above_zero(name, value)
+    return float(value)
+
+
+def _not_negative(name: str, value: Any) -> float:
+    _check.number(name, value)
+    if not 0 <= value < np.inf:
+        raise ValueError(f"{name} must be at least 0 and finite, got {value}.")
+    return float(value)
+
+
+def _fraction(name: str, value: Any) -> float:
+    """A number between 0 and 1, both excluded."""
+    _check.number(name, value)
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must be above 0 and below 1, got {value}.")
+    return float(value)
+
+
+def _activation(name: str, value: Any) -> str:
+    _check.choice(name, value, ACTIVATIONS)
+    return str(value)
+
+
+CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "hidden_layer_sizes": _sizes,
+    "activation": _activation,
+    "alpha": _not_negative,
+    "batch_size": _integer,
+    "learning_rate_init": _positive,
+    "max_iter": _integer,
+    "early_stopping": _boolean,
+    "validation_fraction": _fraction,
+    "n_iter_no_change": _integer,
+    "members": _integer,
+    "calibrate": _boolean,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +121,13 @@ class Settings:
     members: Any = "auto"
     calibrate: Any = "auto"
 
+    def __post_init__(self) -> None:
+        """Check the values that are not "auto"."""
+        for name, check in CHECKS.items():
+            value = getattr(self, name)
+            if not (isinstance(value, str) and value == "auto"):
+                object.__setattr__(self, name, check(name, value))
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Members:
@@ -78,7 +146,7 @@ class Members:
             rows never held out.
         history: by name, float [runs, epochs]: "loss" and "val_loss"; NaN where a run had ended.
         best_epoch: of each run, int32 [runs].
-        chosen: the settings that were chosen, each with its reason.
+        chosen: each setting with its value and why it was chosen.
     """
 
     task: str
@@ -93,7 +161,7 @@ class Members:
     out_of_fold: np.ndarray
     history: dict[str, np.ndarray]
     best_epoch: np.ndarray
-    chosen: dict[str, Any]
+    chosen: dict[str, tuple[Any, str]]
 
     def predictions(self, features: Features) -> np.ndarray:
         """Of each run: probabilities, or values in the target's units, float64 [runs, rows, ...]."""
@@ -102,17 +170,6 @@ class Members:
     def predict(self, features: Features) -> np.ndarray:
         """The mean of `predictions` over the runs."""
         return self.predictions(features).mean(axis=0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Its arrays and settings by name."""
-        return {**vars(self), "matrix": self.matrix.to_dict(), "sizes": list(self.sizes)}
-
-    @staticmethod
-    def from_dict(state: Mapping[str, Any]) -> "Members":
-        """Build it from the dictionary of `to_dict`."""
-        return Members(
-            **{**state, "matrix": Matrix.from_dict(state["matrix"]), "sizes": tuple(state["sizes"])}
-        )
 
     def _outputs(self, features: Features) -> np.ndarray:
         """The outputs of the networks, float64 [runs, rows, outputs]."""
@@ -206,7 +263,10 @@ def train_members(
         out_of_fold=np.zeros(0),
         history=history,
         best_epoch=np.array([e if e >= 0 else chosen["max_iter"] - 1 for e in epochs], np.int32),
-        chosen=chosen,
+        chosen={
+            name: (value, "by default" if getattr(settings, name) == "auto" else "as given")
+            for name, value in chosen.items()
+        },
     )
     return _with_out_of_fold(members, features, target, weight, splits)
 
@@ -314,7 +374,7 @@ def _with_out_of_fold(
             count[rows] += 1
     held_out = count > 0
     logits = total[held_out] / count[held_out, None]
-    if members.task != "values" and members.chosen["calibrate"] and held_out.any():
+    if members.task != "values" and members.chosen["calibrate"][0] and held_out.any():
 
         def loss(temperature: float) -> float:
             scaled = dataclasses.replace(members, temperature=temperature)
