@@ -203,7 +203,7 @@ def test_a_second_fit_of_the_same_shape_compiles_nothing(iris, classifier):
 
 def test_five_rows_train_and_a_failed_fit_leaves_an_unfitted_estimator():
     X, y = np.arange(5.0)[:, None], ["a", "b", "a", "b", "a"]
-    model = MLPClassifier(max_iter=5).fit(X, y)
+    model = MLPClassifier(max_iter=5, early_stopping=False).fit(X, y)
     assert model.predict(X).shape == (5,)
     with pytest.raises(ValueError, match="held-out rows"):
         model.report()
@@ -390,7 +390,8 @@ FIRST, SECOND = range(20), range(20, 40)
 )
 def test_cv_is_what_scikit_learn_takes(cv):
     X = np.linspace(0, 1, 40)[:, None]
-    model = MLPRegressor(cv=cv, members=1, max_iter=5).fit(X, X[:, 0])
+    early_stopping = False if cv is None else "auto"
+    model = MLPRegressor(cv=cv, members=1, max_iter=5, early_stopping=early_stopping).fit(X, X[:, 0])
     held_out = ~np.isnan(model.out_of_fold_)
     if cv is None:
         assert not held_out.any()
@@ -414,8 +415,9 @@ def test_a_weight_of_two_is_a_repeated_row_in_any_order():
     rng = np.random.default_rng(0)
     X, y, weight = rng.normal(size=(12, 3)), rng.normal(size=12), rng.integers(0, 3, 12)
     repeated = np.repeat(np.arange(12), weight)[::-1]
-    weighted = MLPRegressor(**QUICK, members=1).fit(X, y, sample_weight=weight)
-    plain = MLPRegressor(**QUICK, members=1).fit(X[repeated], y[repeated])
+    model = MLPRegressor(**QUICK, members=1, early_stopping=False)
+    weighted = clone(model).fit(X, y, sample_weight=weight)
+    plain = clone(model).fit(X[repeated], y[repeated])
     np.testing.assert_allclose(weighted.predict(X), plain.predict(X), rtol=1e-6)
 
 
@@ -513,7 +515,8 @@ def test_a_parameter_out_of_range_is_refused_by_name(settings, error):
 
 def test_early_stopping_takes_validation_rows_without_folds():
     X = np.linspace(-1, 1, 200)[:, None]
-    model = MLPRegressor(cv=None, early_stopping=True, max_iter=40, n_iter_no_change=3).fit(X, X[:, 0])
+    settings = {"max_iter": 40, "n_iter_no_change": 3, "validation_fraction": 0.1}
+    model = MLPRegressor(cv=None, early_stopping=True, **settings).fit(X, X[:, 0])
     assert np.sum(~np.isnan(model.out_of_fold_)) == 20
     assert np.isfinite(model.predict_interval(X, 0.8)).all(), "a split conformal interval"
 

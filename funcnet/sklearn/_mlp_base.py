@@ -106,9 +106,8 @@ class MLPBase(TableEstimator):
             raise ValueError("X must have at least 2 rows to train on, got n_samples = 1.")
         if self.verbose:
             print(self.schema_)
-        self._train(
-            rows, self._make_splits(X, rows, seed), settings, None if is_first else self.members_, seed
-        )
+        splits, start = self._make_splits(X, rows, seed), None if is_first else self.members_
+        self._train(rows, splits, settings, start, seed, self._merges(splits, settings))
         if self.verbose:
             print("\n".join(f"{name}: {value} ({why})" for name, (value, why) in self.chosen_.items()))
         return self
@@ -161,11 +160,25 @@ class MLPBase(TableEstimator):
         splits = make_folds(self.cv, every, every, None, seed) or []
         return [(place[a][place[a] >= 0], place[b][place[b] >= 0]) for a, b in splits]
 
-    def _train(self, rows: Rows, splits: Splits | None, settings: Settings, start: Any, seed: int) -> None:
+    def _merges(self, splits: Splits | None, settings: Settings) -> bool:
+        """Whether equal rows become one, so that a weight of 2 and a repeated row are the same training.
+
+        Not where rows are held out at random: that depends on their number.
+        """
+        return is_explicit(self.cv) or (splits is None and settings.early_stopping is False)
+
+    def _train(
+        self,
+        rows: Rows,
+        splits: Splits | None,
+        settings: Settings,
+        start: Any,
+        seed: int,
+        is_merged: bool = False,
+    ) -> None:
         features, target, weight = rows.features, rows.target, rows.weight
         source = np.arange(len(target))
-        if splits is None or is_explicit(self.cv):
-            # Equal rows become one, so that a weight of 2 and a repeated row are the same training.
+        if is_merged:
             first, weight, source = merge_equal_rows(features, target, weight, _parts(splits, len(target)))
             features, target = features.rows(first), target[first]
             splits = splits and [(np.unique(source[a]), np.unique(source[b])) for a, b in splits]
