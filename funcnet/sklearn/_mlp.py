@@ -120,9 +120,10 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
     @available_if(_has_no_folds)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Train for one pass over some rows, from where the last call ended, on one split: `cv=None`.
+        """Train for one pass over some rows, from where the last call ended, without folds.
 
-        The first call decides how columns are read and scaled.
+        The first call decides how columns are read and scaled. After a `fit`, each of its networks continues
+        on all of the rows.
 
         Args:
             X: as for `fit`.
@@ -287,9 +288,10 @@ class MLPRegressor(RegressorMixin, MLPBase):
 
     @available_if(_has_no_folds)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train for one pass over some rows, from where the last call ended, on one split: `cv=None`.
+        """Train for one pass over some rows, from where the last call ended, without folds.
 
-        The first call decides how columns are read and scaled.
+        The first call decides how columns are read and scaled. After a `fit`, each of its networks continues
+        on all of the rows.
 
         Args:
             X: as for `fit`.

@@ -274,7 +274,7 @@ class MLPBase(TableEstimator):
             OSError: if the folder can't be written.
         """
         check_is_fitted(self)
-        _save.save(self, path)
+        _save.save(self, path, omit=("chosen_", "history_"))  # parts of the members
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

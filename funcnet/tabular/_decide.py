@@ -93,8 +93,7 @@ def _are_numbers(texts: Mapping[str, int], words: Mapping[str, int]) -> bool:
 
 
 def _number(raw: RawColumn, read_as: str, words: Mapping[str, int]) -> Column:
-    shown = read_as if read_as != _parse.DECIMAL_POINT else "1,234.5"
-    decided = Column(raw.name, "number", shown, words=tuple(sorted(words)))
+    decided = Column(raw.name, "number", read_as, words=tuple(sorted(words)))
     gaps = int(np.isnan(_column.numbers(decided, raw)).sum())
     why = ""
     if words:

@@ -209,13 +209,22 @@ def train_members(
             `early_stopping` takes some for validation.
         settings: the settings.
         num_classes: of "classes".
-        start: members whose preprocessing and weights these runs continue from.
+        start: members whose preprocessing and weights these runs continue from; without folds, each of
+            its runs continues on all rows.
         key: a typed PRNG key.
     """
     chosen = _choose(settings, len(target))
     weight = np.ones(len(target)) if weight is None else np.asarray(weight, float)
     weight = weight / weight.mean()
     splits = _split(folds, len(target), chosen, key)
+    if start is not None:
+        if folds is None:  # all runs of the start continue on all rows
+            splits = splits * max(1, len(start.fold) // chosen["members"])
+        if len(start.fold) != len(splits) * chosen["members"]:
+            raise ValueError(
+                f"the runs must be as many as those they continue, {len(start.fold)}, got "
+                f"{len(splits) * chosen['members']}. Keep cv and members, or set warm_start=False."
+            )
     matrix = Matrix.fit(features, weight) if start is None else start.matrix
     y, shift, scale = _scale_target(target, task, weight, start)
     outputs = int(num_classes or 2) if task == "classes" else y.shape[1]
