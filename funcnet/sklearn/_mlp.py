@@ -122,8 +122,8 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train for one pass over some rows, from where the last call ended, without folds.
 
-        The first call decides how columns are read and scaled. After a `fit`, each of its networks continues
-        on all of the rows.
+        The first call decides how columns are read and scaled. After a `fit`, each of its networks
+        continues on all of the rows.
 
         Args:
             X: as for `fit`.
@@ -290,8 +290,8 @@ class MLPRegressor(RegressorMixin, MLPBase):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one pass over some rows, from where the last call ended, without folds.
 
-        The first call decides how columns are read and scaled. After a `fit`, each of its networks continues
-        on all of the rows.
+        The first call decides how columns are read and scaled. After a `fit`, each of its networks
+        continues on all of the rows.
 
         Args:
             X: as for `fit`.
