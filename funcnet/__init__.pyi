@@ -6,6 +6,7 @@ from . import metrics as metrics
 from . import models as models
 from . import report as report
 from . import study as study
+from . import tabular as tabular
 from . import train as train
 from . import transform as transform
 from ._cache import cache_compilations as cache_compilations

@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 import funcnet as fn
+import funcnet.sklearn
 
 ROOMS = [
     fn,
@@ -15,15 +16,25 @@ ROOMS = [
     fn.metrics,
     fn.models,
     fn.report,
+    fn.sklearn,
     fn.study,
+    fn.tabular,
     fn.train,
     fn.transform,
 ]
 BY_CALL = {"Fit"}  # documented by the function that returns it
+OF_THE_COMMAND = {"FitResult", "StudyReport", "TableModel", "num_runs"}  # what `funcnet` calls
 
 CONVOLUTION = (
     "in_channels out_channels kernel_size * stride padding dilation groups use_bias weight_init weight bias"
 )
+
+MLP_PARAMETERS = (
+    "hidden_layer_sizes activation * alpha batch_size learning_rate_init max_iter early_stopping "
+    "validation_fraction n_iter_no_change members"
+)
+NET_PARAMETERS = "net loss optimizer * epochs batch_size stopping validation_fraction"
+LAST_PARAMETERS = "preprocessing random_state warm_start"
 
 # Names and order are the contract.
 SIGNATURES = {
@@ -168,6 +179,23 @@ SIGNATURES = {
     "fn.data.noisy_line": "rows slope intercept noise seed",
     "fn.data.two_classes": "rows flip_y class_sep seed",
     "fn.data.two_moons": "rows noise seed",
+    "fn.sklearn.MLPClassifier": f"{MLP_PARAMETERS} cv class_weight calibrate {LAST_PARAMETERS} verbose",
+    "fn.sklearn.MLPClassifier.fit": "self X y sample_weight",
+    "fn.sklearn.MLPClassifier.partial_fit": "self X y classes sample_weight",
+    "fn.sklearn.MLPClassifier.predict": "self X",
+    "fn.sklearn.MLPClassifier.predict_proba": "self X",
+    "fn.sklearn.MLPClassifier.uncertainty": "self X",
+    "fn.sklearn.MLPClassifier.report": "self path * X y sample_weight",
+    "fn.sklearn.MLPClassifier.save": "self path",
+    "fn.sklearn.MLPClassifier.load": "path",
+    "fn.sklearn.MLPRegressor": f"{MLP_PARAMETERS} cv calibrate {LAST_PARAMETERS} verbose",
+    "fn.sklearn.MLPRegressor.predict_interval": "self X coverage",
+    "fn.sklearn.NetClassifier": f"{NET_PARAMETERS} class_weight {LAST_PARAMETERS}",
+    "fn.sklearn.NetClassifier.load": "path net **parameters",
+    "fn.sklearn.NetRegressor": f"{NET_PARAMETERS} {LAST_PARAMETERS}",
+    "fn.tabular.Schema": "columns is_named target task rows_without_target",
+    "fn.tabular.Schema.fit": "X * roles missing dayfirst",
+    "fn.tabular.Schema.encode": "self X",
     "fn.report.bias_variance": "results axes * xlabel",
     "fn.report.calibration": "logits targets axes * bins",
     "fn.report.confusion_matrix": "predictions targets axes * class_names",
@@ -195,7 +223,10 @@ def public():
             value = getattr(room, name)
             if name.startswith("_") or inspect.ismodule(value) or not callable(value):
                 continue
-            if getattr(value, "__module__", "").startswith("funcnet") and name not in BY_CALL:
+            if (
+                getattr(value, "__module__", "").startswith("funcnet")
+                and name not in BY_CALL | OF_THE_COMMAND
+            ):
                 seen[value] = name
     return sorted(((name, value) for value, name in seen.items()), key=lambda pair: pair[0])
 

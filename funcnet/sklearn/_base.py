@@ -1,0 +1,149 @@
+"""What all estimators share: scikit-learn's checks of rows and weights, and columns read by a schema."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from funcnet import _check
+from funcnet.tabular import Features, Schema, _frame
+
+
+class TableEstimator(BaseEstimator):
+    """Reads tables for an estimator; the parameters belong to its subclasses."""
+
+    preprocessing: Any
+    random_state: Any
+    _fitted_name = "schema_"
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = False
+        tags.target_tags.required = True
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._fitted_name in vars(self)
+
+    def _forget(self) -> None:
+        """Forget what an earlier fit has learned: if the next one fails, the estimator is not fitted."""
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+
+    def _check_X(self, X: Any, reset: bool) -> Any:
+        """X, checked by scikit-learn's rules: a frame as it is, everything else as an array.
+
+        Raises:
+            TypeError: if it is sparse.
+            ValueError: if it has no rows, or other columns than in `fit`.
+        """
+        if _frame.is_frame(X):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            if not len(X):
+                raise ValueError(
+                    f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required."
+                )
+            return X
+        if isinstance(X, list | tuple):
+            X = _frame.to_array(X)
+        return validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False)
+
+    def _fit_schema(self, X: Any) -> Any:
+        """Decide how columns are read; returns X as `_encode` reads it."""
+        preprocessing = self.preprocessing
+        if hasattr(preprocessing, "fit_transform"):
+            self.preprocessing_ = clone(preprocessing)
+            X = self.preprocessing_.fit_transform(X)
+            _frame.check_dense(X)
+            self.schema_ = Schema.fit(X)
+        elif isinstance(preprocessing, Schema):
+            self.schema_ = preprocessing
+        elif isinstance(preprocessing, Mapping):
+            self.schema_ = Schema.fit(X, roles=preprocessing)
+        elif isinstance(preprocessing, str) and preprocessing == "auto":
+            self.schema_ = Schema.fit(X)
+        else:
+            raise TypeError(
+                "preprocessing must be 'auto', a fn.tabular.Schema, a dictionary of roles by column, or a "
+                f"transformer of scikit-learn, got {_check.describe(preprocessing)}. Try "
+                "preprocessing='auto'."
+            )
+        return X
+
+    def _encode(self, X: Any) -> Features:
+        """Read checked rows as the schema prescribes."""
+        features = self.schema_.encode(X)
+        if not features.numbers.shape[1] and not features.codes.shape[1]:
+            raise ValueError(
+                "X must have a column that differs between rows, but all were dropped:\n"
+                f"{self.schema_}\nTry preprocessing={{'{self.schema_.names[0]}': 'number'}}."
+            )
+        return features
+
+    def _read(self, X: Any) -> Features:
+        """New rows, read as those of `fit`."""
+        check_is_fitted(self)
+        X = self._check_X(X, reset=False)
+        if hasattr(self, "preprocessing_"):
+            X = self.preprocessing_.transform(X)
+        return self._encode(X)
+
+    def _seed(self) -> int:
+        """The seed of all random numbers; 0 if `random_state` is None, so that equal calls agree."""
+        state = self.random_state
+        if state is None:
+            return 0
+        if isinstance(state, np.random.RandomState):
+            return int(state.randint(2**31 - 1))
+        if not isinstance(state, int | np.integer) or isinstance(state, bool):
+            raise TypeError(
+                "random_state must be an integer, a numpy.random.RandomState or None, got "
+                f"{_check.describe(state)}. Try random_state=0."
+            )
+        if not 0 <= state < 2**32:
+            raise ValueError(f"random_state must be at least 0 and below 2**32, got {state}.")
+        return int(state)
+
+    def _key(self, seed: int) -> Any:
+        return jax.random.key(np.uint32(seed))
+
+
+def check_weight(sample_weight: Any, rows: int) -> np.ndarray:
+    """The weight of each row as float64 [rows]; 1 each if None.
+
+    Raises:
+        ValueError: if there is not one for each row, one is negative or not finite, or all are zero.
+    """
+    if sample_weight is None:
+        return np.ones(rows)
+    weight = np.asarray(_check.array("sample_weight", sample_weight), np.float64)
+    if weight.ndim == 0:
+        weight = np.full(rows, float(weight))
+    if weight.shape != (rows,):
+        raise ValueError(
+            f"sample_weight must have one entry for each of the {rows} rows of X, got shape {weight.shape}."
+        )
+    if not np.isfinite(weight).all() or (weight < 0).any():
+        raise ValueError(f"sample_weight must be finite and at least 0, got {weight.min()}.")
+    if not weight.any():
+        raise ValueError("sample_weight must be above zero in at least one row: all weights are zero.")
+    return weight
+
+
+def fraction(name: str, value: Any) -> float:
+    """A number between 0 and 1, both excluded."""
+    _check.number(name, value)
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must be above 0 and below 1, got {value}.")
+    return float(value)
+
+
+def take_rows(X: Any, rows: np.ndarray) -> Any:
+    """Some rows of a frame or an array."""
+    return X if len(rows) == len(X) else _safe_indexing(X, rows)

@@ -1,0 +1,80 @@
+"""Folds: which rows each run is trained on, and which it holds out."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import check_cv
+
+from funcnet import _check
+
+AUTO_FOLDS = 5
+MIN_ROWS = 10
+"""Fewer rows are not split by default: a fold would hold out a single row."""
+
+Splits = list[tuple[np.ndarray, np.ndarray]]
+
+
+def is_explicit(cv: Any) -> bool:
+    """Whether a `cv` gives its splits as row numbers."""
+    return not (cv is None or isinstance(cv, int | np.integer | str) or hasattr(cv, "split"))
+
+
+def make_folds(cv: Any, X: Any, y: np.ndarray, classes: np.ndarray | None, seed: int) -> Splits | None:
+    """Pairs (training rows, held-out rows), or None for no folds.
+
+    Args:
+        cv: "auto", an integer, a splitter of scikit-learn, an iterable of pairs of row numbers, or None.
+        X: passed to a splitter.
+        y: the target, passed to a splitter.
+        classes: class numbers by which folds are stratified; None for no strata.
+        seed: of the assignment of rows to folds.
+
+    Raises:
+        TypeError: if `cv` is something else.
+        ValueError: if there are more folds than rows, or a pair does not name rows.
+    """
+    rows = len(y)
+    if isinstance(cv, str) and cv == "auto":
+        cv = AUTO_FOLDS if rows >= MIN_ROWS else None
+    if cv is None:
+        return None
+    if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
+        if not 2 <= cv <= rows:
+            raise ValueError(f"cv must be at least 2 and at most the {rows} rows, got {cv}. Try cv=5.")
+        return _assign(int(cv), rows, classes, seed)
+    if isinstance(cv, str | bool) or not (hasattr(cv, "split") or hasattr(cv, "__iter__")):
+        raise TypeError(
+            "cv must be 'auto', an integer, a splitter of scikit-learn, an iterable of (training rows, "
+            f"held-out rows), or None, got {_check.describe(cv)}. Try cv=5."
+        )
+    splitter = check_cv(cv if hasattr(cv, "split") else list(cv))
+    return _check_splits([_row_numbers(pair, rows) for pair in splitter.split(X, y)])
+
+
+def _assign(folds: int, rows: int, classes: np.ndarray | None, seed: int) -> Splits:
+    """Each row in one fold, at random; of each class as many in each fold as can be."""
+    order = np.random.default_rng(seed).permutation(rows)
+    if classes is not None:
+        order = order[np.argsort(classes[order], kind="stable")]
+    fold = np.empty(rows, int)
+    fold[order] = np.arange(rows) % folds
+    return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(folds)]
+
+
+def _row_numbers(pair: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    numbers = []
+    for part in pair:
+        part = np.asarray(part)
+        part = np.flatnonzero(part) if part.dtype == bool else part.astype(int)
+        if part.ndim != 1 or (part.size and not (-rows <= part.min() and part.max() < rows)):
+            raise ValueError(f"cv must give row numbers below {rows}, got {_check.describe(part)}.")
+        numbers.append(part % rows if rows else part)
+    if len(numbers) != 2:
+        raise ValueError(f"cv must give pairs (training rows, held-out rows), got {len(numbers)} parts.")
+    return numbers[0], numbers[1]
+
+
+def _check_splits(splits: Splits) -> Splits:
+    if not splits or any(len(part) == 0 for pair in splits for part in pair):
+        raise ValueError(f"cv must give rows to train on and rows to hold out, got {len(splits)} splits.")
+    return splits

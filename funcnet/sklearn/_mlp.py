@@ -1,0 +1,397 @@
+"""The best MLP on a table by default, as estimators of scikit-learn."""
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+
+from funcnet.sklearn._base import fraction
+from funcnet.sklearn._mlp_base import MLPBase
+from funcnet.sklearn._target import check_classes, encode_classes, encode_values
+from funcnet.tabular import Uncertainty, _score
+from funcnet.tabular._interval import cv_plus
+from funcnet.tabular._uncertainty import of_probabilities, of_values
+
+
+def _has_no_folds(estimator: Any) -> bool:
+    return estimator.cv is None or (isinstance(estimator.cv, str) and estimator.cv == "auto")
+
+
+class MLPClassifier(ClassifierMixin, MLPBase):
+    """A multilayer perceptron for classes, the best on a table that we know by default.
+
+    It reads the columns of a table, trains several networks on several folds as one program, averages
+    their probabilities, and calibrates them on the rows that were held out.
+
+    Args:
+        hidden_layer_sizes: units in each hidden layer. This and each parameter up to `calibrate` is "auto",
+            which lets the recipe choose, or a value with scikit-learn's meaning.
+        activation: "identity", "logistic", "tanh", "relu", or another one of the recipe.
+        alpha: strength of the weight decay, at least 0.
+        batch_size: rows in a batch.
+        learning_rate_init: the learning rate.
+        max_iter: passes over the training rows, at most.
+        early_stopping: whether held-out rows choose the epoch.
+        validation_fraction: fraction of the rows that is held out for it if there are no folds.
+        n_iter_no_change: epochs without improvement after which a run stops.
+        members: number of networks for each fold.
+        cv: number of folds, a splitter of scikit-learn, an iterable of (training rows, held-out rows), or
+            None for one split.
+        class_weight: "balanced", a dictionary {class: weight}, or None for 1 each.
+        calibrate: whether to scale the temperature of the probabilities on held-out rows.
+        preprocessing: "auto", which reads columns as `fn.tabular.Schema.fit` does; such a schema; a
+            dictionary {column: role}, which overrules its roles; or a transformer of scikit-learn.
+        random_state: seed of all random numbers; if None, 0, so that equal calls give equal results.
+        warm_start: whether `fit` continues from the weights of the last call.
+        verbose: whether `fit` prints how columns are read and what was chosen.
+
+    Attributes:
+        classes_: the classes as they came, sorted; for labels their numbers.
+        schema_: how the columns are read.
+        out_of_fold_: probabilities of each training row by the networks that were not trained on it,
+            [rows, classes]; NaN where there are none.
+        history_: by name, [runs, epochs]: losses in nats.
+        loss_curve_: the training loss of each epoch, averaged over the runs.
+        n_iter_: the number of epochs of the longest run.
+        chosen_: what the recipe chose, and why.
+
+    Raises:
+        TypeError: from `fit`, if a parameter has the wrong type.
+        ValueError: from `fit`, if a parameter is out of range or the data is unfit.
+
+    Example:
+        >>> import sklearn.datasets
+        >>> from funcnet.sklearn import MLPClassifier
+        >>> X, y = sklearn.datasets.load_iris(return_X_y=True, as_frame=True)
+        >>> model = MLPClassifier(members=1, cv=3, max_iter=30, random_state=0).fit(X[::2], y[::2])
+        >>> model.score(X[1::2], y[1::2]) > 0.9
+        True
+        >>> model.predict_proba(X[:2]).shape, sorted(model.report()["baseline"])
+        ((2, 3), ['accuracy', 'balanced_accuracy', 'log_loss'])
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = "auto",
+        activation: Any = "auto",
+        *,
+        alpha: Any = "auto",
+        batch_size: Any = "auto",
+        learning_rate_init: Any = "auto",
+        max_iter: Any = "auto",
+        early_stopping: Any = "auto",
+        validation_fraction: Any = "auto",
+        n_iter_no_change: Any = "auto",
+        members: Any = "auto",
+        cv: Any = "auto",
+        class_weight: Any = None,
+        calibrate: Any = "auto",
+        preprocessing: Any = "auto",
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            max_iter=max_iter,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            members=members,
+            cv=cv,
+            calibrate=calibrate,
+            preprocessing=preprocessing,
+            random_state=random_state,
+            warm_start=warm_start,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    @available_if(_has_no_folds)
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Train for one pass over some rows, from where the last call ended, without folds.
+
+        The first call decides how columns are read and scaled. After a `fit`, each of its networks
+        continues on all of the rows.
+
+        Args:
+            X: as for `fit`.
+            y: as for `fit`.
+            classes: all classes that any call will see; required in the first call.
+            sample_weight: as for `fit`.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            TypeError: as for `fit`.
+            ValueError: as for `fit`, or if `classes` is missing in the first call, or differs from it.
+        """
+        is_first = not self.__sklearn_is_fitted__()
+        self.classes_ = check_classes(self, classes, is_first)
+        if is_first:
+            self._task = "classes"
+        return self._pass(X, y, sample_weight, is_first)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each row, or 0 and 1 for each label.
+
+        Args:
+            X: rows with the columns of `fit`.
+
+        Returns:
+            Classes [rows], or integers [rows, labels].
+
+        Raises:
+            NotFittedError: if the estimator is not fitted.
+            ValueError: if the columns are not those of `fit`.
+        """
+        p = self._predict_mean(X)
+        return (p > 0.5).astype(int) if self._task == "labels" else self.classes_[p.argmax(axis=1)]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of each class.
+
+        Args:
+            X: rows with the columns of `fit`.
+
+        Returns:
+            float64 [rows, classes], each row with the sum 1; for labels [rows, labels].
+
+        Raises:
+            NotFittedError: if the estimator is not fitted.
+            ValueError: if the columns are not those of `fit`.
+        """
+        p = self._predict_mean(X)
+        if self._task == "labels":
+            return np.clip(p, 1e-9, 1 - 1e-9)
+        return p / p.sum(axis=1, keepdims=True)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """The logarithm of `predict_proba`.
+
+        Args:
+            X: rows with the columns of `fit`.
+
+        Returns:
+            float64 [rows, classes], in nats.
+
+        Raises:
+            NotFittedError: if the estimator is not fitted.
+            ValueError: if the columns are not those of `fit`.
+        """
+        return np.log(np.maximum(self.predict_proba(X), np.finfo(np.float64).tiny))
+
+    def uncertainty(self, X: Any) -> Uncertainty:
+        """The entropy of the predicted probabilities, and its parts.
+
+        Args:
+            X: rows with the columns of `fit`.
+
+        Returns:
+            An `Uncertainty` in nats, [rows] each: total, aleatoric (the mean entropy of the networks) and
+            epistemic (the mutual information of class and network).
+
+        Raises:
+            NotFittedError: if the estimator is not fitted.
+            ValueError: if the columns are not those of `fit`.
+        """
+        return of_probabilities(self._predict_runs(X), self._task == "labels")
+
+    def _encode_y(self, y: Any, count: int, numbers: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
+        known = getattr(self, "classes_", None)
+        target = encode_classes(y, count, numbers, known)
+        if known is not None and target.task != self._task:
+            raise ValueError(f"y must hold {self._task}, as in the first call, got {target.task}.")
+        self.classes_, self._task = target.classes, target.task
+        if self.class_weight is None or target.task == "labels":
+            return target.numbers, 1.0
+        return target.numbers, compute_sample_weight(self.class_weight, self.classes_[target.numbers])
+
+    def _recipe_task(self) -> dict[str, Any]:
+        return {"task": self._task, "num_classes": len(self.classes_) if self._task == "classes" else None}
+
+    def _output_shape(self) -> tuple[int, ...]:
+        return (len(self.classes_),)
+
+    def _scores(self, predictions: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
+        scores = _score.label_scores if self._task == "labels" else _score.class_scores
+        return scores(predictions, target, weight)
+
+
+class MLPRegressor(RegressorMixin, MLPBase):
+    """A multilayer perceptron for numbers, the best on a table that we know by default.
+
+    It reads the columns of a table, trains several networks on several folds as one program, and averages
+    their predictions. Intervals come from the rows that were held out.
+
+    Args:
+        hidden_layer_sizes: units in each hidden layer. This and each parameter up to `calibrate` is "auto",
+            which lets the recipe choose, or a value with scikit-learn's meaning.
+        activation: "identity", "logistic", "tanh", "relu", or another one of the recipe.
+        alpha: strength of the weight decay, at least 0.
+        batch_size: rows in a batch.
+        learning_rate_init: the learning rate.
+        max_iter: passes over the training rows, at most.
+        early_stopping: whether held-out rows choose the epoch.
+        validation_fraction: fraction of the rows that is held out for it if there are no folds.
+        n_iter_no_change: epochs without improvement after which a run stops.
+        members: number of networks for each fold.
+        cv: number of folds, a splitter of scikit-learn, an iterable of (training rows, held-out rows), or
+            None for one split.
+        calibrate: has no effect on numbers; as for `MLPClassifier`.
+        preprocessing: "auto", which reads columns as `fn.tabular.Schema.fit` does; such a schema; a
+            dictionary {column: role}, which overrules its roles; or a transformer of scikit-learn.
+        random_state: seed of all random numbers; if None, 0, so that equal calls give equal results.
+        warm_start: whether `fit` continues from the weights of the last call.
+        verbose: whether `fit` prints how columns are read and what was chosen.
+
+    Attributes:
+        schema_: how the columns are read.
+        out_of_fold_: the prediction for each training row by the networks that were not trained on it,
+            [rows] or [rows, outputs], in the target's units; NaN where there is none.
+        history_: by name, [runs, epochs]: losses in squared standard deviations of the target.
+        loss_curve_: the training loss of each epoch, averaged over the runs.
+        n_iter_: the number of epochs of the longest run.
+        chosen_: what the recipe chose, and why.
+
+    Raises:
+        TypeError: from `fit`, if a parameter has the wrong type.
+        ValueError: from `fit`, if a parameter is out of range or the data is unfit.
+
+    Example:
+        >>> import numpy as np
+        >>> from funcnet.sklearn import MLPRegressor
+        >>> X = np.linspace(-1.0, 1.0, 200)[:, None]
+        >>> y = 3 * X[:, 0] + np.random.default_rng(0).normal(scale=0.1, size=200)
+        >>> model = MLPRegressor(members=1, cv=3, max_iter=30, random_state=0).fit(X, y)
+        >>> lower, upper = model.predict_interval(X, coverage=0.9)
+        >>> bool(0.85 < np.mean((lower <= y) & (y <= upper)) < 0.99)
+        True
+    """
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    @available_if(_has_no_folds)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train for one pass over some rows, from where the last call ended, without folds.
+
+        The first call decides how columns are read and scaled. After a `fit`, each of its networks
+        continues on all of the rows.
+
+        Args:
+            X: as for `fit`.
+            y: as for `fit`.
+            sample_weight: as for `fit`.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            TypeError: as for `fit`.
+            ValueError: as for `fit`.
+        """
+        return self._pass(X, y, sample_weight, not self.__sklearn_is_fitted__())
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The predicted target of each row.
+
+        Args:
+            X: rows with the columns of `fit`.
+
+        Returns:
+            float64 [rows], or [rows, outputs], in the target's units.
+
+        Raises:
+            NotFittedError: if the estimator is not fitted.
+            ValueError: if the columns are not those of `fit`.
+        """
+        return self._predict_mean(X)
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """Intervals that hold the target of a new row with a given probability: CV+.
+
+        The guarantee is 2 · coverage - 1 for rows that are exchangeable with the training rows, and the
+        coverage is close to the nominal one in practice. It is approximate here, since the held-out rows
+        may also choose the epoch. The bounds are infinite for fewer than 1 / (1 - coverage) - 1 rows.
+
+        Args:
+            X: rows with the columns of `fit`.
+            coverage: the probability, in (0, 1).
+
+        Returns:
+            Lower and upper bounds, float64 [rows] or [rows, outputs], in the target's units.
+
+        Raises:
+            NotFittedError: if the estimator is not fitted.
+            ValueError: if coverage is out of range, or no rows were held out.
+
+        Source: Barber, Candès, Ramdas, Tibshirani, "Predictive inference with the jackknife+", 2021.
+        """
+        fraction("coverage", coverage)
+        self._check_held_out("predict_interval")
+        runs = self._predict_runs(X)
+        runs = runs.reshape(*runs.shape[:2], -1)
+        fold = self.members_.fold
+        predictions = np.stack(
+            [runs[np.isin(fold, np.flatnonzero(p))].mean(axis=0) for p in self._patterns]
+        )
+        residuals = np.abs(self._target - self.out_of_fold_[self._rows]).reshape(len(self._rows), -1)
+        bounds = [
+            cv_plus(predictions[:, :, j], residuals[:, j], self._pattern, coverage)
+            for j in range(residuals.shape[1])
+        ]
+        shape = (runs.shape[1], *self._output_shape())
+        lower, upper = (np.stack([pair[i] for pair in bounds], axis=1).reshape(shape) for i in range(2))
+        return lower, upper
+
+    def uncertainty(self, X: Any) -> Uncertainty:
+        """The variance of the predictions, and its parts.
+
+        Args:
+            X: rows with the columns of `fit`.
+
+        Returns:
+            An `Uncertainty` in squared units of the target, [rows] or [rows, outputs] each: total,
+            aleatoric (the mean squared out-of-fold error, the same for all rows) and epistemic (the
+            variance between the networks).
+
+        Raises:
+            NotFittedError: if the estimator is not fitted.
+            ValueError: if no rows were held out.
+        """
+        self._check_held_out("uncertainty")
+        return of_values(self._predict_runs(X), self._target - self.out_of_fold_[self._rows])
+
+    def _encode_y(self, y: Any, count: int, numbers: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
+        target = encode_values(y, count)[numbers]
+        if is_first:
+            self._shape = target.shape[1:]
+        elif self._shape != target.shape[1:]:
+            raise ValueError(
+                f"y must have shape {('rows', *self._shape)}, as in the first call, got {target.shape}."
+            )
+        return target, 1.0
+
+    def _recipe_task(self) -> dict[str, Any]:
+        return {"task": "values"}
+
+    def _output_shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    def _scores(self, predictions: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
+        return _score.value_scores(predictions, target, weight)

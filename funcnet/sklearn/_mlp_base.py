@@ -1,0 +1,312 @@
+"""Fitting of the members of an MLP estimator, whatever its target is."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from funcnet import _check
+from funcnet.sklearn import _save
+from funcnet.sklearn._base import TableEstimator, check_weight, take_rows
+from funcnet.sklearn._folds import Splits, is_explicit, make_folds
+from funcnet.tabular._features import Features
+from funcnet.tabular._merge import merge_equal_rows
+from funcnet.tabular._recipe import Members, Settings, train_members
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """The training rows of positive weight.
+
+    Args:
+        features: [rows].
+        target: [rows, ...].
+        weight: [rows], that of the classes included.
+        numbers: their numbers among all rows given.
+        count: the number of all rows given.
+    """
+
+    features: Features
+    target: np.ndarray
+    weight: np.ndarray
+    numbers: np.ndarray
+    count: int
+
+
+class MLPBase(TableEstimator):
+    """Fits members; what the target is belongs to the subclass."""
+
+    members_: Members
+    n_iter_: int
+    _fitted_name = "members_"
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = "auto",
+        activation: Any = "auto",
+        *,
+        alpha: Any = "auto",
+        batch_size: Any = "auto",
+        learning_rate_init: Any = "auto",
+        max_iter: Any = "auto",
+        early_stopping: Any = "auto",
+        validation_fraction: Any = "auto",
+        n_iter_no_change: Any = "auto",
+        members: Any = "auto",
+        cv: Any = "auto",
+        calibrate: Any = "auto",
+        preprocessing: Any = "auto",
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.members = members
+        self.cv = cv
+        self.calibrate = calibrate
+        self.preprocessing = preprocessing
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on a table.
+
+        Args:
+            X: a frame of pandas or polars with numbers, text, booleans, dates and gaps, or an array
+                [rows, columns].
+            y: the target [rows], or [rows, outputs].
+            sample_weight: the weight of each row [rows], at least 0; 1 each by default.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            TypeError: if X is sparse, or a parameter has the wrong type.
+            ValueError: if X and y do not match, a target is missing, or a parameter is out of range.
+        """
+        settings, seed = self._settings(), self._seed()
+        _check.boolean("warm_start", self.warm_start)
+        is_first = not (self.warm_start and self.__sklearn_is_fitted__())
+        if is_first:
+            self._forget()
+        X, rows = self._prepare(X, y, sample_weight, is_first)
+        if len(rows.target) < 2:
+            raise ValueError("X must have at least 2 rows to train on, got n_samples = 1.")
+        if self.verbose:
+            print(self.schema_)
+        splits, start = self._make_splits(X, rows, seed), None if is_first else self.members_
+        self._train(rows, splits, settings, start, seed, self._merges(splits, settings))
+        if self.verbose:
+            print("\n".join(f"{name}: {value} ({why})" for name, (value, why) in self.chosen_.items()))
+        return self
+
+    def _pass(self, X: Any, y: Any, sample_weight: Any, is_first: bool) -> Self:
+        settings = dataclasses.replace(self._settings(), max_iter=1, early_stopping=False)
+        passes = 0 if is_first else self.n_iter_
+        _, rows = self._prepare(X, y, sample_weight, is_first)
+        self._train(rows, None, settings, None if is_first else self.members_, self._seed() + passes)
+        self.n_iter_ = passes + 1
+        return self
+
+    def _settings(self) -> Settings:
+        names = [field.name for field in dataclasses.fields(Settings)]
+        return Settings(**{name: getattr(self, name) for name in names})
+
+    def _prepare(self, X: Any, y: Any, sample_weight: Any, is_first: bool) -> tuple[Any, Rows]:
+        """X and its training rows; the first time, decide how columns and classes are read."""
+        if y is None:
+            raise ValueError("requires y to be passed, but the target y is None")
+        X = self._check_X(X, reset=is_first)
+        weight = check_weight(sample_weight, len(X))
+        numbers = np.flatnonzero(weight > 0)
+        target, class_weight = self._encode_y(y, len(X), numbers, is_first)
+        used = take_rows(X, numbers)
+        if is_first:
+            used = self._fit_schema(used)
+        elif hasattr(self, "preprocessing_"):
+            used = self.preprocessing_.transform(used)
+        return used, Rows(self._encode(used), target, weight[numbers] * class_weight, numbers, len(X))
+
+    def _encode_y(self, y: Any, count: int, numbers: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
+        """The target of the training rows, and what their weight is multiplied by."""
+        raise NotImplementedError
+
+    def _recipe_task(self) -> dict[str, Any]:
+        """The task, and the number of classes, for `train_members`."""
+        raise NotImplementedError
+
+    def _scores(self, predictions: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _make_splits(self, X: Any, rows: Rows, seed: int) -> Splits | None:
+        strata = rows.target if self._recipe_task()["task"] == "classes" else None
+        if not is_explicit(self.cv):
+            return make_folds(self.cv, X, rows.target, strata, seed)
+        every = np.zeros(rows.count)
+        place = np.full(rows.count, -1)  # of a row among those of positive weight
+        place[rows.numbers] = np.arange(len(rows.numbers))
+        splits = make_folds(self.cv, every, every, None, seed) or []
+        return [(place[a][place[a] >= 0], place[b][place[b] >= 0]) for a, b in splits]
+
+    def _merges(self, splits: Splits | None, settings: Settings) -> bool:
+        """Whether equal rows become one, so that a weight of 2 and a repeated row are the same training.
+
+        Not where rows are held out at random: that depends on their number.
+        """
+        return is_explicit(self.cv) or (splits is None and settings.early_stopping is False)
+
+    def _train(
+        self,
+        rows: Rows,
+        splits: Splits | None,
+        settings: Settings,
+        start: Any,
+        seed: int,
+        is_merged: bool = False,
+    ) -> None:
+        features, target, weight = rows.features, rows.target, rows.weight
+        source = np.arange(len(target))
+        if is_merged:
+            first, weight, source = merge_equal_rows(features, target, weight, _parts(splits, len(target)))
+            features, target = features.rows(first), target[first]
+            splits = splits and [(np.unique(source[a]), np.unique(source[b])) for a, b in splits]
+        self.members_ = train_members(
+            features,
+            target,
+            weight=weight,
+            folds=splits,
+            settings=settings,
+            start=start,
+            key=self._key(seed),
+            **self._recipe_task(),
+        )
+        self._keep_results(rows, splits, source)
+
+    def _keep_results(self, rows: Rows, splits: Splits | None, source: np.ndarray) -> None:
+        """Set the attributes that users read. Training row i was row `source[i]` for the recipe."""
+        members = self.members_
+        self.chosen_, self.history_ = members.chosen, members.history
+        losses = np.asarray(members.history["loss"])
+        self.n_iter_ = max(1, int((~np.isnan(losses)).sum(axis=1).max()))
+        self.loss_curve_ = np.nanmean(losses[:, : self.n_iter_], axis=0).tolist()
+        self.loss_ = self.loss_curve_[-1]
+        out_of_fold = members.out_of_fold[source].reshape(len(source), *self._output_shape())
+        is_known = ~np.isnan(out_of_fold.reshape(len(source), -1)).any(axis=1)
+        held_out = is_known[:, None] if splits is None else _held_out(splits, int(source.max()) + 1)[source]
+        self.out_of_fold_ = np.full((rows.count, *out_of_fold.shape[1:]), np.nan)
+        self.out_of_fold_[rows.numbers] = out_of_fold
+        # What intervals and reports need of the rows that were held out.
+        self._rows = rows.numbers[is_known]
+        self._target, self._weight = rows.target[is_known], rows.weight[is_known]
+        self._patterns, self._pattern = np.unique(held_out[is_known], axis=0, return_inverse=True)
+        self._pattern = self._pattern.reshape(-1)
+
+    def _output_shape(self) -> tuple[int, ...]:
+        """The shape of the prediction for one row."""
+        raise NotImplementedError
+
+    def _predict_mean(self, X: Any) -> np.ndarray:
+        features = self._read(X)
+        return self.members_.predict(features).reshape(len(features), *self._output_shape())
+
+    def _predict_runs(self, X: Any) -> np.ndarray:
+        features = self._read(X)
+        return self.members_.predictions(features).reshape(-1, len(features), *self._output_shape())
+
+    def _check_held_out(self, purpose: str) -> None:
+        check_is_fitted(self)
+        if not len(self._rows):
+            raise ValueError(f"{purpose} needs predictions of held-out rows, and there are none. Try cv=5.")
+
+    def report(
+        self, path: Any = None, *, X: Any = None, y: Any = None, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Scores, beside those of the best constant prediction.
+
+        Args:
+            path: a .json file to write the scores to, or None.
+            X: rows to predict; by default the out-of-fold predictions of the training rows are scored.
+            y: their targets.
+            sample_weight: their weights.
+
+        Returns:
+            Scores by name, those of the constant prediction as a dictionary "baseline".
+
+        Raises:
+            ValueError: if only one of X and y is given, or if there are no out-of-fold predictions.
+        """
+        if (X is None) != (y is None):
+            raise ValueError(f"X and y must be given together, got only {'y' if X is None else 'X'}.")
+        if X is None:
+            self._check_held_out("report")
+            scores = self._scores(self.out_of_fold_[self._rows], self._target, self._weight)
+        else:
+            predictions = self._predict_mean(X)
+            weight = check_weight(sample_weight, len(predictions))
+            target, _ = self._encode_y(y, len(predictions), np.arange(len(predictions)), False)
+            scores = self._scores(predictions, target, weight)
+        scores = {"on": "out-of-fold rows" if X is None else "the rows given", **scores}
+        if path is not None:
+            _save.write_json(path, scores)
+        return scores
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the estimator to a folder, as JSON and safetensors; nothing in it is pickled.
+
+        Args:
+            path: the folder, created if missing.
+
+        Raises:
+            NotFittedError: if the estimator is not fitted.
+            ValueError: if a parameter can't be written as JSON, such as a transformer or a splitter.
+            OSError: if the folder can't be written.
+        """
+        check_is_fitted(self)
+        _save.save(self, path, omit=("chosen_", "history_"))  # parts of the members
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Load an estimator that `save` wrote.
+
+        Args:
+            path: the folder.
+
+        Returns:
+            The fitted estimator.
+
+        Raises:
+            FileNotFoundError: if there is no estimator in the folder.
+            ValueError: if a file has changed since it was saved, or holds an estimator of another class.
+        """
+        estimator: Self = _save.load(cls, path)
+        estimator.chosen_, estimator.history_ = estimator.members_.chosen, estimator.members_.history
+        return estimator
+
+
+def _held_out(splits: Sequence[tuple[np.ndarray, np.ndarray]], rows: int) -> np.ndarray:
+    """Whether each row is held out by each fold: booleans [rows, folds]."""
+    table = np.zeros((rows, len(splits)), bool)
+    for j, (_, held_out) in enumerate(splits):
+        table[held_out, j] = True
+    return table
+
+
+def _parts(splits: Splits | None, rows: int) -> np.ndarray:
+    """A number for each set of folds that a row is trained on and held out by, int [rows]."""
+    if splits is None:
+        return np.zeros(rows, int)
+    trained_on = _held_out([(b, a) for a, b in splits], rows)
+    table = np.concatenate([trained_on, _held_out(splits, rows)], axis=1)
+    return np.unique(table, axis=0, return_inverse=True)[1].reshape(-1)

@@ -1,0 +1,164 @@
+"""Targets: classes that survive to the letter, labels, and numbers."""
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import column_or_1d
+
+from funcnet import _check
+from funcnet.tabular import _frame
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ClassTarget:
+    """Classes or labels as numbers.
+
+    Args:
+        task: "classes", or "labels" for several that do not exclude each other.
+        classes: the classes as they came, sorted; of labels their numbers.
+        numbers: int32 [rows], or 0 and 1 [rows, labels].
+    """
+
+    task: Literal["classes", "labels"]
+    classes: np.ndarray
+    numbers: np.ndarray
+
+
+def encode_classes(y: Any, count: int, rows: np.ndarray, classes: np.ndarray | None = None) -> ClassTarget:
+    """Number the classes of a target.
+
+    Args:
+        y: labels [rows], or 0 and 1 [rows, labels].
+        count: the number of rows of X.
+        rows: the numbers of the rows that are used.
+        classes: the classes, if they are known; they may include some that are not in y.
+
+    Raises:
+        ValueError: if y is missing somewhere, continuous, a date, or has only one class.
+    """
+    y = _to_array(y, count)
+    if y.dtype.kind in "Mm" or (
+        y.dtype == object and isinstance(next(iter(y.ravel()), None), _frame.DATES)
+    ):
+        raise ValueError(
+            "Unknown label type: y must hold classes, got dates. Predict numbers with a regressor, such as "
+            "days since the first date."
+        )
+    if y.dtype == object:
+        y = _of_one_kind(y)
+    check_classification_targets(y)
+    if type_of_target(y, input_name="y") == "multilabel-indicator":
+        return ClassTarget("labels", np.arange(y.shape[1]), y[rows].astype(np.int32))
+    present, numbers = np.unique(column_or_1d(y, warn=True)[rows], return_inverse=True)
+    if classes is None:
+        if len(present) < 2:
+            raise ValueError(f"y must hold at least two classes, got only one class: {present[0]!r}.")
+        return ClassTarget("classes", present, numbers.astype(np.int32))
+    place = np.searchsorted(classes, present)
+    is_known = (place < len(classes)) & (classes[np.minimum(place, len(classes) - 1)] == present)
+    if not is_known.all():
+        raise ValueError(
+            f"y must hold only the classes of the first call, {classes.tolist()}, got "
+            f"{present[~is_known].tolist()}."
+        )
+    return ClassTarget("classes", classes, place[numbers].astype(np.int32))
+
+
+def check_classes(estimator: Any, classes: Any, is_first: bool) -> np.ndarray:
+    """The classes of a `partial_fit`, which its first call must name.
+
+    Raises:
+        ValueError: if it does not, or a later call names others.
+    """
+    if is_first and classes is None:
+        raise ValueError("classes must be passed on the first call to partial_fit. Try np.unique(y).")
+    known = estimator.classes_ if classes is None else np.unique(classes)
+    if not is_first and not np.array_equal(known, estimator.classes_):
+        raise ValueError(
+            f"classes must be those of the first call, {estimator.classes_.tolist()}, got {known.tolist()}."
+        )
+    return known
+
+
+def encode_values(y: Any, rows: int) -> np.ndarray:
+    """A target of numbers: float64 [rows], or [rows, outputs] for several.
+
+    Raises:
+        TypeError: if it holds dates or text.
+        ValueError: if a value is missing or infinite.
+    """
+    y = _to_array(y, rows)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
+    if y.dtype.kind in "Mm" or (y.dtype == object and any(isinstance(v, _frame.DATES) for v in y.ravel())):
+        raise TypeError("y must hold numbers, got dates. Try (y - y.min()) / np.timedelta64(1, 'D').")
+    try:
+        values = y.astype(np.float64)  # of Decimal objects, too
+    except (TypeError, ValueError):
+        text = next(v for v in y.ravel().tolist() if not _is_number(v))
+        raise ValueError(f"y must hold numbers, got {text!r}. Predict text with a classifier.") from None
+    if y.dtype.kind == "c":
+        raise ValueError("Complex data not supported: y must be real. Try np.abs(y).")
+    for name, is_bad in (("NaN", np.isnan(values)), ("infinity", np.isinf(values))):
+        if is_bad.any():
+            raise ValueError(
+                f"Input y contains {name}, in row {int(np.argwhere(is_bad)[0][0])}. Leave out rows without "
+                "a target."
+            )
+    return values
+
+
+def _of_one_kind(y: np.ndarray) -> np.ndarray:
+    """Objects that are all text, or all numbers, which become an array of numbers."""
+    is_text = [isinstance(v, str) for v in y.ravel().tolist()]
+    if all(is_text):
+        return y
+    if any(is_text):
+        raise TypeError(
+            f"y must be all numbers or all text, got {_check.describe(y.ravel()[:10].tolist())}."
+        )
+    numbers = np.array(y.tolist())
+    return y if numbers.dtype == object or numbers.dtype.kind not in "biuf" else numbers
+
+
+def _to_array(y: Any, rows: int) -> np.ndarray:
+    """The target as a NumPy array without gaps."""
+    if y is None:
+        raise ValueError("requires y to be passed, but the target y is None")
+    if hasattr(y, "toarray"):
+        raise TypeError("Sparse data is not supported: y must be dense. Try y.toarray().")
+    if _frame.is_frame(y):
+        columns = [y[name] for name in y.columns]
+        values = np.column_stack([np.asarray(_values(column)) for column in columns])
+    else:
+        values = np.asarray(_values(y))
+    if values.ndim not in (1, 2):
+        raise ValueError(f"y should be a 1d array, got an array of shape {values.shape} instead.")
+    if len(values) != rows:
+        raise ValueError(f"y must have one entry for each of the {rows} rows of X, got {len(values)}.")
+    if values.dtype == object:
+        gaps = _frame.is_none(_frame.with_none(values.ravel()))
+        if gaps.any():
+            row = int(np.flatnonzero(gaps)[0]) // (values.size // len(values))
+            raise ValueError(f"Input y contains NaN, in row {row}. Leave out rows without a target.")
+    return values
+
+
+def _values(column: Any) -> Any:
+    """The values of a column of pandas or polars; text is objects, so that no letter is cut off."""
+    if hasattr(column, "to_numpy") and not isinstance(column, np.ndarray):
+        kind = getattr(column.dtype, "kind", "")
+        if not isinstance(column.dtype, np.dtype) and kind in tuple("biuf") and not column.isna().any():
+            return column.to_numpy(dtype=f"{kind}{column.dtype.itemsize}")
+        return column.to_numpy()
+    return column
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,177 @@
+"""One column of a table: how it is read, and what that makes of its values."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from funcnet import _files
+from funcnet.tabular import _parse
+from funcnet.tabular._frame import RawColumn
+
+Role = Literal["number", "category", "boolean", "date", "dropped"]
+ROLES = ("number", "category", "boolean", "date", "dropped")
+
+DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
+"""Days since 1970 with fractions, year, month 1 .. 12, day 1 .. 31, weekday 0 .. 6 from Monday, hour of the
+day with fractions."""
+
+YES = frozenset(("true", "t", "yes", "y", "on", "1"))
+NO = frozenset(("false", "f", "no", "n", "off", "0"))
+
+FIELDS = {
+    **{"name": str, "role": str, "read_as": str, "missing": int, "why": str},
+    **{"categories": [str], "parts": [str], "words": [str]},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """How a column of a table is read.
+
+    Args:
+        name: its name.
+        role: "number", "category", "boolean", "date" or "dropped".
+        read_as: how its values are written: "number", "1.234,5 €", "day.month.year", "yes / no", "text", …
+        missing: number of training rows in which it is missing.
+        why: the reason for what is not obvious, such as why it is dropped; empty if there is none.
+        categories: of a category: its values as text, in the order of their codes.
+        parts: of a date: the parts that differ in the training rows, each a feature.
+        words: of numbers and dates: the words among them that count as missing.
+
+    Example:
+        >>> import numpy as np, funcnet as fn
+        >>> column = fn.tabular.Schema.fit(np.array([["red"], ["blue"], ["red"]])).columns[0]
+        >>> column.role, column.categories
+        ('category', ('blue', 'red'))
+    """
+
+    name: str
+    role: Role
+    read_as: str
+    missing: int = 0
+    why: str = ""
+    categories: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """The names of its columns of numbers."""
+        if self.role == "date":
+            return tuple(f"{self.name}.{part}" for part in self.parts)
+        return (self.name,) if self.role in ("number", "boolean") else ()
+
+    def numbers(self, raw: RawColumn) -> np.ndarray:
+        """The values of a number, a boolean or a date: float64 [rows, numbers], NaN in a gap."""
+        if self.role == "date":
+            return date_parts(dates(self, raw), self.parts)
+        values = booleans(self, raw) if self.role == "boolean" else numbers(self, raw)
+        if np.isinf(values).any():
+            raise ValueError(
+                f"Input X contains infinity: column {self.name!r} must hold finite numbers, NaN where one "
+                f"is missing, got an infinity in row {int(np.flatnonzero(np.isinf(values))[0])}."
+            )
+        return values[:, None]
+
+    def codes(self, raw: RawColumn) -> np.ndarray:
+        """The code of each row of a category: int32 [rows], -1 for a gap or an unknown category."""
+        code = {text: i for i, text in enumerate(self.categories)}
+        if raw.kind == "boolean":  # a file with only TRUE and FALSE is read as booleans
+            folded = {text.casefold(): i for text, i in reversed(code.items())}
+            code = {
+                text: folded[text.casefold()] for text in ("True", "False") if text.casefold() in folded
+            }
+        return np.array([code.get(text, -1) for text in raw.texts()], np.int32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The column as a dictionary that JSON can hold."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+    @staticmethod
+    def from_dict(state: Mapping[str, Any]) -> "Column":
+        """Build a column from the dictionary of `to_dict`."""
+        if not _files.has_kind(state, FIELDS) or state["role"] not in ROLES:
+            raise ValueError(f"a column of a schema must have the fields {', '.join(FIELDS)}.")
+        if not set(state["parts"]) <= set(DATE_PARTS):
+            raise ValueError(f"the parts of a date must be among {', '.join(DATE_PARTS)}.")
+        values = {name: tuple(v) if isinstance(v := state[name], list) else v for name in FIELDS}
+        return Column(**values)  # type: ignore[arg-type]
+
+
+def numbers(column: Column, raw: RawColumn) -> np.ndarray:
+    """The numbers of a raw column, float64 [rows], NaN in a gap."""
+    if raw.kind in ("number", "boolean"):
+        return raw.values
+    if raw.kind == "date":
+        raise ValueError(f"column {column.name!r} must hold numbers, as in the training rows, got dates.")
+
+    def parse(text: str) -> float | None:
+        return _parse.parse_number(text, column.read_as)
+
+    return _parse_texts(column, raw, parse, "numbers", np.dtype(np.float64))
+
+
+def dates(column: Column, raw: RawColumn) -> np.ndarray:
+    """The dates of a raw column, datetime64[us] [rows], NaT in a gap."""
+    if raw.kind == "date":
+        return raw.values
+    if raw.kind not in ("text", "category") and not raw.gaps.all():
+        raise ValueError(
+            f"column {column.name!r} must hold dates, as in the training rows, got {raw.kind}s."
+        )
+    read_as = column.read_as if column.read_as != "date" else _parse.YEAR_FIRST
+
+    def parse(text: str) -> Any:
+        return _parse.parse_date(text, read_as)
+
+    return _parse_texts(column, raw, parse, "dates", np.dtype("datetime64[us]"))
+
+
+def booleans(column: Column, raw: RawColumn) -> np.ndarray:
+    """1, 0, or NaN for a gap and any other word, float64 [rows]."""
+    if raw.kind == "boolean":
+        return raw.values
+    words = [word.casefold() for word in column.read_as.split(" / ")]
+    yes, no = ({words[0]}, {words[1]}) if len(words) == 2 else (set(), set())
+    values = {None: np.nan}
+    for text in set(raw.texts()) - {None}:
+        folded = text.casefold()
+        is_yes, is_no = folded in yes | (YES - no), folded in no | (NO - yes)
+        values[text] = 1.0 if is_yes else 0.0 if is_no else np.nan
+    return np.array([values[text] for text in raw.texts()])
+
+
+def date_parts(values: np.ndarray, parts: tuple[str, ...] = DATE_PARTS) -> np.ndarray:
+    """The parts of dates: float64 [rows, parts], NaN for NaT."""
+    day, month = values.astype("datetime64[D]"), values.astype("datetime64[M]")
+    days = values.astype(np.int64) / 86_400e6
+    number = day.astype(np.int64)
+    found = {
+        "days": days,
+        "year": month.astype("datetime64[Y]").astype(np.int64) + 1970.0,
+        "month": month.astype(np.int64) % 12 + 1.0,
+        "day": (day - month.astype("datetime64[D]")).astype(np.int64) + 1.0,
+        "weekday": (number + 3) % 7 + 0.0,
+        "hour": (days - number) * 24,
+    }
+    columns = [np.where(np.isnat(values), np.nan, found[part]) for part in parts]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(values), 0))
+
+
+def _parse_texts(column: Column, raw: RawColumn, parse: Any, what: str, dtype: np.dtype) -> np.ndarray:
+    texts = raw.texts()
+    known: dict[str | None, Any] = {None: None}
+    for text in set(texts) - {None}:
+        known[text] = value = None if text in column.words else parse(text)
+        if value is None and text not in column.words and not _parse.is_missing(text):
+            row = int(np.flatnonzero(texts == text)[0])
+            raise ValueError(
+                f"column {column.name!r} must hold {what}, as in the training rows, got {text!r} in row "
+                f"{row}. Leave it blank where it is missing."
+            )
+    gap = np.datetime64("NaT") if dtype.kind == "M" else np.nan
+    values = {text: gap if value is None else value for text, value in known.items()}
+    return np.array([values[text] for text in texts], dtype)

@@ -1,0 +1,257 @@
+"""How columns are read: decided once from the training rows, obeyed by every later table."""
+
+import datetime
+import decimal
+import json
+
+import numpy as np
+import pandas
+import polars
+import pytest
+
+import funcnet as fn
+from funcnet.tabular import Schema
+
+N = 40
+
+
+def numbers(seed=0):
+    return np.random.default_rng(seed).normal(size=N)
+
+
+def column(values, **settings):
+    """The only column of a frame besides one of numbers."""
+    frame = pandas.DataFrame({"a": numbers()[: len(values)], "b": values})
+    return Schema.fit(frame, **settings).columns[1]
+
+
+def cycle(*words, n=N):
+    return [words[i % len(words)] for i in range(n)]
+
+
+@pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame], ids=["pandas", "polars"])
+def test_a_frame_of_all_kinds(make):
+    day = datetime.datetime(2024, 1, 31, 6, 30)
+    frame = make(
+        {
+            "number": [*numbers()[:-1], None],
+            "count": list(range(7, 7 + N)),
+            "boolean": [True, None, *cycle(False, True, n=N - 2)],
+            "text": [None, *cycle("red", "NA", "None", n=N - 1)],
+            "date": [day + datetime.timedelta(days=i) for i in range(N)],
+            "price": [decimal.Decimal(f"{i}.25") for i in range(N)],
+        }
+    )
+    schema = Schema.fit(frame)
+    roles = ["number", "number", "boolean", "category", "date", "number"]
+    assert [c.role for c in schema.columns] == roles
+    assert [c.missing for c in schema.columns] == [1, 0, 1, 1, 0, 0]
+    assert schema.columns[3].categories == ("NA", "None", "red")
+    features = schema.encode(frame)
+    by_name = dict(zip(schema.number_names, features.numbers.T, strict=True))
+    assert np.isnan(by_name["number"][-1])
+    assert by_name["count"][0] == 7
+    assert np.isnan(by_name["boolean"][1])
+    assert by_name["boolean"][0] == 1
+    assert (by_name["date.month"][0], by_name["date.day"][0], by_name["date.weekday"][0]) == (1, 31, 2)
+    assert by_name["date.days"][0] == pytest.approx(19753 + 6.5 / 24)
+    assert "date.hour" not in by_name, "all dates have one hour"
+    assert by_name["price"][3] == 3.25
+    assert features.codes[:4, 0].tolist() == [-1, 2, 0, 1]
+    assert features.sizes == (3,)
+    assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+
+
+def test_true_false_unknown_is_one_column_whatever_a_new_file_holds():
+    """FAULTS.md K3: the same row was encoded in two ways."""
+    train = pandas.DataFrame({"a": numbers(), "b": cycle("TRUE", "FALSE", "unknown")})
+    schema = Schema.fit(train)
+    assert schema.columns[1].categories == ("FALSE", "TRUE", "unknown")
+    with_unknown = pandas.DataFrame({"a": [0.0, 0.0], "b": ["TRUE", "unknown"]})
+    without = pandas.DataFrame({"a": [0.0, 0.0], "b": [True, False]})  # so pandas reads TRUE, FALSE
+    assert schema.encode(with_unknown).codes[:, 0].tolist() == [1, 2]
+    assert schema.encode(without).codes[:, 0].tolist() == [1, 0]
+
+
+def test_booleans_in_words_are_read_as_in_the_training_rows():
+    schema = Schema.fit(pandas.DataFrame({"a": numbers(), "b": cycle("no", "Yes")}))
+    assert (schema.columns[1].role, schema.columns[1].read_as) == ("boolean", "Yes / no")
+    new = pandas.DataFrame({"a": [0.0] * 4, "b": ["yes", "NO", "perhaps", None]})
+    assert schema.encode(new).numbers[:, 1].tolist()[:2] == [1.0, 0.0]
+    assert np.isnan(schema.encode(new).numbers[2:, 1]).all()
+
+
+@pytest.mark.parametrize("word", ["NA", "None", "null", "nan"])
+def test_words_for_nothing_are_categories_where_the_column_is_text(word):
+    decided = column(cycle("Pave", word, "Grvl"))
+    assert (decided.role, decided.missing) == ("category", 0)
+    assert word in decided.categories
+    chosen = column(cycle("Pave", word, "Grvl"), missing=(word,))
+    assert chosen.categories == ("Grvl", "Pave")
+    assert chosen.missing == 13
+
+
+@pytest.mark.parametrize(
+    ("odd", "value"), [("n.a.", np.nan), ("1,234.5", 1234.5), ("typing error", np.nan), ("", np.nan)]
+)
+def test_one_odd_value_among_prices_does_not_make_classes_of_them(odd, value):
+    prices = [f"{i}.5" for i in range(N - 1)]
+    frame = pandas.DataFrame({"a": numbers(), "price": [odd, *prices]})
+    schema = Schema.fit(frame)
+    assert schema.columns[1].role == "number"
+    encoded = schema.encode(frame).numbers[:, 1]
+    np.testing.assert_array_equal(encoded, [value, *map(float, prices)])
+    if odd == "typing error":
+        assert "typing error" in schema.columns[1].why
+
+
+@pytest.mark.parametrize(
+    ("texts", "read_as", "values"),
+    [
+        (["168,8", "1.234,25"], "1.234,5", [168.8, 1234.25]),
+        (["$5", "-$1,000.5"], "$1,234.5", [5.0, -1000.5]),
+        (["12 %", "7.5 %"], "1,234.5%", [12.0, 7.5]),
+        (["1 000", "2 500,5"], "1.234,5", [1000.0, 2500.5]),
+        (["3 km", "4.5km"], "1,234.5km", [3.0, 4.5]),
+        (["1e-3", "2.5E4"], "1,234.5", [0.001, 25000.0]),
+        (["−3", "+4"], "1,234.5", [-3.0, 4.0]),
+    ],
+)
+def test_numbers_in_text(texts, read_as, values):
+    frame = pandas.DataFrame({"a": numbers(), "b": cycle(*texts)})
+    schema = Schema.fit(frame)
+    assert (schema.columns[1].role, schema.columns[1].read_as) == ("number", read_as)
+    assert schema.encode(frame[:2]).numbers[:, 1].tolist() == values
+
+
+def test_codes_with_leading_zeros_and_mixed_marks_are_categories():
+    assert column(cycle("00501", "501", "01067")).categories == ("00501", "01067", "501")
+    assert column(cycle("A1", "A2", "B1")).role == "category"
+    assert column(cycle("10", "20", "30+")).role == "category"
+    assert column(cycle("00501", "01067"), roles={"b": "number"}).role == "number"
+
+
+@pytest.mark.parametrize(
+    ("texts", "read_as", "day"),
+    [
+        (["2024-02-01", "2024-03-01T10:30:00"], "year-month-day", (2, 1)),
+        (["01.02.2024", "02.03.2024"], "day.month.year", (2, 1)),
+        (["02/01/2024", "02/13/2024"], "month/day/year", (2, 1)),
+        (["1/2/2024", "13/2/2024 08:15"], "day.month.year", (2, 1)),
+    ],
+)
+def test_dates_in_text(texts, read_as, day):
+    frame = pandas.DataFrame({"a": numbers(), "b": cycle(*texts)})
+    schema = Schema.fit(frame)
+    assert schema.columns[1].read_as == read_as
+    parts = fn.tabular._column.date_parts(fn.tabular._column.dates(schema.columns[1], read(frame)))
+    assert tuple(parts[0, 2:4]) == day
+
+
+def read(frame):
+    return fn.tabular._frame.read(frame)[0][1]
+
+
+def test_dates_that_can_be_read_in_two_ways_are_refused_and_the_user_decides():
+    texts = cycle("01/02/2024", "03/04/2024")
+    with pytest.raises(ValueError, match="which of day and month comes first"):
+        column(texts)
+    assert column(texts, dayfirst=True).read_as == "day.month.year"
+    assert column(texts, dayfirst=False).read_as == "month/day/year"
+
+
+def test_columns_that_teach_nothing_are_dropped_and_say_why():
+    frame = pandas.DataFrame(
+        {
+            "row": range(1, N + 1),
+            "constant": ["DE"] * N,
+            "number": numbers(),
+            "id": [f"C{i:05}" for i in range(N)],
+            "remark": [f"seen on visit {i // 2}" for i in range(N - 1)] + ["?"],
+            "empty": [None] * N,
+            "zero": [0.0] * N,
+        }
+    )
+    schema = Schema.fit(frame)
+    why = {c.name: c.why for c in schema.columns if c.role == "dropped"}
+    assert list(why) == ["row", "constant", "id", "remark", "empty", "zero"]
+    assert why["row"] == "it numbers the rows"
+    assert why["id"] == "it names the row: all 40 values differ"
+    assert "free text" in why["remark"]
+    assert schema.encode(frame).numbers.shape == (N, 1)
+    chosen = Schema.fit(frame, roles={"row": "number", "id": "category", "number": "dropped"})
+    assert [c.role for c in chosen.columns[:4]] == ["number", "dropped", "dropped", "category"]
+    assert "it names the row" in str(schema)
+
+
+def test_an_array_keeps_its_columns_of_numbers():
+    x = np.column_stack([np.arange(20.0), np.ones(20), np.full(20, np.nan)])
+    assert [c.role for c in Schema.fit(x).columns] == ["number"] * 3
+    mixed = np.array([[1, "a"], [2.5, "b"], [3, "a"]], object)
+    features = Schema.fit(mixed).encode(mixed)
+    assert features.numbers.tolist() == [[1.0], [2.5], [3.0]]
+    assert features.codes.tolist() == [[0], [1], [0]]
+
+
+def test_integers_beyond_float64_are_names():
+    ids = pandas.DataFrame({"a": numbers(), "b": 2**60 + np.arange(N)})
+    assert Schema.fit(ids).columns[1].role == "dropped"
+
+
+def test_new_categories_and_other_number_types():
+    schema = Schema.fit(pandas.DataFrame({"a": numbers(), "b": pandas.Categorical(cycle(1, 2, 3))}))
+    assert schema.columns[1].categories == ("1", "2", "3")
+    new = pandas.DataFrame({"b": [2.0, 7.0, np.nan], "a": [1.0, 2.0, 3.0]})  # floats, by a gap
+    features = schema.encode(new)
+    assert features.codes[:, 0].tolist() == [1, -1, -1]
+    assert features.numbers[:, 0].tolist() == [1.0, 2.0, 3.0], "columns are found by name"
+
+
+def test_a_new_table_that_does_not_match_is_refused():
+    train = pandas.DataFrame({"a": numbers(), "b": cycle("x", "y")})
+    schema = Schema.fit(train)
+    with pytest.raises(ValueError, match=r"none called 'b'. Its columns are 'a', 'c'"):
+        schema.encode(train.rename(columns={"b": "c"}))
+    with pytest.raises(ValueError, match=r"got 'c' as well"):
+        schema.encode(train.assign(c=1))
+    with pytest.raises(ValueError, match=r"column 'a' must hold numbers.*got 'blue' in row 1"):
+        schema.encode(pandas.DataFrame({"a": ["1.5", "blue"], "b": ["x", "y"]}))
+    with pytest.raises(ValueError, match="infinity in row 0"):
+        schema.encode(pandas.DataFrame({"a": [np.inf], "b": ["x"]}))
+    with pytest.raises(ValueError, match="2 columns of the training rows, got 3"):
+        schema.encode(np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("X", "settings", "error", "message"),
+    [
+        (np.zeros(3), {}, ValueError, "two axes"),
+        (np.zeros((0, 2)), {}, ValueError, "at least one row"),
+        (np.zeros((2, 2)), {"roles": {"y": "number"}}, ValueError, "roles must be of columns of X"),
+        (np.zeros((2, 2)), {"roles": {"x0": "text"}}, ValueError, "the role of column 'x0' must be one of"),
+        (np.zeros((2, 2)), {"roles": ["x0"]}, TypeError, "roles must be a dictionary"),
+        (np.zeros((2, 2)), {"missing": "NA"}, TypeError, "missing must be a sequence"),
+        (np.zeros((2, 2), complex), {}, ValueError, "Complex data not supported"),
+        (pandas.DataFrame(np.zeros((2, 2)), columns=["a", "a"]), {}, ValueError, "'a' twice"),
+    ],
+)
+def test_bad_arguments_get_a_sentence(X, settings, error, message):
+    with pytest.raises(error, match=message):
+        Schema.fit(X, **settings)
+
+
+def test_a_damaged_schema_is_refused():
+    state = Schema.fit(np.zeros((2, 1))).to_dict()
+    for name in state:
+        with pytest.raises(ValueError, match="must"):
+            Schema.from_dict({**state, name: 7.5})
+    state["columns"][0]["role"] = "colour"
+    with pytest.raises(ValueError, match="a column of a schema"):
+        Schema.from_dict(state)
+
+
+def test_cells_that_are_neither_numbers_nor_text_are_missing_with_a_warning():
+    cells = np.array([[1.0], [2.0], [{"a": 1}], [4.0]], object)
+    with pytest.warns(UserWarning, match="1 values that are neither numbers nor text"):
+        schema = Schema.fit(cells)
+    assert schema.columns[0].role == "number"

@@ -1,0 +1,577 @@
+"""The estimators keep scikit-learn's rules, and work in other people's hands."""
+
+import copy
+import json
+import pickle
+import warnings
+
+import jax
+import joblib
+import numpy as np
+import optax
+import pandas
+import polars
+import pytest
+from sklearn import set_config
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_diabetes, load_iris, make_regression
+from sklearn.ensemble import StackingClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.inspection import permutation_importance
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_val_predict, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+import funcnet as fn
+from funcnet.sklearn import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
+from funcnet.tabular import Schema
+from funcnet.tabular._features import Features
+from funcnet.tabular._interval import cv_plus
+from funcnet.tabular._merge import merge_equal_rows
+
+QUICK = {"cv": None, "max_iter": 40}
+FOLDS = {"cv": 3, "members": 1, "max_iter": 30}
+
+
+def small_net(n_features, n_outputs):
+    return fn.MLP((n_features, 16, n_outputs))
+
+
+ESTIMATORS = [
+    MLPClassifier(**QUICK, members=1),
+    MLPRegressor(**QUICK, members=1),
+    NetClassifier(small_net),
+    NetRegressor(small_net),
+]
+
+# scikit-learn's own checks of these are quick, and each has failed once while this was written.
+QUICK_CHECKS = {
+    *("check_classifiers_one_label", "check_classifiers_regression_target", "check_complex_data"),
+    *("check_dict_unchanged", "check_dont_overwrite_parameters", "check_dtype_object"),
+    *("check_estimators_empty_data_messages", "check_estimators_nan_inf", "check_estimators_pickle"),
+    *("check_fit1d", "check_fit2d_1sample", "check_dataframe_column_names_consistency"),
+    *(
+        "check_methods_subset_invariance",
+        "check_n_features_in_after_fitting",
+        "check_no_attributes_set_in_init",
+    ),
+    *("check_sample_weight_equivalence_on_dense_data", "check_all_zero_sample_weights_error"),
+    *("check_supervised_y_2d", "check_supervised_y_no_nan", "check_estimator_sparse_array"),
+}
+
+
+# Networks share most of their code with the MLPs.
+NET_CHECKS = {
+    *("check_dataframe_column_names_consistency", "check_estimators_nan_inf", "check_estimators_pickle"),
+    *("check_sample_weight_equivalence_on_dense_data", "check_supervised_y_2d", "check_fit2d_1sample"),
+}
+
+
+def checks(estimators, names=None):
+    for estimator in estimators:
+        for instance, check in estimator_checks_generator(estimator, mark=None):
+            name = check.func.__name__
+            if names is None or name in names:
+                yield pytest.param(instance, check, id=f"{type(instance).__name__}-{name}")
+
+
+def run_check(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "check"), [*checks(ESTIMATORS[:2], QUICK_CHECKS), *checks(ESTIMATORS[2:], NET_CHECKS)]
+)
+def test_some_checks_of_scikit_learn(estimator, check):
+    run_check(estimator, check)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("estimator", "check"), list(checks([*ESTIMATORS, MLPClassifier(), MLPRegressor()]))
+)
+def test_all_checks_of_scikit_learn(estimator, check):
+    run_check(estimator, check)
+
+
+@pytest.fixture(scope="module")
+def iris():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    species = np.array(["setosa", "versicolor", "virginica"], object)[y]
+    return X.assign(colour=np.where(X.iloc[:, 2] > 4, "red", "NA")), species
+
+
+@pytest.fixture(scope="module")
+def classifier(iris):
+    return MLPClassifier(**FOLDS, random_state=1).fit(*iris)
+
+
+@pytest.fixture(scope="module")
+def regressor():
+    X, y = load_diabetes(return_X_y=True)
+    return MLPRegressor(**FOLDS, random_state=1).fit(X, y), X, y
+
+
+def test_classes_survive_to_the_letter(iris, classifier):
+    X, y = iris
+    assert classifier.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+    assert classifier.score(X, y) > 0.9
+    assert set(classifier.predict(X[:5])) == {"setosa"}
+    for labels in (
+        ["007", "7", "07"],
+        ["None", "NA", "nan"],
+        [3, 1, 2],
+        [True, False, True],
+        ["a ", "a", "A"],
+    ):
+        target = np.array(labels * 10, object if isinstance(labels[0], str) else None)
+        model = MLPClassifier(**QUICK).fit(X[:30], target)
+        assert model.classes_.tolist() == sorted(set(labels))
+        assert set(model.predict(X[:30]).tolist()) <= set(labels)
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "message"),
+    [
+        (np.array(["2024-01-01"] * 10, "datetime64[D]"), ValueError, "got dates"),
+        (["a"] * 10, ValueError, "at least two classes"),
+        ([None, *"abcdefghi"], ValueError, "contains NaN, in row 0"),
+        ([1.5, *range(9)], ValueError, "continuous"),
+        ([1, "a"] * 5, TypeError, "all numbers or all text"),
+        (["a", "b"] * 4, ValueError, "one entry for each of the 10 rows"),
+    ],
+)
+def test_a_target_that_is_not_classes_is_refused(y, error, message):
+    if isinstance(y, list) and len({type(v) for v in y}) > 1:
+        y = np.array(y, object)
+    with pytest.raises(error, match=message):
+        MLPClassifier(**QUICK).fit(np.arange(10.0)[:, None], y)
+
+
+def test_a_numeric_target_may_be_decimals_and_dates_are_refused():
+    import decimal
+
+    X = np.linspace(0, 1, 20)[:, None]
+    y = np.array([decimal.Decimal(f"{i}.5") for i in range(20)], object)
+    same = MLPRegressor(**QUICK).fit(X, y.astype(float))
+    np.testing.assert_array_equal(MLPRegressor(**QUICK).fit(X, y).predict(X), same.predict(X))
+    with pytest.raises(TypeError, match="got dates"):
+        MLPRegressor(**QUICK).fit(X, np.arange(20).astype("datetime64[D]"))
+    with pytest.raises(ValueError, match="y must hold numbers, got 'a'"):
+        MLPRegressor(**QUICK).fit(X, ["a"] * 20)
+
+
+def test_pandas_and_polars_frames_give_the_same_model(iris, classifier):
+    X, y = iris
+    frame = polars.DataFrame(X.to_dict("list"))
+    model = MLPClassifier(**FOLDS, random_state=1).fit(frame, polars.Series(y))
+    assert model.feature_names_in_.tolist() == X.columns.tolist()
+    np.testing.assert_array_equal(model.predict_proba(frame), classifier.predict_proba(X))
+
+
+def test_equal_seeds_agree_and_others_do_not(iris):
+    X, y = iris
+    a, b = (MLPClassifier(**FOLDS).fit(X, y).predict_proba(X) for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(MLPClassifier(**FOLDS, random_state=5).fit(X, y).predict_proba(X), a)
+    state = np.random.RandomState(3)
+    first = MLPClassifier(**FOLDS, random_state=state).fit(X, y).predict_proba(X)
+    assert not np.array_equal(MLPClassifier(**FOLDS, random_state=state).fit(X, y).predict_proba(X), first)
+
+
+def test_a_second_fit_of_the_same_shape_compiles_nothing(iris, classifier):
+    X, y = iris
+    compiled = []
+
+    def note(event, seconds, **_):
+        compiled.extend([event] * ("backend_compile" in event))
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        jax.jit(lambda x: x + 2)(1.0)
+        assert len(compiled) == 1, "the event is called something else now"
+        MLPClassifier(**FOLDS, random_state=7).fit(X[::-1], y[::-1]).predict(X[:9])
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+    assert len(compiled) == 1
+
+
+def test_five_rows_train_and_a_failed_fit_leaves_an_unfitted_estimator():
+    X, y = np.arange(5.0)[:, None], ["a", "b", "a", "b", "a"]
+    model = MLPClassifier(max_iter=5, early_stopping=False).fit(X, y)
+    assert model.predict(X).shape == (5,)
+    with pytest.raises(ValueError, match="held-out rows"):
+        model.report()
+    lower, upper = MLPRegressor(max_iter=5, cv=5).fit(X, X[:, 0]).predict_interval(X)
+    assert np.isinf([lower, upper]).all(), "five rows can't promise 90 %"
+    with pytest.raises(ValueError, match="only one class"):
+        model.fit(X, ["a"] * 5)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+def test_it_works_in_the_tools_of_scikit_learn(iris):
+    X, y = iris
+    numbers = X.drop(columns="colour")
+    model = MLPClassifier(**QUICK, members=1)
+    set_config(transform_output="pandas")
+    try:
+        pipeline = make_pipeline(StandardScaler(), model).fit(numbers, y)
+        assert pipeline.score(numbers, y) > 0.9
+    finally:
+        set_config(transform_output="default")
+    assert pipeline[-1].feature_names_in_.tolist() == numbers.columns.tolist()
+    scaled = make_pipeline(StandardScaler().set_output(transform="polars"), model).fit(numbers, y)
+    assert scaled.score(numbers, y) > 0.9
+    assert cross_val_score(model, X, y, cv=3).mean() > 0.9
+    assert cross_val_predict(model, X, y, cv=3, method="predict_proba").shape == (150, 3)
+    calibrated = CalibratedClassifierCV(model, cv=2).fit(X, y)
+    assert calibrated.score(X, y) > 0.9
+    stack = StackingClassifier([("mlp", model), ("mlp2", clone(model).set_params(random_state=2))], cv=2)
+    assert stack.fit(X, y).score(X, y) > 0.9
+    importance = permutation_importance(scaled, numbers, y, n_repeats=2, random_state=0)
+    assert importance.importances_mean.shape == (4,)
+
+
+@pytest.mark.slow
+def test_grid_search_in_two_processes(iris):
+    X, y = iris
+    grid = {"alpha": [0.01, 1.0], "hidden_layer_sizes": ["auto", (8,)]}
+    search = GridSearchCV(MLPClassifier(**QUICK, members=1), grid, n_jobs=2, cv=2).fit(X, y)
+    assert search.best_score_ > 0.9
+    assert search.best_params_.keys() == grid.keys()
+
+
+def test_copies_give_the_same_predictions(iris, classifier, tmp_path):
+    X, _ = iris
+    joblib.dump(classifier, tmp_path / "model.joblib")
+    classifier.save(tmp_path / "model")
+    others = {
+        "pickle": pickle.loads(pickle.dumps(classifier)),
+        "copy": copy.deepcopy(classifier),
+        "joblib": joblib.load(tmp_path / "model.joblib"),
+        "load": MLPClassifier.load(tmp_path / "model"),
+    }
+    for name, other in others.items():
+        np.testing.assert_array_equal(other.predict_proba(X), classifier.predict_proba(X), err_msg=name)
+        assert other.report() == classifier.report()
+        assert other.get_params() == classifier.get_params()
+        assert other.loss_curve_ == classifier.loss_curve_
+    unfitted = clone(classifier)
+    with pytest.raises(NotFittedError):
+        unfitted.predict(X)
+
+
+def test_saved_files_that_changed_are_refused(classifier, regressor, tmp_path):
+    classifier.save(tmp_path)
+    classifier.save(tmp_path)  # again, into the same folder
+    arrays, description = sorted(tmp_path.iterdir())
+    assert arrays.suffix == ".safetensors"
+    with pytest.raises(ValueError, match="contains a MLPClassifier"):
+        MLPRegressor.load(tmp_path)
+    content = arrays.read_bytes()
+    arrays.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match="damaged"):
+        MLPClassifier.load(tmp_path)
+    description.write_text(description.read_text().replace("setosa", "setose"))
+    with pytest.raises(ValueError, match="has changed"):
+        MLPClassifier.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="contains no estimator"):
+        MLPClassifier.load(tmp_path / "other")
+    with pytest.raises(ValueError, match="joblib"):
+        MLPClassifier(**QUICK, preprocessing=StandardScaler()).fit([[1.0], [2.0]], [0, 1]).save(tmp_path)
+
+
+def test_a_regressor_is_saved_with_its_intervals(regressor, tmp_path):
+    model, X, _ = regressor
+    model.save(tmp_path)
+    other = MLPRegressor.load(tmp_path)
+    np.testing.assert_array_equal(other.predict_interval(X), model.predict_interval(X))
+    np.testing.assert_array_equal(other.uncertainty(X), model.uncertainty(X))
+
+
+def test_report_agrees_with_scikit_learn(iris, classifier, regressor, tmp_path):
+    X, y = iris
+    report = classifier.report(X=X, y=y)
+    assert report["accuracy"] == classifier.score(X, y)
+    assert report["log_loss"] == pytest.approx(log_loss(y, classifier.predict_proba(X)))
+    assert report["baseline"]["log_loss"] == pytest.approx(np.log(3))
+    model, X, y = regressor
+    report = model.report(tmp_path / "report.json", X=X, y=y)
+    assert report["r2"] == pytest.approx(model.score(X, y))
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+    assert report["baseline"]["rmse"] == pytest.approx(y.std())
+    assert model.report()["rmse"] > report["rmse"], "out of fold"
+    with pytest.raises(ValueError, match="together"):
+        model.report(X=X)
+    with pytest.raises(ValueError, match=r"\.json"):
+        model.report("report.html")
+
+
+def test_report_of_two_classes_has_the_area_under_the_curve(iris):
+    X, _ = iris
+    noisy = (np.asarray(X.iloc[:, 1]) + np.random.default_rng(0).normal(size=150) > 3).astype(int)
+    model = MLPClassifier(**FOLDS).fit(X, noisy, sample_weight=np.arange(150.0))
+    report = model.report()
+    weight, p = np.arange(150.0), model.out_of_fold_[:, 1]
+    assert np.isnan(p[0])
+    expected = roc_auc_score(noisy[1:], p[1:], sample_weight=weight[1:])
+    assert report["auc"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.9])
+def test_intervals_cover_what_they_promise(coverage):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(2400, 2))
+    y = 3 * X[:, 0] + X[:, 1] ** 2 + rng.normal(scale=0.5, size=2400)
+    model = MLPRegressor(**FOLDS).fit(X[:400], y[:400])
+    lower, upper = model.predict_interval(X[400:], coverage)
+    share = np.mean((lower <= y[400:]) & (y[400:] <= upper))
+    # The thresholds themselves come from 400 residuals: three standard errors of both.
+    error = 3 * np.sqrt(coverage * (1 - coverage) * (1 / 400 + 1 / 2000))
+    assert abs(share - coverage) < error + 0.02
+    assert (lower < model.predict(X[400:])).all()
+
+
+def test_cv_plus_is_the_quantile_of_its_definition():
+    rng = np.random.default_rng(0)
+    predictions, residuals = rng.normal(size=(3, 7)), rng.exponential(size=50)
+    pattern = rng.integers(0, 3, size=50)
+    for coverage in (0.5, 0.8, 0.9):
+        lower, upper = cv_plus(predictions, residuals, pattern, coverage)
+        low = np.sort(predictions[pattern] - residuals[:, None], axis=0)
+        high = np.sort(predictions[pattern] + residuals[:, None], axis=0)
+        np.testing.assert_allclose(lower, low[int(np.floor((1 - coverage) * 51 + 1e-9)) - 1], rtol=1e-12)
+        np.testing.assert_allclose(upper, high[int(np.ceil(coverage * 51 - 1e-9)) - 1], rtol=1e-12)
+    assert np.isinf(cv_plus(predictions, residuals[:8], pattern[:8], 0.9)).all(), "too few rows"
+    assert np.isfinite(cv_plus(predictions, residuals[:9], pattern[:9], 0.9)).all()
+
+
+def test_several_targets_and_labels():
+    X, y = make_regression(120, 4, n_targets=2, noise=5.0, random_state=0)
+    model = MLPRegressor(**FOLDS).fit(X, y)
+    lower, upper = model.predict_interval(X)
+    assert model.predict(X).shape == lower.shape == upper.shape == (120, 2)
+    assert 0.8 < np.mean((lower <= y) & (y <= upper)) <= 1
+    assert model.uncertainty(X).total.shape == (120, 2)
+    labels = (y > 0).astype(int)
+    classifier = MLPClassifier(**FOLDS).fit(X, labels)
+    assert classifier.predict_proba(X).shape == (120, 2)
+    assert classifier.score(X, labels) > 0.8
+    assert classifier.report()["label_accuracy"] > classifier.report()["baseline"]["label_accuracy"]
+    assert classifier.uncertainty(X).total.shape == (120,)
+
+
+def test_uncertainty_adds_up_and_knows_where_it_does_not_know(iris, classifier):
+    X, _ = iris
+    parts = classifier.uncertainty(X)
+    np.testing.assert_allclose(parts.total, parts.aleatoric + parts.epistemic, atol=1e-12)
+    assert (parts.total <= np.log(3) + 1e-12).all()
+    assert parts.total[:50].mean() < parts.total[50:].mean(), "setosa is far from the others"
+
+
+FIRST, SECOND = range(20), range(20, 40)
+
+
+@pytest.mark.parametrize(
+    "cv",
+    [
+        None,
+        4,
+        "auto",
+        ShuffleSplit(3, random_state=0),
+        [(FIRST, SECOND), (SECOND, FIRST)],
+    ],
+)
+def test_cv_is_what_scikit_learn_takes(cv):
+    X = np.linspace(0, 1, 40)[:, None]
+    early_stopping = False if cv is None else "auto"
+    model = MLPRegressor(cv=cv, members=1, max_iter=5, early_stopping=early_stopping).fit(X, X[:, 0])
+    held_out = ~np.isnan(model.out_of_fold_)
+    if cv is None:
+        assert not held_out.any()
+        with pytest.raises(ValueError, match=r"predict_interval needs .* Try cv=5"):
+            model.predict_interval(X)
+    else:
+        assert held_out.all() or isinstance(cv, ShuffleSplit)
+        assert np.isfinite(model.predict_interval(X, 0.8)).all()
+
+
+@pytest.mark.parametrize(
+    ("cv", "error"),
+    [(1, ValueError), (50, ValueError), ("loo", TypeError), (2.5, TypeError), ([(0, 99)], ValueError)],
+)
+def test_a_cv_that_is_none_is_refused(cv, error):
+    with pytest.raises(error, match="cv must"):
+        MLPRegressor(cv=cv).fit(np.arange(40.0)[:, None], np.arange(40.0))
+
+
+def test_a_weight_of_two_is_a_repeated_row_in_any_order():
+    rng = np.random.default_rng(0)
+    X, y, weight = rng.normal(size=(12, 3)), rng.normal(size=12), rng.integers(0, 3, 12)
+    repeated = np.repeat(np.arange(12), weight)[::-1]
+    model = MLPRegressor(**QUICK, members=1, early_stopping=False)
+    weighted = clone(model).fit(X, y, sample_weight=weight)
+    plain = clone(model).fit(X[repeated], y[repeated])
+    np.testing.assert_allclose(weighted.predict(X), plain.predict(X), rtol=1e-6)
+
+
+def test_equal_rows_are_merged():
+    numbers = np.array([[1.0, np.nan], [2, 0], [1, np.nan], [2, -0.0]])
+    features, y = Features(numbers, np.zeros((4, 0), np.int32), ()), np.array([0, 1, 0, 1])
+    first, weight, source = merge_equal_rows(features, y, np.arange(1.0, 5), np.zeros(4, int))
+    assert sorted(weight) == [4.0, 6.0]
+    assert (source[[0, 1]] == source[[2, 3]]).all()
+    assert sorted(first) == [0, 1]
+    groups = merge_equal_rows(features, y, np.ones(4), np.arange(4))
+    assert len(groups[0]) == 4
+
+
+@pytest.mark.parametrize("model", [MLPClassifier(cv=None), NetClassifier(small_net)], ids=["MLP", "Net"])
+def test_partial_fit_learns_pass_by_pass(iris, model):
+    X, y = iris
+    model = clone(model)
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        model.partial_fit(X, y)
+    model.partial_fit(X[:100], y[:100], classes=np.unique(y))
+    assert model.classes_.tolist() == sorted(set(y))
+    for _ in range(60):
+        model.partial_fit(X, y)
+    assert model.n_iter_ == 61
+    assert model.score(X, y) > 0.85
+    with pytest.raises(ValueError, match="classes must be those of the first call"):
+        model.partial_fit(X, y, classes=["a", "b"])
+    assert not hasattr(MLPClassifier(cv=5), "partial_fit")
+
+
+def test_a_warm_start_continues(iris):
+    X, y = iris
+    model = MLPClassifier(cv=3, members=1, max_iter=5, warm_start=True).fit(X, y)
+    first = model.loss_curve_
+    assert model.fit(X, y).loss_curve_[0] < first[0]
+    cold = clone(model).set_params(warm_start=False).fit(X, y)
+    assert cold.loss_curve_ == first
+    with pytest.raises(ValueError, match="warm_start"):
+        model.set_params(cv=4).fit(X, y)
+    folds = MLPClassifier(max_iter=5, members=2, warm_start=True).fit(X, y)
+    before = folds.predict_proba(X)
+    folds.partial_fit(X, y)
+    assert folds.members_.fold.shape == (10,), "all runs of the fit continue"
+    assert np.abs(folds.predict_proba(X) - before).max() < 0.5
+
+
+def test_class_weights_move_the_decision():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 1))
+    y = (X[:, 0] + rng.normal(size=300) > 1.5).astype(int)
+    plain = MLPClassifier(**FOLDS).fit(X, y)
+    balanced = MLPClassifier(**FOLDS, class_weight="balanced").fit(X, y)
+    assert balanced.predict(X).mean() > plain.predict(X).mean()
+    by_hand = MLPClassifier(**FOLDS, class_weight={0: 1.0, 1: 100.0}).fit(X, y)
+    assert by_hand.predict(X).mean() > 0.5
+
+
+def test_preprocessing_is_a_schema_roles_or_a_transformer(iris):
+    X, y = iris
+    roles = MLPClassifier(**QUICK, preprocessing={"colour": "dropped"}).fit(X, y)
+    assert roles.schema_.columns[-1].role == "dropped"
+    schema = Schema.fit(X, missing=("NA",))
+    assert MLPClassifier(**QUICK, preprocessing=schema).fit(X, y).schema_ == schema
+    encoder = OneHotEncoder(sparse_output=False)
+    model = MLPClassifier(**QUICK, preprocessing=encoder).fit(X[["colour"]], y)
+    assert model.schema_.names == ("x0", "x1")
+    assert not hasattr(encoder, "categories_"), "it is cloned"
+    assert model.score(X[["colour"]], y) > 0.6
+    with pytest.raises(TypeError, match="Sparse data is not supported"):
+        MLPClassifier(preprocessing=OneHotEncoder()).fit(X[["colour"]], y)
+    with pytest.raises(TypeError, match="preprocessing must be"):
+        MLPClassifier(preprocessing=3).fit(X, y)
+    with pytest.raises(ValueError, match="all were dropped"):
+        MLPClassifier().fit(pandas.DataFrame({"a": [1.0] * 150}), y)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"hidden_layer_sizes": 1.5}, TypeError),
+        ({"hidden_layer_sizes": (8, 0)}, ValueError),
+        ({"activation": "step"}, ValueError),
+        ({"alpha": -1.0}, ValueError),
+        ({"batch_size": 0}, ValueError),
+        ({"learning_rate_init": "fast"}, TypeError),
+        ({"max_iter": 2.5}, TypeError),
+        ({"early_stopping": 1}, TypeError),
+        ({"validation_fraction": 1.0}, ValueError),
+        ({"members": 0}, ValueError),
+        ({"calibrate": "isotonic"}, TypeError),
+        ({"random_state": "seed"}, TypeError),
+        ({"random_state": -1}, ValueError),
+        ({"warm_start": None}, TypeError),
+    ],
+)
+def test_a_parameter_out_of_range_is_refused_by_name(settings, error):
+    (name,) = settings
+    with pytest.raises(error, match=name):
+        MLPRegressor(**settings).fit(np.arange(20.0)[:, None], np.arange(20.0))
+
+
+def test_early_stopping_takes_validation_rows_without_folds():
+    X = np.linspace(-1, 1, 200)[:, None]
+    settings = {"max_iter": 40, "n_iter_no_change": 3, "validation_fraction": 0.1}
+    model = MLPRegressor(cv=None, early_stopping=True, **settings).fit(X, X[:, 0])
+    assert np.sum(~np.isnan(model.out_of_fold_)) == 20
+    assert np.isfinite(model.predict_interval(X, 0.8)).all(), "a split conformal interval"
+
+
+def test_verbose_prints_how_columns_are_read_and_what_was_chosen(iris, capsys):
+    MLPClassifier(**QUICK, verbose=True).fit(*iris)
+    printed = capsys.readouterr().out
+    assert "colour" in printed
+    assert "hidden_layer_sizes" in printed
+
+
+def test_a_network_of_ones_own(iris, tmp_path):
+    X, y = iris
+    model = NetClassifier(
+        small_net,
+        loss=lambda logits, label: fn.losses.cross_entropy(logits, label, smoothing=0.1),
+        optimizer=optax.adamw(1e-2),
+        epochs=60,
+        stopping=fn.EarlyStopping(patience=20),
+    ).fit(X, y)
+    assert model.score(X, y) > 0.9
+    assert model.history_["val_loss"].shape == (model.n_iter_,)
+    model.save(tmp_path)
+    loaded = NetClassifier.load(tmp_path, small_net)
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    with pytest.raises(ValueError, match="does not hold the weights"):
+        NetClassifier.load(tmp_path, lambda a, b: fn.MLP((a, 3, b)))
+
+
+def test_a_network_takes_images_as_they_are():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 8, 8, 1)).astype(np.float32)
+    y = (X.mean(axis=(1, 2, 3)) > 0).astype(int)
+    net = fn.Sequential(fn.layers.Flatten(3), fn.MLP((64, 8, 2)))
+    model = NetClassifier(net, preprocessing=None, epochs=30).fit(X, y)
+    assert model.score(X, y) > 0.8
+    with pytest.raises(ValueError, match="NaN"):
+        model.predict(np.full((1, 8, 8, 1), np.nan))
+
+
+@pytest.mark.parametrize(
+    ("net", "error", "message"),
+    [
+        (3, TypeError, "net must be a network"),
+        (lambda a, b: None, TypeError, "net must be a network"),
+        (fn.MLP((1, 8, 3)), ValueError, r"outputs of shape \(2,\)"),
+    ],
+)
+def test_a_net_that_does_not_fit_is_refused(net, error, message):
+    with pytest.raises(error, match=message):
+        NetClassifier(net).fit(np.arange(10.0)[:, None], [0, 1] * 5)
