@@ -1,0 +1,292 @@
+"""Train networks on the features of a table: several folds and starts, as one program."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from funcnet import _check, _keys
+from funcnet._types import Key
+from funcnet.tabular._choices import Choices, Settings, choose, choose_rates
+from funcnet.tabular._features import Features
+from funcnet.tabular._members import Members, pad_inputs, probabilities, to_values
+from funcnet.tabular._network import Network, init_parameters
+from funcnet.tabular._preprocessing import Preprocessing, fit_preprocessing
+from funcnet.tabular._scores import TASKS
+from funcnet.tabular._sizes import pad, round_up
+from funcnet.tabular._training import RunRows, TableArrays, TrainedRuns, train_runs
+
+Fold = tuple[np.ndarray, np.ndarray]
+
+
+def train_members(
+    features: Features,
+    target: Any,
+    task: str,
+    *,
+    weight: Any = None,
+    folds: Sequence[Fold] | None = None,
+    settings: Settings | None = None,
+    num_classes: int | None = None,
+    key: Key,
+) -> Members:
+    """Train several networks on a table and keep the best epoch of each.
+
+    Numbers are robustly scaled and embedded, categories one-hot encoded or embedded; the network is an MLP
+    with a learned scale for each input. Each fold is held out by `members` runs, which choose their best
+    epoch by it. Predictions are means of probabilities or values over all runs.
+
+    Args:
+        features: the training rows.
+        target: "classes": integers [rows] from 0; "labels": 0 or 1 [rows, labels]; "values": numbers [rows]
+            or [rows, outputs].
+        task: "classes", "labels" or "values".
+        weight: [rows]: rows of weight 0 are left out; all 1 if None.
+        folds: pairs of row numbers (train, validation). If None, one split holds out a share of the rows,
+            or none, as the settings say.
+        settings: see `Settings`; all "auto" if None.
+        num_classes: number of classes; one more than the largest class if None.
+        key: a key of `jax.random.key`; the same key gives the same bits.
+
+    Returns:
+        Members.
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if the numbers of rows differ, a target or weight is out of range, or a fold is empty.
+        FloatingPointError: if a run never reached a finite loss.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from funcnet.tabular._features import Features
+        >>> x = np.linspace(-1, 1, 100)[:, None]
+        >>> features = Features(x, np.zeros((100, 0), np.int32), ())
+        >>> settings = Settings(max_iter=10, hidden_layer_sizes=(32,))
+        >>> key = jax.random.key(0)
+        >>> members = train_members(features, x[:, 0] > 0, "classes", settings=settings, key=key)
+        >>> members.predict(features)[[0, -1]].argmax(1).tolist()
+        [0, 1]
+    """
+    settings = Settings() if settings is None else settings
+    _check.key(key)
+    targets, outputs = _check_target(target, task, len(features), num_classes)
+    weights = _check_weight(weight, len(features))
+    kept = np.flatnonzero(weights)
+    choices = choose(settings, task, len(kept), 1 if folds is None else len(folds))
+    if folds is None:
+        folds = [_split(kept, targets, task, choices, _keys.fold_in_name(key, "split"))]
+    folds = [_check_fold(i, fold, weights) for i, fold in enumerate(folds)]
+    preprocessing = fit_preprocessing(features.rows(kept))
+    scaled = _standardize(targets, weights, task, outputs)
+    net, table = _arrange(features, preprocessing, scaled, weights, choices)
+    keys = jax.random.split(_keys.fold_in_name(key, "runs"), len(folds) * choices.members)
+    names = jax.eval_shape(lambda key: init_parameters(net, key), key)
+    rates = choose_rates(settings, choices, net, tuple(names), int(table.mask.sum()), task)
+    rows = _arrange_rows(folds, choices.members)
+    max_epochs = round_up(choices.epochs, 256)
+    runs = train_runs(net, task, choices.batch_size, max_epochs, table, rows, rates, keys)
+    runs = jax.tree.map(np.asarray, runs)
+    _check_finite(runs, choices)
+    fold = np.repeat(np.arange(len(folds)), choices.members)
+    calibrates = task != "values" and settings.calibrate is not False
+    temperature = _fit_temperature(runs.outputs, rows, scaled, weights) if calibrates else 1.0
+    return Members(
+        *(
+            net,
+            task,
+            preprocessing,
+            runs.parameters,
+            temperature,
+            scaled.center,
+            scaled.scale,
+            scaled.bounds,
+        ),
+        is_vector=targets.ndim == 2,
+        chosen=choices.describe(settings) | {"temperature": (temperature, "of the rows held out")},
+        out_of_fold=_out_of_fold(runs.outputs, rows, scaled, len(features), temperature, targets.ndim == 2),
+        history=runs.history,
+        best_epoch=runs.best_epoch,
+        fold=fold,
+    )
+
+
+class _Target(NamedTuple):
+    """Targets as a network is trained on them, and how to return to their units."""
+
+    task: str
+    values: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+    bounds: np.ndarray
+
+
+def _check_target(target: Any, task: str, rows: int, num_classes: int | None) -> tuple[np.ndarray, int]:
+    """The target as int32 [rows], float32 [rows, labels] or float64 [rows(, outputs)]; and the outputs."""
+    if task not in TASKS:
+        raise ValueError(f'task must be "classes", "labels" or "values", got {task!r}.')
+    values = np.asarray(_check.array("target", target))
+    ranks = {"classes": (1,), "labels": (2,), "values": (1, 2)}[task]
+    if values.ndim not in ranks or len(values) != rows or 0 in values.shape:
+        shapes = " or ".join(("[rows]", "[rows, outputs]")[rank - 1] for rank in ranks)
+        raise ValueError(f"target must have shape {shapes} with {rows} rows, got shape {values.shape}.")
+    if not np.isfinite(values).all():
+        raise ValueError("target must be finite, got NaN or infinity.")
+    if task == "values":
+        return values.astype(np.float64), values.shape[1] if values.ndim == 2 else 1
+    high = 2 if task == "labels" else num_classes or int(values.max()) + 1
+    if ((values != np.floor(values)) | (values < 0) | (values >= high)).any():
+        raise ValueError(
+            f"target must hold integers 0 .. {high - 1}, got {values.min()} .. {values.max()}."
+        )
+    if task == "classes":
+        return values.astype(np.int32), max(high, 2)
+    return values.astype(np.float32), values.shape[1]
+
+
+def _check_weight(weight: Any, rows: int) -> np.ndarray:
+    if weight is None:
+        return np.ones(rows)
+    values = np.asarray(_check.array("weight", weight)).astype(np.float64)
+    if values.shape != (rows,):
+        raise ValueError(f"weight must have shape [{rows}], got shape {values.shape}.")
+    _check.weights(values)
+    return values
+
+
+def _check_fold(i: int, fold: Fold, weights: np.ndarray) -> Fold:
+    """The rows of a fold with a weight above 0."""
+    n = len(weights)
+    parts = []
+    for name, rows in zip(("train", "validation"), fold, strict=True):
+        index = np.asarray(rows)
+        if index.ndim != 1 or not (np.issubdtype(index.dtype, np.integer) or not index.size):
+            raise TypeError(f"folds[{i}] must hold arrays of row numbers, got {_check.describe(rows)}.")
+        index = index.astype(np.int64)
+        if ((index < 0) | (index >= n)).any():
+            raise ValueError(f"folds[{i}] must hold rows 0 .. {n - 1}, got {index.min()} .. {index.max()}.")
+        parts.append(index[weights[index] > 0])
+        if name == "train" and not len(parts[0]):
+            raise ValueError(f"folds[{i}] must train on at least one row with a weight above 0, got none.")
+    return parts[0], parts[1]
+
+
+def _split(kept: np.ndarray, targets: np.ndarray, task: str, choices: Choices, key: Key) -> Fold:
+    """One split of the rows by `validation_fraction`, by class; without validation rows if it is 0."""
+    held_out = round(len(kept) * choices.validation_fraction)
+    if held_out == 0 or held_out >= len(kept):
+        return kept, kept[:0]
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    order = rng.permutation(len(kept))
+    if task == "classes":  # rows in the order of their classes, every (1/fraction)th of them held out
+        order = order[np.argsort(targets[kept][order], kind="stable")]
+    start = np.floor(np.arange(len(kept)) * held_out / len(kept) + rng.random())
+    is_held_out = np.diff(start, append=start[0] + held_out) > 0
+    return np.sort(kept[order[~is_held_out]]), np.sort(kept[order[is_held_out]])
+
+
+def _standardize(targets: np.ndarray, weights: np.ndarray, task: str, outputs: int) -> _Target:
+    """Values with weighted mean 0 and standard deviation 1, and their range; others as they are."""
+    if task != "values":
+        ones = np.ones(outputs)
+        return _Target(task, targets, 0 * ones, ones, np.stack([-np.inf * ones, np.inf * ones]))
+    values = targets.reshape(len(targets), outputs)
+    center = np.average(values, axis=0, weights=weights)
+    scale = np.sqrt(np.average((values - center) ** 2, axis=0, weights=weights))
+    scale = np.where(scale > 0, scale, 1.0)
+    values = np.where(weights[:, None] > 0, (values - center) / scale, 0.0)
+    kept = values[weights > 0]
+    bounds = np.stack([kept.min(axis=0), kept.max(axis=0)])
+    return _Target(task, values.astype(np.float32), center, scale, bounds)
+
+
+def _arrange(
+    features: Features, preprocessing: Preprocessing, target: _Target, weights: np.ndarray, choices: Choices
+) -> tuple[Network, TableArrays]:
+    """The padded network and the padded rows of the table."""
+    inputs = preprocessing.transform(features)
+    columns = [x.shape[1] for x in inputs]
+    numbers, others, codes = (round_up(size, 4) for size in columns)
+    vocabulary = round_up(preprocessing.vocabulary, 64)
+    outputs = len(target.center)
+    net = Network(numbers, others, codes, vocabulary, choices.hidden, outputs, choices.activation)
+    rows = round_up(len(features), 256)
+    mask = np.array(net.input_mask(*columns), np.float32)
+    mean_one = (weights / weights[weights > 0].mean()).astype(np.float32)
+    padded = pad_inputs(inputs, net, rows)
+    bounds = target.bounds.astype(np.float32)
+    return net, TableArrays(padded, pad(target.values, rows), pad(mean_one, rows), mask, bounds)
+
+
+def _arrange_rows(folds: Sequence[Fold], members: int) -> RunRows:
+    """The padded row numbers of each run: the members of a fold follow one another."""
+
+    def stack(part: int) -> tuple[np.ndarray, np.ndarray]:
+        counts = np.array([len(fold[part]) for fold in folds], np.int32)
+        size = round_up(max(int(counts.max()), 1), 64)
+        rows = np.stack([pad(fold[part].astype(np.int32), size) for fold in folds])
+        return np.repeat(rows, members, axis=0), np.repeat(counts, members)
+
+    return RunRows(*stack(0), *stack(1))
+
+
+def _check_finite(runs: TrainedRuns, choices: Choices) -> None:
+    at_best = runs.history["loss"][np.arange(len(runs.best_epoch)), runs.best_epoch]
+    finite = np.isfinite(at_best) & np.isfinite(runs.outputs).all(axis=(1, 2))
+    if not finite.all():
+        raise FloatingPointError(
+            f"{int((~finite).sum())} of {len(finite)} runs reached no finite loss in {choices.epochs} "
+            "epochs. Try a smaller learning_rate_init, or scale very large weights or targets."
+        )
+
+
+def _held_out(outputs: np.ndarray, rows: RunRows, size: int, convert: Any) -> np.ndarray:
+    """The mean over runs of converted outputs of each row [rows, outputs], NaN where no run held it out."""
+    total, count = np.zeros((size, outputs.shape[-1])), np.zeros(size)
+    for run, index, n in zip(outputs, rows.validation, rows.num_validation, strict=True):
+        np.add.at(total, index[:n], convert(run[:n]))
+        np.add.at(count, index[:n], 1)
+    with np.errstate(invalid="ignore"):
+        return total / np.where(count > 0, count, np.nan)[:, None]
+
+
+def _out_of_fold(
+    outputs: np.ndarray, rows: RunRows, target: _Target, size: int, temperature: float, is_vector: bool
+) -> np.ndarray:
+    if target.task != "values":
+        return _held_out(outputs, rows, size, lambda z: probabilities(target.task, z, temperature))
+    bounds = target.center, target.scale, target.bounds
+    values = _held_out(outputs, rows, size, lambda z: to_values(z, *bounds))
+    return values if is_vector else values[:, 0]
+
+
+def _fit_temperature(outputs: np.ndarray, rows: RunRows, target: _Target, weights: np.ndarray) -> float:
+    """What logits are multiplied with for the lowest loss of the mean probabilities of the rows held out.
+
+    Source: Guo et al., "On calibration of modern neural networks", 2017.
+    """
+    held_out = np.unique(
+        np.concatenate([r[:n] for r, n in zip(rows.validation, rows.num_validation, strict=True)])
+    )
+    if not len(held_out):
+        return 1.0
+    weights = weights[held_out]
+
+    def loss(log2_temperature: float) -> float:
+        p = _held_out(
+            *(outputs, rows, len(target.values)),
+            lambda z: probabilities(target.task, z, 2.0**log2_temperature),
+        )[held_out]
+        y = target.values[held_out]
+        if target.task == "classes":
+            likelihood = p[np.arange(len(y)), y][:, None]
+        else:
+            likelihood = np.where(y > 0.5, p, 1 - p)
+        return float(np.average(-np.log(np.maximum(likelihood, 1e-12)).mean(axis=1), weights=weights))
+
+    best, width = 0.0, 3.0
+    for _ in range(5):  # a grid of 9 around the best of the last one
+        grid = best + width * np.linspace(-1, 1, 9)
+        best = float(grid[np.argmin([loss(value) for value in grid])])
+        width /= 4
+    return 2.0**best
