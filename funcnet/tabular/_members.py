@@ -101,8 +101,8 @@ class Members:
         net, rows = self.network, len(inputs.numbers)
         chunk = min(PREDICT_CHUNK, round_up(rows, 32))
         padded = pad_inputs(inputs, net, round_up(-(-rows // chunk)) * chunk)
-        chunks = tuple(x.reshape(-1, chunk, x.shape[1]) for x in padded)
-        mask = np.array(net.input_mask(*(x.shape[1] for x in inputs)), np.float32)
+        chunks = tuple(x.reshape(len(x) // chunk, chunk, x.shape[1]) for x in padded)
+        mask = net.input_mask(self.preprocessing.columns)
         outputs = _apply_runs(net, dict(self.parameters), chunks, mask)
         return np.asarray(outputs).reshape(len(self), -1, net.outputs)[:, :rows]
 

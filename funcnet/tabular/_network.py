@@ -2,18 +2,30 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from funcnet._types import Array, Key
+from funcnet._types import Array
 from funcnet.tabular._activations import ACTIVATIONS, cos_turns
 from funcnet.tabular._random_bits import hash_counters, random_bits
+from funcnet.tabular._sizes import pad
 
 FREQUENCIES, NUMBER_SIZE, CATEGORY_SIZE = 16, 3, 8
 """Periodic features of a number, and the size of the embedding of a number and of a category."""
 
 Parameters = dict[str, Array]
+
+
+class Columns(NamedTuple):
+    """How many columns of each kind a table has, without padding."""
+
+    numbers: int
+    others: int
+    codes: int
+    vocabulary: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,57 +50,54 @@ class Network:
     outputs: int
     activation: str
 
-    def input_mask(self, numbers: int, others: int, codes: int) -> list[float]:
-        """1 for each input of the first layer that comes from a column, 0 for one of the padding."""
+    def input_mask(self, columns: Columns) -> np.ndarray:
+        """float32: 1 for each input of the first layer that comes from a column, 0 for the padding."""
         blocks = (
-            (numbers, self.numbers, 1 + NUMBER_SIZE),
-            (others, self.others, 1),
-            (codes, self.codes, CATEGORY_SIZE),
+            (columns.numbers, self.numbers, 1 + NUMBER_SIZE),
+            (columns.others, self.others, 1),
+            (columns.codes, self.codes, CATEGORY_SIZE),
         )
-        return [1.0 * (i < size * width) for size, padded, width in blocks for i in range(padded * width)]
+        inside = [np.arange(padded * width) < size * width for size, padded, width in blocks]
+        return np.concatenate(inside).astype(np.float32)
 
 
-def init_parameters(net: Network, key: Key) -> Parameters:
-    """Draw the parameters. Those of a column are the same for any padding.
+def init_parameters(net: Network, columns: Columns, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Draw the parameters of the columns of a table, float32, and pad them with zeros.
 
     Weights are drawn from N(0, 1) and divided by √inputs when they are applied (neural tangent
-    parametrisation, Jacot et al. 2018), so that one learning rate serves all layers.
+    parametrisation, Jacot et al. 2018), so that one learning rate serves all layers. They are drawn by
+    NumPy: inside the compiled program, the same would take a second to compile.
     """
-    draw = dict(zip(_DRAWN, jax.random.split(key, len(_DRAWN)), strict=True))
-    normal = jax.random.normal
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape, np.float32)
+
     width = net.hidden[0] if net.hidden else net.outputs
     blocks = [
-        normal(draw["from_numbers"], (net.numbers, 1 + NUMBER_SIZE, width)),
-        normal(draw["from_others"], (net.others, width)),
-        normal(draw["from_codes"], (net.codes, CATEGORY_SIZE, width)),
+        pad(normal(columns.numbers, 1 + NUMBER_SIZE, width), net.numbers).reshape(-1, width),
+        pad(normal(columns.others, width), net.others),
+        pad(normal(columns.codes, CATEGORY_SIZE, width), net.codes).reshape(-1, width),
     ]
-    weights = [jnp.concatenate([block.reshape(-1, width) for block in blocks])]
     sizes = (*net.hidden, net.outputs)
+    parameters = {"weight_0": np.concatenate(blocks)}
+    parameters["scale"] = np.ones(len(parameters["weight_0"]), np.float32)
     for i in range(1, len(sizes)):
-        weights.append(normal(jax.random.fold_in(draw["weights"], i), (sizes[i - 1], sizes[i])))
-    parameters = {f"weight_{i}": weight for i, weight in enumerate(weights)}
+        parameters[f"weight_{i}"] = normal(sizes[i - 1], sizes[i])
     for i, size in enumerate(net.hidden):
-        parameters[f"bias_{i}"] = normal(jax.random.fold_in(draw["biases"], i), (size,))
-        parameters[f"mixture_{i}"] = jnp.ones(size)
-    parameters[f"bias_{len(net.hidden)}"] = jnp.zeros(net.outputs)
-    parameters["scale"] = jnp.ones(len(weights[0]))
+        parameters[f"bias_{i}"] = normal(size)
+        parameters[f"mixture_{i}"] = np.ones(size, np.float32)
+    parameters[f"bias_{len(net.hidden)}"] = np.zeros(net.outputs, np.float32)
     if net.numbers:
-        shape, turn = (net.numbers, FREQUENCIES), 0.5
-        parameters["frequency"] = 0.1 * normal(draw["frequency"], shape)
-        parameters["phase"] = jax.random.uniform(draw["phase"], shape, minval=-turn, maxval=turn)
-        bound = FREQUENCIES**-0.5
-        shape = (net.numbers, FREQUENCIES, NUMBER_SIZE)
-        parameters["mix"] = jax.random.uniform(draw["mix"], shape, minval=-bound, maxval=bound)
-        parameters["shift"] = jnp.zeros((net.numbers, NUMBER_SIZE))
+        n, bound = columns.numbers, FREQUENCIES**-0.5
+        phase = rng.uniform(-0.5, 0.5, (n, FREQUENCIES)).astype(np.float32)
+        mix = rng.uniform(-bound, bound, (n, FREQUENCIES, NUMBER_SIZE)).astype(np.float32)
+        parameters["frequency"] = pad(np.float32(0.1) * normal(n, FREQUENCIES), net.numbers)
+        parameters["phase"] = pad(phase, net.numbers)
+        parameters["mix"] = pad(mix, net.numbers)
+        parameters["shift"] = np.zeros((net.numbers, NUMBER_SIZE), np.float32)
     if net.codes:
-        parameters["embedding"] = normal(draw["embedding"], (net.vocabulary, CATEGORY_SIZE))
+        parameters["embedding"] = pad(normal(columns.vocabulary, CATEGORY_SIZE), net.vocabulary)
     return parameters
-
-
-_DRAWN = (
-    *("from_numbers", "from_others", "from_codes", "weights", "biases"),
-    *("frequency", "phase", "mix", "embedding"),
-)
 
 
 def apply_network(

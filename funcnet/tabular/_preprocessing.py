@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from funcnet.tabular._features import Features
+from funcnet.tabular._network import Columns
 
 MAX_ONE_HOT = 9
 """Categories of up to this many values are one-hot encoded, larger ones embedded."""
@@ -48,9 +49,13 @@ class Preprocessing:
     sizes: tuple[int, ...]
 
     @property
-    def vocabulary(self) -> int:
-        """The number of rows of the embedding table."""
-        return sum(size + 1 for size in self.sizes if size > MAX_ONE_HOT)
+    def columns(self) -> Columns:
+        """How many columns of each kind the inputs have."""
+        numbers = int((~self.is_binary).sum())
+        one_hot = sum(size - (size == 2) for size in self.sizes if 2 <= size <= MAX_ONE_HOT)
+        others = int(self.is_binary.sum() + self.has_gaps.sum()) + one_hot
+        embedded = [size + 1 for size in self.sizes if size > MAX_ONE_HOT]
+        return Columns(numbers, others, len(embedded), sum(embedded))
 
     def transform(self, features: Features) -> Inputs:
         """The inputs of a network for some rows.

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from funcnet import _check, _keys
+from funcnet import _check
 from funcnet._types import Key
 from funcnet.tabular._choices import Choices, Settings, choose, choose_rates
 from funcnet.tabular._features import Features
@@ -73,19 +73,22 @@ def train_members(
     targets, outputs = _check_target(target, task, len(features), num_classes)
     weights = _check_weight(weight, len(features))
     kept = np.flatnonzero(weights)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     choices = choose(settings, task, len(kept), 1 if folds is None else len(folds))
     if folds is None:
-        folds = [_split(kept, targets, task, choices, _keys.fold_in_name(key, "split"))]
+        folds = [_split(kept, targets, task, choices, rng)]
     folds = [_check_fold(i, fold, weights) for i, fold in enumerate(folds)]
     preprocessing = fit_preprocessing(features.rows(kept))
     scaled = _standardize(targets, weights, task, outputs)
     net, table = _arrange(features, preprocessing, scaled, weights, choices)
-    keys = jax.random.split(_keys.fold_in_name(key, "runs"), len(folds) * choices.members)
-    names = jax.eval_shape(lambda key: init_parameters(net, key), key)
-    rates = choose_rates(settings, choices, net, tuple(names), int(table.mask.sum()), task)
+    columns, num_runs = preprocessing.columns, len(folds) * choices.members
+    starts = [init_parameters(net, columns, stream) for stream in rng.spawn(num_runs)]
+    start = {name: np.stack([parameters[name] for parameters in starts]) for name in starts[0]}
+    seeds = rng.integers(2**32, size=num_runs, dtype=np.uint32)
+    rates = choose_rates(settings, choices, net, tuple(start), int(table.mask.sum()), task)
     rows = _arrange_rows(folds, choices.members)
     max_epochs = round_up(choices.epochs, 256)
-    runs = train_runs(net, task, choices.batch_size, max_epochs, table, rows, rates, keys)
+    runs = train_runs(net, task, choices.batch_size, max_epochs, table, rows, rates, start, seeds)
     runs = jax.tree.map(np.asarray, runs)
     _check_finite(runs, choices)
     fold = np.repeat(np.arange(len(folds)), choices.members)
@@ -171,12 +174,13 @@ def _check_fold(i: int, fold: Fold, weights: np.ndarray) -> Fold:
     return parts[0], parts[1]
 
 
-def _split(kept: np.ndarray, targets: np.ndarray, task: str, choices: Choices, key: Key) -> Fold:
+def _split(
+    kept: np.ndarray, targets: np.ndarray, task: str, choices: Choices, rng: np.random.Generator
+) -> Fold:
     """One split of the rows by `validation_fraction`, by class; without validation rows if it is 0."""
     held_out = round(len(kept) * choices.validation_fraction)
     if held_out == 0 or held_out >= len(kept):
         return kept, kept[:0]
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     order = rng.permutation(len(kept))
     if task == "classes":  # rows in the order of their classes, every (1/fraction)th of them held out
         order = order[np.argsort(targets[kept][order], kind="stable")]
@@ -205,13 +209,13 @@ def _arrange(
 ) -> tuple[Network, TableArrays]:
     """The padded network and the padded rows of the table."""
     inputs = preprocessing.transform(features)
-    columns = [x.shape[1] for x in inputs]
-    numbers, others, codes = (round_up(size, 4) for size in columns)
-    vocabulary = round_up(preprocessing.vocabulary, 64)
+    columns = preprocessing.columns
+    numbers, others, codes = (round_up(size, 4) for size in columns[:3])
+    vocabulary = round_up(columns.vocabulary, 64)
     outputs = len(target.center)
     net = Network(numbers, others, codes, vocabulary, choices.hidden, outputs, choices.activation)
     rows = round_up(len(features), 256)
-    mask = np.array(net.input_mask(*columns), np.float32)
+    mask = net.input_mask(columns)
     mean_one = (weights / weights[weights > 0].mean()).astype(np.float32)
     padded = pad_inputs(inputs, net, rows)
     bounds = target.bounds.astype(np.float32)

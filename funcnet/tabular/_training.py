@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from funcnet._jit import bounded_jit
-from funcnet._types import Array, Key
-from funcnet.tabular._network import Network, Parameters, apply_network, init_parameters
+from funcnet._types import Array
+from funcnet.tabular._network import Network, Parameters, apply_network
 from funcnet.tabular._random_bits import hash_counters, random_bits
 from funcnet.tabular._schedules import coslog4, flat_cosine
 from funcnet.tabular._scores import row_losses, validation_scores
@@ -106,9 +106,10 @@ def _train_runs(
     table: TableArrays,
     rows: RunRows,
     rates: Rates,
-    keys: Key,
+    start: Parameters,
+    seeds: Array,
 ) -> TrainedRuns:
-    """Train every run; `rows` and `keys` have a leading axis [runs].
+    """Train every run; `rows`, `start` and `seeds` have a leading axis [runs].
 
     Args:
         net: sizes of the network.
@@ -118,14 +119,15 @@ def _train_runs(
         table: the rows.
         rows: row numbers of each run.
         rates: what steers the runs.
-        keys: one for each run.
+        start: the initial parameters.
+        seeds: uint32, which choose the order of rows and the dropped units.
     """
 
-    def train(run: tuple[RunRows, Key]) -> TrainedRuns:
-        return _train_run(net, task, batch_size, max_epochs, table, run[0], rates, run[1])
+    def train(run: tuple[RunRows, Parameters, Array]) -> TrainedRuns:
+        return _train_run(net, task, batch_size, max_epochs, table, rates, *run)
 
-    side_by_side = None if jax.default_backend() == "cpu" else len(keys)
-    return jax.lax.map(train, (rows, keys), batch_size=side_by_side)
+    side_by_side = None if jax.default_backend() == "cpu" else len(seeds)
+    return jax.lax.map(train, (rows, start, seeds), batch_size=side_by_side)
 
 
 train_runs = bounded_jit(_train_runs, static_argnums=(0, 1, 2, 3))
@@ -137,13 +139,11 @@ def _train_run(
     batch_size: int,
     max_epochs: int,
     table: TableArrays,
-    rows: RunRows,
     rates: Rates,
-    key: Key,
+    rows: RunRows,
+    start: Parameters,
+    seed: Array,
 ) -> TrainedRuns:
-    init_key, seed_key = jax.random.split(key)
-    seed = jax.random.bits(seed_key, (), jnp.uint32)
-    start = init_parameters(net, init_key)
     # As many steps as fill an epoch best; over the epochs each row is drawn equally often.
     steps = jnp.maximum(1, (rows.num_train + batch_size // 2) // batch_size)
 
