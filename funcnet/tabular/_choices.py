@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from funcnet import _check
 from funcnet.tabular._activations import ACTIVATIONS
-from funcnet.tabular._network import Network
+from funcnet.tabular._network import pack
 from funcnet.tabular._training import Rates
 
 PLAIN = ("bias_", "mixture_", "shift", "phase")
@@ -141,34 +143,41 @@ def _sizes(rows: int) -> tuple[int, int, int, int]:
 
 
 def choose_rates(
-    settings: Settings, choices: Choices, net: Network, names: Sequence[str], inputs: int, task: str
+    settings: Settings, choices: Choices, parameters: Mapping[str, np.ndarray], inputs: int, task: str
 ) -> Rates:
-    """The learning rate and decay of each parameter.
+    """The learning rate and decay of each parameter, packed as the parameters are.
 
     Args:
         settings: what the user gave.
         choices: the rest.
-        net: the padded sizes.
-        names: of the parameters.
+        parameters: of one run, by name.
         inputs: inputs of the first layer without padding.
         task: "classes", "labels" or "values".
     """
-    sizes = (inputs, *net.hidden)
+    sizes = (inputs, *choices.hidden)
     if _is_auto(settings.learning_rate_init):
         rate = 0.2 if task == "values" else 0.04
-        learning = {name: rate * _rate_factor(name) for name in names}
+        learning = {name: rate * _rate_factor(name) for name in parameters}
     else:
         # Weights are divided by √inputs when they are applied, so they move √inputs times as far.
-        learning = {name: float(settings.learning_rate_init) for name in names}
+        learning = dict.fromkeys(parameters, float(settings.learning_rate_init))
         learning |= {f"weight_{i}": learning[f"weight_{i}"] * size**0.5 for i, size in enumerate(sizes)}
     has_decay = _is_auto(settings.alpha)
-    decay = {name: 0.02 * (has_decay and not name.startswith(PLAIN)) for name in names}
-    penalty = dict.fromkeys(names, 0.0)
+    decay = {name: 0.02 * (has_decay and not name.startswith(PLAIN)) for name in parameters}
+    penalty = {}
     if not has_decay:
         per_row = float(settings.alpha) / choices.batch_size
-        penalty |= {f"weight_{i}": per_row / size for i, size in enumerate(sizes)}
+        penalty = {f"weight_{i}": per_row / size for i, size in enumerate(sizes)}
     smoothing = 0.0 if task == "values" else 0.1
+    learning, decay = _spread(learning, parameters), _spread(decay, parameters)
     return Rates(learning, decay, penalty, 0.15, smoothing, choices.epochs, choices.patience)
+
+
+def _spread(rates: Mapping[str, float], parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """One number for each weight, and a vector for the others."""
+    full = {name: np.full(value.size, rates[name], np.float32) for name, value in parameters.items()}
+    rest = pack(full, np)["rest"]
+    return {name: rates[name] for name in parameters if name.startswith("weight_")} | {"rest": rest}
 
 
 def _rate_factor(name: str) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from funcnet._jit import bounded_jit
 from funcnet._types import Array
 from funcnet.tabular._features import Features
-from funcnet.tabular._network import Network, Parameters, apply_network
+from funcnet.tabular._network import Network, Parameters, apply_network, unpack
 from funcnet.tabular._preprocessing import Inputs, Preprocessing
 from funcnet.tabular._sizes import pad, round_up
 
@@ -27,7 +27,8 @@ class Members:
         network: the sizes of each network, padded.
         task: "classes", "labels" or "values".
         preprocessing: from features to the inputs of the networks.
-        parameters: NumPy arrays by name, each with a leading axis [runs].
+        parameters: float32 arrays "weight_0", … and "rest" (all others in one vector), with a leading axis
+            [runs].
         temperature: what logits are multiplied with before they become probabilities.
         center: float64 [outputs], the mean of the training targets; 0 unless the task is "values".
         scale: float64 [outputs], their standard deviation; 1 unless the task is "values".
@@ -140,7 +141,8 @@ def _apply_to_runs(
     """Outputs [runs, chunks, rows, outputs] of inputs [chunks, rows, columns]."""
 
     def apply(run: Parameters) -> Array:
-        return jax.lax.map(lambda inputs: apply_network(net, run, inputs, mask), chunks)
+        unpacked = unpack(net, run)
+        return jax.lax.map(lambda inputs: apply_network(net, unpacked, inputs, mask), chunks)
 
     return jax.lax.map(apply, jax.tree.map(jnp.asarray, parameters))
 

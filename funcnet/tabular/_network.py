@@ -1,8 +1,9 @@
 """The network of the estimators: embedded numbers and categories, scaled features, an MLP."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,11 @@ class Network:
     hidden: tuple[int, ...]
     outputs: int
     activation: str
+
+    @property
+    def inputs(self) -> int:
+        """Inputs of the first layer, with padding."""
+        return self.numbers * (1 + NUMBER_SIZE) + self.others + self.codes * CATEGORY_SIZE
 
     def input_mask(self, columns: Columns) -> np.ndarray:
         """float32: 1 for each input of the first layer that comes from a column, 0 for the padding."""
@@ -100,6 +106,38 @@ def init_parameters(net: Network, columns: Columns, rng: np.random.Generator) ->
     return parameters
 
 
+def pack(parameters: Mapping[str, Any], xp: Any) -> Parameters:
+    """The weights as they are, and all other parameters in one vector "rest".
+
+    A step then updates a handful of arrays instead of twenty, which halves the time to compile it.
+    """
+    weights = {name: value for name, value in parameters.items() if name.startswith("weight_")}
+    rest = [parameters[name].reshape(-1) for name in sorted(parameters) if name not in weights]
+    return weights | {"rest": xp.concatenate(rest)}
+
+
+def unpack(net: Network, packed: Parameters) -> Parameters:
+    """All parameters by name: the inverse of `pack`."""
+    parameters, start = {name: value for name, value in packed.items() if name != "rest"}, 0
+    for name, shape in sorted(_small_shapes(net).items()):
+        size = math.prod(shape)
+        parameters[name] = packed["rest"][start : start + size].reshape(shape)
+        start += size
+    return parameters
+
+
+def _small_shapes(net: Network) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {"scale": (net.inputs,), f"bias_{len(net.hidden)}": (net.outputs,)}
+    for i, size in enumerate(net.hidden):
+        shapes |= {f"bias_{i}": (size,), f"mixture_{i}": (size,)}
+    if net.numbers:
+        shapes |= dict.fromkeys(("frequency", "phase"), (net.numbers, FREQUENCIES))
+        shapes |= {"mix": (net.numbers, FREQUENCIES, NUMBER_SIZE), "shift": (net.numbers, NUMBER_SIZE)}
+    if net.codes:
+        shapes["embedding"] = (net.vocabulary, CATEGORY_SIZE)
+    return shapes
+
+
 def apply_network(
     net: Network,
     parameters: Mapping[str, Array],
@@ -112,7 +150,7 @@ def apply_network(
 
     Args:
         net: the sizes.
-        parameters: from `init_parameters`.
+        parameters: by name, as `unpack` returns them.
         inputs: numbers, others and codes, padded.
         mask: [inputs of the first layer], from `Network.input_mask`.
         dropout: the probability of dropping a hidden unit; no dropout if None.

@@ -11,7 +11,7 @@ from funcnet._types import Key
 from funcnet.tabular._choices import Choices, Settings, choose, choose_rates
 from funcnet.tabular._features import Features
 from funcnet.tabular._members import Members, pad_inputs, probabilities, to_values
-from funcnet.tabular._network import Network, init_parameters
+from funcnet.tabular._network import Network, init_parameters, pack
 from funcnet.tabular._preprocessing import Preprocessing, fit_preprocessing
 from funcnet.tabular._scores import TASKS
 from funcnet.tabular._sizes import pad, round_up
@@ -83,9 +83,10 @@ def train_members(
     net, table = _arrange(features, preprocessing, scaled, weights, choices)
     columns, num_runs = preprocessing.columns, len(folds) * choices.members
     starts = [init_parameters(net, columns, stream) for stream in rng.spawn(num_runs)]
-    start = {name: np.stack([parameters[name] for parameters in starts]) for name in starts[0]}
+    packed = [pack(parameters, np) for parameters in starts]
+    start = {name: np.stack([parameters[name] for parameters in packed]) for name in packed[0]}
     seeds = rng.integers(2**32, size=num_runs, dtype=np.uint32)
-    rates = choose_rates(settings, choices, net, tuple(start), int(table.mask.sum()), task)
+    rates = choose_rates(settings, choices, starts[0], int(table.mask.sum()), task)
     rows = _arrange_rows(folds, choices.members)
     max_epochs = round_up(choices.epochs, 256)
     runs = train_runs(net, task, choices.batch_size, max_epochs, table, rows, rates, start, seeds)

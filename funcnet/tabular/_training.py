@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from funcnet._jit import bounded_jit
 from funcnet._types import Array
-from funcnet.tabular._network import Network, Parameters, apply_network
+from funcnet.tabular._network import Network, Parameters, apply_network, pack, unpack
 from funcnet.tabular._random_bits import hash_counters, random_bits
 from funcnet.tabular._schedules import coslog4, flat_cosine
 from funcnet.tabular._scores import row_losses, validation_scores
@@ -48,9 +48,9 @@ class Rates(NamedTuple):
     """The numbers that steer a run; all are arguments of the program, so new ones compile nothing.
 
     Args:
-        learning: the highest learning rate of each parameter.
+        learning: the highest learning rate of each parameter: a number for weights, a vector for "rest".
         decay: decoupled weight decay of each parameter.
-        penalty: coefficient of half the square of each parameter in the loss.
+        penalty: coefficient of half the square of each weight in the loss.
         dropout: probability at the start.
         smoothing: label smoothing.
         epochs: number of passes over the training rows.
@@ -157,8 +157,10 @@ def _train_run(
             batch = order[(i * batch_size + jnp.arange(batch_size)) % rows.num_train]
             dropout = rates.dropout * flat_cosine(progress)
             value, gradient = jax.value_and_grad(_batch_loss, argnums=1)(
-                *(net, parameters, task, _take(table, batch), dropout, hash_counters(seed, 2, at), rates),
+                *(net, unpack(net, parameters), task, _take(table, batch), dropout),
+                *(hash_counters(seed, 2, at), rates),
             )
+            gradient = pack(gradient, jnp)
             moved = _adam(parameters, mean, square, gradient, rates, at, progress)
             return *moved, loss + value
 
@@ -191,13 +193,13 @@ def _train_run(
 
     def evaluate(parameters: Parameters) -> Array:
         """The outputs of the validation rows, a chunk at a time; padding is not evaluated."""
-        size = min(CHUNK, num_held_out)
+        size, unpacked = min(CHUNK, num_held_out), unpack(net, parameters)
 
         def evaluate_chunk(i: Array, outputs: Array) -> Array:
             at = jnp.minimum(i * size, num_held_out - size)
             chunk = [jax.lax.dynamic_slice_in_dim(x, at, size) for x in held_out.inputs]
             return jax.lax.dynamic_update_slice_in_dim(
-                outputs, apply_network(net, parameters, tuple(chunk), table.mask), at, axis=0
+                outputs, apply_network(net, unpacked, tuple(chunk), table.mask), at, axis=0
             )
 
         chunks = (rows.num_validation + size - 1) // size
@@ -256,7 +258,9 @@ def _adam(
     cycle, decline = coslog4(progress), flat_cosine(progress)
     new, new_mean, new_square = {}, {}, {}
     for name, value in parameters.items():
-        slope = gradient[name] + rates.penalty[name] * value
+        slope = gradient[name]
+        if name in rates.penalty:
+            slope = slope + rates.penalty[name] * value
         m = BETA1 * mean[name] + (1 - BETA1) * slope
         v = BETA2 * square[name] + (1 - BETA2) * slope * slope
         update = m * mean_scale / (jnp.sqrt(v * square_scale) + EPSILON)
