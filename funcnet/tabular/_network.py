@@ -157,7 +157,7 @@ def apply_network(
         seed: uint32 that chooses the dropped units.
     """
     h = _embed(net, parameters, inputs) * (parameters["scale"] * mask)[None]
-    h = _linear(parameters, 0, h, mask.sum())
+    h = _linear(parameters, 0, h, jnp.maximum(mask.sum(), 1.0))
     act = ACTIVATIONS[net.activation]
     for i in range(len(net.hidden)):
         h = h + parameters[f"mixture_{i}"][None] * (act(h) - h)

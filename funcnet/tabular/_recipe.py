@@ -77,6 +77,8 @@ def train_members(
     choices = choose(settings, task, len(kept), 1 if folds is None else len(folds))
     if folds is None:
         folds = [_split(kept, targets, task, choices, rng)]
+    if len(folds) == 0:
+        raise ValueError("folds must hold at least one pair of row numbers, got none.")
     folds = [_check_fold(i, fold, weights) for i, fold in enumerate(folds)]
     preprocessing = fit_preprocessing(features.rows(kept))
     scaled = _standardize(targets, weights, task, outputs)
