@@ -77,6 +77,35 @@ class Settings:
             _hidden(self.hidden_layer_sizes)
 
 
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The constants of the recipe; what each is worth is measured in experiments/tables_ablation.py.
+
+    Args:
+        class_rate: highest learning rate for classes and labels, of weights with the NTK parametrisation.
+        value_rate: the same for values.
+        scale_factor: the learning rate of the scale of each input, relative to the weights'.
+        dropout: probability, constant for half of the run and then along a cosine to 0.
+        smoothing: label smoothing of classes and labels.
+        decay: decoupled weight decay, along the same curve as dropout.
+        cycles: cycles of the learning rate.
+        loss_share: the weight of the loss beside the error rate when the best epoch is chosen.
+        number_size: size of the embedding of a number.
+        max_one_hot: categories of up to this many values are one-hot encoded.
+    """
+
+    class_rate: float = 0.04
+    value_rate: float = 0.2
+    scale_factor: float = 6.0
+    dropout: float = 0.15
+    smoothing: float = 0.1
+    decay: float = 0.02
+    cycles: float = 4.0
+    loss_share: float = 0.3
+    number_size: int = 3
+    max_one_hot: int = 9
+
+
 class Choices(NamedTuple):
     """The settings of one training, none of them "auto"; `reasons` says why each was chosen."""
 
@@ -143,12 +172,18 @@ def _sizes(rows: int) -> tuple[int, int, int, int]:
 
 
 def choose_rates(
-    settings: Settings, choices: Choices, parameters: Mapping[str, np.ndarray], inputs: int, task: str
+    settings: Settings,
+    recipe: Recipe,
+    choices: Choices,
+    parameters: Mapping[str, np.ndarray],
+    inputs: int,
+    task: str,
 ) -> Rates:
     """The learning rate and decay of each parameter, packed as the parameters are.
 
     Args:
         settings: what the user gave.
+        recipe: the constants where it gave none.
         choices: the rest.
         parameters: of one run, by name.
         inputs: inputs of the first layer without padding.
@@ -156,21 +191,29 @@ def choose_rates(
     """
     sizes = (inputs, *choices.hidden)
     if _is_auto(settings.learning_rate_init):
-        rate = 0.2 if task == "values" else 0.04
-        learning = {name: rate * _rate_factor(name) for name in parameters}
+        rate = recipe.value_rate if task == "values" else recipe.class_rate
+        learning = {name: rate * _rate_factor(name, recipe) for name in parameters}
     else:
         # Weights are divided by √inputs when they are applied, so they move √inputs times as far.
         learning = dict.fromkeys(parameters, float(settings.learning_rate_init))
         learning |= {f"weight_{i}": learning[f"weight_{i}"] * size**0.5 for i, size in enumerate(sizes)}
     has_decay = _is_auto(settings.alpha)
-    decay = {name: 0.02 * (has_decay and not name.startswith(PLAIN)) for name in parameters}
+    decay = {name: recipe.decay * (has_decay and not name.startswith(PLAIN)) for name in parameters}
     penalty = {}
     if not has_decay:
         per_row = float(settings.alpha) / choices.batch_size
         penalty = {f"weight_{i}": per_row / size for i, size in enumerate(sizes)}
-    smoothing = 0.0 if task == "values" else 0.1
-    learning, decay = _spread(learning, parameters), _spread(decay, parameters)
-    return Rates(learning, decay, penalty, 0.15, smoothing, choices.epochs, choices.patience)
+    return Rates(
+        _spread(learning, parameters),
+        _spread(decay, parameters),
+        penalty,
+        recipe.dropout,
+        0.0 if task == "values" else recipe.smoothing,
+        recipe.cycles,
+        recipe.loss_share,
+        choices.epochs,
+        choices.patience,
+    )
 
 
 def _spread(rates: Mapping[str, float], parameters: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -180,9 +223,9 @@ def _spread(rates: Mapping[str, float], parameters: Mapping[str, np.ndarray]) ->
     return {name: rates[name] for name in parameters if name.startswith("weight_")} | {"rest": rest}
 
 
-def _rate_factor(name: str) -> float:
+def _rate_factor(name: str, recipe: Recipe) -> float:
     if name == "scale":
-        return 6.0
+        return recipe.scale_factor
     return 1.0 if name.startswith(("weight_", "embedding")) else 0.1
 
 

@@ -14,8 +14,8 @@ from funcnet.tabular._activations import ACTIVATIONS, cos_turns
 from funcnet.tabular._random_bits import hash_counters, random_bits
 from funcnet.tabular._sizes import pad
 
-FREQUENCIES, NUMBER_SIZE, CATEGORY_SIZE = 16, 3, 8
-"""Periodic features of a number, and the size of the embedding of a number and of a category."""
+FREQUENCIES, CATEGORY_SIZE = 16, 8
+"""Periodic features of a number, and the size of the embedding of a category."""
 
 Parameters = dict[str, Array]
 
@@ -41,6 +41,7 @@ class Network:
         hidden: units of each hidden layer.
         outputs: number of outputs.
         activation: a name in `ACTIVATIONS`.
+        number_size: size of the embedding of a number beside the number itself; 0 for none.
     """
 
     numbers: int
@@ -50,16 +51,17 @@ class Network:
     hidden: tuple[int, ...]
     outputs: int
     activation: str
+    number_size: int = 3
 
     @property
     def inputs(self) -> int:
         """Inputs of the first layer, with padding."""
-        return self.numbers * (1 + NUMBER_SIZE) + self.others + self.codes * CATEGORY_SIZE
+        return self.numbers * (1 + self.number_size) + self.others + self.codes * CATEGORY_SIZE
 
     def input_mask(self, columns: Columns) -> np.ndarray:
         """float32: 1 for each input of the first layer that comes from a column, 0 for the padding."""
         blocks = (
-            (columns.numbers, self.numbers, 1 + NUMBER_SIZE),
+            (columns.numbers, self.numbers, 1 + self.number_size),
             (columns.others, self.others, 1),
             (columns.codes, self.codes, CATEGORY_SIZE),
         )
@@ -80,7 +82,7 @@ def init_parameters(net: Network, columns: Columns, rng: np.random.Generator) ->
 
     width = net.hidden[0] if net.hidden else net.outputs
     blocks = [
-        pad(normal(columns.numbers, 1 + NUMBER_SIZE, width), net.numbers).reshape(-1, width),
+        pad(normal(columns.numbers, 1 + net.number_size, width), net.numbers).reshape(-1, width),
         pad(normal(columns.others, width), net.others),
         pad(normal(columns.codes, CATEGORY_SIZE, width), net.codes).reshape(-1, width),
     ]
@@ -93,14 +95,14 @@ def init_parameters(net: Network, columns: Columns, rng: np.random.Generator) ->
         parameters[f"bias_{i}"] = normal(size)
         parameters[f"mixture_{i}"] = np.ones(size, np.float32)
     parameters[f"bias_{len(net.hidden)}"] = np.zeros(net.outputs, np.float32)
-    if net.numbers:
+    if net.numbers and net.number_size:
         n, bound = columns.numbers, FREQUENCIES**-0.5
         phase = rng.uniform(-0.5, 0.5, (n, FREQUENCIES)).astype(np.float32)
-        mix = rng.uniform(-bound, bound, (n, FREQUENCIES, NUMBER_SIZE)).astype(np.float32)
+        mix = rng.uniform(-bound, bound, (n, FREQUENCIES, net.number_size)).astype(np.float32)
         parameters["frequency"] = pad(np.float32(0.1) * normal(n, FREQUENCIES), net.numbers)
         parameters["phase"] = pad(phase, net.numbers)
         parameters["mix"] = pad(mix, net.numbers)
-        parameters["shift"] = np.zeros((net.numbers, NUMBER_SIZE), np.float32)
+        parameters["shift"] = np.zeros((net.numbers, net.number_size), np.float32)
     if net.codes:
         parameters["embedding"] = pad(normal(columns.vocabulary, CATEGORY_SIZE), net.vocabulary)
     return parameters
@@ -130,9 +132,12 @@ def _small_shapes(net: Network) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {"scale": (net.inputs,), f"bias_{len(net.hidden)}": (net.outputs,)}
     for i, size in enumerate(net.hidden):
         shapes |= {f"bias_{i}": (size,), f"mixture_{i}": (size,)}
-    if net.numbers:
+    if net.numbers and net.number_size:
         shapes |= dict.fromkeys(("frequency", "phase"), (net.numbers, FREQUENCIES))
-        shapes |= {"mix": (net.numbers, FREQUENCIES, NUMBER_SIZE), "shift": (net.numbers, NUMBER_SIZE)}
+        shapes |= {
+            "mix": (net.numbers, FREQUENCIES, net.number_size),
+            "shift": (net.numbers, net.number_size),
+        }
     if net.codes:
         shapes["embedding"] = (net.vocabulary, CATEGORY_SIZE)
     return shapes
@@ -181,7 +186,9 @@ def _embed(net: Network, parameters: Mapping[str, Array], inputs: tuple[Array, A
     """
     numbers, others, codes = inputs
     parts = [others]
-    if net.numbers:
+    if net.numbers and not net.number_size:
+        parts.insert(0, numbers)
+    elif net.numbers:
         turns = numbers[:, :, None] * parameters["frequency"][None] + parameters["phase"][None]
         embedding = jnp.einsum("npk,pkd->npd", cos_turns(turns), parameters["mix"])
         embedding = embedding + parameters["shift"][None]

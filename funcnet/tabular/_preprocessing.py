@@ -8,9 +8,6 @@ import numpy as np
 from funcnet.tabular._features import Features
 from funcnet.tabular._network import Columns
 
-MAX_ONE_HOT = 9
-"""Categories of up to this many values are one-hot encoded, larger ones embedded."""
-
 
 class Inputs(NamedTuple):
     """The inputs of a network: numbers to embed, other columns, and rows of the embedding table."""
@@ -36,6 +33,7 @@ class Preprocessing:
         is_binary: bool [numbers]: columns with at most two values.
         has_gaps: bool [numbers]: columns with gaps in training.
         sizes: the number of categories of each column of codes.
+        max_one_hot: categories of up to this many values are one-hot encoded, larger ones embedded.
 
     Source:
         Holzmüller, Grinsztajn, Steinwart, "Better by default: strong pre-tuned MLPs and boosted trees on
@@ -47,14 +45,15 @@ class Preprocessing:
     is_binary: np.ndarray
     has_gaps: np.ndarray
     sizes: tuple[int, ...]
+    max_one_hot: int = 9
 
     @property
     def columns(self) -> Columns:
         """How many columns of each kind the inputs have."""
         numbers = int((~self.is_binary).sum())
-        one_hot = sum(size - (size == 2) for size in self.sizes if 2 <= size <= MAX_ONE_HOT)
+        one_hot = sum(size - (size == 2) for size in self.sizes if 2 <= size <= self.max_one_hot)
         others = int(self.is_binary.sum() + self.has_gaps.sum()) + one_hot
-        embedded = [size + 1 for size in self.sizes if size > MAX_ONE_HOT]
+        embedded = [size + 1 for size in self.sizes if size > self.max_one_hot]
         return Columns(numbers, others, len(embedded), sum(embedded))
 
     def transform(self, features: Features) -> Inputs:
@@ -79,7 +78,7 @@ class Preprocessing:
         codes, offset = [np.zeros((len(features), 0), np.int32)], 1
         for i, size in enumerate(self.sizes):
             code = features.codes[:, i]
-            if size > MAX_ONE_HOT:
+            if size > self.max_one_hot:
                 codes.append((code + offset)[:, None].astype(np.int32))
                 offset += size + 1
             elif size == 2:
@@ -97,11 +96,12 @@ class Preprocessing:
             )
 
 
-def fit_preprocessing(features: Features) -> Preprocessing:
+def fit_preprocessing(features: Features, max_one_hot: int = 9) -> Preprocessing:
     """The preprocessing fitted on some rows.
 
     Args:
         features: the training rows, at least one. A column without a finite number counts as all gaps.
+        max_one_hot: categories of up to this many values are one-hot encoded.
 
     Returns:
         A Preprocessing.
@@ -116,7 +116,7 @@ def fit_preprocessing(features: Features) -> Preprocessing:
     columns = [_fit_column(column[~np.isnan(column)]) for column in features.numbers.T]
     centers, scales, is_binary = np.array(columns).reshape(-1, 3).T
     has_gaps = np.isnan(features.numbers).any(axis=0)
-    return Preprocessing(centers, scales, is_binary.astype(bool), has_gaps, features.sizes)
+    return Preprocessing(centers, scales, is_binary.astype(bool), has_gaps, features.sizes, max_one_hot)
 
 
 def _fit_column(values: np.ndarray) -> tuple[float, float, bool]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet import _check
 from funcnet._types import Key
-from funcnet.tabular._choices import Choices, Settings, choose, choose_rates
+from funcnet.tabular._choices import Choices, Recipe, Settings, choose, choose_rates
 from funcnet.tabular._features import Features
 from funcnet.tabular._members import Members, pad_inputs, probabilities, to_values
 from funcnet.tabular._network import Network, init_parameters, pack
@@ -18,6 +18,7 @@ from funcnet.tabular._sizes import pad, round_up
 from funcnet.tabular._training import RunRows, TableArrays, TrainedRuns, train_runs
 
 Fold = tuple[np.ndarray, np.ndarray]
+DEFAULT = Recipe()
 
 
 def train_members(
@@ -29,6 +30,7 @@ def train_members(
     folds: Sequence[Fold] | None = None,
     settings: Settings | None = None,
     num_classes: int | None = None,
+    recipe: Recipe = DEFAULT,
     key: Key,
 ) -> Members:
     """Train several networks on a table and keep the best epoch of each.
@@ -47,6 +49,7 @@ def train_members(
             or none, as the settings say.
         settings: see `Settings`; all "auto" if None.
         num_classes: number of classes; one more than the largest class if None.
+        recipe: the constants behind "auto".
         key: a key of `jax.random.key`; the same key gives the same bits.
 
     Returns:
@@ -80,15 +83,15 @@ def train_members(
     if len(folds) == 0:
         raise ValueError("folds must hold at least one pair of row numbers, got none.")
     folds = [_check_fold(i, fold, weights) for i, fold in enumerate(folds)]
-    preprocessing = fit_preprocessing(features.rows(kept))
+    preprocessing = fit_preprocessing(features.rows(kept), recipe.max_one_hot)
     scaled = _standardize(targets, weights, task, outputs)
-    net, table = _arrange(features, preprocessing, scaled, weights, choices)
+    net, table = _arrange(features, preprocessing, scaled, weights, choices, recipe.number_size)
     columns, num_runs = preprocessing.columns, len(folds) * choices.members
     starts = [init_parameters(net, columns, stream) for stream in rng.spawn(num_runs)]
     packed = [pack(parameters, np) for parameters in starts]
     start = {name: np.stack([parameters[name] for parameters in packed]) for name in packed[0]}
     seeds = rng.integers(2**32, size=num_runs, dtype=np.uint32)
-    rates = choose_rates(settings, choices, starts[0], int(table.mask.sum()), task)
+    rates = choose_rates(settings, recipe, choices, starts[0], int(table.mask.sum()), task)
     rows = _arrange_rows(folds, choices.members)
     max_epochs = round_up(choices.epochs, 256)
     runs = train_runs(net, task, choices.batch_size, max_epochs, table, rows, rates, start, seeds)
@@ -208,15 +211,20 @@ def _standardize(targets: np.ndarray, weights: np.ndarray, task: str, outputs: i
 
 
 def _arrange(
-    features: Features, preprocessing: Preprocessing, target: _Target, weights: np.ndarray, choices: Choices
+    features: Features,
+    preprocessing: Preprocessing,
+    target: _Target,
+    weights: np.ndarray,
+    choices: Choices,
+    number_size: int,
 ) -> tuple[Network, TableArrays]:
     """The padded network and the padded rows of the table."""
     inputs = preprocessing.transform(features)
     columns = preprocessing.columns
     numbers, others, codes = (round_up(size, 4) for size in columns[:3])
     vocabulary = round_up(columns.vocabulary, 64)
-    outputs = len(target.center)
-    net = Network(numbers, others, codes, vocabulary, choices.hidden, outputs, choices.activation)
+    layers = choices.hidden, len(target.center), choices.activation
+    net = Network(numbers, others, codes, vocabulary, *layers, number_size)
     rows = round_up(len(features), 256)
     mask = net.input_mask(columns)
     mean_one = (weights / weights[weights > 0].mean()).astype(np.float32)

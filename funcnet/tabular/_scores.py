@@ -10,12 +10,6 @@ TASKS = ("classes", "labels", "values")
 TEMPERATURES = tuple(float(value) for value in 2.0 ** np.linspace(-2, 2, 17))
 """What logits are multiplied with to find the calibrated loss of an epoch."""
 
-LOSS_SHARE = 0.3
-"""The weight of the calibrated loss, in nats, beside the error rate, when the best epoch is chosen.
-
-The error alone has many ties on few rows; the loss alone prefers epochs that are too early for the error.
-"""
-
 
 def row_losses(task: str, outputs: Array, targets: Array, smoothing: Array | float = 0.0) -> Array:
     """The loss of each row [rows]: nats, or squared standard deviations of the target.
@@ -37,7 +31,7 @@ def row_losses(task: str, outputs: Array, targets: Array, smoothing: Array | flo
 
 
 def validation_scores(
-    task: str, outputs: Array, targets: Array, weights: Array, bounds: Array
+    task: str, outputs: Array, targets: Array, weights: Array, bounds: Array, loss_share: Array | float
 ) -> tuple[Array, Array]:
     """The validation loss and the number to minimise over epochs.
 
@@ -50,6 +44,8 @@ def validation_scores(
         targets: as for `row_losses`.
         weights: [rows], zero for padding; their sum may be zero.
         bounds: [2, outputs], the range of the training targets.
+        loss_share: the weight of the loss, in nats, beside the error rate. The error alone has many ties on
+            few rows; the loss alone prefers epochs that are too early for the error.
     """
     total = jnp.maximum(weights.sum(), jnp.finfo(jnp.float32).tiny)
 
@@ -65,4 +61,4 @@ def validation_scores(
         wrong = (outputs.argmax(axis=1) != targets).astype(jnp.float32)
     else:
         wrong = ((outputs > 0) != (targets > 0.5)).mean(axis=1, dtype=jnp.float32)
-    return losses.min(), mean(wrong) + LOSS_SHARE * losses.min()
+    return losses.min(), mean(wrong) + loss_share * losses.min()

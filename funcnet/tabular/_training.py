@@ -17,7 +17,7 @@ from funcnet._jit import bounded_jit
 from funcnet._types import Array
 from funcnet.tabular._network import Network, Parameters, apply_network, pack, unpack
 from funcnet.tabular._random_bits import hash_counters, random_bits
-from funcnet.tabular._schedules import coslog4, flat_cosine
+from funcnet.tabular._schedules import cosine_cycles, flat_cosine
 from funcnet.tabular._scores import row_losses, validation_scores
 
 BETA1, BETA2, EPSILON = 0.9, 0.95, 1e-8
@@ -53,6 +53,8 @@ class Rates(NamedTuple):
         penalty: coefficient of half the square of each weight in the loss.
         dropout: probability at the start.
         smoothing: label smoothing.
+        cycles: cycles of the learning rate.
+        loss_share: the weight of the loss beside the error rate when the best epoch is chosen.
         epochs: number of passes over the training rows.
         patience: epochs without improvement after which a run stops.
     """
@@ -62,6 +64,8 @@ class Rates(NamedTuple):
     penalty: dict[str, Any]
     dropout: Any
     smoothing: Any
+    cycles: Any
+    loss_share: Any
     epochs: Any
     patience: Any
 
@@ -167,7 +171,9 @@ def _train_run(
         state = (carry.parameters, carry.mean, carry.square, jnp.float32(0))
         parameters, mean, square, loss = jax.lax.fori_loop(0, steps, step, state)
         outputs = evaluate(parameters)
-        loss_now, score = validation_scores(task, outputs, held_out.targets, held_out.weights, table.bounds)
+        loss_now, score = validation_scores(
+            task, outputs, held_out.targets, held_out.weights, table.bounds, rates.loss_share
+        )
         better = score <= carry.best_score  # the last of ties
         best, best_outputs, best_score, best_epoch = jax.tree.map(
             lambda new, old: jnp.where(better, new, old),
@@ -255,7 +261,7 @@ def _adam(
     """One step of Adam with decoupled weight decay and a learning rate for each parameter."""
     count = (step + 1).astype(jnp.float32)
     mean_scale, square_scale = 1 / (1 - BETA1**count), 1 / (1 - BETA2**count)
-    cycle, decline = coslog4(progress), flat_cosine(progress)
+    cycle, decline = cosine_cycles(progress, rates.cycles), flat_cosine(progress)
     new, new_mean, new_square = {}, {}, {}
     for name, value in parameters.items():
         slope = gradient[name]

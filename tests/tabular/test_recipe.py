@@ -1,4 +1,4 @@
-"""Training networks on the features of a table: what does not matter changes nothing, what is wrong is refused."""
+"""Training networks on the features of a table: what must not matter changes nothing."""
 
 import dataclasses
 import pickle
@@ -18,7 +18,7 @@ SMALL = Settings(hidden_layer_sizes=(16, 16), max_iter=6, batch_size=32)
 
 
 def table(rows=120, numbers=3, seed=0):
-    """Numbers, a category of 3 and one of 12 values; the target depends on a number and the first category."""
+    """Numbers, a category of 3 and one of 12 values; one of each decides the target."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows, numbers))
     codes = np.stack([rng.integers(0, 3, rows), rng.integers(0, 12, rows)], 1).astype(np.int32)
@@ -113,7 +113,10 @@ def test_the_best_epoch_is_the_last_of_the_lowest_scores_and_its_outputs_are_out
     np.testing.assert_array_equal(members.best_epoch, losses.argmin(1))
     for run, (_, held_out) in enumerate(folds(120)):
         np.testing.assert_allclose(
-            members.predictions(features)[run][held_out], members.out_of_fold[held_out], rtol=1e-4, atol=1e-5
+            members.predictions(features)[run][held_out],
+            members.out_of_fold[held_out],
+            rtol=1e-4,
+            atol=1e-5,
         )
 
 
@@ -222,7 +225,11 @@ def test_members_can_be_pickled():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"target": np.zeros(7)}, ValueError, r"target must have shape \[rows\] with 120 rows, got shape \(7,\)"),
+        (
+            {"target": np.zeros(7)},
+            ValueError,
+            r"target must have shape \[rows\] with 120 rows, got shape \(7,\)",
+        ),
         ({"target": np.full(120, np.nan)}, ValueError, "target must be finite"),
         ({"target": np.full(120, 0.5)}, ValueError, "target must hold integers 0 .. 0"),
         ({"task": "ranking"}, ValueError, 'task must be "classes", "labels" or "values"'),
@@ -236,7 +243,12 @@ def test_members_can_be_pickled():
 )
 def test_wrong_arguments_are_refused(change, error, message):
     features, value = table()
-    arguments = {"target": (value > 0).astype(int), "task": "classes", "settings": SMALL, "key": KEY} | change
+    arguments = {
+        "target": (value > 0).astype(int),
+        "task": "classes",
+        "settings": SMALL,
+        "key": KEY,
+    } | change
     with pytest.raises(error, match=message):
         train_members(features, **arguments)
 
