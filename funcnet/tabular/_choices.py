@@ -142,7 +142,7 @@ def choose(settings: Settings, task: str, rows: int, folds: int) -> Choices:
         rows: the number of training rows with a weight above zero.
         folds: the number of train and validation pairs; 1 for a single split or none.
     """
-    epochs, batch_size, width, members = _sizes(rows)
+    epochs, batch_size, width, members = _sizes(rows, task)
     reasons: dict[str, str] = {}
 
     def value(name: str, chosen: Any, why: str) -> Any:
@@ -166,9 +166,17 @@ def choose(settings: Settings, task: str, rows: int, folds: int) -> Choices:
     )
 
 
-def _sizes(rows: int) -> tuple[int, int, int, int]:
-    """Epochs, batch size, width and members for a number of rows."""
-    return 64, 128, 256, 1
+def _sizes(rows: int, task: str) -> tuple[int, int, int, int]:
+    """Epochs, batch size, width and members for a number of rows.
+
+    Few rows are trained on in small batches, since the number of steps limits them; from 10,000 rows on, the
+    number of epochs falls so that the number of steps stays about the same.
+    """
+    if rows <= 1000:
+        return (96, 32, 128, 1) if task == "values" else (48, 64, 128, 1)
+    if rows <= 10_000:
+        return 64, 128, 256, 2
+    return max(640_000 // rows, 8), 256, 256, 1
 
 
 def choose_rates(

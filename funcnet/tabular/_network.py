@@ -149,7 +149,7 @@ def apply_network(
     inputs: tuple[Array, Array, Array],
     mask: Array,
     dropout: Array | None = None,
-    seed: Array | None = None,
+    seed: Array | int = 0,
 ) -> Array:
     """The outputs [rows, outputs] for numbers, others and codes of [rows, columns].
 

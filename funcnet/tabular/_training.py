@@ -26,22 +26,30 @@ CHUNK = 1024
 
 
 class TableArrays(NamedTuple):
-    """The rows of a table, padded: numbers, others, codes, targets, weights; and the input mask."""
+    """The rows of a table, padded; arrays of NumPy outside of the program and of JAX inside.
 
-    inputs: tuple[Array, Array, Array]
-    targets: Array
-    weights: Array
-    mask: Array
-    bounds: Array
+    Args:
+        inputs: numbers, others and codes, each [rows, columns].
+        targets: as for `row_losses`.
+        weights: [rows], with mean 1 over the rows that are used.
+        mask: [inputs of the first layer], 0 for padding.
+        bounds: [2, outputs], the range of the targets.
+    """
+
+    inputs: tuple[Any, Any, Any]
+    targets: Any
+    weights: Any
+    mask: Any
+    bounds: Any
 
 
 class RunRows(NamedTuple):
     """The rows of a run: row numbers padded at the end, and how many there are."""
 
-    train: Array
-    num_train: Array
-    validation: Array
-    num_validation: Array
+    train: Any
+    num_train: Any
+    validation: Any
+    num_validation: Any
 
 
 class Rates(NamedTuple):
@@ -203,9 +211,10 @@ def _train_run(
 
         def evaluate_chunk(i: Array, outputs: Array) -> Array:
             at = jnp.minimum(i * size, num_held_out - size)
-            chunk = [jax.lax.dynamic_slice_in_dim(x, at, size) for x in held_out.inputs]
+            numbers, others, codes = (jax.lax.dynamic_slice_in_dim(x, at, size) for x in held_out.inputs)
+            chunk = numbers, others, codes
             return jax.lax.dynamic_update_slice_in_dim(
-                outputs, apply_network(net, unpacked, tuple(chunk), table.mask), at, axis=0
+                outputs, apply_network(net, unpacked, chunk, table.mask), at, axis=0
             )
 
         chunks = (rows.num_validation + size - 1) // size
