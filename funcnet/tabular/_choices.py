@@ -15,6 +15,8 @@ from funcnet.tabular._training import Rates
 PLAIN = ("bias_", "mixture_", "shift", "phase")
 """Parameters without weight decay."""
 
+FEW_ROWS = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -84,6 +86,7 @@ class Recipe:
     Args:
         class_rate: highest learning rate for classes and labels, of weights with the NTK parametrisation.
         value_rate: the same for values.
+        few_rows_value_rate: the same for up to 1,000 rows, on which there are few steps.
         scale_factor: the learning rate of the scale of each input, relative to the weights'.
         dropout: probability, constant for half of the run and then along a cosine to 0.
         smoothing: label smoothing of classes and labels.
@@ -95,7 +98,8 @@ class Recipe:
     """
 
     class_rate: float = 0.04
-    value_rate: float = 0.2
+    value_rate: float = 0.08
+    few_rows_value_rate: float = 0.2
     scale_factor: float = 6.0
     dropout: float = 0.15
     smoothing: float = 0.1
@@ -107,8 +111,9 @@ class Recipe:
 
 
 class Choices(NamedTuple):
-    """The settings of one training, none of them "auto"; `reasons` says why each was chosen."""
+    """The settings of a training on `rows` rows, none "auto"; `reasons` says why each was chosen."""
 
+    rows: int
     hidden: tuple[int, ...]
     activation: str
     batch_size: int
@@ -153,6 +158,7 @@ def choose(settings: Settings, task: str, rows: int, folds: int) -> Choices:
     hidden = value("hidden_layer_sizes", (width, width, width), f"for {rows:,} rows")
     stopping = value("early_stopping", "auto", "the best epoch is kept")
     return Choices(
+        rows=rows,
         hidden=_hidden(hidden),
         activation=value("activation", "mish" if task == "values" else "selu", f"for {task}"),
         batch_size=int(value("batch_size", batch_size, f"for {rows:,} rows")),
@@ -169,10 +175,10 @@ def choose(settings: Settings, task: str, rows: int, folds: int) -> Choices:
 def _sizes(rows: int, task: str) -> tuple[int, int, int, int]:
     """Epochs, batch size, width and members for a number of rows.
 
-    Few rows are trained on in small batches, since the number of steps limits them; from 10,000 rows on, the
-    number of epochs falls so that the number of steps stays about the same.
+    Few rows are trained on in small batches, since the number of steps limits them; from 10,000 rows on,
+    the number of epochs falls so that the number of steps stays about the same.
     """
-    if rows <= 1000:
+    if rows <= FEW_ROWS:
         return (96, 32, 128, 1) if task == "values" else (48, 64, 128, 1)
     if rows <= 10_000:
         return 64, 128, 256, 2
@@ -199,7 +205,8 @@ def choose_rates(
     """
     sizes = (inputs, *choices.hidden)
     if _is_auto(settings.learning_rate_init):
-        rate = recipe.value_rate if task == "values" else recipe.class_rate
+        value_rate = recipe.few_rows_value_rate if choices.rows <= FEW_ROWS else recipe.value_rate
+        rate = value_rate if task == "values" else recipe.class_rate
         learning = {name: rate * _rate_factor(name, recipe) for name in parameters}
     else:
         # Weights are divided by √inputs when they are applied, so they move √inputs times as far.

@@ -21,11 +21,12 @@ class Inputs(NamedTuple):
 class Preprocessing:
     """How the features of a table become the inputs of a network, fitted on the training rows.
 
-    Numbers are centred by the median and scaled by the interquartile range (by half the range where that is
-    zero) and softly clipped to ±3. Columns with two values become -1 and 1, with gaps as 0. A column of
-    numbers that had gaps adds one that marks them, and a gap counts as the median. Categories with up to 9
-    values become one-hot columns, all zero for an unknown one; larger ones become rows of an embedding
-    table, whose first row of each column is the unknown value.
+    Numbers are centred by the median, scaled by the interquartile range and softly clipped to ±3. Where
+    that range is zero, as for a count that is mostly 0, the scale is twice the median distance of the other
+    values; by the whole range, as is usual, they would be too small to be told apart. Columns with two
+    values become -1 and 1, with gaps as 0. A column of numbers that had gaps adds one that marks them, and a
+    gap counts as the median. Categories with up to 9 values become one-hot columns, all zero for an unknown
+    one; larger ones become rows of an embedding table, whose first row of each column is the unknown value.
 
     Args:
         centers: float64 [numbers].
@@ -128,5 +129,7 @@ def _fit_column(values: np.ndarray) -> tuple[float, float, bool]:
         return float(low), 0.0, True
     if ((values == low) | (values == high)).all():
         return float(low + (high - low) / 2), float(2 / (high - low)), True
-    spread = third - first if third > first else (high - low) / 2
+    spread = third - first
+    if spread == 0:  # most values are the same: twice the median distance of the others
+        spread = 2 * float(np.median(np.abs(values[values != middle] - middle)))
     return float(middle), float(1 / spread), False
