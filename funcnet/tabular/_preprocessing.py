@@ -24,9 +24,9 @@ class Preprocessing:
     Numbers are centred by the median, scaled by the interquartile range and softly clipped to ±3. Where
     that range is zero, as for a count that is mostly 0, the scale is twice the median distance of the other
     values; by the whole range, as is usual, they would be too small to be told apart. Columns with two
-    values become -1 and 1, with gaps as 0. A column of numbers that had gaps adds one that marks them, and a
-    gap counts as the median. Categories with up to 9 values become one-hot columns, all zero for an unknown
-    one; larger ones become rows of an embedding table, whose first row of each column is the unknown value.
+    values become -1 and 1, with gaps as 0. A column of numbers that had gaps adds one that marks them, and
+    a gap counts as the median. Categories with up to 9 values become one-hot columns, all zero for an
+    unknown one; larger ones become rows of an embedding table, the first of each column for the unknown.
 
     Args:
         centers: float64 [numbers].
