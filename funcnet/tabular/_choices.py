@@ -175,13 +175,16 @@ def choose(settings: Settings, task: str, rows: int, folds: int) -> Choices:
 def _sizes(rows: int, task: str) -> tuple[int, int, int, int]:
     """Epochs, batch size, width and members for a number of rows.
 
-    Few rows are trained on in small batches, since the number of steps limits them; from 10,000 rows on,
-    the number of epochs falls so that the number of steps stays about the same.
+    Few rows get smaller networks, so that a fit takes a second, and values smaller batches, since the number
+    of steps limits them. From 6,000 rows on there is one member a fold, and from 10,000 on fewer epochs of
+    larger batches, so that the time grows slowly.
     """
     if rows <= FEW_ROWS:
         return (96, 32, 128, 1) if task == "values" else (48, 64, 128, 1)
+    if rows <= 6000:
+        return 64, 64, 256, 2
     if rows <= 10_000:
-        return 64, 128, 256, 2
+        return 64, 128, 256, 1
     return max(640_000 // rows, 8), 256, 256, 1
 
 
