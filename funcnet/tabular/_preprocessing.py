@@ -8,6 +8,9 @@ import numpy as np
 from funcnet.tabular._features import Features
 from funcnet.tabular._network import Columns
 
+CHUNK = 2**14
+"""Rows that are transformed at once."""
+
 
 class Inputs(NamedTuple):
     """The inputs of a network: numbers to embed, other columns, and rows of the embedding table."""
@@ -70,24 +73,37 @@ class Preprocessing:
             ValueError: if the number of columns or categories differs from the training rows'.
         """
         self._check(features)
+        sizes = self.columns[:3]
+        inputs = Inputs(
+            *(
+                np.zeros((len(features), size), dtype)
+                for size, dtype in zip(sizes, (np.float32, np.float32, np.int32), strict=True)
+            )
+        )
+        for start in range(0, len(features), CHUNK):  # temporary arrays in float64 stay small
+            rows = np.arange(start, min(start + CHUNK, len(features)))
+            for array, values in zip(inputs, self._transform(features.rows(rows)), strict=True):
+                array[rows] = values
+        return inputs
+
+    def _transform(self, features: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         gaps = np.isnan(features.numbers)
         scaled = np.where(gaps, 0.0, (features.numbers - self.centers) * self.scales)
         binary = np.clip(scaled[:, self.is_binary], -1, 1)
         scaled = np.clip(scaled[:, ~self.is_binary], -1e6, 1e6)
-        numbers = scaled / np.sqrt(1 + (scaled / 3) ** 2)
         columns = [binary, gaps[:, self.has_gaps].astype(float)]
         codes, offset = [np.zeros((len(features), 0), np.int32)], 1
         for i, size in enumerate(self.sizes):
             code = features.codes[:, i]
             if size > self.max_one_hot:
-                codes.append((code + offset)[:, None].astype(np.int32))
+                codes.append((code + offset)[:, None])
                 offset += size + 1
             elif size == 2:
                 columns.append(np.where(code < 0, 0.0, code * 2.0 - 1.0)[:, None])
             elif size > 2:
                 columns.append((code[:, None] == np.arange(size)).astype(float))
-        others = np.concatenate(columns, axis=1).astype(np.float32)
-        return Inputs(numbers.astype(np.float32), others, np.concatenate(codes, axis=1))
+        numbers = scaled / np.sqrt(1 + (scaled / 3) ** 2)
+        return numbers, np.concatenate(columns, axis=1), np.concatenate(codes, axis=1)
 
     def _check(self, features: Features) -> None:
         if features.numbers.shape[1] != len(self.centers) or features.sizes != self.sizes:

@@ -83,7 +83,9 @@ def train_members(
     if len(folds) == 0:
         raise ValueError("folds must hold at least one pair of row numbers, got none.")
     folds = [_check_fold(i, fold, weights) for i, fold in enumerate(folds)]
-    preprocessing = fit_preprocessing(features.rows(kept), recipe.max_one_hot)
+    preprocessing = fit_preprocessing(
+        features if len(kept) == len(features) else features.rows(kept), recipe.max_one_hot
+    )
     scaled = _standardize(targets, weights, task, outputs)
     net, table = _arrange(features, preprocessing, scaled, weights, choices, recipe.number_size)
     columns, num_runs = preprocessing.columns, len(folds) * choices.members
