@@ -96,8 +96,7 @@ def train_members(
     rates = choose_rates(settings, recipe, choices, starts[0], int(table.mask.sum()), task)
     rows = _arrange_rows(folds, choices.members)
     max_epochs = round_up(choices.epochs, 256)
-    runs = train_runs(net, task, choices.batch_size, max_epochs, table, rows, rates, start, seeds)
-    runs = jax.tree.map(np.asarray, runs)
+    runs = train_runs(net, task, choices.batch_size, max_epochs, table, rates, rows, start, seeds)
     _check_finite(runs, choices)
     fold = np.repeat(np.arange(len(folds)), choices.members)
     calibrates = task != "values" and settings.calibrate is not False
