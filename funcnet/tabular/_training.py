@@ -124,8 +124,8 @@ def train_runs(
     table: TableArrays,
     rates: Rates,
     rows: RunRows,
-    start: Parameters,
-    seeds: Array | np.ndarray,
+    start: dict[str, np.ndarray],
+    seeds: np.ndarray,
 ) -> TrainedRuns:
     """Train every run; `rows`, `start` and `seeds` have a leading axis [runs].
 
