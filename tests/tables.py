@@ -160,6 +160,7 @@ MODELS = {
     "lstm": Model(fn.layers.LSTM(2, 3), (3, 2), "numbers"),
     "mlp": Model(fn.MLP((3, 5, 4, 3), activation=jax.nn.tanh), (3,), "classes"),
     "mlp-dropout": Model(fn.MLP((3, 6, "scalar"), dropout=0.3), (3,), "number"),
+    "number-embedding": Model(L.NumberEmbedding(3, num_frequencies=4, embedding_size=2), (3,), "numbers"),
     "perceptron": Model(fn.models.Perceptron(3), (3,), "binary"),
     "perceptron-classes": Model(fn.models.Perceptron(3, 4), (3,), "classes"),
     "residual": Model(L.Residual(fn.Linear(3, 2), projection=fn.Linear(3, 2)), (3,), "numbers"),

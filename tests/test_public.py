@@ -92,6 +92,7 @@ SIGNATURES = {
     "fn.models.ResMLP": "in_features out_features * width depth activation dropout weight_init embed "
     "blocks norm out",
     "fn.layers.Embedding": "num_embeddings features * weight",
+    "fn.layers.NumberEmbedding": "features * num_frequencies embedding_size frequency phase weight bias",
     "fn.layers.MultiHeadAttention": "features num_heads * causal project out",
     "fn.layers.MultiHeadAttention.__call__": "self x key * mask",
     "fn.layers.GRU": "in_features features * input recurrent",

@@ -15,6 +15,7 @@ from ._linear import Linear as Linear
 from ._norm import GroupNorm as GroupNorm
 from ._norm import LayerNorm as LayerNorm
 from ._norm import RMSNorm as RMSNorm
+from ._number_embedding import NumberEmbedding as NumberEmbedding
 from ._pool import AvgPool1d as AvgPool1d
 from ._pool import AvgPool2d as AvgPool2d
 from ._pool import MaxPool1d as MaxPool1d

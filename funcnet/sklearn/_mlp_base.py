@@ -12,9 +12,11 @@ from funcnet import _check
 from funcnet.sklearn import _save
 from funcnet.sklearn._base import TableEstimator, check_weight, take_rows
 from funcnet.sklearn._folds import Splits, is_explicit, make_folds
+from funcnet.tabular._choices import Settings
 from funcnet.tabular._features import Features
+from funcnet.tabular._members import Members
 from funcnet.tabular._merge import merge_equal_rows
-from funcnet.tabular._recipe import Members, Settings, train_members
+from funcnet.tabular._recipe import train_members
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import numpy as np
 from funcnet import _check, _files
 from funcnet.tabular import Schema
 from funcnet.tabular._matrix import Matrix
-from funcnet.tabular._recipe import Members
+from funcnet.tabular._members import Members
 from funcnet.train._weights import deserialize, save_weights, serialize
 
 FORMAT = 1

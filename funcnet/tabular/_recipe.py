@@ -1,402 +1,363 @@
-"""Train the members of a table's model: runs over folds and starts, and their predictions."""
+"""Train networks on the features of a table: several folds and starts, as one program."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from funcnet import _check, _keys, losses
-from funcnet.data import Dataset
-from funcnet.models import MLP
+from funcnet import _check
+from funcnet._types import Key
+from funcnet.tabular._choices import Choices, Recipe, Settings, choose, choose_rates
 from funcnet.tabular._features import Features
-from funcnet.tabular._matrix import Matrix
-from funcnet.train import EarlyStopping, Fit, fit
+from funcnet.tabular._members import Members, pad_inputs, probabilities, to_values
+from funcnet.tabular._network import Network, init_parameters, pack
+from funcnet.tabular._preprocessing import Preprocessing, fit_preprocessing
+from funcnet.tabular._scores import TASKS
+from funcnet.tabular._sizes import pad, round_up
+from funcnet.tabular._training import RunRows, TableArrays, TrainedRuns, train_runs
 
-Task = Literal["classes", "labels", "values"]
-Folds = Sequence[tuple[np.ndarray, np.ndarray]]
-
-LOSSES: dict[str, Any] = {
-    "classes": losses.cross_entropy,
-    "labels": losses.multilabel_cross_entropy,
-    "values": losses.squared_error,
-}
-ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "logistic": jax.nn.sigmoid, "identity": lambda x: x}
-BLOCK = 256
-"""Rows predicted at once, so that a prediction does not depend on the rows beside it."""
-
-
-def _sizes(name: str, value: Any) -> tuple[int, ...]:
-    sizes = (value,) if isinstance(value, int | np.integer) else value
-    if not isinstance(sizes, list | tuple | np.ndarray):
-        raise TypeError(
-            f"{name} must be 'auto' or integers, got {_check.describe(value)}. Try {name}=(128, 128)."
-        )
-    for size in sizes:
-        _check.positive(f"each of {name}", size)
-    return tuple(int(size) for size in sizes)
-
-
-def _integer(name: str, value: Any) -> int:
-    _check.positive(name, value)
-    return int(value)
-
-
-def _boolean(name: str, value: Any) -> bool:
-    _check.boolean(name, value)
-    return bool(value)
-
-
-def _positive(name: str, value: Any) -> float:
-    _check.above_zero(name, value)
-    return float(value)
-
-
-def _not_negative(name: str, value: Any) -> float:
-    _check.number(name, value)
-    if not 0 <= value < np.inf:
-        raise ValueError(f"{name} must be at least 0 and finite, got {value}.")
-    return float(value)
-
-
-def _fraction(name: str, value: Any) -> float:
-    """A number between 0 and 1, both excluded."""
-    _check.number(name, value)
-    if not 0 < value < 1:
-        raise ValueError(f"{name} must be above 0 and below 1, got {value}.")
-    return float(value)
-
-
-def _activation(name: str, value: Any) -> str:
-    _check.choice(name, value, ACTIVATIONS)
-    return str(value)
-
-
-CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "hidden_layer_sizes": _sizes,
-    "activation": _activation,
-    "alpha": _not_negative,
-    "batch_size": _integer,
-    "learning_rate_init": _positive,
-    "max_iter": _integer,
-    "early_stopping": _boolean,
-    "validation_fraction": _fraction,
-    "n_iter_no_change": _integer,
-    "members": _integer,
-    "calibrate": _boolean,
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Settings of the recipe: "auto", or a value with the meaning it has in scikit-learn's MLP.
-
-    Args:
-        hidden_layer_sizes: units in each hidden layer.
-        activation: of the hidden layers: "identity", "logistic", "tanh" or "relu".
-        alpha: strength of the weight decay.
-        batch_size: rows in a batch.
-        learning_rate_init: the learning rate.
-        max_iter: passes over the rows.
-        early_stopping: whether validation rows choose the epoch.
-        validation_fraction: fraction of the rows used for validation, without folds.
-        n_iter_no_change: epochs without improvement after which a run stops.
-        members: runs for each fold.
-        calibrate: whether to scale the temperature of probabilities on out-of-fold rows.
-    """
-
-    hidden_layer_sizes: Any = "auto"
-    activation: Any = "auto"
-    alpha: Any = "auto"
-    batch_size: Any = "auto"
-    learning_rate_init: Any = "auto"
-    max_iter: Any = "auto"
-    early_stopping: Any = "auto"
-    validation_fraction: Any = "auto"
-    n_iter_no_change: Any = "auto"
-    members: Any = "auto"
-    calibrate: Any = "auto"
-
-    def __post_init__(self) -> None:
-        """Check the values that are not "auto"."""
-        for name, check in CHECKS.items():
-            value = getattr(self, name)
-            if not (isinstance(value, str) and value == "auto"):
-                object.__setattr__(self, name, check(name, value))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Members:
-    """Trained networks with their preprocessing.
-
-    Args:
-        task: "classes", "labels" or "values".
-        matrix: the preprocessing.
-        sizes: layer sizes of each network.
-        activation: name of the activation function.
-        weights: of each network, arrays [runs, ...] in the order of its layers.
-        shift, scale: of the targets of "values", [outputs].
-        temperature: what the logits are divided by.
-        fold: the fold that each run holds out, int32 [runs].
-        out_of_fold: the prediction of each training row by the runs that hold it out, [rows, ...]; NaN in
-            rows never held out.
-        history: by name, float [runs, epochs]: "loss" and "val_loss"; NaN where a run had ended.
-        best_epoch: of each run, int32 [runs].
-        chosen: each setting with its value and why it was chosen.
-    """
-
-    task: str
-    matrix: Matrix
-    sizes: tuple[int, ...]
-    activation: str
-    weights: list[np.ndarray]
-    shift: np.ndarray
-    scale: np.ndarray
-    temperature: float
-    fold: np.ndarray
-    out_of_fold: np.ndarray
-    history: dict[str, np.ndarray]
-    best_epoch: np.ndarray
-    chosen: dict[str, tuple[Any, str]]
-
-    def predictions(self, features: Features) -> np.ndarray:
-        """Of each run: probabilities, or values in the target's units, float64 [runs, rows, ...]."""
-        return _from_outputs(self, self._outputs(features))
-
-    def predict(self, features: Features) -> np.ndarray:
-        """The mean of `predictions` over the runs."""
-        return self.predictions(features).mean(axis=0)
-
-    def _outputs(self, features: Features) -> np.ndarray:
-        """The outputs of the networks, float64 [runs, rows, outputs]."""
-        x = _pad(self.matrix.transform(features), self.sizes[0])
-        blocks = [x[i : i + BLOCK] for i in range(0, len(x), BLOCK)] or [x]
-        weights = [jnp.asarray(w) for w in self.weights]
-        outputs = [
-            np.asarray(_apply(self.sizes, self.activation, weights, _pad_rows(block, BLOCK)))[
-                :, : len(block)
-            ]
-            for block in blocks
-        ]
-        return np.concatenate(outputs, axis=1).astype(np.float64)
+Fold = tuple[np.ndarray, np.ndarray]
+DEFAULT = Recipe()
 
 
 def train_members(
     features: Features,
-    target: np.ndarray,
-    task: Task,
+    target: Any,
+    task: str,
     *,
-    weight: np.ndarray | None = None,
-    folds: Folds | None = None,
-    settings: Settings = Settings(),
+    weight: Any = None,
+    folds: Sequence[Fold] | None = None,
+    settings: Settings | None = None,
     num_classes: int | None = None,
+    recipe: Recipe = DEFAULT,
     start: Members | None = None,
-    key: Any,
+    key: Key,
 ) -> Members:
-    """Train a network for each fold and start.
+    """Train several networks on a table and keep the best epoch of each.
+
+    Numbers are robustly scaled and embedded, categories one-hot encoded or embedded; the network is an MLP
+    with a learned scale for each input. Each fold is held out by `members` runs, which choose their best
+    epoch by it. Predictions are means of probabilities or values over all runs.
 
     Args:
         features: the training rows.
-        target: int32 [rows] for "classes", 0 or 1 [rows, labels] for "labels", float64 [rows] or
-            [rows, outputs] for "values".
+        target: "classes": integers [rows] from 0; "labels": 0 or 1 [rows, labels]; "values": numbers [rows]
+            or [rows, outputs].
         task: "classes", "labels" or "values".
-        weight: of each row, float64 [rows]; 1 each if None.
-        folds: pairs (training rows, validation rows); all rows are for training if None, unless
-            `early_stopping` takes some for validation.
-        settings: the settings.
-        num_classes: of "classes".
-        start: members whose preprocessing and weights these runs continue from; without folds, each of
-            its runs continues on all rows.
-        key: a typed PRNG key.
+        weight: [rows]: rows of weight 0 are left out; all 1 if None.
+        folds: pairs of row numbers (train, validation). If None, one split holds out a share of the rows,
+            or none, as the settings say.
+        settings: see `Settings`; all "auto" if None.
+        num_classes: number of classes; one more than the largest class if None.
+        recipe: the constants behind "auto".
+        start: members of the same columns to train further: their preprocessing, scaling of targets and
+            sizes are kept. Without folds, every run goes on with all rows of the split.
+        key: a key of `jax.random.key`; the same key gives the same bits.
+
+    Returns:
+        Members.
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if the numbers of rows differ, a target or weight is out of range, a fold is empty, or
+            folds or settings do not fit those of `start`.
+        FloatingPointError: if a run never reached a finite loss.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from funcnet.tabular._features import Features
+        >>> x = np.linspace(-1, 1, 100)[:, None]
+        >>> features = Features(x, np.zeros((100, 0), np.int32), ())
+        >>> settings = Settings(max_iter=10, hidden_layer_sizes=(32,))
+        >>> key = jax.random.key(0)
+        >>> members = train_members(features, x[:, 0] > 0, "classes", settings=settings, key=key)
+        >>> members.predict(features)[[0, -1]].argmax(1).tolist()
+        [0, 1]
     """
-    chosen = _choose(settings, len(target))
-    weight = np.ones(len(target)) if weight is None else np.asarray(weight, float)
-    weight = weight / weight.mean()
-    splits = _split(folds, len(target), chosen, key)
+    settings = _settings_of(start, Settings() if settings is None else settings)
+    _check.key(key)
+    targets, outputs = _check_target(target, task, len(features), num_classes)
+    weights = _check_weight(weight, len(features))
+    kept = np.flatnonzero(weights)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    choices = choose(settings, task, len(kept), 1 if folds is None else len(folds))
+    if folds is None:
+        folds = [_split(kept, targets, task, choices, rng)]
+    if len(folds) == 0:
+        raise ValueError("folds must hold at least one pair of row numbers, got none.")
+    folds = [_check_fold(i, fold, weights) for i, fold in enumerate(folds)]
+    if start is None:
+        used = features if len(kept) == len(features) else features.rows(kept)
+        preprocessing = fit_preprocessing(used, recipe.max_one_hot)
+        scaled = _standardize(targets, weights, task, outputs)
+    else:
+        folds = _folds_of(start, folds, choices.members)
+        preprocessing = start.preprocessing
+        scaled = _standardize_as(start, targets, weights, task, outputs)
+    net, table = _arrange(features, preprocessing, scaled, weights, choices, recipe.number_size)
+    columns, num_runs = preprocessing.columns, len(folds) * choices.members
+    starts = [init_parameters(net, columns, stream) for stream in rng.spawn(num_runs)]
+    packed = [pack(parameters, np) for parameters in starts]
+    initial = {name: np.stack([parameters[name] for parameters in packed]) for name in packed[0]}
     if start is not None:
-        if folds is None:  # all runs of the start continue on all rows
-            splits = splits * max(1, len(start.fold) // chosen["members"])
-        if len(start.fold) != len(splits) * chosen["members"]:
-            raise ValueError(
-                f"the runs must be as many as those they continue, {len(start.fold)}, got "
-                f"{len(splits) * chosen['members']}. Keep cv and members, or set warm_start=False."
-            )
-    matrix = Matrix.fit(features, weight) if start is None else start.matrix
-    y, shift, scale = _scale_target(target, task, weight, start)
-    outputs = int(num_classes or 2) if task == "classes" else y.shape[1]
-    width = 8 * -(-max(matrix.width, 1) // 8)  # few different widths, so that few programs are compiled
-    net = MLP((width, *chosen["hidden_layer_sizes"], outputs), activation=ACTIVATIONS[chosen["activation"]])
-    x = _pad(matrix.transform(features), width)
-    train = _train(
-        task,
-        chosen["max_iter"],
-        chosen["batch_size"],
-        chosen["learning_rate_init"],
-        chosen["alpha"],
-        chosen["n_iter_no_change"] if splits[0][1] is not None else None,
-    )
-    runs: list[Any] = []
-    fold = []
-    for i, (rows, valid_rows) in enumerate(splits):
-        data = _dataset(x, y, weight, rows)
-        valid = None if valid_rows is None else _dataset(x, y, weight, valid_rows)
-        for _ in range(chosen["members"]):
-            own = jax.random.fold_in(_keys.fold_in_name(key, "run"), len(runs))
-            model = net.init(_keys.fold_in_name(own, "init"))
-            if start is not None:
-                leaves = [jnp.asarray(w[len(runs)]) for w in start.weights]
-                model = jax.tree.unflatten(jax.tree.structure(model), leaves)
-            runs.append(train(model, data, _keys.fold_in_name(own, "train"), valid))
-            fold.append(i)
-    stacked = jax.tree.map(lambda *a: np.stack([np.asarray(b) for b in a]), *[r.model for r in runs])
-    history = {
-        name: np.stack([np.asarray(r.history[name]) for r in runs])
-        for name in ("loss", "val_loss")
-        if name in runs[0].history
-    }
-    epochs = [int(r.best_epoch) for r in runs]
-    members = Members(
-        task=task,
-        matrix=matrix,
-        sizes=net.sizes,  # type: ignore[arg-type]
-        activation=chosen["activation"],
-        weights=jax.tree.leaves(stacked),
-        shift=shift,
-        scale=scale,
-        temperature=1.0,
-        fold=np.array(fold, np.int32),
-        out_of_fold=np.zeros(0),
-        history=history,
-        best_epoch=np.array([e if e >= 0 else chosen["max_iter"] - 1 for e in epochs], np.int32),
-        chosen={
-            name: (value, "by default" if getattr(settings, name) == "auto" else "as given")
-            for name, value in chosen.items()
-        },
-    )
-    return _with_out_of_fold(members, features, target, weight, splits)
-
-
-def _choose(settings: Settings, rows: int) -> dict[str, Any]:
-    defaults = {
-        "hidden_layer_sizes": (64, 64),
-        "activation": "relu",
-        "alpha": 1e-2,
-        "batch_size": 32 if rows < 1000 else 256,
-        "learning_rate_init": 3e-3,
-        "max_iter": 100,
-        "early_stopping": False,
-        "validation_fraction": 0.1,
-        "n_iter_no_change": 100,
-        "members": 1,
-        "calibrate": True,
-    }
-    return {n: d if (v := getattr(settings, n)) == "auto" else v for n, d in defaults.items()}
-
-
-def _split(folds: Folds | None, rows: int, chosen: Mapping[str, Any], key: Any) -> list[Any]:
-    if folds is not None:
-        return list(folds)
-    if not chosen["early_stopping"]:
-        return [(np.arange(rows), None)]
-    seed = np.asarray(jax.random.key_data(_keys.fold_in_name(key, "split"))).tolist()
-    order = np.random.default_rng(seed).permutation(rows)
-    count = max(1, round(rows * chosen["validation_fraction"]))
-    return [(np.sort(order[count:]), np.sort(order[:count]))]
-
-
-@functools.lru_cache(maxsize=64)
-def _train(task: str, epochs: int, batch_size: int, rate: float, alpha: float, patience: int | None) -> Fit:
-    stopping = None if patience is None else EarlyStopping(patience=patience)
-    optimizer = optax.adamw(rate, weight_decay=alpha)
-    return fit(
-        losses.supervised(LOSSES[task]),
-        optimizer,
-        epochs=epochs,
-        batch_size=batch_size,
-        stopping=stopping,
-        on_nan="ignore",
+        initial = dict(start.parameters)
+    seeds = rng.integers(2**32, size=num_runs, dtype=np.uint32)
+    rates = choose_rates(settings, recipe, choices, starts[0], int(table.mask.sum()), task)
+    rows = _arrange_rows(folds, choices.members)
+    max_epochs = round_up(choices.epochs, 256)
+    runs = train_runs(net, task, choices.batch_size, max_epochs, table, rates, rows, initial, seeds)
+    _check_finite(runs, choices)
+    fold = np.repeat(np.arange(len(folds)), choices.members)
+    calibrates = task != "values" and settings.calibrate is not False
+    temperature = _fit_temperature(runs.outputs, rows, scaled, weights) if calibrates else 1.0
+    return Members(
+        *(
+            net,
+            task,
+            preprocessing,
+            runs.parameters,
+            temperature,
+            scaled.center,
+            scaled.scale,
+            scaled.bounds,
+        ),
+        is_vector=targets.ndim == 2,
+        chosen=choices.describe(settings) | {"temperature": (temperature, "of the rows held out")},
+        out_of_fold=_out_of_fold(runs.outputs, rows, scaled, len(features), temperature, targets.ndim == 2),
+        history=runs.history,
+        best_epoch=runs.best_epoch,
+        fold=fold,
     )
 
 
-def _scale_target(
-    target: np.ndarray, task: str, weight: np.ndarray, start: Members | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+class _Target(NamedTuple):
+    """Targets as a network is trained on them, and how to return to their units."""
+
+    task: str
+    values: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+    bounds: np.ndarray
+
+
+def _check_target(target: Any, task: str, rows: int, num_classes: int | None) -> tuple[np.ndarray, int]:
+    """The target as int32 [rows], float32 [rows, labels] or float64 [rows(, outputs)]; and the outputs."""
+    if task not in TASKS:
+        raise ValueError(f'task must be "classes", "labels" or "values", got {task!r}.')
+    values = np.asarray(_check.array("target", target))
+    ranks = {"classes": (1,), "labels": (2,), "values": (1, 2)}[task]
+    if values.ndim not in ranks or len(values) != rows or 0 in values.shape:
+        shapes = " or ".join(("[rows]", "[rows, outputs]")[rank - 1] for rank in ranks)
+        raise ValueError(f"target must have shape {shapes} with {rows} rows, got shape {values.shape}.")
+    if not np.isfinite(values).all():
+        raise ValueError("target must be finite, got NaN or infinity.")
+    if task == "values":
+        return values.astype(np.float64), values.shape[1] if values.ndim == 2 else 1
+    high = 2 if task == "labels" else num_classes or int(values.max()) + 1
+    if ((values != np.floor(values)) | (values < 0) | (values >= high)).any():
+        raise ValueError(
+            f"target must hold integers 0 .. {high - 1}, got {values.min()} .. {values.max()}."
+        )
+    if task == "classes":
+        return values.astype(np.int32), max(high, 2)
+    return values.astype(np.float32), values.shape[1]
+
+
+def _check_weight(weight: Any, rows: int) -> np.ndarray:
+    if weight is None:
+        return np.ones(rows)
+    values = np.asarray(_check.array("weight", weight)).astype(np.float64)
+    if values.shape != (rows,):
+        raise ValueError(f"weight must have shape [{rows}], got shape {values.shape}.")
+    _check.weights(values)
+    return values
+
+
+def _check_fold(i: int, fold: Fold, weights: np.ndarray) -> Fold:
+    """The rows of a fold with a weight above 0."""
+    n = len(weights)
+    parts = []
+    for name, rows in zip(("train", "validation"), fold, strict=True):
+        index = np.asarray(rows)
+        if index.ndim != 1 or not (np.issubdtype(index.dtype, np.integer) or not index.size):
+            raise TypeError(f"folds[{i}] must hold arrays of row numbers, got {_check.describe(rows)}.")
+        index = index.astype(np.int64)
+        if ((index < 0) | (index >= n)).any():
+            raise ValueError(f"folds[{i}] must hold rows 0 .. {n - 1}, got {index.min()} .. {index.max()}.")
+        parts.append(index[weights[index] > 0])
+        if name == "train" and not len(parts[0]):
+            raise ValueError(f"folds[{i}] must train on at least one row with a weight above 0, got none.")
+    return parts[0], parts[1]
+
+
+def _split(
+    kept: np.ndarray, targets: np.ndarray, task: str, choices: Choices, rng: np.random.Generator
+) -> Fold:
+    """One split of the rows by `validation_fraction`, by class; without validation rows if it is 0."""
+    held_out = round(len(kept) * choices.validation_fraction)
+    if held_out == 0 or held_out >= len(kept):
+        return kept, kept[:0]
+    order = rng.permutation(len(kept))
+    if task == "classes":  # rows in the order of their classes, every (1/fraction)th of them held out
+        order = order[np.argsort(targets[kept][order], kind="stable")]
+    start = np.floor(np.arange(len(kept)) * held_out / len(kept) + rng.random())
+    is_held_out = np.diff(start, append=start[0] + held_out) > 0
+    return np.sort(kept[order[~is_held_out]]), np.sort(kept[order[is_held_out]])
+
+
+def _standardize(targets: np.ndarray, weights: np.ndarray, task: str, outputs: int) -> _Target:
+    """Values with weighted mean 0 and standard deviation 1, and their range; others as they are."""
     if task != "values":
-        return target.astype(np.int32), np.zeros(0), np.zeros(0)
-    y = target.reshape(len(target), -1)
-    shift = np.average(y, axis=0, weights=weight) if start is None else start.shift
-    scale = np.sqrt(np.average((y - shift) ** 2, axis=0, weights=weight)) if start is None else start.scale
+        ones = np.ones(outputs)
+        return _Target(task, targets, 0 * ones, ones, np.stack([-np.inf * ones, np.inf * ones]))
+    values = targets.reshape(len(targets), outputs)
+    center = np.average(values, axis=0, weights=weights)
+    scale = np.sqrt(np.average((values - center) ** 2, axis=0, weights=weights))
     scale = np.where(scale > 0, scale, 1.0)
-    return ((y - shift) / scale).astype(np.float32), shift, scale
+    values = np.where(weights[:, None] > 0, (values - center) / scale, 0.0)
+    kept = values[weights > 0]
+    bounds = np.stack([kept.min(axis=0), kept.max(axis=0)])
+    return _Target(task, values.astype(np.float32), center, scale, bounds)
 
 
-def _pad(x: np.ndarray, width: int) -> np.ndarray:
-    return np.pad(x, ((0, 0), (0, width - x.shape[1])))
-
-
-def _pad_rows(x: np.ndarray, rows: int) -> np.ndarray:
-    return np.pad(x, ((0, rows - len(x)), *[(0, 0)] * (x.ndim - 1)))
-
-
-def _dataset(x: np.ndarray, y: np.ndarray, weight: np.ndarray, rows: np.ndarray) -> Dataset:
-    """Some rows, with rows of weight zero up to a size of which there are few."""
-    size = 32 << max(0, int(np.ceil(np.log2(max(len(rows), 1) / 32))))
-    return Dataset(
-        (_pad_rows(x[rows], size), _pad_rows(y[rows], size)),
-        weight=jnp.asarray(_pad_rows(weight[rows], size), float),
+def _settings_of(start: Members | None, settings: Settings) -> Settings:
+    """The settings, with the sizes of the networks that are trained further."""
+    if start is None:
+        return settings
+    net = start.network
+    for name, kept in (("hidden_layer_sizes", net.hidden), ("activation", net.activation)):
+        given = getattr(settings, name)
+        given = (given,) if isinstance(given, int) else given
+        if given != "auto" and (given if isinstance(given, str) else tuple(given)) != kept:
+            raise ValueError(
+                f"{name} must stay {kept!r} where networks are trained further, got {given!r}. Try "
+                "warm_start=False, or fit again."
+            )
+    members = len(start) // (int(start.fold.max()) + 1) if settings.members == "auto" else settings.members
+    return dataclasses.replace(
+        settings, hidden_layer_sizes=net.hidden, activation=net.activation, members=members
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _apply(sizes: tuple[int, ...], activation: str, weights: list[Any], x: Any) -> Any:
-    net = MLP(sizes, activation=ACTIVATIONS[activation])
-    structure = jax.tree.structure(net.init(jax.random.key(0)))
-    return jax.vmap(lambda leaves: jax.tree.unflatten(structure, leaves)(x))(weights)
+def _folds_of(start: Members, folds: list[Fold], members: int) -> list[Fold]:
+    """The folds of the runs of `start`: one without validation rows is that of all runs."""
+    if len(folds) == 1 and not len(folds[0][1]):
+        folds = folds * (len(start) // members)
+    if len(folds) * members != len(start):
+        raise ValueError(
+            f"folds and members must stay those of the {len(start)} runs that are trained further, got "
+            f"{len(folds)} folds of {members} members. Keep cv and members, or set warm_start=False."
+        )
+    return folds
 
 
-def _from_outputs(members: Members, outputs: np.ndarray) -> np.ndarray:
-    """Probabilities or values of the outputs of networks, [..., outputs]."""
-    if members.task == "values":
-        return outputs * members.scale + members.shift
-    z = outputs / members.temperature
-    if members.task == "labels":
-        return 1 / (1 + np.exp(-z))
-    p = np.exp(z - z.max(axis=-1, keepdims=True))
-    return p / p.sum(axis=-1, keepdims=True)
+def _standardize_as(
+    start: Members, targets: np.ndarray, weights: np.ndarray, task: str, outputs: int
+) -> _Target:
+    """Targets on the scale of those that `start` was trained on."""
+    if len(start.center) != outputs:
+        raise ValueError(f"target must have {len(start.center)} outputs, as before, got {outputs}.")
+    if task != "values":
+        return _standardize(targets, weights, task, outputs)
+    values = (targets.reshape(len(targets), outputs) - start.center) / start.scale
+    values = np.where(weights[:, None] > 0, values, 0.0).astype(np.float32)
+    return _Target(task, values, start.center, start.scale, start.bounds)
 
 
-def _with_out_of_fold(
-    members: Members, features: Features, target: np.ndarray, weight: np.ndarray, splits: Sequence[Any]
-) -> Members:
-    """The members with their out-of-fold predictions, and the temperature that suits these best."""
-    total = np.zeros((len(target), members.sizes[-1]))
-    count = np.zeros(len(target))
-    for run, fold in enumerate(members.fold):
-        rows = splits[fold][1]
-        if rows is not None:
-            one = dataclasses.replace(members, weights=[w[run : run + 1] for w in members.weights])
-            total[rows] += one._outputs(features.rows(rows))[0]
-            count[rows] += 1
-    held_out = count > 0
-    logits = total[held_out] / count[held_out, None]
-    if members.task != "values" and members.chosen["calibrate"][0] and held_out.any():
+def _arrange(
+    features: Features,
+    preprocessing: Preprocessing,
+    target: _Target,
+    weights: np.ndarray,
+    choices: Choices,
+    number_size: int,
+) -> tuple[Network, TableArrays]:
+    """The padded network and the padded rows of the table."""
+    inputs = preprocessing.transform(features)
+    columns = preprocessing.columns
+    numbers, others, codes = (round_up(size, 4) for size in columns[:3])
+    vocabulary = round_up(columns.vocabulary, 64)
+    layers = choices.hidden, len(target.center), choices.activation
+    net = Network(numbers, others, codes, vocabulary, *layers, number_size)
+    rows = round_up(len(features), 256)
+    mask = net.input_mask(columns)
+    mean_one = (weights / weights[weights > 0].mean()).astype(np.float32)
+    padded = pad_inputs(inputs, net, rows)
+    bounds = target.bounds.astype(np.float32)
+    return net, TableArrays(padded, pad(target.values, rows), pad(mean_one, rows), mask, bounds)
 
-        def loss(temperature: float) -> float:
-            scaled = dataclasses.replace(members, temperature=temperature)
-            p = np.clip(_from_outputs(scaled, logits), 1e-12, 1.0)
-            y = target[held_out]
-            if members.task == "labels":
-                each = -np.log(np.where(y == 1, p, np.clip(1 - p, 1e-12, 1.0))).sum(axis=1)
-            else:
-                each = -np.log(p[np.arange(len(y)), y])
-            return float(np.average(each, weights=weight[held_out]))
 
-        grid = [float(t) for t in np.geomspace(0.1, 10.0, 61)]
-        members = dataclasses.replace(members, temperature=min(grid, key=loss))
-    out_of_fold = np.full(total.shape, np.nan)
-    out_of_fold[held_out] = _from_outputs(members, logits)
-    return dataclasses.replace(members, out_of_fold=out_of_fold)
+def _arrange_rows(folds: Sequence[Fold], members: int) -> RunRows:
+    """The padded row numbers of each run: the members of a fold follow one another."""
+
+    def stack(part: int) -> tuple[np.ndarray, np.ndarray]:
+        counts = np.array([len(fold[part]) for fold in folds], np.int32)
+        size = round_up(max(int(counts.max()), 1), 64)
+        rows = np.stack([pad(fold[part].astype(np.int32), size) for fold in folds])
+        return np.repeat(rows, members, axis=0), np.repeat(counts, members)
+
+    return RunRows(*stack(0), *stack(1))
+
+
+def _check_finite(runs: TrainedRuns, choices: Choices) -> None:
+    at_best = runs.history["loss"][np.arange(len(runs.best_epoch)), runs.best_epoch]
+    finite = np.isfinite(at_best) & np.isfinite(runs.outputs).all(axis=(1, 2))
+    if not finite.all():
+        raise FloatingPointError(
+            f"{int((~finite).sum())} of {len(finite)} runs reached no finite loss in {choices.epochs} "
+            "epochs. Try a smaller learning_rate_init, or scale very large weights or targets."
+        )
+
+
+def _held_out(outputs: np.ndarray, rows: RunRows, size: int, convert: Any) -> np.ndarray:
+    """The mean over runs of converted outputs of each row [rows, outputs], NaN where no run held it out."""
+    total, count = np.zeros((size, outputs.shape[-1])), np.zeros(size)
+    for run, index, n in zip(outputs, rows.validation, rows.num_validation, strict=True):
+        np.add.at(total, index[:n], convert(run[:n]))
+        np.add.at(count, index[:n], 1)
+    with np.errstate(invalid="ignore"):
+        return total / np.where(count > 0, count, np.nan)[:, None]
+
+
+def _out_of_fold(
+    outputs: np.ndarray, rows: RunRows, target: _Target, size: int, temperature: float, is_vector: bool
+) -> np.ndarray:
+    if target.task != "values":
+        return _held_out(outputs, rows, size, lambda z: probabilities(target.task, z, temperature))
+    bounds = target.center, target.scale, target.bounds
+    values = _held_out(outputs, rows, size, lambda z: to_values(z, *bounds))
+    return values if is_vector else values[:, 0]
+
+
+def _fit_temperature(outputs: np.ndarray, rows: RunRows, target: _Target, weights: np.ndarray) -> float:
+    """What logits are multiplied with for the lowest loss of the mean probabilities of the rows held out.
+
+    Source: Guo et al., "On calibration of modern neural networks", 2017.
+    """
+    held_out = np.unique(
+        np.concatenate([r[:n] for r, n in zip(rows.validation, rows.num_validation, strict=True)])
+    )
+    if not len(held_out):
+        return 1.0
+    weights = weights[held_out]
+
+    def loss(log2_temperature: float) -> float:
+        p = _held_out(
+            *(outputs, rows, len(target.values)),
+            lambda z: probabilities(target.task, z, 2.0**log2_temperature),
+        )[held_out]
+        y = target.values[held_out]
+        if target.task == "classes":
+            likelihood = p[np.arange(len(y)), y][:, None]
+        else:
+            likelihood = np.where(y > 0.5, p, 1 - p)
+        return float(np.average(-np.log(np.maximum(likelihood, 1e-12)).mean(axis=1), weights=weights))
+
+    best, width = 0.0, 3.0
+    for _ in range(5):  # a grid of 9 around the best of the last one
+        grid = best + width * np.linspace(-1, 1, 9)
+        best = float(grid[np.argmin([loss(value) for value in grid])])
+        width /= 4
+    return 2.0**best

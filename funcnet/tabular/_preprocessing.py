@@ -1,0 +1,151 @@
+"""From numbers with gaps and codes of categories to the arrays a network takes."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from funcnet.tabular._features import Features
+from funcnet.tabular._network import Columns
+
+CHUNK = 2**14
+"""Rows that are transformed at once."""
+
+
+class Inputs(NamedTuple):
+    """The inputs of a network: numbers to embed, other columns, and rows of the embedding table."""
+
+    numbers: np.ndarray
+    others: np.ndarray
+    codes: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Preprocessing:
+    """How the features of a table become the inputs of a network, fitted on the training rows.
+
+    Numbers are centred by the median, scaled by the interquartile range and softly clipped to ±3. Where
+    that range is zero, as for a count that is mostly 0, the scale is twice the median distance of the other
+    values; by the whole range, as is usual, they would be too small to be told apart. Columns with two
+    values become -1 and 1, with gaps as 0. A column of numbers that had gaps adds one that marks them, and
+    a gap counts as the median. Categories with up to 9 values become one-hot columns, all zero for an
+    unknown one; larger ones become rows of an embedding table, the first of each column for the unknown.
+
+    Args:
+        centers: float64 [numbers].
+        scales: float64 [numbers]: what a centred number is multiplied with.
+        is_binary: bool [numbers]: columns with at most two values.
+        has_gaps: bool [numbers]: columns with gaps in training.
+        sizes: the number of categories of each column of codes.
+        max_one_hot: categories of up to this many values are one-hot encoded, larger ones embedded.
+
+    Source:
+        Holzmüller, Grinsztajn, Steinwart, "Better by default: strong pre-tuned MLPs and boosted trees on
+        tabular data", 2024.
+    """
+
+    centers: np.ndarray
+    scales: np.ndarray
+    is_binary: np.ndarray
+    has_gaps: np.ndarray
+    sizes: tuple[int, ...]
+    max_one_hot: int = 9
+
+    @property
+    def columns(self) -> Columns:
+        """How many columns of each kind the inputs have."""
+        numbers = int((~self.is_binary).sum())
+        one_hot = sum(size - (size == 2) for size in self.sizes if 2 <= size <= self.max_one_hot)
+        others = int(self.is_binary.sum() + self.has_gaps.sum()) + one_hot
+        embedded = [size + 1 for size in self.sizes if size > self.max_one_hot]
+        return Columns(numbers, others, len(embedded), sum(embedded))
+
+    def transform(self, features: Features) -> Inputs:
+        """The inputs of a network for some rows.
+
+        Args:
+            features: with the columns of the training rows.
+
+        Returns:
+            Numbers float32, others float32 and codes int32, each [rows, columns].
+
+        Raises:
+            ValueError: if the number of columns or categories differs from the training rows'.
+        """
+        self._check(features)
+        sizes = self.columns[:3]
+        inputs = Inputs(
+            *(
+                np.zeros((len(features), size), dtype)
+                for size, dtype in zip(sizes, (np.float32, np.float32, np.int32), strict=True)
+            )
+        )
+        for start in range(0, len(features), CHUNK):  # temporary arrays in float64 stay small
+            rows = np.arange(start, min(start + CHUNK, len(features)))
+            for array, values in zip(inputs, self._transform(features.rows(rows)), strict=True):
+                array[rows] = values
+        return inputs
+
+    def _transform(self, features: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        gaps = np.isnan(features.numbers)
+        scaled = np.where(gaps, 0.0, (features.numbers - self.centers) * self.scales)
+        binary = np.clip(scaled[:, self.is_binary], -1, 1)
+        scaled = np.clip(scaled[:, ~self.is_binary], -1e6, 1e6)
+        columns = [binary, gaps[:, self.has_gaps].astype(float)]
+        codes, offset = [np.zeros((len(features), 0), np.int32)], 1
+        for i, size in enumerate(self.sizes):
+            code = features.codes[:, i]
+            if size > self.max_one_hot:
+                codes.append((code + offset)[:, None])
+                offset += size + 1
+            elif size == 2:
+                columns.append(np.where(code < 0, 0.0, code * 2.0 - 1.0)[:, None])
+            elif size > 2:
+                columns.append((code[:, None] == np.arange(size)).astype(float))
+        numbers = scaled / np.sqrt(1 + (scaled / 3) ** 2)
+        return numbers, np.concatenate(columns, axis=1), np.concatenate(codes, axis=1)
+
+    def _check(self, features: Features) -> None:
+        if features.numbers.shape[1] != len(self.centers) or features.sizes != self.sizes:
+            raise ValueError(
+                f"features must have the columns of the training rows, {len(self.centers)} numbers and "
+                f"categories of sizes {self.sizes}, got {features.numbers.shape[1]} and {features.sizes}."
+            )
+
+
+def fit_preprocessing(features: Features, max_one_hot: int = 9) -> Preprocessing:
+    """The preprocessing fitted on some rows.
+
+    Args:
+        features: the training rows, at least one. A column without a finite number counts as all gaps.
+        max_one_hot: categories of up to this many values are one-hot encoded.
+
+    Returns:
+        A Preprocessing.
+
+    Raises:
+        ValueError: if there are no rows, or a number is infinite.
+    """
+    if len(features) == 0:
+        raise ValueError("features must have at least one row, got none.")
+    if np.isinf(features.numbers).any():
+        raise ValueError("features must be finite or NaN (a gap), got an infinite number.")
+    columns = [_fit_column(column[~np.isnan(column)]) for column in features.numbers.T]
+    centers, scales, is_binary = np.array(columns).reshape(-1, 3).T
+    has_gaps = np.isnan(features.numbers).any(axis=0)
+    return Preprocessing(centers, scales, is_binary.astype(bool), has_gaps, features.sizes, max_one_hot)
+
+
+def _fit_column(values: np.ndarray) -> tuple[float, float, bool]:
+    """The centre and scale of a column without its gaps, and whether it has at most two values."""
+    if len(values) == 0:
+        return 0.0, 0.0, True
+    low, first, middle, third, high = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+    if low == high:
+        return float(low), 0.0, True
+    if ((values == low) | (values == high)).all():
+        return float(low + (high - low) / 2), float(2 / (high - low)), True
+    spread = third - first
+    if spread == 0:  # most values are the same: twice the median distance of the others
+        spread = 2 * float(np.median(np.abs(values[values != middle] - middle)))
+    return float(middle), float(1 / spread), False

@@ -1,0 +1,274 @@
+"""Training networks on the features of a table: what must not matter changes nothing."""
+
+import dataclasses
+import pickle
+
+import jax
+import numpy as np
+import pytest
+
+from funcnet.tabular import _recipe, _training
+from funcnet.tabular._choices import Settings
+from funcnet.tabular._features import Features
+from funcnet.tabular._recipe import train_members
+from funcnet.tabular._sizes import round_up
+
+KEY = jax.random.key(0)
+SMALL = Settings(hidden_layer_sizes=(16, 16), max_iter=6, batch_size=32)
+
+
+def table(rows=120, numbers=3, seed=0):
+    """Numbers, a category of 3 and one of 12 values; one of each decides the target."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, numbers))
+    codes = np.stack([rng.integers(0, 3, rows), rng.integers(0, 12, rows)], 1).astype(np.int32)
+    features = Features(x, codes, (3, 12))
+    value = 2 * x[:, 0] + (codes[:, 0] == 1)
+    return features, value
+
+
+def folds(rows, k=3):
+    fold = np.arange(rows) % k
+    return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(k)]
+
+
+def train(features, target, task="classes", settings=SMALL, **kwargs):
+    return train_members(features, target, task, settings=settings, key=KEY, **kwargs)
+
+
+def test_the_recipe_learns_classes():
+    features, value = table(300)
+    settings = Settings(hidden_layer_sizes=(32, 32), max_iter=30)
+    members = train(features, value > 0.3, settings=settings, folds=folds(300))
+    new, new_value = table(200, seed=1)
+    p = members.predict(new)
+    assert p.shape == (200, 2)
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-12)
+    assert ((p[:, 1] > 0.5) == (new_value > 0.3)).mean() > 0.9
+
+
+def test_the_recipe_learns_values_in_their_units_and_stays_in_their_range():
+    features, value = table(300)
+    settings = Settings(hidden_layer_sizes=(32, 32), max_iter=30)
+    members = train(features, 1e6 + 1000 * value, "values", settings=settings, folds=folds(300))
+    new, new_value = table(200, seed=1)
+    y = members.predict(new)
+    assert y.shape == (200,)
+    assert np.std(y - 1e6 - 1000 * new_value) < 0.3 * np.std(1000 * new_value)
+    assert y.max() <= 1e6 + 1000 * value.max() + 1e-3
+
+
+def test_the_same_key_gives_the_same_bits_and_another_key_others():
+    features, value = table()
+    first, second = (train(features, value > 0, folds=folds(120)).predict(features) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    other = train_members(features, value > 0, "classes", settings=SMALL, key=jax.random.key(1))
+    assert (other.predict(features) != first).any()
+
+
+@pytest.mark.parametrize("task", ["classes", "values"])
+def test_padding_is_invisible(task, monkeypatch):
+    """Twice as many rows and columns of padding change results by rounding only."""
+    features, value = table()
+    target = value > 0 if task == "classes" else value
+    settings = dataclasses.replace(SMALL, max_iter=2)
+    expected = train(features, target, task, settings, folds=folds(120))
+    monkeypatch.setattr(_recipe, "round_up", lambda size, smallest=1: 2 * round_up(size, smallest))
+    padded = train(features, target, task, settings, folds=folds(120))
+    assert padded.network.inputs == 2 * expected.network.inputs
+    np.testing.assert_allclose(padded.predict(features), expected.predict(features), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(padded.best_epoch, expected.best_epoch)
+
+
+def test_rows_of_weight_zero_are_left_out():
+    features, value = table()
+    wrong = np.where(np.arange(120) < 40, -value, value)
+    weight = np.where(np.arange(120) < 40, 0.0, 2.0)
+    index = [(t, v) for t, v in folds(120)]
+    members = train(features, wrong > 0, weight=weight, folds=index)
+    rows = np.arange(40, 120)
+    alone = train(
+        features.rows(rows),
+        value[rows] > 0,
+        folds=[(t[t >= 40] - 40, v[v >= 40] - 40) for t, v in index],
+    )
+    np.testing.assert_array_equal(members.predict(features), alone.predict(features))
+    assert np.isnan(members.out_of_fold[:40]).all()
+
+
+def test_a_weight_of_two_pulls_the_prediction():
+    features = Features(np.zeros((100, 1)), np.zeros((100, 0), np.int32), ())
+    target = np.arange(100) % 2
+    members = train(
+        *(features, target), weight=np.where(target == 1, 3.0, 1.0), settings=Settings(max_iter=20)
+    )
+    assert 0.65 < members.predict(features)[0, 1] < 0.85
+
+
+def test_the_best_epoch_is_the_last_of_the_lowest_scores_and_its_outputs_are_out_of_fold():
+    features, value = table()
+    members = train(features, value, "values", folds=folds(120))
+    losses = members.history["val_loss"][:, :6]
+    assert np.isnan(members.history["val_loss"][:, 6:]).all()
+    np.testing.assert_array_equal(members.best_epoch, losses.argmin(1))
+    for run, (_, held_out) in enumerate(folds(120)):
+        np.testing.assert_allclose(
+            members.predictions(features)[run][held_out],
+            members.out_of_fold[held_out],
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+def test_early_stopping_ends_a_run_that_does_not_improve():
+    features, value = table()
+    noise = np.random.default_rng(0).permutation(value)
+    settings = dataclasses.replace(SMALL, max_iter=100, early_stopping=True, n_iter_no_change=3)
+    members = train(features, noise, "values", settings)
+    epochs = np.isfinite(members.history["loss"]).sum(1)
+    assert epochs[0] < 100
+    np.testing.assert_array_equal(epochs, members.best_epoch + 1 + 3)
+
+
+def test_without_validation_the_last_epoch_is_kept():
+    features, value = table()
+    members = train(features, value > 0, settings=dataclasses.replace(SMALL, early_stopping=False))
+    assert members.best_epoch.tolist() == [5]
+    assert np.isnan(members.out_of_fold).all()
+
+
+def test_gaps_and_unknown_categories_are_predicted():
+    features, value = table()
+    numbers = features.numbers.copy()
+    numbers[::5, 0] = np.nan
+    members = train(Features(numbers, features.codes, features.sizes), value > 0)
+    new = Features(np.full((4, 3), np.nan), np.full((4, 2), -1, np.int32), features.sizes)
+    p = members.predict(new)
+    assert np.isfinite(p).all()
+    np.testing.assert_array_equal(p, np.repeat(p[:1], 4, 0))
+
+
+def test_a_second_table_of_similar_size_compiles_nothing():
+    features, value = table(120)
+    train(features, value > 0, folds=folds(120)).predict(features)
+    before = _training._train_one._cache_size()
+    assert before > 0
+    other, value = table(125, numbers=4, seed=1)
+    settings = dataclasses.replace(SMALL, max_iter=5, learning_rate_init=1e-3)
+    train(other, value > 0, settings=settings, folds=folds(125)).predict(other)
+    assert _training._train_one._cache_size() == before
+
+
+def test_members_of_a_fold_differ_and_their_mean_is_the_prediction():
+    features, value = table()
+    settings = dataclasses.replace(SMALL, members=2)
+    members = train(features, value > 0, settings=settings, folds=folds(120))
+    assert len(members) == 6
+    assert members.fold.tolist() == [0, 0, 1, 1, 2, 2]
+    each = members.predictions(features)
+    assert (each[0] != each[1]).any()
+    np.testing.assert_array_equal(each.mean(0), members.predict(features))
+
+
+def test_labels_and_several_values():
+    features, value = table()
+    labels = np.stack([value > 0, value < 1, features.numbers[:, 1] > 0], 1)
+    p = train(features, labels, "labels", folds=folds(120)).predict(features)
+    assert p.shape == (120, 3)
+    assert ((p > 0) & (p < 1)).all()
+    values = np.stack([value, 100 - value], 1)
+    members = train(features, values, "values", folds=folds(120))
+    assert members.predict(features).shape == (120, 2) == members.out_of_fold.shape
+    one = train(features, values[:, :1], "values", folds=folds(120))
+    assert one.predict(features).shape == (120, 1)
+
+
+def test_probabilities_are_calibrated_on_the_rows_held_out():
+    features, value = table(200)
+    y = np.where(np.random.default_rng(0).random(200) < 0.3, value < 0, value > 0).astype(int)
+    loss = {}
+    for calibrate in (True, False):
+        settings = dataclasses.replace(SMALL, calibrate=calibrate, max_iter=20)
+        members = train(features, y, settings=settings, folds=folds(200))
+        loss[calibrate] = -np.log(members.out_of_fold[np.arange(200), y]).mean()
+        assert (members.temperature != 1) == calibrate
+    assert loss[True] < loss[False]
+
+
+def test_a_single_class_and_a_constant_target_are_predicted():
+    features, _ = table()
+    assert train(features, np.zeros(120, int)).predict(features)[:, 0].min() > 0.5
+    np.testing.assert_allclose(train(features, np.full(120, 7.0), "values").predict(features), 7.0)
+
+
+def test_five_rows_have_an_answer():
+    features, value = table(5)
+    assert train(features, value, "values").predict(features).shape == (5,)
+
+
+def test_no_columns_at_all():
+    features = Features(np.zeros((50, 0)), np.zeros((50, 0), np.int32), ())
+    p = train(features, np.arange(50) % 5 == 0).predict(features)
+    np.testing.assert_array_equal(p, np.repeat(p[:1], 50, 0))
+
+
+def test_members_can_be_pickled():
+    features, value = table()
+    members = train(features, value > 0)
+    again = pickle.loads(pickle.dumps(members))
+    np.testing.assert_array_equal(again.predict(features), members.predict(features))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"target": np.zeros(7)},
+            ValueError,
+            r"target must have shape \[rows\] with 120 rows, got shape \(7,\)",
+        ),
+        ({"target": np.full(120, np.nan)}, ValueError, "target must be finite"),
+        ({"target": np.full(120, 0.5)}, ValueError, "target must hold integers 0 .. 0"),
+        ({"task": "ranking"}, ValueError, 'task must be "classes", "labels" or "values"'),
+        ({"weight": np.ones(3)}, ValueError, r"weight must have shape \[120\]"),
+        ({"folds": [(np.arange(9), np.array([200]))]}, ValueError, "rows 0 .. 119, got 200"),
+        ({"folds": [(np.arange(9) > 3, np.arange(3))]}, TypeError, "arrays of row numbers"),
+        ({"folds": [(np.arange(0), np.arange(3))]}, ValueError, "at least one row"),
+        ({"folds": []}, ValueError, "at least one pair"),
+        ({"key": 0}, TypeError, "key"),
+    ],
+)
+def test_wrong_arguments_are_refused(change, error, message):
+    features, value = table()
+    arguments = {
+        "target": (value > 0).astype(int),
+        "task": "classes",
+        "settings": SMALL,
+        "key": KEY,
+    } | change
+    with pytest.raises(error, match=message):
+        train_members(features, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("setting", "error"),
+    [
+        ({"max_iter": 1.5}, TypeError),
+        ({"members": 0}, ValueError),
+        ({"alpha": -1.0}, ValueError),
+        ({"learning_rate_init": 0.0}, ValueError),
+        ({"activation": "swish!"}, ValueError),
+        ({"early_stopping": "yes"}, TypeError),
+        ({"hidden_layer_sizes": (0,)}, ValueError),
+    ],
+)
+def test_wrong_settings_are_refused(setting, error):
+    with pytest.raises(error, match=next(iter(setting))):
+        Settings(**setting)
+
+
+def test_a_diverged_run_is_reported():
+    features, value = table()
+    settings = dataclasses.replace(SMALL, learning_rate_init=1e30, activation="relu")
+    with pytest.raises(FloatingPointError, match="learning_rate_init"):
+        train(features, value, "values", settings)
