@@ -53,7 +53,7 @@ def train_members(
         num_classes: number of classes; one more than the largest class if None.
         recipe: the constants behind "auto".
         start: members of the same columns to train further: their preprocessing, scaling of targets and
-            sizes are kept. Without folds, every run goes on with all rows of the split.
+            sizes are kept. Without folds, every run continues on all rows of the split.
         key: a key of `jax.random.key`; the same key gives the same bits.
 
     Returns:
