@@ -19,6 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
 import public_tables as tables
+from funcnet.tabular import Schema
 from funcnet.tabular._choices import Recipe, Settings
 from funcnet.tabular._recipe import train_members
 
@@ -47,7 +48,8 @@ def measure(name, split, quick, folds=5, settings=None, **arguments):
     def train(task, x, y, new, classes):
         from sklearn.model_selection import KFold, StratifiedKFold
 
-        rows, test = tables.as_features(x, new)
+        schema = Schema.fit(x)
+        rows, test = schema.encode(x), schema.encode(new)
         target = np.searchsorted(classes, y) if task == "classes" else y
         splitter = (StratifiedKFold if task == "classes" else KFold)(5, shuffle=True, random_state=0)
         parts = list(splitter.split(rows.numbers, target))[:folds]
