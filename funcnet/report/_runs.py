@@ -12,8 +12,11 @@ import jax.numpy as jnp
 from funcnet import _files
 from funcnet.report._epochs import history_png
 from funcnet.report._model_folder import (
+    CURVES,
     DESCRIPTION,
+    HISTORY,
     PART,
+    WEIGHTS,
     WHOLE,
     model_file,
     read_description,
@@ -21,7 +24,7 @@ from funcnet.report._model_folder import (
 )
 from funcnet.train import History, Run, TrainState
 from funcnet.train._early_stopping import initial_state
-from funcnet.train._manifest import places, read_manifest
+from funcnet.train._manifest import places, read_manifest, verify_files
 
 COLUMNS = ("run", "epochs", "loss", "best val_loss", "outcome", "saved")
 
@@ -64,7 +67,9 @@ def read_run(folder: Path) -> SavedRun | None:
     runs, problems = [], []
     for place in reversed(places(folder)):
         try:
-            runs.append(_read_checkpoint(folder, read_manifest(place)))
+            manifest = read_manifest(place)
+            verify_files(place, manifest)  # a manifest of another run fits its own files only
+            runs.append(_read_checkpoint(folder, manifest))
             break
         except (OSError, ValueError) as error:
             problems.append(f"the checkpoint {place} is damaged: {error}")
@@ -73,6 +78,8 @@ def read_run(folder: Path) -> SavedRun | None:
             runs.append(_read_model(folder))
         except (OSError, ValueError) as error:
             problems.append(str(error).rstrip("."))
+    elif _has_rest_of_model(folder):
+        problems.append(f"{model_file(folder, DESCRIPTION)} is missing")
     problem = "; ".join(problems)
     if not runs:
         return SavedRun(folder, {}, "", "damaged", "", problem) if problem else None
@@ -134,5 +141,12 @@ def _drop_nan(values: list[float]) -> list[float]:
 
 
 def _model_folders(folder: Path) -> set[Path]:
-    parents = {path.parent for path in folder.rglob(DESCRIPTION) if path.parent.name != PART}
+    described = {path.parent for path in folder.rglob(DESCRIPTION)}
+    others = {path.parent for path in folder.rglob(CURVES) if _has_rest_of_model(path.parent)}
+    parents = {parent for parent in described | others if parent.name != PART}
     return {parent.parent if parent.name == WHOLE else parent for parent in parents}
+
+
+def _has_rest_of_model(folder: Path) -> bool:
+    """Whether all files of a model but its description are there, so that it must have been lost."""
+    return all((folder / name).exists() for name in (WEIGHTS, HISTORY, CURVES))
