@@ -79,7 +79,8 @@ def funcnet(task, x, y, new, classes):
 
     if task == "classes":
         return MLPClassifier().fit(x, y).predict_proba(new)
-    return MLPRegressor().fit(x, y).predict(new)
+    model = MLPRegressor().fit(x, y)
+    return model.predict(new), {level: model.predict_interval(new, coverage=level) for level in COVERAGES}
 
 
 def scikit_learn(build):
@@ -169,6 +170,9 @@ def pytabkit(model, **settings):
     return fit_and_predict
 
 
+COVERAGES = (0.5, 0.8, 0.9, 0.95)
+BINS = 15
+
 METHODS = {
     "funcnet": funcnet,
     **{peer.__name__: scikit_learn(peer) for peer in (linear, forest, mlp, histgb)},
@@ -190,6 +194,10 @@ def measure(name, split, method):
     predicted = METHODS[method](task, x.iloc[train], y[train], x.iloc[test], classes)
     seconds = time.perf_counter() - start
     result = {"table": name, "split": str(split), "method": method, "seconds": round(seconds, 2)}
+    if isinstance(predicted, tuple):
+        predicted, intervals = predicted
+        inside = {c: (low <= y[test]) & (y[test] <= high) for c, (low, high) in intervals.items()}
+        result["coverage"] = {str(level): float(rows.mean()) for level, rows in inside.items()}
     if task == "values":
         error = math.sqrt(np.mean((np.ravel(predicted) - y[test]) ** 2)) / y[train].std()
         return result | {"error": error, "loss": error}
@@ -197,7 +205,28 @@ def measure(name, split, method):
     p = p / p.sum(axis=1, keepdims=True)
     index = np.searchsorted(classes, y[test])
     loss = -np.log(p[np.arange(len(test)), index]).mean()
+    result |= calibration(p, p.argmax(1) == index)
     return result | {"error": float((p.argmax(1) != index).mean()), "loss": float(loss)}
+
+
+def calibration(p, is_right):
+    """Rows, mean top probability and share of right rows in each bin of the top probability; the expected
+    calibration error; and the 95 % quantile of that of labels drawn from the probabilities."""
+    top = p.max(axis=1)
+    bins = np.minimum((top * BINS).astype(int), BINS - 1)
+    rows = np.bincount(bins, minlength=BINS)
+
+    def error(is_right):
+        gaps = np.bincount(bins, is_right, BINS) - np.bincount(bins, top, BINS)
+        return float(np.abs(gaps).sum() / len(p))
+
+    rng = np.random.default_rng(0)
+    drawn = [(rng.random((len(p), 1)) > p.cumsum(axis=1)).sum(axis=1) for _ in range(500)]
+    chance = np.quantile([error(labels == p.argmax(axis=1)) for labels in drawn], 0.95)
+    share = np.bincount(bins, is_right, BINS) / np.maximum(rows, 1)
+    mean = np.bincount(bins, top, BINS) / np.maximum(rows, 1)
+    found = {"rows": rows.tolist(), "mean": mean.tolist(), "right": share.tolist()}
+    return {"bins": found, "calibration_error": error(is_right), "by_chance": float(chance)}
 
 
 def read_results(paths):
@@ -268,6 +297,52 @@ def write_picture(results, path):
     figure.savefig(path, dpi=150)
 
 
+def print_calibration(results):
+    ours = [row for row in results if row["method"] == "funcnet"]
+    classes = [row for row in ours if "bins" in row]
+    if classes:
+        good = sum(row["calibration_error"] <= row["by_chance"] for row in classes)
+        print(
+            f"\nOn {good} of {len(classes)} splits the expected calibration error is at most the 95 %\n"
+            "quantile of that of labels drawn from the probabilities."
+        )
+    for level in COVERAGES:
+        found = [row["coverage"][str(level)] for row in ours if "coverage" in row]
+        if found:
+            low, mean, high = min(found), np.mean(found), max(found)
+            print(f"Intervals of {level:.0%} hold {mean:.1%} of the test rows, {low:.1%} to {high:.1%}")
+
+
+def write_calibration_picture(results, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    ours = [row for row in results if row["method"] == "funcnet"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5))
+    pooled = np.array(
+        [[row["bins"][key] for key in ("rows", "mean", "right")] for row in ours if "bins" in row]
+    )
+    if len(pooled):
+        rows = pooled[:, 0].sum(axis=0)
+        used = rows >= 20
+        mean, share = ((pooled[:, 0] * pooled[:, i]).sum(axis=0)[used] / rows[used] for i in (1, 2))
+        error = 1.96 * np.sqrt(share * (1 - share) / rows[used])
+        left.errorbar(mean, share, error, fmt="o", label=f"{len(pooled)} splits, {rows.sum():,} rows")
+        left.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+        left.set(xlabel="top probability", ylabel="share of right rows (95 % interval)", title="Classes")
+        left.legend()
+    found = np.array([[row["coverage"][str(c)] for c in COVERAGES] for row in ours if "coverage" in row])
+    if len(found):
+        for row in found:
+            right.plot(COVERAGES, row, "o-", color="C0", alpha=0.3)
+        right.plot(COVERAGES, COVERAGES, color="grey", linewidth=0.8)
+        right.set(xlabel="coverage asked for", ylabel="share of test rows in the interval", title="Values")
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", default="runs/bench-tables")
@@ -293,6 +368,8 @@ def main():
         writer.writeheader()
         writer.writerows(results)
     print_ratios(results)
+    print_calibration(results)
+    write_calibration_picture(results, out / "calibration.png")
     write_picture(results, out / "tables.png")
 
 
