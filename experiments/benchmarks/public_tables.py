@@ -329,7 +329,7 @@ def write_calibration_picture(results, path):
         used = rows >= 20
         mean, share = ((pooled[:, 0] * pooled[:, i]).sum(axis=0)[used] / rows[used] for i in (1, 2))
         error = 1.96 * np.sqrt(share * (1 - share) / rows[used])
-        left.errorbar(mean, share, error, fmt="o", label=f"{len(pooled)} splits, {rows.sum():,} rows")
+        left.errorbar(mean, share, error, fmt="o", label=f"{len(pooled)} splits, {int(rows.sum()):,} rows")
         left.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
         left.set(xlabel="top probability", ylabel="share of right rows (95 % interval)", title="Classes")
         left.legend()
