@@ -847,3 +847,40 @@ def test_a_coverage_out_of_range_is_refused(regressor, coverage):
     model, X, _ = regressor
     with pytest.raises((TypeError, ValueError), match="coverage must be"):
         model.predict_interval(X, coverage)
+
+
+def test_a_net_that_is_trained_further_stays_the_same():
+    model = NetClassifier(small_net, epochs=2, warm_start=True).fit(ROWS, HALVES)
+    model.fit(ROWS, HALVES)
+    with pytest.raises(ValueError, match="net must stay the one that is trained further"):
+        model.set_params(net=lambda n, k: fn.MLP((n, 3, k))).fit(ROWS, HALVES)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error"),
+    [
+        ({"net": fn.MLP}, TypeError),
+        ({"loss": [1]}, TypeError),
+        ({"validation_fraction": 0.99, "stopping": fn.EarlyStopping(patience=2)}, ValueError),
+    ],
+)
+def test_a_parameter_of_a_net_is_refused_by_name(parameters, error):
+    with pytest.raises(error, match=f"{next(iter(parameters))} must"):
+        NetClassifier(**{"net": small_net, "epochs": 1, **parameters}).fit(ROWS, HALVES)
+
+
+def test_labels_keep_their_number_and_have_no_class_weights():
+    y = np.c_[HALVES, 1 - HALVES]
+    model = tiny_classes(y=y, cv=3)
+    with pytest.raises(ValueError, match="y must have 2 labels, as in the first call, got 3"):
+        model.report(X=ROWS, y=np.c_[y, HALVES])
+    with pytest.raises(ValueError, match="class_weight must be None for labels"):
+        tiny_classes(y=y, class_weight="balanced")
+
+
+def test_a_report_is_json_and_takes_weights_with_its_rows(tmp_path):
+    model = tiny_classes(cv=3)
+    model.report(tmp_path / "report.json", X=ROWS[:2], y=[0, 0])
+    assert "NaN" not in (tmp_path / "report.json").read_text(), "one class has no area under the curve"
+    with pytest.raises(ValueError, match="sample_weight must be given with X and y"):
+        model.report(sample_weight=np.ones(40))

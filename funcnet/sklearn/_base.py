@@ -85,9 +85,11 @@ class TableEstimator(BaseEstimator):
         """Read checked rows as the schema prescribes."""
         features = self.schema_.encode(X)
         if not features.numbers.shape[1] and not features.codes.shape[1]:
+            column = self.schema_.columns[0]
+            role = "category" if column.read_as == "text" else "number"
             raise ValueError(
                 "X must have a column that differs between rows, but all were dropped:\n"
-                f"{self.schema_}\nTry preprocessing={{'{self.schema_.names[0]}': 'number'}}."
+                f"{self.schema_}\nTry preprocessing={{'{column.name}': '{role}'}}."
             )
         return features
 

@@ -214,8 +214,14 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         target = encode_classes(y, count, numbers, known)
         if known is not None and target.task != self._task:
             raise ValueError(f"y must hold {self._task}, as in the first call, got {target.task}.")
+        if known is not None and len(known) != len(target.classes):
+            raise ValueError(
+                f"y must have {len(known)} labels, as in the first call, got {len(target.classes)}."
+            )
         self.classes_, self._task = target.classes, target.task
         if target.task == "labels":
+            if self.class_weight is not None:
+                raise ValueError("class_weight must be None for labels, which are not exclusive classes.")
             return target.numbers, 1.0
         return target.numbers, weigh_classes(self.class_weight, self.classes_[target.numbers])
 

@@ -252,10 +252,12 @@ class MLPBase(TableEstimator):
             Scores by name, those of the constant prediction as a dictionary "baseline".
 
         Raises:
-            ValueError: if only one of X and y is given, or if there are no out-of-fold predictions.
+            ValueError: if X, y and weights are not given together, or there are no out-of-fold predictions.
         """
         if (X is None) != (y is None):
             raise ValueError(f"X and y must be given together, got only {'y' if X is None else 'X'}.")
+        if X is None and sample_weight is not None:
+            raise ValueError("sample_weight must be given with X and y; that of fit holds otherwise.")
         if X is None:
             self._check_held_out("report")
             scores = self._scores(self.out_of_fold_[self._rows], self._target, self._weight)
