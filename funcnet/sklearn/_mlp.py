@@ -65,7 +65,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         >>> import sklearn.datasets
         >>> from funcnet.sklearn import MLPClassifier
         >>> X, y = sklearn.datasets.load_iris(return_X_y=True, as_frame=True)
-        >>> model = MLPClassifier(members=1, cv=3, max_iter=30, random_state=0).fit(X[::2], y[::2])
+        >>> model = MLPClassifier(members=1, cv=3, random_state=0).fit(X[::2], y[::2])
         >>> model.score(X[1::2], y[1::2]) > 0.9
         True
         >>> model.predict_proba(X[:2]).shape, sorted(model.report()["baseline"])
