@@ -20,13 +20,21 @@ from sklearn.ensemble import StackingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import log_loss, roc_auc_score
-from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_val_predict, cross_val_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    ShuffleSplit,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import funcnet as fn
 from funcnet.sklearn import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
+from funcnet.sklearn._folds import make_folds
 from funcnet.tabular import Schema
 from funcnet.tabular._features import Features
 from funcnet.tabular._interval import cv_plus
@@ -575,3 +583,304 @@ def test_a_network_takes_images_as_they_are():
 def test_a_net_that_does_not_fit_is_refused(net, error, message):
     with pytest.raises(error, match=message):
         NetClassifier(net).fit(np.arange(10.0)[:, None], [0, 1] * 5)
+
+
+TINY = {"cv": None, "max_iter": 3, "hidden_layer_sizes": (8,), "members": 1}
+TINY_FOLDS = {**TINY, "cv": 3}
+ROWS = np.random.default_rng(0).normal(size=(40, 2))
+HALVES, VALUES = np.arange(40) % 2, ROWS[:, 0] + 1
+
+
+def tiny_classes(X=ROWS, y=HALVES, weight=None, **settings):
+    return MLPClassifier(**{**TINY, **settings}).fit(X, y, sample_weight=weight)
+
+
+def tiny_values(X=ROWS, y=VALUES, weight=None, **settings):
+    return MLPRegressor(**{**TINY, **settings}).fit(X, y, sample_weight=weight)
+
+
+KINDS = {
+    "Int64": pandas.array([None if i % 7 == 0 else i % 5 for i in range(40)], dtype="Int64"),
+    "boolean": pandas.array([None if i % 7 == 0 else bool(i % 3) for i in range(40)], dtype="boolean"),
+    "string": pandas.array([None if i % 7 == 0 else "abc"[i % 3] for i in range(40)], dtype="string"),
+    "category": pandas.Categorical(["abc"[i % 3] for i in range(40)], categories=["c", "b", "a", "z"]),
+    "zone": pandas.date_range("2024-01-01", periods=40, freq="13h", tz="Europe/Berlin"),
+    "timedelta": pandas.to_timedelta(np.arange(40) % 9, unit="h"),
+    "period": pandas.period_range("2024-01", periods=40, freq="M"),
+    "interval": pandas.cut(ROWS[:, 0], 4),
+    "mixed": [[1, "a", 2.5, None, True][i % 5] for i in range(40)],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_frame_may_hold_a_column_of_any_kind(kind):
+    X = pandas.DataFrame({"number": ROWS[:, 0], kind: KINDS[kind]}, index=[0] * 40)
+    model = tiny_classes(X)
+    p = model.predict_proba(X)
+    assert np.isfinite(p).all()
+    np.testing.assert_array_equal(model.predict_proba(X[3:5]), p[3:5])
+    nothing = pandas.DataFrame({name: [None] * 3 for name in X})
+    assert np.isfinite(model.predict_proba(nothing)).all()
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (pandas.DataFrame(ROWS, columns=["a", "a"]), ValueError, "different name for each column, got 'a'"),
+        (pandas.DataFrame(index=range(40)), ValueError, r"0 feature\(s\)"),
+        (polars.DataFrame({"a": VALUES}).lazy(), TypeError, r"got a LazyFrame. Try X.collect\(\)"),
+        (polars.DataFrame({"a": VALUES}).to_arrow(), TypeError, r"got a Table. Try X.to_pandas\(\)"),
+        (np.where(ROWS > 0, 1.7e308, -1.7e308), ValueError, "column 'x0' must hold numbers up to 1e"),
+        (
+            pandas.DataFrame({"a": VALUES}).assign(q=1.7e308 * HALVES),
+            ValueError,
+            "column 'q' must hold numbers up",
+        ),
+        (np.where(ROWS > 1, np.inf, ROWS), ValueError, "contains infinity: column 'x0'"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::polars.exceptions.PerformanceWarning")
+def test_an_X_that_cannot_be_read_gets_a_sentence(X, error, message):
+    with pytest.raises(error, match=message):
+        tiny_classes(X)
+
+
+def test_structs_and_masked_values_are_gaps():
+    frame = polars.DataFrame({"a": VALUES}).with_columns(b=polars.struct("a"))
+    with pytest.warns(UserWarning, match="column b holds 40 values that are neither numbers nor text"):
+        assert tiny_classes(frame).schema_.columns[1].role != "number"
+    mask = ROWS > 1
+    masked = np.ma.masked_array(np.where(mask, 1e6, ROWS), mask)
+    gaps = np.where(mask, np.nan, ROWS)
+    np.testing.assert_array_equal(
+        tiny_classes(masked).predict_proba(masked), tiny_classes(gaps).predict_proba(gaps)
+    )
+    with pytest.raises(ValueError, match="y contains NaN"):
+        tiny_values(y=np.ma.masked_array(VALUES, mask[:, 0]))
+
+
+def test_the_memory_layout_of_X_does_not_matter():
+    expected = tiny_classes().predict_proba(ROWS)
+    wide = np.zeros((80, 4))
+    wide[::2, ::2] = ROWS
+    frozen = ROWS.copy()
+    frozen.flags.writeable = False
+    for X in (wide[::2, ::2], np.asfortranarray(ROWS), frozen, ROWS.astype(">f8"), ROWS.tolist()):
+        np.testing.assert_array_equal(tiny_classes(X).predict_proba(X), expected)
+    half = ROWS.astype(np.float16)
+    np.testing.assert_allclose(tiny_classes(half).predict_proba(half), expected, atol=0.05)
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e299, 1e-300, 1e-320])
+def test_numbers_of_any_size_are_read(scale):
+    X = np.round(ROWS) * scale
+    assert np.isfinite(tiny_classes(X).predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("scale", [1e-320, 1e-30, 1e300, 1e308])
+def test_only_ratios_of_weights_matter(scale):
+    model = tiny_values(weight=np.full(40, scale))
+    np.testing.assert_allclose(model.predict(ROWS), tiny_values().predict(ROWS), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (VALUES * 1e300, "y must be at most 1e.150 in size"),
+        (VALUES + 1j, "y must be real"),
+        (np.where(HALVES, np.nan, 1.0), "y contains NaN, in row 1"),
+        (np.zeros((40, 0)), "y must have at least one column"),
+        ([[1], [1, 2]] * 20, "rows of different lengths"),
+    ],
+)
+def test_a_target_that_is_not_numbers_is_refused(y, message):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # one sentence, and no warning before it
+        with pytest.raises(ValueError, match=message):
+            tiny_values(y=y)
+
+
+def test_a_gap_in_classes_is_named():
+    for y in (KINDS["Int64"], polars.Series(list(KINDS["Int64"].to_numpy(float, na_value=np.nan)))):
+        with pytest.raises(ValueError, match="y contains NaN, in row 0"):
+            tiny_classes(y=y)
+
+
+def test_one_row_and_one_class_are_refused_in_plain_words():
+    with pytest.raises(ValueError, match=r"at least 2 rows .* n_samples = 1"):
+        tiny_values(ROWS[:1], VALUES[:1])
+    with pytest.raises(ValueError, match="at least 2 rows of a weight above 0"):
+        tiny_values(weight=np.arange(40) == 3)
+    with pytest.raises(ValueError, match="only one class: True"):
+        tiny_classes(y=[True] * 40)
+
+
+def test_few_rows_of_a_class_and_many_classes():
+    for y in (np.repeat(["a", "b", "c", "d"], 2), np.arange(8)):
+        assert len(tiny_classes(ROWS[:8], y, cv=5).classes_) == len(set(y))
+    y = np.arange(40) % 20
+    assert tiny_classes(y=y).predict_proba(ROWS).shape == (40, 20)
+
+
+def test_a_constant_target_is_predicted_and_reported():
+    model = tiny_values(y=np.full(40, 3.7), cv=3)
+    np.testing.assert_allclose(model.predict(ROWS), 3.7, rtol=1e-6)
+    np.testing.assert_allclose(model.predict_interval(ROWS), 3.7, rtol=1e-6)
+    assert model.report()["r2"] == 0
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "error", "message"),
+    [
+        ("equal", TypeError, "class_weight must be 'balanced'"),
+        ([1, 2], TypeError, "class_weight must be 'balanced'"),
+        ({0: -1}, ValueError, r"class_weight\[0\] must be at least 0"),
+        ({0: np.nan}, ValueError, r"class_weight\[0\] must be"),
+        ({0: "x"}, TypeError, r"class_weight\[0\] must be a number"),
+        ({"0": 2}, ValueError, "class_weight must be of classes of y"),
+        ({0: 0, 1: 0}, ValueError, "class_weight must be above 0"),
+    ],
+)
+def test_a_class_weight_that_is_none_is_refused(class_weight, error, message):
+    for model in (MLPClassifier(**TINY), NetClassifier(small_net, epochs=1)):
+        with pytest.raises(error, match=message):
+            model.set_params(class_weight=class_weight).fit(ROWS, HALVES)
+
+
+@pytest.mark.parametrize(
+    ("cv", "error", "message"),
+    [
+        (GroupKFold(3), ValueError, r"cv must split .* try cv=list\(splitter.split\(X, y, groups\)\)"),
+        (StratifiedKFold(30), ValueError, "cv must split .* n_splits=30"),
+        ([(range(40), range(40))], ValueError, "hold out rows that it does not train on, got row 0"),
+        ([(np.ones(5, bool), np.ones(5, bool))], TypeError, "a boolean for each of the 40 rows"),
+        ([(np.arange(9) + 0.5, [30])], TypeError, "cv must give row numbers"),
+        ([("a", "b")], TypeError, "cv must give row numbers"),
+        ((np.arange(20), np.arange(20, 40)), ValueError, "cv must give pairs"),
+        ([(range(3), range(3, 5), range(5, 7))], ValueError, "cv must give pairs"),
+        ([], ValueError, "got 0 splits"),
+    ],
+)
+def test_splits_that_are_none_are_refused(cv, error, message):
+    with pytest.raises(error, match=message):
+        tiny_classes(cv=cv)
+
+
+def test_cv_may_be_a_generator_or_masks():
+    model = tiny_classes(cv=StratifiedKFold(3).split(ROWS, HALVES))
+    assert not np.isnan(model.out_of_fold_).any()
+    first = np.arange(40) < 20
+    masks = tiny_classes(cv=[(first, ~first)])
+    numbers = tiny_classes(cv=[(range(20), range(20, 40))])
+    np.testing.assert_array_equal(masks.out_of_fold_, numbers.out_of_fold_)
+
+
+@pytest.mark.parametrize(("rows", "folds"), [(9, 0), (10, 5), (100_000, 5), (100_001, 0)])
+def test_the_number_of_folds_is_chosen_by_the_rows(rows, folds):
+    y = np.zeros(rows)
+    assert len(make_folds("auto", y, y, None, 0) or []) == folds
+
+
+def test_a_search_over_members_and_folds():
+    grid = {"members": [1, 2], "cv": [2, 3], "class_weight": [None, "balanced"]}
+    search = GridSearchCV(MLPClassifier(**TINY), grid, cv=2).fit(ROWS, HALVES)
+    assert search.best_params_.keys() == grid.keys()
+
+
+def test_a_fitted_step_of_a_pipeline_is_saved_beside_other_files(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    pipeline = make_pipeline(StandardScaler(), MLPClassifier(**TINY)).fit(ROWS, HALVES)
+    pipeline[-1].save(tmp_path)
+    again = MLPClassifier.load(tmp_path)
+    X = pipeline[0].transform(ROWS)
+    np.testing.assert_array_equal(again.predict_proba(X), pipeline.predict_proba(ROWS))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("classes", "error", "message"),
+    [
+        ([0], ValueError, "classes must be at least two"),
+        ([1, "a"], TypeError, "classes must be all numbers or all text"),
+        ("ab", ValueError, "classes must be a list"),
+        ([0.0, np.nan], ValueError, "classes must be finite"),
+    ],
+)
+def test_classes_of_partial_fit_that_are_none_are_refused(classes, error, message):
+    with pytest.raises(error, match=message):
+        MLPClassifier(**TINY).partial_fit(ROWS, HALVES, classes=classes)
+
+
+def test_partial_fit_learns_from_a_few_rows_and_follows_a_wider_target():
+    model = MLPRegressor(cv=None).partial_fit(ROWS, VALUES)
+    for _ in range(60):
+        model.partial_fit(ROWS, 10 * VALUES)
+    assert model.score(ROWS, 10 * VALUES) > 0.8, "each pass is a single step"
+
+
+@pytest.mark.parametrize("second", [{"cv": 2}, {"members": 2}, {"cv": None}, {"cv": None, "members": 3}])
+@pytest.mark.parametrize("fit", [tiny_classes, tiny_values])
+def test_a_warm_start_with_other_folds_or_members_is_refused(fit, second):
+    model = fit(cv=3, warm_start=True)
+    with pytest.raises(ValueError, match="warm_start=False"):
+        model.set_params(**second).fit(ROWS, HALVES)
+
+
+def test_a_warm_start_with_other_sizes_columns_or_targets_is_refused():
+    for fit, y in ((tiny_classes, HALVES), (tiny_values, VALUES)):
+        model = fit(warm_start=True)
+        with pytest.raises(ValueError, match="X has 1 features"):
+            model.fit(ROWS[:, :1], y)
+        with pytest.raises(ValueError, match=r"hidden_layer_sizes must stay \(8,\)"):
+            clone_fitted(model, hidden_layer_sizes=(9,)).fit(ROWS, y)
+        with pytest.raises(ValueError, match=r"as in the first call|only the classes"):
+            model.fit(ROWS, np.c_[y, y] if fit is tiny_values else y + 1)
+        assert model.predict(ROWS).shape == (40,), "still fitted"
+
+
+def clone_fitted(model, **parameters):
+    return copy.deepcopy(model).set_params(**parameters)
+
+
+@pytest.mark.parametrize("coverage", [0, 1, 1.5, None, True, [0.5, 0.9]])
+def test_a_coverage_out_of_range_is_refused(regressor, coverage):
+    model, X, _ = regressor
+    with pytest.raises((TypeError, ValueError), match="coverage must be"):
+        model.predict_interval(X, coverage)
+
+
+def test_a_net_that_is_trained_further_stays_the_same():
+    model = NetClassifier(small_net, epochs=2, warm_start=True).fit(ROWS, HALVES)
+    model.fit(ROWS, HALVES)
+    with pytest.raises(ValueError, match="net must stay the one that is trained further"):
+        model.set_params(net=lambda n, k: fn.MLP((n, 3, k))).fit(ROWS, HALVES)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error"),
+    [
+        ({"net": fn.MLP}, TypeError),
+        ({"loss": [1]}, TypeError),
+        ({"validation_fraction": 0.99, "stopping": fn.EarlyStopping(patience=2)}, ValueError),
+    ],
+)
+def test_a_parameter_of_a_net_is_refused_by_name(parameters, error):
+    with pytest.raises(error, match=f"{next(iter(parameters))} must"):
+        NetClassifier(**{"net": small_net, "epochs": 1, **parameters}).fit(ROWS, HALVES)
+
+
+def test_labels_keep_their_number_and_have_no_class_weights():
+    y = np.c_[HALVES, 1 - HALVES]
+    model = tiny_classes(y=y, cv=3)
+    with pytest.raises(ValueError, match="y must have 2 labels, as in the first call, got 3"):
+        model.report(X=ROWS, y=np.c_[y, HALVES])
+    with pytest.raises(ValueError, match="class_weight must be None for labels"):
+        tiny_classes(y=y, class_weight="balanced")
+
+
+def test_a_report_is_json_and_takes_weights_with_its_rows(tmp_path):
+    model = tiny_classes(cv=3)
+    model.report(tmp_path / "report.json", X=ROWS[:2], y=[0, 0])
+    assert "NaN" not in (tmp_path / "report.json").read_text(), "one class has no area under the curve"
+    with pytest.raises(ValueError, match="sample_weight must be given with X and y"):
+        model.report(sample_weight=np.ones(40))

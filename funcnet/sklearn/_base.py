@@ -12,6 +12,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from funcnet import _check
 from funcnet.tabular import Features, Schema, _frame
 
+EXPONENT = 500
+"""Numbers up to 2^500, and from 2^-500, have squares and sums within float64."""
+
 
 class TableEstimator(BaseEstimator):
     """Reads tables for an estimator; the parameters belong to its subclasses."""
@@ -44,13 +47,15 @@ class TableEstimator(BaseEstimator):
             ValueError: if it has no rows, or other columns than in `fit`.
         """
         if _frame.is_frame(X):
+            _frame.check_names(X)
             validate_data(self, X, reset=reset, skip_check_array=True)
-            if not len(X):
-                raise ValueError(
-                    f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required."
-                )
+            for size, what in zip(X.shape, ("sample", "feature"), strict=True):
+                if not size:
+                    raise ValueError(
+                        f"Found array with 0 {what}(s) (shape={X.shape}) while a minimum of 1 is required."
+                    )
             return X
-        if isinstance(X, list | tuple):
+        if isinstance(X, list | tuple | np.ma.MaskedArray):
             X = _frame.to_array(X)
         return validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False)
 
@@ -80,9 +85,11 @@ class TableEstimator(BaseEstimator):
         """Read checked rows as the schema prescribes."""
         features = self.schema_.encode(X)
         if not features.numbers.shape[1] and not features.codes.shape[1]:
+            column = self.schema_.columns[0]
+            role = "category" if column.read_as == "text" else "number"
             raise ValueError(
                 "X must have a column that differs between rows, but all were dropped:\n"
-                f"{self.schema_}\nTry preprocessing={{'{self.schema_.names[0]}': 'number'}}."
+                f"{self.schema_}\nTry preprocessing={{'{column.name}': '{role}'}}."
             )
         return features
 
@@ -115,7 +122,7 @@ class TableEstimator(BaseEstimator):
 
 
 def check_weight(sample_weight: Any, rows: int) -> np.ndarray:
-    """The weight of each row as float64 [rows]; 1 each if None.
+    """The weight of each row as float64 [rows], 1 each if None, in units in which their sum is finite.
 
     Raises:
         ValueError: if there is not one for each row, one is negative or not finite, or all are zero.
@@ -133,7 +140,8 @@ def check_weight(sample_weight: Any, rows: int) -> np.ndarray:
         raise ValueError(f"sample_weight must be finite and at least 0, got {weight.min()}.")
     if not weight.any():
         raise ValueError("sample_weight must be above zero in at least one row: all weights are zero.")
-    return weight
+    exponent = np.frexp(weight.max())[1]  # exact, and only ratios of weights matter
+    return np.ldexp(weight, -exponent) if abs(exponent) > EXPONENT else weight
 
 
 def fraction(name: str, value: Any) -> float:

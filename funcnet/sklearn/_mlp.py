@@ -4,12 +4,11 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 
 from funcnet.sklearn._base import fraction
 from funcnet.sklearn._mlp_base import MLPBase
-from funcnet.sklearn._target import check_classes, encode_classes, encode_values
+from funcnet.sklearn._target import check_classes, encode_classes, encode_values, weigh_classes
 from funcnet.tabular import Uncertainty, _score
 from funcnet.tabular._interval import cv_plus
 from funcnet.tabular._uncertainty import of_probabilities, of_values
@@ -38,13 +37,14 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         n_iter_no_change: epochs without improvement after which a run stops.
         members: number of networks for each fold.
         cv: number of folds, a splitter of scikit-learn, an iterable of (training rows, held-out rows), or
-            None for one split.
+            None for one split; "auto" is 5, and None for fewer than 10 or more than 100,000 rows.
         class_weight: "balanced", a dictionary {class: weight}, or None for 1 each.
         calibrate: whether to scale the temperature of the probabilities on held-out rows.
         preprocessing: "auto", which reads columns as `fn.tabular.Schema.fit` does; such a schema; a
             dictionary {column: role}, which overrules its roles; or a transformer of scikit-learn.
         random_state: seed of all random numbers; if None, 0, so that equal calls give equal results.
-        warm_start: whether `fit` continues from the weights of the last call.
+        warm_start: whether `fit` continues from the weights of the last call. With other rows or another
+            `random_state`, rows that are held out now may have been trained on then.
         verbose: whether `fit` prints how columns are read and what was chosen.
 
     Attributes:
@@ -65,7 +65,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         >>> import sklearn.datasets
         >>> from funcnet.sklearn import MLPClassifier
         >>> X, y = sklearn.datasets.load_iris(return_X_y=True, as_frame=True)
-        >>> model = MLPClassifier(members=1, cv=3, max_iter=30, random_state=0).fit(X[::2], y[::2])
+        >>> model = MLPClassifier(members=1, cv=3, random_state=0).fit(X[::2], y[::2])
         >>> model.score(X[1::2], y[1::2]) > 0.9
         True
         >>> model.predict_proba(X[:2]).shape, sorted(model.report()["baseline"])
@@ -214,10 +214,16 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         target = encode_classes(y, count, numbers, known)
         if known is not None and target.task != self._task:
             raise ValueError(f"y must hold {self._task}, as in the first call, got {target.task}.")
+        if known is not None and len(known) != len(target.classes):
+            raise ValueError(
+                f"y must have {len(known)} labels, as in the first call, got {len(target.classes)}."
+            )
         self.classes_, self._task = target.classes, target.task
-        if self.class_weight is None or target.task == "labels":
+        if target.task == "labels":
+            if self.class_weight is not None:
+                raise ValueError("class_weight must be None for labels, which are not exclusive classes.")
             return target.numbers, 1.0
-        return target.numbers, compute_sample_weight(self.class_weight, self.classes_[target.numbers])
+        return target.numbers, weigh_classes(self.class_weight, self.classes_[target.numbers])
 
     def _recipe_task(self) -> dict[str, Any]:
         return {"task": self._task, "num_classes": len(self.classes_) if self._task == "classes" else None}
@@ -249,12 +255,13 @@ class MLPRegressor(RegressorMixin, MLPBase):
         n_iter_no_change: epochs without improvement after which a run stops.
         members: number of networks for each fold.
         cv: number of folds, a splitter of scikit-learn, an iterable of (training rows, held-out rows), or
-            None for one split.
+            None for one split; "auto" is 5, and None for fewer than 10 or more than 100,000 rows.
         calibrate: has no effect on numbers; as for `MLPClassifier`.
         preprocessing: "auto", which reads columns as `fn.tabular.Schema.fit` does; such a schema; a
             dictionary {column: role}, which overrules its roles; or a transformer of scikit-learn.
         random_state: seed of all random numbers; if None, 0, so that equal calls give equal results.
-        warm_start: whether `fit` continues from the weights of the last call.
+        warm_start: whether `fit` continues from the weights of the last call. With other rows or another
+            `random_state`, rows that are held out now may have been trained on then.
         verbose: whether `fit` prints how columns are read and what was chosen.
 
     Attributes:

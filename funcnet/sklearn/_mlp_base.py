@@ -12,11 +12,11 @@ from funcnet import _check
 from funcnet.sklearn import _save
 from funcnet.sklearn._base import TableEstimator, check_weight, take_rows
 from funcnet.sklearn._folds import Splits, is_explicit, make_folds
-from funcnet.tabular._choices import Settings
+from funcnet.tabular._choices import Recipe, Settings
 from funcnet.tabular._features import Features
 from funcnet.tabular._members import Members
 from funcnet.tabular._merge import merge_equal_rows
-from funcnet.tabular._recipe import train_members
+from funcnet.tabular._recipe import DEFAULT, PASS, train_members
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,8 +104,6 @@ class MLPBase(TableEstimator):
         if is_first:
             self._forget()
         X, rows = self._prepare(X, y, sample_weight, is_first)
-        if len(rows.target) < 2:
-            raise ValueError("X must have at least 2 rows to train on, got n_samples = 1.")
         if self.verbose:
             print(self.schema_)
         splits, start = self._make_splits(X, rows, seed), None if is_first else self.members_
@@ -118,7 +116,8 @@ class MLPBase(TableEstimator):
         settings = dataclasses.replace(self._settings(), max_iter=1, early_stopping=False)
         passes = 0 if is_first else self.n_iter_
         _, rows = self._prepare(X, y, sample_weight, is_first)
-        self._train(rows, None, settings, None if is_first else self.members_, self._seed() + passes)
+        start, seed = None if is_first else self.members_, self._seed() + passes
+        self._train(rows, None, settings, start, seed, recipe=PASS)
         self.n_iter_ = passes + 1
         return self
 
@@ -133,6 +132,10 @@ class MLPBase(TableEstimator):
         X = self._check_X(X, reset=is_first)
         weight = check_weight(sample_weight, len(X))
         numbers = np.flatnonzero(weight > 0)
+        if is_first and len(numbers) < 2:
+            raise ValueError(
+                "X must have at least 2 rows of a weight above 0 to train on, got n_samples = 1."
+            )
         target, class_weight = self._encode_y(y, len(X), numbers, is_first)
         used = take_rows(X, numbers)
         if is_first:
@@ -177,6 +180,7 @@ class MLPBase(TableEstimator):
         start: Any,
         seed: int,
         is_merged: bool = False,
+        recipe: Recipe = DEFAULT,
     ) -> None:
         features, target, weight = rows.features, rows.target, rows.weight
         source = np.arange(len(target))
@@ -190,6 +194,7 @@ class MLPBase(TableEstimator):
             weight=weight,
             folds=splits,
             settings=settings,
+            recipe=recipe,
             start=start,
             key=self._key(seed),
             **self._recipe_task(),
@@ -247,10 +252,12 @@ class MLPBase(TableEstimator):
             Scores by name, those of the constant prediction as a dictionary "baseline".
 
         Raises:
-            ValueError: if only one of X and y is given, or if there are no out-of-fold predictions.
+            ValueError: if X, y and weights are not given together, or there are no out-of-fold predictions.
         """
         if (X is None) != (y is None):
             raise ValueError(f"X and y must be given together, got only {'y' if X is None else 'X'}.")
+        if X is None and sample_weight is not None:
+            raise ValueError("sample_weight must be given with X and y; that of fit holds otherwise.")
         if X is None:
             self._check_held_out("report")
             scores = self._scores(self.out_of_fold_[self._rows], self._target, self._weight)

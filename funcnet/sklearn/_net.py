@@ -5,11 +5,10 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils.class_weight import compute_sample_weight
 
 from funcnet import losses
 from funcnet.sklearn._net_base import NetBase, check_outputs
-from funcnet.sklearn._target import check_classes, encode_classes, encode_values
+from funcnet.sklearn._target import check_classes, encode_classes, encode_values, weigh_classes
 
 
 class NetClassifier(ClassifierMixin, NetBase):
@@ -142,9 +141,7 @@ class NetClassifier(ClassifierMixin, NetBase):
         if target.task == "labels":
             raise ValueError("y must hold one class a row, got several labels. Try MLPClassifier.")
         self.classes_ = target.classes
-        if self.class_weight is None:
-            return target.numbers, 1.0
-        return target.numbers, compute_sample_weight(self.class_weight, self.classes_[target.numbers])
+        return target.numbers, weigh_classes(self.class_weight, self.classes_[target.numbers])
 
     def _num_outputs(self) -> int:
         return len(self.classes_)

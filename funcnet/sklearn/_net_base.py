@@ -106,9 +106,16 @@ class NetBase(TableEstimator):
         x = self._inputs(take_rows(X, rows), weight if is_first else None)
         key = self._key(seed)
         self.net_ = build_net(self.net, x.shape[1], self._num_outputs())
+        if not is_first:
+            check_same_net(self.net_, self.model_)
         model = self.net_.init(_keys.fold_in_name(key, "init")) if is_first else self.model_
         target = self._shape_target(model, x, target)
         x, target, weight = _merge_full_batch(x, target, weight, self.batch_size)
+        if self.loss is not None and not callable(self.loss):
+            raise TypeError(
+                f"loss must be a function (prediction, target) -> scalar or None, got "
+                f"{_check.describe(self.loss)}. Try loss=fn.losses.cross_entropy."
+            )
         train = _training_function(
             self._per_example_loss(), self.optimizer, epochs, self.batch_size, self.stopping
         )
@@ -157,6 +164,11 @@ class NetBase(TableEstimator):
         fraction("validation_fraction", self.validation_fraction)
         order = np.random.default_rng(seed).permutation(len(x))
         count = max(1, round(len(x) * self.validation_fraction))
+        if count >= len(x):
+            raise ValueError(
+                f"validation_fraction must leave rows to train on, got {self.validation_fraction} of "
+                f"{len(x)} rows. Try stopping=None."
+            )
         parts = np.sort(order[count:]), np.sort(order[:count])
         train, valid = (Dataset((x[p], y[p]), weight=jnp.asarray(weight[p], float)) for p in parts)
         return train, valid
@@ -224,13 +236,26 @@ def build_net(net: Any, n_features: int, n_outputs: int) -> Any:
     """
     if not hasattr(net, "init") and callable(net):
         net = net(n_features, n_outputs)
-    if not hasattr(net, "init"):
+    if not hasattr(net, "init") or isinstance(net, type):
         raise TypeError(
             "net must be a network, or a function (n_features, n_outputs) -> network, got "
             f"{_check.describe(net)}. Try "
             "net=lambda n_features, n_outputs: fn.MLP((n_features, 64, n_outputs))."
         )
     return net
+
+
+def check_same_net(net: Any, model: Any) -> None:
+    """Check that a trained model can be one of this network: its parameters have the same shapes."""
+    wanted, got = (
+        [leaf.shape for leaf in jax.tree.leaves(tree)]
+        for tree in (model, jax.eval_shape(net.init, jax.random.key(0)))
+    )
+    if wanted != got:
+        raise ValueError(
+            f"net must stay the one that is trained further, with parameters of shapes {wanted}, got "
+            f"{got}. Try warm_start=False."
+        )
 
 
 @functools.lru_cache(maxsize=32)

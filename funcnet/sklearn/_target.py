@@ -1,14 +1,19 @@
 """Targets: classes that survive to the letter, labels, and numbers."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
 from funcnet import _check
 from funcnet.tabular import _frame
+
+LARGEST = 1e150
+"""The largest number whose square is within float64."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,13 +53,16 @@ def encode_classes(y: Any, count: int, rows: np.ndarray, classes: np.ndarray | N
         )
     if y.dtype == object:
         y = _of_one_kind(y)
+    if y.dtype.kind == "f":
+        _check_finite(y)
     check_classification_targets(y)
     if type_of_target(y, input_name="y") == "multilabel-indicator":
         return ClassTarget("labels", np.arange(y.shape[1]), y[rows].astype(np.int32))
     present, numbers = np.unique(column_or_1d(y, warn=True)[rows], return_inverse=True)
     if classes is None:
         if len(present) < 2:
-            raise ValueError(f"y must hold at least two classes, got only one class: {present[0]!r}.")
+            only = present.tolist()[0]
+            raise ValueError(f"y must hold at least two classes, got only one class: {only!r}.")
         return ClassTarget("classes", present, numbers.astype(np.int32))
     place = np.searchsorted(classes, present)
     is_known = (place < len(classes)) & (classes[np.minimum(place, len(classes) - 1)] == present)
@@ -74,7 +82,9 @@ def check_classes(estimator: Any, classes: Any, is_first: bool) -> np.ndarray:
     """
     if is_first and classes is None:
         raise ValueError("classes must be passed on the first call to partial_fit. Try np.unique(y).")
-    known = estimator.classes_ if classes is None else np.unique(classes)
+    known = estimator.classes_ if classes is None else np.unique(_to_classes(classes))
+    if len(known) < 2:
+        raise ValueError(f"classes must be at least two, got {known.tolist()}. Try np.unique(y).")
     if not is_first and not np.array_equal(known, estimator.classes_):
         raise ValueError(
             f"classes must be those of the first call, {estimator.classes_.tolist()}, got {known.tolist()}."
@@ -82,42 +92,91 @@ def check_classes(estimator: Any, classes: Any, is_first: bool) -> np.ndarray:
     return known
 
 
+def _to_classes(classes: Any) -> np.ndarray:
+    values = np.asarray(_values(classes))
+    if values.ndim != 1:
+        raise ValueError(f"classes must be a list of classes, got {_check.describe(classes)}.")
+    if isinstance(classes, list | tuple) and values.dtype.kind == "U":  # some may be numbers
+        values = np.array(classes, object)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError(f"classes must be finite, got {values.tolist()}.")
+    return _of_one_kind(values, "classes") if values.dtype == object else values
+
+
+def weigh_classes(class_weight: Any, y: np.ndarray) -> Any:
+    """What the weight of each row is multiplied by: 1.0, or float64 [rows].
+
+    Args:
+        class_weight: "balanced", a dictionary {class: weight}, or None for 1.0.
+        y: the class of each row.
+
+    Raises:
+        TypeError: if it is something else, or a weight is not a number.
+        ValueError: if a weight is out of range, or a class of y is missing while another is unknown.
+    """
+    if class_weight is None:
+        return 1.0
+    if isinstance(class_weight, Mapping):
+        for label, weight in class_weight.items():
+            _check.between(f"class_weight[{label!r}]", weight, 0.0, np.inf)
+    elif not isinstance(class_weight, str) or class_weight != "balanced":
+        raise TypeError(
+            "class_weight must be 'balanced', a dictionary {class: weight} or None, got "
+            f"{_check.describe(class_weight)}. Try class_weight='balanced'."
+        )
+    try:
+        weight = compute_sample_weight(class_weight, y)
+    except ValueError as error:  # its sentence names the classes
+        raise ValueError(f"class_weight must be of classes of y: {error}.") from error
+    if not weight.any():
+        raise ValueError("class_weight must be above 0 for a class of y: all rows would have weight 0.")
+    return weight
+
+
 def encode_values(y: Any, rows: int) -> np.ndarray:
     """A target of numbers: float64 [rows], or [rows, outputs] for several.
 
     Raises:
         TypeError: if it holds dates or text.
-        ValueError: if a value is missing or infinite.
+        ValueError: if a value is missing, infinite or above 1e150.
     """
     y = _to_array(y, rows)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
     if y.dtype.kind in "Mm" or (y.dtype == object and any(isinstance(v, _frame.DATES) for v in y.ravel())):
         raise TypeError("y must hold numbers, got dates. Try (y - y.min()) / np.timedelta64(1, 'D').")
+    if y.dtype.kind == "c":
+        raise ValueError("Complex data not supported: y must be real. Try np.abs(y).")
     try:
         values = y.astype(np.float64)  # of Decimal objects, too
     except (TypeError, ValueError):
         text = next(v for v in y.ravel().tolist() if not _is_number(v))
         raise ValueError(f"y must hold numbers, got {text!r}. Predict text with a classifier.") from None
-    if y.dtype.kind == "c":
-        raise ValueError("Complex data not supported: y must be real. Try np.abs(y).")
-    for name, is_bad in (("NaN", np.isnan(values)), ("infinity", np.isinf(values))):
+    _check_finite(values)
+    if (np.abs(values) > LARGEST).any():
+        raise ValueError(
+            f"y must be at most {LARGEST:.0e} in size, got {np.abs(values).max():.3g}. Try larger units."
+        )
+    return values
+
+
+def _check_finite(y: np.ndarray) -> None:
+    for name, is_bad in (("NaN", np.isnan(y)), ("infinity", np.isinf(y))):
         if is_bad.any():
             raise ValueError(
                 f"Input y contains {name}, in row {int(np.argwhere(is_bad)[0][0])}. Leave out rows without "
                 "a target."
             )
-    return values
 
 
-def _of_one_kind(y: np.ndarray) -> np.ndarray:
+def _of_one_kind(y: np.ndarray, name: str = "y") -> np.ndarray:
     """Objects that are all text, or all numbers, which become an array of numbers."""
     is_text = [isinstance(v, str) for v in y.ravel().tolist()]
     if all(is_text):
         return y
     if any(is_text):
         raise TypeError(
-            f"y must be all numbers or all text, got {_check.describe(y.ravel()[:10].tolist())}."
+            f"{name} must be all numbers or all text, got {_check.describe(y.ravel()[:10].tolist())}."
         )
     numbers = np.array(y.tolist())
     return y if numbers.dtype == object or numbers.dtype.kind not in "biuf" else numbers
@@ -129,6 +188,10 @@ def _to_array(y: Any, rows: int) -> np.ndarray:
         raise ValueError("requires y to be passed, but the target y is None")
     if hasattr(y, "toarray"):
         raise TypeError("Sparse data is not supported: y must be dense. Try y.toarray().")
+    if isinstance(y, list | tuple) and len({len(v) for v in y if isinstance(v, list | tuple)}) > 1:
+        raise ValueError("y must have as many entries in each row, got rows of different lengths.")
+    if isinstance(y, np.ma.MaskedArray):
+        y = _frame.fill_mask(y)
     if _frame.is_frame(y):
         columns = [y[name] for name in y.columns]
         values = np.column_stack([np.asarray(_values(column)) for column in columns])
@@ -138,6 +201,8 @@ def _to_array(y: Any, rows: int) -> np.ndarray:
         raise ValueError(f"y should be a 1d array, got an array of shape {values.shape} instead.")
     if len(values) != rows:
         raise ValueError(f"y must have one entry for each of the {rows} rows of X, got {len(values)}.")
+    if 0 in values.shape[1:]:
+        raise ValueError(f"y must have at least one column, got shape {values.shape}.")
     if values.dtype == object:
         gaps = _frame.is_none(_frame.with_none(values.ravel()))
         if gaps.any():

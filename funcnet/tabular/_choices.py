@@ -16,6 +16,8 @@ PLAIN = ("bias_", "mixture_", "shift", "phase")
 """Parameters without weight decay."""
 
 FEW_ROWS = 1000
+NEVER = 2**30
+"""Epochs of patience of a run that is not stopped."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,25 +60,25 @@ class Settings:
             ValueError: if a value is out of range.
         """
         for name in ("batch_size", "max_iter", "n_iter_no_change", "members"):
-            if not _is_auto(value := getattr(self, name)):
+            if not is_auto(value := getattr(self, name)):
                 _check.positive(name, value)
         for name in ("early_stopping", "calibrate"):
             value = getattr(self, name)
-            if not _is_auto(value) and not isinstance(value, bool):
+            if not is_auto(value) and not isinstance(value, bool):
                 raise TypeError(f'{name} must be "auto", True or False, got {_check.describe(value)}.')
         for name, low, high in (
             *(("alpha", 0.0, math.inf), ("learning_rate_init", 0.0, math.inf)),
             ("validation_fraction", 0.0, 1.0),
         ):
-            if not _is_auto(value := getattr(self, name)):
+            if not is_auto(value := getattr(self, name)):
                 _check.between(name, value, low, high)
                 if value == 0 and name != "alpha":
                     raise ValueError(f"{name} must be above 0, got {value}.")
-        if not _is_auto(self.activation) and self.activation not in ACTIVATIONS:
+        if not is_auto(self.activation) and self.activation not in tuple(ACTIVATIONS):
             names = ", ".join(f'"{name}"' for name in ACTIVATIONS)
             raise ValueError(f'activation must be "auto" or one of {names}, got {self.activation!r}.')
-        if not _is_auto(self.hidden_layer_sizes):
-            _hidden(self.hidden_layer_sizes)
+        if not is_auto(self.hidden_layer_sizes):
+            hidden_sizes(self.hidden_layer_sizes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Recipe:
         dropout: probability, constant for half of the run and then along a cosine to 0.
         smoothing: label smoothing of classes and labels.
         decay: decoupled weight decay, along the same curve as dropout.
-        cycles: cycles of the learning rate.
+        cycles: cycles of the learning rate; 0 keeps it at its highest.
         loss_share: the weight of the loss beside the error rate when the best epoch is chosen.
         number_size: size of the embedding of a number.
         max_one_hot: categories of up to this many values are one-hot encoded.
@@ -123,6 +125,11 @@ class Choices(NamedTuple):
     validation_fraction: float
     reasons: dict[str, str]
 
+    @property
+    def stops(self) -> bool:
+        """Whether a run ends before `epochs`, when its validation score no longer improves."""
+        return self.patience < NEVER
+
     def describe(self, settings: Settings) -> dict[str, tuple[Any, str]]:
         """Each setting with its value and why it was chosen."""
         values = {
@@ -152,19 +159,19 @@ def choose(settings: Settings, task: str, rows: int, folds: int) -> Choices:
 
     def value(name: str, chosen: Any, why: str) -> Any:
         given = getattr(settings, name)
-        reasons[name] = why if _is_auto(given) else "given"
-        return chosen if _is_auto(given) else given
+        reasons[name] = why if is_auto(given) else "given"
+        return chosen if is_auto(given) else given
 
     hidden = value("hidden_layer_sizes", (width, width, width), f"for {rows:,} rows")
     stopping = value("early_stopping", "auto", "the best epoch is kept")
     return Choices(
         rows=rows,
-        hidden=_hidden(hidden),
+        hidden=hidden_sizes(hidden),
         activation=value("activation", "mish" if task == "values" else "selu", f"for {task}"),
         batch_size=int(value("batch_size", batch_size, f"for {rows:,} rows")),
         epochs=int(value("max_iter", epochs, f"for {rows:,} rows")),
         members=int(value("members", members, f"for {rows:,} rows and {folds} folds")),
-        patience=int(value("n_iter_no_change", 10, "scikit-learn's")) if stopping is True else 2**30,
+        patience=int(value("n_iter_no_change", 10, "scikit-learn's")) if stopping is True else NEVER,
         validation_fraction=0.0
         if stopping is False
         else float(value("validation_fraction", 0.2, "if there are no folds")),
@@ -207,7 +214,7 @@ def choose_rates(
         task: "classes", "labels" or "values".
     """
     sizes = (inputs, *choices.hidden)
-    if _is_auto(settings.learning_rate_init):
+    if is_auto(settings.learning_rate_init):
         value_rate = recipe.few_rows_value_rate if choices.rows <= FEW_ROWS else recipe.value_rate
         rate = value_rate if task == "values" else recipe.class_rate
         learning = {name: rate * _rate_factor(name, recipe) for name in parameters}
@@ -215,7 +222,7 @@ def choose_rates(
         # Weights are divided by √inputs when they are applied, so they move √inputs times as far.
         learning = dict.fromkeys(parameters, float(settings.learning_rate_init))
         learning |= {f"weight_{i}": learning[f"weight_{i}"] * size**0.5 for i, size in enumerate(sizes)}
-    has_decay = _is_auto(settings.alpha)
+    has_decay = is_auto(settings.alpha)
     decay = {name: recipe.decay * (has_decay and not name.startswith(PLAIN)) for name in parameters}
     penalty = {}
     if not has_decay:
@@ -247,12 +254,12 @@ def _rate_factor(name: str, recipe: Recipe) -> float:
     return 1.0 if name.startswith(("weight_", "embedding")) else 0.1
 
 
-def _hidden(value: Any) -> tuple[int, ...]:
+def hidden_sizes(value: Any) -> tuple[int, ...]:
     sizes = tuple(value) if isinstance(value, list | tuple | np.ndarray) else (value,)
     for i, size in enumerate(sizes):
         _check.positive(f"hidden_layer_sizes[{i}]", size)
     return tuple(int(size) for size in sizes)
 
 
-def _is_auto(value: Any) -> bool:
+def is_auto(value: Any) -> bool:
     return isinstance(value, str) and value == "auto"

@@ -26,6 +26,10 @@ FIELDS = {
 }
 
 
+LARGEST = 1e300
+"""The largest number in a column: differences of two are within float64, and 1.8e308 often marks a gap."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Column:
     """How a column of a table is read.
@@ -72,6 +76,13 @@ class Column:
             raise ValueError(
                 f"Input X contains infinity: column {self.name!r} must hold finite numbers, NaN where one "
                 f"is missing, got an infinity in row {int(np.flatnonzero(np.isinf(values))[0])}."
+            )
+        is_too_large = np.abs(values) > LARGEST
+        if is_too_large.any():
+            row = int(np.flatnonzero(is_too_large)[0])
+            raise ValueError(
+                f"column {self.name!r} must hold numbers up to {LARGEST:.0e}, NaN where one is missing, "
+                f"got {values[row]:.3g} in row {row}."
             )
         return values[:, None]
 

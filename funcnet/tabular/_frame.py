@@ -70,10 +70,7 @@ def read(X: Any) -> tuple[list[RawColumn], bool]:
     """
     check_dense(X)
     if is_frame(X):
-        names = list(X.columns)
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"X must have a different name for each column, got {twice!r} twice.")
+        names = check_names(X)
         return [_of_series(str(name), X[name]) for name in names], all(isinstance(n, str) for n in names)
     values = to_array(X)
     if values.ndim != 2:
@@ -82,6 +79,25 @@ def read(X: Any) -> tuple[list[RawColumn], bool]:
             "X.reshape(-1, 1) for one column."
         )
     return [_of_array(f"x{j}", values[:, j]) for j in range(values.shape[1])], False
+
+
+def check_names(X: Any) -> list[Any]:
+    """The names of the columns of a frame, each once.
+
+    Raises:
+        TypeError: if its rows are not in memory, or it is neither of pandas nor of polars.
+        ValueError: if a name is there twice.
+    """
+    for method, has in (("collect", "collect"), ("to_pandas", "column_names")):
+        if hasattr(X, has):
+            raise TypeError(
+                f"X must be a frame of pandas or polars, got a {type(X).__name__}. Try X.{method}()."
+            )
+    names = list(X.columns)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"X must have a different name for each column, got {twice!r} twice.")
+    return names
 
 
 def is_none(values: np.ndarray) -> np.ndarray:
@@ -112,8 +128,15 @@ def to_array(X: Any) -> np.ndarray:
         plain = np.array(X, dtype=object)  # np.asarray would make text of the numbers beside text
         kinds = {type(value) for value in plain.ravel().tolist()}
         return np.asarray(X) if kinds <= {int, float, bool} else plain
-    values = np.asarray(X)
+    values = np.asarray(fill_mask(X) if isinstance(X, np.ma.MaskedArray) else X)
     return values.astype(str) if values.dtype.kind == "S" else values
+
+
+def fill_mask(X: Any) -> np.ndarray:
+    """A masked array as an array with gaps: NaN among floats, None among objects."""
+    if not np.ma.is_masked(X):
+        return np.asarray(X.data)
+    return np.asarray(X.filled(np.nan) if X.dtype.kind == "f" else X.astype(object).filled(None))
 
 
 def _of_array(name: str, values: np.ndarray) -> RawColumn:
@@ -156,7 +179,7 @@ def _of_series(name: str, series: Any) -> RawColumn:
         values = series.to_numpy(dtype=float, na_value=np.nan)
         return RawColumn(name, "boolean" if kind == "b" else "number", values, kind in "iu")
     values = np.asarray(series.to_numpy())
-    return _of_array(name, values)
+    return _of_array(name, values if values.ndim == 1 else _objects(series.to_list()))
 
 
 def _local_times(series: Any) -> np.ndarray:

@@ -10,6 +10,8 @@ from funcnet.tabular._network import Columns
 
 CHUNK = 2**14
 """Rows that are transformed at once."""
+SMALLEST = 1e-300
+"""The smallest spread that a column is divided by: the inverse of a smaller one is infinite."""
 
 
 class Inputs(NamedTuple):
@@ -144,8 +146,8 @@ def _fit_column(values: np.ndarray) -> tuple[float, float, bool]:
     if low == high:
         return float(low), 0.0, True
     if ((values == low) | (values == high)).all():
-        return float(low + (high - low) / 2), float(2 / (high - low)), True
+        return float(low + (high - low) / 2), float(2 / max(high - low, SMALLEST)), True
     spread = third - first
     if spread == 0:  # most values are the same: twice the median distance of the others
         spread = 2 * float(np.median(np.abs(values[values != middle] - middle)))
-    return float(middle), float(1 / spread), False
+    return float(middle), float(1 / max(spread, SMALLEST)), False

@@ -1,6 +1,7 @@
 """Train networks on the features of a table: several folds and starts, as one program."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,15 @@ import numpy as np
 
 from funcnet import _check
 from funcnet._types import Key
-from funcnet.tabular._choices import Choices, Recipe, Settings, choose, choose_rates
+from funcnet.tabular._choices import (
+    Choices,
+    Recipe,
+    Settings,
+    choose,
+    choose_rates,
+    hidden_sizes,
+    is_auto,
+)
 from funcnet.tabular._features import Features
 from funcnet.tabular._members import Members, pad_inputs, probabilities, to_values
 from funcnet.tabular._network import Network, init_parameters, pack
@@ -20,6 +29,10 @@ from funcnet.tabular._training import RunRows, TableArrays, TrainedRuns, train_r
 
 Fold = tuple[np.ndarray, np.ndarray]
 DEFAULT = Recipe()
+PASS = Recipe(class_rate=0.01, value_rate=0.02, few_rows_value_rate=0.02, cycles=0.0)
+"""For one pass at a time: the learning rate does not change within a pass."""
+MIN_CALIBRATION_ROWS = 10
+"""The temperature of fewer rows would be noise."""
 
 
 def train_members(
@@ -98,6 +111,9 @@ def train_members(
         scaled = _standardize_as(start, targets, weights, task, outputs)
     net, table = _arrange(features, preprocessing, scaled, weights, choices, recipe.number_size)
     columns, num_runs = preprocessing.columns, len(folds) * choices.members
+    _check_size(net, choices, num_runs, max(len(fold[0]) for fold in folds))
+    if choices.epochs == 1 and all(len(fold[0]) <= choices.batch_size for fold in folds):
+        recipe = dataclasses.replace(recipe, cycles=0.0)  # a cycle begins with a learning rate of zero
     starts = [init_parameters(net, columns, stream) for stream in rng.spawn(num_runs)]
     packed = [pack(parameters, np) for parameters in starts]
     initial = {name: np.stack([parameters[name] for parameters in packed]) for name in packed[0]}
@@ -111,7 +127,13 @@ def train_members(
     _check_finite(runs, choices)
     fold = np.repeat(np.arange(len(folds)), choices.members)
     calibrates = task != "values" and settings.calibrate is not False
-    temperature = _fit_temperature(runs.outputs, rows, scaled, weights) if calibrates else 1.0
+    temperature, source = 1.0, "not calibrated"
+    if calibrates and len(np.unique(np.concatenate([f[1] for f in folds]))) >= MIN_CALIBRATION_ROWS:
+        temperature = _fit_temperature(runs.outputs, rows, scaled, weights)
+        source = "of the rows held out"
+    elif calibrates:
+        temperature = 1.0 if start is None else start.temperature
+        source = f"fewer than {MIN_CALIBRATION_ROWS} rows were held out"
     return Members(
         *(
             net,
@@ -124,7 +146,7 @@ def train_members(
             scaled.bounds,
         ),
         is_vector=targets.ndim == 2,
-        chosen=choices.describe(settings) | {"temperature": (temperature, "of the rows held out")},
+        chosen=choices.describe(settings) | {"temperature": (temperature, source)},
         out_of_fold=_out_of_fold(runs.outputs, rows, scaled, len(features), temperature, targets.ndim == 2),
         history=runs.history,
         best_epoch=runs.best_epoch,
@@ -175,6 +197,27 @@ def _check_weight(weight: Any, rows: int) -> np.ndarray:
     return values
 
 
+def _check_size(net: Network, choices: Choices, runs: int, rows: int) -> None:
+    """Raise a ValueError if the runs can't fit into memory, or their steps not into 32 bits.
+
+    Each holds its parameters, their start, and a history of two columns; one in training also its gradient,
+    two moments and the best parameters.
+    """
+    sizes = (net.inputs, *net.hidden, net.outputs)
+    parameters = sum((a + 1) * b for a, b in itertools.pairwise(sizes)) + 8 * net.vocabulary
+    _check.fits_in_memory(
+        f"the weights and the history of {runs:,} runs with hidden_layer_sizes={net.hidden}, members="
+        f"{choices.members} and max_iter={choices.epochs}",
+        4 * (5 * parameters + runs * (2 * parameters + 2 * choices.epochs)),
+    )
+    steps = choices.epochs * max(1, rows // choices.batch_size)
+    if steps >= 2**31:
+        raise ValueError(
+            f"max_iter must give fewer than 2**31 steps, got {steps:,} with {choices.epochs:,} epochs. Try "
+            "max_iter=100."
+        )
+
+
 def _check_fold(i: int, fold: Fold, weights: np.ndarray) -> Fold:
     """The rows of a fold with a weight above 0."""
     n = len(weights)
@@ -197,6 +240,8 @@ def _split(
 ) -> Fold:
     """One split of the rows by `validation_fraction`, by class; without validation rows if it is 0."""
     held_out = round(len(kept) * choices.validation_fraction)
+    if choices.stops and len(kept) > 1:  # something must be watched
+        held_out = min(max(held_out, 1), len(kept) - 1)
     if held_out == 0 or held_out >= len(kept):
         return kept, kept[:0]
     order = rng.permutation(len(kept))
@@ -214,7 +259,8 @@ def _standardize(targets: np.ndarray, weights: np.ndarray, task: str, outputs: i
         return _Target(task, targets, 0 * ones, ones, np.stack([-np.inf * ones, np.inf * ones]))
     values = targets.reshape(len(targets), outputs)
     center = np.average(values, axis=0, weights=weights)
-    scale = np.sqrt(np.average((values - center) ** 2, axis=0, weights=weights))
+    unit = np.ldexp(0.5, np.frexp(np.abs(values - center).max(axis=0))[1])  # squares of 1e-200 would be 0
+    scale = unit * np.sqrt(np.average(((values - center) / unit) ** 2, axis=0, weights=weights))
     scale = np.where(scale > 0, scale, 1.0)
     values = np.where(weights[:, None] > 0, (values - center) / scale, 0.0)
     kept = values[weights > 0]
@@ -229,8 +275,7 @@ def _settings_of(start: Members | None, settings: Settings) -> Settings:
     net = start.network
     for name, kept in (("hidden_layer_sizes", net.hidden), ("activation", net.activation)):
         given = getattr(settings, name)
-        given = (given,) if isinstance(given, int) else given
-        if given != "auto" and (given if isinstance(given, str) else tuple(given)) != kept:
+        if not is_auto(given) and (given if isinstance(given, str) else hidden_sizes(given)) != kept:
             raise ValueError(
                 f"{name} must stay {kept!r} where networks are trained further, got {given!r}. Try "
                 "warm_start=False, or fit again."
@@ -245,7 +290,7 @@ def _folds_of(start: Members, folds: list[Fold], members: int) -> list[Fold]:
     """The folds of the runs of `start`: one without validation rows is that of all runs."""
     if len(folds) == 1 and not len(folds[0][1]):
         folds = folds * (len(start) // members)
-    if len(folds) * members != len(start):
+    if len(folds) != start.fold.max() + 1 or len(folds) * members != len(start):
         raise ValueError(
             f"folds and members must stay those of the {len(start)} runs that are trained further, got "
             f"{len(folds)} folds of {members} members. Keep cv and members, or set warm_start=False."
@@ -256,14 +301,16 @@ def _folds_of(start: Members, folds: list[Fold], members: int) -> list[Fold]:
 def _standardize_as(
     start: Members, targets: np.ndarray, weights: np.ndarray, task: str, outputs: int
 ) -> _Target:
-    """Targets on the scale of those that `start` was trained on."""
+    """Targets on the scale of those that `start` was trained on, and the range of all of them."""
     if len(start.center) != outputs:
         raise ValueError(f"target must have {len(start.center)} outputs, as before, got {outputs}.")
     if task != "values":
         return _standardize(targets, weights, task, outputs)
     values = (targets.reshape(len(targets), outputs) - start.center) / start.scale
+    kept = values[weights > 0]
+    low, high = np.minimum(start.bounds[0], kept.min(axis=0)), np.maximum(start.bounds[1], kept.max(axis=0))
     values = np.where(weights[:, None] > 0, values, 0.0).astype(np.float32)
-    return _Target(task, values, start.center, start.scale, start.bounds)
+    return _Target(task, values, start.center, start.scale, np.stack([low, high]))
 
 
 def _arrange(
@@ -339,8 +386,6 @@ def _fit_temperature(outputs: np.ndarray, rows: RunRows, target: _Target, weight
     held_out = np.unique(
         np.concatenate([r[:n] for r, n in zip(rows.validation, rows.num_validation, strict=True)])
     )
-    if not len(held_out):
-        return 1.0
     weights = weights[held_out]
 
     def loss(log2_temperature: float) -> float:

@@ -12,11 +12,12 @@ def cosine_cycles(progress: Array, cycles: Array | float = 4.0) -> Array:
 
     Args:
         progress: the fraction of the run that is done, 0 .. 1.
-        cycles: number of cycles.
+        cycles: number of cycles; 0 for a constant 1.
 
     Source: "coslog4" in Holzmüller et al., "Better by default", 2024.
     """
-    return 0.5 * (1 - jnp.cos(2 * jnp.pi * jnp.log2(1 + (2.0**cycles - 1) * progress)))
+    wave = 0.5 * (1 - jnp.cos(2 * jnp.pi * jnp.log2(1 + (2.0**cycles - 1) * progress)))
+    return jnp.where(cycles > 0, wave, 1.0)
 
 
 def flat_cosine(progress: Array) -> Array:

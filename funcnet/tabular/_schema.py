@@ -9,7 +9,7 @@ import numpy as np
 from funcnet import _check, _files
 from funcnet._text import printable
 from funcnet.tabular import _decide, _frame
-from funcnet.tabular._column import Column
+from funcnet.tabular._column import LARGEST, Column
 from funcnet.tabular._features import Features
 
 Task = Literal["classification", "regression"]
@@ -164,8 +164,9 @@ class Schema:
         if X.ndim != 2 or X.shape[1] != len(self.columns):
             self._find(X)  # which raises
         numbers = np.array(X, np.float64)
-        if np.isinf(numbers).any():
-            column = int(np.flatnonzero(np.isinf(numbers).any(axis=0))[0])
+        is_too_large = (numbers > LARGEST) | (numbers < -LARGEST)
+        if is_too_large.any():
+            column = int(np.flatnonzero(is_too_large.any(axis=0))[0])
             self.columns[column].numbers(_frame.read(X[:, column : column + 1])[0][0])  # which raises
         return Features(numbers, np.zeros((len(X), 0), np.int32), ())
 

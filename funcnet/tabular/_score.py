@@ -17,8 +17,8 @@ def class_scores(probabilities: np.ndarray, target: np.ndarray, weight: np.ndarr
 
     Returns:
         "accuracy", "balanced_accuracy" and "calibration_error" (15 equal bins of the top probability) in
-        0 .. 1, "log_loss" in nats; "auc" of two classes; and the first three of predicting the class
-        frequencies as "baseline".
+        0 .. 1, "log_loss" in nats; "auc" of two classes, if both are there; and the first three of
+        predicting the class frequencies as "baseline".
     """
     rows, classes = np.arange(len(target)), probabilities.shape[1]
     frequencies = np.bincount(target, weights=weight, minlength=classes) / weight.sum()
@@ -40,7 +40,7 @@ def class_scores(probabilities: np.ndarray, target: np.ndarray, weight: np.ndarr
 
     result: dict[str, Any] = {"rows": len(target), **scores(probabilities)}
     result["calibration_error"] = calibration_error(probabilities, target, weight)
-    if classes == 2:
+    if classes == 2 and (frequencies > 0).all():
         result["auc"] = _auc(probabilities[:, 1], target, weight)
     return {**result, "baseline": scores(constant)}
 

@@ -272,3 +272,117 @@ def test_a_diverged_run_is_reported():
     settings = dataclasses.replace(SMALL, learning_rate_init=1e30, activation="relu")
     with pytest.raises(FloatingPointError, match="learning_rate_init"):
         train(features, value, "values", settings)
+
+
+def trained(task="classes", settings=SMALL, **kwargs):
+    features, value = table()
+    return train(features, value > 0 if task == "classes" else value, task, settings, **kwargs)
+
+
+@pytest.mark.parametrize("task", ["classes", "values"])
+def test_further_training_goes_on_from_the_start(task):
+    features, value = table()
+    target = value > 0 if task == "classes" else value
+    first = train(features, target, task, folds=folds(120))
+    more = train(features, target, task, Settings(max_iter=6), folds=folds(120), start=first)
+    assert more.history["loss"][:, 0].mean() < first.history["loss"][:, 0].mean()
+    assert more.network == first.network
+    np.testing.assert_array_equal(more.fold, first.fold)
+    np.testing.assert_array_equal(more.scale, first.scale)
+
+
+@pytest.mark.parametrize("task", ["classes", "values"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_layer_sizes": (16, 8)}, r"hidden_layer_sizes must stay \(16, 16\)"),
+        ({"hidden_layer_sizes": np.array([8])}, r"hidden_layer_sizes must stay \(16, 16\)"),
+        ({"activation": "relu"}, "activation must stay"),
+        ({"members": 2}, "folds and members must stay those of the 3 runs"),
+    ],
+)
+def test_further_training_keeps_the_networks(task, change, message):
+    start = trained(task, folds=folds(120))
+    settings = dataclasses.replace(Settings(max_iter=2), **change)
+    with pytest.raises(ValueError, match=message):
+        trained(task, settings, folds=folds(120), start=start)
+
+
+def test_further_training_takes_the_same_sizes_however_they_are_written():
+    start = trained()
+    for sizes in ([16, 16], np.array([16, 16]), "auto"):
+        trained(settings=Settings(hidden_layer_sizes=sizes, max_iter=1), start=start)
+
+
+def test_further_training_keeps_the_folds_columns_and_outputs():
+    start = trained(folds=folds(120), settings=dataclasses.replace(SMALL, members=2))
+    for settings, k in ((Settings(), 2), (Settings(members=3), 2), (Settings(members=6), 1)):
+        rows = [(np.arange(60), np.arange(60, 120))] if k == 1 else folds(120, k)
+        with pytest.raises(ValueError, match="folds and members must stay those of the 6 runs"):
+            trained(settings=settings, folds=rows, start=start)
+    features, value = table(numbers=2)
+    with pytest.raises(ValueError, match="features must have the columns of the training rows, 3 numbers"):
+        train(features, value > 0, folds=folds(120), settings=Settings(max_iter=1), start=start)
+    with pytest.raises(ValueError, match="target must have 2 outputs, as before, got 3"):
+        trained(folds=folds(120), settings=Settings(max_iter=1), start=start, num_classes=3)
+
+
+def test_every_run_goes_on_without_folds_and_stays_calibrated():
+    start = trained(folds=folds(120), settings=dataclasses.replace(SMALL, members=2, max_iter=30))
+    more = trained(settings=Settings(max_iter=1, early_stopping=False), start=start)
+    np.testing.assert_array_equal(more.fold, [0, 0, 1, 1, 2, 2])
+    assert more.temperature == start.temperature != 1.0
+
+
+def test_the_range_of_predictions_grows_with_the_targets():
+    features, value = table()
+    start = train(features, value, "values")
+    more = train(features, 10 * value, "values", Settings(max_iter=60), start=start)
+    assert value.max() < more.predict(features).max() <= 10 * value.max() + 1e-4
+
+
+def test_a_single_step_learns():
+    features, value = table(20)
+    settings = dataclasses.replace(SMALL, max_iter=1, early_stopping=False, calibrate=False)
+    members = train(features, value > 0, settings=settings)
+    start = train(features, value > 0, settings=dataclasses.replace(settings, learning_rate_init=1e-30))
+    assert np.abs(members.predict(features) - start.predict(features)).max() > 1e-3
+
+
+def test_early_stopping_watches_a_row_however_small_the_fraction():
+    settings = dataclasses.replace(SMALL, early_stopping=True, validation_fraction=1e-4)
+    assert np.sum(~np.isnan(trained(settings=settings).out_of_fold[:, 0])) == 1
+
+
+def test_a_temperature_needs_ten_rows():
+    members = trained(folds=[(np.arange(111), np.arange(111, 120))])
+    assert members.chosen["temperature"] == (1.0, "fewer than 10 rows were held out")
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e150])
+def test_targets_of_any_size_are_scaled(size):
+    features, value = table()
+    expected = train(features, value, "values").predict(features)
+    got = train(features, value * size, "values").predict(features) / size
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_column_of_denormal_numbers_makes_no_nan():
+    features, value = table()
+    tiny = Features(np.round(features.numbers) * 1e-320, features.codes, features.sizes)
+    assert np.isfinite(train(tiny, value > 0).predict(tiny)).all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"hidden_layer_sizes": (10**6, 10**6)}, {"members": 10**10}, {"max_iter": 10**12}],
+)
+def test_what_cannot_fit_into_memory_is_refused_at_once(settings):
+    (name,) = settings
+    with pytest.raises(ValueError, match=f"{name}.*available"):
+        trained(settings=dataclasses.replace(SMALL, **settings))
+
+
+def test_too_many_steps_are_refused():
+    with pytest.raises(ValueError, match="max_iter must give fewer than"):
+        trained(settings=dataclasses.replace(SMALL, max_iter=10**8, batch_size=1))
