@@ -27,7 +27,7 @@ def init_optimizer(optimizer: optax.GradientTransformation, parameters: PyTree) 
         ValueError: if updates are unlike the parameters, the state changes its structure, or
             `optax.lookahead` is inside another transformation.
     """
-    state = first_state(optimizer, parameters)
+    state = _tree.strongly_typed(first_state(optimizer, parameters))
     is_double = any(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(parameters))
     value = jnp.zeros((), jnp.float64 if is_double else jnp.float32)  # as a loss of these parameters
     gradient = parameters
@@ -204,7 +204,7 @@ def _check_state(before: PyTree, after: PyTree) -> None:
     old, new = _tree.paths(before), _tree.paths(after)
     for path in sorted(set(old) | set(new)):
         a, b = (tree.get(path) for tree in (old, new))
-        if a is not None and b is not None and a.shape == b.shape and (a.dtype == b.dtype or a.weak_type):
+        if a is not None and b is not None and (a.shape, a.dtype) == (b.shape, b.dtype):
             continue
         described = ["nothing" if leaf is None else _tree.dtype_and_shape(leaf) for leaf in (a, b)]
         raise ValueError(
