@@ -138,10 +138,12 @@ def to_device(array: Any) -> Array:
 
 
 def strongly_typed(tree: PyTree) -> PyTree:
-    """The tree without JAX's weak types: times half precision, a weak float32 would be half precision."""
+    """The tree without weakly typed floats: times half precision, a weak float32 would be half precision."""
 
     def convert(leaf: Any) -> Any:
-        return jnp.asarray(leaf, jnp.result_type(leaf)) if jax.typeof(leaf).weak_type else leaf
+        dtype = jnp.result_type(leaf)
+        is_weak = jax.typeof(leaf).weak_type and jnp.issubdtype(dtype, jnp.floating)
+        return jnp.asarray(leaf, dtype) if is_weak else leaf
 
     return jax.tree.map(convert, tree)
 
