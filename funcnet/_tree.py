@@ -138,7 +138,7 @@ def to_device(array: Any) -> Array:
 
 
 def strongly_typed(tree: PyTree) -> PyTree:
-    """The tree without weakly typed floats: times half precision, a weak float32 would be half precision."""
+    """The tree without weakly typed floats: a weak float32 times half precision is half precision."""
 
     def convert(leaf: Any) -> Any:
         dtype = jnp.result_type(leaf)
