@@ -74,18 +74,18 @@ def has_wide_integers(array: Any) -> bool:
 
 
 def overflows(value: Array) -> bool:
-    """Whether a value is infinite or NaN, and may be neither in float64."""
-    return not bool(jnp.isfinite(value).all())
+    """Whether a concrete value is infinite or NaN, and may be neither in float64."""
+    return _tree.is_concrete(value) and not bool(jnp.isfinite(value).all())
 
 
 def in_float64(function: Callable[..., Any], *args: Any, **settings: Any) -> Any:
     """Call a function of concrete arrays in float64; its floating values are rounded to float32.
 
-    They stay float64 if jax_enable_x64 is set.
+    They stay float64 if jax_enable_x64 is set. Within jit it is called now, and its values are constants.
     """
     if jax.config.read("jax_enable_x64"):
         return function(*args, **settings)
-    with jax.enable_x64(True):
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         is_array = {name: isinstance(v, jax.Array | np.ndarray) for name, v in settings.items()}
         is_narrow = {name: is_array[name] and v.dtype == np.float32 for name, v in settings.items()}
         wide = {name: _as_float64(v) if is_narrow[name] else v for name, v in settings.items()}

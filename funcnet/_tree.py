@@ -137,6 +137,17 @@ def to_device(array: Any) -> Array:
     return jnp.asarray(array) if not isinstance(array, np.ndarray) or is_traced() else jax.device_put(array)
 
 
+def strongly_typed(tree: PyTree) -> PyTree:
+    """The tree without weakly typed floats: a weak float32 times half precision is half precision."""
+
+    def convert(leaf: Any) -> Any:
+        dtype = jnp.result_type(leaf)
+        is_weak = jax.typeof(leaf).weak_type and jnp.issubdtype(dtype, jnp.floating)
+        return jnp.asarray(leaf, dtype) if is_weak else leaf
+
+    return jax.tree.map(convert, tree)
+
+
 def is_concrete(tree: PyTree) -> bool:
     """Whether no leaf is a tracer of jit, vmap or grad."""
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))

@@ -191,3 +191,50 @@ def test_a_loop_written_by_hand_stops_as_fit_does():
     assert float(later.model) == 0.0
     assert int(later.stopping.outcome) == fn.Outcome.NOT_FINITE.code
     assert int(later.step) == int(stopped.step) == 0
+
+
+class _Count(fn.metrics.Metric):
+    """A metric that is an integer."""
+
+    def sums(self, prediction: Any, target: Any) -> Any:
+        return (prediction > target).astype(jnp.int32)
+
+    def value(self, sums: Any) -> Any:
+        return sums.astype(jnp.int32)
+
+
+def test_a_metric_that_is_an_integer_is_nan_where_it_was_not_evaluated() -> None:
+    loss = fn.losses.supervised(fn.losses.squared_error, count=_Count())
+    train = fn.fit(loss, optax.sgd(0.0), epochs=3, eval_every=2)
+    data = jnp.ones((5, 1)), jnp.array([-1.0, -1.0, 2.0, 2.0, 2.0])
+    history = train(fn.models.LinearRegression(1).init(KEY), data, KEY, data).history
+    np.testing.assert_array_equal(history["count"], [2.0, 2.0, 2.0])
+    np.testing.assert_array_equal(history["val_count"], [np.nan, 2.0, 2.0])
+
+
+def test_thresholds_can_be_swept_and_mapped() -> None:
+    data = CASE.rows(12)
+
+    def train(threshold: Any) -> Any:
+        stopping = fn.EarlyStopping("loss", stopping_threshold=threshold)
+        return fn.fit(CASE.loss(), OPTIMIZER, epochs=3, stopping=stopping)
+
+    model = CASE.init()
+    thresholds = jnp.array([1e9, -1e9])
+    epochs = jax.vmap(lambda t: train(t)(model, data, KEY).state.epoch)(thresholds)
+    assert epochs.tolist() == [int(train(t)(model, data, KEY).state.epoch) for t in thresholds] == [1, 3]
+    with pytest.raises(ValueError, match="stopping_threshold must be a number, got NaN"):
+        train(jnp.float32("nan"))
+
+
+def test_a_weakly_typed_parameter_is_a_float32_parameter() -> None:
+    rows = jnp.asarray(np.linspace(-1, 1, 16), jnp.bfloat16)
+
+    def loss(w: Any, x: Any, key: Any) -> Any:
+        return ((w * x - 1) ** 2).astype(jnp.float32)
+
+    with jax.numpy_dtype_promotion("standard"):
+        train = fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=4)
+        weak, strong = (train(w, rows, KEY).model for w in (jnp.array(0.3), jnp.float32(0.3)))
+        assert same_bits(weak, strong)
+        assert same_bits(fn.Trainer(train, progress=False)(jnp.array(0.3), rows, KEY).model, strong)

@@ -229,3 +229,14 @@ def test_wrong_settings_end_in_a_sentence(case: str) -> None:
 def test_builtins_without_a_signature_are_taken() -> None:
     assert L.supervised(min)
     assert float(M.measure(M.accuracy, ONES, ONES, weight=[True, False])) == 1
+
+
+CONSTANT = np.array([0.1, 0.9]), np.array([0, 1])
+
+
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize("function", [L.squared_error, M.accuracy, M.roc_auc, L.binary_cross_entropy])
+def test_constants_may_be_compared_within_jit(function, kind):
+    arrays = [kind(values) for values in CONSTANT]
+    expected = function(*arrays)
+    np.testing.assert_allclose(jax.jit(lambda z: function(*arrays) + z)(0.0), expected, rtol=1e-6)

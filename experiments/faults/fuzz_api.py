@@ -188,7 +188,7 @@ def _is_named(case: Any, mutations: Any, message: str) -> bool:
 
 
 # Python's and NumPy's functions fail by themselves on tracers and models.
-FOREIGN_FUNCTIONS = ("len", "print", "max", "np.sin", "np.linalg.norm", "str", "dict")
+FOREIGN_FUNCTIONS = ("len", "print", "max", "np.sin", "jnp.sin", "np.linalg.norm", "str", "dict")
 
 
 def _is_the_users(case: Any, mutations: Any, error: BaseException, frames: Any, package: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnet._check._arrays import array, jax_array
 from funcnet._check._layers import layer_input
-from funcnet._check._values import between, describe
+from funcnet._check._values import between, describe, integer
 
 
 def sequence(layer: str, x: Any, size: int) -> jax.Array:
@@ -41,7 +41,7 @@ def pad_token(token: int, vocab_size: int | None) -> None:
             f"pad_token must be None for a model of vectors, got the token {token}. Leave it out, and call "
             "the model with a mask: model(x, mask=mask)."
         )
-    between("pad_token", token, 0, vocab_size)
+    between("pad_token", integer("pad_token", token), 0, vocab_size)
 
 
 def mask(name: str, value: Any, shape: tuple[int, ...]) -> jax.Array:

@@ -117,9 +117,10 @@ def above_zero(name: str, value: Any) -> Any:
     """A value as Python's number, after a check that it is finite and above 0."""
     if not _is_number(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}.")
-    if not 0 < value <= sys.float_info.max:
+    number = _python_number(value)  # NumPy's float32 would overflow in the comparison
+    if not 0 < number <= sys.float_info.max:
         raise ValueError(f"{name} must be above 0 and finite, got {_short(value)}.")
-    return _python_number(value)
+    return number
 
 
 def _python_number(value: Any) -> Any:

@@ -42,7 +42,14 @@ def noise(scale: float | Array) -> Transform:
 
     def add_noise(key: Key, x: Array) -> Array:
         if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise TypeError(f"noise expects floating features, got {x.dtype}. Try x.astype(float).")
+            raise TypeError(f"the example of noise must be floating, got {x.dtype}. Try x.astype(float).")
+        if np.ndim(scale) > x.ndim or any(
+            a not in (1, b) for a, b in zip(np.shape(scale)[::-1], x.shape[::-1], strict=False)
+        ):
+            raise ValueError(
+                f"scale must be one number, or one for each of the features {x.shape}, got shape "
+                f"{np.shape(scale)}."
+            )
         return x + jnp.asarray(scale, x.dtype) * jax.random.normal(key, x.shape, x.dtype)
 
     return _on_features(add_noise)

@@ -114,7 +114,10 @@ def _needs_float64(metric: Any, leaves: list[Any]) -> bool:
 
 
 def _keeps_digits(metric: Any) -> bool:
+    """Whether a metric can be computed in float64: one of funcnet's, with settings that are not traced."""
     while isinstance(metric, functools.partial):
+        if not _tree.is_concrete((metric.args, metric.keywords)):
+            return False
         metric = metric.func
     return getattr(metric, "keeps_digits", False)
 

@@ -79,7 +79,11 @@ def _check_features(x: np.ndarray, features: Any) -> list[int]:
     if x.ndim != 2 or x.shape[1] < 2:
         raise ValueError(f"x of pair_plot must have at least 2 features, got shape {x.shape}.")
     columns = range(x.shape[1]) if features is None else features
-    if not isinstance(columns, Sequence | np.ndarray) or isinstance(columns, str) or not np.ndim(columns):
+    if (
+        not isinstance(columns, Sequence | np.ndarray)
+        or isinstance(columns, str)
+        or getattr(columns, "ndim", 1) != 1
+    ):
         raise TypeError(f"features of pair_plot must be column numbers, got {_check.describe(features)}.")
     if not 2 <= len(columns) <= MAX_FEATURES:
         raise ValueError(

@@ -5,6 +5,7 @@ import enum
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _tree
@@ -129,7 +130,10 @@ class EarlyStopping:
             _check.not_negative(name, getattr(self, name))
         _check.boolean("restore_best", self.restore_best)
         for name in ("stopping_threshold", "divergence_threshold"):
-            if (value := getattr(self, name)) is not None:
+            value = getattr(self, name)
+            if isinstance(value, jax.Array) and value.shape == ():  # as a sweep passes it
+                value = value.item() if _tree.is_concrete(value) else None
+            if value is not None:
                 _check.number(name, value)
 
     def init(self, model: PyTree) -> EarlyStoppingState:

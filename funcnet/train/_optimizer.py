@@ -27,7 +27,7 @@ def init_optimizer(optimizer: optax.GradientTransformation, parameters: PyTree) 
         ValueError: if updates are unlike the parameters, the state changes its structure, or
             `optax.lookahead` is inside another transformation.
     """
-    state = first_state(optimizer, parameters)
+    state = _tree.strongly_typed(first_state(optimizer, parameters))
     is_double = any(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(parameters))
     value = jnp.zeros((), jnp.float64 if is_double else jnp.float32)  # as a loss of these parameters
     gradient = parameters

@@ -80,7 +80,7 @@ class History(Mapping[str, Array]):
         """A history before the first epoch; names map to structs with a dtype."""
         # Not filled with NaN: jax_debug_nans refuses any in the results of compiled functions.
         arrays, evaluated = (
-            {name: jnp.zeros(epochs, like.dtype) for name, like in names.items()}
+            {name: jnp.zeros(epochs, _floating(like.dtype)) for name, like in names.items()}
             for names in (values, evaluations)
         )
         is_evaluated = jnp.zeros(epochs, bool) if evaluated else None
@@ -122,11 +122,17 @@ def _fill_missing(values: Array, is_recorded: Any) -> Array:
     """The values, with NaN where none was recorded."""
     if is_recorded is None:
         return values
+    values = values.astype(_floating(values.dtype))
     if not _is_on_host(values):
         return jnp.where(is_recorded, values, jnp.nan)
     # In NumPy, which jax_debug_nans does not look at.
     filled = np.where(np.asarray(is_recorded), np.asarray(values), np.asarray(np.nan, values.dtype))
     return jax.device_put(filled, getattr(values, "sharding", None))
+
+
+def _floating(dtype: Any) -> Any:
+    """The dtype if it has a NaN, else the default one: a `Metric` may be an integer."""
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else jax.dtypes.canonicalize_dtype(float)
 
 
 def _is_on_host(values: Any) -> bool:
@@ -198,7 +204,7 @@ class TrainState:
         _check.key(key)
         _check.optimizer(optimizer)
         check_model(model)
-        model = jax.tree.map(jnp.asarray, model)
+        model = _tree.strongly_typed(jax.tree.map(jnp.asarray, model))
         parameters, _ = _tree.partition(model, trainable(model))
         zero = jnp.zeros((), jnp.int32)
         return TrainState(model, init_optimizer(optimizer, parameters), zero, zero, key, initial_state())

@@ -301,7 +301,7 @@ WRONG = {
     "noise on integers": (
         lambda: fn.data.noise(0.1)(KEY, (jnp.arange(3), 0)),
         TypeError,
-        "noise expects floating features, got int32",
+        "the example of noise must be floating, got int32",
     ),
     "two axes": (lambda: fn.data.flip((0, 1)), TypeError, "axis must be an integer"),
     "no such axis": (lambda: fn.data.flip(2)(KEY, IMAGE), ValueError, r"that axis, got shape \(4, 5\)"),
