@@ -11,7 +11,7 @@ MIN_ROWS = 10
 """Fewer rows are not split by default: a fold would hold out a single row."""
 MAX_ROWS = 100_000
 """More rows get one split by default. With 30 columns, five folds of 100,000 take 76 s of one core and one
-split 18 s,; both grow in proportion to the rows."""
+split 18 s; both grow in proportion to the rows."""
 
 Splits = list[tuple[np.ndarray, np.ndarray]]
 
