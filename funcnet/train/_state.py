@@ -204,6 +204,11 @@ class TrainState:
         _check.key(key)
         _check.optimizer(optimizer)
         check_model(model)
+        if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(model)):
+            raise TypeError(
+                "model must hold arrays, got a ShapeDtypeStruct. For shapes alone: "
+                "jax.eval_shape(fn.TrainState.create, model, optimizer, key)."
+            )
         model = _tree.strongly_typed(jax.tree.map(jnp.asarray, model))
         parameters, _ = _tree.partition(model, trainable(model))
         zero = jnp.zeros((), jnp.int32)
