@@ -3,13 +3,14 @@
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
+from funcnet.sklearn import _scores
 from funcnet.sklearn._base import fraction
 from funcnet.sklearn._mlp_base import MLPBase
-from funcnet.sklearn._target import check_classes, encode_classes, encode_values, weigh_classes
-from funcnet.tabular import Uncertainty, _score
+from funcnet.sklearn._target import ValueTargets, check_classes, encode_classes, weigh_classes
+from funcnet.tabular import Uncertainty
 from funcnet.tabular._interval import cv_plus
 from funcnet.tabular._uncertainty import of_probabilities, of_values
 
@@ -232,11 +233,11 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         return (len(self.classes_),)
 
     def _scores(self, predictions: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
-        scores = _score.label_scores if self._task == "labels" else _score.class_scores
+        scores = _scores.label_scores if self._task == "labels" else _scores.class_scores
         return scores(predictions, target, weight)
 
 
-class MLPRegressor(RegressorMixin, MLPBase):
+class MLPRegressor(ValueTargets, MLPBase):
     """A multilayer perceptron for numbers, the best on a table that we know by default.
 
     It reads the columns of a table, trains several networks on several folds as one program, and averages
@@ -287,11 +288,6 @@ class MLPRegressor(RegressorMixin, MLPBase):
         >>> bool(0.85 < np.mean((lower <= y) & (y <= upper)) < 0.99)
         True
     """
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
 
     @available_if(_has_no_folds)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -384,16 +380,6 @@ class MLPRegressor(RegressorMixin, MLPBase):
         self._check_held_out("uncertainty")
         return of_values(self._predict_runs(X), self._target - self.out_of_fold_[self._rows])
 
-    def _encode_y(self, y: Any, count: int, numbers: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
-        target = encode_values(y, count)[numbers]
-        if is_first:
-            self._shape = target.shape[1:]
-        elif self._shape != target.shape[1:]:
-            raise ValueError(
-                f"y must have shape {('rows', *self._shape)}, as in the first call, got {target.shape}."
-            )
-        return target, 1.0
-
     def _recipe_task(self) -> dict[str, Any]:
         return {"task": "values"}
 
@@ -401,4 +387,4 @@ class MLPRegressor(RegressorMixin, MLPBase):
         return self._shape
 
     def _scores(self, predictions: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
-        return _score.value_scores(predictions, target, weight)
+        return _scores.value_scores(predictions, target, weight)

@@ -1,5 +1,6 @@
 """Fitting of the members of an MLP estimator, whatever its target is."""
 
+import abc
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ class Rows:
     count: int
 
 
-class MLPBase(TableEstimator):
+class MLPBase(TableEstimator, abc.ABC):
     """Fits members; what the target is belongs to the subclass."""
 
     members_: Members
@@ -144,16 +145,17 @@ class MLPBase(TableEstimator):
             used = self.preprocessing_.transform(used)
         return used, Rows(self._encode(used), target, weight[numbers] * class_weight, numbers, len(X))
 
+    @abc.abstractmethod
     def _encode_y(self, y: Any, count: int, numbers: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
         """The target of the training rows, and what their weight is multiplied by."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _recipe_task(self) -> dict[str, Any]:
         """The task, and the number of classes, for `train_members`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _scores(self, predictions: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
-        raise NotImplementedError
+        """Scores of predictions by name, those of the best constant prediction as "baseline"."""
 
     def _make_splits(self, X: Any, rows: Rows, seed: int) -> Splits | None:
         strata = rows.target if self._recipe_task()["task"] == "classes" else None
@@ -220,9 +222,9 @@ class MLPBase(TableEstimator):
         self._patterns, self._pattern = np.unique(held_out[is_known], axis=0, return_inverse=True)
         self._pattern = self._pattern.reshape(-1)
 
+    @abc.abstractmethod
     def _output_shape(self) -> tuple[int, ...]:
         """The shape of the prediction for one row."""
-        raise NotImplementedError
 
     def _predict_mean(self, X: Any) -> np.ndarray:
         features = self._read(X)

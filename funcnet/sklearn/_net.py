@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin
 
 from funcnet import losses
 from funcnet.sklearn._net_base import NetBase, check_outputs
-from funcnet.sklearn._target import check_classes, encode_classes, encode_values, weigh_classes
+from funcnet.sklearn._target import ValueTargets, check_classes, encode_classes, weigh_classes
 
 
 class NetClassifier(ClassifierMixin, NetBase):
@@ -154,7 +154,7 @@ class NetClassifier(ClassifierMixin, NetBase):
         return target
 
 
-class NetRegressor(RegressorMixin, NetBase):
+class NetRegressor(ValueTargets, NetBase):
     """Any network as a regressor of scikit-learn, trained by `fn.fit`.
 
     Args:
@@ -193,11 +193,6 @@ class NetRegressor(RegressorMixin, NetBase):
         True
     """
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
-
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one epoch on some rows, from where the last call ended.
 
@@ -232,16 +227,6 @@ class NetRegressor(RegressorMixin, NetBase):
         """
         outputs = self._outputs(X)
         return outputs.reshape(len(outputs), *self._shape) * self._scale + self._shift
-
-    def _encode_y(self, y: Any, count: int, rows: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
-        target = encode_values(y, count)[rows]
-        if is_first:
-            self._shape = target.shape[1:]
-        elif self._shape != target.shape[1:]:
-            raise ValueError(
-                f"y must have shape {('rows', *self._shape)}, as in the first call, got {target.shape}."
-            )
-        return target, 1.0
 
     def _scale_target(self, target: np.ndarray, weight: np.ndarray) -> None:
         self._shift, self._scale = np.zeros(self._shape), np.ones(self._shape)

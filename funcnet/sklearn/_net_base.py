@@ -1,5 +1,6 @@
 """Training of any network by `fn.fit`, whatever its target is."""
 
+import abc
 import functools
 import os
 from collections.abc import Callable
@@ -16,16 +17,18 @@ from funcnet.data import Dataset
 from funcnet.sklearn import _save
 from funcnet.sklearn._base import TableEstimator, check_weight, fraction, take_rows
 from funcnet.tabular import Features
-from funcnet.tabular._matrix import Matrix
 from funcnet.tabular._merge import merge_equal_rows
+from funcnet.tabular._preprocessing import fit_preprocessing
 from funcnet.train import EarlyStopping, Fit, fit, load_weights, predict
 
 OPTIMIZER = optax.adam(3e-3)
+ALL = 2**31
+"""Categories of any size are one-hot encoded: the network embeds none."""
 BLOCK = 256
 """Rows predicted at once, so that a prediction does not depend on the rows beside it."""
 
 
-class NetBase(TableEstimator):
+class NetBase(TableEstimator, abc.ABC):
     """Trains a network by `fn.fit`; what the target is belongs to the subclass."""
 
     model_: Any
@@ -143,8 +146,8 @@ class NetBase(TableEstimator):
             X = self.preprocessing_.transform(X)
         features = self._encode(X)
         if is_first:
-            self._matrix = Matrix.fit(features, weight)
-        return self._matrix.transform(features)
+            self._preprocessing = fit_preprocessing(features, ALL, weight)
+        return self._preprocessing.matrix(features)
 
     def _outputs(self, X: Any) -> np.ndarray:
         """The outputs of the network, float64 [rows, ...]."""
@@ -173,21 +176,24 @@ class NetBase(TableEstimator):
         train, valid = (Dataset((x[p], y[p]), weight=jnp.asarray(weight[p], float)) for p in parts)
         return train, valid
 
+    @abc.abstractmethod
     def _encode_y(self, y: Any, count: int, rows: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
         """The target of the training rows, and what their weight is multiplied by."""
-        raise NotImplementedError
 
     def _scale_target(self, target: np.ndarray, weight: np.ndarray) -> None:
         """Decide how numbers are standardized."""
 
+    @abc.abstractmethod
     def _num_outputs(self) -> int:
-        raise NotImplementedError
+        """The number of outputs of the network."""
 
+    @abc.abstractmethod
     def _per_example_loss(self) -> Callable[..., Any]:
-        raise NotImplementedError
+        """The loss of one example."""
 
+    @abc.abstractmethod
     def _shape_target(self, model: Any, x: np.ndarray, target: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """The target as the loss takes it, after a check of the shape of the network's outputs."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the weights and the preprocessing to a folder, without pickle. The network itself is code.
@@ -221,8 +227,8 @@ class NetBase(TableEstimator):
             ValueError: if a file has changed since it was saved, or `net` is another network.
         """
         estimator: Self = _save.load(cls, path, net=net, **parameters)
-        has_matrix = estimator.preprocessing is not None
-        width = estimator._matrix.width if has_matrix else estimator.n_features_in_
+        takes_rows = estimator.preprocessing is None
+        width = estimator.n_features_in_ if takes_rows else estimator._preprocessing.width
         estimator.net_ = build_net(net, width, estimator._num_outputs())
         estimator.model_ = load_weights(estimator.net_, _save.weights_file(path))
         return estimator

@@ -13,7 +13,6 @@ import numpy as np
 
 from funcnet import _check, _files
 from funcnet.tabular import Schema
-from funcnet.tabular._matrix import Matrix
 from funcnet.tabular._members import Members
 from funcnet.train._weights import deserialize, save_weights, serialize
 
@@ -165,4 +164,4 @@ def _classes_within(cls: Any) -> dict[str, Any]:
     return classes
 
 
-CLASSES = _classes_within(Members) | _classes_within(Matrix)
+CLASSES = _classes_within(Members)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+from sklearn.base import RegressorMixin
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
@@ -158,6 +159,28 @@ def encode_values(y: Any, rows: int) -> np.ndarray:
             f"y must be at most {LARGEST:.0e} in size, got {np.abs(values).max():.3g}. Try larger units."
         )
     return values
+
+
+class ValueTargets(RegressorMixin):
+    """An estimator whose target is numbers [rows], or [rows, outputs]."""
+
+    _shape: tuple[int, ...]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def _encode_y(self, y: Any, count: int, numbers: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
+        """The target of the training rows, and what their weight is multiplied by."""
+        target = encode_values(y, count)[numbers]
+        if is_first:
+            self._shape = target.shape[1:]
+        elif self._shape != target.shape[1:]:
+            raise ValueError(
+                f"y must have shape {('rows', *self._shape)}, as in the first call, got {target.shape}."
+            )
+        return target, 1.0
 
 
 def _check_finite(y: np.ndarray) -> None:

@@ -54,6 +54,16 @@ class Preprocessing:
     max_one_hot: int = 9
 
     @property
+    def width(self) -> int:
+        """The columns of `matrix`."""
+        return self.columns.numbers + self.columns.others
+
+    def matrix(self, features: Features) -> np.ndarray:
+        """The inputs as one float32 matrix [rows, columns], if `max_one_hot` embeds no category."""
+        inputs = self.transform(features)
+        return np.concatenate([inputs.numbers, inputs.others], axis=1)
+
+    @property
     def columns(self) -> Columns:
         """How many columns of each kind the inputs have."""
         numbers = int((~self.is_binary).sum())
@@ -115,12 +125,15 @@ class Preprocessing:
             )
 
 
-def fit_preprocessing(features: Features, max_one_hot: int = 9) -> Preprocessing:
+def fit_preprocessing(
+    features: Features, max_one_hot: int = 9, weight: np.ndarray | None = None
+) -> Preprocessing:
     """The preprocessing fitted on some rows.
 
     Args:
         features: the training rows, at least one. A column without a finite number counts as all gaps.
         max_one_hot: categories of up to this many values are one-hot encoded.
+        weight: of each row: a weight of 2 counts like two rows. If None, quantiles are interpolated.
 
     Returns:
         A Preprocessing.
@@ -132,22 +145,33 @@ def fit_preprocessing(features: Features, max_one_hot: int = 9) -> Preprocessing
         raise ValueError("features must have at least one row, got none.")
     if np.isinf(features.numbers).any():
         raise ValueError("features must be finite or NaN (a gap), got an infinite number.")
-    columns = [_fit_column(column[~np.isnan(column)]) for column in features.numbers.T]
+    columns = []
+    for column in features.numbers.T:
+        known = ~np.isnan(column)
+        columns.append(_fit_column(column[known], None if weight is None else weight[known]))
     centers, scales, is_binary = np.array(columns).reshape(-1, 3).T
     has_gaps = np.isnan(features.numbers).any(axis=0)
     return Preprocessing(centers, scales, is_binary.astype(bool), has_gaps, features.sizes, max_one_hot)
 
 
-def _fit_column(values: np.ndarray) -> tuple[float, float, bool]:
+def _fit_column(values: np.ndarray, weight: np.ndarray | None) -> tuple[float, float, bool]:
     """The centre and scale of a column without its gaps, and whether it has at most two values."""
     if len(values) == 0:
         return 0.0, 0.0, True
-    low, first, middle, third, high = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+    low, first, middle, third, high = _quantiles(values, [0, 0.25, 0.5, 0.75, 1], weight)
     if low == high:
         return float(low), 0.0, True
     if ((values == low) | (values == high)).all():
         return float(low + (high - low) / 2), float(2 / max(high - low, SMALLEST)), True
     spread = third - first
     if spread == 0:  # most values are the same: twice the median distance of the others
-        spread = 2 * float(np.median(np.abs(values[values != middle] - middle)))
+        others = values != middle
+        distances = np.abs(values[others] - middle)
+        spread = 2 * _quantiles(distances, [0.5], None if weight is None else weight[others])[0]
     return float(middle), float(1 / max(spread, SMALLEST)), False
+
+
+def _quantiles(values: np.ndarray, levels: list[float], weight: np.ndarray | None) -> np.ndarray:
+    if weight is None:
+        return np.quantile(values, levels)
+    return np.quantile(values, levels, weights=weight, method="inverted_cdf")

@@ -3,13 +3,14 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from funcnet import _check
 from funcnet._types import Key
+from funcnet.tabular._calibration import choose_temperature, out_of_fold
 from funcnet.tabular._choices import (
     Choices,
     Recipe,
@@ -20,19 +21,17 @@ from funcnet.tabular._choices import (
     is_auto,
 )
 from funcnet.tabular._features import Features
-from funcnet.tabular._members import Members, pad_inputs, probabilities, to_values
+from funcnet.tabular._members import Members, pad_inputs
 from funcnet.tabular._network import Network, init_parameters, pack
 from funcnet.tabular._preprocessing import Preprocessing, fit_preprocessing
-from funcnet.tabular._scores import TASKS
 from funcnet.tabular._sizes import pad, round_up
+from funcnet.tabular._targets import Target, check_target, standardize, standardize_as
 from funcnet.tabular._training import RunRows, TableArrays, TrainedRuns, train_runs
 
 Fold = tuple[np.ndarray, np.ndarray]
 DEFAULT = Recipe()
 PASS = Recipe(class_rate=0.01, value_rate=0.02, few_rows_value_rate=0.02, cycles=0.0)
 """For one pass at a time: the learning rate does not change within a pass."""
-MIN_CALIBRATION_ROWS = 10
-"""The temperature of fewer rows would be noise."""
 
 
 def train_members(
@@ -91,7 +90,7 @@ def train_members(
     """
     settings = _settings_of(start, Settings() if settings is None else settings)
     _check.key(key)
-    targets, outputs = _check_target(target, task, len(features), num_classes)
+    targets, outputs = check_target(target, task, len(features), num_classes)
     weights = _check_weight(weight, len(features))
     kept = np.flatnonzero(weights)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
@@ -104,11 +103,11 @@ def train_members(
     if start is None:
         used = features if len(kept) == len(features) else features.rows(kept)
         preprocessing = fit_preprocessing(used, recipe.max_one_hot)
-        scaled = _standardize(targets, weights, task, outputs)
+        scaled = standardize(targets, weights, task, outputs)
     else:
         folds = _folds_of(start, folds, choices.members)
         preprocessing = start.preprocessing
-        scaled = _standardize_as(start, targets, weights, task, outputs)
+        scaled = standardize_as(start, targets, weights, task, outputs)
     net, table = _arrange(features, preprocessing, scaled, weights, choices, recipe.number_size)
     columns, num_runs = preprocessing.columns, len(folds) * choices.members
     _check_size(net, choices, num_runs, max(len(fold[0]) for fold in folds))
@@ -126,65 +125,26 @@ def train_members(
     runs = train_runs(net, task, choices.batch_size, max_epochs, table, rates, rows, initial, seeds)
     _check_finite(runs, choices)
     fold = np.repeat(np.arange(len(folds)), choices.members)
-    calibrates = task != "values" and settings.calibrate is not False
     temperature, source = 1.0, "not calibrated"
-    if calibrates and len(np.unique(np.concatenate([f[1] for f in folds]))) >= MIN_CALIBRATION_ROWS:
-        temperature = _fit_temperature(runs.outputs, rows, scaled, weights)
-        source = "of the rows held out"
-    elif calibrates:
-        temperature = 1.0 if start is None else start.temperature
-        source = f"fewer than {MIN_CALIBRATION_ROWS} rows were held out"
+    if task != "values" and settings.calibrate is not False:
+        default = 1.0 if start is None else start.temperature
+        temperature, source = choose_temperature(runs.outputs, rows, scaled, weights, default)
     return Members(
-        *(
-            net,
-            task,
-            preprocessing,
-            runs.parameters,
-            temperature,
-            scaled.center,
-            scaled.scale,
-            scaled.bounds,
-        ),
+        network=net,
+        task=task,
+        preprocessing=preprocessing,
+        parameters=runs.parameters,
+        temperature=temperature,
+        center=scaled.center,
+        scale=scaled.scale,
+        bounds=scaled.bounds,
         is_vector=targets.ndim == 2,
         chosen=choices.describe(settings) | {"temperature": (temperature, source)},
-        out_of_fold=_out_of_fold(runs.outputs, rows, scaled, len(features), temperature, targets.ndim == 2),
+        out_of_fold=out_of_fold(runs.outputs, rows, scaled, len(features), temperature, targets.ndim == 2),
         history=runs.history,
         best_epoch=runs.best_epoch,
         fold=fold,
     )
-
-
-class _Target(NamedTuple):
-    """Targets as a network is trained on them, and how to return to their units."""
-
-    task: str
-    values: np.ndarray
-    center: np.ndarray
-    scale: np.ndarray
-    bounds: np.ndarray
-
-
-def _check_target(target: Any, task: str, rows: int, num_classes: int | None) -> tuple[np.ndarray, int]:
-    """The target as int32 [rows], float32 [rows, labels] or float64 [rows(, outputs)]; and the outputs."""
-    if task not in TASKS:
-        raise ValueError(f'task must be "classes", "labels" or "values", got {task!r}.')
-    values = np.asarray(_check.array("target", target))
-    ranks = {"classes": (1,), "labels": (2,), "values": (1, 2)}[task]
-    if values.ndim not in ranks or len(values) != rows or 0 in values.shape:
-        shapes = " or ".join(("[rows]", "[rows, outputs]")[rank - 1] for rank in ranks)
-        raise ValueError(f"target must have shape {shapes} with {rows} rows, got shape {values.shape}.")
-    if not np.isfinite(values).all():
-        raise ValueError("target must be finite, got NaN or infinity.")
-    if task == "values":
-        return values.astype(np.float64), values.shape[1] if values.ndim == 2 else 1
-    high = 2 if task == "labels" else num_classes or int(values.max()) + 1
-    if ((values != np.floor(values)) | (values < 0) | (values >= high)).any():
-        raise ValueError(
-            f"target must hold integers 0 .. {high - 1}, got {values.min()} .. {values.max()}."
-        )
-    if task == "classes":
-        return values.astype(np.int32), max(high, 2)
-    return values.astype(np.float32), values.shape[1]
 
 
 def _check_weight(weight: Any, rows: int) -> np.ndarray:
@@ -252,22 +212,6 @@ def _split(
     return np.sort(kept[order[~is_held_out]]), np.sort(kept[order[is_held_out]])
 
 
-def _standardize(targets: np.ndarray, weights: np.ndarray, task: str, outputs: int) -> _Target:
-    """Values with weighted mean 0 and standard deviation 1, and their range; others as they are."""
-    if task != "values":
-        ones = np.ones(outputs)
-        return _Target(task, targets, 0 * ones, ones, np.stack([-np.inf * ones, np.inf * ones]))
-    values = targets.reshape(len(targets), outputs)
-    center = np.average(values, axis=0, weights=weights)
-    unit = np.ldexp(0.5, np.frexp(np.abs(values - center).max(axis=0))[1])  # squares of 1e-200 would be 0
-    scale = unit * np.sqrt(np.average(((values - center) / unit) ** 2, axis=0, weights=weights))
-    scale = np.where(scale > 0, scale, 1.0)
-    values = np.where(weights[:, None] > 0, (values - center) / scale, 0.0)
-    kept = values[weights > 0]
-    bounds = np.stack([kept.min(axis=0), kept.max(axis=0)])
-    return _Target(task, values.astype(np.float32), center, scale, bounds)
-
-
 def _settings_of(start: Members | None, settings: Settings) -> Settings:
     """The settings, with the sizes of the networks that are trained further."""
     if start is None:
@@ -298,25 +242,10 @@ def _folds_of(start: Members, folds: list[Fold], members: int) -> list[Fold]:
     return folds
 
 
-def _standardize_as(
-    start: Members, targets: np.ndarray, weights: np.ndarray, task: str, outputs: int
-) -> _Target:
-    """Targets on the scale of those that `start` was trained on, and the range of all of them."""
-    if len(start.center) != outputs:
-        raise ValueError(f"target must have {len(start.center)} outputs, as before, got {outputs}.")
-    if task != "values":
-        return _standardize(targets, weights, task, outputs)
-    values = (targets.reshape(len(targets), outputs) - start.center) / start.scale
-    kept = values[weights > 0]
-    low, high = np.minimum(start.bounds[0], kept.min(axis=0)), np.maximum(start.bounds[1], kept.max(axis=0))
-    values = np.where(weights[:, None] > 0, values, 0.0).astype(np.float32)
-    return _Target(task, values, start.center, start.scale, np.stack([low, high]))
-
-
 def _arrange(
     features: Features,
     preprocessing: Preprocessing,
-    target: _Target,
+    target: Target,
     weights: np.ndarray,
     choices: Choices,
     number_size: int,
@@ -356,53 +285,3 @@ def _check_finite(runs: TrainedRuns, choices: Choices) -> None:
             f"{int((~finite).sum())} of {len(finite)} runs reached no finite loss in {choices.epochs} "
             "epochs. Try a smaller learning_rate_init, or scale very large weights or targets."
         )
-
-
-def _held_out(outputs: np.ndarray, rows: RunRows, size: int, convert: Any) -> np.ndarray:
-    """The mean over runs of converted outputs of each row [rows, outputs], NaN where no run held it out."""
-    total, count = np.zeros((size, outputs.shape[-1])), np.zeros(size)
-    for run, index, n in zip(outputs, rows.validation, rows.num_validation, strict=True):
-        np.add.at(total, index[:n], convert(run[:n]))
-        np.add.at(count, index[:n], 1)
-    with np.errstate(invalid="ignore"):
-        return total / np.where(count > 0, count, np.nan)[:, None]
-
-
-def _out_of_fold(
-    outputs: np.ndarray, rows: RunRows, target: _Target, size: int, temperature: float, is_vector: bool
-) -> np.ndarray:
-    if target.task != "values":
-        return _held_out(outputs, rows, size, lambda z: probabilities(target.task, z, temperature))
-    bounds = target.center, target.scale, target.bounds
-    values = _held_out(outputs, rows, size, lambda z: to_values(z, *bounds))
-    return values if is_vector else values[:, 0]
-
-
-def _fit_temperature(outputs: np.ndarray, rows: RunRows, target: _Target, weights: np.ndarray) -> float:
-    """What logits are multiplied with for the lowest loss of the mean probabilities of the rows held out.
-
-    Source: Guo et al., "On calibration of modern neural networks", 2017.
-    """
-    held_out = np.unique(
-        np.concatenate([r[:n] for r, n in zip(rows.validation, rows.num_validation, strict=True)])
-    )
-    weights = weights[held_out]
-
-    def loss(log2_temperature: float) -> float:
-        p = _held_out(
-            *(outputs, rows, len(target.values)),
-            lambda z: probabilities(target.task, z, 2.0**log2_temperature),
-        )[held_out]
-        y = target.values[held_out]
-        if target.task == "classes":
-            likelihood = p[np.arange(len(y)), y][:, None]
-        else:
-            likelihood = np.where(y > 0.5, p, 1 - p)
-        return float(np.average(-np.log(np.maximum(likelihood, 1e-12)).mean(axis=1), weights=weights))
-
-    best, width = 0.0, 3.0
-    for _ in range(5):  # a grid of 9 around the best of the last one
-        grid = best + width * np.linspace(-1, 1, 9)
-        best = float(grid[np.argmin([loss(value) for value in grid])])
-        width /= 4
-    return 2.0**best

@@ -21,10 +21,10 @@ import numpy as np
 
 from funcnet._jit import bounded_jit
 from funcnet._types import Array
+from funcnet.tabular._losses import row_losses, validation_scores
 from funcnet.tabular._network import Network, Parameters, apply_network, pack, unpack
 from funcnet.tabular._random_bits import hash_counters, random_bits
 from funcnet.tabular._schedules import cosine_cycles, flat_cosine
-from funcnet.tabular._scores import row_losses, validation_scores
 
 BETA1, BETA2, EPSILON = 0.9, 0.95, 1e-8
 CHUNK = 1024
@@ -143,7 +143,8 @@ def train_runs(
     static = net, task, batch_size, max_epochs
     table = jax.device_put(table)
     if jax.default_backend() != "cpu":
-        return jax.device_get(_train_side_by_side(*static, table, rates, rows, start, seeds))
+        runs = _train_side_by_side(*static, table, rates, rows, start, seeds)
+        return _fill_history(jax.device_get(runs))
 
     def train(run: int) -> TrainedRuns:
         return jax.device_get(_train_one(*static, table, rates, *_index((rows, start, seeds), run)))
@@ -154,7 +155,15 @@ def train_runs(
     )
     with concurrent.futures.ThreadPoolExecutor(_num_cpus()) as pool:
         runs = list(pool.map(train, range(len(seeds))))
-    return jax.tree.map(lambda *arrays: np.stack(arrays), *runs)
+    return _fill_history(jax.tree.map(lambda *arrays: np.stack(arrays), *runs))
+
+
+def _fill_history(runs: TrainedRuns) -> TrainedRuns:
+    """The runs with NaN in the epochs that none has reached: jax_debug_nans refuses it in a program."""
+    is_reached = np.arange(runs.history["loss"].shape[1]) < runs.epochs[:, None]
+    return runs._replace(
+        history={name: np.where(is_reached, v, np.nan) for name, v in runs.history.items()}
+    )
 
 
 def _index(tree: Any, run: int) -> Any:
@@ -243,7 +252,7 @@ def _train_run(
         return jax.lax.fori_loop(0, chunks, evaluate_chunk, jnp.zeros((num_held_out, net.outputs)))
 
     zeros = jax.tree.map(jnp.zeros_like, start)
-    history = {name: jnp.full(max_epochs, jnp.nan) for name in ("loss", "val_loss")}
+    history = {name: jnp.zeros(max_epochs) for name in ("loss", "val_loss")}
     outputs = jnp.zeros((num_held_out, net.outputs))
     first = _Carry(
         jnp.int32(0), start, zeros, zeros, start, outputs, jnp.float32(jnp.inf), jnp.int32(0), history
@@ -252,19 +261,10 @@ def _train_run(
     return TrainedRuns(last.best, last.outputs, last.best_epoch, last.epoch, last.history)
 
 
-def _train_all(
-    net: Network,
-    task: str,
-    batch_size: int,
-    max_epochs: int,
-    table: TableArrays,
-    rates: Rates,
-    rows: RunRows,
-    start: Parameters,
-    seeds: Array,
-) -> TrainedRuns:
-    train = functools.partial(_train_run, net, task, batch_size, max_epochs, table, rates)
-    return jax.vmap(train)(rows, start, seeds)
+def _train_all(*arguments: Any) -> TrainedRuns:
+    """`_train_run` for all runs: of its arguments, the last three have a leading axis [runs]."""
+    shared, of_runs = arguments[:-3], arguments[-3:]
+    return jax.vmap(functools.partial(_train_run, *shared))(*of_runs)
 
 
 _train_one = bounded_jit(_train_run, static_argnums=(0, 1, 2, 3))

@@ -386,3 +386,18 @@ def test_what_cannot_fit_into_memory_is_refused_at_once(settings):
 def test_too_many_steps_are_refused():
     with pytest.raises(ValueError, match="max_iter must give fewer than"):
         trained(settings=dataclasses.replace(SMALL, max_iter=10**8, batch_size=1))
+
+
+def test_a_fit_has_no_nan_in_its_programs():
+    x = np.linspace(-1.0, 1.0, 60)[:, None]
+    settings = Settings(hidden_layer_sizes=(8,), max_iter=30, early_stopping=True, n_iter_no_change=2)
+    with jax.debug_nans(True):
+        members = train_members(
+            Features(x, np.zeros((60, 0), np.int32), ()),
+            *(x[:, 0] > 0, "classes"),
+            settings=settings,
+            key=jax.random.key(0),
+        )
+    losses = members.history["loss"][0]
+    assert not np.isnan(losses[: members.best_epoch[0] + 1]).any()
+    assert np.isnan(losses[-1])

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from sklearn import metrics
 
 BINS = 15
 
@@ -20,28 +21,25 @@ def class_scores(probabilities: np.ndarray, target: np.ndarray, weight: np.ndarr
         0 .. 1, "log_loss" in nats; "auc" of two classes, if both are there; and the first three of
         predicting the class frequencies as "baseline".
     """
-    rows, classes = np.arange(len(target)), probabilities.shape[1]
-    frequencies = np.bincount(target, weights=weight, minlength=classes) / weight.sum()
+    classes = np.arange(probabilities.shape[1])
+    frequencies = np.bincount(target, weights=weight, minlength=len(classes)) / weight.sum()
     constant = np.broadcast_to(frequencies, probabilities.shape)
 
     def scores(p: np.ndarray) -> dict[str, float]:
-        is_right = p.argmax(axis=1) == target
-        recalls = [
-            np.average(is_right[target == c], weights=weight[target == c])
-            for c in range(classes)
-            if weight[target == c].sum() > 0
-        ]
-        loss = -np.log(np.maximum(p[rows, target], np.finfo(np.float64).tiny))
+        predicted = p.argmax(axis=1)
+        recalls = metrics.recall_score(
+            target, predicted, labels=classes, average=None, sample_weight=weight, zero_division=np.nan
+        )
         return {
-            "accuracy": float(np.average(is_right, weights=weight)),
-            "balanced_accuracy": float(np.mean(recalls)),
-            "log_loss": float(np.average(loss, weights=weight)),
+            "accuracy": float(metrics.accuracy_score(target, predicted, sample_weight=weight)),
+            "balanced_accuracy": float(np.nanmean(recalls)),
+            "log_loss": float(metrics.log_loss(target, p, sample_weight=weight, labels=classes)),
         }
 
     result: dict[str, Any] = {"rows": len(target), **scores(probabilities)}
     result["calibration_error"] = calibration_error(probabilities, target, weight)
-    if classes == 2 and (frequencies > 0).all():
-        result["auc"] = _auc(probabilities[:, 1], target, weight)
+    if len(classes) == 2 and (frequencies > 0).all():
+        result["auc"] = float(metrics.roc_auc_score(target, probabilities[:, 1], sample_weight=weight))
     return {**result, "baseline": scores(constant)}
 
 
@@ -66,14 +64,12 @@ def value_scores(predictions: np.ndarray, target: np.ndarray, weight: np.ndarray
     mean = np.average(target, axis=0, weights=weight)
 
     def scores(p: np.ndarray) -> dict[str, float]:
-        squared = np.average((p - target) ** 2, axis=0, weights=weight)
-        variance = np.average((target - mean) ** 2, axis=0, weights=weight)
-        r2 = np.where(variance > 0, 1 - squared / np.where(variance > 0, variance, 1.0), 0.0)
-        return {
-            "rmse": float(np.sqrt(squared.mean())),
-            "mae": float(np.average(np.abs(p - target), axis=0, weights=weight).mean()),
-            "r2": float(r2.mean()),
-        }
+        squared = metrics.mean_squared_error(target, p, sample_weight=weight)
+        absolute = metrics.mean_absolute_error(target, p, sample_weight=weight)
+        found = {"rmse": float(np.sqrt(squared)), "mae": float(absolute)}
+        if len(target) > 1:  # R² is not defined for one row
+            found["r2"] = float(metrics.r2_score(target, p, sample_weight=weight))
+        return found
 
     constant = np.broadcast_to(mean, predictions.shape)
     return {"rows": len(target), **scores(predictions), "baseline": scores(constant)}
@@ -86,13 +82,3 @@ def calibration_error(probabilities: np.ndarray, target: np.ndarray, weight: np.
     which = np.minimum((top * BINS).astype(int), BINS - 1)
     gaps = np.bincount(which, weights=weight * (is_right - top), minlength=BINS)
     return float(np.abs(gaps).sum() / weight.sum())
-
-
-def _auc(score: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
-    """The probability that a row of class 1 has a larger score than one of class 0; ties count half."""
-    _, place = np.unique(score, return_inverse=True)
-    zeros = np.bincount(place, weights=weight * (target == 0))
-    ones = np.bincount(place, weights=weight * (target == 1), minlength=len(zeros))
-    below = np.cumsum(zeros) - zeros
-    pairs = zeros.sum() * ones.sum()
-    return float((ones * (below + zeros / 2)).sum() / pairs) if pairs > 0 else float("nan")
