@@ -5,7 +5,9 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
@@ -41,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _parser().parse_args(argv)
         _cache_compilations()
-        args.run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _print_warning  # type: ignore[assignment]
+            args.run(args)
     except SystemExit as end:  # argparse, after --help and --version
         return int(end.code or 0)
     except KeyboardInterrupt:
@@ -52,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         return _print_error(f"{error.filename}: {error.strerror}." if error.filename else str(error), 2)
-    except ValueError as error:
+    except (ValueError, FloatingPointError) as error:
         return _print_error(str(error), 2)
     return 0
 
@@ -67,6 +71,10 @@ def _cache_compilations() -> None:
 def _print_error(message: str, code: int) -> int:
     _print(f"funcnet: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _print_warning(message: Warning | str, *_: Any) -> None:
+    _print_error(f"warning: {message}", 0)
 
 
 def _print(line: str, file: TextIO | None = None) -> None:
@@ -111,29 +119,39 @@ class _Version(argparse.Action):
 def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
-        help="train an MLP on a table and save it",
-        description="Train an MLP on a table with early stopping. 60 % of the rows are used for training, "
-        "20 % for\nvalidation and 20 % for testing. Text columns are one-hot encoded, and missing values "
-        "are imputed.",
+        help="train MLPs on a table and save them",
+        description="Train the MLPClassifier or MLPRegressor of fn.sklearn on a table: several networks\n"
+        "on several folds, as one program. A fifth of the rows is held out for testing. Scores of\n"
+        "out-of-fold and test rows are printed beside those of the best constant prediction. Text, dates\n"
+        "and gaps are read, too.",
         epilog=TRAIN_EXAMPLE,
     )
     train.set_defaults(run=_train)
     _add_table(train)
-    _add_training(train)
-    train.add_argument("--out", metavar="DIR", type=_path, help="output directory (default: runs/TABLE)")
-    train.add_argument(
-        "--resume",
-        action="store_true",
-        help="write checkpoints to DIR, and resume from the newest one; after an interruption, run the "
-        "same command again",
+    _add_training(train, dict.fromkeys(("hidden", "epochs", "batch_size"), "chosen by the number of rows"))
+    add = train.add_argument
+    add("--members", metavar="N", type=_integer(1), help="networks for each fold (default: 1 or 2)")
+    add(
+        "--folds",
+        metavar="N",
+        type=_integer(1),
+        help="number of folds; 1 for a single split (default: 5; 1 for a large table)",
     )
+    add(
+        "--test-size",
+        metavar="X",
+        type=_fraction,
+        default=0.2,
+        help="fraction of the rows for testing, or 0 (default: 0.2, or the table's own split)",
+    )
+    add("--out", metavar="DIR", type=_path, help="output directory (default: runs/TABLE)")
 
 
 def _add_study(commands: Any) -> None:
     study = commands.add_parser(
         "study",
         help="train many networks on a table at once, and compare them",
-        description="Train many networks on a table in one program.\n\n"
+        description="Train many plain MLPs on a table in one program, to see how training works on it.\n\n"
         "  ensemble        train from several seeds; report the spread and the averaged prediction\n"
         "  folds           cross-validation: evaluate each row with a network that was not trained on it\n"
         "  sweep           grid search over learning rate and weight decay, by validation loss\n"
@@ -153,7 +171,13 @@ def _add_study(commands: Any) -> None:
         help="number of networks, folds or repeats (default: ensemble 20, folds 5, bias-variance 30, "
         "learning-curve 10, diagnose 8; a sweep always has 25 runs)",
     )
-    _add_training(study)
+    _add_training(
+        study,
+        {
+            **{"hidden": "128", "epochs": "300", "batch_size": "32"},
+            **{"learning_rate": "0.003, of AdamW", "patience": "30"},
+        },
+    )
     study.add_argument(
         "--out",
         metavar="DIR",
@@ -179,33 +203,27 @@ def _add_table(command: Any) -> None:
     )
 
 
-def _add_training(command: Any) -> None:
-    """Add the settings of `fit_table`."""
-    add = command.add_argument
-    add("--hidden", metavar="SIZES", type=_sizes, help="units in each hidden layer (default: 128)")
-    add("--epochs", metavar="N", type=_integer(1), help="maximum number of epochs (default: 300)")
-    add("--batch-size", metavar="N", type=_integer(1), help="rows per batch (default: 32)")
-    add("--learning-rate", metavar="X", type=_rate, help="learning rate of AdamW (default: 0.003)")
-    add(
-        "--patience",
-        metavar="N",
-        type=_integer(1),
-        help="epochs without improvement before training stops (default: 30)",
-    )
-    add(
-        "--seed",
-        metavar="N",
-        type=_integer(0),
-        help="seed of split, initial weights and row order (default: 0)",
-    )
+def _add_training(command: Any, defaults: Mapping[str, str]) -> None:
+    """Add the settings of a training; the help says their defaults."""
+
+    def add(flag: str, metavar: str, kind: Callable[[str], Any], text: str, default: str) -> None:
+        default = defaults.get(flag.strip("-").replace("-", "_"), default)
+        command.add_argument(flag, metavar=metavar, type=kind, help=f"{text} (default: {default})")
+
+    add("--hidden", "SIZES", _sizes, "units in each hidden layer", "")
+    add("--epochs", "N", _integer(1), "maximum number of epochs", "")
+    add("--batch-size", "N", _integer(1), "rows per batch", "")
+    add("--learning-rate", "X", _rate, "learning rate", "a schedule")
+    add("--patience", "N", _integer(1), "epochs without improvement before training stops", "never")
+    add("--seed", "N", _integer(0), "seed of split, initial weights and row order", "0")
 
 
 def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
         help="predict the rows of a CSV or Parquet file",
-        description="Predict the rows of a file with a model saved by `funcnet train`. Columns are matched "
-        "by name;\nadditional columns are ignored.",
+        description="Predict the rows of a file with the estimator that `funcnet train` saved. Columns are "
+        "matched by name;\nadditional columns are ignored.",
         epilog=PREDICT_EXAMPLE,
     )
     predict.set_defaults(run=_predict)
@@ -273,6 +291,16 @@ def _rate(text: str) -> float:
     return value
 
 
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1 such as 0.2, got {text!r}")
+    return value
+
+
 def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("must be a path, got an empty string")
@@ -281,31 +309,128 @@ def _path(text: str) -> Path:
 
 def _train(args: argparse.Namespace) -> None:
     from funcnet.data import load
+    from funcnet.report._runs import draw, read_run, write_csv
     from funcnet.report._terminal import print_summary, print_table, show_status
-    from funcnet.tabular import fit_table
     from funcnet.tabular._folder import check_folder, default_folder, set_owner, table_source
 
     table, source = load(args.table, args.target, args.task), table_source(args.table)
     folder = args.out or default_folder(table.name, source)
     check_folder(folder)
-    if args.resume:
-        set_owner(folder, source)
-        # The Trainer shows its own progress bar and handles signals.
-        result = fit_table(table, directory=folder, **_settings(args))
-    else:
-        with show_status(f"training on {table.name}"):
-            result = _run_interruptibly(lambda: fit_table(table, **_settings(args)))
-    if int(result.run.best_epoch) < 0:
-        raise ValueError(
-            "training diverged: the validation loss was not finite after any epoch. Try a smaller "
-            "--learning-rate."
-        )
-    print_summary(f"{table.name}: {table.task} of {table.target_name!r}", result.summary())
-    print_table(*result.score_table())
+    X, y, test = _split(table, args)
+    model = _estimator(args, table, X)
+    if source != table.name:  # a file
+        _print(str(model.preprocessing))
+    start = time.perf_counter()
+    with show_status(f"training on {table.name}"):
+        _run_interruptibly(lambda: model.fit(X, y))
+    seconds = time.perf_counter() - start
+    print_summary(f"{table.name}: {table.task} of {table.target_name!r}", _summary(model, len(y), seconds))
+    print_table(*_scores(model, test, table.target_name))
     set_owner(folder, source)
-    result.save(folder)
-    _print(f"Wrote model.safetensors, model.json, history.csv and curves.png to {folder}")
+    model.save(folder)
+    run = read_run(folder)
+    assert run is not None
+    for write in (write_csv, draw):
+        write(run)
+    _print(f"Wrote estimator.json, schema.json, arrays, history.csv and curves.png to {folder}")
     _print(f"Predict with: funcnet predict {folder} NEW.csv")
+
+
+def _split(table: Any, args: argparse.Namespace) -> tuple[Any, Any, tuple[Any, Any] | None]:
+    """Training rows and their targets, and those for testing."""
+    import jax
+    import numpy as np
+
+    from funcnet import _keys
+    from funcnet.tabular._prepare import split_table
+
+    frame = table.to_pandas()
+    X, y = frame.drop(columns=table.target_name), frame[table.target_name].to_numpy()
+    if args.test_size == 0:
+        return X, y, None
+    key = _keys.fold_in_name(jax.random.key(np.uint32(args.seed or 0)), "test")
+    rows, held_out = split_table(table, args.test_size, key)
+    test = (X.iloc[held_out], y[held_out]) if len(held_out) else None
+    return X.iloc[rows].reset_index(drop=True), y[rows], test
+
+
+def _estimator(args: argparse.Namespace, table: Any, X: Any) -> Any:
+    """The estimator with the settings that are given, and the schema of its columns."""
+    import dataclasses
+
+    from funcnet.sklearn import MLPClassifier, MLPRegressor
+    from funcnet.tabular import Schema
+
+    parameters = {
+        **{"hidden": "hidden_layer_sizes", "epochs": "max_iter", "batch_size": "batch_size"},
+        **{"learning_rate": "learning_rate_init", "patience": "n_iter_no_change", "members": "members"},
+    }
+    given = {
+        name: getattr(args, flag) for flag, name in parameters.items() if getattr(args, flag) is not None
+    }
+    if args.folds is not None:
+        given["cv"] = None if args.folds == 1 else args.folds
+    if args.patience is not None:
+        given["early_stopping"] = True
+    schema = dataclasses.replace(Schema.fit(X), target=table.target_name, task=table.task)
+    estimator: Any = MLPClassifier if table.class_names else MLPRegressor
+    return estimator(preprocessing=schema, random_state=args.seed or 0, **given)
+
+
+def _summary(model: Any, rows: int, seconds: float) -> dict[str, str]:
+    """What was trained, by name."""
+    dropped = [column.name for column in model.schema_.columns if column.role == "dropped"]
+    classes = [str(name) for name in getattr(model, "classes_", ())]
+    sizes, members = (model.chosen_[name][0] for name in ("hidden_layer_sizes", "members"))
+    return {
+        "rows": f"{rows:,}",
+        "columns": f"{len(model.schema_.columns):,}",
+        **({"dropped": _join(dropped)} if dropped else {}),
+        **({"classes": f"{len(classes)}: {_join(classes)}"} if classes else {}),
+        "networks": f"{len(model.members_)}, {members} for each fold",
+        "hidden units": " - ".join(map(str, sizes)),
+        "epochs": f"{model.n_iter_}",
+        "time to train": f"{seconds:.2f} s",
+    }
+
+
+def _join(names: Sequence[str], limit: int = 12) -> str:
+    return " | ".join(names[:limit]) + (" | …" if len(names) > limit else "")
+
+
+UNITS = {"log_loss": "log-loss (nats)", "auc": "AUC", "r2": "R²"}
+
+
+def _scores(model: Any, test: tuple[Any, Any] | None, target: str) -> tuple[list[str], list[list[str]]]:
+    """Scores of held-out rows, beside those of the best constant: the columns of a table, and its rows."""
+    import numpy as np
+
+    reports = {}
+    if not np.isnan(model.out_of_fold_).all():
+        reports["out-of-fold"] = model.report()
+    if test is not None:
+        reports["test"] = model.report(X=test[0], y=test[1])
+    if not reports:
+        return ["scores"], [["none: no rows are held out"]]
+    names = {**UNITS, **{name: f"{name.upper()} (in units of {target})" for name in ("rmse", "mae")}}
+    last = list(reports.values())[-1]
+    columns = ["score", *(f"{name}, {report['rows']:,} rows" for name, report in reports.items())]
+    return [*columns, "best constant"], [
+        [
+            names.get(name, name.replace("_", " ")),
+            *(_format(report.get(name)) for report in reports.values()),
+            _format(last["baseline"].get(name)),
+        ]
+        for name in last
+        if name not in ("on", "rows", "baseline")
+    ]
+
+
+def _format(value: float | None) -> str:
+    """A number with four decimals, or two if it is 10 or larger; never in exponent notation."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
 
 
 def _study(args: argparse.Namespace) -> None:
@@ -338,7 +463,7 @@ def _study(args: argparse.Namespace) -> None:
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings of `fit_table` that are given."""
+    """The settings of `study_table` that are given."""
     names = ("hidden", "epochs", "batch_size", "learning_rate", "patience", "seed")
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
@@ -347,22 +472,22 @@ def _predict(args: argparse.Namespace) -> None:
     import csv
     import io
 
-    from funcnet.data._load import read_features
-    from funcnet.tabular import load_table_model
+    from funcnet.data._file import read_columns
 
     if args.out is not None:
         _files.check_target(args.out)
-    predictor = load_table_model(args.folder)
-    features = read_features(args.rows, predictor.feature_names, predictor.encoder)
+    model = _load(args.folder)
+    X = read_columns(args.rows, list(model.feature_names_in_))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    predictions = predictor.predict(features)
-    if predictor.task == "classification":
+    if hasattr(model, "classes_"):
+        probabilities = model.predict_proba(X)
         writer.writerow(["prediction", "probability"])
-        writer.writerows(zip(predictions, predictor.predict_proba(features).max(axis=1), strict=True))
+        predictions = model.classes_[probabilities.argmax(axis=1)]
+        writer.writerows(zip(predictions, probabilities.max(axis=1), strict=True))
     else:
         writer.writerow(["prediction"])
-        writer.writerows([value] for value in predictions)
+        writer.writerows([value] for value in model.predict(X))
     if args.out is None:
         # A terminal would obey control characters in the names of classes; a file or a pipe gets all bytes.
         is_terminal = sys.stdout.isatty()
@@ -370,6 +495,19 @@ def _predict(args: argparse.Namespace) -> None:
         sys.stdout.flush()
     else:
         _files.write(args.out, text.getvalue().encode())
+
+
+def _load(folder: Path) -> Any:
+    """The estimator in a folder."""
+    from funcnet import sklearn
+    from funcnet.report._model_folder import read_description
+
+    name = read_description(folder)["class"]
+    if name not in ("MLPClassifier", "MLPRegressor"):
+        raise ValueError(
+            f"{folder} contains a {name}, whose network is code. Load it in Python: {name}.load(path, net)."
+        )
+    return getattr(sklearn, name).load(folder)
 
 
 def _runs(args: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ ROOMS = [
     fn.transform,
 ]
 BY_CALL = {"Fit"}  # documented by the function that returns it
-OF_THE_COMMAND = {"FitResult", "StudyReport", "TableModel", "num_runs"}  # what `funcnet` calls
+OF_THE_COMMAND = {"StudyReport", "num_runs"}  # what `funcnet` calls
 
 CONVOLUTION = (
     "in_channels out_channels kernel_size * stride padding dilation groups use_bias weight_init weight bias"
@@ -168,9 +168,6 @@ SIGNATURES = {
     "fn.data.flip": "axis probability",
     "fn.data.shift": "pixels",
     "fn.data.Dataset.axes": "arrays weight rows",
-    "fn.data.Columns": "values missing names categories",
-    "fn.data.Encoder": "names fill categories",
-    "fn.data.Encoder.fit": "data",
     "fn.data.load": "name target task",
     "fn.data.Scaler.fit": "data kind * per_feature",
     "fn.data.Shuffle.draw": "key n",

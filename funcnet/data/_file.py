@@ -1,6 +1,5 @@
-"""Read tables from CSV and Parquet files, and distinguish numbers from categories."""
+"""Read tables from CSV and Parquet files."""
 
-import datetime
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from funcnet import _check
-from funcnet.data._columns import Columns
 
 PARQUET = (".parquet", ".pq")
 MAX_CLASSES = 20
-MAX_CATEGORIES = 100
+ADVICE = (
+    "Text, dates and gaps are read by the estimators of fn.sklearn: MLPClassifier().fit(*table.arrays)."
+)
 
 
 def read_frame(path: Path) -> Any:
@@ -102,73 +102,30 @@ def read_columns(path: Path, names: Sequence[str]) -> Any:
     return frame[list(names)]
 
 
-def features(frame: Any, path: Path) -> np.ndarray | Columns:
-    """float64 [rows, columns] if all values are numbers, none missing; else Columns for an Encoder."""
-    is_text = [_is_text(frame[name]) for name in frame.columns]
-    if not any(is_text) and not frame.isna().to_numpy().any():
-        return numbers(frame, path)
-    raw = columns(frame, path, is_text)
-    for name, strings, gaps in zip(raw.names, raw.categories, np.asarray(raw.missing).T, strict=True):
-        if gaps.all():
-            raise ValueError(f"{path}: column {name!r} is missing in every row: drop it.")
-        if strings is not None:
-            _check_categories(f"{path}: column {name!r}", strings, len(frame))
-    return raw
+def numbers(frame: Any, table: str) -> np.ndarray:
+    """The columns of a table, which must be finite numbers, as float64 [rows, columns]."""
+    return np.column_stack([_number_column(frame[name], table) for name in frame.columns])
 
 
-def columns(frame: Any, path: Path, is_text: Sequence[bool]) -> Columns:
-    """The columns of a frame; `is_text` marks those of text."""
-    names = tuple(map(str, frame.columns))
-    gaps = frame.isna().to_numpy()
-    values = np.zeros(frame.shape)
-    categories: list[tuple[str, ...] | None] = []
-    for j, (name, text) in enumerate(zip(names, is_text, strict=True)):
-        present = ~gaps[:, j]
-        if text:
-            column = frame[name][present].astype(str).str.strip().to_numpy(object)
-            strings, values[present, j] = np.unique(column.astype(str), return_inverse=True)
-            categories.append(tuple(map(str, strings)))
-        else:
-            values[present, j] = numbers(frame[[name]], path, gaps_allowed=True)[present, 0]
-            categories.append(None)
-    return Columns(values, gaps, names, tuple(categories))
-
-
-def numbers(frame: Any, path: Path, gaps_allowed: bool = False) -> np.ndarray:
-    """A frame of finite numbers as float64 [rows, columns]."""
-    return np.column_stack([_number_column(frame[name], path, gaps_allowed) for name in frame.columns])
-
-
-def _number_column(column: Any, path: Path, gaps_allowed: bool) -> np.ndarray:
+def _number_column(column: Any, table: str) -> np.ndarray:
     import pandas
 
-    types = pandas.api.types
-    if types.is_datetime64_any_dtype(column) or types.is_timedelta64_dtype(column):
-        raise ValueError(_dates_message(f"{path}: column {column.name!r}", str(column.dropna().iloc[0])))
+    what = f"column {column.name!r} of {table}"
+    dates = pandas.api.types.is_datetime64_any_dtype(column)
+    if dates or pandas.api.types.is_timedelta64_dtype(column):
+        raise ValueError(f"{what} must hold finite numbers, got dates. {ADVICE}")
     parsed = pandas.to_numeric(column, errors="coerce")
     values = parsed.to_numpy(float, na_value=np.nan)
-    wrong = ~np.isfinite(values) & ~(gaps_allowed & column.isna().to_numpy())
-    if (bad := np.flatnonzero(wrong)).size:
-        value = column.iloc[bad[0]]
-        problem = "is missing" if pandas.isna(value) else f"is {str(value)!r}, not a finite number,"
+    if (wrong := np.flatnonzero(~np.isfinite(values))).size:
+        value = column.iloc[wrong[0]]
+        got = "a gap" if pandas.isna(value) else repr(str(value))
         raise ValueError(
-            f"{path}: column {column.name!r} {problem} in data row {bad[0] + 1} "
-            f"({bad.size} of {len(column)} rows). Fill in or drop such values first; a column must hold "
-            "numbers or text, not both."
+            f"{what} must hold finite numbers, got {got} in data row {wrong[0] + 1} ({wrong.size} of "
+            f"{len(column)} rows). {ADVICE}"
         )
     if isinstance(parsed.dtype, np.dtype) and parsed.dtype.kind in "iu":
-        return _check.to_float64(f"{path}: column {column.name!r}", parsed.to_numpy())
+        return _check.to_float64(what, parsed.to_numpy())
     return values
-
-
-def _is_text(column: Any) -> bool:
-    """Whether a column has text, and no string that is a number."""
-    import pandas
-
-    if pandas.api.types.is_datetime64_any_dtype(column):
-        return False
-    present = column[~column.isna()]
-    return len(present) > 0 and bool(pandas.to_numeric(present, errors="coerce").isna().all())
 
 
 def looks_like_classes(column: Any) -> bool:
@@ -179,37 +136,6 @@ def looks_like_classes(column: Any) -> bool:
         return True
     values = np.asarray(column, float)
     return bool((values == values.round()).all() and len(np.unique(values)) <= MAX_CLASSES)
-
-
-def _check_categories(what: str, strings: tuple[str, ...], num_rows: int) -> None:
-    if len(strings) == 1:
-        raise ValueError(
-            f"{what} must have at least two different values, got only {strings[0]!r}: drop it."
-        )
-    if all(map(_is_date, strings)):
-        raise ValueError(_dates_message(what, strings[0]))
-    limit = min(MAX_CATEGORIES, max(10, num_rows // 2))
-    if len(strings) > limit:
-        raise ValueError(
-            f"{what} must have at most {limit} categories, got {len(strings)} different strings in "
-            f"{num_rows} rows, such as {strings[0]!r}. A model can't learn from strings that occur in "
-            "single rows: drop the column, or reduce it to few categories."
-        )
-
-
-def _dates_message(what: str, example: str) -> str:
-    return (
-        f"{what} must hold numbers or categories, got dates such as {example!r}. Convert them to numbers, "
-        "such as days since the first, the month or the day of the week."
-    )
-
-
-def _is_date(text: str) -> bool:
-    try:
-        datetime.datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_number(text: str) -> bool:

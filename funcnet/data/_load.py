@@ -6,7 +6,7 @@ import functools
 import gzip
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,9 +14,7 @@ from funcnet import _check
 from funcnet._text import printable
 from funcnet._types import PyTree
 from funcnet.data import _file
-from funcnet.data._columns import Columns
 from funcnet.data._dataset import Dataset
-from funcnet.data._encoder import Encoder
 
 Task = Literal["classification", "regression"]
 
@@ -35,9 +33,9 @@ class Table:
 
     Args:
         name: the name of the table.
-        arrays: pairs (x, y), in a tuple or a Dataset: x [rows, features], or `Columns` if the file has
-            text or missing values (an `Encoder` encodes them as features); y class numbers [rows], or
-            targets [rows] for a regression. From a file, NumPy's float64, with all digits of the file.
+        arrays: pairs (x, y), in a tuple or a Dataset: x [rows, features], or from a file a frame of pandas
+            with its columns as they were read; y class numbers [rows], or targets [rows] for a regression,
+            from a file in NumPy's float64, with all its digits.
         feature_names: one for each column of x.
         target_name: the name of y.
         class_names: the names of classes 0, 1, …; empty for a regression.
@@ -72,28 +70,46 @@ class Table:
         """The pairs (x, y) as a Dataset: x and numeric targets are float32, class numbers int32.
 
         Raises:
-            ValueError: if float32 can't hold the digits of a column. `tabular.fit_table` scales such a
-                column before it narrows it; so does `Scaler.fit(x).transform(x)` of `x, y = table.arrays`.
+            ValueError: if a column holds text, dates or gaps, or digits that float32 can't hold. The
+                estimators of `fn.sklearn` read all of these, and scale a column before they narrow it.
         """
         if isinstance(self.arrays, Dataset):
             return self.arrays
-        self._check_columns()
-        return Dataset(self.arrays)
+        return Dataset(self._numbers())
 
-    def _check_columns(self) -> None:
-        """Check by the names of columns what a Dataset checks by their numbers."""
+    def to_pandas(self) -> Any:
+        """All columns as a frame of pandas, the target last, with classes by their names.
+
+        Example:
+            >>> import funcnet as fn
+            >>> frame = fn.data.load("iris").to_pandas()
+            >>> frame.shape, frame["class"][0]
+            ((150, 5), 'setosa')
+        """
+        import pandas
+
+        x, y = self.arrays[:]
+        y = np.asarray(self.class_names, object)[np.asarray(y)] if self.class_names else np.asarray(y)
+        if not isinstance(x, pandas.DataFrame):
+            x = pandas.DataFrame(np.asarray(x), columns=list(self.feature_names))
+        return x.assign(**{self.target_name: y})
+
+    def _numbers(self) -> tuple[np.ndarray, np.ndarray]:
+        """The arrays as numbers that float32 can hold; errors have the names of columns."""
         x, y = self.arrays
-        values = x.values if isinstance(x, Columns) else x
+        if hasattr(x, "columns"):
+            x = _file.numbers(x, self.name)
         target = f"the target {self.target_name!r}"
-        for j, name in enumerate(self.feature_names if np.ndim(values) == 2 else ()):
-            _check.fits_float32(f"column {name!r}", values[:, j])
+        for j, name in enumerate(self.feature_names if np.ndim(x) == 2 else ()):
+            _check.fits_float32(f"column {name!r}", x[:, j])
         _check.fits_float32(target, y)
         advice = (
-            "fit_table and `funcnet train` scale it in float64 before they narrow it. By hand: "
-            "x, y = table.arrays; {0} = fn.data.Scaler.fit({0}).transform({0})."
+            "The estimators of fn.sklearn scale it in float64 before they narrow it. By hand: "
+            "x, y = (np.asarray(a) for a in table.arrays); {0} = fn.data.Scaler.fit({0}).transform({0})."
         )
-        _check.keeps_digits("x", values, self.feature_names, advice=advice.format("x"))
+        _check.keeps_digits("x", x, self.feature_names, advice=advice.format("x"))
         _check.keeps_digits(target, y, advice=advice.format("y"))
+        return x, y
 
     @property
     def task(self) -> Task:
@@ -114,16 +130,15 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
             most 20 different values are classes.
 
     Returns:
-        A Table, with all digits of the file. Its x is an array if all features are numbers and none is
-        missing. With text (at most 100 categories in a column, and at most half as many as rows) or missing
-        values, x is raw `Columns`: fit an `Encoder` to the training rows.
+        A Table, with all digits of the file. If all features are numbers and none is missing, `table.data`
+        is a Dataset. With text, dates or gaps, pass `*table.arrays` to an estimator of `fn.sklearn`, or
+        `table.arrays[0]` to `fn.tabular.Schema.fit`.
 
     Raises:
         FileNotFoundError: if there is no such table or file.
         TypeError: if `name` is not a path, or `target` not a string.
-        ValueError: if the table is empty; if the target is unknown, has missing values or one class; if a
-            column is empty, mixes numbers and text, or holds dates or text that is constant or nearly all
-            different; if it is a Parquet file and pyarrow is not installed.
+        ValueError: if the table is empty; if the target is unknown, has missing values or one class; if it
+            is a Parquet file and pyarrow is not installed.
 
     Example:
         >>> import funcnet as fn
@@ -150,15 +165,6 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
             f"tables: {', '.join(NAMES)}."
         )
     return _load_file(path, target, task)
-
-
-def read_features(
-    path: str | os.PathLike[str], feature_names: tuple[str, ...], encoder: Encoder | None = None
-) -> np.ndarray | Columns:
-    """Read the named columns of a file: with `encoder`, or as float64 [rows, features] if it is None."""
-    if encoder is not None:
-        return encoder.read(path)
-    return _file.numbers(_file.read_columns(Path(path), feature_names), Path(path))
 
 
 def _load_bundled(name: str) -> Table:
@@ -221,7 +227,7 @@ def _load_file(path: Path, target: str | None, task: Task | None) -> Table:
         raise ValueError(
             f"target must be a column of {path}: {', '.join(frame.columns)}; got {_check.describe(target)}."
         )
-    x = _file.features(frame.drop(columns=target), path)
+    x = frame.drop(columns=target)
     names = tuple(name for name in frame.columns if name != target)
     column = frame[target]
     if (gaps := np.flatnonzero(column.isna())).size:
@@ -230,13 +236,13 @@ def _load_file(path: Path, target: str | None, task: Task | None) -> Table:
         task = "classification" if _file.looks_like_classes(column) else "regression"
     _check.choice("task", task, ("classification", "regression"))
     if task == "regression":
-        y = _file.numbers(frame[[target]], path)[:, 0]
+        y = _file.numbers(frame[[target]], path.stem)[:, 0]
         return Table(path.stem, (x, y), names, target)
     is_text = not (pandas.api.types.is_numeric_dtype(column) or pandas.api.types.is_bool_dtype(column))
     column = column.astype(str).str.strip() if is_text else column
     classes, y = np.unique(np.asarray(column), return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
-            f"{path}: the target {target!r} must have at least two classes, got only {classes[0]!r}."
+            f"{path}: the target {target!r} must have at least two classes, got only {str(classes[0])!r}."
         )
     return Table(path.stem, (x, y.astype(np.int32)), names, target, tuple(str(c) for c in classes))

@@ -9,7 +9,6 @@ import numpy as np
 
 from funcnet import _check, _tree
 from funcnet._types import Array, Float, PyTree
-from funcnet.data._columns import Columns
 from funcnet.data._dataset import Dataset, host_arrays
 
 T = TypeVar("T")
@@ -83,8 +82,7 @@ class Scaler:
             A Scaler. A constant feature is shifted but not scaled.
 
         Raises:
-            TypeError: if the data is the raw columns of a table, which an `Encoder` encodes, or holds no
-                numbers.
+            TypeError: if the data holds no numbers.
             ValueError: if `kind` is neither, the data is not valid for a Dataset, or a feature, even when
                 it is scaled, has more than 1 % of distinct values that would become equal in float32.
         """
@@ -148,8 +146,6 @@ class Scaler:
             return Dataset(self._apply(data.arrays, inverse=inverse), weight=data.weight, rows=data.rows)  # type: ignore[return-value]
         if isinstance(data, tuple) and data:
             return (self._apply(data[0], inverse=inverse), *data[1:])  # type: ignore[return-value]
-        if isinstance(data, Columns):
-            _features(data)
         x = _check.array("x", data)
         if np.ndim(self.shift):
             _check.features(np.shape(self.shift)[-1], x)
@@ -225,11 +221,6 @@ def _power_of_two(size: np.ndarray) -> np.ndarray:
 
 def _features(example: PyTree) -> Any:
     x = example[0] if isinstance(example, tuple | list) else example
-    if isinstance(x, Columns):
-        raise TypeError(
-            "a Scaler expects numbers, got the raw columns of a table with text or gaps. Encode them "
-            "first: encoder = Encoder.fit(train); Scaler.fit(encoder.transform(train))."
-        )
     if not hasattr(x, "dtype"):
         raise TypeError(
             "data of a Scaler must be an array of features, or a Dataset or tuple that begins with one, "

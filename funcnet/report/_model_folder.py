@@ -1,63 +1,57 @@
-"""The folder of a trained table model: the names of its files, its description and its history."""
+"""The folder of a saved estimator: the file that describes it, and the run that trained it."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from funcnet import _files
 
-FORMAT = 2
-WEIGHTS, DESCRIPTION, HISTORY, CURVES = "model.safetensors", "model.json", "history.csv", "curves.png"
-PART, WHOLE = ".model.part", ".model"
-"""Hidden folders of the files of a new model: being written, and complete but not moved up yet."""
-SCALER = {"shift": (float, [float]), "scale": (float, [float])}
-FIELDS = {
-    "task": str,
-    "target_name": str,
-    "class_names": [str],
-    "feature_names": [str],
-    "sizes": [(int, str)],
-    "activation": str,
-    "dropout": float,
-    "encoder": (None, {}),
-    "scaler": SCALER,
-    "target_scaler": (None, SCALER),
-    "settings": {"epochs": int},
-    "outcome": str,
-    "epochs": int,
-    "rows": {str: int},
-    "metrics": {str: {str: (float, None)}},
-    "saved": str,
-    "files": {WEIGHTS: str, HISTORY: str},
-}
+FORMAT = 1
+NAME, ARRAYS = "estimator.json", "arrays-*.safetensors"
+EARLIER = "model.json"
+"""The description of a model of `funcnet train` before it trained estimators."""
+RUN = {"epochs": int, "max_epochs": int, "history": {str: [(float, None)]}, "saved": str}
+FIELDS = {"class": str, "parameters": {}, "attributes": {}, "files": {str: str}, "run": RUN}
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The content of model.json.
+    """The content of estimator.json.
 
     Raises:
+        FileNotFoundError: if there is none.
         OSError: if it can't be read.
         ValueError: if it is damaged, or has another format.
     """
-    path = model_file(folder, DESCRIPTION)
+    if not (folder / NAME).is_file():
+        if (folder / EARLIER).is_file():
+            raise ValueError(f"{folder} holds a model of an earlier version of funcnet. Train it again.")
+        problem = "is not a regular file" if (folder / NAME).exists() else "is missing"
+        raise FileNotFoundError(f"{folder} contains no trained model: {folder / NAME} {problem}.")
     try:
-        return _files.read_sealed(path, FORMAT, FIELDS)
+        return _files.read_sealed(folder / NAME, FORMAT, FIELDS)
     except _files.OtherFormatError as error:
         raise ValueError(f"{folder} holds a model of another version: {error}. Train it again.") from None
     except ValueError as error:
-        raise ValueError(f"{folder / DESCRIPTION} is damaged: {error}.") from None
+        raise ValueError(f"{folder / NAME} is damaged: {error}.") from None
 
 
-def read_history(folder: Path, digest: str) -> str:
-    """The content of history.csv, once its SHA-256 is verified."""
-    path = model_file(folder, HISTORY)
-    content = _files.read(path, "the history of a run")
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise ValueError(f"{path} is damaged, or belongs to another run.")
-    return content.decode()
+def array_file(kind: str, content: bytes) -> str:
+    """The name of a file of arrays, which holds its checksum."""
+    return f"{kind}-{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
 
 
-def model_file(folder: Path, name: str) -> Path:
-    """The path of a model's file, which a killed process may not have moved up yet."""
-    hidden = folder / WHOLE / name
-    return hidden if hidden.is_file() else folder / name
+def read_arrays(folder: Path, description: Mapping[str, Any], kind: str) -> bytes:
+    """The content of a file of arrays, once its checksum is verified.
+
+    Raises:
+        OSError: if it can't be read.
+        ValueError: if it is damaged, or its name is not that of such a file.
+    """
+    name = description["files"].get(kind, "")
+    if not _files.is_plain_name(name):
+        raise ValueError(f"{folder / NAME} is damaged: {name!r} is not the name of a file.")
+    content = _files.read(folder / name, "the arrays of an estimator")
+    if name != array_file(kind, content):
+        raise ValueError(f"{folder / name} is damaged: its content has changed since it was saved.")
+    return content

@@ -11,17 +11,7 @@ import jax.numpy as jnp
 
 from funcnet import _files
 from funcnet.report._epochs import history_png
-from funcnet.report._model_folder import (
-    CURVES,
-    DESCRIPTION,
-    HISTORY,
-    PART,
-    WEIGHTS,
-    WHOLE,
-    model_file,
-    read_description,
-    read_history,
-)
+from funcnet.report._model_folder import ARRAYS, EARLIER, NAME, read_arrays, read_description
 from funcnet.train import History, Run, TrainState
 from funcnet.train._early_stopping import initial_state
 from funcnet.train._manifest import places, read_manifest, verify_files
@@ -52,10 +42,11 @@ def find_runs(folder: Path) -> list[SavedRun]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(2, "no such folder", str(folder))
-    candidates = sorted({path.parent for path in folder.rglob("checkpoints")} | _model_folders(folder))
+    found = (path for name in ("checkpoints", NAME, ARRAYS, EARLIER) for path in folder.rglob(name))
+    candidates = sorted({path.parent for path in found})
     runs = [run for candidate in candidates if (run := read_run(candidate)) is not None]
     if not runs:
-        raise ValueError(f"{folder} contains no run of a Trainer or of `funcnet train`.")
+        raise ValueError(f"{folder} contains no run of a Trainer and no estimator of `funcnet train`.")
     return runs
 
 
@@ -72,20 +63,23 @@ def read_run(folder: Path) -> SavedRun | None:
             runs.append(_read_checkpoint(folder, manifest))
             break
         except (OSError, ValueError) as error:
-            problems.append(f"the checkpoint {place} is damaged: {error}")
-    if model_file(folder, DESCRIPTION).exists():
+            problems.append(f"the checkpoint {place} is damaged: {_reason(error)}")
+    if any((folder / name).exists() for name in (NAME, EARLIER)) or any(folder.glob(ARRAYS)):
         try:
-            runs.append(_read_model(folder))
+            runs.append(_read_estimator(folder))
         except (OSError, ValueError) as error:
-            problems.append(str(error).rstrip("."))
-    elif _has_rest_of_model(folder):
-        problems.append(f"{model_file(folder, DESCRIPTION)} is missing")
+            problems.append(_reason(error))
     problem = "; ".join(problems)
     if not runs:
         return SavedRun(folder, {}, "", "damaged", "", problem) if problem else None
-    # `funcnet train --resume` writes its checkpoints before its model: of equal times the last is newer.
-    newest = max(reversed(runs), key=lambda run: run.saved)
+    newest = max(runs, key=lambda run: run.saved)
     return newest._replace(problem=problem)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error).rstrip(".")
 
 
 def _read_checkpoint(folder: Path, manifest: dict[str, Any]) -> SavedRun:
@@ -94,13 +88,14 @@ def _read_checkpoint(folder: Path, manifest: dict[str, Any]) -> SavedRun:
     return SavedRun(folder, history, epochs, _words(manifest["outcome"]), manifest["saved"])
 
 
-def _read_model(folder: Path) -> SavedRun:
+def _read_estimator(folder: Path) -> SavedRun:
     description = read_description(folder)
-    rows = list(csv.DictReader(io.StringIO(read_history(folder, description["files"]["history.csv"]))))
-    names = [name for name in rows[0] if name != "epoch"] if rows else []
-    history = {name: [float(row[name] or "nan") for row in rows] for name in names}
-    epochs = f"{description['epochs']} of {description['settings']['epochs']}"
-    return SavedRun(folder, history, epochs, _words(description["outcome"]), description["saved"])
+    for kind in description["files"]:
+        read_arrays(folder, description, kind)  # a description of another run fits its own files only
+    run = description["run"]
+    history = {n: [math.nan if v is None else v for v in vs] for n, vs in run["history"].items()}
+    outcome = "finished" if run["epochs"] == run["max_epochs"] else "stopped early"
+    return SavedRun(folder, history, f"{run['epochs']} of {run['max_epochs']}", outcome, run["saved"])
 
 
 def _words(outcome: str) -> str:
@@ -136,17 +131,19 @@ def draw(run: SavedRun) -> Path:
     return run.folder / "curves.png"
 
 
+def write_csv(run: SavedRun) -> Path:
+    """Write the metrics to `history.csv` in the run's folder, a row for each epoch; returns its path.
+
+    Epochs are numbered from 1; values that were not measured are empty.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["epoch", *run.history])
+    for epoch, values in enumerate(zip(*run.history.values(), strict=True), 1):
+        writer.writerow([epoch, *("" if math.isnan(value) else value for value in values)])
+    _files.write(run.folder / "history.csv", text.getvalue().encode())
+    return run.folder / "history.csv"
+
+
 def _drop_nan(values: list[float]) -> list[float]:
     return [value for value in values if not math.isnan(value)]
-
-
-def _model_folders(folder: Path) -> set[Path]:
-    described = {path.parent for path in folder.rglob(DESCRIPTION)}
-    others = {path.parent for path in folder.rglob(CURVES) if _has_rest_of_model(path.parent)}
-    parents = {parent for parent in described | others if parent.name != PART}
-    return {parent.parent if parent.name == WHOLE else parent for parent in parents}
-
-
-def _has_rest_of_model(folder: Path) -> bool:
-    """Whether all files of a model but its description are there, so that it must have been lost."""
-    return all((folder / name).exists() for name in (WEIGHTS, HISTORY, CURVES))

@@ -101,6 +101,24 @@ class TableEstimator(BaseEstimator):
             X = self.preprocessing_.transform(X)
         return self._encode(X)
 
+    def _check_loaded(self) -> None:
+        """Check that the attributes of a file fit together.
+
+        Raises:
+            AttributeError: if one is missing.
+            TypeError: if one has the wrong type.
+            ValueError: if they do not fit.
+        """
+        schema, count = getattr(self, "schema_", None), self.n_features_in_
+        names = getattr(self, "feature_names_in_", None)
+        if not isinstance(schema, Schema | None):
+            raise TypeError(f"schema_ must be a Schema, got {_check.describe(schema)}")
+        if schema is not None and len(schema.columns) != count:
+            raise ValueError(f"schema_ must have {count} columns, got {len(schema.columns)}")
+        if names is not None and names.shape != (count,):
+            raise ValueError(f"feature_names_in_ must hold {count} names, got {_check.describe(names)}")
+        _check.positive("n_iter_", self.n_iter_)
+
     def _seed(self) -> int:
         """The seed of all random numbers; 0 if `random_state` is None, so that equal calls agree."""
         state = self.random_state

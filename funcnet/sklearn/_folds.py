@@ -12,6 +12,8 @@ MIN_ROWS = 10
 MAX_ROWS = 100_000
 """More rows get one split by default. With 30 columns, five folds of 100,000 take 76 s of one core and one
 split 18 s; both grow in proportion to the rows."""
+MAX_CELLS = 10_000_000
+"""Rows times columns above which there is one split, too."""
 
 Splits = list[tuple[np.ndarray, np.ndarray]]
 
@@ -26,7 +28,7 @@ def make_folds(cv: Any, X: Any, y: np.ndarray, classes: np.ndarray | None, seed:
 
     Args:
         cv: "auto", an integer, a splitter of scikit-learn, an iterable of pairs of row numbers, or None.
-        X: passed to a splitter.
+        X: [rows, columns], passed to a splitter.
         y: the target, passed to a splitter.
         classes: class numbers by which folds are stratified; None for no strata.
         seed: of the assignment of rows to folds.
@@ -38,7 +40,8 @@ def make_folds(cv: Any, X: Any, y: np.ndarray, classes: np.ndarray | None, seed:
     """
     rows = len(y)
     if isinstance(cv, str) and cv == "auto":
-        cv = AUTO_FOLDS if MIN_ROWS <= rows <= MAX_ROWS else None
+        is_large = rows > MAX_ROWS or rows * np.shape(X)[-1] > MAX_CELLS
+        cv = None if rows < MIN_ROWS or is_large else AUTO_FOLDS
     if cv is None:
         return None
     if isinstance(cv, int | np.integer) and not isinstance(cv, bool):

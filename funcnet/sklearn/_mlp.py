@@ -38,7 +38,8 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         n_iter_no_change: epochs without improvement after which a run stops.
         members: number of networks for each fold.
         cv: number of folds, a splitter of scikit-learn, an iterable of (training rows, held-out rows), or
-            None for one split; "auto" is 5, and None for fewer than 10 or more than 100,000 rows.
+            None for one split; "auto" is 5, and None for fewer than 10 rows, more than 100,000, or more
+            than 10 million numbers.
         class_weight: "balanced", a dictionary {class: weight}, or None for 1 each.
         calibrate: whether to scale the temperature of the probabilities on held-out rows.
         preprocessing: "auto", which reads columns as `fn.tabular.Schema.fit` does; such a schema; a
@@ -256,7 +257,8 @@ class MLPRegressor(ValueTargets, MLPBase):
         n_iter_no_change: epochs without improvement after which a run stops.
         members: number of networks for each fold.
         cv: number of folds, a splitter of scikit-learn, an iterable of (training rows, held-out rows), or
-            None for one split; "auto" is 5, and None for fewer than 10 or more than 100,000 rows.
+            None for one split; "auto" is 5, and None for fewer than 10 rows, more than 100,000, or more
+            than 10 million numbers.
         calibrate: has no effect on numbers; as for `MLPClassifier`.
         preprocessing: "auto", which reads columns as `fn.tabular.Schema.fit` does; such a schema; a
             dictionary {column: role}, which overrules its roles; or a transformer of scikit-learn.

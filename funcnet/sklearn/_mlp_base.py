@@ -2,11 +2,14 @@
 
 import abc
 import dataclasses
+import math
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from funcnet import _check
@@ -208,7 +211,17 @@ class MLPBase(TableEstimator, abc.ABC):
         members = self.members_
         self.chosen_, self.history_ = members.chosen, members.history
         losses = np.asarray(members.history["loss"])
-        self.n_iter_ = max(1, int((~np.isnan(losses)).sum(axis=1).max()))
+        epochs = (~np.isnan(losses)).sum(axis=1)
+        self.n_iter_ = max(1, int(epochs.max()))
+        max_epochs = members.chosen["max_iter"][0]
+        if "n_iter_no_change" not in members.chosen and (ended := epochs < max_epochs).any():
+            warnings.warn(
+                f"the loss of {ended.sum()} of {len(epochs)} networks is not finite after epoch "
+                f"{epochs.min()} of {max_epochs}, and the best epoch before is kept. Try a smaller "
+                "learning_rate_init.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
         self.loss_curve_ = np.nanmean(losses[:, : self.n_iter_], axis=0).tolist()
         self.loss_ = self.loss_curve_[-1]
         out_of_fold = members.out_of_fold[source].reshape(len(source), *self._output_shape())
@@ -285,7 +298,43 @@ class MLPBase(TableEstimator, abc.ABC):
             OSError: if the folder can't be written.
         """
         check_is_fitted(self)
-        _save.save(self, path, omit=("chosen_", "history_"))  # parts of the members
+        members = self.members_
+        history = {}
+        for name, losses in members.history.items():  # the mean of the runs that have not ended
+            losses = losses[:, : self.n_iter_]
+            known = ~np.isnan(losses)
+            total = np.where(known, losses, 0.0).sum(axis=0)
+            history[name] = np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+        max_epochs = int(members.chosen["max_iter"][0])
+        omit = ("chosen_", "history_")  # parts of the members
+        _save.save(self, path, history=history, max_epochs=max_epochs, omit=omit)
+
+    def _check_loaded(self) -> None:
+        super()._check_loaded()
+        members, schema = self.members_, self.schema_
+        if not isinstance(members, Members):
+            raise TypeError(f"members_ must be Members, got {_check.describe(members)}")
+        members.check()
+        prep, rows = members.preprocessing, len(self._rows)
+        sizes = tuple(len(column.categories) for column in schema.columns if column.role == "category")
+        if (len(prep.centers), prep.sizes) != (len(schema.number_names), sizes):
+            raise ValueError("members_ must have the columns of schema_")
+        if self._recipe_task()["task"] != members.task or members.network.outputs != math.prod(
+            self._output_shape()
+        ):
+            raise ValueError("members_ must have the task and the outputs of the estimator")
+        for name, kind in (("_rows", "iu"), ("_target", "biuf"), ("_weight", "f"), ("_pattern", "iu")):
+            array = getattr(self, name)
+            if len(array) != rows or array.dtype.kind not in kind:
+                raise ValueError(f"{name} must have an entry for each of {rows} rows")
+        for name, largest, limit in (
+            ("_rows", self._rows.max(initial=0), len(self.out_of_fold_) + (not rows)),
+            ("_pattern", self._pattern.max(initial=0), len(self._patterns) + (not rows)),
+        ):
+            if largest >= limit or getattr(self, name).min(initial=0) < 0:
+                raise ValueError(f"{name} must be from 0 to {limit - 1}, got {largest}")
+        if self.out_of_fold_.shape[1:] != self._output_shape() or self._patterns.ndim != 2:
+            raise ValueError("out_of_fold_ must have the outputs of the estimator")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

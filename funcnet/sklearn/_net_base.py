@@ -18,12 +18,10 @@ from funcnet.sklearn import _save
 from funcnet.sklearn._base import TableEstimator, check_weight, fraction, take_rows
 from funcnet.tabular import Features
 from funcnet.tabular._merge import merge_equal_rows
-from funcnet.tabular._preprocessing import fit_preprocessing
+from funcnet.tabular._preprocessing import ANY_SIZE, fit_preprocessing
 from funcnet.train import EarlyStopping, Fit, fit, load_weights, predict
 
 OPTIMIZER = optax.adam(3e-3)
-ALL = 2**31
-"""Categories of any size are one-hot encoded: the network embeds none."""
 BLOCK = 256
 """Rows predicted at once, so that a prediction does not depend on the rows beside it."""
 
@@ -146,7 +144,7 @@ class NetBase(TableEstimator, abc.ABC):
             X = self.preprocessing_.transform(X)
         features = self._encode(X)
         if is_first:
-            self._preprocessing = fit_preprocessing(features, ALL, weight)
+            self._preprocessing = fit_preprocessing(features, ANY_SIZE, weight)
         return self._preprocessing.matrix(features)
 
     def _outputs(self, X: Any) -> np.ndarray:
@@ -208,7 +206,7 @@ class NetBase(TableEstimator, abc.ABC):
         """
         check_is_fitted(self)
         omit = ("net", "loss", "optimizer", "stopping", "net_", "model_")
-        _save.save(self, path, omit, self.model_)
+        _save.save(self, path, history=self.history_, max_epochs=self.epochs, omit=omit, model=self.model_)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], net: Any, **parameters: Any) -> Self:

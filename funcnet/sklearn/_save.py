@@ -1,36 +1,59 @@
 """Fitted estimators as a folder of JSON and safetensors, without pickle."""
 
 import dataclasses
-import hashlib
 import json
 import os
+import time
 import typing
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from funcnet import _check, _files
+from funcnet.report._model_folder import (
+    ARRAYS,
+    FORMAT,
+    NAME,
+    array_file,
+    read_arrays,
+    read_description,
+)
 from funcnet.tabular import Schema
 from funcnet.tabular._members import Members
 from funcnet.train._weights import deserialize, save_weights, serialize
 
-FORMAT = 1
-NAME = "estimator.json"
 EXAMPLE = "models/wine"
 PART = ".weights.part"
-FIELDS = {"class": str, "parameters": {}, "attributes": {}, "files": {str: str}}
+SCHEMA = "schema.json"
+LONGEST = 500
+"""Characters of an error of a damaged file that are quoted."""
 
 
 def save(
-    estimator: Any, path: str | os.PathLike[str], omit: tuple[str, ...] = (), model: Any = None
+    estimator: Any,
+    path: str | os.PathLike[str],
+    *,
+    history: Mapping[str, np.ndarray],
+    max_epochs: int,
+    omit: tuple[str, ...] = (),
+    model: Any = None,
 ) -> None:
     """Write the parameters and the fitted attributes of an estimator, but those of some names.
 
     Arrays and the weights of a model are written first, under names that hold their checksums, and the JSON
     file, which names them, last: if the process is killed, the folder holds the old estimator or the new
-    one.
+    one. How columns are read is written to schema.json, too, for people.
+
+    Args:
+        estimator: a fitted one.
+        path: the folder, created if missing.
+        history: by name, [epochs], for `funcnet show`.
+        max_epochs: the number of epochs if training had not stopped early.
+        omit: names of parameters and attributes.
+        model: whose weights are written.
     """
     folder = _check.path("path", path, EXAMPLE)
     arrays: dict[str, np.ndarray] = {}
@@ -43,61 +66,60 @@ def save(
             n: to_plain(f"the parameter {n}", v, arrays) for n, v in parameters.items() if n not in omit
         },
         "attributes": {n: to_plain(n, v, arrays) for n, v in attributes.items()},
+        "run": {
+            "epochs": estimator.n_iter_,
+            "max_epochs": max(estimator.n_iter_, max_epochs),
+            "history": {name: _finite_or_none(values) for name, values in history.items()},
+            "saved": datetime.fromtimestamp(time.time(), UTC).isoformat(),
+        },
     }
     _files.make_folder(folder)
+    for name in (NAME, SCHEMA):
+        _files.check_target(folder / name)
     files = {"arrays": serialize({name: np.array(a, order="C") for name, a in arrays.items()}, {})}
     if model is not None:
         save_weights(model, folder / PART)
         files["weights"] = (folder / PART).read_bytes()
         (folder / PART).unlink()
-    names = {kind: f"{kind}-{hashlib.sha256(c).hexdigest()[:32]}.safetensors" for kind, c in files.items()}
+    names = {kind: array_file(kind, content) for kind, content in files.items()}
     for kind, encoded in files.items():
         _files.write(folder / names[kind], encoded)
     _files.write_sealed(folder / NAME, {**content, "files": names})
-    for other in (*folder.glob("arrays-*.safetensors"), *folder.glob("weights-*.safetensors")):
+    for other in (*folder.glob(ARRAYS), *folder.glob("weights-*.safetensors")):
         if other.name not in names.values():
             other.unlink()
+    if hasattr(estimator, "schema_"):
+        write_json(folder / SCHEMA, estimator.schema_.to_dict())
 
 
 def load(cls: type, path: str | os.PathLike[str], **given: Any) -> Any:
     """The estimator of a folder; `given` are the parameters that were omitted."""
     folder = _check.path("path", path, EXAMPLE)
-    if not (folder / NAME).is_file():
-        raise FileNotFoundError(f"{folder} contains no estimator: {folder / NAME} is missing.")
-    content = _files.read_sealed(folder / NAME, FORMAT, FIELDS)
+    content = read_description(folder)
     if content["class"] != cls.__name__:
         raise ValueError(
             f"{folder} contains a {content['class']}: load it with {content['class']}.load(path)."
         )
-    arrays, _ = deserialize(_read(folder, content, "arrays"), str(folder))
+    arrays, _ = deserialize(read_arrays(folder, content, "arrays"), str(folder))
     try:
         parameters = {n: from_plain(v, arrays) for n, v in content["parameters"].items()}
         attributes = {n: from_plain(v, arrays) for n, v in content["attributes"].items()}
         estimator = cls(**parameters, **given)
-    except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{folder / NAME} is damaged: {error}.") from None
-    for name, value in attributes.items():
-        setattr(estimator, name, value)
+        for name, value in attributes.items():
+            setattr(estimator, name, value)
+        estimator._check_loaded()
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:LONGEST]
+        raise ValueError(f"{folder / NAME} is damaged: {reason.rstrip('.')}.") from None
     return estimator
 
 
 def weights_file(path: str | os.PathLike[str]) -> Path:
     """The file with the weights of a network, once its checksum is verified."""
     folder = _check.path("path", path, EXAMPLE)
-    content = _files.read_sealed(folder / NAME, FORMAT, FIELDS)
-    _read(folder, content, "weights")
+    content = read_description(folder)
+    read_arrays(folder, content, "weights")
     return folder / str(content["files"]["weights"])
-
-
-def _read(folder: Path, content: Mapping[str, Any], kind: str) -> bytes:
-    """The content of a file whose name holds its checksum."""
-    name = content["files"].get(kind, "")
-    if not _files.is_plain_name(name):
-        raise ValueError(f"{folder / NAME} is damaged: {name!r} is not the name of a file.")
-    encoded = _files.read(folder / name, "the arrays of an estimator")
-    if name != f"{kind}-{hashlib.sha256(encoded).hexdigest()[:32]}.safetensors":
-        raise ValueError(f"{folder / name} is damaged: its content has changed since it was saved.")
-    return encoded
 
 
 def write_json(path: Any, content: Mapping[str, Any]) -> None:
@@ -106,6 +128,11 @@ def write_json(path: Any, content: Mapping[str, Any]) -> None:
     if Path(place).suffix != ".json":
         raise ValueError(f"path must end in .json, got {str(place)!r}. Try report.json.")
     _files.write(place, json.dumps(content, indent=1).encode())
+
+
+def _finite_or_none(values: np.ndarray) -> list[float | None]:
+    """Numbers for JSON, which has no NaN."""
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def to_plain(name: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -152,7 +179,31 @@ def from_plain(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if kind == "pairs":
         return {from_plain(k, arrays): from_plain(v, arrays) for k, v in inner}
     fields = from_plain(inner, arrays)
-    return Schema.from_dict(fields) if kind == "schema" else CLASSES[kind](**fields)
+    if kind == "schema":
+        return Schema.from_dict(fields)
+    for name, hint in typing.get_type_hints(CLASSES[kind]).items():
+        if not _has_type(fields[name], hint):
+            raise TypeError(f"the field {name!r} of {kind} must be of type {hint}")
+    return CLASSES[kind](**fields)
+
+
+def _has_type(value: Any, hint: Any) -> bool:
+    """Whether a value has the type that a field of a dataclass is annotated with."""
+    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if kind is tuple:
+        if not isinstance(value, tuple):
+            return False
+        hints = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
+        return len(value) == len(hints) and all(map(_has_type, value, hints))
+    if kind is Mapping:
+        return isinstance(value, dict) and all(
+            _has_type(part, hint) for pair in value.items() for part, hint in zip(pair, parts, strict=True)
+        )
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    return isinstance(value, hint)
 
 
 def _classes_within(cls: Any) -> dict[str, Any]:

@@ -1,11 +1,7 @@
-"""Train networks on tables, and save them with their columns, scales and classes."""
+"""Tables: how their columns are read, what is trained on them, and studies of it."""
 
 from funcnet.tabular._column import Column as Column
 from funcnet.tabular._features import Features as Features
-from funcnet.tabular._fit import FitResult as FitResult
-from funcnet.tabular._fit import fit_table as fit_table
-from funcnet.tabular._model import TableModel as TableModel
-from funcnet.tabular._save import load_table_model as load_table_model
 from funcnet.tabular._schema import Schema as Schema
 from funcnet.tabular._study import STUDIES as STUDIES
 from funcnet.tabular._study import StudyReport as StudyReport

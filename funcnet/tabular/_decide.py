@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +12,11 @@ from funcnet.tabular._column import DATE_PARTS, NO, ROLES, YES, Column, Role
 from funcnet.tabular._frame import RawColumn, is_none
 
 __all__ = ["ROLES", "column"]
+
+INDEX_NAMES = re.compile(
+    r"|unnamed: \d+|index|(row|record|case|obs)?[ _.]?(id|nr|no|number|names?)|row|obs|#", re.IGNORECASE
+)
+"""Names of a column of row numbers; the first is empty."""
 
 
 def column(
@@ -29,7 +35,7 @@ def column(
         role: its role, if the user has chosen it.
         missing: words that count as missing.
         dayfirst: whether the day comes first in dates in which that can't be seen.
-        may_be_index: whether it can be a column of row numbers.
+        may_be_index: whether it can be a column of row numbers, if it has the name of one.
         may_drop: whether a constant number can be dropped; the columns of an array are all kept.
     """
     if missing and raw.kind in ("text", "category"):
@@ -51,7 +57,8 @@ def column(
         decided = _category(raw)
     else:
         decided = _text(raw, dayfirst)
-    if may_be_index and decided.role == "number" and _is_row_number(decided.numbers(raw)[:, 0]):
+    has_name_of_index = INDEX_NAMES.fullmatch(raw.name.strip()) is not None
+    if may_be_index and has_name_of_index and _are_row_numbers(decided, raw):
         return Column(raw.name, "dropped", decided.read_as, gaps, "it numbers the rows")
     decided = dataclasses.replace(decided, words=_with(decided.words, missing))
     if may_drop and decided.role != "dropped" and decided.missing == 0 and _is_constant(decided, raw):
@@ -149,8 +156,12 @@ def _pair(counts: Mapping[str, int]) -> tuple[str, str] | None:
     return (first, second) if (first.casefold(), second.casefold()) in pairs else None
 
 
-def _is_row_number(values: np.ndarray) -> bool:
-    return len(values) >= 10 and bool(values[0] in (0, 1) and (np.diff(values) == 1).all())
+def _are_row_numbers(decided: Column, raw: RawColumn) -> bool:
+    """Whether all values are integers, and all different: of some rows they need not be consecutive."""
+    if decided.role != "number" or decided.missing or len(raw.values) < 10:
+        return False
+    values = decided.numbers(raw)[:, 0]
+    return bool((values == values.round()).all()) and len(np.unique(values)) == len(values)
 
 
 def _is_constant(decided: Column, raw: RawColumn) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from funcnet import _files
 from funcnet.data._load import NAMES
-from funcnet.report._model_folder import DESCRIPTION, model_file
+from funcnet.report._model_folder import EARLIER, NAME
 from funcnet.train._manifest import places
 
 FORMAT = 1
@@ -29,7 +29,7 @@ def default_folder(name: str, source: str) -> Path:
     try:
         owner = _files.read_sealed(folder / SOURCE, FORMAT, {"source": str})["source"]
     except (FileNotFoundError, NotADirectoryError):
-        if model_file(folder, DESCRIPTION).exists() or places(folder):
+        if (folder / NAME).exists() or (folder / EARLIER).exists() or places(folder):
             raise ValueError(
                 f"{folder} holds a run of an unknown table, and this table is {source}. {advice}"
             ) from None

@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from funcnet import _check
 from funcnet._jit import bounded_jit
 from funcnet._types import Array
+from funcnet.tabular._activations import ACTIVATIONS
 from funcnet.tabular._features import Features
-from funcnet.tabular._network import Network, Parameters, apply_network, unpack
+from funcnet.tabular._network import Network, Parameters, apply_network, packed_shapes, unpack
 from funcnet.tabular._preprocessing import Inputs, Preprocessing
 from funcnet.tabular._sizes import pad, round_up
 
@@ -96,6 +98,38 @@ class Members:
             ValueError: if the columns differ from the training table's.
         """
         return self.predictions(features).mean(axis=0)
+
+    def check(self) -> None:
+        """Check that all parts fit together, for members from a file.
+
+        Raises:
+            ValueError: if they do not.
+        """
+        net, prep, columns = self.network, self.preprocessing, self.preprocessing.columns
+        runs, outputs = len(self), net.outputs
+        shapes = {name: (runs, *shape) for name, shape in packed_shapes(net).items()}
+        expected: dict[str, tuple[Any, tuple[int, ...]]] = {
+            **{
+                f"the parameter {name}": (self.parameters.get(name), shape)
+                for name, shape in shapes.items()
+            },
+            **{name: (getattr(self, name), (runs,)) for name in ("best_epoch", "fold")},
+            **{name: (getattr(self, name), (outputs,)) for name in ("center", "scale")},
+            "bounds": (self.bounds, (2, outputs)),
+            **{f"history[{name!r}]": (a, (runs, *a.shape[1:2])) for name, a in self.history.items()},
+            **{
+                name: (getattr(prep, name), (len(prep.has_gaps),))
+                for name in ("centers", "scales", "is_binary", "has_gaps")
+            },
+        }
+        for name, (array, shape) in expected.items():
+            if array is None or array.shape != shape or array.dtype.kind not in "biuf":
+                raise ValueError(f"{name} must be numbers of shape {shape}, got {_check.describe(array)}")
+        sizes = (net.numbers, net.others, net.codes, net.vocabulary)
+        if any(size < used for size, used in zip(sizes, columns, strict=True)):
+            raise ValueError(f"network must have at least the columns {tuple(columns)}, got {sizes}")
+        _check.choice("task", self.task, ("classes", "labels", "values"))
+        _check.choice("activation", net.activation, tuple(ACTIVATIONS))
 
     def _outputs(self, inputs: Inputs) -> np.ndarray:
         """The outputs [runs, rows, outputs] of the networks, in a few sizes of programs."""

@@ -1,6 +1,7 @@
 """The network of the estimators: embedded numbers and categories, scaled features, an MLP."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -126,6 +127,13 @@ def unpack(net: Network, packed: Parameters) -> Parameters:
         parameters[name] = packed["rest"][start : start + size].reshape(shape)
         start += size
     return parameters
+
+
+def packed_shapes(net: Network) -> dict[str, tuple[int, ...]]:
+    """The shape of each array of `pack`."""
+    sizes = itertools.pairwise((net.inputs, *net.hidden, net.outputs))
+    rest = sum(math.prod(shape) for shape in _small_shapes(net).values())
+    return {f"weight_{i}": pair for i, pair in enumerate(sizes)} | {"rest": (rest,)}
 
 
 def _small_shapes(net: Network) -> dict[str, tuple[int, ...]]:

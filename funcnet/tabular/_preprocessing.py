@@ -10,6 +10,8 @@ from funcnet.tabular._network import Columns
 
 CHUNK = 2**14
 """Rows that are transformed at once."""
+ANY_SIZE = 2**31
+"""`max_one_hot` where categories of any size are one-hot encoded, since the network embeds none."""
 SMALLEST = 1e-300
 """The smallest spread that a column is divided by: the inverse of a smaller one is infinite."""
 

@@ -66,7 +66,8 @@ class Schema:
         A column of numbers, booleans or dates is what it is. Text is numbers if most of it is (a few words
         among them are missing values), dates if most of it is, and categories otherwise: words such as
         "NA" or "None" are categories like all others. Codes with leading zeros are categories. Constants,
-        identifiers (all text different), free text, and a first column of row numbers are dropped.
+        identifiers (all text different), free text, and a first column of row numbers without a name, or
+        called "id", "index", "row" and the like, are dropped.
 
         Args:
             X: a frame of pandas or polars, or an array [rows, columns].

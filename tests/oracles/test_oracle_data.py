@@ -2,13 +2,8 @@
 
 import jax
 import numpy as np
-import pandas
 import pytest
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.class_weight import compute_sample_weight
 
 import funcnet as fn
@@ -71,58 +66,3 @@ def test_class_weights_are_compute_sample_weight(labels):
     )
     some = {labels[0]: 2.5}
     np.testing.assert_allclose(fn.data.class_weights(labels, some), compute_sample_weight(some, labels))
-
-
-def raw_frame(rows, seed, unseen):
-    rng = np.random.default_rng(seed)
-    frame = pandas.DataFrame(
-        {
-            "area": rng.uniform(10, 90, rows).round(2),
-            "city": rng.choice(["Oslo", "Rome", "Lima", *unseen], rows),
-            "rooms": rng.integers(1, 5, rows).astype(float),
-            "heated": rng.choice(["yes", "no"], rows),
-        }
-    )
-    for name in frame.columns:
-        frame.loc[rng.uniform(size=rows) < 0.15, name] = None if frame[name].dtype != float else np.nan
-    return frame.assign(rent=np.arange(rows) + 0.5)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_encoded_tables_are_a_column_transformers(seed, tmp_path):
-    numbers, words = ["area", "rooms"], ["city", "heated"]
-    oracle = ColumnTransformer(
-        [
-            ("numbers", SimpleImputer(strategy="median"), numbers),
-            (
-                "words",
-                make_pipeline(
-                    SimpleImputer(strategy="most_frequent", missing_values=None),
-                    OneHotEncoder(handle_unknown="ignore", sparse_output=False),
-                ),
-                words,
-            ),
-        ]
-    )
-    parts = {"train": raw_frame(40, seed, []), "test": raw_frame(25, seed + 50, ["Bonn", "Aden"])}
-    for name, frame in parts.items():
-        frame.to_csv(tmp_path / f"{name}.csv", index=False)
-    train = fn.data.load(tmp_path / "train.csv")
-    encoder = fn.data.Encoder.fit(train.data)
-
-    def prepared(frame):
-        plain = frame[words].astype(object)
-        return frame.assign(**plain.where(plain.notna(), None))
-
-    oracle.fit(prepared(parts["train"]))
-    order = [encoder.feature_names.index(name) for name in numbers]
-    order += [i for i, is_number in enumerate(encoder.is_number) if not is_number]
-    for name, frame in parts.items():
-        expected = oracle.transform(prepared(frame)).astype(float)
-        for columns in (
-            encoder.read(tmp_path / f"{name}.csv"),
-            fn.data.load(tmp_path / f"{name}.csv").data.arrays[0],  # numbered by its own words
-        ):
-            np.testing.assert_allclose(
-                np.asarray(encoder.transform(columns))[:, order], expected, rtol=1e-6
-            )

@@ -9,7 +9,6 @@ import optax
 from tables import same_bits
 
 import funcnet as fn
-from funcnet.tabular import fit_table, load_table_model
 
 ROWS = jnp.arange(10.0)
 KEY = jax.random.key(0)
@@ -46,12 +45,3 @@ def test_a_trainer_can_be_pickled_and_copied_before_and_after_a_run(tmp_path):
         assert (other.directory, other.keep, other.resume) == (tmp_path, 2, "never")
         assert same_bits(other(jnp.array(0.0), ROWS, KEY).model, run.model)
     log._file.close()
-
-
-def test_a_table_model_can_be_pickled_and_copied(tmp_path):
-    result = fit_table(fn.data.load("iris"), hidden=(4,), epochs=1)
-    result.save(tmp_path)
-    rows = result.table.data[:][0]
-    for model in (result.predictor, load_table_model(tmp_path)):
-        for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
-            assert (other.predict_proba(rows) == model.predict_proba(rows)).all()

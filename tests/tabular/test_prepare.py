@@ -1,0 +1,111 @@
+"""Which rows of a table are held out, and what a study is trained on."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pandas
+import pytest
+
+import funcnet as fn
+from funcnet.tabular import study_table
+from funcnet.tabular._prepare import prepare_study, split_table
+
+KEY = jax.random.key(0)
+KEYS = tuple(jax.random.split(KEY))
+
+
+def line_table(rows=60):
+    """A target on a line, in units far from 1: y = 1000 + 300·a, and an irrelevant feature."""
+    a, b = np.random.default_rng(0).normal(size=(2, rows)).astype(np.float32)
+    data = fn.data.Dataset((np.stack([50 + 10 * a, b], axis=1), 1000 + 300 * a))
+    return fn.data.Table("line", data, ("a", "b"), "price")
+
+
+def test_held_out_rows_are_stratified_and_share_no_row():
+    table = fn.data.load("wine")
+    used, held_out = split_table(table, 0.2, KEY)
+    assert sorted([*used, *held_out]) == list(range(178))
+    y = np.asarray(table.data[:][1])
+    for part in (used, held_out):
+        assert np.abs(np.bincount(y[part]) - np.bincount(y) / 178 * len(part)).max() <= 1.5
+
+
+def test_a_standard_split_is_kept():
+    x = np.arange(70, dtype=np.float32)[:, None]
+    data = fn.data.Dataset((x, np.arange(70, dtype=np.int32) % 2))
+    table = fn.data.Table("standard", data, ("x",), "class", ("even", "odd"), standard_split=(60, 10))
+    used, held_out = split_table(table, 0.5, KEY)
+    assert (used.tolist(), held_out.tolist()) == (list(range(60)), list(range(60, 70)))
+    _, (train, valid, test), _ = prepare_study(table, (4,), KEYS)
+    assert [len(train), len(valid), len(test)] == [45, 15, 10]
+    assert test[:][1].tolist() == [0, 1] * 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_class_of_one_row_is_trained_on(seed):
+    x = np.linspace(0, 1, 20, dtype=np.float32)[:, None]
+    y = np.array([0] * 10 + [1] * 9 + [2], np.int32)
+    table = fn.data.Table("rare", fn.data.Dataset((x, y)), ("x",), "class", ("a", "b", "c"))
+    used, held_out = split_table(table, 0.4, jax.random.key(seed))
+    assert 19 in used
+    assert len(used) + len(held_out) == 20
+
+
+def test_columns_and_targets_are_scaled_by_the_training_rows():
+    table = line_table()
+    net, (train, valid, _), scaler = prepare_study(table, (4,), KEYS)
+    assert net.sizes == (2, 4, "scalar")
+    x, y = (np.asarray(a) for a in train[:])
+    np.testing.assert_allclose(np.median(x, axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose([y.mean(), y.std()], [0, 1], atol=1e-4)
+    assert abs(float(valid[:][1].mean())) > 1e-3
+    prices = np.asarray(scaler.inverse_transform(y))
+    assert set(np.round(prices, 1)) <= set(np.round(np.asarray(table.data[:][1]), 1))
+
+
+def test_text_gaps_and_dates_are_read(tmp_path):
+    frame = pandas.DataFrame(
+        {
+            "area": [1.5, None, 3.0, 4.0] * 15,
+            "town": ["Oslo", "Rome", "Lima", None] * 15,
+            "sold": pandas.date_range("2024-01-01", periods=60, freq="17D"),
+            "rent": np.arange(60.0),
+        }
+    )
+    frame.to_csv(tmp_path / "rents.csv", index=False)
+    net, (train, *_), _ = prepare_study(fn.data.load(tmp_path / "rents.csv"), (4,), KEYS)
+    assert train[:][0].shape == (36, net.sizes[0])
+    assert net.sizes[0] >= 1 + 1 + 3 + 3  # area and its gaps, towns, days, months and years
+    assert np.isfinite(train[:][0]).all()
+
+
+WRONG = {
+    "hidden": ((0,), ValueError, r"hidden\[0\] must be at least 1"),
+    "epochs": (0, ValueError, "epochs"),
+    "batch_size": (0, ValueError, "batch_size"),
+    "learning_rate": (0.0, ValueError, "learning_rate must be above 0"),
+    "patience": (-1, ValueError, "patience"),
+    "seed": (0.5, TypeError, "seed must be an integer"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_settings_of_a_study_out_of_range(name):
+    value, error, message = WRONG[name]
+    with pytest.raises(error, match=message):
+        study_table(line_table(), "ensemble", **{name: value})
+
+
+def test_what_cant_fit_into_memory_is_refused_with_the_bytes_it_needs():
+    study = functools.partial(study_table, line_table(), "ensemble")
+    for settings in ({"hidden": (2**31 - 1,)}, {"hidden": (10**6, 10**6)}, {"epochs": 10**13}):
+        with pytest.raises(ValueError, match=r"need [\d,.]+ [GTP]iB, and [\d,.]+ GiB are available"):
+            study(**settings)
+
+
+def test_tables_of_few_rows_are_refused():
+    table = line_table(2)
+    with pytest.raises(ValueError, match="too few"):
+        study_table(dataclasses.replace(table), "folds")
