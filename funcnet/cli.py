@@ -192,15 +192,27 @@ def _add_table(command: Any) -> None:
     add(
         "table",
         metavar="NAME_OR_FILE",
-        help="iris, digits, wine, breast-cancer, diabetes, fashion-mnist, or the path of a CSV file (with "
-        "a header) or a Parquet file",
+        help="iris, digits, wine, breast-cancer, diabetes, fashion-mnist, or the path of a file: text with "
+        "a header, such as CSV, also compressed, or Parquet",
     )
     add("--target", metavar="COLUMN", help="column of the file to predict (default: the last)")
     add(
         "--task",
         choices=("classification", "regression"),
-        help="kind of the file's target (default: text and integers of few different values are classes)",
+        help="kind of the file's target (default: text, and few integers from 0 or 1, are classes)",
     )
+    for role in ("number", "category", "date"):
+        add(f"--{role}", metavar="COLUMN", action="append", help=f"read this column as a {role}")
+    add("--drop", metavar="COLUMN", action="append", help="leave this column out")
+    add("--missing", metavar="WORD", action="append", help="a word that means that a cell is missing")
+    _add_format(command)
+
+
+def _add_format(command: Any) -> None:
+    """Add how a file of text is written."""
+    add = command.add_argument
+    add("--separator", metavar="CHARACTER", help="separator of columns (default: found)")
+    add("--encoding", metavar="NAME", help="encoding of the text (default: UTF-8, or Windows-1252)")
 
 
 def _add_training(command: Any, defaults: Mapping[str, str]) -> None:
@@ -221,7 +233,7 @@ def _add_training(command: Any, defaults: Mapping[str, str]) -> None:
 def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
-        help="predict the rows of a CSV or Parquet file",
+        help="predict the rows of a file",
         description="Predict the rows of a file with the estimator that `funcnet train` saved. Columns are "
         "matched by name;\nadditional columns are ignored.",
         epilog=PREDICT_EXAMPLE,
@@ -229,9 +241,10 @@ def _add_predict(commands: Any) -> None:
     predict.set_defaults(run=_predict)
     predict.add_argument("folder", metavar="DIR", type=_path, help="output directory of `funcnet train`")
     predict.add_argument(
-        "rows", metavar="NEW.csv", type=_path, help="CSV or Parquet file with the same columns"
+        "rows", metavar="NEW.csv", type=_path, help="file of text or Parquet with the same columns"
     )
     predict.add_argument("--out", metavar="FILE", type=_path, help="write a CSV file instead of printing")
+    _add_format(predict)
 
 
 def _add_runs(commands: Any) -> None:
@@ -308,18 +321,17 @@ def _path(text: str) -> Path:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from funcnet.data import load
     from funcnet.report._runs import draw, read_run, write_csv
     from funcnet.report._terminal import print_summary, print_table, show_status
     from funcnet.tabular._folder import check_folder, default_folder, set_owner, table_source
 
-    table, source = load(args.table, args.target, args.task), table_source(args.table)
+    table, source = _load_table(args), table_source(args.table)
     folder = args.out or default_folder(table.name, source)
     check_folder(folder)
     X, y, test = _split(table, args)
     model = _estimator(args, table, X)
     if source != table.name:  # a file
-        _print(str(model.preprocessing))
+        _print_schema(table, model.preprocessing)
     start = time.perf_counter()
     with show_status(f"training on {table.name}"):
         _run_interruptibly(lambda: model.fit(X, y))
@@ -334,6 +346,36 @@ def _train(args: argparse.Namespace) -> None:
         write(run)
     _print(f"Wrote estimator.json, schema.json, arrays, history.csv and curves.png to {folder}")
     _print(f"Predict with: funcnet predict {folder} NEW.csv")
+
+
+def _load_table(args: argparse.Namespace) -> Any:
+    from funcnet.data import load
+
+    return load(args.table, args.target, args.task, separator=args.separator, encoding=args.encoding)
+
+
+def _print_schema(table: Any, schema: Any) -> None:
+    """How the columns of a file are read, and what is wrong is overruled with."""
+    _print(str(schema))
+    other = "regression" if table.class_names else "classification"
+    _print(f"{table.target_name}: {table.task}, since {table.why} (--task {other} overrules it)")
+    if table.rows_without_target:
+        _print(f"{table.rows_without_target:,} rows without a target are left out")
+
+
+def _schema(args: argparse.Namespace, table: Any, X: Any) -> Any:
+    """How the columns of the training rows are read, if the flags do not overrule it."""
+    import dataclasses
+
+    from funcnet.tabular import Schema
+
+    roles = {"number": args.number, "category": args.category, "date": args.date, "dropped": args.drop}
+    chosen = {name: role for role, names in roles.items() for name in names or ()}
+    schema = Schema.fit(X, roles=chosen, missing=args.missing or ())
+    left_out = table.rows_without_target
+    return dataclasses.replace(
+        schema, target=table.target_name, task=table.task, rows_without_target=left_out
+    )
 
 
 def _split(table: Any, args: argparse.Namespace) -> tuple[Any, Any, tuple[Any, Any] | None]:
@@ -356,10 +398,7 @@ def _split(table: Any, args: argparse.Namespace) -> tuple[Any, Any, tuple[Any, A
 
 def _estimator(args: argparse.Namespace, table: Any, X: Any) -> Any:
     """The estimator with the settings that are given, and the schema of its columns."""
-    import dataclasses
-
     from funcnet.sklearn import MLPClassifier, MLPRegressor
-    from funcnet.tabular import Schema
 
     parameters = {
         **{"hidden": "hidden_layer_sizes", "epochs": "max_iter", "batch_size": "batch_size"},
@@ -372,8 +411,8 @@ def _estimator(args: argparse.Namespace, table: Any, X: Any) -> Any:
         given["cv"] = None if args.folds == 1 else args.folds
     if args.patience is not None:
         given["early_stopping"] = True
-    schema = dataclasses.replace(Schema.fit(X), target=table.target_name, task=table.task)
     estimator: Any = MLPClassifier if table.class_names else MLPRegressor
+    schema = _schema(args, table, X)
     return estimator(preprocessing=schema, random_state=args.seed or 0, **given)
 
 
@@ -435,14 +474,13 @@ def _format(value: float | None) -> str:
 
 def _study(args: argparse.Namespace) -> None:
     from funcnet import mesh
-    from funcnet.data import load
     from funcnet.report._terminal import print_table, show_progress
     from funcnet.tabular import num_runs, study_table
     from funcnet.tabular._folder import check_folder, default_folder, set_owner, table_source
 
     with contextlib.suppress(RuntimeError):  # JAX is initialized already: keep its devices
         mesh.cpu_devices()
-    table, source = load(args.table, args.target, args.task), table_source(args.table)
+    table, source = _load_table(args), table_source(args.table)
     folder = args.out or default_folder(f"{table.name}-{args.kind}", source)
     check_folder(folder)
     count = num_runs(args.kind, args.size)
@@ -477,7 +515,11 @@ def _predict(args: argparse.Namespace) -> None:
     if args.out is not None:
         _files.check_target(args.out)
     model = _load(args.folder)
-    X = read_columns(args.rows, list(model.feature_names_in_))
+    names = [column.name for column in model.schema_.columns if column.role != "dropped"]
+    # Columns that were dropped may be missing.
+    X = read_columns(args.rows, names, args.separator, args.encoding).reindex(
+        columns=model.feature_names_in_
+    )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if hasattr(model, "classes_"):

@@ -9,9 +9,9 @@ hides the tests of this project.
 
 Twelve public tables, three outer 80/20 splits of each. For classes the error rate and the log-loss of the
 test rows, for values the root mean squared error over the standard deviation of the training target. The
-peers `realmlp`, `realmlp_ll` (trained for log-loss), `realmlp_cv5` and `tabm` need pytabkit, in another environment;
-results of several runs are joined by `--results`: funcnet's ratios are to each peer's results on the same
-table and split.
+methods `realmlp`, `realmlp_ll` (trained for log-loss), `realmlp_cv5` and `tabm` need pytabkit, in another
+environment; results of several runs are joined by `--results`: funcnet's ratios are to each peer's results
+on the same table and split.
 """
 
 import argparse

@@ -1,26 +1,55 @@
-"""Read tables from CSV and Parquet files."""
+"""Read tables from text and Parquet files: with any separator, encoding and compression."""
 
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import itertools
+import lzma
+import re
 import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcnet import _check
+from funcnet import _check, _files
+from funcnet.data import _parse
 
 PARQUET = (".parquet", ".pq")
+SEPARATORS = (",", ";", "\t", "|")
+COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
+SAMPLE = 2**18
+"""Characters from which the separator is found."""
 MAX_CLASSES = 20
 ADVICE = (
     "Text, dates and gaps are read by the estimators of fn.sklearn: MLPClassifier().fit(*table.arrays)."
 )
 
 
-def read_frame(path: Path) -> Any:
-    """Read a file as a pandas frame with at least one row; blanks around column names are removed."""
+def read_frame(path: Path, separator: str | None = None, encoding: str | None = None) -> Any:
+    """Read a file as a pandas frame with at least one row.
+
+    A column holds numbers or booleans if all of its cells do, and none is a code such as 00501; otherwise
+    it holds text. Blank cells are gaps, and blanks around names of columns are removed.
+
+    Args:
+        path: a Parquet file (.parquet or .pq), or text, possibly compressed (gzip, bzip2, xz, Zstandard).
+        separator: of the columns of a text; by default the one of comma, semicolon, tab and bar with which
+            rows have as many fields as the header.
+        encoding: of a text; by default that of its byte order mark, UTF-8, or Windows-1252.
+
+    Raises:
+        OSError: if the file can't be read.
+        ValueError: if it is damaged, is no table, or has no rows.
+    """
     import pandas
 
-    frame = (_read_parquet if path.suffix.lower() in PARQUET else _read_csv)(path)
+    is_parquet = path.suffix.lower() in PARQUET
+    frame = _read_parquet(path) if is_parquet else _read_text(path, separator, encoding)
     if len(frame) == 0:
         raise ValueError(
             f"the table {path} is empty: expected a header and rows, got a header and no rows."
@@ -34,41 +63,124 @@ def read_frame(path: Path) -> Any:
     return frame
 
 
-def _read_csv(path: Path) -> Any:
+def _read_text(path: Path, separator: str | None, encoding: str | None) -> Any:
     import pandas
 
+    text = _decode(path, _decompress(path, _files.read(path, "a table")), encoding)
+    if not text.strip():
+        raise ValueError(f"the table {path} is empty: expected a header and rows.")
+    separator = _find_separator(text) if separator is None else separator
+    rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     try:
+        _check_header(path, [name.strip() for name in next(row for row in rows if row)])
+    except csv.Error as error:
+        raise ValueError(f"{path} can't be read as a table: {error}.") from None
+
+    def read(**settings: Any) -> Any:
         with warnings.catch_warnings():
             # For a row longer than the header pandas shifts or cuts columns, with only a warning.
             warnings.simplefilter("error", pandas.errors.ParserWarning)
-            frame = pandas.read_csv(path, skipinitialspace=True, index_col=False)
+            return pandas.read_csv(
+                io.StringIO(text),
+                sep=separator,
+                skipinitialspace=True,
+                index_col=False,
+                keep_default_na=False,
+                na_values=[""],
+                low_memory=False,
+                **settings,
+            )
+
+    try:
+        edge = rf'[{re.escape(separator)}" ]'
+        if re.search(rf"(?:^|{edge})0\d+(?:{edge}|$)", text, re.MULTILINE):
+            words = read(dtype=str)
+            codes = [name for name in words if words[name].str.fullmatch(r"\s*0\d+\s*").any()]
+            return read(dtype=dict.fromkeys(codes, str))
+        return read()
     except pandas.errors.ParserWarning:
         raise ValueError(
             f"{path} has rows with more fields than its header. Give each column a name."
         ) from None
-    except pandas.errors.EmptyDataError:
-        raise ValueError(f"the table {path} is empty: expected a header and rows.") from None
-    except (pandas.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} can't be read as a CSV file: {str(error).strip()}.") from None
-    if len(frame) and all(_is_number(name) for name in frame.columns):
+    except (pandas.errors.ParserError, pandas.errors.EmptyDataError) as error:
+        raise ValueError(f"{path} can't be read as a table: {str(error).strip()}.") from None
+
+
+def _decompress(path: Path, content: bytes) -> bytes:
+    """The content of a compressed file; other content as it is."""
+    name = next((name for mark, name in COMPRESSED.items() if content.startswith(mark)), None)
+    if name is None:
+        return content
+    if name == "zstandard":
+        try:
+            import zstandard  # type: ignore[import-not-found]
+        except ImportError:
+            raise ValueError(
+                f"{path} is compressed with Zstandard, and reading it needs a package that funcnet does "
+                "not install: pip install zstandard."
+            ) from None
+        try:
+            return bytes(zstandard.ZstdDecompressor().decompressobj().decompress(content))
+        except zstandard.ZstdError as error:
+            raise ValueError(f"{path} is a damaged {name} file: {error}.") from None
+    decompress = {"gzip": gzip.decompress, "bzip2": bz2.decompress, "xz": lzma.decompress}[name]
+    try:
+        return decompress(content)
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        raise ValueError(f"{path} is a damaged {name} file: {str(error).rstrip('.')}.") from None
+
+
+def _decode(path: Path, content: bytes, encoding: str | None) -> str:
+    """The text of a file."""
+    marks = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    mark = next((mark for mark in marks if content.startswith(mark)), None)
+    if encoding is None and mark is not None:
+        candidates = ["utf-8-sig" if mark == codecs.BOM_UTF8 else "utf-16"]
+    else:
+        candidates = ["utf-8", "cp1252"] if encoding is None else [encoding]
+    for candidate in candidates:
+        try:
+            text = content.decode(candidate)
+        except UnicodeDecodeError:
+            continue
+        except LookupError:
+            raise ValueError(
+                f'encoding must be the name of an encoding, got {encoding!r}. Try "utf-8".'
+            ) from None
+        if "\0" in text:
+            raise ValueError(f"{path} is not a table of text: it contains zero bytes.")
+        return text
+    raise ValueError(
+        f"{path} is not text in {' or '.join(candidates)}. Give its encoding, or save it as UTF-8."
+    )
+
+
+def _find_separator(text: str) -> str:
+    """The separator with which most rows have as many fields as the header, and then the most fields."""
+    sample = text[:SAMPLE]
+    lines = sample if len(sample) == len(text) else sample[: sample.rfind("\n") + 1]
+
+    def agreement(separator: str) -> tuple[float, int]:
+        rows = csv.reader(io.StringIO(lines), delimiter=separator, skipinitialspace=True)
+        try:
+            counts = [len(row) for row in itertools.islice(rows, 200) if row]
+        except csv.Error:  # a cell is too long
+            return 0.0, 0
+        if not counts or counts[0] < 2:
+            return 0.0, 0
+        return sum(count == counts[0] for count in counts) / len(counts), counts[0]
+
+    return max(SEPARATORS, key=agreement)
+
+
+def _check_header(path: Path, names: Sequence[str]) -> None:
+    """Check that all columns have different names, since pandas would invent missing ones."""
+    if all(_is_number(name) for name in names):
         raise ValueError(
             f"{path} begins with numbers and has no header. Put the column names in its first line."
         )
-    _check_header(path)
-    return frame
-
-
-def _check_header(path: Path) -> None:
-    """Check that all columns have different names, since pandas would invent missing ones."""
-    import pandas
-
-    header = pandas.read_csv(path, header=None, nrows=1, dtype=str, skipinitialspace=True).iloc[0]
-    names = [str(name).strip() for name in header.fillna("")]
-    if "" in names:
-        raise ValueError(
-            f"column {names.index('') + 1} of {path} has no name. If it is the index of a "
-            "pandas frame, write the file without it: frame.to_csv(path, index=False)."
-        )
+    if "" in names[1:]:  # the first may be that of row numbers
+        raise ValueError(f"column {names.index('', 1) + 1} of {path} has no name. Give each column a name.")
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{path} has two columns called {name!r}. Give each column its own name.")
@@ -90,9 +202,11 @@ def _read_parquet(path: Path) -> Any:
         raise ValueError(f"{path} can't be read as a Parquet file: {str(error).strip()}.") from None
 
 
-def read_columns(path: Path, names: Sequence[str]) -> Any:
+def read_columns(
+    path: Path, names: Sequence[str], separator: str | None = None, encoding: str | None = None
+) -> Any:
     """Read the named columns of a file as a pandas frame, in that order."""
-    frame = read_frame(path)
+    frame = read_frame(path, separator, encoding)
     missing = [name for name in names if name not in frame.columns]
     if missing:
         raise ValueError(
@@ -128,14 +242,86 @@ def _number_column(column: Any, table: str) -> np.ndarray:
     return values
 
 
-def looks_like_classes(column: Any) -> bool:
-    """Whether a target is text, or integers with few different values."""
+class Target(NamedTuple):
+    """A target as it is read.
+
+    Args:
+        values: class numbers, or float64, [rows].
+        classes: the names of the classes; empty for numbers.
+        is_known: whether each row has one, bool [rows].
+        why: why it is read so.
+    """
+
+    values: np.ndarray
+    classes: tuple[str, ...]
+    is_known: np.ndarray
+    why: str
+
+
+def read_target(column: Any, task: str | None, path: Path) -> Target:
+    """Read a target as classes, or as numbers.
+
+    Args:
+        column: of pandas; gaps are rows without a target.
+        task: "classification", "regression", or None: then text, booleans, and at most 20 different
+            integers that count from 0 or 1 are classes.
+        path: of the table, for errors.
+
+    Raises:
+        ValueError: if there is no target, only one class, or text among numbers.
+    """
     import pandas
 
-    if pandas.api.types.is_bool_dtype(column) or not pandas.api.types.is_numeric_dtype(column):
-        return True
-    values = np.asarray(column, float)
-    return bool((values == values.round()).all() and len(np.unique(values)) <= MAX_CLASSES)
+    what = f"the target {column.name!r}"
+    present = ~column.isna().to_numpy()
+    values, why = column, "it holds text"
+    if pandas.api.types.is_bool_dtype(column):
+        why = "it holds booleans"
+    elif pandas.api.types.is_numeric_dtype(column):
+        why = ""
+    elif not pandas.api.types.is_datetime64_any_dtype(column):
+        texts = column.astype(object).where(present, "").map(lambda v: str(v).strip())
+        present &= (texts != "").to_numpy()
+        values = texts
+        if (parsed := _parse_numbers(texts[present])) is not None and task != "classification":
+            values = pandas.Series(np.nan, column.index).where(~present, parsed.reindex(column.index))
+            present, why = ~values.isna().to_numpy(), ""
+    if not present.any():
+        raise ValueError(f"{path}: {what} is missing in every row.")
+    is_text = why != ""
+    if task is None:
+        integers = None if is_text else _counts_from(np.asarray(values[present], float))
+        task = "classification" if is_text or integers else "regression"
+        why = why or (integers or "it holds numbers")
+    _check.choice("task", task, ("classification", "regression"))
+    if task == "regression":
+        target = np.full(len(column), np.nan)
+        target[present] = _number_column(values[present].rename(column.name), path.stem)
+        return Target(target, (), present, why)
+    classes, codes = np.unique(np.asarray(values[present]), return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"{path}: {what} must have at least two classes, got only {str(classes[0])!r}.")
+    target = np.zeros(len(column), np.int32)
+    target[present] = codes
+    return Target(target, tuple(str(name) for name in classes), present, why)
+
+
+def _parse_numbers(texts: Any) -> Any:
+    """Texts as numbers, with NaN for words such as NA; None if others are among them."""
+    counts = texts.value_counts().to_dict()
+    plain = {text: count for text, count in counts.items() if not _parse.is_missing(text)}
+    if not plain or (read_as := _parse.number_format(plain)) is None:
+        return None
+    numbers = {text: _parse.parse_number(text, read_as) for text in plain}
+    return None if None in numbers.values() else texts.map(numbers).astype(float)
+
+
+def _counts_from(values: np.ndarray) -> str | None:
+    """Why numbers are classes: few integers that count from 0 or 1. None if they are not."""
+    distinct = np.unique(values)
+    if len(distinct) > MAX_CLASSES or distinct[0] not in (0, 1) or (np.diff(distinct) != 1).any():
+        return None
+    return f"it holds the integers from {distinct[0]:.0f} to {distinct[-1]:.0f}"
 
 
 def _is_number(text: str) -> bool:

@@ -41,6 +41,8 @@ class Table:
         class_names: the names of classes 0, 1, …; empty for a regression.
         standard_split: the number of rows in each part of the usual split, in order; empty if there is
             none.
+        rows_without_target: number of rows of the file that were left out since their target is missing.
+        why: why the target of a file is read as classes, or as numbers.
 
     Example:
         >>> import funcnet as fn
@@ -55,6 +57,8 @@ class Table:
     target_name: str
     class_names: tuple[str, ...] = ()
     standard_split: tuple[int, ...] = ()
+    rows_without_target: int = 0
+    why: str = ""
 
     def __post_init__(self) -> None:
         for name in ("feature_names", "class_names", "standard_split"):
@@ -117,17 +121,27 @@ class Table:
         return "classification" if self.class_names else "regression"
 
 
-def load(name: str | os.PathLike[str], target: str | None = None, task: Task | None = None) -> Table:
-    """Load a table by its name, or from a CSV or Parquet file.
+def load(
+    name: str | os.PathLike[str],
+    target: str | None = None,
+    task: Task | None = None,
+    *,
+    separator: str | None = None,
+    encoding: str | None = None,
+) -> Table:
+    """Load a table by its name, or from a file of text or Parquet.
 
     Args:
         name: "iris", "digits", "breast-cancer", "wine", "diabetes" (scikit-learn's copies),
             "fashion-mnist" (70,000 images, 784 pixels in 0 .. 1, training rows first; from Debian's
-            package dataset-fashion-mnist or the folder in $FASHION_MNIST), or the path of a CSV
-            file with a header or of a Parquet file (.parquet or .pq; needs pyarrow).
-        target: for a file, the column to predict; by default the last one.
-        task: for a file, "classification" or "regression". By default text, booleans and integers with at
-            most 20 different values are classes.
+            package dataset-fashion-mnist or the folder in $FASHION_MNIST), or the path of a file: text
+            with a header, such as CSV (possibly compressed: .gz, .bz2, .xz, .zst), or Parquet (.parquet or
+            .pq; needs pyarrow).
+        target: for a file, the column to predict; by default the last one. Rows without it are left out.
+        task: for a file, "classification" or "regression". By default text, booleans and at most 20
+            integers that count from 0 or 1 are classes. Numbers may be written as in "1.234,50 €".
+        separator: of the columns of a text; found by default.
+        encoding: of a text; by default that of its byte order mark, UTF-8, or Windows-1252.
 
     Returns:
         A Table, with all digits of the file. If all features are numbers and none is missing, `table.data`
@@ -137,8 +151,8 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
     Raises:
         FileNotFoundError: if there is no such table or file.
         TypeError: if `name` is not a path, or `target` not a string.
-        ValueError: if the table is empty; if the target is unknown, has missing values or one class; if it
-            is a Parquet file and pyarrow is not installed.
+        ValueError: if the table is empty; if the target is unknown, missing everywhere or of one class; if
+            the file is damaged, or a package that reads it is not installed.
 
     Example:
         >>> import funcnet as fn
@@ -147,9 +161,9 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
         ((178, 13), 'alcohol')
     """
     if isinstance(name, str) and name in NAMES:
-        if target or task:
+        if target or task or separator or encoding:
             raise ValueError(
-                f"target and task must be None unless the table is a CSV or Parquet file, got {name!r}, "
+                f"target and task must be None unless the table is a file, got {name!r}, "
                 f"which has its own. Try fn.data.load({name!r})."
             )
         return _load_fashion_mnist() if name == "fashion-mnist" else _load_bundled(name)
@@ -164,7 +178,12 @@ def load(name: str | os.PathLike[str], target: str | None = None, task: Task | N
             f"name must be a table or a file, and there is none called {printable(str(name))}.{hint} Known "
             f"tables: {', '.join(NAMES)}."
         )
-    return _load_file(path, target, task)
+    for argument, value in (("separator", separator), ("encoding", encoding)):
+        if not (value is None or isinstance(value, str)):
+            raise TypeError(f"{argument} must be a string, got {_check.describe(value)}.")
+    if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
+        raise ValueError(f'separator must be one character, got {separator!r}. Try ";" or "\\t".')
+    return _load_file(path, target, task, separator, encoding)
 
 
 def _load_bundled(name: str) -> Table:
@@ -213,36 +232,28 @@ def _read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(sizes)
 
 
-def _load_file(path: Path, target: str | None, task: Task | None) -> Table:
-    import pandas
-
-    frame = _file.read_frame(path)
+def _load_file(
+    path: Path, target: str | None, task: Task | None, separator: str | None, encoding: str | None
+) -> Table:
+    frame = _file.read_frame(path, separator, encoding)
     if len(frame.columns) < 2:
         raise ValueError(
-            f"{path} must have a header and at least two columns, separated by commas, got only the "
-            f"column {frame.columns[0]!r}."
+            f"{path} must have a header and at least two columns, got only the column "
+            f"{frame.columns[0]!r}. If another character separates them, name it: separator=':'."
         )
     target = frame.columns[-1] if target is None else target
     if target not in frame.columns:
         raise ValueError(
             f"target must be a column of {path}: {', '.join(frame.columns)}; got {_check.describe(target)}."
         )
-    x = frame.drop(columns=target)
-    names = tuple(name for name in frame.columns if name != target)
-    column = frame[target]
-    if (gaps := np.flatnonzero(column.isna())).size:
-        raise ValueError(f"{path}: the target {target!r} is missing in data row {gaps[0] + 1}.")
-    if task is None:
-        task = "classification" if _file.looks_like_classes(column) else "regression"
-    _check.choice("task", task, ("classification", "regression"))
-    if task == "regression":
-        y = _file.numbers(frame[[target]], path.stem)[:, 0]
-        return Table(path.stem, (x, y), names, target)
-    is_text = not (pandas.api.types.is_numeric_dtype(column) or pandas.api.types.is_bool_dtype(column))
-    column = column.astype(str).str.strip() if is_text else column
-    classes, y = np.unique(np.asarray(column), return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(
-            f"{path}: the target {target!r} must have at least two classes, got only {str(classes[0])!r}."
-        )
-    return Table(path.stem, (x, y.astype(np.int32)), names, target, tuple(str(c) for c in classes))
+    found = _file.read_target(frame[target], task, path)
+    x = frame.drop(columns=target)[found.is_known].reset_index(drop=True)
+    return Table(
+        path.name.split(".")[0] or path.stem,
+        (x, found.values[found.is_known]),
+        tuple(x.columns),
+        target,
+        found.classes,
+        rows_without_target=int((~found.is_known).sum()),
+        why=found.why,
+    )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from funcnet import _files
-from funcnet.tabular import _parse
+from funcnet.data import _parse
 from funcnet.tabular._frame import RawColumn
 
 Role = Literal["number", "category", "boolean", "date", "dropped"]

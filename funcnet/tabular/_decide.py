@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from funcnet.tabular import _column, _parse
+from funcnet.data import _parse
+from funcnet.tabular import _column
 from funcnet.tabular._column import DATE_PARTS, NO, ROLES, YES, Column, Role
 from funcnet.tabular._frame import RawColumn, is_none
 
