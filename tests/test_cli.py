@@ -182,7 +182,7 @@ def test_wrong_arguments(args, message, capsys, tmp_path, monkeypatch):
         ("", [], "is empty"),
         ("a,b\n", [], "is empty"),
         ("a\n1\n", [], "got only the column 'a'"),
-        ("a,b\n1,x\n2,\n", [], "the target 'b' is missing in data row 2"),
+        ("a,b\n1,\n2,\n", [], "the target 'b' is missing in every row"),
         ("a,b\n1,x\n2,x\n", [], "at least two classes"),
         ("a,b\n1,x\n2,y\n", [], "too few"),
         ("a,b\n1,x\n2,y\n", ["--target", "c"], "t.csv: a, b; got str 'c'"),
@@ -229,7 +229,7 @@ def test_wrong_files_to_predict(trained, capsys, tmp_path):
     line = error_line(capsys, "predict", folder, tmp_path / "new.csv")
     assert "column 'length [cm]' must hold numbers, as in the training rows, got 'long' in row 0" in line
     line = error_line(capsys, "predict", folder, tmp_path / "none.csv")
-    assert line == f"funcnet: {tmp_path / 'none.csv'}: No such file or directory.\n"
+    assert line == f"funcnet: {tmp_path / 'none.csv'}: No such file or directory: expected a table.\n"
     out = tmp_path / "none" / "p.csv"
     line = error_line(capsys, "predict", folder, table, "--out", out)
     assert line == f"funcnet: {out}: No such file or directory.\n"

@@ -33,8 +33,8 @@ ADVICE = (
 def read_frame(path: Path, separator: str | None = None, encoding: str | None = None) -> Any:
     """Read a file as a pandas frame with at least one row.
 
-    A column holds numbers or booleans if all of its cells do, and none is a code such as 00501; otherwise
-    it holds text. Blank cells are gaps, and blanks around names of columns are removed.
+    A column of a text holds numbers if all of its cells do, and none is a code such as 00501. Blank cells
+    are gaps, and blanks around names of columns are removed.
 
     Args:
         path: a Parquet file (.parquet or .pq), or text, possibly compressed (gzip, bzip2, xz, Zstandard).
@@ -44,7 +44,7 @@ def read_frame(path: Path, separator: str | None = None, encoding: str | None = 
 
     Raises:
         OSError: if the file can't be read.
-        ValueError: if it is damaged, is no table, or has no rows.
+        ValueError: if it is damaged, not a table, or has no rows.
     """
     import pandas
 
@@ -92,12 +92,14 @@ def _read_text(path: Path, separator: str | None, encoding: str | None) -> Any:
             )
 
     try:
+        frame = read()
+        # Pandas would cut the zeros of codes, and write TRUE as True: these stay text.
+        as_text = [name for name in frame if frame[name].map(type).eq(bool).any()]
         edge = rf'[{re.escape(separator)}" ]'
         if re.search(rf"(?:^|{edge})0\d+(?:{edge}|$)", text, re.MULTILINE):
             words = read(dtype=str)
-            codes = [name for name in words if words[name].str.fullmatch(r"\s*0\d+\s*").any()]
-            return read(dtype=dict.fromkeys(codes, str))
-        return read()
+            as_text += [name for name in words if words[name].str.fullmatch(r"\s*0\d+\s*").any()]
+        return read(dtype=dict.fromkeys(as_text, str)) if as_text else frame
     except pandas.errors.ParserWarning:
         raise ValueError(
             f"{path} has rows with more fields than its header. Give each column a name."
@@ -228,6 +230,9 @@ def _number_column(column: Any, table: str) -> np.ndarray:
     dates = pandas.api.types.is_datetime64_any_dtype(column)
     if dates or pandas.api.types.is_timedelta64_dtype(column):
         raise ValueError(f"{what} must hold finite numbers, got dates. {ADVICE}")
+    if not pandas.api.types.is_numeric_dtype(column):  # booleans of a file stay text
+        words = {name: float(name == "true") for name in ("true", "false")}
+        column = column.map(lambda v: words.get(v.strip().lower(), v) if isinstance(v, str) else v)
     parsed = pandas.to_numeric(column, errors="coerce")
     values = parsed.to_numpy(float, na_value=np.nan)
     if (wrong := np.flatnonzero(~np.isfinite(values))).size:

@@ -1,6 +1,9 @@
 """Tables from files: how they are read, and which are refused."""
 
 import builtins
+import bz2
+import gzip
+import lzma
 
 import numpy as np
 import pandas
@@ -114,3 +117,116 @@ def test_a_real_parquet_file(tmp_path):
     (tmp_path / "t.parquet").write_bytes(b"no")
     with pytest.raises(ValueError, match="can't be read as a Parquet file"):
         fn.data.load(tmp_path / "t.parquet")
+
+
+def write(path, frame, **settings):
+    frame.to_csv(path, index=False, **settings)
+    return path
+
+
+FRAME = pandas.DataFrame(
+    {
+        "Größe": np.arange(12.0) + 0.5,
+        "town": ["Köln", "Rom", "Oslo"] * 4,
+        "price": np.arange(12) * 1250.25,
+    }
+)
+FORMS = {
+    "semicolons and decimal commas": {"sep": ";", "decimal": ","},
+    "tabs": {"sep": "\t"},
+    "bars": {"sep": "|"},
+    "Windows-1252": {"encoding": "cp1252"},
+    "UTF-16 with a mark": {"encoding": "utf-16"},
+    "UTF-8 with a mark": {"encoding": "utf-8-sig"},
+    "quoted": {"quoting": 1},
+    "carriage returns": {"lineterminator": "\r\n"},
+}
+
+
+def same_features(table, expected):
+    """Whether the columns of two tables are read as the same numbers and categories."""
+    schema = fn.tabular.Schema.fit(expected.arrays[0])
+    ours, theirs = (fn.tabular.Schema.fit(t.arrays[0]).encode(t.arrays[0]) for t in (table, expected))
+    np.testing.assert_array_equal(ours.numbers, theirs.numbers)
+    np.testing.assert_array_equal(ours.codes, theirs.codes)
+    assert table.feature_names == expected.feature_names == schema.names
+    np.testing.assert_allclose(table.arrays[1], expected.arrays[1], rtol=1e-15)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_text_is_the_same_table(form, tmp_path):
+    expected = fn.data.load(write(tmp_path / "plain.csv", FRAME))
+    assert expected.task == "regression"
+    same_features(fn.data.load(write(tmp_path / "table.csv", FRAME, **FORMS[form])), expected)
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip), ("bz2", bz2), ("xz", lzma)])
+def test_compressed_files_are_read_and_damaged_ones_refused(suffix, compress, tmp_path):
+    plain = write(tmp_path / "rents.csv", FRAME)
+    path = tmp_path / f"rents.csv.{suffix}"
+    content = compress.compress(plain.read_bytes())
+    path.write_bytes(content)
+    table = fn.data.load(path)
+    same_features(table, fn.data.load(plain))
+    assert table.name == "rents"
+    path.write_bytes(content[:-9])
+    with pytest.raises(ValueError, match=rf"rents\.csv\.{suffix} is a damaged .* file"):
+        fn.data.load(path)
+
+
+def test_a_separator_and_an_encoding_can_be_given(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_bytes("a:Größe\n1:2\n3:4\n".encode("cp850"))
+    table = fn.data.load(path, separator=":", encoding="cp850")
+    assert (table.feature_names, table.target_name) == (("a",), "Größe")
+    with pytest.raises(ValueError, match="name it: separator=':'"):
+        fn.data.load(path, encoding="cp850")
+    with pytest.raises(ValueError, match="encoding must be the name of an encoding, got 'klingon'"):
+        fn.data.load(path, encoding="klingon")
+    with pytest.raises(ValueError, match="separator must be one character, got '::'"):
+        fn.data.load(path, separator="::")
+    (tmp_path / "b.csv").write_bytes(b"a,b\n\0,1\n")
+    with pytest.raises(ValueError, match="not a table of text: it contains zero bytes"):
+        fn.data.load(tmp_path / "b.csv")
+    (tmp_path / "c.csv").write_bytes(b"a,b\n\x81\xff,1\n")
+    with pytest.raises(ValueError, match="is not text in utf-8 or cp1252"):
+        fn.data.load(tmp_path / "c.csv")
+
+
+TARGETS = {
+    "words": (["a", "b", "a", ""], "classification", 1, ("a", "b")),
+    "booleans": (["TRUE", "FALSE", "TRUE", "TRUE"], "classification", 0, ("FALSE", "TRUE")),
+    "integers from 0": (["0", "1", "2", "1"], "classification", 0, ("0", "1", "2")),
+    "integers from 3": (["3", "4", "5", "4"], "regression", 0, ()),
+    "money": (["1.250,50 €", "7,25 €", "3 €", "NA"], "regression", 1, ()),
+    "percent": (["12 %", "7.5 %", "3 %", "4 %"], "regression", 0, ()),
+    "numbers among words": (["1.5", "many", "few", "2"], "classification", 0, ("1.5", "2", "few", "many")),
+}
+
+
+@pytest.mark.parametrize("case", TARGETS)
+def test_a_target_is_read_as_people_write_it(case, tmp_path):
+    cells, task, left_out, classes = TARGETS[case]
+    path = write(tmp_path / "t.csv", pandas.DataFrame({"a": range(4), "y": cells}), sep=";")
+    loaded = fn.data.load(path)
+    assert (loaded.task, loaded.rows_without_target, loaded.class_names) == (task, left_out, classes)
+    assert len(loaded) == len(loaded.arrays[0]) == 4 - left_out
+    if case == "money":
+        assert loaded.arrays[1].tolist() == [1250.5, 7.25, 3.0]
+
+
+def test_codes_with_leading_zeros_stay_text(tmp_path):
+    frame = pandas.DataFrame({"zip": ["00501", "10001", "02134"] * 4, "n": range(12), "y": np.arange(12.0)})
+    x, _ = fn.data.load(write(tmp_path / "t.csv", frame)).arrays
+    assert x["zip"].tolist() == frame["zip"].tolist()
+    assert x["n"].dtype.kind == "i"
+    assert fn.tabular.Schema.fit(x).columns[0].role == "category"
+
+
+@pytest.mark.parametrize(
+    ("name", "role"), [("Unnamed: 0", "dropped"), ("id", "dropped"), ("time", "number")]
+)
+def test_a_first_column_of_row_numbers_is_dropped_by_its_name(name, role):
+    frame = pandas.DataFrame({name: range(20), "a": np.arange(20.0) ** 2})
+    for rows in (frame, frame[::2]):
+        assert fn.tabular.Schema.fit(rows).columns[0].role == role
