@@ -437,7 +437,8 @@ def _join(names: Sequence[str], limit: int = 12) -> str:
     return " | ".join(names[:limit]) + (" | …" if len(names) > limit else "")
 
 
-UNITS = {"log_loss": "log-loss (nats)", "auc": "AUC", "r2": "R²"}
+MAX_RECALLS = 12
+UNITS = {"brier": "Brier score", "log_loss": "log-loss (nats)", "auc": "AUC", "r2": "R²"}
 
 
 def _scores(model: Any, test: tuple[Any, Any] | None, target: str) -> tuple[list[str], list[list[str]]]:
@@ -454,15 +455,26 @@ def _scores(model: Any, test: tuple[Any, Any] | None, target: str) -> tuple[list
     names = {**UNITS, **{name: f"{name.upper()} (in units of {target})" for name in ("rmse", "mae")}}
     last = list(reports.values())[-1]
     columns = ["score", *(f"{name}, {report['rows']:,} rows" for name, report in reports.items())]
-    return [*columns, "best constant"], [
+    rows = [
         [
             names.get(name, name.replace("_", " ")),
-            *(_format(report.get(name)) for report in reports.values()),
+            *(_with_interval(report, name) for report in reports.values()),
             _format(last["baseline"].get(name)),
         ]
         for name in last
-        if name not in ("on", "rows", "baseline")
+        if name not in ("on", "rows", "recall", "intervals", "baseline")
     ]
+    for name in list(last.get("recall", ()))[:MAX_RECALLS]:
+        recalls = (_format(report["recall"].get(name)) for report in reports.values())
+        rows.append([f"recall of {name}", *recalls, ""])
+    return [*columns, "best constant"], rows
+
+
+def _with_interval(report: Mapping[str, Any], name: str) -> str:
+    """A score with its interval of 95 %."""
+    bounds = report["intervals"].get(name, ())
+    interval = f" ({' – '.join(map(_format, bounds))})" if bounds else ""
+    return f"{_format(report.get(name))}{interval}"
 
 
 def _format(value: float | None) -> str:

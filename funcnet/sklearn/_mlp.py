@@ -234,8 +234,9 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         return (len(self.classes_),)
 
     def _scores(self, predictions: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
-        scores = _scores.label_scores if self._task == "labels" else _scores.class_scores
-        return scores(predictions, target, weight)
+        if self._task == "labels":
+            return _scores.label_scores(predictions, target, weight)
+        return _scores.class_scores(predictions, target, weight, [str(name) for name in self.classes_])
 
 
 class MLPRegressor(ValueTargets, MLPBase):

@@ -1,25 +1,33 @@
 """The scores of a table's model, beside those of the best constant prediction."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn import metrics
 
 BINS = 15
+RESAMPLES, CHUNK = 400, 4096
+MIN_ROWS = 10
+"""Fewer rows have no intervals."""
 
 
-def class_scores(probabilities: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
+def class_scores(
+    probabilities: np.ndarray, target: np.ndarray, weight: np.ndarray, names: Sequence[str]
+) -> dict[str, Any]:
     """Scores of class probabilities.
 
     Args:
         probabilities: [rows, classes].
         target: class numbers [rows].
         weight: [rows].
+        names: of the classes.
 
     Returns:
         "accuracy", "balanced_accuracy" and "calibration_error" (15 equal bins of the top probability) in
-        0 .. 1, "log_loss" in nats; "auc" of two classes, if both are there; and the first three of
-        predicting the class frequencies as "baseline".
+        0 .. 1; "log_loss" in nats; "brier", the squared error of one of two classes, or summed over more;
+        "auc" of two classes, if both are there; "recall" of each class that is there; as "intervals" the
+        95 % bootstrap intervals of these; and as "baseline" those of predicting the class frequencies.
     """
     classes = np.arange(probabilities.shape[1])
     frequencies = np.bincount(target, weights=weight, minlength=len(classes)) / weight.sum()
@@ -27,40 +35,89 @@ def class_scores(probabilities: np.ndarray, target: np.ndarray, weight: np.ndarr
 
     def scores(p: np.ndarray) -> dict[str, float]:
         predicted = p.argmax(axis=1)
-        recalls = metrics.recall_score(
-            target, predicted, labels=classes, average=None, sample_weight=weight, zero_division=np.nan
-        )
         return {
             "accuracy": float(metrics.accuracy_score(target, predicted, sample_weight=weight)),
-            "balanced_accuracy": float(np.nanmean(recalls)),
+            "balanced_accuracy": float(np.nanmean(recalls(predicted))),
             "log_loss": float(metrics.log_loss(target, p, sample_weight=weight, labels=classes)),
+            "brier": float(np.average(squares(p), weights=weight)),
         }
 
+    def recalls(predicted: np.ndarray) -> np.ndarray:
+        found = metrics.recall_score(
+            target, predicted, labels=classes, average=None, sample_weight=weight, zero_division=np.nan
+        )
+        return np.asarray(found)
+
+    def squares(p: np.ndarray) -> np.ndarray:
+        total = ((p - (target[:, None] == classes)) ** 2).sum(axis=1)
+        return total / 2 if len(classes) == 2 else total  # as scikit-learn does
+
     result: dict[str, Any] = {"rows": len(target), **scores(probabilities)}
+    predicted = probabilities.argmax(axis=1)
     result["calibration_error"] = calibration_error(probabilities, target, weight)
-    if len(classes) == 2 and (frequencies > 0).all():
+    is_class, is_right = target[:, None] == classes, (predicted == target)[:, None]
+    likelihood = np.maximum(probabilities[np.arange(len(target)), target], np.finfo(np.float64).eps)
+    columns: dict[Any, np.ndarray] = {
+        "accuracy": is_right[:, 0],
+        "log_loss": -np.log(likelihood),
+        "brier": squares(probabilities),
+        **{("class", c): is_class[:, c] for c in classes},
+        **{("right", c): (is_class & is_right)[:, c] for c in classes},
+    }
+    has_auc = len(classes) == 2 and bool((frequencies > 0).all())
+    if has_auc:
         result["auc"] = float(metrics.roc_auc_score(target, probabilities[:, 1], sample_weight=weight))
+        columns["placement"] = _placements(probabilities[:, 1], target, weight)
+        columns["placement of 1"] = columns["placement"] * target
+
+    def statistics(means: Mapping[Any, np.ndarray]) -> dict[str, np.ndarray]:
+        found = {name: means[name] for name in ("accuracy", "log_loss", "brier")}
+        shares = np.stack([means["right", c] / means["class", c] for c in classes])
+        found["balanced_accuracy"] = np.nanmean(np.where(np.isnan(shares).all(axis=0), 0.0, shares), axis=0)
+        if has_auc:
+            ones = means["placement of 1"] / means["class", 1]
+            zeros = (means["placement"] - means["placement of 1"]) / means["class", 0]
+            found["auc"] = np.clip(ones + zeros - result["auc"], 0.0, 1.0)
+        return found
+
+    result["recall"] = {
+        name: float(recall)
+        for name, recall in zip(names, recalls(predicted), strict=True)
+        if not np.isnan(recall)
+    }
+    result["intervals"] = _bootstrap(columns, weight, statistics)
     return {**result, "baseline": scores(constant)}
 
 
 def label_scores(probabilities: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
-    """Scores of labels: "accuracy" (all of a row are right), "label_accuracy", "log_loss", "baseline"."""
+    """Scores of labels: "accuracy" (all of a row are right), "label_accuracy", "log_loss".
+
+    With their "intervals", and of predicting each label's frequency as "baseline".
+    """
     constant = np.broadcast_to(np.average(target, axis=0, weights=weight), probabilities.shape)
 
-    def scores(p: np.ndarray) -> dict[str, float]:
+    def columns(p: np.ndarray) -> dict[str, np.ndarray]:
         is_right = (p > 0.5) == (target == 1)
         likelihood = np.maximum(np.where(target == 1, p, 1 - p), np.finfo(np.float64).tiny)
         return {
-            "accuracy": float(np.average(is_right.all(axis=1), weights=weight)),
-            "label_accuracy": float(np.average(is_right.mean(axis=1), weights=weight)),
-            "log_loss": float(np.average(-np.log(likelihood).mean(axis=1), weights=weight)),
+            "accuracy": is_right.all(axis=1),
+            "label_accuracy": is_right.mean(axis=1),
+            "log_loss": -np.log(likelihood).mean(axis=1),
         }
 
-    return {"rows": len(target), **scores(probabilities), "baseline": scores(constant)}
+    def scores(p: np.ndarray) -> dict[str, float]:
+        return {name: float(np.average(values, weights=weight)) for name, values in columns(p).items()}
+
+    intervals = _bootstrap(columns(probabilities), weight, dict)
+    result = {"rows": len(target), **scores(probabilities), "intervals": intervals}
+    return {**result, "baseline": scores(constant)}
 
 
 def value_scores(predictions: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
-    """Scores of numbers: "rmse" and "mae" in the target's units, "r2"; of the mean target as "baseline"."""
+    """Scores of numbers: "rmse" and "mae" in the target's units, "r2" if there are several rows.
+
+    With their "intervals", and of predicting the mean target as "baseline".
+    """
     mean = np.average(target, axis=0, weights=weight)
 
     def scores(p: np.ndarray) -> dict[str, float]:
@@ -71,8 +128,79 @@ def value_scores(predictions: np.ndarray, target: np.ndarray, weight: np.ndarray
             found["r2"] = float(metrics.r2_score(target, p, sample_weight=weight))
         return found
 
-    constant = np.broadcast_to(mean, predictions.shape)
-    return {"rows": len(target), **scores(predictions), "baseline": scores(constant)}
+    error, centred = ((a - b).reshape(len(target), -1) for a, b in ((predictions, target), (target, mean)))
+    outputs = range(error.shape[1])
+    columns: dict[Any, np.ndarray] = {
+        "mae": np.abs(error).mean(axis=1),
+        **{("error", j): error[:, j] ** 2 for j in outputs},
+        **{("target", j): centred[:, j] for j in outputs},
+        **{("square", j): centred[:, j] ** 2 for j in outputs},
+    }
+
+    def statistics(means: Mapping[Any, np.ndarray]) -> dict[str, np.ndarray]:
+        squared = np.stack([means["error", j] for j in outputs])
+        variance = np.stack([means["square", j] - means["target", j] ** 2 for j in outputs])
+        r2 = np.mean(1 - squared / variance, axis=0)
+        return {"rmse": np.sqrt(squared.mean(axis=0)), "mae": means["mae"], "r2": r2}
+
+    intervals = _bootstrap(columns, weight, statistics)
+    result = {"rows": len(target), **scores(predictions), "intervals": intervals}
+    return {**result, "baseline": scores(np.broadcast_to(mean, predictions.shape))}
+
+
+def _bootstrap(
+    columns: Mapping[Any, np.ndarray],
+    weight: np.ndarray,
+    statistics: Callable[[Mapping[Any, np.ndarray]], Mapping[str, np.ndarray]],
+) -> dict[str, list[float]]:
+    """95 % intervals of statistics of weighted means, by drawing rows with replacement.
+
+    Each row is drawn a number of times that is Poisson distributed, so that many rows need no more memory.
+
+    Args:
+        columns: a value for each row, [rows] each.
+        weight: [rows].
+        statistics: from the means of the columns, [resamples] each, to the statistics.
+
+    Returns:
+        Lower and upper bound by name; none for fewer than 10 rows, or for a statistic that many resamples
+        do not have.
+
+    Source: Chamandy et al., "Estimating uncertainty for massive data streams", 2012.
+    """
+    if len(weight) < MIN_ROWS:
+        return {}
+    values = np.stack([weight, *(weight * column for column in columns.values())], axis=1)
+    totals, rng = np.zeros((RESAMPLES, values.shape[1])), np.random.default_rng(0)
+    for start in range(0, len(values), CHUNK):
+        part = values[start : start + CHUNK]
+        totals += rng.poisson(1.0, (RESAMPLES, len(part))) @ part
+    bounds = {}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = dict(zip(columns, (totals[:, 1:] / totals[:, :1]).T, strict=True))
+        for name, found in statistics(means).items():
+            known = found[np.isfinite(found)]
+            if len(known) > 0.9 * RESAMPLES:
+                bounds[name] = np.quantile(known, [0.025, 0.975]).tolist()
+    return bounds
+
+
+def _placements(score: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Of each row of class 1 the share of rows of class 0 with a lower score, and the other way round.
+
+    The area under the ROC curve is their mean over either class (DeLong et al. 1988).
+    """
+    order = np.argsort(score, kind="stable")
+    _, first, place = np.unique(score[order], return_index=True, return_inverse=True)
+    shares = np.empty(len(score))
+    for kind in (0, 1):
+        other = np.where(target[order] == kind, 0.0, weight[order])
+        before = np.concatenate([[0.0], np.cumsum(other)])
+        ends = np.append(first[1:], len(score))
+        below = (before[first] + before[ends])[place] / 2 / before[-1]  # half of those that are equal
+        rows = order[target[order] == kind]
+        shares[rows] = (below if kind == 1 else 1 - below)[target[order] == kind]
+    return shares
 
 
 def calibration_error(probabilities: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
