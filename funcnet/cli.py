@@ -338,6 +338,8 @@ def _train(args: argparse.Namespace) -> None:
     seconds = time.perf_counter() - start
     print_summary(f"{table.name}: {table.task} of {table.target_name!r}", _summary(model, len(y), seconds))
     print_table(*_scores(model, test, table.target_name))
+    for sentence in model.warnings_:
+        _print_error(f"warning: {sentence}", 0)
     set_owner(folder, source)
     model.save(folder)
     run = read_run(folder)
@@ -462,7 +464,7 @@ def _scores(model: Any, test: tuple[Any, Any] | None, target: str) -> tuple[list
             _format(last["baseline"].get(name)),
         ]
         for name in last
-        if name not in ("on", "rows", "recall", "intervals", "baseline")
+        if name not in ("on", "rows", "recall", "intervals", "baseline", "warnings")
     ]
     for name in list(last.get("recall", ()))[:MAX_RECALLS]:
         recalls = (_format(report["recall"].get(name)) for report in reports.values())

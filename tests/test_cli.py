@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -58,7 +59,8 @@ def test_train_prints_a_summary(trained):
     schema = json.loads((folder / "schema.json").read_text())
     assert schema["target"] == "goal"
     assert [column["name"] for column in schema["columns"]] == ["length [cm]", "width"]
-    scores = {line.split("  ")[1]: line.split()[-3:] for line in printed.splitlines() if "  " in line[:3]}
+    plain = re.sub(r" \([^()]* – [^()]*\)", "", printed)  # without the intervals
+    scores = {line.split("  ")[1]: line.split()[-3:] for line in plain.splitlines() if "  " in line[:3]}
     if schema["task"] == "classification":
         out_of_fold, test, constant = map(float, scores["accuracy"])
         assert min(out_of_fold, test) > 0.9 > constant

@@ -8,8 +8,9 @@ from sklearn.utils.metaestimators import available_if
 
 from funcnet.sklearn import _scores
 from funcnet.sklearn._base import fraction
-from funcnet.sklearn._mlp_base import MLPBase
+from funcnet.sklearn._mlp_base import MLPBase, Rows
 from funcnet.sklearn._target import ValueTargets, check_classes, encode_classes, weigh_classes
+from funcnet.sklearn._warnings import find_warnings
 from funcnet.tabular import Uncertainty
 from funcnet.tabular._interval import cv_plus
 from funcnet.tabular._uncertainty import of_probabilities, of_values
@@ -58,6 +59,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         loss_curve_: the training loss of each epoch, averaged over the runs.
         n_iter_: the number of epochs of the longest run.
         chosen_: what the recipe chose, and why.
+        warnings_: what is doubtful about the training rows, a sentence each.
 
     Raises:
         TypeError: from `fit`, if a parameter has the wrong type.
@@ -236,7 +238,17 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     def _scores(self, predictions: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
         if self._task == "labels":
             return _scores.label_scores(predictions, target, weight)
-        return _scores.class_scores(predictions, target, weight, [str(name) for name in self.classes_])
+        return _scores.class_scores(predictions, target, weight, self._class_names())
+
+    def _class_names(self) -> list[str]:
+        return [str(name) for name in self.classes_]
+
+    def _find_warnings(self, rows: Rows) -> list[str]:
+        if self._task == "labels":
+            return []
+        p = self.out_of_fold_[rows.numbers, rows.target]
+        losses = -np.log(np.maximum(p, np.finfo(np.float64).tiny))
+        return find_warnings(self.schema_, rows.features, rows.target, self._class_names(), losses)
 
 
 class MLPRegressor(ValueTargets, MLPBase):
@@ -276,6 +288,7 @@ class MLPRegressor(ValueTargets, MLPBase):
         loss_curve_: the training loss of each epoch, averaged over the runs.
         n_iter_: the number of epochs of the longest run.
         chosen_: what the recipe chose, and why.
+        warnings_: what is doubtful about the training rows, a sentence each.
 
     Raises:
         TypeError: from `fit`, if a parameter has the wrong type.
@@ -391,3 +404,8 @@ class MLPRegressor(ValueTargets, MLPBase):
 
     def _scores(self, predictions: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
         return _scores.value_scores(predictions, target, weight)
+
+    def _find_warnings(self, rows: Rows) -> list[str]:
+        error = (self.out_of_fold_[rows.numbers] - rows.target) ** 2
+        losses = error.reshape(len(error), -1).mean(axis=1)
+        return find_warnings(self.schema_, rows.features, rows.target, (), losses)

@@ -112,8 +112,10 @@ class MLPBase(TableEstimator, abc.ABC):
             print(self.schema_)
         splits, start = self._make_splits(X, rows, seed), None if is_first else self.members_
         self._train(rows, splits, settings, start, seed, self._merges(splits, settings))
+        self.warnings_ = self._find_warnings(rows)
         if self.verbose:
             print("\n".join(f"{name}: {value} ({why})" for name, (value, why) in self.chosen_.items()))
+            print("\n".join(f"warning: {sentence}" for sentence in self.warnings_))
         return self
 
     def _pass(self, X: Any, y: Any, sample_weight: Any, is_first: bool) -> Self:
@@ -155,6 +157,10 @@ class MLPBase(TableEstimator, abc.ABC):
     @abc.abstractmethod
     def _recipe_task(self) -> dict[str, Any]:
         """The task, and the number of classes, for `train_members`."""
+
+    @abc.abstractmethod
+    def _find_warnings(self, rows: Rows) -> list[str]:
+        """What is doubtful about the training rows and the held-out predictions, a sentence each."""
 
     @abc.abstractmethod
     def _scores(self, predictions: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
@@ -264,7 +270,9 @@ class MLPBase(TableEstimator, abc.ABC):
             sample_weight: their weights.
 
         Returns:
-            Scores by name, those of the constant prediction as a dictionary "baseline".
+            Scores by name; as "intervals" their 95 % intervals by name, from a bootstrap over the rows; as
+            "baseline" the scores of the constant prediction; and as "warnings" what is doubtful about the
+            training rows.
 
         Raises:
             ValueError: if X, y and weights are not given together, or there are no out-of-fold predictions.
@@ -282,6 +290,7 @@ class MLPBase(TableEstimator, abc.ABC):
             target, _ = self._encode_y(y, len(predictions), np.arange(len(predictions)), False)
             scores = self._scores(predictions, target, weight)
         scores = {"on": "out-of-fold rows" if X is None else "the rows given", **scores}
+        scores["warnings"] = list(getattr(self, "warnings_", ()))
         if path is not None:
             _save.write_json(path, scores)
         return scores
