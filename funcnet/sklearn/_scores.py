@@ -72,8 +72,9 @@ def class_scores(
 
     def statistics(means: Mapping[Any, np.ndarray]) -> dict[str, np.ndarray]:
         found = {name: means[name] for name in ("accuracy", "log_loss", "brier")}
-        shares = np.stack([means["right", c] / means["class", c] for c in classes])
-        found["balanced_accuracy"] = np.nanmean(np.where(np.isnan(shares).all(axis=0), 0.0, shares), axis=0)
+        there = np.flatnonzero(frequencies)
+        shares = [means["right", c] / means["class", c] for c in there]
+        found["balanced_accuracy"] = np.mean(shares, axis=0)  # NaN where a class is not drawn
         if has_auc:
             ones = means["placement of 1"] / means["class", 1]
             zeros = (means["placement"] - means["placement of 1"]) / means["class", 0]
