@@ -89,12 +89,18 @@ def _new_axes(count: int, columns: int, size: tuple[float, float], grid: Mapping
     return axes.ravel()[:count]
 
 
-def png(draw: Callable[[Any], Any], count: int) -> bytes:
-    """The bytes of a PNG file that `draw` draws into `count` new axes, without pyplot's global state."""
+def png(draw: Callable[[Any], Any], count: int = 1, heights: Sequence[float] = (1.0,)) -> bytes:
+    """The bytes of a PNG file that `draw` draws into new axes, without pyplot's global state.
+
+    Args:
+        draw: called with the axes.
+        count: the number of axes side by side.
+        heights: of axes below one another, relative to a panel's.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(PANEL[0] * count, PANEL[1]), layout="constrained")
-    draw(figure.subplots(1, count))
+    figure = Figure(figsize=(PANEL[0] * count, PANEL[1] * sum(heights)), layout="constrained")
+    draw(figure.subplots(len(heights), count, height_ratios=heights))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=180)
     return buffer.getvalue()

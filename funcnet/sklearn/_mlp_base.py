@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from funcnet import _check
+from funcnet import _check, _files
 from funcnet.sklearn import _save
 from funcnet.sklearn._base import TableEstimator, check_weight, take_rows
 from funcnet.sklearn._folds import Splits, is_explicit, make_folds
@@ -146,6 +146,8 @@ class MLPBase(TableEstimator, abc.ABC):
         used = take_rows(X, numbers)
         if is_first:
             used = self._fit_schema(used)
+            if self.schema_.target is None and isinstance(name := getattr(y, "name", None), str):
+                self.schema_ = dataclasses.replace(self.schema_, target=name)
         elif hasattr(self, "preprocessing_"):
             used = self.preprocessing_.transform(used)
         return used, Rows(self._encode(used), target, weight[numbers] * class_weight, numbers, len(X))
@@ -264,7 +266,8 @@ class MLPBase(TableEstimator, abc.ABC):
         """Scores, beside those of the best constant prediction.
 
         Args:
-            path: a .json file to write the scores to, or None.
+            path: a .json file to write the scores to, an .html file for a page with them, pictures, what
+                the predictions depend on (if rows are given), and how columns are read; or None.
             X: rows to predict; by default the out-of-fold predictions of the training rows are scored.
             y: their targets.
             sample_weight: their weights.
@@ -275,25 +278,41 @@ class MLPBase(TableEstimator, abc.ABC):
             training rows.
 
         Raises:
-            ValueError: if X, y and weights are not given together, or there are no out-of-fold predictions.
+            ValueError: if X, y and weights are not given together, there are no out-of-fold predictions, or
+                the path ends otherwise.
+            OSError: if the file can't be written.
         """
         if (X is None) != (y is None):
             raise ValueError(f"X and y must be given together, got only {'y' if X is None else 'X'}.")
         if X is None and sample_weight is not None:
             raise ValueError("sample_weight must be given with X and y; that of fit holds otherwise.")
+        place = None if path is None else _save.report_path(path)
         if X is None:
             self._check_held_out("report")
-            scores = self._scores(self.out_of_fold_[self._rows], self._target, self._weight)
+            drawn = self.out_of_fold_[self._rows], self._target
+            scores = self._scores_of(*drawn, self._weight, "out-of-fold rows")
         else:
             predictions = self._predict_mean(X)
             weight = check_weight(sample_weight, len(predictions))
             target, _ = self._encode_y(y, len(predictions), np.arange(len(predictions)), False)
-            scores = self._scores(predictions, target, weight)
-        scores = {"on": "out-of-fold rows" if X is None else "the rows given", **scores}
-        scores["warnings"] = list(getattr(self, "warnings_", ()))
-        if path is not None:
-            _save.write_json(path, scores)
+            drawn = predictions, target
+            scores = self._scores_of(*drawn, weight, "the rows given")
+        if place is not None and place.suffix == ".json":
+            _save.write_json(place, scores)
+        elif place is not None:
+            from funcnet.sklearn._page import report_page
+
+            reports = [scores]
+            if X is not None and len(self._rows):
+                reports.insert(0, self.report())
+            _files.write(place, report_page(self, reports, drawn, X, y).encode())
         return scores
+
+    def _scores_of(
+        self, predictions: np.ndarray, target: np.ndarray, weight: np.ndarray, on: str
+    ) -> dict[str, Any]:
+        scores = {"on": on, **self._scores(predictions, target, weight)}
+        return scores | {"warnings": list(getattr(self, "warnings_", ()))}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the estimator to a folder, as JSON and safetensors; nothing in it is pickled.

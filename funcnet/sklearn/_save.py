@@ -122,12 +122,17 @@ def weights_file(path: str | os.PathLike[str]) -> Path:
     return folder / str(content["files"]["weights"])
 
 
-def write_json(path: Any, content: Mapping[str, Any]) -> None:
-    """Write a report to a .json file."""
-    place = _check.path("path", path, "report.json")
-    if Path(place).suffix != ".json":
-        raise ValueError(f"path must end in .json, got {str(place)!r}. Try report.json.")
-    _files.write(place, json.dumps(content, indent=1).encode())
+def report_path(path: Any) -> Path:
+    """The path of a report, which ends in .json or .html, and can be written."""
+    place = _check.path("path", path, "report.html")
+    if place.suffix not in (".json", ".html"):
+        raise ValueError(f"path must end in .json or .html, got {str(place)!r}. Try report.html.")
+    _files.check_target(place)
+    return place
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    _files.write(path, json.dumps(content, indent=1).encode())
 
 
 def _finite_or_none(values: np.ndarray) -> list[float | None]:

@@ -1,0 +1,167 @@
+"""Reports as one HTML file that needs no network: headings, sentences, tables, pictures."""
+
+import base64
+import dataclasses
+import html
+from collections.abc import Sequence
+
+from funcnet._text import printable
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A paragraph, or lines of code."""
+
+    text: str
+    is_code: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table; the first cell of a row is its heading."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A PNG image, with a sentence that says what it shows to those who can't see it."""
+
+    png: bytes
+    caption: str
+    description: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of the page under a heading."""
+
+    title: str
+    blocks: Sequence[Text | Table | Picture]
+
+
+STYLE = """
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0; font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; }
+main { max-width: 62rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2rem; }
+p { max-width: 44rem; }
+nav ul { padding: 0; list-style: none; display: flex; flex-wrap: wrap; gap: .25rem 1rem; }
+a { color: #00558c; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+.caption { margin: 1rem 0 .3rem; font-size: .9rem; }
+th, td { padding: .25rem .75rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
+th, td { text-align: right; vertical-align: top; }
+th { font-weight: 600; } tbody th { font-weight: 400; }
+th:first-child, .words { text-align: left; }
+td.long { white-space: normal; min-width: 14rem; }
+figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
+figcaption { font-size: .9rem; color: #444; }
+pre { overflow-x: auto; padding: .75rem; background: #f4f4f4; font-size: .85rem; }
+.pictures { display: flex; flex-wrap: wrap; gap: 0 1.5rem; } .pictures figure { flex: 0 1 26rem; }
+@media print {
+  main { max-width: none; padding: 0; } nav { display: none; } body { font-size: 11pt; }
+  h2 { break-after: avoid; } table, figure, pre { break-inside: avoid; } .wide { overflow: visible; }
+}
+""".strip()
+
+LONG = 40
+"""Characters of a cell that may be broken into lines."""
+
+
+def page(title: str, lead: str, sections: Sequence[Section]) -> str:
+    """One HTML file.
+
+    Args:
+        title: the heading of the page.
+        lead: a sentence below it.
+        sections: the parts, in order; empty ones are left out.
+    """
+    shown = [section for section in sections if section.blocks]
+    links = "".join(
+        f'<li><a href="#part-{i}">{_text(section.title)}</a></li>' for i, section in enumerate(shown)
+    )
+    parts = "\n".join(
+        f'<section aria-labelledby="part-{i}"><h2 id="part-{i}">{_text(section.title)}</h2>\n'
+        f"{_blocks(section.blocks)}</section>"
+        for i, section in enumerate(shown)
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_text(title)}</title>\n"
+        '<link rel="icon" href="data:,">\n'
+        f"<style>\n{STYLE}\n</style>\n</head>\n<body>\n<main>\n<h1>{_text(title)}</h1>\n"
+        f"<p>{_text(lead)}</p>\n"
+        f'<nav aria-label="Parts of this report"><ul>{links}</ul></nav>\n{parts}\n'
+        "</main>\n</body>\n</html>\n"
+    )
+
+
+def _blocks(blocks: Sequence[Text | Table | Picture]) -> str:
+    """The blocks in order; pictures that follow one another stand side by side where there is room."""
+    lines, row = [], []
+    for block in [*blocks, None]:
+        if isinstance(block, Picture):
+            row.append(_picture(block))
+            continue
+        if row:
+            lines.append(f'<div class="pictures">{"".join(row)}</div>\n')
+            row = []
+        if isinstance(block, Table):
+            lines.append(_table(block))
+        elif block is not None:
+            tag = "pre" if block.is_code else "p"
+            lines.append(f"<{tag}{_focus('code') if block.is_code else ''}>{_text(block.text)}</{tag}>\n")
+    return "".join(lines)
+
+
+def _table(table: Table) -> str:
+    kinds = [_kind([row[j] for row in table.rows]) for j in range(len(table.columns))]
+    head = "".join(
+        f'<th scope="col"{_class(kind and "words")}>{_text(name)}</th>'
+        for name, kind in zip(table.columns, kinds, strict=True)
+    )
+    rows = []
+    for first, *others in table.rows:
+        cells = (
+            f"<td{_class(kind)}>{_text(cell)}</td>" for cell, kind in zip(others, kinds[1:], strict=True)
+        )
+        rows.append(f'<tr><th scope="row">{_text(first)}</th>{"".join(cells)}</tr>')
+    label = f' aria-label="{_text(table.caption)}"'
+    return (
+        f'<p class="caption">{_text(table.caption)}</p>\n<div class="wide"{_focus(table.caption)}>'
+        f"<table{label}><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>\n"
+    )
+
+
+def _kind(cells: Sequence[str]) -> str:
+    """The classes of a column's cells: words are left-aligned, and long ones may be broken."""
+    if not any(cell[:1].isalpha() for cell in cells):
+        return ""
+    return "words long" if max(map(len, cells)) > LONG else "words"
+
+
+def _class(names: str) -> str:
+    return f' class="{names}"' if names else ""
+
+
+def _picture(picture: Picture) -> str:
+    data = base64.b64encode(picture.png).decode()
+    return (
+        f'<figure><img src="data:image/png;base64,{data}" alt="{_text(picture.description)}">'
+        f"<figcaption>{_text(picture.caption)}</figcaption></figure>\n"
+    )
+
+
+def _focus(label: str) -> str:
+    """What can be scrolled sideways must be reached by keyboard, and needs a name for that."""
+    return f' tabindex="0" role="region" aria-label="{_text(label)}"'
+
+
+def _text(text: str) -> str:
+    return html.escape(printable(text), quote=True)
