@@ -454,7 +454,7 @@ def test_report_agrees_with_scikit_learn(iris, classifier, regressor, tmp_path):
     with pytest.raises(ValueError, match="together"):
         model.report(X=X)
     with pytest.raises(ValueError, match=r"\.json"):
-        model.report("report.html")
+        model.report("report.pdf")
 
 
 def test_report_of_two_classes_has_the_area_under_the_curve(iris):
