@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROUNDS = {"a": 31, "b": 21, "c": 9, "e": 31, "f": 15, "ensemble": 15, "compile": 9, "first call": 9}
+ROUNDS = {"a": 31, "b": 21, "c": 9, "d": 5, "e": 31, "f": 15, "ensemble": 15, "compile": 9, "first call": 9}
 TURN = 0.1
 REST = 0.3
 """Seconds: shorter runs are repeated until a turn has lasted so long; rest before each turn."""

@@ -80,6 +80,18 @@ class Dataset:
         _check_lengths(self, name)
         _check_values(self, given, name)
 
+    def __repr__(self) -> str:
+        """Shapes, not numbers."""
+        parts = [
+            jax.tree.map(
+                lambda a: _Name(_tree.dtype_and_shape(a) if hasattr(a, "shape") else repr(a)), tree
+            )
+            for tree in (self.arrays, self.weight, self.rows)
+        ]
+        names = ("weight", "rows")
+        more = [f"{name}={part}" for name, part in zip(names, parts[1:], strict=True) if part is not None]
+        return f"Dataset({', '.join([repr(parts[0]), *more])})"
+
     def __len__(self) -> int:
         if self.rows is not None:
             return int(self.rows.shape[-1])
@@ -292,3 +304,12 @@ def _check_values(data: Dataset, given: PyTree, what: str) -> None:
         _check.weights(np.asarray(data.weight))
     if data.rows is not None and _tree.is_concrete(data.rows):
         _check.row_numbers(data.rows, jax.tree.leaves(data.arrays)[0].shape[0])
+
+
+class _Name(str):
+    """Text that is shown without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)

@@ -69,6 +69,15 @@ class Table:
         """The number of rows."""
         return len(self.arrays if isinstance(self.arrays, Dataset) else self.arrays[1])
 
+    def __repr__(self) -> str:
+        """Its sizes and names, not its rows."""
+        names = ", ".join(self.class_names[:10]) + (", …" if len(self.class_names) > 10 else "")
+        target = (
+            f"classes of {self.target_name!r}: {names}" if names else f"numbers of {self.target_name!r}"
+        )
+        features = f"{len(self.feature_names):,} features"
+        return printable(f"Table({self.name!r}, {len(self):,} rows, {features}, {target})")
+
     @functools.cached_property
     def data(self) -> Dataset:
         """The pairs (x, y) as a Dataset: x and numeric targets are float32, class numbers int32.

@@ -45,10 +45,21 @@ class Run:
                 "fn.fit returns a Run: run = train(model, data, key)."
             )
 
+    def __repr__(self) -> str:
+        """How it ended, its last losses and metrics, and its model, in a few lines."""
+        code = self.state.stopping.outcome
+        is_known = _tree.is_concrete(code) and not np.ndim(code) and hasattr(code, "shape")
+        outcome = f"{self.outcome.value!r}" if is_known else f"outcome={code!r}"
+        return f"Run({outcome},\n  history={self.history!r},\n  model={_size(self.model)})"
+
     @property
     def history(self) -> History:
         """Losses and metrics by epoch: arrays [epochs] by name."""
         return self.state.history
+
+    def to_pandas(self) -> Any:
+        """The history as a frame of pandas: `self.history.to_pandas()`."""
+        return self.history.to_pandas()
 
     @property
     def outcome(self) -> Any:
@@ -96,3 +107,9 @@ def evaluated_model(state: TrainState) -> PyTree:
         return _tree.combine(cast_like(state.opt_state.average, parameters), rest)
     evaluated = evaluated_parameters(state.opt_state, parameters)
     return state.model if evaluated is parameters else _tree.combine(evaluated, rest)
+
+
+def _size(model: PyTree) -> str:
+    """The class of a model and how many numbers it has."""
+    sizes = [leaf.size for leaf in jax.tree.leaves(model) if hasattr(leaf, "size")]
+    return f"{type(model).__name__} of {sum(sizes):,} numbers"

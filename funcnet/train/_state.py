@@ -75,6 +75,48 @@ class History(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self.arrays) + len(self.evaluations)
 
+    def __repr__(self) -> str:
+        """The last values by name; of many runs, or inside jit, the shapes."""
+        parts, last = [], 0
+        for name in self:
+            values = self[name]
+            text = _tree.dtype_and_shape(values) if hasattr(values, "shape") else repr(values)
+            if isinstance(values, jax.Array | np.ndarray) and _is_on_host(values) and np.ndim(values) == 1:
+                known = np.flatnonzero(~np.isnan(values))
+                last = max(last, *(known + 1))
+                text = f"{values[known[-1]]:.4g}" if len(known) else "none"
+            parts.append(f"{name} {text}")
+        return f"History({f'epoch {last}: ' if last else ''}{', '.join(parts)})"
+
+    def to_pandas(self) -> Any:
+        """The history as a frame of pandas: a column for each name, a row for each epoch, from 1.
+
+        Returns:
+            A frame whose index is "epoch"; of many runs "run" (counted from 0) and "epoch".
+
+        Raises:
+            TypeError: inside jit or vmap.
+
+        Example:
+            >>> import jax.numpy as jnp, funcnet as fn
+            >>> fn.History({"loss": jnp.array([0.75, 0.5])}).to_pandas()["loss"].to_dict()
+            {1: 0.75, 2: 0.5}
+        """
+        import pandas
+
+        columns = dict(self)
+        if not _tree.is_concrete(columns):
+            raise TypeError("a history can't be read inside jit and vmap. Call to_pandas() outside.")
+        arrays = {name: np.asarray(values) for name, values in columns.items()}
+        shape = next((values.shape for values in arrays.values()), (0,))
+        epochs = pandas.RangeIndex(1, shape[-1] + 1, name="epoch")
+        if len(shape) > 1:
+            runs = pandas.RangeIndex(int(np.prod(shape[:-1])), name="run")
+            index: Any = pandas.MultiIndex.from_product([runs, epochs])
+        else:
+            index = epochs
+        return pandas.DataFrame({name: values.ravel() for name, values in arrays.items()}, index=index)
+
     @staticmethod
     def empty(values: Mapping[str, Any], evaluations: Mapping[str, Any], epochs: int) -> "History":
         """A history before the first epoch; names map to structs with a dtype."""
