@@ -1,6 +1,5 @@
 """Estimators that follow the rules of scikit-learn: the best MLP on a table by default."""
 
-from funcnet.sklearn._mlp import MLPClassifier as MLPClassifier
-from funcnet.sklearn._mlp import MLPRegressor as MLPRegressor
-from funcnet.sklearn._net import NetClassifier as NetClassifier
-from funcnet.sklearn._net import NetRegressor as NetRegressor
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
