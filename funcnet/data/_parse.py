@@ -1,8 +1,9 @@
 """Numbers and dates in text: how a column writes them is decided once, and obeyed afterwards."""
 
+import contextlib
 import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 MISSING = frozenset(
     (
@@ -63,8 +64,8 @@ NUMBER = re.compile(
     rf"(?P<core>[\d.,'\u00a0\u202f ]*\d[\d.,]*(?:[eE][+-]?\d+)?)"
     rf"\s?(?P<after>{_one_of(CURRENCIES + UNITS)}|)"
 )
-POINT = re.compile(r"(\d{1,3}(?:[,'\u00a0\u202f ]\d{3})+|\d*)(\.\d*)?([eE][+-]?\d+)?")
-COMMA = re.compile(r"(\d{1,3}(?:[.'\u00a0\u202f ]\d{3})+|\d*)(,\d*)?([eE][+-]?\d+)?")
+POINT = re.compile(r"([1-9]\d{0,2}(?:[,'\u00a0\u202f ]\d{3})+|\d*)(\.\d*)?([eE][+-]?\d+)?")
+COMMA = re.compile(r"([1-9]\d{0,2}(?:[.'\u00a0\u202f ]\d{3})+|\d*)(,\d*)?([eE][+-]?\d+)?")
 CODE = re.compile(r"0\d+")
 
 DECIMAL_POINT, DECIMAL_COMMA = "1,234.5", "1.234,5"
@@ -81,6 +82,15 @@ YEAR_FIRST, DAY_FIRST, MONTH_FIRST = "year-month-day", "day.month.year", "month/
 def is_missing(text: str) -> bool:
     """Whether a word stands for a missing number or date."""
     return text.casefold() in MISSING
+
+
+def plain_numbers(words: Iterable[str]) -> list[float]:
+    """Those of some words that are numbers for Python: -999, inf."""
+    found = []
+    for word in words:
+        with contextlib.suppress(ValueError):
+            found.append(float(word))
+    return found
 
 
 def number_format(texts: Mapping[str, int]) -> str | None:
@@ -124,7 +134,8 @@ def parse_number(text: str, read_as: str) -> float | None:
     if match["before"] not in ("", before) or match["after"] not in ("", after):
         return None
     parts = (COMMA if has_comma else POINT).fullmatch(core)
-    if parts is None:
+    # 1,234 is ambiguous in new rows, if the training rows were numbers without such marks.
+    if parts is None or ("1" not in read_as and not (parts[1] or "0").isdecimal()):
         return None
     whole, fraction, exponent = (part or "" for part in parts.groups())
     digits = re.sub(r"\D", "", whole) + fraction.replace(",", ".") + exponent

@@ -42,6 +42,8 @@ def column(
     if missing and raw.kind in ("text", "category"):
         values = [None if isinstance(v, str) and v.strip() in missing else v for v in raw.values]
         raw = RawColumn(raw.name, raw.kind, np.array([*values, None], object)[:-1])
+    elif raw.kind == "number":
+        raw = RawColumn(raw.name, raw.kind, _column.without(raw.values, missing), raw.whole)
     if role is not None:
         decided = _read_as_role(raw, role, dayfirst)  # type: ignore[arg-type]
         return dataclasses.replace(decided, why="chosen by the user", words=_with(decided.words, missing))
@@ -202,6 +204,11 @@ def _read_as_role(raw: RawColumn, role: Role, dayfirst: bool | None) -> Column:
     stripped = {text.lstrip("0") or "0": n for text, n in plain.items()}
     read_as = _parse.number_format(stripped) or _parse.DECIMAL_POINT
     words = {text: n for text, n in texts.items() if _parse.parse_number(text, read_as) is None}
+    if texts and len(words) == len(texts):
+        raise ValueError(
+            f"column {raw.name!r} must hold numbers for the role 'number', got text such as "
+            f"{next(iter(texts))!r}."
+        )
     return _number(raw, read_as, words)
 
 
