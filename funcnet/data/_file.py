@@ -10,7 +10,7 @@ import lzma
 import re
 import warnings
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,8 @@ COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 SAMPLE = 2**18
 """Characters from which the separator is found."""
 DAYS = "Try the days since some date, or the year."
+DECIMAL = "decimal"
+"""The attribute of a frame whose value is "," if its file has decimal commas."""
 MAX_CLASSES = 20
 MAX_NAMES = 20
 """Names of columns that an error lists."""
@@ -119,17 +121,38 @@ def _read_text(path: Path, separator: str | None, encoding: str | None, as_text:
         frame = read()
         # Pandas would cut the zeros of codes, and write TRUE as True: these stay text.
         texts = [name for name in frame if name.strip() in as_text or _has_booleans(frame[name])]
+        ambiguous = _with_decimal_commas(frame, read) if separator != "," else None
+        texts += ambiguous or ()
         edge = rf'[{re.escape(separator)}" ]'
         if re.search(rf"(?:^|{edge})0\d+(?:{edge}|$)", text, re.MULTILINE):
             words = read(dtype=str)
             texts += [name for name in words if words[name].str.fullmatch(r"\s*0\d+\s*").any()]
-        return read(dtype=dict.fromkeys(texts, str)) if texts else frame
+        frame = read(dtype=dict.fromkeys(texts, str)) if texts else frame
+        if ambiguous is not None:
+            frame.attrs[DECIMAL] = ","
+        return frame
     except pandas.errors.ParserWarning:
         raise ValueError(
             f"{path} has rows with more fields than its header. Give each column a name."
         ) from None
     except (pandas.errors.ParserError, pandas.errors.EmptyDataError) as error:
         raise ValueError(f"{path} can't be read as a table: {str(error).strip()}.") from None
+
+
+def _with_decimal_commas(frame: Any, read: Callable[..., Any]) -> list[str] | None:
+    """The columns of 1.234 in which that is a thousand, since most columns show that commas are decimal.
+
+    None if they do not. A comma that separates columns is not decimal.
+    """
+    shown = [_parse.decimal_mark(frame[name].value_counts().to_dict()) for name in frame.select_dtypes(str)]
+    if "," not in shown:
+        return None
+    floats = frame.select_dtypes(float).columns
+    words = read(dtype=dict.fromkeys(floats, str))
+    marks = {name: _parse.decimal_mark(words[name].str.strip().value_counts().to_dict()) for name in floats}
+    if shown.count(",") <= [*shown, *marks.values()].count("."):
+        return None
+    return [name for name, mark in marks.items() if not mark]
 
 
 def _has_booleans(column: Any) -> bool:
@@ -279,6 +302,8 @@ def join_names(names: Sequence[str]) -> str:
 
 def numbers(frame: Any, table: str) -> np.ndarray:
     """The columns of a table, which must be finite numbers, as float64 [rows, columns]."""
+    for name in frame.select_dtypes(str) if frame.attrs.get(DECIMAL) == "," else ():
+        raise ValueError(f"column {name!r} of {table} must hold finite numbers, got text. {ADVICE}")
     return np.column_stack([_number_column(frame[name], table, ADVICE) for name in frame.columns])
 
 
@@ -352,7 +377,15 @@ def read_target(column: Any, task: str | None, path: Path, missing: Sequence[str
         texts = column.astype(object).where(present, "").map(lambda v: str(v).strip())
         present &= ~texts.isin(["", *missing]).to_numpy()
         values, counts = texts, texts[present].value_counts().to_dict()
-        if task != "classification" and (parsed := _parse_numbers(texts[present], counts, what, path)) is not None:
+        if (
+            task != "classification"
+            and (
+                parsed := _parse_numbers(
+                    texts[present], counts, what, path, column.attrs.get(DECIMAL) == ","
+                )
+            )
+            is not None
+        ):
             values = parsed.reindex(column.index)
             present, why = values.notna().to_numpy(), ""
         elif task is None and len(counts) > MAX_CLASSES and _parse.date_format(what, counts, True):
@@ -383,7 +416,7 @@ def read_target(column: Any, task: str | None, path: Path, missing: Sequence[str
 def _example(column: Any, values: Any) -> str:
     """How a number is read that Python would not read, or would read as another one."""
     for text, value in zip(column, values, strict=True):
-        if isinstance(text, str) and not _is_number(text):
+        if isinstance(text, str) and not (_is_number(text) and float(text) == value):
             return f", {text.strip()!r} is {value:.10g}"
     return ""
 
@@ -393,14 +426,14 @@ def _class_name(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _parse_numbers(texts: Any, counts: Mapping[str, int], what: str, path: Path) -> Any:
+def _parse_numbers(texts: Any, counts: Mapping[str, int], what: str, path: Path, comma_first: bool) -> Any:
     """Texts as numbers, with NaN for words such as NA; None if others are among them.
 
     Raises:
         ValueError: if a few words are among so many numbers that they can't be classes.
     """
     plain = {text: count for text, count in counts.items() if not _parse.is_missing(text)}
-    if not plain or (read_as := _parse.number_format(plain)) is None:
+    if not plain or (read_as := _parse.number_format(plain, comma_first)) is None:
         return None
     numbers = {text: _parse.parse_number(text, read_as) for text in plain}
     words = [text for text, number in numbers.items() if number is None]

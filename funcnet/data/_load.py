@@ -97,7 +97,9 @@ class Table:
         y = np.asarray(self.class_names, object)[np.asarray(y)] if self.class_names else np.asarray(y)
         if not isinstance(x, pandas.DataFrame):
             x = pandas.DataFrame(np.asarray(x), columns=list(self.feature_names))
-        return pandas.concat([x, pandas.Series(y, x.index, name=self.target_name)], axis=1)
+        frame = pandas.concat([x, pandas.Series(y, x.index, name=self.target_name)], axis=1)
+        frame.attrs = dict(x.attrs)
+        return frame
 
     def _numbers(self) -> tuple[np.ndarray, np.ndarray]:
         """The arrays as numbers that float32 can hold; errors have the names of columns."""

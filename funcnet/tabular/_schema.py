@@ -8,6 +8,7 @@ import numpy as np
 
 from funcnet import _check, _files
 from funcnet._text import printable
+from funcnet.data._file import DECIMAL
 from funcnet.tabular import _decide, _frame
 from funcnet.tabular._column import LARGEST, Column
 from funcnet.tabular._features import Features
@@ -102,6 +103,7 @@ class Schema:
                 roles.get(raw.name),
                 words,
                 dayfirst,
+                getattr(X, "attrs", {}).get(DECIMAL) == ",",
                 may_be_index=is_named and j == 0 and len(columns) > 1,
                 may_drop=is_named,
             )

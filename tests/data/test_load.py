@@ -368,3 +368,36 @@ def test_the_name_of_a_table_is_that_of_its_file(file, name, tmp_path):
 def test_a_wide_table_gives_no_warning(tmp_path):
     frame = pandas.DataFrame(np.arange(600.0).reshape(2, -1)).add_prefix("c")
     assert fn.data.load(write(tmp_path / "t.csv", frame)).to_pandas().equals(frame)
+
+
+def german(values, digits):
+    return [f"{value:,.{digits}f}".translate(str.maketrans(",.", ".,")) for value in values]
+
+
+def test_thousands_are_told_from_decimals_by_the_other_columns(tmp_path):
+    """Pandas reads 12.345 people as 12.345, and 987 as 987; three decimals look like thousands, too."""
+    people, size = np.array([987, 12345, 870000, 1250] * 10), np.linspace(1, 9, 40).round(3)
+    frame = pandas.DataFrame(
+        {
+            "people": german(people, 0),
+            "size": german(size, 3),
+            "share": [str(value) for value in size / 2],  # a column with decimal points
+            "price": german(size * 1000, 2),
+            "rooms": german(size, 1),
+            "debt": german(people, 0),
+        }
+    )
+    table = fn.data.load(write(tmp_path / "t.csv", frame, sep=";"))
+    assert table.arrays[1].tolist() == people.tolist()
+    assert table.why == "it holds numbers, '12.345' is 12345"
+    x = table.to_pandas().drop(columns="debt").iloc[::2].reset_index(drop=True)
+    schema = fn.tabular.Schema.fit(x)
+    assert [c.read_as for c in schema.columns] == ["1.234,5", "1.234,5", "number", "1.234,5", "1.234,5"]
+    columns = [people, size, size / 2, (size * 1000).round(2), size.round(1)]
+    expected = np.stack(columns, axis=1)[::2]
+    np.testing.assert_allclose(schema.encode(x).numbers, expected, rtol=1e-15)
+    with pytest.raises(ValueError, match="column 'people' of t must hold finite numbers, got text"):
+        _ = table.data
+    commas = frame[["people", "debt"]].assign(code=["1,2", "2,3"] * 20)  # between columns, too
+    loaded = fn.data.load(write(tmp_path / "t.csv", commas), "debt")
+    assert loaded.arrays[0]["people"].dtype.kind == "f"
