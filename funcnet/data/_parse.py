@@ -88,8 +88,8 @@ def plain_numbers(words: Iterable[str]) -> list[float]:
     """Those of some words that are numbers for Python: -999, inf."""
     found = []
     for word in words:
-        with contextlib.suppress(ValueError):
-            found.append(float(word))
+        with contextlib.suppress(ValueError):  # Python reads 1_000, tables do not
+            found.append(float(word.replace("_", "x")))
     return found
 
 

@@ -131,7 +131,7 @@ def numbers(column: Column, raw: RawColumn) -> np.ndarray:
     def parse(text: str) -> float | None:
         return _parse.parse_number(text, column.read_as)
 
-    return _parse_texts(column, raw, parse, "numbers", np.dtype(np.float64))
+    return without(_parse_texts(column, raw, parse, "numbers", np.dtype(np.float64)), column.words)
 
 
 def without(values: np.ndarray, words: Iterable[str]) -> np.ndarray:

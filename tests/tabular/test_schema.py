@@ -264,7 +264,7 @@ def test_a_number_can_mean_a_gap():
     schema = Schema.fit(train[["a"]], missing=("-999",))
     expected = [[2.0], [np.nan]]
     np.testing.assert_array_equal(schema.encode(pandas.DataFrame({"a": [2, -999]})).numbers, expected)
-    np.testing.assert_array_equal(schema.encode(pandas.DataFrame({"a": ["2", "-999"]})).numbers, expected)
+    np.testing.assert_array_equal(schema.encode(pandas.DataFrame({"a": ["2", "-999.0"]})).numbers, expected)
     schema = Schema.fit(train[["a"]].to_numpy(), missing=("-999",))
     np.testing.assert_array_equal(schema.encode(np.array([[2.0], [-999.0]])).numbers, expected)
 
