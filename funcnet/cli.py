@@ -211,7 +211,12 @@ def _add_table(command: Any) -> None:
 def _add_format(command: Any) -> None:
     """Add how a file of text is written."""
     add = command.add_argument
-    add("--separator", metavar="CHARACTER", help="separator of columns (default: found)")
+    add(
+        "--separator",
+        metavar="CHARACTER",
+        type=lambda text: "\t" if text == "\\t" else text,
+        help=r"separator of columns; \t is a tab (default: found)",
+    )
     add("--encoding", metavar="NAME", help="encoding of the text (default: UTF-8, or Windows-1252)")
 
 
@@ -332,6 +337,8 @@ def _train(args: argparse.Namespace) -> None:
     model = _estimator(args, table, X)
     if source != table.name:  # a file
         _print_schema(table, model.preprocessing)
+    if test is not None:
+        model.preprocessing.encode(test[0])  # if it can't be read, say so before the training
     start = time.perf_counter()
     with show_status(f"training on {table.name}"):
         _run_interruptibly(lambda: model.fit(X, y))
@@ -353,7 +360,14 @@ def _train(args: argparse.Namespace) -> None:
 def _load_table(args: argparse.Namespace) -> Any:
     from funcnet.data import load
 
-    return load(args.table, args.target, args.task, separator=args.separator, encoding=args.encoding)
+    return load(
+        args.table,
+        args.target,
+        args.task,
+        separator=args.separator,
+        encoding=args.encoding,
+        missing=args.missing or (),
+    )
 
 
 def _print_schema(table: Any, schema: Any) -> None:
@@ -371,13 +385,27 @@ def _schema(args: argparse.Namespace, table: Any, X: Any) -> Any:
 
     from funcnet.tabular import Schema
 
-    roles = {"number": args.number, "category": args.category, "date": args.date, "dropped": args.drop}
-    chosen = {name: role for role, names in roles.items() for name in names or ()}
-    schema = Schema.fit(X, roles=chosen, missing=args.missing or ())
+    schema = Schema.fit(X, roles=_roles(args, table), missing=args.missing or ())
     left_out = table.rows_without_target
     return dataclasses.replace(
         schema, target=table.target_name, task=table.task, rows_without_target=left_out
     )
+
+
+def _roles(args: argparse.Namespace, table: Any) -> dict[str, str]:
+    """The role of each column for which a flag chooses one."""
+    chosen: dict[str, str] = {}
+    roles = {"number": "number", "category": "category", "date": "date", "drop": "dropped"}
+    for flag, role in roles.items():
+        for name in getattr(args, flag) or ():
+            if name not in table.feature_names:
+                is_target = name == table.target_name
+                what = "is the target" if is_target else "is not a column"
+                others = _join(table.feature_names)
+                raise ValueError(f"--{flag} {name}: {name!r} {what}. The columns are {others}.")
+            if chosen.setdefault(name, role) != role:
+                raise ValueError(f"column {name!r} must have one role, got two: {chosen[name]} and {role}.")
+    return chosen
 
 
 def _split(table: Any, args: argparse.Namespace) -> tuple[Any, Any, tuple[Any, Any] | None]:
@@ -463,7 +491,7 @@ def _scores(model: Any, test: tuple[Any, Any] | None, target: str) -> tuple[list
             *(_with_interval(report, name) for report in reports.values()),
             _format(last["baseline"].get(name)),
         ]
-        for name in last
+        for name in dict.fromkeys(name for report in reports.values() for name in report)
         if name not in ("on", "rows", "recall", "intervals", "baseline", "warnings")
     ]
     for name in list(last.get("recall", ()))[:MAX_RECALLS]:
@@ -497,12 +525,20 @@ def _study(args: argparse.Namespace) -> None:
     table, source = _load_table(args), table_source(args.table)
     folder = args.out or default_folder(f"{table.name}-{args.kind}", source)
     check_folder(folder)
-    count = num_runs(args.kind, args.size)
+    count, roles = num_runs(args.kind, args.size), _roles(args, table)
     with show_progress(f"{count} runs on {table.name}", count) as advance:
 
         def run_study() -> Any:
             with mesh.use():
-                return study_table(table, args.kind, size=args.size, progress=advance, **_settings(args))
+                return study_table(
+                    table,
+                    args.kind,
+                    size=args.size,
+                    roles=roles,
+                    missing=args.missing or (),
+                    progress=advance,
+                    **_settings(args),
+                )
 
         study = _run_interruptibly(run_study)
     _print(f"{table.name}: {study.title}")
@@ -529,11 +565,12 @@ def _predict(args: argparse.Namespace) -> None:
     if args.out is not None:
         _files.check_target(args.out)
     model = _load(args.folder)
-    names = [column.name for column in model.schema_.columns if column.role != "dropped"]
-    # Columns that were dropped may be missing.
-    X = read_columns(args.rows, names, args.separator, args.encoding).reindex(
-        columns=model.feature_names_in_
-    )
+    columns = [column for column in model.schema_.columns if column.role != "dropped"]
+    # As a number, 1.234 in a column of "1.234,5" would be another one, and so would the category 1.10.
+    texts = [column.name for column in columns if column.read_as != "number"]
+    names = [column.name for column in columns]
+    X = read_columns(args.rows, names, args.separator, args.encoding, texts)
+    X = X.reindex(columns=model.feature_names_in_)  # columns that were dropped may be missing
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if hasattr(model, "classes_"):

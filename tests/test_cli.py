@@ -167,6 +167,14 @@ def error_line(capsys, *args):
         (["train", "iris", "--seed", "99999999999"], "argument --seed"),
         (["train", "iris", "--task", "ranking"], "invalid choice: 'ranking'"),
         (["train", "iris", "--target", "class"], "target and task must be None"),
+        (["train", "iris", "--separator", ";"], "and so must separator and encoding"),
+        (["train", "iris", "--number", "x"], "--number x: 'x' is not a column. The columns are sepal"),
+        (["train", "iris", "--drop", "class"], "--drop class: 'class' is the target. The columns are"),
+        (
+            ["train", "iris", "--number", "petal width (cm)", "--drop", "petal width (cm)"],
+            "column 'petal width (cm)' must have one role, got two: number and dropped",
+        ),
+        (["study", "iris", "folds", "--drop", "x"], "--drop x: 'x' is not a column. The columns are sepal"),
         (["train", "iris", "--out", ""], "argument --out: must be a path, got an empty string"),
         (["train", "iris", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
         (["predict", "nowhere", "x.csv"], "nowhere contains no trained model"),
@@ -188,6 +196,8 @@ def test_wrong_arguments(args, message, capsys, tmp_path, monkeypatch):
         ("a,b\n1,x\n2,x\n", [], "at least two classes"),
         ("a,b\n1,x\n2,y\n", [], "too few"),
         ("a,b\n1,x\n2,y\n", ["--target", "c"], "t.csv: a, b; got str 'c'"),
+        ("a,b\n1,x\n", ["--task", "classification"], "at least two classes"),
+        ("a,b\n1,1.5\n", [], "1 rows are too few"),
         (
             "a,b\n1,x\n2,y\n",
             ["--task", "regression"],
@@ -256,6 +266,60 @@ def test_a_table_with_text_and_missing_values(capsys, tmp_path):
     (tmp_path / "new.csv").write_text("colour,size\nred,big\n")
     line = error_line(capsys, "predict", tmp_path / "out", tmp_path / "new.csv")
     assert "column 'size' must hold numbers, as in the training rows, got 'big' in row 0" in line
+
+
+def test_new_files_are_read_as_the_training_file_was(capsys, tmp_path):
+    """Alone, "1.250" would be 1.25, "1.10" the version 1.1, and the tab two characters."""
+    rows = [f"{i % 3 + 1}.250;{('1.10', '1.1', '1.2.3')[i % 3]};{i % 3},5" for i in range(60)]
+    rows[0] = "1.250,0;1.10;0,5"
+    (tmp_path / "t.csv").write_text("\n".join(["size;version;y", *rows]))
+    args = ["train", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out"), "--epochs", "40"]
+    assert main([*args, "--hidden", "8", "--folds", "2", "--members", "1"]) == 0
+    assert ["size", "number", "1.234,5", "0"] in [
+        line.split() for line in capsys.readouterr().out.split("\n")
+    ]
+    model = MLPRegressor.load(tmp_path / "out")
+    expected = model.predict(pandas.DataFrame({"size": [1250.0], "version": ["1.10"]}))[0]
+    assert expected != model.predict(pandas.DataFrame({"size": [1250.0], "version": ["1.1"]}))[0]
+    for content in ("size;version\n1.250;1.10\n", "version\tsize\n1.10\t1250\n"):
+        (tmp_path / "new.csv").write_text(content)
+        separator = ["--separator", "\\t"] if "\t" in content else []
+        assert main(["predict", str(tmp_path / "out"), str(tmp_path / "new.csv"), *separator]) == 0
+        assert float(capsys.readouterr().out.split()[1]) == expected
+    line = error_line(capsys, "predict", tmp_path / "out", tmp_path / "new.csv", "--separator", "ab")
+    assert "separator must be one ASCII character, got 'ab'" in line
+
+
+def test_rows_for_testing_that_cant_be_read_are_told_before_the_training(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(MLPRegressor, "fit", None)  # not called
+    rows = [f"{'n.k.' if i == 3 else i},{i * 1.5}" for i in range(40)]  # row 3 is for testing
+    (tmp_path / "t.csv").write_text("\n".join(["a,y", *rows]))
+    args = ["train", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out"), "--test-size", "0.5"]
+    assert main(args) == 2
+    expected = "funcnet: column 'a' must hold numbers, as in the training rows, got 'n.k.' in row "
+    assert capsys.readouterr().err.startswith(expected)
+
+
+def test_a_batch_of_more_rows_than_there_are(capsys, tmp_path):
+    args = ["train", "iris", "--out", str(tmp_path / "out"), *FEW]
+    assert main([*args, "--batch-size", "2147483647"]) == 0
+    chosen = MLPClassifier.load(tmp_path / "out").chosen_["batch_size"]
+    assert tuple(chosen) == (120, "given, and at most the 120 rows")
+
+
+def test_a_study_reads_columns_as_the_flags_say(capsys, tmp_path, monkeypatch):
+    asked = {}
+
+    def study(table, kind, **settings):
+        asked.update(settings)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("funcnet.tabular.study_table", study)
+    (tmp_path / "t.csv").write_text("a,b,y\n1,2,3.5\n2,3,4.5\n")
+    flags = ["--drop", "a", "--category", "b", "--missing", "x", "--missing", "-1"]
+    error_line(capsys, "study", tmp_path / "t.csv", "folds", "--out", tmp_path / "out", *flags)
+    assert asked["roles"] == {"a": "dropped", "b": "category"}
+    assert asked["missing"] == ["x", "-1"]
 
 
 def _slow(*case):

@@ -5,6 +5,7 @@ import difflib
 import functools
 import gzip
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,7 +106,9 @@ class Table:
         y = np.asarray(self.class_names, object)[np.asarray(y)] if self.class_names else np.asarray(y)
         if not isinstance(x, pandas.DataFrame):
             x = pandas.DataFrame(np.asarray(x), columns=list(self.feature_names))
-        return x.assign(**{self.target_name: y})
+        frame = pandas.concat([x, pandas.Series(y, x.index, name=self.target_name)], axis=1)
+        frame.attrs = dict(x.attrs)
+        return frame
 
     def _numbers(self) -> tuple[np.ndarray, np.ndarray]:
         """The arrays as numbers that float32 can hold; errors have the names of columns."""
@@ -137,6 +140,7 @@ def load(
     *,
     separator: str | None = None,
     encoding: str | None = None,
+    missing: Sequence[str] = (),
 ) -> Table:
     """Load a table by its name, or from a file of text or Parquet.
 
@@ -151,6 +155,8 @@ def load(
             integers that count from 0 or 1 are classes. Numbers may be written as in "1.234,50 €".
         separator: of the columns of a text; found by default.
         encoding: of a text; by default that of its byte order mark, UTF-8, or Windows-1252.
+        missing: words, or numbers such as "-999", that mean that the target is missing; those of other
+            columns are an argument of `fn.tabular.Schema.fit`.
 
     Returns:
         A Table, with all digits of the file. If all features are numbers and none is missing, `table.data`
@@ -159,7 +165,7 @@ def load(
 
     Raises:
         FileNotFoundError: if there is no such table or file.
-        TypeError: if `name` is not a path, or `target` not a string.
+        TypeError: if `name` is not a path, `missing` not a sequence of strings, or another not a string.
         ValueError: if the table is empty; if the target is unknown, missing everywhere or of one class; if
             the file is damaged, or a package that reads it is not installed.
 
@@ -172,8 +178,8 @@ def load(
     if isinstance(name, str) and name in NAMES:
         if target or task or separator or encoding:
             raise ValueError(
-                f"target and task must be None unless the table is a file, got {name!r}, "
-                f"which has its own. Try fn.data.load({name!r})."
+                f"target and task must be None unless the table is a file, and so must separator and "
+                f"encoding, got {name!r}, which has its own. Try fn.data.load({name!r})."
             )
         return _load_fashion_mnist() if name == "fashion-mnist" else _load_bundled(name)
     _check.path("name", name)
@@ -187,12 +193,12 @@ def load(
             f"name must be a table or a file, and there is none called {printable(str(name))}.{hint} Known "
             f"tables: {', '.join(NAMES)}."
         )
-    for argument, value in (("separator", separator), ("encoding", encoding)):
-        if not (value is None or isinstance(value, str)):
-            raise TypeError(f"{argument} must be a string, got {_check.describe(value)}.")
-    if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
-        raise ValueError(f'separator must be one character, got {separator!r}. Try ";" or "\\t".')
-    return _load_file(path, target, task, separator, encoding)
+    if isinstance(missing, str) or not all(isinstance(word, str) for word in missing):
+        raise TypeError(
+            f'missing must be a sequence of words, got {_check.describe(missing)}. Try missing=("NA",).'
+        )
+    frame = _file.read_frame(path, separator, encoding)
+    return _choose_target(frame, path, target, task, missing)
 
 
 def _load_bundled(name: str) -> Table:
@@ -241,10 +247,9 @@ def _read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(sizes)
 
 
-def _load_file(
-    path: Path, target: str | None, task: Task | None, separator: str | None, encoding: str | None
+def _choose_target(
+    frame: Any, path: Path, target: str | None, task: Task | None, missing: Sequence[str]
 ) -> Table:
-    frame = _file.read_frame(path, separator, encoding)
     if len(frame.columns) < 2:
         raise ValueError(
             f"{path} must have a header and at least two columns, got only the column "
@@ -253,12 +258,13 @@ def _load_file(
     target = frame.columns[-1] if target is None else target
     if target not in frame.columns:
         raise ValueError(
-            f"target must be a column of {path}: {', '.join(frame.columns)}; got {_check.describe(target)}."
+            f"target must be a column of {path}: {_file.join_names(frame.columns)}; got "
+            f"{_check.describe(target)}."
         )
-    found = _file.read_target(frame[target], task, path)
+    found = _file.read_target(frame[target], task, path, missing)
     x = frame.drop(columns=target)[found.is_known].reset_index(drop=True)
     return Table(
-        path.name.split(".")[0] or path.stem,
+        _table_name(path),
         (x, found.values[found.is_known]),
         tuple(x.columns),
         target,
@@ -266,3 +272,9 @@ def _load_file(
         rows_without_target=int((~found.is_known).sum()),
         why=found.why,
     )
+
+
+def _table_name(path: Path) -> str:
+    """The name of a file without its suffix, and that of its compression."""
+    is_compressed = path.suffix.lower() in _file.COMPRESSED_SUFFIXES
+    return Path(path.stem).stem if is_compressed else path.stem

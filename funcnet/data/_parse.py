@@ -1,8 +1,9 @@
 """Numbers and dates in text: how a column writes them is decided once, and obeyed afterwards."""
 
+import contextlib
 import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 MISSING = frozenset(
     (
@@ -63,8 +64,8 @@ NUMBER = re.compile(
     rf"(?P<core>[\d.,'\u00a0\u202f ]*\d[\d.,]*(?:[eE][+-]?\d+)?)"
     rf"\s?(?P<after>{_one_of(CURRENCIES + UNITS)}|)"
 )
-POINT = re.compile(r"(\d{1,3}(?:[,'\u00a0\u202f ]\d{3})+|\d*)(\.\d*)?([eE][+-]?\d+)?")
-COMMA = re.compile(r"(\d{1,3}(?:[.'\u00a0\u202f ]\d{3})+|\d*)(,\d*)?([eE][+-]?\d+)?")
+POINT = re.compile(r"([1-9]\d{0,2}(?:[,'\u00a0\u202f ]\d{3})+|\d*)(\.\d*)?([eE][+-]?\d+)?")
+COMMA = re.compile(r"([1-9]\d{0,2}(?:[.'\u00a0\u202f ]\d{3})+|\d*)(,\d*)?([eE][+-]?\d+)?")
 CODE = re.compile(r"0\d+")
 
 DECIMAL_POINT, DECIMAL_COMMA = "1,234.5", "1.234,5"
@@ -83,11 +84,44 @@ def is_missing(text: str) -> bool:
     return text.casefold() in MISSING
 
 
-def number_format(texts: Mapping[str, int]) -> str | None:
+def plain_numbers(words: Iterable[str]) -> list[float]:
+    """Those of some words that are numbers for Python: -999, inf."""
+    found = []
+    for word in words:
+        with contextlib.suppress(ValueError):  # Python reads 1_000, tables do not
+            found.append(float(word.replace("_", "x")))
+    return found
+
+
+def number_format(texts: Mapping[str, int], comma_first: bool = False) -> str | None:
     """How most of these texts, with their counts, write numbers: such as "1,234.5" or "€1.234,5".
 
-    None if there are no numbers among them, or if they are codes such as 00501.
+    None if there are no numbers among them, or if they are codes such as 00501. If they do not show whether
+    1,234 and 1.234 are decimal numbers or thousands, `comma_first` says which mark is the decimal one.
     """
+    found = _count_formats(texts)
+    if found is None or not found[1]:
+        return None
+    votes, marks = found
+    is_comma = votes[DECIMAL_COMMA] + comma_first > votes[DECIMAL_POINT]
+    before, after = max(marks, key=lambda key: (key != ("", ""), marks[key]))
+    return f"{before}{DECIMAL_COMMA if is_comma else DECIMAL_POINT}{after}"
+
+
+def decimal_mark(texts: Mapping[str, int]) -> str:
+    """The decimal mark that these texts show, all of them numbers or missing: "," or "." or "" for none."""
+    plain = {text: count for text, count in texts.items() if not is_missing(text)}
+    found = _count_formats(plain)
+    if found is None or found[0][DECIMAL_COMMA] == found[0][DECIMAL_POINT]:
+        return ""
+    read_as = number_format(plain) or ""
+    if any(parse_number(text, read_as) is None for text in plain):
+        return ""
+    return "," if DECIMAL_COMMA in read_as else "."
+
+
+def _count_formats(texts: Mapping[str, int]) -> tuple[dict[str, int], dict[tuple[str, str], int]] | None:
+    """How many texts can only be read with each decimal mark, and with each unit; None for codes."""
     votes = {DECIMAL_POINT: 0, DECIMAL_COMMA: 0}
     marks: dict[tuple[str, str], int] = {}
     for text, count in texts.items():
@@ -104,11 +138,7 @@ def number_format(texts: Mapping[str, int]) -> str | None:
         marks[key] = marks.get(key, 0) + count
         if point != comma:
             votes[DECIMAL_POINT if point else DECIMAL_COMMA] += count
-    if not marks:
-        return None
-    convention = DECIMAL_COMMA if votes[DECIMAL_COMMA] > votes[DECIMAL_POINT] else DECIMAL_POINT
-    before, after = max(marks, key=lambda key: (key != ("", ""), marks[key]))
-    return f"{before}{convention}{after}"
+    return votes, marks
 
 
 def parse_number(text: str, read_as: str) -> float | None:
@@ -124,7 +154,8 @@ def parse_number(text: str, read_as: str) -> float | None:
     if match["before"] not in ("", before) or match["after"] not in ("", after):
         return None
     parts = (COMMA if has_comma else POINT).fullmatch(core)
-    if parts is None:
+    # 1,234 is ambiguous in new rows, if the training rows were numbers without such marks.
+    if parts is None or ("1" not in read_as and not (parts[1] or "0").isdecimal()):
         return None
     whole, fraction, exponent = (part or "" for part in parts.groups())
     digits = re.sub(r"\D", "", whole) + fraction.replace(",", ".") + exponent

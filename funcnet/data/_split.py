@@ -89,7 +89,7 @@ def _part_sizes(sizes: Sequence[float], n: int) -> np.ndarray:
         raise ValueError(f"sizes must be positive numbers, one for each part, got {sizes}. Try (0.8, 0.2).")
     if parts.sum() == n and (parts == parts.round()).all():
         return parts.astype(int)
-    if parts.sum() == n:
+    if parts.sum() == n > 1:
         raise ValueError(f"numbers of rows must be integers, got {tuple(sizes)}.")
     if not np.isclose(parts.sum(), 1):
         raise ValueError(

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from funcnet import _check
 from funcnet.tabular import Features, Schema, _frame
+from funcnet.tabular._schema import check_not_empty
 
 EXPONENT = 500
 """Numbers up to 2^500, and from 2^-500, have squares and sums within float64."""
@@ -83,15 +84,8 @@ class TableEstimator(BaseEstimator):
 
     def _encode(self, X: Any) -> Features:
         """Read checked rows as the schema prescribes."""
-        features = self.schema_.encode(X)
-        if not features.numbers.shape[1] and not features.codes.shape[1]:
-            column = self.schema_.columns[0]
-            role = "category" if column.read_as == "text" else "number"
-            raise ValueError(
-                "X must have a column that differs between rows, but all were dropped:\n"
-                f"{self.schema_}\nTry preprocessing={{'{column.name}': '{role}'}}."
-            )
-        return features
+        check_not_empty(self.schema_)
+        return self.schema_.encode(X)
 
     def _read(self, X: Any) -> Features:
         """New rows, read as those of `fit`."""

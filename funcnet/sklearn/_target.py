@@ -12,9 +12,7 @@ from sklearn.utils.validation import column_or_1d
 
 from funcnet import _check
 from funcnet.tabular import _frame
-
-LARGEST = 1e150
-"""The largest number whose square is within float64."""
+from funcnet.tabular._targets import LARGEST_TARGET
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,9 +152,10 @@ def encode_values(y: Any, rows: int) -> np.ndarray:
         text = next(v for v in y.ravel().tolist() if not _is_number(v))
         raise ValueError(f"y must hold numbers, got {text!r}. Predict text with a classifier.") from None
     _check_finite(values)
-    if (np.abs(values) > LARGEST).any():
+    if (np.abs(values) > LARGEST_TARGET).any():
         raise ValueError(
-            f"y must be at most {LARGEST:.0e} in size, got {np.abs(values).max():.3g}. Try larger units."
+            f"y must be at most {LARGEST_TARGET:.0e} in size, got {np.abs(values).max():.3g}. "
+            "Try larger units."
         )
     return values
 

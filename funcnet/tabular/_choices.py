@@ -168,7 +168,7 @@ def choose(settings: Settings, task: str, rows: int, folds: int) -> Choices:
         rows=rows,
         hidden=hidden_sizes(hidden),
         activation=value("activation", "mish" if task == "values" else "selu", f"for {task}"),
-        batch_size=int(value("batch_size", batch_size, f"for {rows:,} rows")),
+        batch_size=_batch_size(settings.batch_size, batch_size, rows, reasons),
         epochs=int(value("max_iter", epochs, f"for {rows:,} rows")),
         members=int(value("members", members, f"for {rows:,} rows and {folds} folds")),
         patience=int(value("n_iter_no_change", 10, "scikit-learn's")) if stopping is True else NEVER,
@@ -177,6 +177,15 @@ def choose(settings: Settings, task: str, rows: int, folds: int) -> Choices:
         else float(value("validation_fraction", 0.2, "if there are no folds")),
         reasons=reasons,
     )
+
+
+def _batch_size(given: Any, chosen: int, rows: int, reasons: dict[str, str]) -> int:
+    """Of more rows than there are a batch would hold some twice."""
+    if is_auto(given):
+        reasons["batch_size"] = f"for {rows:,} rows"
+        return chosen
+    reasons["batch_size"] = "given" if given <= rows else f"given, and at most the {rows:,} rows"
+    return min(int(given), rows)
 
 
 def _sizes(rows: int, task: str) -> tuple[int, int, int, int]:

@@ -1,14 +1,15 @@
 """One column of a table: how it is read, and what that makes of its values."""
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 
 from funcnet import _files
 from funcnet.data import _parse
-from funcnet.tabular._frame import RawColumn
+from funcnet.tabular._frame import RawColumn, to_text
 
 Role = Literal["number", "category", "boolean", "date", "dropped"]
 ROLES = ("number", "category", "boolean", "date", "dropped")
@@ -25,6 +26,9 @@ FIELDS = {
     **{"categories": [str], "parts": [str], "words": [str]},
 }
 
+
+DECIMAL = re.compile(r"-?(0|[1-9]\d{0,14})\.\d{1,15}", re.ASCII)
+"""A number in the notation of Python."""
 
 LARGEST = 1e300
 """The largest number in a column: differences of two are within float64, and 1.8e308 often marks a gap."""
@@ -89,12 +93,17 @@ class Column:
     def codes(self, raw: RawColumn) -> np.ndarray:
         """The code of each row of a category: int32 [rows], -1 for a gap or an unknown category."""
         code = {text: i for i, text in enumerate(self.categories)}
+        for text, i in code.copy().items():  # 1.50 in a file is 1.5 once it is read as a number
+            code.setdefault(_shortest(text), i)
         if raw.kind == "boolean":  # a file with only TRUE and FALSE is read as booleans
             folded = {text.casefold(): i for text, i in reversed(code.items())}
             code = {
                 text: folded[text.casefold()] for text in ("True", "False") if text.casefold() in folded
             }
-        return np.array([code.get(text, -1) for text in raw.texts()], np.int32)
+        texts = raw.texts()
+        for text in set(texts) - {None} - set(code):
+            code[text] = code.get(_shortest(text), -1)
+        return np.array([-1 if text is None else code[text] for text in texts], np.int32)
 
     def to_dict(self) -> dict[str, Any]:
         """The column as a dictionary that JSON can hold."""
@@ -115,14 +124,25 @@ class Column:
 def numbers(column: Column, raw: RawColumn) -> np.ndarray:
     """The numbers of a raw column, float64 [rows], NaN in a gap."""
     if raw.kind in ("number", "boolean"):
-        return raw.values
+        return without(raw.values, column.words)
     if raw.kind == "date":
         raise ValueError(f"column {column.name!r} must hold numbers, as in the training rows, got dates.")
 
     def parse(text: str) -> float | None:
         return _parse.parse_number(text, column.read_as)
 
-    return _parse_texts(column, raw, parse, "numbers", np.dtype(np.float64))
+    return without(_parse_texts(column, raw, parse, "numbers", np.dtype(np.float64)), column.words)
+
+
+def without(values: np.ndarray, words: Iterable[str]) -> np.ndarray:
+    """Numbers with NaN for those that mean a gap, such as the word "-999"."""
+    gaps = _parse.plain_numbers(words)
+    return np.where(np.isin(values, gaps), np.nan, values) if gaps else values
+
+
+def _shortest(text: str) -> str:
+    """A decimal number without zeros at its end; other text, codes such as 00501 included, as it is."""
+    return to_text(float(text)) if DECIMAL.fullmatch(text) else text
 
 
 def dates(column: Column, raw: RawColumn) -> np.ndarray:

@@ -25,6 +25,7 @@ def column(
     role: str | None,
     missing: frozenset[str],
     dayfirst: bool | None,
+    comma_first: bool = False,
     *,
     may_be_index: bool,
     may_drop: bool,
@@ -36,14 +37,17 @@ def column(
         role: its role, if the user has chosen it.
         missing: words that count as missing.
         dayfirst: whether the day comes first in dates in which that can't be seen.
+        comma_first: whether the comma is decimal in 1,234, if the column does not show it.
         may_be_index: whether it can be a column of row numbers, if it has the name of one.
         may_drop: whether a constant number can be dropped; the columns of an array are all kept.
     """
     if missing and raw.kind in ("text", "category"):
         values = [None if isinstance(v, str) and v.strip() in missing else v for v in raw.values]
         raw = RawColumn(raw.name, raw.kind, np.array([*values, None], object)[:-1])
+    elif raw.kind == "number":
+        raw = RawColumn(raw.name, raw.kind, _column.without(raw.values, missing), raw.whole)
     if role is not None:
-        decided = _read_as_role(raw, role, dayfirst)  # type: ignore[arg-type]
+        decided = _read_as_role(raw, role, dayfirst, comma_first)  # type: ignore[arg-type]
         return dataclasses.replace(decided, why="chosen by the user", words=_with(decided.words, missing))
     gaps = int(raw.gaps.sum())
     if gaps == len(raw.values) and may_drop:
@@ -57,7 +61,7 @@ def column(
     elif raw.kind == "category":
         decided = _category(raw)
     else:
-        decided = _text(raw, dayfirst)
+        decided = _text(raw, dayfirst, comma_first)
     has_name_of_index = INDEX_NAMES.fullmatch(raw.name.strip()) is not None
     if may_be_index and has_name_of_index and _are_row_numbers(decided, raw):
         return Column(raw.name, "dropped", decided.read_as, gaps, "it numbers the rows")
@@ -67,13 +71,13 @@ def column(
     return decided
 
 
-def _text(raw: RawColumn, dayfirst: bool | None) -> Column:
+def _text(raw: RawColumn, dayfirst: bool | None, comma_first: bool) -> Column:
     counts = collections.Counter(text for text in raw.texts() if text is not None)
     gaps = len(raw.values) - sum(counts.values())
     if not counts:
         return Column(raw.name, "category", "text", gaps)
     plain = {text: n for text, n in counts.items() if not _parse.is_missing(text)}
-    if plain and (read_as := _parse.number_format(plain)) is not None:
+    if plain and (read_as := _parse.number_format(plain, comma_first)) is not None:
         words = {text: n for text, n in plain.items() if _parse.parse_number(text, read_as) is None}
         if _are_numbers(plain, words):
             return _number(raw, read_as, {**words, **{t: n for t, n in counts.items() if t not in plain}})
@@ -173,7 +177,7 @@ def _is_constant(decided: Column, raw: RawColumn) -> bool:
     return len(np.unique(decided.numbers(raw))) == 1
 
 
-def _read_as_role(raw: RawColumn, role: Role, dayfirst: bool | None) -> Column:
+def _read_as_role(raw: RawColumn, role: Role, dayfirst: bool | None, comma_first: bool) -> Column:
     gaps = int(raw.gaps.sum())
     if role == "dropped":
         return Column(raw.name, "dropped", raw.kind, gaps)
@@ -200,8 +204,13 @@ def _read_as_role(raw: RawColumn, role: Role, dayfirst: bool | None) -> Column:
         raise ValueError(f"column {raw.name!r} must hold numbers for the role 'number', got dates.")
     # Codes such as 00501 are numbers if the user says so.
     stripped = {text.lstrip("0") or "0": n for text, n in plain.items()}
-    read_as = _parse.number_format(stripped) or _parse.DECIMAL_POINT
+    read_as = _parse.number_format(stripped, comma_first) or _parse.DECIMAL_POINT
     words = {text: n for text, n in texts.items() if _parse.parse_number(text, read_as) is None}
+    if texts and len(words) == len(texts):
+        raise ValueError(
+            f"column {raw.name!r} must hold numbers for the role 'number', got text such as "
+            f"{next(iter(texts))!r}."
+        )
     return _number(raw, read_as, words)
 
 

@@ -1,7 +1,7 @@
 """Prepare a table: which rows are held out, and for a study what a plain MLP is trained on."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,8 @@ from funcnet.losses import cross_entropy, squared_error, supervised
 from funcnet.metrics import absolute_error, accuracy
 from funcnet.models import MLP
 from funcnet.tabular._preprocessing import ANY_SIZE, fit_preprocessing
-from funcnet.tabular._schema import Schema
+from funcnet.tabular._schema import Schema, check_not_empty
+from funcnet.tabular._targets import LARGEST_TARGET
 from funcnet.train import EarlyStopping, Fit, fit
 
 TEST, VALIDATION = 0.2, 0.25  # of all rows, and of the others
@@ -63,13 +64,21 @@ def split_table(table: Table, fraction: float, key: Key) -> tuple[np.ndarray, np
     return np.sort(used), np.sort(held_out)
 
 
-def prepare_study(table: Table, hidden: Sequence[int], keys: tuple[Key, Key]) -> StudyData:
+def prepare_study(
+    table: Table,
+    hidden: Sequence[int],
+    keys: tuple[Key, Key],
+    roles: Mapping[str, str] | None = None,
+    missing: Sequence[str] = (),
+) -> StudyData:
     """Read and scale the columns of a table by its training rows: 60 % of them, 20 % are for validation.
 
     Args:
         table: a table.
         hidden: units in each hidden layer.
         keys: of the test rows, and of the validation rows.
+        roles: of columns, as `Schema.fit` takes them.
+        missing: words that count as missing.
     """
     rest, test = split_table(table, TEST, keys[0])
     classes = _classes(table)
@@ -77,11 +86,17 @@ def prepare_study(table: Table, hidden: Sequence[int], keys: tuple[Key, Key]) ->
     train, valid = split_rows(len(rest), (1 - VALIDATION, VALIDATION), keys[1], strata)
     parts = rest[train], rest[valid], test
     frame, y = table.to_pandas().drop(columns=table.target_name), np.asarray(table.arrays[:][1])
-    schema = Schema.fit(frame.iloc[parts[0]])
+    schema = Schema.fit(frame.iloc[parts[0]], roles=roles, missing=missing)
+    check_not_empty(schema)
     features = [schema.encode(frame.iloc[rows]) for rows in parts]
     preprocessing = fit_preprocessing(features[0], ANY_SIZE)
     target_scaler, targets = None, [y[rows] for rows in parts]
     if not table.class_names:
+        if (largest := float(np.abs(y).max())) > LARGEST_TARGET:
+            raise ValueError(
+                f"the target {table.target_name!r} must be at most {LARGEST_TARGET:.0e} in size, got "
+                f"{largest:.3g}. Try larger units."
+            )
         target_scaler = fit_scaler(targets[0], per_feature=False, name=f"the target {table.target_name!r}")
         targets = [target_scaler.transform(target) for target in targets]
     outputs: Any = len(table.class_names) or "scalar"

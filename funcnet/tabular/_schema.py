@@ -8,6 +8,7 @@ import numpy as np
 
 from funcnet import _check, _files
 from funcnet._text import printable
+from funcnet.data._file import DECIMAL
 from funcnet.tabular import _decide, _frame
 from funcnet.tabular._column import LARGEST, Column
 from funcnet.tabular._features import Features
@@ -73,7 +74,8 @@ class Schema:
             X: a frame of pandas or polars, or an array [rows, columns].
             roles: overrules the role of a column by name: "number", "category", "boolean", "date" or
                 "dropped". The columns of an array are called "x0", "x1", …
-            missing: words that count as missing in every column, in addition to blank cells.
+            missing: words, or numbers such as "-999", that count as missing in every column, in addition to
+                blank cells.
             dayfirst: whether 01/02/2024 is the first of February; by default the column decides, and if it
                 can't, it is refused.
 
@@ -101,6 +103,7 @@ class Schema:
                 roles.get(raw.name),
                 words,
                 dayfirst,
+                getattr(X, "attrs", {}).get(DECIMAL) == ",",
                 may_be_index=is_named and j == 0 and len(columns) > 1,
                 may_drop=is_named,
             )
@@ -158,7 +161,7 @@ class Schema:
 
     @property
     def _is_all_numbers(self) -> bool:
-        return all(column.role == "number" for column in self.columns)
+        return all(column.role == "number" and not column.words for column in self.columns)
 
     def _encode_numbers(self, X: np.ndarray) -> Features:
         """An array as it is: faster than column by column, and with one copy."""
@@ -240,6 +243,17 @@ class Schema:
                 "is not known when a prediction is made."
             )
         return [by_name[name] for name in self.names]
+
+
+def check_not_empty(schema: Schema) -> None:
+    """Raise a ValueError if all columns were dropped."""
+    if not schema.number_names and not schema.category_names:
+        column = schema.columns[0]
+        role = "category" if column.read_as == "text" else "number"
+        raise ValueError(
+            f"X must have a column that differs between rows, but all were dropped:\n{schema}\nTry "
+            f"preprocessing={{'{column.name}': '{role}'}}."
+        )
 
 
 def _check_roles(roles: Any) -> dict[str, str]:

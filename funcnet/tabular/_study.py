@@ -120,6 +120,8 @@ def study_table(
     learning_rate: float = 3e-3,
     patience: int = 30,
     seed: int = 0,
+    roles: Mapping[str, str] | None = None,
+    missing: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> StudyReport:
     """Train many networks on a table in one program: an ensemble, cross-validation, a sweep, and others.
@@ -141,6 +143,8 @@ def study_table(
         learning_rate: learning rate of AdamW, above 0.
         patience: number of epochs without improvement of the validation loss before training stops.
         seed: seed of the split, the initial weights, the order of rows and the dropout, 0 .. 2³²-1.
+        roles: of columns, as `Schema.fit` takes them.
+        missing: words that count as missing, too.
         progress: called on the host with the number of newly finished runs.
 
     Returns:
@@ -163,7 +167,7 @@ def study_table(
     size = _check.positive("size", size)
     key = jax.random.key(seed)
     keys = _keys.fold_in_name(key, "test"), _keys.fold_in_name(key, "validation")
-    net, parts, target_scaler = prepare_study(table, tuple(hidden), keys)
+    net, parts, target_scaler = prepare_study(table, tuple(hidden), keys, roles, missing)
     epochs = _check.positive("epochs", epochs)
     check_memory(net, epochs, num_runs(kind, size))
     settings = {

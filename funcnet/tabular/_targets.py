@@ -8,6 +8,9 @@ from funcnet import _check
 from funcnet.tabular._losses import TASKS
 from funcnet.tabular._members import Members
 
+LARGEST_TARGET = 1e150
+"""The largest value of a regression: squares are within float64."""
+
 
 class Target(NamedTuple):
     """Targets as a network is trained on them, and how to return to their units."""

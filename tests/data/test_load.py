@@ -183,7 +183,7 @@ def test_a_separator_and_an_encoding_can_be_given(tmp_path):
         fn.data.load(path, encoding="cp850")
     with pytest.raises(ValueError, match="encoding must be the name of an encoding, got 'klingon'"):
         fn.data.load(path, encoding="klingon")
-    with pytest.raises(ValueError, match="separator must be one character, got '::'"):
+    with pytest.raises(ValueError, match="separator must be one ASCII character, got '::'"):
         fn.data.load(path, separator="::")
     (tmp_path / "b.csv").write_bytes(b"a,b\n\0,1\n")
     with pytest.raises(ValueError, match="not a table of text: it contains zero bytes"):
@@ -230,3 +230,174 @@ def test_a_first_column_of_row_numbers_is_dropped_by_its_name(name, role):
     frame = pandas.DataFrame({name: range(20), "a": np.arange(20.0) ** 2})
     for rows in (frame, frame[::2]):
         assert fn.tabular.Schema.fit(rows).columns[0].role == role
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_every_end_of_line_gives_the_same_table(end, tmp_path):
+    """A carriage return would hide a code in the last column, and csv refuses one alone."""
+    content = end.join(["a;y;zip", "1,5;2,5;00501", "2,25;3,5;10001", ""])
+    (tmp_path / "t.csv").write_bytes(content.encode())
+    loaded = fn.data.load(tmp_path / "t.csv", "y")
+    assert loaded.arrays[1].tolist() == [2.5, 3.5]
+    assert loaded.arrays[0]["zip"].tolist() == ["00501", "10001"]
+
+
+def test_blank_first_lines_do_not_hide_the_header(tmp_path):
+    (tmp_path / "t.csv").write_text("  \n\na,a,y\n1,2,3.5\n")
+    with pytest.raises(ValueError, match="two columns called 'a'"):
+        fn.data.load(tmp_path / "t.csv")
+
+
+def test_a_spreadsheet_names_its_separator(tmp_path):
+    (tmp_path / "t.csv").write_text("sep=:\na:y\n1:2.5\n2:3.5\n")
+    assert fn.data.load(tmp_path / "t.csv").feature_names == ("a",)
+
+
+def test_zstandard_files_of_several_frames_are_read_and_cut_ones_refused(tmp_path):
+    zstandard = pytest.importorskip("zstandard")
+    compress = zstandard.ZstdCompressor().compress
+    content = compress(b"a,y\n1,2.5\n") + compress(b"2,3.5\n" * 100)
+    (tmp_path / "t.csv.zst").write_bytes(content)
+    assert len(fn.data.load(tmp_path / "t.csv.zst")) == 101
+    (tmp_path / "t.csv.zst").write_bytes(content[:-3])
+    with pytest.raises(ValueError, match="is a damaged zstandard file: it ends within a frame"):
+        fn.data.load(tmp_path / "t.csv.zst")
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"separator": "§"}, ValueError, "separator must be one ASCII character, got '§'"),
+        ({"separator": 1}, TypeError, "separator must be a string, got int 1"),
+        ({"encoding": "undefined"}, ValueError, "is not text in undefined"),
+        ({"missing": "NA"}, TypeError, "missing must be a sequence of words"),
+        ({"target": "z"}, ValueError, "c0, c1, .* c19 and 480 more; got str 'z'"),
+    ],
+)
+def test_wrong_settings_of_a_file(settings, error, message, tmp_path):
+    names = [f"c{i}" for i in range(500)]
+    frame = pandas.DataFrame(np.arange(1000.0).reshape(2, -1), columns=names)
+    with pytest.raises(error, match=message):
+        fn.data.load(write(tmp_path / "t.csv", frame), **settings)
+
+
+def test_text_in_utf_16_without_a_mark_is_told(tmp_path):
+    (tmp_path / "t.csv").write_bytes("a,y\n1,2.5\n".encode("utf-16-le"))
+    with pytest.raises(ValueError, match=r'zero bytes\. If it is text in UTF-16, .*"utf-16-le"'):
+        fn.data.load(tmp_path / "t.csv")
+    assert len(fn.data.load(tmp_path / "t.csv", encoding="utf-16-le")) == 1
+
+
+def test_the_index_of_a_parquet_file_is_a_column_if_it_has_a_name(tmp_path, monkeypatch):
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    frame = pandas.DataFrame({"a": [1.0, 2.0, 3.0], "y": ["1.5", "NA", "2.5"]})
+    for index, names in (
+        (pandas.Index([7, 7, 7]), ("a",)),
+        (pandas.Index([1.5, 2.5, 3.5], name="height"), ("height", "a")),
+        (pandas.MultiIndex.from_arrays([list("uvw"), [4, 4, 4]], names=["town", None]), ("town", "a")),
+    ):
+        monkeypatch.setattr(pandas, "read_parquet", lambda *_, index=index, **__: frame.set_index(index))
+        x, y = fn.data.load(tmp_path / "t.parquet").arrays
+        assert tuple(x.columns) == names
+        assert x.index.tolist() == [0, 1]
+        assert y.tolist() == [1.5, 2.5]
+
+
+MORE_TARGETS = {
+    "classes with gaps": (["1", "", "0", "1"], {}, ("0", "1"), [1, 0, 1]),
+    "chosen classes with gaps": (["7", "", "5", "7"], {"task": "classification"}, ("5", "7"), [1, 0, 1]),
+    "a word that is missing": (["a", "unk", "b", "a"], {"missing": ["unk"]}, ("a", "b"), [0, 1, 0]),
+    "a number that is missing": (["1.5", "-999", "2.5", "3"], {"missing": ["-999"]}, (), [1.5, 2.5, 3]),
+    "a decimal comma after zero": (["0,500", "2,125", "3,250", "0,125"], {}, (), [0.5, 2.125, 3.25, 0.125]),
+}
+
+
+@pytest.mark.parametrize("case", MORE_TARGETS)
+def test_targets_with_gaps_keep_their_names_and_values(case, tmp_path):
+    cells, settings, classes, values = MORE_TARGETS[case]
+    path = write(tmp_path / "t.csv", pandas.DataFrame({"a": range(4), "y": cells}), sep=";")
+    loaded = fn.data.load(path, **settings)
+    assert loaded.class_names == classes
+    assert loaded.arrays[1].tolist() == values
+    assert loaded.why
+
+
+def test_how_a_number_with_marks_is_read_is_told(tmp_path):
+    path = write(tmp_path / "t.csv", pandas.DataFrame({"a": range(3), "y": ["1,250", "2,375", "3,125"]}))
+    assert fn.data.load(path).why == "it holds numbers, '1,250' is 1250"
+
+
+NO_TARGETS = {
+    "a word among many numbers": (
+        ["1.5 €"] * 2 + [f"{i}.5" for i in range(30)] + ["n.k."],
+        "'n.k.' in data row 33",
+    ),
+    "dates": ([f"2024-01-{i + 1:02}" for i in range(31)], "numbers or classes, got dates"),
+    "text for a regression": (["", "1.5", "x"], r"got 'x' in data row 3 .*Leave it blank"),
+}
+
+
+@pytest.mark.parametrize("case", NO_TARGETS)
+def test_targets_that_are_neither_numbers_nor_classes(case, tmp_path):
+    cells, message = NO_TARGETS[case]
+    task = "regression" if "regression" in case else None
+    path = write(tmp_path / "t.csv", pandas.DataFrame({"a": range(len(cells)), "y": cells}))
+    with pytest.raises(ValueError, match=message):
+        fn.data.load(path, task=task)
+
+
+@pytest.mark.parametrize("unit", ["datetime64[us]", "timedelta64[us]"])
+def test_times_are_no_target(unit, tmp_path, monkeypatch):
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    frame = pandas.DataFrame({"a": [1.0, 2.0], "y": np.array([1, 2], unit)})
+    monkeypatch.setattr(pandas, "read_parquet", lambda *_, **__: frame)
+    with pytest.raises(
+        ValueError, match=rf"'y' must hold numbers or classes, got {unit[:8]}.*Try the days"
+    ):
+        fn.data.load(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("rents.2024.csv", "rents.2024"), ("rents.2024.csv.GZ", "rents.2024"), (".csv", ".csv")],
+)
+def test_the_name_of_a_table_is_that_of_its_file(file, name, tmp_path):
+    assert fn.data.load(write(tmp_path / file, FRAME, compression=None)).name == name
+
+
+def test_a_wide_table_gives_no_warning(tmp_path):
+    frame = pandas.DataFrame(np.arange(600.0).reshape(2, -1)).add_prefix("c")
+    assert fn.data.load(write(tmp_path / "t.csv", frame)).to_pandas().equals(frame)
+
+
+def german(values, digits):
+    return [f"{value:,.{digits}f}".translate(str.maketrans(",.", ".,")) for value in values]
+
+
+def test_thousands_are_told_from_decimals_by_the_other_columns(tmp_path):
+    """Pandas reads 12.345 people as 12.345, and 987 as 987; three decimals look like thousands, too."""
+    people, size = np.array([987, 12345, 870000, 1250] * 10), np.linspace(1, 9, 40).round(3)
+    frame = pandas.DataFrame(
+        {
+            "people": german(people, 0),
+            "size": german(size, 3),
+            "share": [str(value) for value in size / 2],  # a column with decimal points
+            "price": german(size * 1000, 2),
+            "rooms": german(size, 1),
+            "debt": german(people, 0),
+        }
+    )
+    table = fn.data.load(write(tmp_path / "t.csv", frame, sep=";"))
+    assert table.arrays[1].tolist() == people.tolist()
+    assert table.why == "it holds numbers, '12.345' is 12345"
+    x = table.to_pandas().drop(columns="debt").iloc[::2].reset_index(drop=True)
+    schema = fn.tabular.Schema.fit(x)
+    assert [c.read_as for c in schema.columns] == ["1.234,5", "1.234,5", "number", "1.234,5", "1.234,5"]
+    columns = [people, size, size / 2, (size * 1000).round(2), size.round(1)]
+    expected = np.stack(columns, axis=1)[::2]
+    np.testing.assert_allclose(schema.encode(x).numbers, expected, rtol=1e-15)
+    with pytest.raises(ValueError, match="column 'people' of t must hold finite numbers, got text"):
+        _ = table.data
+    commas = frame[["people", "debt"]].assign(code=["1,2", "2,3"] * 20)  # between columns, too
+    loaded = fn.data.load(write(tmp_path / "t.csv", commas), "debt")
+    assert loaded.arrays[0]["people"].dtype.kind == "f"

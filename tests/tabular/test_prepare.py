@@ -81,6 +81,24 @@ def test_text_gaps_and_dates_are_read(tmp_path):
     assert np.isfinite(train[:][0]).all()
 
 
+def test_roles_and_missing_words_of_a_study(tmp_path):
+    frame = pandas.DataFrame({"a": np.arange(40.0), "b": [-1, 1, 2, 3] * 10, "y": np.arange(40.0)})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    table = fn.data.load(tmp_path / "t.csv")
+    assert prepare_study(table, (4,), KEYS).net.sizes[0] == 2
+    assert prepare_study(table, (4,), KEYS, {"a": "dropped"}).net.sizes[0] == 1
+    assert prepare_study(table, (4,), KEYS, {}, ("-1",)).net.sizes[0] == 3  # where b is missing
+    with pytest.raises(ValueError, match="must have a column that differs between rows"):
+        prepare_study(table, (4,), KEYS, {"a": "dropped", "b": "dropped"})
+
+
+def test_a_target_near_the_limits_of_float64_is_refused(tmp_path):
+    frame = pandas.DataFrame({"a": np.arange(40.0), "y": [1.7e308, -1.7e308] * 20})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(ValueError, match=r"the target 'y' must be at most 1e\+150 in size, got 1.7e\+308"):
+        prepare_study(fn.data.load(tmp_path / "t.csv"), (4,), KEYS)
+
+
 WRONG = {
     "hidden": ((0,), ValueError, r"hidden\[0\] must be at least 1"),
     "epochs": (0, ValueError, "epochs"),
@@ -106,6 +124,8 @@ def test_what_cant_fit_into_memory_is_refused_with_the_bytes_it_needs():
 
 
 def test_tables_of_few_rows_are_refused():
+    with pytest.raises(ValueError, match="1 rows are too few"):
+        fn.data.split((np.zeros(1),), (0.8, 0.2), KEYS[0])
     table = line_table(2)
     with pytest.raises(ValueError, match="too few"):
         study_table(dataclasses.replace(table), "folds")

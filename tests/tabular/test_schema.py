@@ -255,3 +255,41 @@ def test_cells_that_are_neither_numbers_nor_text_are_missing_with_a_warning():
     with pytest.warns(UserWarning, match="1 values that are neither numbers nor text"):
         schema = Schema.fit(cells)
     assert schema.columns[0].role == "number"
+
+
+def test_a_number_can_mean_a_gap():
+    train = pandas.DataFrame({"a": [1.5, -999.0] + [2.0, 3.0] * 3, "b": ["x", "-999"] * 4})
+    schema = Schema.fit(train, missing=("-999", "NA"))
+    assert [(column.role, column.missing) for column in schema.columns] == [("number", 1), ("category", 4)]
+    schema = Schema.fit(train[["a"]], missing=("-999",))
+    expected = [[2.0], [np.nan]]
+    np.testing.assert_array_equal(schema.encode(pandas.DataFrame({"a": [2, -999]})).numbers, expected)
+    np.testing.assert_array_equal(schema.encode(pandas.DataFrame({"a": ["2", "-999.0"]})).numbers, expected)
+    schema = Schema.fit(train[["a"]].to_numpy(), missing=("-999",))
+    np.testing.assert_array_equal(schema.encode(np.array([[2.0], [-999.0]])).numbers, expected)
+
+
+def test_text_in_a_column_of_plain_numbers_has_no_thousands():
+    """1,234 may be 1.234 in a new file: nothing in the training rows says so."""
+    schema = Schema.fit(pandas.DataFrame({"a": numbers()}))
+    assert schema.encode(pandas.DataFrame({"a": ["1234.5", "-2e3"]})).numbers.ravel().tolist() == [
+        1234.5,
+        -2000,
+    ]
+    for text in ("1,234", "1,5"):
+        with pytest.raises(ValueError, match=f"must hold numbers, as in the training rows, got '{text}'"):
+            schema.encode(pandas.DataFrame({"a": [text]}))
+
+
+def test_a_category_that_is_a_decimal_number_is_found_however_it_is_read():
+    schema = Schema.fit(pandas.DataFrame({"a": numbers(), "v": cycle("1.50", "2.0.1", "007")}))
+    new = pandas.DataFrame({"a": [1.0] * 3, "v": [1.5, 7, 2.0]})
+    assert schema.encode(new).codes.ravel().tolist() == [schema.columns[1].categories.index("1.50"), -1, -1]
+    schema = Schema.fit(pandas.DataFrame({"a": numbers(), "v": pandas.Categorical(cycle(1.5, 2, 1.75))}))
+    new = pandas.DataFrame({"a": [1.0] * 3, "v": ["1.50", "2.0", "1.7"]})
+    assert schema.encode(new).codes.ravel().tolist() == [0, 2, -1]
+
+
+def test_a_column_of_words_is_not_read_as_numbers():
+    with pytest.raises(ValueError, match="must hold numbers for the role 'number', got text such as 'x'"):
+        Schema.fit(pandas.DataFrame({"a": ["x", "y", "x"]}), roles={"a": "number"})
