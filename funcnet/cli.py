@@ -468,12 +468,13 @@ def _join(names: Sequence[str], limit: int = 12) -> str:
 
 
 MAX_RECALLS = 12
-UNITS = {"brier": "Brier score", "log_loss": "log-loss (nats)", "auc": "AUC", "r2": "R²"}
 
 
 def _scores(model: Any, test: tuple[Any, Any] | None, target: str) -> tuple[list[str], list[list[str]]]:
     """Scores of held-out rows, beside those of the best constant: the columns of a table, and its rows."""
     import numpy as np
+
+    from funcnet.sklearn._scores import recall_table, score_table
 
     reports = {}
     if not np.isnan(model.out_of_fold_).all():
@@ -482,36 +483,9 @@ def _scores(model: Any, test: tuple[Any, Any] | None, target: str) -> tuple[list
         reports["test"] = model.report(X=test[0], y=test[1])
     if not reports:
         return ["scores"], [["none: no rows are held out"]]
-    names = {**UNITS, **{name: f"{name.upper()} (in units of {target})" for name in ("rmse", "mae")}}
-    last = list(reports.values())[-1]
-    columns = ["score", *(f"{name}, {report['rows']:,} rows" for name, report in reports.items())]
-    rows = [
-        [
-            names.get(name, name.replace("_", " ")),
-            *(_with_interval(report, name) for report in reports.values()),
-            _format(last["baseline"].get(name)),
-        ]
-        for name in dict.fromkeys(name for report in reports.values() for name in report)
-        if name not in ("on", "rows", "recall", "intervals", "baseline", "warnings")
-    ]
-    for name in list(last.get("recall", ()))[:MAX_RECALLS]:
-        recalls = (_format(report["recall"].get(name)) for report in reports.values())
-        rows.append([f"recall of {name}", *recalls, ""])
-    return [*columns, "best constant"], rows
-
-
-def _with_interval(report: Mapping[str, Any], name: str) -> str:
-    """A score with its interval of 95 %."""
-    bounds = report["intervals"].get(name, ())
-    interval = f" ({' – '.join(map(_format, bounds))})" if bounds else ""
-    return f"{_format(report.get(name))}{interval}"
-
-
-def _format(value: float | None) -> str:
-    """A number with four decimals, or two if it is 10 or larger; never in exponent notation."""
-    if value is None:
-        return ""
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
+    columns, rows = score_table(reports, target)
+    _, recalls = recall_table(reports)
+    return columns, rows + [[f"recall of {name}", *cells, ""] for name, *cells in recalls[:MAX_RECALLS]]
 
 
 def _study(args: argparse.Namespace) -> None:

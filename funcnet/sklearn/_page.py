@@ -9,19 +9,11 @@ from sklearn.inspection import partial_dependence, permutation_importance
 from funcnet import report
 from funcnet.report import _canvas
 from funcnet.report._html import Picture, Section, Table, Text, page
+from funcnet.sklearn._scores import recall_table, score_table
 
 REPEATS, MAX_ROWS, MAX_COLUMNS = 5, 1000, 40
 """Repeats, rows and columns of the permutation importance."""
 MAX_DEPENDENCES = 3
-SCORES = {
-    "log_loss": "log-loss (nats)",
-    "brier": "Brier score",
-    "auc": "AUC",
-    "r2": "R²",
-    "rmse": "RMSE",
-    "mae": "MAE",
-}
-NOT_SCORES = ("on", "rows", "recall", "intervals", "baseline", "warnings")
 
 
 def report_page(model: Any, reports: Sequence[dict[str, Any]], held_out: Any, X: Any, y: Any) -> str:
@@ -43,7 +35,7 @@ def report_page(model: Any, reports: Sequence[dict[str, Any]], held_out: Any, X:
         f"Predictions of {model.schema_.target or kind}",
         lead,
         [
-            Section("Scores", _scores(reports)),
+            Section("Scores", _scores(model, reports)),
             Section("What is doubtful", [Text(sentence) for sentence in reports[0]["warnings"]]),
             Section("Predictions", _predictions(model, *held_out)),
             Section("What the predictions depend on", _importances(model, X, y)),
@@ -55,24 +47,12 @@ def report_page(model: Any, reports: Sequence[dict[str, Any]], held_out: Any, X:
     )
 
 
-def _scores(reports: Sequence[dict[str, Any]]) -> list[Table]:
-    last = reports[-1]
-    columns = ["score", *(f"{r['on']} ({r['rows']:,})" for r in reports), "best constant"]
-    rows = [
-        [
-            SCORES.get(name, name.replace("_", " ")),
-            *(_with_interval(r, name) for r in reports),
-            _number(last["baseline"].get(name)),
-        ]
-        for name in last
-        if name not in NOT_SCORES
-    ]
+def _scores(model: Any, reports: Sequence[dict[str, Any]]) -> list[Table]:
+    by_name = {report["on"]: report for report in reports}
+    columns, rows = score_table(by_name, model.schema_.target or "the target")
     tables = [Table("Scores on rows that the networks were not trained on", columns, rows)]
-    if recall := last.get("recall"):
-        columns = ["class", *(f"{r['on']}" for r in reports)]
-        rows = [[name, *(_number(r["recall"].get(name)) for r in reports)] for name in recall]
-        tables.append(Table("Recall: the share of a class that is found", columns, rows))
-    return tables
+    columns, rows = recall_table(by_name)
+    return tables + ([Table("Recall: the share of a class that is found", columns, rows)] if rows else [])
 
 
 def _predictions(model: Any, predicted: np.ndarray, target: np.ndarray) -> list[Text | Table | Picture]:
@@ -217,15 +197,3 @@ def _usage(model: Any) -> str:
 
 def _picture(draw: Any, caption: str, description: str = "", heights: Sequence[float] = (1.0,)) -> Picture:
     return Picture(_canvas.png(draw, heights=heights), caption, description or caption)
-
-
-def _with_interval(scores: dict[str, Any], name: str) -> str:
-    bounds = scores["intervals"].get(name, ())
-    return _number(scores.get(name)) + (f" ({' – '.join(map(_number, bounds))})" if bounds else "")
-
-
-def _number(value: float | None) -> str:
-    """Four decimals, or two if it is 10 or larger."""
-    if value is None:
-        return ""
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"

@@ -8,6 +8,8 @@ from sklearn import metrics
 
 BINS = 15
 RESAMPLES, CHUNK = 400, 4096
+TITLES = {"brier": "Brier score", "log_loss": "log-loss (nats)", "auc": "AUC", "r2": "R²"}
+NOT_SCORES = ("on", "rows", "recall", "intervals", "baseline", "warnings")
 MIN_ROWS = 10
 """Fewer rows have no intervals."""
 
@@ -211,3 +213,47 @@ def calibration_error(probabilities: np.ndarray, target: np.ndarray, weight: np.
     which = np.minimum((top * BINS).astype(int), BINS - 1)
     gaps = np.bincount(which, weights=weight * (is_right - top), minlength=BINS)
     return float(np.abs(gaps).sum() / weight.sum())
+
+
+def score_table(
+    reports: Mapping[str, Mapping[str, Any]], target: str = "the target"
+) -> tuple[list[str], list[list[str]]]:
+    """Reports side by side: the columns of a table, and its rows, as text.
+
+    Args:
+        reports: of `estimator.report()`, by the name of their rows.
+        target: its name, for units.
+    """
+    units = {name: f"{name.upper()} (in units of {target})" for name in ("rmse", "mae")}
+    last = list(reports.values())[-1]
+    rows = [
+        [
+            (TITLES | units).get(name, name.replace("_", " ")),
+            *(_with_interval(report, name) for report in reports.values()),
+            format_score(last["baseline"].get(name)),
+        ]
+        for name in dict.fromkeys(name for report in reports.values() for name in report)
+        if name not in NOT_SCORES
+    ]
+    columns = [f"{name}, {report['rows']:,} rows" for name, report in reports.items()]
+    return ["score", *columns, "best constant"], rows
+
+
+def recall_table(reports: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """The recall of each class, as `score_table`; no rows for numbers."""
+    names = dict.fromkeys(name for report in reports.values() for name in report.get("recall", ()))
+    rows = [[n, *(format_score(r["recall"].get(n)) for r in reports.values())] for n in names]
+    return ["class", *reports], rows
+
+
+def format_score(value: float | None) -> str:
+    """A number with four decimals, or two if it is 10 or larger; never in exponent notation."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
+
+
+def _with_interval(report: Mapping[str, Any], name: str) -> str:
+    bounds = report["intervals"].get(name, ())
+    interval = f" ({' – '.join(map(format_score, bounds))})" if bounds else ""
+    return f"{format_score(report.get(name))}{interval}"
