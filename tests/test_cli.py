@@ -19,8 +19,9 @@ import pandas
 import pytest
 
 import funcnet as fn
-from funcnet import _files, cli
+from funcnet import _files
 from funcnet.cli import main
+from funcnet.cli._output import run_interruptibly
 from funcnet.report._terminal import print_summary, print_table
 from funcnet.sklearn import MLPClassifier, MLPRegressor, NetRegressor
 from funcnet.tabular._folder import set_owner
@@ -112,6 +113,47 @@ def test_predict_matches_columns_by_name_and_ignores_others(trained, capsys, tmp
     assert main(["predict", str(folder), str(tmp_path / "a.csv"), "--out", str(tmp_path / "p.csv")]) == 0
     assert (tmp_path / "p.csv").read_text() == printed[0]
     assert capsys.readouterr().out == ""
+
+
+def test_probabilities_of_all_classes_intervals_and_an_id(trained, capsys, tmp_path):
+    _, folder, _ = trained
+    (tmp_path / "new.csv").write_text("id,length [cm],width\n007,5,0.5\n,15,-1\n")
+    is_class = json.loads((folder / "schema.json").read_text())["task"] == "classification"
+    more = ["--proba"] if is_class else ["--interval", "0.8"]
+    command = ["predict", str(folder), str(tmp_path / "new.csv"), "--id", "id"]
+    assert main([*command, *more]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["id"] for row in rows] == ["007", ""]
+    for row in rows:
+        if is_class:
+            p = [float(row[f"probability of {name}"]) for name in ("banana, ripe", "fig")]
+            assert sum(p) == pytest.approx(1)
+            assert row["prediction"] == ("banana, ripe", "fig")[p[1] > p[0]]
+        else:
+            assert float(row["lower"]) < float(row["prediction"]) < float(row["upper"])
+    wrong = ["--interval", "0.8"] if is_class else ["--proba"]
+    assert f"{wrong[0]} is for {'numbers' if is_class else 'classes'}" in error_line(
+        capsys, *command, *wrong
+    )
+    assert "lacks the column key" in error_line(capsys, *command[:3], "--id", "key")
+
+
+def test_a_report_beside_the_model(tmp_path, capsys):
+    table = write_table(tmp_path / "fruit.csv", True)
+    args = ["train", str(table), "--target", "goal", "--out", str(tmp_path / "out"), *FEW]
+    assert "must end in .json or .html" in error_line(capsys, *args, "--report", tmp_path / "r.pdf")
+    assert main([*args, "--report", str(tmp_path / "r.html")]) == 0
+    assert f"Wrote {tmp_path / 'r.html'}" in capsys.readouterr().out
+    text = (tmp_path / "r.html").read_text()
+    assert "Predictions of goal" in text
+    assert "Permutation importance" in text
+
+
+def test_the_module_is_the_command():
+    command = [sys.executable, "-m", "funcnet", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith(
+        "funcnet 0."
+    )
 
 
 def test_the_same_seed_gives_the_same_model_in_the_default_folder(tmp_path, monkeypatch, capsys):
@@ -520,7 +562,7 @@ def test_ctrl_c_interrupts_a_compiled_program(capsys, monkeypatch):
     threading.Timer(0.2, _thread.interrupt_main).start()
     start = time.perf_counter()
     with pytest.raises(Exited, match="130"):
-        cli._run_interruptibly(lambda: finished.wait(20))
+        run_interruptibly(lambda: finished.wait(20))
     finished.set()
     signal.signal(signal.SIGINT, before)
     assert time.perf_counter() - start < 10

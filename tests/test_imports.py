@@ -27,6 +27,7 @@ LEVELS = [
     {"tabular"},
     {"sklearn"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 

@@ -1,0 +1,3 @@
+"""The command `funcnet`: parse, call, print."""
+
+from funcnet.cli._main import main as main

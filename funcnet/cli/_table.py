@@ -1,0 +1,35 @@
+"""The table that a command works on."""
+
+import argparse
+from typing import Any
+
+from funcnet.cli._output import join_names
+
+
+def load_table(args: argparse.Namespace) -> Any:
+    from funcnet.data import load
+
+    return load(
+        args.table,
+        args.target,
+        args.task,
+        separator=args.separator,
+        encoding=args.encoding,
+        missing=args.missing or (),
+    )
+
+
+def column_roles(args: argparse.Namespace, table: Any) -> dict[str, str]:
+    """The role of each column for which a flag chooses one."""
+    chosen: dict[str, str] = {}
+    roles = {"number": "number", "category": "category", "date": "date", "drop": "dropped"}
+    for flag, role in roles.items():
+        for name in getattr(args, flag) or ():
+            if name not in table.feature_names:
+                is_target = name == table.target_name
+                what = "is the target" if is_target else "is not a column"
+                others = join_names(table.feature_names)
+                raise ValueError(f"--{flag} {name}: {name!r} {what}. The columns are {others}.")
+            if chosen.setdefault(name, role) != role:
+                raise ValueError(f"column {name!r} must have one role, got two: {chosen[name]} and {role}.")
+    return chosen
