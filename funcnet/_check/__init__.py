@@ -94,6 +94,7 @@ from funcnet._check._values import number as number
 from funcnet._check._values import one_of as one_of
 from funcnet._check._values import path as path
 from funcnet._check._values import positive as positive
+from funcnet._check._values import repeats as repeats
 from funcnet._check._values import string as string
 from funcnet._check._values import strings as strings
 from funcnet._check._values import takes as takes

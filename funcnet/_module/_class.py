@@ -121,8 +121,7 @@ class Module:
                 "To initialize again, call init on the architecture: net = MLP((4, 16, 3)); "
                 "model = net.init(key); other = net.init(other_key)."
             )
-        if not _tree.is_traced():
-            check_memory(self)
+        check_memory(self, is_traced=_tree.is_traced())
         model = self._init_missing(key)
         _check.floating_parameters(parameter_paths(model))
         return model
@@ -231,10 +230,11 @@ def check_shapes(module: Module) -> None:
         value = getattr(module, name)
         if value is None:
             continue
-        if not isinstance(value, jax.Array | np.ndarray):
+        is_array = isinstance(value, jax.Array | np.ndarray)
+        if not is_array or (isinstance(value, np.ndarray) and value.dtype.kind in "OSUMmT"):
             raise TypeError(
-                f"{type(module).__name__}.{name} must be an array of shape {expected}, got "
-                f"{type(value).__name__}."
+                f"{type(module).__name__}.{name} must be an array of numbers of shape {expected}, got "
+                f"{_check.describe(value) if is_array else type(value).__name__}."
             )
         if (shape := value.shape) == expected:
             continue

@@ -10,8 +10,16 @@ LARGE = 2**13
 """Architectures without a size this large are not looked at: evaluating shapes takes as long as `init`."""
 
 
-def check_memory(module: Any) -> None:
-    """Raise if the arrays that `init` would draw need more than the memory of the machine or the device."""
+LARGEST_ARRAY = 2**56
+"""Bytes of an array that no machine and no mesh of machines has; XLA ends the process at 2**63."""
+
+
+def check_memory(module: Any, is_traced: bool) -> None:
+    """Raise if the arrays that `init` would draw need more than the memory of the machine or the device.
+
+    Traced, they may be sharded over many devices, or only be evaluated for their shapes: then only what no
+    number of devices holds is refused.
+    """
     largest, setting = max(_sizes(module), default=(0, ""))
     if not largest:
         return
@@ -24,6 +32,10 @@ def check_memory(module: Any) -> None:
         ) from None
     what = f"the parameters of this {name}, with {setting} {largest:,},"
     sizes = [leaf.size * leaf.dtype.itemsize for leaf in structs]
+    if max(sizes, default=0) > LARGEST_ARRAY:
+        raise ValueError(f"{what} need more memory than there is. Choose smaller settings.")
+    if is_traced:
+        return
     _check.fits_in_memory(what, sum(sizes) + max(sizes, default=0))  # random bits, and what is made of them
 
 

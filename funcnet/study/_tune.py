@@ -85,7 +85,7 @@ def tune(
     Source: Bengio, "Gradient-based optimization of hyperparameters", 2000.
     """
     gradient = hyper_gradient(make_train, metric, mode=mode)
-    steps = _check.count("steps", steps)
+    steps = _check.repeats("steps", steps)
     if optimizer is None:
         optimizer = optax.adam(0.1)
     _check.optimizer(optimizer)

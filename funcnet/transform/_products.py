@@ -174,7 +174,7 @@ def hessian_diag(
     _check.function("f", f, "a scalar function of arrays")
     if key is not None:
         _check.key(key)
-    samples = _check.count("samples", samples)
+    samples = _check.repeats("samples", samples)
     if chunk is not None:
         chunk = _check.count("chunk", chunk)
 
