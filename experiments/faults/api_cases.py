@@ -149,6 +149,8 @@ LINE = (np.linspace(0, 1, N, dtype=np.float32)[:, None], Y)
 SQUARED = fn.losses.supervised(fn.losses.squared_error)
 CLASSIFY = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
 NET, CLASSIFIER = fn.MLP((3, 4, "scalar")), fn.MLP((3, 4, 3))
+# The data's x and y are arguments of the loss, which says what is wrong with them by its names.
+OF_LOSS = ("prediction", "target")
 SETTINGS = {"epochs": 2, "batch_size": 4}
 
 
@@ -715,7 +717,7 @@ def _ready(name: str) -> Any:
 
 def engine() -> None:
     T = fn.train
-    also = ("arrays", "x", "y", "rows", "weight")
+    also = ("arrays", "x", "y", "rows", "weight", *OF_LOSS)
     fit = args(loss=LOSS, optimizer=OPTIMIZER, epochs=2, batch_size=4)
     case("fn.fit", lambda **k: fn.fit(**k), {**fit, **args(shuffle=True, eval_every=1, accumulate=1,
         ema=number(0.5), on_nan="stop", remat=False, stopping=thing(fn.EarlyStopping()))}, "engine",
@@ -953,7 +955,8 @@ def user_sows(x: Any) -> Any:
 
 def studies() -> None:
     S = fn.study
-    also = ("arrays", "x", "y", "rows", "weight")
+    also = ("arrays", "x", "y", "rows", "weight", *OF_LOSS)
+    of_factory = (*also, "optimizer")  # what the user's factory passes to fn.fit has that name
     net, pairs, valid = (NETS, data(PAIRS), data(PAIRS))
     block = args(block=2)
     case("study.ensemble", lambda train, size, bootstrap, average, block: S.ensemble(train, size,
@@ -1011,14 +1014,14 @@ def studies() -> None:
         mode=mode) and None, args(make_train=user_of_rate, metric="val_loss", mode="forward"), draws=True)
     case("study.hyper_gradient/call", lambda make_train, hyperparams, data, key, valid: S.hyper_gradient(
         make_train)(hyperparams, NET, data, key, valid), args(make_train=user_of_rate,
-        hyperparams=number(0.05),
-        data=pairs, key=KEY, valid=valid), also=also, draws=True, nan_ok=True)
+        hyperparams=pass_on(number(0.05)),
+        data=pairs, key=KEY, valid=valid), also=of_factory, draws=True, nan_ok=True)
     case("study.tune", lambda make_train, metric, steps, optimizer, log, mode: S.tune(make_train, metric,
         steps=steps, optimizer=optimizer, log=log, mode=mode) and None, args(make_train=user_of_rate,
         metric="val_loss", steps=2, optimizer=thing(optax.sgd(0.1)), log=True, mode="forward"), draws=True)
     case("study.tune/call", lambda make_train, hyperparams, key: S.tune(make_train, steps=2)(hyperparams,
-        NET, PAIRS, key, PAIRS).values, args(make_train=user_of_rate, hyperparams=number(0.05), key=KEY),
-        draws=True, nan_ok=True)
+        NET, PAIRS, key, PAIRS).values, args(make_train=user_of_rate, hyperparams=pass_on(number(0.05)),
+        key=KEY), also=of_factory, draws=True, nan_ok=True)
     case("study.monitor", lambda train, quantities, rows: S.monitor(train, quantities, rows=rows) and None,
         args(train=TRAIN, quantities=("gradient", "dead"), rows=4), draws=True)
     case("study.monitor/data", lambda data: S.monitor(train(), ["gradient"], data=data)(trained(), PAIRS,
