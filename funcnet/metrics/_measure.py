@@ -23,6 +23,7 @@ from funcnet.metrics._accuracy import accuracy
 from funcnet.metrics._calibration import CalibrationError, brier
 from funcnet.metrics._counts import Confusion, Ratio
 from funcnet.metrics._regression import R2, RMSE, center, scale_down
+from funcnet.transform._arguments import check_results
 
 
 def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Any = None) -> Array:
@@ -66,7 +67,9 @@ def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: An
         metric = R2(None)  # an offset serves sums over batches; here are all rows
     compute = functools.partial(_measure, metric)
     is_concrete = _tree.is_concrete((leaves, weight))
-    if is_concrete and (_needs_float64(metric, leaves) or _keeps_digits(metric) and _differ(weight, exact)):
+    if is_concrete and (
+        _needs_float64(metric, leaves) or (_keeps_digits(metric) and _differ(weight, exact))
+    ):
         return in_float64(compute, predictions, targets, exact)
     value = compute(predictions, targets, weight)
     if is_concrete and _keeps_digits(metric) and overflows(value):
@@ -142,10 +145,12 @@ def _check_one_hot(metric: PerExample, predictions: Any, targets: Any, weight: A
 def _measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Array) -> Array:
     scale = 1.0
     if isinstance(metric, R2 | RMSE):
-        predictions, targets, scale = scale_down(type(metric).__name__.lower(), predictions, targets, weight)
+        predictions, targets, scale = scale_down(
+            type(metric).__name__.lower(), predictions, targets, weight
+        )
     if isinstance(metric, R2):
         predictions, targets, scale = *center(predictions, targets, weight), 1.0
-    values = jax.vmap(metric)(predictions, targets)
+    values = jax.vmap(lambda p, t: check_results("metric", metric(p, t)))(predictions, targets)
     check_metric("the metric", values, weight.shape)
     if not isinstance(values, MetricSums):
         return weighted_mean(promote_to_float32(values), weight)

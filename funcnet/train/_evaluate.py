@@ -132,7 +132,8 @@ def check_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
 def as_tree(model: Any) -> PyTree:
     """The model as a pytree: a plain function becomes a tree without leaves."""
     leaves = jax.tree.leaves(model)
-    is_function = len(leaves) == 1 and leaves[0] is model and callable(model)
+    is_leaf = len(leaves) == 1 and leaves[0] is model
+    is_function = is_leaf and callable(model) and not isinstance(model, type)
     return jax.tree_util.Partial(model) if is_function else model
 
 
