@@ -236,6 +236,6 @@ def _check_finite(result: BiasVarianceResult) -> None:
     members = np.moveaxis(predictions, 0 if result.epochs is None else 1, 0)
     largest = members.reshape(len(members), -1).max(axis=1)
     raise FloatingPointError(
-        f"the errors of the models that `train` returned are not finite: member {largest.argmax()} predicts "
-        f"up to {largest.max():.3g}. Use a lower learning rate, or scale the data."
+        f"the errors of the models that `train` returned are not finite: member {largest.argmax()} "
+        f"predicts up to {largest.max():.3g}. Use a lower learning rate, or scale the data."
     )
