@@ -143,7 +143,7 @@ def _check_one_hot(metric: PerExample, predictions: Any, targets: Any, weight: A
 
 @functools.partial(bounded_jit, static_argnums=0)
 def _measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Array) -> Array:
-    scale = 1.0
+    scale: Any = 1.0
     if isinstance(metric, R2 | RMSE):
         predictions, targets, scale = scale_down(
             type(metric).__name__.lower(), predictions, targets, weight
