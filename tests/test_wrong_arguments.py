@@ -1,4 +1,4 @@
-"""Arguments that the fuzzer of `experiments/faults/fuzz_api.py` passed: one sentence, or the right number."""
+"""Arguments that `experiments/faults/fuzz_api.py` passed: one sentence, or the right number."""
 
 from collections.abc import Callable
 from typing import Any
@@ -69,7 +69,11 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         "the optimizer can't update the parameters",
     ),
-    "nothing to sow": (lambda: fn.transform.sow(None, "a"), TypeError, "value must hold at least one array"),
+    "nothing to sow": (
+        lambda: fn.transform.sow(None, "a"),
+        TypeError,
+        "value must hold at least one array",
+    ),
     "sums below 0": (
         lambda: fn.metrics.MetricSums((4.0, -1.0), fn.metrics.rmse()).value(),
         ValueError,
@@ -90,6 +94,21 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: fn.metrics.measure(lambda p, t: "text", Y, Y),
         TypeError,
         "metric must return arrays, got str 'text'",
+    ),
+    "a name that is a number": (
+        lambda: fn.train.Request(hyperparams={1: 0.5}),
+        TypeError,
+        "hyperparams must map names to numbers",
+    ),
+    "a shape in place of an array": (
+        lambda: fn.transform.reap(jnp.sin)(jax.ShapeDtypeStruct((2,), jnp.float32)),
+        TypeError,
+        r"args\[0\]\[0\] must be an array, got its shape",
+    ),
+    "a line far from 0": (
+        lambda: fn.data.noisy_line(intercept=2.0**24),
+        ValueError,
+        "y of slope=2.0, intercept=16777216.0",
     ),
     "an interval beyond int32": (
         lambda: fn.fit(LOSS, optax.sgd(0.1), epochs=2, eval_every=2**31),

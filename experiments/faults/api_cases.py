@@ -921,8 +921,8 @@ def transforms() -> None:
     case("transform.reap", lambda f, x: T.reap(f)(x), args(f=user_sows, x=anything))
     case("transform.plant", lambda f, values, x: T.plant(f, values)(x), args(f=user_sows, values={
         "inside": np.ones(3, np.float32)}, x=anything), draws=True)
-    case("transform.vmap_last", lambda f, in_axes, x: T.vmap_last(f, in_axes)(x), args(f=jnp.sin, in_axes=0,
-        x=X))
+    case("transform.vmap_last", lambda f, in_axes, x: T.vmap_last(f, in_axes)(x), args(f=user_sin,
+        in_axes=0, x=pass_on(array(X))))
 
 
 def user_sin(x: Any) -> Any:

@@ -65,6 +65,7 @@ from funcnet._check._training import monitored_metric as monitored_metric
 from funcnet._check._training import num_steps as num_steps
 from funcnet._check._training import optimizer as optimizer
 from funcnet._check._training import per_example as per_example
+from funcnet._check._training import results as results
 from funcnet._check._training import same_shape as same_shape
 from funcnet._check._training import scalar as scalar
 from funcnet._check._training import settings as settings

@@ -23,7 +23,6 @@ from funcnet.metrics._accuracy import accuracy
 from funcnet.metrics._calibration import CalibrationError, brier
 from funcnet.metrics._counts import Confusion, Ratio
 from funcnet.metrics._regression import R2, RMSE, center, scale_down
-from funcnet.transform._arguments import check_results
 
 
 def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Any = None) -> Array:
@@ -150,7 +149,7 @@ def _measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: A
         )
     if isinstance(metric, R2):
         predictions, targets, scale = *center(predictions, targets, weight), 1.0
-    values = jax.vmap(lambda p, t: check_results("metric", metric(p, t)))(predictions, targets)
+    values = jax.vmap(lambda p, t: _check.results("metric", metric(p, t)))(predictions, targets)
     check_metric("the metric", values, weight.shape)
     if not isinstance(values, MetricSums):
         return weighted_mean(promote_to_float32(values), weight)

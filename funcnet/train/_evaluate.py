@@ -14,7 +14,6 @@ from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
 from funcnet.data._dataset import as_dataset
 from funcnet.train._state import TrainState
-from funcnet.transform._arguments import check_results
 from funcnet.transform._jaxpr import as_function
 from funcnet.transform._objective import RunningTotals, Totals, objective
 
@@ -159,7 +158,7 @@ def _evaluate(hashable: Any, model: PyTree, data: Dataset, batch_size: int) -> d
 @functools.partial(bounded_jit, static_argnums=2)
 def _predict(model: Any, data: Dataset, batch_size: int) -> PyTree:
     def one_batch(batch: tuple[Array, Array]) -> PyTree:
-        return jax.vmap(lambda x: check_results("model", model(x)))(gather(data, *batch).example)
+        return jax.vmap(lambda x: _check.results("model", model(x)))(gather(data, *batch).example)
 
     n = len(data)
     predictions = jax.lax.map(one_batch, epoch_rows(n, None, batch_size)[:2])
