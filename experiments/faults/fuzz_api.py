@@ -218,8 +218,13 @@ def _is_the_users(case: Any, mutations: Any, error: BaseException, frames: Any, 
 
 
 def _is_passed(arg: Any, value: Any) -> bool:
-    """Whether a wrong value is passed to the user's function by right: any tree of numbers, or any tree."""
-    numbers = all(isinstance(leaf, bool | int | float) for leaf in _tree_leaves(value))
+    """Whether a wrong value is passed to the user's function by right: any tree of numbers, or any tree.
+
+    A typed key is an array of JAX, which a function may take.
+    """
+    import jax
+
+    numbers = all(isinstance(leaf, bool | int | float | jax.Array) for leaf in _tree_leaves(value))
     return arg.passed == "any" or (arg.passed == "tree" and numbers)
 
 
