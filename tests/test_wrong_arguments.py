@@ -64,6 +64,21 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         "must be an array of numbers of shape",
     ),
+    "a parameter with swapped bytes": (
+        lambda: jax.tree.map(lambda a: np.asarray(a).astype(">f4"), MODEL)(X[0]),
+        TypeError,
+        "that JAX takes, got ndarray >f4",
+    ),
+    "a scalar as tokens": (
+        lambda: fn.models.Transformer(2, vocab_size=5, features=4, num_heads=2).init(KEY)(jnp.array(1)),
+        ValueError,
+        "expects an input of at least one token",
+    ),
+    "sums that are none": (
+        lambda: fn.metrics.MetricSums(({}, 1.0), fn.metrics.rmse()).value(),
+        TypeError,
+        r"sums\[0\] must be an array of numbers",
+    ),
     "a learning rate that is a list": (
         lambda: STUDY.hyper_gradient(_make_train)([0.05], NET, (X, Y), KEY, (X, Y)),
         TypeError,

@@ -101,7 +101,7 @@ class RMSE(Metric):
     def value(self, sums: tuple[Array, Array]) -> Array:
         if not isinstance(sums, tuple | list) or len(sums) != 2:
             raise TypeError(f"sums of rmse must be a pair of numbers, got {_check.describe(sums)}.")
-        count, square = map(jnp.asarray, sums)
+        count, square = (_check.jax_array(f"sums[{i}]", part) for i, part in enumerate(sums))
         if _tree.is_concrete((count, square)) and bool((jnp.minimum(count, square) < 0).any()):
             raise ValueError(f"sums of rmse must be at least 0, got {count} and {square}.")
         return jnp.sqrt(square / count.astype(square.dtype))
