@@ -46,9 +46,12 @@ def test_more_repetitions_than_anybody_waits_for(name: str) -> None:
 @pytest.mark.parametrize("wrap", [jax.jit, jax.eval_shape], ids=["jit", "eval_shape"])
 def test_sizes_whose_arrays_cannot_exist(wrap: Any) -> None:
     """XLA ends the process at arrays of 2**63 bytes."""
+    conv = fn.models.ConvNet((6, 6, 2), 2**40)
+    with pytest.raises(ValueError, match=r"sizes of this ConvNet must be below 2\*\*31, got classes 1,099"):
+        wrap(conv.init)(KEY) if wrap is jax.jit else wrap(conv.init, KEY)
     net = fn.models.ResMLP(3, 2, width=NEVER)
     with pytest.raises(ValueError, match=r"with width 2,147,483,647, need more memory than there is"):
-        jax.eval_shape(net.init, KEY) if wrap is jax.eval_shape else jax.jit(net.init)(KEY)
+        wrap(net.init)(KEY) if wrap is jax.jit else wrap(net.init, KEY)
     large = jax.eval_shape(fn.models.ResMLP(3, 2, width=2**20).init, KEY)
     assert fn.count(large) > 2**40
 
@@ -68,6 +71,16 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: jax.tree.map(lambda a: np.asarray(a).astype(">f4"), MODEL)(X[0]),
         TypeError,
         "that JAX takes, got ndarray >f4",
+    ),
+    "a complex parameter": (
+        lambda: jax.tree.map(lambda a: np.asarray(a).astype(complex), MODEL)(X[0]),
+        TypeError,
+        "that JAX takes, got ndarray complex128",
+    ),
+    "masked features to mix": (
+        lambda: fn.data.mixup(LOSS, 0.2)(MODEL, (np.ma.masked_array(X, X > 1), Y), np.ones(12), KEY),
+        TypeError,
+        r"batch\[0\] must be an array without masked entries",
     ),
     "a scalar as tokens": (
         lambda: fn.models.Transformer(2, vocab_size=5, features=4, num_heads=2).init(KEY)(jnp.array(1)),

@@ -670,8 +670,8 @@ def layers() -> None:
         draws=True, also=("self",))
     case("fn.Module.replace", lambda weight: trained(fn.Linear(3, 2)).replace(weight=weight)(X), args(
         weight=normal(3, 2)), "layers")
-    case("fn.Buffer", lambda value: fn.count({"a": fn.Buffer(value), "b": jnp.ones(2)}), args(value=normal(
-        3)), "layers")
+    case("fn.Buffer", lambda value: fn.count({"a": fn.Buffer(value), "b": jnp.ones(2)}), args(value=pass_on(
+        array(normal(3)))), "layers")
     case("fn.count", fn.count, args(model=MODEL), "layers")
     case("fn.trainable", fn.trainable, args(model=MODEL), "layers")
     case("fn.summary", lambda net, x: str(fn.summary(net, x)), args(net=NETS, x=X[0]), "layers", draws=True)
@@ -887,7 +887,7 @@ def transforms() -> None:
             nan_ok=name == "gradient_noise_scale")
     case("transform.microbatched_value_and_grad", lambda f, size, x, examples,
         weight: T.microbatched_value_and_grad(f, size)(x, examples, weight), args(f=per_example, size=2,
-        x=x, examples=examples, weight=WEIGHT[:5]))
+        x=tree, examples=examples, weight=WEIGHT[:5]))
     case("transform.eigenpairs", lambda matvec, like, key, count, iterations: T.eigenpairs(matvec, like,
         key, count=count, iterations=iterations), args(matvec=user_twice, like=x, key=KEY, count=1,
         iterations=3), draws=True)

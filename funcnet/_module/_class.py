@@ -254,7 +254,7 @@ def _is_jax(value: Any) -> bool:
 
 def _is_numpy(value: np.ndarray) -> bool:
     """Whether JAX takes an array of NumPy: not text, nor masked entries, nor swapped bytes."""
-    return _tree.is_array(value) and value.dtype.kind not in "OSUMmT"
+    return _tree.is_array(value) and value.dtype.kind not in "cOSUMmT"
 
 
 @functools.lru_cache(maxsize=1024)

@@ -24,12 +24,13 @@ def check_memory(module: Any, is_traced: bool) -> None:
     if not largest:
         return
     name = type(module).__name__
+    too_large = ValueError(f"the sizes of this {name} must be below 2**31, got {setting} {largest:,}.")
     try:
         structs = jax.tree.leaves(jax.eval_shape(module._init_missing, jax.random.key(0)))
     except OverflowError:
-        raise ValueError(
-            f"the sizes of this {name} must be below 2**31, got {setting} {largest:,}."
-        ) from None
+        raise too_large from None
+    if any(size > _check.INT32_MAX for leaf in structs for size in leaf.shape):
+        raise too_large
     what = f"the parameters of this {name}, with {setting} {largest:,},"
     sizes = [leaf.size * leaf.dtype.itemsize for leaf in structs]
     if max(sizes, default=0) > LARGEST_ARRAY:

@@ -112,7 +112,7 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
             values = jax.vmap(lambda example: loss(model, example, None))(batch)
             return _reduce(values, weight)
         _check.key(key)
-        x, y = _split_pair(batch)
+        x, y = _split_pair(_check.pytree("batch", batch))
         keys = _row_keys(_keys.fold_in_name(key, "mixup"), len(weight))
         partner = jax.vmap(_draw_row, in_axes=(0, None))(keys, _cumulative_weight(weight))
         fraction = jax.vmap(lambda k: jax.random.beta(_keys.fold_in_name(k, "share"), alpha, alpha))(keys)
