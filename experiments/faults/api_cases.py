@@ -44,6 +44,7 @@ class Case:
     names: frozenset[str] = frozenset()  # every name that a sentence may use
     room: str = ""
     nan_ok: bool = False  # NaN is an answer: of a run that diverged, of epochs that were not reached
+    nan_if: Callable[..., bool] | None = None  # of the arguments: whether NaN is documented for them
     rare: bool = False  # takes seconds
     draws: bool = False  # random or of another type for other inputs: not compared with its base call
 
@@ -294,7 +295,8 @@ def metrics() -> None:
     case("metrics.Metric", lambda prediction, target: M.rmse()(prediction, target).value(), args(
         prediction=normal(3), target=normal(3)), "values")
     case("metrics.MetricSums", lambda sums, metric: M.MetricSums(sums, metric).value(), args(sums=constant(
-        "tree", (np.float32(4.0), np.float32(9.0))), metric=thing(M.rmse())), "values")
+        "tree", (np.float32(4.0), np.float32(9.0))), metric=thing(M.rmse())), "values",
+        nan_if=lambda sums, metric: not np.any(sums[0]))
 
 
 def _evaluated(loss: Any, x: Any, y: Any, weight: Any) -> Any:
@@ -371,7 +373,7 @@ def data_room() -> None:
     case("data.batches", lambda data, batch_size, key, epoch: [(b.example, b.weight) for b in D.batches(
         data, batch_size, key, epoch)], args(data=PAIRS, batch_size=5, key=KEY, epoch=0), also=also)
     case("data.Batch", lambda example, weight: fn.step(SQUARED, optax.sgd(0.1))(_state(), D.Batch(example,
-        weight))[1].loss, args(example=PAIRS, weight=WEIGHT), also=("target", "x"))
+        weight))[1].loss, args(example=PAIRS, weight=WEIGHT), also=("target", "x"), nan_if=_no_row_counts)
     for kind in ("standard", "minmax"):
         case(f"data.Scaler.fit/{kind}", lambda data, kind=kind: (s := D.Scaler.fit(data, kind)) and (
             s.shift, s.scale), args(data=PAIRS), also=also, oracle=functools.partial(_scaler, kind))
@@ -450,6 +452,10 @@ def data_room() -> None:
     case("data.BatchStream", lambda factory, num_batches, prefetch, rows: D.BatchStream(factory,
         num_batches, prefetch=prefetch).first(rows)[:], args(factory=user_two_batches, num_batches=2,
         prefetch=2, rows=2), draws=True)
+
+
+def _no_row_counts(example: Any, weight: Any) -> bool:
+    return not np.any(np.asarray(weight))
 
 
 def _groups_stay_together(folds: Any, groups: Any) -> str:
