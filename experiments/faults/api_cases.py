@@ -528,7 +528,7 @@ def _one_hot(labels: Any, classes: Any) -> Any:
     t = np.asarray(labels)
     if t.dtype.kind not in "iu" or (t.size and not 0 <= t.min() <= t.max() < classes):
         raise oracles.Mismatch("labels")
-    return np.eye(classes)[t]
+    return np.eye(classes)[t] if t.size else np.zeros((*t.shape, classes))
 
 
 def _class_weights(labels: Any) -> Any:
