@@ -507,7 +507,8 @@ def _standardized(x: Any) -> Any:
 
 
 def _standard(x: Any) -> Any:
-    x = np.asarray(x, np.float64)
+    # A Dataset narrows what stays distinct, and refuses the rest: both are documented.
+    x = oracles.as_float32(x).astype(np.float64)
     if x.ndim != 2 or len(x) != N or not np.isfinite(x).all() or not x.size:
         raise oracles.Mismatch("features")
     with np.errstate(all="ignore"):
