@@ -509,13 +509,14 @@ def _standardized(x: Any) -> Any:
 def _standard(x: Any) -> Any:
     # A Dataset narrows what stays distinct, and refuses the rest: both are documented.
     x = oracles.as_float32(x).astype(np.float64)
-    if x.ndim != 2 or len(x) != N or not np.isfinite(x).all() or not x.size:
+    if x.ndim < 2 or len(x) != N or not np.isfinite(x).all() or not x.size:
         raise oracles.Mismatch("features")
+    rows = x.reshape(-1, x.shape[-1])  # pixels share the scale of their channel
     with np.errstate(all="ignore"):
-        size = np.max(np.abs(x), axis=0, initial=1e-300)
-        centred = x / size - (x / size).mean(axis=0)
-        constant = np.ptp(x, axis=0) == 0
-        return np.where(constant, 0, centred / np.where(constant, 1, centred.std(axis=0)))
+        size = np.max(np.abs(rows), axis=0, initial=1e-300)
+        centred = rows / size - (rows / size).mean(axis=0)
+        constant = np.ptp(rows, axis=0) == 0
+        return np.where(constant, 0, centred / np.where(constant, 1, centred.std(axis=0))).reshape(x.shape)
 
 
 def _take(rows: Any) -> Any:
