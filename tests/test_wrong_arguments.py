@@ -72,6 +72,11 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         "that JAX takes, got ndarray >f4",
     ),
+    "a key as names": (
+        lambda: STUDY.monitor(TRAIN, KEY),
+        ValueError,
+        "quantities must be a list of names",
+    ),
     "a complex parameter": (
         lambda: jax.tree.map(lambda a: np.asarray(a).astype(complex), MODEL)(X[0]),
         TypeError,
