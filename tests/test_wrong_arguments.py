@@ -77,6 +77,11 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "quantities must be a list of names",
     ),
+    "a key to clip the gradient of": (
+        lambda: fn.transform.clip_gradient({"w": jnp.ones(2), "key": KEY}, 1.0),
+        TypeError,
+        r"x\['key'\] must be real, got a key",
+    ),
     "a complex parameter": (
         lambda: jax.tree.map(lambda a: np.asarray(a).astype(complex), MODEL)(X[0]),
         TypeError,
