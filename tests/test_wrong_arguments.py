@@ -82,6 +82,13 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         r"x\['key'\] must be real, got a key",
     ),
+    "a choice of parameters that is an array": (
+        lambda: fn.losses.penalized(LOSS, 0.1, where=lambda path, leaf: leaf > 0)(
+            MODEL, (X[0], Y[0]), None
+        ),
+        TypeError,
+        "where must return True or False",
+    ),
     "a complex parameter": (
         lambda: jax.tree.map(lambda a: np.asarray(a).astype(complex), MODEL)(X[0]),
         TypeError,
