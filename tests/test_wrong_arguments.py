@@ -114,6 +114,11 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         "the optimizer can't update the parameters",
     ),
+    "a learning rate that is an array": (
+        lambda: STUDY.hyper_gradient(_make_train)(np.array([0.05, 0.05]), NET, (X, Y), KEY, (X, Y)),
+        ValueError,
+        "the optimizer can't update the parameters: .*shapes",
+    ),
     "nothing to sow": (
         lambda: fn.transform.sow(None, "a"),
         TypeError,
@@ -173,6 +178,14 @@ def test_one_sentence(name: str) -> None:
     call, error, sentence = SENTENCES[name]
     with pytest.raises(error, match=sentence):
         call()
+
+
+def test_a_batch_takes_a_key_for_each_row_as_a_dataset_does() -> None:
+    keys = jax.random.split(KEY, 12)
+    batch = fn.data.Batch((X, keys), np.ones(12))
+    assert jnp.array_equal(jax.random.key_data(batch.example[1]), jax.random.key_data(keys))
+    with pytest.raises(ValueError, match=r"weight must have one number for each row of example\[1\]"):
+        fn.data.Batch((X, KEY), np.ones(12))
 
 
 @pytest.mark.parametrize("metric", ["poisson", "squared_error"])

@@ -119,8 +119,10 @@ def update_optimizer(
     passed = {name: value for name, value in extra.items() if name in names}
     try:
         return optimizer.update(gradient, state, parameters, **passed)
-    except TypeError as error:  # such as a learning rate that is a list
-        raise TypeError(f"the optimizer can't update the parameters: {error}.") from error
+    except (TypeError, ValueError) as error:  # such as a learning rate that is a list, or an array
+        reason = next(iter(str(error).splitlines()), "").rstrip(".")
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"the optimizer can't update the parameters: {reason}.") from error
 
 
 def aggregates_examples(state: PyTree) -> bool:
