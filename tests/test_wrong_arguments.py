@@ -200,6 +200,13 @@ def test_a_row_far_lighter_than_another_adds_nothing(metric: str, large: float) 
     np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("unit", [1e-300, 1e-40, 1.0, 1e300])
+def test_a_mean_gradient_does_not_depend_on_the_unit_of_the_weights(unit: float) -> None:
+    value_and_grad = fn.transform.microbatched_value_and_grad(lambda w, x: w * x, 2)
+    value, gradient = value_and_grad(jnp.array(3.0), jnp.arange(5.0), unit * np.array([0, 1, 2, 1, 4]))
+    np.testing.assert_allclose((value, gradient), (3 * 24 / 8, 24 / 8), rtol=1e-6)
+
+
 @pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
 def test_ranks_keep_the_digits_of_scores_and_weights(metric: str) -> None:
     function, target = getattr(fn.metrics, metric), np.array([0, 1, 0, 1, 1, 0])

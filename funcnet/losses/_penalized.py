@@ -121,7 +121,7 @@ def _penalized_parameters(model: PyTree, where: Any) -> list[Array]:
 
 def _is_selected(where: Callable[[str, Array], Any], path: str, leaf: Array) -> bool:
     value = where(path, leaf)
-    if isinstance(value, jax.core.Tracer) or getattr(value, "shape", ()):
+    if isinstance(value, jax.core.Tracer) or bool(getattr(value, "shape", None)):
         raise TypeError(f"where must return True or False, got {_check.describe(value)} for {path}.")
     return bool(value)
 
