@@ -493,7 +493,7 @@ def _classes_are_even(folds: Any, stratify: Any) -> str:
 
 
 def _halves_are_even(parts: Any, stratify: Any) -> str:
-    labels = np.asarray(stratify)
+    labels = np.asarray(0 * np.arange(N) if stratify is None else stratify)
     if labels.dtype.kind == "f" and np.isnan(labels).any():
         return ""
     counts = [[int(np.sum(labels[np.asarray(rows)] == c)) for rows in parts] for c in np.unique(labels)]
