@@ -140,6 +140,11 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "model must hold arrays",
     ),
     "a class as a model": (lambda: fn.evaluate(LOSS, float, (X, Y)), TypeError, "of the model must be an"),
+    "a loss of text to mix": (
+        lambda: fn.data.mixup(lambda *args: "text", 0.2)(MODEL, (X, Y), jnp.ones(12), KEY),
+        TypeError,
+        "loss must return arrays, got str 'text'",
+    ),
     "a metric of text": (
         lambda: fn.metrics.measure(lambda p, t: "text", Y, Y),
         TypeError,
