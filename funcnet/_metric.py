@@ -117,13 +117,13 @@ def row_weights(weight: Any, n: int) -> Any:
     return values
 
 
-def relative(weight: np.ndarray) -> np.ndarray:
-    """Concrete weights over a power of two, so that they are 1 to 2 in the mean, in the default dtype.
+def relative(weight: np.ndarray, dtype: Any = None) -> np.ndarray:
+    """Concrete weights over a power of two, so that they are 1 to 2 in the mean; by default JAX's dtype.
 
     So no sum of them overflows, and a weight above zero stays above zero. A mean or a ratio does not depend
     on the unit of the weights.
     """
-    dtype, counts = jax.dtypes.canonicalize_dtype(float), weight > 0
+    dtype, counts = jax.dtypes.canonicalize_dtype(float) if dtype is None else dtype, weight > 0
     values = np.ldexp(weight.astype(np.float64), -np.frexp(weight.max())[1])
     values = np.ldexp(values, 1 - np.frexp(values[counts].mean())[1])
     return np.where(counts, np.maximum(values, jnp.finfo(dtype).tiny), 0).astype(dtype)

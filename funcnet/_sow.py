@@ -50,7 +50,7 @@ def sow(value: T, name: str) -> T:
         raise TypeError(f"name must be a string, got {_check.describe(name)}. Try sow(value, 'hidden').")
     leaves, tree = jax.tree.flatten(value)
     if not leaves:
-        return value
+        raise TypeError(f"value must hold at least one array, got {_check.describe(value)}.")
     arrays = [
         jnp.asarray(leaf)
         if isinstance(leaf, jax.Array | float | complex)

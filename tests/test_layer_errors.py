@@ -48,7 +48,7 @@ KEY = jax.random.key(0)
         (
             lambda: L.GRU(3, 2**31 - 1).init(jax.random.key(0)),
             ValueError,
-            "features 2,147,483,647, need",
+            "got features 2,147,483,647",
         ),
         (lambda: fn.Module.init([], jax.random.key(0)), TypeError, "net must be a funcnet module"),
         (lambda: L.GlobalMaxPool(0), ValueError, "num_spatial_dims must be at least 1"),

@@ -44,6 +44,7 @@ class Case:
     names: frozenset[str] = frozenset()  # every name that a sentence may use
     room: str = ""
     nan_ok: bool = False  # NaN is an answer: of a run that diverged, of epochs that were not reached
+    nan_if: Callable[..., bool] | None = None  # of the arguments: whether NaN is documented for them
     rare: bool = False  # takes seconds
     draws: bool = False  # random or of another type for other inputs: not compared with its base call
 
@@ -149,6 +150,8 @@ LINE = (np.linspace(0, 1, N, dtype=np.float32)[:, None], Y)
 SQUARED = fn.losses.supervised(fn.losses.squared_error)
 CLASSIFY = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
 NET, CLASSIFIER = fn.MLP((3, 4, "scalar")), fn.MLP((3, 4, 3))
+# The data's x and y are arguments of the loss, which says what is wrong with them by its names.
+OF_LOSS = ("prediction", "target")
 SETTINGS = {"epochs": 2, "batch_size": 4}
 
 
@@ -292,7 +295,8 @@ def metrics() -> None:
     case("metrics.Metric", lambda prediction, target: M.rmse()(prediction, target).value(), args(
         prediction=normal(3), target=normal(3)), "values")
     case("metrics.MetricSums", lambda sums, metric: M.MetricSums(sums, metric).value(), args(sums=constant(
-        "tree", (np.float32(4.0), np.float32(9.0))), metric=thing(M.rmse())), "values")
+        "tree", (np.float32(4.0), np.float32(9.0))), metric=thing(M.rmse())), "values",
+        nan_if=lambda sums, metric: not np.any(sums[0]))
 
 
 def _evaluated(loss: Any, x: Any, y: Any, weight: Any) -> Any:
@@ -369,7 +373,7 @@ def data_room() -> None:
     case("data.batches", lambda data, batch_size, key, epoch: [(b.example, b.weight) for b in D.batches(
         data, batch_size, key, epoch)], args(data=PAIRS, batch_size=5, key=KEY, epoch=0), also=also)
     case("data.Batch", lambda example, weight: fn.step(SQUARED, optax.sgd(0.1))(_state(), D.Batch(example,
-        weight))[1].loss, args(example=PAIRS, weight=WEIGHT), also=("target", "x"))
+        weight))[1].loss, args(example=PAIRS, weight=WEIGHT), also=("target", "x"), nan_if=_no_row_counts)
     for kind in ("standard", "minmax"):
         case(f"data.Scaler.fit/{kind}", lambda data, kind=kind: (s := D.Scaler.fit(data, kind)) and (
             s.shift, s.scale), args(data=PAIRS), also=also, oracle=functools.partial(_scaler, kind))
@@ -437,6 +441,10 @@ def data_room() -> None:
         prefetch=2, rows=2), draws=True)
 
 
+def _no_row_counts(example: Any, weight: Any) -> bool:
+    return not np.any(np.asarray(weight))
+
+
 def _groups_stay_together(folds: Any, groups: Any) -> str:
     groups = np.arange(N) if groups is None else groups
     held_out = [np.asarray(v)[np.asarray(w) > 0] for _, v, _, w in folds]
@@ -472,7 +480,7 @@ def _classes_are_even(folds: Any, stratify: Any) -> str:
 
 
 def _halves_are_even(parts: Any, stratify: Any) -> str:
-    labels = np.asarray(stratify)
+    labels = np.asarray(0 * np.arange(N) if stratify is None else stratify)
     if labels.dtype.kind == "f" and np.isnan(labels).any():
         return ""
     counts = [[int(np.sum(labels[np.asarray(rows)] == c)) for rows in parts] for c in np.unique(labels)]
@@ -486,14 +494,16 @@ def _standardized(x: Any) -> Any:
 
 
 def _standard(x: Any) -> Any:
-    x = np.asarray(x, np.float64)
-    if x.ndim != 2 or len(x) != N or not np.isfinite(x).all() or not x.size:
+    # A Dataset narrows what stays distinct, and refuses the rest: both are documented.
+    x = oracles.as_float32(x).astype(np.float64)
+    if x.ndim < 2 or len(x) != N or not np.isfinite(x).all() or not x.size:
         raise oracles.Mismatch("features")
+    rows = x.reshape(-1, x.shape[-1])  # pixels share the scale of their channel
     with np.errstate(all="ignore"):
-        size = np.max(np.abs(x), axis=0, initial=1e-300)
-        centred = x / size - (x / size).mean(axis=0)
-        constant = np.ptp(x, axis=0) == 0
-        return np.where(constant, 0, centred / np.where(constant, 1, centred.std(axis=0)))
+        size = np.max(np.abs(rows), axis=0, initial=1e-300)
+        centred = rows / size - (rows / size).mean(axis=0)
+        constant = np.ptp(rows, axis=0) == 0
+        return np.where(constant, 0, centred / np.where(constant, 1, centred.std(axis=0))).reshape(x.shape)
 
 
 def _take(rows: Any) -> Any:
@@ -507,7 +517,7 @@ def _one_hot(labels: Any, classes: Any) -> Any:
     t = np.asarray(labels)
     if t.dtype.kind not in "iu" or (t.size and not 0 <= t.min() <= t.max() < classes):
         raise oracles.Mismatch("labels")
-    return np.eye(classes)[t]
+    return np.eye(classes)[t] if t.size else np.zeros((*t.shape, classes))
 
 
 def _class_weights(labels: Any) -> Any:
@@ -637,8 +647,8 @@ def layers() -> None:
         draws=True, also=("self",))
     case("fn.Module.replace", lambda weight: trained(fn.Linear(3, 2)).replace(weight=weight)(X), args(
         weight=normal(3, 2)), "layers")
-    case("fn.Buffer", lambda value: fn.count({"a": fn.Buffer(value), "b": jnp.ones(2)}), args(value=normal(
-        3)), "layers")
+    case("fn.Buffer", lambda value: fn.count({"a": fn.Buffer(value), "b": jnp.ones(2)}), args(value=pass_on(
+        array(normal(3)))), "layers")
     case("fn.count", fn.count, args(model=MODEL), "layers")
     case("fn.trainable", fn.trainable, args(model=MODEL), "layers")
     case("fn.summary", lambda net, x: str(fn.summary(net, x)), args(net=NETS, x=X[0]), "layers", draws=True)
@@ -684,7 +694,7 @@ def _ready(name: str) -> Any:
 
 def engine() -> None:
     T = fn.train
-    also = ("arrays", "x", "y", "rows", "weight")
+    also = ("arrays", "x", "y", "rows", "weight", *OF_LOSS)
     fit = args(loss=LOSS, optimizer=OPTIMIZER, epochs=2, batch_size=4)
     case("fn.fit", lambda **k: fn.fit(**k), {**fit, **args(shuffle=True, eval_every=1, accumulate=1,
         ema=number(0.5), on_nan="stop", remat=False, stopping=thing(fn.EarlyStopping()))}, "engine",
@@ -854,7 +864,7 @@ def transforms() -> None:
             nan_ok=name == "gradient_noise_scale")
     case("transform.microbatched_value_and_grad", lambda f, size, x, examples,
         weight: T.microbatched_value_and_grad(f, size)(x, examples, weight), args(f=per_example, size=2,
-        x=x, examples=examples, weight=WEIGHT[:5]))
+        x=tree, examples=examples, weight=WEIGHT[:5]))
     case("transform.eigenpairs", lambda matvec, like, key, count, iterations: T.eigenpairs(matvec, like,
         key, count=count, iterations=iterations), args(matvec=user_twice, like=x, key=KEY, count=1,
         iterations=3), draws=True)
@@ -888,8 +898,8 @@ def transforms() -> None:
     case("transform.reap", lambda f, x: T.reap(f)(x), args(f=user_sows, x=anything))
     case("transform.plant", lambda f, values, x: T.plant(f, values)(x), args(f=user_sows, values={
         "inside": np.ones(3, np.float32)}, x=anything), draws=True)
-    case("transform.vmap_last", lambda f, in_axes, x: T.vmap_last(f, in_axes)(x), args(f=jnp.sin, in_axes=0,
-        x=X))
+    case("transform.vmap_last", lambda f, in_axes, x: T.vmap_last(f, in_axes)(x), args(f=user_sin,
+        in_axes=0, x=pass_on(array(X))))
 
 
 def user_sin(x: Any) -> Any:
@@ -922,7 +932,8 @@ def user_sows(x: Any) -> Any:
 
 def studies() -> None:
     S = fn.study
-    also = ("arrays", "x", "y", "rows", "weight")
+    also = ("arrays", "x", "y", "rows", "weight", *OF_LOSS)
+    of_factory = (*also, "optimizer")  # what the user's factory passes to fn.fit has that name
     net, pairs, valid = (NETS, data(PAIRS), data(PAIRS))
     block = args(block=2)
     case("study.ensemble", lambda train, size, bootstrap, average, block: S.ensemble(train, size,
@@ -980,14 +991,14 @@ def studies() -> None:
         mode=mode) and None, args(make_train=user_of_rate, metric="val_loss", mode="forward"), draws=True)
     case("study.hyper_gradient/call", lambda make_train, hyperparams, data, key, valid: S.hyper_gradient(
         make_train)(hyperparams, NET, data, key, valid), args(make_train=user_of_rate,
-        hyperparams=number(0.05),
-        data=pairs, key=KEY, valid=valid), also=also, draws=True, nan_ok=True)
+        hyperparams=pass_on(number(0.05)),
+        data=pairs, key=KEY, valid=valid), also=of_factory, draws=True, nan_ok=True)
     case("study.tune", lambda make_train, metric, steps, optimizer, log, mode: S.tune(make_train, metric,
         steps=steps, optimizer=optimizer, log=log, mode=mode) and None, args(make_train=user_of_rate,
         metric="val_loss", steps=2, optimizer=thing(optax.sgd(0.1)), log=True, mode="forward"), draws=True)
     case("study.tune/call", lambda make_train, hyperparams, key: S.tune(make_train, steps=2)(hyperparams,
-        NET, PAIRS, key, PAIRS).values, args(make_train=user_of_rate, hyperparams=number(0.05), key=KEY),
-        draws=True, nan_ok=True)
+        NET, PAIRS, key, PAIRS).values, args(make_train=user_of_rate, hyperparams=pass_on(number(0.05)),
+        key=KEY), also=of_factory, draws=True, nan_ok=True)
     case("study.monitor", lambda train, quantities, rows: S.monitor(train, quantities, rows=rows) and None,
         args(train=TRAIN, quantities=("gradient", "dead"), rows=4), draws=True)
     case("study.monitor/data", lambda data: S.monitor(train(), ["gradient"], data=data)(trained(), PAIRS,

@@ -65,6 +65,7 @@ from funcnet._check._training import monitored_metric as monitored_metric
 from funcnet._check._training import num_steps as num_steps
 from funcnet._check._training import optimizer as optimizer
 from funcnet._check._training import per_example as per_example
+from funcnet._check._training import results as results
 from funcnet._check._training import same_shape as same_shape
 from funcnet._check._training import scalar as scalar
 from funcnet._check._training import settings as settings
@@ -94,6 +95,7 @@ from funcnet._check._values import number as number
 from funcnet._check._values import one_of as one_of
 from funcnet._check._values import path as path
 from funcnet._check._values import positive as positive
+from funcnet._check._values import repeats as repeats
 from funcnet._check._values import string as string
 from funcnet._check._values import strings as strings
 from funcnet._check._values import takes as takes

@@ -29,7 +29,7 @@ def token_sequence(layer: str, x: Any) -> jax.Array:
     tokens = integers(layer, x)
     if not tokens.ndim or tokens.shape[-1] == 0:
         raise ValueError(
-            f"{layer} expects sequences of at least one token, [..., length], got shape {tokens.shape}."
+            f"{layer} expects an input of at least one token, [..., length], got shape {tokens.shape}."
         )
     return tokens
 

@@ -287,3 +287,16 @@ def metric_names(names: Iterable[Any]) -> None:
                 f"the name of a metric must not be 'loss' or 'train_loss' or begin with 'val_', which the "
                 f"history uses, got {name!r}. Rename it."
             )
+
+
+def results(name: str, values: Any) -> Any:
+    """The result of the function called `name`, after a check that it is a pytree of arrays."""
+    if values is None:
+        raise TypeError(f"{name} must return arrays, got None. Does it end with a return?")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(values):
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, bool | int | float | complex):
+            raise TypeError(
+                f"{name} must return arrays, got {describe(leaf)} at "
+                f"{jax.tree_util.keystr(path) or 'the top'}."
+            )
+    return values

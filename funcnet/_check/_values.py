@@ -14,6 +14,9 @@ import numpy as np
 
 INT32_MAX = 2**31 - 1
 
+MAX_REPEATS = 1_000_000
+"""More runs, samples or directions than anybody waits for: a larger number is a mistake."""
+
 
 def positive(name: str, value: Any) -> int:
     """A value as an integer, after a check that it is at least 1."""
@@ -70,6 +73,14 @@ def count(name: str, value: Any) -> int:
     value = positive(name, value)
     if value > INT32_MAX:
         raise ValueError(f"{name} must be at most 2**31 - 1, got {value}. Try {name}=10.")
+    return value
+
+
+def repeats(name: str, value: Any) -> int:
+    """A value as an integer, after a check that it is a number of repetitions that ends: 1 to a million."""
+    value = positive(name, value)
+    if value > MAX_REPEATS:
+        raise ValueError(f"{name} must be at most {MAX_REPEATS:,}, got {value:,}. Try {name}=10.")
     return value
 
 

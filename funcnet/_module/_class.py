@@ -121,8 +121,7 @@ class Module:
                 "To initialize again, call init on the architecture: net = MLP((4, 16, 3)); "
                 "model = net.init(key); other = net.init(other_key)."
             )
-        if not _tree.is_traced():
-            check_memory(self)
+        check_memory(self, is_traced=_tree.is_traced())
         model = self._init_missing(key)
         _check.floating_parameters(parameter_paths(model))
         return model
@@ -231,10 +230,11 @@ def check_shapes(module: Module) -> None:
         value = getattr(module, name)
         if value is None:
             continue
-        if not isinstance(value, jax.Array | np.ndarray):
+        if not (_is_numpy(value) if isinstance(value, np.ndarray) else _is_jax(value)):
             raise TypeError(
-                f"{type(module).__name__}.{name} must be an array of shape {expected}, got "
-                f"{type(value).__name__}."
+                f"{type(module).__name__}.{name} must be an array of numbers of shape {expected} that JAX "
+                f"takes, got {type(value).__name__} {getattr(value, 'dtype', '')}".rstrip()
+                + ". Try jnp.asarray(value, float)."
             )
         if (shape := value.shape) == expected:
             continue
@@ -245,6 +245,16 @@ def check_shapes(module: Module) -> None:
                 "jax.vmap(lambda model: model(x))(models)."
             )
         raise ValueError(f"{message}.")
+
+
+def _is_jax(value: Any) -> bool:
+    """Whether a value is an array of JAX, and of numbers: the dtype of keys is not NumPy's."""
+    return isinstance(value, jax.Array) and isinstance(value.dtype, np.dtype)
+
+
+def _is_numpy(value: np.ndarray) -> bool:
+    """Whether JAX takes an array of NumPy: not text, nor masked entries, nor swapped bytes."""
+    return _tree.is_array(value) and value.dtype.kind not in "cOSUMmT"
 
 
 @functools.lru_cache(maxsize=1024)

@@ -109,10 +109,10 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
     @functools.wraps(loss)
     def mixed_loss(model: Any, batch: PyTree, weight: Array, key: Key | None) -> Any:
         if key is None:
-            values = jax.vmap(lambda example: loss(model, example, None))(batch)
+            values = jax.vmap(lambda example: _check.results("loss", loss(model, example, None)))(batch)
             return _reduce(values, weight)
         _check.key(key)
-        x, y = _split_pair(batch)
+        x, y = _split_pair(_check.pytree("batch", batch))
         keys = _row_keys(_keys.fold_in_name(key, "mixup"), len(weight))
         partner = jax.vmap(_draw_row, in_axes=(0, None))(keys, _cumulative_weight(weight))
         fraction = jax.vmap(lambda k: jax.random.beta(_keys.fold_in_name(k, "share"), alpha, alpha))(keys)
@@ -121,7 +121,7 @@ def mixup(loss: Loss, alpha: float = 0.2) -> Loss:
             x: Array, other_x: Array, y: PyTree, other_y: PyTree, fraction: Array, key: Key
         ) -> Any:
             mixed_x = _interpolate(x, other_x, fraction)
-            values = loss(model, (mixed_x, y), key), loss(model, (mixed_x, other_y), key)
+            values = [_check.results("loss", loss(model, (mixed_x, t), key)) for t in (y, other_y)]
             return jax.tree.map(lambda a, b: _interpolate(a, b, fraction), *values)
 
         partner_y = jax.tree.map(lambda a: a[partner], y)

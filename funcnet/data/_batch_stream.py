@@ -141,7 +141,10 @@ def digest(batch: PyTree) -> str:
 
 
 def _to_numpy(batch: PyTree) -> PyTree:
-    arrays = jax.tree.map(np.asarray, to_arrays(batch, "batch"))
+    arrays = to_arrays(batch, "batch")
+    if any(map(_tree.is_key, jax.tree.leaves(arrays))):
+        raise TypeError("a batch must hold arrays of numbers, got keys. Pass jax.random.key_data(keys).")
+    arrays = jax.tree.map(np.asarray, arrays)
     if not jax.tree.leaves(arrays) or not all(leaf.ndim for leaf in jax.tree.leaves(arrays)):
         raise ValueError(f"a batch must hold arrays [rows, ...], got {_check.describe(batch)}.")
     return arrays

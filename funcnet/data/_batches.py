@@ -47,6 +47,7 @@ class Batch:
                 )
             if (weight < 0).any():
                 raise ValueError(f"weight must be at least 0, got {weight.min()}.")
+            _check.weights_in_range(weight)
             object.__setattr__(self, "weight", jnp.asarray(weight, float))
         if not all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(example)):
             arrays = jax.tree.map(jnp.asarray, narrow(to_arrays(example, "example"), "example"))

@@ -227,6 +227,8 @@ def narrow(tree: PyTree, name: str = "data") -> PyTree:
     """NumPy's arrays of a stream in the dtypes that JAX gives them, after a check that each value fits."""
 
     def narrow_leaf(path: Any, leaf: Any) -> Any:
+        if _tree.is_key(leaf):
+            return leaf
         what = f"{name}{jax.tree_util.keystr(path)}"
         _check.fits_int32(what, leaf, ADVICE_ON_INTEGERS)
         _check.fits_float32(what, leaf)

@@ -80,6 +80,8 @@ def noisy_line(
     x = np.linspace(0, 3, rows)
     y = slope * x + intercept + noise * rng.randn(rows)
     order = rng.permutation(rows)
+    given = f"slope={slope}, intercept={intercept} and noise={noise}"
+    _check.keeps_digits(f"y of {given}", y, advice="Choose an intercept of the size of the noise.")
 
     def truth(x: Array) -> Array:
         return slope * x[..., 0] + intercept

@@ -63,7 +63,7 @@ class SpectralNorm(Module):
 
     def __post_init__(self) -> None:
         _check.with_weight("layer", self.layer)
-        _check.positive("iterations", self.iterations)
+        _check.depth("iterations", self.iterations)
         _check.above_zero("eps", self.eps)
 
     def parameters(self, key: Key) -> Mapping[str, Any]:

@@ -109,7 +109,7 @@ def _penalized_parameters(model: PyTree, where: Any) -> list[Array]:
     elif _is_mask(where):
         leaves = _masked_parameters(model, where)
     else:
-        leaves = [leaf for path, leaf in by_path.items() if where(path, leaf)]
+        leaves = [leaf for path, leaf in by_path.items() if _is_selected(where, path, leaf)]
     if not leaves:
         raise ValueError(
             "where must select at least one parameter, got none of "
@@ -117,6 +117,13 @@ def _penalized_parameters(model: PyTree, where: Any) -> list[Array]:
             "For all: where=lambda path, leaf: True."
         )
     return leaves
+
+
+def _is_selected(where: Callable[[str, Array], Any], path: str, leaf: Array) -> bool:
+    value = where(path, leaf)
+    if isinstance(value, jax.core.Tracer) or bool(getattr(value, "shape", None)):
+        raise TypeError(f"where must return True or False, got {_check.describe(value)} for {path}.")
+    return bool(value)
 
 
 def _is_mask(tree: PyTree) -> bool:

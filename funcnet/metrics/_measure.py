@@ -22,7 +22,7 @@ from funcnet._types import Array, PerExample, PyTree
 from funcnet.metrics._accuracy import accuracy
 from funcnet.metrics._calibration import CalibrationError, brier
 from funcnet.metrics._counts import Confusion, Ratio
-from funcnet.metrics._regression import R2, RMSE, center
+from funcnet.metrics._regression import R2, RMSE, center, scale_down
 
 
 def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Any = None) -> Array:
@@ -55,19 +55,24 @@ def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: An
     predictions, targets = _arrays("predictions", predictions), _arrays("targets", targets)
     leaves = jax.tree.leaves((predictions, targets))
     n = _check.num_rows("measure", *leaves, names="predictions and targets")
-    weight = row_weights(weight, n)
-    if not isinstance(weight, jax.core.Tracer):
-        weight = _absolute(weight) if _depends_on_unit(metric) else relative(weight)
+    exact = row_weights(weight, n)
+    weight = exact
+    if not isinstance(exact, jax.core.Tracer):
+        is_absolute = _depends_on_unit(metric)
+        weight = _absolute(exact) if is_absolute else relative(exact)
+        exact = exact if is_absolute else relative(exact, np.float64)
     _check_one_hot(metric, predictions, targets, weight)
     if isinstance(metric, R2):
         metric = R2(None)  # an offset serves sums over batches; here are all rows
     compute = functools.partial(_measure, metric)
     is_concrete = _tree.is_concrete((leaves, weight))
-    if is_concrete and _needs_float64(metric, leaves):
-        return in_float64(compute, predictions, targets, weight)
+    if is_concrete and (
+        _needs_float64(metric, leaves) or (_keeps_digits(metric) and _differ(weight, exact))
+    ):
+        return in_float64(compute, predictions, targets, exact)
     value = compute(predictions, targets, weight)
     if is_concrete and _keeps_digits(metric) and overflows(value):
-        return in_float64(compute, predictions, targets, weight)
+        return in_float64(compute, predictions, targets, exact)
     return value
 
 
@@ -89,6 +94,11 @@ def _arrays(name: str, tree: PyTree) -> PyTree:
         return array
 
     return jax.tree_util.tree_map_with_path(as_array, tree)
+
+
+def _differ(weight: np.ndarray, exact: np.ndarray) -> bool:
+    """Whether a weight is larger in float32 than it is: so light that float32 has nothing so small."""
+    return bool((weight > 2 * exact).any())
 
 
 def _depends_on_unit(metric: PerExample) -> bool:
@@ -132,11 +142,16 @@ def _check_one_hot(metric: PerExample, predictions: Any, targets: Any, weight: A
 
 @functools.partial(bounded_jit, static_argnums=0)
 def _measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: Array) -> Array:
+    scale: Any = 1.0
+    if isinstance(metric, R2 | RMSE):
+        predictions, targets, scale = scale_down(
+            type(metric).__name__.lower(), predictions, targets, weight
+        )
     if isinstance(metric, R2):
-        predictions, targets = center(predictions, targets, weight)
-    values = jax.vmap(metric)(predictions, targets)
+        predictions, targets, scale = *center(predictions, targets, weight), 1.0
+    values = jax.vmap(lambda p, t: _check.results("metric", metric(p, t)))(predictions, targets)
     check_metric("the metric", values, weight.shape)
     if not isinstance(values, MetricSums):
         return weighted_mean(promote_to_float32(values), weight)
     sums = jax.tree.map(lambda leaf: weighted_sum(promote_to_float32(leaf), weight), values)
-    return sums.value()
+    return sums.value() / scale

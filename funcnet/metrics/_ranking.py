@@ -121,10 +121,9 @@ def _rows(
         _check_values(what, score, target, weight, all_positive_allowed)
         # Ranked in the dtype given: float32 would merge scores that differ in the 12th digit.
         ranks = np.unique(np.where(weight > 0, score, score.dtype.type(0)), return_inverse=True)[1]
-        return ranks.astype(np.int32), target, relative(weight)
-    if _tree.is_concrete((score, weight)):  # float32 would merge them, as above
-        values = np.where(np.asarray(weight) > 0, score, score.dtype.type(0))
-        score = np.unique(values, return_inverse=True)[1].astype(np.int32)
+        return ranks.astype(np.int32), target, relative(weight, np.float64)
+    if _tree.is_concrete(score):  # float32 would merge them, as above
+        score = np.unique(np.asarray(score), return_inverse=True)[1].astype(np.int32)
     if not isinstance(weight, jax.core.Tracer):
         weight = relative(weight)
     score = jnp.where(weight > 0, score, 0)  # a row of weight zero may hold any values

@@ -1,10 +1,12 @@
 """Regression metrics of all examples together."""
 
+import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
-from funcnet import _check
+from funcnet import _check, _tree
 from funcnet._compare import absolute_error as absolute_error
 from funcnet._compare import pair
 from funcnet._metric import Metric, weighted_sum
@@ -72,11 +74,21 @@ def r2(*, offset: float | None = None) -> Metric:
     return R2(float(offset))
 
 
-def center(predictions: Any, targets: Any, weight: Array) -> tuple[Array, Array]:
+def scale_down(name: str, predictions: Any, targets: Any, weight: Array) -> tuple[Array, Array, Array]:
+    """Both times a power of two if their squares might overflow, which rounds nothing; and that factor."""
+    p, t = jax.vmap(functools.partial(pair, name))(predictions, targets)
+    counts = weight.reshape(-1, *[1] * (p.ndim - 1)) > 0
+    largest = [jnp.max(jnp.where(counts & jnp.isfinite(a), jnp.abs(a), 0)) for a in (p, t)]
+    exponent = jnp.finfo(p.dtype).maxexp
+    is_large = jnp.maximum(*largest) > 2.0 ** (exponent // 2 - 4)
+    scale = jnp.where(is_large, 2.0 ** -(3 * exponent // 4), 1.0).astype(p.dtype)
+    return p * scale, t * scale, scale
+
+
+def center(predictions: Array, targets: Array, weight: Array) -> tuple[Array, Array]:
     """Subtract the mean of the targets from both, which does not change R² and keeps its sums precise."""
-    p, t = pair("r2", predictions, targets)
-    first = t[jnp.argmax(weight > 0)][None]  # equal targets become exactly 0
-    p, t = p - first, t - first
+    first = targets[jnp.argmax(weight > 0)][None]  # equal targets become exactly 0
+    p, t = predictions - first, targets - first
     mean = weighted_sum(t, weight)[None] / jnp.sum(weight).astype(t.dtype)
     return p - mean, t - mean
 
@@ -89,7 +101,9 @@ class RMSE(Metric):
     def value(self, sums: tuple[Array, Array]) -> Array:
         if not isinstance(sums, tuple | list) or len(sums) != 2:
             raise TypeError(f"sums of rmse must be a pair of numbers, got {_check.describe(sums)}.")
-        count, square = map(jnp.asarray, sums)
+        count, square = (_check.jax_array(f"sums[{i}]", part) for i, part in enumerate(sums))
+        if _tree.is_concrete((count, square)) and bool((jnp.minimum(count, square) < 0).any()):
+            raise ValueError(f"sums of rmse must be at least 0, got {count} and {square}.")
         return jnp.sqrt(square / count.astype(square.dtype))
 
 

@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from funcnet import _check
@@ -58,8 +57,7 @@ def panels(
     """The given axes as a flat array, one for each name; new axes in a pyplot figure if they are None."""
     if axes is None:
         return _new_axes(len(names), min(columns, len(names)), size, grid)
-    # An array of JAX is not axes, and a key can't even be converted.
-    flat = np.atleast_1d(np.asarray(None if isinstance(axes, jax.Array) else axes, object)).ravel()
+    flat = _flatten(axes)
     if not all(hasattr(ax, "plot") and hasattr(ax, "transAxes") for ax in flat):
         raise TypeError(
             f"axes of {function} must be matplotlib axes, got {_check.describe(axes)}. Try figure, axes = "
@@ -70,7 +68,14 @@ def panels(
             f"{function} needs {len(names)} axes ({', '.join(names)}), got {len(flat)}. Try figure, axes = "
             f"plt.subplots(1, {len(names)})."
         )
-    return flat
+    return np.fromiter(flat, object, len(flat))
+
+
+def _flatten(axes: Any) -> list[Any]:
+    """Axes in nested sequences, one after another; NumPy would ask what is not axes for its numbers."""
+    if isinstance(axes, np.ndarray):
+        return _flatten(axes.ravel().tolist())
+    return [ax for part in axes for ax in _flatten(part)] if isinstance(axes, list | tuple) else [axes]
 
 
 def panel(axes: Any, function: str, size: tuple[float, float] = PANEL) -> Any:

@@ -10,7 +10,6 @@ import numpy as np
 from funcnet import _check
 from funcnet._types import PerExample
 from funcnet.report import _canvas
-from funcnet.transform._arguments import check_results
 
 
 def loss_curves(
@@ -89,7 +88,7 @@ def loss_curves(
 def _evaluate(name: str, loss: PerExample, predictions: np.ndarray, target: int) -> np.ndarray:
     z = jnp.asarray(predictions, float)
     values = np.asarray(
-        jax.vmap(lambda p: check_results(f"losses[{name!r}]", loss(p, jnp.asarray(target, p.dtype))))(z)
+        jax.vmap(lambda p: _check.results(f"losses[{name!r}]", loss(p, jnp.asarray(target, p.dtype))))(z)
     )
     if values.shape != predictions.shape:
         raise ValueError(

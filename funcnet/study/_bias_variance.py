@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet import _check, _keys, _tree
 from funcnet._module import Module
@@ -126,7 +127,7 @@ def bias_variance(
     "A unified bias-variance decomposition and its applications", 2000.
     """
     _check.train_function(train)
-    size = _check.count("size", size)
+    size = _check.repeats("size", size)
     if size < MIN_MEMBERS:
         raise ValueError(
             f"size must be at least {MIN_MEMBERS} for a standard error, got {size}. Try size=50."
@@ -165,6 +166,7 @@ class BiasVarianceStudy(MemberStudy):
         Raises:
             TypeError: if `net` is not a module with an `init`, or `key` is not a PRNG key.
             ValueError: if data or test rows are unfit, or `truth` does not have the shape of y.
+            FloatingPointError: if a member diverged, so that no part is finite; not checked under tracing.
         """
         model, draw, data = self._check_arguments(net, data, key)
         test = to_rows("test", test, self.train.loss, model)
@@ -173,7 +175,9 @@ class BiasVarianceStudy(MemberStudy):
         if truth is not None:
             truth = _check.jax_array("truth", truth)
             _check.same_shape("truth", truth, "y", test[:][1])
-        return self._run_members(model, self.size, (net, data, key, test, truth), static=draw)
+        result = self._run_members(model, self.size, (net, data, key, test, truth), static=draw)
+        _check_finite(result)
+        return result
 
     def member(self, net: Module, data: Draw | PyTree, key: Key, number: int) -> Run:
         """The run of one member, computed alone; with `epochs`, the longest."""
@@ -222,3 +226,16 @@ class BiasVarianceStudy(MemberStudy):
             return BiasVarianceResult(*parts[0], results[:, 0])
         mean, errors, per_row = jax.tree.map(lambda *values: jnp.stack(values), *parts)
         return BiasVarianceResult(mean, errors, per_row, predictions, jnp.array(self.epochs))
+
+
+def _check_finite(result: BiasVarianceResult) -> None:
+    """Raise if a concrete mean is not finite, with the members whose predictions are the largest."""
+    if not _tree.is_concrete(result.mean) or bool(_tree.all_finite(result.mean)):
+        return
+    predictions = np.abs(np.asarray(result.predictions, np.float64))
+    members = np.moveaxis(predictions, 0 if result.epochs is None else 1, 0)
+    largest = members.reshape(len(members), -1).max(axis=1)
+    raise FloatingPointError(
+        f"the errors of the models that `train` returned are not finite: member {largest.argmax()} "
+        f"predicts up to {largest.max():.3g}. Use a lower learning rate, or scale the data."
+    )

@@ -76,7 +76,7 @@ def capacity_curve(
     capacities = tuple(capacities)
     if not capacities:
         raise ValueError("capacities must not be empty. Try capacities=(2, 8, 32).")
-    num_repeats = _check.count("num_repeats", num_repeats)
+    num_repeats = _check.repeats("num_repeats", num_repeats)
     return CapacityCurveStudy(make_train, capacities, num_repeats, block=block, progress=progress)
 
 

@@ -210,7 +210,7 @@ def ensemble(
     Source: Breiman, "Bagging predictors", 1996.
     """
     _check.train_function(train)
-    size = _check.count("size", size)
+    size = _check.repeats("size", size)
     _check.boolean("bootstrap", bootstrap)
     _check.choice("average", average, ("values", "classes", "binary"))
     return EnsembleStudy(train, size, bootstrap, average, block=block, progress=progress)

@@ -76,7 +76,7 @@ def learning_curve(
     """
     _check.train_function(train)
     _check.increasing("train_sizes", train_sizes)
-    num_repeats = _check.count("num_repeats", num_repeats)
+    num_repeats = _check.repeats("num_repeats", num_repeats)
     return LearningCurveStudy(train, tuple(train_sizes), num_repeats, block=block, progress=progress)
 
 

@@ -117,8 +117,8 @@ def learning_rate_range(
     )
     min_lr = _check.above_zero("min_lr", min_lr)
     max_lr = _check.above_zero("max_lr", max_lr)
-    num_rates = _check.count("num_rates", num_rates)
-    num_repeats = _check.count("num_repeats", num_repeats)
+    num_rates = _check.repeats("num_rates", num_rates)
+    num_repeats = _check.repeats("num_repeats", num_repeats)
     if not (min_lr < max_lr and num_rates > 1):
         raise ValueError(
             f"num_rates must be at least 2 and min_lr below max_lr, got num_rates={num_rates}, "

@@ -115,7 +115,8 @@ def monitor(train: Fit, quantities: Sequence[str] = ALL, *, rows: int = 256, dat
             "train is already monitored. Pass all quantities in one call: "
             "fn.study.monitor(train, ['gradient', 'update'])."
         )
-    names = () if isinstance(quantities, str) or not isinstance(quantities, Iterable) else tuple(quantities)
+    is_scalar = isinstance(quantities, str) or getattr(quantities, "shape", None) == ()
+    names = () if is_scalar or not isinstance(quantities, Iterable) else tuple(quantities)
     if not names:
         raise ValueError(
             f"quantities must be a list of names, got {quantities!r}. Try quantities=['gradient']."

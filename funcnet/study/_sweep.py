@@ -138,7 +138,7 @@ def sweep(
     if combinations > _check.INT32_MAX:
         raise ValueError(f"settings must have at most 2**31 - 1 combinations, got {combinations}.")
     if num_samples is not None:
-        num_samples = _check.count("num_samples", num_samples)
+        num_samples = _check.repeats("num_samples", num_samples)
     if num_samples is not None and num_samples > combinations:
         raise ValueError(
             f"num_samples must be at most {combinations}, the number of combinations, got {num_samples}."

@@ -85,7 +85,7 @@ def tune(
     Source: Bengio, "Gradient-based optimization of hyperparameters", 2000.
     """
     gradient = hyper_gradient(make_train, metric, mode=mode)
-    steps = _check.count("steps", steps)
+    steps = _check.repeats("steps", steps)
     if optimizer is None:
         optimizer = optax.adam(0.1)
     _check.optimizer(optimizer)
@@ -126,9 +126,11 @@ class TuneStudy(Study):
         """
         hyperparams, data, valid = self.gradient.check_arguments(hyperparams, net, data, key, valid)
         flags = self._log_flags(hyperparams)
-        for is_log, part in zip(jax.tree.leaves(flags), jax.tree.leaves(hyperparams), strict=True):
+        parts = _tree.paths(hyperparams)
+        for is_log, (path, part) in zip(jax.tree.leaves(flags), parts.items(), strict=True):
             if is_log:
-                _check.setting("a hyperparameter whose logarithm is optimized", part, 0.0, float("inf"))
+                what = f"hyperparams{path}, whose logarithm is optimized,"
+                _check.setting(what, part, 0.0, float("inf"))
         result = self._run(None, hyperparams, net, data, key, valid)
         if _tree.is_concrete(result.best_value) and not jnp.isfinite(result.best_value):
             raise FloatingPointError(

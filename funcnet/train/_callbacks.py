@@ -48,7 +48,8 @@ class Request:
             is_array = isinstance(value, jax.Array) and value.dtype == bool and value.shape == ()
             if not is_array and not isinstance(value, bool | np.bool_):
                 raise TypeError(f"{name} must be True or False, got {_check.describe(value)}.")
-        if not isinstance(self.hyperparams, Mapping):
+        is_mapping = isinstance(self.hyperparams, Mapping)
+        if not is_mapping or not all(isinstance(name, str) for name in self.hyperparams):
             raise TypeError(
                 f"hyperparams must map names to numbers, got {_check.describe(self.hyperparams)}."
             )

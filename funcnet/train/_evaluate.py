@@ -14,7 +14,6 @@ from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
 from funcnet.data._dataset import as_dataset
 from funcnet.train._state import TrainState
-from funcnet.transform._arguments import check_results
 from funcnet.transform._jaxpr import as_function
 from funcnet.transform._objective import RunningTotals, Totals, objective
 
@@ -132,7 +131,8 @@ def check_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
 def as_tree(model: Any) -> PyTree:
     """The model as a pytree: a plain function becomes a tree without leaves."""
     leaves = jax.tree.leaves(model)
-    is_function = len(leaves) == 1 and leaves[0] is model and callable(model)
+    is_leaf = len(leaves) == 1 and leaves[0] is model
+    is_function = is_leaf and callable(model) and not isinstance(model, type)
     return jax.tree_util.Partial(model) if is_function else model
 
 
@@ -158,7 +158,7 @@ def _evaluate(hashable: Any, model: PyTree, data: Dataset, batch_size: int) -> d
 @functools.partial(bounded_jit, static_argnums=2)
 def _predict(model: Any, data: Dataset, batch_size: int) -> PyTree:
     def one_batch(batch: tuple[Array, Array]) -> PyTree:
-        return jax.vmap(lambda x: check_results("model", model(x)))(gather(data, *batch).example)
+        return jax.vmap(lambda x: _check.results("model", model(x)))(gather(data, *batch).example)
 
     n = len(data)
     predictions = jax.lax.map(one_batch, epoch_rows(n, None, batch_size)[:2])

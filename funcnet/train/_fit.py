@@ -87,7 +87,7 @@ def fit(
         raise TypeError(_advice(next(iter(_unknown))))
     epochs = _check.positive("epochs", epochs)
     batch_size = _check.positive("batch_size", batch_size)
-    eval_every = _check.positive("eval_every", eval_every)
+    eval_every = _check.count("eval_every", eval_every)
     _check.boolean("shuffle", shuffle)
     _check.choice("on_nan", on_nan, ("stop", "skip", "ignore", "raise"))
     _check.boolean("remat", remat)

@@ -117,7 +117,12 @@ def update_optimizer(
         has_sam = any(isinstance(part, optax.contrib.SAMState) for part in _parts(state))
         names = {"grad_fn"} if has_sam else set(extra)
     passed = {name: value for name, value in extra.items() if name in names}
-    return optimizer.update(gradient, state, parameters, **passed)
+    try:
+        return optimizer.update(gradient, state, parameters, **passed)
+    except (TypeError, ValueError) as error:  # such as a learning rate that is a list, or an array
+        reason = next(iter(str(error).splitlines()), "").rstrip(".")
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"the optimizer can't update the parameters: {reason}.") from error
 
 
 def aggregates_examples(state: PyTree) -> bool:

@@ -49,12 +49,12 @@ class StepInfo:
 
     @property
     def loss(self) -> Array:
-        """The batch's mean loss, in the loss's units."""
+        """The batch's mean loss, in the loss's units; NaN if all weights are zero."""
         return self.metrics["loss"]
 
     @property
     def metrics(self) -> dict[str, Array]:
-        """The batch's mean loss and metrics, by name."""
+        """The batch's mean loss and metrics, by name; NaN if all weights are zero."""
         return self.totals.means()
 
     @property

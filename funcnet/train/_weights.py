@@ -57,6 +57,8 @@ def save_weights(model: PyTree, path: str | os.PathLike[str]) -> None:
     """
     place = _check.path("path", path, EXAMPLE)
     check_complete(model)
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(model)):
+        raise TypeError("model must hold arrays, got the shapes of some. Try model = net.init(key).")
     # The format stores memory as it is: row-major, without gaps.
     arrays = {name: np.array(leaf, order="C") for name, leaf in _arrays_by_name("model", model).items()}
     _files.write(place, serialize(arrays, {DIGEST: _digest(arrays)}))

@@ -33,6 +33,8 @@ def to_arrays(name: str, tree: PyTree, *, structs: bool = False, others: bool = 
         if isinstance(leaf, int):
             _check.jax_array(where, leaf)
             return leaf
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            raise TypeError(f"{where} must be an array, got its shape and dtype alone: {leaf}.")
         if others and (isinstance(leaf, type) or not hasattr(leaf, "__array__")):
             return leaf
         if isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind == "c":
@@ -96,19 +98,6 @@ def scalar(value: Any, name: str = "f") -> Array:
             "lambda x: f(x).astype(float)."
         )
     return value
-
-
-def check_results(name: str, results: PyTree) -> PyTree:
-    """`results` of the function called `name`; raise unless they are a pytree of arrays."""
-    if results is None:
-        raise TypeError(f"{name} must return arrays, got None. Does it end with a return?")
-    for path, leaf in jax.tree_util.tree_leaves_with_path(results):
-        if not hasattr(leaf, "dtype") and not isinstance(leaf, bool | int | float | complex):
-            raise TypeError(
-                f"{name} must return arrays, got {_check.describe(leaf)} at "
-                f"{jax.tree_util.keystr(path) or 'the top'}."
-            )
-    return results
 
 
 def to_alike(name: str, v: PyTree, like_name: str, like: PyTree) -> PyTree:

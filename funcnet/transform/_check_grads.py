@@ -87,7 +87,7 @@ def check_grads(
         (False, ["['b']"])
     """
     _check.function("f", f, "a scalar function of arrays")
-    directions = _check.count("directions", directions)
+    directions = _check.repeats("directions", directions)
     tolerance = _check.above_zero("tolerance", tolerance)
     seed = _check.not_negative("seed", seed)
 

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from funcnet import _check, _tree
+from funcnet._metric import relative
 from funcnet._types import Array, PyTree
 from funcnet.layers._dtype import wide
 from funcnet.transform._arguments import scalar, to_examples, to_floating
@@ -185,14 +186,16 @@ def microbatched_value_and_grad(f: OfExample, size: int) -> Callable[..., tuple[
 
 
 def _to_weights(weight: Any, n: int) -> Array:
-    """The weights of n examples; if they are concrete, finite, at least 0 and not all 0."""
+    """The weights of n examples; if they are concrete, finite, at least 0, not all 0, and in any unit."""
     _check.weight_type(weight)
-    weight = _check.jax_array("weight", weight)
+    weight = _check.array("weight", weight)
     if weight.shape != (n,):
         raise ValueError(f"weight must be one number for each of {n} examples, got shape {weight.shape}.")
-    if _tree.is_concrete(weight):
-        _check.weights(np.asarray(weight))
-    return weight
+    if not _tree.is_concrete(weight):
+        return weight
+    values = np.asarray(weight).astype(np.float64)
+    _check.weights(values)
+    return jnp.asarray(relative(values))
 
 
 def gradient_noise_scale(f: OfExample) -> Callable[[PyTree, PyTree], Array]:

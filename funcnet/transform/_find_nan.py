@@ -11,7 +11,7 @@ import numpy as np
 
 from funcnet import _check, _tree
 from funcnet._types import PyTree
-from funcnet.transform._arguments import check_results, to_arrays
+from funcnet.transform._arguments import to_arrays
 from funcnet.transform._jaxpr import bind, cond_parts, evaluate, scan_parts, while_parts
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def find_nan(f: Callable[..., PyTree]) -> Callable[..., NotFinite | None]:
             if _has_nan(leaf):
                 return NotFinite("argument", "", (), f"{path}: {_summary(leaf)}")
         try:
-            program = jax.make_jaxpr(lambda *args: check_results("f", f(*args)))(*args)
+            program = jax.make_jaxpr(lambda *args: _check.results("f", f(*args)))(*args)
             with jax.debug_nans(False):  # JAX's own check would raise before it is found here
                 _run(program, jax.tree.leaves(args), ())
         except _NotFiniteError as error:

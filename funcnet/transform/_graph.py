@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from funcnet import _check, _files
 from funcnet._types import PyTree
-from funcnet.transform._arguments import check_results, to_arrays
+from funcnet.transform._arguments import to_arrays
 from funcnet.transform._cost import flops, moved_bytes
 from funcnet.transform._graph_file import pack, unpack
 from funcnet.transform._jaxpr import called_program, evaluate
@@ -329,7 +329,7 @@ def graph(f: Callable[..., PyTree]) -> Callable[..., Graph]:
     def trace(*args: Any) -> Graph:
         _check.takes("f", f, "a function of arrays", *args)
         args = to_arrays("args", args, structs=True)
-        of_arrays = lambda *args: check_results("f", f(*args))  # noqa: E731
+        of_arrays = lambda *args: _check.results("f", f(*args))  # noqa: E731
         program, outputs = jax.make_jaxpr(of_arrays, return_shape=True)(*args)
         inputs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), _dtype(a)), args)
         return Graph(program, f, inputs, outputs)

@@ -19,7 +19,6 @@ from funcnet._metric import (
 from funcnet._sow import EXAMPLES, one_of_batch, update_buffer_p
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
-from funcnet.transform._arguments import check_results
 from funcnet.transform._harvest import update_buffers
 from funcnet.transform._jaxpr import as_function, contains
 
@@ -139,7 +138,7 @@ def objective(
 
         def one_example(model: PyTree, example: PyTree, key: Key | None, weight: Array) -> Any:
             with one_of_batch(weight):
-                return check_results("the loss", loss(model, example, key))
+                return _check.results("the loss", loss(model, example, key))
 
         per_example = jax.vmap(one_example, axes, axis_name=EXAMPLES)
         values = _parts(per_example(model, batch.example, keys, weight), weight.shape)

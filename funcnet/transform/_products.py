@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from funcnet import _check
 from funcnet._types import Array, Key, PyTree
 from funcnet.layers._dtype import wide
-from funcnet.transform._arguments import check_floating, check_results, scalar, to_alike, to_floating
+from funcnet.transform._arguments import check_floating, scalar, to_alike, to_floating
 from funcnet.transform._scale import magnitude, scaled_norm
 
 
@@ -80,7 +80,7 @@ def ggnvp(outputs: Callable[..., PyTree], loss: Callable[[PyTree], Array]) -> Ca
         v = to_alike("v", v, "x", x)
 
         def of_x(x: PyTree) -> PyTree:
-            y = check_results("outputs", outputs(x, *others))
+            y = _check.results("outputs", outputs(x, *others))
             check_floating(y, "the result of outputs")
             return y
 
@@ -117,7 +117,7 @@ def jacobian(f: Callable[..., PyTree], *, chunk: int | None = None) -> Callable[
     def compute(x: PyTree, *others: Any) -> PyTree:
         _check.takes("f", f, "a function f(x, *others)", x, *others)
         x = to_floating("x", x)
-        of_x = lambda x: check_results("f", f(x, *others))  # noqa: E731
+        of_x = lambda x: _check.results("f", f(x, *others))  # noqa: E731
         flat, unravel = ravel_pytree(x)
         structs = jax.eval_shape(of_x, x)
         check_floating(structs, "the result of f")
@@ -174,7 +174,7 @@ def hessian_diag(
     _check.function("f", f, "a scalar function of arrays")
     if key is not None:
         _check.key(key)
-    samples = _check.count("samples", samples)
+    samples = _check.repeats("samples", samples)
     if chunk is not None:
         chunk = _check.count("chunk", chunk)
 

@@ -9,7 +9,7 @@ import jax
 from funcnet import _check
 from funcnet._sow import sow
 from funcnet._types import PyTree
-from funcnet.transform._arguments import check_results, to_arrays
+from funcnet.transform._arguments import to_arrays
 from funcnet.transform._harvest import Harvest, Sown, harvest
 
 __all__ = ["plant", "reap", "sow"]
@@ -105,7 +105,7 @@ def _harvest(
         args, named = jax.tree.unflatten(
             tree, [next(array) if given else leaf for given, leaf in zip(is_array, leaves, strict=True)]
         )
-        return check_results("f", f(*args, **named))
+        return _check.results("f", f(*args, **named))
 
     arrays = [leaf for given, leaf in zip(is_array, leaves, strict=True) if given]
     program, structs = jax.make_jaxpr(of_arrays, return_shape=True)(arrays)

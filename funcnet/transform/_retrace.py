@@ -8,7 +8,7 @@ import jax
 
 from funcnet import _check, _tree
 from funcnet._types import PyTree
-from funcnet.transform._arguments import check_results, to_arrays
+from funcnet.transform._arguments import to_arrays
 
 
 def explain_retrace(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
@@ -42,7 +42,7 @@ def explain_retrace(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
         if calls:
             reasons.append(min((_difference(before, now) for before in calls), key=len))
         calls.append(now)
-        return check_results("f", f(*args, **named))
+        return _check.results("f", f(*args, **named))
 
     @functools.wraps(f)
     def run(*args: Any, **named: Any) -> PyTree:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.scipy.sparse.linalg import cg
 
-from funcnet import _check
+from funcnet import _check, _tree
 from funcnet._types import Array, PyTree
 from funcnet.layers._dtype import wide
 from funcnet.transform._arguments import scalar, to_alike, to_arrays, to_floating
@@ -128,6 +128,8 @@ def _real_arrays(x: PyTree) -> PyTree:
     """The pytree `x` with its leaves as arrays; integers have no gradient, and pass."""
     arrays = to_arrays("x", x)
     for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+        if _tree.is_key(leaf):
+            raise TypeError(f"x{jax.tree_util.keystr(path)} must be real, got a key.")
         if isinstance(leaf, complex) or jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
             raise TypeError(
                 f"x{jax.tree_util.keystr(path)} must be real, got complex numbers. Try x.real and x.imag."

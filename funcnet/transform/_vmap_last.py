@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._types import Array, PyTree
-from funcnet.transform._arguments import check_results, to_arrays
+from funcnet.transform._arguments import to_arrays
 from funcnet.transform._jaxpr import (
     Cond,
     Scan,
@@ -62,7 +62,7 @@ def vmap_last(f: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
     _check.function("f", f, "a function of arrays")
 
     def of_member(*args: PyTree) -> PyTree:
-        return check_results("f", f(*args))
+        return _check.results("f", f(*args))
 
     @functools.wraps(f)
     def mapped(*args: PyTree) -> Any:
