@@ -73,7 +73,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         >>> model.score(X[1::2], y[1::2]) > 0.9
         True
         >>> model.predict_proba(X[:2]).shape, sorted(model.report()["baseline"])
-        ((2, 3), ['accuracy', 'balanced_accuracy', 'log_loss'])
+        ((2, 3), ['accuracy', 'balanced_accuracy', 'brier', 'log_loss'])
     """
 
     def __init__(

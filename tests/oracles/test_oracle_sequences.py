@@ -464,7 +464,7 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "no tokens": (
         lambda: _transformer()(jnp.zeros((2, 0), int)),
         ValueError,
-        "sequences of at least one token",
+        "an input of at least one token",
     ),
     "omega": (lambda: fn.models.SIREN((1, 2, 1), omega=0), ValueError, "omega must be above 0"),
     "siren input": (
