@@ -14,7 +14,8 @@ def bounded_jit(f: Callable[..., Any], **settings: Any) -> Any:
     """`jax.jit(f, **settings)`, which forgets its programs before it traces the 33rd.
 
     JAX keeps a program for each new shape and each static argument as long as the function exists. A
-    process that trains on tables of ever new sizes would grow with each of them.
+    process that trains on tables of ever new sizes would grow with each of them. The 33rd program is traced
+    again by its next call, since JAX does not keep what is traced while its cache is cleared.
     """
     traces = 0
 

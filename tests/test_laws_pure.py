@@ -159,7 +159,10 @@ def test_step_traces_once() -> None:
 
 
 @pytest.mark.parametrize("per_example", [fn.losses.squared_error, fn.losses.cross_entropy])
-def test_evaluate_predict_and_fit_call_the_model_no_further(per_example: Any) -> None:
+def test_evaluate_predict_and_fit_call_the_model_no_further(
+    per_example: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("funcnet._jit.PROGRAMS", 10**9)  # no program of an earlier test is forgotten here
     name = per_example.__name__
     model = Counted(calls=name).init(KEY)
     loss = fn.losses.supervised(per_example)
