@@ -91,7 +91,7 @@ def main():
                 for ingredient in dict.fromkeys(["all", *arguments.only.split(",")]):
                     row = measure(name, int(split), arguments.quick, **INGREDIENTS[ingredient])
                     results.append(row | {"ingredient": ingredient})
-                    file.write(json.dumps(results[-1]) + "\n")
+                    print(json.dumps(results[-1]), file=file, flush=True)
                     print(json.dumps(results[-1]), flush=True)
     print("\n| without | error | loss |\n|---|---|---|")
     for ingredient in list(INGREDIENTS)[1:]:

@@ -91,7 +91,8 @@ def main():
     one, many = np.median(rounds, axis=0)
     runs = given.members * given.folds
     steps = runs * given.epochs * -(-len(folds[0][0]) // 256)
-    flops = steps * 6 * 256 * (given.columns * 256 + 2 * 256 * 256 + 2 * 256)
+    inputs = 4 * given.columns  # each number enters with three embeddings of it
+    flops = steps * 6 * 256 * (inputs * 256 + 2 * 256 * 256 + 2 * 256)
     peak = peak_rate()
     print(f"{runs} runs of {given.epochs} epochs: one fit {one:.2f} s, one after another {many:.2f} s")
     print(f"ratio {many / one:.2f} (each of {given.rounds} rounds: {[round(b / a, 2) for a, b in rounds]})")

@@ -361,7 +361,7 @@ def main():
             for split in arguments.splits.split(","):
                 for method in filter(None, arguments.methods.split(",")):
                     results.append(measure(name, int(split), method))
-                    file.write(json.dumps(results[-1]) + "\n")
+                    print(json.dumps(results[-1]), file=file, flush=True)
                     print(json.dumps(results[-1]), flush=True)
     columns = ("table", "split", "method", "error", "loss", "seconds")
     with (out / "tables.csv").open("w", newline="") as file:
