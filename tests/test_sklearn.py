@@ -320,6 +320,11 @@ PARTS = {
     "no attributes": (("attributes",), {}, "has no attribute 'n_features_in_'"),
     "an unknown parameter": (("parameters",), {"depth": 3}, "unexpected keyword argument 'depth'"),
     "files elsewhere": (("files", "arrays"), "../arrays", "'../arrays' is not the name of a file"),
+    "a name that is not text": (
+        ("attributes", "feature_names_in_", "texts"),
+        [["a"], "b", "c", "d", "e"],
+        "texts must be strings",
+    ),
     "a history of text": (("run", "history"), {"loss": ["x"]}, "the field 'run'"),
 }
 

@@ -177,7 +177,10 @@ def from_plain(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if kind == "array":
         return np.array(arrays[inner])
     if kind == "texts":
-        return np.array(inner, np.dtype(value["dtype"]))
+        texts = np.array(inner, object)
+        if not all(isinstance(text, str) for text in texts.ravel().tolist()):
+            raise TypeError("texts must be strings")
+        return texts.astype(np.dtype(value["dtype"]))
     if kind in ("tuple", "list"):
         entries = [from_plain(entry, arrays) for entry in inner]
         return tuple(entries) if kind == "tuple" else entries
