@@ -131,7 +131,8 @@ class EarlyStopping:
         _check.boolean("restore_best", self.restore_best)
         for name in ("stopping_threshold", "divergence_threshold"):
             value = getattr(self, name)
-            if isinstance(value, jax.Array) and value.shape == ():  # as a sweep passes it
+            is_scalar = isinstance(value, jax.Array) and value.shape == ()  # as a sweep passes it
+            if is_scalar and not jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
                 value = value.item() if _tree.is_concrete(value) else None
             if value is not None:
                 _check.number(name, value)
