@@ -237,5 +237,5 @@ def test_squares_beyond_float32_within_jit(metric: str, large: float) -> None:
 def test_a_key_is_no_threshold_and_no_setting() -> None:
     with pytest.raises(TypeError, match="divergence_threshold must be a number, got an array of key"):
         fn.EarlyStopping(divergence_threshold=KEY)
-    with pytest.raises(TypeError, match="must be a float or hashable, got a key for rate"):
+    with pytest.raises(TypeError, match="settings must be floats or hashable, got a key for rate"):
         fn.study.sweep(lambda rate: None, {"rate": [KEY]})

@@ -129,6 +129,12 @@ def settings(values: Mapping[str, Any]) -> None:
             "{'learning_rate': [0.01, 0.1]}."
         )
     for name, choices in dict(values).items():
+        dtypes = [leaf.dtype for leaf in jax.tree.leaves(choices) if isinstance(leaf, jax.Array)]
+        if any(jnp.issubdtype(dtype, jax.dtypes.prng_key) for dtype in dtypes):
+            raise TypeError(
+                f"settings must be floats or hashable, got a key for {name}. A study takes its key when it "
+                "is called."
+            )
         if (
             isinstance(choices, str)
             or not hasattr(choices, "__len__")

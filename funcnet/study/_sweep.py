@@ -151,12 +151,6 @@ def sweep(
 
 def _to_hashable(name: str, choices: Any) -> list[Any]:
     """Values that can be compared: scalars of NumPy and JAX become Python numbers."""
-    for value in choices:
-        if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
-            raise TypeError(
-                f"each value of settings must be a float or hashable, got a key for {name}. Keys are not "
-                "settings: run the study with several keys."
-            )
     values = [v.item() if hasattr(v, "item") and jnp.ndim(v) == 0 else v for v in choices]
     for value in values:
         try:

@@ -132,7 +132,7 @@ class EarlyStopping:
         for name in ("stopping_threshold", "divergence_threshold"):
             value = getattr(self, name)
             is_scalar = isinstance(value, jax.Array) and value.shape == ()  # as a sweep passes it
-            if is_scalar and not jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
+            if is_scalar and not _tree.is_key(value):
                 value = value.item() if _tree.is_concrete(value) else None
             if value is not None:
                 _check.number(name, value)
