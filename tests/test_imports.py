@@ -40,7 +40,13 @@ OF_SKLEARN = {str(path.relative_to(PACKAGE)) for path in (PACKAGE / "sklearn").g
 OWNERS = {
     "matplotlib": {"report/_canvas.py"},
     "rich": {"report/_terminal.py", "train/_bar.py"},
-    "pandas": {"data/_file.py", "data/_load.py", "train/_state.py"},
+    "pandas": {
+        "data/_file.py",
+        "data/_text_file.py",
+        "data/_target.py",
+        "data/_load.py",
+        "train/_state.py",
+    },
     "sklearn": {"data/_load.py", "data/_synthetic.py", *OF_SKLEARN},
     "safetensors": {"train/_weights.py"},
     "flax": set(),

@@ -30,7 +30,7 @@ def train(args: argparse.Namespace) -> None:
         run_interruptibly(lambda: model.fit(X, y))
     seconds = time.perf_counter() - start
     print_summary(f"{table.name}: {table.task} of {table.target_name!r}", _summary(model, len(y), seconds))
-    print_table(*_scores(model, test, table.target_name))
+    print_table(*_scores(model, test, table.target_name, args.report))
     for sentence in model.warnings_:
         print_error(f"warning: {sentence}", 0)
     set_owner(folder, source)
@@ -41,8 +41,6 @@ def train(args: argparse.Namespace) -> None:
         write(run)
     print_line(f"Wrote estimator.json, schema.json, arrays, history.csv and curves.png to {folder}")
     if args.report is not None:
-        rows, targets = (None, None) if test is None else test
-        model.report(args.report, X=rows, y=targets)
         print_line(f"Wrote {args.report}")
     print_line(f"Predict with: funcnet predict {folder} NEW.csv")
 
@@ -127,17 +125,22 @@ def _summary(model: Any, rows: int, seconds: float) -> dict[str, str]:
 MAX_RECALLS = 12
 
 
-def _scores(model: Any, test: tuple[Any, Any] | None, target: str) -> tuple[list[str], list[list[str]]]:
-    """Scores of held-out rows, beside those of the best constant: the columns of a table, and its rows."""
+def _scores(
+    model: Any, test: tuple[Any, Any] | None, target: str, path: Any
+) -> tuple[list[str], list[list[str]]]:
+    """Scores of held-out rows beside those of the best constant: the columns of a table, and its rows.
+
+    They are also written as a report if there is a path.
+    """
     import numpy as np
 
     from funcnet.sklearn._scores import recall_table, score_table
 
     reports = {}
     if not np.isnan(model.out_of_fold_).all():
-        reports["out-of-fold"] = model.report()
+        reports["out-of-fold"] = model.report(path if test is None else None)
     if test is not None:
-        reports["test"] = model.report(X=test[0], y=test[1])
+        reports["test"] = model.report(path, X=test[0], y=test[1])
     if not reports:
         return ["scores"], [["none: no rows are held out"]]
     columns, rows = score_table(reports, target)

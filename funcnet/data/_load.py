@@ -16,6 +16,7 @@ from funcnet._text import printable
 from funcnet._types import PyTree
 from funcnet.data import _file
 from funcnet.data._dataset import Dataset
+from funcnet.data._target import read_target
 
 Task = Literal["classification", "regression"]
 
@@ -261,7 +262,7 @@ def _choose_target(
             f"target must be a column of {path}: {_file.join_names(frame.columns)}; got "
             f"{_check.describe(target)}."
         )
-    found = _file.read_target(frame[target], task, path, missing)
+    found = read_target(frame[target], task, path, missing)
     x = frame.drop(columns=target)[found.is_known].reset_index(drop=True)
     return Table(
         _table_name(path),

@@ -216,3 +216,12 @@ def _split_time(day: re.Pattern[str], text: str) -> tuple[re.Match[str], re.Matc
     if start is None or (end := TIME.fullmatch(text, start.end())) is None:
         return None
     return start, end
+
+
+def is_number(text: str) -> bool:
+    """Whether Python reads a text as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -398,3 +398,8 @@ def _parts(splits: Splits | None, rows: int) -> np.ndarray:
     trained_on = _held_out([(b, a) for a, b in splits], rows)
     table = np.concatenate([trained_on, _held_out(splits, rows)], axis=1)
     return np.unique(table, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def has_no_folds(estimator: Any) -> bool:
+    """Whether an estimator is trained without folds, so that it can continue on new rows."""
+    return estimator.cv is None or (isinstance(estimator.cv, str) and estimator.cv == "auto")

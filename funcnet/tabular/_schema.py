@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet import _check, _files
 from funcnet._text import printable
-from funcnet.data._file import DECIMAL
+from funcnet.data._text_file import DECIMAL
 from funcnet.tabular import _decide, _frame
 from funcnet.tabular._column import LARGEST, Column
 from funcnet.tabular._features import Features

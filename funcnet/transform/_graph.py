@@ -3,8 +3,6 @@
 import collections
 import dataclasses
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +14,12 @@ from funcnet import _check, _files
 from funcnet._types import PyTree
 from funcnet.transform._arguments import to_arrays
 from funcnet.transform._cost import flops, moved_bytes
+from funcnet.transform._graph_drawing import kind_of, scope_of, to_dot, write_drawing
 from funcnet.transform._graph_file import pack, unpack
-from funcnet.transform._jaxpr import called_program, evaluate
+from funcnet.transform._jaxpr import called_program
 
 if TYPE_CHECKING:
-    from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+    from jax.extend.core import Jaxpr, JaxprEqn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +177,7 @@ class Graph:
     def dot(self, *, fold: bool = True) -> str:
         """The graph in Graphviz's language; with `fold`, each module is one box, else each operation."""
         _check.boolean("fold", fold)
-        return _to_dot(self, fold)
+        return to_dot(self.program, self.inputs, self.outputs, fold)
 
     def draw(self, path: str | os.PathLike[str], *, fold: bool = True) -> Path:
         """Draw to a file: ".dot" is text; ".svg", ".png" and ".pdf" need Graphviz's program `dot`.
@@ -196,20 +195,7 @@ class Graph:
         """
         _check.boolean("fold", fold)
         place = _check.path("path", path, "model.graph")
-        text = self.dot(fold=fold)
-        if place.suffix == ".dot":
-            _files.write(place, text.encode())
-            return place
-        if place.suffix not in (".svg", ".png", ".pdf"):
-            raise ValueError(f"path must end in .dot, .svg, .png or .pdf, got {place.name!r}.")
-        if (program := shutil.which("dot")) is None:
-            raise RuntimeError(
-                f"drawing {place.suffix} needs the program `dot`: apt-get install graphviz. Or write "
-                f"the text: graph.draw({str(place.with_suffix('.dot'))!r})."
-            )
-        subprocess.run(
-            [program, f"-T{place.suffix[1:]}", "-o", str(place)], input=text, text=True, check=True
-        )
+        write_drawing(self.dot(fold=fold), place)
         return place
 
     def save(
@@ -367,16 +353,12 @@ def _dtype(leaf: Any) -> Any:
 
 def _equations(jaxpr: "Jaxpr", scope: str, open_calls: bool) -> Any:
     for equation in jaxpr.eqns:
-        inner_scope = _scope(scope, equation)
+        inner_scope = scope_of(scope, equation)
         program = called_program(equation) if open_calls else None
         if program is not None:
             yield from _equations(program.jaxpr, inner_scope, open_calls)
         else:
             yield equation, inner_scope
-
-
-def _scope(outer: str, equation: "JaxprEqn") -> str:
-    return "/".join(part for part in (outer, str(equation.source_info.name_stack)) if part)
 
 
 def _operation(equation: "JaxprEqn", scope: str) -> Operation:
@@ -385,16 +367,12 @@ def _operation(equation: "JaxprEqn", scope: str) -> Operation:
     return Operation(
         equation.primitive.name,
         scope,
-        tuple(_kind(var) for var in equation.invars),
-        tuple(_kind(var) for var in equation.outvars),
+        tuple(kind_of(var) for var in equation.invars),
+        tuple(kind_of(var) for var in equation.outvars),
         flops(equation),
         moved_bytes(equation),
         summarize(equation.source_info),
     )
-
-
-def _kind(var: Any) -> str:
-    return str(var.aval.str_short()) if hasattr(var.aval, "str_short") else str(var.aval)
 
 
 def _line(operation: Operation) -> str:
@@ -406,50 +384,3 @@ def _bytes(leaf: Any) -> float:
     for n in jnp.shape(leaf):
         size *= n
     return size * getattr(getattr(leaf, "dtype", None), "itemsize", 4)
-
-
-def _to_dot(graph: Graph, fold: bool) -> str:
-    """Boxes and arrows. Operations of a backward pass, transpositions, have another colour."""
-    boxes: list[str] = []
-    arrows: set[tuple[int, int]] = set()
-    last = ""
-
-    def add_box(label: str, shape: str, *, backward: bool = False) -> int:
-        text, colour = label.replace('"', "'"), "#D55E00" if backward else "#0072B2"
-        boxes.append(f'[label="{text}", shape={shape}, color="{colour}"]')
-        return len(boxes) - 1
-
-    def add_ends(variables: Any, tree: PyTree) -> list[int]:
-        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-        labels = [f"{path} {_kind(var)}".strip() for path, var in zip(paths, variables, strict=True)]
-        return [add_box(label, "ellipse") for label in labels]
-
-    def walk(program: "ClosedJaxpr", sources: list[int | None], scope: str) -> list[int | None]:
-        """The boxes that a program's results come from, by those of its arguments."""
-
-        def rule(equation: "JaxprEqn", sources: list[int | None]) -> list[int | None]:
-            nonlocal last
-            here = _scope(scope, equation)
-            inner = called_program(equation)
-            if inner is not None:
-                return walk(inner, sources, here)
-            # Consecutive operations of a module share a box. If the module is called again later, it gets
-            # another box. So two layers of the same class are two boxes, and no arrow points back.
-            if not fold or not here or here != last:
-                label = here if fold and here else equation.primitive.name
-                add_box(label, "box", backward="transpose" in here)
-            last, box = here, len(boxes) - 1
-            arrows.update((source, box) for source in sources if source is not None and source != box)
-            return [box] * len(equation.outvars)
-
-        return evaluate(program, sources, rule, lift=lambda _: None, open_call=lambda _: None)
-
-    jaxpr = graph.program.jaxpr
-    results = walk(graph.program, [*add_ends(jaxpr.invars, graph.inputs)], "")
-    ends = add_ends(jaxpr.outvars, graph.outputs)
-    arrows.update((source, end) for source, end in zip(results, ends, strict=True) if source is not None)
-    joined = {box for arrow in arrows for box in arrow}
-    lines = ["digraph computation {", "  rankdir=TB; node [shape=box, fontname=Helvetica, fontsize=10];"]
-    lines += [f"  n{i} {box};" for i, box in enumerate(boxes) if i in joined or "ellipse" in box]
-    lines += [f"  n{a} -> n{b};" for a, b in sorted(arrows)]
-    return "\n".join([*lines, "}"]) + "\n"
