@@ -239,3 +239,12 @@ def test_a_key_is_no_threshold_and_no_setting() -> None:
         fn.EarlyStopping(divergence_threshold=KEY)
     with pytest.raises(TypeError, match="settings must be floats or hashable, got a key for rate"):
         fn.study.sweep(lambda rate: None, {"rate": [KEY]})
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_nan_beside_an_infinity_is_not_an_infinite_likelihood(place: int) -> None:
+    values = [np.inf, 0.0, np.inf]
+    values[place] = np.nan
+    mean, log_variance, target = values
+    assert np.isnan(fn.losses.gaussian_nll(jnp.array([mean, log_variance]), jnp.float32(target)))
+    assert np.isinf(fn.losses.gaussian_nll(jnp.array([0.0, 0.0]), jnp.float32(np.inf)))

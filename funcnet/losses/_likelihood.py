@@ -85,7 +85,9 @@ def gaussian_nll(prediction: ArrayLike, target: ArrayLike) -> Scalar:
     exponent = -log_variance / 2
     scale = jnp.exp(_clamp(exponent, -largest, limit))
     scaled = error * scale * jnp.exp(_clamp(exponent - limit, 0, limit))
-    square = jnp.where(jnp.isinf(mean) | jnp.isinf(t), jnp.inf, scaled**2)
+    is_nan = jnp.isnan(mean) | jnp.isnan(log_variance) | jnp.isnan(t)
+    is_infinite = (jnp.isinf(mean) | jnp.isinf(t)) & ~is_nan
+    square = jnp.where(is_infinite, jnp.inf, scaled**2)
     finite_term = jnp.where(square == jnp.inf, 0, log_variance)  # -inf + inf would be NaN
     return jnp.mean((math.log(2 * math.pi) + finite_term + square) / 2)
 
