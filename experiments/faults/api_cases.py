@@ -870,7 +870,7 @@ def transforms() -> None:
         iterations=3), draws=True)
     case("transform.implicit_minimum", lambda solve, objective, ridge, start, h: T.implicit_minimum(solve,
         objective, ridge=ridge)(start, h), args(solve=user_solve, objective=user_objective, ridge=0.0,
-        start=np.float32(0.5)) | {"h": pass_on(_kind_of(np.float32(3.0)), "any")})
+        start=pass_on(_kind_of(np.float32(0.5)))) | {"h": pass_on(_kind_of(np.float32(3.0)), "any")})
     case("transform.explain_retrace", lambda f, x: T.explain_retrace(f)(x), args(f=user_sin, x=anything))
     case("transform.find_nan", lambda f, x: str(T.find_nan(f)(x)), args(f=user_cubes, x=tree), draws=True)
     case("transform.graph", lambda f, x: T.graph(f)(x).cost().flops, args(f=user_cubes, x=tree), draws=True)
