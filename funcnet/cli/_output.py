@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TextIO, TypeVar
 
 from funcnet import _text
@@ -22,10 +22,6 @@ def print_warning(message: Warning | str, *_: Any) -> None:
 
 def print_line(line: str, file: TextIO | None = None) -> None:
     print(_text.printable(line), file=file)
-
-
-def join_names(names: Sequence[str], limit: int = 12) -> str:
-    return " | ".join(names[:limit]) + (" | …" if len(names) > limit else "")
 
 
 def run_interruptibly(work: Callable[[], T]) -> T:

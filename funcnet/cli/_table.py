@@ -3,8 +3,6 @@
 import argparse
 from typing import Any
 
-from funcnet.cli._output import join_names
-
 
 def load_table(args: argparse.Namespace) -> Any:
     from funcnet.data import load
@@ -21,6 +19,8 @@ def load_table(args: argparse.Namespace) -> Any:
 
 def column_roles(args: argparse.Namespace, table: Any) -> dict[str, str]:
     """The role of each column for which a flag chooses one."""
+    from funcnet.data._file import join_names
+
     chosen: dict[str, str] = {}
     roles = {"number": "number", "category": "category", "date": "date", "drop": "dropped"}
     for flag, role in roles.items():

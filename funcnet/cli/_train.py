@@ -2,9 +2,10 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from funcnet.cli._output import join_names, print_error, print_line, run_interruptibly
+from funcnet.cli._output import print_error, print_line, run_interruptibly
 from funcnet.cli._table import column_roles, load_table
 
 
@@ -113,13 +114,17 @@ def _summary(model: Any, rows: int, seconds: float) -> dict[str, str]:
     return {
         "rows": f"{rows:,}",
         "columns": f"{len(model.schema_.columns):,}",
-        **({"dropped": join_names(dropped)} if dropped else {}),
-        **({"classes": f"{len(classes)}: {join_names(classes)}"} if classes else {}),
+        **({"dropped": _join(dropped)} if dropped else {}),
+        **({"classes": f"{len(classes)}: {_join(classes)}"} if classes else {}),
         "networks": f"{len(model.members_)}, {members} for each fold",
         "hidden units": " - ".join(map(str, sizes)),
         "epochs": f"{model.n_iter_}",
         "time to train": f"{seconds:.2f} s",
     }
+
+
+def _join(names: Sequence[str], limit: int = 12) -> str:
+    return " | ".join(names[:limit]) + (" | …" if len(names) > limit else "")
 
 
 MAX_RECALLS = 12

@@ -73,9 +73,11 @@ def read_text(path: Path, separator: str | None, encoding: str | None, as_text: 
         ambiguous = _with_decimal_commas(frame, read) if separator != "," else None
         texts += ambiguous or ()
         edge = rf'[{re.escape(separator)}" ]'
-        if re.search(rf"(?:^|{edge})0\d+(?:{edge}|$)", text, re.MULTILINE):
+        if re.search(rf"(?:^|{edge}){_parse.CODE.pattern}(?:{edge}|$)", text, re.MULTILINE):
             words = read(dtype=str)
-            texts += [name for name in words if words[name].str.fullmatch(r"\s*0\d+\s*").any()]
+            texts += [
+                name for name in words if words[name].str.strip().str.fullmatch(_parse.CODE.pattern).any()
+            ]
         frame = read(dtype=dict.fromkeys(texts, str)) if texts else frame
         if ambiguous is not None:
             frame.attrs[DECIMAL] = ","
