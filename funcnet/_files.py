@@ -83,14 +83,22 @@ def open_log(path: str | os.PathLike[str]) -> IO[str]:
         return open(descriptor, "w", newline="", encoding="utf-8")
 
 
-def read(path: str | os.PathLike[str], expected: str) -> bytes:
+def read(path: str | os.PathLike[str], expected: str, *, is_stream_allowed: bool = False) -> bytes:
     """The content of a regular file: reading a pipe could wait for ever.
+
+    Args:
+        path: the file.
+        expected: what it should be, for errors.
+        is_stream_allowed: read pipes as well, and stdin if the path is "-".
 
     Raises:
         OSError: if it can't be read; it names `path` and what is `expected` there.
     """
+    if is_stream_allowed and str(path) == "-":
+        return sys.stdin.buffer.read()
     try:
-        if stat.S_IFMT(os.stat(path).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+        kinds = (stat.S_IFREG, stat.S_IFDIR, *([stat.S_IFIFO] if is_stream_allowed else []))
+        if stat.S_IFMT(os.stat(path).st_mode) not in kinds:
             raise OSError(errno.EINVAL, "Not a regular file")
         return Path(path).read_bytes()
     except OSError as error:

@@ -168,7 +168,7 @@ SIGNATURES = {
     "fn.data.flip": "axis probability",
     "fn.data.shift": "pixels",
     "fn.data.Dataset.axes": "arrays weight rows",
-    "fn.data.load": "name target task * separator encoding missing",
+    "fn.data.load": "name target task * separator encoding decimal missing",
     "fn.data.Scaler.fit": "data kind * per_feature",
     "fn.data.Shuffle.draw": "key n",
     "fn.data.exact_linear": "rows features noise seed",

@@ -1025,3 +1025,36 @@ def test_a_report_is_json_and_takes_weights_with_its_rows(tmp_path):
     assert "NaN" not in (tmp_path / "report.json").read_text(), "one class has no area under the curve"
     with pytest.raises(ValueError, match="sample_weight must be given with X and y"):
         model.report(sample_weight=np.ones(40))
+
+
+def test_class_weights_are_trained_with_and_not_scored_with():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 2))
+    y = (x[:, 0] + rng.normal(size=200) > 1.2).astype(int)
+    model = MLPClassifier(max_iter=5, cv=2, class_weight="balanced").fit(x, y)
+    report = model.report()
+    assert report["accuracy"] == pytest.approx((model.out_of_fold_.argmax(1) == y).mean())
+    assert report["baseline"]["accuracy"] == pytest.approx(1 - y.mean())
+
+
+def test_drift_names_the_columns_that_differ():
+    rng = np.random.default_rng(0)
+    rows = pandas.DataFrame(
+        {
+            "size": rng.normal(size=400),
+            "city": rng.choice(["Oslo", "Rome", "Bonn"], size=400),
+            "rate": rng.normal(size=400),
+        }
+    )
+    model = MLPRegressor(max_iter=2, cv=2).fit(rows[:200], rows["size"][:200])
+    assert model.drift(rows[200:]) == []
+    new = rows[200:].reset_index(drop=True)
+    new["size"] *= 0.1
+    new.loc[:9, "city"] = "Lima"
+    new.loc[:120, "rate"] = np.nan
+    size, rate, city = model.drift(new)
+    assert "'size' is distributed differently" in size
+    assert "'rate' has gaps in 60% of the rows" in rate
+    assert "in 10 of 200 rows, such as 'Lima'" in city
+    assert "outside of" in model.drift(new.assign(size=1000.0))[0]
+    assert "'Rome' is in 100%" in model.drift(rows[200:].assign(city="Rome"))[-1]

@@ -1,16 +1,24 @@
 """Parse the arguments of `funcnet`, call a command, and turn errors into one line."""
 
+import argparse
 import contextlib
 import importlib
+import io
+import json
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from funcnet.cli._output import print_error, print_warning
+from funcnet.cli._config import read_config
+from funcnet.cli._output import print_error, print_warning, to_json
 from funcnet.cli._parser import make_parser
 
-MODULES = {"train": "_train", "study": "_study", "predict": "_predict", "runs": "_runs", "show": "_runs"}
+MODULES = {
+    **{name: f"_{name}" for name in ("train", "study", "predict", "runs")},
+    **{"evaluate": "_model", "report": "_model", "show": "_runs"},
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,12 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         0
     """
     try:
-        args = make_parser().parse_args(argv)
+        args = _parse(sys.argv[1:] if argv is None else list(argv))
         _cache_compilations()
         with warnings.catch_warnings():
             warnings.showwarning = print_warning  # type: ignore[assignment]
-            module = importlib.import_module(f"funcnet.cli.{MODULES[args.run]}")
-            getattr(module, args.run)(args)
+            command = getattr(importlib.import_module(f"funcnet.cli.{MODULES[args.run]}"), args.run)
+            _call(command, args)
     except SystemExit as end:  # argparse, after --help and --version
         return int(end.code or 0)
     except KeyboardInterrupt:
@@ -48,6 +56,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, FloatingPointError) as error:
         return print_error(str(error), 2)
     return 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    """The arguments; those of a configuration come first, so that the command line overrules them."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if getattr(args, "config", None) is not None:
+        table, configured = read_config(args.config)
+        args = parser.parse_args([argv[0], *configured, *argv[1:]])
+        args.table = table if args.table is None else args.table
+    if "table" in args and args.table is None:
+        raise ValueError(f"{argv[0]} needs a table: its name or file. See funcnet {argv[0]} --help.")
+    return args
+
+
+def _call(command: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> None:
+    """Call a command; for --json and --quiet without what it prints."""
+    if args.run == "predict" or not (args.json or args.quiet):
+        command(args)
+        return
+    with contextlib.redirect_stdout(io.StringIO()):
+        result = command(args)
+    if args.json:
+        print(json.dumps(to_json(result), indent=1, ensure_ascii=False))
 
 
 def _cache_compilations() -> None:

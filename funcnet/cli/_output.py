@@ -1,9 +1,10 @@
 """What the command prints, and how it waits for what can be interrupted."""
 
+import math
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO, TypeVar
 
 from funcnet import _text
@@ -22,6 +23,19 @@ def print_warning(message: Warning | str, *_: Any) -> None:
 
 def print_line(line: str, file: TextIO | None = None) -> None:
     print(_text.printable(line), file=file)
+
+
+def to_json(value: Any) -> Any:
+    """A result as JSON can hold it: None for NaN and infinities, text for what else is unknown."""
+    if isinstance(value, Mapping):
+        return {str(name): to_json(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(entry) for entry in value]
+    if hasattr(value, "tolist"):  # of NumPy
+        return to_json(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def run_interruptibly(work: Callable[[], T]) -> T:

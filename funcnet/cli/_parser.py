@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from funcnet.cli._table import CLASS_METRICS, VALUE_METRICS
+
 TRAIN_EXAMPLE = """example:
   funcnet train iris
   funcnet train houses.csv --target price --hidden 64,64 --out runs/houses"""
@@ -12,7 +14,10 @@ STUDY_EXAMPLE = """example:
   funcnet study iris ensemble
   funcnet study houses.csv sweep --target price --out runs/houses-sweep"""
 PREDICT_EXAMPLE = """example:
-  funcnet predict runs/houses new.csv --out prices.csv"""
+  funcnet predict runs/houses new.csv --out prices.csv
+  zcat new.csv.gz | funcnet predict runs/houses - > prices.csv"""
+EVALUATE_EXAMPLE = """example:
+  funcnet evaluate runs/houses sold-last-month.csv"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,8 +41,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_train(commands)
-    _add_study(commands)
     _add_predict(commands)
+    _add_evaluate(commands)
+    _add_report(commands)
+    _add_study(commands)
     _add_runs(commands)
     return parser
 
@@ -78,8 +85,44 @@ def _add_train(commands: Any) -> None:
         default=0.2,
         help="fraction of the rows for testing, or 0 (default: 0.2, or the table's own split)",
     )
+    add(
+        "--class-weight",
+        metavar="WEIGHT",
+        action="append",
+        help="'balanced', or NAME=WEIGHT of a class; the others weigh 1 (default: 1 each)",
+    )
+    _add_metric(train)
+    add("--id", metavar="COLUMN", action="append", help="this column identifies rows: leave it out")
     add("--out", metavar="DIR", type=_path, help="output directory (default: runs/TABLE)")
     add("--report", metavar="FILE", type=_path, help="write a report as well: .html, or .json")
+    _add_config(train)
+    _add_output(train)
+    add("--verbose", action="store_true", help="print each setting and why it was chosen")
+
+
+def _add_metric(command: Any) -> None:
+    command.add_argument(
+        "--metric",
+        choices=(*CLASS_METRICS, *VALUE_METRICS),
+        help="the score that is printed first (default: accuracy, or RMSE)",
+    )
+
+
+def _add_config(command: Any) -> None:
+    command.add_argument(
+        "--config",
+        metavar="FILE",
+        type=_path,
+        help="read arguments from a TOML file, such as the run.toml beside every model; those of the "
+        "command line overrule it",
+    )
+
+
+def _add_output(command: Any) -> None:
+    """Add the choice of what is printed."""
+    group = command.add_mutually_exclusive_group()
+    group.add_argument("--json", action="store_true", help="print the result as JSON")
+    group.add_argument("--quiet", action="store_true", help="print warnings and errors only")
 
 
 def _add_study(commands: Any) -> None:
@@ -119,6 +162,7 @@ def _add_study(commands: Any) -> None:
         type=_path,
         help="output directory of the table and the figure (default: runs/TABLE-KIND)",
     )
+    _add_output(study)
 
 
 def _add_table(command: Any) -> None:
@@ -127,8 +171,9 @@ def _add_table(command: Any) -> None:
     add(
         "table",
         metavar="NAME_OR_FILE",
+        nargs="?",
         help="iris, digits, wine, breast-cancer, diabetes, fashion-mnist, or the path of a file: text with "
-        "a header, such as CSV, also compressed, or Parquet",
+        "a header, such as CSV, also compressed, or Parquet; - reads stdin",
     )
     add("--target", metavar="COLUMN", help="column of the file to predict (default: the last)")
     add(
@@ -139,8 +184,19 @@ def _add_table(command: Any) -> None:
     for role in ("number", "category", "date"):
         add(f"--{role}", metavar="COLUMN", action="append", help=f"read this column as a {role}")
     add("--drop", metavar="COLUMN", action="append", help="leave this column out")
-    add("--missing", metavar="WORD", action="append", help="a word that means that a cell is missing")
+    _add_missing(command)
+    add(
+        "--day-first",
+        action=argparse.BooleanOptionalAction,
+        help="whether 01/02/2024 is the first of February (default: found)",
+    )
     _add_format(command)
+
+
+def _add_missing(command: Any) -> None:
+    command.add_argument(
+        "--missing", metavar="WORD", action="append", help="a word that means that a cell is missing"
+    )
 
 
 def _add_format(command: Any) -> None:
@@ -153,6 +209,7 @@ def _add_format(command: Any) -> None:
         help=r"separator of columns; \t is a tab (default: found)",
     )
     add("--encoding", metavar="NAME", help="encoding of the text (default: UTF-8, or Windows-1252)")
+    add("--decimal", choices=(".", ","), help="decimal mark of its numbers (default: found)")
 
 
 def _add_training(command: Any, defaults: Mapping[str, str]) -> None:
@@ -170,21 +227,27 @@ def _add_training(command: Any, defaults: Mapping[str, str]) -> None:
     add("--seed", "N", _integer(0), "seed of split, initial weights and row order", "0")
 
 
+def _add_model(command: Any, rows: str, nargs: str | None = None) -> None:
+    """Add the arguments that choose a model and a file of rows."""
+    command.add_argument("folder", metavar="DIR", type=_path, help="output directory of `funcnet train`")
+    command.add_argument("rows", metavar="FILE", type=_path, nargs=nargs, help=f"{rows}; - reads stdin")
+    _add_format(command)
+
+
 def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
         help="predict the rows of a file",
         description="Predict the rows of a file with the estimator that `funcnet train` saved. Columns are "
-        "matched by name;\nadditional columns are ignored.",
+        "matched by name;\nadditional columns are ignored. What differs from the training rows is said on "
+        "stderr.",
         epilog=PREDICT_EXAMPLE,
     )
     predict.set_defaults(run="predict")
-    predict.add_argument("folder", metavar="DIR", type=_path, help="output directory of `funcnet train`")
-    predict.add_argument(
-        "rows", metavar="NEW.csv", type=_path, help="file of text or Parquet with the same columns"
-    )
+    _add_model(predict, "text or Parquet with the same columns")
     add = predict.add_argument
-    add("--out", metavar="FILE", type=_path, help="write a CSV file instead of printing")
+    add("--out", metavar="FILE", type=_path, help="write a .csv or .parquet file instead of printing")
+    add("--json", action="store_true", help="print JSON, an object a row, instead of CSV")
     add("--proba", action="store_true", help="the probabilities of all classes")
     add(
         "--interval",
@@ -193,7 +256,39 @@ def _add_predict(commands: Any) -> None:
         help="bounds that hold the number with this probability, such as 0.9",
     )
     add("--id", metavar="COLUMN", help="begin each line with this column of the file")
-    _add_format(predict)
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="score a saved model on rows whose target is known",
+        description="Score the estimator that `funcnet train` saved on a file with its target, beside the "
+        "best constant\nprediction. Rows without a target are left out and counted.",
+        epilog=EVALUATE_EXAMPLE,
+    )
+    evaluate.set_defaults(run="evaluate")
+    _add_model(evaluate, "text or Parquet with the same columns and the target")
+    _add_metric(evaluate)
+    _add_missing(evaluate)
+    evaluate.add_argument("--report", metavar="FILE", type=_path, help="write a report: .html, or .json")
+    _add_output(evaluate)
+
+
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser(
+        "report",
+        help="write a report of a saved model",
+        description="Write the report of an estimator that `funcnet train` saved as one page: its scores "
+        "on out-of-fold rows,\nand on a file with its target if one is given.",
+        epilog="example:\n  funcnet report runs/houses --out houses.html",
+    )
+    report.set_defaults(run="report")
+    _add_model(report, "a file with the target to score as well", nargs="?")
+    _add_missing(report)
+    report.add_argument(
+        "--out", metavar="FILE", type=_path, help=".html, or .json (default: DIR/report.html)"
+    )
+    _add_output(report)
 
 
 def _add_runs(commands: Any) -> None:
@@ -211,6 +306,7 @@ def _add_runs(commands: Any) -> None:
         default=Path("runs"),
         help="directory to search (default: runs)",
     )
+    _add_output(runs)
     show = commands.add_parser(
         "show",
         help="summarize one run and plot its curves",
@@ -221,6 +317,7 @@ def _add_runs(commands: Any) -> None:
     show.add_argument(
         "folder", metavar="DIR", type=_path, help="directory of a Trainer or of `funcnet train`"
     )
+    _add_output(show)
 
 
 def _integer(minimum: int) -> Callable[[str], int]:

@@ -3,72 +3,85 @@
 import argparse
 import csv
 import io
+import json
 import sys
-from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from funcnet import _files, _text
+from funcnet.cli._model import read_rows
+from funcnet.cli._output import print_error
 
 
 def predict(args: argparse.Namespace) -> None:
-    from funcnet.data._file import read_columns
+    from funcnet.data._file import PARQUET, to_parquet
+    from funcnet.sklearn._saved import read_mlp
 
+    suffix = "" if args.out is None else args.out.suffix.lower()
+    if suffix in PARQUET and args.json:
+        raise ValueError("--json can't be written as Parquet. Leave it out, or choose another --out.")
     if args.out is not None:
         _files.check_target(args.out)
-    model = _load(args.folder)
-    columns = [column for column in model.schema_.columns if column.role != "dropped"]
-    # As a number, 1.234 in a column of "1.234,5" would be another one, and so would the category 1.10.
-    texts = [column.name for column in columns if column.read_as != "number"]
-    names = [column.name for column in columns]
-    if args.id is not None and args.id not in names:
-        names, texts = [*names, args.id], [*texts, args.id]
-    X = read_columns(args.rows, names, args.separator, args.encoding, texts)
-    predicted = _predictions(
-        model, X.reindex(columns=model.feature_names_in_), args
-    )  # dropped ones as gaps
+    model = read_mlp(args.folder)
+    X, others = read_rows(args, model.schema, [] if args.id is None else [args.id])
+    for sentence in model.distribution.differences(model.schema, X):
+        print_error(f"warning: {sentence}", 0)
+    predicted = _predictions(model, X, args)
     if args.id is not None:
-        predicted = {args.id: X[args.id].fillna(""), **predicted}
+        predicted = {args.id: others[args.id].fillna(""), **predicted}
+    if suffix in PARQUET:
+        content = to_parquet(predicted)
+    else:
+        text = _json(predicted) if args.json else _csv(predicted)
+        if args.out is None:
+            # A terminal would obey control characters in names of classes; a file or a pipe gets all bytes.
+            sys.stdout.write(_text.printable(text) if sys.stdout.isatty() else text)
+            sys.stdout.flush()
+            return
+        content = text.encode()
+    _files.write(args.out, content)
+
+
+def _csv(columns: dict[str, Any]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(predicted)
-    writer.writerows(zip(*predicted.values(), strict=True))
-    if args.out is None:
-        # A terminal would obey control characters in the names of classes; a file or a pipe gets all bytes.
-        is_terminal = sys.stdout.isatty()
-        sys.stdout.write(_text.printable(text.getvalue()) if is_terminal else text.getvalue())
-        sys.stdout.flush()
-    else:
-        _files.write(args.out, text.getvalue().encode())
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue()
+
+
+def _json(columns: dict[str, Any]) -> str:
+    rows = zip(*(np.asarray(column).tolist() for column in columns.values()), strict=True)
+    lines = (json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) for row in rows)
+    return "[" + ",\n ".join(lines) + "]\n"
 
 
 def _predictions(model: Any, X: Any, args: argparse.Namespace) -> dict[str, Any]:
     """What is printed of each row, by the name of its column."""
-    if hasattr(model, "classes_"):
-        if args.interval is not None:
-            raise ValueError("--interval is for numbers, and this model predicts classes. Try --proba.")
-        probabilities = model.predict_proba(X)
-        predicted = {"prediction": model.classes_[probabilities.argmax(axis=1)]}
-        if not args.proba:
-            return {**predicted, "probability": probabilities.max(axis=1)}
-        named = zip(model.classes_, probabilities.T, strict=True)
-        return {**predicted, **{f"probability of {name}": column for name, column in named}}
+    if model.classes is None:
+        return _values(model, X, args)
+    if args.interval is not None:
+        raise ValueError("--interval is for numbers, and this model predicts classes. Try --proba.")
+    probabilities = model.predict(X)
+    named = list(zip(map(str, model.classes), probabilities.T, strict=True))
+    each = {f"probability of {name}": column for name, column in named}
+    if model.members.task == "labels":  # of which several may hold for a row
+        return {name: (column > 0.5).astype(int) for name, column in named} | (each if args.proba else {})
+    predicted = {"prediction": model.classes[probabilities.argmax(axis=1)]}
+    return predicted | (each if args.proba else {"probability": probabilities.max(axis=1)})
+
+
+def _values(model: Any, X: Any, args: argparse.Namespace) -> dict[str, Any]:
     if args.proba:
         raise ValueError("--proba is for classes, and this model predicts numbers. Try --interval 0.9.")
-    predicted = {"prediction": model.predict(X)}
+    parts = {"prediction": model.predict(X)}
     if args.interval is not None:
-        lower, upper = model.predict_interval(X, args.interval)
-        predicted |= {"lower": lower, "upper": upper}
-    return predicted
+        from funcnet.sklearn import MLPRegressor
 
-
-def _load(folder: Path) -> Any:
-    """The estimator in a folder."""
-    from funcnet import sklearn
-    from funcnet.report._model_folder import read_description
-
-    name = read_description(folder)["class"]
-    if name not in ("MLPClassifier", "MLPRegressor"):
-        raise ValueError(
-            f"{folder} contains a {name}, whose network is code. Load it in Python: {name}.load(path, net)."
-        )
-    return getattr(sklearn, name).load(folder)
+        estimator = MLPRegressor.load(args.folder)
+        names = estimator.feature_names_in_ if hasattr(estimator, "feature_names_in_") else X.columns
+        parts["lower"], parts["upper"] = estimator.predict_interval(X[list(names)], args.interval)
+    if not model.members.is_vector:
+        return parts
+    return {f"{name} {j}": column for name, array in parts.items() for j, column in enumerate(array.T)}

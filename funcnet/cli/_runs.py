@@ -6,7 +6,7 @@ from typing import Any
 from funcnet.cli._output import print_error, print_line
 
 
-def runs(args: argparse.Namespace) -> None:
+def runs(args: argparse.Namespace) -> list[dict[str, Any]]:
     from funcnet.report._runs import COLUMNS, find_runs, row
     from funcnet.report._terminal import print_table
 
@@ -14,9 +14,10 @@ def runs(args: argparse.Namespace) -> None:
     print_table(COLUMNS, [row(run, args.folder) for run in runs])
     for run in runs:
         _warn_of_damage(run)
+    return [{n: v for n, v in _plain(run).items() if n != "history"} for run in runs]
 
 
-def show(args: argparse.Namespace) -> None:
+def show(args: argparse.Namespace) -> dict[str, Any]:
     from funcnet.report._runs import draw, find_runs, read_run, summary
     from funcnet.report._terminal import print_table
 
@@ -30,6 +31,11 @@ def show(args: argparse.Namespace) -> None:
     _warn_of_damage(run)
     print_table(*summary(run))
     print_line(f"Wrote {draw(run)}")
+    return _plain(run)
+
+
+def _plain(run: Any) -> dict[str, Any]:
+    return run._asdict()
 
 
 def _warn_of_damage(run: Any) -> None:

@@ -8,7 +8,7 @@ from funcnet.cli._output import print_line, run_interruptibly
 from funcnet.cli._table import column_roles, load_table
 
 
-def study(args: argparse.Namespace) -> None:
+def study(args: argparse.Namespace) -> dict[str, Any]:
     from funcnet import mesh
     from funcnet.report._terminal import print_table, show_progress
     from funcnet.tabular import num_runs, study_table
@@ -42,6 +42,8 @@ def study(args: argparse.Namespace) -> None:
     set_owner(folder, source)
     study.save(folder)
     print_line(f"Wrote {args.kind}.csv and {args.kind}.png to {folder}")
+    rows = [dict(zip(study.columns, row, strict=True)) for row in study.rows]
+    return {"title": study.title, "rows": rows, "notes": list(study.notes), "folder": str(folder)}
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 import argparse
 from typing import Any
 
+CLASS_METRICS = ("accuracy", "balanced_accuracy", "log_loss", "brier", "calibration_error", "auc")
+VALUE_METRICS = ("rmse", "mae", "r2")
+
 
 def load_table(args: argparse.Namespace) -> Any:
     from funcnet.data import load
@@ -13,6 +16,7 @@ def load_table(args: argparse.Namespace) -> Any:
         args.task,
         separator=args.separator,
         encoding=args.encoding,
+        decimal=args.decimal,
         missing=args.missing or (),
     )
 
@@ -23,8 +27,8 @@ def column_roles(args: argparse.Namespace, table: Any) -> dict[str, str]:
 
     chosen: dict[str, str] = {}
     roles = {"number": "number", "category": "category", "date": "date", "drop": "dropped"}
-    for flag, role in roles.items():
-        for name in getattr(args, flag) or ():
+    for flag, role in {**roles, "id": "dropped"}.items():
+        for name in getattr(args, flag, None) or ():
             if name not in table.feature_names:
                 is_target = name == table.target_name
                 what = "is the target" if is_target else "is not a column"
@@ -33,3 +37,11 @@ def column_roles(args: argparse.Namespace, table: Any) -> dict[str, str]:
             if chosen.setdefault(name, role) != role:
                 raise ValueError(f"column {name!r} must have one role, got two: {chosen[name]} and {role}.")
     return chosen
+
+
+def check_metric(name: str | None, *, is_class: bool) -> None:
+    """Raise a ValueError if a metric is not one of classes, or of numbers."""
+    names = CLASS_METRICS if is_class else VALUE_METRICS
+    if name is not None and name not in names:
+        what = "classes" if is_class else "numbers"
+        raise ValueError(f"--metric must be one of {', '.join(names)} for {what}, got {name}.")

@@ -5,19 +5,28 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from funcnet.cli._config import write_config
 from funcnet.cli._output import print_error, print_line, run_interruptibly
-from funcnet.cli._table import column_roles, load_table
+from funcnet.cli._table import check_metric, column_roles, load_table
+from funcnet.data._file import join_names
+from funcnet.data._parse import is_number
+
+MAX_RECALLS = 12
 
 
-def train(args: argparse.Namespace) -> None:
+def train(args: argparse.Namespace) -> dict[str, Any]:
     from funcnet.report._runs import draw, read_run, write_csv
-    from funcnet.report._terminal import print_summary, print_table, show_status
+    from funcnet.report._terminal import print_summary, print_table, show_progress
     from funcnet.sklearn._save import report_path
-    from funcnet.tabular._folder import check_folder, default_folder, set_owner, table_source
+    from funcnet.sklearn._scores import recall_table, score_table
+    from funcnet.tabular._folder import set_owner, table_source
 
-    table, source = load_table(args), table_source(args.table)
-    folder = args.out or default_folder(table.name, source)
-    check_folder(folder)
+    source = table_source(args.table)
+    if args.out is None and source == "-":
+        raise ValueError("a table from stdin has no name for a folder. Choose one with --out runs/NAME.")
+    table = load_table(args)
+    check_metric(args.metric, is_class=bool(table.class_names))
+    folder = _folder(args, table.name, source)
     if args.report is not None:
         report_path(args.report)
     X, y, test = _split(table, args)
@@ -27,23 +36,54 @@ def train(args: argparse.Namespace) -> None:
     if test is not None:
         model.preprocessing.encode(test[0])  # if it can't be read, say so before the training
     start = time.perf_counter()
-    with show_status(f"training on {table.name}"):
+    with show_progress(f"training on {table.name}", None) as advance:
+        model._advance = advance
         run_interruptibly(lambda: model.fit(X, y))
+        del model._advance
     seconds = time.perf_counter() - start
+    reports = _reports(model, test, args.report)
     print_summary(f"{table.name}: {table.task} of {table.target_name!r}", _summary(model, len(y), seconds))
-    print_table(*_scores(model, test, table.target_name, args.report))
+    if args.verbose:
+        chosen = [[name, str(value), why] for name, (value, why) in model.chosen_.items()]
+        print_table(["setting", "value", "why"], chosen)
+    if reports:
+        columns, rows = score_table(reports, table.target_name, args.metric)
+        _, recalls = recall_table(reports)
+        recalls = [[f"recall of {name}", *cells, ""] for name, *cells in recalls[:MAX_RECALLS]]
+        print_table(columns, rows + recalls)
+    else:
+        print_line("no rows are held out: no scores")
     for sentence in model.warnings_:
         print_error(f"warning: {sentence}", 0)
     set_owner(folder, source)
     model.save(folder)
+    write_config(folder, source, args)
     run = read_run(folder)
     assert run is not None
     for write in (write_csv, draw):
         write(run)
-    print_line(f"Wrote estimator.json, schema.json, arrays, history.csv and curves.png to {folder}")
+    print_line(f"Wrote estimator.json, schema.json, arrays, history.csv, curves.png, run.toml to {folder}")
     if args.report is not None:
         print_line(f"Wrote {args.report}")
     print_line(f"Predict with: funcnet predict {folder} NEW.csv")
+    return {
+        "table": source,
+        "folder": str(folder),
+        "schema": model.schema_.to_dict(),
+        "chosen": {name: {"value": value, "why": why} for name, (value, why) in model.chosen_.items()},
+        "seconds": seconds,
+        "scores": reports,
+        "warnings": model.warnings_,
+    }
+
+
+def _folder(args: argparse.Namespace, name: str, source: str) -> Any:
+    """The output directory, if the model can be written to it."""
+    from funcnet.tabular._folder import check_folder, default_folder
+
+    folder = default_folder(name, source) if args.out is None else args.out
+    check_folder(folder)
+    return folder
 
 
 def _print_schema(table: Any, schema: Any) -> None:
@@ -61,7 +101,8 @@ def _schema(args: argparse.Namespace, table: Any, X: Any) -> Any:
 
     from funcnet.tabular import Schema
 
-    schema = Schema.fit(X, roles=column_roles(args, table), missing=args.missing or ())
+    roles, words = column_roles(args, table), args.missing or ()
+    schema = Schema.fit(X, roles=roles, missing=words, dayfirst=args.day_first)
     left_out = table.rows_without_target
     return dataclasses.replace(
         schema, target=table.target_name, task=table.task, rows_without_target=left_out
@@ -102,6 +143,8 @@ def _estimator(args: argparse.Namespace, table: Any, X: Any) -> Any:
     if args.patience is not None:
         given["early_stopping"] = True
     estimator: Any = MLPClassifier if table.class_names else MLPRegressor
+    if (weight := _class_weight(args.class_weight, table.class_names)) is not None:
+        given["class_weight"] = weight
     schema = _schema(args, table, X)
     return estimator(preprocessing=schema, random_state=args.seed or 0, **given)
 
@@ -127,27 +170,33 @@ def _join(names: Sequence[str], limit: int = 12) -> str:
     return " | ".join(names[:limit]) + (" | …" if len(names) > limit else "")
 
 
-MAX_RECALLS = 12
-
-
-def _scores(
-    model: Any, test: tuple[Any, Any] | None, target: str, path: Any
-) -> tuple[list[str], list[list[str]]]:
-    """Scores of held-out rows beside those of the best constant: the columns of a table, and its rows.
-
-    They are also written as a report if there is a path.
-    """
+def _reports(model: Any, test: tuple[Any, Any] | None, path: Any) -> dict[str, Any]:
+    """Scores of held-out rows by their name; also written as a report if there is a path."""
     import numpy as np
-
-    from funcnet.sklearn._scores import recall_table, score_table
 
     reports = {}
     if not np.isnan(model.out_of_fold_).all():
         reports["out-of-fold"] = model.report(path if test is None else None)
     if test is not None:
         reports["test"] = model.report(path, X=test[0], y=test[1])
-    if not reports:
-        return ["scores"], [["none: no rows are held out"]]
-    columns, rows = score_table(reports, target)
-    _, recalls = recall_table(reports)
-    return columns, rows + [[f"recall of {name}", *cells, ""] for name, *cells in recalls[:MAX_RECALLS]]
+    return reports
+
+
+def _class_weight(entries: Sequence[str] | None, classes: Sequence[str]) -> Any:
+    """The weights of classes by name, "balanced" or None."""
+    if entries is None:
+        return None
+    if not classes:
+        raise ValueError("--class-weight is for classes, and the target is read as numbers.")
+    if entries == ["balanced"]:
+        return "balanced"
+    weights = dict.fromkeys(classes, 1.0)
+    for entry in entries:
+        name, _, weight = entry.rpartition("=")
+        if name not in weights or not is_number(weight) or not 0 < float(weight) < float("inf"):
+            raise ValueError(
+                f"--class-weight must be balanced, or NAME=WEIGHT with a class of the target "
+                f"({join_names(classes)}) and a number above 0; got {entry!r}."
+            )
+        weights[name] = float(weight)
+    return weights

@@ -1,12 +1,13 @@
 """Tables from files as frames of pandas, and their columns as numbers."""
 
-from collections.abc import Collection, Sequence
+import io
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from funcnet import _check
+from funcnet import _check, _files
 from funcnet.data._text_file import DECIMAL, check_format, read_text
 
 PARQUET = (".parquet", ".pq")
@@ -23,6 +24,8 @@ def read_frame(
     separator: str | None = None,
     encoding: str | None = None,
     as_text: Collection[str] = (),
+    *,
+    decimal: str | None = None,
 ) -> Any:
     """Read a file as a pandas frame with at least one row, numbered from 0.
 
@@ -35,6 +38,7 @@ def read_frame(
             rows have as many fields as the header.
         encoding: of a text; by default that of its byte order mark, UTF-8, or Windows-1252.
         as_text: columns of a text whose cells stay text, even if all of them are numbers.
+        decimal: the decimal mark of a text, "." or ","; by default the columns show it.
 
     Raises:
         OSError: if the file can't be read.
@@ -43,9 +47,12 @@ def read_frame(
     """
     import pandas
 
-    check_format(separator, encoding)
-    is_parquet = path.suffix.lower() in PARQUET
-    frame = _read_parquet(path) if is_parquet else read_text(path, separator, encoding, as_text)
+    check_format(separator, encoding, decimal)
+    content = _files.read(path, "a table", is_stream_allowed=True)
+    if path.suffix.lower() in PARQUET or content.startswith(b"PAR1"):
+        frame = _read_parquet(path, content)
+    else:
+        frame = read_text(path, content, separator, encoding, as_text, decimal)
     if len(frame) == 0:
         raise ValueError(
             f"the table {path} is empty: expected a header and rows, got a header and no rows."
@@ -59,11 +66,11 @@ def read_frame(
     return frame
 
 
-def _read_parquet(path: Path) -> Any:
+def _read_parquet(path: Path, content: bytes) -> Any:
     import pandas
 
     try:
-        frame = pandas.read_parquet(path, engine="pyarrow")
+        frame = pandas.read_parquet(io.BytesIO(content), engine="pyarrow")
     except ImportError:
         raise ValueError(
             f"{path} is a Parquet file, and reading it needs a package that funcnet does not install: "
@@ -80,15 +87,35 @@ def _read_parquet(path: Path) -> Any:
     return frame.reset_index(level=named, allow_duplicates=True).reset_index(drop=True)
 
 
+def to_parquet(columns: Mapping[str, Any]) -> bytes:
+    """Columns as the content of a Parquet file.
+
+    Raises:
+        ValueError: if pyarrow is not installed.
+    """
+    import pandas
+
+    file = io.BytesIO()
+    try:
+        pandas.DataFrame(columns).to_parquet(file, index=False)
+    except ImportError:
+        raise ValueError(
+            "writing a Parquet file needs a package that funcnet does not install: pip install pyarrow."
+        ) from None
+    return file.getvalue()
+
+
 def read_columns(
     path: Path,
     names: Sequence[str],
     separator: str | None = None,
     encoding: str | None = None,
     as_text: Collection[str] = (),
+    *,
+    decimal: str | None = None,
 ) -> Any:
     """Read the named columns of a file as a pandas frame, in that order."""
-    frame = read_frame(path, separator, encoding, as_text)
+    frame = read_frame(path, separator, encoding, as_text, decimal=decimal)
     missing = [name for name in names if name not in frame.columns]
     if missing:
         raise ValueError(

@@ -141,6 +141,7 @@ def load(
     *,
     separator: str | None = None,
     encoding: str | None = None,
+    decimal: str | None = None,
     missing: Sequence[str] = (),
 ) -> Table:
     """Load a table by its name, or from a file of text or Parquet.
@@ -149,13 +150,14 @@ def load(
         name: "iris", "digits", "breast-cancer", "wine", "diabetes" (scikit-learn's copies),
             "fashion-mnist" (70,000 images, 784 pixels in 0 .. 1, training rows first; from Debian's
             package dataset-fashion-mnist or the folder in $FASHION_MNIST), or the path of a file: text
-            with a header, such as CSV (possibly compressed: .gz, .bz2, .xz, .zst), or Parquet (.parquet or
-            .pq; needs pyarrow).
+            with a header, such as CSV (possibly compressed: .gz, .bz2, .xz, .zst), or Parquet (needs
+            pyarrow); "-" is stdin.
         target: for a file, the column to predict; by default the last one. Rows without it are left out.
         task: for a file, "classification" or "regression". By default text, booleans and at most 20
             integers that count from 0 or 1 are classes. Numbers may be written as in "1.234,50 €".
         separator: of the columns of a text; found by default.
         encoding: of a text; by default that of its byte order mark, UTF-8, or Windows-1252.
+        decimal: the decimal mark of its numbers, "." or ","; found by default.
         missing: words, or numbers such as "-999", that mean that the target is missing; those of other
             columns are an argument of `fn.tabular.Schema.fit`.
 
@@ -177,17 +179,17 @@ def load(
         ((178, 13), 'alcohol')
     """
     if isinstance(name, str) and name in NAMES:
-        if target or task or separator or encoding:
+        if target or task or separator or encoding or decimal:
             raise ValueError(
-                f"target and task must be None unless the table is a file, and so must separator and "
-                f"encoding, got {name!r}, which has its own. Try fn.data.load({name!r})."
+                f"target and task must be None unless the table is a file, and so must separator, encoding "
+                f"and decimal, got {name!r}, which has its own. Try fn.data.load({name!r})."
             )
         return _load_fashion_mnist() if name == "fashion-mnist" else _load_bundled(name)
     _check.path("name", name)
     if not (target is None or isinstance(target, str)):
         raise TypeError(f"target must be the name of a column, got {_check.describe(target)}.")
     path = Path(name)
-    if not path.is_file():
+    if name != "-" and (path.is_dir() or not path.exists()):
         matches = difflib.get_close_matches(path.name.lower(), NAMES, 1)
         hint = f" Did you mean {matches[0]}?" if matches else ""
         raise FileNotFoundError(
@@ -198,7 +200,7 @@ def load(
         raise TypeError(
             f'missing must be a sequence of words, got {_check.describe(missing)}. Try missing=("NA",).'
         )
-    frame = _file.read_frame(path, separator, encoding)
+    frame = _file.read_frame(path, separator, encoding, decimal=decimal)
     return _choose_target(frame, path, target, task, missing)
 
 
@@ -277,5 +279,7 @@ def _choose_target(
 
 def _table_name(path: Path) -> str:
     """The name of a file without its suffix, and that of its compression."""
+    if str(path) == "-":
+        return "stdin"
     is_compressed = path.suffix.lower() in _file.COMPRESSED_SUFFIXES
     return Path(path.stem).stem if is_compressed else path.stem

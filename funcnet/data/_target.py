@@ -32,7 +32,9 @@ class Target(NamedTuple):
     why: str
 
 
-def read_target(column: Any, task: str | None, path: Path, missing: Sequence[str] = ()) -> Target:
+def read_target(
+    column: Any, task: str | None, path: Path, missing: Sequence[str] = (), *, min_classes: int = 2
+) -> Target:
     """Read a target as classes, or as numbers.
 
     Args:
@@ -41,9 +43,10 @@ def read_target(column: Any, task: str | None, path: Path, missing: Sequence[str
             integers that count from 0 or 1 are classes.
         path: of the table, for errors.
         missing: words, or numbers as text, that mean that the target is missing.
+        min_classes: the least number of classes.
 
     Raises:
-        ValueError: if there is no target, only one class, or text among numbers.
+        ValueError: if there is no target, too few classes, or text among numbers.
     """
     import pandas
 
@@ -91,7 +94,7 @@ def read_target(column: Any, task: str | None, path: Path, missing: Sequence[str
         target[present] = number_column(values[present].rename(column.name), path.stem, advice)
         return Target(target, (), present, why)
     classes, codes = np.unique(np.asarray(values[present]), return_inverse=True)
-    if len(classes) < 2:
+    if len(classes) < min_classes:
         raise ValueError(f"{path}: {what} must have at least two classes, got only {str(classes[0])!r}.")
     target = np.zeros(len(column), np.int32)
     target[present] = codes

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from funcnet import _check, _files
+from funcnet import _check
 from funcnet.data import _parse
 from funcnet.data._parse import is_number
 
@@ -26,19 +26,30 @@ DECIMAL = "decimal"
 """The attribute of a frame whose value is "," if its file has decimal commas."""
 
 
-def check_format(separator: Any, encoding: Any) -> None:
+def check_format(separator: Any, encoding: Any, decimal: Any) -> None:
     for name, value in (("separator", separator), ("encoding", encoding)):
         if not (value is None or isinstance(value, str)):
             raise TypeError(f"{name} must be a string, got {_check.describe(value)}.")
     is_one = separator is None or (len(separator) == 1 and separator.isascii())
     if not is_one or separator in ('"', "\r", "\n", "\0"):
         raise ValueError(f'separator must be one ASCII character, got {separator!r}. Try ";" or "\\t".')
+    if decimal is not None:
+        _check.choice("decimal", decimal, (".", ","))
+    if decimal == separator == ",":
+        raise ValueError('separator and decimal must differ, got "," for both. Try separator=";".')
 
 
-def read_text(path: Path, separator: str | None, encoding: str | None, as_text: Collection[str]) -> Any:
+def read_text(
+    path: Path,
+    content: bytes,
+    separator: str | None,
+    encoding: str | None,
+    as_text: Collection[str],
+    decimal: str | None,
+) -> Any:
     import pandas
 
-    text = _decode(path, _decompress(path, _files.read(path, "a table")), encoding)
+    text = _decode(path, _decompress(path, content), encoding)
     if declared := re.match(r"sep=([\t !#-~])\n", text):  # by which spreadsheets name their separator
         separator, text = separator or declared[1], text[declared.end() :]
     if not text.strip():
@@ -70,7 +81,7 @@ def read_text(path: Path, separator: str | None, encoding: str | None, as_text: 
         frame = read()
         # Pandas would cut the zeros of codes, and write TRUE as True: these stay text.
         texts = [name for name in frame if name.strip() in as_text or _has_booleans(frame[name])]
-        ambiguous = _with_decimal_commas(frame, read) if separator != "," else None
+        ambiguous = _with_decimal_commas(frame, read, decimal) if separator != "," or decimal else None
         texts += ambiguous or ()
         edge = rf'[{re.escape(separator)}" ]'
         if re.search(rf"(?:^|{edge}){_parse.CODE.pattern}(?:{edge}|$)", text, re.MULTILINE):
@@ -90,18 +101,20 @@ def read_text(path: Path, separator: str | None, encoding: str | None, as_text: 
         raise ValueError(f"{path} can't be read as a table: {str(error).strip()}.") from None
 
 
-def _with_decimal_commas(frame: Any, read: Callable[..., Any]) -> list[str] | None:
+def _with_decimal_commas(frame: Any, read: Callable[..., Any], decimal: str | None) -> list[str] | None:
     """The columns of 1.234 in which that is a thousand, since most columns show that commas are decimal.
 
-    None if they do not. A comma that separates columns is not decimal.
+    None if they do not, unless `decimal` says so. A comma that separates columns is not decimal.
     """
+    if decimal == ".":
+        return None
     shown = [_parse.decimal_mark(frame[name].value_counts().to_dict()) for name in frame.select_dtypes(str)]
-    if "," not in shown:
+    if "," not in shown and decimal is None:
         return None
     floats = frame.select_dtypes(float).columns
     words = read(dtype=dict.fromkeys(floats, str))
     marks = {name: _parse.decimal_mark(words[name].str.strip().value_counts().to_dict()) for name in floats}
-    if shown.count(",") <= [*shown, *marks.values()].count("."):
+    if decimal is None and shown.count(",") <= [*shown, *marks.values()].count("."):
         return None
     return [name for name, mark in marks.items() if not mark]
 

@@ -42,17 +42,11 @@ def _console() -> Any:
 
 
 @contextlib.contextmanager
-def show_status(message: str) -> Iterator[None]:
-    """Show a message with a spinner on stderr in this context, if stderr is a terminal."""
-    from rich.console import Console
+def show_progress(message: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """Show a progress bar on stderr, if it is a terminal.
 
-    with Console(stderr=True).status(_text(message)):
-        yield
-
-
-@contextlib.contextmanager
-def show_progress(message: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on stderr, if it is a terminal; yields a function that adds finished items."""
+    Yields a function that adds finished items, and may be told how many there are.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -63,10 +57,10 @@ def show_progress(message: str, total: int) -> Iterator[Callable[[int], None]]:
         message = printable(message)
         task, done = bar.add_task(f"{message} (compiling)", total=total), 0
 
-        def advance(count: int) -> None:
+        def advance(count: int, total: int | None = None) -> None:
             nonlocal done
             done += count
-            bar.update(task, completed=done, description=message)
+            bar.update(task, completed=done, total=total, description=message)
 
         yield advance
 

@@ -1,6 +1,7 @@
 """Fitting of the members of an MLP estimator, whatever its target is."""
 
 import abc
+import contextlib
 import dataclasses
 import math
 import os
@@ -16,7 +17,9 @@ from funcnet import _check, _files
 from funcnet.sklearn import _save
 from funcnet.sklearn._base import TableEstimator, check_weight, take_rows
 from funcnet.sklearn._folds import Splits, is_explicit, make_folds
+from funcnet.sklearn._saved import check_parts
 from funcnet.tabular._choices import Recipe, Settings
+from funcnet.tabular._drift import Distribution
 from funcnet.tabular._features import Features
 from funcnet.tabular._members import Members
 from funcnet.tabular._merge import merge_equal_rows
@@ -30,7 +33,8 @@ class Rows:
     Args:
         features: [rows].
         target: [rows, ...].
-        weight: [rows], that of the classes included.
+        weight: [rows], as given.
+        class_weight: [rows], that of each row's class, or one number; it is trained with, not scored with.
         numbers: their numbers among all rows given.
         count: the number of all rows given.
     """
@@ -38,6 +42,7 @@ class Rows:
     features: Features
     target: np.ndarray
     weight: np.ndarray
+    class_weight: Any
     numbers: np.ndarray
     count: int
 
@@ -48,6 +53,8 @@ class MLPBase(TableEstimator, abc.ABC):
     members_: Members
     n_iter_: int
     _fitted_name = "members_"
+    _advance: Any = None
+    """Called with the numbers of networks finished and of all."""
 
     def __init__(
         self,
@@ -150,7 +157,7 @@ class MLPBase(TableEstimator, abc.ABC):
                 self.schema_ = dataclasses.replace(self.schema_, target=name)
         elif hasattr(self, "preprocessing_"):
             used = self.preprocessing_.transform(used)
-        return used, Rows(self._encode(used), target, weight[numbers] * class_weight, numbers, len(X))
+        return used, Rows(self._encode(used), target, weight[numbers], class_weight, numbers, len(X))
 
     @abc.abstractmethod
     def _encode_y(self, y: Any, count: int, numbers: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
@@ -195,24 +202,36 @@ class MLPBase(TableEstimator, abc.ABC):
         is_merged: bool = False,
         recipe: Recipe = DEFAULT,
     ) -> None:
-        features, target, weight = rows.features, rows.target, rows.weight
+        features, target, weight = rows.features, rows.target, rows.weight * rows.class_weight
+        if start is None:
+            self._distribution = Distribution.fit(features)
         source = np.arange(len(target))
         if is_merged:
             first, weight, source = merge_equal_rows(features, target, weight, _parts(splits, len(target)))
             features, target = features.rows(first), target[first]
             splits = splits and [(np.unique(source[a]), np.unique(source[b])) for a, b in splits]
-        self.members_ = train_members(
-            features,
-            target,
-            weight=weight,
-            folds=splits,
-            settings=settings,
-            recipe=recipe,
-            start=start,
-            key=self._key(seed),
-            **self._recipe_task(),
-        )
+        with self._show_progress() as progress:
+            self.members_ = train_members(
+                features,
+                target,
+                weight=weight,
+                folds=splits,
+                settings=settings,
+                recipe=recipe,
+                start=start,
+                progress=progress,
+                key=self._key(seed),
+                **self._recipe_task(),
+            )
         self._keep_results(rows, splits, source)
+
+    def _show_progress(self) -> Any:
+        """A context with a function that is told how many networks are finished, or None."""
+        if self._advance is not None or not self.verbose:
+            return contextlib.nullcontext(self._advance)
+        from funcnet.report._terminal import show_progress
+
+        return show_progress(f"{type(self).__name__}: networks")
 
     def _keep_results(self, rows: Rows, splits: Splits | None, source: np.ndarray) -> None:
         """Set the attributes that users read. Training row i was row `source[i]` for the recipe."""
@@ -254,6 +273,37 @@ class MLPBase(TableEstimator, abc.ABC):
     def _predict_runs(self, X: Any) -> np.ndarray:
         features = self._read(X)
         return self.members_.predictions(features).reshape(-1, len(features), *self._output_shape())
+
+    def drift(self, X: Any) -> list[str]:
+        """Where new rows differ from the training rows.
+
+        Told are numbers outside of the range of the training rows, categories that they do not hold, and
+        columns that are distributed differently: shares that differ by more than 20 %, and by more than
+        chance explains (Kolmogorov and Smirnov's test at 1 %).
+
+        Args:
+            X: rows with the columns of `fit`.
+
+        Returns:
+            A sentence for each such column; empty if there are none.
+
+        Raises:
+            NotFittedError: if the estimator is not fitted.
+            ValueError: if the columns are not those of `fit`.
+
+        Example:
+            >>> import numpy as np
+            >>> from funcnet.sklearn import MLPRegressor
+            >>> x = np.linspace(-1, 1, 100)[:, None]
+            >>> model = MLPRegressor(max_iter=2, cv=None).fit(x, x[:, 0])
+            >>> model.drift(x[::2]), len(model.drift(x[::2] + 5))
+            ([], 1)
+        """
+        check_is_fitted(self)
+        X = self._check_X(X, reset=False)
+        if hasattr(self, "preprocessing_"):
+            X = self.preprocessing_.transform(X)
+        return self._distribution.differences(self.schema_, X)
 
     def _check_held_out(self, purpose: str) -> None:
         check_is_fitted(self)
@@ -339,18 +389,13 @@ class MLPBase(TableEstimator, abc.ABC):
 
     def _check_loaded(self) -> None:
         super()._check_loaded()
-        members, schema = self.members_, self.schema_
-        if not isinstance(members, Members):
-            raise TypeError(f"members_ must be Members, got {_check.describe(members)}")
-        members.check()
-        prep, rows = members.preprocessing, len(self._rows)
-        sizes = tuple(len(column.categories) for column in schema.columns if column.role == "category")
-        if (len(prep.centers), prep.sizes) != (len(schema.number_names), sizes):
-            raise ValueError("members_ must have the columns of schema_")
+        members, classes = self.members_, getattr(self, "classes_", None)
+        check_parts(self.schema_, members, classes, self._distribution)
         if self._recipe_task()["task"] != members.task or members.network.outputs != math.prod(
             self._output_shape()
         ):
             raise ValueError("members_ must have the task and the outputs of the estimator")
+        rows = len(self._rows)
         for name, kind in (("_rows", "iu"), ("_target", "biuf"), ("_weight", "f"), ("_pattern", "iu")):
             array = getattr(self, name)
             if len(array) != rows or array.dtype.kind not in kind:

@@ -22,6 +22,7 @@ from funcnet.report._model_folder import (
     read_description,
 )
 from funcnet.tabular import Schema
+from funcnet.tabular._drift import Distribution
 from funcnet.tabular._members import Members
 from funcnet.train._weights import deserialize, save_weights, serialize
 
@@ -95,23 +96,42 @@ def save(
 def load(cls: type, path: str | os.PathLike[str], **given: Any) -> Any:
     """The estimator of a folder; `given` are the parameters that were omitted."""
     folder = _check.path("path", path, EXAMPLE)
-    content = read_description(folder)
-    if content["class"] != cls.__name__:
-        raise ValueError(
-            f"{folder} contains a {content['class']}: load it with {content['class']}.load(path)."
-        )
-    arrays, _ = deserialize(read_arrays(folder, content, "arrays"), str(folder))
+    name, parameters, attributes = read_parts(folder)
+    if name != cls.__name__:
+        raise ValueError(f"{folder} contains a {name}: load it with {name}.load(path).")
     try:
-        parameters = {n: from_plain(v, arrays) for n, v in content["parameters"].items()}
-        attributes = {n: from_plain(v, arrays) for n, v in content["attributes"].items()}
         estimator = cls(**parameters, **given)
         for name, value in attributes.items():
             setattr(estimator, name, value)
         estimator._check_loaded()
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:LONGEST]
-        raise ValueError(f"{folder / NAME} is damaged: {reason.rstrip('.')}.") from None
+        raise damage(folder, error) from None
     return estimator
+
+
+def read_parts(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The class of the estimator in a folder, its parameters, and its fitted attributes.
+
+    Raises:
+        OSError: if there is none, or it can't be read.
+        ValueError: if it is damaged.
+    """
+    content = read_description(folder)
+    arrays, _ = deserialize(read_arrays(folder, content, "arrays"), str(folder))
+    try:
+        parameters, attributes = (
+            {name: from_plain(value, arrays) for name, value in content[part].items()}
+            for part in ("parameters", "attributes")
+        )
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise damage(folder, error) from None
+    return content["class"], parameters, attributes
+
+
+def damage(folder: Path, error: Exception) -> ValueError:
+    """The error of an estimator whose parts do not fit."""
+    reason = " ".join(str(error).split())[:LONGEST]
+    return ValueError(f"{folder / NAME} is damaged: {reason.rstrip('.')}.")
 
 
 def weights_file(path: str | os.PathLike[str]) -> Path:
@@ -223,4 +243,4 @@ def _classes_within(cls: Any) -> dict[str, Any]:
     return classes
 
 
-CLASSES = _classes_within(Members)
+CLASSES = _classes_within(Members) | _classes_within(Distribution)

@@ -216,24 +216,34 @@ def calibration_error(probabilities: np.ndarray, target: np.ndarray, weight: np.
 
 
 def score_table(
-    reports: Mapping[str, Mapping[str, Any]], target: str = "the target"
+    reports: Mapping[str, Mapping[str, Any]], target: str = "the target", first: str | None = None
 ) -> tuple[list[str], list[list[str]]]:
     """Reports side by side: the columns of a table, and its rows, as text.
 
     Args:
         reports: of `estimator.report()`, by the name of their rows.
         target: its name, for units.
+        first: the score of the first row; the others keep their order.
+
+    Raises:
+        ValueError: if there is no score of this name.
     """
     units = {name: f"{name.upper()} (in units of {target})" for name in ("rmse", "mae")}
     last = list(reports.values())[-1]
+    names = [n for n in dict.fromkeys(n for r in reports.values() for n in r) if n not in NOT_SCORES]
+    if first is not None:
+        if first not in names:
+            raise ValueError(
+                f"the metric must be one of {', '.join(names)} for this target, got {first!r}."
+            )
+        names = [first, *(name for name in names if name != first)]
     rows = [
         [
             (TITLES | units).get(name, name.replace("_", " ")),
             *(_with_interval(report, name) for report in reports.values()),
             format_score(last["baseline"].get(name)),
         ]
-        for name in dict.fromkeys(name for report in reports.values() for name in report)
-        if name not in NOT_SCORES
+        for name in names
     ]
     columns = [f"{name}, {report['rows']:,} rows" for name, report in reports.items()]
     return ["score", *columns, "best constant"], rows

@@ -43,7 +43,11 @@ def default_folder(name: str, source: str) -> Path:
 
 def table_source(name: str) -> str:
     """The name of a table that comes with funcnet, or the absolute path of a file."""
-    return name if name in NAMES else os.fsencode(os.path.realpath(name)).decode(errors="backslashreplace")
+    return (
+        name
+        if name in (*NAMES, "-")
+        else os.fsencode(os.path.realpath(name)).decode(errors="backslashreplace")
+    )
 
 
 def set_owner(folder: Path, source: str) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -45,6 +45,7 @@ def train_members(
     num_classes: int | None = None,
     recipe: Recipe = DEFAULT,
     start: Members | None = None,
+    progress: Callable[[int, int], None] | None = None,
     key: Key,
 ) -> Members:
     """Train several networks on a table and keep the best epoch of each.
@@ -66,6 +67,7 @@ def train_members(
         recipe: the constants behind "auto".
         start: members of the same columns to train further: their preprocessing, scaling of targets and
             sizes are kept. Without folds, every run continues on all rows of the split.
+        progress: called with the number of runs that were finished since its last call, and of all.
         key: a key of `jax.random.key`; the same key gives the same bits.
 
     Returns:
@@ -122,7 +124,9 @@ def train_members(
     rates = choose_rates(settings, recipe, choices, starts[0], int(table.mask.sum()), task)
     rows = _arrange_rows(folds, choices.members)
     max_epochs = round_up(choices.epochs, 256)
-    runs = train_runs(net, task, choices.batch_size, max_epochs, table, rates, rows, initial, seeds)
+    runs = train_runs(
+        net, task, choices.batch_size, max_epochs, table, rates, rows, initial, seeds, progress
+    )
     _check_finite(runs, choices)
     fold = np.repeat(np.arange(len(folds)), choices.members)
     temperature, source = 1.0, "not calibrated"

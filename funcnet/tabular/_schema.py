@@ -1,5 +1,6 @@
 """How the columns of a table are read: decided once, when a model is trained, and obeyed ever after."""
 
+import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -158,6 +159,27 @@ class Schema:
                 place += width
         sizes = tuple(len(column.categories) for column in self.columns if column.role == "category")
         return Features(numbers, codes, sizes)
+
+    def unknown_categories(self, X: Any, name: str) -> dict[str, int]:
+        """The values of a category in new rows that are not in the training rows, with their numbers.
+
+        Args:
+            X: rows, as for `encode`.
+            name: of the column.
+
+        Returns:
+            The number of rows by value; gaps are not counted.
+
+        Raises:
+            ValueError: if there is no such column of categories.
+        """
+        if name not in self.category_names:
+            raise ValueError(f"name must be a category: {_quote(list(self.category_names))}; got {name!r}.")
+        j = self.names.index(name)
+        column, raw = self.columns[j], self._find(X)[j]
+        pairs = zip(raw.texts(), column.codes(raw), strict=True)
+        unknown = (text for text, code in pairs if code < 0 and text is not None)
+        return dict(collections.Counter(text for text in unknown if text not in column.words))
 
     @property
     def _is_all_numbers(self) -> bool:

@@ -13,6 +13,7 @@ runs in one call.
 import concurrent.futures
 import functools
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -126,6 +127,7 @@ def train_runs(
     rows: RunRows,
     start: dict[str, np.ndarray],
     seeds: np.ndarray,
+    progress: Callable[[int, int], None] | None = None,
 ) -> TrainedRuns:
     """Train every run; `rows`, `start` and `seeds` have a leading axis [runs].
 
@@ -139,20 +141,28 @@ def train_runs(
         rows: row numbers of each run.
         start: the initial parameters.
         seeds: uint32, which choose the order of rows and the dropped units.
+        progress: called with the number of runs that were finished since its last call, and of all.
     """
     static = net, task, batch_size, max_epochs
     table = jax.device_put(table)
     if jax.default_backend() != "cpu":
-        runs = _train_side_by_side(*static, table, rates, rows, start, seeds)
-        return _fill_history(jax.device_get(runs))
+        runs = jax.device_get(_train_side_by_side(*static, table, rates, rows, start, seeds))
+        if progress is not None:
+            progress(len(seeds), len(seeds))
+        return _fill_history(runs)
 
     def train(run: int) -> TrainedRuns:
-        return jax.device_get(_train_one(*static, table, rates, *_index((rows, start, seeds), run)))
+        trained = jax.device_get(_train_one(*static, table, rates, *_index((rows, start, seeds), run)))
+        if progress is not None:
+            progress(1, len(seeds))
+        return trained
 
     # Two threads would compile the same program twice: this call compiles it and trains for no epoch.
     jax.block_until_ready(
         _train_one(*static, table, rates._replace(epochs=0), *_index((rows, start, seeds), 0))
     )
+    if progress is not None:
+        progress(0, len(seeds))
     with concurrent.futures.ThreadPoolExecutor(_num_cpus()) as pool:
         runs = list(pool.map(train, range(len(seeds))))
     return _fill_history(jax.tree.map(lambda *arrays: np.stack(arrays), *runs))

@@ -1,0 +1,106 @@
+"""`funcnet evaluate` and `funcnet report`, and the rows of a file that a saved model reads."""
+
+import argparse
+from typing import Any
+
+from funcnet.cli._output import print_error, print_line
+from funcnet.cli._table import check_metric
+
+
+def evaluate(args: argparse.Namespace) -> dict[str, Any]:
+    from funcnet.report._terminal import print_table
+    from funcnet.sklearn._save import report_path
+    from funcnet.sklearn._scores import recall_table, score_table
+
+    if args.report is not None:
+        report_path(args.report)
+    model = _load(args.folder)
+    check_metric(args.metric, is_class=hasattr(model, "classes_"))
+    X, y, left_out = _read_rows_and_target(args, model)
+    drift = model.drift(X)
+    for sentence in drift:
+        print_error(f"warning: {sentence}", 0)
+    scores = model.report(args.report, X=X, y=y)
+    target = model.schema_.target
+    if left_out:
+        print_line(f"{left_out:,} rows without a target are left out")
+    print_table(*score_table({"these rows": scores}, target, args.metric))
+    columns, recalls = recall_table({"these rows": scores})
+    if recalls:
+        print_table(columns, recalls)
+    if args.report is not None:
+        print_line(f"Wrote {args.report}")
+    return {"target": target, "rows_without_target": left_out, "scores": scores, "drift": drift}
+
+
+def report(args: argparse.Namespace) -> dict[str, Any]:
+    from funcnet.sklearn._save import report_path
+
+    path = report_path(args.folder / "report.html" if args.out is None else args.out)
+    model = _load(args.folder)
+    if args.rows is None:
+        scores = model.report(path)
+    else:
+        X, y, _ = _read_rows_and_target(args, model)
+        scores = model.report(path, X=X, y=y)
+    print_line(f"Wrote {path}")
+    return {"path": str(path), "scores": scores}
+
+
+def read_rows(args: argparse.Namespace, schema: Any, others: list[str]) -> tuple[Any, Any]:
+    """The columns of a schema in a file of new rows, and some others.
+
+    Columns that were dropped in training need not be there, and are gaps.
+    """
+    from funcnet.data._file import read_columns
+
+    columns = [column for column in schema.columns if column.role != "dropped"]
+    # As a number, 1.234 in a column of "1.234,5" would be another one, and so would the category 1.10.
+    texts = [column.name for column in columns if column.read_as != "number"]
+    names = [column.name for column in columns]
+    more = [name for name in others if name not in names]
+    frame = read_columns(
+        args.rows, names + more, args.separator, args.encoding, texts + more, decimal=args.decimal
+    )
+    return frame.reindex(columns=schema.names), frame[others]
+
+
+def _read_rows_and_target(args: argparse.Namespace, model: Any) -> tuple[Any, Any, int]:
+    """Rows whose target is known, their targets, and the number of the others."""
+    import numpy as np
+
+    from funcnet.data._target import read_target
+
+    schema, classes = model.schema_, getattr(model, "classes_", None)
+    if schema.target is None:
+        name = type(model).__name__
+        raise ValueError(
+            f"{args.folder} does not say which column is the target. Score it in Python: "
+            f"{name}.load(path).report(X=…, y=…)."
+        )
+    X, others = read_rows(args, schema, [schema.target])
+    task = "regression" if classes is None else "classification"
+    found = read_target(others[schema.target], task, args.rows, args.missing or (), min_classes=1)
+    y = found.values[found.is_known]
+    if classes is not None:
+        by_name = {str(value): value for value in classes.tolist()}
+        if unknown := [name for name in found.classes if name not in by_name]:
+            raise ValueError(
+                f"{args.rows}: the target {schema.target!r} holds {unknown[0]!r}, which is none of the "
+                f"classes of the model: {', '.join(by_name)}."
+            )
+        y = np.array([by_name[name] for name in found.classes], classes.dtype)[y]
+    return X[found.is_known].reset_index(drop=True), y, int((~found.is_known).sum())
+
+
+def _load(folder: Any) -> Any:
+    """The estimator in a folder."""
+    from funcnet import sklearn
+    from funcnet.report._model_folder import read_description
+
+    name = read_description(folder)["class"]
+    if name not in ("MLPClassifier", "MLPRegressor"):
+        raise ValueError(
+            f"{folder} contains a {name}, whose network is code. Load it in Python: {name}.load(path, net)."
+        )
+    return getattr(sklearn, name).load(folder)

@@ -1,0 +1,159 @@
+"""Where new rows differ from the training rows, in sentences."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from funcnet.tabular._features import Features
+from funcnet.tabular._schema import Schema
+
+MAX_ROWS = 100_000
+"""Training rows from which the distribution of a column is kept."""
+QUANTILES = np.linspace(0, 1, 11)
+LEAST, SURE = 0.2, 1.63
+"""Shares that differ by less are not told, nor those that differ by chance in one of a hundred tables: the
+quantile of Kolmogorov's distribution."""
+MAX_SENTENCES = 12
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Distribution:
+    """The distribution of each feature in the training rows.
+
+    Args:
+        rows: the number of training rows.
+        deciles: float64 [11, numbers]: the smallest value, the deciles, the largest; NaN without values.
+        shares: float64 [11, numbers]: the share of the values that are not above each of them.
+        gaps: float64 [numbers]: the share of rows with a gap.
+        counts: float64 [sum of (1 + size) over categories]: for each column of codes the share of rows with
+            a gap, and with each category.
+    """
+
+    rows: int
+    deciles: np.ndarray
+    shares: np.ndarray
+    gaps: np.ndarray
+    counts: np.ndarray
+
+    @staticmethod
+    def fit(features: Features) -> "Distribution":
+        """The distribution of the features of the training rows."""
+        rows = np.arange(0, len(features), -(-len(features) // MAX_ROWS))
+        numbers, codes = features.numbers[rows], features.codes[rows]
+        deciles = np.full((len(QUANTILES), numbers.shape[1]), np.nan)
+        shares = np.zeros_like(deciles)
+        for j, column in enumerate(numbers.T):
+            if len(known := column[~np.isnan(column)]):
+                deciles[:, j] = np.quantile(known, QUANTILES, method="inverted_cdf")
+                shares[:, j] = _shares(known, deciles[:, j])
+        counts = [_frequencies(column, size) for column, size in zip(codes.T, features.sizes, strict=True)]
+        return Distribution(
+            len(features),
+            deciles,
+            shares,
+            np.isnan(numbers).mean(axis=0),
+            np.concatenate([np.zeros(0), *counts]),
+        )
+
+    def check(self, numbers: int, sizes: Sequence[int]) -> None:
+        """Check that all parts fit together, for a distribution from a file.
+
+        Raises:
+            ValueError: if they do not.
+        """
+        grid = len(QUANTILES), numbers
+        shapes = {"deciles": grid, "shares": grid, "gaps": grid[1:], "counts": (sum(sizes) + len(sizes),)}
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype.kind != "f":
+                raise ValueError(f"{name} must be floats of shape {shape}")
+        if self.rows < 1:
+            raise ValueError(f"rows must be at least 1, got {self.rows}")
+
+    def differences(self, schema: Schema, X: Any) -> list[str]:
+        """Sentences about columns whose new values differ from those of the training rows.
+
+        Args:
+            schema: by which the training rows were read.
+            X: new rows, as for `schema.encode`.
+        """
+        features = schema.encode(X)
+        found = []
+        for j, name in enumerate(schema.number_names):
+            found += self._of_numbers(j, name, features.numbers[:, j])
+        start = 0
+        for j, size in enumerate(features.sizes):
+            counts = self.counts[start : start + size + 1]
+            found += self._of_categories(schema, X, schema.category_names[j], features.codes[:, j], counts)
+            start += size + 1
+        more = len(found) - MAX_SENTENCES
+        return found[:MAX_SENTENCES] + ([f"{more} more columns differ."] if more > 0 else [])
+
+    def _of_numbers(self, j: int, name: str, values: np.ndarray) -> list[str]:
+        known = values[~np.isnan(values)]
+        gaps = 1 - len(known) / max(len(values), 1)
+        if gaps - self.gaps[j] > self._chance(len(values)):
+            return [
+                f"column {name!r} has gaps in {gaps:.0%} of the rows, and in {self.gaps[j]:.0%} before."
+            ]
+        low, high = self.deciles[[0, -1], j]
+        if not len(known) or np.isnan(low):
+            return []
+        outside = int(((known < low) | (known > high)).sum())
+        width = high - low
+        is_far = bool(((known < low - width) | (known > high + width)).any()) and width > 0
+        if is_far or outside > 3 + 8 * len(known) / self.rows:
+            return [
+                f"column {name!r} has {outside:,} of {len(known):,} values outside of {low:.6g} to "
+                f"{high:.6g}, the range of the training rows: predictions are extrapolated there."
+            ]
+        now, before = _shares(known, self.deciles[:, j]), self.shares[:, j]
+        most = int(np.abs(now - before).argmax())
+        if abs(now[most] - before[most]) > self._chance(len(known)):
+            return [
+                f"column {name!r} is distributed differently than in the training rows: {now[most]:.0%} of "
+                f"its values are at most {self.deciles[most, j]:.6g}, and {before[most]:.0%} were."
+            ]
+        return []
+
+    def _of_categories(
+        self, schema: Schema, X: Any, name: str, codes: np.ndarray, before: np.ndarray
+    ) -> list[str]:
+        if (codes < 0).any():
+            texts = schema.unknown_categories(X, name)
+            if texts:
+                rows = sum(texts.values())
+                return [
+                    f"column {name!r} has categories that are not in the training rows in {rows:,} of "
+                    f"{len(codes):,} rows, such as {max(texts, key=lambda t: texts[t])!r}: they count as "
+                    "unknown."
+                ]
+        now = _frequencies(codes, len(before) - 1)
+        change = now - before
+        if len(codes) and np.abs(change).sum() / 2 > self._chance(len(codes)) * max(
+            1, len(before) ** 0.5 / 2
+        ):
+            most = int(np.abs(change).argmax())
+            column = next(column for column in schema.columns if column.name == name)
+            what = repr(column.categories[most - 1]) if most else "a gap"
+            return [
+                f"column {name!r} is distributed differently than in the training rows: {what} is in "
+                f"{now[most]:.0%} of the rows, and was in {before[most]:.0%}."
+            ]
+        return []
+
+    def _chance(self, rows: int) -> float:
+        """How far shares of that many rows must differ to be told."""
+        return max(LEAST, SURE * (1 / max(rows, 1) + 1 / self.rows) ** 0.5)
+
+
+def _shares(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """The share of values that are not above each bound."""
+    return np.searchsorted(np.sort(values), bounds, side="right") / len(values)
+
+
+def _frequencies(codes: np.ndarray, size: int) -> np.ndarray:
+    """The share of gaps and of each category."""
+    return np.bincount(codes + 1, minlength=size + 1) / max(len(codes), 1)

@@ -1,0 +1,283 @@
+"""The command around a saved model: repeat a run, score it on new rows, report, read and write pipes."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pandas
+import pytest
+
+from funcnet.cli import main
+from funcnet.cli._config import read_config, to_toml
+from funcnet.sklearn import MLPClassifier, MLPRegressor
+
+FEW = ["--hidden", "8", "--epochs", "5", "--folds", "2", "--members", "1"]
+
+
+def flats(rows, seed=0):
+    rng = np.random.default_rng(seed)
+    frame = pandas.DataFrame(
+        {
+            "flat": [f"F{i:03d}" for i in range(rows)],
+            "area": rng.uniform(30, 150, rows).round(1),
+            "town": rng.choice(["Bonn", "Köln"], rows),
+        }
+    )
+    frame["price"] = (3 * frame["area"] + 20 * (frame["town"] == "Bonn") + rng.normal(size=rows)).round(2)
+    frame["class"] = np.where(frame["price"] > 280, "dear", "cheap")
+    return frame
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with flats.csv, and models of its two targets in classes/ and values/."""
+    place = tmp_path_factory.mktemp("flats")
+    flats(80).to_csv(place / "flats.csv", index=False)
+    for target, other, out in (("class", "price", "classes"), ("price", "class", "values")):
+        command = ["train", place / "flats.csv", "--target", target, "--drop", other, "--id", "flat"]
+        assert run(*command, "--out", place / out, "--quiet", *FEW) == 0
+    return place
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def error(capsys, *arguments):
+    assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_a_configuration_repeats_a_run_to_the_bit(folder, tmp_path, capsys):
+    assert (
+        run("train", "--config", folder / "classes/run.toml", "--out", tmp_path / "again", "--quiet") == 0
+    )
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    files = [
+        sorted(path.name for path in place.iterdir()) for place in (folder / "classes", tmp_path / "again")
+    ]
+    assert [name for name in files[0] if name != "report.html"] == files[1]  # with checksums in their names
+    table, arguments = read_config(folder / "classes/run.toml")
+    assert table == str(folder / "flats.csv")
+    assert "--hidden=8" in arguments
+
+
+def test_the_command_line_overrules_a_configuration(folder, tmp_path, capsys):
+    command = ["train", "--config", folder / "classes/run.toml", "--epochs", "2", "--out", tmp_path / "a"]
+    assert run(*command, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["chosen"]["max_iter"] == {"value": 2, "why": "given"}
+    assert result["scores"]["test"]["rows"] == 16
+    roles = {column["name"]: column["role"] for column in result["schema"]["columns"]}
+    assert roles == {"flat": "dropped", "area": "number", "town": "category", "price": "dropped"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("table = 3", "table must be text, got 3"),
+        ("epoch = 3", "must hold table, target, task"),
+        ("epochs = 0", "argument --epochs: must be an integer from 1"),
+        ("epochs = true", "epochs must be text or a number, got True"),
+        ("epochs == 1", "is not a TOML file"),
+        ("day-first = 1", "day-first must be true or false, got 1"),
+    ],
+)
+def test_wrong_configurations(content, message, tmp_path, capsys):
+    (tmp_path / "run.toml").write_text(content)
+    assert message in error(capsys, "train", "iris", "--config", tmp_path / "run.toml")
+
+
+def test_toml_of_any_text(tmp_path):
+    given = {"target": 'a "b" \\ \x7f\n\t é 😀', "drop": ["x", "-1"], "hidden": [8, 4], "day-first": False}
+    (tmp_path / "run.toml").write_text(to_toml({"table": "t.csv", **given}), encoding="utf-8")
+    _, arguments = read_config(tmp_path / "run.toml")
+    expected = [f"--target={given['target']}", "--drop=x", "--drop=-1", "--hidden=8,4", "--no-day-first"]
+    assert arguments == expected
+
+
+def test_evaluate_scores_new_rows(folder, tmp_path, capsys):
+    new = flats(50, seed=1)
+    new.loc[:4, "class"] = None
+    new.to_csv(tmp_path / "new.csv", index=False)
+    assert run("evaluate", folder / "classes", tmp_path / "new.csv", "--json", "--metric", "brier") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["rows_without_target"] == 5
+    model = MLPClassifier.load(folder / "classes")
+    X = new[["flat", "area", "town", "price"]][5:]
+    assert result["scores"]["accuracy"] == model.score(X, new["class"][5:])
+    assert run("evaluate", folder / "values", tmp_path / "new.csv", "--metric", "mae") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3].startswith("  MAE (in units of price)")
+    model = MLPRegressor.load(folder / "values")
+    predicted = model.predict(new.drop(columns="price"))
+    assert f"{np.abs(predicted - new['price']).mean():.2f}" in lines[3]
+
+
+def test_evaluate_refuses_what_it_cant_score(folder, tmp_path, capsys):
+    new = flats(20, seed=1)
+    new.drop(columns="class").to_csv(tmp_path / "no.csv", index=False)
+    assert "lacks the column class" in error(capsys, "evaluate", folder / "classes", tmp_path / "no.csv")
+    new.assign(**{"class": "dirt cheap"}).to_csv(tmp_path / "new.csv", index=False)
+    command = ["evaluate", folder / "classes", tmp_path / "new.csv"]
+    assert "holds 'dirt cheap', which is none of the classes of the model: cheap, dear" in error(
+        capsys, *command
+    )
+    assert "--metric must be one of accuracy" in error(capsys, *command, "--metric", "rmse")
+    new.assign(**{"class": "cheap"}).to_csv(tmp_path / "new.csv", index=False)
+    assert run(*command, "--quiet") == 0  # one class is enough to be scored
+
+
+def test_a_model_that_does_not_know_its_target(tmp_path, capsys):
+    frame = flats(40)
+    MLPRegressor(max_iter=2, cv=None).fit(frame[["area"]], frame["price"].to_numpy()).save(tmp_path / "m")
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    message = error(capsys, "evaluate", tmp_path / "m", tmp_path / "new.csv")
+    assert "does not say which column is the target. Score it in Python: MLPRegressor.load" in message
+
+
+def test_report_of_a_saved_model(folder, tmp_path, capsys):
+    assert run("report", folder / "classes") == 0
+    assert capsys.readouterr().out == f"Wrote {folder / 'classes/report.html'}\n"
+    out = tmp_path / "r.json"
+    assert run("report", folder / "values", folder / "flats.csv", "--out", out) == 0
+    assert json.loads(out.read_text())["rows"] == 80
+    capsys.readouterr()
+    assert "must end in .json or .html" in error(capsys, "report", folder / "values", "--out", "r.pdf")
+
+
+def test_predict_tells_what_differs_from_the_training_rows(folder, tmp_path, capsys):
+    new = flats(30, seed=2)
+    new["town"] = "Rom"
+    new.to_csv(tmp_path / "new.csv", index=False)
+    assert run("predict", folder / "values", tmp_path / "new.csv") == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "column 'town' has categories that are not in the training rows in 30 of 30 rows" in captured.err
+    assert captured.out.count("\n") == 31
+
+
+def test_predict_in_json_and_parquet(folder, tmp_path, capsys):
+    command = ["predict", folder / "classes", folder / "flats.csv", "--id", "flat"]
+    assert run(*command, "--proba", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["flat"] for row in rows[:2]] == ["F000", "F001"]
+    assert rows[0]["probability of cheap"] + rows[0]["probability of dear"] == pytest.approx(1)
+    assert run(*command, "--out", tmp_path / "p.parquet") == 0
+    frame = pandas.read_parquet(tmp_path / "p.parquet")
+    assert frame.columns.tolist() == ["flat", "prediction", "probability"]
+    assert frame["prediction"].tolist() == [row["prediction"] for row in rows]
+    assert "--json can't be written as Parquet" in error(capsys, *command, "--json", "--out", "p.parquet")
+
+
+def test_predict_of_labels_and_of_several_numbers(tmp_path, capsys):
+    frame = flats(60)
+    X = frame[["area"]]
+    X.to_csv(tmp_path / "new.csv", index=False)
+    labels = np.stack([frame["area"] > 90, frame["area"] > 60], axis=1).astype(int)
+    MLPClassifier(max_iter=2, cv=2).fit(X, labels).save(tmp_path / "labels")
+    assert run("predict", tmp_path / "labels", tmp_path / "new.csv", "--proba") == 0
+    printed = pandas.read_csv(io.StringIO(capsys.readouterr().out))
+    model = MLPClassifier.load(tmp_path / "labels")
+    np.testing.assert_array_equal(printed[["0", "1"]], model.predict(X))
+    np.testing.assert_allclose(printed[["probability of 0", "probability of 1"]], model.predict_proba(X))
+    values = np.stack([frame["price"], -frame["price"]], axis=1)
+    model = MLPRegressor(max_iter=2, cv=2).fit(X, values)
+    model.save(tmp_path / "values")
+    assert run("predict", tmp_path / "values", tmp_path / "new.csv", "--interval", "0.8") == 0
+    printed = pandas.read_csv(io.StringIO(capsys.readouterr().out))
+    np.testing.assert_array_equal(printed[["prediction 0", "prediction 1"]], model.predict(X))
+    np.testing.assert_array_equal(printed[["upper 0", "upper 1"]], model.predict_interval(X, 0.8)[1])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_tables_from_pipes(folder, tmp_path, capsys, monkeypatch):
+    content = (folder / "flats.csv").read_bytes()
+    assert run("predict", folder / "values", folder / "flats.csv") == 0
+    expected = capsys.readouterr().out
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    assert run("predict", folder / "values", pipe) == 0
+    writer.join()
+    assert capsys.readouterr().out == expected
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert run("predict", folder / "values", "-") == 0
+    assert capsys.readouterr().out == expected
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert "is empty: expected a header and rows" in error(capsys, "predict", folder / "values", "-")
+
+
+def test_training_from_stdin(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((folder / "flats.csv").read_bytes())))
+    command = [
+        "train",
+        "-",
+        "--target",
+        "price",
+        "--drop",
+        "class",
+        "--id",
+        "flat",
+        "--out",
+        tmp_path / "m",
+    ]
+    assert run(*command, *FEW) == 0
+    assert "stdin: regression of 'price'" in capsys.readouterr().out
+    assert run("predict", tmp_path / "m", folder / "flats.csv") == 0
+    printed = capsys.readouterr().out
+    assert run("predict", folder / "values", folder / "flats.csv") == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_a_decimal_mark_that_the_file_does_not_show(tmp_path, capsys):
+    rows = ["1.234;5", "2.345;6", "3.456;7"] * 10
+    (tmp_path / "t.csv").write_text("x;y\n" + "\n".join(rows) + "\n")
+    command = ["train", tmp_path / "t.csv", "--task", "regression", "--out", tmp_path / "m", *FEW, "--json"]
+    assert run(*command) == 0
+    assert json.loads(capsys.readouterr().out)["schema"]["columns"][0]["read_as"] == "number"
+    assert run(*command, "--decimal", ",") == 0
+    column = json.loads(capsys.readouterr().out)["schema"]["columns"][0]
+    assert column["read_as"] == "1.234,5"
+    assert "separator and decimal must differ" in error(
+        capsys, *command, "--decimal", ",", "--separator", ","
+    )
+
+
+def test_dates_that_the_file_does_not_decide(tmp_path, capsys):
+    days = [f"{a:02d}/{b:02d}/2024" for a in range(1, 6) for b in range(1, 7)]
+    frame = pandas.DataFrame({"day": days, "y": np.arange(30) * 1.5})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    command = ["train", tmp_path / "t.csv", "--out", tmp_path / "m", *FEW]
+    assert "day" in error(capsys, *command)
+    for flag, read_as in (("--day-first", "day.month.year"), ("--no-day-first", "month/day/year")):
+        assert run(*command, flag, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["schema"]["columns"][0]["read_as"] == read_as
+
+
+def test_runs_and_show_in_json(folder, capsys):
+    assert run("runs", folder, "--json") == 0
+    assert {entry["outcome"] for entry in json.loads(capsys.readouterr().out)} == {"finished"}
+    assert run("show", folder / "values", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["history"]["loss"]) == 5
+
+
+def test_predict_imports_no_scikit_learn(folder):
+    """Importing it takes as long as JAX."""
+    code = (
+        "import sys; from funcnet.cli import main\n"
+        "assert main(sys.argv[1:]) == 0\n"
+        "print([name for name in ('sklearn', 'matplotlib', 'optax', 'scipy.stats') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, "predict", folder / "classes", folder / "flats.csv"]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert finished.stdout.splitlines()[-1] == "[]"
