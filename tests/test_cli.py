@@ -76,7 +76,7 @@ def test_train_prints_a_summary(trained):
     assert "test, 12 rows" in printed
     assert f"funcnet predict {folder}" in printed
     files = {path.name.split("-")[0] for path in folder.iterdir()} - {".source.json"}
-    assert files == {"estimator.json", "schema.json", "arrays", "history.csv", "curves.png", "run.toml"}
+    assert files == {"estimator.json", "schema.json", "arrays", "history.csv", "run.toml"}
     history = pandas.read_csv(folder / "history.csv")
     assert list(history.columns) == ["epoch", "loss", "val_loss"]
     assert history["epoch"].tolist() == list(range(1, 21))
@@ -303,7 +303,9 @@ def test_a_table_with_text_and_missing_values(capsys, tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(["size,colour,bought", *rows]) + "\n")
     assert main(["train", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out"), *FEW]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["colour", "category", "text", "5"] in lines, "the schema is printed before training"
+    assert ["colour", "category", "text"] in [line[:3] for line in lines], (
+        "the schema is printed before training"
+    )
     columns = json.loads((tmp_path / "out" / "schema.json").read_text())["columns"]
     assert [(c["name"], c["role"]) for c in columns] == [("size", "number"), ("colour", "category")]
     assert columns[1]["categories"] == ["blue", "red"]
@@ -342,7 +344,7 @@ def test_new_files_are_read_as_the_training_file_was(capsys, tmp_path):
 
 def test_rows_for_testing_that_cant_be_read_are_told_before_the_training(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(MLPRegressor, "fit", None)  # not called
-    rows = [f"{'n.k.' if i == 3 else i},{i * 1.5}" for i in range(40)]  # row 3 is for testing
+    rows = [f"{'n.k.' if i == 7 else i},{i * 1.5}" for i in range(40)]  # row 7 is for testing
     (tmp_path / "t.csv").write_text("\n".join(["a,y", *rows]))
     args = ["train", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out"), "--test-size", "0.5"]
     assert main(args) == 2

@@ -283,7 +283,7 @@ def test_copies_give_the_same_predictions(iris, classifier, tmp_path):
 def test_saved_files_that_changed_are_refused(classifier, regressor, tmp_path):
     classifier.save(tmp_path)
     classifier.save(tmp_path)  # again, into the same folder
-    arrays, description, schema = sorted(tmp_path.iterdir())
+    arrays, description, _, schema = sorted(tmp_path.iterdir())
     assert arrays.suffix == ".safetensors"
     assert Schema.from_dict(json.loads(schema.read_text())) == classifier.schema_
     with pytest.raises(ValueError, match="contains a MLPClassifier"):
@@ -309,7 +309,7 @@ def changed(value, path, new):
 
 PARTS = {
     "no members": (("attributes", "members_"), None, "members_ must be Members"),
-    "no classes": (("attributes", "classes_"), {"list": []}, "the task and the outputs of the estimator"),
+    "no classes": (("attributes", "classes_"), {"list": []}, "classes_ must be an array, got list"),
     "another task": (("attributes", "_task"), "labels", "the task and the outputs of the estimator"),
     "a number of columns": (("attributes", "n_features_in_"), 3, "schema_ must have 3 columns, got 5"),
     "a schema of text": (("attributes", "schema_"), "x", "schema_ must be a Schema"),
@@ -408,7 +408,7 @@ def test_a_folder_holds_the_old_estimator_or_the_new_one_after_a_kill_at_any_mom
         assert read_run(place).problem == ""
         classifier.save(place)
         kinds = sorted(p.name.split("-")[0] for p in place.iterdir() if p.suffix != ".part")
-        assert kinds == ["arrays", "estimator.json", "notes.txt", "schema.json"]
+        assert kinds == ["arrays", "estimator.json", "history.csv", "notes.txt", "schema.json"]
         if not killed:
             break
     assert not killed

@@ -15,7 +15,6 @@ MAX_RECALLS = 12
 
 
 def train(args: argparse.Namespace) -> dict[str, Any]:
-    from funcnet.report._runs import draw, read_run, write_csv
     from funcnet.report._terminal import print_summary, print_table, show_progress
     from funcnet.sklearn._save import report_path
     from funcnet.sklearn._scores import recall_table, score_table
@@ -58,11 +57,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     set_owner(folder, source)
     model.save(folder)
     write_config(folder, source, args)
-    run = read_run(folder)
-    assert run is not None
-    for write in (write_csv, draw):
-        write(run)
-    print_line(f"Wrote estimator.json, schema.json, arrays, history.csv, curves.png, run.toml to {folder}")
+    print_line(f"Wrote estimator.json, schema.json, arrays, history.csv and run.toml to {folder}")
     if args.report is not None:
         print_line(f"Wrote {args.report}")
     print_line(f"Predict with: funcnet predict {folder} NEW.csv")
@@ -111,18 +106,16 @@ def _schema(args: argparse.Namespace, table: Any, X: Any) -> Any:
 
 def _split(table: Any, args: argparse.Namespace) -> tuple[Any, Any, tuple[Any, Any] | None]:
     """Training rows and their targets, and those for testing."""
-    import jax
     import numpy as np
 
-    from funcnet import _keys
-    from funcnet.tabular._prepare import split_table
+    from funcnet.tabular._split import split_table
 
     frame = table.to_pandas()
     X, y = frame.drop(columns=table.target_name), frame[table.target_name].to_numpy()
     if args.test_size == 0:
         return X, y, None
-    key = _keys.fold_in_name(jax.random.key(np.uint32(args.seed or 0)), "test")
-    rows, held_out = split_table(table, args.test_size, key)
+    order = np.random.default_rng(args.seed or 0).permutation(len(table))
+    rows, held_out = split_table(table, args.test_size, order)
     test = (X.iloc[held_out], y[held_out]) if len(held_out) else None
     return X.iloc[rows].reset_index(drop=True), y[rows], test
 

@@ -60,8 +60,17 @@ def split_rows(
     else:
         _check.concrete_key("split", key)
         order = order_of_rows(key, "split", n)
-        if labels is not None:
-            order = order[_stratified_order(labels[order], counts)]
+    return _divide(order, counts, labels)
+
+
+def divide(order: np.ndarray, sizes: Sequence[float], labels: np.ndarray | None) -> list[np.ndarray]:
+    """Parts of row numbers that are in random order, as `split` divides them."""
+    return _divide(order, _part_sizes(sizes, len(order)), labels)
+
+
+def _divide(order: np.ndarray, counts: np.ndarray, labels: np.ndarray | None) -> list[np.ndarray]:
+    if labels is not None:
+        order = order[_stratified_order(labels[order], counts)]
     return np.split(order, np.cumsum(counts)[:-1])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet import _check, _tree
 from funcnet.report import _canvas
-from funcnet.study._monitor import quantity_of
+from funcnet.study._quantities import quantity_of
 from funcnet.train import History, Run
 
 MAX_CURVES = 20

@@ -9,7 +9,7 @@ import numpy as np
 from funcnet import _check
 from funcnet.report import _canvas
 from funcnet.report._epochs import draw_curve
-from funcnet.study._monitor import QUANTITIES, quantity_of
+from funcnet.study._quantities import QUANTITIES, quantity_of
 from funcnet.train import Run
 
 LOG_QUANTITIES = {"activation_std", "gradient", "update"}

@@ -1,7 +1,5 @@
 """Runs on disk: their progress, metrics and curves."""
 
-import csv
-import io
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,20 +127,6 @@ def draw(run: SavedRun) -> Path:
     state = TrainState(None, None, zero, zero, jax.random.key(0), initial_state(), History(arrays))
     _files.write(run.folder / "curves.png", history_png(Run(None, state)))
     return run.folder / "curves.png"
-
-
-def write_csv(run: SavedRun) -> Path:
-    """Write the metrics to `history.csv` in the run's folder, a row for each epoch; returns its path.
-
-    Epochs are numbered from 1; values that were not measured are empty.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["epoch", *run.history])
-    for epoch, values in enumerate(zip(*run.history.values(), strict=True), 1):
-        writer.writerow([epoch, *("" if math.isnan(value) else value for value in values)])
-    _files.write(run.folder / "history.csv", text.getvalue().encode())
-    return run.folder / "history.csv"
 
 
 def _drop_nan(values: list[float]) -> list[float]:

@@ -28,7 +28,7 @@ from funcnet.train._weights import deserialize, save_weights, serialize
 
 EXAMPLE = "models/wine"
 PART = ".weights.part"
-SCHEMA = "schema.json"
+SCHEMA, HISTORY = "schema.json", "history.csv"
 LONGEST = 500
 """Characters of an error of a damaged file that are quoted."""
 
@@ -46,7 +46,7 @@ def save(
 
     Arrays and the weights of a model are written first, under names that hold their checksums, and the JSON
     file, which names them, last: if the process is killed, the folder holds the old estimator or the new
-    one. How columns are read is written to schema.json, too, for people.
+    one. How columns are read is written to schema.json, too, and the history to history.csv, for people.
 
     Args:
         estimator: a fitted one.
@@ -75,7 +75,7 @@ def save(
         },
     }
     _files.make_folder(folder)
-    for name in (NAME, SCHEMA):
+    for name in (NAME, SCHEMA, HISTORY):
         _files.check_target(folder / name)
     files = {"arrays": serialize({name: np.array(a, order="C") for name, a in arrays.items()}, {})}
     if model is not None:
@@ -91,6 +91,7 @@ def save(
             other.unlink()
     if hasattr(estimator, "schema_"):
         write_json(folder / SCHEMA, estimator.schema_.to_dict())
+    _files.write(folder / HISTORY, _to_csv(history).encode())
 
 
 def load(cls: type, path: str | os.PathLike[str], **given: Any) -> Any:
@@ -153,6 +154,15 @@ def report_path(path: Any) -> Path:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     _files.write(path, json.dumps(content, indent=1).encode())
+
+
+def _to_csv(history: Mapping[str, np.ndarray]) -> str:
+    """A row for each epoch, counted from 1; values that were not measured are empty."""
+    lines = [",".join(["epoch", *history])]
+    for epoch, values in enumerate(zip(*history.values(), strict=True), 1):
+        numbers = ("" if np.isnan(value) else repr(float(value)) for value in values)
+        lines.append(",".join([str(epoch), *numbers]))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _finite_or_none(values: np.ndarray) -> list[float | None]:

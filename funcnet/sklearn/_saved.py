@@ -74,10 +74,11 @@ def check_parts(schema: Any, members: Any, classes: Any, distribution: Any) -> N
         ("members_", members, Members),
         ("schema_", schema, Schema),
         ("_distribution", distribution, Distribution),
-        ("classes_", classes, np.ndarray | None),
     ):
         if not isinstance(value, kind):
-            raise TypeError(f"{name} must be of type {kind}, got {_check.describe(value)}")
+            raise TypeError(f"{name} must be {kind.__name__}, got {_check.describe(value)}")
+    if not isinstance(classes, np.ndarray | None):
+        raise TypeError(f"classes_ must be an array, got {_check.describe(classes)}")
     members.check()
     prep = members.preprocessing
     sizes = tuple(len(column.categories) for column in schema.columns if column.role == "category")

@@ -26,16 +26,6 @@ from funcnet.transform._objective import objective
 from funcnet.transform._reap import reap
 
 ALL = ("activation", "saturation", "dead", "gradient", "update")
-QUANTITIES = {
-    "activation_mean": ("outputs: mean", "units of the layer"),
-    "activation_std": ("outputs: standard deviation", "units of the layer"),
-    "saturation": ("saturation: flat for a row", "share of entries"),
-    "dead": ("dead: flat for every row", "share of units"),
-    "gradient": ("gradient: root mean square", "loss / weight"),
-    "update": ("update over weights", "ratio of norms"),
-}
-"""Title and unit of each quantity, by the first part of its names in a history."""
-
 FLAT = 0.01
 """An activation function is flat where the absolute value of its derivative is below this."""
 
@@ -43,12 +33,6 @@ FROM_ACTIVATIONS = {"activation", "saturation", "dead"}
 """Quantities that are measured inside a model; gradients and updates need its parameters only."""
 
 _PREFIX = "monitor: "
-
-
-def quantity_of(name: str) -> str | None:
-    """The quantity that a name in a history belongs to; None for a loss or a metric."""
-    quantity, slash, _ = name.partition("/")
-    return quantity if slash and quantity in QUANTITIES else None
 
 
 def monitor(train: Fit, quantities: Sequence[str] = ALL, *, rows: int = 256, data: PyTree = None) -> Fit:

@@ -1,4 +1,4 @@
-"""Prepare a table: which rows are held out, and for a study what a plain MLP is trained on."""
+"""Prepare a table for a study: what a plain MLP is trained on."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,13 @@ from funcnet import _check
 from funcnet._types import Key
 from funcnet.data import Dataset, Scaler, Table
 from funcnet.data._scaler import fit_scaler
-from funcnet.data._split import split_rows
+from funcnet.data._split import order_of_rows, split_rows
 from funcnet.losses import cross_entropy, squared_error, supervised
 from funcnet.metrics import absolute_error, accuracy
 from funcnet.models import MLP
 from funcnet.tabular._preprocessing import ANY_SIZE, fit_preprocessing
 from funcnet.tabular._schema import Schema, check_not_empty
+from funcnet.tabular._split import class_numbers, split_table
 from funcnet.tabular._targets import LARGEST_TARGET
 from funcnet.train import EarlyStopping, Fit, fit
 
@@ -38,32 +39,6 @@ class StudyData(NamedTuple):
     target_scaler: Scaler | None
 
 
-def split_table(table: Table, fraction: float, key: Key) -> tuple[np.ndarray, np.ndarray]:
-    """The row numbers of a table in two parts, the second of them held out.
-
-    Args:
-        table: a table. If it has a standard split, that is kept; classes are stratified.
-        fraction: of the rows that are held out, in (0, 1).
-        key: of the random order.
-
-    Returns:
-        Sorted row numbers of the two parts. A class of which no row is in the first is left there whole.
-
-    Raises:
-        ValueError: if there are too few rows.
-    """
-    rows = len(table)
-    if table.standard_split:
-        first = table.standard_split[0]
-        return np.arange(first), np.arange(first, rows)
-    classes = _classes(table)
-    used, held_out = split_rows(rows, (1 - fraction, fraction), key, classes)
-    if classes is not None:
-        is_new = ~np.isin(classes[held_out], classes[used])
-        used, held_out = np.concatenate([used, held_out[is_new]]), held_out[~is_new]
-    return np.sort(used), np.sort(held_out)
-
-
 def prepare_study(
     table: Table,
     hidden: Sequence[int],
@@ -80,8 +55,8 @@ def prepare_study(
         roles: of columns, as `Schema.fit` takes them.
         missing: words that count as missing.
     """
-    rest, test = split_table(table, TEST, keys[0])
-    classes = _classes(table)
+    rest, test = split_table(table, TEST, order_of_rows(keys[0], "split", len(table)))
+    classes = class_numbers(table)
     strata = None if classes is None else classes[rest]
     train, valid = split_rows(len(rest), (1 - VALIDATION, VALIDATION), keys[1], strata)
     parts = rest[train], rest[valid], test
@@ -154,8 +129,3 @@ def check_memory(net: MLP, epochs: int, num_runs: int = 1) -> None:
         f"the weights and the history of {runs} with hidden={tuple(net.sizes[1:-1])} and epochs={epochs}",
         4 * (3 * num_parameters + num_runs * (num_parameters + 5 * epochs)),
     )
-
-
-def _classes(table: Table) -> np.ndarray | None:
-    """The class number of each row, by which splits are stratified; None for a regression."""
-    return np.asarray(table.arrays[:][1]) if table.class_names else None
