@@ -154,6 +154,33 @@ def test_report_of_a_saved_model(folder, tmp_path, capsys):
     assert "must end in .json or .html" in error(capsys, "report", folder / "values", "--out", "r.pdf")
 
 
+def test_compare_two_models_row_by_row(folder, tmp_path, capsys):
+    new = flats(60, seed=3)
+    new.to_csv(tmp_path / "new.csv", index=False)
+    weak = ["train", folder / "flats.csv", "--target", "price", "--out", tmp_path / "weak", "--quiet"]
+    assert run(*weak, "--epochs", "1", "--learning-rate", "1e-6", "--folds", "1", "--hidden", "4") == 0
+    command = ["compare", folder / "values", tmp_path / "weak", tmp_path / "new.csv"]
+    assert run(*command, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    X = new.drop(columns="price")
+    errors = [
+        MLPRegressor.load(place).predict(X) - new["price"]
+        for place in (folder / "values", tmp_path / "weak")
+    ]
+    found = result["losses"]["absolute error"]
+    assert [found["a"], found["b"]] == pytest.approx([np.abs(error).mean() for error in errors])
+    assert found["difference"] == pytest.approx(found["b"] - found["a"])
+    assert found["interval"][0] < found["difference"] < found["interval"][1]
+    assert run(*command) == 0
+    winner = folder / "values" if result["losses"]["squared error"]["difference"] > 0 else tmp_path / "weak"
+    assert f"{winner} is better by its squared error." in capsys.readouterr().out
+    same = ["compare", folder / "classes", folder / "classes", tmp_path / "new.csv"]
+    assert run(*same) == 0
+    assert "do not show which is better by its log-loss" in capsys.readouterr().out
+    command[1] = folder / "classes"
+    assert "models must predict the same to be compared, got 'class' and 'price'" in error(capsys, *command)
+
+
 def test_predict_tells_what_differs_from_the_training_rows(folder, tmp_path, capsys):
     new = flats(30, seed=2)
     new["town"] = "Rom"

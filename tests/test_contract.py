@@ -1,11 +1,14 @@
 """The pages of docs/ that hold code, and README.md, run as written."""
 
 import re
+import shlex
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot
 import pytest
+
+from funcnet.cli import main
 
 ROOT = Path(__file__).parent.parent
 
@@ -15,6 +18,28 @@ PAGES = [
     pytest.param("docs/estimators.md", marks=pytest.mark.slow),
     "README.md",
 ]
+
+
+@pytest.mark.slow
+def test_an_afternoon_runs_as_written(tmp_path, monkeypatch, capsys):
+    """Its commands, too, in the order of the page, which quotes what the first prints."""
+    monkeypatch.chdir(tmp_path)
+    text, scope = (ROOT / "docs/afternoon.md").read_text(), {"__name__": "__main__"}
+    for language, block in re.findall(r"```(python|sh)\n(.*?)```", text, re.DOTALL):
+        if language == "python":
+            exec(compile(block, "docs/afternoon.md", "exec"), scope)
+            continue
+        for line in block.splitlines():
+            capsys.readouterr()
+            assert main(shlex.split(line)[1:]) == 0
+            printed = capsys.readouterr().out
+            if line.startswith("funcnet train flats.csv"):
+                (quoted,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+                assert printed.startswith(quoted)
+            if line.startswith("funcnet compare"):
+                assert "is better by its squared error" in printed or "do not show" in printed
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"flats", "all-flats"}
+    assert "Predictions of rent" in (tmp_path / "flats.html").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -17,7 +17,8 @@ from funcnet.cli._parser import make_parser
 
 MODULES = {
     **{name: f"_{name}" for name in ("train", "study", "predict", "runs")},
-    **{"evaluate": "_model", "report": "_model", "show": "_runs"},
+    **dict.fromkeys(("evaluate", "compare", "report"), "_model"),
+    "show": "_runs",
 }
 
 

@@ -33,6 +33,55 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     return {"target": target, "rows_without_target": left_out, "scores": scores, "drift": drift}
 
 
+def compare(args: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+
+    from funcnet.report._terminal import print_table
+    from funcnet.sklearn._scores import format_score, mean_interval
+
+    folders, losses, targets = (args.other, args.folder), [], []
+    for folder in folders:
+        args.folder = folder
+        model = _load(folder)
+        X, y, _ = _read_rows_and_target(args, model)
+        targets.append((model.schema_.target, hasattr(model, "classes_")))
+        losses.append(_row_losses(model, X, y))
+    if targets[0] != targets[1]:
+        (a, _), (b, _) = targets
+        raise ValueError(f"models must predict the same to be compared, got {a!r} and {b!r}.")
+    rows, result = [], {}
+    for name in losses[0]:
+        a, b = (loss[name] for loss in losses)
+        low, high = mean_interval(b - a)
+        result[name] = {"a": a.mean(), "b": b.mean(), "difference": (b - a).mean(), "interval": [low, high]}
+        means = map(format_score, (a.mean(), b.mean()))
+        rows.append([name, *means, f"{(b - a).mean():+.4g} ({low:+.4g} – {high:+.4g})"])
+    count = f"{len(next(iter(losses[0].values()))):,} rows"
+    print_table([f"mean of {count}", *map(str, folders), "difference (95 %)"], rows)
+    name, found = next(iter(result.items()))
+    low, high = found["interval"]
+    sides = {"a": low > 0, "b": high < 0}
+    better = next((side for side, is_better in sides.items() if is_better), None)
+    if better is None or np.isnan(low):
+        print_line(f"These rows do not show which is better by its {name}.")
+    else:
+        print_line(f"{folders[better == 'b']} is better by its {name}.")
+    return {"losses": result, "better": None if better is None else str(folders[better == "b"])}
+
+
+def _row_losses(model: Any, X: Any, y: Any) -> dict[str, Any]:
+    """The losses of each row by name; the first decides which model is better."""
+    import numpy as np
+
+    if not hasattr(model, "classes_"):
+        error = model.predict(X) - y
+        return {"squared error": error**2, "absolute error": np.abs(error)}
+    p = model.predict_proba(X)
+    target = np.searchsorted(model.classes_, y)
+    likelihood = np.maximum(p[np.arange(len(y)), target], np.finfo(np.float64).eps)
+    return {"log-loss (nats)": -np.log(likelihood), "error": (p.argmax(axis=1) != target).astype(float)}
+
+
 def report(args: argparse.Namespace) -> dict[str, Any]:
     from funcnet.sklearn._save import report_path
 

@@ -43,6 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_predict(commands)
     _add_evaluate(commands)
+    _add_compare(commands)
     _add_report(commands)
     _add_study(commands)
     _add_runs(commands)
@@ -227,9 +228,9 @@ def _add_training(command: Any, defaults: Mapping[str, str]) -> None:
     add("--seed", "N", _integer(0), "seed of split, initial weights and row order", "0")
 
 
-def _add_model(command: Any, rows: str, nargs: str | None = None) -> None:
+def _add_model(command: Any, rows: str, nargs: str | None = None, folder: str = "DIR") -> None:
     """Add the arguments that choose a model and a file of rows."""
-    command.add_argument("folder", metavar="DIR", type=_path, help="output directory of `funcnet train`")
+    command.add_argument("folder", metavar=folder, type=_path, help="output directory of `funcnet train`")
     command.add_argument("rows", metavar="FILE", type=_path, nargs=nargs, help=f"{rows}; - reads stdin")
     _add_format(command)
 
@@ -272,6 +273,21 @@ def _add_evaluate(commands: Any) -> None:
     _add_missing(evaluate)
     evaluate.add_argument("--report", metavar="FILE", type=_path, help="write a report: .html, or .json")
     _add_output(evaluate)
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="compare two saved models on the same rows",
+        description="Compare two estimators that `funcnet train` saved on a file with their target, row by "
+        "row.\nThe interval of the difference is that of a paired bootstrap over the rows.",
+        epilog="example:\n  funcnet compare runs/houses runs/houses-2 sold-last-month.csv",
+    )
+    compare.set_defaults(run="compare")
+    compare.add_argument("other", metavar="DIR_A", type=_path, help="output directory of `funcnet train`")
+    _add_model(compare, "text or Parquet with the columns of both and the target", folder="DIR_B")
+    _add_missing(compare)
+    _add_output(compare)
 
 
 def _add_report(commands: Any) -> None:

@@ -85,6 +85,6 @@ def check_parts(schema: Any, members: Any, classes: Any, distribution: Any) -> N
     if (len(prep.centers), prep.sizes) != (len(schema.number_names), sizes):
         raise ValueError("members_ must have the columns of schema_")
     distribution.check(*prep.centers.shape, prep.sizes)
-    is_class = members.task != "values"
-    if is_class != (classes is not None) or (is_class and classes.shape != (members.network.outputs,)):
+    shape = None if classes is None else classes.shape
+    if shape != (None if members.task == "values" else (members.network.outputs,)):
         raise ValueError("members_ must have the task and the outputs of the estimator")

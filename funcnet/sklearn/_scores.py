@@ -188,6 +188,13 @@ def _bootstrap(
     return bounds
 
 
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % bootstrap interval of a mean over rows; NaN for fewer than 10 rows."""
+    found = _bootstrap({"mean": values}, np.ones(len(values)), dict)
+    low, high = found.get("mean", (np.nan, np.nan))
+    return float(low), float(high)
+
+
 def _placements(score: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Of each row of class 1 the share of rows of class 0 with a lower score, and the other way round.
 

@@ -14,8 +14,8 @@ from funcnet._types import Array
 from funcnet.tabular._activations import ACTIVATIONS
 from funcnet.tabular._features import Features
 from funcnet.tabular._network import Network, Parameters, apply_network, packed_shapes, unpack
-from funcnet.tabular._preprocessing import Inputs, Preprocessing
-from funcnet.tabular._sizes import pad, round_up
+from funcnet.tabular._preprocessing import Preprocessing
+from funcnet.tabular._sizes import round_up
 
 PREDICT_CHUNK = 1024
 ROWS_AT_ONCE = 2**16
@@ -79,7 +79,7 @@ class Members:
             ValueError: if the columns differ from the training table's.
         """
         parts = [
-            self._to_predictions(self._outputs(self.preprocessing.transform(part)))
+            self._to_predictions(self._outputs(part))
             for start in range(0, max(len(features), 1), ROWS_AT_ONCE)
             for part in [features.rows(np.arange(start, min(start + ROWS_AT_ONCE, len(features))))]
         ]
@@ -131,11 +131,12 @@ class Members:
         _check.choice("task", self.task, ("classes", "labels", "values"))
         _check.choice("activation", net.activation, tuple(ACTIVATIONS))
 
-    def _outputs(self, inputs: Inputs) -> np.ndarray:
+    def _outputs(self, features: Features) -> np.ndarray:
         """The outputs [runs, rows, outputs] of the networks, in a few sizes of programs."""
-        net, rows = self.network, len(inputs.numbers)
+        net, rows = self.network, len(features)
         chunk = min(PREDICT_CHUNK, round_up(rows, 32))
-        padded = pad_inputs(inputs, net, round_up(-(-rows // chunk)) * chunk)
+        sizes = net.numbers, net.others, net.codes
+        padded = self.preprocessing.transform(features, round_up(-(-rows // chunk)) * chunk, sizes)
         chunks = tuple(x.reshape(len(x) // chunk, chunk, x.shape[1]) for x in padded)
         mask = net.input_mask(self.preprocessing.columns)
         outputs = _apply_runs(net, dict(self.parameters), chunks, mask)
@@ -146,13 +147,6 @@ class Members:
             return probabilities(self.task, outputs, self.temperature)
         values = to_values(outputs, self.center, self.scale, self.bounds)
         return values if self.is_vector else values[..., 0]
-
-
-def pad_inputs(inputs: Inputs, net: Network, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The inputs with the padded number of rows and columns."""
-    columns = net.numbers, net.others, net.codes
-    numbers, others, codes = (pad(x, rows, size) for x, size in zip(inputs, columns, strict=True))
-    return numbers, others, codes
 
 
 def probabilities(task: str, outputs: np.ndarray, temperature: float) -> np.ndarray:

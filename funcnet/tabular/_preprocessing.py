@@ -74,11 +74,15 @@ class Preprocessing:
         embedded = [size + 1 for size in self.sizes if size > self.max_one_hot]
         return Columns(numbers, others, len(embedded), sum(embedded))
 
-    def transform(self, features: Features) -> Inputs:
+    def transform(
+        self, features: Features, rows: int | None = None, sizes: tuple[int, int, int] | None = None
+    ) -> Inputs:
         """The inputs of a network for some rows.
 
         Args:
             features: with the columns of the training rows.
+            rows: the number of rows of the arrays, with zeros at the end; that of `features` if None.
+            sizes: their numbers of columns, likewise; those of `columns` if None.
 
         Returns:
             Numbers float32, others float32 and codes int32, each [rows, columns].
@@ -87,17 +91,13 @@ class Preprocessing:
             ValueError: if the number of columns or categories differs from the training rows'.
         """
         self._check(features)
-        sizes = self.columns[:3]
-        inputs = Inputs(
-            *(
-                np.zeros((len(features), size), dtype)
-                for size, dtype in zip(sizes, (np.float32, np.float32, np.int32), strict=True)
-            )
-        )
+        rows, sizes = len(features) if rows is None else rows, self.columns[:3] if sizes is None else sizes
+        dtypes = np.float32, np.float32, np.int32
+        inputs = Inputs(*(np.zeros((rows, n), dtype) for n, dtype in zip(sizes, dtypes, strict=True)))
         for start in range(0, len(features), CHUNK):  # temporary arrays in float64 stay small
-            rows = np.arange(start, min(start + CHUNK, len(features)))
-            for array, values in zip(inputs, self._transform(features.rows(rows)), strict=True):
-                array[rows] = values
+            part = np.arange(start, min(start + CHUNK, len(features)))
+            for array, values in zip(inputs, self._transform(features.rows(part)), strict=True):
+                array[start : start + len(part), : values.shape[1]] = values
         return inputs
 
     def _transform(self, features: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from funcnet.tabular._choices import (
     is_auto,
 )
 from funcnet.tabular._features import Features
-from funcnet.tabular._members import Members, pad_inputs
+from funcnet.tabular._members import Members
 from funcnet.tabular._network import Network, init_parameters, pack
 from funcnet.tabular._preprocessing import Preprocessing, fit_preprocessing
 from funcnet.tabular._sizes import pad, round_up
@@ -255,7 +255,6 @@ def _arrange(
     number_size: int,
 ) -> tuple[Network, TableArrays]:
     """The padded network and the padded rows of the table."""
-    inputs = preprocessing.transform(features)
     columns = preprocessing.columns
     numbers, others, codes = (round_up(size, 4) for size in columns[:3])
     vocabulary = round_up(columns.vocabulary, 64)
@@ -264,7 +263,7 @@ def _arrange(
     rows = round_up(len(features), 256)
     mask = net.input_mask(columns)
     mean_one = (weights / weights[weights > 0].mean()).astype(np.float32)
-    padded = pad_inputs(inputs, net, rows)
+    padded = preprocessing.transform(features, rows, (numbers, others, codes))
     bounds = target.bounds.astype(np.float32)
     return net, TableArrays(padded, pad(target.values, rows), pad(mean_one, rows), mask, bounds)
 
