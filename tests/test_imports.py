@@ -41,6 +41,7 @@ OWNERS = {
     "matplotlib": {"report/_canvas.py"},
     "rich": {"report/_terminal.py", "train/_bar.py"},
     "pandas": {
+        "data/_csv.py",
         "data/_file.py",
         "data/_text_file.py",
         "data/_target.py",

@@ -66,6 +66,7 @@ SIGNATURES = {
     "fn.transform.find_nan": "f",
     "fn.data.Stream": "source * prefetch",
     "fn.data.Stream.npy": "paths * prefetch",
+    "fn.data.Stream.csv": "path features target * separator decimal encoding prefetch",
     "fn.data.Stream.parquet": "path features target * window prefetch",
     "fn.data.Stream.from_batches": "factory num_batches * prefetch",
     "fn.cache_compilations": "directory",

@@ -12,6 +12,7 @@ import numpy as np
 from funcnet import _check
 from funcnet._types import Key, PyTree
 from funcnet.data._digest import file_digest
+from funcnet.data._pairs import check_names, to_pair
 from funcnet.data._shuffle import Shuffle
 
 
@@ -27,14 +28,7 @@ class Parquet:
             raise ImportError("Parquet streams need pyarrow: pip install 'funcnet[parquet]'.") from error
         window = _check.positive("window", window)
         _check.path("path", path)
-        for name in (target, *(features if isinstance(features, list | tuple) else [None])):
-            if not isinstance(name, str):
-                raise TypeError(
-                    "features must be a list of names of columns and target a name, got "
-                    f"features={_check.describe(features)} and target={_check.describe(target)}."
-                )
-        if not features or target in features:
-            raise ValueError(f"features must be names of columns other than the target, got {features!r}.")
+        check_names(features, target)
         self.path, self.features, self.target, self.window = Path(path), list(features), target, window
         if self.path.is_dir():
             raise ValueError(f"path must be a Parquet file, and {path} is a directory.")
@@ -101,17 +95,9 @@ class Parquet:
                     raise ValueError(
                         f"the column {name!r} of {self.path} must hold numbers, got {column.dtype}."
                     )
-            wide = np.stack([columns[name] for name in self.features], axis=1).astype(np.float64)
-            y = columns[self.target]
-            _check.fits_float32(f"{self.path}: the features", wide)
-            _check.fits_float32(f"{self.path}: the column {self.target!r}", y)
-            _check.fits_int32(f"{self.path}: the column {self.target!r}", y)
-            if number == 0:  # a look at some rows is enough: columns differ, and not groups of rows
-                _check.keeps_digits("x", wide, self.features)
-                _check.keeps_digits(f"the column {self.target!r}", y)
-            x = wide.astype(np.float32)
+            pair = to_pair(self.path, columns, self.features, self.target, is_first=number == 0)
             # Two windows: a chunk may span the end of one and the start of the next.
             while len(self._loaded) >= 2 * self.window:
                 self._loaded.pop(next(iter(self._loaded)))
-            self._loaded[number] = x, y.astype(np.float32 if y.dtype.kind == "f" else np.int32)
+            self._loaded[number] = pair
         return self._loaded[number]

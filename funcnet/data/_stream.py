@@ -13,6 +13,7 @@ from funcnet._jit import bounded_jit
 from funcnet._types import Key, PyTree
 from funcnet.data._batch_stream import BatchStream
 from funcnet.data._batches import Chunk, PaddedBatch, epoch_rows, num_batches
+from funcnet.data._csv import Csv
 from funcnet.data._dataset import Dataset, narrow
 from funcnet.data._npy import Npy
 from funcnet.data._parquet import Parquet
@@ -44,8 +45,8 @@ class Stream:
     the same result as the same rows in memory. `Stream.parquet` shuffles row groups, and rows within
     `window` groups at a time. Batches from an iterator keep the order of the iterator.
 
-    Create one by `Stream.npy`, `Stream.parquet` or `Stream.from_batches`; or from any `source` with
-    `__len__`, `rows(numbers) -> pytree of numpy arrays` and `identity() -> str`.
+    Create one by `Stream.npy`, `Stream.csv`, `Stream.parquet` or `Stream.from_batches`; or from any
+    `source` with `__len__`, `rows(numbers) -> pytree of numpy arrays` and `identity() -> str`.
 
     Args:
         source: the rows.
@@ -100,6 +101,48 @@ class Stream:
             ValueError: if one is not a `.npy` file of numbers in C order, or lengths differ.
         """
         return Stream(Npy(paths), prefetch=prefetch)
+
+    @staticmethod
+    def csv(
+        path: str | os.PathLike[str],
+        features: Sequence[str],
+        target: str,
+        *,
+        separator: str = ",",
+        decimal: str = ".",
+        encoding: str = "utf-8",
+        prefetch: int = 2,
+    ) -> "Stream":
+        """Rows of a text file, such as CSV, as pairs (x [features], y).
+
+        The file is read once to find its rows, of which 16 bytes each stay in memory, and then row by row.
+
+        Args:
+            path: the file, with a header, not compressed.
+            features: columns of finite numbers, which become the columns of x, float32.
+            target: a column of numbers; integers become int32 classes.
+            separator: of the columns.
+            decimal: the decimal mark, "." or ",".
+            encoding: of the text: UTF-8, ASCII, Latin-1 or Windows-1252.
+            prefetch: as for `Stream`.
+
+        Returns:
+            A Stream, whose rows are shuffled globally.
+
+        Raises:
+            FileNotFoundError: if the file does not exist.
+            TypeError: if an argument has the wrong type.
+            ValueError: if a column is missing, a cell is not a finite number, or the file is damaged.
+
+        Example:
+            >>> import pathlib, tempfile, funcnet as fn
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     _ = pathlib.Path(folder, "t.csv").write_text("a,b,y\\n1.5,x,0\\n2.5,y,1\\n")
+            ...     stream = fn.data.Stream.csv(f"{folder}/t.csv", ["a"], "y")
+            ...     len(stream), stream.first(2)[:][1].tolist()
+            (2, [0, 1])
+        """
+        return Stream(Csv(path, features, target, separator, decimal, encoding), prefetch=prefetch)
 
     @staticmethod
     def parquet(

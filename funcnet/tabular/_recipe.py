@@ -121,7 +121,7 @@ def train_members(
     if start is not None:
         initial = dict(start.parameters)
     seeds = rng.integers(2**32, size=num_runs, dtype=np.uint32)
-    rates = choose_rates(settings, recipe, choices, starts[0], int(table.mask.sum()), task)
+    rates = choose_rates(settings, recipe, choices, starts[0], int(net.input_mask(columns).sum()), task)
     rows = _arrange_rows(folds, choices.members)
     max_epochs = round_up(choices.epochs, 256)
     runs = train_runs(
@@ -254,7 +254,7 @@ def _arrange(
     choices: Choices,
     number_size: int,
 ) -> tuple[Network, TableArrays]:
-    """The padded network and the padded rows of the table."""
+    """The padded network and the padded rows of the table, on the device: a large table is there once."""
     columns = preprocessing.columns
     numbers, others, codes = (round_up(size, 4) for size in columns[:3])
     vocabulary = round_up(columns.vocabulary, 64)
@@ -265,7 +265,8 @@ def _arrange(
     mean_one = (weights / weights[weights > 0].mean()).astype(np.float32)
     padded = preprocessing.transform(features, rows, (numbers, others, codes))
     bounds = target.bounds.astype(np.float32)
-    return net, TableArrays(padded, pad(target.values, rows), pad(mean_one, rows), mask, bounds)
+    arrays = TableArrays(padded, pad(target.values, rows), pad(mean_one, rows), mask, bounds)
+    return net, jax.device_put(arrays)
 
 
 def _arrange_rows(folds: Sequence[Fold], members: int) -> RunRows:

@@ -186,10 +186,10 @@ class Schema:
         return all(column.role == "number" and not column.words for column in self.columns)
 
     def _encode_numbers(self, X: np.ndarray) -> Features:
-        """An array as it is: faster than column by column, and with one copy."""
+        """An array as it is: faster than column by column, and without a copy if it is float64."""
         if X.ndim != 2 or X.shape[1] != len(self.columns):
             self._find(X)  # which raises
-        numbers = np.array(X, np.float64)
+        numbers = np.asarray(X, np.float64)
         is_too_large = (numbers > LARGEST) | (numbers < -LARGEST)
         if is_too_large.any():
             column = int(np.flatnonzero(is_too_large.any(axis=0))[0])

@@ -33,7 +33,7 @@ CHUNK = 1024
 
 
 class TableArrays(NamedTuple):
-    """The rows of a table, padded; arrays of NumPy outside of the program and of JAX inside.
+    """The rows of a table, padded.
 
     Args:
         inputs: numbers, others and codes, each [rows, columns].
@@ -136,7 +136,7 @@ def train_runs(
         task: "classes", "labels" or "values".
         batch_size: rows in a batch.
         max_epochs: length of the history, at least `rates.epochs`.
-        table: the rows.
+        table: the rows, on the device.
         rates: what steers the runs.
         rows: row numbers of each run.
         start: the initial parameters.
@@ -144,7 +144,6 @@ def train_runs(
         progress: called with the number of runs that were finished since its last call, and of all.
     """
     static = net, task, batch_size, max_epochs
-    table = jax.device_put(table)
     if jax.default_backend() != "cpu":
         runs = jax.device_get(_train_side_by_side(*static, table, rates, rows, start, seeds))
         if progress is not None:

@@ -1,0 +1,121 @@
+"""Streams from text files: the rows of the file, by number, and nothing else."""
+
+import jax
+import numpy as np
+import optax
+import pandas
+import pytest
+
+import funcnet as fn
+from funcnet.data import _csv
+
+
+def write(path, rows=300, **settings):
+    rng = np.random.default_rng(0)
+    frame = pandas.DataFrame(
+        {
+            "a": rng.normal(size=rows).astype(np.float32),
+            "note": rng.choice(["x", 'two\nlines, and "quotes"', "", "ü"], rows),
+            " b ": rng.integers(-5, 5, rows),
+            "y": rng.integers(0, 3, rows),
+        }
+    )
+    frame.to_csv(path, index=False, **settings)
+    return frame.rename(columns=str.strip)
+
+
+@pytest.mark.parametrize(
+    ("settings", "given"),
+    [
+        ({}, {}),
+        ({"sep": ";", "decimal": ","}, {"separator": ";", "decimal": ","}),
+        ({"lineterminator": "\r\n"}, {}),
+        ({"encoding": "utf-8-sig", "sep": "\t"}, {"separator": "\t"}),
+        ({"encoding": "cp1252"}, {"encoding": "cp1252"}),
+    ],
+)
+@pytest.mark.parametrize("block", [7, 64, 2**24])
+def test_rows_are_those_of_the_file(settings, given, block, tmp_path, monkeypatch):
+    monkeypatch.setattr(_csv, "BLOCK_BYTES", block)
+    frame = write(tmp_path / "t.csv", **settings)
+    stream = fn.data.Stream.csv(tmp_path / "t.csv", ["b", "a"], "y", **given)
+    assert len(stream) == 300
+    numbers = np.random.default_rng(1).integers(0, 300, 100)
+    x, y = stream.source.rows(numbers)
+    np.testing.assert_array_equal(x, frame[["b", "a"]].to_numpy(np.float32)[numbers])
+    np.testing.assert_array_equal(y, frame["y"].to_numpy()[numbers])
+    assert (x.dtype, y.dtype) == (np.float32, np.int32)
+
+
+def test_a_stream_trains_as_the_arrays_do(tmp_path):
+    frame = write(tmp_path / "t.csv")
+    x, y = frame[["a", "b"]].to_numpy(np.float32), frame["y"].to_numpy(np.int32)
+    loss = fn.losses.supervised(fn.losses.cross_entropy)
+    train = fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=32)
+    model = fn.models.MLP((2, 4, 3)).init(jax.random.key(0))
+    stream = fn.data.Stream.csv(tmp_path / "t.csv", ["a", "b"], "y")
+    run = fn.Trainer(train, progress=False)(model, stream, jax.random.key(1))
+    expected = train(model, (x, y), jax.random.key(1))
+    np.testing.assert_allclose(run.history["loss"], expected.history["loss"], rtol=1e-5)
+
+
+def test_blank_lines_and_a_missing_last_line_feed(tmp_path):
+    (tmp_path / "t.csv").write_text("\n\na,y\n1.5,0\n\n\r\n2.5,1\n3.5,2")
+    stream = fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")
+    assert stream.source.rows(np.arange(3))[0][:, 0].tolist() == [1.5, 2.5, 3.5]
+
+
+WRONG = {
+    "no header": ("", "is empty: expected a header and rows"),
+    "no rows": ("a,y\n", "got no rows"),
+    "a gap": ("a,y\n1,0\n,1\n", "column 'a' of .* must hold finite numbers, got a gap in data row 2"),
+    "a word": ("a,y\n1,0\n2,one\n", "column 'y' of .* must hold finite numbers, got 'one' in data row 2"),
+    "an infinity": ("a,y\n1,0\ninf,1\n", "must hold finite numbers, got 'inf' in data row 2"),
+    "more fields": ("a,y\n1,0\n2,1,3\n", "can't be read as a table"),
+    "an open quote": ('a,y\n1,0\n"2,1\n', "quotation marks that do not end in the row"),
+    "another separator": ("a;y\n1;0\n", "must be columns of .*Columns are separated by ','"),
+    "a name twice": ("a,a,y\n1,2,0\n", "each once: a, a, y"),
+    "digits": ("a,y\n" + "".join(f"{1e9 + i},{i % 2}\n" for i in range(40)), "40 different values"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_no_table_of_numbers_is_refused(case, tmp_path):
+    content, message = WRONG[case]
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")
+
+
+def test_later_rows_are_checked_when_they_are_read(tmp_path):
+    rows = [f"{i}.5,{i % 2}" for i in range(2000)]
+    for wrong, message in (
+        ("x,1", "got 'x' in data row 1501"),
+        ("1.5,0.5", "holds integers in its first rows"),
+    ):
+        rows[1500] = wrong
+        (tmp_path / "t.csv").write_text("\n".join(["a,y", *rows]))
+        stream = fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")
+        with pytest.raises(ValueError, match=message):
+            stream.source.rows(np.arange(1400, 1600))
+
+
+def test_a_file_that_changes_is_refused(tmp_path):
+    write(tmp_path / "t.csv")
+    stream = fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")
+    with (tmp_path / "t.csv").open("a") as file:
+        file.write("1,x,1,1\n")
+    with pytest.raises(ValueError, match="changed since its rows were counted"):
+        stream.source.rows(np.arange(3))
+
+
+def test_wrong_arguments(tmp_path):
+    write(tmp_path / "t.csv")
+    with pytest.raises(FileNotFoundError, match="there is none"):
+        fn.data.Stream.csv(tmp_path / "no.csv", ["a"], "y")
+    with pytest.raises(TypeError, match="features must be a list of names"):
+        fn.data.Stream.csv(tmp_path / "t.csv", "a", "y")
+    with pytest.raises(ValueError, match="encoding must be one of"):
+        fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y", encoding="utf-16")
+    with pytest.raises(ValueError, match="separator and decimal must differ"):
+        fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y", decimal=",")
