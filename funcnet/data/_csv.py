@@ -25,7 +25,7 @@ SAMPLE = 1024
 """Rows at the beginning that decide whether the target holds integers."""
 QUOTE, LINE_FEED = np.frombuffer(b'"\n', np.uint8)
 ENCODINGS = ("ascii", "utf-8", "iso8859-1", "iso8859-15", "cp1252")
-"""Those in which a line feed and a quotation mark are one byte that is no part of another character."""
+"""Those in which a line feed and a quotation mark are one byte that is not a part of another character."""
 
 
 class Csv:
@@ -156,7 +156,7 @@ def _stamp(descriptor: int) -> tuple[int, int]:
 
 
 def _row_bounds(path: Path, descriptor: int) -> np.ndarray:
-    """The first byte of each row, and the byte after its last: int64 [rows, 2]. Blank lines are no rows."""
+    """The first byte of each row and the byte after its last: int64 [rows, 2]. Blank lines are not rows."""
     ends, start, is_quoted = [], 0, False
     while block := os.pread(descriptor, BLOCK_BYTES, start):
         data = np.frombuffer(block, np.uint8)

@@ -98,18 +98,26 @@ class Schema:
             raise ValueError(
                 f"roles must be of columns of X, got {unknown[0]!r}. Its columns are {_names(columns)}."
             )
-        decided = [
-            _decide.column(
-                raw,
-                roles.get(raw.name),
-                words,
-                dayfirst,
-                getattr(X, "attrs", {}).get(DECIMAL) == ",",
-                may_be_index=is_named and j == 0 and len(columns) > 1,
-                may_drop=is_named,
-            )
-            for j, raw in enumerate(columns)
-        ]
+        decided, doubts = [], []
+        for j, raw in enumerate(columns):
+            try:
+                column = _decide.column(
+                    raw,
+                    roles.get(raw.name),
+                    words,
+                    dayfirst,
+                    getattr(X, "attrs", {}).get(DECIMAL) == ",",
+                    may_be_index=is_named and j == 0 and len(columns) > 1,
+                    may_drop=is_named,
+                )
+            except ValueError as error:  # all of them are told at once
+                doubts.append(error)
+            else:
+                decided.append(column)
+        if len(doubts) == 1:
+            raise doubts[0]
+        if doubts:
+            raise ValueError(f"{len(doubts)} columns can't be read. " + " ".join(map(str, doubts)))
         return Schema(tuple(decided), is_named)
 
     @property

@@ -293,3 +293,15 @@ def test_a_category_that_is_a_decimal_number_is_found_however_it_is_read():
 def test_a_column_of_words_is_not_read_as_numbers():
     with pytest.raises(ValueError, match="must hold numbers for the role 'number', got text such as 'x'"):
         Schema.fit(pandas.DataFrame({"a": ["x", "y", "x"]}), roles={"a": "number"})
+
+
+def test_all_doubts_are_told_at_once():
+    frame = pandas.DataFrame(
+        {
+            "sold": ["01/02/2024", "03/04/2024"],
+            "area": [1.0, np.inf],
+            "built": ["05/06/1990", "07/08/1990"],
+        }
+    )
+    with pytest.raises(ValueError, match=r"3 columns can't be read\. .*'sold'.*'area'.*'built'"):
+        fn.tabular.Schema.fit(frame)
