@@ -212,7 +212,7 @@ def error_line(capsys, *args):
         (["train", "iris", "--patience", "x"], "argument --patience"),
         (["train", "iris", "--test-size", "1"], "must be at least 0 and below 1 such as 0.2, got '1'"),
         (["train", "iris", "--folds", "0"], "argument --folds"),
-        (["train", "iris", "--folds", "1000"], "cv must be at least 2 and at most the 120 rows"),
+        (["train", "iris", "--folds", "1000"], "--folds must be at least 2 and at most the 120 rows"),
         (["train", "iris", "--seed", "-1"], "argument --seed"),
         (["train", "iris", "--seed", "99999999999"], "argument --seed"),
         (["train", "iris", "--task", "ranking"], "invalid choice: 'ranking'"),

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -11,8 +12,24 @@ from funcnet import _text
 
 T = TypeVar("T")
 
+FLAGS = (
+    (r"dayfirst=True or dayfirst=False", "--day-first or --no-day-first"),
+    (r"class_weight='balanced'", "--class-weight balanced"),
+    (r"preprocessing=\{'(.*?)': '(number|category|date)'\}", r"--\2 '\1'"),
+    (r"separator='(.)'", r"--separator '\1'"),
+    (r"\bhidden_layer_sizes=", "--hidden="),
+    (r"\bmax_iter\b", "--epochs"),
+    (r"\blearning_rate_init\b", "--learning-rate"),
+    (r"\bmembers=", "--members="),
+    (r"\bcv(?==| must)", "--folds"),
+    (r"\bpredict_interval needs\b", "--interval needs"),
+)
+"""Arguments in the sentences of the library, and the flags that a user of the command knows them by."""
+
 
 def print_error(message: str, code: int) -> int:
+    for argument, flag in FLAGS:
+        message = re.sub(argument, flag, message)
     print_line(f"funcnet: {' '.join(message.split())}", file=sys.stderr)
     return code
 
