@@ -8,7 +8,7 @@ import numpy as np
 import pandas
 import pytest
 
-from funcnet.report._html import Picture, Section, Table, Text, page
+from funcnet._html import Picture, Section, Table, Text, page
 from funcnet.sklearn import MLPClassifier, MLPRegressor
 
 FEW = {"members": 1, "cv": 2, "max_iter": 5, "hidden_layer_sizes": (8,)}

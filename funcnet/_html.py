@@ -1,4 +1,4 @@
-"""Reports as one HTML file that needs no network: headings, sentences, tables, pictures."""
+"""HTML: reports as one file that needs no network, and what notebooks show of a result."""
 
 import base64
 import dataclasses
@@ -27,11 +27,15 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A PNG image, with a sentence that says what it shows to those who can't see it."""
+    """A PNG image, with a sentence that says what it shows to those who can't see it.
+
+    A large one is not made narrower than its text is legible: it can be scrolled sideways.
+    """
 
     png: bytes
     caption: str
     description: str
+    is_large: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,34 +47,57 @@ class Section:
 
 
 STYLE = """
-:root { color-scheme: light; }
+:root { color-scheme: light dark; }
+:root { --ink: #1a1a1a; --paper: #fff; --faint: #444; --line: #ddd; --code: #f4f4f4; --link: #00558c; }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --ink: #e8e8e8; --paper: #16181b; --faint: #b8b8b8; --line: #3b3f45; --code: #23262a; }
+  :root { --link: #7cc4f5; }
+}
 * { box-sizing: border-box; }
-body { margin: 0; font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; }
+body { margin: 0; font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); }
 main { max-width: 62rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2rem; }
+h1, p, figcaption { overflow-wrap: anywhere; }
 p { max-width: 44rem; }
 nav ul { padding: 0; list-style: none; display: flex; flex-wrap: wrap; gap: .25rem 1rem; }
-a { color: #00558c; }
+a { color: var(--link); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 .caption { margin: 1rem 0 .3rem; font-size: .9rem; }
-th, td { padding: .25rem .75rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
+th, td { padding: .25rem .75rem; border-bottom: 1px solid var(--line); }
 th, td { text-align: right; vertical-align: top; }
-th { font-weight: 600; } tbody th { font-weight: 400; }
+th { font-weight: 600; } tbody th { font-weight: 400; } td { white-space: nowrap; }
 th:first-child, .words { text-align: left; }
-td.long { white-space: normal; min-width: 14rem; }
-figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
-figcaption { font-size: .9rem; color: #444; }
-pre { overflow-x: auto; padding: .75rem; background: #f4f4f4; font-size: .85rem; }
-.pictures { display: flex; flex-wrap: wrap; gap: 0 1.5rem; } .pictures figure { flex: 0 1 26rem; }
+th:first-child, td.words { white-space: normal; } td.words { overflow-wrap: break-word; }
+th:first-child { padding-left: 0; min-width: 7rem; overflow-wrap: anywhere; } td.long { min-width: 14rem; }
+figure { margin: 1rem 0; } img { max-width: 100%; height: auto; border-radius: 3px; }
+img.large { width: 48rem; max-width: max(100%, 42rem); }
+figcaption { font-size: .9rem; color: var(--faint); }
+pre { overflow-x: auto; padding: .75rem; background: var(--code); font-size: .85rem; }
+.pictures { display: flex; flex-wrap: wrap; gap: 0 1.5rem; } .pictures figure { flex: 0 1 29rem; }
+.pictures figure.large { flex: 1 1 100%; min-width: 0; }
+@media (max-width: 40rem) {
+  th, td { padding: .25rem .4rem; } th:last-child, td:last-child { padding-right: 0; }
+  table { font-size: .85rem; } td { white-space: normal; } td.long { min-width: 9rem; }
+}
 @media print {
-  main { max-width: none; padding: 0; } nav { display: none; } body { font-size: 11pt; }
-  h2 { break-after: avoid; } table, figure, pre { break-inside: avoid; } .wide { overflow: visible; }
+  :root { color-scheme: light; } @page { margin: 16mm 14mm; }
+  main { max-width: none; padding: 0; } nav { display: none; } body { font-size: 10.5pt; }
+  h1, h2, .caption { break-after: avoid; } figure, tr, pre { break-inside: avoid; }
+  .wide { overflow: visible; } td, pre { white-space: normal; } pre { white-space: pre-wrap; }
+  td.long { min-width: 0; } img.large { max-width: 100%; } .pictures figure { flex: 0 1 45%; }
 }
 """.strip()
 
 LONG = 40
-"""Characters of a cell that may be broken into lines."""
+"""Characters of a cell that gets a wide column, in which it is broken into lines."""
+
+NOTEBOOK_STYLE = (
+    ".funcnet .words { text-align: left; } .funcnet tbody th { font-weight: normal; text-align: left; } "
+    ".funcnet .wide { overflow-x: auto; } .funcnet img { max-width: 100%; background: #fff; }"
+)
+MAX_ROWS = 12
+"""Rows of a table in a notebook."""
 
 
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:
@@ -102,6 +129,21 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     )
 
 
+def fragment(*blocks: Text | Table | Picture) -> str:
+    """What a notebook shows: the blocks, with at most 12 rows of each table."""
+    short = [_shorten(block) if isinstance(block, Table) else block for block in blocks]
+    return f'<div class="funcnet"><style>{NOTEBOOK_STYLE}</style>\n{_blocks(short)}</div>'
+
+
+def _shorten(table: Table) -> Table:
+    """The first rows of a table, and the number of the others."""
+    more = len(table.rows) - MAX_ROWS
+    if more <= 0:
+        return table
+    last = [f"… {more:,} more", *[""] * (len(table.columns) - 1)]
+    return dataclasses.replace(table, rows=[*table.rows[:MAX_ROWS], last])
+
+
 def _blocks(blocks: Sequence[Text | Table | Picture]) -> str:
     """The blocks in order; pictures that follow one another stand side by side where there is room."""
     lines, row = [], []
@@ -131,7 +173,8 @@ def _table(table: Table) -> str:
         cells = (
             f"<td{_class(kind)}>{_text(cell)}</td>" for cell, kind in zip(others, kinds[1:], strict=True)
         )
-        rows.append(f'<tr><th scope="row">{_text(first)}</th>{"".join(cells)}</tr>')
+        name = _text(first).replace("_", "_<wbr>")  # where a long name may be broken
+        rows.append(f'<tr><th scope="row">{name}</th>{"".join(cells)}</tr>')
     label = f' aria-label="{_text(table.caption)}"'
     return (
         f'<p class="caption">{_text(table.caption)}</p>\n<div class="wide"{_focus(table.caption)}>'
@@ -152,10 +195,11 @@ def _class(names: str) -> str:
 
 def _picture(picture: Picture) -> str:
     data = base64.b64encode(picture.png).decode()
-    return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{_text(picture.description)}">'
-        f"<figcaption>{_text(picture.caption)}</figcaption></figure>\n"
-    )
+    large = _class("large" if picture.is_large else "")
+    image = f'<img{large} src="data:image/png;base64,{data}" alt="{_text(picture.description)}">'
+    if picture.is_large:
+        image = f'<div class="wide"{_focus(picture.caption)}>{image}</div>'
+    return f"<figure{large}>{image}<figcaption>{_text(picture.caption)}</figcaption></figure>\n"
 
 
 def _focus(label: str) -> str:
