@@ -68,8 +68,8 @@ th, td { padding: .25rem .75rem; border-bottom: 1px solid var(--line); }
 th, td { text-align: right; vertical-align: top; }
 th { font-weight: 600; } tbody th { font-weight: 400; } td { white-space: nowrap; }
 th:first-child, .words { text-align: left; }
-th:first-child, td.words { white-space: normal; } td.words { overflow-wrap: break-word; }
-th:first-child { padding-left: 0; min-width: 7rem; overflow-wrap: anywhere; } td.long { min-width: 14rem; }
+th:first-child { padding-left: 0; min-width: 7rem; overflow-wrap: anywhere; }
+td.long { min-width: 12rem; white-space: normal; overflow-wrap: anywhere; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; border-radius: 3px; }
 img.large { width: 48rem; max-width: max(100%, 42rem); }
 figcaption { font-size: .9rem; color: var(--faint); }
@@ -78,18 +78,21 @@ pre { overflow-x: auto; padding: .75rem; background: var(--code); font-size: .85
 .pictures figure.large { flex: 1 1 100%; min-width: 0; }
 @media (max-width: 40rem) {
   th, td { padding: .25rem .4rem; } th:last-child, td:last-child { padding-right: 0; }
-  table { font-size: .85rem; } td { white-space: normal; } td.long { min-width: 9rem; }
+  table { font-size: .85rem; } td { white-space: normal; } td.long { min-width: 7rem; }
+  th:first-child { min-width: 5rem; } pre { white-space: pre-wrap; }
 }
 @media print {
   :root { color-scheme: light; } @page { margin: 16mm 14mm; }
   main { max-width: none; padding: 0; } nav { display: none; } body { font-size: 10.5pt; }
   h1, h2, .caption { break-after: avoid; } figure, tr, pre { break-inside: avoid; }
-  .wide { overflow: visible; } td, pre { white-space: normal; } pre { white-space: pre-wrap; }
-  td.long { min-width: 0; } img.large { max-width: 100%; } .pictures figure { flex: 0 1 45%; }
+  .wide { overflow: visible; } td { white-space: normal; } pre { white-space: pre-wrap; }
+  td.long { min-width: 0; } img.large { max-width: 100%; } .pictures { display: block; }
+  .pictures figure { display: inline-block; width: 47%; margin-right: 2%; vertical-align: top; }
+  .pictures figure.large { width: 100%; }
 }
 """.strip()
 
-LONG = 40
+LONG = 24
 """Characters of a cell that gets a wide column, in which it is broken into lines."""
 
 NOTEBOOK_STYLE = (
@@ -171,7 +174,8 @@ def _table(table: Table) -> str:
     rows = []
     for first, *others in table.rows:
         cells = (
-            f"<td{_class(kind)}>{_text(cell)}</td>" for cell, kind in zip(others, kinds[1:], strict=True)
+            f"<td{_class(kind)}>{_text(_join_numbers(cell))}</td>"
+            for cell, kind in zip(others, kinds[1:], strict=True)
         )
         name = _text(first).replace("_", "_<wbr>")  # where a long name may be broken
         rows.append(f'<tr><th scope="row">{name}</th>{"".join(cells)}</tr>')
@@ -180,6 +184,11 @@ def _table(table: Table) -> str:
         f'<p class="caption">{_text(table.caption)}</p>\n<div class="wide"{_focus(table.caption)}>'
         f"<table{label}><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>\n"
     )
+
+
+def _join_numbers(cell: str) -> str:
+    """The cell with no-break spaces, so that no line begins with a dash, ± or %."""
+    return cell.replace(" – ", "\u00a0– ").replace(" ± ", "\u00a0±\u00a0").replace(" %", "\u00a0%")
 
 
 def _kind(cells: Sequence[str]) -> str:

@@ -199,16 +199,13 @@ def use_integer_ticks(ax: Any) -> None:
 
 def use_plain_numbers(ax: Any, ticks: int = 5) -> None:
     """Few ticks, with numbers as they are read: 1,500,000 and not 1.5 beside a lone 1e6."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, ScalarFormatter
 
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=ticks))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
-
-
-def _plain(value: float) -> str:
-    text = f"{value:,.10g}" if abs(value) < 1e8 else f"{value:.4g}"
-    return text.replace("-", "−")
+        axis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(ScalarFormatter(useOffset=False))
+        if 1e4 <= max(map(abs, axis.get_view_interval())) < 1e8:
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}".replace("-", "−")))
 
 
 def use_log_x_axis(ax: Any) -> None:

@@ -71,26 +71,26 @@ def _draw_dependence(name: str, grid: np.ndarray, average: np.ndarray, labels: S
     """A curve [grid] for each output; of many classes, those whose probability changes the most."""
     spans = average.max(axis=1) - average.min(axis=1)
     drawn = np.sort(np.argsort(-spans, kind="stable")[:MAX_CURVES])
-    short = short_names(labels)
+    short, what = short_names(labels), "probability" if labels else "prediction"
 
     def draw(ax: Any) -> None:
         for i, j in enumerate(drawn):
             style = {"color": _canvas.colour(i), "linestyle": _canvas.line(i)}
             ax.plot(grid, average[j], label=short[j] if labels else None, **style)
         _canvas.use_plain_numbers(ax)
-        _canvas.finish(ax, _canvas.truncate(name, 40), "mean probability" if labels else "mean prediction")
+        _canvas.finish(ax, _canvas.truncate(name, 40), f"mean {what}")
 
     which = ""
     if len(average) > MAX_CURVES:
         kind = "classes" if labels else "outputs"
         which = f"; of {len(average)} {kind}, the {MAX_CURVES} that change the most"
-    caption = f"Partial dependence on {name}: the mean prediction if all rows had this value{which}"
+    caption = f"Partial dependence on {name}: the mean {what} if all rows had this value{which}"
     ends = [
         f"{f'of {labels[j]} ' if labels else ''}from {average[j, 0]:.4g} to {average[j, -1]:.4g}"
         for j in drawn
     ]
     description = (
-        f"Line chart: the mean prediction {', '.join(ends)} as {name} goes from {grid[0]:.4g} to "
+        f"Line chart: the mean {what} {', '.join(ends)} as {name} goes from {grid[0]:.4g} to "
         f"{grid[-1]:.4g}."
     )
     return Picture(_canvas.png(draw), caption, description)

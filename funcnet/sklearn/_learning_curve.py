@@ -177,5 +177,5 @@ def describe(curve: dict[str, Any]) -> Iterator[str]:
     yield (
         f"How it was made: for each number of rows, {networks} with the settings of this model (those that "
         "are chosen by themselves, for that number) trained on random parts of the training rows, and "
-        "scored on the rows given. The model itself averages several networks, and is a little better."
+        "scored on the rows given. The model itself averages several, which is usually a little better."
     )

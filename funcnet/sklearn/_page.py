@@ -162,7 +162,13 @@ def _coverage(model: Any, X: Any, y: Any) -> list[Table]:
     if X is None or not hasattr(model, "predict_interval") or not len(model._rows):
         return []
     columns, rows = coverage_table(model, X, y, _target(model))
-    return [Table("How many of the rows given lie in the intervals of predict_interval", columns, rows)]
+    return [
+        Table(
+            "Coverage: how many of the rows given lie in their predict_interval, within 95 % (Wilson)",
+            columns,
+            rows,
+        )
+    ]
 
 
 def _dependence(model: Any, X: Any, y: Any) -> Blocks:

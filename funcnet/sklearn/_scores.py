@@ -274,8 +274,8 @@ def coverage_table(model: Any, X: Any, y: Any, target: str) -> tuple[list[str], 
         width = float((upper - lower).mean())
         table.append(
             [
-                f"{coverage:.0%}",
-                f"{is_covered.mean():.1%} ({low:.1%} – {high:.1%})",
+                f"{100 * coverage:.0f} %",
+                f"{100 * is_covered.mean():.1f} % ({100 * low:.1f} – {100 * high:.1f} %)",
                 format_score(width) if np.isfinite(width) else "infinite: too few training rows",
             ]
         )
@@ -286,7 +286,9 @@ def format_score(value: float | None) -> str:
     """A number with four decimals, two from 10 and none from 1,000, or three digits below 0.001."""
     if value is None:
         return ""
-    if 1e-10 < abs(value) < 0.001:  # not a rounding error
+    if abs(value) < 1e-10:  # a rounding error
+        return "0.0000"
+    if abs(value) < 0.001:
         return f"{value:.3g}"
     decimals = 4 if abs(value) < 10 else 2 if abs(value) < 1000 else 0
     return f"{value:,.{decimals}f}"
