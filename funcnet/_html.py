@@ -18,11 +18,15 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table; the first cell of a row is its heading."""
+    """A table; the first cell of a row is its heading.
+
+    `count` is the number of rows, if only the first ones are given.
+    """
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    count: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +72,7 @@ th, td { padding: .25rem .75rem; border-bottom: 1px solid var(--line); }
 th, td { text-align: right; vertical-align: top; }
 th { font-weight: 600; } tbody th { font-weight: 400; } td { white-space: nowrap; }
 th:first-child, .words { text-align: left; }
-th:first-child { padding-left: 0; min-width: 7rem; overflow-wrap: anywhere; }
+th:first-child { padding-left: 0; min-width: 7rem; max-width: 40rem; overflow-wrap: break-word; }
 td.long { min-width: 12rem; white-space: normal; overflow-wrap: anywhere; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; border-radius: 3px; }
 img.large { width: 48rem; max-width: max(100%, 42rem); }
@@ -79,7 +83,7 @@ pre { overflow-x: auto; padding: .75rem; background: var(--code); font-size: .85
 @media (max-width: 40rem) {
   th, td { padding: .25rem .4rem; } th:last-child, td:last-child { padding-right: 0; }
   table { font-size: .85rem; } td { white-space: normal; } td.long { min-width: 7rem; }
-  th:first-child { min-width: 5rem; } pre { white-space: pre-wrap; }
+  th:first-child { min-width: 5rem; max-width: 50vw; } pre { white-space: pre-wrap; }
 }
 @media print {
   :root { color-scheme: light; } @page { margin: 16mm 14mm; }
@@ -99,8 +103,8 @@ NOTEBOOK_STYLE = (
     ".funcnet .words { text-align: left; } .funcnet tbody th { font-weight: normal; text-align: left; } "
     ".funcnet .wide { overflow-x: auto; } .funcnet img { max-width: 100%; background: #fff; }"
 )
-MAX_ROWS = 12
-"""Rows of a table in a notebook."""
+MAX_ROWS, MAX_COLUMNS, MAX_CHARACTERS = 12, 12, 200
+"""Rows and columns of a table in a notebook, and characters of a cell."""
 
 
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:
@@ -133,18 +137,31 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
 
 
 def fragment(*blocks: Text | Table | Picture) -> str:
-    """What a notebook shows: the blocks, with at most 12 rows of each table."""
+    """What a notebook shows: the blocks, with at most 12 rows and 12 columns of each table."""
     short = [_shorten(block) if isinstance(block, Table) else block for block in blocks]
     return f'<div class="funcnet"><style>{NOTEBOOK_STYLE}</style>\n{_blocks(short)}</div>'
 
 
+def plain(value: object) -> str:
+    """What a notebook shows of a value that is not concrete: its `repr`."""
+    return f"<pre>{_text(repr(value))}</pre>"
+
+
 def _shorten(table: Table) -> Table:
-    """The first rows of a table, and the number of the others."""
-    more = len(table.rows) - MAX_ROWS
-    if more <= 0:
-        return table
-    last = [f"… {more:,} more", *[""] * (len(table.columns) - 1)]
-    return dataclasses.replace(table, rows=[*table.rows[:MAX_ROWS], last])
+    """The first rows and columns of a table, and the numbers of the others."""
+    rows = [_shorten_row(row, "…") for row in table.rows[:MAX_ROWS]]
+    columns = _shorten_row(table.columns, f"… {len(table.columns) - MAX_COLUMNS:,} more columns")
+    if (more := max(table.count, len(table.rows)) - len(rows)) > 0:
+        rows.append([f"… {more:,} more", *[""] * (len(columns) - 1)])
+    return Table(table.caption, columns, rows)
+
+
+def _shorten_row(cells: Sequence[str], rest: str) -> list[str]:
+    short = [
+        cell if len(cell) <= MAX_CHARACTERS else f"{cell[: MAX_CHARACTERS - 1]}…"
+        for cell in cells[:MAX_COLUMNS]
+    ]
+    return [*short, rest] if len(cells) > MAX_COLUMNS else short
 
 
 def _blocks(blocks: Sequence[Text | Table | Picture]) -> str:
@@ -208,7 +225,8 @@ def _picture(picture: Picture) -> str:
     image = f'<img{large} src="data:image/png;base64,{data}" alt="{_text(picture.description)}">'
     if picture.is_large:
         image = f'<div class="wide"{_focus(picture.caption)}>{image}</div>'
-    return f"<figure{large}>{image}<figcaption>{_text(picture.caption)}</figcaption></figure>\n"
+    caption = f"<figcaption>{_text(picture.caption)}</figcaption>" if picture.caption else ""
+    return f"<figure{large}>{image}{caption}</figure>\n"
 
 
 def _focus(label: str) -> str:
