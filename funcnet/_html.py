@@ -210,7 +210,7 @@ def _join_numbers(cell: str) -> str:
 
 def _kind(cells: Sequence[str]) -> str:
     """The classes of a column's cells: words are left-aligned, and long ones may be broken."""
-    if not any(cell[:1].isalpha() for cell in cells):
+    if not any(cell[:1].isalpha() and cell not in ("inf", "nan", "none") for cell in cells):
         return ""
     return "words long" if max(map(len, cells)) > LONG else "words"
 

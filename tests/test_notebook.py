@@ -1,5 +1,6 @@
 """What notebooks show of results: well-formed, escaped, short."""
 
+import functools
 import subprocess
 import sys
 
@@ -27,6 +28,7 @@ def make_train(learning_rate=0.1, **_):
     return fn.fit(loss, optax.sgd(learning_rate), epochs=20, batch_size=8)
 
 
+@functools.cache
 def train():
     return make_train()(NET.init(KEY), DATA, KEY, DATA)
 

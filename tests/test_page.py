@@ -7,16 +7,25 @@ import subprocess
 
 import numpy as np
 import pandas
+import polars
 import pytest
 import sklearn.datasets
+import sklearn.inspection
 from browser import CHROMIUM, Browser
 
 from funcnet._html import Picture, Section, Table, Text, page
 from funcnet.sklearn import MLPClassifier, MLPRegressor
-from funcnet.sklearn._dependence import short_names
+from funcnet.sklearn._dependence import (
+    _places,
+    importance,
+    make_grid,
+    partial_dependence,
+    short_names,
+)
 from funcnet.sklearn._learning_curve import learning_curve
 from funcnet.sklearn._page import report_page
 from funcnet.sklearn._scores import coverage_table, format_score
+from funcnet.tabular import Schema
 
 FEW = {"members": 1, "cv": 2, "max_iter": 5, "hidden_layer_sizes": (8,)}
 VOID = {"meta", "link", "img", "br", "wbr"}
@@ -149,6 +158,59 @@ def test_numbers_have_as_many_digits_as_are_read():
     assert [format_score(value) for value in values] == shown
 
 
+def test_importance_and_partial_dependence_agree_with_scikit_learn():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (300, 3))
+    names = np.where(X[:, 0] + 0.3 * X[:, 1] > 0, "a", "b")
+    for model, y in ((MLPClassifier(**FEW), names), (MLPRegressor(**FEW), X @ [3.0, 1.0, 0.0])):
+        model.fit(X[:200], y[:200])
+        features, target = model._read(X[200:]), model._encode_y(y[200:], 100, np.arange(100), False)[0]
+        found = sklearn.inspection.permutation_importance(model, X[200:], y[200:], n_repeats=30)
+        for j in range(3):
+            ours = importance(model, features, target, [j], [])
+            spread = found.importances_std[j]
+            assert abs(ours.mean() - found.importances_mean[j]) < 4 * spread / 5**0.5 + 1e-9
+        grid = make_grid(X[200:, 0])
+        peer = sklearn.inspection.partial_dependence(
+            model, X[200:], [0], kind="average", grid_resolution=20
+        )
+        np.testing.assert_allclose(grid, peer["grid_values"][0], atol=0.02)
+        average = partial_dependence(model, features, 0, peer["grid_values"][0])
+        np.testing.assert_allclose(average, peer["average"], rtol=1e-5)
+
+
+def test_the_parts_of_a_date_are_shuffled_together_and_dropped_columns_not_listed(report):
+    model, _, _ = report
+    places = {name: rest for name, *rest in _places(model.schema_)}
+    assert list(places) == ["area", "<b>town</b>", "sold"]
+    assert places["<b>town</b>"] == [[], [0]]
+    assert len(places["sold"][0]) > 1
+    dropped = Schema.fit(pandas.DataFrame({"a": [1, 2, 3], "one": [1, 1, 1], "b": ["x", "y", "x"]}))
+    assert list(_places(dropped)) == [("a", [0], []), ("b", [], [0])]
+
+
+@pytest.mark.parametrize("kind", ["polars", "lists", "two outputs", "labels", "one row", "gaps"])
+def test_pages_of_all_kinds_of_rows(kind, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 2))
+    y = X @ [1.0, 2.0]
+    if kind == "polars":
+        X, y = polars.DataFrame(X, schema=["a", "b"]), polars.Series("t", y)
+    elif kind == "lists":
+        X, y = X.tolist(), y.tolist()
+    elif kind == "two outputs":
+        y = np.c_[y, -y]
+    elif kind == "labels":
+        y = np.c_[y > 0, y > 1].astype(int)
+    elif kind == "gaps":
+        X[::7, 0] = np.nan
+    model = (MLPClassifier if kind == "labels" else MLPRegressor)(**FEW).fit(X, y)
+    rows = 1 if kind == "one row" else 20
+    model.report(tmp_path / "report.html", X=X[:rows], y=y[:rows])
+    images = Outline((tmp_path / "report.html").read_text()).all("img")
+    assert len(images) >= (1 if kind == "one row" else 3)
+
+
 def test_the_coverage_of_intervals_is_measured_row_by_row():
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, (400, 2))
@@ -214,6 +276,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: ap
 
 
 @needs_chromium
+@pytest.mark.parametrize("report", ["numbers"], indirect=True)
 def test_the_page_fits_a_telephone(report):
     with Browser() as browser:
         check_in_browser(browser, report[2], 360)

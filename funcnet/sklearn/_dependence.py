@@ -1,20 +1,24 @@
 """What the predictions of an estimator depend on: permutation importance and partial dependence."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.inspection import partial_dependence, permutation_importance
+from sklearn.metrics import r2_score
 
 from funcnet._html import Picture, Table, Text
 from funcnet.report import _canvas
+from funcnet.tabular import Features
 
 REPEATS, MAX_ROWS, MAX_COLUMNS = 5, 1000, 40
 """Repeats, rows and columns of the permutation importance."""
 MAX_LISTED = 20
 """Columns in the table of importances."""
-MAX_DEPENDENCES, MAX_CURVES, GRID_ROWS = 3, 4, 200
-"""Pictures of partial dependence, classes in each, and rows that are averaged over."""
+MAX_DEPENDENCES, MAX_CURVES = 3, 4
+"""Pictures of partial dependence, and classes in each."""
+GRID_ROWS, GRID = 200, 20
+"""Rows that are averaged over, and points of the grid."""
 
 
 def dependence(model: Any, X: Any, y: Any) -> list[Text | Table | Picture]:
@@ -25,46 +29,109 @@ def dependence(model: Any, X: Any, y: Any) -> list[Text | Table | Picture]:
         X: rows.
         y: their targets.
     """
-    rows = np.random.default_rng(0).permutation(len(X))[:MAX_ROWS]
-    part = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
-    if part.shape[1] > MAX_COLUMNS or len(rows) < 10:
+    features = model._read(X)
+    target, _ = model._encode_y(y, len(features), np.arange(len(features)), False)
+    rows = np.random.default_rng(0).permutation(len(features))[:MAX_ROWS]
+    places = list(_places(model.schema_))
+    if len(places) > MAX_COLUMNS or len(rows) < 10:
         return [Text(f"It is computed for 10 rows or more, and up to {MAX_COLUMNS} columns.")]
-    found = permutation_importance(model, part, np.asarray(y)[rows], n_repeats=REPEATS, random_state=0)
-    names = list(getattr(model, "feature_names_in_", [f"x{j}" for j in range(part.shape[1])]))
-    order = np.argsort(-found.importances_mean)
-    mean, spread = (np.round(a, 4) + 0.0 for a in (found.importances_mean, found.importances_std))
-    table = [[names[j], f"{mean[j]:.4f} ± {spread[j]:.4f}"] for j in order[:MAX_LISTED]]
+    features, target = features.rows(rows), target[rows]
+    losses = np.array([importance(model, features, target, *place) for _, *place in places])
+    mean, spread = losses.mean(axis=1), losses.std(axis=1)
+    order = np.argsort(-mean, kind="stable")
+    cells = [
+        [places[j][0], f"{np.round(mean[j], 4) + 0.0:.4f} ± {spread[j]:.4f}"] for j in order[:MAX_LISTED]
+    ]
     if others := order[MAX_LISTED:].tolist():
-        table.append([f"{len(others)} other columns", f"at most {mean[others[0]]:.4f}"])
+        cells.append([f"{len(others)} other columns", f"at most {np.round(mean[others[0]], 4) + 0.0:.4f}"])
     score = "accuracy" if hasattr(model, "classes_") else "R²"
     caption = (
         f"Permutation importance: how much {score} is lost when a column is shuffled, on {len(rows):,} of "
         f"the rows given (mean ± standard deviation of {REPEATS} shuffles)"
     )
-    importances = Table(caption, ["column", "importance"], table)
-    return [importances, *_dependences(model, part, [names[j] for j in order], order)]
-
-
-def _dependences(model: Any, X: Any, names: Sequence[str], order: np.ndarray) -> list[Picture]:
     numeric = {column.name for column in model.schema_.columns if column.role == "number"}
-    is_frame = hasattr(X, "columns")
-    pictures: list[Picture] = []
-    for name, j in zip(names, order, strict=True):
-        if name not in numeric or len(pictures) == MAX_DEPENDENCES:
-            continue
-        column = X[name] if is_frame else X[:, j]
-        if np.asarray(column).dtype.kind not in "iuf" or np.isnan(np.asarray(column, float)).any():
-            continue
-        rows = X.head(GRID_ROWS) if is_frame else X[:GRID_ROWS]
-        if is_frame and hasattr(rows, "astype"):
-            rows = rows.astype({name: float})
-        found = partial_dependence(
-            model, rows, [name if is_frame else j], kind="average", grid_resolution=20
-        )
-        labels = [str(c) for c in getattr(model, "classes_", ())]
-        labels = labels[1:] if len(labels) == 2 else labels
-        pictures.append(_draw_dependence(name, found["grid_values"][0], found["average"], labels))
-    return pictures
+    drawn = [places[j] for j in order if places[j][0] in numeric]
+    pictures = []
+    for name, numbers, _ in drawn:
+        if len(grid := make_grid(features.numbers[:, numbers[0]])) > 1 and len(pictures) < MAX_DEPENDENCES:
+            average = partial_dependence(model, features, numbers[0], grid)
+            pictures.append(_draw_dependence(name, grid, average, _labels(model)))
+    return [Table(caption, ["column", "importance"], cells), *pictures]
+
+
+def _places(schema: Any) -> Iterator[tuple[str, list[int], list[int]]]:
+    """The name of each column that is used, and its columns in `Features.numbers` and `Features.codes`."""
+    numbers = codes = 0
+    for column in schema.columns:
+        count, is_category = len(column.number_names), column.role == "category"
+        if count or is_category:
+            places = list(range(numbers, numbers + count)), [codes] * is_category
+            yield column.name, *places
+        numbers, codes = numbers + count, codes + is_category
+
+
+def importance(
+    model: Any, features: Features, target: np.ndarray, numbers: list[int], codes: list[int]
+) -> np.ndarray:
+    """How much of the score is lost when some columns are shuffled together, [repeats].
+
+    Shuffling what a column is read as is shuffling the column: each row is read by itself.
+
+    Source: Breiman, "Random forests", 2001.
+    """
+    score = _score(model, features, target)
+    lost, rng = [], np.random.default_rng(0)
+    for _ in range(REPEATS):
+        order = rng.permutation(len(features))
+        shuffled = [array.copy() for array in (features.numbers, features.codes)]
+        for array, columns in zip(shuffled, (numbers, codes), strict=True):
+            array[:, columns] = array[np.ix_(order, columns)]
+        part = dataclasses.replace(features, numbers=shuffled[0], codes=shuffled[1])
+        lost.append(score - _score(model, part, target))
+    return np.array(lost)
+
+
+def _score(model: Any, features: Features, target: np.ndarray) -> float:
+    """The accuracy, or R²."""
+    predicted = model.members_.predict(features)
+    if not hasattr(model, "classes_"):
+        return float(r2_score(target, predicted))
+    is_right = (
+        predicted.argmax(axis=1) == target if target.ndim == 1 else ((predicted > 0.5) == target).all(1)
+    )
+    return float(is_right.mean())
+
+
+def make_grid(values: np.ndarray) -> np.ndarray:
+    """The values of a column from its 5 % to its 95 % quantile, without gaps: 20 points at most."""
+    known = values[~np.isnan(values)]
+    unique = np.unique(known)
+    if len(unique) <= GRID:
+        return unique
+    low, high = np.quantile(known, [0.05, 0.95])
+    return np.unique(np.linspace(low, high, GRID))
+
+
+def partial_dependence(model: Any, features: Features, column: int, grid: np.ndarray) -> np.ndarray:
+    """The mean prediction if a column of numbers had the same value in all rows, [outputs, grid].
+
+    Source: Friedman, "Greedy function approximation: a gradient boosting machine", 2001.
+    """
+    part = features.rows(np.arange(min(len(features), GRID_ROWS)))
+    averages = []
+    for value in grid:
+        numbers = part.numbers.copy()
+        numbers[:, column] = value
+        predicted = model.members_.predict(dataclasses.replace(part, numbers=numbers))
+        averages.append(predicted.reshape(len(part), -1).mean(axis=0))
+    average = np.stack(averages, axis=1)
+    return average[1:] if len(_labels(model)) == 1 else average
+
+
+def _labels(model: Any) -> list[str]:
+    """The class of each curve; of two classes the second one alone."""
+    labels = [str(c) for c in getattr(model, "classes_", ())]
+    return labels[1:] if len(labels) == 2 and model._task == "classes" else labels
 
 
 def _draw_dependence(name: str, grid: np.ndarray, average: np.ndarray, labels: Sequence[str]) -> Picture:
