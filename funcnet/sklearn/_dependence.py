@@ -51,7 +51,7 @@ def dependence(model: Any, X: Any, y: Any) -> list[Text | Table | Picture]:
     )
     numeric = {column.name for column in model.schema_.columns if column.role == "number"}
     drawn = [places[j] for j in order if places[j][0] in numeric]
-    pictures = []
+    pictures: list[Picture] = []
     for name, numbers, _ in drawn:
         if len(grid := make_grid(features.numbers[:, numbers[0]])) > 1 and len(pictures) < MAX_DEPENDENCES:
             average = partial_dependence(model, features, numbers[0], grid)
@@ -85,7 +85,7 @@ def importance(
         order = rng.permutation(len(features))
         shuffled = [array.copy() for array in (features.numbers, features.codes)]
         for array, columns in zip(shuffled, (numbers, codes), strict=True):
-            array[:, columns] = array[np.ix_(order, columns)]
+            array[:, columns] = array[order][:, columns]
         part = dataclasses.replace(features, numbers=shuffled[0], codes=shuffled[1])
         lost.append(score - _score(model, part, target))
     return np.array(lost)
