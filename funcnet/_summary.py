@@ -34,6 +34,9 @@ class Row:
     flops: int
 
 
+HEADER = ("path", "class", "output", "parameters", "bytes", "FLOPs")
+
+
 @dataclasses.dataclass(frozen=True)
 class Summary:
     """The rows of a summary, parents before children; it prints as a table."""
@@ -41,13 +44,19 @@ class Summary:
     rows: tuple[Row, ...]
 
     def __str__(self) -> str:
-        header = ("path", "class", "output", "parameters", "bytes", "FLOPs")
-        cells = [header, *(_format_row(row) for row in self.rows)]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
+        cells = [HEADER, *(_format_row(row) for row in self.rows)]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(HEADER))]
         lines = [_align(line, widths) for line in cells]
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The table, for notebooks."""
+        from funcnet import _html
+
+        total = f"{self.rows[0].parameters:,} parameters" if self.rows else "no modules"
+        return _html.fragment(_html.Table(total, HEADER, [_format_row(row) for row in self.rows]))
 
 
 def summary(net: Module, x: PyTree) -> Summary:

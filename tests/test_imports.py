@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "funcnet"
 LEVELS = [
     {"_types"},
     {"_check", "_files", "_jit", "_text", "_tree"},
-    {"_keys"},
+    {"_html", "_keys"},
     {"_cache", "_compare", "_metric"},
     {"_mesh", "_module", "_sow"},
     {"mesh"},

@@ -1,18 +1,34 @@
 """The report of an estimator as a page."""
 
 import html.parser
+import itertools
 import shutil
 import subprocess
 
 import numpy as np
 import pandas
+import polars
 import pytest
+import sklearn.datasets
+import sklearn.inspection
+from browser import CHROMIUM, Browser
 
-from funcnet.report._html import Picture, Section, Table, Text, page
+from funcnet._html import Picture, Section, Table, Text, page
 from funcnet.sklearn import MLPClassifier, MLPRegressor
+from funcnet.sklearn._dependence import (
+    _places,
+    importance,
+    make_grid,
+    partial_dependence,
+    short_names,
+)
+from funcnet.sklearn._learning_curve import learning_curve
+from funcnet.sklearn._page import report_page
+from funcnet.sklearn._scores import coverage_table, format_score
+from funcnet.tabular import Schema
 
 FEW = {"members": 1, "cv": 2, "max_iter": 5, "hidden_layer_sizes": (8,)}
-VOID = {"meta", "link", "img", "br"}
+VOID = {"meta", "link", "img", "br", "wbr"}
 
 
 class Outline(html.parser.HTMLParser):
@@ -120,18 +136,243 @@ def test_blocks_and_empty_sections():
     assert [attrs["scope"] for attrs in outline.all("th")] == ["col", "col", "row"]
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+def test_a_large_picture_can_be_scrolled_and_long_names_broken():
+    large = Picture(b"1", "matrix", "a matrix", is_large=True)
+    rows = [["hidden_layer_sizes", "1.5 ± 0.2"], ["b", "3 % (1 – 5 %)"]]
+    text = page("t", "lead", [Section("s", [large, Table("t", ["name", "value"], rows)])])
+    outline = Outline(text)
+    assert [box["aria-label"] for box in outline.all("div") if "tabindex" in box] == ["matrix", "t"]
+    assert "hidden_<wbr>layer_<wbr>sizes" in text
+    assert {"1.5\u00a0±\u00a00.2", "3\u00a0% (1\u00a0– 5\u00a0%)"} <= set(outline.text)
+
+
+def test_names_that_differ_at_their_ends_stay_different():
+    names = ["adenocarcinoma of the lung 1", "adenocarcinoma of the lung 2"]
+    assert short_names(names) == ["adenocarc…the lung 1", "adenocarc…the lung 2"]
+    assert short_names(["setosa", "virginica"]) == ["setosa", "virginica"]
+
+
+def test_numbers_have_as_many_digits_as_are_read():
+    values = (None, 0.0, -2e-16, 0.00012345, 0.5, 12.345, 727487.45)
+    shown = ["", "0.0000", "0.0000", "0.000123", "0.5000", "12.35", "727,487"]
+    assert [format_score(value) for value in values] == shown
+
+
+def test_importance_and_partial_dependence_agree_with_scikit_learn():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (300, 3))
+    names = np.where(X[:, 0] + 0.3 * X[:, 1] > 0, "a", "b")
+    for model, y in ((MLPClassifier(**FEW), names), (MLPRegressor(**FEW), X @ [3.0, 1.0, 0.0])):
+        model.fit(X[:200], y[:200])
+        features, target = model._read(X[200:]), model._encode_y(y[200:], 100, np.arange(100), False)[0]
+        found = sklearn.inspection.permutation_importance(model, X[200:], y[200:], n_repeats=30)
+        for j in range(3):
+            ours = importance(model, features, target, [j], [])
+            spread = found.importances_std[j]
+            assert abs(ours.mean() - found.importances_mean[j]) < 4 * spread / 5**0.5 + 1e-9
+        grid = make_grid(X[200:, 0])
+        peer = sklearn.inspection.partial_dependence(
+            model, X[200:], [0], kind="average", grid_resolution=20
+        )
+        np.testing.assert_allclose(grid, peer["grid_values"][0], atol=0.02)
+        average = partial_dependence(model, features, 0, peer["grid_values"][0])
+        np.testing.assert_allclose(average, peer["average"], rtol=1e-5)
+
+
+def test_the_parts_of_a_date_are_shuffled_together_and_dropped_columns_not_listed(report):
+    model, _, _ = report
+    places = {name: rest for name, *rest in _places(model.schema_)}
+    assert list(places) == ["area", "<b>town</b>", "sold"]
+    assert places["<b>town</b>"] == [[], [0]]
+    assert len(places["sold"][0]) > 1
+    dropped = Schema.fit(pandas.DataFrame({"a": [1, 2, 3], "one": [1, 1, 1], "b": ["x", "y", "x"]}))
+    assert list(_places(dropped)) == [("a", [0], []), ("b", [], [0])]
+
+
+@pytest.mark.parametrize("kind", ["polars", "lists", "two outputs", "labels", "one row", "gaps"])
+def test_pages_of_all_kinds_of_rows(kind, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 2))
+    y = X @ [1.0, 2.0]
+    if kind == "polars":
+        X, y = polars.DataFrame(X, schema=["a", "b"]), polars.Series("t", y)
+    elif kind == "lists":
+        X, y = X.tolist(), y.tolist()
+    elif kind == "two outputs":
+        y = np.c_[y, -y]
+    elif kind == "labels":
+        y = np.c_[y > 0, y > 1].astype(int)
+    elif kind == "gaps":
+        X[::7, 0] = np.nan
+    model = (MLPClassifier if kind == "labels" else MLPRegressor)(**FEW).fit(X, y)
+    rows = 1 if kind == "one row" else 20
+    model.report(tmp_path / "report.html", X=X[:rows], y=y[:rows])
+    images = Outline((tmp_path / "report.html").read_text()).all("img")
+    assert len(images) >= (1 if kind == "one row" else 3)
+
+
+def test_the_coverage_of_intervals_is_measured_row_by_row():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (400, 2))
+    y = 3 * X[:, 0] + rng.normal(scale=0.5, size=400)
+    model = MLPRegressor(**FEW).fit(X[:250], y[:250])
+    columns, rows = coverage_table(model, X[250:], y[250:], "cost")
+    assert columns == ["asked for", "measured", "mean width (in units of cost)"]
+    for coverage, (asked, measured, width) in zip((0.5, 0.8, 0.9, 0.95), rows, strict=True):
+        lower, upper = model.predict_interval(X[250:], coverage)
+        share = np.mean((lower <= y[250:]) & (y[250:] <= upper))
+        assert asked == f"{100 * coverage:.0f} %"
+        assert measured.startswith(f"{100 * share:.1f} % (")
+        assert width == format_score((upper - lower).mean())
+        assert abs(share - coverage) < 0.15
+    few = MLPRegressor(**FEW).fit(X[:12], y[:12])
+    assert coverage_table(few, X[250:], y[250:], "cost")[1][-1][2] == "infinite: too few training rows"
+
+
+def test_the_page_shows_a_learning_curve_if_there_is_one(report):
+    model, scores, _ = report
+    name = "log_loss" if "log_loss" in scores else "rmse"
+    curve = {
+        **{"score": name, "rows": [20, 40], "values": [[0.9, 0.8], [0.5, 0.6]], "change": -0.3},
+        **{"standard_error": 0.1, "repeated": 2},
+    }
+    held_out = model.out_of_fold_[model._rows], model._target
+    text = report_page(model, [scores | {"learning_curve": curve}], held_out, None, None)
+    said = " ".join(Outline(text).text)
+    assert "Would more rows help?" in said
+    assert "falls by 0.3000 ± 0.1000 (standard error): more rows would probably help." in said
+    assert "2 of the rows given are equal to training rows" in said
+    pictures = [image["alt"] for image in Outline(text).all("img")]
+    assert any("0.85 with 20 rows, 0.55 with 40 rows" in alt for alt in pictures)
+
+
+WIDTHS = (360, 768, 1280)
+LOOK = """(() => ({
+  width: document.documentElement.scrollWidth,
+  images: [...document.images].map(i => i.complete && i.naturalWidth > 100 && i.alt.length > 10),
+  headings: [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")].map(h => Number(h.tagName[1])),
+  tables: [...document.querySelectorAll("table")].map(
+    t => t.tHead !== null && [...t.rows].every(r => r.cells[0].tagName === "TH")),
+}))()"""
+
+
+def check_in_browser(browser, path, width, scheme="light"):
+    """Nothing but tables is wider than the window, all pictures are there, and no other file is loaded."""
+    browser.open(path, width, scheme=scheme)
+    look = browser.evaluate(LOOK)
+    assert browser.messages == []
+    assert {url for url in browser.requests if not url.startswith("data:")} == {path.resolve().as_uri()}
+    assert look["width"] <= width
+    assert look["images"]
+    assert all(look["images"])
+    assert all(look["tables"])
+    levels = look["headings"]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
+
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+
+
+@needs_chromium
+@pytest.mark.parametrize("report", ["numbers"], indirect=True)
+def test_the_page_fits_a_telephone(report):
+    with Browser() as browser:
+        check_in_browser(browser, report[2], 360)
+        browser.evaluate("document.body.append(Object.assign(new Image(), {src: 'none.png', alt: 'x'}))")
+        assert browser.evaluate(LOOK)["images"][-1] is False, "the check sees a picture that is missing"
+        browser.evaluate("document.body.style.width = '900px'")
+        assert browser.evaluate(LOOK)["width"] == 900, "and a page that is too wide"
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory):
+    """The rules of axe-core for accessible pages, from npm."""
+    folder = tmp_path_factory.mktemp("axe")
+    if (npm := shutil.which("npm")) is None:
+        pytest.skip("needs npm, for axe-core")
+    command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), "axe-core@4.14"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        pytest.skip(f"needs axe-core from npm: {done.stderr[-200:]}")
+    return (folder / "node_modules/axe-core/axe.min.js").read_text()
+
+
+@needs_chromium
 @pytest.mark.slow
-def test_the_page_in_a_browser(report, tmp_path):
-    """At three widths nothing but tables is wider than the window, every picture is there, and no error."""
-    text = report[2].read_text()
-    probe = """<script>
-    const images = [...document.images].every(i => i.naturalWidth > 100);
-    document.title = [document.documentElement.scrollWidth <= window.innerWidth, images].join();
-    </script></body>"""
-    (tmp_path / "probe.html").write_text(text.replace("</body>", probe))
-    for width in (500, 900, 1400):
-        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},800"]
-        address = f"file://{tmp_path}/probe.html"
-        run = subprocess.run([*command, "--dump-dom", address], capture_output=True, text=True, timeout=100)
-        assert "<title>true,true</title>" in run.stdout
+@pytest.mark.parametrize("table", ["iris", "wine", "diabetes", "flats", "tumours"])
+def test_pages_of_five_tables_in_a_browser(table, axe, tmp_path):
+    X, y = TABLES[table]()
+    kind = MLPClassifier if isinstance(y.iloc[0], str) else MLPRegressor
+    cut = len(X) * 3 // 4
+    model = kind(members=1, cv=3, max_iter=10, hidden_layer_sizes=(16,)).fit(X[:cut], y[:cut])
+    scores = model.report(X=X[cut:], y=y[cut:])
+    scores["learning_curve"] = learning_curve(model, (X[:cut], y[:cut]), X[cut:], y[cut:])
+    held_out = model._predict_mean(X[cut:]), model._encode_y(y[cut:], len(X) - cut, slice(None), False)[0]
+    path = tmp_path / "report.html"
+    path.write_text(report_page(model, [model.report(), scores], held_out, X[cut:], y[cut:]))
+    violations = (
+        "axe.run().then(r => r.violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 200))]))"
+    )
+    with Browser() as browser:
+        for width, scheme in [*((width, "light") for width in WIDTHS), (768, "dark")]:
+            check_in_browser(browser, path, width, scheme)
+            browser.evaluate(axe + ";0")
+            assert browser.evaluate(violations) == []
+        browser.open(path, 768, media="print", scheme="dark")
+        assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert browser.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+        assert browser.pdf().startswith(b"%PDF")
+
+
+def bundled(name, target):
+    """A table of scikit-learn in random order, with classes by their names."""
+    bunch = getattr(sklearn.datasets, f"load_{name}")(as_frame=True)
+    y = bunch.target.map(dict(enumerate(bunch.target_names))) if "target_names" in bunch else bunch.target
+    order = np.random.default_rng(0).permutation(len(y))
+    return bunch.data.iloc[order].reset_index(drop=True), y.iloc[order].reset_index(drop=True).rename(
+        target
+    )
+
+
+def flats(rows=240):
+    """Prices of flats: categories, dates, gaps, a constant, and a long name."""
+    rng = np.random.default_rng(0)
+    X = pandas.DataFrame(
+        {
+            "living area (m²)": rng.normal(80, 25, rows).round(1),
+            "district": rng.choice(["Sankt Hanshaugen", "Grünerløkka & Gamle Oslo", None], rows),
+            "sold on": pandas.date_range("2023-01-01", periods=rows).astype(str),
+            "has a lift": rng.choice(["yes", "no"], rows),
+            "year of construction": np.where(
+                rng.random(rows) < 0.1, np.nan, rng.integers(1890, 2024, rows)
+            ),
+            "price per square metre of the neighbouring flats": rng.normal(90_000, 15_000, rows),
+            "an_identifier_that_is_much_longer_than_a_telephone_is_wide": rng.normal(size=rows),
+            "currency": "NOK",
+        }
+    )
+    price = 90_000 * X["living area (m²)"] + 5e5 * (X["has a lift"] == "yes") + rng.normal(0, 4e5, rows)
+    return X, price.round().rename("price")
+
+
+def tumours(rows=480, classes=12, columns=40):
+    """Twelve classes with long names that differ at their ends, and forty columns."""
+    rng = np.random.default_rng(1)
+    kinds = ["adenocarcinoma of the upper", "squamous cell carcinoma of the lower", "melanoma of the left"]
+    names = np.array([f"{kinds[i % 3]} region, subtype {i}" for i in range(classes)])
+    numbers = rng.integers(0, classes, rows)
+    x = rng.normal(size=(rows, columns))
+    x[:, :classes] += 2 * np.eye(classes)[numbers]
+    X = pandas.DataFrame(x, columns=[f"expression of gene {j:02d}" for j in range(columns)])
+    return X, pandas.Series(names[numbers], name="histological diagnosis")
+
+
+TABLES = {
+    "iris": lambda: bundled("iris", "species"),
+    "wine": lambda: bundled("wine", "cultivar"),
+    "diabetes": lambda: bundled("diabetes", "progression"),
+    "flats": flats,
+    "tumours": tumours,
+}

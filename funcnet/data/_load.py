@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from funcnet import _check
@@ -80,6 +81,21 @@ class Table:
         features = f"{len(self.feature_names):,} features"
         return printable(f"Table({self.name!r}, {len(self):,} rows, {features}, {target})")
 
+    def _repr_html_(self) -> str:
+        """Its sizes and names, and the first rows, for notebooks."""
+        from funcnet import _html
+
+        x, y = self.arrays[: _html.MAX_ROWS] if isinstance(self.arrays, Dataset) else self.arrays
+        shown = [*self.feature_names[: _html.MAX_COLUMNS]]
+        hidden = [""] * (len(self.feature_names) - len(shown))
+        rows = []
+        for i in range(min(_html.MAX_ROWS, len(self))):
+            values = x.iloc[i, : len(shown)] if hasattr(x, "iloc") else np.asarray(x[i])[: len(shown)]
+            target = self.class_names[int(y[i])] if self.class_names else y[i]
+            rows.append([str(i), *(_cell(value) for value in (target, *values)), *hidden])
+        columns = ["row", self.target_name, *shown, *hidden]
+        return _html.fragment(_html.Table(repr(self), columns, rows, len(self)))
+
     @functools.cached_property
     def data(self) -> Dataset:
         """The pairs (x, y) as a Dataset: x and numeric targets are float32, class numbers int32.
@@ -132,6 +148,13 @@ class Table:
     def task(self) -> Task:
         """ "classification" or "regression"."""
         return "classification" if self.class_names else "regression"
+
+
+def _cell(value: Any) -> str:
+    """A value of a table in a notebook."""
+    if isinstance(value, float | np.floating | jax.Array):
+        return f"{float(value):.6g}"
+    return str(value)
 
 
 def load(

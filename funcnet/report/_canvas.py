@@ -94,20 +94,29 @@ def _new_axes(count: int, columns: int, size: tuple[float, float], grid: Mapping
     return axes.ravel()[:count]
 
 
-def png(draw: Callable[[Any], Any], count: int = 1, heights: Sequence[float] = (1.0,)) -> bytes:
+def png(
+    draw: Callable[[Any], Any],
+    count: int = 1,
+    heights: Sequence[float] = (1.0,),
+    *,
+    panel: tuple[float, float] = PANEL,
+    dpi: int = 180,
+) -> bytes:
     """The bytes of a PNG file that `draw` draws into new axes, without pyplot's global state.
 
     Args:
         draw: called with the axes.
         count: the number of axes side by side.
         heights: of axes below one another, relative to a panel's.
+        panel: width and height of a panel in inches.
+        dpi: pixels per inch.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(PANEL[0] * count, PANEL[1] * sum(heights)), layout="constrained")
+    figure = Figure(figsize=(panel[0] * count, panel[1] * sum(heights)), layout="constrained")
     draw(figure.subplots(len(heights), count, height_ratios=heights))
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=180)
+    figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 
@@ -186,6 +195,17 @@ def use_integer_ticks(ax: Any) -> None:
     from matplotlib.ticker import MaxNLocator
 
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+
+
+def use_plain_numbers(ax: Any, ticks: int = 5) -> None:
+    """Few ticks, with numbers as they are read: 1,500,000 and not 1.5 beside a lone 1e6."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, ScalarFormatter
+
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(ScalarFormatter(useOffset=False))
+        if 1e4 <= max(map(abs, axis.get_view_interval())) < 1e8:
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}".replace("-", "−")))
 
 
 def use_log_x_axis(ax: Any) -> None:

@@ -71,7 +71,7 @@ def calibration(logits: ArrayLike, targets: ArrayLike, axes: Any = None, *, bins
     upper.plot(
         [0, 1], [0, 1], color=_canvas.GREY, linestyle=":", linewidth=1.2, label="perfectly calibrated"
     )
-    errors = np.abs(_wilson_interval(observed, count[filled]) - observed)
+    errors = np.abs(wilson_interval(observed, count[filled]) - observed)
     upper.plot(predicted, observed, color=_canvas.BLUE, marker="o", linestyle="", label="observed")
     upper.vlines(predicted, observed - errors[0], observed + errors[1], color=_canvas.BLUE, linewidth=1.2)
     upper.set(xlim=(0, 1), ylim=(-0.03, 1.03))
@@ -168,7 +168,7 @@ def _to_host(name: str, value: Any) -> np.ndarray:
     )
 
 
-def _wilson_interval(fraction: np.ndarray, count: np.ndarray) -> np.ndarray:
+def wilson_interval(fraction: np.ndarray, count: np.ndarray) -> np.ndarray:
     """The ends [2, bins] of the 95 % interval of a fraction observed in `count` cases."""
     z = 1.96
     middle = (fraction + z**2 / (2 * count)) / (1 + z**2 / count)

@@ -1,6 +1,7 @@
 """Metrics by epoch, as curves."""
 
 import math
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 from funcnet import _check, _tree
 from funcnet.report import _canvas
 from funcnet.study._quantities import quantity_of
-from funcnet.train import History, Run
+from funcnet.train import Run
 
 MAX_CURVES = 20
+NOTEBOOK_PANELS = 3
 MAX_MARKED_POINTS = 12
 """Up to this many points get a marker: a line alone hides where they are, and one point draws no line."""
 STYLES = {
@@ -75,6 +77,16 @@ def history(run: Run, axes: Any = None) -> Any:
 def history_png(run: Run) -> bytes:
     """The figure of `history` as the bytes of a PNG file, without pyplot's global state."""
     return _canvas.png(lambda axes: history(run, axes), len(_panels(run.history)))
+
+
+def notebook_png(run: Run) -> bytes:
+    """The first panels of `history`, in few pixels: a notebook keeps each picture that it has shown."""
+    names = [name for names in list(_panels(run.history).values())[:NOTEBOOK_PANELS] for name in names]
+    shown: Any = types.SimpleNamespace(
+        history={name: run.history[name] for name in names}, best_epoch=run.best_epoch
+    )
+    count = len(_panels(shown.history))
+    return _canvas.png(lambda axes: history(shown, axes), count, dpi=90)
 
 
 def curves(
@@ -170,7 +182,7 @@ def draw_curve(ax: Any, values: Any, label: str, colour: str, line: str, x: Any 
     return has_values
 
 
-def _panels(history: History) -> dict[str, list[str]]:
+def _panels(history: Mapping[str, Any]) -> dict[str, list[str]]:
     """The names in each panel: first the losses, then each metric with its validation values."""
     panels = {"loss": [name for name in history if name in ("loss", "train_loss", "val_loss")]}
     for name in history:

@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 from sklearn import metrics
 
+from funcnet.report._classification import wilson_interval
+from funcnet.sklearn._base import take_rows
+
 BINS = 15
 RESAMPLES, CHUNK = 400, 4096
 TITLES = {"brier": "Brier score", "log_loss": "log-loss (nats)", "auc": "AUC", "r2": "R²"}
-NOT_SCORES = ("on", "rows", "recall", "intervals", "baseline", "warnings")
+NOT_SCORES = ("on", "rows", "recall", "intervals", "baseline", "warnings", "learning_curve")
 MIN_ROWS = 10
 """Fewer rows have no intervals."""
 
@@ -263,11 +266,49 @@ def recall_table(reports: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], l
     return ["class", *reports], rows
 
 
+COVERAGES = (0.5, 0.8, 0.9, 0.95)
+MAX_COVERED = 2000
+"""Rows whose intervals are computed."""
+
+
+def coverage_table(model: Any, X: Any, y: Any, target: str) -> tuple[list[str], list[list[str]]]:
+    """How many targets lie in the intervals of an MLPRegressor, as `score_table`.
+
+    Args:
+        model: the fitted estimator.
+        X: rows, at least one.
+        y: their targets.
+        target: its name, for units.
+    """
+    rows = np.sort(np.random.default_rng(0).permutation(len(X))[:MAX_COVERED])
+    part, values = take_rows(X, rows), np.asarray(y, np.float64)[rows]
+    table = []
+    for coverage in COVERAGES:
+        lower, upper = model.predict_interval(part, coverage)
+        values = values.reshape(lower.shape)
+        is_covered = (lower <= values) & (values <= upper)
+        low, high = wilson_interval(is_covered.mean(), np.array(len(rows)))
+        width = float((upper - lower).mean())
+        table.append(
+            [
+                f"{100 * coverage:.0f} %",
+                f"{100 * is_covered.mean():.1f} % ({100 * low:.1f} – {100 * high:.1f} %)",
+                format_score(width) if np.isfinite(width) else "infinite: too few training rows",
+            ]
+        )
+    return ["asked for", "measured", f"mean width (in units of {target})"], table
+
+
 def format_score(value: float | None) -> str:
-    """A number with four decimals, or two if it is 10 or larger; never in exponent notation."""
+    """A number with four decimals, two from 10 and none from 1,000, or three digits below 0.001."""
     if value is None:
         return ""
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
+    if abs(value) < 1e-10:  # a rounding error
+        return "0.0000"
+    if abs(value) < 0.001:
+        return f"{value:.3g}"
+    decimals = 4 if abs(value) < 10 else 2 if abs(value) < 1000 else 0
+    return f"{value:,.{decimals}f}"
 
 
 def _with_interval(report: Mapping[str, Any], name: str) -> str:

@@ -60,6 +60,20 @@ class BiasVarianceResult:
     predictions: Array
     epochs: Int[Array, " epochs"] | None = None
 
+    def _repr_html_(self) -> str:
+        """The parts of the error, by epoch if there are any, for notebooks."""
+        from funcnet import _html
+        from funcnet.study._notebook import is_shown, show_scores, show_table
+
+        has_epochs = self.epochs is not None
+        if not is_shown(self, int(has_epochs), *self.mean.values()):
+            return _html.plain(self)
+        if self.epochs is not None:
+            epochs = np.asarray(self.epochs).tolist()
+            return show_scores("Parts of the error", "epochs", epochs, self.mean, self.standard_error)
+        rows = [[name, self.mean[name], self.standard_error[name]] for name in self.mean]
+        return show_table("Parts of the error", ["part", "mean", "standard error"], rows)
+
 
 def bias_variance(
     train: Fit,

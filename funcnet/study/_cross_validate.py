@@ -46,6 +46,22 @@ class CrossValidationResult:
     predictions: PyTree
     folds: Folds
 
+    def _repr_html_(self) -> str:
+        """The scores of each fold, and their means, for notebooks."""
+        from funcnet import _html
+        from funcnet.study._notebook import is_shown, show_table
+
+        if not is_shown(self, 1, *self.scores.values()):
+            return _html.plain(self)
+        mean, error = self.mean, self.standard_error
+        summary = [f"{float(mean[name]):.4g} ± {float(error[name]):.4g}" for name in self.scores]
+        rows = zip(range(1, len(self.folds) + 1), *self.scores.values(), strict=True)
+        return show_table(
+            f"Scores of {len(self.folds)} folds on the rows that each holds out",
+            ["fold", *self.scores],
+            [["mean ± standard error", *summary], *rows],
+        )
+
     @property
     def mean(self) -> dict[str, Array]:
         """The mean of each score over the folds."""

@@ -47,6 +47,14 @@ class Curve:
                     f"{score.shape}."
                 )
 
+    def _repr_html_(self) -> str:
+        """The means of the scores, for notebooks."""
+        from funcnet.study._notebook import show_scores
+
+        repeats = next((score.shape[1] for score in self.scores.values()), 0)
+        caption = f"Mean ± standard error of {repeats} runs"
+        return show_scores(caption, self.x_name, self.x, self.mean, self.standard_error)
+
     @property
     def mean(self) -> dict[str, np.ndarray]:
         """The mean of each score over the repeats, [points]."""

@@ -67,6 +67,13 @@ class Diagnosis:
     val_loss_smooth: np.ndarray | None
     num_members: int
 
+    def _repr_html_(self) -> str:
+        """The verdict, its reason, and what to try, for notebooks."""
+        from funcnet import _html
+
+        steps = [_html.Text(f"{number}. {text}.") for number, text in enumerate(self.advice, 1)]
+        return _html.fragment(_html.Text(f"{self.verdict.capitalize()}: {self.reason}"), *steps)
+
     def __str__(self) -> str:
         steps = " ".join(f"{number}. {text}." for number, text in enumerate(self.advice, 1))
         heading = f"{self.verdict.capitalize()}: {self.reason}"

@@ -163,6 +163,10 @@ class EnsembleResult:
     model: Any
     runs: Run
 
+    def _repr_html_(self) -> str:
+        """How the runs ended, and their curves, for notebooks."""
+        return self.runs._repr_html_()
+
 
 def ensemble(
     train: Fit,

@@ -40,6 +40,20 @@ class LearningRateRangeResult:
     losses: np.ndarray
     losses_at_init: np.ndarray
 
+    def _repr_html_(self) -> str:
+        """The median loss of each learning rate, the best first, for notebooks."""
+        from funcnet.study._notebook import show_table
+
+        order = np.argsort(self.median, kind="stable")
+        diverges = (
+            f"{self.min_diverging_rate:.3g}" if np.isfinite(self.min_diverging_rate) else "none tested"
+        )
+        return show_table(
+            f"{len(self.rates):,} learning rates, the lowest loss first; lowest that diverges: {diverges}",
+            ["learning rate", f"training loss, median of {self.losses.shape[1]}"],
+            [[self.rates[i], self.median[i]] for i in order],
+        )
+
     @property
     def median(self) -> np.ndarray:
         """The median loss over repeats, [rates]; infinite if half of them diverged."""

@@ -58,6 +58,16 @@ class SweepResult:
         if scores.shape != (len(self.trials),):
             raise ValueError(f"scores must hold one number for each trial, got shape {scores.shape}.")
 
+    def _repr_html_(self) -> str:
+        """The trials, the best first, for notebooks."""
+        from funcnet._html import MAX_ROWS
+        from funcnet.study._notebook import show_table
+
+        columns = ["trial", "score", *(self.trials[0] if self.trials else ())]
+        rows = [[int(i), self.scores[i], *self.trials[i].values()] for i in self.order[:MAX_ROWS]]
+        caption = f"{len(self.trials):,} trials, the best first ({self.mode} of the score)"
+        return show_table(caption, columns, rows, len(self.trials))
+
     @property
     def order(self) -> np.ndarray:
         """Trial numbers, the best first; those whose score is not finite last."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from funcnet import _check, _tree
@@ -37,6 +38,22 @@ class TuneResult:
     best_value: Array
     path: PyTree
     values: Array
+
+    def _repr_html_(self) -> str:
+        """The hyperparameters and the metric of each step, the best first, for notebooks."""
+        from funcnet import _html
+        from funcnet.study._notebook import is_shown, show_table
+
+        if not is_shown(self, 1, self.values):
+            return _html.plain(self)
+        values = np.asarray(self.values)
+        paths = {
+            name or "hyperparameter": np.asarray(leaf) for name, leaf in _tree.paths(self.path).items()
+        }
+        order = np.argsort(np.where(np.isfinite(values), values, np.inf), kind="stable")
+        rows = [[int(i), values[i], *(leaf[i] for leaf in paths.values())] for i in order]
+        caption = f"{len(values):,} steps, the lowest metric first"
+        return show_table(caption, ["step", "metric", *paths], rows)
 
 
 def tune(

@@ -16,6 +16,8 @@ from funcnet.tabular._features import Features
 
 Task = Literal["classification", "regression"]
 
+HEADER = ("column", "role", "read as", "missing", "why")
+
 
 @dataclasses.dataclass(frozen=True)
 class Schema:
@@ -240,17 +242,24 @@ class Schema:
 
     def __str__(self) -> str:
         """A table of the columns: name, role, read as, missing, why."""
-        rows = [("column", "role", "read as", "missing", "why")]
-        for c in self.columns:
-            rows.append(
-                (printable(c.name), c.role, printable(c.read_as), f"{c.missing:,}", printable(c.why))
-            )
+        rows = [tuple(map(printable, row)) for row in (HEADER, *self._cells())]
         widths = [max(len(row[j]) for row in rows) for j in range(4)]
         lines = [
             "  ".join([*(cell.ljust(w) for cell, w in zip(row[:4], widths, strict=True)), row[4]])
             for row in rows
         ]
         return "\n".join(line.rstrip() for line in lines)
+
+    def _repr_html_(self) -> str:
+        """The table, for notebooks."""
+        from funcnet import _html
+
+        kind = f"{self.task} of {self.target}" if self.task and self.target else self.task or self.target
+        caption = f"How {len(self.columns):,} columns are read{f', for {kind}' if kind else ''}"
+        return _html.fragment(_html.Table(caption, HEADER, self._cells()))
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [(c.name, c.role, c.read_as, f"{c.missing:,}", c.why) for c in self.columns]
 
     def _find(self, X: Any) -> list[_frame.RawColumn]:
         """The columns of X in the order of the schema."""

@@ -11,7 +11,7 @@ from funcnet._types import Array, PyTree
 from funcnet.train._early_stopping import Outcome
 from funcnet.train._ema import EmaState, cast_like
 from funcnet.train._optimizer import evaluated_parameters
-from funcnet.train._state import History, TrainState
+from funcnet.train._state import History, TrainState, is_on_host
 
 
 @_tree.node
@@ -48,9 +48,25 @@ class Run:
     def __repr__(self) -> str:
         """How it ended, its last losses and metrics, and its model, in a few lines."""
         code = self.state.stopping.outcome
-        is_known = _tree.is_concrete(code) and not np.ndim(code) and hasattr(code, "shape")
+        is_known = is_on_host(code) and not np.ndim(code)
         outcome = f"{self.outcome.value!r}" if is_known else f"outcome={code!r}"
         return f"Run({outcome},\n  history={self.history!r},\n  model={_size(self.model)})"
+
+    def _repr_html_(self) -> str:
+        """How it ended, its curves and its last values, for notebooks."""
+        from funcnet import _html
+
+        history = self.history
+        if history is None or not all(map(is_on_host, [self.state.stopping.outcome, *history.values()])):
+            return _html.plain(self)
+        from funcnet.report._epochs import notebook_png
+
+        ends = ", ".join(dict.fromkeys(outcome.value for outcome in np.ravel(self.outcome)))
+        picture = _html.Picture(
+            notebook_png(self), "", "Losses and metrics by epoch; the numbers are below."
+        )
+        text = _html.Text(f"Run of {_size(self.model)}. {ends}")
+        return _html.fragment(text, picture) + history._repr_html_()
 
     @property
     def history(self) -> History:

@@ -63,7 +63,7 @@ class History(Mapping[str, Array]):
             return _fill_missing(values, self.is_evaluated)
         if self.num_epochs is None:
             return values
-        xp = np if _is_on_host(values) else jnp
+        xp = np if is_on_host(values) else jnp
         return _fill_missing(values, xp.arange(values.shape[-1]) < xp.asarray(self.num_epochs)[..., None])
 
     def __contains__(self, name: object) -> bool:
@@ -81,12 +81,27 @@ class History(Mapping[str, Array]):
         for name in self:
             values = self[name]
             text = _tree.dtype_and_shape(values) if hasattr(values, "shape") else repr(values)
-            if isinstance(values, jax.Array | np.ndarray) and _is_on_host(values) and np.ndim(values) == 1:
+            if isinstance(values, jax.Array | np.ndarray) and is_on_host(values) and np.ndim(values) == 1:
                 known = np.flatnonzero(~np.isnan(values))
                 last = max(last, *(known + 1))
                 text = f"{values[known[-1]]:.4g}" if len(known) else "none"
             parts.append(f"{name} {text}")
         return f"History({f'epoch {last}: ' if last else ''}{', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """First, last, lowest and highest values by name, for notebooks; of many runs, as `repr`."""
+        from funcnet import _html
+
+        arrays = dict(self)
+        if not all(map(is_on_host, arrays.values())):
+            return _html.plain(self)
+        values = {name: np.asarray(array, float) for name, array in arrays.items()}
+        if any(array.ndim != 1 for array in values.values()):
+            return _html.plain(self)
+        columns = ("", "first", "last", "lowest", "highest")
+        rows = [(name, *_extremes(array)) for name, array in values.items()]
+        epochs = max((np.isfinite(array).sum() for array in values.values()), default=0)
+        return _html.fragment(_html.Table(f"{epochs:,} epochs", columns, rows))
 
     def to_pandas(self) -> Any:
         """The history as a frame of pandas: a column for each name, a row for each epoch, from 1.
@@ -165,7 +180,7 @@ def _fill_missing(values: Array, is_recorded: Any) -> Array:
     if is_recorded is None:
         return values
     values = values.astype(_floating(values.dtype))
-    if not _is_on_host(values):
+    if not is_on_host(values):
         return jnp.where(is_recorded, values, jnp.nan)
     # In NumPy, which jax_debug_nans does not look at.
     filled = np.where(np.asarray(is_recorded), np.asarray(values), np.asarray(np.nan, values.dtype))
@@ -177,9 +192,27 @@ def _floating(dtype: Any) -> Any:
     return dtype if jnp.issubdtype(dtype, jnp.floating) else jax.dtypes.canonicalize_dtype(float)
 
 
-def _is_on_host(values: Any) -> bool:
-    """Whether NumPy can read an array."""
-    return _tree.is_concrete(values) and getattr(values, "is_fully_addressable", True)
+def is_on_host(values: Any) -> bool:
+    """Whether NumPy can read an array; a tracer or a struct of a shape it can't."""
+    return (
+        hasattr(values, "__array__")
+        and _tree.is_concrete(values)
+        and getattr(values, "is_fully_addressable", True)
+    )
+
+
+def _extremes(values: np.ndarray) -> tuple[str, ...]:
+    """The first, last, lowest and highest recorded value, the last two with their epochs, from 1."""
+    known = np.flatnonzero(~np.isnan(values))
+    if not len(known):
+        return ("none",) * 4
+    low, high = known[values[known].argmin()], known[values[known].argmax()]
+    return (
+        f"{values[known[0]]:.4g}",
+        f"{values[known[-1]]:.4g}",
+        f"{values[low]:.4g} (epoch {low + 1:,})",
+        f"{values[high]:.4g} (epoch {high + 1:,})",
+    )
 
 
 def _sort_key(name: str) -> tuple[bool, bool, bool, str]:
