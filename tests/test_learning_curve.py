@@ -1,5 +1,7 @@
 """The learning curve of an estimator: would more rows help?"""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,18 @@ def test_the_last_point_is_a_network_trained_on_all_rows(regression):
     rmse = np.sqrt(np.mean((alone.predict(X[160:]) - y[160:]) ** 2))
     curve = learning_curve(model, (X[:160], y[:160]), X[160:], y[160:])
     assert curve["values"][-1][0] == pytest.approx(rmse, rel=1e-9)
+
+
+def test_a_report_holds_the_curve_if_training_rows_are_given(regression, tmp_path):
+    model, X, y = regression
+    rows = {"X": X[160:], "y": y[160:], "training": (X[:160], y[:160])}
+    scores = model.report(tmp_path / "report.json", **rows)
+    assert scores["learning_curve"] == learning_curve(model, rows["training"], X[160:], y[160:])
+    assert json.loads((tmp_path / "report.json").read_text()) == scores
+    model.report(tmp_path / "report.html", **rows)
+    assert "Would more rows help?" in (tmp_path / "report.html").read_text()
+    with pytest.raises(ValueError, match="training must be given with X and y"):
+        model.report(training=(X[:160], y[:160]))
 
 
 def test_rows_of_weight_zero_do_not_count(regression):

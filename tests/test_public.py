@@ -184,7 +184,7 @@ SIGNATURES = {
     "fn.sklearn.MLPClassifier.predict": "self X",
     "fn.sklearn.MLPClassifier.predict_proba": "self X",
     "fn.sklearn.MLPClassifier.uncertainty": "self X",
-    "fn.sklearn.MLPClassifier.report": "self path * X y sample_weight",
+    "fn.sklearn.MLPClassifier.report": "self path * X y sample_weight training",
     "fn.sklearn.MLPClassifier.save": "self path",
     "fn.sklearn.MLPClassifier.load": "path",
     "fn.sklearn.MLPRegressor": f"{MLP_PARAMETERS} cv calibrate {LAST_PARAMETERS} verbose",

@@ -12,6 +12,8 @@ from funcnet.data._file import join_names
 from funcnet.data._parse import is_number
 
 MAX_RECALLS = 12
+MIN_CURVE_ROWS = 40
+"""Fewer training rows have no learning curve."""
 
 
 def train(args: argparse.Namespace) -> dict[str, Any]:
@@ -40,7 +42,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         run_interruptibly(lambda: model.fit(X, y))
         del model._advance
     seconds = time.perf_counter() - start
-    reports = _reports(model, test, args.report)
+    reports = _reports(model, X, y, test, args.report)
     print_summary(f"{table.name}: {table.task} of {table.target_name!r}", _summary(model, len(y), seconds))
     if args.verbose:
         chosen = [[name, str(value), why] for name, (value, why) in model.chosen_.items()]
@@ -163,15 +165,19 @@ def _join(names: Sequence[str], limit: int = 12) -> str:
     return " | ".join(names[:limit]) + (" | …" if len(names) > limit else "")
 
 
-def _reports(model: Any, test: tuple[Any, Any] | None, path: Any) -> dict[str, Any]:
-    """Scores of held-out rows by their name; also written as a report if there is a path."""
+def _reports(model: Any, X: Any, y: Any, test: tuple[Any, Any] | None, path: Any) -> dict[str, Any]:
+    """Scores of held-out rows by their name; also written as a report if there is a path.
+
+    The report has a learning curve if there are enough training rows.
+    """
     import numpy as np
 
     reports = {}
     if not np.isnan(model.out_of_fold_).all():
         reports["out-of-fold"] = model.report(path if test is None else None)
     if test is not None:
-        reports["test"] = model.report(path, X=test[0], y=test[1])
+        training = None if path is None or len(y) < MIN_CURVE_ROWS else (X, y)
+        reports["test"] = model.report(path, X=test[0], y=test[1], training=training)
     return reports
 
 

@@ -17,6 +17,7 @@ from funcnet import _check, _files
 from funcnet.sklearn import _save
 from funcnet.sklearn._base import TableEstimator, check_weight, take_rows
 from funcnet.sklearn._folds import Splits, is_explicit, make_folds
+from funcnet.sklearn._learning_curve import learning_curve
 from funcnet.sklearn._saved import check_parts
 from funcnet.tabular._choices import Recipe, Settings
 from funcnet.tabular._drift import Distribution
@@ -311,7 +312,13 @@ class MLPBase(TableEstimator, abc.ABC):
             raise ValueError(f"{purpose} needs predictions of held-out rows, and there are none. Try cv=5.")
 
     def report(
-        self, path: Any = None, *, X: Any = None, y: Any = None, sample_weight: Any = None
+        self,
+        path: Any = None,
+        *,
+        X: Any = None,
+        y: Any = None,
+        sample_weight: Any = None,
+        training: Any = None,
     ) -> dict[str, Any]:
         """Scores, beside those of the best constant prediction.
 
@@ -321,21 +328,33 @@ class MLPBase(TableEstimator, abc.ABC):
             X: rows to predict; by default the out-of-fold predictions of the training rows are scored.
             y: their targets.
             sample_weight: their weights.
+            training: the training rows and their targets, (X, y) or (X, y, sample_weight), for a learning
+                curve: the score on X by number of training rows. Networks are trained for it on an eighth,
+                a quarter, half and all of them, which takes about as long as the fit.
 
         Returns:
             Scores by name; as "intervals" their 95 % intervals by name, from a bootstrap over the rows; as
-            "baseline" the scores of the constant prediction; and as "warnings" what is doubtful about the
-            training rows.
+            "baseline" the scores of the constant prediction; as "warnings" what is doubtful about the
+            training rows; and with `training` a "learning_curve": "score" (its name), "rows" [points],
+            "values" [points, repeats], "change" from half of the rows to all of them with its
+            "standard_error", and "repeated", the number of rows of X that are training rows, too.
 
         Raises:
-            ValueError: if X, y and weights are not given together, there are no out-of-fold predictions, or
-                the path ends otherwise.
+            TypeError: if `training` is not a tuple of rows and targets.
+            ValueError: if X, y and weights are not given together, or `training` without them; if there are
+                no out-of-fold predictions, or fewer than 40 rows for a learning curve; or if the path ends
+                otherwise.
             OSError: if the file can't be written.
         """
         if (X is None) != (y is None):
             raise ValueError(f"X and y must be given together, got only {'y' if X is None else 'X'}.")
         if X is None and sample_weight is not None:
             raise ValueError("sample_weight must be given with X and y; that of fit holds otherwise.")
+        if X is None and training is not None:
+            raise ValueError(
+                "training must be given with X and y, rows to score on that were not trained on. Try "
+                "model.report(path, X=X_test, y=y_test, training=(X_train, y_train))."
+            )
         place = None if path is None else _save.report_path(path)
         if X is None:
             self._check_held_out("report")
@@ -347,6 +366,8 @@ class MLPBase(TableEstimator, abc.ABC):
             target, _ = self._encode_y(y, len(predictions), np.arange(len(predictions)), False)
             drawn = predictions, target
             scores = self._scores_of(*drawn, weight, "the rows given")
+            if training is not None:
+                scores["learning_curve"] = learning_curve(self, training, X, y, sample_weight)
         if place is not None and place.suffix == ".json":
             _save.write_json(place, scores)
         elif place is not None:
