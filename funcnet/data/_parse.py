@@ -3,7 +3,9 @@
 import contextlib
 import datetime
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+
+from funcnet._text import quoted
 
 MISSING = frozenset(
     (
@@ -68,7 +70,17 @@ POINT = re.compile(r"([1-9]\d{0,2}(?:[,'\u00a0\u202f ]\d{3})+|\d*)(\.\d*)?([eE][
 COMMA = re.compile(r"([1-9]\d{0,2}(?:[.'\u00a0\u202f ]\d{3})+|\d*)(,\d*)?([eE][+-]?\d+)?")
 CODE = re.compile(r"0\d+")
 
+LONGEST = 500
+"""Characters of a number: the largest float64 has 309 digits, and marks between them."""
+
 DECIMAL_POINT, DECIMAL_COMMA = "1,234.5", "1.234,5"
+UNMARKED = {DECIMAL_POINT: "1234.5", DECIMAL_COMMA: "1234,5"}
+"""The notations of columns that do not show marks between thousands: 1,234 is not read there."""
+ONE_MARK = {
+    DECIMAL_POINT: re.compile(r"[1-9]\d{0,2},\d{3}"),
+    DECIMAL_COMMA: re.compile(r"[1-9]\d{0,2}\.\d{3}"),
+}
+"""Thousands that are also decimal numbers, if the mark is the decimal one."""
 
 ISO = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})")
 DAY_OR_MONTH_FIRST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})[-/.](\d{4})")
@@ -102,30 +114,64 @@ def number_format(texts: Mapping[str, int], comma_first: bool = False) -> str | 
     found = _count_formats(texts)
     if found is None or not found[1]:
         return None
-    votes, marks = found
+    votes, marks, cores = found
     is_comma = votes[DECIMAL_COMMA] + comma_first > votes[DECIMAL_POINT]
+    notation = DECIMAL_COMMA if is_comma else DECIMAL_POINT
     before, after = max(marks, key=lambda key: (key != ("", ""), marks[key]))
-    return f"{before}{DECIMAL_COMMA if is_comma else DECIMAL_POINT}{after}"
+    return f"{before}{notation if _shows_thousands(cores, notation) else UNMARKED[notation]}{after}"
+
+
+def _shows_thousands(cores: Collection[str], notation: str) -> bool:
+    """Whether a mark between thousands is one, and no decimal mark of another notation.
+
+    In 999.5 and 1,234.5 it is one. Alone, 1,234 is doubtful if decimal numbers have three digits, if it is
+    the only one of many numbers, or if the comma is decimal in others.
+    """
+    parts = [((COMMA if notation == DECIMAL_COMMA else POINT).fullmatch(core), core) for core in cores]
+    alone = {core for _, core in parts if ONE_MARK[notation].fullmatch(core)}
+    read = [match for match, core in parts if match is not None and core not in alone]
+    if any(not (match[1] or "0").isdecimal() for match in read):
+        return True
+    digits = [len(match[2]) - 1 for match in read if match[2]]
+    is_odd = len(alone) <= max(1, 0.02 * len(cores))
+    if len(read) + len(alone) < len(cores) or (is_odd and any(len(match[1] or "") > 3 for match in read)):
+        return False
+    return bool(alone) and not (digits and (is_odd or digits.count(3) >= 0.5 * len(digits)))
 
 
 def decimal_mark(texts: Mapping[str, int]) -> str:
-    """The decimal mark that these texts show, all of them numbers or missing: "," or "." or "" for none."""
+    """The decimal mark that these texts show, most of them numbers: "," or "." or "" for none."""
     plain = {text: count for text, count in texts.items() if not is_missing(text)}
     found = _count_formats(plain)
     if found is None or found[0][DECIMAL_COMMA] == found[0][DECIMAL_POINT]:
         return ""
     read_as = number_format(plain) or ""
-    if any(parse_number(text, read_as) is None for text in plain):
+    # One damaged cell must not hide how the others are written.
+    numbers = sum(count for text, count in plain.items() if parse_number(text, read_as) is not None)
+    if numbers < 0.8 * sum(plain.values()):
         return ""
-    return "," if DECIMAL_COMMA in read_as else "."
+    return "," if _notation(read_as) == DECIMAL_COMMA else "."
 
 
-def _count_formats(texts: Mapping[str, int]) -> tuple[dict[str, int], dict[tuple[str, str], int]] | None:
-    """How many texts can only be read with each decimal mark, and with each unit; None for codes."""
+def _notation(read_as: str) -> str | None:
+    """The notation with all marks; None if it is that of Python."""
+    notations = (
+        notation for notation, unmarked in UNMARKED.items() if notation in read_as or unmarked in read_as
+    )
+    return next(notations, None)
+
+
+def _count_formats(
+    texts: Mapping[str, int],
+) -> tuple[dict[str, int], dict[tuple[str, str], int], set[str]] | None:
+    """How many texts can only be read with each decimal mark, and with each unit; and all numbers without
+    their units. None for codes.
+    """
+    cores = set()
     votes = {DECIMAL_POINT: 0, DECIMAL_COMMA: 0}
     marks: dict[tuple[str, str], int] = {}
     for text, count in texts.items():
-        match = NUMBER.fullmatch(text)
+        match = _match_number(text)
         if match is None:
             continue
         core = match["core"].strip()
@@ -134,28 +180,36 @@ def _count_formats(texts: Mapping[str, int]) -> tuple[dict[str, int], dict[tuple
         point, comma = POINT.fullmatch(core) is not None, COMMA.fullmatch(core) is not None
         if not (point or comma):
             continue
+        cores.add(core)
         key = match["before"], match["after"]
         marks[key] = marks.get(key, 0) + count
         if point != comma:
             votes[DECIMAL_POINT if point else DECIMAL_COMMA] += count
-    return votes, marks
+    return votes, marks, cores
+
+
+def _match_number(text: str) -> re.Match[str] | None:
+    # The time of a search in a long cell grows with its square, and no number is that long.
+    return NUMBER.fullmatch(text) if len(text) <= LONGEST else None
 
 
 def parse_number(text: str, read_as: str) -> float | None:
     """A number written as `number_format` says, or without its marks; None if it is something else."""
-    match = NUMBER.fullmatch(text)
+    match = _match_number(text)
     if match is None:
         return None
-    has_comma = DECIMAL_COMMA in read_as
-    before, after = (
-        read_as.split(DECIMAL_COMMA if has_comma else DECIMAL_POINT) if "1" in read_as else ("", "")
-    )
+    notation = _notation(read_as)
+    before, after = "", ""
+    if notation is not None:
+        before, after = read_as.split(notation if notation in read_as else UNMARKED[notation])
     core = match["core"].strip()
     if match["before"] not in ("", before) or match["after"] not in ("", after):
         return None
-    parts = (COMMA if has_comma else POINT).fullmatch(core)
-    # 1,234 is ambiguous in new rows, if the training rows were numbers without such marks.
-    if parts is None or ("1" not in read_as and not (parts[1] or "0").isdecimal()):
+    parts = (COMMA if notation == DECIMAL_COMMA else POINT).fullmatch(core)
+    if parts is None or (notation is None and not (parts[1] or "0").isdecimal()):
+        return None
+    # 1,234 is doubtful in new rows, if the training rows had no such marks.
+    if notation is not None and notation not in read_as and ONE_MARK[notation].fullmatch(core):
         return None
     whole, fraction, exponent = (part or "" for part in parts.groups())
     digits = re.sub(r"\D", "", whole) + fraction.replace(",", ".") + exponent
@@ -183,7 +237,7 @@ def date_format(name: str, texts: Mapping[str, int], dayfirst: bool | None) -> s
         if (max(first) > 12) == (max(second) > 12):
             raise ValueError(
                 f"the dates of column {name!r} must show which of day and month comes first, got only "
-                f"dates such as {next(iter(texts))!r}. Try dayfirst=True or dayfirst=False."
+                f"dates such as {quoted(next(iter(texts)))}. Try dayfirst=True or dayfirst=False."
             )
         dayfirst = max(first) > 12
     return DAY_FIRST if dayfirst else MONTH_FIRST

@@ -2,19 +2,20 @@
 
 import bz2
 import codecs
+import contextlib
 import csv
-import gzip
 import io
 import itertools
 import lzma
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from funcnet import _check, _files
+from funcnet._text import quoted
 from funcnet.data import _parse
 from funcnet.data._parse import is_number
 
@@ -47,9 +48,10 @@ def read_text(path: Path, separator: str | None, encoding: str | None, as_text: 
     rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     try:
         header = next(row for row in rows if len(row) > 1 or "".join(row).strip())
-        _check_header(path, [name.strip() for name in header])
     except csv.Error as error:
         raise ValueError(f"{path} can't be read as a table: {error}.") from None
+    _check_header(path, [name.strip() for name in header])
+    _check_rows(path, text, separator, len(header))
 
     def read(**settings: Any) -> Any:
         with warnings.catch_warnings():
@@ -116,34 +118,41 @@ def _decompress(path: Path, content: bytes) -> bytes:
     name = next((name for mark, name in COMPRESSED.items() if content.startswith(mark)), None)
     if name is None:
         return content
+    start: Callable[[], Any]
+    error: type[Exception]
     if name == "zstandard":
         try:
-            import zstandard  # type: ignore[import-not-found]
+            import zstandard  # type: ignore[import-not-found,unused-ignore]
         except ImportError:
             raise ValueError(
                 f"{path} is compressed with Zstandard, and reading it needs a package that funcnet does "
                 "not install: pip install zstandard."
             ) from None
-        try:
-            return _join_frames(zstandard.ZstdDecompressor(), content)
-        except (EOFError, zstandard.ZstdError) as error:
-            raise ValueError(f"{path} is a damaged {name} file: {error}.") from None
-    decompress = {"gzip": gzip.decompress, "bzip2": bz2.decompress, "xz": lzma.decompress}[name]
+        start, error = zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError
+    else:
+        start, error = {
+            "gzip": (lambda: zlib.decompressobj(16 + zlib.MAX_WBITS), zlib.error),
+            "bzip2": (bz2.BZ2Decompressor, OSError),
+            "xz": (lzma.LZMADecompressor, lzma.LZMAError),
+        }[name]
     try:
-        return decompress(content)
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise ValueError(f"{path} is a damaged {name} file: {str(error).rstrip('.')}.") from None
+        return _join_streams(start, content)
+    except (EOFError, ValueError, error) as reason:
+        raise ValueError(f"{path} is a damaged {name} file: {str(reason).rstrip('.')}.") from None
 
 
-def _join_frames(decompressor: Any, content: bytes) -> bytes:
-    """The content of all frames of Zstandard: the library ends with the first, or where it is cut."""
+def _join_streams(start: Callable[[], Any], content: bytes) -> bytes:
+    """The content of all streams of a compressed file.
+
+    The libraries end with the first, where it is cut, or in silence where the next is damaged.
+    """
     parts = []
-    while content:
-        frame = decompressor.decompressobj()
-        parts.append(frame.decompress(content))
-        if not frame.eof:
-            raise EOFError("it ends within a frame")
-        content = frame.unused_data
+    while content := content.lstrip(b"\0"):  # by which files are filled up
+        stream = start()
+        parts.append(stream.decompress(content))
+        if not stream.eof:
+            raise EOFError("its end is missing")
+        content = stream.unused_data
     return b"".join(parts)
 
 
@@ -159,6 +168,8 @@ def _decode(path: Path, content: bytes, encoding: str | None) -> str:
         try:
             text = content.decode(candidate)
         except UnicodeError:
+            if candidate == "utf-8" and encoding is None:
+                _check_not_utf8(path, content)
             continue
         except LookupError:
             raise ValueError(
@@ -175,6 +186,80 @@ def _decode(path: Path, content: bytes, encoding: str | None) -> str:
     )
 
 
+def _check_not_utf8(path: Path, content: bytes) -> None:
+    """Check that text is not UTF-8 with a few damaged bytes: as Windows-1252 all its accents are others.
+
+    In a text of Windows-1252 two letters with accents that are one character of UTF-8 are rare.
+    """
+    text = content.decode("utf-8", errors="surrogateescape")
+    damaged = [i for i, character in enumerate(text) if "\udc80" <= character <= "\udcff"]
+    accents = sum(character > "\x7f" for character in text) - len(damaged)
+    if accents >= len(damaged):
+        line = len(text[: damaged[0]].splitlines()) or 1
+        raise ValueError(
+            f"{path} is text in UTF-8 with {len(damaged):,} damaged bytes, the first in line {line:,}. "
+            "Save it again as UTF-8, or give its encoding."
+        )
+
+
+def _check_rows(path: Path, text: str, separator: str, width: int) -> None:
+    """Check that all rows have as many fields as the header, and that no quotation mark hides rows.
+
+    Pandas fills up a row that has too few, although its cells may stand in other columns. All rows may have
+    one separator more, after the last field.
+    """
+    lines = enumerate(text.split("\n"), 1)
+    rows = ((number, line) for number, line in lines if line.strip() or separator in line)
+    first, expected = 0, width
+    for place, (number, line) in enumerate(rows):
+        if '"' in line:
+            row = _quoted_row(path, number, line, lines, separator)
+            fields, has_end = len(row), not row[-1].strip()
+        else:
+            fields, has_end = line.count(separator) + 1, line.rstrip(" ").endswith(separator)
+        is_longer = fields == width + 1 and has_end
+        if place <= 1:  # the header, and the first row
+            first, expected = number, fields if is_longer else width
+        if fields != expected or (fields > width and not is_longer):
+            if fields == width:
+                number, fields = first, expected
+            more = "more" if fields > width else "fewer"
+            raise ValueError(
+                f"{path} has rows with {more} fields than its header: line {number:,} has {fields:,}, and "
+                f"the header {width:,}. Give each column a name, and each blank cell its separator."
+            )
+
+
+def _quoted_row(
+    path: Path, number: int, line: str, lines: Iterator[tuple[int, str]], separator: str
+) -> list[str]:
+    """The fields of a row with quotation marks: it takes the lines that it goes on in.
+
+    Raises:
+        ValueError: if it has more than one line, and its marks are not those of whole cells.
+    """
+    taken = [line]
+
+    def take() -> Iterator[str]:
+        yield f"{line}\n"
+        for _, more in lines:
+            taken.append(more)
+            yield f"{more}\n"
+
+    try:
+        row = next(csv.reader(take(), delimiter=separator, skipinitialspace=True))
+        if len(taken) > 1:
+            after = re.compile(rf'" +(?={re.escape(separator)}|$)')  # blanks behind a cell
+            whole = [after.sub('"', part) + "\n" for part in taken]
+            next(csv.reader(whole, delimiter=separator, skipinitialspace=True, strict=True))
+    except csv.Error:
+        raise ValueError(
+            f"{path} has a quotation mark in line {number:,} that is never closed, or not at the end of "
+            "its cell. Quote the whole cell, and write a mark within it twice."
+        ) from None
+    return row
+
+
 def _find_separator(text: str) -> str:
     """The separator with which most rows have as many fields as the header, and then the most fields."""
     sample = text[:SAMPLE]
@@ -182,10 +267,10 @@ def _find_separator(text: str) -> str:
 
     def agreement(separator: str) -> tuple[float, int]:
         rows = csv.reader(io.StringIO(lines), delimiter=separator, skipinitialspace=True)
-        try:
-            counts = [len(row) for row in itertools.islice(rows, 200) if row]
-        except csv.Error:  # a cell is too long
-            return 0.0, 0
+        counts: list[int] = []
+        with contextlib.suppress(csv.Error):  # a cell is too long
+            for row in itertools.islice(rows, 200):
+                counts += [len(row)] if row else []
         if not counts or counts[0] < 2:
             return 0.0, 0
         return sum(count == counts[0] for count in counts) / len(counts), counts[0]
@@ -203,4 +288,6 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
         raise ValueError(f"column {names.index('', 1) + 1} of {path} has no name. Give each column a name.")
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"{path} has two columns called {name!r}. Give each column its own name.")
+            raise ValueError(
+                f"{path} has two columns called {quoted(name)}. Give each column its own name."
+            )

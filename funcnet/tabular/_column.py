@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from funcnet import _files
+from funcnet._text import quoted
 from funcnet.data import _parse
 from funcnet.tabular._frame import RawColumn, to_text
 
@@ -200,8 +201,8 @@ def _parse_texts(column: Column, raw: RawColumn, parse: Any, what: str, dtype: n
         if value is None and text not in column.words and not _parse.is_missing(text):
             row = int(np.flatnonzero(texts == text)[0])
             raise ValueError(
-                f"column {column.name!r} must hold {what}, as in the training rows, got {text!r} in row "
-                f"{row}. Leave it blank where it is missing."
+                f"column {column.name!r} must hold {what}, as in the training rows, got {quoted(text)} in "
+                f"row {row}. Leave it blank where it is missing."
             )
     gap = np.datetime64("NaT") if dtype.kind == "M" else np.nan
     values = {text: gap if value is None else value for text, value in known.items()}

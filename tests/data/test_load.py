@@ -260,7 +260,7 @@ def test_zstandard_files_of_several_frames_are_read_and_cut_ones_refused(tmp_pat
     (tmp_path / "t.csv.zst").write_bytes(content)
     assert len(fn.data.load(tmp_path / "t.csv.zst")) == 101
     (tmp_path / "t.csv.zst").write_bytes(content[:-3])
-    with pytest.raises(ValueError, match="is a damaged zstandard file: it ends within a frame"):
+    with pytest.raises(ValueError, match="is a damaged zstandard file: its end is missing"):
         fn.data.load(tmp_path / "t.csv.zst")
 
 
@@ -392,7 +392,7 @@ def test_thousands_are_told_from_decimals_by_the_other_columns(tmp_path):
     assert table.why == "it holds numbers, '12.345' is 12345"
     x = table.to_pandas().drop(columns="debt").iloc[::2].reset_index(drop=True)
     schema = fn.tabular.Schema.fit(x)
-    assert [c.read_as for c in schema.columns] == ["1.234,5", "1.234,5", "number", "1.234,5", "1.234,5"]
+    assert [c.read_as for c in schema.columns] == ["1.234,5", "1234,5", "number", "1.234,5", "1234,5"]
     columns = [people, size, size / 2, (size * 1000).round(2), size.round(1)]
     expected = np.stack(columns, axis=1)[::2]
     np.testing.assert_allclose(schema.encode(x).numbers, expected, rtol=1e-15)
