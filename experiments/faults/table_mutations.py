@@ -233,6 +233,7 @@ class Layout:
     newline: str = "\n"
     encoding: str = "utf-8"
     mark: bytes = b""
+    declares: bool = False
     end: str = ""
     padding: str = ""
     compression: str = ""
@@ -286,7 +287,9 @@ def render(case: Case) -> None:
 def encode(case: Case) -> bytes:
     """The bytes of the file before compression, and where its cells are."""
     layout, parts = case.layout, [case.layout.mark]
-    place = len(layout.mark)
+    first = f"sep={layout.separator}{layout.newline}" if layout.declares else ""
+    parts.append(first.encode(layout.encoding))
+    place = sum(map(len, parts))
     case.spans, case.breaks = [], []
 
     def add(text: str) -> None:
@@ -388,6 +391,12 @@ def encoding(case: Case) -> str | None:
     return name
 
 
+def declared(case: Case) -> str | None:
+    """The separator in a line of its own, as spreadsheets write it."""
+    case.layout.declares = True
+    return ""
+
+
 def blank_lines(case: Case) -> str | None:
     case.layout.end = case.rng.choice(["\n", "\n\n\n", "   \n", "\r\n\r\n"])
     return repr(case.layout.end)
@@ -425,7 +434,7 @@ def decimal_commas(case: Case) -> str | None:
         return None
     case.layout.separator = case.rng.choice(";;\t|")
     for column in case.table.columns:
-        if column.kind in NUMBERS:
+        if column.kind in (*NUMBERS, "constant"):
             column.texts = [text.replace(".", ",") for text in column.texts]
     return ""
 
@@ -544,7 +553,9 @@ def word(case: Case) -> str | None:
 
 
 def infinity(case: Case) -> str | None:
-    text = case.rng.choice(["inf", "-inf", "Infinity", "1e400", "-1e400", "1e999999999", "9" * 400, "9" * 5000])
+    text = case.rng.choice(
+        ["inf", "-inf", "Infinity", "1e400", "-1e400", "1e999999999", "9" * 400, "9" * 5000]
+    )
     return _replace(case, text, {text})
 
 
@@ -572,6 +583,20 @@ def zero_byte(case: Case) -> str | None:
 def control(case: Case) -> str | None:
     text = case.rng.choice(["\x1b[31mred", "\x07", "\u202eabc", "\ufeff1", "\u200b", "\x1a"])
     return _replace(case, text, {text, text.strip()})
+
+
+def other_unit(case: Case) -> str | None:
+    """A cell in another unit, or one without the mark that changes its magnitude: 0.12 among 12 %."""
+    found = _pick(case, ("unit",))
+    if found is None:
+        return None
+    column, row = found
+    value, text = column.values[row], column.texts[row]
+    if text.endswith("%"):
+        return _replace(case, f"{value / 100:.4f}", {value}, column, row)
+    if text.endswith(" kg"):
+        return _replace(case, f"{value * 1000:.0f} g", {value}, column, row)
+    return None
 
 
 def other_notation(case: Case) -> str | None:
@@ -831,6 +856,7 @@ MEANING: dict[str, tuple[float, Callable[[Case], str | None]]] = {
     "line ends": (1, newlines),
     "encoding": (2, encoding),
     "blank lines": (1, blank_lines),
+    "separator declared": (0.5, declared),
     "padding": (1, pad),
     "compression": (1.5, compressed),
     "decimal commas": (3, decimal_commas),
@@ -850,6 +876,7 @@ CELLS: dict[str, tuple[float, Callable[[Case], str | None]]] = {
     "zero byte": (0.5, zero_byte),
     "control character": (0.7, control),
     "other notation": (4, other_notation),
+    "other unit": (1, other_unit),
     "ambiguous dates": (0.7, ambiguous_dates),
     "other date": (1.5, other_date),
     "blank column": (1, blank_column),
@@ -875,7 +902,7 @@ FILES: dict[str, tuple[float, Callable[[Case], str | None]]] = {
 
 
 def draw(rng: random.Random) -> Case:
-    """A table with one to three mutations: those that keep its meaning first, and at most one of the file."""
+    """A table with one to three mutations: those that keep its meaning first, and at most one damage."""
     while True:
         case = Case(rng, make_table(rng))
         case.order = list(range(case.table.rows))

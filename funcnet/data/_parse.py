@@ -61,6 +61,9 @@ def _one_of(marks: tuple[str, ...]) -> str:
     return "|".join(re.escape(mark) for mark in sorted(marks, key=len, reverse=True))
 
 
+FACTORS = ("%", "‰", "K")
+"""Units that may be a factor: without them, 0.12 may be 12 %, and 950 is less than 1.2K."""
+
 NUMBER = re.compile(
     rf"(?P<sign>[+\-−]?)(?P<before>{_one_of(CURRENCIES)}|)\s?(?P<sign2>[+\-−]?)"
     rf"(?P<core>[\d.,'\u00a0\u202f ]*\d[\d.,]*(?:[eE][+-]?\d+)?)"
@@ -204,6 +207,8 @@ def parse_number(text: str, read_as: str) -> float | None:
         before, after = read_as.split(notation if notation in read_as else UNMARKED[notation])
     core = match["core"].strip()
     if match["before"] not in ("", before) or match["after"] not in ("", after):
+        return None
+    if after in FACTORS and match["after"] != after and core.strip("0.,"):
         return None
     parts = (COMMA if notation == DECIMAL_COMMA else POINT).fullmatch(core)
     if parts is None or (notation is None and not (parts[1] or "0").isdecimal()):

@@ -281,6 +281,76 @@ def test_wrong_settings_of_a_file(settings, error, message, tmp_path):
         fn.data.load(write(tmp_path / "t.csv", frame), **settings)
 
 
+ROWS = ["a,b,y", '1,"x, y",2.5', "2,z,3.5", '3,"w",4.5']
+DAMAGED_ROWS = {
+    "a separator is lost": ("2,z3.5", "fewer fields than its header: line 3 has 2, and the header 3"),
+    "the end is lost": ("2", "fewer fields than its header: line 3 has 1, and the header 3"),
+    "a separator too many": ("2,,z,3.5", "more fields than its header: line 3 has 4, and the header 3"),
+    "a cell too many": ("2,z,3.5,", "more fields than its header: line 3 has 4, and the header 3"),
+    "a mark that hides a row": ('2,"z,3.5', "quotation mark in line 3 that is never closed, or not at"),
+    "a mark alone": ('2,",3.5', "quotation mark in line 3 that is never closed, or not at"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED_ROWS)
+def test_damaged_rows_are_refused(case, tmp_path):
+    """Pandas fills short rows up, and joins all rows between two quotation marks."""
+    row, message = DAMAGED_ROWS[case]
+    (tmp_path / "t.csv").write_text("\n".join([*ROWS[:2], row, ROWS[3]]))
+    with pytest.raises(ValueError, match=f"t.csv has .*{message}"):
+        fn.data.load(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ['1,"x, y" ,2.5', '2,"two\n\nlines" , 3.5'],  # blanks behind a quoted cell, and blank lines in it
+        ["1,x,2.5,", "2,z,3.5,"],  # a separator at the end of all rows
+        ['1,5" pipe,2.5', '2,"5"" pipe",3.5', ""],
+        ["1,,2.5", "   ", "2,,3.5", ""],
+    ],
+)
+def test_unusual_rows_are_read(rows, tmp_path):
+    (tmp_path / "t.csv").write_text("\n".join([ROWS[0], *rows]))
+    assert fn.data.load(tmp_path / "t.csv").arrays[1].tolist() == [2.5, 3.5]
+
+
+def test_a_damaged_byte_does_not_change_all_accents(tmp_path):
+    content = "Größe,Café,y\n1,Köln,2.5\n2,Rom,3.5\n"
+    (tmp_path / "t.csv").write_bytes(content.encode().replace(b"Rom", b"R\x9cm"))
+    with pytest.raises(ValueError, match=r"UTF-8 with 1 damaged bytes, the first in line 3\. Save it again"):
+        fn.data.load(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_bytes(content.encode("cp1252"))
+    assert fn.data.load(tmp_path / "t.csv").feature_names == ("Größe", "Café")
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_all_streams_of_a_compressed_file_are_read(compress, tmp_path):
+    """Their modules ignore a stream that does not begin as one."""
+    first, second = compress(b"a,y\n1,2.5\n"), compress(b"2,3.5\n" * 50)
+    (tmp_path / "t.csv").write_bytes(first + second + b"\0\0")
+    assert len(fn.data.load(tmp_path / "t.csv")) == 51
+    (tmp_path / "t.csv").write_bytes(first + b"x" + second[1:])
+    with pytest.raises(ValueError, match=r"t.csv is a damaged \w+ file"):
+        fn.data.load(tmp_path / "t.csv")
+
+
+def test_one_damaged_cell_does_not_hide_decimal_commas(tmp_path):
+    rows = [f"{i + 1}.250;{i},5;{i},25" for i in range(20)]
+    rows[3] = "4.250;oops;3,25"
+    (tmp_path / "t.csv").write_text("\n".join(["people;size;y", *rows]))
+    schema = fn.tabular.Schema.fit(fn.data.load(tmp_path / "t.csv").arrays[0])
+    assert [(column.role, column.missing) for column in schema.columns] == [("number", 0), ("number", 1)]
+    assert schema.columns[0].read_as == "1.234,5"
+
+
+def test_a_long_cell_is_cut_in_an_error(tmp_path):
+    rows = [f"{i},{i}.5" for i in range(50)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,y", *rows, f"50,{'1' * 100_000}x"]))
+    with pytest.raises(ValueError, match="50 different numbers, and '1{60}…' in data row 51"):
+        fn.data.load(tmp_path / "t.csv")
+
+
 def test_text_in_utf_16_without_a_mark_is_told(tmp_path):
     (tmp_path / "t.csv").write_bytes("a,y\n1,2.5\n".encode("utf-16-le"))
     with pytest.raises(ValueError, match=r'zero bytes\. If it is text in UTF-16, .*"utf-16-le"'):

@@ -293,3 +293,45 @@ def test_a_category_that_is_a_decimal_number_is_found_however_it_is_read():
 def test_a_column_of_words_is_not_read_as_numbers():
     with pytest.raises(ValueError, match="must hold numbers for the role 'number', got text such as 'x'"):
         Schema.fit(pandas.DataFrame({"a": ["x", "y", "x"]}), roles={"a": "number"})
+
+
+@pytest.mark.parametrize(
+    ("texts", "gaps"),
+    [
+        (["12,345", *(f"{i}.{i + 101}" for i in range(30))], 1),  # three decimals
+        (["1,234", *(f"{i}.5" for i in range(30))], 1),  # the only one
+        (["1,234", *(f"{1500 + i}" for i in range(30))], 1),  # the only one of thousands
+        ([f"{i + 1},234" for i in range(30)], 0),  # all of them
+        (["1,234", "2,345", *(f"{i}.5" for i in range(30))], 0),
+        (["1,234", "1,234.5", *(f"{i}.5" for i in range(30))], 0),  # one shows it
+    ],
+)
+def test_thousands_that_may_be_decimals_are_gaps(texts, gaps):
+    decided = column(texts)
+    assert (decided.role, decided.missing) == ("number", gaps)
+    assert ("1234.5" in decided.read_as) == (gaps == 1)
+
+
+def test_new_rows_have_the_marks_of_the_training_rows():
+    """1,250 km would be 1250 km, and 0.12 may be 12 %."""
+    train = pandas.DataFrame({"way": [f"{i}.5 km" for i in range(20)], "share": [f"{i}%" for i in range(20)]})
+    schema = Schema.fit(train)
+    new = pandas.DataFrame({"way": ["1,250.5 km", "1250"], "share": ["12.5%", "0"]})
+    assert schema.encode(new).numbers.tolist() == [[1250.5, 12.5], [1250.0, 0.0]]
+    for wrong in ({"way": ["1,250 km"], "share": ["1%"]}, {"way": ["1 km"], "share": ["0.12"]}):
+        with pytest.raises(ValueError, match="must hold numbers, as in the training rows"):
+            schema.encode(pandas.DataFrame(wrong))
+
+
+def test_cells_of_any_length_are_read():
+    """The time of a regular expression grew with the square of the length of a cell."""
+    for odd in ("1" * 100_000 + "x", "1 234 " * 20_000, 10**40, "y" * 200_000):
+        decided = column([odd, *(str(i) for i in range(30))])
+        assert (decided.role, decided.missing) == ("number", int(isinstance(odd, str)))
+        assert len(decided.why) < 130
+    with pytest.raises(ValueError, match="column 'b' must hold finite numbers"):
+        column([10**400, *range(30)])
+
+
+def test_a_column_of_blanks_is_empty():
+    assert column(["  "] * 30).why == "it is empty"
