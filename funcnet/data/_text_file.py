@@ -236,7 +236,7 @@ def _quoted_row(
     """The fields of a row with quotation marks: it takes the lines that it goes on in.
 
     Raises:
-        ValueError: if it has more than one line, and its marks are not those of whole cells.
+        ValueError: if a mark that does not begin or end a cell hides the end of a line, or a separator.
     """
     taken = [line]
 
@@ -252,12 +252,27 @@ def _quoted_row(
             after = re.compile(rf'" +(?={re.escape(separator)}|$)')  # blanks behind a cell
             whole = [after.sub('"', part) + "\n" for part in taken]
             next(csv.reader(whole, delimiter=separator, skipinitialspace=True, strict=True))
+        if _lacks_separator(taken, separator):
+            raise csv.Error
     except csv.Error:
         raise ValueError(
             f"{path} has a quotation mark in line {number:,} that is never closed, or not at the end of "
             "its cell. Quote the whole cell, and write a mark within it twice."
         ) from None
     return row
+
+
+def _lacks_separator(lines: Sequence[str], separator: str) -> bool:
+    """Whether text is quoted behind other text, as in 5"Rome, north": what it hides is taken for cells."""
+    parts = [part.strip(" ") for part in "\n".join(lines).split('"')]
+    return any(
+        before
+        and inside
+        and separator in inside.strip(separator) == inside
+        and behind[:1] in ("", separator, "\n")
+        for before, inside, behind in zip(parts, parts[1:], parts[2:], strict=False)
+        if not before.endswith((separator, "\n"))
+    )
 
 
 def _find_separator(text: str) -> str:

@@ -288,6 +288,10 @@ DAMAGED_ROWS = {
     "a separator too many": ("2,,z,3.5", "more fields than its header: line 3 has 4, and the header 3"),
     "a cell too many": ("2,z,3.5,", "more fields than its header: line 3 has 4, and the header 3"),
     "a mark that hides a row": ('2,"z,3.5', "quotation mark in line 3 that is never closed, or not at"),
+    "no separator before a quoted one": (
+        '2x"a, b",3.5',
+        "quotation mark in line 3 that is never closed, or not at",
+    ),
     "a mark alone": ('2,",3.5', "quotation mark in line 3 that is never closed, or not at"),
 }
 
@@ -297,7 +301,7 @@ def test_damaged_rows_are_refused(case, tmp_path):
     """Pandas fills short rows up, and joins all rows between two quotation marks."""
     row, message = DAMAGED_ROWS[case]
     (tmp_path / "t.csv").write_text("\n".join([*ROWS[:2], row, ROWS[3]]))
-    with pytest.raises(ValueError, match=f"t.csv has .*{message}"):
+    with pytest.raises(ValueError, match=rf"t\.csv has .*{message}"):
         fn.data.load(tmp_path / "t.csv")
 
 
@@ -307,6 +311,7 @@ def test_damaged_rows_are_refused(case, tmp_path):
         ['1,"x, y" ,2.5', '2,"two\n\nlines" , 3.5'],  # blanks behind a quoted cell, and blank lines in it
         ["1,x,2.5,", "2,z,3.5,"],  # a separator at the end of all rows
         ['1,5" pipe,2.5', '2,"5"" pipe",3.5', ""],
+        ['1,5"x7",2.5', '2, "a ""b, c"" d" ,3.5'],
         ["1,,2.5", "   ", "2,,3.5", ""],
     ],
 )
@@ -318,7 +323,9 @@ def test_unusual_rows_are_read(rows, tmp_path):
 def test_a_damaged_byte_does_not_change_all_accents(tmp_path):
     content = "Größe,Café,y\n1,Köln,2.5\n2,Rom,3.5\n"
     (tmp_path / "t.csv").write_bytes(content.encode().replace(b"Rom", b"R\x9cm"))
-    with pytest.raises(ValueError, match=r"UTF-8 with 1 damaged bytes, the first in line 3\. Save it again"):
+    with pytest.raises(
+        ValueError, match=r"UTF-8 with 1 damaged bytes, the first in line 3\. Save it again"
+    ):
         fn.data.load(tmp_path / "t.csv")
     (tmp_path / "t.csv").write_bytes(content.encode("cp1252"))
     assert fn.data.load(tmp_path / "t.csv").feature_names == ("Größe", "Café")
@@ -331,7 +338,7 @@ def test_all_streams_of_a_compressed_file_are_read(compress, tmp_path):
     (tmp_path / "t.csv").write_bytes(first + second + b"\0\0")
     assert len(fn.data.load(tmp_path / "t.csv")) == 51
     (tmp_path / "t.csv").write_bytes(first + b"x" + second[1:])
-    with pytest.raises(ValueError, match=r"t.csv is a damaged \w+ file"):
+    with pytest.raises(ValueError, match=r"t\.csv is a damaged \w+ file"):
         fn.data.load(tmp_path / "t.csv")
 
 

@@ -314,7 +314,9 @@ def test_thousands_that_may_be_decimals_are_gaps(texts, gaps):
 
 def test_new_rows_have_the_marks_of_the_training_rows():
     """1,250 km would be 1250 km, and 0.12 may be 12 %."""
-    train = pandas.DataFrame({"way": [f"{i}.5 km" for i in range(20)], "share": [f"{i}%" for i in range(20)]})
+    train = pandas.DataFrame(
+        {"way": [f"{i}.5 km" for i in range(20)], "share": [f"{i}%" for i in range(20)]}
+    )
     schema = Schema.fit(train)
     new = pandas.DataFrame({"way": ["1,250.5 km", "1250"], "share": ["12.5%", "0"]})
     assert schema.encode(new).numbers.tolist() == [[1250.5, 12.5], [1250.0, 0.0]]
@@ -335,3 +337,14 @@ def test_cells_of_any_length_are_read():
 
 def test_a_column_of_blanks_is_empty():
     assert column(["  "] * 30).why == "it is empty"
+
+
+def test_an_odd_number_is_not_missing_everywhere():
+    """1.0 among decimal commas is a word, and 1,0 a number."""
+    texts = ["1.0", *(f"{i},0" for i in range(30))]
+    frame = pandas.DataFrame({"a": numbers()[:31], "b": texts})
+    schema = Schema.fit(frame)
+    expected = [np.nan, *range(30)]
+    np.testing.assert_array_equal(schema.encode(frame).numbers[:, 1], expected)
+    frame["b"] = [2.0, *range(30)]
+    assert schema.encode(frame).numbers[:, 1].tolist() == [2.0, *range(30)]
