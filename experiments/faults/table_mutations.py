@@ -105,6 +105,10 @@ def _dayfirst(rng: random.Random, rows: int) -> tuple[list[str], list[Any]]:
     return _date(rng, rows, rng.choice(["%d.%m.%Y", "%d/%m/%Y", "%d-%m-%Y", "%d/%m/%Y %H:%M"]))
 
 
+def _monthfirst(rng: random.Random, rows: int) -> tuple[list[str], list[Any]]:
+    return _date(rng, rows, rng.choice(["%m/%d/%Y", "%m.%d.%Y", "%m-%d-%Y %H:%M"]))
+
+
 def _time(rng: random.Random, rows: int) -> tuple[list[str], list[Any]]:
     return _date(rng, rows, rng.choice(["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"]))
 
@@ -142,6 +146,7 @@ KINDS: dict[str, tuple[str, Maker]] = {
     "code": ("category", _code),
     "date": ("date", _date),
     "day first": ("date", _dayfirst),
+    "month first": ("date", _monthfirst),
     "time": ("date", _time),
     "unit": ("number", _unit),
     "words in numbers": ("number", _words_in_numbers),
@@ -420,7 +425,7 @@ POINT = re.compile(r"\d*\.\d+")
 
 def decimal_commas(case: Case) -> str | None:
     """All numbers of a file; it shows them only in columns that can't be thousands, which must be most."""
-    if "thousands" in " ".join(case.done):
+    if "thousands" in " ".join(case.done) or case.layout.parquet:  # of which each column is alone
         return None
     shown, hidden = 0, 0
     for column in case.table.columns:
@@ -515,6 +520,8 @@ def constant_column(case: Case) -> str | None:
 
 
 def parquet(case: Case) -> str | None:
+    if "decimal commas" in " ".join(case.done):
+        return None
     case.layout.parquet = True
     return ""
 

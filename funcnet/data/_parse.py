@@ -3,7 +3,8 @@
 import contextlib
 import datetime
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from funcnet._text import quoted
 
@@ -69,8 +70,11 @@ NUMBER = re.compile(
     rf"(?P<core>[\d.,'\u00a0\u202f ]*\d[\d.,]*(?:[eE][+-]?\d+)?)"
     rf"\s?(?P<after>{_one_of(CURRENCIES + UNITS)}|)"
 )
-POINT = re.compile(r"([1-9]\d{0,2}(?:[,'\u00a0\u202f ]\d{3})+|\d*)(\.\d*)?([eE][+-]?\d+)?")
-COMMA = re.compile(r"([1-9]\d{0,2}(?:[.'\u00a0\u202f ]\d{3})+|\d*)(,\d*)?([eE][+-]?\d+)?")
+# Two marks between thousands are the same: 7 264,528 is no 7264528.
+GROUPS = r"[1-9]\d{{0,2}}(?P<mark>[{0}'\u00a0\u202f ])\d{{3}}(?:(?P=mark)\d{{3}})*"
+EXPONENT = r"(?P<exponent>[eE][+-]?\d+)?"
+POINT = re.compile(rf"(?P<whole>{GROUPS.format(',')}|\d*)(?P<fraction>\.\d*)?{EXPONENT}")
+COMMA = re.compile(rf"(?P<whole>{GROUPS.format('.')}|\d*)(?P<fraction>,\d*)?{EXPONENT}")
 CODE = re.compile(r"0\d+")
 
 LONGEST = 500
@@ -133,11 +137,11 @@ def _shows_thousands(cores: Collection[str], notation: str) -> bool:
     parts = [((COMMA if notation == DECIMAL_COMMA else POINT).fullmatch(core), core) for core in cores]
     alone = {core for _, core in parts if ONE_MARK[notation].fullmatch(core)}
     read = [match for match, core in parts if match is not None and core not in alone]
-    if any(not (match[1] or "0").isdecimal() for match in read):
+    if any(match["mark"] for match in read):
         return True
-    digits = [len(match[2]) - 1 for match in read if match[2]]
+    digits = [len(match["fraction"]) - 1 for match in read if match["fraction"]]
     is_odd = len(alone) <= max(1, 0.02 * len(cores))
-    if len(read) + len(alone) < len(cores) or (is_odd and any(len(match[1] or "") > 3 for match in read)):
+    if len(read) + len(alone) < len(cores) or (is_odd and any(len(match["whole"]) > 3 for match in read)):
         return False
     return bool(alone) and not (digits and (is_odd or digits.count(3) >= 0.5 * len(digits)))
 
@@ -211,12 +215,12 @@ def parse_number(text: str, read_as: str) -> float | None:
     if after in FACTORS and match["after"] != after and core.strip("0.,"):
         return None
     parts = (COMMA if notation == DECIMAL_COMMA else POINT).fullmatch(core)
-    if parts is None or (notation is None and not (parts[1] or "0").isdecimal()):
+    if parts is None or (notation is None and parts["mark"]):
         return None
     # 1,234 is doubtful in new rows, if the training rows had no such marks.
     if notation is not None and notation not in read_as and ONE_MARK[notation].fullmatch(core):
         return None
-    whole, fraction, exponent = (part or "" for part in parts.groups())
+    whole, fraction, exponent = (parts[name] or "" for name in ("whole", "fraction", "exponent"))
     digits = re.sub(r"\D", "", whole) + fraction.replace(",", ".") + exponent
     sign = -1.0 if "-" in (s := match["sign"] + match["sign2"]) or "−" in s else 1.0
     return sign * float(digits)
@@ -232,19 +236,31 @@ def date_format(name: str, texts: Mapping[str, int], dayfirst: bool | None) -> s
     others = [match for text in texts if (match := _split_time(DAY_OR_MONTH_FIRST, text))]
     if max(iso, len(others)) < 0.9 * len(texts):
         return None
-    if iso >= len(others):
-        return YEAR_FIRST
-    first = [int(match[0][1]) for match in others]
-    second = [int(match[0][3]) for match in others]
-    if dayfirst is None and any(match[0][2] == "." for match in others):
+    read_as = YEAR_FIRST if iso >= len(others) else _day_or_month_first(name, texts, others, dayfirst)
+    # Of years, days and months in this order, most have no such month.
+    return (
+        read_as
+        if sum(parse_date(text, read_as) is not None for text in texts) >= 0.9 * len(texts)
+        else None
+    )
+
+
+def _day_or_month_first(
+    name: str, texts: Mapping[str, int], dates: Sequence[tuple[re.Match[str], Any]], dayfirst: bool | None
+) -> str:
+    """Which comes first, as the numbers above 12 show; with dots it is the day if none is."""
+    days = sum(int(day[1]) > 12 for day, _ in dates)
+    months = sum(int(day[3]) > 12 for day, _ in dates)
+    has_dots = any(day[2] == "." for day, _ in dates)
+    if dayfirst is None and days != months and (min(days, months) == 0 or (has_dots and days > months)):
+        dayfirst = days > months
+    if dayfirst is None and has_dots and not days:
         dayfirst = True
     if dayfirst is None:
-        if (max(first) > 12) == (max(second) > 12):
-            raise ValueError(
-                f"the dates of column {name!r} must show which of day and month comes first, got only "
-                f"dates such as {quoted(next(iter(texts)))}. Try dayfirst=True or dayfirst=False."
-            )
-        dayfirst = max(first) > 12
+        raise ValueError(
+            f"the dates of column {name!r} must show which of day and month comes first, got only "
+            f"dates such as {quoted(next(iter(texts)))}. Try dayfirst=True or dayfirst=False."
+        )
     return DAY_FIRST if dayfirst else MONTH_FIRST
 
 

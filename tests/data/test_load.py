@@ -354,7 +354,7 @@ def test_one_damaged_cell_does_not_hide_decimal_commas(tmp_path):
 def test_a_long_cell_is_cut_in_an_error(tmp_path):
     rows = [f"{i},{i}.5" for i in range(50)]
     (tmp_path / "t.csv").write_text("\n".join(["a,y", *rows, f"50,{'1' * 100_000}x"]))
-    with pytest.raises(ValueError, match="50 different numbers, and '1{60}…' in data row 51"):
+    with pytest.raises(ValueError, match=r"50 different numbers, and '1{60}…' in data row 51"):
         fn.data.load(tmp_path / "t.csv")
 
 
