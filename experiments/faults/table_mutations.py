@@ -85,6 +85,12 @@ def _category(rng: random.Random, rows: int) -> tuple[list[str], list[Any]]:
     return texts, list(texts)
 
 
+def _pair(rng: random.Random, rows: int) -> tuple[list[str], list[Any]]:
+    texts = [rng.choice(["Doe, John", "Roe, Ann", "Austin, TX"]) for _ in range(rows)]
+    texts[:2] = ["Doe, John", "Roe, Ann"]
+    return texts, list(texts)
+
+
 def _code(rng: random.Random, rows: int) -> tuple[list[str], list[Any]]:
     words = ["00501", *(f"{rng.randrange(100_000):05d}" for _ in range(5))]
     texts = [rng.choice(words) for _ in range(rows)]
@@ -143,6 +149,7 @@ KINDS: dict[str, tuple[str, Maker]] = {
     "integer": ("number", _integer),
     "boolean": ("boolean", _boolean),
     "category": ("category", _category),
+    "pair": ("category", _pair),
     "code": ("category", _code),
     "date": ("date", _date),
     "day first": ("date", _dayfirst),
@@ -196,6 +203,8 @@ def make_table(rng: random.Random) -> Table:
     columns = []
     for i, kind in enumerate(kinds):
         name = NAMES[i] if i < len(NAMES) else f"column {i}"
+        if kind == "pair":
+            name = f"last name, first name {i}"
         role, make = KINDS[kind]
         column = Column(name, kind, role, *make(rng, rows))
         if role != "dropped" and rng.random() < 0.3:
@@ -437,7 +446,7 @@ def decimal_commas(case: Case) -> str | None:
             shown, hidden = shown + (decides and bool(texts)), hidden + (bool(texts) and not decides)
     if shown <= hidden:
         return None
-    case.layout.separator = case.rng.choice(";;\t|")
+    case.layout.separator = case.rng.choice(";;\t|," if shown > 1 else ";;\t|")
     for column in case.table.columns:
         if column.kind in (*NUMBERS, "constant"):
             column.texts = [text.replace(".", ",") for text in column.texts]

@@ -124,7 +124,12 @@ def number_format(texts: Mapping[str, int], comma_first: bool = False) -> str | 
     votes, marks, cores = found
     is_comma = votes[DECIMAL_COMMA] + comma_first > votes[DECIMAL_POINT]
     notation = DECIMAL_COMMA if is_comma else DECIMAL_POINT
-    before, after = max(marks, key=lambda key: (key != ("", ""), marks[key]))
+    bare = marks.get(("", ""), 0)
+
+    def rank(unit: tuple[str, str]) -> tuple[bool, int]:
+        return unit != ("", "") and not (unit[1] in FACTORS and marks[unit] < bare), marks[unit]
+
+    before, after = max(marks, key=rank)
     return f"{before}{notation if _shows_thousands(cores, notation) else UNMARKED[notation]}{after}"
 
 
@@ -182,7 +187,7 @@ def _count_formats(
         if match is None:
             continue
         core = match["core"].strip()
-        if CODE.fullmatch(core):
+        if CODE.fullmatch(core) and not _is_odd_code(text, texts):
             return None
         point, comma = POINT.fullmatch(core) is not None, COMMA.fullmatch(core) is not None
         if not (point or comma):
@@ -193,6 +198,15 @@ def _count_formats(
         if point != comma:
             votes[DECIMAL_POINT if point else DECIMAL_COMMA] += count
     return votes, marks, cores
+
+
+def _is_odd_code(code: str, texts: Mapping[str, int]) -> bool:
+    """Whether this is the only code, and not as long as the others: a number with a zero too many."""
+    return (
+        len(texts) > 20
+        and any(len(text) != len(code) for text in texts)
+        and sum(count for text, count in texts.items() if CODE.fullmatch(text)) == 1
+    )
 
 
 def _match_number(text: str) -> re.Match[str] | None:

@@ -19,7 +19,8 @@ from funcnet._text import quoted
 from funcnet.data import _parse
 from funcnet.data._parse import is_number
 
-SEPARATORS = (",", ";", "\t", "|")
+SEPARATORS = ("\t", "|", ";", ",")
+"""The first of those that fit: names and cells with a comma are common, those with a tab are not."""
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
 SAMPLE = 2**18
 """Characters from which the separator is found."""
@@ -72,7 +73,7 @@ def read_text(path: Path, separator: str | None, encoding: str | None, as_text: 
         frame = read()
         # Pandas would cut the zeros of codes, and write TRUE as True: these stay text.
         texts = [name for name in frame if name.strip() in as_text or _has_booleans(frame[name])]
-        ambiguous = _with_decimal_commas(frame, read) if separator != "," else None
+        ambiguous = _with_decimal_commas(frame, read, 2 if separator == "," else 1)
         texts += ambiguous or ()
         edge = rf'[{re.escape(separator)}" ]'
         if re.search(rf"(?:^|{edge}){_parse.CODE.pattern}(?:{edge}|$)", text, re.MULTILINE):
@@ -92,13 +93,13 @@ def read_text(path: Path, separator: str | None, encoding: str | None, as_text: 
         raise ValueError(f"{path} can't be read as a table: {str(error).strip()}.") from None
 
 
-def _with_decimal_commas(frame: Any, read: Callable[..., Any]) -> list[str] | None:
+def _with_decimal_commas(frame: Any, read: Callable[..., Any], at_least: int) -> list[str] | None:
     """The columns of 1.234 in which that is a thousand, since most columns show that commas are decimal.
 
-    None if they do not. A comma that separates columns is not decimal.
+    None if they do not, or fewer than `at_least`: where commas separate columns, "1,2" may also be a list.
     """
     shown = [_parse.decimal_mark(frame[name].value_counts().to_dict()) for name in frame.select_dtypes(str)]
-    if "," not in shown:
+    if shown.count(",") < at_least:
         return None
     floats = frame.select_dtypes(float).columns
     words = read(dtype=dict.fromkeys(floats, str))
@@ -276,7 +277,10 @@ def _lacks_separator(lines: Sequence[str], separator: str) -> bool:
 
 
 def _find_separator(text: str) -> str:
-    """The separator with which most rows have as many fields as the header, and then the most fields."""
+    """The separator with which most rows have as many fields as the header, and then the most fields.
+
+    If all rows have, it is the first of SEPARATORS: "Doe, John" may be a cell of every row.
+    """
     sample = text[:SAMPLE]
     lines = sample if len(sample) == len(text) else sample[: sample.rfind("\n") + 1]
 
@@ -285,12 +289,14 @@ def _find_separator(text: str) -> str:
         counts: list[int] = []
         with contextlib.suppress(csv.Error):  # a cell is too long
             for row in itertools.islice(rows, 200):
-                counts += [len(row)] if row else []
+                counts += [len(row)] if len(row) > 1 or "".join(row).strip() else []
         if not counts or counts[0] < 2:
             return 0.0, 0
-        return sum(count == counts[0] for count in counts) / len(counts), counts[0]
+        share = sum(count == counts[0] for count in counts) / len(counts)
+        return share, counts[0] if share < 1 else 0
 
-    return max(SEPARATORS, key=agreement)
+    scores = {separator: agreement(separator) for separator in SEPARATORS}
+    return max(SEPARATORS, key=scores.__getitem__) if any(map(any, scores.values())) else ","
 
 
 def _check_header(path: Path, names: Sequence[str]) -> None:

@@ -351,6 +351,22 @@ def test_one_damaged_cell_does_not_hide_decimal_commas(tmp_path):
     assert schema.columns[0].read_as == "1.234,5"
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_commas_in_all_rows_are_no_separators(separator, tmp_path):
+    rows = [("last name, first name", "y"), *(("Doe, John", i) for i in range(9)), ("Roe, Ann", 9.5)]
+    (tmp_path / "t.csv").write_text("\n".join(f"{name}{separator}{y}" for name, y in rows))
+    loaded = fn.data.load(tmp_path / "t.csv")
+    assert (loaded.feature_names, loaded.target_name) == (("last name, first name",), "y")
+
+
+def test_quoted_decimal_commas_of_two_columns_show_the_thousands(tmp_path):
+    rows = [f'{i + 1}.250,"{i},5","{i},25"' for i in range(20)]
+    (tmp_path / "t.csv").write_text("\n".join(["people,size,y", *rows]))
+    frame = fn.data.load(tmp_path / "t.csv").arrays[0]
+    encoded = fn.tabular.Schema.fit(frame).encode(frame).numbers
+    assert encoded[:2].tolist() == [[1250.0, 0.5], [2250.0, 1.5]]
+
+
 def test_a_long_cell_is_cut_in_an_error(tmp_path):
     rows = [f"{i},{i}.5" for i in range(50)]
     (tmp_path / "t.csv").write_text("\n".join(["a,y", *rows, f"50,{'1' * 100_000}x"]))

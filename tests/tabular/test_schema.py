@@ -334,6 +334,17 @@ def test_new_rows_have_the_marks_of_the_training_rows():
             schema.encode(pandas.DataFrame(wrong))
 
 
+@pytest.mark.parametrize("odd", ["1.2K", "12%", "oops"])
+def test_a_single_factor_does_not_hide_the_numbers(odd):
+    decided = column([odd, *(f"{i}.5" for i in range(30))])
+    assert (decided.role, decided.missing) == ("number", 1)
+
+
+def test_a_zero_before_one_number_does_not_make_codes_of_all():
+    assert column(["012", *(str(i) for i in range(30))]).role == "number"
+    assert column(["00501", *(str(10000 + i) for i in range(30))]).role == "dropped"
+
+
 def test_cells_of_any_length_are_read():
     """The time of a regular expression grew with the square of the length of a cell."""
     for odd in ("1" * 100_000 + "x", "1 234 " * 20_000, 10**40, "y" * 200_000):
