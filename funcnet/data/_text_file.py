@@ -242,19 +242,16 @@ def _quoted_row(
     taken = [line]
 
     def take() -> Iterator[str]:
-        yield f"{line}\n"
-        for _, more in lines:
-            taken.append(more)
-            yield f"{more}\n"
+        yield _without_blanks(line, separator)
+        for _, part in lines:
+            taken.append(part)
+            yield _without_blanks(part, separator)
 
     try:
-        row = next(csv.reader(take(), delimiter=separator, skipinitialspace=True))
-        if len(taken) > 1:
-            after = re.compile(rf'" +(?={re.escape(separator)}|$)')  # blanks behind a cell
-            whole = [after.sub('"', part) + "\n" for part in taken]
-            next(csv.reader(whole, delimiter=separator, skipinitialspace=True, strict=True))
-        if _lacks_separator(taken, separator):
-            raise csv.Error
+        row = next(csv.reader(take(), delimiter=separator, skipinitialspace=True, strict=True))
+        text = "\n".join(taken)
+        if re.search(rf'[^{re.escape(separator)}"\n]"[^{re.escape(separator)}"\n]', text):
+            _check_separators(text, separator)
     except csv.Error:
         raise ValueError(
             f"{path} has a quotation mark in line {number:,} that is never closed, or not at the end of "
@@ -263,17 +260,19 @@ def _quoted_row(
     return row
 
 
-def _lacks_separator(lines: Sequence[str], separator: str) -> bool:
-    """Whether text is quoted behind other text, as in 5"Rome, north": what it hides is taken for cells."""
-    parts = [part.strip(" ") for part in "\n".join(lines).split('"')]
-    return any(
-        before
-        and inside
-        and separator in inside.strip(separator) == inside
-        and behind[:1] in ("", separator, "\n")
-        for before, inside, behind in zip(parts, parts[1:], parts[2:], strict=False)
-        if not before.endswith((separator, "\n"))
-    )
+def _without_blanks(line: str, separator: str) -> str:
+    """A line without the blanks behind quoted cells."""
+    return (re.sub(rf'" +(?={re.escape(separator)}|$)', '"', line) if '" ' in line else line) + "\n"
+
+
+def _check_separators(text: str, separator: str) -> None:
+    """Raise if text is quoted behind other text, as in 5"Rome, north": what it hides is taken for cells."""
+    parts = [part.strip(" ") for part in text.split('"')]
+    for before, inside, behind in zip(parts, parts[1:], parts[2:], strict=False):
+        is_middle = bool(before) and not before.endswith((separator, "\n"))
+        is_whole = separator in inside and inside.strip(separator) == inside
+        if is_middle and is_whole and behind[:1] in ("", separator, "\n"):
+            raise csv.Error
 
 
 def _find_separator(text: str) -> str:

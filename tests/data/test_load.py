@@ -292,6 +292,10 @@ DAMAGED_ROWS = {
         '2x"a, b",3.5',
         "quotation mark in line 3 that is never closed, or not at",
     ),
+    "a mark that hides a separator": (
+        '"2,"z, w",3.5',
+        "quotation mark in line 3 that is never closed, or not",
+    ),
     "a mark alone": ('2,",3.5', "quotation mark in line 3 that is never closed, or not at"),
 }
 
