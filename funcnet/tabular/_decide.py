@@ -102,7 +102,7 @@ def _are_numbers(texts: Mapping[str, int], words: Mapping[str, int]) -> bool:
     few_words = len(words) <= max(3, 0.02 * len(texts)) and sum(words.values()) <= 0.2 * rows
     return (
         not words
-        or (few_words and distinct >= 5 * len(words) and with_digits <= 0.02 * rows)
+        or (few_words and distinct >= 5 * len(words) and with_digits <= max(1, 0.02 * rows))
         or (
             # One odd value in a column of numbers is a mistake, however short the column.
             sum(words.values()) == 1 and distinct >= 5

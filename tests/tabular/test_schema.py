@@ -340,6 +340,11 @@ def test_a_single_factor_does_not_hide_the_numbers(odd):
     assert (decided.role, decided.missing) == ("number", 1)
 
 
+def test_one_odd_value_beside_a_word_for_gaps():
+    decided = column(["1 2 3", *["T"] * 3, *(f"{i}.5" for i in range(36))])
+    assert (decided.role, decided.missing) == ("number", 4)
+
+
 def test_a_zero_before_one_number_does_not_make_codes_of_all():
     assert column(["012", *(str(i) for i in range(30))]).role == "number"
     assert column(["00501", *(str(10000 + i) for i in range(30))]).role == "dropped"
