@@ -193,10 +193,9 @@ def _check_not_utf8(path: Path, content: bytes) -> None:
     In a text of Windows-1252 two letters with accents that are one character of UTF-8 are rare.
     """
     text = content.decode("utf-8", errors="surrogateescape")
-    damaged = [i for i, character in enumerate(text) if "\udc80" <= character <= "\udcff"]
-    accents = sum(character > "\x7f" for character in text) - len(damaged)
-    if accents >= len(damaged):
-        line = len(text[: damaged[0]].splitlines()) or 1
+    damaged = [match.start() for match in re.finditer("[\udc80-\udcff]", text)]
+    if len(re.findall(r"[^\x00-\x7f]", text)) >= 2 * len(damaged):
+        line = 1 + len(re.findall(r"\r\n?|\n", text[: damaged[0]]))
         raise ValueError(
             f"{path} is text in UTF-8 with {len(damaged):,} damaged bytes, the first in line {line:,}. "
             "Save it again as UTF-8, or give its encoding."
