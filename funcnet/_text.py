@@ -21,5 +21,16 @@ def printable(text: str) -> str:
     return "".join(c.encode("unicode_escape").decode() if _is_control(c) else c for c in text)
 
 
+def quoted(text: str, limit: int = 60) -> str:
+    """The repr of a text, cut if it is long: a cell of a file can have any length.
+
+    Example:
+        >>> from funcnet._text import quoted
+        >>> quoted("a" * 1000, 8)
+        "'aaaaaaaa…'"
+    """
+    return repr(text if len(text) <= limit else f"{text[:limit]}…")
+
+
 def _is_control(c: str) -> bool:
     return c in ISOLATES or (c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp"))

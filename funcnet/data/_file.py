@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnet import _check, _files
+from funcnet._text import quoted
 from funcnet.data._text_file import DECIMAL, check_format, read_text
 
 PARQUET = (".parquet", ".pq")
@@ -59,7 +60,7 @@ def read_frame(
         )
     frame = frame.rename(columns=lambda name: str(name).strip())
     for name in frame.columns[frame.columns.duplicated()]:
-        raise ValueError(f"{path} has two columns called {name!r}. Give each column its own name.")
+        raise ValueError(f"{path} has two columns called {quoted(name)}. Give each column its own name.")
     for name in frame.columns:
         if isinstance(frame[name].dtype, pandas.CategoricalDtype):
             frame[name] = frame[name].astype(object)
@@ -128,7 +129,7 @@ def read_columns(
 def join_names(names: Sequence[str]) -> str:
     """Names of columns, the first of many."""
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more
+    return ", ".join(quoted(name)[1:-1] for name in names[:MAX_NAMES]) + more
 
 
 def numbers(frame: Any, table: str) -> np.ndarray:
@@ -152,7 +153,7 @@ def number_column(column: Any, table: str, advice: str) -> np.ndarray:
     values = parsed.to_numpy(float, na_value=np.nan)
     if (wrong := np.flatnonzero(~np.isfinite(values))).size:
         value = column.iloc[wrong[0]]
-        got = "a gap" if pandas.isna(value) else repr(str(value))
+        got = "a gap" if pandas.isna(value) else quoted(str(value))
         raise ValueError(
             f"{what} must hold finite numbers, got {got} in data row {column.index[wrong[0]] + 1} "
             f"({wrong.size} of {len(column)} rows). {advice}"

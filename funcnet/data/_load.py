@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from funcnet import _check
-from funcnet._text import printable
+from funcnet._text import printable, quoted
 from funcnet._types import PyTree
 from funcnet.data import _file
 from funcnet.data._dataset import Dataset
@@ -279,7 +279,7 @@ def _choose_target(
     if len(frame.columns) < 2:
         raise ValueError(
             f"{path} must have a header and at least two columns, got only the column "
-            f"{frame.columns[0]!r}. If another character separates them, name it: separator=':'."
+            f"{quoted(frame.columns[0])}. If another character separates them, name it: separator=':'."
         )
     target = frame.columns[-1] if target is None else target
     if target not in frame.columns:

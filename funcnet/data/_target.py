@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcnet import _check
+from funcnet._text import quoted
 from funcnet.data import _parse
 from funcnet.data._file import number_column
 from funcnet.data._parse import is_number
@@ -95,7 +96,9 @@ def read_target(
         return Target(target, (), present, why)
     classes, codes = np.unique(np.asarray(values[present]), return_inverse=True)
     if len(classes) < min_classes:
-        raise ValueError(f"{path}: {what} must have at least two classes, got only {str(classes[0])!r}.")
+        raise ValueError(
+            f"{path}: {what} must have at least two classes, got only {quoted(str(classes[0]))}."
+        )
     target = np.zeros(len(column), np.int32)
     target[present] = codes
     return Target(target, tuple(_class_name(value) for value in classes.tolist()), present, why)
@@ -105,7 +108,7 @@ def _example(column: Any, values: Any) -> str:
     """How a number is read that Python would not read, or would read as another one."""
     for text, value in zip(column, values, strict=True):
         if isinstance(text, str) and not (is_number(text) and float(text) == value):
-            return f", {text.strip()!r} is {value:.10g}"
+            return f", {quoted(text.strip())} is {value:.10g}"
     return ""
 
 
@@ -131,8 +134,8 @@ def _parse_numbers(texts: Any, counts: Mapping[str, int], what: str, path: Path,
         row = texts.index[texts == words[0]][0] + 1
         raise ValueError(
             f"{path}: {what} must hold numbers or classes, got {len(numbers) - len(words)} different "
-            f"numbers, and {words[0]!r} in data row {row}. Leave it blank where it is not known, or choose "
-            "the task: classification."
+            f"numbers, and {quoted(words[0])} in data row {row}. Leave it blank where it is not known, or "
+            "choose the task: classification."
         )
     return None
 

@@ -2,23 +2,25 @@
 
 import bz2
 import codecs
+import contextlib
 import csv
-import gzip
 import io
 import itertools
 import lzma
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from funcnet import _check
+from funcnet._text import quoted
 from funcnet.data import _parse
 from funcnet.data._parse import is_number
 
-SEPARATORS = (",", ";", "\t", "|")
+SEPARATORS = ("\t", "|", ";", ",")
+"""The first of those that fit: names and cells with a comma are common, those with a tab are not."""
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
 SAMPLE = 2**18
 """Characters from which the separator is found."""
@@ -58,9 +60,10 @@ def read_text(
     rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     try:
         header = next(row for row in rows if len(row) > 1 or "".join(row).strip())
-        _check_header(path, [name.strip() for name in header])
     except csv.Error as error:
         raise ValueError(f"{path} can't be read as a table: {error}.") from None
+    _check_header(path, [name.strip() for name in header])
+    _check_rows(path, text, separator, len(header))
 
     def read(**settings: Any) -> Any:
         with warnings.catch_warnings():
@@ -81,7 +84,8 @@ def read_text(
         frame = read()
         # Pandas would cut the zeros of codes, and write TRUE as True: these stay text.
         texts = [name for name in frame if name.strip() in as_text or _has_booleans(frame[name])]
-        ambiguous = _with_decimal_commas(frame, read, decimal) if separator != "," or decimal else None
+        at_least = 2 if separator == "," else 1
+        ambiguous = _with_decimal_commas(frame, read, at_least, decimal)
         texts += ambiguous or ()
         edge = rf'[{re.escape(separator)}" ]'
         if re.search(rf"(?:^|{edge}){_parse.CODE.pattern}(?:{edge}|$)", text, re.MULTILINE):
@@ -101,15 +105,18 @@ def read_text(
         raise ValueError(f"{path} can't be read as a table: {str(error).strip()}.") from None
 
 
-def _with_decimal_commas(frame: Any, read: Callable[..., Any], decimal: str | None) -> list[str] | None:
+def _with_decimal_commas(
+    frame: Any, read: Callable[..., Any], at_least: int, decimal: str | None
+) -> list[str] | None:
     """The columns of 1.234 in which that is a thousand, since most columns show that commas are decimal.
 
-    None if they do not, unless `decimal` says so. A comma that separates columns is not decimal.
+    None if they do not, or fewer than `at_least`: where commas separate columns, "1,2" may also be a list.
+    A `decimal` that is given decides.
     """
     if decimal == ".":
         return None
     shown = [_parse.decimal_mark(frame[name].value_counts().to_dict()) for name in frame.select_dtypes(str)]
-    if "," not in shown and decimal is None:
+    if decimal is None and shown.count(",") < at_least:
         return None
     floats = frame.select_dtypes(float).columns
     words = read(dtype=dict.fromkeys(floats, str))
@@ -129,34 +136,41 @@ def _decompress(path: Path, content: bytes) -> bytes:
     name = next((name for mark, name in COMPRESSED.items() if content.startswith(mark)), None)
     if name is None:
         return content
+    start: Callable[[], Any]
+    error: type[Exception]
     if name == "zstandard":
         try:
-            import zstandard  # type: ignore[import-not-found]
+            import zstandard  # type: ignore[import-not-found,unused-ignore]
         except ImportError:
             raise ValueError(
                 f"{path} is compressed with Zstandard, and reading it needs a package that funcnet does "
                 "not install: pip install zstandard."
             ) from None
-        try:
-            return _join_frames(zstandard.ZstdDecompressor(), content)
-        except (EOFError, zstandard.ZstdError) as error:
-            raise ValueError(f"{path} is a damaged {name} file: {error}.") from None
-    decompress = {"gzip": gzip.decompress, "bzip2": bz2.decompress, "xz": lzma.decompress}[name]
+        start, error = zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError
+    else:
+        start, error = {
+            "gzip": (lambda: zlib.decompressobj(16 + zlib.MAX_WBITS), zlib.error),
+            "bzip2": (bz2.BZ2Decompressor, OSError),
+            "xz": (lzma.LZMADecompressor, lzma.LZMAError),
+        }[name]
     try:
-        return decompress(content)
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise ValueError(f"{path} is a damaged {name} file: {str(error).rstrip('.')}.") from None
+        return _join_streams(start, content)
+    except (EOFError, ValueError, error) as reason:
+        raise ValueError(f"{path} is a damaged {name} file: {str(reason).rstrip('.')}.") from None
 
 
-def _join_frames(decompressor: Any, content: bytes) -> bytes:
-    """The content of all frames of Zstandard: the library ends with the first, or where it is cut."""
+def _join_streams(start: Callable[[], Any], content: bytes) -> bytes:
+    """The content of all streams of a compressed file.
+
+    The libraries end with the first, where it is cut, or in silence where the next is damaged.
+    """
     parts = []
-    while content:
-        frame = decompressor.decompressobj()
-        parts.append(frame.decompress(content))
-        if not frame.eof:
-            raise EOFError("it ends within a frame")
-        content = frame.unused_data
+    while content := content.lstrip(b"\0"):  # by which files are filled up
+        stream = start()
+        parts.append(stream.decompress(content))
+        if not stream.eof:
+            raise EOFError("its end is missing")
+        content = stream.unused_data
     return b"".join(parts)
 
 
@@ -172,6 +186,8 @@ def _decode(path: Path, content: bytes, encoding: str | None) -> str:
         try:
             text = content.decode(candidate)
         except UnicodeError:
+            if candidate == "utf-8" and encoding is None:
+                _check_not_utf8(path, content)
             continue
         except LookupError:
             raise ValueError(
@@ -188,22 +204,114 @@ def _decode(path: Path, content: bytes, encoding: str | None) -> str:
     )
 
 
+def _check_not_utf8(path: Path, content: bytes) -> None:
+    """Check that text is not UTF-8 with a few damaged bytes: as Windows-1252 all its accents are others.
+
+    In a text of Windows-1252 two letters with accents that are one character of UTF-8 are rare.
+    """
+    text = content.decode("utf-8", errors="surrogateescape")
+    damaged = [match.start() for match in re.finditer("[\udc80-\udcff]", text)]
+    if len(re.findall(r"[^\x00-\x7f]", text)) >= 2 * len(damaged):
+        line = 1 + len(re.findall(r"\r\n?|\n", text[: damaged[0]]))
+        raise ValueError(
+            f"{path} is text in UTF-8 with {len(damaged):,} damaged bytes, the first in line {line:,}. "
+            "Save it again as UTF-8, or give its encoding."
+        )
+
+
+def _check_rows(path: Path, text: str, separator: str, width: int) -> None:
+    """Check that all rows have as many fields as the header, and that no quotation mark hides rows.
+
+    Pandas fills up a row that has too few, although its cells may stand in other columns. All rows may have
+    one separator more, after the last field.
+    """
+    lines = enumerate(text.split("\n"), 1)
+    rows = ((number, line) for number, line in lines if line.strip() or separator in line)
+    first, expected = 0, width
+    for place, (number, line) in enumerate(rows):
+        if '"' in line:
+            row = _quoted_row(path, number, line, lines, separator)
+            fields, has_end = len(row), not row[-1].strip()
+        else:
+            fields, has_end = line.count(separator) + 1, line.rstrip(" ").endswith(separator)
+        is_longer = fields == width + 1 and has_end
+        if place <= 1:  # the header, and the first row
+            first, expected = number, fields if is_longer else width
+        if fields != expected or (fields > width and not is_longer):
+            if fields == width:
+                number, fields = first, expected
+            more = "more" if fields > width else "fewer"
+            raise ValueError(
+                f"{path} has rows with {more} fields than its header: line {number:,} has {fields:,}, and "
+                f"the header {width:,}. Give each column a name, and each blank cell its separator."
+            )
+
+
+def _quoted_row(
+    path: Path, number: int, line: str, lines: Iterator[tuple[int, str]], separator: str
+) -> list[str]:
+    """The fields of a row with quotation marks: it takes the lines that it goes on in.
+
+    Raises:
+        ValueError: if a mark that does not begin or end a cell hides the end of a line, or a separator.
+    """
+    taken = [line]
+
+    def take() -> Iterator[str]:
+        yield _without_blanks(line, separator)
+        for _, part in lines:
+            taken.append(part)
+            yield _without_blanks(part, separator)
+
+    try:
+        row = next(csv.reader(take(), delimiter=separator, skipinitialspace=True, strict=True))
+        text = "\n".join(taken)
+        if re.search(rf'[^{re.escape(separator)}"\n]"[^{re.escape(separator)}"\n]', text):
+            _check_separators(text, separator)
+    except csv.Error:
+        raise ValueError(
+            f"{path} has a quotation mark in line {number:,} that is never closed, or not at the end of "
+            "its cell. Quote the whole cell, and write a mark within it twice."
+        ) from None
+    return row
+
+
+def _without_blanks(line: str, separator: str) -> str:
+    """A line without the blanks behind quoted cells."""
+    return (re.sub(rf'" +(?={re.escape(separator)}|$)', '"', line) if '" ' in line else line) + "\n"
+
+
+def _check_separators(text: str, separator: str) -> None:
+    """Raise if text is quoted behind other text, as in 5"Rome, north": what it hides is taken for cells."""
+    parts = [part.strip(" ") for part in text.split('"')]
+    for before, inside, behind in zip(parts, parts[1:], parts[2:], strict=False):
+        is_middle = bool(before) and not before.endswith((separator, "\n"))
+        is_whole = separator in inside and inside.strip(separator) == inside
+        if is_middle and is_whole and behind[:1] in ("", separator, "\n"):
+            raise csv.Error
+
+
 def _find_separator(text: str) -> str:
-    """The separator with which most rows have as many fields as the header, and then the most fields."""
+    """The separator with which most rows have as many fields as the header, and then the most fields.
+
+    If all rows have, it is the first of SEPARATORS: "Doe, John" may be a cell of every row.
+    """
     sample = text[:SAMPLE]
     lines = sample if len(sample) == len(text) else sample[: sample.rfind("\n") + 1]
 
     def agreement(separator: str) -> tuple[float, int]:
         rows = csv.reader(io.StringIO(lines), delimiter=separator, skipinitialspace=True)
-        try:
-            counts = [len(row) for row in itertools.islice(rows, 200) if row]
-        except csv.Error:  # a cell is too long
-            return 0.0, 0
+        counts: list[int] = []
+        with contextlib.suppress(csv.Error):  # a cell is too long
+            for row in itertools.islice(rows, 200):
+                counts += [len(row)] if len(row) > 1 or "".join(row).strip() else []
         if not counts or counts[0] < 2:
             return 0.0, 0
-        return sum(count == counts[0] for count in counts) / len(counts), counts[0]
+        share = sum(count == counts[0] for count in counts) / len(counts)
+        return share, counts[0] if share < 1 else 0
 
-    return max(SEPARATORS, key=agreement)
+    scores = {separator: agreement(separator) for separator in SEPARATORS}
+    return max(SEPARATORS, key=scores.__getitem__) if any(map(any, scores.values())) else ","
 
 
 def _check_header(path: Path, names: Sequence[str]) -> None:
@@ -216,4 +324,6 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
         raise ValueError(f"column {names.index('', 1) + 1} of {path} has no name. Give each column a name.")
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"{path} has two columns called {name!r}. Give each column its own name.")
+            raise ValueError(
+                f"{path} has two columns called {quoted(name)}. Give each column its own name."
+            )

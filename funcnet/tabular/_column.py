@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from funcnet import _files
+from funcnet._text import quoted
 from funcnet.data import _parse
 from funcnet.tabular._frame import RawColumn, to_text
 
@@ -123,15 +124,24 @@ class Column:
 
 def numbers(column: Column, raw: RawColumn) -> np.ndarray:
     """The numbers of a raw column, float64 [rows], NaN in a gap."""
+    # "1.0" among 1,0 and 2,5 is a word, and no reason to lose all that are 1.
+    gaps = [word for word in column.words if _is_number_as(word, column.read_as)]
     if raw.kind in ("number", "boolean"):
-        return without(raw.values, column.words)
+        return without(raw.values, gaps)
     if raw.kind == "date":
         raise ValueError(f"column {column.name!r} must hold numbers, as in the training rows, got dates.")
 
     def parse(text: str) -> float | None:
         return _parse.parse_number(text, column.read_as)
 
-    return without(_parse_texts(column, raw, parse, "numbers", np.dtype(np.float64)), column.words)
+    return without(_parse_texts(column, raw, parse, "numbers", np.dtype(np.float64)), gaps)
+
+
+def _is_number_as(word: str, read_as: str) -> bool:
+    """Whether Python reads a word as the number that it is in the notation of a column, or as infinite."""
+    return any(
+        not np.isfinite(v) or v == _parse.parse_number(word, read_as) for v in _parse.plain_numbers([word])
+    )
 
 
 def without(values: np.ndarray, words: Iterable[str]) -> np.ndarray:
@@ -200,8 +210,8 @@ def _parse_texts(column: Column, raw: RawColumn, parse: Any, what: str, dtype: n
         if value is None and text not in column.words and not _parse.is_missing(text):
             row = int(np.flatnonzero(texts == text)[0])
             raise ValueError(
-                f"column {column.name!r} must hold {what}, as in the training rows, got {text!r} in row "
-                f"{row}. Leave it blank where it is missing."
+                f"column {column.name!r} must hold {what}, as in the training rows, got {quoted(text)} in "
+                f"row {row}. Leave it blank where it is missing."
             )
     gap = np.datetime64("NaT") if dtype.kind == "M" else np.nan
     values = {text: gap if value is None else value for text, value in known.items()}

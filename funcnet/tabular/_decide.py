@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from funcnet._text import quoted
 from funcnet.data import _parse
 from funcnet.tabular import _column
 from funcnet.tabular._column import DATE_PARTS, NO, ROLES, YES, Column, Role
@@ -49,7 +50,7 @@ def column(
     if role is not None:
         decided = _read_as_role(raw, role, dayfirst, comma_first)  # type: ignore[arg-type]
         return dataclasses.replace(decided, why="chosen by the user", words=_with(decided.words, missing))
-    gaps = int(raw.gaps.sum())
+    gaps = int(_gaps(raw).sum())
     if gaps == len(raw.values) and may_drop:
         return Column(raw.name, "dropped", raw.kind, gaps, "it is empty")
     if raw.kind == "date":
@@ -69,6 +70,11 @@ def column(
     if may_drop and decided.role != "dropped" and decided.missing == 0 and _is_constant(decided, raw):
         return Column(raw.name, "dropped", decided.read_as, 0, "it has the same value in every row")
     return decided
+
+
+def _gaps(raw: RawColumn) -> np.ndarray:
+    """Whether each row is a gap; a text of blanks is one."""
+    return is_none(raw.texts()) if raw.kind in ("text", "category") else raw.gaps
 
 
 def _text(raw: RawColumn, dayfirst: bool | None, comma_first: bool) -> Column:
@@ -96,7 +102,7 @@ def _are_numbers(texts: Mapping[str, int], words: Mapping[str, int]) -> bool:
     few_words = len(words) <= max(3, 0.02 * len(texts)) and sum(words.values()) <= 0.2 * rows
     return (
         not words
-        or (few_words and distinct >= 5 * len(words) and with_digits <= 0.02 * rows)
+        or (few_words and distinct >= 5 * len(words) and with_digits <= max(1, 0.02 * rows))
         or (
             # One odd value in a column of numbers is a mistake, however short the column.
             sum(words.values()) == 1 and distinct >= 5
@@ -112,7 +118,7 @@ def _number(raw: RawColumn, read_as: str, words: Mapping[str, int]) -> Column:
         most = max(words, key=lambda word: words[word])
         rows = sum(words.values())
         more = " and other words" if len(words) > 1 else ""
-        why = f"numbers; {most!r}{more} in {rows} rows count as missing"
+        why = f"numbers; {quoted(most)}{more} in {rows} rows count as missing"
     return dataclasses.replace(decided, missing=gaps, why=why)
 
 
@@ -126,7 +132,7 @@ def _date(raw: RawColumn, read_as: str) -> Column:
     parts = _column.date_parts(values)
     gaps = int(np.isnat(values).sum())
     varied = [len(np.unique(part[~np.isnan(part)])) > 1 for part in parts.T]
-    why = f"dates; {words[0]!r} counts as missing" if words else ""
+    why = f"dates; {quoted(words[0])} counts as missing" if words else ""
     kept = tuple(part for part, varies in zip(DATE_PARTS, varied, strict=True) if varies)
     return dataclasses.replace(decided, missing=gaps, parts=kept or DATE_PARTS[:1], why=why)
 
@@ -209,7 +215,7 @@ def _read_as_role(raw: RawColumn, role: Role, dayfirst: bool | None, comma_first
     if texts and len(words) == len(texts):
         raise ValueError(
             f"column {raw.name!r} must hold numbers for the role 'number', got text such as "
-            f"{next(iter(texts))!r}."
+            f"{quoted(next(iter(texts)))}."
         )
     return _number(raw, read_as, words)
 

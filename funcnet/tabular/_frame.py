@@ -117,7 +117,9 @@ def to_text(value: Any) -> str:
         return value.strip()
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
-    if isinstance(value, int | float | np.integer | np.floating) and float(value).is_integer():
+    if isinstance(value, int | np.integer):
+        return str(value)
+    if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value.item() if isinstance(value, np.generic) else value)
 

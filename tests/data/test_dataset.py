@@ -195,7 +195,7 @@ WRONG_FILES = {
     "no header": ("1,2,0\n3,4,1\n", "begins with numbers and has no header"),
     "a column without a name": ("a,,y\n0,1,0\n1,2,1\n", r"column 2 of .* has no name"),
     "one name twice": ("a,a,y\n0,1,0\n1,2,1\n", "two columns called 'a'"),
-    "ragged rows": ("a,b\n1,2\n1,2,3,4\n", "can't be read as a table"),
+    "ragged rows": ("a,b\n1,2\n1,2,3,4\n", "has rows with more fields than its header: line 3 has 4"),
 }
 
 

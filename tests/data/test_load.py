@@ -260,7 +260,7 @@ def test_zstandard_files_of_several_frames_are_read_and_cut_ones_refused(tmp_pat
     (tmp_path / "t.csv.zst").write_bytes(content)
     assert len(fn.data.load(tmp_path / "t.csv.zst")) == 101
     (tmp_path / "t.csv.zst").write_bytes(content[:-3])
-    with pytest.raises(ValueError, match="is a damaged zstandard file: it ends within a frame"):
+    with pytest.raises(ValueError, match="is a damaged zstandard file: its end is missing"):
         fn.data.load(tmp_path / "t.csv.zst")
 
 
@@ -279,6 +279,103 @@ def test_wrong_settings_of_a_file(settings, error, message, tmp_path):
     frame = pandas.DataFrame(np.arange(1000.0).reshape(2, -1), columns=names)
     with pytest.raises(error, match=message):
         fn.data.load(write(tmp_path / "t.csv", frame), **settings)
+
+
+ROWS = ["a,b,y", '1,"x, y",2.5', "2,z,3.5", '3,"w",4.5']
+DAMAGED_ROWS = {
+    "a separator is lost": ("2,z3.5", "fewer fields than its header: line 3 has 2, and the header 3"),
+    "the end is lost": ("2", "fewer fields than its header: line 3 has 1, and the header 3"),
+    "a separator too many": ("2,,z,3.5", "more fields than its header: line 3 has 4, and the header 3"),
+    "a cell too many": ("2,z,3.5,", "more fields than its header: line 3 has 4, and the header 3"),
+    "a mark that hides a row": ('2,"z,3.5', "quotation mark in line 3 that is never closed, or not at"),
+    "no separator before a quoted one": (
+        '2x"a, b",3.5',
+        "quotation mark in line 3 that is never closed, or not at",
+    ),
+    "a mark that hides a separator": (
+        '"2,"z, w",3.5',
+        "quotation mark in line 3 that is never closed, or not",
+    ),
+    "a mark alone": ('2,",3.5', "quotation mark in line 3 that is never closed, or not at"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED_ROWS)
+def test_damaged_rows_are_refused(case, tmp_path):
+    """Pandas fills short rows up, and joins all rows between two quotation marks."""
+    row, message = DAMAGED_ROWS[case]
+    (tmp_path / "t.csv").write_text("\n".join([*ROWS[:2], row, ROWS[3]]))
+    with pytest.raises(ValueError, match=rf"t\.csv has .*{message}"):
+        fn.data.load(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ['1,"x, y" ,2.5', '2,"two\n\nlines" , 3.5'],  # blanks behind a quoted cell, and blank lines in it
+        ["1,x,2.5,", "2,z,3.5,"],  # a separator at the end of all rows
+        ['1,5" pipe,2.5', '2,"5"" pipe",3.5', ""],
+        ['1,5"x7",2.5', '2, "a ""b, c"" d" ,3.5'],
+        ["1,,2.5", "   ", "2,,3.5", ""],
+    ],
+)
+def test_unusual_rows_are_read(rows, tmp_path):
+    (tmp_path / "t.csv").write_text("\n".join([ROWS[0], *rows]))
+    assert fn.data.load(tmp_path / "t.csv").arrays[1].tolist() == [2.5, 3.5]
+
+
+def test_a_damaged_byte_does_not_change_all_accents(tmp_path):
+    content = "Größe,Café,y\n1,Köln,2.5\n2,Rom,3.5\n"
+    (tmp_path / "t.csv").write_bytes(content.encode().replace(b"Rom", b"R\x9cm"))
+    with pytest.raises(
+        ValueError, match=r"UTF-8 with 1 damaged bytes, the first in line 3\. Save it again"
+    ):
+        fn.data.load(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_bytes(content.encode("cp1252"))
+    assert fn.data.load(tmp_path / "t.csv").feature_names == ("Größe", "Café")
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_all_streams_of_a_compressed_file_are_read(compress, tmp_path):
+    """Their modules ignore a stream that does not begin as one."""
+    first, second = compress(b"a,y\n1,2.5\n"), compress(b"2,3.5\n" * 50)
+    (tmp_path / "t.csv").write_bytes(first + second + b"\0\0")
+    assert len(fn.data.load(tmp_path / "t.csv")) == 51
+    (tmp_path / "t.csv").write_bytes(first + b"x" + second[1:])
+    with pytest.raises(ValueError, match=r"t\.csv is a damaged \w+ file"):
+        fn.data.load(tmp_path / "t.csv")
+
+
+def test_one_damaged_cell_does_not_hide_decimal_commas(tmp_path):
+    rows = [f"{i + 1}.250;{i},5;{i},25" for i in range(20)]
+    rows[3] = "4.250;oops;3,25"
+    (tmp_path / "t.csv").write_text("\n".join(["people;size;y", *rows]))
+    schema = fn.tabular.Schema.fit(fn.data.load(tmp_path / "t.csv").arrays[0])
+    assert [(column.role, column.missing) for column in schema.columns] == [("number", 0), ("number", 1)]
+    assert schema.columns[0].read_as == "1.234,5"
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_commas_in_all_rows_are_no_separators(separator, tmp_path):
+    rows = [("last name, first name", "y"), *(("Doe, John", i) for i in range(9)), ("Roe, Ann", 9.5)]
+    (tmp_path / "t.csv").write_text("\n".join(f"{name}{separator}{y}" for name, y in rows))
+    loaded = fn.data.load(tmp_path / "t.csv")
+    assert (loaded.feature_names, loaded.target_name) == (("last name, first name",), "y")
+
+
+def test_quoted_decimal_commas_of_two_columns_show_the_thousands(tmp_path):
+    rows = [f'{i + 1}.250,"{i},5","{i},25"' for i in range(20)]
+    (tmp_path / "t.csv").write_text("\n".join(["people,size,y", *rows]))
+    frame = fn.data.load(tmp_path / "t.csv").arrays[0]
+    encoded = fn.tabular.Schema.fit(frame).encode(frame).numbers
+    assert encoded[:2].tolist() == [[1250.0, 0.5], [2250.0, 1.5]]
+
+
+def test_a_long_cell_is_cut_in_an_error(tmp_path):
+    rows = [f"{i},{i}.5" for i in range(50)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,y", *rows, f"50,{'1' * 100_000}x"]))
+    with pytest.raises(ValueError, match=r"50 different numbers, and '1{60}…' in data row 51"):
+        fn.data.load(tmp_path / "t.csv")
 
 
 def test_text_in_utf_16_without_a_mark_is_told(tmp_path):
@@ -392,7 +489,7 @@ def test_thousands_are_told_from_decimals_by_the_other_columns(tmp_path):
     assert table.why == "it holds numbers, '12.345' is 12345"
     x = table.to_pandas().drop(columns="debt").iloc[::2].reset_index(drop=True)
     schema = fn.tabular.Schema.fit(x)
-    assert [c.read_as for c in schema.columns] == ["1.234,5", "1.234,5", "number", "1.234,5", "1.234,5"]
+    assert [c.read_as for c in schema.columns] == ["1.234,5", "1234,5", "number", "1.234,5", "1234,5"]
     columns = [people, size, size / 2, (size * 1000).round(2), size.round(1)]
     expected = np.stack(columns, axis=1)[::2]
     np.testing.assert_allclose(schema.encode(x).numbers, expected, rtol=1e-15)

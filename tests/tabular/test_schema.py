@@ -110,11 +110,11 @@ def test_one_odd_value_among_prices_does_not_make_classes_of_them(odd, value):
     [
         (["168,8", "1.234,25"], "1.234,5", [168.8, 1234.25]),
         (["$5", "-$1,000.5"], "$1,234.5", [5.0, -1000.5]),
-        (["12 %", "7.5 %"], "1,234.5%", [12.0, 7.5]),
+        (["12 %", "7.5 %"], "1234.5%", [12.0, 7.5]),
         (["1 000", "2 500,5"], "1.234,5", [1000.0, 2500.5]),
-        (["3 km", "4.5km"], "1,234.5km", [3.0, 4.5]),
-        (["1e-3", "2.5E4"], "1,234.5", [0.001, 25000.0]),
-        (["−3", "+4"], "1,234.5", [-3.0, 4.0]),
+        (["3 km", "4.5km"], "1234.5km", [3.0, 4.5]),
+        (["1e-3", "2.5E4"], "1234.5", [0.001, 25000.0]),
+        (["−3", "+4"], "1234.5", [-3.0, 4.0]),
     ],
 )
 def test_numbers_in_text(texts, read_as, values):
@@ -138,6 +138,7 @@ def test_codes_with_leading_zeros_and_mixed_marks_are_categories():
         (["01.02.2024", "02.03.2024"], "day.month.year", (2, 1)),
         (["02/01/2024", "02/13/2024"], "month/day/year", (2, 1)),
         (["1/2/2024", "13/2/2024 08:15"], "day.month.year", (2, 1)),
+        (["02.01.2024", "02.13.2024"], "month/day/year", (2, 1)),  # dots, and no day is first
     ],
 )
 def test_dates_in_text(texts, read_as, day):
@@ -158,6 +159,14 @@ def test_dates_that_can_be_read_in_two_ways_are_refused_and_the_user_decides():
         column(texts)
     assert column(texts, dayfirst=True).read_as == "day.month.year"
     assert column(texts, dayfirst=False).read_as == "month/day/year"
+    with pytest.raises(ValueError, match="which of day and month comes first"):
+        column(cycle("13.02.2024", "02.13.2024"))
+    one_odd = column(["02.13.2024", *(f"{i % 28 + 1}.02.2024" for i in range(N - 1))])
+    assert (one_odd.read_as, one_odd.missing) == ("day.month.year", 1)
+
+
+def test_years_days_and_months_are_no_dates():
+    assert column([f"2024-{day}-02" for day in range(1, 31)]).role == "dropped"
 
 
 def test_columns_that_teach_nothing_are_dropped_and_say_why():
@@ -305,3 +314,74 @@ def test_all_doubts_are_told_at_once():
     )
     with pytest.raises(ValueError, match=r"3 columns can't be read\. .*'sold'.*'area'.*'built'"):
         fn.tabular.Schema.fit(frame)
+
+
+@pytest.mark.parametrize(
+    ("texts", "gaps"),
+    [
+        (["12,345", *(f"{i}.{i + 101}" for i in range(30))], 1),  # three decimals
+        (["1,234", *(f"{i}.5" for i in range(30))], 1),  # the only one
+        (["1,234", *(f"{1500 + i}" for i in range(30))], 1),  # the only one of thousands
+        ([f"{i + 1},234" for i in range(30)], 0),  # all of them
+        (["1,234", "2,345", *(f"{i}.5" for i in range(30))], 0),
+        (["7 264,528", "1 234.5", *(f"{i}.5" for i in range(30))], 1),  # two marks
+        (["1,234", "1,234.5", *(f"{i}.5" for i in range(30))], 0),  # one shows it
+    ],
+)
+def test_thousands_that_may_be_decimals_are_gaps(texts, gaps):
+    decided = column(texts)
+    assert (decided.role, decided.missing) == ("number", gaps)
+
+
+def test_new_rows_have_the_marks_of_the_training_rows():
+    """1,250 km would be 1250 km, and 0.12 may be 12 %."""
+    train = pandas.DataFrame(
+        {"way": [f"{i}.5 km" for i in range(20)], "share": [f"{i}%" for i in range(20)]}
+    )
+    schema = Schema.fit(train)
+    new = pandas.DataFrame({"way": ["1,250.5 km", "1250"], "share": ["12.5%", "0"]})
+    assert schema.encode(new).numbers.tolist() == [[1250.5, 12.5], [1250.0, 0.0]]
+    for wrong in ({"way": ["1,250 km"], "share": ["1%"]}, {"way": ["1 km"], "share": ["0.12"]}):
+        with pytest.raises(ValueError, match="must hold numbers, as in the training rows"):
+            schema.encode(pandas.DataFrame(wrong))
+
+
+@pytest.mark.parametrize("odd", ["1.2K", "12%", "oops"])
+def test_a_single_factor_does_not_hide_the_numbers(odd):
+    decided = column([odd, *(f"{i}.5" for i in range(30))])
+    assert (decided.role, decided.missing) == ("number", 1)
+
+
+def test_one_odd_value_beside_a_word_for_gaps():
+    decided = column(["1 2 3", *["T"] * 3, *(f"{i}.5" for i in range(36))])
+    assert (decided.role, decided.missing) == ("number", 4)
+
+
+def test_a_zero_before_one_number_does_not_make_codes_of_all():
+    assert column(["012", *(str(i) for i in range(30))]).role == "number"
+    assert column(["00501", *(str(10000 + i) for i in range(30))]).role == "dropped"
+
+
+def test_cells_of_any_length_are_read():
+    """The time of a regular expression grew with the square of the length of a cell."""
+    for odd in ("1" * 100_000 + "x", "1 234 " * 20_000, 10**40, "y" * 200_000):
+        decided = column([odd, *(str(i) for i in range(30))])
+        assert (decided.role, decided.missing) == ("number", int(isinstance(odd, str)))
+        assert len(decided.why) < 130
+    with pytest.raises(ValueError, match="column 'b' must hold finite numbers"):
+        column([10**400, *range(30)])
+
+
+def test_a_column_of_blanks_is_empty():
+    assert column(["  "] * 30).why == "it is empty"
+
+
+def test_an_odd_number_is_not_missing_everywhere():
+    """1.0 among decimal commas is a word, and 1,0 a number."""
+    texts = ["1.0", *(f"{i},0" for i in range(30))]
+    frame = pandas.DataFrame({"a": numbers()[:31], "b": texts})
+    schema = Schema.fit(frame)
+    expected = [np.nan, *range(30)]
+    np.testing.assert_array_equal(schema.encode(frame).numbers[:, 1], expected)
+    frame["b"] = [2.0, *range(30)]
+    assert schema.encode(frame).numbers[:, 1].tolist() == [2.0, *range(30)]
