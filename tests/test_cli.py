@@ -216,8 +216,8 @@ def error_line(capsys, *args):
         (["train", "iris", "--seed", "-1"], "argument --seed"),
         (["train", "iris", "--seed", "99999999999"], "argument --seed"),
         (["train", "iris", "--task", "ranking"], "invalid choice: 'ranking'"),
-        (["train", "iris", "--target", "class"], "target and task must be None"),
-        (["train", "iris", "--separator", ";"], "and so must separator, encoding and decimal"),
+        (["train", "iris", "--target", "class"], "--target is for files, and iris is a table of"),
+        (["train", "iris", "--separator", ";"], "--separator is for files, and iris is"),
         (["train", "iris", "--number", "x"], "--number x: 'x' is not a column. The columns are sepal"),
         (["train", "iris", "--drop", "class"], "--drop class: 'class' is the target. The columns are"),
         (

@@ -1058,3 +1058,13 @@ def test_drift_names_the_columns_that_differ():
     assert "in 10 of 200 rows, such as 'Lima'" in city
     assert "outside of" in model.drift(new.assign(size=1000.0))[0]
     assert "'Rome' is in 100%" in model.drift(rows[200:].assign(city="Rome"))[-1]
+
+
+def test_drift_of_dates_is_told_in_dates():
+    days = pandas.Series(pandas.date_range("2024-01-01", periods=90, freq="D"))
+    rows = pandas.DataFrame({"sold": days, "size": np.arange(90) % 7})
+    model = MLPRegressor(max_iter=1, cv=None).fit(rows, rows["size"].to_numpy(float))
+    new = rows.assign(sold=days + pandas.Timedelta(days=200))
+    sold, month = model.drift(new)
+    assert "column 'sold' has 90 of 90 values outside of 2024-01-01 to 2024-03-30, the range" in sold
+    assert "the month of column 'sold' has 90 of 90 values outside of 1 to 3, the range" in month

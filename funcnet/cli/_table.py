@@ -9,7 +9,13 @@ VALUE_METRICS = ("rmse", "mae", "r2")
 
 def load_table(args: argparse.Namespace) -> Any:
     from funcnet.data import load
+    from funcnet.data._load import NAMES
 
+    for flag in ("target", "task", "separator", "encoding", "decimal"):
+        if args.table in NAMES and getattr(args, flag):
+            raise ValueError(
+                f"--{flag} is for files, and {args.table} is a table of funcnet. Leave it out."
+            )
     return load(
         args.table,
         args.target,
