@@ -96,7 +96,7 @@ def read(path: str | os.PathLike[str], expected: str, *, is_stream_allowed: bool
     """
     if is_stream_allowed and str(path) == "-":
         if sys.stdin is None:
-            raise OSError(errno.EBADF, f"stdin is closed: expected {expected}", str(path))
+            raise OSError(errno.EBADF, f"it is closed, expected {expected}", str(path))
         return sys.stdin.buffer.read()
     try:
         kinds = (stat.S_IFREG, stat.S_IFDIR, *([stat.S_IFIFO] if is_stream_allowed else []))

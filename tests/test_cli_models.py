@@ -378,7 +378,7 @@ def test_compare_reads_a_pipe_once(folder, capsys, monkeypatch):
     assert run("compare", folder / "values", folder / "values", "-", "--json") == 0
     assert json.loads(capsys.readouterr().out)["losses"]["squared error"]["difference"] == 0
     monkeypatch.setattr("sys.stdin", None)  # closed: <&-
-    assert "stdin is closed: expected a table" in error(capsys, "predict", folder / "values", "-")
+    assert "stdin: it is closed, expected a table" in error(capsys, "predict", folder / "values", "-")
 
 
 def test_identifiers_with_gaps_and_dates(folder, tmp_path, capsys):

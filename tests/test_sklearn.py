@@ -1064,7 +1064,10 @@ def test_drift_of_dates_is_told_in_dates():
     days = pandas.Series(pandas.date_range("2024-01-01", periods=90, freq="D"))
     rows = pandas.DataFrame({"sold": days, "size": np.arange(90) % 7})
     model = MLPRegressor(max_iter=1, cv=None).fit(rows, rows["size"].to_numpy(float))
-    new = rows.assign(sold=days + pandas.Timedelta(days=200))
-    sold, month = model.drift(new)
-    assert "column 'sold' has 90 of 90 values outside of 2024-01-01 to 2024-03-30, the range" in sold
-    assert "the month of column 'sold' has 90 of 90 values outside of 1 to 3, the range" in month
+    (sentence,) = model.drift(rows.assign(sold=days + pandas.Timedelta(days=200)))
+    assert "column 'sold' has 90 of 90 values outside of 2024-01-01 to 2024-03-30, the range" in sentence
+    (sentence,) = model.drift(rows.assign(sold=days[45]))
+    assert "column 'sold' is distributed differently" in sentence
+    assert "0% of its values are at most 2024-02-14, and 50% were" in sentence
+    (sentence,) = model.drift(rows.assign(sold=pandas.NaT))
+    assert sentence.startswith("column 'sold' has gaps in 100% of the rows")

@@ -96,8 +96,10 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     if args.rows is None:
         scores = model.report(path)
     else:
-        X, y, _ = _read_rows_and_target(args, model)
+        X, y, left_out = _read_rows_and_target(args, model)
         scores = model.report(path, X=X, y=y)
+        if left_out:
+            print_line(f"{left_out:,} rows without a target are left out")
     print_line(f"Wrote {path}")
     return {"path": str(path), "scores": scores}
 
@@ -155,8 +157,8 @@ def _read_rows_and_target(
         if (codes < 0).any():
             unknown = found.classes[codes.argmin()]
             raise ValueError(
-                f"{args.rows}: the target {target!r} holds {unknown!r}, which is none of the classes of the "
-                f"model: {', '.join(names)}."
+                f"{args.rows}: the target {target!r} holds {unknown!r}, which is none of the classes of "
+                f"the model: {', '.join(names)}."
             )
         y = classes[codes[y]]
     return X[found.is_known].reset_index(drop=True), y, int((~found.is_known).sum())

@@ -82,9 +82,13 @@ class Distribution:
         """
         features = schema.encode(X)
         found = []
-        titles = (pair for column in schema.columns for pair in _titles(column))
-        for j, (what, is_date) in enumerate(titles):
-            found += self._of_numbers(j, what, is_date, features.numbers[:, j])
+        start = 0
+        for column in schema.columns:
+            sentences = []
+            for j, (what, is_date) in enumerate(_titles(column), start):
+                sentences += self._of_numbers(j, what, is_date, features.numbers[:, j])
+            found += sentences[:1]  # of a date, whose parts go together
+            start += len(column.number_names)
         start = 0
         for j, size in enumerate(features.sizes):
             counts = self.counts[start : start + size + 1]
