@@ -205,6 +205,9 @@ def test_predict_in_json_and_parquet(folder, tmp_path, capsys):
     frame = pandas.read_parquet(tmp_path / "p.parquet")
     assert frame.columns.tolist() == ["flat", "prediction", "probability"]
     assert frame["prediction"].tolist() == [row["prediction"] for row in rows]
+    assert run(*command, "--out", tmp_path / "p.json") == 0
+    assert len(json.loads((tmp_path / "p.json").read_text())) == 80
+    assert "--out must end in .csv, .json or .parquet" in error(capsys, *command, "--out", "p.csv.gz")
     assert "--json can't be written as Parquet" in error(capsys, *command, "--json", "--out", "p.parquet")
 
 
@@ -370,6 +373,10 @@ def test_the_decimal_mark_of_a_target_is_remembered(tmp_path, capsys):
     mae = json.loads(capsys.readouterr().out)["scores"]["mae"]
     predicted = MLPRegressor.load(tmp_path / "m").predict(pandas.DataFrame({"x": [100, 101]}))
     assert mae == pytest.approx(np.abs(predicted - [1100, 1101]).mean())
+    (tmp_path / "new.csv").write_text("x,y\n100,1.100\n101,1.101\n")  # here commas are not decimal
+    assert run("evaluate", tmp_path / "m", tmp_path / "new.csv", "--json") == 0
+    mae = json.loads(capsys.readouterr().out)["scores"]["mae"]
+    assert mae == pytest.approx(np.abs(predicted - [1.1, 1.101]).mean())
 
 
 def test_compare_reads_a_pipe_once(folder, capsys, monkeypatch):
@@ -445,3 +452,23 @@ def test_names_of_columns_are_not_taken_for_arguments(tmp_path, capsys):
     frame.assign(max_iter=1000).to_csv(tmp_path / "new.csv", index=False)
     assert run("predict", tmp_path / "m", tmp_path / "new.csv") == 0
     assert "column 'max_iter' has 40 of 40 values outside of 0 to 6" in capsys.readouterr().err
+
+
+def test_metrics_of_more_than_two_classes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    message = error(capsys, "train", "iris", "--metric", "auc")  # before the training
+    assert (
+        "--metric must be one of accuracy, balanced_accuracy, log_loss, brier, calibration_error" in message
+    )
+    assert "for 3 classes, got auc" in message
+
+
+def test_a_model_is_saved_before_its_report(folder, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise ValueError("no report")
+
+    monkeypatch.setattr("funcnet.cli._train._reports", fail)
+    command = ["train", folder / "flats.csv", "--target", "price", "--id", "flat", "--out", tmp_path / "m"]
+    assert run(*command, *FEW, "--quiet") == 2
+    assert (tmp_path / "m/run.toml").exists()
+    MLPRegressor.load(tmp_path / "m")

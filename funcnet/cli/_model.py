@@ -15,7 +15,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     if args.report is not None:
         report_path(args.report)
     model = _load(args.folder)
-    check_metric(args.metric, is_class=hasattr(model, "classes_"))
+    check_metric(args.metric, len(getattr(model, "classes_", ())))
     X, y, left_out = _read_rows_and_target(args, model)
     drift = model.drift(X)
     for sentence in drift:
@@ -46,8 +46,8 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     if a != b:
         kinds = [f"{'classes' if has_classes else 'numbers'} of {name!r}" for name, has_classes in (a, b)]
         raise ValueError(f"models must predict the same to be compared, got {kinds[0]} and {kinds[1]}.")
-    _add_defaults(args, [model.schema_ for model in models])  # so that the target is the same for both
     content, losses = read_content(args.rows), []  # a pipe can be read only once
+    _add_defaults(args, [model.schema_ for model in models], content)  # the same target for both
     for args.folder, model in zip(folders, models, strict=True):
         X, y, left_out = _read_rows_and_target(args, model, content)
         losses.append(_row_losses(model, X, y))
@@ -131,6 +131,7 @@ def _read_rows_and_target(
     args: argparse.Namespace, model: Any, content: bytes | None = None
 ) -> tuple[Any, Any, int]:
     """Rows whose target is known, their targets, and the number of the others."""
+    from funcnet.data._file import read_content
     from funcnet.data._parse import is_number, plain_numbers
     from funcnet.data._target import read_target
 
@@ -141,7 +142,8 @@ def _read_rows_and_target(
             f"{args.folder} does not say which column is the target. Score it in Python: "
             f"{name}.load(path).report(X=…, y=…)."
         )
-    _add_defaults(args, [model.schema_])
+    content = read_content(args.rows) if content is None else content
+    _add_defaults(args, [model.schema_], content)
     X, others = read_rows(args, model.schema_, [target], content)
     column = others[target]
     gaps = plain_numbers(args.missing)
@@ -164,12 +166,26 @@ def _read_rows_and_target(
     return X[found.is_known].reset_index(drop=True), y, int((~found.is_known).sum())
 
 
-def _add_defaults(args: argparse.Namespace, schemas: list[Any]) -> None:
-    """Read new rows with the missing words and the decimal mark of the training rows."""
+def _add_defaults(args: argparse.Namespace, schemas: list[Any], content: bytes) -> None:
+    """Read new rows with the missing words and the decimal mark of the training rows.
+
+    In a file whose columns are separated by commas these are not decimal.
+    """
     args.missing = [*(args.missing or ()), *(word for schema in schemas for word in schema.missing)]
     is_comma = any(schema.decimal == "," for schema in schemas)
-    if args.decimal is None and args.separator != "," and is_comma:
+    if args.decimal is None and is_comma and not _is_separated_by_commas(args, schemas[0].target, content):
         args.decimal = ","
+
+
+def _is_separated_by_commas(args: argparse.Namespace, column: str, content: bytes) -> bool:
+    from funcnet.data._file import read_frame
+
+    if args.separator is not None:
+        return args.separator == ","
+    try:
+        return column in read_frame(args.rows, ",", args.encoding, content=content).columns
+    except ValueError:
+        return False
 
 
 def _class_codes(texts: tuple[str, ...], names: tuple[str, ...]) -> Any:

@@ -254,7 +254,9 @@ def _add_predict(commands: Any) -> None:
     predict.set_defaults(run="predict")
     _add_model(predict, "text or Parquet with the same columns")
     add = predict.add_argument
-    add("--out", metavar="FILE", type=_path, help="write a .csv or .parquet file instead of printing")
+    add(
+        "--out", metavar="FILE", type=_path, help="write a .csv, .json or .parquet file instead of printing"
+    )
     add("--json", action="store_true", help="print JSON, an object a row, instead of CSV")
     add("--proba", action="store_true", help="the probabilities of all classes")
     add(

@@ -16,10 +16,12 @@ from funcnet.cli._output import print_error, to_json
 
 
 def predict(args: argparse.Namespace) -> None:
-    from funcnet.data._file import PARQUET, to_parquet
+    from funcnet.data._file import COMPRESSED_SUFFIXES, PARQUET, to_parquet
     from funcnet.sklearn._saved import read_mlp
 
     suffix = "" if args.out is None else args.out.suffix.lower()
+    if suffix in (*COMPRESSED_SUFFIXES, ".xlsx", ".xls"):
+        raise ValueError(f"--out must end in .csv, .json or .parquet, got {str(args.out)!r}.")
     if suffix in PARQUET and args.json:
         raise ValueError("--json can't be written as Parquet. Leave it out, or choose another --out.")
     if args.out is not None:
@@ -41,7 +43,7 @@ def predict(args: argparse.Namespace) -> None:
     if suffix in PARQUET:
         content = to_parquet(predicted)
     else:
-        text = _json(predicted) if args.json else _csv(predicted)
+        text = _json(predicted) if args.json or suffix == ".json" else _csv(predicted)
         if args.out is None:
             # A terminal would obey control characters in names of classes; a file or a pipe gets all bytes.
             sys.stdout.write(_text.printable(text) if sys.stdout.isatty() else text)
