@@ -189,13 +189,14 @@ def _class_weight(entries: Sequence[str] | None, classes: Sequence[str]) -> Any:
         raise ValueError("--class-weight is for classes, and the target is read as numbers.")
     if entries == ["balanced"]:
         return "balanced"
-    weights = dict.fromkeys(classes, 1.0)
+    weights: dict[str, float] = {}
     for entry in entries:
         name, _, weight = entry.rpartition("=")
-        if name not in weights or not is_number(weight) or not 0 < float(weight) < float("inf"):
+        if name not in classes or not is_number(weight) or not 0 < float(weight) < float("inf"):
             raise ValueError(
                 f"--class-weight must be balanced, or NAME=WEIGHT with a class of the target "
                 f"({join_names(classes)}) and a number above 0; got {entry!r}."
             )
-        weights[name] = float(weight)
-    return weights
+        if weights.setdefault(name, float(weight)) != float(weight):
+            raise ValueError(f"--class-weight must give the class {name!r} one weight, got two.")
+    return dict.fromkeys(classes, 1.0) | weights
