@@ -95,6 +95,8 @@ def read(path: str | os.PathLike[str], expected: str, *, is_stream_allowed: bool
         OSError: if it can't be read; it names `path` and what is `expected` there.
     """
     if is_stream_allowed and str(path) == "-":
+        if sys.stdin is None:
+            raise OSError(errno.EBADF, f"it is closed, expected {expected}", str(path))
         return sys.stdin.buffer.read()
     try:
         kinds = (stat.S_IFREG, stat.S_IFDIR, *([stat.S_IFIFO] if is_stream_allowed else []))

@@ -191,6 +191,10 @@ def error_line(capsys, *args):
         (["train", "diabetes", "--metric", "auc"], "--metric must be one of rmse, mae, r2 for numbers"),
         (["train", "iris", "--class-weight", "rose=2"], "with a class of the target (setosa, versicolor"),
         (["train", "iris", "--class-weight", "setosa=0"], "and a number above 0; got 'setosa=0'"),
+        (
+            ["train", "iris", "--class-weight", "setosa=2", "--class-weight", "setosa=3"],
+            "--class-weight must give the class 'setosa' one weight, got two",
+        ),
         (["train", "diabetes", "--class-weight", "balanced"], "--class-weight is for classes"),
         (["train", "--config", "nowhere.toml"], "nowhere.toml"),
         (["train", "iris", "--quiet", "--json"], "not allowed with argument"),
@@ -216,8 +220,8 @@ def error_line(capsys, *args):
         (["train", "iris", "--seed", "-1"], "argument --seed"),
         (["train", "iris", "--seed", "99999999999"], "argument --seed"),
         (["train", "iris", "--task", "ranking"], "invalid choice: 'ranking'"),
-        (["train", "iris", "--target", "class"], "target and task must be None"),
-        (["train", "iris", "--separator", ";"], "and so must separator, encoding and decimal"),
+        (["train", "iris", "--target", "class"], "--target is for files, and iris is a table of"),
+        (["train", "iris", "--separator", ";"], "--separator is for files, and iris is"),
         (["train", "iris", "--number", "x"], "--number x: 'x' is not a column. The columns are sepal"),
         (["train", "iris", "--drop", "class"], "--drop class: 'class' is the target. The columns are"),
         (

@@ -178,7 +178,10 @@ def test_compare_two_models_row_by_row(folder, tmp_path, capsys):
     assert run(*same) == 0
     assert "do not show which is better by its log-loss" in capsys.readouterr().out
     command[1] = folder / "classes"
-    assert "models must predict the same to be compared, got 'class' and 'price'" in error(capsys, *command)
+    assert (
+        "models must predict the same to be compared, got classes of 'class' and numbers of 'price'"
+        in error(capsys, *command)
+    )
 
 
 def test_predict_tells_what_differs_from_the_training_rows(folder, tmp_path, capsys):
@@ -202,6 +205,9 @@ def test_predict_in_json_and_parquet(folder, tmp_path, capsys):
     frame = pandas.read_parquet(tmp_path / "p.parquet")
     assert frame.columns.tolist() == ["flat", "prediction", "probability"]
     assert frame["prediction"].tolist() == [row["prediction"] for row in rows]
+    assert run(*command, "--out", tmp_path / "p.json") == 0
+    assert len(json.loads((tmp_path / "p.json").read_text())) == 80
+    assert "--out must end in .csv, .json or .parquet" in error(capsys, *command, "--out", "p.csv.gz")
     assert "--json can't be written as Parquet" in error(capsys, *command, "--json", "--out", "p.parquet")
 
 
@@ -308,3 +314,161 @@ def test_predict_imports_no_scikit_learn(folder):
     command = [sys.executable, "-c", code, "predict", folder / "classes", folder / "flats.csv"]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert finished.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.fixture(scope="module")
+def rough(tmp_path_factory):
+    """A folder with tables whose targets are written in several ways, and a model of each."""
+    place = tmp_path_factory.mktemp("rough")
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=40).round(2)
+    targets = {
+        "tenths": np.where(size > 0, "1.0", "2.0"),
+        "hundredths": np.where(size > 0, "1.50", "2.50"),
+        "capitals": np.where(size > 0, "TRUE", "FALSE"),
+        "marked": np.where(np.arange(40) < 4, -999.0, size + 5),
+    }
+    for name, target in targets.items():
+        pandas.DataFrame({"size": size, "y": target}).to_csv(place / f"{name}.csv", index=False)
+        task = "regression" if name == "marked" else "classification"
+        command = ["train", place / f"{name}.csv", "--out", place / name, "--task", task, "--quiet"]
+        assert run(*command, "--missing", "-999", *FEW) == 0
+    return place
+
+
+@pytest.mark.parametrize("name", ["tenths", "hundredths", "capitals"])
+def test_classes_are_found_however_they_are_written(name, rough, tmp_path, capsys):
+    assert run("evaluate", rough / name, rough / f"{name}.csv", "--json") == 0
+    expected = json.loads(capsys.readouterr().out)["scores"]
+    assert expected["rows"] == 40
+    frame = pandas.read_csv(rough / f"{name}.csv")
+    assert frame["y"].dtype != object  # 1.0, 1.5 or True
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    frame.to_parquet(tmp_path / "new.parquet")
+    for file in ("new.csv", "new.parquet"):
+        assert run("evaluate", rough / name, tmp_path / file, "--json") == 0
+        scores = json.loads(capsys.readouterr().out)["scores"]
+        assert {n: scores[n] for n in ("accuracy", "recall")} == {
+            n: expected[n] for n in ("accuracy", "recall")
+        }
+
+
+def test_words_for_missing_targets_are_remembered(rough, tmp_path, capsys):
+    assert run("evaluate", rough / "marked", rough / "marked.csv", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["rows_without_target"], result["scores"]["rows"]) == (4, 36)
+    assert result["scores"]["rmse"] < 20
+    pandas.read_csv(rough / "marked.csv").to_parquet(tmp_path / "new.parquet")
+    command = ["compare", rough / "marked", rough / "marked", tmp_path / "new.parquet", "--json"]
+    assert run(*command) == 0
+    assert json.loads(capsys.readouterr().out)["rows_without_target"] == 4
+
+
+def test_the_decimal_mark_of_a_target_is_remembered(tmp_path, capsys):
+    rows = [f"{i};1.{i:03d},50" for i in range(100, 130)]
+    (tmp_path / "t.csv").write_text("\n".join(["x;y", *rows]) + "\n")
+    assert run("train", tmp_path / "t.csv", "--out", tmp_path / "m", "--quiet", *FEW) == 0
+    (tmp_path / "new.csv").write_text("x;y\n100;1.100\n101;1.101\n")  # which does not show it
+    assert run("evaluate", tmp_path / "m", tmp_path / "new.csv", "--json") == 0
+    mae = json.loads(capsys.readouterr().out)["scores"]["mae"]
+    predicted = MLPRegressor.load(tmp_path / "m").predict(pandas.DataFrame({"x": [100, 101]}))
+    assert mae == pytest.approx(np.abs(predicted - [1100, 1101]).mean())
+    (tmp_path / "new.csv").write_text("x,y\n100,1.100\n101,1.101\n")  # here commas are not decimal
+    assert run("evaluate", tmp_path / "m", tmp_path / "new.csv", "--json") == 0
+    mae = json.loads(capsys.readouterr().out)["scores"]["mae"]
+    assert mae == pytest.approx(np.abs(predicted - [1.1, 1.101]).mean())
+
+
+def test_compare_reads_a_pipe_once(folder, capsys, monkeypatch):
+    content = (folder / "flats.csv").read_bytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert run("compare", folder / "values", folder / "values", "-", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["losses"]["squared error"]["difference"] == 0
+    monkeypatch.setattr("sys.stdin", None)  # closed: <&-
+    assert "stdin: it is closed, expected a table" in error(capsys, "predict", folder / "values", "-")
+
+
+def test_identifiers_with_gaps_and_dates(folder, tmp_path, capsys):
+    new = flats(3)
+    new["number"] = pandas.array([None, 2, 3], "Int64")
+    new["day"] = pandas.to_datetime(["2024-05-01 00:00", None, "2024-05-03 12:00"])
+    new["prediction"] = "x"
+    new.to_parquet(tmp_path / "new.parquet")
+    command = ["predict", folder / "values", tmp_path / "new.parquet", "--id"]
+    expected = {
+        "number": [None, 2, 3],
+        "day": ["2024-05-01 00:00:00", None, "2024-05-03 12:00:00"],
+    }
+    for name, ids in expected.items():
+        assert run(*command, name, "--json") == 0
+        assert [row[name] for row in json.loads(capsys.readouterr().out)] == ids
+        assert run(*command, name) == 0
+        lines = capsys.readouterr().out.splitlines()[1:]
+        assert [line.split(",")[0] for line in lines] == ["" if v is None else str(v) for v in ids]
+        assert run(*command, name, "--out", tmp_path / "p.parquet") == 0
+        assert pandas.read_parquet(tmp_path / "p.parquet")[name].isna().sum() == 1
+    assert "a column of the predictions has this name" in error(capsys, *command, "prediction")
+
+
+def test_identifiers_are_printed_as_they_are_written(folder, tmp_path, capsys):
+    lines = ["area,town,price,class", "50.00,Bonn,1,cheap", ",Bonn,1,cheap"]
+    (tmp_path / "new.csv").write_text("\n".join(lines) + "\n")
+    assert run("predict", folder / "values", tmp_path / "new.csv", "--id", "area") == 0
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == ["area", "50.00", ""]
+
+
+def test_predictions_do_not_replace_the_rows(folder, tmp_path, capsys):
+    content = (folder / "flats.csv").read_bytes()
+    (tmp_path / "new.csv").write_bytes(content)
+    (tmp_path / "link.csv").symlink_to(tmp_path / "new.csv")
+    command = ["predict", folder / "values", tmp_path / "new.csv", "--out", tmp_path / "link.csv"]
+    assert "is the file of the rows, which would be lost" in error(capsys, *command)
+    assert (tmp_path / "new.csv").read_bytes() == content
+
+
+def test_bounds_that_are_infinite(folder, capsys):
+    command = ["predict", folder / "values", folder / "flats.csv"]
+    assert run(*command, "--interval", "0.9999", "--json") == 0  # 64 rows have no such quantile
+    rows = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert rows[0]["upper"] is None
+    assert "--interval: must be above 0 and below 1 such as 0.9, got '0'" in error(
+        capsys, *command, "--interval", "0"
+    )
+
+
+def test_lists_of_the_command_line_overrule_those_of_a_configuration(folder, tmp_path, capsys):
+    table = f"table = {json.dumps(str(folder / 'flats.csv'))}\n"
+    (tmp_path / "run.toml").write_text(f'{table}target = "class"\ndrop = ["area", "price"]\nid = "flat"\n')
+    command = ["train", "--config", tmp_path / "run.toml", "--drop", "price", "--out", tmp_path / "m"]
+    assert run(*command, *FEW, "--json") == 0
+    columns = json.loads(capsys.readouterr().out)["schema"]["columns"]
+    assert [column["name"] for column in columns if column["role"] == "dropped"] == ["flat", "price"]
+
+
+def test_names_of_columns_are_not_taken_for_arguments(tmp_path, capsys):
+    frame = pandas.DataFrame({"max_iter": np.arange(40) % 7, "y": np.arange(40) * 0.5})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert run("train", tmp_path / "t.csv", "--out", tmp_path / "m", "--quiet", *FEW) == 0
+    frame.assign(max_iter=1000).to_csv(tmp_path / "new.csv", index=False)
+    assert run("predict", tmp_path / "m", tmp_path / "new.csv") == 0
+    assert "column 'max_iter' has 40 of 40 values outside of 0 to 6" in capsys.readouterr().err
+
+
+def test_metrics_of_more_than_two_classes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    message = error(capsys, "train", "iris", "--metric", "auc")  # before the training
+    assert (
+        "--metric must be one of accuracy, balanced_accuracy, log_loss, brier, calibration_error" in message
+    )
+    assert "for 3 classes, got auc" in message
+
+
+def test_a_model_is_saved_before_its_report(folder, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise ValueError("no report")
+
+    monkeypatch.setattr("funcnet.cli._train._reports", fail)
+    command = ["train", folder / "flats.csv", "--target", "price", "--id", "flat", "--out", tmp_path / "m"]
+    assert run(*command, *FEW, "--quiet") == 2
+    assert (tmp_path / "m/run.toml").exists()
+    MLPRegressor.load(tmp_path / "m")

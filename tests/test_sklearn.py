@@ -1058,3 +1058,16 @@ def test_drift_names_the_columns_that_differ():
     assert "in 10 of 200 rows, such as 'Lima'" in city
     assert "outside of" in model.drift(new.assign(size=1000.0))[0]
     assert "'Rome' is in 100%" in model.drift(rows[200:].assign(city="Rome"))[-1]
+
+
+def test_drift_of_dates_is_told_in_dates():
+    days = pandas.Series(pandas.date_range("2024-01-01", periods=90, freq="D"))
+    rows = pandas.DataFrame({"sold": days, "size": np.arange(90) % 7})
+    model = MLPRegressor(max_iter=1, cv=None).fit(rows, rows["size"].to_numpy(float))
+    (sentence,) = model.drift(rows.assign(sold=days + pandas.Timedelta(days=200)))
+    assert "column 'sold' has 90 of 90 values outside of 2024-01-01 to 2024-03-30, the range" in sentence
+    (sentence,) = model.drift(rows.assign(sold=days[45]))
+    assert "column 'sold' is distributed differently" in sentence
+    assert "0% of its values are at most 2024-02-14, and 50% were" in sentence
+    (sentence,) = model.drift(rows.assign(sold=pandas.NaT))
+    assert sentence.startswith("column 'sold' has gaps in 100% of the rows")

@@ -3,7 +3,7 @@
 import argparse
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,12 @@ FLAGS = (
 """The arguments that belong to a run; the others say what is written and printed."""
 
 
-def read_config(path: Path) -> tuple[str | None, list[str]]:
+def read_config(path: Path, omit: Collection[str] = ()) -> tuple[str | None, list[str]]:
     """The table of a configuration, and its other arguments as those of a command line.
+
+    Args:
+        path: of the file.
+        omit: names of lists that the command line overrules: argparse would join both.
 
     Raises:
         OSError: if it can't be read.
@@ -36,6 +40,8 @@ def read_config(path: Path) -> tuple[str | None, list[str]]:
     for name, value in content.items():
         if name not in FLAGS:
             raise ValueError(f"{path} must hold table, {', '.join(FLAGS)}; got {name!r}.")
+        if name in omit:
+            continue
         values = value if isinstance(value, list) and name != "hidden" else [value]
         for entry in values:
             arguments += _argument(path, name, entry)

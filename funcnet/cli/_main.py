@@ -64,7 +64,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser = make_parser()
     args = parser.parse_args(argv)
     if getattr(args, "config", None) is not None:
-        table, configured = read_config(args.config)
+        given = {name.replace("_", "-") for name, value in vars(args).items() if isinstance(value, list)}
+        table, configured = read_config(args.config, given)
         args = parser.parse_args([argv[0], *configured, *argv[1:]])
         args.table = table if args.table is None else args.table
     if "table" in args and args.table is None:

@@ -15,7 +15,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     if args.report is not None:
         report_path(args.report)
     model = _load(args.folder)
-    check_metric(args.metric, is_class=hasattr(model, "classes_"))
+    check_metric(args.metric, len(getattr(model, "classes_", ())))
     X, y, left_out = _read_rows_and_target(args, model)
     drift = model.drift(X)
     for sentence in drift:
@@ -36,26 +36,31 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
 def compare(args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
+    from funcnet.data._file import read_content
     from funcnet.report._terminal import print_table
     from funcnet.sklearn._scores import format_score, mean_interval
 
-    folders, losses, targets = (args.other, args.folder), [], []
-    for folder in folders:
-        args.folder = folder
-        model = _load(folder)
-        X, y, _ = _read_rows_and_target(args, model)
-        targets.append((model.schema_.target, hasattr(model, "classes_")))
+    folders = (args.other, args.folder)
+    models = [_load(folder) for folder in folders]
+    a, b = ((model.schema_.target, hasattr(model, "classes_")) for model in models)
+    if a != b:
+        kinds = [f"{'classes' if has_classes else 'numbers'} of {name!r}" for name, has_classes in (a, b)]
+        raise ValueError(f"models must predict the same to be compared, got {kinds[0]} and {kinds[1]}.")
+    content, losses = read_content(args.rows), []  # a pipe can be read only once
+    _add_defaults(args, [model.schema_ for model in models], content)  # the same target for both
+    for args.folder, model in zip(folders, models, strict=True):
+        X, y, left_out = _read_rows_and_target(args, model, content)
         losses.append(_row_losses(model, X, y))
-    if targets[0] != targets[1]:
-        (a, _), (b, _) = targets
-        raise ValueError(f"models must predict the same to be compared, got {a!r} and {b!r}.")
+    if left_out:
+        print_line(f"{left_out:,} rows without a target are left out")
     rows, result = [], {}
     for name in losses[0]:
         a, b = (loss[name] for loss in losses)
         low, high = mean_interval(b - a)
         result[name] = {"a": a.mean(), "b": b.mean(), "difference": (b - a).mean(), "interval": [low, high]}
         means = map(format_score, (a.mean(), b.mean()))
-        rows.append([name, *means, f"{(b - a).mean():+.4g} ({low:+.4g} – {high:+.4g})"])
+        interval = "" if np.isnan(low) else f" ({low:+.4g} – {high:+.4g})"  # too few rows have none
+        rows.append([name, *means, f"{(b - a).mean():+.4g}{interval}"])
     count = f"{len(next(iter(losses[0].values()))):,} rows"
     print_table([f"mean of {count}", *map(str, folders), "difference (95 %)"], rows)
     name, found = next(iter(result.items()))
@@ -66,7 +71,8 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
         print_line(f"These rows do not show which is better by its {name}.")
     else:
         print_line(f"{folders[better == 'b']} is better by its {name}.")
-    return {"losses": result, "better": None if better is None else str(folders[better == "b"])}
+    better = None if better is None else str(folders[better == "b"])
+    return {"rows_without_target": left_out, "losses": result, "better": better}
 
 
 def _row_losses(model: Any, X: Any, y: Any) -> dict[str, Any]:
@@ -90,16 +96,21 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     if args.rows is None:
         scores = model.report(path)
     else:
-        X, y, _ = _read_rows_and_target(args, model)
+        X, y, left_out = _read_rows_and_target(args, model)
         scores = model.report(path, X=X, y=y)
+        if left_out:
+            print_line(f"{left_out:,} rows without a target are left out")
     print_line(f"Wrote {path}")
     return {"path": str(path), "scores": scores}
 
 
-def read_rows(args: argparse.Namespace, schema: Any, others: list[str]) -> tuple[Any, Any]:
-    """The columns of a schema in a file of new rows, and some others.
+def read_rows(
+    args: argparse.Namespace, schema: Any, others: list[str], content: bytes | None = None
+) -> tuple[Any, Any]:
+    """The columns of a schema in a file of new rows, and some others, which stay text.
 
-    Columns that were dropped in training need not be there, and are gaps.
+    Columns that were dropped in training need not be there, and are gaps. The content of the file is read
+    unless it is given.
     """
     from funcnet.data._file import read_columns
 
@@ -109,37 +120,88 @@ def read_rows(args: argparse.Namespace, schema: Any, others: list[str]) -> tuple
     names = [column.name for column in columns]
     more = [name for name in others if name not in names]
     frame = read_columns(
-        args.rows, names + more, args.separator, args.encoding, texts + more, decimal=args.decimal
+        *(args.rows, names + more, args.separator, args.encoding, texts + others),
+        decimal=args.decimal,
+        content=content,
     )
     return frame.reindex(columns=schema.names), frame[others]
 
 
-def _read_rows_and_target(args: argparse.Namespace, model: Any) -> tuple[Any, Any, int]:
+def _read_rows_and_target(
+    args: argparse.Namespace, model: Any, content: bytes | None = None
+) -> tuple[Any, Any, int]:
     """Rows whose target is known, their targets, and the number of the others."""
-    import numpy as np
-
+    from funcnet.data._file import read_content
+    from funcnet.data._parse import is_number, plain_numbers
     from funcnet.data._target import read_target
 
-    schema, classes = model.schema_, getattr(model, "classes_", None)
-    if schema.target is None:
+    target, classes = model.schema_.target, getattr(model, "classes_", None)
+    if target is None:
         name = type(model).__name__
         raise ValueError(
             f"{args.folder} does not say which column is the target. Score it in Python: "
             f"{name}.load(path).report(X=…, y=…)."
         )
-    X, others = read_rows(args, schema, [schema.target])
+    content = read_content(args.rows) if content is None else content
+    _add_defaults(args, [model.schema_], content)
+    X, others = read_rows(args, model.schema_, [target], content)
+    column = others[target]
+    gaps = plain_numbers(args.missing)
+    if gaps and (classes is None or all(is_number(str(name)) for name in classes)):
+        # The word -999 means all numbers that are equal, such as -999.0.
+        column = column.mask(column.map(lambda cell: is_number(str(cell)) and float(cell) in gaps))
     task = "regression" if classes is None else "classification"
-    found = read_target(others[schema.target], task, args.rows, args.missing or (), min_classes=1)
+    found = read_target(column, task, args.rows, args.missing, min_classes=1)
     y = found.values[found.is_known]
     if classes is not None:
-        by_name = {str(value): value for value in classes.tolist()}
-        if unknown := [name for name in found.classes if name not in by_name]:
+        names = tuple(map(str, classes.tolist()))
+        codes = _class_codes(found.classes, names)
+        if (codes < 0).any():
+            unknown = found.classes[codes.argmin()]
             raise ValueError(
-                f"{args.rows}: the target {schema.target!r} holds {unknown[0]!r}, which is none of the "
-                f"classes of the model: {', '.join(by_name)}."
+                f"{args.rows}: the target {target!r} holds {unknown!r}, which is none of the classes of "
+                f"the model: {', '.join(names)}."
             )
-        y = np.array([by_name[name] for name in found.classes], classes.dtype)[y]
+        y = classes[codes[y]]
     return X[found.is_known].reset_index(drop=True), y, int((~found.is_known).sum())
+
+
+def _add_defaults(args: argparse.Namespace, schemas: list[Any], content: bytes) -> None:
+    """Read new rows with the missing words and the decimal mark of the training rows.
+
+    In a file whose columns are separated by commas these are not decimal.
+    """
+    args.missing = [*(args.missing or ()), *(word for schema in schemas for word in schema.missing)]
+    is_comma = any(schema.decimal == "," for schema in schemas)
+    if args.decimal is None and is_comma and not _is_separated_by_commas(args, schemas[0].target, content):
+        args.decimal = ","
+
+
+def _is_separated_by_commas(args: argparse.Namespace, column: str, content: bytes) -> bool:
+    from funcnet.data._file import read_frame
+
+    if args.separator is not None:
+        return args.separator == ","
+    try:
+        return column in read_frame(args.rows, ",", args.encoding, content=content).columns
+    except ValueError:
+        return False
+
+
+def _class_codes(texts: tuple[str, ...], names: tuple[str, ...]) -> Any:
+    """The place of each text among the names of classes; -1 for others.
+
+    As for columns of categories, 1.0 is the class 1, and the booleans of Parquet are TRUE and FALSE.
+    """
+    import numpy as np
+
+    from funcnet.tabular._column import Column
+    from funcnet.tabular._frame import RawColumn
+
+    raw = RawColumn("target", "text", np.array(texts, object))
+    if set(texts) <= {"True", "False"}:
+        raw = RawColumn("target", "boolean", np.array([text == "True" for text in texts], float))
+    return Column("target", "category", "text", categories=names).codes(raw)
 
 
 def _load(folder: Any) -> Any:

@@ -18,11 +18,15 @@ FLAGS = (
     (r"preprocessing=\{'(.*?)': '(number|category|date)'\}", r"--\2 '\1'"),
     (r"separator='(.)'", r"--separator '\1'"),
     (r"\bhidden_layer_sizes=", "--hidden="),
-    (r"\bmax_iter\b", "--epochs"),
-    (r"\blearning_rate_init\b", "--learning-rate"),
+    (r"(?<!['\w])max_iter\b", "--epochs"),  # but not in quotes, as the name of a column
+    (r"(?<!['\w])learning_rate_init\b", "--learning-rate"),
     (r"\bmembers=", "--members="),
     (r"\bcv(?==| must)", "--folds"),
     (r"\bpredict_interval needs\b", "--interval needs"),
+    (r"^(target|separator|encoding) must", r"--\1 must"),
+    (r"^path must end", "the name of a report must end"),
+    (r"^name must be a table or a file\b", "NAME_OR_FILE must be a table or a file"),
+    (r"(^|^the table )-(?=: | (?:is|has|lacks|can't|must) )", r"\1stdin"),
 )
 """Arguments in the sentences of the library, and the flags that a user of the command knows them by."""
 

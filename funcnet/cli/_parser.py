@@ -19,6 +19,10 @@ PREDICT_EXAMPLE = """example:
 EVALUATE_EXAMPLE = """example:
   funcnet evaluate runs/houses sold-last-month.csv"""
 
+MISSING_TARGET = (
+    "a word that means that the target is missing, as those that were given to `funcnet train` do"
+)
+
 
 class _Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line."""
@@ -189,15 +193,13 @@ def _add_table(command: Any) -> None:
     add(
         "--day-first",
         action=argparse.BooleanOptionalAction,
-        help="whether 01/02/2024 is the first of February (default: found)",
+        help="whether 01/02/2024 is the first of February (default: detected)",
     )
     _add_format(command)
 
 
-def _add_missing(command: Any) -> None:
-    command.add_argument(
-        "--missing", metavar="WORD", action="append", help="a word that means that a cell is missing"
-    )
+def _add_missing(command: Any, text: str = "a word that means that a cell is missing") -> None:
+    command.add_argument("--missing", metavar="WORD", action="append", help=text)
 
 
 def _add_format(command: Any) -> None:
@@ -207,10 +209,15 @@ def _add_format(command: Any) -> None:
         "--separator",
         metavar="CHARACTER",
         type=lambda text: "\t" if text == "\\t" else text,
-        help=r"separator of columns; \t is a tab (default: found)",
+        help=r"separator of columns; \t is a tab (default: detected)",
     )
     add("--encoding", metavar="NAME", help="encoding of the text (default: UTF-8, or Windows-1252)")
-    add("--decimal", choices=(".", ","), help="decimal mark of its numbers (default: found)")
+    add(
+        "--decimal",
+        metavar="MARK",
+        choices=(".", ","),
+        help="decimal mark of its numbers, . or , (default: detected)",
+    )
 
 
 def _add_training(command: Any, defaults: Mapping[str, str]) -> None:
@@ -240,20 +247,22 @@ def _add_predict(commands: Any) -> None:
         "predict",
         help="predict the rows of a file",
         description="Predict the rows of a file with the estimator that `funcnet train` saved. Columns are "
-        "matched by name;\nadditional columns are ignored. What differs from the training rows is said on "
-        "stderr.",
+        "matched by name;\nadditional columns are ignored. Warnings on stderr say where the rows "
+        "differ from the training rows.",
         epilog=PREDICT_EXAMPLE,
     )
     predict.set_defaults(run="predict")
     _add_model(predict, "text or Parquet with the same columns")
     add = predict.add_argument
-    add("--out", metavar="FILE", type=_path, help="write a .csv or .parquet file instead of printing")
+    add(
+        "--out", metavar="FILE", type=_path, help="write a .csv, .json or .parquet file instead of printing"
+    )
     add("--json", action="store_true", help="print JSON, an object a row, instead of CSV")
     add("--proba", action="store_true", help="the probabilities of all classes")
     add(
         "--interval",
         metavar="X",
-        type=_fraction,
+        type=_coverage,
         help="bounds that hold the number with this probability, such as 0.9",
     )
     add("--id", metavar="COLUMN", help="begin each line with this column of the file")
@@ -270,7 +279,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.set_defaults(run="evaluate")
     _add_model(evaluate, "text or Parquet with the same columns and the target")
     _add_metric(evaluate)
-    _add_missing(evaluate)
+    _add_missing(evaluate, MISSING_TARGET)
     evaluate.add_argument("--report", metavar="FILE", type=_path, help="write a report: .html, or .json")
     _add_output(evaluate)
 
@@ -286,7 +295,7 @@ def _add_compare(commands: Any) -> None:
     compare.set_defaults(run="compare")
     compare.add_argument("other", metavar="DIR_A", type=_path, help="output directory of `funcnet train`")
     _add_model(compare, "text or Parquet with the columns of both and the target", folder="DIR_B")
-    _add_missing(compare)
+    _add_missing(compare, MISSING_TARGET)
     _add_output(compare)
 
 
@@ -300,7 +309,7 @@ def _add_report(commands: Any) -> None:
     )
     report.set_defaults(run="report")
     _add_model(report, "a file with the target to score as well", nargs="?")
-    _add_missing(report)
+    _add_missing(report, MISSING_TARGET)
     report.add_argument(
         "--out", metavar="FILE", type=_path, help=".html, or .json (default: DIR/report.html)"
     )
@@ -373,6 +382,13 @@ def _fraction(text: str) -> float:
         value = -1.0
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 0 and below 1 such as 0.2, got {text!r}")
+    return value
+
+
+def _coverage(text: str) -> float:
+    value = _fraction(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"must be above 0 and below 1 such as 0.9, got {text!r}")
     return value
 
 

@@ -4,6 +4,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 from typing import Any
 
@@ -11,29 +12,38 @@ import numpy as np
 
 from funcnet import _files, _text
 from funcnet.cli._model import read_rows
-from funcnet.cli._output import print_error
+from funcnet.cli._output import print_error, to_json
 
 
 def predict(args: argparse.Namespace) -> None:
-    from funcnet.data._file import PARQUET, to_parquet
+    from funcnet.data._file import COMPRESSED_SUFFIXES, PARQUET, to_parquet
     from funcnet.sklearn._saved import read_mlp
 
     suffix = "" if args.out is None else args.out.suffix.lower()
+    if suffix in (*COMPRESSED_SUFFIXES, ".xlsx", ".xls"):
+        raise ValueError(f"--out must end in .csv, .json or .parquet, got {str(args.out)!r}.")
     if suffix in PARQUET and args.json:
         raise ValueError("--json can't be written as Parquet. Leave it out, or choose another --out.")
     if args.out is not None:
-        _files.check_target(args.out)
+        status = _files.check_target(args.out)
+        if status is not None and args.rows.exists() and os.path.samestat(status, args.rows.stat()):
+            raise ValueError(
+                f"--out {args.out} is the file of the rows, which would be lost. Choose another."
+            )
     model = read_mlp(args.folder)
     X, others = read_rows(args, model.schema, [] if args.id is None else [args.id])
     for sentence in model.distribution.differences(model.schema, X):
         print_error(f"warning: {sentence}", 0)
     predicted = _predictions(model, X, args)
     if args.id is not None:
-        predicted = {args.id: others[args.id].fillna(""), **predicted}
+        if args.id in predicted:
+            raise ValueError(f"--id {args.id}: a column of the predictions has this name. Rename it.")
+        ids = others[args.id]
+        predicted = {args.id: ids if suffix in PARQUET else _plain(ids), **predicted}
     if suffix in PARQUET:
         content = to_parquet(predicted)
     else:
-        text = _json(predicted) if args.json else _csv(predicted)
+        text = _json(predicted) if args.json or suffix == ".json" else _csv(predicted)
         if args.out is None:
             # A terminal would obey control characters in names of classes; a file or a pipe gets all bytes.
             sys.stdout.write(_text.printable(text) if sys.stdout.isatty() else text)
@@ -41,6 +51,15 @@ def predict(args: argparse.Namespace) -> None:
             return
         content = text.encode()
     _files.write(args.out, content)
+
+
+def _plain(column: Any) -> Any:
+    """A column as numbers, text, and None in a gap."""
+    values = np.full(len(column), None, object)
+    known = np.flatnonzero(column.notna())
+    for i, value in zip(known, column.iloc[known].tolist(), strict=True):
+        values[i] = value if isinstance(value, bool | int | float) else str(value)
+    return values
 
 
 def _csv(columns: dict[str, Any]) -> str:
@@ -53,7 +72,7 @@ def _csv(columns: dict[str, Any]) -> str:
 
 def _json(columns: dict[str, Any]) -> str:
     rows = zip(*(np.asarray(column).tolist() for column in columns.values()), strict=True)
-    lines = (json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) for row in rows)
+    lines = (json.dumps(to_json(dict(zip(columns, row, strict=True))), ensure_ascii=False) for row in rows)
     return "[" + ",\n ".join(lines) + "]\n"
 
 

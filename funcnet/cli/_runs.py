@@ -14,7 +14,7 @@ def runs(args: argparse.Namespace) -> list[dict[str, Any]]:
     print_table(COLUMNS, [row(run, args.folder) for run in runs])
     for run in runs:
         _warn_of_damage(run)
-    return [{n: v for n, v in _plain(run).items() if n != "history"} for run in runs]
+    return [{n: v for n, v in run._asdict().items() if n != "history"} for run in runs]
 
 
 def show(args: argparse.Namespace) -> dict[str, Any]:
@@ -31,10 +31,6 @@ def show(args: argparse.Namespace) -> dict[str, Any]:
     _warn_of_damage(run)
     print_table(*summary(run))
     print_line(f"Wrote {draw(run)}")
-    return _plain(run)
-
-
-def _plain(run: Any) -> dict[str, Any]:
     return run._asdict()
 
 

@@ -9,7 +9,13 @@ VALUE_METRICS = ("rmse", "mae", "r2")
 
 def load_table(args: argparse.Namespace) -> Any:
     from funcnet.data import load
+    from funcnet.data._load import NAMES
 
+    for flag in ("target", "task", "separator", "encoding", "decimal"):
+        if args.table in NAMES and getattr(args, flag):
+            raise ValueError(
+                f"--{flag} is for files, and {args.table} is a table of funcnet. Leave it out."
+            )
     return load(
         args.table,
         args.target,
@@ -39,9 +45,11 @@ def column_roles(args: argparse.Namespace, table: Any) -> dict[str, str]:
     return chosen
 
 
-def check_metric(name: str | None, *, is_class: bool) -> None:
-    """Raise a ValueError if a metric is not one of classes, or of numbers."""
-    names = CLASS_METRICS if is_class else VALUE_METRICS
+def check_metric(name: str | None, classes: int) -> None:
+    """Raise a ValueError if a metric is not one of so many classes, or of numbers if there are none."""
+    names: tuple[str, ...] = CLASS_METRICS if classes else VALUE_METRICS
+    if classes > 2:
+        names = tuple(n for n in names if n != "auc")
     if name is not None and name not in names:
-        what = "classes" if is_class else "numbers"
+        what = f"{classes} classes" if classes else "numbers"
         raise ValueError(f"--metric must be one of {', '.join(names)} for {what}, got {name}.")

@@ -26,7 +26,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     if args.out is None and source == "-":
         raise ValueError("a table from stdin has no name for a folder. Choose one with --out runs/NAME.")
     table = load_table(args)
-    check_metric(args.metric, is_class=bool(table.class_names))
+    check_metric(args.metric, len(table.class_names))
     folder = _folder(args, table.name, source)
     if args.report is not None:
         report_path(args.report)
@@ -42,6 +42,9 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         run_interruptibly(lambda: model.fit(X, y))
         del model._advance
     seconds = time.perf_counter() - start
+    set_owner(folder, source)
+    model.save(folder)  # whatever happens to the report, and to those who read what is printed
+    write_config(folder, source, args)
     reports = _reports(model, X, y, test, args.report)
     print_summary(f"{table.name}: {table.task} of {table.target_name!r}", _summary(model, len(y), seconds))
     if args.verbose:
@@ -56,9 +59,6 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         print_line("no rows are held out: no scores")
     for sentence in model.warnings_:
         print_error(f"warning: {sentence}", 0)
-    set_owner(folder, source)
-    model.save(folder)
-    write_config(folder, source, args)
     print_line(f"Wrote estimator.json, schema.json, arrays, history.csv and run.toml to {folder}")
     if args.report is not None:
         print_line(f"Wrote {args.report}")
@@ -189,13 +189,14 @@ def _class_weight(entries: Sequence[str] | None, classes: Sequence[str]) -> Any:
         raise ValueError("--class-weight is for classes, and the target is read as numbers.")
     if entries == ["balanced"]:
         return "balanced"
-    weights = dict.fromkeys(classes, 1.0)
+    weights: dict[str, float] = {}
     for entry in entries:
         name, _, weight = entry.rpartition("=")
-        if name not in weights or not is_number(weight) or not 0 < float(weight) < float("inf"):
+        if name not in classes or not is_number(weight) or not 0 < float(weight) < float("inf"):
             raise ValueError(
                 f"--class-weight must be balanced, or NAME=WEIGHT with a class of the target "
                 f"({join_names(classes)}) and a number above 0; got {entry!r}."
             )
-        weights[name] = float(weight)
-    return weights
+        if weights.setdefault(name, float(weight)) != float(weight):
+            raise ValueError(f"--class-weight must give the class {name!r} one weight, got two.")
+    return dict.fromkeys(classes, 1.0) | weights

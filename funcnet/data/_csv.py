@@ -42,6 +42,9 @@ class Csv:
     ) -> None:
         _check.path("path", path)
         check_names(features, target)
+        for name, value in (("separator", separator), ("decimal", decimal), ("encoding", encoding)):
+            if not isinstance(value, str):
+                raise TypeError(f"{name} must be a string, got {_check.describe(value)}.")
         check_format(separator, encoding, decimal)
         try:
             codec = codecs.lookup(encoding).name
@@ -57,10 +60,16 @@ class Csv:
         self._close = weakref.finalize(self, os.close, self._descriptor)
         self._stamp = _stamp(self._descriptor)
         bounds = _row_bounds(self.path, self._descriptor)
-        header = os.pread(self._descriptor, *_span(bounds, 0, 0)).decode(codec).removeprefix("\ufeff")
-        self._header = (header.rstrip("\r\n") + "\n").encode(codec)
-        self._bounds = bounds[1:]
-        names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+        header = os.pread(self._descriptor, *_span(bounds, 0, 0))
+        self._header, self._bounds = header.removeprefix(codecs.BOM_UTF8) + b"\n", bounds[1:]
+        try:
+            text = header.decode(codec).removeprefix("\ufeff")
+            names = [name.strip() for name in next(csv.reader([text], delimiter=separator), [])]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(
+                f"{path} can't be read as a table: {error}. Expected text in {codec}, not compressed, "
+                "whose lines end with a line feed."
+            ) from None
         for name in (*self.features, target):
             if names.count(name) != 1:
                 raise ValueError(
@@ -104,7 +113,7 @@ class Csv:
                     io.BytesIO(b"".join(parts)),  # of all columns: usecols would accept rows of more fields
                     skipinitialspace=True,
                     index_col=False,
-                    names=self._names,
+                    names=range(len(self._names)),  # columns that are not read may have one name
                     header=0,
                     keep_default_na=False,
                     na_values=[""],
@@ -115,9 +124,11 @@ class Csv:
             raise ValueError(f"{self.path} can't be read as a table: {str(error).strip()}.") from None
         if len(frame) != len(distinct):
             raise ValueError(
-                f"{self.path} has quotation marks that do not end in the row in which they begin."
+                f"{self.path} can't be divided into rows: expected lines that hold more than blanks, no "
+                "carriage return but before a line feed, and no quotation marks but around whole cells."
             )
-        frame = frame[[*self.features, self.target]]
+        names = [*self.features, self.target]
+        frame = frame[[self._names.index(name) for name in names]].set_axis(names, axis=1)
         self._check(frame, distinct)
         return frame.iloc[place]
 
@@ -128,7 +139,13 @@ class Csv:
         for name in frame:
             column = frame[name]
             is_number = column.dtype.kind in "iuf"
-            values = (column if is_number else pandas.to_numeric(column, errors="coerce")).to_numpy(float)
+            if is_number:
+                values = column.to_numpy(float)
+            else:
+                texts = column.astype(str)
+                if self.settings["decimal"] == ",":
+                    texts = texts.str.replace(".", "x").str.replace(",", ".")
+                values = pandas.to_numeric(texts, errors="coerce").to_numpy(float)
             if (wrong := np.flatnonzero(~np.isfinite(values))).size or not is_number:
                 row = wrong[0] if wrong.size else 0
                 value = column.iloc[row]

@@ -27,6 +27,7 @@ def read_frame(
     as_text: Collection[str] = (),
     *,
     decimal: str | None = None,
+    content: bytes | None = None,
 ) -> Any:
     """Read a file as a pandas frame with at least one row, numbered from 0.
 
@@ -40,6 +41,7 @@ def read_frame(
         encoding: of a text; by default that of its byte order mark, UTF-8, or Windows-1252.
         as_text: columns of a text whose cells stay text, even if all of them are numbers.
         decimal: the decimal mark of a text, "." or ","; by default the columns show it.
+        content: of the file, if it is read already.
 
     Raises:
         OSError: if the file can't be read.
@@ -49,7 +51,7 @@ def read_frame(
     import pandas
 
     check_format(separator, encoding, decimal)
-    content = _files.read(path, "a table", is_stream_allowed=True)
+    content = read_content(path) if content is None else content
     if path.suffix.lower() in PARQUET or content.startswith(b"PAR1"):
         frame = _read_parquet(path, content)
     else:
@@ -65,6 +67,11 @@ def read_frame(
         if isinstance(frame[name].dtype, pandas.CategoricalDtype):
             frame[name] = frame[name].astype(object)
     return frame
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a table, also from a pipe, which can be read only once."""
+    return _files.read(path, "a table", is_stream_allowed=True)
 
 
 def _read_parquet(path: Path, content: bytes) -> Any:
@@ -114,9 +121,10 @@ def read_columns(
     as_text: Collection[str] = (),
     *,
     decimal: str | None = None,
+    content: bytes | None = None,
 ) -> Any:
     """Read the named columns of a file as a pandas frame, in that order."""
-    frame = read_frame(path, separator, encoding, as_text, decimal=decimal)
+    frame = read_frame(path, separator, encoding, as_text, decimal=decimal, content=content)
     missing = [name for name in names if name not in frame.columns]
     if missing:
         raise ValueError(

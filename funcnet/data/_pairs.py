@@ -14,7 +14,7 @@ def check_names(features: Any, target: Any) -> None:
 
     Raises:
         TypeError: if they are not a list of names, and a name.
-        ValueError: if there are no features, or the target is among them.
+        ValueError: if there are no features, one twice, or the target is among them.
     """
     for name in (target, *(features if isinstance(features, list | tuple) else [None])):
         if not isinstance(name, str):
@@ -22,8 +22,10 @@ def check_names(features: Any, target: Any) -> None:
                 "features must be a list of names of columns and target a name, got "
                 f"features={_check.describe(features)} and target={_check.describe(target)}."
             )
-    if not features or target in features:
-        raise ValueError(f"features must be names of columns other than the target, got {features!r}.")
+    if not features or target in features or len(set(features)) < len(features):
+        raise ValueError(
+            f"features must be names of columns other than the target, each once, got {features!r}."
+        )
 
 
 def to_pair(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet.tabular._column import Column
 from funcnet.tabular._features import Features
 from funcnet.tabular._schema import Schema
 
@@ -81,8 +82,13 @@ class Distribution:
         """
         features = schema.encode(X)
         found = []
-        for j, name in enumerate(schema.number_names):
-            found += self._of_numbers(j, name, features.numbers[:, j])
+        start = 0
+        for column in schema.columns:
+            sentences = []
+            for j, (what, is_date) in enumerate(_titles(column), start):
+                sentences += self._of_numbers(j, what, is_date, features.numbers[:, j])
+            found += sentences[:1]  # of a date, whose parts go together
+            start += len(column.number_names)
         start = 0
         for j, size in enumerate(features.sizes):
             counts = self.counts[start : start + size + 1]
@@ -91,12 +97,16 @@ class Distribution:
         more = len(found) - MAX_SENTENCES
         return found[:MAX_SENTENCES] + ([f"{more} more columns differ."] if more > 0 else [])
 
-    def _of_numbers(self, j: int, name: str, values: np.ndarray) -> list[str]:
+    def _of_numbers(self, j: int, what: str, is_date: bool, values: np.ndarray) -> list[str]:
+        def show(bound: float) -> str:
+            return str(np.datetime64(int(bound // 1), "D")) if is_date else f"{bound:.6g}"
+
         known = values[~np.isnan(values)]
         gaps = 1 - len(known) / max(len(values), 1)
         if gaps - self.gaps[j] > self._chance(len(values)):
             return [
-                f"column {name!r} has gaps in {gaps:.0%} of the rows, and in {self.gaps[j]:.0%} before."
+                f"{what} has gaps in {gaps:.0%} of the rows, and in {self.gaps[j]:.0%} of the training "
+                "rows."
             ]
         low, high = self.deciles[[0, -1], j]
         if not len(known) or np.isnan(low):
@@ -106,15 +116,15 @@ class Distribution:
         is_far = bool(((known < low - width) | (known > high + width)).any()) and width > 0
         if is_far or outside > 3 + 8 * len(known) / self.rows:
             return [
-                f"column {name!r} has {outside:,} of {len(known):,} values outside of {low:.6g} to "
-                f"{high:.6g}, the range of the training rows: predictions are extrapolated there."
+                f"{what} has {outside:,} of {len(known):,} values outside of {show(low)} to {show(high)}, "
+                "the range of the training rows: predictions are extrapolated there."
             ]
         now, before = _shares(known, self.deciles[:, j]), self.shares[:, j]
         most = int(np.abs(now - before).argmax())
         if abs(now[most] - before[most]) > self._chance(len(known)):
             return [
-                f"column {name!r} is distributed differently than in the training rows: {now[most]:.0%} of "
-                f"its values are at most {self.deciles[most, j]:.6g}, and {before[most]:.0%} were."
+                f"{what} is distributed differently than in the training rows: {now[most]:.0%} of its "
+                f"values are at most {show(self.deciles[most, j])}, and {before[most]:.0%} were."
             ]
         return []
 
@@ -147,6 +157,14 @@ class Distribution:
     def _chance(self, rows: int) -> float:
         """How far shares of that many rows must differ to be told."""
         return max(LEAST, SURE * (1 / max(rows, 1) + 1 / self.rows) ** 0.5)
+
+
+def _titles(column: Column) -> list[tuple[str, bool]]:
+    """What each number of a column is called, and whether it is a date in days."""
+    name = f"column {column.name!r}"
+    if column.role != "date":
+        return [(name, False)] * len(column.number_names)
+    return [(name if part == "days" else f"the {part} of {name}", part == "days") for part in column.parts]
 
 
 def _shares(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:

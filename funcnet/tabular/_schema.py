@@ -30,6 +30,8 @@ class Schema:
         target: the name of the predicted column, if known.
         task: "classification" or "regression", if known.
         rows_without_target: number of rows that were left out since their target is missing.
+        missing: the words that were given to `fit` as missing; they hold for the target, too.
+        decimal: the decimal mark of the file, by which 1.234 is read where a column does not show it.
 
     Raises:
         ValueError: from `encode`, if new rows can't be read as the training rows were.
@@ -56,6 +58,8 @@ class Schema:
     target: str | None = None
     task: Task | None = None
     rows_without_target: int = 0
+    missing: tuple[str, ...] = ()
+    decimal: Literal[".", ","] = "."
 
     @staticmethod
     def fit(
@@ -100,6 +104,7 @@ class Schema:
             raise ValueError(
                 f"roles must be of columns of X, got {unknown[0]!r}. Its columns are {_names(columns)}."
             )
+        decimal = getattr(X, "attrs", {}).get(DECIMAL, ".")
         decided, doubts = [], []
         for j, raw in enumerate(columns):
             try:
@@ -108,7 +113,7 @@ class Schema:
                     roles.get(raw.name),
                     words,
                     dayfirst,
-                    getattr(X, "attrs", {}).get(DECIMAL) == ",",
+                    decimal == ",",
                     may_be_index=is_named and j == 0 and len(columns) > 1,
                     may_drop=is_named,
                 )
@@ -120,7 +125,7 @@ class Schema:
             raise doubts[0]
         if doubts:
             raise ValueError(f"{len(doubts)} columns can't be read. " + " ".join(map(str, doubts)))
-        return Schema(tuple(decided), is_named)
+        return Schema(tuple(decided), is_named, missing=tuple(sorted(words)), decimal=decimal)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -214,6 +219,8 @@ class Schema:
             "is_named": self.is_named,
             "columns": [column.to_dict() for column in self.columns],
             "rows_without_target": self.rows_without_target,
+            "missing": list(self.missing),
+            "decimal": self.decimal,
         }
 
     @staticmethod
@@ -231,14 +238,18 @@ class Schema:
         """
         kind = {
             **{"target": (str, None), "task": (str, None), "is_named": bool, "rows_without_target": int},
-            "columns": [{}],
+            **{"columns": [{}], "missing": [str], "decimal": str},
         }
-        if not _files.has_kind(state, kind) or state["task"] not in ("classification", "regression", None):
+        if (
+            not _files.has_kind(state, kind)
+            or state["task"] not in ("classification", "regression", None)
+            or state["decimal"] not in (".", ",")
+        ):
             raise ValueError(f"state must be a dictionary of Schema.to_dict, got {_check.describe(state)}.")
         columns = tuple(Column.from_dict(column) for column in state["columns"])
-        return Schema(
-            columns, state["is_named"], state["target"], state["task"], state["rows_without_target"]
-        )
+        names = ("is_named", "target", "task", "rows_without_target")
+        given = {name: state[name] for name in names}
+        return Schema(columns, **given, missing=tuple(state["missing"]), decimal=state["decimal"])
 
     def __str__(self) -> str:
         """A table of the columns: name, role, read as, missing, why."""

@@ -1,5 +1,7 @@
 """Streams from text files: the rows of the file, by number, and nothing else."""
 
+import gzip
+
 import jax
 import numpy as np
 import optax
@@ -75,6 +77,8 @@ WRONG = {
     "an open quote": ('a,y\n1,0\n"2,1\n', "quotation marks that do not end in the row"),
     "another separator": ("a;y\n1;0\n", "must be columns of .*Columns are separated by ','"),
     "a name twice": ("a,a,y\n1,2,0\n", "each once: a, a, y"),
+    "carriage returns": ("a,y\r1,0\r2,1\r", "can't be read as a table.*lines end with a line feed"),
+    "a line of blanks": ("a,y\n1,0\n   \n2,1\n", "expected lines that hold more than blanks"),
     "digits": ("a,y\n" + "".join(f"{1e9 + i},{i % 2}\n" for i in range(40)), "40 different values"),
 }
 
@@ -85,6 +89,26 @@ def test_what_is_no_table_of_numbers_is_refused(case, tmp_path):
     (tmp_path / "t.csv").write_text(content)
     with pytest.raises(ValueError, match=message):
         fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")
+
+
+def test_columns_that_are_not_read_may_have_one_name(tmp_path):
+    (tmp_path / "t.csv").write_text("note,a,note,y,,\nx,1.5,z,0,,\nx,2.5,z,1,,\n")
+    stream = fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")
+    x, y = stream.source.rows(np.arange(2))
+    assert (x[:, 0].tolist(), y.tolist()) == ([1.5, 2.5], [0, 1])
+
+
+def test_a_point_among_decimal_commas_is_refused_where_it_is(tmp_path):
+    (tmp_path / "t.csv").write_text("a;y\n1,5;0\n1.234;1\n")
+    with pytest.raises(ValueError, match=r"got '1\.234' in data row 2"):
+        fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y", separator=";", decimal=",")
+
+
+def test_content_that_is_not_text(tmp_path):
+    for content in ("a,y\n1,0\n".encode("utf-16"), gzip.compress(b"a,y\n1,0\n")):
+        (tmp_path / "t.csv").write_bytes(content)
+        with pytest.raises(ValueError, match="Expected text in utf-8, not compressed"):
+            fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")
 
 
 def test_later_rows_are_checked_when_they_are_read(tmp_path):
@@ -119,3 +143,8 @@ def test_wrong_arguments(tmp_path):
         fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y", encoding="utf-16")
     with pytest.raises(ValueError, match="separator and decimal must differ"):
         fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y", decimal=",")
+    with pytest.raises(ValueError, match="other than the target, each once, got"):
+        fn.data.Stream.csv(tmp_path / "t.csv", ["a", "a"], "y")
+    for name in ("separator", "decimal", "encoding"):
+        with pytest.raises(TypeError, match=f"{name} must be a string, got NoneType"):
+            fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y", **{name: None})
