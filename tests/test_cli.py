@@ -228,6 +228,11 @@ def error_line(capsys, *args):
             ["train", "iris", "--number", "petal width (cm)", "--drop", "petal width (cm)"],
             "column 'petal width (cm)' must have one role, got two: number and dropped",
         ),
+        (
+            ["study", "iris", "sweep", "--size", "3"],
+            "--size is for other studies: a sweep always has 25 runs.",
+        ),
+        (["train", "iris", "--test-size", "0.999"], "too few for parts of (0.001, 0.999)"),
         (["study", "iris", "folds", "--drop", "x"], "--drop x: 'x' is not a column. The columns are sepal"),
         (["train", "iris", "--out", ""], "argument --out: must be a path, got an empty string"),
         (["train", "iris", "--epoch", "3"], "unrecognized arguments: --epoch 3"),

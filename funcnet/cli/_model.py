@@ -147,7 +147,7 @@ def _read_rows_and_target(
     X, others = read_rows(args, model.schema_, [target], content)
     column = others[target]
     gaps = plain_numbers(args.missing)
-    if gaps and (classes is None or all(is_number(str(name)) for name in classes)):
+    if gaps and classes is not None and all(is_number(str(name)) for name in classes):
         # The word -999 means all numbers that are equal, such as -999.0.
         column = column.mask(column.map(lambda cell: is_number(str(cell)) and float(cell) in gaps))
     task = "regression" if classes is None else "classification"

@@ -16,6 +16,8 @@ def study(args: argparse.Namespace) -> dict[str, Any]:
 
     with contextlib.suppress(RuntimeError):  # JAX is initialized already: keep its devices
         mesh.cpu_devices()
+    if args.kind == "sweep" and args.size is not None:
+        raise ValueError(f"--size is for other studies: a sweep always has {num_runs('sweep')} runs.")
     table, source = load_table(args), table_source(args.table)
     folder = args.out or default_folder(f"{table.name}-{args.kind}", source)
     check_folder(folder)

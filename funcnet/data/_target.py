@@ -76,7 +76,8 @@ def read_target(
             is not None
         ):
             values = parsed.reindex(column.index)
-            present, why = values.notna().to_numpy(), ""
+            gaps = values.isna() | values.isin(_parse.plain_numbers(missing))  # -999.0 is -999, too
+            present, why = ~gaps.to_numpy(), ""
         elif task is None and len(counts) > MAX_CLASSES and _parse.date_format(what, counts, True):
             raise ValueError(f"{path}: {what} must hold numbers or classes, got dates. {DAYS}")
     if not present.any():

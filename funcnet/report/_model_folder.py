@@ -7,7 +7,7 @@ from typing import Any
 
 from funcnet import _files
 
-FORMAT = 2
+FORMAT = 3
 NAME, ARRAYS = "estimator.json", "arrays-*.safetensors"
 EARLIER = "model.json"
 """The description of a model of `funcnet train` before it trained estimators."""

@@ -24,7 +24,7 @@ def split_table(table: Table, fraction: float, order: np.ndarray) -> tuple[np.nd
         first = table.standard_split[0]
         return np.arange(first), np.arange(first, len(table))
     classes = class_numbers(table)
-    used, held_out = divide(order, (1 - fraction, fraction), classes)
+    used, held_out = divide(order, (round(1 - fraction, 12), fraction), classes)
     if classes is not None:
         is_new = ~np.isin(classes[held_out], classes[used])
         used, held_out = np.concatenate([used, held_out[is_new]]), held_out[~is_new]

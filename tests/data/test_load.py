@@ -498,3 +498,10 @@ def test_thousands_are_told_from_decimals_by_the_other_columns(tmp_path):
     commas = frame[["people", "debt"]].assign(code=["1,2", "2,3"] * 20)  # between columns, too
     loaded = fn.data.load(write(tmp_path / "t.csv", commas), "debt")
     assert loaded.arrays[0]["people"].dtype.kind == "f"
+
+
+def test_a_number_that_means_a_gap_in_a_target_of_text(tmp_path):
+    rows = [f"{i};{i},5" for i in range(30)] + ["30;-999,0", "31;-999"]
+    (tmp_path / "t.csv").write_text("a;y\n" + "\n".join(rows))
+    table = fn.data.load(tmp_path / "t.csv", missing=("-999",))
+    assert (len(table), table.rows_without_target) == (30, 2)
