@@ -100,3 +100,16 @@ def test_estimators_report_their_warnings(tmp_path):
     assert MLPClassifier.load(tmp_path).warnings_ == model.warnings_
     (sentence,) = MLPRegressor(**few).fit(columns(), np.ones(ROWS)).warnings_
     assert sentence.startswith("the target has the same value in all rows")
+
+
+def test_a_column_of_mostly_zeros_is_no_leak():
+    """Rows of equal values have no order by which they could predict."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, size=2000)
+    zeros = np.where(rng.random(2000) < 0.95, 0.0, rng.random(2000))
+    frame = pandas.DataFrame(
+        {"a": rng.normal(size=2000), "zeros": zeros, "leak": y + 0.4 * rng.random(2000)}
+    )
+    model = MLPClassifier(max_iter=1, cv=None, hidden_layer_sizes=4).fit(frame, y)
+    assert [w for w in model.warnings_ if "alone" in w] == [w for w in model.warnings_ if "'leak'" in w]
+    assert any("'leak'" in w for w in model.warnings_)

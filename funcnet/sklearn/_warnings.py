@@ -81,10 +81,10 @@ def _predicts(column: np.ndarray, target: np.ndarray, is_class: bool) -> bool:
     """Whether a column alone, by its groups or by its order, gives nearly the whole target."""
     values, groups, count = np.unique(column, return_inverse=True, return_counts=True)
     if len(values) > MAX_GROUPS:
-        order = np.lexsort((target, column))
-        if is_class:
-            changes = np.count_nonzero(np.diff(target[order]))
-            return bool(changes <= len(np.unique(target)) - 1 + (1 - ALONE) * len(target))
+        if is_class:  # along the column, classes change hardly more often than they must
+            majority, wrong = _majorities(groups, target)
+            changes = np.count_nonzero(np.diff(majority))
+            return bool(wrong + changes <= len(np.unique(target)) - 1 + (1 - ALONE) * len(target))
         ranks = (np.argsort(np.argsort(a, kind="stable"), kind="stable") for a in (column, target))
         return max(abs(_correlation(column, target)), abs(_correlation(*ranks))) > ALONE
     if len(values) < 2 or 3 * len(values) > len(column):
@@ -96,6 +96,16 @@ def _predicts(column: np.ndarray, target: np.ndarray, is_class: bool) -> bool:
         return bool(table.max(axis=1).sum() / len(target) > ALONE and most < 0.95)
     mean = np.bincount(groups, target) / count
     return bool(((target - mean[groups]) ** 2).mean() < (1 - ALONE) * target.var())
+
+
+def _majorities(groups: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, int]:
+    """The most frequent class of each group, and the number of rows of other classes."""
+    classes = int(target.max()) + 1
+    pairs, counts = np.unique(groups * classes + target, return_counts=True)
+    order = np.lexsort((counts, pairs // classes))
+    group = (pairs // classes)[order]
+    last = np.append(group[1:] != group[:-1], True)
+    return (pairs % classes)[order][last], int(len(target) - counts[order][last].sum())
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
