@@ -113,3 +113,13 @@ def test_a_column_of_mostly_zeros_is_no_leak():
     model = MLPClassifier(max_iter=1, cv=None, hidden_layer_sizes=4).fit(frame, y)
     assert [w for w in model.warnings_ if "alone" in w] == [w for w in model.warnings_ if "'leak'" in w]
     assert any("'leak'" in w for w in model.warnings_)
+
+
+def test_networks_that_are_best_after_the_first_epoch():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(80, 20)), rng.normal(size=80)
+    settings = {"max_iter": 20, "hidden_layer_sizes": (64, 64), "cv": 3, "learning_rate_init": 1.0}
+    (sentence,) = (w for w in MLPRegressor(**settings).fit(x, y).warnings_ if "first of" in w)
+    assert "networks are best after the first of 20 epochs" in sentence
+    fitted = MLPRegressor(**settings | {"learning_rate_init": 0.003}).fit(x, x[:, 0])
+    assert not any("first of" in w for w in fitted.warnings_)

@@ -19,6 +19,7 @@ from funcnet.sklearn._base import TableEstimator, check_weight, take_rows
 from funcnet.sklearn._folds import Splits, is_explicit, make_folds
 from funcnet.sklearn._learning_curve import learning_curve
 from funcnet.sklearn._saved import check_parts
+from funcnet.sklearn._warnings import first_is_best
 from funcnet.tabular._choices import Recipe, Settings
 from funcnet.tabular._drift import Distribution
 from funcnet.tabular._features import Features
@@ -120,7 +121,7 @@ class MLPBase(TableEstimator, abc.ABC):
             print(self.schema_)
         splits, start = self._make_splits(X, rows, seed), None if is_first else self.members_
         self._train(rows, splits, settings, start, seed, self._merges(splits, settings))
-        self.warnings_ = self._find_warnings(rows)
+        self.warnings_ = self._find_warnings(rows) + first_is_best(self.members_.best_epoch, self.n_iter_)
         if self.verbose:
             print("\n".join(f"{name}: {value} ({why})" for name, (value, why) in self.chosen_.items()))
             print("\n".join(f"warning: {sentence}" for sentence in self.warnings_))

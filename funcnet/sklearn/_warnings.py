@@ -42,6 +42,23 @@ def find_warnings(
     return found
 
 
+def first_is_best(best_epoch: np.ndarray, epochs: int) -> list[str]:
+    """A sentence if most networks are best after their first epoch.
+
+    Args:
+        best_epoch: of each network, counted from 0.
+        epochs: that were run.
+    """
+    count = int((best_epoch == 0).sum())
+    if epochs == 1 or 2 * count <= len(best_epoch):
+        return []
+    return [
+        f"{count} of {len(best_epoch)} networks are best after the first of {epochs} epochs: what they "
+        "learn later does not hold for other rows. Do the columns tell anything about the target? If they "
+        "do, try a smaller learning_rate_init."
+    ]
+
+
 def _rare_classes(counts: np.ndarray, names: Sequence[str]) -> list[str]:
     found = []
     single = [names[int(i)] for i in np.flatnonzero(counts == 1)]
