@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from funcnet.sklearn import MLPClassifier, MLPRegressor
-from funcnet.sklearn._learning_curve import _losses, _order_rows, _summarize, describe, learning_curve
+from funcnet.sklearn._learning_curve import _order_rows, _summarize, describe, learning_curve
+from funcnet.sklearn._scores import row_losses
 
 FEW = {"members": 2, "cv": 2, "max_iter": 30, "hidden_layer_sizes": (16,)}
 
@@ -103,10 +104,10 @@ def test_parts_have_the_classes_in_their_shares():
 
 def test_losses_are_those_of_the_scores():
     p = np.array([[0.2, 0.8], [0.5, 0.5]])
-    np.testing.assert_allclose(_losses(p, np.array([1, 0]), "classes"), -np.log([0.8, 0.5]))
+    np.testing.assert_allclose(row_losses(p, np.array([1, 0]), "classes"), -np.log([0.8, 0.5]))
     labels = -np.log([[0.2, 0.8], [0.5, 0.5]]).mean(axis=1)
-    np.testing.assert_allclose(_losses(p, np.array([[1, 1], [0, 1]]), "labels"), labels)
-    np.testing.assert_allclose(_losses(p, p + 2, "values"), [4.0, 4.0])
+    np.testing.assert_allclose(row_losses(p, np.array([[1, 1], [0, 1]]), "labels"), labels)
+    np.testing.assert_allclose(row_losses(p, p + 2, "values"), [4.0, 4.0])
 
 
 @pytest.mark.parametrize("task", ["classes", "values"])

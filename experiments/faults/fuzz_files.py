@@ -42,6 +42,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from own_folder import prepare_folder
+
 ORIGINALS = {
     "models": ("fruit-0", "fruit-1", "grams-0", "grams-1"),
     "graphs": ("model", "gradient", "loop"),
@@ -1176,22 +1178,6 @@ def _judge_runs(output: str, expected: str, messages: str, how: str) -> tuple[st
 # ---------------------------------------------------------------------------- the command
 
 
-def prepare_folder(out: Path, *, keep: bool) -> None:
-    """Raise unless `out` is a folder of our own or an empty one; remove what an earlier call wrote."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise SystemExit(f"--out must be a plain directory, got {out}.")
-    if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
-        raise SystemExit(
-            f"--out must be a new or an empty directory, or one of an earlier call, got {out}."
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MARK).write_text("{}\n")
-    shutil.rmtree(out / "work", ignore_errors=True)
-    if not keep:
-        shutil.rmtree(out / "originals", ignore_errors=True)
-        (out / "findings.jsonl").write_text("")
-
-
 def print_verdicts(results: list[dict[str, Any]]) -> None:
     """A row for each kind of file and damage: how many, and how many of each verdict."""
     cases: dict[tuple[str, str], set[int]] = collections.defaultdict(set)
@@ -1230,7 +1216,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--out is required")
     began = time.monotonic()
     out = settings.out.absolute()
-    prepare_folder(out, keep=settings.only is not None)
+    prepare_folder(out, MARK, "originals", keep=settings.only is not None)
     os.environ["XDG_CACHE_HOME"] = str(out / "cache")
     os.environ |= {"MPLBACKEND": "Agg", "COLUMNS": "200"}  # no window, and tables that are not cut
     if settings.only is not None:

@@ -41,6 +41,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from own_folder import prepare_folder
 from table_mutations import Case, Column, Layout, Table, draw, write
 
 MARK = "fuzz_tables.json"
@@ -498,23 +499,6 @@ def keep(out: Path, seed: int, folder: Path, result: dict[str, Any]) -> None:
 # ---------------------------------------------------------------------------- the program
 
 
-def prepare_folder(out: Path, *, keep: bool) -> None:
-    """Raise unless `out` is a folder of our own or an empty one; remove what an earlier call wrote."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise SystemExit(f"--out must be a plain directory, got {out}.")
-    if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
-        raise SystemExit(
-            f"--out must be a new or an empty directory, or one of an earlier call, got {out}."
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MARK).write_text("{}\n")
-    shutil.rmtree(out / "work", ignore_errors=True)
-    if not keep:
-        shutil.rmtree(out / "findings", ignore_errors=True)
-        (out / "findings").mkdir()
-        (out / "findings.jsonl").write_text("")
-
-
 def print_verdicts(results: list[dict[str, Any]]) -> None:
     """A row for each mutation: how many files, and how many of each verdict."""
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -550,7 +534,8 @@ def main(argv: list[str] | None = None) -> int:
     settings = parser.parse_args(argv)
     began = time.monotonic()
     out = settings.out.absolute()
-    prepare_folder(out, keep=settings.replay is not None)
+    prepare_folder(out, MARK, "findings", keep=settings.replay is not None)
+    (out / "findings").mkdir(exist_ok=True)
     os.environ["XDG_CACHE_HOME"] = str(out / "cache")
     os.environ |= {"MPLBACKEND": "Agg", "COLUMNS": "200"}  # no window, and tables that are not cut
     if settings.replay is not None:

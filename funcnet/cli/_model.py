@@ -1,10 +1,10 @@
-"""`funcnet evaluate` and `funcnet report`, and the rows of a file that a saved model reads."""
+"""`funcnet evaluate`, `compare` and `report`, and the rows of a file that a saved model reads."""
 
 import argparse
 from typing import Any
 
 from funcnet.cli._output import print_error, print_line
-from funcnet.cli._table import check_metric
+from funcnet.cli._table import check_metric, print_left_out
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
@@ -22,8 +22,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
         print_error(f"warning: {sentence}", 0)
     scores = model.report(args.report, X=X, y=y)
     target = model.schema_.target
-    if left_out:
-        print_line(f"{left_out:,} rows without a target are left out")
+    print_left_out(left_out)
     print_table(*score_table({"these rows": scores}, target, args.metric))
     columns, recalls = recall_table({"these rows": scores})
     if recalls:
@@ -34,11 +33,8 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
-    import numpy as np
-
     from funcnet.data._file import read_content
     from funcnet.report._terminal import print_table
-    from funcnet.sklearn._scores import format_score, mean_interval
 
     folders = (args.other, args.folder)
     models = [_load(folder) for folder in folders]
@@ -46,46 +42,54 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     if a != b:
         kinds = [f"{'classes' if has_classes else 'numbers'} of {name!r}" for name, has_classes in (a, b)]
         raise ValueError(f"models must predict the same to be compared, got {kinds[0]} and {kinds[1]}.")
-    content, losses = read_content(args.rows), []  # a pipe can be read only once
+    content, losses, left_out = read_content(args.rows), [], 0  # a pipe can be read only once
     _add_defaults(args, [model.schema_ for model in models], content)  # the same target for both
-    for args.folder, model in zip(folders, models, strict=True):
+    for model in models:
         X, y, left_out = _read_rows_and_target(args, model, content)
         losses.append(_row_losses(model, X, y))
-    if left_out:
-        print_line(f"{left_out:,} rows without a target are left out")
-    rows, result = [], {}
-    for name in losses[0]:
-        a, b = (loss[name] for loss in losses)
-        low, high = mean_interval(b - a)
-        result[name] = {"a": a.mean(), "b": b.mean(), "difference": (b - a).mean(), "interval": [low, high]}
-        means = map(format_score, (a.mean(), b.mean()))
-        interval = "" if np.isnan(low) else f" ({low:+.4g} – {high:+.4g})"  # too few rows have none
-        rows.append([name, *means, f"{(b - a).mean():+.4g}{interval}"])
-    count = f"{len(next(iter(losses[0].values()))):,} rows"
-    print_table([f"mean of {count}", *map(str, folders), "difference (95 %)"], rows)
-    name, found = next(iter(result.items()))
-    low, high = found["interval"]
-    sides = {"a": low > 0, "b": high < 0}
-    better = next((side for side, is_better in sides.items() if is_better), None)
-    if better is None or np.isnan(low):
-        print_line(f"These rows do not show which is better by its {name}.")
-    else:
-        print_line(f"{folders[better == 'b']} is better by its {name}.")
-    better = None if better is None else str(folders[better == "b"])
-    return {"rows_without_target": left_out, "losses": result, "better": better}
+    print_left_out(left_out)
+    found = {name: _compare_means(losses[0][name], losses[1][name]) for name in losses[0]}
+    count = len(next(iter(losses[0].values())))
+    columns = [f"mean of {count:,} rows", *map(str, folders), "difference (95 %)"]
+    print_table(columns, [[name, *_cells(**means)] for name, means in found.items()])
+    name, means = next(iter(found.items()))  # the first loss decides
+    better = None
+    if means["interval"] is not None and not means["interval"][0] <= 0 <= means["interval"][1]:
+        better = str(folders[int(means["difference"] < 0)])
+    is_shown = "These rows do not show which is better" if better is None else f"{better} is better"
+    print_line(f"{is_shown} by its {name}.")
+    return {"rows_without_target": left_out, "losses": found, "better": better}
+
+
+def _compare_means(a: Any, b: Any) -> dict[str, Any]:
+    """The means of two losses of the same rows, and their difference with its interval."""
+    from funcnet.sklearn._scores import mean_interval
+
+    difference = b - a
+    means = {"a": a.mean(), "b": b.mean(), "difference": difference.mean()}
+    return means | {"interval": mean_interval(difference)}
+
+
+def _cells(a: float, b: float, difference: float, interval: tuple[float, float] | None) -> list[str]:
+    from funcnet.sklearn._scores import format_score
+
+    bounds = "" if interval is None else f" ({interval[0]:+.4g} – {interval[1]:+.4g})"
+    return [format_score(a), format_score(b), f"{difference:+.4g}{bounds}"]
 
 
 def _row_losses(model: Any, X: Any, y: Any) -> dict[str, Any]:
     """The losses of each row by name; the first decides which model is better."""
     import numpy as np
 
+    from funcnet.sklearn._scores import row_losses
+
     if not hasattr(model, "classes_"):
-        error = model.predict(X) - y
-        return {"squared error": error**2, "absolute error": np.abs(error)}
-    p = model.predict_proba(X)
-    target = np.searchsorted(model.classes_, y)
-    likelihood = np.maximum(p[np.arange(len(y)), target], np.finfo(np.float64).eps)
-    return {"log-loss (nats)": -np.log(likelihood), "error": (p.argmax(axis=1) != target).astype(float)}
+        predicted = model.predict(X)
+        squared = row_losses(predicted, y, "values")
+        return {"squared error": squared, "absolute error": np.abs(predicted - y)}
+    p, target = model.predict_proba(X), np.searchsorted(model.classes_, y)
+    losses = row_losses(p, target, "classes")
+    return {"log-loss (nats)": losses, "error": (p.argmax(axis=1) != target).astype(float)}
 
 
 def report(args: argparse.Namespace) -> dict[str, Any]:
@@ -98,8 +102,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     else:
         X, y, left_out = _read_rows_and_target(args, model)
         scores = model.report(path, X=X, y=y)
-        if left_out:
-            print_line(f"{left_out:,} rows without a target are left out")
+        print_left_out(left_out)
     print_line(f"Wrote {path}")
     return {"path": str(path), "scores": scores}
 
@@ -139,7 +142,7 @@ def _read_rows_and_target(
     if target is None:
         name = type(model).__name__
         raise ValueError(
-            f"{args.folder} does not say which column is the target. Score it in Python: "
+            f"the model does not say which column is the target. Score it in Python: "
             f"{name}.load(path).report(X=…, y=…)."
         )
     content = read_content(args.rows) if content is None else content
@@ -208,10 +211,8 @@ def _load(folder: Any) -> Any:
     """The estimator in a folder."""
     from funcnet import sklearn
     from funcnet.report._model_folder import read_description
+    from funcnet.sklearn._saved import check_class
 
     name = read_description(folder)["class"]
-    if name not in ("MLPClassifier", "MLPRegressor"):
-        raise ValueError(
-            f"{folder} contains a {name}, whose network is code. Load it in Python: {name}.load(path, net)."
-        )
+    check_class(folder, name)
     return getattr(sklearn, name).load(folder)

@@ -32,9 +32,10 @@ def predict(args: argparse.Namespace) -> None:
             )
     model = read_mlp(args.folder)
     X, others = read_rows(args, model.schema, [] if args.id is None else [args.id])
-    for sentence in model.distribution.differences(model.schema, X):
+    features = model.schema.encode(X)
+    for sentence in model.distribution.differences(model.schema, X, features):
         print_error(f"warning: {sentence}", 0)
-    predicted = _predictions(model, X, args)
+    predicted = _predictions(model, X, features, args)
     if args.id is not None:
         if args.id in predicted:
             raise ValueError(f"--id {args.id}: a column of the predictions has this name. Rename it.")
@@ -76,13 +77,13 @@ def _json(columns: dict[str, Any]) -> str:
     return "[" + ",\n ".join(lines) + "]\n"
 
 
-def _predictions(model: Any, X: Any, args: argparse.Namespace) -> dict[str, Any]:
+def _predictions(model: Any, X: Any, features: Any, args: argparse.Namespace) -> dict[str, Any]:
     """What is printed of each row, by the name of its column."""
     if model.classes is None:
-        return _values(model, X, args)
+        return _values(model, X, features, args)
     if args.interval is not None:
         raise ValueError("--interval is for numbers, and this model predicts classes. Try --proba.")
-    probabilities = model.predict(X)
+    probabilities = model.predict(features)
     named = list(zip(map(str, model.classes), probabilities.T, strict=True))
     each = {f"probability of {name}": column for name, column in named}
     if model.members.task == "labels":  # of which several may hold for a row
@@ -91,10 +92,10 @@ def _predictions(model: Any, X: Any, args: argparse.Namespace) -> dict[str, Any]
     return predicted | (each if args.proba else {"probability": probabilities.max(axis=1)})
 
 
-def _values(model: Any, X: Any, args: argparse.Namespace) -> dict[str, Any]:
+def _values(model: Any, X: Any, features: Any, args: argparse.Namespace) -> dict[str, Any]:
     if args.proba:
         raise ValueError("--proba is for classes, and this model predicts numbers. Try --interval 0.9.")
-    parts = {"prediction": model.predict(X)}
+    parts = {"prediction": model.predict(features)}
     if args.interval is not None:
         from funcnet.sklearn import MLPRegressor
 

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from funcnet.cli._output import print_line
+
 CLASS_METRICS = ("accuracy", "balanced_accuracy", "log_loss", "brier", "calibration_error", "auc")
 VALUE_METRICS = ("rmse", "mae", "r2")
 
@@ -53,3 +55,8 @@ def check_metric(name: str | None, classes: int) -> None:
     if name is not None and name not in names:
         what = f"{classes} classes" if classes else "numbers"
         raise ValueError(f"--metric must be one of {', '.join(names)} for {what}, got {name}.")
+
+
+def print_left_out(rows: int) -> None:
+    if rows:
+        print_line(f"{rows:,} rows without a target are left out")

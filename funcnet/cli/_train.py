@@ -7,7 +7,7 @@ from typing import Any
 
 from funcnet.cli._config import write_config
 from funcnet.cli._output import print_error, print_line, run_interruptibly
-from funcnet.cli._table import check_metric, column_roles, load_table
+from funcnet.cli._table import check_metric, column_roles, load_table, print_left_out
 from funcnet.data._file import join_names
 from funcnet.data._parse import is_number
 
@@ -88,8 +88,7 @@ def _print_schema(table: Any, schema: Any) -> None:
     print_line(str(schema))
     other = "regression" if table.class_names else "classification"
     print_line(f"{table.target_name}: {table.task}, since {table.why} (--task {other} overrules it)")
-    if table.rows_without_target:
-        print_line(f"{table.rows_without_target:,} rows without a target are left out")
+    print_left_out(table.rows_without_target)
 
 
 def _schema(args: argparse.Namespace, table: Any, X: Any) -> Any:

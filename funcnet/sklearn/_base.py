@@ -89,11 +89,13 @@ class TableEstimator(BaseEstimator):
 
     def _read(self, X: Any) -> Features:
         """New rows, read as those of `fit`."""
+        return self._encode(self._new_rows(X))
+
+    def _new_rows(self, X: Any) -> Any:
+        """New rows, checked and transformed by a `preprocessing` of scikit-learn."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
-        if hasattr(self, "preprocessing_"):
-            X = self.preprocessing_.transform(X)
-        return self._encode(X)
+        return self.preprocessing_.transform(X) if hasattr(self, "preprocessing_") else X
 
     def _check_loaded(self) -> None:
         """Check that the attributes of a file fit together.

@@ -109,3 +109,20 @@ def _check_splits(splits: Splits) -> Splits:
                 f"cv must hold out rows that it does not train on, got row {both[0]} as both in split {i}."
             )
     return splits
+
+
+def held_out_table(splits: Splits, rows: int) -> np.ndarray:
+    """Whether each row is held out by each fold: booleans [rows, folds]."""
+    table = np.zeros((rows, len(splits)), bool)
+    for j, (_, held_out) in enumerate(splits):
+        table[held_out, j] = True
+    return table
+
+
+def parts_of_rows(splits: Splits | None, rows: int) -> np.ndarray:
+    """A number for each set of folds that a row is trained on and held out by, int [rows]."""
+    if splits is None:
+        return np.zeros(rows, int)
+    trained_on = held_out_table([(b, a) for a, b in splits], rows)
+    table = np.concatenate([trained_on, held_out_table(splits, rows)], axis=1)
+    return np.unique(table, axis=0, return_inverse=True)[1].reshape(-1)

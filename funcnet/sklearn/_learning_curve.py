@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnet import _check
 from funcnet.sklearn._base import check_weight
-from funcnet.sklearn._scores import TITLES, format_score
+from funcnet.sklearn._scores import TITLES, format_score, row_losses
 from funcnet.tabular._recipe import train_members
 
 FRACTIONS = (0.125, 0.25, 0.5, 1.0)
@@ -74,7 +74,7 @@ def learning_curve(model: Any, training: Any, X: Any, y: Any, sample_weight: Any
             networks = train_members(
                 features.rows(part), target[part], weight=weight[part], settings=settings, key=key, **task
             )
-            losses[i, repeat] = _losses(networks.predict(held_out), held_out_target, task["task"])
+            losses[i, repeat] = row_losses(networks.predict(held_out), held_out_target, task["task"])
     return {
         "score": SCORES[task["task"]],
         "rows": sizes,
@@ -104,17 +104,6 @@ def _order_rows(classes: np.ndarray | None, rows: int, seed: int) -> np.ndarray:
         members = order[classes[order] == c]
         place[members] = (np.arange(len(members)) + rng.random()) / len(members)
     return np.argsort(place, kind="stable")
-
-
-def _losses(predictions: np.ndarray, target: np.ndarray, task: str) -> np.ndarray:
-    """The loss of each row: in nats, or squared units of the target."""
-    if task == "values":
-        return ((predictions - target) ** 2).reshape(len(target), -1).mean(axis=1)
-    smallest = np.finfo(np.float64).eps
-    if task == "labels":
-        likelihood = np.where(target == 1, predictions, 1 - predictions)
-        return -np.log(np.maximum(likelihood, smallest)).mean(axis=1)
-    return -np.log(np.maximum(predictions[np.arange(len(target)), target], smallest))
 
 
 def _summarize(losses: np.ndarray, weight: np.ndarray, task: str) -> dict[str, Any]:

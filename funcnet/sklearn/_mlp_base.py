@@ -6,7 +6,6 @@ import dataclasses
 import math
 import os
 import warnings
-from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from funcnet import _check, _files
 from funcnet.sklearn import _save
 from funcnet.sklearn._base import TableEstimator, check_weight, take_rows
-from funcnet.sklearn._folds import Splits, is_explicit, make_folds
+from funcnet.sklearn._folds import Splits, held_out_table, is_explicit, make_folds, parts_of_rows
 from funcnet.sklearn._learning_curve import learning_curve
 from funcnet.sklearn._saved import check_parts
 from funcnet.sklearn._warnings import first_is_best
@@ -209,7 +208,9 @@ class MLPBase(TableEstimator, abc.ABC):
             self._distribution = Distribution.fit(features)
         source = np.arange(len(target))
         if is_merged:
-            first, weight, source = merge_equal_rows(features, target, weight, _parts(splits, len(target)))
+            first, weight, source = merge_equal_rows(
+                features, target, weight, parts_of_rows(splits, len(target))
+            )
             features, target = features.rows(first), target[first]
             splits = splits and [(np.unique(source[a]), np.unique(source[b])) for a, b in splits]
         with self._show_progress() as progress:
@@ -255,7 +256,9 @@ class MLPBase(TableEstimator, abc.ABC):
         self.loss_ = self.loss_curve_[-1]
         out_of_fold = members.out_of_fold[source].reshape(len(source), *self._output_shape())
         is_known = ~np.isnan(out_of_fold.reshape(len(source), -1)).any(axis=1)
-        held_out = is_known[:, None] if splits is None else _held_out(splits, int(source.max()) + 1)[source]
+        held_out = (
+            is_known[:, None] if splits is None else held_out_table(splits, int(source.max()) + 1)[source]
+        )
         self.out_of_fold_ = np.full((rows.count, *out_of_fold.shape[1:]), np.nan)
         self.out_of_fold_[rows.numbers] = out_of_fold
         # What intervals and reports need of the rows that were held out.
@@ -301,11 +304,8 @@ class MLPBase(TableEstimator, abc.ABC):
             >>> model.drift(x[::2]), len(model.drift(x[::2] + 5))
             ([], 1)
         """
-        check_is_fitted(self)
-        X = self._check_X(X, reset=False)
-        if hasattr(self, "preprocessing_"):
-            X = self.preprocessing_.transform(X)
-        return self._distribution.differences(self.schema_, X)
+        X = self._new_rows(X)
+        return self._distribution.differences(self.schema_, X, self._encode(X))
 
     def _check_held_out(self, purpose: str) -> None:
         check_is_fitted(self)
@@ -448,23 +448,6 @@ class MLPBase(TableEstimator, abc.ABC):
         estimator: Self = _save.load(cls, path)
         estimator.chosen_, estimator.history_ = estimator.members_.chosen, estimator.members_.history
         return estimator
-
-
-def _held_out(splits: Sequence[tuple[np.ndarray, np.ndarray]], rows: int) -> np.ndarray:
-    """Whether each row is held out by each fold: booleans [rows, folds]."""
-    table = np.zeros((rows, len(splits)), bool)
-    for j, (_, held_out) in enumerate(splits):
-        table[held_out, j] = True
-    return table
-
-
-def _parts(splits: Splits | None, rows: int) -> np.ndarray:
-    """A number for each set of folds that a row is trained on and held out by, int [rows]."""
-    if splits is None:
-        return np.zeros(rows, int)
-    trained_on = _held_out([(b, a) for a, b in splits], rows)
-    table = np.concatenate([trained_on, _held_out(splits, rows)], axis=1)
-    return np.unique(table, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def has_no_folds(estimator: Any) -> bool:

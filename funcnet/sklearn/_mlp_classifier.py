@@ -240,6 +240,5 @@ class MLPClassifier(ClassifierMixin, MLPBase):
     def _find_warnings(self, rows: Rows) -> list[str]:
         if self._task == "labels":
             return []
-        p = self.out_of_fold_[rows.numbers, rows.target]
-        losses = -np.log(np.maximum(p, np.finfo(np.float64).tiny))
+        losses = _scores.row_losses(self.out_of_fold_[rows.numbers], rows.target, "classes")
         return find_warnings(self.schema_, rows.features, rows.target, self._class_names(), losses)

@@ -170,6 +170,5 @@ class MLPRegressor(ValueTargets, MLPBase):
         return _scores.value_scores(predictions, target, weight)
 
     def _find_warnings(self, rows: Rows) -> list[str]:
-        error = (self.out_of_fold_[rows.numbers] - rows.target) ** 2
-        losses = error.reshape(len(error), -1).mean(axis=1)
+        losses = _scores.row_losses(self.out_of_fold_[rows.numbers], rows.target, "values")
         return find_warnings(self.schema_, rows.features, rows.target, (), losses)

@@ -7,7 +7,7 @@ import numpy as np
 
 from funcnet import _check
 from funcnet.sklearn import _save
-from funcnet.tabular import Schema
+from funcnet.tabular import Features, Schema
 from funcnet.tabular._drift import Distribution
 from funcnet.tabular._members import Members
 
@@ -27,9 +27,8 @@ class SavedMLP(NamedTuple):
     classes: np.ndarray | None
     distribution: Distribution
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Probabilities [rows, classes or labels], or values [rows] or [rows, outputs], of a frame."""
-        features = self.schema.encode(X)
+    def predict(self, features: Features) -> np.ndarray:
+        """Probabilities [rows, classes or labels], or values [rows] or [rows, outputs]."""
         predicted = self.members.predict(features)
         if self.classes is None:
             return predicted
@@ -45,10 +44,7 @@ def read_mlp(folder: Path) -> SavedMLP:
         ValueError: if it is damaged, or its network is code of the user.
     """
     name, _, attributes = _save.read_parts(folder)
-    if name not in ("MLPClassifier", "MLPRegressor"):
-        raise ValueError(
-            f"{folder} contains a {name}, whose network is code. Load it in Python: {name}.load(path, net)."
-        )
+    check_class(folder, name)
     try:
         saved = SavedMLP(
             attributes["schema_"],
@@ -60,6 +56,14 @@ def read_mlp(folder: Path) -> SavedMLP:
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise _save.damage(folder, error) from None
     return saved
+
+
+def check_class(folder: Path, name: str) -> None:
+    """Raise a ValueError if an estimator of this class can't be loaded without code of the user."""
+    if name not in ("MLPClassifier", "MLPRegressor"):
+        raise ValueError(
+            f"{folder} contains a {name}, whose network is code. Load it in Python: {name}.load(path, net)."
+        )
 
 
 def check_parts(schema: Any, members: Any, classes: Any, distribution: Any) -> None:

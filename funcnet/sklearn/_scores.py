@@ -191,11 +191,27 @@ def _bootstrap(
     return bounds
 
 
-def mean_interval(values: np.ndarray) -> tuple[float, float]:
-    """The 95 % bootstrap interval of a mean over rows; NaN for fewer than 10 rows."""
-    found = _bootstrap({"mean": values}, np.ones(len(values)), dict)
-    low, high = found.get("mean", (np.nan, np.nan))
-    return float(low), float(high)
+def row_losses(predictions: np.ndarray, target: np.ndarray, task: str) -> np.ndarray:
+    """The loss of each row [rows]: in nats, or squared units of the target.
+
+    Args:
+        predictions: probabilities [rows, classes or labels], or values [rows] or [rows, outputs].
+        target: class numbers [rows], 0 or 1 [rows, labels], or values as predicted.
+        task: "classes", "labels" or "values".
+    """
+    if task == "values":
+        return ((predictions - target) ** 2).reshape(len(target), -1).mean(axis=1)
+    smallest = np.finfo(np.float64).eps
+    if task == "labels":
+        likelihood = np.where(target == 1, predictions, 1 - predictions)
+        return -np.log(np.maximum(likelihood, smallest)).mean(axis=1)
+    return -np.log(np.maximum(predictions[np.arange(len(target)), target], smallest))
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float] | None:
+    """The 95 % bootstrap interval of a mean over rows; None for fewer than 10 rows."""
+    low, high = _bootstrap({"mean": values}, np.ones(len(values)), dict).get("mean", (None, None))
+    return None if low is None or high is None else (low, high)
 
 
 def _placements(score: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:

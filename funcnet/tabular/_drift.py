@@ -73,14 +73,14 @@ class Distribution:
         if self.rows < 1:
             raise ValueError(f"rows must be at least 1, got {self.rows}")
 
-    def differences(self, schema: Schema, X: Any) -> list[str]:
+    def differences(self, schema: Schema, X: Any, features: Features) -> list[str]:
         """Sentences about columns whose new values differ from those of the training rows.
 
         Args:
             schema: by which the training rows were read.
             X: new rows, as for `schema.encode`.
+            features: what `schema.encode` makes of them.
         """
-        features = schema.encode(X)
         found = []
         start = 0
         for column in schema.columns:
