@@ -1,23 +1,11 @@
 """Damaged files are refused by name, or change nothing: a small run of experiments/faults/fuzz_files.py."""
 
+import functools
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-PROGRAM = ROOT / "experiments" / "faults" / "fuzz_files.py"
+from programs import run_program
 
-
-def run(*arguments):
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    return subprocess.run(
-        [sys.executable, PROGRAM, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        capture_output=True,
-        text=True,
-    )
+run = functools.partial(run_program, "experiments/faults/fuzz_files.py")
 
 
 def test_damaged_files_are_refused_or_change_nothing(tmp_path):

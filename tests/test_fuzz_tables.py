@@ -1,23 +1,11 @@
 """Rough tables are read as what they are, damaged ones refused: a few files of fuzz_tables.py."""
 
+import functools
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-PROGRAM = ROOT / "experiments" / "faults" / "fuzz_tables.py"
+from programs import run_program
 
-
-def run(*arguments):
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    return subprocess.run(
-        [sys.executable, PROGRAM, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        capture_output=True,
-        text=True,
-    )
+run = functools.partial(run_program, "experiments/faults/fuzz_tables.py")
 
 
 def test_rough_tables_are_read_and_damaged_ones_refused(tmp_path):

@@ -116,10 +116,7 @@ def train_members(
     if choices.epochs == 1 and all(len(fold[0]) <= choices.batch_size for fold in folds):
         recipe = dataclasses.replace(recipe, cycles=0.0)  # a cycle begins with a learning rate of zero
     starts = [init_parameters(net, columns, stream) for stream in rng.spawn(num_runs)]
-    packed = [pack(parameters, np) for parameters in starts]
-    initial = {name: np.stack([parameters[name] for parameters in packed]) for name in packed[0]}
-    if start is not None:
-        initial = dict(start.parameters)
+    initial = _stack(starts) if start is None else dict(start.parameters)
     seeds = rng.integers(2**32, size=num_runs, dtype=np.uint32)
     rates = choose_rates(settings, recipe, choices, starts[0], int(net.input_mask(columns).sum()), task)
     rows = _arrange_rows(folds, choices.members)
@@ -149,6 +146,12 @@ def train_members(
         best_epoch=runs.best_epoch,
         fold=fold,
     )
+
+
+def _stack(starts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The packed parameters of all runs, with a leading axis [runs]."""
+    packed = [pack(parameters, np) for parameters in starts]
+    return {name: np.stack([parameters[name] for parameters in packed]) for name in packed[0]}
 
 
 def _check_weight(weight: Any, rows: int) -> np.ndarray:
