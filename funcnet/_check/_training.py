@@ -77,13 +77,13 @@ def per_example(name: str, value: Any) -> None:
         ) from None
 
 
-def loss(value: Any) -> None:
+def loss(value: Any, name: str = "loss") -> None:
     """Check that a value is a function of (model, example, key), or marked by `losses.batchwise`."""
     expected = "a function (model, example, key) -> scalar"
-    function("loss", value, expected)
+    function(name, value, expected)
     if getattr(value, "of_all_rows", False):
         raise TypeError(
-            f"loss must be {expected}, got {value.__name__}, which ranks all rows at once. Train with "
+            f"{name} must be {expected}, got {value.__name__}, which ranks all rows at once. Train with "
             "fn.losses.supervised(fn.losses.binary_cross_entropy)."
         )
     try:
@@ -93,7 +93,7 @@ def loss(value: Any) -> None:
         return  # some builtins have no signature
     except TypeError:
         raise TypeError(
-            f"loss must be {expected}, got {getattr(value, '__name__', value)!r}, which takes other "
+            f"{name} must be {expected}, got {getattr(value, '__name__', value)!r}, which takes other "
             "arguments. From a function of (prediction, target): funcnet.losses.supervised(f)."
         ) from None
 

@@ -9,9 +9,12 @@ from ._margin import focal as focal
 from ._margin import hinge as hinge
 from ._margin import zero_one as zero_one
 from ._penalized import penalized as penalized
+from ._players import Players as Players
+from ._players import players as players
 from ._regression import absolute_error as absolute_error
 from ._regression import huber as huber
 from ._regression import log_cosh as log_cosh
 from ._regression import quantile as quantile
 from ._regression import squared_error as squared_error
+from ._scheduled import scheduled as scheduled
 from ._supervised import supervised as supervised

@@ -276,7 +276,9 @@ class EnsembleStudy(MemberStudy):
             data = bootstrap(data, _keys.fold_in_name(own, "bootstrap"))
         model = init_if_incomplete(net, _keys.fold_in_name(own, "init"))
         own_key = _keys.fold_in_name(own, "train")
-        return run_plan(self.train._plan, model, data, own_key, valid, check=static)
+        per_epoch = self.train._plan.steps_per_epoch(len(data))
+        plan = self.train._for_steps(self.train.epochs * per_epoch)._plan
+        return run_plan(plan, model, data, own_key, valid, check=static)
 
     def _combine(self, static: str, shared: Any, results: Any) -> tuple[EnsembleResult, Array]:
         runs, finite = results

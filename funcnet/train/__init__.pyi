@@ -21,8 +21,8 @@ from ._replay import replay as replay
 from ._result import Run as Run
 from ._state import History as History
 from ._state import TrainState as TrainState
-from ._step import StepInfo as StepInfo
 from ._step import step as step
+from ._step_info import StepInfo as StepInfo
 from ._trainer import Trainer as Trainer
 from ._weights import load_weights as load_weights
 from ._weights import save_weights as save_weights

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._types import PyTree
 from funcnet.train._callbacks import Callback, CallbackContext
-from funcnet.train._ema import cast_like, to_float32
+from funcnet.train._ema import to_float32
+from funcnet.train._optimizer import cast_like
 from funcnet.train._running_statistics import renew_statistics, statistics_key
 
 

@@ -1,21 +1,13 @@
 """Exponential moving averages of weights, as an optimizer that wraps the optimizer."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from funcnet._types import Array, PyTree
-from funcnet.train._optimizer import first_state, update_optimizer
-
-
-class EmaState(NamedTuple):
-    """The state of `with_ema`: the inner state, the average in at least float32, and 1 - decay^updates."""
-
-    inner: PyTree
-    average: PyTree
-    correction: Array
+from funcnet.train._optimizer import EmaState, first_state, update_optimizer
 
 
 def with_ema(
@@ -58,8 +50,3 @@ def to_float32(tree: PyTree) -> PyTree:
         return a.astype(jnp.float32) if is_half else a
 
     return jax.tree.map(promote, tree)
-
-
-def cast_like(tree: PyTree, like: PyTree) -> PyTree:
-    """The leaves of `tree` in the dtypes of those of `like`."""
-    return jax.tree.map(lambda a, b: a if a.dtype == b.dtype else a.astype(b.dtype), tree, like)

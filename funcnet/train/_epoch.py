@@ -17,7 +17,8 @@ from funcnet.train._finite import ResolvedCheck
 from funcnet.train._plan import Plan
 from funcnet.train._result import Run, evaluated_model
 from funcnet.train._state import History, TrainState
-from funcnet.train._step import Step, StepInfo, build_step
+from funcnet.train._step import Step, build_step
+from funcnet.train._step_info import StepInfo
 from funcnet.transform._jaxpr import as_function
 from funcnet.transform._objective import RunningTotals, Totals, objective
 
@@ -58,11 +59,25 @@ def trace_step(plan: Plan, check: ResolvedCheck, state: TrainState, batch: Batch
 def build_plan_step(plan: Plan, check: ResolvedCheck) -> Step:
     """The step of a run, with the check for non-finite values that `resolve_check` returned."""
     on_nan = "stop" if plan.on_nan == "raise" else plan.on_nan
-    return build_step(plan.loss, plan.optimizer, plan.accumulate, on_nan if check == "every_step" else None)
+    return build_step(
+        plan.loss,
+        plan.optimizer,
+        plan.accumulate,
+        on_nan if check == "every_step" else None,
+        plan.step,
+    )
+
+
+def train_totals_struct(plan: Plan, state: TrainState, data: Dataset) -> Totals:
+    """Shapes and dtypes of the totals of a training batch; nothing is computed."""
+    if plan.step is None:
+        return totals_struct(plan, state.model, data, state.key)
+    batch = jax.eval_shape(lambda data: batch_of(data, None, plan.update_size(len(data))), data)
+    return jax.eval_shape(build_plan_step(plan, "every_step"), state, batch)[1].totals
 
 
 def totals_struct(plan: Plan, model: PyTree, data: Dataset, key: Key | None) -> Totals:
-    """Shapes and dtypes of a batch's totals; nothing is computed."""
+    """Shapes and dtypes of the totals of a batch that is evaluated; nothing is computed."""
 
     def totals(parameters: PyTree, rest: PyTree, data: Dataset) -> Totals:
         return objective(parameters, rest, plan.loss, batch_of(data, None, 1), key)[1]

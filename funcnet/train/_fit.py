@@ -3,11 +3,11 @@
 import dataclasses
 import functools
 import weakref
+from collections.abc import Mapping
 from typing import Any, Literal, Never
 
 import jax
 import numpy as np
-import optax
 
 from funcnet import _check, _tree
 from funcnet._jit import PROGRAMS, bounded_jit
@@ -15,18 +15,19 @@ from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.train._chunks import Chunks
 from funcnet.train._early_stopping import EarlyStopping
-from funcnet.train._ema import with_ema
 from funcnet.train._evaluate import check_data
 from funcnet.train._loop import run
+from funcnet.train._own_step import EXPECTED, OwnStep
 from funcnet.train._plan import Plan, Probe, Settings
 from funcnet.train._replay import raise_if_not_finite
+from funcnet.train._resolve_optimizer import Optimizer, of_steps, resolve_optimizer
 from funcnet.train._result import Run
 from funcnet.train._step import OnNaN, check_step
 
 
 def fit(
     loss: Loss,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer | Mapping[str, Optimizer],
     *,
     epochs: int,
     batch_size: int = 32,
@@ -37,6 +38,7 @@ def fit(
     ema: float | Array | None = None,
     on_nan: OnNaN | Literal["raise"] = "stop",
     remat: bool = False,
+    step: OwnStep | None = None,
     **_unknown: Never,
 ) -> "Fit":
     """Turn a loss into its training, a pure function `train(model, data, key, valid=None) -> Run`.
@@ -46,7 +48,9 @@ def fit(
 
     Args:
         loss: of one example, `loss(model, example, key) -> scalar` or `(scalar, {name: scalar})`.
-        optimizer: any optax GradientTransformation.
+        optimizer: any optax GradientTransformation; or a function `lambda steps: ...` that returns one for
+            the number of optimizer steps in the run, for schedules that end with it. For
+            `fn.losses.players`, a dictionary with an optimizer for each player.
         epochs: passes over the data, at least 1.
         batch_size: rows in a batch, at least 1; a short last batch is padded and masked.
         shuffle: whether to shuffle the rows in each epoch; if False, they stay in the order of the data.
@@ -59,6 +63,12 @@ def fit(
             step, "skip" the update, "ignore" it, or "raise" a FloatingPointError that names step, rows,
             leaf and operation. Inside jit and vmap, where errors can't be raised, "raise" means "stop".
         remat: recompute the epochs between two evaluations in a backward pass instead of storing them.
+        step: a step of your own in place of the gradient of `loss`, which then only evaluates:
+            `(state, batch) -> (state, values)`, a pure function of a `TrainState` and a `fn.data.Batch`. Of
+            the state that it returns, `model` and `opt_state` are used; `state.apply_gradients` makes them.
+            `values` are means over the batch by name, with a "loss", or a `StepInfo`. Random numbers come
+            from `jax.random.fold_in(state.key, state.step)`. A step whose loss or parameters are not finite
+            is treated as `on_nan` says.
 
     Returns:
         The training function.
@@ -66,7 +76,7 @@ def fit(
     Raises:
         TypeError: if `loss` is not a function, `optimizer` not an optax transformation, or a setting has
             the wrong type.
-        ValueError: if a setting is out of range.
+        ValueError: if a setting is out of range, or is one that a `step` of your own would ignore.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -101,9 +111,11 @@ def fit(
         if np.ndim(ema):
             raise ValueError(f"ema must be one number, got shape {np.shape(ema)}. Try ema=0.99.")
     check_step(loss, optimizer, accumulate)
+    if step is not None:
+        _check_own_step(step, accumulate, ema)
     return Fit(
         loss=loss,
-        optimizer=optimizer if ema is None else with_ema(optimizer, ema),
+        optimizer=resolve_optimizer(optimizer, ema),
         epochs=epochs,
         batch_size=batch_size,
         shuffle=shuffle,
@@ -112,7 +124,19 @@ def fit(
         accumulate=accumulate,
         on_nan=on_nan,
         remat=remat,
+        step=step,
     )
+
+
+def _check_own_step(step: Any, accumulate: int, ema: Any) -> None:
+    """Check a step of the user's own, and that no setting is given that it would ignore."""
+    _check.takes("step", step, EXPECTED, None, None)
+    for name, is_given in {"accumulate": accumulate != 1, "ema": ema is not None}.items():
+        if is_given:
+            raise ValueError(
+                f"{name} would be ignored by a step of your own: do it in the step, and leave {name} out. "
+                "fn.train.AverageWeights averages weights from outside."
+            )
 
 
 OF_TRAINER = frozenset(
@@ -169,21 +193,34 @@ class Fit(Settings):
         data, valid = self._prepare(model, data, key, valid)
         per_epoch = self._plan.steps_per_epoch(len(data))
         _check.num_steps(self.epochs, per_epoch)
+        train = self._for_steps(self.epochs * per_epoch)
         if _tree.is_traced():  # inside jit, vmap or grad
-            run, _ = self._jit_run(model, data, key, valid)
+            run, _ = train._jit_run(model, data, key, valid)
         else:
-            chunks, arguments = self._chunks, (model, data, key, valid)
-            self._bound_programs(chunks, _shapes((model, data, valid)))
+            chunks, arguments = train._chunks, (model, data, key, valid)
+            train._bound_programs(chunks, _shapes((model, data, valid)))
             run, finite = chunks.whole_run(*arguments)
             if not np.asarray(finite):
                 run = chunks.run_to_bad_step(*arguments, int(run.state.epoch), per_epoch)
         if self.on_nan == "raise" and _tree.is_concrete(run.state.step):
-            raise_if_not_finite(self._plan, run, data, per_epoch)
+            raise_if_not_finite(train._plan, run, data, per_epoch)
         return run
 
     def __getstate__(self) -> dict[str, Any]:
         # Compiled programs and the memory of checked data are made again where they are needed.
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def _for_steps(self, steps: int) -> "Fit":
+        """This function with the optimizer of a run of so many steps."""
+        if not of_steps(self.optimizer):
+            return self
+        if steps not in self._by_steps:
+            self._by_steps[steps] = dataclasses.replace(self, optimizer=self.optimizer(steps=steps))
+        return self._by_steps[steps]
+
+    @functools.cached_property
+    def _by_steps(self) -> dict[int, "Fit"]:
+        return {}
 
     @functools.cached_property
     def _plan(self) -> Plan:

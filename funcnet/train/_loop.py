@@ -25,8 +25,8 @@ from funcnet.train._epoch import (
     evaluate_epoch,
     finish,
     order,
-    totals_struct,
     trace_step,
+    train_totals_struct,
 )
 from funcnet.train._finite import Check, is_finite, resolve_check
 from funcnet.train._forward_only import forward_only
@@ -117,7 +117,7 @@ def start(
         has_train_data: whether `data` is all training rows.
     """
     state = TrainState.create(model, plan.optimizer, key)
-    totals = totals_struct(plan, state.model, data, key)
+    totals = train_totals_struct(plan, state, data)
     return Progress(
         begin(plan, state, totals, data if has_train_data else None, valid), Totals.zeros(totals)
     )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 from funcnet import _tree
 from funcnet._types import Array, PyTree
@@ -17,6 +18,41 @@ class LookaheadState(NamedTuple):
 
     inner: optax.LookaheadState
     slow: PyTree
+
+
+class EmaState(NamedTuple):
+    """The state of `with_ema`: the inner state, the average in at least float32, and 1 - decay^updates."""
+
+    inner: PyTree
+    average: PyTree
+    correction: Array
+
+
+class PlayersState(NamedTuple):
+    """The state of each player's optimizer, by the player's name."""
+
+    by_player: dict[str, PyTree]
+
+
+def split_player(parameters: PyTree, name: str) -> tuple[PyTree, PyTree]:
+    """The parameters of a player, which are those in the model's part of that name, and the others."""
+
+    def is_own(path: tuple[Any, ...], _: Any) -> bool:
+        return first_name(path) == name
+
+    return _tree.partition(parameters, jax.tree_util.tree_map_with_path(is_own, parameters))
+
+
+def first_name(path: tuple[Any, ...]) -> str:
+    """The first name in a path: a field, a key of a dict, or an index; "" for the path of the model."""
+    match path[:1]:
+        case (GetAttrKey(name=name),):
+            return name
+        case (DictKey(key=key),) | (FlattenedIndexKey(key=key),):
+            return str(key)
+        case (SequenceKey(idx=index),):
+            return str(index)
+    return ""
 
 
 def init_optimizer(optimizer: optax.GradientTransformation, parameters: PyTree) -> PyTree:
@@ -134,9 +170,18 @@ def aggregates_examples(state: PyTree) -> bool:
 def evaluated_parameters(state: PyTree, parameters: PyTree) -> PyTree:
     """The parameters to evaluate; `parameters` itself, unless the optimizer takes its gradients elsewhere.
 
-    They are the slow weights of `optax.lookahead`, the average of `optax.contrib.schedule_free`, and, in
-    the middle of a period of `optax.contrib.sam`, the weights before its adversarial steps.
+    They are the average of `ema`, the slow weights of `optax.lookahead`, the average of
+    `optax.contrib.schedule_free`, and, in the middle of a period of `optax.contrib.sam`, the weights before
+    its adversarial steps.
     """
+    if isinstance(state, EmaState):
+        return cast_like(state.average, parameters)
+    if isinstance(state, PlayersState):
+        for name, player in state.by_player.items():
+            own, others = split_player(parameters, name)
+            evaluated = evaluated_parameters(player, own)
+            parameters = parameters if evaluated is own else _tree.combine(evaluated, others)
+        return parameters
     for part in _parts(state):
         match part:
             case LookaheadState():
@@ -146,6 +191,11 @@ def evaluated_parameters(state: PyTree, parameters: PyTree) -> PyTree:
             case optax.contrib.SAMState() if part.cache is not None:
                 parameters = _map(_sync_function(part.steps_since_sync == 0), parameters, part.cache)
     return parameters
+
+
+def cast_like(tree: PyTree, like: PyTree) -> PyTree:
+    """The leaves of `tree` in the dtypes of those of `like`."""
+    return jax.tree.map(lambda a, b: a if a.dtype == b.dtype else a.astype(b.dtype), tree, like)
 
 
 def _average_function(state: Any) -> Callable[[Array, Array], Array]:

@@ -2,14 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias
-
-import optax
+from typing import Any, Literal, TypeAlias
 
 from funcnet._types import Array, Loss
 from funcnet.data import Dataset
 from funcnet.data._batches import num_batches
 from funcnet.train._early_stopping import EarlyStopping
+from funcnet.train._own_step import OwnStep
 from funcnet.train._state import TrainState
 
 Probe: TypeAlias = Callable[[TrainState, Dataset | None], Mapping[str, Array]]
@@ -23,7 +22,8 @@ class Settings:
     """Base of `Fit` and `Plan`: the arguments of `fit`. With `ema`, `optimizer` also averages weights."""
 
     loss: Loss
-    optimizer: optax.GradientTransformation
+    optimizer: Any
+    """A transformation; in `Fit`, until the rows are known, also a function of the number of steps."""
     epochs: int
     batch_size: int
     shuffle: bool
@@ -32,6 +32,7 @@ class Settings:
     accumulate: int
     on_nan: Literal["stop", "skip", "ignore", "raise"]
     remat: bool
+    step: OwnStep | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,12 +3,11 @@
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _tree
-from funcnet._module import trainable
+from funcnet._current_step import at_step
 from funcnet._types import PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
@@ -18,9 +17,8 @@ from funcnet.train._evaluate import check_data
 from funcnet.train._plan import Plan
 from funcnet.train._result import Run
 from funcnet.train._state import TrainState
-from funcnet.train._step import step_key
+from funcnet.train._step import update_function
 from funcnet.transform._find_nan import NotFinite, find_nan
-from funcnet.transform._objective import objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,17 +106,21 @@ def replay_step(plan: Plan, state: TrainState, data: Dataset, per_epoch: int) ->
     size = plan.update_size(len(data))
     row, mask, _ = (a[0] for a in epoch_rows(len(data), rows, size, step % per_epoch, 1))
     batch = gather(data, row, mask)
-    key = step_key(state)
-    parameters, rest = _tree.partition(state.model, trainable(state.model))
-    total_weight = batch.total_weight
+    make_update = update_function(plan.loss, plan.optimizer, plan.accumulate, plan.step)
 
-    def value(parameters: PyTree) -> Any:
-        return objective(parameters, rest, plan.loss, batch, key, total_weight)[0]
+    def must_be_finite(model: PyTree) -> Any:
+        with at_step(state.step, plan.loss):
+            update = make_update(_tree.replace(state, model=model), batch)
+        return update.must_be_finite, update.totals.means()["loss"]
 
-    loss, gradient = jax.value_and_grad(value)(parameters)
-    leaves = {"loss": loss} | {f"gradient of {path}": leaf for path, leaf in _tree.paths(gradient).items()}
+    values, loss = must_be_finite(state.model)
+    leaves = {
+        f"{kind} {path}".strip(): leaf
+        for kind, tree in values.items()
+        for path, leaf in _tree.paths(tree).items()
+    }
     broken = next((name for name, leaf in leaves.items() if not bool(jnp.isfinite(leaf).all())), "")
-    cause = find_nan(jax.value_and_grad(value))(parameters) if broken else None
+    cause = find_nan(must_be_finite)(state.model) if broken else None
     numbers = row if data.rows is None else data.rows[row]
     return ReplayedStep(step, epoch, np.asarray(numbers)[np.asarray(mask)], float(loss), broken, cause)
 

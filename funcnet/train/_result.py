@@ -9,7 +9,6 @@ from funcnet import _check, _tree
 from funcnet._module import trainable
 from funcnet._types import Array, PyTree
 from funcnet.train._early_stopping import Outcome
-from funcnet.train._ema import EmaState, cast_like
 from funcnet.train._optimizer import evaluated_parameters
 from funcnet.train._state import History, TrainState, is_on_host
 
@@ -119,8 +118,6 @@ class Run:
 def evaluated_model(state: TrainState) -> PyTree:
     """The model to evaluate: with the weights that `ema` or the optimizer averages, if there are any."""
     parameters, rest = _tree.partition(state.model, trainable(state.model))
-    if isinstance(state.opt_state, EmaState):
-        return _tree.combine(cast_like(state.opt_state.average, parameters), rest)
     evaluated = evaluated_parameters(state.opt_state, parameters)
     return state.model if evaluated is parameters else _tree.combine(evaluated, rest)
 

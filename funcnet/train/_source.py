@@ -179,6 +179,7 @@ def open_source(
     if limit_batches is not None:
         per_epoch = min(per_epoch, limit_batches)
     _check.num_steps(train.epochs, per_epoch)
+    train = train._for_steps(train.epochs * per_epoch)
     if streams:
         return Streamed(train, data, valid, rows, per_epoch, size)
     return InMemory(train, rows, valid, rows, per_epoch, size)

@@ -13,7 +13,8 @@ from funcnet import _check, _tree
 from funcnet._module import check_model, trainable
 from funcnet._types import Array, Int, Key, PyTree
 from funcnet.train._early_stopping import EarlyStoppingState, initial_state
-from funcnet.train._optimizer import init_optimizer
+from funcnet.train._optimizer import init_optimizer, update_optimizer
+from funcnet.train._players import as_transformation
 
 
 @_tree.node
@@ -261,12 +262,17 @@ class TrainState:
             object.__setattr__(self, name, value.astype(jnp.int32))
 
     @staticmethod
-    def create(model: PyTree, optimizer: optax.GradientTransformation, key: Key) -> "TrainState":
+    def create(
+        model: PyTree,
+        optimizer: optax.GradientTransformation | Mapping[str, optax.GradientTransformation],
+        key: Key,
+    ) -> "TrainState":
         """The state before the first step.
 
         Args:
             model: any pytree of floating arrays, such as a module after `init`.
-            optimizer: an optax GradientTransformation; it gets the parameters, not the buffers.
+            optimizer: an optax GradientTransformation; it gets the parameters, not the buffers. For
+                `fn.losses.players`, a dictionary with an optimizer for each player.
             key: a typed key; pass the same key to `fn.data.batches`.
 
         Returns:
@@ -277,7 +283,8 @@ class TrainState:
                 optax transformation, or `key` is not a PRNG key.
         """
         _check.key(key)
-        _check.optimizer(optimizer)
+        for one in optimizer.values() if isinstance(optimizer, Mapping) else [optimizer]:
+            _check.optimizer(one)
         check_model(model)
         if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(model)):
             raise TypeError(
@@ -287,4 +294,43 @@ class TrainState:
         model = _tree.strongly_typed(jax.tree.map(jnp.asarray, model))
         parameters, _ = _tree.partition(model, trainable(model))
         zero = jnp.zeros((), jnp.int32)
-        return TrainState(model, init_optimizer(optimizer, parameters), zero, zero, key, initial_state())
+        opt_state = init_optimizer(as_transformation(optimizer), parameters)
+        return TrainState(model, opt_state, zero, zero, key, initial_state())
+
+    def apply_gradients(
+        self, gradients: PyTree, optimizer: optax.GradientTransformation, **extra: Any
+    ) -> "TrainState":
+        """The state after one optimizer step with these gradients, for a step of one's own.
+
+        Args:
+            gradients: a tree like `model`, such as `jax.grad` returns; those of buffers are ignored.
+            optimizer: that of `create`.
+            **extra: what the update of the optimizer asks for beyond gradients, state and parameters.
+
+        Returns:
+            A TrainState with the new parameters and optimizer state, and `step` + 1.
+
+        Raises:
+            ValueError: if the gradients are not a tree like the model.
+
+        Example:
+            >>> import jax, jax.numpy as jnp, optax, funcnet as fn
+            >>> optimizer = optax.sgd(0.1)
+            >>> state = fn.TrainState.create(jnp.array(1.0), optimizer, jax.random.key(0))
+            >>> state = state.apply_gradients(jax.grad(lambda w: w**2)(state.model), optimizer)
+            >>> round(float(state.model), 4), int(state.step)
+            (0.8, 1)
+        """
+        structure: Any = jax.tree.structure(gradients)
+        if structure != jax.tree.structure(self.model):
+            raise ValueError(
+                f"gradients must be a tree like the model, got {_check.describe(gradients)}. Try "
+                "jax.grad(lambda model: ...)(state.model)."
+            )
+        mask = trainable(self.model)
+        (own, _), (parameters, rest) = _tree.partition(gradients, mask), _tree.partition(self.model, mask)
+        updates, opt_state = update_optimizer(
+            as_transformation(optimizer), own, self.opt_state, parameters, extra
+        )
+        model = _tree.combine(optax.apply_updates(parameters, updates), rest)
+        return _tree.replace(self, model=model, opt_state=opt_state, step=self.step + 1)

@@ -1,74 +1,35 @@
 """One optimizer update, as a pure function of state and batch."""
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from funcnet import _check, _keys, _tree
+from funcnet import _check, _tree
+from funcnet._current_step import at_step
 from funcnet._module import check_model, trainable
-from funcnet._types import Array, Key, Loss, PyTree
+from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Batch
 from funcnet.data._batches import PaddedBatch
 from funcnet.train._early_stopping import Outcome
-from funcnet.train._optimizer import (
-    aggregates_examples,
-    extra_arguments,
-    init_optimizer,
-    update_optimizer,
-)
+from funcnet.train._optimizer import init_optimizer
+from funcnet.train._own_step import OwnStep, own_update
+from funcnet.train._players import PlayersOptimizer, as_transformation, check_players
+from funcnet.train._players_update import players_update
+from funcnet.train._resolve_optimizer import check_optimizer, of_steps
 from funcnet.train._state import TrainState
-from funcnet.transform._objective import Totals, objective, objective_with_buffers
+from funcnet.train._step_info import StepInfo
+from funcnet.train._update import Update, gradient_update
 
 OnNaN: TypeAlias = Literal["stop", "skip", "ignore"]
-
-
-@_tree.node
-class StepInfo:
-    """Loss and metrics of one step, which are not part of the state.
-
-    Args:
-        totals: weighted sums over the batch, before the update.
-        finite: whether loss and gradient were finite, bool [].
-
-    Example:
-        >>> import jax, jax.numpy as jnp, optax, funcnet as fn
-        >>> def loss(model, example, key):
-        ...     return (model - example) ** 2
-        >>> state = fn.TrainState.create(jnp.array(0.0), optax.sgd(0.1), jax.random.key(0))
-        >>> _, info = fn.step(loss, optax.sgd(0.1))(state, jnp.array([1.0, 3.0]))
-        >>> float(info.loss), float(info.weight), bool(info.finite)
-        (5.0, 2.0, True)
-    """
-
-    totals: Totals
-    finite: Array
-
-    @property
-    def loss(self) -> Array:
-        """The batch's mean loss, in the loss's units; NaN if all weights are zero."""
-        return self.metrics["loss"]
-
-    @property
-    def metrics(self) -> dict[str, Array]:
-        """The batch's mean loss and metrics, by name; NaN if all weights are zero."""
-        return self.totals.means()
-
-    @property
-    def weight(self) -> Array:
-        """The sum of the batch's weights."""
-        return self.totals.weight
-
-
 Step: TypeAlias = Callable[[TrainState, PyTree], tuple[TrainState, StepInfo]]
 
 
 def step(
     loss: Loss,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation | Mapping[str, optax.GradientTransformation],
     *,
     accumulate: int = 1,
     on_nan: OnNaN = "stop",
@@ -80,6 +41,7 @@ def step(
         optimizer: any optax GradientTransformation. It gets what its update asks for: value, gradient and
             value function of the batch (line searches, plateau schedules, Sophia, SAM), or the gradient of
             each example (`optax.contrib.dpsgd`, which divides by the rows of a batch, padding included).
+            For `fn.losses.players`, a dictionary with an optimizer for each player.
         accumulate: the number of equal parts into which the batch is split, to save memory: they are
             computed one after another, and the update is that of the whole batch.
         on_nan: what to do if the loss or a gradient is not finite. "stop": this and every later step leave
@@ -106,11 +68,17 @@ def step(
         (4.0, 0.4, 1)
     """
     check_step(loss, optimizer, accumulate)
+    if of_steps(optimizer):
+        raise TypeError(
+            "optimizer must not be a function of the number of steps, which a step does not know. Call it: "
+            "optimizer(steps=1_000)."
+        )
     _check.choice("on_nan", on_nan, ("stop", "skip", "ignore"))
-    take_step = build_step(loss, optimizer, accumulate, on_nan)
+    transformation = as_transformation(optimizer)
+    take_step = build_step(loss, transformation, accumulate, on_nan)
 
     def checked_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
-        _check_state(state, optimizer)
+        _check_state(state, transformation)
         return take_step(state, batch)
 
     return checked_step
@@ -139,14 +107,19 @@ def _check_state(state: Any, optimizer: optax.GradientTransformation) -> None:
 def check_step(loss: Any, optimizer: Any, accumulate: Any) -> None:
     """Check the arguments of `step`."""
     _check.loss(loss)
-    _check.optimizer(optimizer)
+    check_players(loss, optimizer)
+    check_optimizer(optimizer)
     accumulate = _check.positive("accumulate", accumulate)
     if accumulate > 1 and getattr(loss, "batchwise", False):
         raise ValueError("a batchwise loss needs its whole batch at once: use accumulate=1.")
 
 
 def build_step(
-    loss: Loss, optimizer: optax.GradientTransformation, accumulate: int, on_nan: OnNaN | None
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    accumulate: int,
+    on_nan: OnNaN | None,
+    own_step: OwnStep | None = None,
 ) -> Step:
     """`step` without its checks.
 
@@ -154,57 +127,55 @@ def build_step(
         loss, optimizer, accumulate: as for `step`.
         on_nan: as for `step`; or None for a step without a check and a branch, which always applies its
             update. It requires a run that has not ended and batches of positive total weight.
+        own_step: a step of the user's own, in place of the gradient of the loss.
     """
+    make_update = update_function(loss, optimizer, accumulate, own_step)
 
     def take_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
         batch = _as_batch(batch)
-        key = step_key(state)
         parameters, rest = _tree.partition(state.model, trainable(state.model))
-        total_weight = batch.total_weight
-        if aggregates_examples(state.opt_state):
-            result = _differentiate_examples(parameters, rest, loss, batch, key, accumulate)
-        elif accumulate == 1:
-            result = _differentiate(parameters, rest, loss, batch, key, total_weight, 0)
-        else:
-            result = _accumulate(parameters, rest, loss, batch, key, accumulate)
-        (value, (totals, new_rest)), grads = result
-        buffers = None if new_rest is rest else new_rest
+        with at_step(state.step, loss):
+            update = make_update(state, batch)
 
         def apply_update() -> _Changes:
-            value_fn = lambda p: objective(p, rest, loss, batch, key, total_weight)[0]  # noqa: E731
-            extra = extra_arguments(value, grads, value_fn)
-            updates, opt_state = update_optimizer(optimizer, grads, state.opt_state, parameters, extra)
-            moved = optax.apply_updates(parameters, updates)
-            return _Changes(moved, opt_state, state.step + 1, state.stopping.outcome, buffers)
+            with at_step(state.step, loss):  # a line search computes the loss again
+                updated = update.apply()
+            return _Changes(*updated, state.step + 1, state.stopping.outcome, update.buffers)
 
         if on_nan is None:
-            return apply_update().made_in(state, rest), StepInfo(totals, jnp.array(True))
+            return apply_update().made_in(state, rest), StepInfo(update.totals, jnp.array(True))
 
         # If all weights are zero, the rows may hold any values: non-finite results are not errors.
-        finite = on_nan == "ignore" or (total_weight == 0) | _tree.all_finite((totals.sums["loss"], grads))
+        total_weight = batch.total_weight
+        finite = on_nan == "ignore" or (total_weight == 0) | _tree.all_finite(update.must_be_finite)
 
         def keep() -> _Changes:
             stopping = state.stopping
             if on_nan == "stop":
                 stopping = stopping.end(~jnp.asarray(finite), Outcome.NOT_FINITE)
             step = state.step + jnp.int32(stopping.is_running())  # skipped steps are counted
-            return _Changes(
-                parameters, state.opt_state, step, stopping.outcome, None if buffers is None else rest
-            )
+            buffers = None if update.buffers is None else rest
+            return _Changes(parameters, state.opt_state, step, stopping.outcome, buffers)
 
         # If all weights are zero, nothing changes, not even the momentum. This is a branch because a select
         # keeps the old and the new values alive, which requires copies.
         changes = jax.lax.cond(
             (total_weight > 0) & finite & state.stopping.is_running(), apply_update, keep
         )
-        return changes.made_in(state, rest), StepInfo(totals, jnp.asarray(finite))
+        return changes.made_in(state, rest), StepInfo(update.totals, jnp.asarray(finite))
 
     return take_step
 
 
-def step_key(state: TrainState) -> Key:
-    """The key of the next step, from which each of its examples folds its own."""
-    return jax.random.fold_in(_keys.fold_in_name(state.key, "step"), state.step)
+def update_function(
+    loss: Loss, optimizer: optax.GradientTransformation, accumulate: int, own_step: OwnStep | None
+) -> Callable[[TrainState, Batch], Update]:
+    """What one step computes: that of the user, of several players, or of a loss and its gradient."""
+    if own_step is not None:
+        return own_update(own_step)
+    if isinstance(optimizer, PlayersOptimizer):
+        return players_update(loss, optimizer, accumulate)
+    return gradient_update(loss, optimizer, accumulate)
 
 
 class _Changes(NamedTuple):
@@ -226,68 +197,6 @@ class _Changes(NamedTuple):
             step=self.step,
             stopping=_tree.replace(state.stopping, outcome=self.outcome),
         )
-
-
-_differentiate = jax.value_and_grad(objective_with_buffers, has_aux=True)
-
-
-def _accumulate(parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key: Key, parts: int) -> Any:
-    """What `_differentiate` returns for the whole batch, from its parts one after another.
-
-    The batch's weight is known before anything is summed, so that each part contributes
-    Σ w·loss / (weight of the whole) and the contributions add up.
-    """
-    size, left = divmod(batch.weight.shape[0], parts)
-    if left:
-        raise ValueError(
-            f"accumulate={parts} must divide the rows of a batch, got {batch.weight.shape[0]} rows. Pad "
-            "the batch with rows of weight 0, or choose another accumulate."
-        )
-    cut = jax.tree.map(
-        lambda a: a.reshape(parts, size, *a.shape[1:]), PaddedBatch(batch.example, batch.weight)
-    )
-    total_weight = batch.total_weight
-    of_part = functools.partial(_differentiate, parameters, loss=loss, key=key, total_weight=total_weight)
-
-    def add_part(carry: tuple[Any, PyTree], x: tuple[Batch, Array]) -> tuple[tuple[Any, PyTree], None]:
-        (sums, rest), (part, number) = carry, x
-        (value, (totals, new_rest)), grads = of_part(rest=rest, batch=part, first=number * size)
-        if new_rest is not rest:  # a part whose weights are all zero updates no buffer
-            rest = _tree.select(part.total_weight > 0, new_rest, rest)
-        return (_tree.add(sums, (value, totals, grads)), rest), None
-
-    part = jax.tree.map(lambda a: a[0], cut)
-    (value, (totals, _)), grads = jax.eval_shape(of_part, rest=rest, batch=part, first=jnp.int32(0))
-    zeros = jax.tree.map(jnp.zeros_like, (value, totals, grads))
-    numbers = jnp.arange(parts, dtype=jnp.int32)
-    (sums, new_rest), _ = jax.lax.scan(add_part, (zeros, rest), (cut, numbers))
-    value, totals, grads = sums
-    return (value, (totals, new_rest)), grads
-
-
-def _differentiate_examples(
-    parameters: PyTree, rest: PyTree, loss: Loss, batch: Batch, key: Key, parts: int
-) -> Any:
-    """What `_differentiate` returns, with the gradient of each example, times its weight, [rows, ...]."""
-    if parts > 1 or getattr(loss, "batchwise", False):
-        raise ValueError(
-            "an optimizer that aggregates per-example gradients, such as optax.contrib.dpsgd, needs a loss "
-            "of one example and accumulate=1."
-        )
-    value, (totals, new_rest) = objective_with_buffers(parameters, rest, loss, batch, key)
-    if new_rest is not rest:
-        raise ValueError(
-            "an optimizer that aggregates per-example gradients, such as optax.contrib.dpsgd, can't train "
-            "a model whose layers see the whole batch, such as BatchNorm. Use fn.layers.GroupNorm or "
-            "LayerNorm."
-        )
-
-    def gradient(example: PyTree, weight: Array, number: Array) -> PyTree:
-        row = jax.tree.map(lambda a: a[None], PaddedBatch(example, weight))
-        return jax.grad(lambda p: objective(p, rest, loss, row, key, jnp.ones(()), number)[0])(parameters)
-
-    numbers = jnp.arange(batch.weight.shape[0], dtype=jnp.int32)
-    return (value, (totals, rest)), jax.vmap(gradient)(batch.example, batch.weight, numbers)
 
 
 def _as_batch(batch: PyTree) -> PaddedBatch:
