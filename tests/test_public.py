@@ -39,7 +39,7 @@ LAST_PARAMETERS = "preprocessing random_state warm_start"
 # Names and order are the contract.
 SIGNATURES = {
     "fn.fit": "loss optimizer * epochs batch_size shuffle stopping eval_every accumulate ema on_nan remat "
-    "**_unknown",
+    "step **_unknown",
     "fn.step": "loss optimizer * accumulate on_nan",
     "fn.evaluate": "loss model data batch_size",
     "fn.predict": "model x batch_size",
@@ -124,6 +124,9 @@ SIGNATURES = {
     "fn.metrics.confusion_matrix": "classes",
     "fn.metrics.roc_auc": "scores targets weight",
     "fn.metrics.r2": "* offset",
+    "fn.losses.scheduled": "make_loss * end_values **schedules",
+    "fn.losses.players": "* order updates **losses",
+    "fn.TrainState.apply_gradients": "self gradients optimizer **extra",
     "fn.losses.supervised": "per_example_loss **metrics",
     "fn.losses.batchwise": "loss",
     "fn.metrics.accuracy": "prediction target",

@@ -1,0 +1,182 @@
+"""A step of the user's own in `fit`, and an optimizer as a function of the number of steps."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tables
+
+import funcnet as fn
+
+KEY = jax.random.key(5)
+NET = fn.Sequential(fn.Linear(2, 4), fn.layers.BatchNorm(4), jnp.tanh, fn.Linear(4, "scalar"))
+X = jax.random.normal(jax.random.key(1), (50, 2))
+DATA = X, jnp.sin(X[:, 0])
+LOSS = fn.losses.supervised(fn.losses.squared_error)
+ADAM = optax.adam(1e-2)
+PLAIN = fn.MLP((2, 4, "scalar")).init(KEY)
+
+
+def by_hand(state: fn.TrainState, batch: fn.data.Batch) -> tuple[fn.TrainState, dict[str, Any]]:
+    """The step of a loss without randomness."""
+
+    def mean(model: Any) -> Any:
+        values = jax.vmap(lambda example: LOSS(model, example, None)[0])(batch.example)
+        return jnp.sum(values * batch.weight) / batch.total_weight
+
+    value, gradients = jax.value_and_grad(mean)(state.model)
+    return state.apply_gradients(gradients, ADAM), {"loss": value, "norm": optax.tree.norm(gradients)}
+
+
+def fit(step: Any = by_hand, **settings: Any) -> fn.train.Fit:
+    return fn.fit(LOSS, ADAM, step=step, **{"epochs": 3, "batch_size": 16, **settings})
+
+
+def test_a_step_written_by_hand_trains_as_the_loss_does() -> None:
+    expected = fn.fit(LOSS, ADAM, epochs=3, batch_size=16)(PLAIN, DATA, KEY, DATA)
+    run = fit()(PLAIN, DATA, KEY, DATA)
+    tables.assert_close(run.model, expected.model)
+    for name in ("loss", "val_loss", "train_loss"):
+        np.testing.assert_allclose(run.history[name], expected.history[name], rtol=2e-5)
+    assert run.history["norm"].shape == (3,)
+    assert int(run.state.step) == 12
+
+
+def test_fns_own_step_is_a_step_with_its_buffers() -> None:
+    model = NET.init(KEY)
+    expected = fn.fit(LOSS, ADAM, epochs=3, batch_size=16)(model, DATA, KEY, DATA)
+    run = fit(fn.step(LOSS, ADAM))(model, DATA, KEY, DATA)
+    tables.assert_close(run.model, expected.model)
+    np.testing.assert_allclose(run.history["loss"], expected.history["loss"], rtol=2e-5)
+
+
+def test_a_trainer_a_resumed_one_and_a_vmap_take_the_same_steps(tmp_path: Any) -> None:
+    expected = fit()(PLAIN, DATA, KEY, DATA)
+    every = fn.train.Every(steps=5)
+    for _ in range(4):
+        trainer = fn.Trainer(fit(), tmp_path, max_time=1e-9, sync_every=every, save_every=every)
+        run = trainer(PLAIN, DATA, KEY, DATA)
+    assert tables.same_bits((run.model, dict(run.history)), (expected.model, dict(expected.history)))
+    keys = jax.random.split(KEY, 2)
+    runs = jax.vmap(fit(), in_axes=(None, None, 0))(PLAIN, DATA, keys)
+    alone = fit()(PLAIN, DATA, keys[1]).model
+    tables.assert_close(jax.tree.map(lambda a: a[1], runs.model), alone, factor=5)
+
+
+def test_another_step_is_another_run(tmp_path: Any) -> None:
+    fn.Trainer(fit(), tmp_path)(PLAIN, DATA, KEY)
+
+    def other(state: Any, batch: Any) -> Any:
+        state, values = by_hand(state, batch)
+        return dataclasses.replace(state, model=jax.tree.map(lambda a: a * 0.999, state.model)), values
+
+    with pytest.raises(ValueError, match="program of a step"):
+        fn.Trainer(fit(other), tmp_path)(PLAIN, DATA, KEY)
+
+
+def test_early_stopping_and_non_finite_steps() -> None:
+    stopping = fn.EarlyStopping(patience=2)
+
+    def rising(state: Any, batch: Any) -> Any:
+        return dataclasses.replace(state, model=jax.tree.map(lambda a: a * 1.5, state.model)), {"loss": 1.0}
+
+    run = fit(rising, epochs=50, stopping=stopping)(PLAIN, DATA, KEY, DATA)
+    assert run.outcome is fn.Outcome.PATIENCE_EXHAUSTED
+
+    def broken(state: Any, batch: Any) -> Any:
+        bad = jnp.where(state.step == 6, jnp.nan, 1.0)
+        return dataclasses.replace(state, model=jax.tree.map(lambda a: a * bad, state.model)), {"loss": 1.0}
+
+    run = fit(broken)(PLAIN, DATA, KEY)
+    assert run.outcome is fn.Outcome.NOT_FINITE
+    assert int(run.state.step) == 6
+    assert tables.same_bits(run.model, PLAIN)
+    run = fit(broken, on_nan="skip")(PLAIN, DATA, KEY)
+    assert run.outcome is fn.Outcome.FINISHED
+    assert tables.same_bits(run.model, PLAIN)
+    with pytest.raises(FloatingPointError, match=r"step 6 \(epoch 1\): the new layers\[0\].weight is not"):
+        fit(broken, on_nan="raise")(PLAIN, DATA, KEY)
+
+
+def test_rows_of_weight_zero_make_no_step() -> None:
+    """A batch of weights 0 leaves the state, though a step of one's own divides by them."""
+    weight = jnp.concatenate([jnp.zeros(16), jnp.ones(34)])
+    run = fit(epochs=1, shuffle=False)(PLAIN, fn.data.Dataset(DATA, weight=weight), KEY)
+    rest = fit(epochs=1, shuffle=False)(PLAIN, jax.tree.map(lambda a: a[16:], DATA), KEY)
+    tables.assert_close(run.model, rest.model)
+    np.testing.assert_allclose(run.history["loss"], rest.history["loss"], rtol=1e-5)
+
+
+def test_replace_gives_a_training_function_another_step() -> None:
+    plain = fn.fit(LOSS, optax.sgd(0.0), epochs=3, batch_size=16)
+    replaced = dataclasses.replace(plain, optimizer=ADAM, step=by_hand)
+    tables.assert_close(replaced(PLAIN, DATA, KEY).model, fit()(PLAIN, DATA, KEY).model)
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "no function": (lambda: fit(3), r"step must be a function \(state, batch\) -> "),
+    "ignores accumulate": (lambda: fit(accumulate=2), "accumulate would be ignored by a step of your own"),
+    "ignores ema": (lambda: fit(ema=0.9), "ema would be ignored by a step of your own"),
+    "returns a state": (lambda: fit(lambda s, b: s)(PLAIN, DATA, KEY), "got TrainState"),
+    "returns no loss": (lambda: fit(lambda s, b: (s, {"l": 1.0}))(PLAIN, DATA, KEY), "Return the loss"),
+    "loses its optimizer": (
+        lambda: fit(lambda s, b: (dataclasses.replace(s, opt_state=()), {"loss": 1.0}))(PLAIN, DATA, KEY),
+        "must keep the structure, shapes and dtypes of the state's opt_state, got nothing in place of",
+    ),
+    "gradients of another tree": (
+        lambda: fn.TrainState.create(PLAIN, ADAM, KEY).apply_gradients((), ADAM),
+        "gradients must be a tree like the model",
+    ),
+    "optimizer without its call": (
+        lambda: fn.fit(LOSS, optax.adam, epochs=1),
+        "a function of learning_rate, b1, .* Try optax.adam",
+    ),
+    "function of another name": (
+        lambda: fn.fit(LOSS, lambda lr: optax.sgd(lr), epochs=1),
+        "or a function of `steps` that returns one, got .*, a function of lr",
+    ),
+    "function of steps in a step": (
+        lambda: fn.step(LOSS, lambda steps: ADAM),
+        "must not be a function of the number of steps, which a step does not know",
+    ),
+    "function that returns none": (
+        lambda: fn.fit(LOSS, lambda steps: None, epochs=1)(PLAIN, DATA, KEY),
+        "optimizer must be an optax GradientTransformation, got None",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_steps_are_refused_by_a_sentence(name: str) -> None:
+    call, message = WRONG[name]
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+
+
+def test_an_optimizer_of_the_number_of_steps(tmp_path: Any) -> None:
+    counts: list[int] = []
+
+    def decayed(steps: int) -> Any:
+        counts.append(steps)
+        return optax.adam(optax.cosine_decay_schedule(1e-2, steps))
+
+    train = fn.fit(LOSS, decayed, epochs=3, batch_size=16, ema=0.5)
+    run = train(PLAIN, DATA, KEY)
+    expected = fn.fit(LOSS, decayed(12), epochs=3, batch_size=16, ema=0.5)(PLAIN, DATA, KEY)
+    assert tables.same_bits(run.model, expected.model)
+    train(PLAIN, DATA, KEY)
+    assert counts == [12, 12]  # once by `fit`, once above
+    assert tables.same_bits(fn.Trainer(train, tmp_path)(PLAIN, DATA, KEY).model, expected.model)
+    half = fn.Trainer(train, limit_batches=2)(PLAIN, DATA, KEY)
+    assert counts[-1] == 6
+    assert int(half.state.step) == 6
+    np.save(tmp_path / "x.npy", DATA[0])
+    np.save(tmp_path / "y.npy", DATA[1])
+    stream = fn.data.Stream.npy((tmp_path / "x.npy", tmp_path / "y.npy"))
+    tables.assert_close(fn.Trainer(train)(PLAIN, stream, KEY).model, expected.model)
+    ensemble = fn.study.ensemble(train, 2)(fn.MLP((2, 4, "scalar")), DATA, KEY)
+    assert bool(jnp.isfinite(ensemble.runs.history["loss"]).all())
