@@ -9,7 +9,6 @@ from ._margin import focal as focal
 from ._margin import hinge as hinge
 from ._margin import zero_one as zero_one
 from ._penalized import penalized as penalized
-from ._players import Players as Players
 from ._players import players as players
 from ._regression import absolute_error as absolute_error
 from ._regression import huber as huber

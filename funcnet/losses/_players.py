@@ -12,7 +12,7 @@ def players(
     order: Literal["alternating", "together"] = "alternating",
     updates: Mapping[str, int] | None = None,
     **losses: Loss,
-) -> "Players":
+) -> Loss:
     """Losses of several players, of which each trains its own part of the model: GANs, actor and critic.
 
     The model is a dict, or a module, whose parts have the names of the players. Each loss gets the whole

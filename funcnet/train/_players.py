@@ -10,6 +10,7 @@ from funcnet import _check, _tree
 from funcnet._types import PyTree
 from funcnet.train._optimizer import (
     PlayersState,
+    aggregates_examples,
     first_name,
     first_state,
     split_player,
@@ -31,7 +32,13 @@ def players_optimizer(by_player: Mapping[str, optax.GradientTransformation]) -> 
     def init(parameters: PyTree) -> PlayersState:
         _check_parts(parameters, by_player)
         own = {name: split_player(parameters, name)[0] for name in by_player}
-        return PlayersState({name: first_state(opt, own[name]) for name, opt in by_player.items()})
+        states = {name: first_state(optimizer, own[name]) for name, optimizer in by_player.items()}
+        if aggregates_examples(states):
+            raise ValueError(
+                "an optimizer that aggregates per-example gradients, such as optax.contrib.dpsgd, can't "
+                "train one of several players."
+            )
+        return PlayersState(states)
 
     def update(updates: PyTree, state: PlayersState, params: PyTree, **extra: Any) -> Any:
         states = {}

@@ -15,7 +15,6 @@ from funcnet.data import Batch
 from funcnet.train._gradient import gradient_function
 from funcnet.train._optimizer import (
     PlayersState,
-    aggregates_examples,
     extra_arguments,
     split_player,
     update_optimizer,
@@ -32,11 +31,6 @@ def players_update(
     """The updates of all players in one step."""
 
     def make_update(state: TrainState, batch: Batch) -> Update:
-        if aggregates_examples(state.opt_state):
-            raise ValueError(
-                "an optimizer that aggregates per-example gradients, such as optax.contrib.dpsgd, can't "
-                "train one of several players."
-            )
         at_start, buffers = _tree.partition(state.model, trainable(state.model))
         key, parameters, states = step_key(state), at_start, {}
         sums: dict[str, Any] = {}
