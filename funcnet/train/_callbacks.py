@@ -11,7 +11,7 @@ import numpy as np
 from funcnet import _check, _files, _tree
 from funcnet._types import Loss, PyTree
 from funcnet.data import Batch, Dataset
-from funcnet.train._early_stopping import Outcome
+from funcnet.train._early_stopping import EarlyStopping, Outcome
 from funcnet.train._hyperparams import set_hyperparams
 from funcnet.train._progress import Progress
 from funcnet.train._result import evaluated_model
@@ -193,6 +193,11 @@ def as_callback(value: Any) -> Callback:
     """`value` if it is a callback; else a callback that calls it at the end of each epoch."""
     if isinstance(value, Callback):
         return value
+    if isinstance(value, EarlyStopping):
+        raise TypeError(
+            "early stopping is a part of the training function, not a callback. Write fn.fit(loss, "
+            "optax.adam(1e-3), epochs=20, stopping=fn.EarlyStopping(patience=5))."
+        )
     expected = "a funcnet.train.Callback or a function of a CallbackContext"
     if isinstance(value, type) or not callable(value):
         raise TypeError(

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,8 @@ class History(Mapping[str, Array]):
     evaluations: dict[str, Array] = dataclasses.field(default_factory=dict)
     num_epochs: Array | None = None
     is_evaluated: Array | None = None
+    if not TYPE_CHECKING:
+        __getattr__ = _check.attributes_of_peers("History")
 
     def __post_init__(self) -> None:
         for name, arrays in (("arrays", self.arrays), ("evaluations", self.evaluations)):
@@ -261,6 +263,7 @@ class TrainState:
             object.__setattr__(self, name, value.astype(jnp.int32))
 
     @staticmethod
+    @_check.usage("state = fn.TrainState.create(model, optax.adam(1e-3), key)")
     def create(model: PyTree, optimizer: optax.GradientTransformation, key: Key) -> "TrainState":
         """The state before the first step.
 

@@ -66,6 +66,7 @@ class StepInfo:
 Step: TypeAlias = Callable[[TrainState, PyTree], tuple[TrainState, StepInfo]]
 
 
+@_check.usage("step = fn.step(loss, optax.adam(1e-3)); state, info = step(state, (x, y))")
 def step(
     loss: Loss,
     optimizer: optax.GradientTransformation,
@@ -109,6 +110,7 @@ def step(
     _check.choice("on_nan", on_nan, ("stop", "skip", "ignore"))
     take_step = build_step(loss, optimizer, accumulate, on_nan)
 
+    @_check.usage("state, info = step(state, (x, y))")
     def checked_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
         _check_state(state, optimizer)
         return take_step(state, batch)

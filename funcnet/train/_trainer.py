@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from funcnet.train._session import Session
 from funcnet.train._source import open_source
 
 
+@_check.usage('run = fn.Trainer(train, "runs/a")(model, data, key)')
 class Trainer:
     """Train like `train`, with progress, callbacks and checkpoints.
 
@@ -66,6 +67,9 @@ class Trainer:
         >>> bool((again.history["loss"] == run.history["loss"]).all()), int(again.state.step)
         (True, 40)
     """
+
+    if not TYPE_CHECKING:
+        __getattr__ = _check.attributes_of_peers("training function")
 
     def __init__(
         self,
@@ -119,6 +123,7 @@ class Trainer:
         self.max_time, self.limit_batches = max_time, limit_batches
         self.evaluate_first = evaluate_first
 
+    @_check.usage("run = trainer(model, (x, y), jax.random.key(0))")
     def __call__(self, model: PyTree, data: PyTree, key: Key, valid: PyTree = None) -> Run:
         """Train, or resume. The arguments and the result are those of `train`.
 
