@@ -233,6 +233,7 @@ def monitored_metric(name: str, metrics: Iterable[str], has_valid: bool, argumen
     names = list(metrics)
     if name not in names:
         hint = "" if has_valid else " For metrics on validation data: train(model, data, key, valid)."
+        hint += " For a value of a callback, the callback itself can stop: fn.train.Request(stop=True)."
         raise ValueError(
             f"{argument} must be a name in the history ({', '.join(names)}), got {name!r}.{hint}"
         )

@@ -72,7 +72,7 @@ class History(Mapping[str, Array]):
         return name in self.arrays or name in self.evaluations
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted([*self.arrays, *self.evaluations], key=_sort_key))
+        return iter(sorted([*self.arrays, *self.evaluations], key=sort_key))
 
     def __len__(self) -> int:
         return len(self.arrays) + len(self.evaluations)
@@ -217,7 +217,7 @@ def _extremes(values: np.ndarray) -> tuple[str, ...]:
     )
 
 
-def _sort_key(name: str) -> tuple[bool, bool, bool, str]:
+def sort_key(name: str) -> tuple[bool, bool, bool, str]:
     """Training before validation, a loss before its metrics, `train_loss` last."""
     return name == "train_loss", name.startswith("val_"), not name.endswith("loss"), name
 
