@@ -41,8 +41,9 @@ def fit(
 ) -> "Fit":
     """Turn a loss into its training, a pure function `train(model, data, key, valid=None) -> Run`.
 
-    `train` compiles itself and returns when the run has ended. Inside jit, vmap or grad it becomes part of
-    the transformed function. Hyperparameters of the optimizer may be traced, so a sweep compiles once.
+    `train` compiles itself and returns when the run has ended; `fn.Trainer(train)` is called like it and
+    shows its progress. Inside jit, vmap or grad `train` becomes part of the transformed function.
+    Hyperparameters of the optimizer may be traced, so a sweep compiles once.
 
     Args:
         loss: of one example, `loss(model, example, key) -> scalar` or `(scalar, {name: scalar})`.
