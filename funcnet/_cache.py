@@ -11,9 +11,11 @@ from funcnet import _check, _files
 def cache_compilations(directory: str | os.PathLike[str] | None = None) -> Path:
     """Cache compiled programs on disk, so that a later process does not compile the same program again.
 
-    Call it before the first run. It sets JAX's own options for the whole process; the command `funcnet`
-    calls it by default. The key of a cached program includes its code, shapes, dtypes, compiler and
-    machine, so a stale one is never used. The directory may be deleted at any time.
+    Call it once at the top of a script, before the first run. The command `funcnet`, whose process is its
+    own, calls it by default; importing funcnet and fitting estimators do not, since it sets JAX's options
+    for the whole process: programs of other libraries would be written to disk, too. The key of a cached
+    program includes its code, shapes, dtypes, compiler and machine, so a stale one is never used. The
+    directory may be deleted at any time.
 
     Args:
         directory: the directory of the cache; by default `funcnet` in the user's cache directory

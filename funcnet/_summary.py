@@ -59,6 +59,7 @@ class Summary:
         return _html.fragment(_html.Table(total, HEADER, [_format_row(row) for row in self.rows]))
 
 
+@_check.usage("fn.summary(net, x[0])")
 def summary(net: Module, x: PyTree) -> Summary:
     """The modules of a model: path, class, output, parameters, bytes, FLOPs.
 

@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import jax
 import matplotlib
 import matplotlib.pyplot
 import pytest
@@ -48,8 +49,10 @@ def test_code_blocks_run_as_written(page, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert blocks, f"{page} has no code blocks"
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # of fn.cache_compilations()
     # A module like any other, so that annotations of its classes resolve.
     scope = {"__name__": "__main__"}
     for block in blocks:
         exec(compile(block, page, "exec"), scope)
+    jax.config.update("jax_compilation_cache_dir", None)
     matplotlib.pyplot.close("all")

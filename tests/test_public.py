@@ -39,7 +39,7 @@ LAST_PARAMETERS = "preprocessing random_state warm_start"
 # Names and order are the contract.
 SIGNATURES = {
     "fn.fit": "loss optimizer * epochs batch_size shuffle stopping eval_every accumulate ema on_nan remat "
-    "step **_unknown",
+    "step",
     "fn.step": "loss optimizer * accumulate on_nan",
     "fn.evaluate": "loss model data batch_size",
     "fn.predict": "model x batch_size",
@@ -52,14 +52,15 @@ SIGNATURES = {
     "fn.TrainState.create": "model optimizer key",
     "fn.EarlyStopping": "monitor min_delta patience mode restore_best start_from_epoch stopping_threshold "
     "divergence_threshold",
-    "fn.train.Fit.__call__": "self model data key valid",
+    "fn.train.Fit.__call__": "self model data key valid **_unknown",
     "fn.Trainer": "train directory callbacks * progress sync_every save_every keep keep_best resume "
     "max_time limit_batches evaluate_first",
     "fn.Trainer.__call__": "self model data key valid",
     "fn.Trainer.dry_run": "self model data key valid",
     "fn.Trainer.overfit_one_batch": "self model data key steps",
     "fn.train.Every": "epochs steps seconds",
-    "fn.train.Request": "stop save hyperparams",
+    "fn.train.Request": "stop save hyperparams values",
+    "fn.train.Pictures": "functions path every",
     "fn.train.ReduceOnPlateau": "monitor factor patience min_delta mode cooldown min_lr name",
     "fn.train.AverageWeights": "start every",
     "fn.train.replay": "train state data",

@@ -788,8 +788,9 @@ def engine() -> None:
     case("train.Callback/function", lambda callback: fn.Trainer(train(), callbacks=[callback],
         progress=False)(trained(), PAIRS, jax.random.key(0)).history["loss"], args(
         callback=lambda context: None), "optim", draws=True, also=("callbacks",))
-    case("train.Request", lambda stop, save, hyperparams: _requesting(T.Request(stop, save, hyperparams)),
-        args(stop=False, save=False, hyperparams={"learning_rate": 0.01}), "optim", draws=True, nan_ok=True)
+    case("train.Request", lambda stop, save, hyperparams, values: _requesting(T.Request(stop, save,
+        hyperparams, values)), args(stop=False, save=False, hyperparams={"learning_rate": 0.01},
+        values={"fid": 0.5}), "optim", draws=True, nan_ok=True)
     case("mesh.cpu_devices", fn.mesh.cpu_devices, args(count=1), "engine", draws=True)
     case("mesh.use", _meshed, args(devices=1, data=PAIRS), "engine", also=also)
     case("mesh.shard_members", _sharded, args(tree=constant("array", normal(4, 2), False)), "engine")

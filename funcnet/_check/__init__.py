@@ -74,6 +74,11 @@ from funcnet._check._training import train_function as train_function
 from funcnet._check._training import transform as transform
 from funcnet._check._training import validation_name as validation_name
 from funcnet._check._training import validation_value as validation_value
+from funcnet._check._usage import attributes_of_peers as attributes_of_peers
+from funcnet._check._usage import explain_mismatch as explain_mismatch
+from funcnet._check._usage import missing_name as missing_name
+from funcnet._check._usage import no_settings as no_settings
+from funcnet._check._usage import usage as usage
 from funcnet._check._values import INT32_MAX as INT32_MAX
 from funcnet._check._values import above_zero as above_zero
 from funcnet._check._values import at_most as at_most

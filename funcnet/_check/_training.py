@@ -8,14 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet._check._values import choice, describe, function, string, takes
+from funcnet._check._values import choice, describe, function, function_name, string, takes
 
 LARGEST_HISTORY = 10**9
 """Bytes of the history of one run, some 60 million epochs of four values."""
 
 
-def key(value: Any) -> None:
-    """Check that a value is one typed key, as returned by `jax.random.key`."""
+def key(value: Any, call: str = "") -> None:
+    """Check that a value is one typed key, as returned by `jax.random.key`.
+
+    Args:
+        value: the key.
+        call: the call that it is an argument of, for the message: another argument may be in its place.
+    """
     dtype = getattr(value, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         if value.shape == ():
@@ -25,8 +30,9 @@ def key(value: Any) -> None:
             "For many runs at once: jax.vmap(train, in_axes=(0, None, 0))(models, data, keys)."
         )
     raise TypeError(
-        f"key must be a typed JAX key, got {describe(value)}. Try key=jax.random.key(0), "
-        "or convert an old-style key: jax.random.wrap_key_data(key)."
+        f"key must be a typed JAX key, got {describe(value)}. "
+        + (f"Write {call}" if call else "Try key=jax.random.key(0)")
+        + ", or convert an old-style key: jax.random.wrap_key_data(key)."
     )
 
 
@@ -55,7 +61,7 @@ def transform(name: str, value: Any) -> None:
 
 def per_example(name: str, value: Any) -> None:
     """Check that a value is a function of (prediction, target) for one example."""
-    function(name, value, "a function (prediction, target) -> scalar")
+    function(name, value, "a function (prediction, target) -> scalar, such as fn.losses.squared_error")
     function_name = getattr(value, "__name__", None) or getattr(
         getattr(value, "func", value), "__name__", name
     )
@@ -80,7 +86,11 @@ def per_example(name: str, value: Any) -> None:
 def loss(value: Any, name: str = "loss") -> None:
     """Check that a value is a function of (model, example, key), or marked by `losses.batchwise`."""
     expected = "a function (model, example, key) -> scalar"
-    function(name, value, expected)
+    function(
+        name, value, f"{expected}, as in fn.fit(fn.losses.supervised(fn.losses.squared_error), optimizer)"
+    )
+    if _is_train_function(value):
+        raise TypeError(f"{name} must be {expected}, got a training function. Pass its loss: train.loss.")
     if getattr(value, "of_all_rows", False):
         raise TypeError(
             f"{name} must be {expected}, got {value.__name__}, which ranks all rows at once. Train with "
@@ -92,9 +102,16 @@ def loss(value: Any, name: str = "loss") -> None:
     except ValueError:
         return  # some builtins have no signature
     except TypeError:
+        leaves = jax.tree.leaves(value)
+        if not (len(leaves) == 1 and leaves[0] is value):
+            raise TypeError(
+                f"loss must be {expected}, got {describe(value)}, which is a model. The loss comes first: "
+                "fn.fit(loss, optax.adam(1e-3), epochs=20), fn.evaluate(loss, model, (x, y))."
+            ) from None
         raise TypeError(
-            f"{name} must be {expected}, got {getattr(value, '__name__', value)!r}, which takes other "
-            "arguments. From a function of (prediction, target): funcnet.losses.supervised(f)."
+            f"{name} must be {expected}, got {function_name(value)!r}, which takes other arguments. From a "
+            "function of (prediction, target): fn.losses.supervised(f). From a loss of a whole batch, "
+            "f(model, batch, weight, key): fn.losses.batchwise(f)."
         ) from None
 
 
@@ -216,6 +233,7 @@ def monitored_metric(name: str, metrics: Iterable[str], has_valid: bool, argumen
     names = list(metrics)
     if name not in names:
         hint = "" if has_valid else " For metrics on validation data: train(model, data, key, valid)."
+        hint += " For a value of a callback, the callback itself can stop: fn.train.Request(stop=True)."
         raise ValueError(
             f"{argument} must be a name in the history ({', '.join(names)}), got {name!r}.{hint}"
         )
@@ -279,7 +297,8 @@ def scalar(name: str, value: Any, batch: tuple[int, ...] = ()) -> None:
     if jnp.shape(value) != batch:
         raise ValueError(
             f"{name} must be a scalar for one example, got shape {jnp.shape(value)[len(batch) :]}. "
-            "Reduce it, for example with jnp.mean(...): funcnet adds the batch axis."
+            "Reduce it, for example with jnp.mean(...): funcnet adds the batch axis. A loss of a whole "
+            "batch is marked: fn.losses.batchwise(f) of f(model, batch, weight, key)."
         )
 
 

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 import jax
 import numpy as np
@@ -30,6 +30,9 @@ from funcnet._types import Array, Key, PyTree
 
 Observer = Callable[["Module", tuple[Any, ...], dict[str, Any], Any], None]
 _observer: contextvars.ContextVar[Observer | None] = contextvars.ContextVar("observer", default=None)
+
+
+_explain_parameters = _check.usage("jax.tree.leaves(model)")
 
 
 @dataclass_transform(frozen_default=True)
@@ -82,7 +85,12 @@ class Module:
         _register(cls)
         _wrap(cls, "__init__", _with_checks)
         _wrap(cls, "__call__", _with_observer)
+        _wrap(cls, "parameters", _explain_parameters)
 
+    if not TYPE_CHECKING:
+        __getattr__ = _check.attributes_of_peers("model")
+
+    @_explain_parameters
     def parameters(self, key: Key) -> Mapping[str, Array]:
         """Initial values of this module's own arrays; child modules initialize their own.
 
@@ -95,6 +103,7 @@ class Module:
         del key
         return {}
 
+    @_check.usage("model = net.init(jax.random.key(0))")
     def init(self, key: Key) -> Self:
         """A copy with all missing parameters initialized. Pure: `jax.vmap(net.init)(keys)`.
 
@@ -304,7 +313,11 @@ def _register(cls: type[Module]) -> None:
 def _with_checks(init: Any) -> Any:
     @functools.wraps(init)
     def __init__(self: Module, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
+        try:
+            init(self, *args, **kwargs)
+        except TypeError:
+            _check.explain_mismatch(init, (self, *args), kwargs)
+            raise
         if (
             type(self).__init__ is not __init__
         ):  # called by the __init__ of a subclass, which is not finished yet

@@ -1,7 +1,7 @@
 """Minibatches of one fixed size: the last one is padded and masked, never dropped."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Never
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +53,11 @@ class Batch:
             arrays = jax.tree.map(jnp.asarray, narrow(to_arrays(example, "example"), "example"))
             object.__setattr__(self, "example", arrays)
         self._check_shapes()
+
+    def __iter__(self) -> Never:
+        raise TypeError(
+            "a Batch holds an example and weights. Write x, y = batch.example; weight = batch.weight."
+        )
 
     def _check_shapes(self) -> None:
         shape = jnp.shape(self.weight)
@@ -135,6 +140,7 @@ class Chunk(NamedTuple):
     digest: str | None = None
 
 
+@_check.usage("for batch in fn.data.batches((x, y), batch_size=32, key=key): x, y = batch.example")
 def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: int = 0) -> Iterator[Batch]:
     """The minibatches of one epoch, the same as in `fit` with the same key.
 

@@ -16,6 +16,7 @@ ADVICE_ON_INTEGERS = (
 )
 
 
+@_check.usage("fn.data.Dataset((x, y))")
 @_tree.node
 class Dataset:
     """Examples as a pytree of arrays that share a leading axis.

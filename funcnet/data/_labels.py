@@ -11,6 +11,7 @@ from funcnet._compare import as_class_numbers
 from funcnet._types import Array, ArrayLike, Float
 
 
+@_check.usage("fn.data.one_hot(labels, 3)")
 def one_hot(labels: ArrayLike, classes: int) -> Float[Array, "*shape classes"]:
     """A row of zeros with a one at the label: `jax.nn.one_hot` with a check of the labels.
 

@@ -19,6 +19,7 @@ ADVICE = (
 )
 
 
+@_check.usage("fn.data.Scaler.fit(data).transform(data)")
 @_tree.node
 class Scaler:
     """An affine map of features, (x - shift) / scale, fitted to training rows only.

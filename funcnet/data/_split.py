@@ -11,6 +11,7 @@ from funcnet.data._dataset import Dataset, as_dataset
 from funcnet.data._shuffle import Shuffle
 
 
+@_check.usage("train, test = fn.data.split((x, y), (0.8, 0.2), key)")
 def split(
     data: PyTree,
     sizes: Sequence[float],

@@ -27,6 +27,6 @@ over them compiles once. Log-loss is another name for cross-entropy.
     0.2181
 """
 
-import lazy_loader
+from funcnet._attach import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

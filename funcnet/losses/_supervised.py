@@ -10,6 +10,7 @@ from funcnet._types import Key, Loss, PerExample, PyTree
 from funcnet.losses._targets import check_targets
 
 
+@_check.usage("fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)")
 def supervised(per_example_loss: PerExample, **metrics: PerExample) -> Loss:
     """The loss of a model on one example (x, y): `per_example_loss(model(x), y)`.
 
@@ -45,11 +46,12 @@ def supervised(per_example_loss: PerExample, **metrics: PerExample) -> Loss:
         _check.per_example(name, f)
     _check.metric_names(metrics)
 
+    @_check.usage("loss(model, (x, y), key)")
     def loss(model: Any, example: PyTree, key: Key | None) -> tuple[Any, dict[str, Any]]:
         if not (isinstance(example, tuple | list) and len(example) == 2):
             raise ValueError(
                 "a batch for a supervised loss must hold examples (x, y), got an example that is "
-                f"{_check.describe(example)}. Pass (x, y)."
+                f"{_check.describe(example)}. Pass (x, y): loss(model, (x, y), key)."
             )
         x, y = example
         prediction = call(model, x, key)

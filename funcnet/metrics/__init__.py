@@ -6,6 +6,6 @@ all rows at once and are functions of arrays. Log-loss is `fn.losses.cross_entro
 `fn.losses.binary_cross_entropy`.
 """
 
-import lazy_loader
+from funcnet._attach import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

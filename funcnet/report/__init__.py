@@ -31,6 +31,6 @@ Classes and curves differ in marker or line style as well as in colour, and labe
 printed 8 cm wide.
 """
 
-import lazy_loader
+from funcnet._attach import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

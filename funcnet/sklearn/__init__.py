@@ -1,5 +1,5 @@
 """Estimators that follow the rules of scikit-learn: the best MLP on a table by default."""
 
-import lazy_loader
+from funcnet._attach import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

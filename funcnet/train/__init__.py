@@ -1,5 +1,5 @@
 """Training: `step`, `fit`, `evaluate`, `predict`, and what they carry and return."""
 
-import lazy_loader
+from funcnet._attach import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

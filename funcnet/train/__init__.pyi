@@ -15,6 +15,7 @@ from ._loggers import CSV as CSV
 from ._loggers import JSONLines as JSONLines
 from ._loggers import TensorBoard as TensorBoard
 from ._monitor import Monitor as Monitor
+from ._pictures import Pictures as Pictures
 from ._reduce_on_plateau import ReduceOnPlateau as ReduceOnPlateau
 from ._replay import ReplayedStep as ReplayedStep
 from ._replay import replay as replay

@@ -1,43 +1,41 @@
-"""One line on the terminal: progress, losses and metrics, time left."""
+"""One line of text about a run in progress: redrawn on a terminal or in a notebook, or printed to a log."""
 
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from funcnet.train._callbacks import CallbackContext
 
 PATIENCE = 0.2
 """Seconds before anything is shown: shorter runs need no bar."""
+LINE_SECONDS = 5.0
+"""Seconds between two lines of a log, unless an epoch takes longer."""
 
 
 class Bar:
-    """A line that is redrawn at each sync; nothing if stderr is not a terminal."""
+    """The progress of a run, shown at each sync.
 
-    def __init__(self, shown: bool) -> None:
-        self.shown = shown and sys.stderr.isatty()
+    Args:
+        kind: "bar", a line that is redrawn in a notebook and on a terminal, and not shown elsewhere;
+            "lines", a line on stderr at the end of an epoch; or False, nothing.
+    """
+
+    def __init__(self, kind: Literal["bar", "lines", False]) -> None:
+        self._writer = _writer_of(kind)
         self._began = time.monotonic()
         self._first: tuple[float, int] | None = None
-        self._live: Any = None
 
     def show(self, get_context: Callable[[], CallbackContext]) -> None:
-        """Draw the line; `get_context` is called only if it is shown."""
-        if not self.shown or time.monotonic() - self._began < PATIENCE:
+        """Show the progress; `get_context` is called only if there is something to show."""
+        if self._writer is None or time.monotonic() - self._began < PATIENCE:
             return
-        from rich.console import Console
-        from rich.live import Live
-        from rich.text import Text
-
-        if self._live is None:
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=False)
-            self._live.start()
-        line = Text(self._line(get_context()), no_wrap=True, overflow="ellipsis")
-        self._live.update(line, refresh=True)
+        context = get_context()
+        self._writer.write(self._line(context), context.epoch)
 
     def close(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        if self._writer is not None:
+            self._writer.close()
 
     def _line(self, context: CallbackContext) -> str:
         run = context._snapshot
@@ -45,13 +43,87 @@ class Bar:
         now = time.monotonic()
         if self._first is None:
             self._first = now, done  # the time to compile is not representative
-        parts = [f"epoch {min(context.epoch + 1, run.epochs)}/{run.epochs}", f"step {done:,}/{total:,}"]
+        # A line of a log is about the epoch that has ended, a bar about the one in progress.
+        epoch = context.epoch if isinstance(self._writer, _Lines) else min(context.epoch + 1, run.epochs)
+        parts = [f"epoch {epoch}/{run.epochs}", f"step {done:,}/{total:,}"]
         parts += [f"{name} {value:.4g}" for name, value in _most_important(context.metrics)]
         seconds, steps = now - self._first[0], done - self._first[1]
         if seconds > 0 and steps > 0:
             rate = steps / seconds
             parts += [f"{rate:,.0f} steps/s", f"{_clock((total - done) / rate)} left"]
         return "  ".join(parts)
+
+
+class _Terminal:
+    """A line that is redrawn on a terminal."""
+
+    _live: Any = None
+
+    def write(self, line: str, epoch: int) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        if self._live is None:
+            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=False)
+            self._live.start()
+        self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+class _Notebook:
+    """An output of a notebook that is updated in place. `rich` would need ipywidgets for that."""
+
+    _output: Any = None
+
+    def write(self, line: str, epoch: int) -> None:
+        from IPython.display import display
+
+        text = {"text/plain": line}
+        if self._output is None:
+            self._output = display(text, raw=True, display_id=True)
+        else:
+            self._output.update(text, raw=True)
+
+    def close(self) -> None:
+        self._output = None
+
+
+class _Lines:
+    """Lines on stderr, for logs: when an epoch has ended, but not within seconds of the last one."""
+
+    def __init__(self) -> None:
+        self._printed, self._epoch, self._last = -LINE_SECONDS, 0, ""
+
+    def write(self, line: str, epoch: int) -> None:
+        if epoch == self._epoch:
+            return
+        self._epoch, self._last = epoch, line
+        if time.monotonic() - self._printed >= LINE_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Print what is not printed yet, so that a log ends with the last epoch."""
+        if self._last:
+            print(self._last, file=sys.stderr, flush=True)
+            self._printed, self._last = time.monotonic(), ""
+
+
+def _writer_of(kind: Literal["bar", "lines", False]) -> _Terminal | _Notebook | _Lines | None:
+    if kind == "lines":
+        return _Lines()
+    if kind == "bar" and _is_notebook():
+        return _Notebook()
+    return _Terminal() if kind == "bar" and sys.stderr.isatty() else None
+
+
+def _is_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 def _most_important(values: Mapping[str, float]) -> list[tuple[str, float]]:

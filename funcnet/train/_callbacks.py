@@ -1,7 +1,9 @@
 """Callbacks: what they can read of a run, and what they can request."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+import difflib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,7 +13,7 @@ import numpy as np
 from funcnet import _check, _files, _tree
 from funcnet._types import Loss, PyTree
 from funcnet.data import Batch, Dataset
-from funcnet.train._early_stopping import Outcome
+from funcnet.train._early_stopping import EarlyStopping, Outcome
 from funcnet.train._hyperparams import set_hyperparams
 from funcnet.train._progress import Progress
 from funcnet.train._result import evaluated_model
@@ -28,12 +30,16 @@ class Request:
         hyperparams: new values for hyperparameters that `optax.inject_hyperparams` made part of the
             optimizer's state: by name, or, if several have the same name, by their path in it, such as
             "inner_states['a'].inner_state.hyperparams['learning_rate']".
+        values: numbers by name that become part of the history, in the epoch that has just ended; NaN in
+            epochs without them. Logs write them, `keep_best` can monitor them, and checkpoints keep them.
 
     Raises:
         TypeError: if a field has the wrong type.
 
     Example:
         >>> import funcnet as fn
+        >>> fn.train.Request(values={"fid": 31.5}).values["fid"]
+        31.5
         >>> fn.train.Request(hyperparams={"learning_rate": 1e-4}).stop
         False
     """
@@ -41,6 +47,7 @@ class Request:
     stop: bool = False
     save: bool = False
     hyperparams: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("stop", "save"):
@@ -48,11 +55,22 @@ class Request:
             is_array = isinstance(value, jax.Array) and value.dtype == bool and value.shape == ()
             if not is_array and not isinstance(value, bool | np.bool_):
                 raise TypeError(f"{name} must be True or False, got {_check.describe(value)}.")
-        is_mapping = isinstance(self.hyperparams, Mapping)
-        if not is_mapping or not all(isinstance(name, str) for name in self.hyperparams):
-            raise TypeError(
-                f"hyperparams must map names to numbers, got {_check.describe(self.hyperparams)}."
-            )
+        for field in ("hyperparams", "values"):
+            value = getattr(self, field)
+            if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+                raise TypeError(f"{field} must map names to numbers, got {_check.describe(value)}.")
+        numbers = {name: _to_number(name, value) for name, value in self.values.items()}
+        object.__setattr__(self, "values", numbers)
+
+
+def _to_number(name: str, value: Any) -> float:
+    is_number = isinstance(value, int | float | np.generic | np.ndarray | jax.Array)
+    if not is_number or np.shape(value) or np.asarray(value).dtype.kind not in "biuf":
+        raise TypeError(
+            f"values must map names to numbers, got {_check.describe(value)} for {name!r}. Try "
+            f"fn.train.Request(values={{{name!r}: float(...)}})."
+        )
+    return float(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +85,7 @@ class Snapshot:
         loss: the loss of one example.
         sample: returns the first rows of the training data, at most 1024.
         batches: returns the batches of another epoch of the training data.
+        callbacks: all callbacks of the run.
         is_latest: whether the state is that of the context's epoch, and not of a later one.
         history: in `on_sync`, the history: lists of floats by name, NaN for missing values.
         reported_epoch: in `on_sync`, the number of epochs that were completed at the previous sync.
@@ -79,6 +98,7 @@ class Snapshot:
     loss: Loss
     sample: Callable[[], Dataset]
     batches: Callable[[], Iterator[Batch]]
+    callbacks: "Sequence[Callback]"
     is_latest: bool = True
     history: Mapping[str, list[float]] = dataclasses.field(default_factory=dict)
     reported_epoch: int = 0
@@ -136,6 +156,10 @@ class Callback:
     with the host; such a callback is then called for each of them in turn, with the state after the last.
     If any callback may send requests, the run returns to the host at the end of every epoch.
 
+    Raises:
+        TypeError: when a subclass is defined, if it has a method `on_...` that is not one of these, or that
+            does not take a `CallbackContext`.
+
     Example:
         >>> import funcnet as fn
         >>> class StopBelowATenth(fn.train.Callback):
@@ -144,6 +168,12 @@ class Callback:
     """
 
     read_only: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, hook in vars(cls).items():
+            if name.startswith("on_") and callable(hook):
+                _check_hook(cls.__name__, name, hook)
 
     def on_fit_start(self, context: CallbackContext) -> Request | None:
         """Before the first step of this process. `restore` is called after it, if the run was resumed."""
@@ -170,6 +200,47 @@ class Callback:
         """Restore a state that `state` returned."""
 
 
+OF_PEERS = {
+    **dict.fromkeys(("on_train_start", "on_train_begin", "on_fit_begin"), "on_fit_start"),
+    **dict.fromkeys(("on_train_end", "on_test_end", "on_predict_end"), "on_fit_end"),
+    **dict.fromkeys(("on_train_epoch_end", "on_validation_end", "on_validation_epoch_end"), "on_epoch_end"),
+    **dict.fromkeys(("on_epoch_begin", "on_epoch_start", "on_train_epoch_start"), "on_epoch_end"),
+    **dict.fromkeys(("on_save_checkpoint", "on_save"), "on_checkpoint"),
+}
+"""Hooks of Keras and Lightning, and ours at the same moment; an epoch starts where the one before ends."""
+NO_BATCHES = (
+    "An epoch is one program, without hooks for batches: return metrics from the loss, or write the loop, "
+    "for batch in fn.data.batches(data, 32, key, epoch): state, info = step(state, batch)."
+)
+
+
+def _check_hook(owner: str, name: str, hook: Any) -> None:
+    """Check that a method `on_...` of a callback is one that a Trainer calls, with its arguments."""
+    own = vars(Callback).get(name)
+    if own is None:
+        hooks = [hook for hook in vars(Callback) if hook.startswith("on_")]
+        nearest = difflib.get_close_matches(name, hooks, 1, 0.0)[0]
+        raise TypeError(
+            f"{owner}.{name} would never be called: the hooks are {', '.join(hooks)}. "
+            + (
+                NO_BATCHES
+                if "batch" in name
+                else f"Write def {OF_PEERS.get(name, nearest)}(self, context)."
+            )
+        )
+    parameters = list(inspect.signature(own).parameters)
+    try:
+        inspect.signature(hook).bind(*parameters)
+        takes_logs = "logs" in inspect.signature(hook).parameters
+    except TypeError:
+        takes_logs = True
+    if takes_logs:
+        raise TypeError(
+            f"{owner}.{name} must take {', '.join(parameters)}. Write def {name}({', '.join(parameters)}); "
+            "its losses and metrics are context.metrics."
+        )
+
+
 def resolve_path(path: Path, context: CallbackContext) -> Path:
     """The path to write to; a relative one is in the Trainer's directory. Creates the parent folder."""
     directory = context._snapshot.directory
@@ -193,6 +264,11 @@ def as_callback(value: Any) -> Callback:
     """`value` if it is a callback; else a callback that calls it at the end of each epoch."""
     if isinstance(value, Callback):
         return value
+    if isinstance(value, EarlyStopping):
+        raise TypeError(
+            "early stopping is a part of the training function, not a callback. Write fn.fit(loss, "
+            "optax.adam(1e-3), epochs=20, stopping=fn.EarlyStopping(patience=5))."
+        )
     expected = "a funcnet.train.Callback or a function of a CallbackContext"
     if isinstance(value, type) or not callable(value):
         raise TypeError(
@@ -218,8 +294,24 @@ def join_requests(request: Request, callback: Callback, answer: Any) -> Request:
             f"a callback must return None or a funcnet.train.Request, got {_check.describe(answer)}. Try "
             "fn.train.Request(stop=True)."
         )
-    values = {**request.hyperparams, **answer.hyperparams}
-    return Request(bool(request.stop or answer.stop), bool(request.save or answer.save), values)
+    if twice := request.values.keys() & answer.values.keys():
+        raise ValueError(
+            f"two callbacks request the value {min(twice)!r} in one epoch. Rename one of them."
+        )
+    return Request(
+        stop=bool(request.stop or answer.stop),
+        save=bool(request.save or answer.save),
+        hyperparams={**request.hyperparams, **answer.hyperparams},
+        values={**request.values, **answer.values},
+    )
+
+
+def check_no_answer(method: str, answer: Any) -> None:
+    """Check the answer of a callback at a moment at which it can't request anything."""
+    if answer is not None:
+        raise TypeError(
+            f"{method} must return None, got {_check.describe(answer)}. Return a Request from on_epoch_end."
+        )
 
 
 def apply_request(state: TrainState, request: Request) -> TrainState:

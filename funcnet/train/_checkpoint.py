@@ -1,5 +1,6 @@
 """Checkpoints, written atomically and with checksums."""
 
+import ast
 import contextlib
 import datetime
 import itertools
@@ -217,6 +218,12 @@ class Checkpoint:
     def has(self, name: str) -> bool:
         """Whether the saved dictionary has this key."""
         return any(path.startswith(f"[{name!r}]") for path in self.arrays)
+
+    def dictionary(self, name: str) -> dict[str, np.ndarray]:
+        """A saved value that is a dictionary of arrays by any names; an empty one if it was not saved."""
+        prefix = f"[{name!r}]["
+        saved = {path: array for path, array in self.arrays.items() if path.startswith(prefix)}
+        return {ast.literal_eval(path[len(prefix) : -1]): array for path, array in saved.items()}
 
     def lengthen(self, prefix: str, length: int) -> None:
         """Pad the vectors whose path starts with `prefix` with zeros to this length."""

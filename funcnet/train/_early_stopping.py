@@ -78,6 +78,7 @@ def initial_state(model: PyTree = None, worst: float = jnp.inf) -> EarlyStopping
     return EarlyStoppingState(zero, zero, jnp.asarray(worst, float), zero - 1, model)
 
 
+@_check.usage("fn.fit(loss, optax.adam(1e-3), epochs=20, stopping=fn.EarlyStopping(patience=5))")
 @dataclasses.dataclass(frozen=True)
 class EarlyStopping:
     """Stop when a monitored value stops improving, and keep the weights of its best epoch.

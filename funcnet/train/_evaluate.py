@@ -18,6 +18,7 @@ from funcnet.transform._jaxpr import as_function
 from funcnet.transform._objective import RunningTotals, Totals, objective
 
 
+@_check.usage("fn.evaluate(loss, model, (x, y))")
 def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) -> dict[str, Array]:
     """The weighted mean loss and metrics of a model over a dataset, in inference mode.
 
@@ -49,6 +50,7 @@ def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) ->
     return _evaluate(hashable, model, data, min(batch_size, len(data)))
 
 
+@_check.usage("fn.predict(model, x)")
 def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> PyTree:
     """The predictions of a model in inference mode, row by row, in the order of the rows.
 
@@ -71,7 +73,9 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
         >>> fn.predict(lambda x: 2 * x, jnp.arange(3.0), batch_size=2).tolist()
         [0.0, 2.0, 4.0]
     """
-    _check.takes("model", model, "called on one example", None)
+    if isinstance(getattr(model, "state", None), TrainState):
+        raise TypeError("model must be a model, got a Run. Write fn.predict(run.model, x).")
+    _check.takes("model", model, "a function of one example, as in fn.predict(model, x)", None)
     model = as_tree(model)
     check_model(model)
     batch_size = _check.positive("batch_size", batch_size)

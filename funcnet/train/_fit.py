@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import weakref
 from collections.abc import Mapping
-from typing import Any, Literal, Never
+from typing import TYPE_CHECKING, Any, Literal, Never
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ from funcnet.train._result import Run
 from funcnet.train._step import OnNaN, check_step
 
 
+@_check.usage("train = fn.fit(loss, optax.adam(1e-3), epochs=20); run = train(model, (x, y), key)")
 def fit(
     loss: Loss,
     optimizer: Optimizer | Mapping[str, Optimizer],
@@ -39,12 +40,12 @@ def fit(
     on_nan: OnNaN | Literal["raise"] = "stop",
     remat: bool = False,
     step: OwnStep | None = None,
-    **_unknown: Never,
 ) -> "Fit":
     """Turn a loss into its training, a pure function `train(model, data, key, valid=None) -> Run`.
 
-    `train` compiles itself and returns when the run has ended. Inside jit, vmap or grad it becomes part of
-    the transformed function. Hyperparameters of the optimizer may be traced, so a sweep compiles once.
+    `train` compiles itself and returns when the run has ended; `fn.Trainer(train)` is called like it and
+    shows its progress. Inside jit, vmap or grad `train` becomes part of the transformed function.
+    Hyperparameters of the optimizer may be traced, so a sweep compiles once.
 
     Args:
         loss: of one example, `loss(model, example, key) -> scalar` or `(scalar, {name: scalar})`.
@@ -93,8 +94,6 @@ def fit(
         >>> runs.history["loss"].shape
         (5, 200)
     """
-    if _unknown:
-        raise TypeError(_advice(next(iter(_unknown))))
     epochs = _check.positive("epochs", epochs)
     batch_size = _check.positive("batch_size", batch_size)
     eval_every = _check.count("eval_every", eval_every)
@@ -139,30 +138,7 @@ def _check_own_step(step: Any, accumulate: int, ema: Any) -> None:
             )
 
 
-OF_TRAINER = frozenset(
-    (
-        *("callbacks", "directory", "progress", "sync_every", "save_every", "keep", "keep_best", "resume"),
-        *("max_time", "limit_batches", "evaluate_first", "verbose", "checkpoint", "logger"),
-    )
-)
-"""Settings of the Trainer, and what Keras and Lightning call them."""
-
-
-def _advice(name: str) -> str:
-    """What to write instead of a setting that `fit` does not have."""
-    if name in OF_TRAINER:
-        advice = (
-            "Progress, callbacks and checkpoints belong to the Trainer: "
-            "fn.Trainer(train, progress=True)(model, data, key)."
-        )
-    elif name.startswith("valid"):
-        advice = "Pass validation rows to the training function: train(model, data, key, valid)."
-    elif name in ("lr", "learning_rate", "weight_decay", "momentum", "schedule", "scheduler"):
-        advice = "It belongs to the optimizer: optax.adamw(learning_rate=1e-3, weight_decay=1e-4)."
-    else:
-        settings = ", ".join(field.name for field in dataclasses.fields(Settings)[2:])
-        advice = f"Its settings are {settings} and ema."
-    return f"fit has no setting {name!r}. {advice}"
+TRAIN_CALL = "run = train(model, (x, y), jax.random.key(0))"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -170,8 +146,12 @@ class Fit(Settings):
     """A training function, returned by `fit`. Call it; its settings are its fields."""
 
     _probe: Probe | None = None
+    if not TYPE_CHECKING:
+        __getattr__ = _check.attributes_of_peers("training function")
 
-    def __call__(self, model: PyTree, data: PyTree, key: Key, valid: PyTree = None) -> Run:
+    def __call__(
+        self, model: PyTree, data: PyTree, key: Key, valid: PyTree = None, **_unknown: Never
+    ) -> Run:
         """Train.
 
         Args:
@@ -190,6 +170,7 @@ class Fit(Settings):
             FloatingPointError: with on_nan="raise", if the loss or a gradient is not finite; `error.run` is
                 the run up to that step.
         """
+        _check.no_settings("a training function", _unknown, TRAIN_CALL)
         data, valid = self._prepare(model, data, key, valid)
         per_epoch = self._plan.steps_per_epoch(len(data))
         _check.num_steps(self.epochs, per_epoch)
@@ -268,7 +249,7 @@ class Fit(Settings):
             )
         if isinstance(model, Run):
             raise TypeError("model must be a model, got a Run: pass run.model.")
-        _check.key(key)
+        _check.key(key, TRAIN_CALL)
         return self._check_data(model, data), None if valid is None else self._check_data(model, valid)
 
     def _check_data(self, model: PyTree, data: PyTree) -> Dataset:

@@ -5,13 +5,14 @@ import contextlib
 import csv
 import json
 import os
+import struct
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
+import jax
 import numpy as np
 
 from funcnet import _check, _files
-from funcnet._types import Array
 from funcnet.train._callbacks import Callback, CallbackContext, resolve_path
 
 
@@ -32,7 +33,8 @@ class _Log(Callback, abc.ABC):
         self._file = _files.open_log(resolve_path(self.path, context))
         progress = context._snapshot.progress
         with self._explain_errors():
-            self._begin(progress.state.history)
+            self._dtypes = {name: values.dtype for name, values in progress.state.history.items()}
+            self._begin(list(progress.history))
             if context.epoch:
                 self._write(progress.history, 0, context.epoch)
             self._file.flush()
@@ -68,8 +70,8 @@ class _Log(Callback, abc.ABC):
             ) from None
 
     @abc.abstractmethod
-    def _begin(self, history: Mapping[str, Array]) -> None:
-        """Write the header, if there is one."""
+    def _begin(self, names: list[str]) -> None:
+        """Write the header for these columns, if there is one."""
 
     @abc.abstractmethod
     def _write(self, history: Mapping[str, list[float]], first: int, last: int) -> None:
@@ -96,16 +98,23 @@ class CSV(_Log):
         epoch,loss
     """
 
-    def _begin(self, history: Mapping[str, Array]) -> None:
+    def _begin(self, names: list[str]) -> None:
         assert self._file is not None
-        self._names = list(history)
+        self._names = names
         csv.writer(self._file).writerow(["epoch", *self._names])
         # Nine digits identify a float32 and take a third of the time of all digits.
-        cells = ["%.9g" if values.dtype == np.float32 else "%r" for values in history.values()]
+        dtypes = (self._dtypes.get(name, jax.dtypes.canonicalize_dtype(float)) for name in names)
+        cells = ["%.9g" if dtype == np.float32 else "%r" for dtype in dtypes]
         self._line = ",".join(["%d", *cells]) + "\r\n"
 
     def _write(self, history: Mapping[str, list[float]], first: int, last: int) -> None:
         assert self._file is not None
+        if list(history) != self._names:  # a callback requested a new value: a column that all lines have
+            if self._file.seekable():
+                self._file.seek(0)
+                self._file.truncate()
+                first = 0
+            self._begin(list(history))
         columns = (history[name][first:last] for name in self._names)
         lines = [self._line % cells for cells in zip(range(first, last), *columns, strict=True)]
         self._file.write("".join(lines).replace("nan", ""))
@@ -123,7 +132,7 @@ class JSONLines(_Log):
         'history.jsonl'
     """
 
-    def _begin(self, history: Mapping[str, Array]) -> None:
+    def _begin(self, names: list[str]) -> None:
         pass
 
     def _write(self, history: Mapping[str, list[float]], first: int, last: int) -> None:
@@ -137,7 +146,7 @@ class JSONLines(_Log):
 
 
 class TensorBoard(Callback):
-    """Scalars for TensorBoard, by epoch.
+    """Scalars for TensorBoard, by epoch, and the images of `Pictures` of the same Trainer.
 
     Needs the package tensorboardX: pip install 'funcnet[tensorboard]'.
 
@@ -175,9 +184,20 @@ class TensorBoard(Callback):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_writer": None}
 
-    def on_epoch_end(self, context: CallbackContext) -> None:
-        for name, value in context.metrics.items():
-            self._writer.add_scalar(name, value, context.epoch - 1)
+    def on_sync(self, context: CallbackContext) -> None:
+        for name, column in context._snapshot.history.items():
+            for epoch in range(context._snapshot.reported_epoch, context.epoch):
+                if column[epoch] == column[epoch]:
+                    self._writer.add_scalar(name, column[epoch], epoch)
+
+    def add_png(self, name: str, png: bytes, epoch: int) -> None:
+        """Write an image that is a PNG file already, of an epoch counted from 0."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        width, height, _, kind = struct.unpack(">2I2B", png[16:26])
+        channels = {0: 1, 2: 3, 6: 4}[kind]  # grey, RGB, RGBA
+        image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
+        self._writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), epoch)
 
     def on_fit_end(self, context: CallbackContext) -> None:
         self._writer.close()

@@ -1,6 +1,7 @@
 """The progress of a run between two steps, and the values that the host reads from it."""
 
 import functools
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from funcnet import _tree
 from funcnet.train._early_stopping import Outcome
 from funcnet.train._result import Run
-from funcnet.train._state import TrainState
+from funcnet.train._state import TrainState, sort_key
 from funcnet.transform._objective import RunningTotals
 
 
@@ -55,6 +56,13 @@ class Progress:
     def history(self) -> dict[str, list[float]]:
         """The history on the host, by name: a number for each epoch, NaN for missing values."""
         return {name: np.asarray(values, float).tolist() for name, values in self.state.history.items()}
+
+    def with_values(self, values: Mapping[str, np.ndarray]) -> "Progress":
+        """This progress, whose `history` also has values that callbacks requested, arrays [epochs]."""
+        if values:
+            merged = self.history | {name: column.tolist() for name, column in values.items()}
+            vars(self).update(history={name: merged[name] for name in sorted(merged, key=sort_key)})
+        return self
 
     @functools.cached_property
     def copied_state(self) -> TrainState:

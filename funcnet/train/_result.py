@@ -1,6 +1,6 @@
 """The result of a run."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -36,6 +36,8 @@ class Run:
 
     model: PyTree
     state: TrainState
+    if not TYPE_CHECKING:
+        __getattr__ = _check.attributes_of_peers("Run")
 
     def __post_init__(self) -> None:
         if not isinstance(self.state, TrainState):

@@ -3,9 +3,10 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from funcnet._types import Key, PyTree
@@ -29,6 +30,8 @@ class Saver:
         self.directory, self.keep, self.keep_best = trainer.directory, trainer.keep, trainer.keep_best
         self.every, self.resume, self.plan = trainer.save_every, trainer.resume, plan
         self.callbacks = _name_callbacks(trainer.callbacks)
+        self.values: dict[str, np.ndarray] = {}
+        """Values that callbacks requested, by name: arrays [epochs] with NaN where there is none."""
         self.step = -1
         """The step that was saved last."""
         self._began = self._saved_at = time.monotonic()
@@ -39,11 +42,8 @@ class Saver:
     @contextlib.contextmanager
     def open(self, progress: Progress, model: PyTree, source: Source, key: Key) -> Iterator[Progress]:
         """Lock the directory; yield the progress in its newest checkpoint, or `progress` without one."""
-        if self.keep_best is not None and self.keep_best.removeprefix("-") not in progress.state.history:
-            raise ValueError(
-                f"keep_best must name a value in the history ({', '.join(progress.state.history)}), got "
-                f"{self.keep_best!r}."
-            )
+        if all(callback.read_only for callback in self.callbacks.values()):
+            self.check_keep_best(progress.state.history)
         if self.directory is None:
             yield progress
             return
@@ -51,6 +51,26 @@ class Saver:
         self._source = source
         with Checkpoints(self.directory, self.keep, self.keep_best, identity).open() as self._store:
             yield self._restore(self._store, progress)
+
+    def check_keep_best(self, names: Iterable[str]) -> None:
+        """Check that the history has the value of `keep_best`, after an epoch if callbacks may add it.
+
+        Raises:
+            ValueError: if it has not.
+        """
+        if self.keep_best is not None and self.keep_best.removeprefix("-") not in names:
+            raise ValueError(
+                f"keep_best must name a value in the history ({', '.join(names)}), got "
+                f"{self.keep_best!r}. A callback returns its values from the first epoch on: "
+                "fn.train.Request(values={...})."
+            )
+
+    def record(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Record values that callbacks requested after an epoch, counted from 1."""
+        for name, value in values.items():
+            dtype = jax.dtypes.canonicalize_dtype(float)
+            column = self.values.setdefault(name, np.full(self.plan.epochs, np.nan, dtype))
+            column[epoch - 1] = value
 
     def _restore(self, store: Checkpoints, start: Progress) -> Progress:
         if self.resume == "never":
@@ -60,6 +80,9 @@ class Saver:
         if self._restored is None:
             return start
         self._restored.lengthen("['state'].state.history.", self.plan.epochs)
+        for name, saved in self._restored.dictionary("values").items():
+            column = self.values[name] = np.full(self.plan.epochs, np.nan, saved.dtype)
+            column[: len(saved)] = saved[: self.plan.epochs]
         progress: Progress = self._restored.part("state", start)
         self.step = progress.step
         if self.resume != "force" and self._restored.has("batches"):
@@ -80,6 +103,7 @@ class Saver:
             return {}
         states = {name: callback.state() for name, callback in self.callbacks.items()}
         states["batches"] = self._source.batch_digests()
+        states["values"] = {name: column.copy() for name, column in self.values.items()} or None
         return {"state": progress} | {name: state for name, state in states.items() if state is not None}
 
     def next_step(self, step: int, per_epoch: int) -> int | None:

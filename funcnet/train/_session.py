@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Any
 
+import jax.numpy as jnp
+
 from funcnet import _text, _tree
 from funcnet._types import Key, PyTree
 from funcnet.train import _signals
@@ -18,6 +20,7 @@ from funcnet.train._callbacks import (
     Request,
     Snapshot,
     apply_request,
+    check_no_answer,
     join_requests,
 )
 from funcnet.train._chunks import LAST_STEP
@@ -66,6 +69,7 @@ class Session:
         progress = self.source.start(self.model, self.key)
         with contextlib.ExitStack() as stack:
             progress = stack.enter_context(self.saver.open(progress, self.model, self.source, self.key))
+            progress = progress.with_values(self.saver.values)
             self.reported_epoch = progress.epoch
             stack.callback(self.bar.close)
             stack.callback(self.source.close)
@@ -73,6 +77,11 @@ class Session:
             self.safe = progress, self.saver.content(progress)
             try:
                 request = self._notify("on_fit_start", self._first_context(progress))
+                if request.values:
+                    raise ValueError(
+                        f"on_fit_start can't request the value {min(request.values)!r}, which belongs to "
+                        "an epoch. Return it from on_epoch_end."
+                    )
                 self.saver.restore_callbacks()
                 progress = self._apply(progress, request)
                 self.safe = progress, self.saver.content(progress)
@@ -84,8 +93,7 @@ class Session:
                         break
                 self._save(progress)
                 self.saver.wait()
-                for callback in self.callbacks:
-                    callback.on_fit_end(self._context(progress, self.reported_epoch))
+                self._inform("on_fit_end", self._context(progress, self.reported_epoch))
             except BaseException as error:
                 self._save_after(error)
                 raise
@@ -96,7 +104,7 @@ class Session:
     def _advance(self, progress: Progress) -> Progress:
         """Make some steps, then report to callbacks, update the progress bar and save."""
         before, began = progress.step, time.monotonic()
-        progress = self.source.advance(progress, self._next_sync(before))
+        progress = self.source.advance(progress, self._next_sync(before)).with_values(self.saver.values)
         step, seconds = progress.step, time.monotonic() - began
         if self.rate:
             self.rate = self.source.rates[self.source.kind] = (step - before) / seconds
@@ -107,12 +115,14 @@ class Session:
             previous = self.reported_epoch
             for finished in range(previous + 1, epoch + 1) if self.reports_epochs else ():
                 request = self._notify("on_epoch_end", self._context(progress, finished))
+                self._check_values(progress, request)
+                self.saver.record(finished, request.values)
                 progress, save = self._apply(progress, request), save or request.save
+            self.saver.check_keep_best(progress.history)
             self.reported_epoch = epoch
             history = {name: list(values) for name, values in progress.history.items()}
             context = self._context(progress, epoch, history=history, reported_epoch=previous)
-            for callback in self.callbacks:
-                callback.on_sync(context)
+            self._inform("on_sync", context)
         self.bar.show(lambda: self._context(progress, epoch))
         if save or self.saver.is_due(before, step, self.source.per_epoch):
             self._save(progress)
@@ -148,8 +158,7 @@ class Session:
     def _save(self, progress: Progress) -> None:
         if self.saver.save(progress):
             context = self._context(progress, progress.epoch)
-            for callback in self.callbacks:
-                callback.on_checkpoint(context)
+            self._inform("on_checkpoint", context)
 
     def _first_context(self, progress: Progress) -> CallbackContext:
         context, valid = self._context(progress, self.reported_epoch), self.source.valid
@@ -171,22 +180,41 @@ class Session:
             batches=lambda: self.source.batches(
                 progress.state.key if self.plan.shuffle else None, progress.epoch
             ),
+            callbacks=self.callbacks,
             is_latest=epoch == progress.epoch,
             **more,
         )
         return CallbackContext(epoch, metrics_at(progress.history, epoch) if epoch else {}, snapshot)
 
     def _notify(self, method: str, context: CallbackContext) -> Request:
-        """Call a method of every callback, and return their joined requests."""
+        """Call a method of every callback, and return their joined requests.
+
+        The values that one requests are metrics for those after it.
+        """
         request = NOTHING
         for callback in self.callbacks:
             if (answer := getattr(callback, method)(context)) is not None:
                 request = join_requests(request, callback, answer)
+                known = {name: value for name, value in request.values.items() if value == value}
+                context = dataclasses.replace(context, metrics={**context.metrics, **known})
         return request
+
+    def _inform(self, method: str, context: CallbackContext) -> None:
+        """Call a method of every callback that requests nothing."""
+        for callback in self.callbacks:
+            check_no_answer(f"{type(callback).__name__}.{method}", getattr(callback, method)(context))
+
+    def _check_values(self, progress: Progress, request: Request) -> None:
+        if taken := request.values.keys() & progress.state.history.keys():
+            raise ValueError(
+                f"the history has a value {min(taken)!r} of its own. Rename that of the callback: "
+                f"fn.train.Request(values={{'my_{min(taken)}': ...}})."
+            )
 
     def _apply(self, progress: Progress, request: Request) -> Progress:
         state = apply_request(progress.state, request)
-        return progress if state is progress.state else _tree.replace(progress, state=state)
+        changed = progress if state is progress.state else _tree.replace(progress, state=state)
+        return changed.with_values(self.saver.values)
 
     def _save_after(self, error: BaseException) -> None:
         """Save the last safe state and notify callbacks; `error` remains the error that is raised."""
@@ -214,6 +242,16 @@ class Session:
         raise SystemExit(128 + number)
 
     def _result(self, progress: Progress) -> Run:
+        """The result of the run, with the values that callbacks requested in its history."""
+        run = self._run_until(progress)
+        if not self.saver.values:
+            return run
+        history = run.state.history
+        arrays = history.arrays | {name: jnp.asarray(column) for name, column in self.saver.values.items()}
+        state = _tree.replace(run.state, history=_tree.replace(history, arrays=arrays))
+        return _tree.replace(run, state=state)
+
+    def _run_until(self, progress: Progress) -> Run:
         if progress.should_continue(self.plan.epochs):  # out of time
             return Run(evaluated_model(progress.state), progress.state)
         run = finish(self.plan, progress.state)

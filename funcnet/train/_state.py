@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,8 @@ class History(Mapping[str, Array]):
     evaluations: dict[str, Array] = dataclasses.field(default_factory=dict)
     num_epochs: Array | None = None
     is_evaluated: Array | None = None
+    if not TYPE_CHECKING:
+        __getattr__ = _check.attributes_of_peers("History")
 
     def __post_init__(self) -> None:
         for name, arrays in (("arrays", self.arrays), ("evaluations", self.evaluations)):
@@ -71,7 +73,7 @@ class History(Mapping[str, Array]):
         return name in self.arrays or name in self.evaluations
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted([*self.arrays, *self.evaluations], key=_sort_key))
+        return iter(sorted([*self.arrays, *self.evaluations], key=sort_key))
 
     def __len__(self) -> int:
         return len(self.arrays) + len(self.evaluations)
@@ -216,7 +218,7 @@ def _extremes(values: np.ndarray) -> tuple[str, ...]:
     )
 
 
-def _sort_key(name: str) -> tuple[bool, bool, bool, str]:
+def sort_key(name: str) -> tuple[bool, bool, bool, str]:
     """Training before validation, a loss before its metrics, `train_loss` last."""
     return name == "train_loss", name.startswith("val_"), not name.endswith("loss"), name
 
@@ -262,6 +264,7 @@ class TrainState:
             object.__setattr__(self, name, value.astype(jnp.int32))
 
     @staticmethod
+    @_check.usage("state = fn.TrainState.create(model, optax.adam(1e-3), key)")
     def create(
         model: PyTree,
         optimizer: optax.GradientTransformation | Mapping[str, optax.GradientTransformation],

@@ -27,6 +27,7 @@ OnNaN: TypeAlias = Literal["stop", "skip", "ignore"]
 Step: TypeAlias = Callable[[TrainState, PyTree], tuple[TrainState, StepInfo]]
 
 
+@_check.usage("step = fn.step(loss, optax.adam(1e-3)); state, info = step(state, (x, y))")
 def step(
     loss: Loss,
     optimizer: optax.GradientTransformation | Mapping[str, optax.GradientTransformation],
@@ -77,6 +78,7 @@ def step(
     transformation = as_transformation(optimizer)
     take_step = build_step(loss, transformation, accumulate, on_nan)
 
+    @_check.usage("state, info = step(state, (x, y))")
     def checked_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
         _check_state(state, transformation)
         return take_step(state, batch)

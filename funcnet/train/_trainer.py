@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from funcnet.train._session import Session
 from funcnet.train._source import open_source
 
 
+@_check.usage('run = fn.Trainer(train, "runs/a")(model, data, key)')
 class Trainer:
     """Train like `train`, with progress, callbacks and checkpoints.
 
@@ -35,7 +36,9 @@ class Trainer:
         train: a training function, returned by `fn.fit`.
         directory: where checkpoints are written; None to write none.
         callbacks: `funcnet.train.Callback`s, or functions of a `CallbackContext`.
-        progress: whether to show a progress line; it is shown only if stderr is a terminal.
+        progress: "bar" (or True) shows a line that is redrawn on a terminal and in a notebook, and nothing
+            elsewhere; "lines" prints a line on stderr when an epoch ends, at most every five seconds, for
+            logs; False shows nothing.
         sync_every: when the run returns to the host, an `Every`; by default four times a second, and at the
             end of each epoch if a callback may request something.
         save_every: how often a checkpoint is written, an `Every`.
@@ -67,13 +70,16 @@ class Trainer:
         (True, 40)
     """
 
+    if not TYPE_CHECKING:
+        __getattr__ = _check.attributes_of_peers("training function")
+
     def __init__(
         self,
         train: Fit,
         directory: str | os.PathLike[str] | None = None,
         callbacks: Iterable[AnyCallback] = (),
         *,
-        progress: bool = True,
+        progress: Literal["bar", "lines"] | bool = "bar",
         sync_every: Every | None = None,
         save_every: Every = Every(seconds=60.0),  # noqa: B008  (frozen)
         keep: int = 3,
@@ -94,7 +100,8 @@ class Trainer:
                     f"{name} must be a funcnet.train.Every, got {_check.describe(value)}. Try "
                     f"{name}=fn.train.Every(epochs=1)."
                 )
-        _check.boolean("progress", progress)
+        if not isinstance(progress, bool | np.bool_):
+            _check.choice("progress", progress, ("bar", "lines"))
         _check.boolean("evaluate_first", evaluate_first)
         keep = _check.positive("keep", keep)
         if callable(callbacks) or hasattr(callbacks, "dtype") or not isinstance(callbacks, Iterable):
@@ -114,11 +121,13 @@ class Trainer:
         self.train = train
         self.directory = None if directory is None else _check.path("directory", directory, "runs/first")
         self.callbacks = [as_callback(callback) for callback in callbacks]
-        self.progress, self.sync_every, self.save_every = progress, sync_every, save_every
+        self.progress = progress if isinstance(progress, str) else ("bar" if progress else False)
+        self.sync_every, self.save_every = sync_every, save_every
         self.keep, self.keep_best, self.resume = keep, keep_best, resume
         self.max_time, self.limit_batches = max_time, limit_batches
         self.evaluate_first = evaluate_first
 
+    @_check.usage("run = trainer(model, (x, y), jax.random.key(0))")
     def __call__(self, model: PyTree, data: PyTree, key: Key, valid: PyTree = None) -> Run:
         """Train, or resume. The arguments and the result are those of `train`.
 

@@ -1,5 +1,5 @@
 """Transformations of functions, on pytrees."""
 
-import lazy_loader
+from funcnet._attach import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -1,0 +1,230 @@
+"""Guesses of newcomers from Keras, PyTorch and Lightning: each ends in a sentence with code that works."""
+
+import contextlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import funcnet as fn
+from funcnet._check import _peers
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+X, LABELS = RNG.normal(size=(40, 2)).astype(np.float32), RNG.integers(0, 3, 40)
+NET = fn.MLP((2, 3))
+MODEL = NET.init(KEY)
+LOSS = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
+SGD = optax.sgd(0.1)
+TRAIN = fn.fit(LOSS, SGD, epochs=1)
+STEP = fn.step(LOSS, SGD)
+RUN = TRAIN(MODEL, (X, LABELS), KEY)
+FIT_CODE = re.escape("Write train = fn.fit(loss, optax.adam(1e-3), epochs=20)")
+CALL_CODE = re.escape("Write run = train(model, (x, y), jax.random.key(0))")
+
+
+def of_four(model, batch, weight, key):
+    return jnp.mean(model(batch[0]))
+
+
+def of_batch_shape(model, example, key):
+    return model(example[0])
+
+
+def loop_over_pairs():
+    for _x, _y in fn.data.batches((X, LABELS)):
+        pass
+
+
+def import_dense():
+    from funcnet.layers import Dense  # noqa: F401
+
+
+def import_loader():
+    from funcnet import DataLoader  # noqa: F401
+
+
+GUESSES = {
+    "loss of three": (lambda: LOSS(MODEL, X[0], LABELS[0]), r"loss\(model, \(x, y\), key\)"),
+    "loss without a key": (lambda: LOSS(MODEL, (X[0], LABELS[0])), r"Write loss\(model, \(x, y\), key\)"),
+    "loss of four": (lambda: LOSS(MODEL, X, LABELS, KEY), r"Write loss\(model, \(x, y\), key\)"),
+    "loss of logits": (lambda: LOSS(X, LABELS), r"Write loss\(model, \(x, y\), key\)"),
+    "evaluate a model": (lambda: fn.evaluate(MODEL, X, LABELS), r"fn.evaluate\(loss, model, \(x, y\)\)"),
+    "evaluate without a loss": (
+        lambda: fn.evaluate(MODEL, (X, LABELS)),
+        r"evaluate\(loss, model, \(x, y\)\)",
+    ),
+    "evaluate by train": (lambda: fn.evaluate(TRAIN, MODEL, (X, LABELS)), r"train\.loss"),
+    "predict by a run": (lambda: fn.predict(RUN, X), r"fn\.predict\(run\.model, x\)"),
+    "predict the other way": (lambda: fn.predict(X, MODEL), r"fn\.predict\(model, x\)"),
+    "unpack a batch": (loop_over_pairs, r"Write x, y = batch\.example"),
+    "batches of three": (
+        lambda: fn.data.batches(X, LABELS, 32, KEY, 0),
+        r"for batch in fn\.data\.batches\(\(x, y\), batch_size=32, key=key\)",
+    ),
+    "an unmarked loss of a batch": (lambda: fn.fit(of_four, SGD, epochs=1), r"fn\.losses\.batchwise\(f\)"),
+    "a loss with the shape of a batch": (
+        lambda: fn.fit(of_batch_shape, SGD, epochs=1)(MODEL, (X, LABELS), KEY),
+        r"fn\.losses\.batchwise\(f\)",
+    ),
+    "a word for a loss": (lambda: fn.fit("mse", "adam", epochs=1), r"fn\.losses\.supervised\("),
+    "a word for a loss of an example": (lambda: fn.losses.supervised("mse"), r"fn\.losses\.squared_error"),
+    "fit the model": (lambda: fn.fit(MODEL, X, LABELS), FIT_CODE),
+    "fit the model for epochs": (lambda: fn.fit(MODEL, X, LABELS, epochs=5), FIT_CODE),
+    "fit without epochs": (lambda: fn.fit(LOSS, SGD), FIT_CODE),
+    "fit without an optimizer": (lambda: fn.fit(LOSS, epochs=3), FIT_CODE),
+    "fit(callbacks)": (
+        lambda: fn.fit(LOSS, SGD, epochs=1, callbacks=[]),
+        r"Write fn\.Trainer\(train, callb",
+    ),
+    "fit(verbose)": (
+        lambda: fn.fit(LOSS, SGD, epochs=1, verbose=1),
+        r"Write fn\.Trainer\(.*progress=\"bar\"",
+    ),
+    "fit(max_epochs)": (lambda: fn.fit(LOSS, SGD, max_epochs=3), FIT_CODE),
+    "fit(learning_rate)": (lambda: fn.fit(LOSS, SGD, epochs=1, learning_rate=0.1), r"Write optax\.adamw\("),
+    "fit(initial_epoch)": (lambda: fn.fit(LOSS, SGD, epochs=1, initial_epoch=5), FIT_CODE),
+    "train on x, y": (lambda: TRAIN(MODEL, X, LABELS), CALL_CODE),
+    "train with valid for a key": (lambda: TRAIN(MODEL, (X, LABELS), (X, LABELS)), CALL_CODE),
+    "train(validation_data)": (
+        lambda: TRAIN(MODEL, (X, LABELS), KEY, validation_data=(X, LABELS)),
+        r"Write run = train\(model, data, key, valid=data\)",
+    ),
+    "train(epochs)": (lambda: TRAIN(MODEL, (X, LABELS), KEY, epochs=3), FIT_CODE),
+    "a Trainer on x, y": (lambda: fn.Trainer(TRAIN)(MODEL, X, LABELS), CALL_CODE),
+    "a Trainer without a key": (lambda: fn.Trainer(TRAIN)(MODEL, (X, LABELS)), r"Write run = trainer\("),
+    "a Trainer of epochs": (lambda: fn.Trainer(max_epochs=3), FIT_CODE),
+    "a Trainer of a model": (lambda: fn.Trainer(MODEL), r"fn\.Trainer\(fn\.fit\("),
+    "early stopping as a callback": (
+        lambda: fn.Trainer(TRAIN, callbacks=[fn.EarlyStopping()]),
+        r"stopping=fn\.EarlyStopping\(patience=5\)",
+    ),
+    "the best weights": (lambda: fn.EarlyStopping(restore_best_weights=True), r"restore_best=True"),
+    "metrics by place": (
+        lambda: fn.losses.supervised(fn.losses.cross_entropy, fn.metrics.accuracy),
+        r"Write fn\.losses\.supervised\(",
+    ),
+    "a step of x, y": (lambda: STEP(RUN.state, X, LABELS), r"Write state, info = step\(state, \(x, y\)\)"),
+    "a state without a key": (
+        lambda: fn.TrainState.create(MODEL, SGD),
+        r"fn\.TrainState\.create\(model, opt",
+    ),
+    "a split of x, y": (
+        lambda: fn.data.split(X, LABELS, test_size=0.2),
+        r"Write data, valid = fn\.data\.split",
+    ),
+    "a split without a key": (lambda: fn.data.split((X, LABELS), (0.8, 0.2)), r"fn\.data\.split\(\(x, y\)"),
+    "a Dataset of two": (lambda: fn.data.Dataset(X, LABELS), r"Write fn\.data\.Dataset\(\(x, y\)\)"),
+    "a Scaler": (lambda: fn.data.Scaler(), r"Write fn\.data\.Scaler\.fit\(data\)"),
+    "one-hot": (lambda: fn.data.one_hot(LABELS), r"Write fn\.data\.one_hot\(labels, 3\)"),
+    "init with an input": (lambda: NET.init(KEY, X), r"Write model = net\.init\(jax\.random\.key\(0\)\)"),
+    "a summary of nothing": (lambda: fn.summary(MODEL), r"Write fn\.summary\(net, x\[0\]\)"),
+    "parameters": (lambda: MODEL.parameters(), r"Write jax\.tree\.leaves\(model\)"),
+    "parameters of a layer": (lambda: fn.Linear(2, 3).parameters(), r"Write jax\.tree\.leaves\(model\)"),
+    "a layer's output alone": (lambda: fn.Linear(3), r"Write Linear\(in_features, out_features\)"),
+    "a layer's activation": (lambda: fn.Linear(2, 3, activation="relu"), r"Write fn\.Sequential\("),
+    "a rate by torch's name": (lambda: fn.Dropout(p=0.1), r"Write fn\.Dropout\(0\.1\)"),
+    "sizes by place": (lambda: fn.MLP(2, 16, 3), r"Write MLP\(sizes\)"),
+    "model.fit": (lambda: MODEL.fit(X, LABELS), FIT_CODE),
+    "model.compile": (lambda: MODEL.compile(optimizer="adam"), FIT_CODE),
+    "model.train()": (lambda: MODEL.train(), r"Write model\(x\)"),
+    "model.eval()": (lambda: MODEL.eval(), r"Write model\(x\)"),
+    "model.state_dict()": (lambda: MODEL.state_dict(), r"Write fn\.save_weights\("),
+    "run.predict": (lambda: RUN.predict(X), r"Write fn\.predict\(run\.model, x\)"),
+    "run.history.history": (lambda: RUN.history.history, r"Write run\.history\[\"loss\"\]"),
+    "train.fit": (lambda: TRAIN.fit(MODEL, X, LABELS), r"Write run = train\("),
+    "trainer.fit": (lambda: fn.Trainer(TRAIN).fit(MODEL, X), r"Write run = train\("),
+    "from layers import Dense": (
+        import_dense,
+        r"funcnet\.layers has no 'Dense'\. Write fn\.Linear\(2, 3\)",
+    ),
+    "from funcnet import DataLoader": (import_loader, r"Write fn\.data\.batches\("),
+    "fn.layers.Conv2D": (lambda: fn.layers.Conv2D, r"Write fn\.layers\.Conv2d"),
+    "fn.Conv2d": (lambda: fn.Conv2d, r"Write fn\.layers\.Conv2d"),
+    "fn.losses.CrossEntropyLoss": (
+        lambda: fn.losses.CrossEntropyLoss(),
+        r"Write loss = fn\.losses\.supervised",
+    ),
+    "fn.losses.accuracy": (lambda: fn.losses.accuracy, r"Write fn\.metrics\.accuracy"),
+    "a name with a slip": (lambda: fn.layers.Liner, r"Write fn\.layers\.Linear"),
+    "fn.sklearn before its import": (lambda: fn.nosuchroom, r"funcnet has no 'nosuchroom'\.$"),
+}
+
+
+@pytest.mark.parametrize("name", GUESSES)
+def test_a_wrong_guess_ends_in_code_that_works(name):
+    guess, words = GUESSES[name]
+    with pytest.raises((TypeError, ValueError, AttributeError, ImportError), match=words) as caught:
+        guess()
+    assert len(str(caught.value)) < 450
+
+
+TABLES = {"names": _peers.NAMES, "settings": _peers.SETTINGS, **_peers.ATTRIBUTES}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_code_of_the_tables_works(table, tmp_path, monkeypatch, capsys):
+    """Each sentence holds code that runs, so that no name of ours in it is one that was."""
+    monkeypatch.chdir(tmp_path)
+    fn.save_weights(MODEL, "model.safetensors")
+    np.save("x.npy", X)
+    np.save("y.npy", LABELS)
+    labels = jnp.asarray(LABELS)
+    for name, code in TABLES[table].items():
+        assert name == name.lower().replace("_", "")
+        scope = {"x": jnp.asarray(X), "y": labels, "labels": labels, "key": KEY, "data": (X, LABELS)}
+        scope |= {
+            "model": MODEL,
+            "net": NET,
+            "loss": LOSS,
+            "run": RUN,
+            "fn": fn,
+            "jax": jax,
+            "optax": optax,
+        }
+        scope |= {"train": TRAIN}
+        code = code.split(" for inference")[0].format(name=name)
+        if "epochs=20" in code:  # each of them compiles
+            code = code.split("; ")[0]
+        try:
+            exec(code, scope)
+        except Exception as error:
+            raise AssertionError(f"{name}: {code}") from error
+
+
+def test_names_that_exist_are_found_and_probes_are_quiet():
+    import funcnet.sklearn
+
+    assert funcnet.sklearn.MLPClassifier
+    for package in (fn, fn.layers, fn.losses):
+        assert not hasattr(package, "__wrapped__")
+        assert not hasattr(package, "Dense")
+    for value in (MODEL, RUN, RUN.history, TRAIN, fn.Trainer(TRAIN)):
+        assert not hasattr(value, "fit")
+        assert not hasattr(value, "shape")
+        assert getattr(value, "__jax_array__", None) is None
+    with pytest.raises(ImportError, match="cannot import name 'nothing'"):
+        exec("from funcnet import nothing")
+
+
+def test_a_property_that_fails_keeps_its_own_error():
+    class Wide(fn.Module):
+        @property
+        def weights(self):
+            return self.heights
+
+    with pytest.raises(AttributeError, match="has no attribute 'heights'"):
+        Wide().weights
+
+
+def test_an_error_of_the_function_itself_is_not_explained_away():
+    def broken(model, example, key):
+        return None + 1
+
+    with pytest.raises(TypeError, match="unsupported operand"):
+        fn.evaluate(broken, MODEL, (X, LABELS))
+    with contextlib.suppress(TypeError):
+        fn.evaluate(broken, MODEL, (X, LABELS))
