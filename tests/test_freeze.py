@@ -285,14 +285,12 @@ def test_rates_by_path():
     parts = {"head": optax.sgd(0.1), "backbone": optax.sgd(0.01)}
     optimizer = optax.partition(parts, fn.label(_head_or_backbone))
     run = fn.fit(LOSS, optimizer, epochs=2, batch_size=8)(model, DATA, key)
+    rates = jax.tree.map({"head": 0.1, "backbone": 0.01}.get, fn.label(_head_or_backbone)(model))
     state, nothing = fn.TrainState.create(model, optimizer, key), jax.tree.map(lambda _: None, model)
     for epoch in range(2):
         for batch in fn.data.batches(DATA, 8, key, epoch):
             gradient = jax.grad(lambda m, b=batch: objective(m, nothing, LOSS, b, None)[0])(state.model)
-            rates = {"head": 0.1, "backbone": 0.01}
-            moved = jax.tree_util.tree_map_with_path(
-                lambda path, p, g: p - rates[path[0].name] * g, state.model, gradient
-            )
+            moved = jax.tree.map(lambda p, g, rate: p - rate * g, state.model, gradient, rates)
             state = _tree.replace(state, model=moved)
     assert_close(run.model, state.model, factor=5)
 
@@ -315,8 +313,8 @@ def test_wrong_labels_are_refused():
     with pytest.raises(TypeError, match=r"rule must be a function \(path, leaf\) -> label"):
         fn.label("head")
     for value in (None, 3, jnp.ones(2)):
-        with pytest.raises(TypeError, match="a label must be a string .* for backbone"):
+        with pytest.raises(TypeError, match=r"a label must be a string .* for backbone"):
             fn.label(lambda path, leaf, value=value: value)(model)
     optimizer = optax.partition({"head": optax.adam(0.1)}, fn.label(_head_or_backbone))
-    with pytest.raises(ValueError, match="a transformation for each label.*'backbone'"):
+    with pytest.raises(ValueError, match=r"a transformation for each label.*'backbone'"):
         fn.fit(LOSS, optimizer, epochs=1)(model, DATA, KEY)

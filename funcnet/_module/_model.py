@@ -124,8 +124,8 @@ def check_trainable(model: PyTree) -> None:
     if not any(_trainable(model)) and any(jax.tree.leaves(is_parameter(model))):
         last = list(parameter_paths(model))[-1]
         raise ValueError(
-            f"there is nothing to train: every parameter of this {type(model).__name__} is frozen. Unfreeze "
-            f"some: model = fn.unfreeze(model, {last!r})."
+            f"there is nothing to train: every parameter of this {type(model).__name__} is frozen. "
+            f"Unfreeze some: model = fn.unfreeze(model, {last!r})."
         )
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-import jax
 import numpy as np
 
 from funcnet import _check
@@ -34,10 +33,9 @@ def select(argument: str, leaves: Mapping[str, Any], names: Mapping[str, str], p
         if not selected:
             raise ValueError(f"{argument} must select an array of the model, got none. {_listing(leaves)}")
         return selected
-    prefixes = [paths] if isinstance(paths, str) else paths
-    if not isinstance(prefixes, Iterable) or isinstance(prefixes, Mapping):
-        prefixes = [paths]
-    selected = set()
+    is_several = isinstance(paths, Iterable) and not isinstance(paths, str | Mapping)
+    prefixes: Iterable[Any] = paths if is_several else [paths]  # type: ignore[assignment]
+    selected: set[str] = set()
     for prefix in prefixes:
         if not isinstance(prefix, str):
             raise TypeError(
@@ -47,7 +45,8 @@ def select(argument: str, leaves: Mapping[str, Any], names: Mapping[str, str], p
         matches = {p for p in leaves if _starts(p, prefix) or _starts(names[p], prefix)}
         if not matches:
             raise ValueError(
-                f"{argument} must name arrays of the model, and nothing is at {prefix!r}. {_listing(leaves)}"
+                f"{argument} must name arrays of the model, and nothing is at {prefix!r}. "
+                f"{_listing(leaves)}"
             )
         selected |= matches
     if not selected:
