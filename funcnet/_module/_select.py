@@ -29,12 +29,12 @@ def select(argument: str, leaves: Mapping[str, Any], names: Mapping[str, str], p
     """
     if callable(paths):
         _check.takes(argument, paths, "a function (path, leaf) -> bool", "layers[0].weight", None)
-        selected = {path for path, leaf in leaves.items() if _is_selected(argument, paths, path, leaf)}
-        if not selected:
+        chosen = {path for path, leaf in leaves.items() if _is_selected(argument, paths, path, leaf)}
+        if not chosen:
             raise ValueError(f"{argument} must select an array of the model, got none. {_listing(leaves)}")
-        return selected
+        return chosen
     is_several = isinstance(paths, Iterable) and not isinstance(paths, str | Mapping)
-    prefixes: Iterable[Any] = paths if is_several else [paths]  # type: ignore[assignment]
+    prefixes: Iterable[Any] = paths if is_several else [paths]
     selected: set[str] = set()
     for prefix in prefixes:
         if not isinstance(prefix, str):

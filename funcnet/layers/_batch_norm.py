@@ -24,9 +24,8 @@ class BatchNorm(Module):
     The running statistics are buffers of the model. `step`, `fit` and `Trainer` update them; calling a
     model directly does not change it. On several devices the statistics are those of the whole batch;
     with `accumulate` each micro-batch is normalized separately. If `fn.freeze` froze them, they are used in
-    training, too, and not updated. With `ema`, the averaged weights are combined with the latest statistics.
-    The layer must be called inside the loss while the loss is
-    traced, not in a function that was compiled separately by `jax.jit`.
+    training, too, and not updated. With `ema`, the averaged weights are combined with the latest
+    statistics. The layer must be called inside the loss while the loss is traced, not in a function that was compiled separately by `jax.jit`.
 
     Args:
         features: size of the last axis.
