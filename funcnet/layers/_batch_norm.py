@@ -25,7 +25,8 @@ class BatchNorm(Module):
     model directly does not change it. On several devices the statistics are those of the whole batch;
     with `accumulate` each micro-batch is normalized separately. If `fn.freeze` froze them, they are used in
     training, too, and not updated. With `ema`, the averaged weights are combined with the latest
-    statistics. The layer must be called inside the loss while the loss is traced, not in a function that was compiled separately by `jax.jit`.
+    statistics. The layer must be called inside the loss while the loss is traced, not in a function that
+    was compiled separately by `jax.jit`.
 
     Args:
         features: size of the last axis.
