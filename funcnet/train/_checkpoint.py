@@ -102,6 +102,7 @@ class Checkpoints:
                 )
         facts = {
             "step": step,
+            "keep_best": self.keep_best,
             **facts,
             "arrays": {p: {"dtype": a.dtype.name, "shape": list(a.shape)} for p, a in arrays.items()},
             "identity": self.identity,

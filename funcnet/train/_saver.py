@@ -142,7 +142,6 @@ class Saver:
                 for name, values in history.items()
             },
             "outcome": progress.outcome(self.plan.epochs).name,
-            "keep_best": self.keep_best,
             "seconds": round(time.monotonic() - self._began, 3),
         }
         content = self.content(progress) if content is None else content

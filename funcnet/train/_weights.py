@@ -201,7 +201,7 @@ def _arrays_of_directory(directory: Path, which: Any) -> dict[str, np.ndarray]:
     if isinstance(which, str):
         _check.choice("which", which, ("best", "last"))
     checkpoint = _checkpoint(directory, int(which) if is_step else None)
-    is_restored = checkpoint.arrays["['state'].state.stopping.best_epoch"] >= 0
+    is_restored = np.all(checkpoint.arrays.get("['state'].state.stopping.best_epoch", -1) >= 0)
     restored = checkpoint.model("['state'].state.stopping.model") if is_restored else {}
     if which is None and restored:
         return restored
