@@ -1,6 +1,6 @@
 """Transfer learning beside PyTorch, from the same weights over the same batches."""
 
-import importlib
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -40,6 +40,12 @@ def state_of(model):
     return {name: torch.tensor(np.asarray(a)) for name, a in arrays.items()}
 
 
+def _real_rows(batch):
+    """The examples of a batch without its padding."""
+    x, y = (np.asarray(a)[np.asarray(batch.weight) > 0] for a in batch.example)
+    return x, y.astype(np.int64)
+
+
 @pytest.mark.parametrize("way", ["from_scratch", "frozen", "fine_tuned", "rates_by_path"])
 def test_it_ends_in_the_same_numbers(way):
     (images, labels), others = JOB.tasks()
@@ -51,12 +57,13 @@ def test_it_ends_in_the_same_numbers(way):
 
     peer = PEER.Net()
     peer.load_state_dict(state_of(model), strict=False)
-    batches = [[b for b in fn.data.batches(rows, 16, KEY, epoch)] for epoch in range(epochs)]
-    real = [[[np.asarray(a)[np.asarray(b.weight) > 0] for a in b.example] for b in epoch] for epoch in batches]
-    epochs_of_tensors = [
-        [(torch.tensor(x.transpose(0, 3, 1, 2)), torch.tensor(y).long()) for x, y in epoch] for epoch in real
-    ]
-    losses = PEER.train(peer, getattr(PEER, way)(peer), epochs_of_tensors)
+    batches_of_epochs = []
+    for epoch in range(epochs):
+        real = (_real_rows(batch) for batch in fn.data.batches(rows, 16, KEY, epoch))
+        batches_of_epochs.append(
+            [(torch.tensor(x.transpose(0, 3, 1, 2)), torch.tensor(y)) for x, y in real]
+        )
+    losses = PEER.train(peer, getattr(PEER, way)(peer), batches_of_epochs)
     np.testing.assert_allclose(run.history["loss"], losses, rtol=2e-3)
     theirs = peer.state_dict()
     for name, expected in state_of(run.model).items():
