@@ -13,7 +13,10 @@ from ._cache import cache_compilations as cache_compilations
 from ._module import Buffer as Buffer
 from ._module import Module as Module
 from ._module import count as count
+from ._module import freeze as freeze
+from ._module import label as label
 from ._module import trainable as trainable
+from ._module import unfreeze as unfreeze
 from ._precision import Precision as Precision
 from ._summary import summary as summary
 from .layers import Dropout as Dropout

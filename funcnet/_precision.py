@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from funcnet import _check, _tree
-from funcnet._module import Module, call, check_model, trainable
+from funcnet._module import Module, call, check_model, is_parameter
 from funcnet._types import Array, Key, Loss, PyTree
 
 T = TypeVar("T")
@@ -99,7 +99,7 @@ class Precision:
     def _check_dtypes(self, model: PyTree) -> PyTree:
         """`model`, if all its parameters have dtype `param`."""
         _check_arrays(model)
-        parameters, _ = _tree.partition(model, trainable(model))
+        parameters, _ = _tree.partition(model, is_parameter(model))
         for path, leaf in _tree.paths(parameters).items():
             if leaf.dtype.name != self.param:
                 raise TypeError(
@@ -146,7 +146,7 @@ def _check_arrays(model: PyTree) -> None:
 
 def _cast_parameters(model: T, dtype: Any) -> T:
     # Buffers are not cast: running statistics in half precision are off by half a percent.
-    parameters, buffers = _tree.partition(model, trainable(model))
+    parameters, buffers = _tree.partition(model, is_parameter(model))
     return _tree.combine(_cast(parameters, dtype), buffers)
 
 

@@ -24,6 +24,7 @@ class Row:
         nbytes: size of all its arrays in bytes, including buffers.
         flops: floating-point operations of one call, by XLA's cost analysis before optimization; -1 if
             the model did not call it.
+        frozen: how many of the parameters `fn.freeze` froze.
     """
 
     path: str
@@ -32,20 +33,24 @@ class Row:
     parameters: int
     nbytes: int
     flops: int
+    frozen: int = 0
 
 
-HEADER = ("path", "class", "output", "parameters", "bytes", "FLOPs")
+HEADER = ("path", "class", "output", "parameters", "frozen", "bytes", "FLOPs")
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """The rows of a summary, parents before children; it prints as a table."""
+    """The rows of a summary, parents before children; it prints as a table.
+
+    The table has a column `frozen` if something is.
+    """
 
     rows: tuple[Row, ...]
 
     def __str__(self) -> str:
-        cells = [HEADER, *(_format_row(row) for row in self.rows)]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(HEADER))]
+        cells = self._cells()
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [_align(line, widths) for line in cells]
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
@@ -56,7 +61,16 @@ class Summary:
         from funcnet import _html
 
         total = f"{self.rows[0].parameters:,} parameters" if self.rows else "no modules"
-        return _html.fragment(_html.Table(total, HEADER, [_format_row(row) for row in self.rows]))
+        header, *rows = self._cells()
+        return _html.fragment(_html.Table(total, header, rows))
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        """The header and the rows as text."""
+        cells = [HEADER, *(_format_row(row) for row in self.rows)]
+        if any(row.frozen for row in self.rows):
+            return cells
+        column = HEADER.index("frozen")
+        return [(*line[:column], *line[column + 1 :]) for line in cells]
 
 
 @_check.usage("fn.summary(net, x[0])")
@@ -121,7 +135,8 @@ def _row(path: str, module: Module, call: tuple[Any, ...] | None) -> Row:
         args, kwargs, result = call
         output = ", ".join(_tree.dtype_and_shape(leaf) for leaf in jax.tree.leaves(result))
         flops = _flops(module, args, kwargs)
-    return Row(path, type(module).__name__, output, count(module), sum(nbytes), flops)
+    frozen = count(module, trainable=False)
+    return Row(path, type(module).__name__, output, count(module), sum(nbytes), flops, frozen)
 
 
 def _flops(module: Module, args: Any, kwargs: Any) -> int:
@@ -140,6 +155,7 @@ def _format_row(row: Row) -> tuple[str, ...]:
         row.class_name,
         row.output,
         f"{row.parameters:,}",
+        f"{row.frozen:,}",
         f"{row.nbytes:,}",
         flops,
     )

@@ -9,7 +9,13 @@ from typing import Any, TypeVar, dataclass_transform
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import GetAttrKey, register_pytree_with_keys
+from jax.tree_util import (
+    DictKey,
+    FlattenedIndexKey,
+    GetAttrKey,
+    SequenceKey,
+    register_pytree_with_keys,
+)
 
 from funcnet._types import Array, PyTree
 
@@ -107,6 +113,25 @@ def paths(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> dict[st
     """Leaves by their path, such as `layers[0].weight`."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
     return {jax.tree_util.keystr(path).removeprefix("."): leaf for path, leaf in flat}
+
+
+def names(tree: PyTree) -> dict[str, str]:
+    """The names of leaves in a file of weights, such as `layers.0.weight`, by their path."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path).removeprefix("."): ".".join(map(_key_name, path)) for path, _ in flat
+    }
+
+
+def _key_name(entry: Any) -> str:
+    match entry:
+        case GetAttrKey(name=name):
+            return str(name)
+        case SequenceKey(idx=index):
+            return str(index)
+        case DictKey(key=key) | FlattenedIndexKey(key=key):
+            return str(key)
+    return str(entry)
 
 
 def dtype_and_shape(array: Any) -> str:

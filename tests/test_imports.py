@@ -50,7 +50,7 @@ OWNERS = {
         "train/_state.py",
     },
     "sklearn": {"data/_load.py", "data/_synthetic.py", *OF_SKLEARN},
-    "safetensors": {"train/_weights.py"},
+    "safetensors": {"train/_safetensors.py"},
     "flax": set(),
     "orbax": set(),
     "pyarrow": {"data/_parquet.py"},

@@ -69,6 +69,7 @@ class Module:
     _static: ClassVar[tuple[str, ...]] = ()
     _annotations: ClassVar[Mapping[str, Any]] = {}
     _custom_init: ClassVar[bool] = False  # whether this class or a base class defines __init__
+    _frozen: ClassVar[tuple[str, ...]] = ()  # in an instance: the paths of its own frozen arrays, sorted
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -137,7 +138,13 @@ class Module:
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed: `model.replace(out=model.out.replace(bias=b))`."""
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        copy = dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        copy.__dict__["_frozen"] = self._frozen
+        return copy
+
+    def _is_frozen(self, *names: str) -> bool:
+        """Whether an array in one of these fields is frozen; a layer then leaves its buffers alone."""
+        return any(path.split(".")[0].split("[")[0] in names for path in self._frozen)
 
     def _init_missing(self, key: Key) -> Self:
         def init_child(name: str, path: Any, child: Any) -> Any:
@@ -158,7 +165,7 @@ class Module:
         return self  # frozen
 
     def __reduce__(self) -> Any:
-        return _pickle.reduce(self, (*self._children, *self._static))
+        return _pickle.reduce(self, (*self._children, *self._static, "_frozen"))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # Static fields are shared: a copied function would be a different function to jit.
@@ -183,6 +190,7 @@ class Module:
             for f, value in fields
             if value is not None and not (f.name in self._static and value == f.default)
         ]
+        parts += [f"frozen={_format_value(self._frozen)}"] if self._frozen else []
         line = f"{type(self).__name__}({', '.join(parts)})"
         if len(line) <= 88 and "\n" not in line:
             return line
@@ -293,8 +301,10 @@ def _wrap(cls: type, name: str, wrapper: Callable[[Any], Any]) -> None:
 
 def _register(cls: type[Module]) -> None:
     """Register a class as a pytree. Unflattening runs no constructor: JAX unflattens arbitrary leaves."""
-    names, keys = (*cls._children, *cls._static), [GetAttrKey(name) for name in cls._children]
-    children, static = _tree.getter(cls._children), _tree.getter(cls._static)
+    # What is frozen is part of the structure, as a setting is: no transformation of JAX loses it.
+    settings = (*cls._static, "_frozen")
+    names, keys = (*cls._children, *settings), [GetAttrKey(name) for name in cls._children]
+    children, static = _tree.getter(cls._children), _tree.getter(settings)
 
     def flatten(module: Module) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         return children(module), static(module)
@@ -302,9 +312,9 @@ def _register(cls: type[Module]) -> None:
     def flatten_with_keys(module: Module) -> tuple[list[tuple[GetAttrKey, Any]], tuple[Any, ...]]:
         return list(zip(keys, children(module), strict=True)), static(module)
 
-    def unflatten(settings: tuple[Any, ...], values: Iterable[Any]) -> Module:
+    def unflatten(values_of_settings: tuple[Any, ...], values: Iterable[Any]) -> Module:
         module = object.__new__(cls)
-        module.__dict__.update(zip(names, (*values, *settings), strict=True))
+        module.__dict__.update(zip(names, (*values, *values_of_settings), strict=True))
         return module
 
     register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)

@@ -21,7 +21,7 @@ from funcnet._types import Key, PyTree
 
 
 def trainable(model: PyTree) -> PyTree:
-    """The mask of trainable leaves: True for each parameter, False for the contents of Buffers.
+    """The mask of trainable leaves: False for the contents of Buffers and for what `fn.freeze` froze.
 
     Args:
         model: any pytree of arrays.
@@ -34,34 +34,69 @@ def trainable(model: PyTree) -> PyTree:
         >>> fn.trainable(fn.Linear(2, 3).init(jax.random.key(0))).bias
         True
     """
+    return jax.tree.unflatten(jax.tree.structure(model), _trainable(model))
+
+
+def _trainable(tree: PyTree, frozen: tuple[str, ...] = (), path: str = "") -> list[bool]:
+    """Whether each leaf is trainable, in the order of the tree.
+
+    Args:
+        tree: a model, or the value of a module's field.
+        frozen: the paths of the module's own frozen arrays.
+        path: the name of the field.
+    """
+    if isinstance(tree, Module):
+        fields = [_trainable(getattr(tree, name), tree._frozen, name) for name in tree._children]
+        return [flag for field in fields for flag in field]
+    flags: list[bool] = []
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_node):
+        if isinstance(leaf, Module):
+            flags += _trainable(leaf)
+        elif isinstance(leaf, Buffer):
+            flags += [False] * len(jax.tree.leaves(leaf))
+        else:
+            flags.append(not frozen or join(path, jax.tree_util.keystr(keys)) not in frozen)
+    return flags
+
+
+def _is_node(node: Any) -> bool:
+    return isinstance(node, Module | Buffer)
+
+
+def is_parameter(model: PyTree) -> PyTree:
+    """The mask of the parameters, frozen or not: True, and False for the contents of Buffers."""
 
     def mark(node: Any) -> Any:
-        if isinstance(node, Buffer):
-            return jax.tree.map(lambda _: False, node)
-        return True
+        return jax.tree.map(lambda _: not isinstance(node, Buffer), node)
 
     return jax.tree.map(mark, model, is_leaf=lambda node: isinstance(node, Buffer))
 
 
-def count(model: PyTree) -> int:
+def count(model: PyTree, *, trainable: bool | None = None) -> int:
     """The number of parameters, without buffers.
 
     Args:
         model: any pytree of arrays, or a module before or after `init`.
+        trainable: True for the parameters that train, False for those that `fn.freeze` froze; both if None.
 
     Returns:
-        The sum of the sizes of all trainable leaves.
+        The sum of the sizes of their leaves.
 
     Example:
         >>> import jax, funcnet as fn
-        >>> fn.count(fn.MLP((2, 5, 1)))
-        21
+        >>> net = fn.freeze(fn.MLP((2, 5, 1)), "layers[0]")
+        >>> fn.count(net), fn.count(net, trainable=True), fn.count(net, trainable=False)
+        (21, 6, 15)
     """
-    parameters, _ = _tree.partition(shapes(model), trainable(shapes(model)))
-    for leaf in jax.tree.leaves(parameters):
+    if trainable is not None:
+        _check.boolean("trainable", trainable)
+    like = shapes(model)
+    flags = zip(jax.tree.leaves(like), jax.tree.leaves(is_parameter(like)), _trainable(like), strict=True)
+    leaves = [a for a, is_counted, trains in flags if is_counted and trainable in (None, trains)]
+    for leaf in leaves:
         if not isinstance(getattr(leaf, "shape", ()), tuple):
             raise TypeError(f"model must be a pytree of arrays, got {_check.describe(leaf)} in it.")
-    return sum(int(np.prod(jnp.shape(leaf))) for leaf in jax.tree.leaves(parameters))
+    return sum(int(np.prod(jnp.shape(leaf))) for leaf in leaves)
 
 
 def shapes(model: PyTree) -> PyTree:
@@ -82,6 +117,16 @@ def check_model(model: PyTree) -> None:
         return  # fast path of every call of `fit`: paths are only computed for an error message
     check_complete(model)
     _check.floating_parameters(parameter_paths(model))
+
+
+def check_trainable(model: PyTree) -> None:
+    """Raise if all parameters of a model are frozen."""
+    if not any(_trainable(model)) and any(jax.tree.leaves(is_parameter(model))):
+        last = list(parameter_paths(model))[-1]
+        raise ValueError(
+            f"there is nothing to train: every parameter of this {type(model).__name__} is frozen. "
+            f"Unfreeze some: model = fn.unfreeze(model, {last!r})."
+        )
 
 
 def check_complete(model: PyTree) -> None:
@@ -120,15 +165,16 @@ def modules(model: PyTree) -> dict[str, Module]:
         if not isinstance(node, Module):
             for child_path, leaf in _tree.paths(node, is_leaf=is_module).items():
                 if isinstance(leaf, Module):
-                    visit(_join(path, child_path), leaf)
+                    visit(join(path, child_path), leaf)
             return
         by_path[path] = node
         for name in node._children:
-            visit(_join(path, name), getattr(node, name))
+            visit(join(path, name), getattr(node, name))
 
     visit("", model)
     return by_path
 
 
-def _join(path: str, child: str) -> str:
+def join(path: str, child: str) -> str:
+    """The path of a child, such as `layers[0].weight`."""
     return path + child if not path or not child or child.startswith("[") else f"{path}.{child}"

@@ -23,9 +23,10 @@ class BatchNorm(Module):
 
     The running statistics are buffers of the model. `step`, `fit` and `Trainer` update them; calling a
     model directly does not change it. On several devices the statistics are those of the whole batch;
-    with `accumulate` each micro-batch is normalized separately. With `ema`, the averaged weights are
-    combined with the latest statistics. The layer must be called inside the loss while the loss is
-    traced, not in a function that was compiled separately by `jax.jit`.
+    with `accumulate` each micro-batch is normalized separately. If `fn.freeze` froze them, they are used in
+    training, too, and not updated. With `ema`, the averaged weights are combined with the latest
+    statistics. The layer must be called inside the loss while the loss is traced, not in a function that
+    was compiled separately by `jax.jit`.
 
     Args:
         features: size of the last axis.
@@ -106,7 +107,7 @@ class BatchNorm(Module):
         assert self.variance is not None
         wider = wide(x)
         mean, variance = (buffer.value.astype(wider.dtype) for buffer in (self.mean, self.variance))
-        if key is not None:
+        if key is not None and not self._is_frozen("mean", "variance"):
             self._check_training(key)
             batch_mean, batch_variance, count = _statistics(wider)
             several = count > 1  # one entry has no variance: the running statistics are used instead

@@ -21,8 +21,8 @@ class SpectralNorm(Module):
     u ← Wᵀ v / |Wᵀ v|, v ← W u / |W u|. W is the weight as a matrix [all other axes, last axis]. For a
     linear layer the Lipschitz constant is then about 1. For a convolution this is not the largest singular
     value of the map from image to image, but the usual approximation of it. In training (with a key) u and
-    v are updated by `iterations` steps; in inference they are fixed. Gradients treat them as constants,
-    which is exact once the iteration has converged.
+    v are updated by `iterations` steps; in inference, or if `fn.freeze` froze them, they are fixed.
+    Gradients treat them as constants, which is exact once the iteration has converged.
 
     u and v are buffers of the model: `step`, `fit` and `Trainer` update them, and calling a model directly
     does not change it. They depend on the weight alone, not on the examples: a layer that is called twice
@@ -82,7 +82,7 @@ class SpectralNorm(Module):
         assert self.v is not None
         matrix = _matrix(self.layer)
         u, v = (jax.lax.stop_gradient(b.value.astype(matrix.dtype)) for b in (self.u, self.v))
-        if key is not None:
+        if key is not None and not self._is_frozen("u", "v"):
             u, v = self._power_iteration(jax.lax.stop_gradient(matrix), u, v, self.iterations)
             update_buffer(self.u.value, u, 1.0)
             update_buffer(self.v.value, v, 1.0)

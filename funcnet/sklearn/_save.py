@@ -24,7 +24,8 @@ from funcnet.report._model_folder import (
 from funcnet.tabular import Schema
 from funcnet.tabular._drift import Distribution
 from funcnet.tabular._members import Members
-from funcnet.train._weights import deserialize, save_weights, serialize
+from funcnet.train._safetensors import deserialize, serialize
+from funcnet.train._weights import save_weights
 
 EXAMPLE = "models/wine"
 PART = ".weights.part"

@@ -25,5 +25,6 @@ from ._state import TrainState as TrainState
 from ._step import step as step
 from ._step_info import StepInfo as StepInfo
 from ._trainer import Trainer as Trainer
+from ._weights import LeftOut as LeftOut
 from ._weights import load_weights as load_weights
 from ._weights import save_weights as save_weights

@@ -81,6 +81,7 @@ def _update_mean(mean: PyTree, model: PyTree, share: jax.Array) -> PyTree:
     def part(a: jax.Array, b: jax.Array) -> jax.Array:
         if not jnp.issubdtype(a.dtype, jnp.floating):
             return b
-        return a + (b.astype(a.dtype) - a) * share.astype(a.dtype)
+        b = b.astype(a.dtype)
+        return jnp.where(a == b, a, a + (b - a) * share.astype(a.dtype))  # what is frozen keeps its bits
 
     return jax.tree.map(part, mean, model)

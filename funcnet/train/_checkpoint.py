@@ -23,7 +23,7 @@ from funcnet import _files, _tree
 from funcnet._types import PyTree
 from funcnet.train._fingerprint import differences
 from funcnet.train._manifest import FORMAT, places, read_manifest, verify_files, write_manifest
-from funcnet.train._weights import DTYPES, deserialize, serialize
+from funcnet.train._safetensors import DTYPES, deserialize, serialize
 
 ARRAYS = "arrays.safetensors"
 
@@ -85,24 +85,12 @@ class Checkpoints:
         Raises:
             ValueError: if it belongs to another run, unless `force`, or has another format.
         """
-        for place in reversed(self.places()):
-            try:
-                manifest = read_manifest(place)
-                verify_files(place, manifest)
-                arrays = _read_arrays(place / ARRAYS, manifest["arrays"])
-            except _files.OtherFormatError:
-                raise ValueError(
-                    f"{place} must have format {FORMAT}, got another one: another version of funcnet wrote "
-                    "it. Resume with that version, or choose another directory. In code, "
-                    'fn.Trainer(..., resume="never") starts over.'
-                ) from None
-            except (OSError, ValueError) as error:
-                warnings.warn(f"the checkpoint {place} is damaged and is skipped: {error}", stacklevel=4)
-                continue
-            if not force:
-                self._check_identity(place, manifest)
-            return Checkpoint(place, arrays)
-        return None
+        advice = "Resume with that version, or choose another directory. In code, "
+        advice += 'fn.Trainer(..., resume="never") starts over.'
+        checkpoint = newest_checkpoint(self.directory, advice)
+        if checkpoint is not None and not force:
+            self._check_identity(checkpoint.place, checkpoint.manifest)
+        return checkpoint
 
     def save(self, tree: PyTree, step: int, facts: Mapping[str, Any]) -> None:
         """Write a checkpoint in the background: arrays are copied now, and written by a thread."""
@@ -115,6 +103,7 @@ class Checkpoints:
                 )
         facts = {
             "step": step,
+            "keep_best": self.keep_best,
             **facts,
             "arrays": {p: {"dtype": a.dtype.name, "shape": list(a.shape)} for p, a in arrays.items()},
             "identity": self.identity,
@@ -209,11 +198,43 @@ class Checkpoints:
             )
 
 
-class Checkpoint:
-    """A checkpoint in memory: arrays by their path in the saved tree."""
+def newest_checkpoint(directory: Path, advice: str) -> "Checkpoint | None":
+    """The newest valid checkpoint in a Trainer's directory; None if there is none.
 
-    def __init__(self, place: Path, arrays: dict[str, np.ndarray]) -> None:
-        self.place, self.arrays = place, arrays
+    Raises:
+        ValueError: if another version of funcnet wrote it; it ends with `advice`.
+    """
+    for place in reversed(places(directory)):
+        try:
+            return read_checkpoint(place)
+        except _files.OtherFormatError:
+            raise ValueError(
+                f"{place} must have format {FORMAT}, got another one: another version of funcnet wrote it. "
+                f"{advice}"
+            ) from None
+        except (OSError, ValueError) as error:
+            warnings.warn(f"the checkpoint {place} is damaged and is skipped: {error}", stacklevel=4)
+    return None
+
+
+def read_checkpoint(place: Path) -> "Checkpoint":
+    """The checkpoint in a folder.
+
+    Raises:
+        OSError: if it can't be read.
+        OtherFormatError: if another version of funcnet wrote it.
+        ValueError: if it is damaged.
+    """
+    manifest = read_manifest(place)
+    verify_files(place, manifest)
+    return Checkpoint(place, _read_arrays(place / ARRAYS, manifest["arrays"]), manifest)
+
+
+class Checkpoint:
+    """A checkpoint in memory: arrays by their path in the saved tree, and its manifest."""
+
+    def __init__(self, place: Path, arrays: dict[str, np.ndarray], manifest: dict[str, Any]) -> None:
+        self.place, self.arrays, self.manifest = place, arrays, manifest
 
     def has(self, name: str) -> bool:
         """Whether the saved dictionary has this key."""
@@ -224,6 +245,13 @@ class Checkpoint:
         prefix = f"[{name!r}]["
         saved = {path: array for path, array in self.arrays.items() if path.startswith(prefix)}
         return {ast.literal_eval(path[len(prefix) : -1]): array for path, array in saved.items()}
+
+    def model(self, prefix: str) -> dict[str, np.ndarray]:
+        """The arrays of the model at `prefix` by their path in it; none if there is no model."""
+        arrays = {
+            path.removeprefix(prefix): a for path, a in self.arrays.items() if path.startswith(prefix)
+        }
+        return {path.removeprefix("."): array for path, array in arrays.items()}
 
     def lengthen(self, prefix: str, length: int) -> None:
         """Pad the vectors whose path starts with `prefix` with zeros to this length."""

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from funcnet import _mesh, _tree
+from funcnet._module import trainable
 from funcnet._types import Key, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import batch_of
@@ -35,6 +36,8 @@ def fingerprint(plan: Plan, progress: Progress, model: PyTree, source: Any, key:
     identity["validation data"] = "none" if valid is None else digest(valid)
     identity["key"] = np.asarray(jax.random.key_data(key)).tolist().__repr__()
     identity["start"] = digest(model)
+    frozen = [path for path, trains in _tree.paths(trainable(model)).items() if not trains]
+    identity["frozen arrays and buffers"] = f"{len(frozen)}, {_digest_bytes(repr(frozen).encode())}"
     identity["optimizer's start"] = digest(progress.state.opt_state)
     # The step as JAX traces it: only this shows a different loss, optimizer or learning rate.
     identity["program of a step"] = _program(plan, progress, source.sample)

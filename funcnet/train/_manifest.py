@@ -8,7 +8,7 @@ from typing import Any
 
 from funcnet import _files
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 PACKAGES = ("funcnet", "jax", "jaxlib", "numpy", "optax", "safetensors")
 FIELDS = {
@@ -18,6 +18,7 @@ FIELDS = {
     "values": {str: float},
     "history": {str: [(float, None)]},
     "outcome": str,
+    "keep_best": (str, None),
     "seconds": float,
     "arrays": {str: {"dtype": str, "shape": [int]}},
     "identity": {str: str},

@@ -93,7 +93,24 @@ def init_optimizer(optimizer: optax.GradientTransformation, parameters: PyTree) 
 
 def first_state(optimizer: optax.GradientTransformation, parameters: PyTree) -> PyTree:
     """The optimizer's first state, without the check of its update."""
-    state = optimizer.init(parameters)
+    try:
+        state = optimizer.init(parameters)
+    except ValueError as error:
+        if "no corresponding transformation" not in str(error):
+            raise
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"optimizer must have a transformation for each label, as optax.partition({{'head': "
+            f"optax.adam(1e-3), 'backbone': optax.adam(1e-5)}}, labels) has, got: {reason}."
+        ) from error
+    except AttributeError as error:
+        if "NoneType" not in str(error):
+            raise
+        raise TypeError(
+            "optimizer must take parameters with None in place of buffers and of frozen arrays, got: "
+            f"{error}. Some of optax don't, such as optax.contrib.galore: use another one, such as "
+            "optax.adam."
+        ) from error
     if isinstance(state, optax.LookaheadState):
         return LookaheadState(state, parameters)
     if any(isinstance(part, optax.LookaheadState) for part in _parts(state)):

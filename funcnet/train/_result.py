@@ -8,6 +8,7 @@ import numpy as np
 from funcnet import _check, _tree
 from funcnet._module import trainable
 from funcnet._types import Array, PyTree
+from funcnet.train._best import Best
 from funcnet.train._early_stopping import Outcome
 from funcnet.train._optimizer import evaluated_parameters
 from funcnet.train._state import History, TrainState, is_on_host
@@ -22,6 +23,7 @@ class Run:
             with averaged weights if `ema` was given; with those that `optax.lookahead`,
             `optax.contrib.schedule_free` and `optax.contrib.sam` say to evaluate.
         state: the state after the last step; `state.model` is the last model, without averaging.
+        kept: the best epoch by `fn.Trainer(..., keep_best=...)`; None otherwise.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -36,6 +38,7 @@ class Run:
 
     model: PyTree
     state: TrainState
+    kept: Best | None = None
     if not TYPE_CHECKING:
         __getattr__ = _check.attributes_of_peers("Run")
 
@@ -95,9 +98,26 @@ class Run:
         return outcomes if isinstance(outcomes, Outcome) else np.asarray(outcomes, dtype=object)
 
     @property
+    def best(self) -> PyTree:
+        """The model of the best epoch: by `keep_best` of the Trainer, else as early stopping restores it.
+
+        Raises:
+            ValueError: if the run had neither, or no epoch had a value that can be the best.
+        """
+        if self.kept is not None:
+            return self.kept.model
+        if self.state.stopping.model is None:
+            raise ValueError(
+                "this run kept no best model. Name the value that decides: fn.Trainer(train, "
+                'keep_best="val_loss"), with a "-" before a value of which the highest is the best, as in '
+                '"-val_accuracy". If it was named, it was never finite.'
+            )
+        return self.model
+
+    @property
     def best_epoch(self) -> Array:
-        """The epoch of the best monitored value, from 0, int32; -1 without early stopping."""
-        return self.state.stopping.best_epoch
+        """The epoch of `best`, from 0, int32; -1 if there is none."""
+        return self.state.stopping.best_epoch if self.kept is None else self.kept.epoch
 
     def plot(self, axes: Any = None) -> Any:
         """Draw losses and metrics by epoch, training and validation; for many runs their median and a 5-95

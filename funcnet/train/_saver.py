@@ -10,11 +10,13 @@ import jax
 import numpy as np
 
 from funcnet._types import Key, PyTree
+from funcnet.train._best import Best, as_best, is_better
 from funcnet.train._callbacks import Callback
 from funcnet.train._checkpoint import Checkpoint, Checkpoints
 from funcnet.train._fingerprint import fingerprint
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress, metrics_at
+from funcnet.train._result import evaluated_model
 from funcnet.train._source import Source
 
 
@@ -32,6 +34,8 @@ class Saver:
         self.callbacks = _name_callbacks(trainer.callbacks)
         self.values: dict[str, np.ndarray] = {}
         """Values that callbacks requested, by name: arrays [epochs] with NaN where there is none."""
+        self.best: Best | None = None
+        """The best epoch by `keep_best`."""
         self.step = -1
         """The step that was saved last."""
         self._began = self._saved_at = time.monotonic()
@@ -85,10 +89,34 @@ class Saver:
             column[: len(saved)] = saved[: self.plan.epochs]
         progress: Progress = self._restored.part("state", start)
         self.step = progress.step
+        self._restore_best(self._restored, progress)
         if self.resume != "force" and self._restored.has("batches"):
             like = np.zeros((0, 2), np.uint32)
             self._source.expect_batches(self._restored.part("batches", like, same_shapes=False))
         return progress
+
+    def _restore_best(self, checkpoint: Checkpoint, progress: Progress) -> None:
+        saved = checkpoint.manifest["keep_best"]
+        if self.keep_best is None or progress.epoch == 0:
+            return
+        if saved == self.keep_best:
+            if checkpoint.has("best"):
+                self.best = checkpoint.part("best", as_best(progress.state.model, 0, 0.0))
+        elif self.resume != "force":
+            raise ValueError(
+                f"keep_best must be {saved!r} as in {checkpoint.place}, got {self.keep_best!r}: the best "
+                f"model of its {progress.epoch} epochs by another value is not known. In code, "
+                'fn.Trainer(..., resume="force") keeps the best from here on, and resume="never" starts '
+                "over."
+            )
+
+    def observe(self, progress: Progress) -> None:
+        """Keep the model of the epoch that has just ended if it is the best by `keep_best`."""
+        if self.keep_best is None:
+            return
+        value = metrics_at(progress.history, progress.epoch).get(self.keep_best.removeprefix("-"))
+        if value is not None and is_better(value, self.best, self.keep_best):
+            self.best = as_best(evaluated_model(progress.state), progress.epoch - 1, value)
 
     def restore_callbacks(self) -> None:
         """Restore the saved states of callbacks, which have started, so that their structure is known."""
@@ -102,7 +130,7 @@ class Saver:
         if self._store is None:
             return {}
         states = {name: callback.state() for name, callback in self.callbacks.items()}
-        states["batches"] = self._source.batch_digests()
+        states |= {"batches": self._source.batch_digests(), "best": self.best}
         states["values"] = {name: column.copy() for name, column in self.values.items()} or None
         return {"state": progress} | {name: state for name, state in states.items() if state is not None}
 
@@ -140,7 +168,11 @@ class Saver:
             "outcome": progress.outcome(self.plan.epochs).name,
             "seconds": round(time.monotonic() - self._began, 3),
         }
-        self._store.save(self.content(progress) if content is None else content, step, facts)
+        content = self.content(progress) if content is None else content
+        model = evaluated_model(progress.state)
+        if model is not progress.state.model:  # averaged weights, so that they can be loaded alone
+            content = {**content, "model": model}
+        self._store.save(content, step, facts)
         self._saved_at, self.step = time.monotonic(), step
         return True
 

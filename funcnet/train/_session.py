@@ -13,6 +13,7 @@ from funcnet import _text, _tree
 from funcnet._types import Key, PyTree
 from funcnet.train import _signals
 from funcnet.train._bar import Bar
+from funcnet.train._best import restored
 from funcnet.train._callbacks import (
     NOTHING,
     Callback,
@@ -112,6 +113,7 @@ class Session:
             self.rate = 1.0 / SYNC_SECONDS
         epoch, save = progress.epoch, False
         if self.reported_epoch < epoch:
+            self.saver.observe(progress)
             previous = self.reported_epoch
             for finished in range(previous + 1, epoch + 1) if self.reports_epochs else ():
                 request = self._notify("on_epoch_end", self._context(progress, finished))
@@ -145,7 +147,8 @@ class Session:
             seconds = SYNC_SECONDS if every is None else float(every.seconds or SYNC_SECONDS)
             chosen = step + max(1, int(self.rate * seconds))
         ends = [chosen, self.plan.epochs * per_epoch, LAST_STEP]
-        if self.may_request:  # the effect of a request must not depend on when syncs happen
+        # The effect of a request must not depend on when syncs happen, and `keep_best` sees every epoch.
+        if self.may_request or self.trainer.keep_best is not None:
             ends.append((step // per_epoch + 1) * per_epoch)
         if (save := self.saver.next_step(step, per_epoch)) is not None:
             ends.append(save)
@@ -253,8 +256,9 @@ class Session:
 
     def _run_until(self, progress: Progress) -> Run:
         if progress.should_continue(self.plan.epochs):  # out of time
-            return Run(evaluated_model(progress.state), progress.state)
-        run = finish(self.plan, progress.state)
+            best = self.saver.best or restored(progress.state.stopping)
+            return Run(evaluated_model(progress.state), progress.state, best)
+        run = _tree.replace(finish(self.plan, progress.state), kept=self.saver.best)
         if self.plan.on_nan == "raise":
             raise_if_not_finite(self.plan, run, self.source.data, self.source.per_epoch)
         return run

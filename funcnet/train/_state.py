@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from funcnet import _check, _tree
-from funcnet._module import check_model, trainable
+from funcnet._module import check_model, check_trainable, trainable
 from funcnet._types import Array, Int, Key, PyTree
 from funcnet.train._early_stopping import EarlyStoppingState, initial_state
 from funcnet.train._optimizer import init_optimizer, update_optimizer
@@ -284,11 +284,13 @@ class TrainState:
         Raises:
             TypeError: if the model lacks parameters or holds integers as parameters, `optimizer` is not an
                 optax transformation, or `key` is not a PRNG key.
+            ValueError: if every parameter is frozen.
         """
         _check.key(key)
         for one in optimizer.values() if isinstance(optimizer, Mapping) else [optimizer]:
             _check.optimizer(one)
         check_model(model)
+        check_trainable(model)
         if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(model)):
             raise TypeError(
                 "model must hold arrays, got a ShapeDtypeStruct. For shapes alone: "

@@ -1,30 +1,29 @@
 """The weights of any model on disk, as safetensors: names, shapes, dtypes and bytes, no code."""
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from typing import Any, TypeVar
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 from funcnet import _check, _files, _tree
-from funcnet._module import check_complete, shapes
-from funcnet._text import printable
+from funcnet._module import check_complete, is_complete, select, shapes
 from funcnet._types import PyTree
+from funcnet.train._checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
+from funcnet.train._manifest import places
+from funcnet.train._safetensors import DTYPES, deserialize, serialize
 
 T = TypeVar("T")
-
-# The names of the format for dtypes that numpy spells differently.
-DTYPES = {
-    **{"BOOL": "bool", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64"},
-    **{"U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64"},
-    **{"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "C64": "complex64"},
-    **{"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"},
-}
+Place: TypeAlias = str | os.PathLike[str]
+Which: TypeAlias = str | int
+Where: TypeAlias = Callable[[str], bool] | str | Iterable[str]
 
 DIGEST = "funcnet.sha256"
 """The field of the file's metadata with a checksum of all arrays and their names."""
@@ -64,24 +63,57 @@ def save_weights(model: PyTree, path: str | os.PathLike[str]) -> None:
     _files.write(place, serialize(arrays, {DIGEST: _digest(arrays)}))
 
 
-def load_weights(net: T, path: str | os.PathLike[str]) -> T:
-    """A model with the arrays of a file that `save_weights` wrote.
+class LeftOut(NamedTuple):
+    """What `load_weights(..., where=...)` left out, by the names of arrays in a file of weights.
+
+    Args:
+        kept: the arrays of the model that keep their values.
+        unused: the arrays in the file that were not loaded.
+
+    Example:
+        >>> import funcnet as fn
+        >>> fn.train.LeftOut(kept=["head.bias"], unused=[]).kept
+        ['head.bias']
+    """
+
+    kept: list[str]
+    unused: list[str]
+
+
+@overload
+def load_weights(net: T, path: Place, which: Which | None = None, where: None = None) -> T: ...
+@overload
+def load_weights(net: T, path: Place, which: Which | None = None, *, where: Where) -> tuple[T, LeftOut]: ...
+def load_weights(
+    net: T, path: Place, which: Which | None = None, where: Where | None = None
+) -> T | tuple[T, LeftOut]:
+    """A model with the arrays of a file that `save_weights` wrote, or of a Trainer's checkpoint.
 
     Args:
         net: the architecture before `init`, or a model of the same shapes, whose values are ignored.
-        path: the safetensors file.
+        path: the safetensors file, or the directory of a Trainer.
+        which: in a directory, the model to load: "best", of the best epoch by the Trainer's `keep_best`,
+            else as early stopping keeps it; "last", of the newest checkpoint; or the step of a checkpoint.
+            If None, `run.model`: the best one if early stopping restores it, else the last. The model is
+            the one that is evaluated, with averaged weights if the run averages them.
+        where: which arrays to load: a function of their path, such as
+            `lambda path: path.startswith("backbone")`, or paths as for `fn.freeze`. The others keep their
+            values in `net`, which must be initialized. All if None.
 
     Returns:
-        The same type as `net`, with the file's arrays on the default device.
+        The same type as `net`, with the arrays on the default device. With `where`, a pair: this model, and
+        what was left out, a `fn.train.LeftOut`.
 
     Raises:
-        FileNotFoundError: if the file does not exist.
+        FileNotFoundError: if the file does not exist, or the directory holds no checkpoint.
+        TypeError: if `which` or `where` is none of these, or `net` is not initialized and `where` is given.
         ValueError: if it is not a safetensors file; if it has changed since `save_weights` wrote it, whose
-            checksum files of other tools don't have; or if its arrays are not those of `net`: the message
+            checksum files of other tools don't have; if there is no such checkpoint, or the run kept no
+            best model; if `where` selects nothing; or if the arrays are not those of `net`: the message
             lists each one that is missing, unexpected, or has another shape or dtype.
 
     Example:
-        >>> import tempfile, jax, funcnet as fn
+        >>> import tempfile, jax, jax.numpy as jnp, funcnet as fn
         >>> model = fn.MLP((4, 16, 3)).init(jax.random.key(0))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     fn.save_weights(model, f"{folder}/model.safetensors")
@@ -91,50 +123,122 @@ def load_weights(net: T, path: str | os.PathLike[str]) -> T:
           layers.0.bias: float32[16] in the file, float32[8] expected
           layers.0.weight: float32[4,16] in the file, float32[4,8] expected
           layers.1.weight: float32[16,3] in the file, float32[8,3] expected
+        >>> other = fn.MLP((4, 16, 2)).init(jax.random.key(1))  # another head
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     fn.save_weights(model, f"{folder}/model.safetensors")
+        ...     other, left_out = fn.load_weights(
+        ...         other, f"{folder}/model.safetensors", where=lambda path: path.startswith("layers[0]")
+        ...     )
+        >>> left_out.kept, bool((other.layers[0].weight == model.layers[0].weight).all())
+        (['layers.1.weight', 'layers.1.bias'], True)
     """
     place = _check.path("path", path, EXAMPLE)
+    if where is not None and not is_complete(net):
+        raise TypeError(
+            "net must be initialized to keep the arrays that where does not select. Try "
+            "model, left_out = fn.load_weights(net.init(key), path, where=...)."
+        )
     template = shapes(net)
-    expected = _arrays_by_name("net", template)
-    saved, metadata = deserialize(_files.read(place, "a safetensors file"), str(place))
-    if metadata.get(DIGEST, _digest(saved)) != _digest(saved):
-        raise ValueError(f"{place} is damaged: its content has changed since it was saved.")
-    if lines := _differences(saved, expected):
+    expected, names = _arrays_by_name("net", template), _tree.names(template)
+    if place.is_dir():
+        arrays = _arrays_of_directory(place, which)
+        saved = {names.get(at, at): array for at, array in arrays.items()}
+    else:
+        saved = _arrays_of_file(place, which)
+    selected = saved.keys() | expected.keys()
+    if where is not None:
+        selected = _selected(where, {name: at for at, name in names.items()}, saved, expected)
+    wanted = {name: leaf for name, leaf in expected.items() if name in selected}
+    if lines := _differences({name: saved[name] for name in saved if name in selected}, wanted):
         raise ValueError(
             f"{path} does not hold the weights of this {type(net).__name__}:\n  " + "\n  ".join(lines)
         )
-    leaves = [jnp.asarray(saved[name]) for name in expected]
-    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+    leaves = [jnp.asarray(saved[name]) if name in selected else leaf for name, leaf in expected.items()]
+    model: T = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    if where is None:
+        return model
+    return model, LeftOut(*([name for name in part if name not in selected] for part in (expected, saved)))
 
 
-def serialize(arrays: Mapping[str, np.ndarray], metadata: dict[str, str]) -> bytes:
-    """Row-major arrays as the content of a safetensors file."""
-    from safetensors.numpy import save
+def _selected(
+    where: Where, paths: Mapping[str, str], saved: Mapping[str, Any], expected: Mapping[str, Any]
+) -> set[str]:
+    """The names of the arrays that `where` selects, in the file or the model."""
+    rule: Any = where
+    if callable(where):
+        _check.takes("where", where, "a function path -> bool", "layers[0].weight")
+        rule = lambda path, leaf: where(path)  # noqa: E731
+    by_path = {paths.get(name, _as_path(name)): name for name in (*expected, *saved)}
+    leaves = {path: expected.get(name, saved.get(name)) for path, name in by_path.items()}
+    return {by_path[path] for path in select("where", leaves, by_path, rule)}
 
-    return save(dict(arrays), metadata)
+
+def _as_path(name: str) -> str:
+    """The path of an array that only a file holds: `layers[0].weight` for `layers.0.weight`."""
+    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", name)
 
 
-def deserialize(content: bytes, path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays of a safetensors file, and its metadata.
+def _arrays_of_file(place: Path, which: Any) -> dict[str, np.ndarray]:
+    if which is not None:
+        raise ValueError(
+            f"which must be None for a file, got {_check.describe(which)} for {place}: it chooses among "
+            "the models in the directory of a Trainer."
+        )
+    saved, metadata = deserialize(_files.read(place, "a safetensors file"), str(place))
+    if metadata.get(DIGEST, _digest(saved)) != _digest(saved):
+        raise ValueError(f"{place} is damaged: its content has changed since it was saved.")
+    return saved
 
-    Raises:
-        ValueError: if it is not a safetensors file, or JAX lacks one of its dtypes; it names `path`.
-    """
-    import safetensors
 
-    try:
-        entries = safetensors.deserialize(content)
-    except safetensors.SafetensorError as error:
-        reason = printable(str(error)[:200])  # it may quote all of the header
-        raise ValueError(f"{path} is not a complete safetensors file: {reason}.") from None
-    unknown = sorted({entry["dtype"] for _, entry in entries} - set(DTYPES))
-    if unknown:
-        raise ValueError(f"{path} holds arrays of {', '.join(unknown)}, for which JAX has no dtype.")
-    arrays = {
-        name: np.frombuffer(entry["data"], jnp.dtype(DTYPES[entry["dtype"]])).reshape(entry["shape"])
-        for name, entry in entries
-    }
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return arrays, header.get("__metadata__") or {}
+def _arrays_of_directory(directory: Path, which: Any) -> dict[str, np.ndarray]:
+    """The arrays of a model in a Trainer's directory, by their path in it."""
+    is_step = isinstance(which, int | np.integer) and not isinstance(which, bool)
+    if not (is_step or which is None or isinstance(which, str)):
+        raise TypeError(
+            "which must be 'best', 'last', the step of a checkpoint, or None, got "
+            f"{_check.describe(which)}."
+        )
+    if isinstance(which, str):
+        _check.choice("which", which, ("best", "last"))
+    checkpoint = _checkpoint(directory, int(which) if is_step else None)
+    is_restored = np.all(checkpoint.arrays.get("['state'].state.stopping.best_epoch", -1) >= 0)
+    restored = checkpoint.model("['state'].state.stopping.model") if is_restored else {}
+    if which is None and restored:
+        return restored
+    if which != "best":
+        return checkpoint.model("['model']") or checkpoint.model("['state'].state.model")
+    if best := checkpoint.model("['best'].model") or restored:
+        return best
+    if (name := checkpoint.manifest["keep_best"]) is not None:
+        raise ValueError(f"{checkpoint.place} has no best model yet: no epoch has a finite {name!r}.")
+    raise ValueError(
+        f"the run in {directory} kept no best model, only the last: which='last'. To keep it, name the "
+        "value that decides: fn.Trainer(train, directory, keep_best='val_loss')."
+    )
+
+
+def _checkpoint(directory: Path, step: int | None) -> Checkpoint:
+    """The checkpoint of a step in a Trainer's directory, or the newest valid one."""
+    by_step = {int(place.name): place for place in places(directory)}
+    if step is not None and by_step and step not in by_step:
+        raise ValueError(
+            f"which must be the step of a checkpoint in {directory}, {', '.join(map(str, by_step))}, "
+            f"got {step}."
+        )
+    if step in by_step:
+        try:
+            return read_checkpoint(by_step[step])
+        except (OSError, ValueError) as error:
+            raise ValueError(f"the checkpoint {by_step[step]} can't be read: {error}") from None
+    checkpoint = newest_checkpoint(directory, "Load it with that version.")
+    if checkpoint is None:
+        raise FileNotFoundError(
+            errno.ENOENT,
+            "no valid checkpoint in this directory. Pass the directory of a Trainer, or the file that "
+            "fn.save_weights wrote",
+            str(directory),
+        )
+    return checkpoint
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:
@@ -148,10 +252,9 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 def _arrays_by_name(argument: str, model: PyTree) -> dict[str, Any]:
     """Leaves by dotted path, `layers.0.weight`, in the order of the tree."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(model)
     arrays: dict[str, Any] = {}
-    for path, leaf in flat:
-        name = ".".join(_key_name(entry) for entry in path) or "model"
+    for name, leaf in zip(_tree.names(model).values(), jax.tree.leaves(model), strict=True):
+        name = name or "model"
         if name in arrays:
             raise ValueError(f"two arrays of the model would be called {name!r}: rename a key with a dot.")
         if name == "__metadata__" or not name.isprintable():
@@ -169,17 +272,6 @@ def _arrays_by_name(argument: str, model: PyTree) -> dict[str, Any]:
             )
         arrays[name] = leaf
     return arrays
-
-
-def _key_name(entry: Any) -> str:
-    match entry:
-        case GetAttrKey(name=name):
-            return str(name)
-        case SequenceKey(idx=index):
-            return str(index)
-        case DictKey(key=key) | FlattenedIndexKey(key=key):
-            return str(key)
-    return str(entry)
 
 
 def _differences(saved: dict[str, Any], expected: dict[str, Any]) -> list[str]:

@@ -141,11 +141,11 @@ def test_a_hostile_manifest_gets_a_sentence_and_hides_no_other_run(tmp_path, who
 
 def test_a_checkpoint_of_another_format_is_refused_and_not_trained_over(tmp_path):
     place = _interrupted(tmp_path)[-1]
-    _reseal(place, {"format": 3})
-    with pytest.raises(ValueError, match=r"must have format 2, got another one: another version"):
+    _reseal(place, {"format": 2})
+    with pytest.raises(ValueError, match=r"must have format 3, got another one: another version"):
         _go_on(tmp_path)
     (place / "manifest.json").write_text(json.dumps({"manifest": {"format": 1}, "sha256": "0"}))
-    with pytest.raises(ValueError, match=r"must have format 2, got another one: another version"):
+    with pytest.raises(ValueError, match=r"must have format 3, got another one: another version"):
         _go_on(tmp_path)
     assert "got 1" in read_run(tmp_path).problem
 
