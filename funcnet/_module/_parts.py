@@ -29,8 +29,8 @@ def check_parts(module: Any, copy: Any, changes: Iterable[str]) -> None:
     if stale:
         owner, setting, parts = type(module).__name__, changed[0], ", ".join(f"{n}=None" for n in stale)
         raise ValueError(
-            f"{owner}.{stale[0]} must be what {setting}={getattr(copy, setting)!r} builds, and replace would "
-            f"keep what {getattr(module, setting)!r} built. Build it anew, and initialize it: "
+            f"{owner}.{stale[0]} must be what {setting}={getattr(copy, setting)!r} builds, and replace "
+            f"would keep what {getattr(module, setting)!r} built. Build it anew, and initialize it: "
             f"net.replace({setting}=..., {parts})."
         )
 
