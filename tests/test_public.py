@@ -176,6 +176,7 @@ SIGNATURES = {
     "fn.data.shift": "pixels",
     "fn.data.Dataset.axes": "arrays weight rows",
     "fn.data.load": "name target task * separator encoding decimal missing",
+    "fn.data.Table.encode": "self rows",
     "fn.data.Scaler.fit": "data kind * per_feature",
     "fn.data.Shuffle.draw": "key n",
     "fn.data.exact_linear": "rows features noise seed",

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _tree
 from funcnet._check._arrays import array, jax_array
 from funcnet._check._layers import layer_input
 from funcnet._check._values import between, describe, integer
@@ -77,7 +76,7 @@ def steps(mask_value: Any, length: Any, shape: tuple[int, ...]) -> jax.Array | N
             f"length must have shape {tuple(batch)}, one integer for each sequence, got {values.shape}. "
             f"One length for all: jnp.full({tuple(batch)}, length)."
         )
-    if _tree.is_concrete(values) and not ((values >= 1) & (values <= time)).all():
+    if not isinstance(values, jax.core.Tracer) and not ((values >= 1) & (values <= time)).all():
         wrong = np.asarray(values)[np.asarray((values < 1) | (values > time))]
         raise ValueError(
             f"length must hold integers from 1 to {time}, the number of steps of x, got {wrong[0]}. Leave "

@@ -242,7 +242,7 @@ def missing_parameters(module: Module) -> list[str]:
 def check_shapes(module: Module, stacked: bool = False) -> None:
     """Raise unless a module's own parameters have the shapes that `parameters` returns.
 
-    With `stacked`, they may have leading axes, and leaves that are no arrays, such as a mask's, pass.
+    With `stacked`, they may have leading axes, and leaves without a shape, such as those of a mask, pass.
     """
     if type(module).parameters is Module.parameters:
         return
