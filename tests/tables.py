@@ -135,7 +135,11 @@ MODELS = {
         fn.models.ConvNet(IMAGE, 3, channels=(3,), activation=jax.nn.tanh, dropout=0.3), IMAGE, "classes"
     ),
     "conv-transpose-2d": Model(L.ConvTranspose2d(2, 2, 3, stride=2), (2, 3, 2), "numbers"),
+    "conv-3d": Model(L.Conv3d(2, 3, 2, stride=(1, 2, 1)), (2, 3, 2, 2), "numbers"),
+    "conv-transpose-1d": Model(L.ConvTranspose1d(2, 3, 3, stride=2), (3, 2), "numbers"),
+    "conv-transpose-3d": Model(L.ConvTranspose3d(2, 2, 2), (2, 2, 3, 2), "numbers"),
     "dropout": Model(fn.Dropout(0.4), (3,), "numbers"),
+    "dropout-array": Model(fn.Dropout(jnp.array(0.4)), (3,), "numbers"),
     "flatten": Model(L.Flatten(3), IMAGE, "numbers"),
     "global-avg-pool": Model(L.GlobalAvgPool(), IMAGE, "numbers"),
     "global-max-pool": Model(L.GlobalMaxPool(), IMAGE, "numbers"),
@@ -163,6 +167,7 @@ MODELS = {
     "number-embedding": Model(L.NumberEmbedding(3, num_frequencies=4, embedding_size=2), (3,), "numbers"),
     "perceptron": Model(fn.models.Perceptron(3), (3,), "binary"),
     "perceptron-classes": Model(fn.models.Perceptron(3, 4), (3,), "classes"),
+    "reshape": Model(L.Reshape((2, -1), num_axes=3), IMAGE, "numbers"),
     "residual": Model(L.Residual(fn.Linear(3, 2), projection=fn.Linear(3, 2)), (3,), "numbers"),
     "res-mlp": Model(
         fn.models.ResMLP(3, "scalar", width=4, depth=2, activation=jax.nn.tanh, dropout=0.2), (3,), "number"
@@ -173,6 +178,8 @@ MODELS = {
         (3,),
         "binary",
     ),
+    "upsample-bilinear": Model(L.Upsample((2, 3), "bilinear"), (2, 3, 2), "numbers"),
+    "upsample-nearest": Model(L.Upsample(2, num_spatial_dims=1), (3, 2), "numbers"),
     "siren": Model(fn.models.SIREN((2, 4, 4, "scalar"), omega=3.0, hidden_omega=3.0), (2,), "number"),
     "spectral-norm": Model(L.SpectralNorm(fn.Linear(3, 2)), (3,), "numbers"),
     "transformer": Model(
@@ -189,6 +196,7 @@ RANDOM = [
     "channel-dropout",
     "conv-net",
     "dropout",
+    "dropout-array",
     "mlp-dropout",
     "res-mlp",
     "sequential",

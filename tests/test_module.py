@@ -382,3 +382,84 @@ def test_models_with_keys_are_compared():
 
     assert Keyed(a) == Keyed(a)
     assert Keyed(a) != Keyed(b)
+
+
+CONTRADICTIONS = {
+    "sizes of parts": (
+        lambda: fn.MLP((4, 5, 3)).init(KEY).replace(sizes=(4, 6, 3)),
+        r"MLP.layers must be what sizes=\(4, 6, 3\) builds, .* net.replace\(sizes=..., layers=None\)",
+    ),
+    "a setting of parts": (
+        lambda: fn.models.ResMLP(3, 2, depth=1).replace(dropout=0.5),
+        r"ResMLP.blocks must be what dropout=0.5 builds, and replace would keep what 0.0 built",
+    ),
+    "several parts": (
+        lambda: fn.layers.GRU(2, 3).replace(features=4),
+        r"net.replace\(features=..., input=None, recurrent=None\)",
+    ),
+    "a size": (
+        lambda: fn.Linear(2, 3).init(KEY).replace(in_features=5),
+        r"Linear.weight must have shape \(5, 3\), got \(2, 3\). Pass an array of that shape, or weight",
+    ),
+    "an array": (
+        lambda: fn.Linear(2, 3).init(KEY).replace(bias=jnp.ones(2)),
+        r"Linear.bias must have shape \(3,\), got \(2,\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_a_copy_that_contradicts_itself_is_refused(case):
+    change, message = CONTRADICTIONS[case]
+    with pytest.raises(ValueError, match=message):
+        change()
+
+
+def test_a_copy_that_agrees_with_itself_is_made():
+    net = fn.MLP((4, 5, 3))
+    assert net.replace(sizes=(4, 6, 3), layers=None).layers[0].out_features == 6
+    assert net.init(KEY).replace(dropout=0.5, activation=jax.nn.tanh).dropout == 0.5
+    head = fn.Linear(5, 2)  # another last layer for another task
+    assert net.init(KEY).replace(layers=(net.layers[0], head)).layers[1] is head
+    models = jax.vmap(net.init)(jax.random.split(KEY, 2))
+    assert models.layers[0].replace(bias=jnp.ones((2, 5))).bias.shape == (2, 5)
+    assert fn.trainable(net.init(KEY)).layers[0].replace(bias=False).bias is False
+
+
+def test_the_layers_of_a_sequential_are_a_sequence():
+    net = fn.Sequential([fn.Linear(2, 5), jax.nn.relu, fn.Linear(5, 1)])
+    model, x = net.init(KEY), jnp.ones(2)
+    assert len(model) == 3
+    assert list(model) == [model[0], model[1], model[2]] == list(model.layers)
+    assert model[-1] is model.layers[2]
+    assert isinstance(model[:2], fn.Sequential)
+    assert model[2](model[:2](x)) == model(x)
+    assert net == fn.Sequential(fn.Linear(2, 5), jax.nn.relu, fn.Linear(5, 1))
+    assert len(fn.Sequential([])) == 0
+
+
+def test_a_setting_is_static_as_a_number_and_a_leaf_as_a_buffer():
+    class Noise(fn.Module):
+        scale: float | fn.Buffer = 0.5
+        weight: jax.Array | None = None
+
+        def parameters(self, key):
+            return {"weight": jax.random.normal(key, (2,))}
+
+        def __call__(self, x, key=None):
+            scale = self.scale.value if isinstance(self.scale, fn.Buffer) else self.scale
+            return scale * self.weight * x
+
+    static, traced = Noise(0.25), Noise(fn.Buffer(jnp.array(0.25)))
+    assert jax.tree.leaves(static) == []
+    assert repr(Noise()) == "Noise()"
+    assert static == Noise(0.25) != Noise()
+    assert hash(static) == hash(Noise(0.25))
+    model = traced.init(KEY)
+    assert fn.trainable(model).scale.value is False
+    assert fn.count(model) == fn.count(static.init(KEY)) == 2
+    assert jnp.array_equal(jax.jit(lambda m: m(3.0))(model), static.init(KEY)(3.0))
+    models = jax.vmap(lambda s: Noise(fn.Buffer(s)).init(KEY))(jnp.arange(3.0))
+    assert models.scale.value.shape == (3,)
+    assert copy.deepcopy(model) == model
+    assert jax.tree.map(lambda a: a, static.init(KEY)).scale == 0.25

@@ -50,6 +50,7 @@ from funcnet._check._sequences import pad_token as pad_token
 from funcnet._check._sequences import pair as pair
 from funcnet._check._sequences import sequence as sequence
 from funcnet._check._sequences import state as state
+from funcnet._check._sequences import steps as steps
 from funcnet._check._sequences import token_sequence as token_sequence
 from funcnet._check._training import architecture as architecture
 from funcnet._check._training import concrete_key as concrete_key

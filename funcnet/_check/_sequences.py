@@ -59,6 +59,33 @@ def mask(name: str, value: Any, shape: tuple[int, ...]) -> jax.Array:
     return values
 
 
+def steps(mask_value: Any, length: Any, shape: tuple[int, ...]) -> jax.Array | None:
+    """Return which steps [..., time] count, given by a mask or by the lengths [...]; None if all do."""
+    if mask_value is not None and length is not None:
+        raise ValueError(
+            "mask and length must not both be given. Try mask=mask & (jnp.arange(time) < length)."
+        )
+    if length is None:
+        return None if mask_value is None else mask("mask", mask_value, shape)
+    *batch, time = shape
+    values = jnp.asarray(array("length", length))
+    if not jnp.issubdtype(values.dtype, jnp.integer):
+        raise TypeError(f"length must hold integers, got {describe(values)}. Try length.astype(int).")
+    if values.shape != tuple(batch):
+        raise ValueError(
+            f"length must have shape {tuple(batch)}, one integer for each sequence, got {values.shape}. "
+            f"One length for all: jnp.full({tuple(batch)}, length)."
+        )
+    if not isinstance(values, jax.core.Tracer) and not ((values >= 1) & (values <= time)).all():
+        wrong = np.asarray(values)[np.asarray((values < 1) | (values > time))]
+        raise ValueError(
+            f"length must hold integers from 1 to {time}, the number of steps of x, got {wrong[0]}. Leave "
+            "out empty sequences."
+        )
+    positions = jax.lax.broadcasted_iota(jnp.int32, shape, len(batch))
+    return positions < jnp.broadcast_to(values.astype(jnp.int32)[..., None], shape)  # int8 ends at 127
+
+
 def state(name: str, value: Any, shape: tuple[int, ...]) -> jax.Array:
     """Return the state of a recurrent layer as an array, and check that each sequence has one entry."""
     values = jax_array(name, value)

@@ -22,10 +22,14 @@ from funcnet._module._fields import (
     check_constructor,
     check_static,
     is_child_annotation,
+    is_setting_annotation,
     python_numbers,
+    split_settings,
     to_arrays,
+    with_numbers,
 )
 from funcnet._module._memory import check_memory
+from funcnet._module._parts import check_parts
 from funcnet._types import Array, Key, PyTree
 
 Observer = Callable[["Module", tuple[Any, ...], dict[str, Any], Any], None]
@@ -41,9 +45,10 @@ class Module:
 
     A subclass declares its fields and `__call__(self, x, key=None)`. A field is a **child** when its
     annotation names Array, Module, Buffer or a PyTree, tuple, list or dict of them; any other field
-    is **static**. `key=None` means inference; a key means training. A layer that behaves differently in
-    training declares `needs_key: ClassVar[bool] = True`; a model that does not pass the key on to such a
-    layer raises an error.
+    is **static**. A field annotated `float | fn.Buffer` is a setting that may be traced, such as the rate
+    of `Dropout`: a number in it is static, and a Buffer is a child. `key=None` means inference; a key means
+    training. A layer that behaves differently in training declares `needs_key: ClassVar[bool] = True`; a
+    model that does not pass the key on to such a layer raises an error.
 
     A layer with its own arrays declares them as fields that default to None and returns their initial
     values from `parameters(key)`; `init` sets them.
@@ -67,6 +72,7 @@ class Module:
     needs_key: ClassVar[bool] = False
     _children: ClassVar[tuple[str, ...]] = ()
     _static: ClassVar[tuple[str, ...]] = ()
+    _traceable: ClassVar[tuple[str, ...]] = ()  # children that are static where they are numbers
     _annotations: ClassVar[Mapping[str, Any]] = {}
     _custom_init: ClassVar[bool] = False  # whether this class or a base class defines __init__
     _frozen: ClassVar[tuple[str, ...]] = ()  # in an instance: the paths of its own frozen arrays, sorted
@@ -81,6 +87,7 @@ class Module:
         names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         check_constructor(cls, names, Module)
         cls._children = tuple(name for name in names if is_child_annotation(annotation_of[name], Module))
+        cls._traceable = tuple(n for n in cls._children if is_setting_annotation(annotation_of[n]))
         cls._annotations = annotation_of
         cls._static = tuple(name for name in names if name not in cls._children)
         _register(cls)
@@ -125,7 +132,7 @@ class Module:
         """
         _check.module("net", self)
         _check.key(key)
-        if jax.tree.leaves(self) and is_complete(self):
+        if parameter_paths(self) and is_complete(self):
             raise ValueError(
                 f"every parameter of this {type(self).__name__} is set, and init only draws missing ones. "
                 "To initialize again, call init on the architecture: net = MLP((4, 16, 3)); "
@@ -137,9 +144,16 @@ class Module:
         return model
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed: `model.replace(out=model.out.replace(bias=b))`."""
-        copy = dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        """A copy with some fields changed: `model.replace(out=model.out.replace(bias=b))`.
+
+        Raises:
+            ValueError: if an array of the copy does not have the shape that its settings imply, or a part
+                that is kept was built from a setting that is changed.
+        """
+        copy: Self = dataclasses.replace(self, **changes)  # type: ignore[type-var]
         copy.__dict__["_frozen"] = self._frozen
+        check_parts(self, copy, changes)
+        check_shapes(copy, stacked=True)
         return copy
 
     def _is_frozen(self, *names: str) -> bool:
@@ -159,7 +173,8 @@ class Module:
             for name in self._children
         }
         own = {n: v for n, v in self.parameters(key).items() if getattr(self, n) is None}
-        return self.replace(**(children | own))
+        copy: Self = dataclasses.replace(self, **(children | own))  # type: ignore[type-var]
+        return copy
 
     def __copy__(self) -> Self:
         return self  # frozen
@@ -188,7 +203,8 @@ class Module:
         parts = [
             f"{f.name}={_format_value(value)}"
             for f, value in fields
-            if value is not None and not (f.name in self._static and value == f.default)
+            if value is not None
+            and not (f.name in (*self._static, *self._traceable) and value == f.default)
         ]
         parts += [f"frozen={_format_value(self._frozen)}"] if self._frozen else []
         line = f"{type(self).__name__}({', '.join(parts)})"
@@ -239,13 +255,16 @@ def missing_parameters(module: Module) -> list[str]:
     ]
 
 
-def check_shapes(module: Module) -> None:
-    """Raise unless a module's own parameters have the shapes that `parameters` returns."""
+def check_shapes(module: Module, stacked: bool = False) -> None:
+    """Raise unless a module's own parameters have the shapes that `parameters` returns.
+
+    With `stacked`, they may have leading axes, and leaves without a shape, such as those of a mask, pass.
+    """
     if type(module).parameters is Module.parameters:
         return
     for name, expected in _parameter_shapes(jax.tree.structure(module)).items():
         value = getattr(module, name)
-        if value is None:
+        if value is None or (stacked and _ends_with(value, expected)):
             continue
         if not (_is_numpy(value) if isinstance(value, np.ndarray) else _is_jax(value)):
             raise TypeError(
@@ -261,7 +280,13 @@ def check_shapes(module: Module) -> None:
                 f"{message}: these are {shape[0]} models in one tree. Call them under vmap: "
                 "jax.vmap(lambda model: model(x))(models)."
             )
-        raise ValueError(f"{message}.")
+        raise ValueError(f"{message}. Pass an array of that shape, or {name}=None to draw it with init.")
+
+
+def _ends_with(value: Any, expected: tuple[int, ...]) -> bool:
+    """Whether a leaf has a shape that ends in the expected one, or none."""
+    shape = getattr(value, "shape", expected)
+    return tuple(shape[len(shape) - len(expected) :]) == expected
 
 
 def _is_jax(value: Any) -> bool:
@@ -317,7 +342,11 @@ def _register(cls: type[Module]) -> None:
         module.__dict__.update(zip(names, (*values, *values_of_settings), strict=True))
         return module
 
-    register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    if cls._traceable:
+        children, static = split_settings(cls, static)
+        register_pytree_with_keys(cls, flatten_with_keys, with_numbers(unflatten), flatten)
+    else:
+        register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 
 
 def _with_checks(init: Any) -> Any:

@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import types
 import typing
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -53,7 +54,7 @@ def check_body(cls: type, base: type) -> None:
     inherited = {field.name: field for field in getattr(cls, "__dataclass_fields__", {}).values()}
     for name, value in vars(cls).items():
         if name in inherited and name not in annotated:
-            kind = getattr(inherited[name].type, "__name__", inherited[name].type)
+            kind = getattr(inherited[name].type, "__name__", type(value).__name__)
             raise TypeError(
                 f"{cls.__name__}.{name} must have an annotation to override the default of a field. Write "
                 f"'{name}: {kind} = ...'."
@@ -176,6 +177,12 @@ def _is_node_annotation(annotation: Any, nodes: Any) -> bool:
     return inspect.isclass(annotation) and issubclass(annotation, nodes)
 
 
+def is_setting_annotation(annotation: Any) -> bool:
+    """Whether a field holds a number, which is static, or a Buffer, such as `float | Buffer`."""
+    parts = typing.get_args(annotation)
+    return Buffer in parts and any(number in parts for number in (int, float))
+
+
 def annotations(cls: type) -> dict[str, Any]:
     try:
         return typing.get_type_hints(cls, localns={cls.__name__: cls}, include_extras=True)
@@ -201,3 +208,33 @@ def is_child_annotation(annotation: Any, base: type) -> bool:
     if hasattr(annotation, "array_type"):  # a jaxtyping annotation: Float[Array, "..."]
         return True
     return "PyTree" in annotation.__name__ or issubclass(annotation, jax.Array | base | Buffer)
+
+
+def split_settings(
+    cls: Any, static: Callable[[Any], Any]
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """The children and the static values of a module, with settings that are numbers among the latter."""
+
+    def children(module: Any) -> tuple[Any, ...]:
+        numbers = dict(numbers_of(module))
+        return tuple(None if name in numbers else getattr(module, name) for name in cls._children)
+
+    def numbers_of(module: Any) -> tuple[tuple[str, Any], ...]:
+        values = ((name, getattr(module, name)) for name in cls._traceable)
+        return tuple((name, value) for name, value in values if type(value) in (int, float))
+
+    return children, lambda module: (static(module), numbers_of(module))
+
+
+def with_numbers(
+    unflatten: Callable[[Any, Any], Any],
+) -> Callable[[Any, Any], Any]:
+    """`unflatten` of a class with settings: those that are numbers replace the None among the children."""
+
+    def unflatten_with_numbers(static_and_numbers: Any, values: Iterable[Any]) -> Any:
+        static, numbers = static_and_numbers
+        module = unflatten(static, values)
+        module.__dict__.update(numbers)
+        return module
+
+    return unflatten_with_numbers

@@ -20,7 +20,7 @@ def load_table(args: argparse.Namespace) -> Any:
             )
     return load(
         args.table,
-        args.target,
+        -1 if args.target is None else args.target,
         args.task,
         separator=args.separator,
         encoding=args.encoding,

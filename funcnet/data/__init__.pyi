@@ -13,6 +13,7 @@ from ._labels import class_weights as class_weights
 from ._labels import one_hot as one_hot
 from ._load import Table as Table
 from ._load import load as load
+from ._pad import pad as pad
 from ._scaler import Scaler as Scaler
 from ._shuffle import Shuffle as Shuffle
 from ._split import split as split

@@ -140,6 +140,13 @@ def join_names(names: Sequence[str]) -> str:
     return ", ".join(quoted(name)[1:-1] for name in names[:MAX_NAMES]) + more
 
 
+def to_frame(rows: Any) -> Any:
+    """A dictionary of columns, or a list of rows, as a frame of pandas."""
+    import pandas
+
+    return pandas.DataFrame(rows)
+
+
 def numbers(frame: Any, table: str) -> np.ndarray:
     """The columns of a table, which must be finite numbers, as float64 [rows, columns]."""
     for name in frame.select_dtypes(str) if frame.attrs.get(DECIMAL) == "," else ():

@@ -17,6 +17,7 @@ from funcnet._text import printable, quoted
 from funcnet._types import PyTree
 from funcnet.data import _file
 from funcnet.data._dataset import Dataset
+from funcnet.data._rows import encode_by_name
 from funcnet.data._target import read_target
 
 Task = Literal["classification", "regression"]
@@ -38,9 +39,9 @@ class Table:
         name: the name of the table.
         arrays: pairs (x, y), in a tuple or a Dataset: x [rows, features], or from a file a frame of pandas
             with its columns as they were read; y class numbers [rows], or targets [rows] for a regression,
-            from a file in NumPy's float64, with all its digits.
+            from a file in NumPy's float64, with all its digits. x alone if there is no target.
         feature_names: one for each column of x.
-        target_name: the name of y.
+        target_name: the name of y; None if there is none.
         class_names: the names of classes 0, 1, …; empty for a regression.
         standard_split: the number of rows in each part of the usual split, in order; empty if there is
             none.
@@ -52,12 +53,14 @@ class Table:
         >>> iris = fn.data.load("iris")
         >>> len(iris.data), iris.task, iris.class_names
         (150, 'classification', ('setosa', 'versicolor', 'virginica'))
+        >>> iris.encode([dict.fromkeys(iris.feature_names, 1.5)]).tolist()  # a new row
+        [[1.5, 1.5, 1.5, 1.5]]
     """
 
     name: str
     arrays: PyTree
     feature_names: tuple[str, ...]
-    target_name: str
+    target_name: str | None
     class_names: tuple[str, ...] = ()
     standard_split: tuple[int, ...] = ()
     rows_without_target: int = 0
@@ -70,10 +73,13 @@ class Table:
 
     def __len__(self) -> int:
         """The number of rows."""
-        return len(self.arrays if isinstance(self.arrays, Dataset) else self.arrays[1])
+        return len(self.arrays if self._is_whole else self.arrays[1])
 
     def __repr__(self) -> str:
         """Its sizes and names, not its rows."""
+        if self.target_name is None:
+            names = f"{len(self.feature_names):,} features, no target"
+            return printable(f"Table({self.name!r}, {len(self):,} rows, {names})")
         names = ", ".join(self.class_names[:10]) + (", …" if len(self.class_names) > 10 else "")
         target = (
             f"classes of {self.target_name!r}: {names}" if names else f"numbers of {self.target_name!r}"
@@ -85,20 +91,22 @@ class Table:
         """Its sizes and names, and the first rows, for notebooks."""
         from funcnet import _html
 
-        x, y = self.arrays[: _html.MAX_ROWS] if isinstance(self.arrays, Dataset) else self.arrays
+        x, y = self._parts(_html.MAX_ROWS)
         shown = [*self.feature_names[: _html.MAX_COLUMNS]]
         hidden = [""] * (len(self.feature_names) - len(shown))
         rows = []
         for i in range(min(_html.MAX_ROWS, len(self))):
             values = x.iloc[i, : len(shown)] if hasattr(x, "iloc") else np.asarray(x[i])[: len(shown)]
             target = self.class_names[int(y[i])] if self.class_names else y[i]
-            rows.append([str(i), *(_cell(value) for value in (target, *values)), *hidden])
-        columns = ["row", self.target_name, *shown, *hidden]
+            cells = values if self.target_name is None else (target, *values)
+            rows.append([str(i), *map(_cell, cells), *hidden])
+        first = [] if self.target_name is None else [self.target_name]
+        columns = ["row", *first, *shown, *hidden]
         return _html.fragment(_html.Table(repr(self), columns, rows, len(self)))
 
     @functools.cached_property
     def data(self) -> Dataset:
-        """The pairs (x, y) as a Dataset: x and numeric targets are float32, class numbers int32.
+        """The pairs (x, y), or x without a target, as a Dataset: floats are float32, class numbers int32.
 
         Raises:
             ValueError: if a column holds text, dates or gaps, or digits that float32 can't hold. The
@@ -106,7 +114,37 @@ class Table:
         """
         if isinstance(self.arrays, Dataset):
             return self.arrays
-        return Dataset(self._numbers())
+        x, y = self._numbers()
+        return Dataset(x if self.target_name is None else (x, y))
+
+    def encode(self, rows: Any) -> np.ndarray:
+        """New rows as features: the columns of the table by their names, whatever their order.
+
+        The result goes where x of the table went: to a scaler, and to `fn.predict(model, x)`.
+
+        Args:
+            rows: a frame of pandas or polars, a dictionary of columns, a dictionary of the values of one
+                row, a list of dictionaries, or an array [n, features], whose columns are found by place.
+                The target may be among the columns; it is not used.
+
+        Returns:
+            The features, float64 of NumPy [n, features].
+
+        Raises:
+            ValueError: if a column is missing, or neither a feature nor the target, or holds something
+                else than finite numbers. `fn.tabular.Schema.encode` reads text, dates and gaps.
+        """
+        return encode_by_name(rows, self.feature_names, self.target_name)
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether `arrays` is not a tuple."""
+        return isinstance(self.arrays, Dataset) or self.target_name is None
+
+    def _parts(self, rows: int | None = None) -> tuple[Any, Any]:
+        """The features and the targets of the first rows, or of all; without a target, zeros."""
+        given = self.arrays[:rows] if self._is_whole else self.arrays
+        return (given, np.zeros(len(self))) if self.target_name is None else given
 
     def to_pandas(self) -> Any:
         """All columns as a frame of pandas, the target last, with classes by their names.
@@ -119,17 +157,19 @@ class Table:
         """
         import pandas
 
-        x, y = self.arrays[:]
+        x, y = self._parts()
         y = np.asarray(self.class_names, object)[np.asarray(y)] if self.class_names else np.asarray(y)
         if not isinstance(x, pandas.DataFrame):
             x = pandas.DataFrame(np.asarray(x), columns=list(self.feature_names))
+        if self.target_name is None:
+            return x.copy()
         frame = pandas.concat([x, pandas.Series(y, x.index, name=self.target_name)], axis=1)
         frame.attrs = dict(x.attrs)
         return frame
 
     def _numbers(self) -> tuple[np.ndarray, np.ndarray]:
         """The arrays as numbers that float32 can hold; errors have the names of columns."""
-        x, y = self.arrays
+        x, y = self._parts()
         if hasattr(x, "columns"):
             x = _file.numbers(x, self.name)
         target = f"the target {self.target_name!r}"
@@ -145,8 +185,10 @@ class Table:
         return x, y
 
     @property
-    def task(self) -> Task:
-        """ "classification" or "regression"."""
+    def task(self) -> Task | None:
+        """ "classification" or "regression"; None without a target."""
+        if self.target_name is None:
+            return None
         return "classification" if self.class_names else "regression"
 
 
@@ -159,7 +201,7 @@ def _cell(value: Any) -> str:
 
 def load(
     name: str | os.PathLike[str],
-    target: str | None = None,
+    target: str | int | None = -1,
     task: Task | None = None,
     *,
     separator: str | None = None,
@@ -175,7 +217,8 @@ def load(
             package dataset-fashion-mnist or the folder in $FASHION_MNIST), or the path of a file: text
             with a header, such as CSV (possibly compressed: .gz, .bz2, .xz, .zst), or Parquet (needs
             pyarrow); "-" is stdin.
-        target: for a file, the column to predict; by default the last one. Rows without it are left out.
+        target: the column to predict, by its name or its place; by default the last one. Rows without it
+            are left out. None if there is none: then all columns are features.
         task: for a file, "classification" or "regression". By default text, booleans and at most 20
             integers that count from 0 or 1 are classes. Numbers may be written as in "1.234,50 €".
         separator: of the columns of a text; found by default.
@@ -202,15 +245,21 @@ def load(
         ((178, 13), 'alcohol')
     """
     if isinstance(name, str) and name in NAMES:
-        if target or task or separator or encoding or decimal:
+        if target not in (-1, None) or task or separator or encoding or decimal:
             raise ValueError(
                 f"target and task must be None unless the table is a file, and so must separator, encoding "
                 f"and decimal, got {name!r}, which has its own. Try fn.data.load({name!r})."
             )
-        return _load_fashion_mnist() if name == "fashion-mnist" else _load_bundled(name)
+        table = _load_fashion_mnist() if name == "fashion-mnist" else _load_bundled(name)
+        if target is not None:
+            return table
+        x, _ = table.arrays.arrays
+        return dataclasses.replace(table, arrays=Dataset(x), target_name=None, class_names=())
     _check.path("name", name)
     if not (target is None or isinstance(target, str)):
-        raise TypeError(f"target must be the name of a column, got {_check.describe(target)}.")
+        target = _check.integer("target", target, -1)
+    if target is None and task is not None:
+        raise ValueError(f"task must be None without a target, got {task!r}.")
     path = Path(name)
     if name != "-" and (path.is_dir() or not path.exists()):
         matches = difflib.get_close_matches(path.name.lower(), NAMES, 1)
@@ -274,14 +323,17 @@ def _read_idx(path: Path) -> np.ndarray:
 
 
 def _choose_target(
-    frame: Any, path: Path, target: str | None, task: Task | None, missing: Sequence[str]
+    frame: Any, path: Path, target: str | int | None, task: Task | None, missing: Sequence[str]
 ) -> Table:
+    if target is None:
+        return Table(_table_name(path), frame, tuple(frame.columns), None)
     if len(frame.columns) < 2:
         raise ValueError(
             f"{path} must have a header and at least two columns, got only the column "
             f"{quoted(frame.columns[0])}. If another character separates them, name it: separator=':'."
         )
-    target = frame.columns[-1] if target is None else target
+    if isinstance(target, int) and -len(frame.columns) <= target < len(frame.columns):
+        target = frame.columns[target]
     if target not in frame.columns:
         raise ValueError(
             f"target must be a column of {path}: {_file.join_names(frame.columns)}; got "
@@ -293,7 +345,7 @@ def _choose_target(
         _table_name(path),
         (x, found.values[found.is_known]),
         tuple(x.columns),
-        target,
+        str(target),
         found.classes,
         rows_without_target=int((~found.is_known).sum()),
         why=found.why,

@@ -5,7 +5,10 @@ from ._bidirectional import Bidirectional as Bidirectional
 from ._channel_dropout import ChannelDropout as ChannelDropout
 from ._conv import Conv1d as Conv1d
 from ._conv import Conv2d as Conv2d
+from ._conv import Conv3d as Conv3d
+from ._conv import ConvTranspose1d as ConvTranspose1d
 from ._conv import ConvTranspose2d as ConvTranspose2d
+from ._conv import ConvTranspose3d as ConvTranspose3d
 from ._dropout import Dropout as Dropout
 from ._embedding import Embedding as Embedding
 from ._flatten import Flatten as Flatten
@@ -22,6 +25,8 @@ from ._pool import MaxPool1d as MaxPool1d
 from ._pool import MaxPool2d as MaxPool2d
 from ._recurrent import GRU as GRU
 from ._recurrent import LSTM as LSTM
+from ._reshape import Reshape as Reshape
 from ._residual import Residual as Residual
 from ._sequential import Sequential as Sequential
 from ._spectral_norm import SpectralNorm as SpectralNorm
+from ._upsample import Upsample as Upsample

@@ -12,21 +12,22 @@ class Bidirectional(Module):
     """Two recurrent layers in opposite directions: [forward(x) | reverse(backward(reverse(x)))].
 
     Args:
-        forward: a layer from [..., length, in] to [..., length, features], such as a GRU.
+        forward: a layer from [..., time, in] to [..., time, features], such as a GRU.
         backward: the layer that reads the sequence from its end. If None, a layer of the same
             architecture with its own parameters.
 
     Returns:
-        When called on x of shape [..., length, in]: [..., length, 2 * features]. `mask`, bool
-        [..., length], is False at steps that both layers skip, such as padding: the backward layer starts
-        at the last step that is not masked. `unroll(x, state, mask=mask)` returns the outputs and the pair
-        of final states, (forward, backward); `state` is such a pair.
+        When called on x of shape [..., time, in]: [..., time, 2 * features]. `length`, integers
+        [...], is the number of steps of each sequence, and `mask`, bool [..., time], is False at steps
+        that both layers skip, as for `GRU`: the backward layer starts at the last step of a sequence.
+        `unroll(x, state, length=length)` returns the outputs and the pair of final states, (forward,
+        backward); `state` is such a pair.
 
     Raises:
-        TypeError: if `forward` or `backward` is not a module, or if there is a mask and one of them takes
-            none.
+        TypeError: if `forward` or `backward` is not a module, or if there is a mask or a length and one of
+            them takes no mask.
         ValueError: if `forward` is initialized already and `backward` is None: both would start with the
-            same parameters; or if the mask does not have shape [..., length].
+            same parameters; or if `mask` or `length` is wrong, as for `GRU`.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -34,8 +35,7 @@ class Bidirectional(Module):
         >>> x = jnp.ones((3, 7, 2))
         >>> layer(x).shape
         (3, 7, 10)
-        >>> lengths = jnp.array([7, 4, 1])  # of sequences padded at their ends
-        >>> outputs, (forward, backward) = layer.unroll(x, mask=jnp.arange(7)[None] < lengths[:, None])
+        >>> outputs, (forward, backward) = layer.unroll(x, length=jnp.array([7, 4, 1]))  # padded at the end
         >>> bool(jnp.allclose(outputs[1, :4], layer(x[1, :4]), atol=1e-6)), backward.shape
         (True, (3, 5))
 
@@ -53,34 +53,48 @@ class Bidirectional(Module):
             object.__setattr__(self, "backward", self.forward)
         _check.module("backward", self.backward)
 
-    def __call__(self, x: Array, key: Key | None = None, *, mask: Array | None = None) -> Array:
+    def __call__(
+        self,
+        x: Array,
+        key: Key | None = None,
+        *,
+        mask: Array | None = None,
+        length: Array | None = None,
+    ) -> Array:
         first, second = _keys.split(key)
-        x, masks = self._both_masks(x, mask)
+        x, masks = self._both_masks(x, mask, length)
         forward = self.forward(x, key=first, **masks[0])  # type: ignore[operator]
         backward = self.backward(jnp.flip(x, -2), key=second, **masks[1])  # type: ignore[misc, operator]
         return _concatenate(forward, backward)
 
     def unroll(
-        self, x: Array, state: tuple[Any, Any] | None = None, *, mask: Array | None = None
+        self,
+        x: Array,
+        state: tuple[Any, Any] | None = None,
+        *,
+        mask: Array | None = None,
+        length: Array | None = None,
     ) -> tuple[Array, tuple[Any, Any]]:
         """The outputs that a call returns, and the final states of the forward and the backward layer."""
         for name in ("forward", "backward"):
             _check.method(name, getattr(self, name), "unroll", "a GRU or an LSTM")
-        x, masks = self._both_masks(x, mask)
+        x, masks = self._both_masks(x, mask, length)
         states = (None, None) if state is None else _check.pair("state", state, "(forward, backward)")
         layers: Any = self.forward, self.backward
         forward, last = layers[0].unroll(x, states[0], **masks[0])
         backward, first = layers[1].unroll(jnp.flip(x, -2), states[1], **masks[1])
         return _concatenate(forward, backward), (last, first)
 
-    def _both_masks(self, x: Array, mask: Array | None) -> tuple[Array, tuple[dict[str, Any], ...]]:
+    def _both_masks(
+        self, x: Array, mask: Array | None, length: Array | None
+    ) -> tuple[Array, tuple[dict[str, Any], ...]]:
         """x as an array, and the masks of both layers as keyword arguments; none without a mask."""
-        x = _check.rank("Bidirectional", x, 2, "length, features")
+        x = _check.rank("Bidirectional", x, 2, "time, features")
+        mask = _check.steps(mask, length, x.shape[:-1])
         if mask is None:
             return x, ({}, {})
         for name in ("forward", "backward"):
             _check.argument(name, getattr(self, name), "mask", "a GRU or an LSTM")
-        mask = _check.mask("mask", mask, x.shape[:-1])
         return x, ({"mask": mask}, {"mask": jnp.flip(mask, -1)})
 
 

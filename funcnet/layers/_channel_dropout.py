@@ -1,12 +1,9 @@
 from typing import ClassVar
 
-import jax
-import jax.numpy as jnp
-
 from funcnet import _check
-from funcnet._module import Module
+from funcnet._module import Buffer, Module
 from funcnet._types import Array, Key
-from funcnet.layers._dropout import scale_kept
+from funcnet.layers._dropout import as_setting, drop
 
 
 class ChannelDropout(Module):
@@ -16,7 +13,7 @@ class ChannelDropout(Module):
 
     Args:
         rate: probability that a channel of an example is zeroed, in [0, 1); the others are divided by
-            1 - rate.
+            1 - rate. An array may be traced, as for `Dropout`.
         num_spatial_dims: number of spatial axes before the channels: 2 for images, 1 for sequences.
 
     Returns:
@@ -37,19 +34,15 @@ class ChannelDropout(Module):
     """
 
     needs_key: ClassVar[bool] = True
-    rate: float = 0.5
+    rate: float | Array | Buffer = 0.5
     num_spatial_dims: int = 2
 
     def __post_init__(self) -> None:
-        _check.between("rate", self.rate, 0.0, 1.0)
+        object.__setattr__(self, "rate", as_setting("rate", self.rate))
         _check.positive("num_spatial_dims", self.num_spatial_dims)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         spatial = self.num_spatial_dims
         x = _check.rank("ChannelDropout", x, spatial + 1, f"{spatial} spatial axes, channels")
-        if key is None or self.rate == 0.0:
-            return x
-        _check.key(key)
         shape = (*x.shape[: x.ndim - spatial - 1], *(1,) * spatial, x.shape[-1])
-        keep = jax.random.bernoulli(key, 1.0 - self.rate, shape)
-        return scale_kept(x, jnp.broadcast_to(keep, x.shape), self.rate)
+        return drop(x, self.rate, key, shape)

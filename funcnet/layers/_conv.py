@@ -63,7 +63,7 @@ class _Convolution(Module):
 
     def _check_input(self, x: Array) -> Array:
         layer = f"{type(self).__name__}({self.in_channels}, {self.out_channels}, {self.kernel_size})"
-        axes = ("length", "height, width")[self.num_spatial_dims - 1] + ", channels"
+        axes = ("length", "height, width", "depth, height, width")[self.num_spatial_dims - 1] + ", channels"
         x = _check.rank(layer, x, self.num_spatial_dims + 1, axes)
         return _check.last_axis(layer, x, self.in_channels)
 
@@ -170,7 +170,114 @@ class Conv2d(_Convolution):
         return self._forward(x)
 
 
-class ConvTranspose2d(_Convolution):
+class Conv3d(_Convolution):
+    """A convolution over volumes, such as videos: `Conv2d` with a third spatial axis.
+
+    Args:
+        in_channels, out_channels: size of the last axis of the input and of the output.
+        kernel_size: depth, height and width of the kernel, or one number for all.
+        stride, padding, dilation, groups, use_bias, weight_init: as for `Conv2d`, with three spatial axes.
+        weight: [depth, height, width, in_channels / groups, out_channels], drawn by `init` if None.
+        bias: [out_channels], set to zero by `init` if None.
+
+    Returns:
+        When called on x of shape [..., depth, height, width, in_channels]: [..., new_depth, new_height,
+        new_width, out_channels].
+
+    Raises:
+        TypeError: if a setting is not an integer.
+        ValueError: if a setting is out of range, `groups` does not divide the channels, or the last axis of
+            x is not `in_channels`, or x is smaller than the kernel.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> conv = fn.layers.Conv3d(1, 4, 3, stride=(1, 2, 2)).init(jax.random.key(0))
+        >>> conv(jnp.ones((8, 16, 16, 1))).shape, fn.count(conv)
+        ((8, 8, 8, 4), 112)
+
+    Source: Ji, Xu, Yang, Yu, "3D convolutional neural networks for human action recognition", 2010.
+    """
+
+    num_spatial_dims: ClassVar[int] = 3
+
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        del key
+        return self._forward(x)
+
+
+class _Transpose(_Convolution):
+    """What all transposed convolutions share."""
+
+    def _forward(self, x: Array) -> Array:
+        x = self._check_input(x)
+        kernel, stride, dilation = self._settings()
+        before = x.shape[-self.num_spatial_dims - 1 : -1]
+        after = [(n - 1) * s + 1 for n, s in zip(before, stride, strict=True)]
+        if max(after) >= 2**31:  # XLA would abort the process
+            raise ValueError(f"stride must leave axes shorter than 2**31, got {self.stride}: {after}.")
+        size = x.size // max(math.prod(before), 1) * math.prod(after)
+        _check.fits_in_memory(f"inputs that are spread by stride={self.stride}", size * x.dtype.itemsize)
+        dilated = pad(x, [(0, 0)] * self.num_spatial_dims, between=[s - 1 for s in stride])
+        extent = extents(kernel, dilation)
+        pads = [
+            (e - 1 - before, e - 1 - after)
+            for e, (before, after) in zip(extent, self._cropping(extent, stride), strict=True)
+        ]
+        spatial = dilated.shape[-self.num_spatial_dims - 1 : -1]
+        padded_sizes = [n + low + high for n, (low, high) in zip(spatial, pads, strict=True)]
+        check_fit(type(self).__name__, padded_sizes, extent)
+        flipped = jnp.flip(self.weight, range(self.num_spatial_dims))  # type: ignore[arg-type]
+        ones = (1,) * self.num_spatial_dims
+        return self._add_bias(convolve(dilated, flipped, ones, pads, dilation, self.groups))
+
+    def _cropping(self, extent: tuple[int, ...], stride: tuple[int, ...]) -> list[tuple[int, int]]:
+        """What is cropped from both ends of each axis of the output; a negative number appends zeros."""
+        if self.padding != "SAME":
+            return explicit_padding(self.padding, extent, extent, stride)
+        totals = [e - s for e, s in zip(extent, stride, strict=True)]
+        return [(max(total, 0) // 2, total - max(total, 0) // 2) for total in totals]
+
+
+class ConvTranspose1d(_Transpose):
+    """The transpose of `Conv1d`: each step of x is added, times the kernel, to a window of the output.
+
+    Sizes and padding are those of `ConvTranspose2d`: for an input of size n the output has n·stride entries
+    with padding "SAME", and (n - 1)·stride + (kernel_size - 1)·dilation + 1 - before - after otherwise.
+
+    Args:
+        in_channels, out_channels: size of the last axis of the input and of the output.
+        kernel_size: size of the kernel.
+        stride, padding, dilation, groups, use_bias, weight_init: as for `ConvTranspose2d`.
+        weight: [kernel_size, in_channels / groups, out_channels], drawn by `init` if None.
+        bias: [out_channels], set to zero by `init` if None.
+
+    Returns:
+        When called on x of shape [..., length, in_channels]: [..., new_length,
+        out_channels].
+
+    Raises:
+        TypeError: if a setting is not an integer.
+        ValueError: if a setting is out of range, `groups` does not divide the channels,
+            the last axis of x is not `in_channels`, or the output would be empty.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> grow = fn.layers.ConvTranspose1d(8, 3, 4, stride=2).init(jax.random.key(0))
+        >>> grow(jnp.ones((5, 8))).shape
+        (10, 3)
+
+
+    Source: Zeiler, Krishnan, Taylor, Fergus, "Deconvolutional networks", 2010.
+    """
+
+    num_spatial_dims: ClassVar[int] = 1
+
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        del key
+        return self._forward(x)
+
+
+class ConvTranspose2d(_Transpose):
     """The transpose of `Conv2d`: each pixel of x is added, times the kernel, to a window of the output.
 
     y[i·stride + a·dilation - before, …] += x[i, j] @ weight[a, b]. It is the transpose (the vjp) of a
@@ -220,30 +327,43 @@ class ConvTranspose2d(_Convolution):
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
-        x = self._check_input(x)
-        kernel, stride, dilation = self._settings()
-        before = x.shape[-self.num_spatial_dims - 1 : -1]
-        after = [(n - 1) * s + 1 for n, s in zip(before, stride, strict=True)]
-        if max(after) >= 2**31:  # XLA would abort the process
-            raise ValueError(f"stride must leave axes shorter than 2**31, got {self.stride}: {after}.")
-        size = x.size // max(math.prod(before), 1) * math.prod(after)
-        _check.fits_in_memory(f"inputs that are spread by stride={self.stride}", size * x.dtype.itemsize)
-        dilated = pad(x, [(0, 0)] * self.num_spatial_dims, between=[s - 1 for s in stride])
-        extent = extents(kernel, dilation)
-        pads = [
-            (e - 1 - before, e - 1 - after)
-            for e, (before, after) in zip(extent, self._cropping(extent, stride), strict=True)
-        ]
-        spatial = dilated.shape[-self.num_spatial_dims - 1 : -1]
-        padded_sizes = [n + low + high for n, (low, high) in zip(spatial, pads, strict=True)]
-        check_fit(type(self).__name__, padded_sizes, extent)
-        flipped = jnp.flip(self.weight, range(self.num_spatial_dims))  # type: ignore[arg-type]
-        ones = (1,) * self.num_spatial_dims
-        return self._add_bias(convolve(dilated, flipped, ones, pads, dilation, self.groups))
+        return self._forward(x)
 
-    def _cropping(self, extent: tuple[int, ...], stride: tuple[int, ...]) -> list[tuple[int, int]]:
-        """What is cropped from both ends of each axis of the output; a negative number appends zeros."""
-        if self.padding != "SAME":
-            return explicit_padding(self.padding, extent, extent, stride)
-        totals = [e - s for e, s in zip(extent, stride, strict=True)]
-        return [(max(total, 0) // 2, total - max(total, 0) // 2) for total in totals]
+
+class ConvTranspose3d(_Transpose):
+    """The transpose of `Conv3d`: it enlarges volumes.
+
+    Sizes and padding are those of `ConvTranspose2d`: for an input of size n the output has n·stride entries
+    with padding "SAME", and (n - 1)·stride + (kernel_size - 1)·dilation + 1 - before - after otherwise.
+
+    Args:
+        in_channels, out_channels: size of the last axis of the input and of the output.
+        kernel_size: size of the kernel, one number or one for each axis.
+        stride, padding, dilation, groups, use_bias, weight_init: as for `ConvTranspose2d`.
+        weight: [depth, height, width, in_channels / groups, out_channels], drawn by `init` if None.
+        bias: [out_channels], set to zero by `init` if None.
+
+    Returns:
+        When called on x of shape [..., depth, height, width, in_channels]: [..., new_depth, new_height,
+        new_width, out_channels].
+
+    Raises:
+        TypeError: if a setting is not an integer.
+        ValueError: if a setting is out of range, `groups` does not divide the channels,
+            the last axis of x is not `in_channels`, or the output would be empty.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> grow = fn.layers.ConvTranspose3d(8, 3, 2, stride=2).init(jax.random.key(0))
+        >>> grow(jnp.ones((2, 4, 4, 8))).shape
+        (4, 8, 8, 3)
+
+
+    Source: Zeiler, Krishnan, Taylor, Fergus, "Deconvolutional networks", 2010.
+    """
+
+    num_spatial_dims: ClassVar[int] = 3
+
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        del key
+        return self._forward(x)

@@ -1,10 +1,10 @@
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._module import Module
+from funcnet._module import Buffer, Module
 from funcnet._types import Array, Key
 from funcnet.layers._dtype import as_floating, wide
 
@@ -13,13 +13,16 @@ class Dropout(Module):
     """Dropout: in training each entry is zeroed with probability `rate`, others become x / (1 - rate).
 
     Args:
-        rate: probability that an entry is zeroed, in [0, 1).
+        rate: probability that an entry is zeroed, in [0, 1). A number is a static setting; an array, which
+            may be traced, is kept as a Buffer, so that a sweep over rates is one program.
 
     Returns:
         When called on x of any shape: the same shape. Without a key, x itself.
 
     Raises:
-        ValueError: if `rate` is outside [0, 1).
+        ValueError: if `rate` is outside [0, 1), or an array that is not one number.
+        TypeError: if a derivative with respect to the rate is taken: an entry is zeroed or not, so that
+            what automatic differentiation computes is not the derivative of the expectation.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -34,23 +37,48 @@ class Dropout(Module):
     """
 
     needs_key: ClassVar[bool] = True
-    rate: float = 0.5
+    rate: float | Array | Buffer = 0.5
 
     def __post_init__(self) -> None:
-        _check.between("rate", self.rate, 0.0, 1.0)
+        object.__setattr__(self, "rate", as_setting("rate", self.rate))
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         x = _check.layer_input("Dropout", x)
-        if key is None or self.rate == 0.0:
-            return x
-        _check.key(key)
-        return scale_kept(x, jax.random.bernoulli(key, 1.0 - self.rate, x.shape), self.rate)
+        return drop(x, self.rate, key, x.shape)
 
 
-def scale_kept(x: Array, keep: Array, rate: float) -> Array:
-    """x / (1 - rate) where `keep` is True, else 0.
+def as_setting(name: str, rate: Any) -> Any:
+    """A rate in [0, 1): a Python number, or a Buffer of one number that may be traced."""
+    if isinstance(rate, Buffer):  # of a copy, or of stacked models
+        return rate
+    if isinstance(rate, jax.Array):
+        return Buffer(_check.scalar_setting(name, rate, 0.0, 1.0, low_included=True))
+    return _check.between(name, rate, 0.0, 1.0)
+
+
+def drop(x: Array, rate: Any, key: Key | None, shape: tuple[int, ...]) -> Array:
+    """x / (1 - rate), zeroed with probability `rate` for each entry of `shape`, which broadcasts to x.
 
     In half precision 1 - rate itself would be rounded, 0.9 to 0.898, and shift every mean by that.
     """
-    scaled = as_floating(wide(x) / (1.0 - rate), x.dtype)
+    if key is None or (not isinstance(rate, Buffer) and rate == 0.0):
+        return x
+    _check.key(key)
+    share = 1.0 - (_without_derivative(rate.value.astype(float)) if isinstance(rate, Buffer) else rate)
+    keep = jnp.broadcast_to(jax.random.bernoulli(key, share, shape), x.shape)
+    divisor = share.astype(wide(x).dtype) if isinstance(rate, Buffer) else share
+    scaled = as_floating(wide(x) / divisor, x.dtype)
     return jnp.where(keep, scaled, jnp.zeros_like(scaled))
+
+
+@jax.custom_jvp
+def _without_derivative(rate: Array) -> Array:
+    return rate
+
+
+@_without_derivative.defjvp
+def _refuse(*_: Any) -> Any:
+    raise TypeError(
+        "the rate of a dropout has no derivative by automatic differentiation: an entry is zeroed or not. "
+        "Compare several rates: fn.study.sweep(make_train, {'rate': [0.1, 0.3, 0.5]})."
+    )

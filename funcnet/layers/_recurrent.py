@@ -37,17 +37,24 @@ class GRU(Module):
         features: size of the state.
         input: Linear(in_features, 3 * features) with biases of zero. Built if None.
         recurrent: Linear(features, 3 * features) with an orthogonal matrix for each gate. Built if None.
+        scan_unroll: number of steps in one iteration of the compiled loop, `unroll` of `jax.lax.scan`. More
+            take longer to compile and may run faster; the result is the same up to rounding.
 
     Returns:
-        When called on x of shape [..., length, in_features]: the state after each step,
-        [..., length, features]. The argument `state`, [..., features], is the state before the first
-        step; zero by default. `mask`, bool [..., length], is False at steps to skip, such as padding:
-        their values have no effect, the state passes them unchanged, and their output is 0.
-        `unroll(x, state, mask=mask)` returns the outputs and the final state.
+        When called on x of shape [..., time, in_features]: the state after each step,
+        [..., time, features]. The argument `state`, [..., features], is the state before the first
+        step; zero by default. `length`, integers [...], is the number of steps of each sequence: what is
+        padded after them has no effect and no gradient, may be NaN, and its output is 0, as with
+        PyTorch's packed sequences. `mask`, bool [..., time], does the same for steps anywhere: it is False
+        at those to skip. The state passes them unchanged. `unroll(x, state, length=length)` returns
+        the outputs and the final state, that after the last step of each sequence. Under tracing (inside
+        `jit`, `fit`), where the lengths can't be checked, one below 1 skips all steps, and one above `time`
+        none.
 
     Raises:
-        ValueError: if a size is below 1, or x, `state` or `mask` has the wrong shape.
-        TypeError: if the mask is not boolean.
+        ValueError: if a size is below 1, or x, `state`, `mask` or `length` has the wrong shape, a length is
+            not in 1 .. time, or both `mask` and `length` are given.
+        TypeError: if the mask is not boolean, or the lengths are not integers.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -57,8 +64,7 @@ class GRU(Module):
         >>> rest = layer(x[:, 4:], state=state)
         >>> bool(jnp.allclose(layer(x), jnp.concatenate([first, rest], axis=1), atol=1e-6))
         True
-        >>> lengths = jnp.array([7, 4, 1])  # of sequences padded at their ends
-        >>> outputs, state = layer.unroll(x, mask=jnp.arange(7)[None] < lengths[:, None])
+        >>> outputs, state = layer.unroll(x, length=jnp.array([7, 4, 1]))  # sequences padded at their ends
         >>> bool(jnp.allclose(state[1], first[1, -1], atol=1e-6)), outputs[1, 4:].any().item()
         (True, False)
 
@@ -71,22 +77,34 @@ class GRU(Module):
     _: KW_ONLY
     input: Linear | None = None
     recurrent: Linear | None = None
+    scan_unroll: int = 1
 
     def __post_init__(self) -> None:
         _build_gates(self, gates=3, use_bias=True)
 
     def __call__(
-        self, x: Array, key: Key | None = None, *, state: Array | None = None, mask: Array | None = None
+        self,
+        x: Array,
+        key: Key | None = None,
+        *,
+        state: Array | None = None,
+        mask: Array | None = None,
+        length: Array | None = None,
     ) -> Array:
         del key
-        return self.unroll(x, state, mask=mask)[0]
+        return self.unroll(x, state, mask=mask, length=length)[0]
 
     def unroll(
-        self, x: Array, state: Array | None = None, *, mask: Array | None = None
+        self,
+        x: Array,
+        state: Array | None = None,
+        *,
+        mask: Array | None = None,
+        length: Array | None = None,
     ) -> tuple[Array, Array]:
         """The outputs that a call returns, and the state after the last step that is not masked."""
         x = _check.sequence(f"GRU({self.in_features}, {self.features})", x, self.in_features)
-        x, mask = _mask_input(x, mask)
+        x, mask = _mask_input(x, mask, length)
         rows: Array = self.input(x)  # type: ignore[misc]
 
         def step(h: Array, row: Array) -> tuple[Array, Array]:
@@ -96,7 +114,9 @@ class GRU(Module):
             h = (1 - z) * jnp.tanh(n_x + r * n_h) + z * h
             return h, h
 
-        return _scan_length(step, _initial_state("state", state, rows, self.features), rows, mask)
+        return _scan_length(
+            step, _initial_state("state", state, rows, self.features), rows, mask, self.scan_unroll
+        )
 
 
 class LSTM(Module):
@@ -120,17 +140,19 @@ class LSTM(Module):
         recurrent: U, a Linear(features, 4 * features, use_bias=False) with an orthogonal matrix for each
             gate. Built if None.
         bias: [4 * features]. If None, `init` sets it to 1 for the forget gate and to 0 elsewhere.
+        scan_unroll: number of steps in one iteration of the compiled loop, as for `GRU`.
 
     Returns:
-        When called on x of shape [..., length, in_features]: h after each step,
-        [..., length, features]. The argument `state` is the pair (h, c) before the first step, each
-        [..., features]; zero by default. `mask`, bool [..., length], is False at steps to skip, such as
-        padding: their values have no effect, h and c pass them unchanged, and their output is 0.
-        `unroll(x, state, mask=mask)` returns the outputs and the final pair (h, c).
+        When called on x of shape [..., time, in_features]: h after each step,
+        [..., time, features]. The argument `state` is the pair (h, c) before the first step, each
+        [..., features]; zero by default. `length`, integers [...], or `mask`, bool [..., time], says
+        which steps are padding, as for `GRU`. `unroll(x, state, length=length)` returns the outputs and the
+        pair (h, c) after the last step of each sequence.
 
     Raises:
-        ValueError: if a size is below 1, or x, `state` or `mask` has the wrong shape.
-        TypeError: if the mask is not boolean, or `state` is not a pair.
+        ValueError: if a size is below 1, or x, `state`, `mask` or `length` has the wrong shape, a length is
+            not in 1 .. time, or both `mask` and `length` are given.
+        TypeError: if the mask is not boolean, the lengths are not integers, or `state` is not a pair.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -152,6 +174,7 @@ class LSTM(Module):
     input: Linear | None = None
     recurrent: Linear | None = None
     bias: Float[Array, " gates"] | None = None
+    scan_unroll: int = 1
 
     def __post_init__(self) -> None:
         _build_gates(self, gates=4, use_bias=False)
@@ -168,16 +191,22 @@ class LSTM(Module):
         *,
         state: tuple[Array, Array] | None = None,
         mask: Array | None = None,
+        length: Array | None = None,
     ) -> Array:
         del key
-        return self.unroll(x, state, mask=mask)[0]
+        return self.unroll(x, state, mask=mask, length=length)[0]
 
     def unroll(
-        self, x: Array, state: tuple[Array, Array] | None = None, *, mask: Array | None = None
+        self,
+        x: Array,
+        state: tuple[Array, Array] | None = None,
+        *,
+        mask: Array | None = None,
+        length: Array | None = None,
     ) -> tuple[Array, tuple[Array, Array]]:
         """The outputs that a call returns, and the pair (h, c) after the last step that is not masked."""
         x = _check.sequence(f"LSTM({self.in_features}, {self.features})", x, self.in_features)
-        x, mask = _mask_input(x, mask)
+        x, mask = _mask_input(x, mask, length)
         rows: Array = self.input(x)  # type: ignore[misc]
         rows = rows + jnp.broadcast_to(self.bias, rows.shape)  # type: ignore[arg-type]
         h, c = (None, None) if state is None else _check.pair("state", state, "(h, c)")
@@ -193,13 +222,14 @@ class LSTM(Module):
             _initial_state("state[0]", h, rows, self.features),
             _initial_state("state[1]", c, rows, self.features),
         )
-        return _scan_length(step, initial, rows, mask)
+        return _scan_length(step, initial, rows, mask, self.scan_unroll)
 
 
 def _build_gates(layer: Any, gates: int, use_bias: bool) -> None:
     """Check the sizes, and build the linear maps that are None."""
     _check.positive("in_features", layer.in_features)
     _check.positive("features", layer.features)
+    _check.positive("scan_unroll", layer.scan_unroll)
     width = gates * layer.features
     if layer.input is None:
         object.__setattr__(layer, "input", Linear(layer.in_features, width, use_bias=use_bias))
@@ -208,11 +238,11 @@ def _build_gates(layer: Any, gates: int, use_bias: bool) -> None:
         object.__setattr__(layer, "recurrent", recurrent)
 
 
-def _mask_input(x: Array, mask: Array | None) -> tuple[Array, Array | None]:
+def _mask_input(x: Array, mask: Array | None, length: Array | None) -> tuple[Array, Array | None]:
     """x with zeros at the masked steps, whose values may be infinite or NaN, and the mask as an array."""
+    mask = _check.steps(mask, length, x.shape[:-1])
     if mask is None:
         return x, None
-    mask = _check.mask("mask", mask, x.shape[:-1])
     return jnp.where(jnp.broadcast_to(mask[..., None], x.shape), x, jnp.zeros_like(x)), mask
 
 
@@ -224,14 +254,14 @@ def _initial_state(name: str, state: Array | None, rows: Array, features: int) -
 
 
 def _scan_length(
-    step: Callable[..., Any], initial: Any, rows: Array, mask: Array | None
+    step: Callable[..., Any], initial: Any, rows: Array, mask: Array | None, unroll: int
 ) -> tuple[Array, Any]:
     """The outputs of `step(state, row) -> (state, output)` along axis -2, and the last state.
 
     A masked step leaves the state as it is, and its output is 0.
     """
     if mask is None:
-        last, outputs = jax.lax.scan(step, initial, jnp.moveaxis(rows, -2, 0))
+        last, outputs = jax.lax.scan(step, initial, jnp.moveaxis(rows, -2, 0), unroll=unroll)
         return jnp.moveaxis(outputs, 0, -2), last
 
     def masked_step(state: Any, row_and_mask: tuple[Array, Array]) -> tuple[Any, Array]:
@@ -242,5 +272,5 @@ def _scan_length(
         return kept, jnp.where(keep, output, jnp.zeros_like(output))
 
     steps = jnp.moveaxis(rows, -2, 0), jnp.moveaxis(mask, -1, 0)
-    last, outputs = jax.lax.scan(masked_step, initial, steps)
+    last, outputs = jax.lax.scan(masked_step, initial, steps, unroll=unroll)
     return jnp.moveaxis(outputs, 0, -2), last

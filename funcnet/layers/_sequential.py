@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from funcnet import _check, _keys
@@ -10,15 +10,19 @@ from funcnet.layers._activation import Activation
 class Sequential(Module):
     """Layers applied one after another; plain functions are allowed between them.
 
+    `net[0]` is the first layer, `net[:-1]` a Sequential of all but the last one; both share the arrays of
+    `net`. `len(net)` counts the layers, and a loop visits them.
+
     Args:
-        *steps: modules, or functions of one array such as `jax.nn.relu`.
+        *steps: modules, or functions of one array such as `jax.nn.relu`; or one list of them.
         layers: a sequence of modules, instead of `steps`.
 
     Returns:
         When called on x: the output of the last layer. In training each layer gets its own key.
 
     Raises:
-        TypeError: if a step is neither a module nor a function.
+        TypeError: if a step is neither a module nor a function, or an index not an integer or a slice.
+        IndexError: if there is no layer of that index.
         ValueError: when called, if the sizes of consecutive layers don't match.
 
     Example:
@@ -26,14 +30,32 @@ class Sequential(Module):
         >>> net = fn.Sequential(fn.Linear(2, 5), jax.nn.sigmoid, fn.Linear(5, "scalar"))
         >>> net.init(jax.random.key(0))(jnp.ones(2)).shape
         ()
+        >>> len(net), net[0].out_features, [type(layer).__name__ for layer in net[1:]]
+        (3, 5, ['Activation', 'Linear'])
     """
 
     layers: tuple[Module, ...]
 
-    def __init__(self, *steps: Module | Callable[[Array], Array], layers: Sequence[Any] = ()) -> None:
+    def __init__(self, *steps: Any, layers: Sequence[Any] = ()) -> None:
+        if len(steps) == 1 and isinstance(steps[0], list | tuple):
+            steps = tuple(steps[0])
         given = _check.layers("layers", steps or layers)
         modules = tuple(s if isinstance(s, Module) else Activation(s) for s in given)
         object.__setattr__(self, "layers", modules)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self.layers)
+
+    def __getitem__(self, index: int | slice) -> Module:
+        if isinstance(index, slice):
+            return Sequential(*self.layers[index])
+        number, count = _check.integer("index", index), len(self)
+        if not -count <= number < count:
+            raise IndexError(f"index must be at least {-count} and below {count}, got {number}.")
+        return self.layers[number]
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         for i, layer in enumerate(self.layers):

@@ -3,7 +3,7 @@ from typing import Any
 import jax
 
 from funcnet import _keys
-from funcnet._module import Module
+from funcnet._module import Buffer, Module
 from funcnet._types import Array, Key
 from funcnet.layers import Dropout, Linear, MultiHeadAttention
 from funcnet.layers._norm import LayerNorm
@@ -15,7 +15,7 @@ class Block(Module):
     features: int
     num_heads: int
     hidden_features: int
-    dropout: float = 0.0
+    dropout: float | Array | Buffer = 0.0
     norms: tuple[LayerNorm, LayerNorm] | None = None
     attention: MultiHeadAttention | None = None
     expand: Linear | None = None

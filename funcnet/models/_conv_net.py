@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check
-from funcnet._module import Module
+from funcnet._module import Buffer, Module
 from funcnet._types import Array, Key
 from funcnet.layers import Activation, Conv2d, Dropout, Flatten, Linear, MaxPool2d
+from funcnet.layers._dropout import as_setting
 from funcnet.layers._linear import INITIALIZERS, Initializer, Size
 from funcnet.layers._windows import Padding, Sizes, check_padding, sizes
 
@@ -52,7 +53,7 @@ class ConvNet(Module):
     kernel_size: Sizes = 3
     padding: Padding = "SAME"
     activation: Callable[[Array], Array] = jax.nn.relu
-    dropout: float = 0.0
+    dropout: float | Array | Buffer = 0.0
     weight_init: Initializer = "he_normal"
     convolutions: tuple[Conv2d, ...] | None = None
     out: Linear | None = None
@@ -69,7 +70,7 @@ class ConvNet(Module):
         )
         _check.length("input_shape", self.input_shape, 3)
         _check.takes("activation", self.activation, "a function of an array, such as jax.nn.relu", None)
-        _check.between("dropout", self.dropout, 0.0, 1.0)
+        object.__setattr__(self, "dropout", as_setting("dropout", self.dropout))
         if self.convolutions is None:
             object.__setattr__(self, "convolutions", self._build_convolutions())
         if self.out is None:

@@ -4,9 +4,10 @@ from dataclasses import KW_ONLY
 import jax
 
 from funcnet import _check, _keys
-from funcnet._module import Module
+from funcnet._module import Buffer, Module
 from funcnet._types import Array, Key
 from funcnet.layers import Activation, Dropout, Linear
+from funcnet.layers._dropout import as_setting
 from funcnet.layers._linear import INITIALIZERS, Initializer, Size
 
 
@@ -41,7 +42,7 @@ class MLP(Module):
     sizes: tuple[Size, ...]
     _: KW_ONLY
     activation: Callable[[Array], Array] = jax.nn.relu
-    dropout: float = 0.0
+    dropout: float | Array | Buffer = 0.0
     weight_init: Initializer = "he_normal"
     layers: tuple[Linear, ...] | None = None
 
@@ -49,7 +50,7 @@ class MLP(Module):
         sizes: Sequence[Size] = _check.sizes("sizes", self.sizes)
         _check.takes("activation", self.activation, "a function of an array, such as jax.nn.relu", None)
         _check.initializer("weight_init", self.weight_init, INITIALIZERS)
-        _check.between("dropout", self.dropout, 0.0, 1.0)
+        object.__setattr__(self, "dropout", as_setting("dropout", self.dropout))
         object.__setattr__(self, "sizes", tuple(sizes))
         if self.layers is None:
             object.__setattr__(self, "layers", self._build_layers())

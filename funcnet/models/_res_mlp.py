@@ -4,9 +4,10 @@ from dataclasses import KW_ONLY
 import jax
 
 from funcnet import _check, _keys
-from funcnet._module import Module
+from funcnet._module import Buffer, Module
 from funcnet._types import Array, Key
 from funcnet.layers import Activation, Dropout, LayerNorm, Linear, Residual, Sequential
+from funcnet.layers._dropout import as_setting
 from funcnet.layers._linear import INITIALIZERS, Initializer, Size
 
 
@@ -47,7 +48,7 @@ class ResMLP(Module):
     width: int = 64
     depth: int = 4
     activation: Callable[[Array], Array] = jax.nn.relu
-    dropout: float = 0.0
+    dropout: float | Array | Buffer = 0.0
     weight_init: Initializer = "he_normal"
     embed: Linear | None = None
     blocks: tuple[Residual, ...] | None = None
@@ -59,7 +60,7 @@ class ResMLP(Module):
         _check.size("out_features", self.out_features)
         _check.positive("width", self.width)
         _check.depth("depth", self.depth)
-        _check.between("dropout", self.dropout, 0.0, 1.0)
+        object.__setattr__(self, "dropout", as_setting("dropout", self.dropout))
         _check.initializer("weight_init", self.weight_init, INITIALIZERS)
         _check.takes("activation", self.activation, "a function of an array, such as jax.nn.relu", None)
         parts = {

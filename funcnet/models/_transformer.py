@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _keys
-from funcnet._module import Module
+from funcnet._module import Buffer, Module
 from funcnet._types import Array, Float, Key
 from funcnet.layers import Embedding, Linear
+from funcnet.layers._dropout import as_setting
 from funcnet.layers._dtype import wide
 from funcnet.layers._linear import Size
 from funcnet.layers._norm import LayerNorm
@@ -75,7 +76,7 @@ class Transformer(Module):
     depth: int = 2
     hidden_features: int | None = None
     positions: Positions = "sinusoidal"
-    dropout: float = 0.0
+    dropout: float | Array | Buffer = 0.0
     pad_token: int | None = None
     embed: Embedding | Linear | None = None
     position_embedding: Float[Array, "max_length features"] | None = None
@@ -108,7 +109,7 @@ class Transformer(Module):
                 _check.positive(name, getattr(self, name))
         _check.depth("depth", self.depth)
         _check.divides("num_heads", self.num_heads, "features", self.features)
-        _check.between("dropout", self.dropout, 0.0, 1.0)
+        object.__setattr__(self, "dropout", as_setting("dropout", self.dropout))
         _check.choice("positions", self.positions, ("sinusoidal", "learned", "none"))
         if self.positions == "learned":
             _check.positive("max_length", self.max_length)

@@ -10,6 +10,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from funcnet import _check
+from funcnet.data._rows import named_rows
 from funcnet.tabular import Features, Schema, _frame
 from funcnet.tabular._schema import check_not_empty
 
@@ -47,6 +48,7 @@ class TableEstimator(BaseEstimator):
             TypeError: if it is sparse.
             ValueError: if it has no rows, or other columns than in `fit`.
         """
+        X = named_rows(X)
         if _frame.is_frame(X):
             _frame.check_names(X)
             validate_data(self, X, reset=reset, skip_check_array=True)

@@ -104,10 +104,10 @@ def sweep(
 ) -> "SweepStudy":
     """Train with every combination of settings, score on validation rows: `study(net, data, key, valid)`.
 
-    Settings whose values are all floats are traced: all their combinations are one program, compiled
-    once. Other settings (sizes, strings, functions) change the program, and each of their combinations
-    is compiled. All trials have the same initialization and the same order of rows, so they differ by their
-    settings only.
+    Settings whose values are all floats (rates of learning and of dropout, decays) are traced: all their
+    combinations are one program, compiled once. Other settings (sizes, strings, functions) change the
+    program, and each of their combinations is compiled. All trials have the same initialization and the
+    same order of rows, so they differ by their settings only.
 
     Args:
         make_train: called with one value for each setting, by name; returns a training function, or a pair
@@ -123,7 +123,8 @@ def sweep(
         The study; its result is a `SweepResult`.
 
     Raises:
-        TypeError: if `make_train` is not a function.
+        TypeError: if `make_train` is not a function; when called, before anything is compiled, if a
+            setting whose values are floats can't be traced.
         ValueError: if a setting has no values, `monitor` is not a validation value, an accuracy would be
             minimized, or there are fewer combinations than `num_samples`.
 
@@ -225,7 +226,11 @@ class SweepStudy(MemberStudy):
                 for name, part in (("data", data), ("valid", valid))
             )
             shared = values, net, rows, key, valid_rows
-            run, score = self._run_members(model, len(numbers), shared, static=fixed)
+            try:
+                run, score = self._run_members(model, len(numbers), shared, static=fixed)
+            except TypeError:
+                self._raise_untraceable(fixed, shared)
+                raise
             runs.append(run)
             scores[numbers] = np.asarray(score)
             for index, number in enumerate(numbers):
@@ -244,7 +249,7 @@ class SweepStudy(MemberStudy):
         return [combinations[i] for i in sorted(order[: self.num_samples].tolist())]
 
     def _make_train(
-        self, fixed: Any, values: dict[str, Array], number: int | Array, net: Module | None
+        self, fixed: Any, values: dict[str, Any], number: int | Array, net: Module | None
     ) -> tuple[Fit, Module]:
         """The training function and the network of one trial, from its fixed and its traced settings."""
         settings = {name: value for name, value, _ in fixed}
@@ -259,7 +264,7 @@ class SweepStudy(MemberStudy):
         _check.architecture(net)
         return train, net
 
-    def _member(self, static: Any, shared: Any, number: Array) -> tuple[Run, Array]:
+    def _member(self, static: Any, shared: Any, number: int | Array) -> tuple[Run, Array]:
         values, net, data, key, valid = shared
         train, net = self._make_train(static, values, number, net)
         model = init_if_incomplete(net, _keys.fold_in_name(key, "init"))
@@ -267,6 +272,25 @@ class SweepStudy(MemberStudy):
         scores = total(train.loss, run.model, valid, len(valid)).means()
         _check.monitored_metric(self.monitor, [f"val_{name}" for name in scores], True)
         return run, scores[self.monitor.removeprefix("val_")]
+
+    def _raise_untraceable(self, static: Any, shared: Any) -> None:
+        """Raise if `make_train` or its training can't be traced with one of the settings, and name it."""
+        values, *rest = shared
+        concrete = {name: np.asarray(value) for name, value in values.items()}
+
+        def trace(traced: dict[str, Array]) -> None:
+            jax.eval_shape(lambda traced: self._member(static, (concrete | traced, *rest), 0), traced)
+
+        trace({})  # if this raises, the settings are not the reason
+        for name in values:
+            try:
+                trace({name: values[name]})
+            except TypeError as error:
+                raise TypeError(
+                    f"the setting {name} of make_train must be one that can be traced, since its values "
+                    f"are floats, got the error: {str(error).splitlines()[0]} To compile one program for "
+                    f"each value, pass strings and convert them: {name}=['0.1', '0.2'], float({name})."
+                ) from error
 
     def _combine(self, static: Any, shared: Any, results: tuple[Run, Array]) -> tuple[Run, Array]:
         return results

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from funcnet import _check
+from funcnet.data._rows import named_rows
 
 Kind = Literal["number", "boolean", "date", "category", "text"]
 
@@ -69,6 +70,7 @@ def read(X: Any) -> tuple[list[RawColumn], bool]:
         ValueError: if it does not have two axes.
     """
     check_dense(X)
+    X = named_rows(X)
     if is_frame(X):
         names = check_names(X)
         return [_of_series(str(name), X[name]) for name in names], all(isinstance(n, str) for n in names)

@@ -57,8 +57,9 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     Args:
         model: called on one example without its leading axis. JAX's cache of compiled programs keeps a
             plain function and the arrays that it closes over, but not the arrays of a module.
-        x: features, an array or pytree of arrays [n, ...]; or a Dataset, whose targets are ignored if it
-            holds pairs (x, y).
+        x: features, an array or pytree of arrays [n, ...], a frame of pandas or polars, whose columns are
+            taken in their order, or a list of n dictionaries; or a Dataset, whose targets are ignored if
+            it holds pairs (x, y). `Table.encode` finds columns by their names.
         batch_size: rows at a time. It affects memory and speed, and the result only up to rounding.
 
     Returns:
@@ -79,9 +80,11 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     model = as_tree(model)
     check_model(model)
     batch_size = _check.positive("batch_size", batch_size)
+    if isinstance(x, list) and x and all(isinstance(row, dict) and row.keys() == x[0].keys() for row in x):
+        x = {name: [row[name] for row in x] for name in x[0]}
     data = as_dataset(x, "x")
-    if isinstance(x, tuple | list):
-        _check_takes(model, x)
+    if isinstance(x, tuple | list | dict):
+        _check_takes(model, data.arrays)
     pairs = isinstance(x, Dataset) and isinstance(x.arrays, tuple) and len(x.arrays) == 2
     # Weights matter for means only: every row gets its own prediction.
     data = _tree.replace(data, arrays=data.arrays[0] if pairs else data.arrays, weight=None)
@@ -89,14 +92,15 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
 
 
 def _check_takes(model: Any, x: Any) -> None:
-    """Raise if a model can't be called on a tuple, which is usually a pair (x, y) rather than features."""
-    example = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), as_dataset(x).arrays)
+    """Raise if a model can't be called on a tuple, usually a pair (x, y), or on columns by their names."""
+    example = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), x)
     try:
         jax.eval_shape(model, example)
     except Exception as error:
         raise TypeError(
             f"predict expects features that the model accepts, got {_check.describe(x)}. If that is "
-            "a pair (x, y), pass x alone: fn.predict(model, x)."
+            "a pair (x, y), pass x alone: fn.predict(model, x); columns by their names become features by "
+            "the table that the model was trained on: fn.predict(model, table.encode(rows))."
         ) from error
 
 

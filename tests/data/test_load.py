@@ -5,6 +5,7 @@ import bz2
 import gzip
 import lzma
 
+import jax
 import numpy as np
 import pandas
 import pytest
@@ -505,3 +506,85 @@ def test_a_number_that_means_a_gap_in_a_target_of_text(tmp_path):
     (tmp_path / "t.csv").write_text("a;y\n" + "\n".join(rows))
     table = fn.data.load(tmp_path / "t.csv", missing=("-999",))
     assert (len(table), table.rows_without_target) == (30, 2)
+
+
+PLACES = {"area": [50.0, 70.5], "rooms": [2, 3]}
+NEW_ROWS = {
+    "pandas": pandas.DataFrame({"rooms": [2, 3], "rent": [0, 0], "area": [50.0, 70.5]}, index=[7, 3]),
+    "columns": PLACES,
+    "columns with indices": {"rooms": pandas.Series([2, 3], [1, 0]), "area": np.array([50.0, 70.5])},
+    "rows": [{"area": 50.0, "rooms": 2}, {"rooms": 3, "area": 70.5}],
+    "array": np.array([[50.0, 2], [70.5, 3]]),
+    "text": {"area": ["50", "70.5"], "rooms": ["2", "3"]},
+}
+
+
+@pytest.mark.parametrize("kind", [*NEW_ROWS, "polars", "polars columns"])
+def test_new_rows_are_found_by_the_names_of_their_columns(kind, tmp_path):
+    flats = table(tmp_path, "area,rooms,rent\n40,1,5.5\n60,2,7\n90,4,9\n")
+    if kind.startswith("polars"):
+        polars = pytest.importorskip("polars")
+        frame = polars.DataFrame({"rooms": [2, 3], "area": [50.0, 70.5]})
+        rows = frame if kind == "polars" else {name: frame[name] for name in frame.columns}
+    else:
+        rows = NEW_ROWS[kind]
+    x = flats.encode(rows)
+    assert x.dtype == np.float64
+    assert x.tolist() == [[50, 2], [70.5, 3]]
+    assert flats.encode({"rooms": 2, "area": 50}).tolist() == [[50, 2]]
+    schema = fn.tabular.Schema.fit(flats.arrays[0])
+    if not hasattr(rows, "columns") or kind == "polars":
+        np.testing.assert_array_equal(schema.encode(rows).numbers, x)
+
+
+WRONG_ROWS = {
+    "a missing column": ({"area": [1.0]}, "rows must have the columns area, rooms; got none called rooms"),
+    "another column": (
+        {"area": [1.0], "rooms": [1], "floor": [3]},
+        "rows must have only the columns area, rooms; got floor as well",
+    ),
+    "a gap": ([{"area": 1.0, "rooms": 2}, {"area": 2.0}], "column 'rooms' of the new rows .* got a gap"),
+    "text": ({"area": ["large"], "rooms": [1]}, "column 'area' of the new rows .* got 'large'"),
+    "lengths": ({"area": [1.0, 2.0], "rooms": [1]}, "the same number of rows, got .*'area': 2, 'rooms': 1"),
+    "an array": (np.ones((2, 3)), r"rows must have shape \[n, 2\], .* got \(2, 3\)"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_ROWS)
+def test_wrong_new_rows_get_a_sentence(case, tmp_path):
+    rows, message = WRONG_ROWS[case]
+    flats = table(tmp_path, "area,rooms,rent\n40,1,5.5\n60,2,7\n")
+    with pytest.raises(ValueError, match=message):
+        flats.encode(rows)
+
+
+def test_a_table_without_a_target_has_features_alone(tmp_path):
+    flats = table(tmp_path, "area,rooms\n40,1\n60,2\n", target=None)
+    assert flats.feature_names == ("area", "rooms")
+    assert (flats.target_name, flats.task, len(flats)) == (None, None, 2)
+    assert flats.data[:].tolist() == [[40, 1], [60, 2]]
+    assert "no target" in repr(flats)
+    assert "no target" in flats._repr_html_()
+    assert flats.to_pandas().shape == (2, 2)
+    assert table(tmp_path, "a\n1\n2\n", target=None).data[:].tolist() == [[1], [2]]
+    iris = fn.data.load("iris", target=None)
+    assert iris.data[:].shape == (150, 4)
+    assert iris._repr_html_()
+    assert table(tmp_path, "a,b,c\n1,2,3.5\n2,3,4.5\n", target=0).target_name == "a"
+    with pytest.raises(ValueError, match="task must be None without a target"):
+        table(tmp_path, "a,b\n1,2\n", target=None, task="regression")
+    with pytest.raises(ValueError, match=r"target must be a column of .*: a, b; got int 2"):
+        table(tmp_path, "a,b\n1,2\n", target=2)
+
+
+def test_predictions_of_rows_by_name_are_those_of_arrays():
+    x = np.arange(6.0, dtype=np.float32).reshape(3, 2)
+    model = fn.Linear(2, 1).init(jax.random.key(0))
+    expected = fn.predict(model, x)
+    assert same_bits(fn.predict(model, pandas.DataFrame(x, columns=["a", "b"])), expected)
+    by_name = {"a": x[:, 0], "b": x[:, 1]}
+    rows = [{"a": float(a), "b": float(b)} for a, b in x]
+    for given in (by_name, rows):
+        np.testing.assert_allclose(fn.predict(lambda row: row["a"] - row["b"], given), x[:, 0] - x[:, 1])
+        with pytest.raises(TypeError, match=r"fn.predict\(model, table.encode\(rows\)\)"):
+            fn.predict(model, given)

@@ -343,3 +343,55 @@ def test_both_formulations_take_whole_numbers_and_mixed_dtypes(formulation, dtyp
         )
     assert y.dtype == jnp.float32
     assert y[2, 2].tolist() == [9.0, 9.0]
+
+
+TORCH = {
+    "conv-3d": ("Conv3d", {"kernel_size": (2, 3, 1), "stride": (1, 2, 1), "padding": (1, 0, 0)}, (3, 5, 4)),
+    "conv-3d-groups": ("Conv3d", {"kernel_size": 2, "groups": 2, "dilation": 2, "padding": 1}, (4, 3, 3)),
+    "up-1d": ("ConvTranspose1d", {"kernel_size": 4, "stride": 3, "padding": 1, "dilation": 2}, (5,)),
+    "up-2d": ("ConvTranspose2d", {"kernel_size": 3, "stride": 2, "groups": 2}, (4, 5)),
+    "up-3d": ("ConvTranspose3d", {"kernel_size": (2, 3, 2), "stride": 2, "padding": (0, 1, 1)}, (2, 3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_convolutions_of_one_to_three_axes_are_pytorchs(name):
+    torch = pytest.importorskip("torch")
+    kind, settings, size = TORCH[name]
+    ours = {"padding": 0, **settings}
+    ours["padding"] = tuple((p, p) for p in np.broadcast_to(ours["padding"], len(size)).tolist())
+    layer = _drawn(getattr(L, kind)(2, 4, **ours, bias=jnp.asarray(_normal(4))))
+    x = _normal(3, *size, 2)
+    peer = getattr(torch.nn, kind)(2, 4, **settings)
+    weight, groups = np.asarray(layer.weight), settings.get("groups", 1)
+    if "Transpose" in kind:  # PyTorch's [in, out / groups, *kernel]
+        parts = [np.moveaxis(part, (-2, -1), (0, 1)) for part in np.split(weight, groups, axis=-1)]
+        weight = np.concatenate(parts)
+    else:
+        weight = np.moveaxis(weight, (-1, -2), (0, 1))
+    with torch.no_grad():
+        peer.weight.copy_(torch.from_numpy(weight.copy()))
+        peer.bias.copy_(torch.from_numpy(np.array(layer.bias)))
+        expected = np.moveaxis(peer(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).numpy(), 1, -1)
+    np.testing.assert_allclose(jax.jit(layer)(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear"])
+def test_enlarged_images_are_pytorchs(method):
+    torch = pytest.importorskip("torch")
+    for axes, scale in ((2, 2), (2, (3, 1)), (1, 3), (3, (1, 2, 3))):
+        x = _normal(2, *(2, 3, 4)[:axes], 5)
+        mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[axes] if method == "bilinear" else "nearest"
+        rows = torch.from_numpy(np.moveaxis(x, -1, 1).copy())
+        expected = torch.nn.functional.interpolate(rows, scale_factor=scale, mode=mode).numpy()
+        got = L.Upsample(scale, method, num_spatial_dims=axes)(x)
+        np.testing.assert_allclose(got, np.moveaxis(expected, 1, -1), rtol=1e-6, atol=1e-6)
+    integers = L.Upsample(2, method)(np.arange(6).reshape(2, 3, 1))
+    assert integers.dtype == (jnp.int32 if method == "nearest" else jnp.float32)
+
+
+def test_a_reshaped_example_holds_the_same_numbers_in_order():
+    x = _normal(2, 3, 4, 5)
+    for layer, shape in ((L.Reshape((2, 10), 2), (2, 3, 2, 10)), (L.Reshape((5, -1), 3), (2, 5, 12))):
+        np.testing.assert_array_equal(layer(x), x.reshape(shape))
+    assert_close(L.Flatten(2)(L.Reshape((5, 4), 2)(x)), jnp.asarray(x.reshape(2, 3, 20)))

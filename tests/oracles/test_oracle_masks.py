@@ -89,6 +89,53 @@ def test_padded_sequences_are_pytorchs_packed_sequences(name: str) -> None:
         np.testing.assert_allclose(actual, wanted, rtol=2e-5, atol=2e-6)
 
 
+@functools.cache
+def _gradients(name: str) -> Any:
+    def total(model: Any, x: Any, length: Any) -> Any:
+        outputs, state = model.unroll(x, length=length)
+        return jnp.sum(jnp.sin(outputs)) + sum(map(jnp.sum, jax.tree.leaves(state)))
+
+    return jax.jit(jax.grad(total, argnums=(0, 1)))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_lengths_are_masks_and_their_gradients_are_pytorchs(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    model, rows = _model(name), _rows()
+    x = torch.tensor(rows, requires_grad=True)
+    layer = _torch_layer(name, model)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        x, torch.from_numpy(LENGTHS), batch_first=True, enforce_sorted=False
+    )
+    outputs, state = layer(packed)
+    padded, _ = torch.nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True)
+    finals = state if isinstance(state, tuple) else (state,)
+    (torch.sin(padded).sum() + sum(part.sum() for part in finals)).backward()
+    rows[~PADDED] = np.nan
+    by_mask = _unroll(name)(rows, PADDED)
+    by_length = jax.jit(lambda x, n: model.unroll(x, length=n))(rows, LENGTHS.astype(np.int8))
+    assert same_bits(by_length, by_mask)
+    slopes, x_slopes = _gradients(name)(model, rows, LENGTHS)
+    np.testing.assert_allclose(x_slopes, x.grad.numpy(), rtol=2e-5, atol=2e-6)
+    assert not np.asarray(x_slopes)[~PADDED].any()
+    forward = slopes.forward if name.startswith("bidirectional") else slopes
+    for ours, theirs in ((forward.input, layer.weight_ih_l0), (forward.recurrent, layer.weight_hh_l0)):
+        np.testing.assert_allclose(ours.weight, theirs.grad.numpy().T, rtol=2e-4, atol=2e-5)
+
+
+def test_lengths_of_one_example_and_those_that_cannot_be_checked() -> None:
+    model, x = _model("gru"), _rows()[0]
+    call = jax.jit(
+        lambda n, **settings: model.replace(**settings).unroll(x, length=n), static_argnames="scan_unroll"
+    )
+    outputs, state = call(3)
+    assert_close((outputs[:3], state), model.unroll(x[:3]))
+    assert_close(call(3, scan_unroll=4), (outputs, state))
+    for length in (0, -2):
+        assert not any(np.asarray(leaf).any() for leaf in call(length))
+    assert_close(call(99), jax.jit(model.unroll)(x))
+
+
 @pytest.mark.parametrize("name", NETS)
 @hypothesis.given(bits=st.lists(st.booleans(), min_size=6, max_size=6), seed=st.integers(0, 99))
 @hypothesis.settings(max_examples=8)
@@ -157,6 +204,36 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
         lambda: _model("lstm")(jnp.ones((2, 3)), mask=["yes", "no"]),
         TypeError,
         "mask must be an array of numbers",
+    ),
+    "lengths beyond the end": (
+        lambda: _model("gru")(jnp.ones((2, 6, 3)), length=jnp.array([6, 7])),
+        ValueError,
+        "length must hold integers from 1 to 6, the number of steps of x, got 7",
+    ),
+    "no length": (
+        lambda: _model("bidirectional-gru")(jnp.ones((2, 6, 3)), length=[0, 2]),
+        ValueError,
+        "length must hold integers from 1 to 6, .* got 0",
+    ),
+    "lengths of another shape": (
+        lambda: _model("lstm")(jnp.ones((2, 6, 3)), length=4),
+        ValueError,
+        r"length must have shape \(2,\), one integer for each sequence, got \(\)",
+    ),
+    "lengths that are floats": (
+        lambda: _model("lstm")(jnp.ones((6, 3)), length=4.0),
+        TypeError,
+        "length must hold integers",
+    ),
+    "mask and length": (
+        lambda: _model("lstm")(jnp.ones((6, 3)), length=4, mask=jnp.ones(6, bool)),
+        ValueError,
+        "mask and length must not both be given",
+    ),
+    "a loop of no steps": (
+        lambda: fn.layers.GRU(2, 3, scan_unroll=0),
+        ValueError,
+        "scan_unroll must be at least 1",
     ),
     "state that is not a pair": (
         lambda: _model("lstm")(jnp.ones((6, 3)), state=jnp.ones(4)),

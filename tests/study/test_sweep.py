@@ -8,6 +8,7 @@ import pytest
 from tables import MODELS, assert_close
 
 import funcnet as fn
+from funcnet import _keys
 
 KEY = jax.random.key(6)
 ROW = MODELS["mlp"]
@@ -88,6 +89,54 @@ def test_values_are_told_apart_by_what_they_are():
     assert {(kind, type(kind)) for _, kind in made} == {(1, int), (True, bool)}
     assert all(is_array for is_array, _ in made)
     assert len(found.runs) == 2
+
+
+def test_dropouts_and_learning_rates_are_one_program_and_each_trial_is_its_fit():
+    traces = []
+    dropouts, rates = [0.0, 0.2, 0.5, 0.7], [0.01, 0.1, 0.3]
+    settings = {"epochs": 2, "batch_size": 8}
+
+    def loss(model, example, key):
+        traces.append(None)
+        return ROW.loss()(model, example, key)
+
+    def make_train(dropout, rate):
+        return fn.fit(loss, optax.sgd(rate), **settings), fn.MLP((3, 6, 3), dropout=dropout)
+
+    study = fn.study.sweep(make_train, {"dropout": dropouts, "rate": rates})
+    found = study(None, DATA, KEY, VALID)
+    assert len(found.runs) == study._programs[False]._cache_size() == 1
+    before = len(traces)
+    study(None, DATA, KEY, VALID)
+    assert len(traces) == before
+    assert len(set(found.scores.tolist())) == 12
+    for i, dropout in ((0, 0.0), (2, 0.5)):
+        model = fn.MLP((3, 6, 3), dropout=dropout).init(_keys.fold_in_name(KEY, "init"))
+
+        @jax.jit
+        def layers(rate, model=model):
+            train = fn.fit(ROW.loss(), optax.sgd(rate), **settings)
+            return train(model, DATA, _keys.fold_in_name(KEY, "train")).model.layers
+
+        for j, rate in enumerate(rates):
+            assert_close(found.run(3 * i + j).model.layers, layers(rate), 5)
+
+
+def test_a_setting_that_cannot_be_traced_is_named_before_anything_compiles():
+    def sized(scale, rate):
+        return fn.fit(ROW.loss(), optax.sgd(rate), epochs=1), fn.MLP((3, int(8 * scale), 3))
+
+    def branching(threshold, rate):
+        def loss(model, example, key):
+            value, metrics = ROW.loss()(model, example, key)
+            return (value if threshold > 0.5 else 2 * value), metrics
+
+        return fn.fit(loss, optax.sgd(rate), epochs=1)
+
+    for make_train, name in ((sized, "scale"), (branching, "threshold")):
+        study = fn.study.sweep(make_train, {"rate": [0.1, 0.2], name: [0.5, 1.0]})
+        with pytest.raises(TypeError, match=f"the setting {name} of make_train must be one that can be"):
+            study(ROW.net, DATA, KEY, VALID)
 
 
 def test_where_all_trials_diverged_none_is_best():
