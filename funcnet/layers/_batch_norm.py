@@ -1,3 +1,4 @@
+import functools
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Any, ClassVar
@@ -24,7 +25,9 @@ class BatchNorm(Module):
     The running statistics are buffers of the model. `step`, `fit` and `Trainer` update them; calling a
     model directly does not change it. On several devices the statistics are those of the whole batch;
     with `accumulate` each micro-batch is normalized separately. With `ema`, the averaged weights are
-    combined with the latest statistics. The layer must be called inside the loss while the loss is
+    combined with the latest statistics. A loss marked by `losses.batchwise` calls the model on all rows of
+    its batch, the leading axis; a layer that it calls twice updates its statistics twice, in order, as in
+    PyTorch. The layer must be called inside the loss while the loss is
     traced, not in a function that was compiled separately by `jax.jit`.
 
     Args:
@@ -43,8 +46,8 @@ class BatchNorm(Module):
 
     Raises:
         ValueError: if a setting is out of range, the last axis of x is not `features`, a single row is
-            normalized outside of `fit` and `step`, or the loss calls the model under `vmap`
-            over the examples.
+            normalized outside of `fit` and `step`, the loss calls the model under `vmap` over the examples,
+            or a batchwise loss calls it on other rows than those of its batch.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -131,6 +134,11 @@ def _statistics(x: Array) -> tuple[Array, Array, Array]:
     """Mean and variance of each feature over the batch, and the number of entries they are taken over."""
     axes, weight = tuple(range(x.ndim - 1)), batch_weight()
     positions = x.size // x.shape[-1]
+    sum_rows = over_batch
+    if weight is not None and weight.ndim:  # the loss of a whole batch: x is [rows, ..., features]
+        _check_rows(x, len(weight))
+        axes, positions = axes[1:], positions // len(weight)
+        sum_rows, weight = functools.partial(jnp.sum, axis=0), weight[:, None]
     if weight is None:
         if positions < 2:
             raise ValueError(
@@ -139,14 +147,25 @@ def _statistics(x: Array) -> tuple[Array, Array, Array]:
             )
         return jnp.mean(x, axes), jnp.var(x, axes), jnp.asarray(positions, x.dtype)
     weight = weight.astype(x.dtype)
-    total = over_batch(weight)
+    total = sum_rows(weight)
     total = jnp.where(total > 0, total, 1)  # avoids 0 / 0 if all weights are zero
-    mean = over_batch(weight * jnp.sum(x, axes)) / (total * positions)
+    mean = sum_rows(weight * jnp.sum(x, axes)) / (total * positions)
     centred = x - _broadcast(mean, x)
-    variance = over_batch(weight * jnp.sum(centred * centred, axes)) / (total * positions)
+    variance = sum_rows(weight * jnp.sum(centred * centred, axes)) / (total * positions)
     # A weight of 2 counts a row twice, but a weight below 1 still belongs to one whole row.
-    rows = jnp.maximum(total, over_batch((weight > 0).astype(x.dtype)))
+    rows = jnp.maximum(total, sum_rows((weight > 0).astype(x.dtype)))
     return mean, variance, rows * positions
+
+
+def _check_rows(x: Array, rows: int) -> None:
+    """Check that the leading axis of x is that of the batch, so that each row has its weight."""
+    if x.ndim < 2 or len(x) != rows:
+        raise ValueError(
+            "a loss marked by losses.batchwise must call a model with BatchNorm on all rows of the batch, "
+            f"its leading axis, got an array of shape {x.shape} for a batch of {rows} rows. Write model(x, "
+            "key=key) without jax.vmap; call it once for each view, or stack the views on the second axis "
+            "to normalize them together: model(jnp.stack([a, b], axis=1), key=key)."
+        )
 
 
 def _broadcast(a: Array, x: Array) -> Array:

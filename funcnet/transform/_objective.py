@@ -16,7 +16,7 @@ from funcnet._metric import (
     promote_to_float32,
     weighted_sum,
 )
-from funcnet._sow import EXAMPLES, one_of_batch, update_buffer_p
+from funcnet._sow import EXAMPLES, in_batch, update_buffer_p
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
 from funcnet.transform._harvest import update_buffers
@@ -127,7 +127,8 @@ def objective(
         # A mean over no rows is 0 / 0, and 0 times that is NaN. So if all weights are zero, the loss gets
         # weights of 1, and its result is replaced by 0.
         weighted = jnp.where(counts, weight, jnp.ones_like(weight))
-        means = _parts(loss(model, batch.example, weighted, key), ())  # type: ignore[call-arg]
+        with in_batch(weight):
+            means = _parts(loss(model, batch.example, weighted, key), ())  # type: ignore[call-arg]
         sums = jax.tree.map(
             lambda v: jnp.where(counts, v, jnp.zeros_like(v)),
             {name: _weighted_sum_of_mean(v, batch.total_weight) for name, v in means.items()},
@@ -137,7 +138,7 @@ def objective(
         axes = (None, 0, None if keys is None else 0, 0)
 
         def one_example(model: PyTree, example: PyTree, key: Key | None, weight: Array) -> Any:
-            with one_of_batch(weight):
+            with in_batch(weight):
                 return _check.results("the loss", loss(model, example, key))
 
         per_example = jax.vmap(one_example, axes, axis_name=EXAMPLES)
