@@ -1,4 +1,3 @@
-import functools
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Any, ClassVar
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._module import Buffer, Module
-from funcnet._sow import batch_weight, over_batch, update_buffer
+from funcnet._sow import EXAMPLES, batch_weight, in_batch, over_batch, update_buffer
 from funcnet._types import Array, Float, Key
 from funcnet.layers._dtype import as_floating, wide
 
@@ -103,8 +102,21 @@ class BatchNorm(Module):
                     "alone: fn.Precision(param='bfloat16', compute='bfloat16').cast_parameters(model)."
                 )
 
+    def _normalize_rows(self, x: Array, key: Key, weight: Array) -> Array:
+        """The layer on all rows of a batch at once, [rows, ..., features], in a loss of the whole batch."""
+        _check_rows(x, len(weight))
+
+        def normalize_row(row: Array, weight: Array) -> Array:
+            with in_batch(weight):
+                return self(row, key)
+
+        return jax.vmap(normalize_row, axis_name=EXAMPLES)(x, weight)
+
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         x = _check.last_axis(f"BatchNorm({self.features})", x, self.features)
+        weight = batch_weight()
+        if key is not None and weight is not None and weight.ndim:
+            return self._normalize_rows(x, key, weight)
         assert self.mean is not None
         assert self.variance is not None
         wider = wide(x)
@@ -130,33 +142,6 @@ class BatchNorm(Module):
         return as_floating(y, x.dtype)
 
 
-def _statistics(x: Array) -> tuple[Array, Array, Array]:
-    """Mean and variance of each feature over the batch, and the number of entries they are taken over."""
-    axes, weight = tuple(range(x.ndim - 1)), batch_weight()
-    positions = x.size // x.shape[-1]
-    sum_rows = over_batch
-    if weight is not None and weight.ndim:  # the loss of a whole batch: x is [rows, ..., features]
-        _check_rows(x, len(weight))
-        axes, positions = axes[1:], positions // len(weight)
-        sum_rows, weight = functools.partial(jnp.sum, axis=0), weight[:, None]
-    if weight is None:
-        if positions < 2:
-            raise ValueError(
-                "in training BatchNorm needs a batch of at least 2 rows, got 1. Pass several rows, or no "
-                "key for inference: model(x)"
-            )
-        return jnp.mean(x, axes), jnp.var(x, axes), jnp.asarray(positions, x.dtype)
-    weight = weight.astype(x.dtype)
-    total = sum_rows(weight)
-    total = jnp.where(total > 0, total, 1)  # avoids 0 / 0 if all weights are zero
-    mean = sum_rows(weight * jnp.sum(x, axes)) / (total * positions)
-    centred = x - _broadcast(mean, x)
-    variance = sum_rows(weight * jnp.sum(centred * centred, axes)) / (total * positions)
-    # A weight of 2 counts a row twice, but a weight below 1 still belongs to one whole row.
-    rows = jnp.maximum(total, sum_rows((weight > 0).astype(x.dtype)))
-    return mean, variance, rows * positions
-
-
 def _check_rows(x: Array, rows: int) -> None:
     """Check that the leading axis of x is that of the batch, so that each row has its weight."""
     if x.ndim < 2 or len(x) != rows:
@@ -166,6 +151,28 @@ def _check_rows(x: Array, rows: int) -> None:
             "key=key) without jax.vmap; call it once for each view, or stack the views on the second axis "
             "to normalize them together: model(jnp.stack([a, b], axis=1), key=key)."
         )
+
+
+def _statistics(x: Array) -> tuple[Array, Array, Array]:
+    """Mean and variance of each feature over the batch, and the number of entries they are taken over."""
+    axes, weight = tuple(range(x.ndim - 1)), batch_weight()
+    positions = x.size // x.shape[-1]
+    if weight is None:
+        if positions < 2:
+            raise ValueError(
+                "in training BatchNorm needs a batch of at least 2 rows, got 1. Pass several rows, or no "
+                "key for inference: model(x)"
+            )
+        return jnp.mean(x, axes), jnp.var(x, axes), jnp.asarray(positions, x.dtype)
+    weight = weight.astype(x.dtype)
+    total = over_batch(weight)
+    total = jnp.where(total > 0, total, 1)  # avoids 0 / 0 if all weights are zero
+    mean = over_batch(weight * jnp.sum(x, axes)) / (total * positions)
+    centred = x - _broadcast(mean, x)
+    variance = over_batch(weight * jnp.sum(centred * centred, axes)) / (total * positions)
+    # A weight of 2 counts a row twice, but a weight below 1 still belongs to one whole row.
+    rows = jnp.maximum(total, over_batch((weight > 0).astype(x.dtype)))
+    return mean, variance, rows * positions
 
 
 def _broadcast(a: Array, x: Array) -> Array:

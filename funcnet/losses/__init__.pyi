@@ -15,3 +15,4 @@ from ._regression import log_cosh as log_cosh
 from ._regression import quantile as quantile
 from ._regression import squared_error as squared_error
 from ._supervised import supervised as supervised
+from ._weighted import weighted as weighted
