@@ -13,8 +13,8 @@ import funcnet as fn
 WORDS, TAGS, DEPARTMENTS, ROWS, BATCH, EPOCHS = 200, 12, 4, 3000, 32, 5
 
 
-# 1. Tickets: the words of a title and of a text, tags, and what they are about. In 2 % of them the priority is
-#    wrong.
+# 1. Tickets: the words of a title and of a text, tags, and what they are about. In 2 % of them the
+#    priority is wrong.
 def make_tickets(rows, seed):
     rng = np.random.default_rng(seed)
     department = rng.integers(0, DEPARTMENTS, rows)

@@ -165,7 +165,7 @@ def _loss_of_heads(
         _check_names("the output of the model", output, names)
         _check_names("the targets", y, names)
         total: Any = 0.0
-        logged = {}
+        logged: dict[str, Any] = {}
         for name, head in heads.items():
             value, values = head(output[name], y[name])
             _check.scalar(f"the loss of {name!r}", value)
@@ -231,11 +231,11 @@ def _one_shape(output_shape: Callable[[], Any]) -> tuple[int, ...]:
     shape = output_shape()
     if isinstance(shape, Mapping):
         raise TypeError(
-            f"the model must return one array for this loss, got a dictionary: {', '.join(map(str, shape))}. "
+            f"the model must return one array for this loss, got a dictionary of {list(shape)}. "
             "For several heads pass a dictionary of losses: supervised({'priority': "
             "fn.losses.binary_cross_entropy, ...})."
         )
-    return shape  # type: ignore[no-any-return]
+    return shape
 
 
 @functools.lru_cache(maxsize=256)
