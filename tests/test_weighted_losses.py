@@ -147,6 +147,13 @@ def test_all_rows_get_their_weights() -> None:
     assert float(measured) == pytest.approx(expected, rel=1e-6)
 
 
+def test_rows_of_training_need_not_be_weighted_in_a_metric_of_validation() -> None:
+    loss = L.supervised(L.binary_cross_entropy, high=M.whole(lambda p, t: jnp.max(p)))
+    data = fn.data.Dataset((_x(), _labels()), weight=jnp.ones(N))
+    run = fn.fit(loss, optax.sgd(0.1), epochs=1)(NET.init(KEY), data, KEY, (_x(), _labels()))
+    assert float(run.history["val_high"][-1]) == float(jnp.max(fn.predict(run.model, _x())))
+
+
 def test_a_run_stops_by_a_metric_of_all_rows_and_a_trainer_ends_with_the_same_bits() -> None:
     of_two = M.whole(lambda p, t: {"low": jnp.min(p), "high": jnp.max(p)})
     loss = L.supervised(L.binary_cross_entropy, auc=M.roc_auc, of=of_two)

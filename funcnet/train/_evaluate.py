@@ -98,16 +98,18 @@ def _check_takes(model: Any, x: Any) -> None:
         ) from error
 
 
-def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> Totals:
+def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int, *, keep_rows: bool = True) -> Totals:
     """Σ w·loss, Σ w·metric and Σ w over a dataset, `batch_size` rows at a time.
 
-    The predictions and targets for metrics of all rows at once are kept, in the order of the rows.
+    With `keep_rows`, the predictions and targets for metrics of all rows at once are kept, in the order of
+    the rows; else such metrics are left out.
     """
     parts = _tree.partition(model, trainable(model))
     rows = epoch_rows(len(data), None, batch_size)
 
     def of_batch(row: Array, mask: Array) -> Totals:
-        return objective(*parts, loss, gather(data, row, mask), None)[1]
+        totals = objective(*parts, loss, gather(data, row, mask), None)[1]
+        return totals if keep_rows else _split_rows(totals)[0]
 
     if len(rows.row) == 1:
         return _with_rows(*_split_rows(of_batch(rows.row[0], rows.mask[0])), data)
