@@ -2,8 +2,9 @@
 
 import abc
 import dataclasses
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, dataclass_transform
 
 import jax
@@ -12,6 +13,8 @@ import numpy as np
 
 from funcnet import _check
 from funcnet._types import Array, PyTree
+
+MAX_VALUES = 100
 
 
 @dataclass_transform(frozen_default=True)
@@ -99,6 +102,86 @@ class MetricSums:
 jax.tree_util.register_dataclass(MetricSums, ["sums"], ["metric"])
 
 
+@dataclasses.dataclass(frozen=True)
+class WholeMetric:
+    """A metric of all rows at once, returned by `whole`. Called on one example it keeps the pair."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, prediction: Any, target: Any) -> "MetricRows":
+        return MetricRows(prediction, target, None, self)
+
+    @property
+    def takes_weight(self) -> bool:
+        """Whether the function takes the weights of the rows as a third argument."""
+        try:
+            inspect.signature(self.function).bind(None, None, None)
+        except (TypeError, ValueError):  # some builtins have no signature
+            return False
+        return True
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MetricRows:
+    """The pairs that a `WholeMetric` is computed from: predictions and targets [n, ...], weights [n].
+
+    A pytree whose leaves are the arrays. No weights means that each row counts once.
+    """
+
+    predictions: PyTree
+    targets: PyTree
+    weight: Any
+    metric: WholeMetric
+
+    def value(self) -> Any:
+        """The metric of these rows."""
+        arguments = (self.predictions, self.targets)
+        function = self.metric.function
+        value = function(*arguments, self.weight) if self.metric.takes_weight else function(*arguments)
+        return jax.tree.map(promote_to_float32, _check.results(_check.function_name(function), value))
+
+
+jax.tree_util.register_dataclass(MetricRows, ["predictions", "targets", "weight"], ["metric"])
+
+
+def whole(metric: Callable[..., Any]) -> WholeMetric:
+    """A metric of all rows at once, such as an area under a curve: exact, and not a mean over batches.
+
+    A loss can return it like any other metric: `supervised(loss, recall=fn.metrics.whole(f))`. It is
+    computed in evaluations, where the weights are fixed: by `evaluate`, and as `val_recall` in the history,
+    for `EarlyStopping(monitor=...)` and `keep_best`, but not while an epoch changes the weights. An
+    evaluation keeps the predictions and targets of all its rows in memory.
+
+    Args:
+        metric: `(predictions [n, ...], targets [n, ...]) -> scalar`, a function of JAX arrays; or of a
+            third argument, weights [n], or None if the data has none. It may return several numbers, a
+            dictionary or an array [k]: the value "a" or 0 of `recall` is named `recall_a` or `recall_0`.
+
+    Returns:
+        A metric for `supervised`, for a loss of your own, and for `measure`.
+
+    Raises:
+        TypeError: if `metric` is not a function of predictions and targets.
+        ValueError: in an evaluation, if the data has weights and the metric does not take them.
+
+    Example:
+        >>> import jax.numpy as jnp, funcnet as fn
+        >>> largest = fn.metrics.whole(lambda p, t: jnp.max(jnp.abs(p - t)))
+        >>> loss = fn.losses.supervised(fn.losses.squared_error, largest=largest, auc=fn.metrics.roc_auc)
+        >>> x, y = jnp.array([0.1, 0.4, 0.35, 0.8]), jnp.array([0, 0, 1, 1])
+        >>> metrics = fn.evaluate(loss, lambda x: x, (x, y), batch_size=3)
+        >>> {name: round(float(value), 4) for name, value in metrics.items()}
+        {'auc': 0.75, 'largest': 0.65, 'loss': 0.1581}
+    """
+    if isinstance(metric, WholeMetric):
+        return metric
+    expected = "a function (predictions, targets) or (predictions, targets, weight) of all rows"
+    _check.takes("metric", metric, expected, None, None)
+    if isinstance(metric, Metric):
+        raise TypeError("metric must be a function of arrays, got a Metric, which is exact without whole.")
+    return WholeMetric(metric)
+
+
 def row_weights(weight: Any, n: int) -> Any:
     """Weights [n] of at least 32 bits, so that a sum over many rows keeps its digits; 1 if None.
 
@@ -158,9 +241,24 @@ def weighted_mean(values: Array, weight: Array) -> Array:
 
 def finalize(total: Any, weight: Array) -> Array:
     """The value of a weighted sum: of a `Metric` its value, else the mean."""
-    if isinstance(total, MetricSums):
+    if isinstance(total, MetricSums | MetricRows):
         return total.value()
     return total / weight.astype(total.dtype)
+
+
+def named_values(name: str, value: Any) -> dict[str, Array]:
+    """A metric's values by name: a dictionary and an array [k] give one for each of their numbers."""
+    if isinstance(value, Mapping):
+        return {f"{name}_{key}": jnp.asarray(v) for key, v in value.items()}
+    value = jnp.asarray(value)
+    if value.ndim != 1:
+        return {name: value}
+    if len(value) > MAX_VALUES:
+        raise ValueError(
+            f"a metric may have up to {MAX_VALUES} values, one name for each, got {len(value)} for {name}. "
+            "Compute it from all predictions: fn.metrics.measure(metric, fn.predict(model, x), y)."
+        )
+    return {f"{name}_{i}": value[i] for i in range(len(value))}
 
 
 def promote_to_float32(value: Any) -> Array:
@@ -171,8 +269,8 @@ def promote_to_float32(value: Any) -> Array:
 
 
 def check_metric(name: str, value: Any, batch: tuple[int, ...]) -> None:
-    """Check that a value is a scalar for one example, of shape `batch` for a batch, or a `MetricSums`."""
-    if not isinstance(value, MetricSums):
+    """Check that a value is a scalar for one example, of shape `batch` for a batch, or of a `Metric`."""
+    if not isinstance(value, MetricSums | MetricRows):
         _check.scalar(name, value, batch)
 
 

@@ -77,8 +77,8 @@ _context = _Context()
 
 
 @contextlib.contextmanager
-def one_of_batch(weight: Array) -> Iterator[None]:
-    """Set the weight that `batch_weight` returns, while a function of one example is traced."""
+def in_batch(weight: Array) -> Iterator[None]:
+    """Set what `batch_weight` returns, while a loss of one example or of a whole batch is traced."""
     before, _context.weight = _context.weight, weight
     try:
         yield
@@ -87,7 +87,10 @@ def one_of_batch(weight: Array) -> Iterator[None]:
 
 
 def batch_weight() -> Array | None:
-    """The weight of the traced example in its batch; None outside of a batch."""
+    """The weight of the traced example in its batch, []; in a batchwise loss those of its rows, [rows].
+
+    None outside of a batch.
+    """
     return _context.weight
 
 

@@ -395,7 +395,7 @@ def expected_calibration_error(
 
 
 def _counts(
-    predictions: Any, targets: Any, weight: Any, average: str, classes: int | None
+    predictions: Any, targets: Any, weight: Any, average: str | None, classes: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
     """Predicted and actual classes as 0/1 [entries, classes], their weights, and whether exclusive."""
     z, t = _rows(predictions, targets)
@@ -450,21 +450,22 @@ def _ratio(kind: str) -> Callable[..., float]:
         targets: Any,
         weight: Any = None,
         *,
-        average: str = "binary",
+        average: str | None = "binary",
         classes: int | None = None,
-    ) -> float:
+    ) -> Any:
         predicted, actual, w, exclusive = _counts(predictions, targets, weight, average, classes)
         if average == "binary" and exclusive:
             if predicted.shape[-1] != 2:
                 raise Mismatch("binary of several classes")
             predicted, actual = predicted[:, 1:], actual[:, 1:]
         sums = [np.sum(a * w[:, None], axis=0) for a in (predicted * actual, predicted, actual)]
-        true, p, a = sums if average == "macro" else [s.sum(keepdims=True) for s in sums]
+        true, p, a = sums if average in ("macro", None) else [s.sum(keepdims=True) for s in sums]
         if kind == "f1":
             numerator, denominator = 2 * true, p + a
         else:
             numerator, denominator = true, p if kind == "precision" else a
-        return float(np.mean(np.where(denominator == 0, 0, numerator / denominator)))
+        values = np.where(denominator == 0, 0, numerator / denominator)
+        return values if average is None else float(np.mean(values))
 
     oracle.__name__ = kind
     return oracle

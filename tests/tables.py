@@ -313,6 +313,7 @@ SUM_METRICS = {
     "r2": PerExample(fn.metrics.r2(), _reals()),
     "r2-3": PerExample(fn.metrics.r2(), _reals(3)),
     "recall-binary": PerExample(fn.metrics.recall(), _bits()),
+    "recall-each": PerExample(fn.metrics.recall(average=None), _classes(4)),
     "rmse": PerExample(fn.metrics.rmse(), _reals(3)),
 }
 

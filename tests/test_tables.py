@@ -9,9 +9,9 @@ import tables
 
 import funcnet as fn
 
-WRAPPERS = {"supervised", "batchwise", "penalized"}
+WRAPPERS = {"supervised", "batchwise", "penalized", "weighted"}
 # Of all rows at once, or the way to them: tests/oracles/test_oracle_metrics.py.
-OF_ARRAYS = {"measure", "roc_auc", "average_precision"}
+OF_ARRAYS = {"measure", "roc_auc", "average_precision", "whole"}
 
 
 def _classes(module: ModuleType) -> set[type]:

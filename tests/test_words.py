@@ -19,7 +19,7 @@ PARTICIPLE = re.compile(
 )
 # Verbs and nouns that end in -ed; and terms of the field.
 NO_PARTICIPLES = {"embed", "exceed", "feed", "need", "proceed", "seed", "speed"}
-TERMS = {"augmented", "observed", "penalized", "supervised"}
+TERMS = {"augmented", "observed", "penalized", "supervised", "weighted"}
 
 
 def _phrases() -> list[tuple[re.Pattern[str], str]]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _keys
-from funcnet._metric import MetricSums, promote_to_float32, weighted_sum
+from funcnet._metric import MetricRows, MetricSums, promote_to_float32, weighted_sum
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data._transforms import Transform
 
@@ -184,6 +184,8 @@ def _reduce(values: Any, weight: Array) -> Any:
     total_weight = jnp.sum(weight)
 
     def reduce_one(values: Any) -> Any:
+        if isinstance(values, MetricRows):
+            return values
         sums = jax.tree.map(lambda v: weighted_sum(promote_to_float32(v), weight), values)
         if isinstance(values, MetricSums):
             return sums
@@ -191,4 +193,4 @@ def _reduce(values: Any, weight: Array) -> Any:
             sums.dtype
         )
 
-    return jax.tree.map(reduce_one, values, is_leaf=lambda node: isinstance(node, MetricSums))
+    return jax.tree.map(reduce_one, values, is_leaf=lambda node: isinstance(node, MetricSums | MetricRows))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._module import Buffer, Module
-from funcnet._sow import batch_weight, over_batch, update_buffer
+from funcnet._sow import EXAMPLES, batch_weight, in_batch, over_batch, update_buffer
 from funcnet._types import Array, Float, Key
 from funcnet.layers._dtype import as_floating, wide
 
@@ -25,8 +25,10 @@ class BatchNorm(Module):
     model directly does not change it. On several devices the statistics are those of the whole batch;
     with `accumulate` each micro-batch is normalized separately. If `fn.freeze` froze them, they are used in
     training, too, and not updated. With `ema`, the averaged weights are combined with the latest
-    statistics. The layer must be called inside the loss while the loss is traced, not in a function that
-    was compiled separately by `jax.jit`.
+    statistics. A loss marked by `losses.batchwise` calls the model on all rows of its batch, the leading
+    axis; a layer that it calls twice updates its statistics twice, in order, as in PyTorch. The layer must
+    be called inside the loss while the loss is traced, not in a function that was compiled separately by
+    `jax.jit`.
 
     Args:
         features: size of the last axis.
@@ -44,8 +46,8 @@ class BatchNorm(Module):
 
     Raises:
         ValueError: if a setting is out of range, the last axis of x is not `features`, a single row is
-            normalized outside of `fit` and `step`, or the loss calls the model under `vmap`
-            over the examples.
+            normalized outside of `fit` and `step`, the loss calls the model under `vmap` over the examples,
+            or a batchwise loss calls it on other rows than those of its batch.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -101,8 +103,21 @@ class BatchNorm(Module):
                     "alone: fn.Precision(param='bfloat16', compute='bfloat16').cast_parameters(model)."
                 )
 
+    def _normalize_rows(self, x: Array, key: Key, weight: Array) -> Array:
+        """The layer on all rows of a batch at once, [rows, ..., features], in a loss of the whole batch."""
+        _check_rows(x, len(weight))
+
+        def normalize_row(row: Array, weight: Array) -> Array:
+            with in_batch(weight):
+                return self(row, key)
+
+        return jax.vmap(normalize_row, axis_name=EXAMPLES)(x, weight)
+
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         x = _check.last_axis(f"BatchNorm({self.features})", x, self.features)
+        weight = batch_weight()
+        if key is not None and weight is not None and weight.ndim:
+            return self._normalize_rows(x, key, weight)
         assert self.mean is not None
         assert self.variance is not None
         wider = wide(x)
@@ -126,6 +141,17 @@ class BatchNorm(Module):
         if self.bias is not None:
             y = y + _broadcast(self.bias.astype(y.dtype), y)
         return as_floating(y, x.dtype)
+
+
+def _check_rows(x: Array, rows: int) -> None:
+    """Check that the leading axis of x is that of the batch, so that each row has its weight."""
+    if x.ndim < 2 or len(x) != rows:
+        raise ValueError(
+            "a loss marked by losses.batchwise must call a model with BatchNorm on all rows of the batch, "
+            f"its leading axis, got an array of shape {x.shape} for a batch of {rows} rows. Write model(x, "
+            "key=key) without jax.vmap; call it once for each view, or stack the views on the second axis "
+            "to normalize them together: model(jnp.stack([a, b], axis=1), key=key)."
+        )
 
 
 def _statistics(x: Array) -> tuple[Array, Array, Array]:

@@ -17,3 +17,4 @@ from ._regression import quantile as quantile
 from ._regression import squared_error as squared_error
 from ._scheduled import scheduled as scheduled
 from ._supervised import supervised as supervised
+from ._weighted import weighted as weighted

@@ -9,6 +9,7 @@ from ._counts import recall as recall
 from ._measure import Metric as Metric
 from ._measure import MetricSums as MetricSums
 from ._measure import measure as measure
+from ._measure import whole as whole
 from ._ranking import average_precision as average_precision
 from ._ranking import roc_auc as roc_auc
 from ._regression import absolute_error as absolute_error

@@ -12,8 +12,8 @@ from funcnet._types import Array
 
 MAX_CLASSES = 2**24  # float32 holds all integers up to here
 
-Average: TypeAlias = Literal["binary", "micro", "macro"]
-"""Of class 1 only; of the counts of all classes together; the unweighted mean over classes."""
+Average: TypeAlias = Literal["binary", "micro", "macro"] | None
+"""Of class 1 only; of the counts of all classes together; the unweighted mean over classes; none."""
 
 
 def precision(*, average: Average = "binary", classes: int | None = None) -> Metric:
@@ -21,7 +21,8 @@ def precision(*, average: Average = "binary", classes: int | None = None) -> Met
 
     Args:
         average: "binary" for class 1 of two; "micro" for the counts of all classes together; "macro" for
-            the unweighted mean over classes, whether they occur or not.
+            the unweighted mean over classes, whether they occur or not; None for one value for each class,
+            [classes], named `precision_0`, `precision_1` and so on in a history.
         classes: the number of classes; needed if predictions are class numbers of more than two classes.
 
     Returns:
@@ -75,7 +76,8 @@ def f1(*, average: Average = "binary", classes: int | None = None) -> Metric:
     """The harmonic mean of precision and recall, 2·tp / (predicted + actual positives).
 
     Args:
-        average: as for `precision`; "macro" is the unweighted mean of the F1 of the classes.
+        average: as for `precision`; "macro" is the unweighted mean of the F1 of the classes, which None
+            returns.
         classes: as for `precision`.
 
     Returns:
@@ -149,13 +151,15 @@ class Ratio(Metric):
         return counts[:, 1:]
 
     def value(self, sums: Array) -> Array:
-        true, predicted, actual = sums if self.average == "macro" else sums.sum(axis=1, keepdims=True)
+        of_each = self.average in ("macro", None)
+        true, predicted, actual = sums if of_each else sums.sum(axis=1, keepdims=True)
         if self.kind == "f1":
             numerator, denominator = 2 * true, predicted + actual
         else:
             numerator, denominator = true, predicted if self.kind == "precision" else actual
         is_empty = denominator == 0
-        return jnp.mean(jnp.where(is_empty, 0, numerator / jnp.where(is_empty, 1, denominator)))
+        values = jnp.where(is_empty, 0, numerator / jnp.where(is_empty, 1, denominator))
+        return values if self.average is None else jnp.mean(values)
 
 
 class Confusion(Metric):
@@ -245,7 +249,8 @@ def _check_classes(what: str, classes: int | None, num_predicted: int) -> None:
 
 
 def _ratio(kind: str, average: Average, classes: int | None) -> Metric:
-    _check.choice("average", average, ("binary", "micro", "macro"))
+    if average is not None:
+        _check.choice("average", average, ("binary", "micro", "macro"))
     if classes is not None:
         _check_num_classes(classes)
     return Ratio(kind, average, classes)

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 from typing import Any
 
@@ -11,6 +12,7 @@ from funcnet._jit import bounded_jit
 from funcnet._metric import Metric as Metric
 from funcnet._metric import MetricSums as MetricSums
 from funcnet._metric import (
+    WholeMetric,
     check_metric,
     promote_to_float32,
     relative,
@@ -18,6 +20,7 @@ from funcnet._metric import (
     weighted_mean,
     weighted_sum,
 )
+from funcnet._metric import whole as whole
 from funcnet._types import Array, PerExample, PyTree
 from funcnet.metrics._accuracy import accuracy
 from funcnet.metrics._calibration import CalibrationError, brier
@@ -29,13 +32,14 @@ def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: An
     """Compute a metric, or the weighted mean of a loss, from arrays of predictions and targets.
 
     Args:
-        metric: a function of one example, `(prediction, target) -> scalar`, or a `Metric`.
+        metric: a function of one example, `(prediction, target) -> scalar`, a `Metric`, or one of all rows
+            from `whole`.
         predictions: [n, ...], such as `fn.predict(model, x)`.
         targets: [n, ...].
         weight: [n], at least 0; 1 for each row by default.
 
     Returns:
-        A scalar; for a `Metric` its `value`, which may be a matrix.
+        A scalar; for a `Metric` its `value`, which may be an array; what the function of `whole` returns.
 
     Raises:
         TypeError: if the metric is not a function of a prediction and a target.
@@ -56,6 +60,8 @@ def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: An
     leaves = jax.tree.leaves((predictions, targets))
     n = _check.num_rows("measure", *leaves, names="predictions and targets")
     exact = row_weights(weight, n)
+    if isinstance(metric, WholeMetric):
+        return _measure_whole(metric, predictions, targets, None if weight is None else jnp.asarray(exact))
     weight = exact
     if not isinstance(exact, jax.core.Tracer):
         is_absolute = _depends_on_unit(metric)
@@ -74,6 +80,15 @@ def measure(metric: PerExample, predictions: PyTree, targets: PyTree, weight: An
     if is_concrete and _keeps_digits(metric) and overflows(value):
         return in_float64(compute, predictions, targets, exact)
     return value
+
+
+def _measure_whole(metric: WholeMetric, predictions: PyTree, targets: PyTree, weight: Any) -> Any:
+    if weight is not None and not metric.takes_weight:
+        raise ValueError(
+            "metric must take weights if there are any: fn.metrics.whole(lambda predictions, targets, "
+            "weight: ...)."
+        )
+    return dataclasses.replace(metric(predictions, targets), weight=weight).value()
 
 
 def _arrays(name: str, tree: PyTree) -> PyTree:

@@ -198,6 +198,6 @@ class LearningRateRangeStudy(MemberStudy):
         def loss_at_init(repeat: Array) -> Array:
             own = jax.random.fold_in(_keys.fold_in_name(key, "start"), repeat)
             model = init_if_incomplete(net, _keys.fold_in_name(own, "init"))
-            return total(loss, model, data, min(1024, len(data))).means()["loss"]
+            return total(loss, model, data, min(1024, len(data)), keep_rows=False).means()["loss"]
 
         return results, jax.lax.map(loss_at_init, jnp.arange(self.num_repeats, dtype=jnp.int32))

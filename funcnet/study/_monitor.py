@@ -177,7 +177,7 @@ def _sow_statistics(
     if len(modules(module)) > 1 or output is x:  # dropout in inference mode returns its input
         return
     name, weight = names(module), batch_weight()
-    has_weight = jnp.array(True) if weight is None else weight > 0
+    has_weight = jnp.array(True) if weight is None or weight.ndim else weight > 0
     leaves = [a for a in jax.tree.leaves(output) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
     for i, leaf in enumerate(leaves if "activation" in quantities else ()):
         path = f"{name}[{i}]" if len(leaves) > 1 else name

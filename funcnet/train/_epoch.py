@@ -179,7 +179,8 @@ def evaluate_epoch(
         held_out = total(plan.loss, model, valid, plan.evaluation_size(len(valid))).means()
         values = {f"val_{name}": value for name, value in held_out.items()}
         if data is not None:
-            totals = total(plan.loss, model, data, plan.evaluation_size(len(data)))
+            size = plan.evaluation_size(len(data))
+            totals = total(plan.loss, model, data, size, keep_rows=False)
             values["train_loss"] = totals.means()["loss"]
     if plan.probe is not None:
         values |= plan.probe(count_epochs(state), data)

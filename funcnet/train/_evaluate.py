@@ -1,5 +1,6 @@
 """Exact means over a dataset, and predictions for all its rows."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 
 from funcnet import _check, _tree
 from funcnet._jit import bounded_jit
+from funcnet._metric import MetricRows
 from funcnet._module import check_model, trainable
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
@@ -29,7 +31,7 @@ def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) ->
         batch_size: rows at a time. It affects memory and speed, and the result only up to rounding.
 
     Returns:
-        Scalars by name: "loss" and the loss's metrics.
+        Scalars by name: "loss" and the loss's metrics; for a metric of several numbers one name for each.
 
     Raises:
         TypeError: if `loss` is not a function, or the model lacks parameters.
@@ -104,24 +106,53 @@ def _check_takes(model: Any, x: Any) -> None:
         ) from error
 
 
-def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int) -> Totals:
-    """Σ w·loss, Σ w·metric and Σ w over a dataset, `batch_size` rows at a time."""
+def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int, *, keep_rows: bool = True) -> Totals:
+    """Σ w·loss, Σ w·metric and Σ w over a dataset, `batch_size` rows at a time.
+
+    With `keep_rows`, the predictions and targets for metrics of all rows at once are kept, in the order of
+    the rows; else such metrics are left out.
+    """
     parts = _tree.partition(model, trainable(model))
     rows = epoch_rows(len(data), None, batch_size)
 
     def of_batch(row: Array, mask: Array) -> Totals:
-        return objective(*parts, loss, gather(data, row, mask), None)[1]
+        totals = objective(*parts, loss, gather(data, row, mask), None)[1]
+        return totals if keep_rows else _split_rows(totals)[0]
 
     if len(rows.row) == 1:
-        return of_batch(rows.row[0], rows.mask[0])
+        return _with_rows(*_split_rows(of_batch(rows.row[0], rows.mask[0])), data)
     program, struct = jax.make_jaxpr(of_batch, return_shape=True)(rows.row[0], rows.mask[0])
     traced = as_function(program, struct)
+    sums_struct = _split_rows(struct)[0]
 
-    def add_batch(sums: RunningTotals, batch: tuple[Array, Array]) -> tuple[RunningTotals, None]:
-        return sums.add(traced(*batch).pack()), None
+    def add_batch(sums: RunningTotals, batch: tuple[Array, Array]) -> tuple[RunningTotals, Any]:
+        totals, kept = _split_rows(traced(*batch))
+        return sums.add(totals.pack()), kept
 
-    sums, _ = jax.lax.scan(add_batch, Totals.zeros(struct), (rows.row, rows.mask))
-    return sums.unpack(struct)
+    sums, kept = jax.lax.scan(add_batch, Totals.zeros(sums_struct), (rows.row, rows.mask))
+    kept = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[: len(data)], kept)
+    return _with_rows(sums.unpack(sums_struct), kept, data)
+
+
+def _split_rows(totals: Totals) -> tuple[Totals, dict[str, Any]]:
+    """The totals that are sums, and the rows of metrics of all rows at once."""
+    rows = {name: total for name, total in totals.sums.items() if isinstance(total, MetricRows)}
+    sums = {name: total for name, total in totals.sums.items() if name not in rows}
+    return Totals(sums, totals.weight), rows
+
+
+def _with_rows(totals: Totals, rows: dict[str, Any], data: Dataset) -> Totals:
+    """The totals with all rows of a dataset, without weights if it has none."""
+    if not rows:
+        return totals
+    if data.weight is None:
+        rows = {name: dataclasses.replace(one, weight=None) for name, one in rows.items()}
+    elif ignoring := [name for name, one in rows.items() if not one.metric.takes_weight]:
+        raise ValueError(
+            f"{ignoring[0]} must take the weights of the rows, since the data has weights: "
+            "fn.metrics.whole(lambda predictions, targets, weight: ...)."
+        )
+    return Totals({**totals.sums, **rows}, totals.weight)
 
 
 def check_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:

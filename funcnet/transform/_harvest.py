@@ -33,7 +33,8 @@ NOT_A_BUFFER = (
 MAPPED = (
     "a layer with running statistics, such as BatchNorm, is mapped within the loss, by jax.vmap or in a "
     "branch that depends on the example: each call would have its own statistics. Call the model once for "
-    "each example; stack several views of it into one array [views, ...] and pass that."
+    "each example; stack several views of it into one array [views, ...] and pass that. A loss marked by "
+    "losses.batchwise calls it on all rows: model(x, key=key)."
 )
 
 IN_CONTROL_FLOW = (

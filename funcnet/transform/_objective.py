@@ -1,5 +1,6 @@
 """The mean loss of a model over a batch, from weighted sums that are divided once."""
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -9,14 +10,16 @@ import jax.numpy as jnp
 
 from funcnet import _check, _tree
 from funcnet._metric import (
+    MetricRows,
     MetricSums,
     check_metric,
     finalize,
     loss_and_metrics,
+    named_values,
     promote_to_float32,
     weighted_sum,
 )
-from funcnet._sow import EXAMPLES, one_of_batch, update_buffer_p
+from funcnet._sow import EXAMPLES, in_batch, update_buffer_p
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
 from funcnet.transform._harvest import update_buffers
@@ -28,15 +31,25 @@ class Totals:
     """Weighted sums over examples: Σ w·loss and Σ w·metric by name, and Σ w.
 
     The totals of two sets of examples add up to the totals of both, so no mean depends on how the
-    examples were cut into batches.
+    examples were cut into batches. In an evaluation, the rows of a metric of all rows at once stand among
+    the sums.
     """
 
     sums: dict[str, Any]
     weight: Array
 
     def means(self) -> dict[str, Array]:
-        """Σ w·value / Σ w by name, or a `Metric` of its sums; NaN if the total weight is 0."""
-        return {name: finalize(total, self.weight) for name, total in self.sums.items()}
+        """Σ w·value / Σ w by name, or a `Metric` of its sums; NaN if the total weight is 0.
+
+        A metric of several numbers has a name for each: `recall_0`.
+        """
+        values = {name: finalize(total, self.weight) for name, total in self.sums.items()}
+        named = [named_values(name, value) for name, value in values.items()]
+        if sum(map(len, named)) > len(merged := {k: v for one in named for k, v in one.items()}):
+            raise ValueError(
+                f"metrics must have different names, got {', '.join(n for d in named for n in d)}."
+            )
+        return merged
 
     def pack(self) -> Array:
         """All sums and the weight as one vector, so that a loop accumulates them with one operation.
@@ -127,7 +140,9 @@ def objective(
         # A mean over no rows is 0 / 0, and 0 times that is NaN. So if all weights are zero, the loss gets
         # weights of 1, and its result is replaced by 0.
         weighted = jnp.where(counts, weight, jnp.ones_like(weight))
-        means = _parts(loss(model, batch.example, weighted, key), ())  # type: ignore[call-arg]
+        with in_batch(weight):
+            means = _parts(loss(model, batch.example, weighted, key), ())  # type: ignore[call-arg]
+        means, rows = _split_rows(means, weight, key)
         sums = jax.tree.map(
             lambda v: jnp.where(counts, v, jnp.zeros_like(v)),
             {name: _weighted_sum_of_mean(v, batch.total_weight) for name, v in means.items()},
@@ -137,13 +152,14 @@ def objective(
         axes = (None, 0, None if keys is None else 0, 0)
 
         def one_example(model: PyTree, example: PyTree, key: Key | None, weight: Array) -> Any:
-            with one_of_batch(weight):
+            with in_batch(weight):
                 return _check.results("the loss", loss(model, example, key))
 
         per_example = jax.vmap(one_example, axes, axis_name=EXAMPLES)
         values = _parts(per_example(model, batch.example, keys, weight), weight.shape)
+        values, rows = _split_rows(values, weight, key)
         sums = jax.tree.map(lambda v: weighted_sum(v, weight), values)
-    totals = Totals(sums, batch.total_weight)
+    totals = Totals({**sums, **rows}, batch.total_weight)
     divisor = totals.weight if total_weight is None else total_weight
     divisor = jnp.where(divisor > 0, divisor, jnp.ones_like(divisor))
     return sums["loss"] / divisor.astype(sums["loss"].dtype), totals
@@ -177,6 +193,24 @@ def objective_with_buffers(
     return value, (totals, rest)
 
 
+def _split_rows(
+    values: dict[str, Any], weight: Array, key: Key | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The values that are summed, and the rows that evaluations keep; training, with a key, keeps none."""
+    rows = {name: value for name, value in values.items() if isinstance(value, MetricRows)}
+    for name, value in rows.items():
+        leaves = jax.tree.leaves((value.predictions, value.targets))
+        if any(jnp.shape(leaf)[:1] != weight.shape for leaf in leaves):
+            raise ValueError(
+                f"{name} is a metric of all rows: in a batchwise loss it must get predictions and targets "
+                f"of the batch's {len(weight)} rows, got shapes {[jnp.shape(leaf) for leaf in leaves]}."
+            )
+    values = {name: value for name, value in values.items() if name not in rows}
+    if key is not None:
+        return values, {}
+    return values, {name: dataclasses.replace(value, weight=weight) for name, value in rows.items()}
+
+
 def _weighted_sum_of_mean(value: Any, total_weight: Array) -> Any:
     """The weighted sum of a batch's mean; a `MetricSums` is a sum already."""
     return value if isinstance(value, MetricSums) else value * total_weight.astype(value.dtype)
@@ -194,4 +228,7 @@ def _parts(result: Any, batch: tuple[int, ...]) -> dict[str, Any]:
     _check.scalar("the loss", value, batch)
     for name, part in metrics.items():
         check_metric(name, part, batch)
-    return {n: jax.tree.map(promote_to_float32, part) for n, part in {"loss": value, **metrics}.items()}
+    return {
+        name: part if isinstance(part, MetricRows) else jax.tree.map(promote_to_float32, part)
+        for name, part in {"loss": value, **metrics}.items()
+    }

@@ -254,7 +254,10 @@ def test_sums_are_exact_for_every_batch_size_padding_and_weight(name):
     data = fn.data.Dataset((prediction, target), weight=weight)
     expected = M.measure(metric.function, prediction, target, weight)
     for size in (7, 23):
-        assert_close(fn.evaluate(loss, jnp.zeros(()), data, batch_size=size)["found"], expected, 5)
+        values = fn.evaluate(loss, jnp.zeros(()), data, batch_size=size)
+        if expected.ndim == 1:  # a name for each value
+            values["found"] = jnp.stack([values[f"found_{i}"] for i in range(len(expected))])
+        assert_close(values["found"], expected, 5)
 
 
 @pytest.mark.slow
@@ -287,7 +290,7 @@ def test_what_cannot_be_logged_is_refused():
         fn.fit(matrix, optax.sgd(0.1), epochs=1)(row.init(), row.rows(8), jax.random.key(0))
     assert fn.evaluate(matrix, row.init(), row.rows(8))["matrix"].sum() == 8
     with pytest.raises(TypeError, match=r"fn.metrics.roc_auc\(fn.predict\(model, x\), y\)"):
-        fn.losses.supervised(fn.losses.binary_cross_entropy, auc=M.roc_auc)
+        fn.losses.supervised(M.roc_auc)
     with pytest.raises(TypeError, match=r"f1=f1\(...\)"):
         fn.losses.supervised(fn.losses.cross_entropy, f1=M.f1)
     with pytest.raises(TypeError, match="can be measured but not minimized"):

@@ -1,0 +1,269 @@
+"""Weights of rows and classes in the loss, heads, and metrics of all rows."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn.metrics import recall_score, roc_auc_score
+from tables import assert_close, same_bits
+
+import funcnet as fn
+
+L, M, KEY = fn.losses, fn.metrics, jax.random.key(4)
+N = 43
+NET = fn.MLP((3, 4, "scalar"), activation=jnp.tanh)
+
+
+class TwoHeads(fn.Module):
+    yes: fn.Module = fn.Linear(3, "scalar")
+    kind: fn.Module = fn.Linear(3, 4)
+
+    def __call__(self, x: Any, key: Any = None) -> Any:
+        return {"yes": self.yes(x), "kind": self.kind(x)}
+
+
+def _x() -> jax.Array:
+    return jnp.asarray(np.random.default_rng(0).normal(size=(N, 3)), jnp.float32)
+
+
+def _labels() -> jax.Array:
+    return (_x()[:, 0] + 0.5 * _x()[:, 1] ** 2 > 1).astype(int)
+
+
+def _two_labels() -> dict[str, jax.Array]:
+    return {"yes": _labels(), "kind": jnp.asarray(np.random.default_rng(1).integers(0, 4, N))}
+
+
+def _weight(example: Any) -> Any:
+    return jnp.where(example[1] == 1, 10.0, 1.0)
+
+
+PLAIN = L.supervised(L.binary_cross_entropy, accuracy=M.accuracy)
+TEN = {
+    "weighted": L.weighted(PLAIN, _weight),
+    "by class": L.supervised(L.binary_cross_entropy, class_weight={1: 10.0}, accuracy=M.accuracy),
+    "array": L.supervised(L.binary_cross_entropy, class_weight=np.array([1, 10]), accuracy=M.accuracy),
+}
+
+
+@pytest.mark.parametrize("name", TEN)
+def test_weights_weight_the_loss_alone_for_each_batch_size(name: str) -> None:
+    model, data = NET.init(KEY), fn.data.Dataset((_x(), _labels()), weight=jnp.asarray(np.arange(N) % 3.0))
+    z, y, rows = np.asarray(model(_x()), float), np.asarray(_labels()), np.arange(N) % 3.0
+    losses = np.logaddexp(0, z) - y * z
+    expected = {
+        "loss": np.average(np.where(y == 1, 10, 1) * losses, weights=rows),
+        "unweighted_loss": np.average(losses, weights=rows),
+        "accuracy": np.average((z > 0) == y, weights=rows),
+    }
+    for size in (5, N):
+        got = fn.evaluate(TEN[name], model, data, size)
+        assert got.keys() == expected.keys()
+        for key, value in expected.items():
+            np.testing.assert_allclose(got[key], value, rtol=1e-5)
+    train = fn.fit(TEN[name], optax.sgd(0.0), epochs=1, batch_size=4, accumulate=3)
+    np.testing.assert_allclose(train(model, data, KEY).history["loss"], [expected["loss"]], rtol=1e-5)
+
+
+def test_the_class_may_be_a_float_or_a_one_hot_row_and_weights_may_be_traced() -> None:
+    logits, number = jnp.array([0.3, -0.2, 1.0]), jnp.array(2)
+    weights = jnp.array([1.0, 2.0, 3.0])
+    plain = float(L.cross_entropy(logits, number))
+    for target in (number, jax.nn.one_hot(number, 3)):
+        loss = L.supervised(L.cross_entropy, class_weight=weights)
+        assert float(loss(lambda x: x, (logits, target), None)[0]) == pytest.approx(3 * plain)
+
+    def value(w: Any) -> Any:
+        loss = L.supervised(L.binary_cross_entropy, class_weight={1: w})
+        return loss(lambda x: x, (jnp.array(0.0), jnp.array(1.0)), None)[0]
+
+    assert float(jax.jit(jax.grad(value))(2.0)) == pytest.approx(np.log(2))
+
+
+def test_a_row_of_weight_zero_may_have_any_loss() -> None:
+    loss = L.weighted(lambda model, x, key: model / x, lambda x: jnp.where(x == 0, 0.0, 1.0))
+    step = fn.step(loss, optax.sgd(1.0))
+    _, info = step(fn.TrainState.create(jnp.array(2.0), optax.sgd(1.0), KEY), jnp.array([0.0, 4.0]))
+    assert float(info.loss) == 0.25
+
+
+def test_heads_are_the_sum_of_their_losses_times_their_shares() -> None:
+    model, x, y = TwoHeads().init(KEY), _x(), _two_labels()
+    loss = L.supervised(
+        {"yes": L.binary_cross_entropy, "kind": L.cross_entropy},
+        shares={"yes": 1.0, "kind": 0.2},
+        class_weight={"yes": {1: 10.0}},
+        accuracy=M.accuracy,
+        auc={"yes": M.roc_auc},
+    )
+    got = fn.evaluate(loss, model, (x, y), 5)
+    of_yes = L.supervised(
+        L.binary_cross_entropy, class_weight={1: 10.0}, accuracy=M.accuracy, auc=M.roc_auc
+    )
+    yes = fn.evaluate(of_yes, model.yes, (x, y["yes"]), 5)
+    kind = fn.evaluate(L.supervised(L.cross_entropy, accuracy=M.accuracy), model.kind, (x, y["kind"]), 5)
+    expected = {f"yes_{name}": v for name, v in yes.items()} | {
+        f"kind_{name}": v for name, v in kind.items()
+    }
+    assert_close(got, {"loss": yes["loss"] + 0.2 * kind["loss"], **expected})
+    run = fn.fit(loss, optax.adam(1e-2), epochs=2)(model, (x, y), KEY, (x, y))
+    assert {"yes_loss", "kind_accuracy", "val_kind_loss", "val_yes_auc"} <= set(run.history)
+
+
+def _of_members(loss: Any) -> Any:
+    train = fn.fit(loss, optax.adam(0.03), epochs=4, batch_size=8)
+    models = jax.vmap(NET.init)(jax.random.split(KEY, 2))
+    data = (_x(), _labels())
+    runs = jax.vmap(train, in_axes=(0, None, None, None))(models, data, KEY, data)
+    return [jax.tree.map(lambda a, i=i: a[i], (runs.model, dict(runs.history))) for i in range(2)]
+
+
+def test_metrics_of_all_rows_and_of_each_class_are_exact() -> None:
+    loss = L.supervised(L.binary_cross_entropy, auc=M.roc_auc, recall=M.recall(average=None))
+    y = np.asarray(_labels())
+    for model, history in _of_members(loss):
+        z = np.asarray(fn.predict(model, _x()))
+        recalls = recall_score(y, z > 0, average=None, zero_division=0)
+        last = {name: float(values[-1]) for name, values in history.items()}
+        assert last["val_auc"] == pytest.approx(roc_auc_score(y, z), rel=1e-6)
+        assert [last["val_recall_0"], last["val_recall_1"]] == pytest.approx(recalls.tolist(), rel=1e-6)
+        assert "auc" not in last
+        assert "recall_0" in last
+        for size in (10, N):
+            assert float(fn.evaluate(loss, model, (_x(), y), size)["auc"]) == last["val_auc"]
+
+
+def test_all_rows_get_their_weights() -> None:
+    model, weight = NET.init(KEY), np.arange(N) % 4.0
+    data = fn.data.Dataset((_x(), _labels()), weight=jnp.asarray(weight))
+    got = fn.evaluate(L.supervised(L.binary_cross_entropy, auc=M.roc_auc), model, data, 10)["auc"]
+    expected = roc_auc_score(_labels(), model(_x()), sample_weight=weight)
+    assert float(got) == pytest.approx(expected, rel=1e-6)
+    measured = M.measure(M.whole(M.roc_auc), model(_x()), _labels(), weight)
+    assert float(measured) == pytest.approx(expected, rel=1e-6)
+
+
+def test_rows_of_training_need_not_be_weighted_in_a_metric_of_validation() -> None:
+    loss = L.supervised(L.binary_cross_entropy, high=M.whole(lambda p, t: jnp.max(p)))
+    data = fn.data.Dataset((_x(), _labels()), weight=jnp.ones(N))
+    run = fn.fit(loss, optax.sgd(0.1), epochs=1)(NET.init(KEY), data, KEY, (_x(), _labels()))
+    assert float(run.history["val_high"][-1]) == float(jnp.max(fn.predict(run.model, _x())))
+
+
+def test_a_run_stops_by_a_metric_of_all_rows_and_a_trainer_ends_with_the_same_bits() -> None:
+    of_two = M.whole(lambda p, t: {"low": jnp.min(p), "high": jnp.max(p)})
+    loss = L.supervised(L.binary_cross_entropy, auc=M.roc_auc, of=of_two)
+    stopping = fn.EarlyStopping("val_auc", mode="max", patience=2)
+    train = fn.fit(loss, optax.adam(0.1), epochs=30, batch_size=8, stopping=stopping)
+    data = (_x(), _labels())
+    run = train(NET.init(KEY), data, KEY, data)
+    assert same_bits(fn.Trainer(train, progress=False)(NET.init(KEY), data, KEY, data), run)
+    assert float(run.history["val_auc"][run.best_epoch]) == np.nanmax(run.history["val_auc"])
+    assert {"val_of_low", "val_of_high"} <= set(run.history)
+
+
+def test_a_sweep_over_settings_of_losses_is_one_program() -> None:
+    traces = []
+
+    def last_loss(smoothing: Any, gamma: Any, share: Any) -> Any:
+        traces.append(1)
+        heads = {
+            "yes": functools.partial(L.focal, gamma=gamma),
+            "kind": functools.partial(L.cross_entropy, smoothing=smoothing),
+        }
+        loss = L.supervised(heads, shares={"yes": 1.0, "kind": share})
+        train = fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=16)
+        return train(TwoHeads().init(KEY), (_x(), _two_labels()), KEY).history["loss"][-1]
+
+    settings = (jnp.array([0.0, 0.1]), jnp.array([2.0, 1.0]), jnp.array([0.2, 1.0]))
+    together = jax.jit(jax.vmap(last_loss))(*settings)
+    assert len(traces) == 1
+    np.testing.assert_allclose(together, [last_loss(0.0, 2.0, 0.2), last_loss(0.1, 1.0, 1.0)], rtol=1e-5)
+
+
+def _train(loss: Any, net: Any = NET, y: Any = None) -> Any:
+    y = _labels() if y is None else y
+    return fn.fit(loss, optax.sgd(0.1), epochs=1)(net.init(KEY), (_x(), y), KEY)
+
+
+HEADS = L.supervised({"yes": L.binary_cross_entropy, "kind": L.cross_entropy})
+BAD: dict[str, tuple[Any, type[Exception], str]] = {
+    "an if": (
+        lambda: _train(L.weighted(PLAIN, lambda e: 10.0 if e[1] == 1 else 1.0)),
+        TypeError,
+        "jnp.where",
+    ),
+    "a negative weight": (
+        lambda: _train(L.weighted(PLAIN, lambda e: e[1] - 1)),
+        ValueError,
+        "at least 0",
+    ),
+    "a weight of no scalar": (lambda: _train(L.weighted(PLAIN, lambda e: e[0])), ValueError, "scalar"),
+    "twice": (lambda: _train(L.weighted(TEN["weighted"], _weight)), ValueError, "weighted once"),
+    "penalized": (lambda: L.weighted(L.penalized(PLAIN, l2=0.1), _weight), ValueError, r"penalized\(fn"),
+    "batchwise": (
+        lambda: L.weighted(L.batchwise(lambda m, b, w, k: 0.0), _weight),
+        ValueError,
+        "batchwise",
+    ),
+    "balanced": (lambda: L.supervised(L.cross_entropy, class_weight="balanced"), ValueError, "np.bincount"),
+    "a class without weight": (
+        lambda: _train(L.supervised(L.binary_cross_entropy, class_weight=[1.0])),
+        ValueError,
+        "class 1 in row",
+    ),
+    "a negative class weight": (
+        lambda: L.supervised(L.cross_entropy, class_weight={0: -1.0}),
+        ValueError,
+        r"class_weight\[0\]",
+    ),
+    "shares of one loss": (lambda: L.supervised(L.cross_entropy, shares={"a": 1}), ValueError, "heads"),
+    "other shares": (lambda: L.supervised({"a": L.hinge}, shares={"b": 1}), ValueError, r"\(a\), got b"),
+    "targets of one head": (
+        lambda: _train(HEADS, TwoHeads(), {"yes": _labels()}),
+        ValueError,
+        r"targets .* \(kind, yes\), got yes",
+    ),
+    "an array as output": (lambda: _train(HEADS, NET, _two_labels()), ValueError, "output of the model"),
+    "labels of a head": (
+        lambda: _train(HEADS, TwoHeads(), _two_labels() | {"yes": _labels() + 1}),
+        ValueError,
+        "binary_cross_entropy expects targets from 0 to 1",
+    ),
+    "a dictionary for one loss": (
+        lambda: _train(L.supervised(L.cross_entropy), TwoHeads()),
+        TypeError,
+        "dictionary of losses",
+    ),
+    "weights that a metric ignores": (
+        lambda: fn.evaluate(
+            L.supervised(L.binary_cross_entropy, high=M.whole(lambda p, t: jnp.max(p))),
+            NET.init(KEY),
+            fn.data.Dataset((_x(), _labels()), weight=jnp.ones(N)),
+        ),
+        ValueError,
+        "high must take the weights",
+    ),
+    "whole of a Metric": (lambda: M.whole(M.f1()), TypeError, "exact without whole"),
+    "whole as a loss": (lambda: L.supervised(M.whole(M.roc_auc)), TypeError, "not minimized"),
+    "many values": (
+        lambda: fn.evaluate(
+            L.supervised(L.binary_cross_entropy, all=M.whole(lambda p, t: jnp.zeros(101))),
+            NET.init(KEY),
+            (_x(), _labels()),
+        ),
+        ValueError,
+        "up to 100 values",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_wrong_weights_heads_and_metrics_get_one_sentence(name: str) -> None:
+    call, error, message = BAD[name]
+    with pytest.raises(error, match=message):
+        call()
