@@ -46,8 +46,13 @@ def _trainable(tree: PyTree, frozen: tuple[str, ...] = (), path: str = "") -> li
         path: the name of the field.
     """
     if isinstance(tree, Module):
-        fields = [_trainable(getattr(tree, name), tree._frozen, name) for name in tree._children]
-        return [flag for field in fields for flag in field]
+        fields = {name: getattr(tree, name) for name in tree._children}
+        return [
+            flag
+            for name, value in fields.items()
+            if not isinstance(value, int | float)  # a setting that is not traced is no leaf
+            for flag in _trainable(value, tree._frozen, name)
+        ]
     flags: list[bool] = []
     for keys, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_node):
         if isinstance(leaf, Module):
