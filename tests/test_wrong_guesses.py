@@ -162,7 +162,7 @@ GUESSES = {
         r"Write fn\.data\.batches\(data, batch_size=32, key=key\)",
     ),
     "state.params": (lambda: RUN.state.params, r"Write run\.state\.model"),
-    "state.apply_gradients": (lambda: RUN.state.apply_gradients(MODEL), r"Write step = fn\.step\("),
+    "state.tx": (lambda: RUN.state.tx, r"Write step = fn\.step\("),
     "history.val_loss": (lambda: RUN.history.val_loss, r"Write run\.history\[\"val_loss\"\]"),
     "the lowest accuracy": (
         lambda: fn.Trainer(TRAIN, keep_best="val_accuracy"),

@@ -151,7 +151,7 @@ _OF_STATE = _rows(
     """
 params variables: run.state.model
 applyfn: run.state.model(x[0])
-applygradients tx: step = fn.step(loss, optax.sgd(0.1)); state, info = step(run.state, (x, y))
+tx trainstep: step = fn.step(loss, optax.sgd(0.1)); state, info = step(run.state, (x, y))
 optimizer optimizerstate: run.state.opt_state
 """
 )
