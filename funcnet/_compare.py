@@ -25,7 +25,9 @@ def keep_digits(function: F, *, of_classes: bool = False) -> F:
     `of_classes`: whether integer targets are class numbers, which must fit in JAX's integers.
     """
     names = list(inspect.signature(function).parameters)[:2]
-    what = function.__name__
+    what, is_metric = function.__name__, ".metrics." in function.__module__
+    metric, loss = f"fn.metrics.measure(fn.metrics.{what}, predictions, targets)", f"fn.losses.{what}"
+    code = metric if is_metric else f"fn.losses.supervised({loss})"
 
     def convert(name: str, value: Any) -> Any:
         array = as_array(what, name, value)
@@ -43,7 +45,11 @@ def keep_digits(function: F, *, of_classes: bool = False) -> F:
         is_concrete = _tree.is_concrete((args, settings))
         if is_concrete and any(map(is_float64, (*arrays, *named.values()))):
             return in_float64(function, *args, **settings)
-        value = function(*args, **settings)
+        try:
+            value = function(*args, **settings)
+        except TypeError:
+            _check.explain_mismatch(function, args, settings, code)
+            raise
         return in_float64(function, *args, **settings) if is_concrete and overflows(value) else value
 
     compute.keeps_digits = True  # type: ignore[attr-defined]

@@ -149,6 +149,25 @@ GUESSES = {
         r"Write loss = fn\.losses\.supervised",
     ),
     "fn.losses.accuracy": (lambda: fn.losses.accuracy, r"Write fn\.metrics\.accuracy"),
+    "a loss that is made": (
+        lambda: fn.losses.cross_entropy(),
+        r"Write fn\.losses\.supervised\(fn\.losses\.cross_entropy\)",
+    ),
+    "a loss with a reduction": (
+        lambda: fn.losses.huber(X, X, reduction="mean"),
+        "huber has no setting 'red",
+    ),
+    "batches with shuffle": (
+        lambda: fn.data.batches((X, LABELS), 16, shuffle=True),
+        r"Write fn\.data\.batches\(data, batch_size=32, key=key\)",
+    ),
+    "state.params": (lambda: RUN.state.params, r"Write run\.state\.model"),
+    "state.tx": (lambda: RUN.state.tx, r"Write step = fn\.step\("),
+    "history.val_loss": (lambda: RUN.history.val_loss, r"Write run\.history\[\"val_loss\"\]"),
+    "the lowest accuracy": (
+        lambda: fn.Trainer(TRAIN, keep_best="val_accuracy"),
+        "keep_best must be '-val_accuracy'",
+    ),
     "a name with a slip": (lambda: fn.layers.Liner, r"Write fn\.layers\.Linear"),
     "fn.sklearn before its import": (lambda: fn.nosuchroom, r"funcnet has no 'nosuchroom'\.$"),
 }
@@ -186,7 +205,8 @@ def test_the_code_of_the_tables_works(table, tmp_path, monkeypatch, capsys):
             "optax": optax,
         }
         scope |= {"train": TRAIN}
-        code = code.split(" for inference")[0].format(name=name)
+        code = code.split(" for inference")[0]
+        code = code.format(name="loss" if table in ("Run", "History") else name)
         if "epochs=20" in code:  # each of them compiles
             code = code.split("; ")[0]
         try:

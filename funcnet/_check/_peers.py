@@ -117,6 +117,7 @@ loadstatedict loadweights load: {_LOAD}
 getweights weights variables params: jax.tree.leaves(model)
 trainablevariables trainableweights namedparameters: jax.tree.leaves(model)
 to cuda cpu: jax.device_put(model, jax.devices()[0])
+kernel: model.layers[0].weight
 zerograd backward trainingstep trainstep: step = fn.step(loss, optax.adam(1e-3))
 modules namedmodules children submodules: print(fn.summary(model, x[0]))
 add append addmodule registermodule: fn.Sequential(fn.Linear(2, 3), jax.nn.relu)
@@ -130,16 +131,28 @@ evaluate test validate score: fn.evaluate(loss, run.model, data)
 save saveweights statedict savecheckpoint: {_SAVE.replace("model,", "run.model,")}
 params weights parameters variables: run.model
 optstate optimizer optimizerstate: run.state.opt_state
-loss losses metrics valloss accuracy log logs: run.history["loss"]
-step epoch: run.state.{{name}}
+loss valloss trainloss accuracy valaccuracy: run.history["{{name}}"]
+losses metrics log logs: run.history["loss"]
+bestmodel bestweights beststate: run.model
+step: run.state.step
+epoch: run.state.epoch
 """
 )
 _OF_HISTORY = _rows(
     """
-history loss valloss trainloss accuracy valaccuracy losses metrics: run.history["loss"]
+loss valloss trainloss accuracy valaccuracy: run.history["{name}"]
+history losses metrics: run.history["loss"]
 epoch epochs: run.state.epoch
 plot: run.plot()
 topandas todataframe dataframe: run.history.to_pandas()
+"""
+)
+_OF_STATE = _rows(
+    """
+params variables: run.state.model
+applyfn: run.state.model(x[0])
+tx trainstep: step = fn.step(loss, optax.sgd(0.1)); state, info = step(run.state, (x, y))
+optimizer optimizerstate: run.state.opt_state
 """
 )
 _OF_TRAIN = _rows(
@@ -152,7 +165,13 @@ loggedmetrics callbackmetrics history: run.history["loss"]
 model: run.model
 """
 )
-ATTRIBUTES = {"model": _OF_MODEL, "Run": _OF_RUN, "History": _OF_HISTORY, "training function": _OF_TRAIN}
+ATTRIBUTES = {
+    "model": _OF_MODEL,
+    "Run": _OF_RUN,
+    "History": _OF_HISTORY,
+    "TrainState": _OF_STATE,
+    "training function": _OF_TRAIN,
+}
 """Attributes and methods of objects."""
 
 SETTINGS = _rows(
@@ -179,7 +198,7 @@ sampleweight weight weights: fn.data.Dataset((x, y), weight=jax.numpy.ones(len(x
 classweight: fn.data.Dataset((x, labels), weight=fn.data.class_weights(labels)[labels])
 numworkers prefetch: fn.data.Stream.npy(("x.npy", "y.npy"), prefetch=2)
 optimizer loss model params applyfn tx: {_TRAIN}
-droplast: fn.data.batches(data, batch_size=32, key=key)
+droplast batches.shuffle: fn.data.batches(data, batch_size=32, key=key)
 activation: fn.Sequential(fn.Linear(2, 3), jax.nn.relu)
 inputshape inputdim units filters: fn.Linear(2, 3)
 bias usebias: fn.Linear(2, 3, use_bias=False)

@@ -203,12 +203,24 @@ LARGER_IS_BETTER = {"accuracy", "precision", "recall", "f1", "r2", "auc", "top"}
 def direction(monitor: str, mode: str) -> None:
     """Check, as far as names show it, that a metric where larger is better is not minimized."""
     string("monitor", monitor, "val_loss")
-    parts = monitor.split("_")
-    if mode == "min" and LARGER_IS_BETTER & set(parts) and parts[-1] not in ("loss", "error"):
+    if mode == "min" and _is_better_when_larger(monitor):
         raise ValueError(
             f"mode must be 'max' for {monitor!r}, which is better when it is larger, got 'min'. Try "
             f"monitor={monitor!r}, mode='max'."
         )
+
+
+def lowest_is_best(name: str) -> None:
+    """Check, as far as names show it, that a metric where larger is better has a "-" as in `keep_best`."""
+    if not name.startswith("-") and _is_better_when_larger(name):
+        raise ValueError(
+            f"keep_best must be '-{name}' for {name!r}, which is better when it is larger, got {name!r}."
+        )
+
+
+def _is_better_when_larger(name: str) -> bool:
+    parts = name.split("_")
+    return bool(LARGER_IS_BETTER & set(parts)) and parts[-1] not in ("loss", "error")
 
 
 def architecture(value: Any, name: str = "net") -> None:

@@ -58,7 +58,8 @@ def explain_mismatch(function: Any, args: Any, kwargs: Mapping[str, Any], code: 
 
 def _unknown_setting(function: str, setting: str, code: str, settings: list[str]) -> str:
     """The sentence for a keyword argument that a function does not have."""
-    peer = _peers.SETTINGS.get(_normalize(setting))
+    name = _normalize(setting)
+    peer = _peers.SETTINGS.get(f"{function}.{name}", _peers.SETTINGS.get(name))
     own = f" Its settings are {', '.join(settings)}." if settings and not peer else ""
     return f"{function} has no setting {setting!r}.{own} Write {peer or code}."
 

@@ -251,6 +251,8 @@ class TrainState:
     key: Key
     stopping: EarlyStoppingState
     history: Any = None
+    if not TYPE_CHECKING:
+        __getattr__ = _check.attributes_of_peers("TrainState")
 
     def __post_init__(self) -> None:
         _check.key(self.key)

@@ -113,6 +113,8 @@ class Trainer:
                 "keep_best must be a name in the history, such as 'val_loss', got "
                 f"{_check.describe(keep_best)}."
             )
+        if keep_best is not None:
+            _check.lowest_is_best(keep_best)
         _check.choice("resume", resume, ("auto", "force", "never"))
         if max_time is not None:
             max_time = _check.above_zero("max_time", max_time)
