@@ -3,11 +3,12 @@
     python experiments/benchmarks/frozen_backbone.py
 
 The parts are the forward pass of the backbone over the same number of batches, in one compiled loop, and a
-fit of the head alone on features computed before. All three are warm; they take turns, each after a rest, and
-the medians are compared: the fit should cost at most 1.1 times the sum of its parts.
+fit of the head alone on features computed before. All three are warm; they take turns, each after a rest,
+and the medians are compared: the fit should cost at most 1.1 times the sum of its parts.
 """
 
 import argparse
+import functools
 import statistics
 import time
 
@@ -79,11 +80,12 @@ def main():
         rows, of_head = fn.data.Dataset((x, labels)), fn.data.Dataset((features, labels))
         train = fn.fit(LOSS, optax.adam(1e-3), epochs=arguments.epochs, batch_size=BATCH)
         loop = forward(model.backbone, arguments.epochs * steps)
+        unfrozen = fn.unfreeze(model)
         turns = {
-            "fit": lambda model=model, rows=rows: train(model, rows, key),
-            "forward": lambda loop=loop, x=x: loop(x, key),
-            "head": lambda model=model, rows=of_head: train(model.head, rows, key),
-            "all": lambda model=fn.unfreeze(model), rows=rows: train(model, rows, key),
+            "fit": functools.partial(train, model, rows, key),
+            "forward": functools.partial(loop, x, key),
+            "head": functools.partial(train, model.head, of_head, key),
+            "all": functools.partial(train, unfrozen, rows, key),
         }
         for turn in turns.values():
             jax.block_until_ready(turn())

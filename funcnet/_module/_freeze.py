@@ -51,7 +51,7 @@ def freeze(model: T, paths: Paths | None = None) -> T:
         >>> run.model.layers[0] == model.layers[0], run.model.layers[1] == model.layers[1]
         (True, False)
     """
-    return _changed(model, paths, is_frozen=True)
+    return _set_frozen(model, paths, is_frozen=True)
 
 
 def unfreeze(model: T, paths: Paths | None = None) -> T:
@@ -74,7 +74,7 @@ def unfreeze(model: T, paths: Paths | None = None) -> T:
         >>> fn.count(model, trainable=True), fn.count(fn.unfreeze(model, "layers[1]"), trainable=True)
         (0, 6)
     """
-    return _changed(model, paths, is_frozen=False)
+    return _set_frozen(model, paths, is_frozen=False)
 
 
 def label(rule: Callable[[str, Any], Any]) -> Callable[[PyTree], PyTree]:
@@ -127,7 +127,7 @@ def _label(path: str, value: Any) -> Any:
     return value
 
 
-def _changed(model: Any, paths: Paths | None, *, is_frozen: bool) -> Any:
+def _set_frozen(model: Any, paths: Paths | None, *, is_frozen: bool) -> Any:
     """The model in which the selected arrays are frozen, or not, and the others as they are."""
     like = shapes(model)
     leaves = _tree.paths(like)
@@ -142,22 +142,22 @@ def _changed(model: Any, paths: Paths | None, *, is_frozen: bool) -> Any:
             "optax.set_to_zero(), 'rest': optax.adam(1e-3)}, fn.label(lambda path, leaf: 'frozen' if "
             f"path.startswith({path!r}) else 'rest'))."
         )
-    return _marked(model, "", selected, is_frozen)
+    return _mark(model, "", selected, is_frozen)
 
 
-def _marked(tree: PyTree, path: str, selected: set[str], is_frozen: bool) -> PyTree:
+def _mark(tree: PyTree, path: str, selected: set[str], is_frozen: bool) -> PyTree:
     """The tree in whose modules the selected arrays are marked."""
 
     def mark(keys: Any, node: Any) -> Any:
         at = join(path, jax.tree_util.keystr(keys).removeprefix("."))
-        return _marked_module(node, at, selected, is_frozen) if is_module(node) else node
+        return _mark_module(node, at, selected, is_frozen) if is_module(node) else node
 
     return jax.tree_util.tree_map_with_path(mark, tree, is_leaf=is_module)
 
 
-def _marked_module(module: Module, path: str, selected: set[str], is_frozen: bool) -> Module:
+def _mark_module(module: Module, path: str, selected: set[str], is_frozen: bool) -> Module:
     children = {
-        name: _marked(getattr(module, name), join(path, name), selected, is_frozen)
+        name: _mark(getattr(module, name), join(path, name), selected, is_frozen)
         for name in module._children
     }
     before, chosen = set(module._frozen), {own for own in _own_paths(module) if join(path, own) in selected}

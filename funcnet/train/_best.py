@@ -34,7 +34,7 @@ def is_better(value: float, best: Best | None, keep_best: str) -> bool:
     return sign * value < (float("inf") if best is None else sign * float(best.value))
 
 
-def restored(stopping: EarlyStoppingState) -> Best | None:
+def best_of_early_stopping(stopping: EarlyStoppingState) -> Best | None:
     """The best epoch as early stopping keeps it; None if it keeps no model."""
     if stopping.model is None or int(stopping.best_epoch) < 0:
         return None

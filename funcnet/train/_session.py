@@ -13,7 +13,7 @@ from funcnet import _text, _tree
 from funcnet._types import Key, PyTree
 from funcnet.train import _signals
 from funcnet.train._bar import Bar
-from funcnet.train._best import restored
+from funcnet.train._best import best_of_early_stopping
 from funcnet.train._callbacks import (
     NOTHING,
     Callback,
@@ -256,7 +256,7 @@ class Session:
 
     def _run_until(self, progress: Progress) -> Run:
         if progress.should_continue(self.plan.epochs):  # out of time
-            best = self.saver.best or restored(progress.state.stopping)
+            best = self.saver.best or best_of_early_stopping(progress.state.stopping)
             return Run(evaluated_model(progress.state), progress.state, best)
         run = _tree.replace(finish(self.plan, progress.state), kept=self.saver.best)
         if self.plan.on_nan == "raise":

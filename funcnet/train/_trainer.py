@@ -43,8 +43,10 @@ class Trainer:
             end of each epoch if a callback may request something.
         save_every: how often a checkpoint is written, an `Every`.
         keep: the number of newest checkpoints to keep, at least 1.
-        keep_best: a name in the history, such as "val_loss": the checkpoint with its lowest value is kept,
-            too. With a leading "-", as in "-val_accuracy", that with the highest value is kept.
+        keep_best: a name in the history, such as "val_loss": `run.best` is the model of the epoch with its
+            lowest value, and checkpoints hold it; the checkpoint with the lowest value is kept, too. With
+            a leading "-", as in "-val_accuracy", the highest value is the best. The run then returns to
+            the host at the end of every epoch.
         resume: "auto" resumes from the newest checkpoint, and raises an error if that belongs to a
             different run; "force" resumes from it anyway; "never" starts over.
         max_time: seconds after which the run is interrupted at the next sync, to be resumed later.

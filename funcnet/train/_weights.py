@@ -147,7 +147,7 @@ def load_weights(
         saved = _arrays_of_file(place, which)
     selected = saved.keys() | expected.keys()
     if where is not None:
-        selected = _selected(where, {name: at for at, name in names.items()}, saved, expected)
+        selected = _select_names(where, {name: at for at, name in names.items()}, saved, expected)
     wanted = {name: leaf for name, leaf in expected.items() if name in selected}
     if lines := _differences({name: saved[name] for name in saved if name in selected}, wanted):
         raise ValueError(
@@ -160,7 +160,7 @@ def load_weights(
     return model, LeftOut(*([name for name in part if name not in selected] for part in (expected, saved)))
 
 
-def _selected(
+def _select_names(
     where: Where, paths: Mapping[str, str], saved: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> set[str]:
     """The names of the arrays that `where` selects, in the file or the model."""
