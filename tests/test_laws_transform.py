@@ -58,7 +58,7 @@ def test_vmapped_init_is_each_init(name: str) -> None:
 @pytest.mark.parametrize("name", tables.MODELS)
 def test_gradients_of_models_are_those_of_finite_differences(name: str) -> None:
     case = tables.MODELS[name]
-    model = jax.tree.map(lambda a: a + 0.1, case.init())
+    model = jax.tree.map(lambda a: a.astype(float) + 0.1, case.init())
     x, _ = case.rows(3)
     for key in (None,) if name in tables.HELD else (None, KEY):
         total = jax.jit(lambda m, x, key=key: jnp.sum(jnp.sin(m(x, key=key))))

@@ -187,6 +187,16 @@ def test_pandas_and_polars_frames_give_the_same_model(iris, classifier):
     np.testing.assert_array_equal(model.predict_proba(frame), classifier.predict_proba(X))
 
 
+def test_new_rows_may_be_dictionaries_in_any_order_of_columns(iris, classifier):
+    X, _ = iris
+    expected = classifier.predict_proba(X)
+    turned = X[X.columns[::-1]]
+    for rows in (turned.to_dict("list"), turned.to_dict("records")):
+        np.testing.assert_array_equal(classifier.predict_proba(rows), expected)
+    with pytest.raises(ValueError, match=r"now missing:\n- colour"):
+        classifier.predict([{X.columns[1]: 1.0, X.columns[2]: 1.0, X.columns[3]: 1.0}])
+
+
 def test_equal_seeds_agree_and_others_do_not(iris):
     X, y = iris
     a, b = (MLPClassifier(**FOLDS).fit(X, y).predict_proba(X) for _ in range(2))

@@ -21,8 +21,8 @@ class Dropout(Module):
 
     Raises:
         ValueError: if `rate` is outside [0, 1), or an array that is not one number.
-        TypeError: if a derivative with respect to the rate is taken: an entry is zeroed or not, so that
-            what automatic differentiation computes is not the derivative of the expectation.
+        TypeError: if a rate that a layer is made with is differentiated, as by `hyper_gradient`: an entry
+            is zeroed or not, so that the derivative of one draw is not that of the expectation.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -52,7 +52,7 @@ def as_setting(name: str, rate: Any) -> Any:
     if isinstance(rate, Buffer):  # of a copy, or of stacked models
         return rate
     if isinstance(rate, jax.Array):
-        return Buffer(_check.scalar_setting(name, rate, 0.0, 1.0, low_included=True))
+        return Buffer(_without_derivative(_check.scalar_setting(name, rate, 0.0, 1.0, low_included=True)))
     return _check.between(name, rate, 0.0, 1.0)
 
 
@@ -64,7 +64,7 @@ def drop(x: Array, rate: Any, key: Key | None, shape: tuple[int, ...]) -> Array:
     if key is None or (not isinstance(rate, Buffer) and rate == 0.0):
         return x
     _check.key(key)
-    share = 1.0 - (_without_derivative(rate.value.astype(float)) if isinstance(rate, Buffer) else rate)
+    share = 1.0 - (rate.value.astype(float) if isinstance(rate, Buffer) else rate)
     keep = jnp.broadcast_to(jax.random.bernoulli(key, share, shape), x.shape)
     divisor = share.astype(wide(x).dtype) if isinstance(rate, Buffer) else share
     scaled = as_floating(wide(x) / divisor, x.dtype)

@@ -48,7 +48,9 @@ class TableEstimator(BaseEstimator):
             TypeError: if it is sparse.
             ValueError: if it has no rows, or other columns than in `fit`.
         """
-        X = named_rows(X)
+        if (frame := named_rows(X)) is not X:  # a dictionary has its columns in any order
+            names = [n for n in getattr(self, "feature_names_in_", ()) if not reset and n in frame.columns]
+            X = frame[[*names, *(n for n in frame.columns if n not in names)]]
         if _frame.is_frame(X):
             _frame.check_names(X)
             validate_data(self, X, reset=reset, skip_check_array=True)

@@ -221,3 +221,16 @@ def test_a_second_sweep_compiles_nothing():
     seen = len(made)
     study(ROW.net, DATA, jax.random.key(1), VALID)
     assert len(made) == seen + 1  # for the checks, not in the program
+
+
+def test_a_rate_of_dropout_has_no_derivative():
+    def kept(rate):
+        return fn.Dropout(rate)(jnp.ones(4), key=KEY).sum()
+
+    assert jax.jit(kept)(0.5) == kept(0.5)
+    for derivative in (jax.grad(kept), jax.jacfwd(kept), jax.grad(jax.jit(kept))):
+        with pytest.raises(TypeError, match="the rate of a dropout has no derivative"):
+            derivative(0.5)
+    model = fn.Sequential(fn.Linear(2, 3), fn.Dropout(jnp.array(0.5))).init(KEY)
+    slope = jax.grad(lambda model: model(jnp.ones(2), key=KEY).sum())(model)  # plain JAX on plain models
+    assert slope[0].weight.any()
