@@ -24,9 +24,8 @@ from funcnet._module._fields import (
     is_child_annotation,
     is_setting_annotation,
     python_numbers,
-    split_settings,
+    register_with_numbers,
     to_arrays,
-    with_numbers,
 )
 from funcnet._module._memory import check_memory
 from funcnet._module._parts import check_parts
@@ -328,6 +327,9 @@ def _register(cls: type[Module]) -> None:
     """Register a class as a pytree. Unflattening runs no constructor: JAX unflattens arbitrary leaves."""
     # What is frozen is part of the structure, as a setting is: no transformation of JAX loses it.
     settings = (*cls._static, "_frozen")
+    if cls._traceable:
+        register_with_numbers(cls, settings)
+        return
     names, keys = (*cls._children, *settings), [GetAttrKey(name) for name in cls._children]
     children, static = _tree.getter(cls._children), _tree.getter(settings)
 
@@ -342,11 +344,7 @@ def _register(cls: type[Module]) -> None:
         module.__dict__.update(zip(names, (*values, *values_of_settings), strict=True))
         return module
 
-    if cls._traceable:
-        children, static = split_settings(cls, static)
-        register_pytree_with_keys(cls, flatten_with_keys, with_numbers(unflatten), flatten)
-    else:
-        register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 
 
 def _with_checks(init: Any) -> Any:
