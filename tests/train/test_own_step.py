@@ -111,6 +111,43 @@ def test_rows_of_weight_zero_make_no_step() -> None:
     np.testing.assert_allclose(run.history["loss"], rest.history["loss"], rtol=1e-5)
 
 
+def test_a_target_network_follows_the_one_that_trains() -> None:
+    """BYOL (Grill et al., 2020): two views, BatchNorm, and a frozen target, an average of the other."""
+    net = fn.Sequential(fn.Linear(2, 8), fn.layers.BatchNorm(8), jax.nn.relu, fn.Linear(8, 4))
+
+    @fn.losses.batchwise
+    def loss(model: Any, batch: Any, weight: Any, key: Any) -> Any:
+        x, _ = batch
+        ahead = model["predict"](model["online"](x + 0.1, key))
+        behind = model["target"](x - 0.1, key)
+        return jnp.sum(weight * jnp.sum((ahead - behind) ** 2, axis=-1)) / jnp.sum(weight)
+
+    take_step = fn.step(loss, ADAM)
+
+    def step(state: Any, batch: Any) -> Any:
+        state, info = take_step(state, batch)
+        online, target = state.model["online"], fn.unfreeze(state.model["target"])
+        target = fn.freeze(optax.incremental_update(online, target, 0.1))
+        return dataclasses.replace(state, model=state.model | {"target": target}), info
+
+    model = {
+        "online": net.init(KEY),
+        "target": fn.freeze(net.init(KEY)),
+        "predict": fn.Linear(4, 4).init(KEY),
+    }
+    run = fn.fit(loss, ADAM, step=step, epochs=2, batch_size=16)(model, DATA, KEY)
+    state = fn.TrainState.create(model, ADAM, KEY)
+    expected, jitted = model["target"][0].weight, jax.jit(step)
+    for epoch in range(2):
+        for batch in fn.data.batches(DATA, 16, KEY, epoch):
+            state, _ = jitted(state, batch)
+            expected = expected + 0.1 * (state.model["online"][0].weight - expected)
+    tables.assert_close(run.model, state.model, factor=20)
+    np.testing.assert_allclose(run.model["target"][0].weight, expected, rtol=1e-4, atol=1e-6)
+    assert run.state.opt_state[0].mu["target"] is not None
+    assert not jax.tree.leaves(run.state.opt_state[0].mu["target"])
+
+
 def test_replace_gives_a_training_function_another_step() -> None:
     plain = fn.fit(LOSS, optax.sgd(0.0), epochs=3, batch_size=16)
     replaced = dataclasses.replace(plain, optimizer=ADAM, step=by_hand)
