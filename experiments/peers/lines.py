@@ -11,10 +11,23 @@ from pathlib import Path
 EXPERIMENTS = Path(__file__).parents[1]
 
 JOBS = {
+    "bandit": (["NET", "reward_loss", "play"], ["make_net", "play"]),
+    "contrastive_learning": (["SimCLR", "nt_xent", "train"], ["SimCLR", "nt_xent", "train"]),
+    "distillation": (["LOSS", "distillation", "fit", "distil"], ["mlp", "distil"]),
     "gan": (
-        ["players", "generate", "disc_loss", "gen_loss", "train_gan"],
+        ["SMALL", "players", "generate", "disc_loss", "gen_loss", "train_gan"],
         ["mlp", "players", "train_gan"],
     ),
+    "pinn": (["NET", "heat_loss", "solve"], ["make_net", "heat_loss", "solve"]),
+    "sequence_tagging": (
+        ["Tagger", "loss", "make_rows", "tag_trainer"],
+        ["Tagger", "word_loss", "make_rows", "train"],
+    ),
+    "transfer_learning": (
+        ["LOSS", "Net", "fit", "from_scratch", "frozen", "fine_tuned", "rates_by_path"],
+        ["Flatten", "Net", "from_scratch", "frozen", "fine_tuned", "rates_by_path", "train"],
+    ),
+    "two_heads": (["Tickets", "loss", "train"], ["Tickets", "losses", "train"]),
     "vae": (["VAE", "make_loss", "train_vae"], ["VAE", "losses", "train_vae"]),
 }
 """For each job the classes, functions and values that do it, here and there."""
