@@ -7,9 +7,17 @@ run, data, x, y, labels, key.
 
 _SUPERVISED = "loss = fn.losses.supervised(fn.losses.{})"
 _TRAINER = 'fn.Trainer(train, callbacks=[fn.train.CSV("history.csv")], progress="bar")(model, data, key)'
+_DIRECTORY = 'fn.Trainer(train, "runs/a")(model, data, key)'
+_KEEP_BEST = 'fn.Trainer(train, keep_best="loss")(model, data, key)'
+_OWN_STEP = "train = fn.fit(loss, optax.adam(1e-3), epochs=20, step=fn.step(loss, optax.adam(1e-3)))"
 _SAVE, _LOAD = (
     'fn.save_weights(model, "model.safetensors")',
     'fn.load_weights(net, "model.safetensors")',
+)
+_CLIP_NORM = "optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))"
+_SHARES = (
+    "loss = fn.losses.supervised(dict(a=fn.losses.cross_entropy, b=fn.losses.huber), "
+    "shares=dict(a=1.0, b=0.2))"
 )
 _FIT = "train = fn.fit(loss, optax.adam(1e-3), epochs=20{})"
 _TRAIN = f"{_FIT.format('')}; run = train(model, data, key)"
@@ -29,7 +37,9 @@ NAMES = _rows(
 dense: fn.Linear(2, 3)
 batchnormalization batchnorm1d batchnorm2d: fn.layers.BatchNorm(8)
 layernormalization: fn.layers.LayerNorm(8)
-groupnormalization instancenorm2d: fn.layers.GroupNorm(8, 4, 2)
+groupnormalization: fn.layers.GroupNorm(8, 4, 2)
+instancenorm1d: fn.layers.GroupNorm(8, 8, 1)
+instancenorm2d: fn.layers.GroupNorm(8, 8, 2)
 maxpooling1d: fn.layers.MaxPool1d(2)
 maxpooling2d: fn.layers.MaxPool2d(2)
 averagepooling1d avgpooling1d: fn.layers.AvgPool1d(2)
@@ -39,7 +49,14 @@ globalaveragepooling2d adaptiveavgpool2d: fn.layers.GlobalAvgPool(2)
 globalmaxpooling1d globalmaxpool1d adaptivemaxpool1d: fn.layers.GlobalMaxPool(1)
 globalmaxpooling2d globalmaxpool2d adaptivemaxpool2d: fn.layers.GlobalMaxPool(2)
 conv: fn.layers.Conv2d(3, 16, 3)
+conv1dtranspose: fn.layers.ConvTranspose1d(3, 16, 3)
 conv2dtranspose convtranspose: fn.layers.ConvTranspose2d(3, 16, 3)
+conv3dtranspose: fn.layers.ConvTranspose3d(3, 16, 3)
+upsampling1d: fn.layers.Upsample(2, num_spatial_dims=1)
+upsampling2d upsamplingnearest2d: fn.layers.Upsample(2)
+upsampling3d: fn.layers.Upsample(2, num_spatial_dims=3)
+unflatten: fn.layers.Reshape((7, 7, 64))
+padsequence padsequences: fn.data.pad([[5, 2, 7], [4]])
 spatialdropout1d dropout1d: fn.layers.ChannelDropout(0.1, 1)
 spatialdropout2d dropout2d: fn.layers.ChannelDropout(0.1, 2)
 rnn simplernn grucell: fn.layers.GRU(3, 8)
@@ -115,10 +132,14 @@ countparams numparameters: fn.count(model)
 statedict save saveweights savepretrained: {_SAVE}
 loadstatedict loadweights load: {_LOAD}
 getweights weights variables params: jax.tree.leaves(model)
-trainablevariables trainableweights namedparameters: jax.tree.leaves(model)
+trainable trainablevariables trainableweights: fn.trainable(model)
+namedparameters: jax.tree.leaves_with_path(model)
+freeze requiresgrad: model = fn.freeze(model, "layers[0]")
+unfreeze: model = fn.unfreeze(model)
 to cuda cpu: jax.device_put(model, jax.devices()[0])
 kernel: model.layers[0].weight
-zerograd backward trainingstep trainstep: step = fn.step(loss, optax.adam(1e-3))
+zerograd backward: step = fn.step(loss, optax.adam(1e-3))
+trainingstep trainstep: {_OWN_STEP}
 modules namedmodules children submodules: print(fn.summary(model, x[0]))
 add append addmodule registermodule: fn.Sequential(fn.Linear(2, 3), jax.nn.relu)
 """
@@ -133,7 +154,7 @@ params weights parameters variables: run.model
 optstate optimizer optimizerstate: run.state.opt_state
 loss valloss trainloss accuracy valaccuracy: run.history["{{name}}"]
 losses metrics log logs: run.history["loss"]
-bestmodel bestweights beststate: run.model
+bestmodel bestweights beststate: {_KEEP_BEST}.best
 step: run.state.step
 epoch: run.state.epoch
 """
@@ -176,18 +197,22 @@ ATTRIBUTES = {
 
 SETTINGS = _rows(
     f"""
-callbacks verbose progress progressbar directory logger checkpoint savedir syncevery saveevery: {_TRAINER}
-keep keepbest resume maxtime limitbatches evaluatefirst enableprogressbar enablecheckpointing: {_TRAINER}
-ckptpath resumefromcheckpoint defaultrootdir saveto: fn.Trainer(train, "runs/a")(model, data, key)
-stepsperepoch limittrainbatches: fn.Trainer(train, limit_batches=100)
+callbacks verbose progress progressbar enableprogressbar logger syncevery: {_TRAINER}
+directory checkpoint savedir saveevery keep resume enablecheckpointing: {_DIRECTORY}
+ckptpath resumefromcheckpoint defaultrootdir saveto: {_DIRECTORY}
+keepbest savebestonly: {_KEEP_BEST}
+maxtime: fn.Trainer(train, max_time=3600)
+evaluatefirst: fn.Trainer(train, evaluate_first=True)
+stepsperepoch limitbatches limittrainbatches: fn.Trainer(train, limit_batches=100)
 valid validation validationdata validdata valdata evalset xval valdataloaders testdata: {_CALL}
 validationsplit validationfraction testsize valsize: {_TWO_PARTS}
 lr learningrate weightdecay momentum schedule scheduler lrscheduler: optax.adamw(1e-3, weight_decay=1e-4)
-gradientclipval clipnorm clipvalue maxgradnorm gradclip: optax.chain(optax.clip(1.0), optax.adam(1e-3))
+clipvalue: optax.chain(optax.clip(1.0), optax.adam(1e-3))
+gradientclipval clipnorm globalclipnorm maxgradnorm gradclip: {_CLIP_NORM}
 metrics: fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
 seed randomstate rng rngs prngkey key: train(model, data, jax.random.key(0))
 maxepochs numepochs nepochs nbepoch maxiter numtrainepochs: {_FIT.format("")}
-epochs batchsize shuffle stopping evalevery ema onnan remat: {_FIT.format("")}
+epochs batchsize shuffle stopping evalevery ema onnan remat step: {_FIT.format("")}
 accumulategradbatches gradientaccumulationsteps accumulate: {_FIT.format(", accumulate=4")}
 earlystopping patience niternochange: {_FIT.format(", stopping=fn.EarlyStopping(patience=5)")}
 restorebestweights restorebest: fn.EarlyStopping(patience=5, restore_best=True)
@@ -195,7 +220,10 @@ checkvaleverynepoch validationfreq: {_FIT.format(", eval_every=5")}
 precision dtype mixedprecision amp: loss = fn.Precision(compute="bfloat16")(loss)
 device devices accelerator gpus strategy numnodes: jax.device_put(model, jax.devices()[0])
 sampleweight weight weights: fn.data.Dataset((x, y), weight=jax.numpy.ones(len(x)))
-classweight: fn.data.Dataset((x, labels), weight=fn.data.class_weights(labels)[labels])
+classweight: loss = fn.losses.supervised(fn.losses.cross_entropy, class_weight=[1.0, 1.0, 10.0])
+lossweights: {_SHARES}
+trainstep trainingstep: {_OWN_STEP}
+frozen trainable: model = fn.freeze(model, "layers[0]")
 numworkers prefetch: fn.data.Stream.npy(("x.npy", "y.npy"), prefetch=2)
 optimizer loss model params applyfn tx: {_TRAIN}
 droplast batches.shuffle: fn.data.batches(data, batch_size=32, key=key)

@@ -16,4 +16,5 @@ from funcnet._module._model import is_parameter as is_parameter
 from funcnet._module._model import modules as modules
 from funcnet._module._model import shapes as shapes
 from funcnet._module._model import trainable as trainable
+from funcnet._module._select import Paths as Paths
 from funcnet._module._select import select as select

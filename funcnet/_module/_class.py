@@ -149,8 +149,7 @@ class Module:
             ValueError: if an array of the copy does not have the shape that its settings imply, or a part
                 that is kept was built from a setting that is changed.
         """
-        copy: Self = dataclasses.replace(self, **changes)  # type: ignore[type-var]
-        copy.__dict__["_frozen"] = self._frozen
+        copy = self._copy(changes)
         check_parts(self, copy, changes)
         check_shapes(copy, stacked=True)
         return copy
@@ -172,7 +171,11 @@ class Module:
             for name in self._children
         }
         own = {n: v for n, v in self.parameters(key).items() if getattr(self, n) is None}
-        copy: Self = dataclasses.replace(self, **(children | own))  # type: ignore[type-var]
+        return self._copy(children | own)
+
+    def _copy(self, changes: Mapping[str, Any]) -> Self:
+        copy: Self = dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        copy.__dict__["_frozen"] = self._frozen  # no field, since it is no argument of the constructor
         return copy
 
     def __copy__(self) -> Self:

@@ -50,7 +50,7 @@ def _trainable(tree: PyTree, frozen: tuple[str, ...] = (), path: str = "") -> li
         return [
             flag
             for name, value in fields.items()
-            if not isinstance(value, int | float)  # a setting that is not traced
+            if not (name in tree._traceable and type(value) in (int, float))  # a static setting
             for flag in _trainable(value, tree._frozen, name)
         ]
     flags: list[bool] = []

@@ -252,20 +252,18 @@ class ConvTranspose1d(_Transpose):
         bias: [out_channels], set to zero by `init` if None.
 
     Returns:
-        When called on x of shape [..., length, in_channels]: [..., new_length,
-        out_channels].
+        When called on x of shape [..., length, in_channels]: [..., new_length, out_channels].
 
     Raises:
         TypeError: if a setting is not an integer.
-        ValueError: if a setting is out of range, `groups` does not divide the channels,
-            the last axis of x is not `in_channels`, or the output would be empty.
+        ValueError: if a setting is out of range, `groups` does not divide the channels, the last axis of x
+            is not `in_channels`, or the output would be empty.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> grow = fn.layers.ConvTranspose1d(8, 3, 4, stride=2).init(jax.random.key(0))
         >>> grow(jnp.ones((5, 8))).shape
         (10, 3)
-
 
     Source: Zeiler, Krishnan, Taylor, Fergus, "Deconvolutional networks", 2010.
     """
@@ -310,8 +308,8 @@ class ConvTranspose2d(_Transpose):
 
     Raises:
         TypeError: if a setting is not an integer.
-        ValueError: if a setting is out of range, `groups` does not divide the channels,
-            the last axis of x is not `in_channels`, or the output would be empty.
+        ValueError: if a setting is out of range, `groups` does not divide the channels, the last axis of x
+            is not `in_channels`, or the output would be empty.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -349,15 +347,14 @@ class ConvTranspose3d(_Transpose):
 
     Raises:
         TypeError: if a setting is not an integer.
-        ValueError: if a setting is out of range, `groups` does not divide the channels,
-            the last axis of x is not `in_channels`, or the output would be empty.
+        ValueError: if a setting is out of range, `groups` does not divide the channels, the last axis of x
+            is not `in_channels`, or the output would be empty.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
         >>> grow = fn.layers.ConvTranspose3d(8, 3, 2, stride=2).init(jax.random.key(0))
         >>> grow(jnp.ones((2, 4, 4, 8))).shape
         (4, 8, 8, 3)
-
 
     Source: Zeiler, Krishnan, Taylor, Fergus, "Deconvolutional networks", 2010.
     """

@@ -13,7 +13,8 @@ def batchwise(loss: Callable[..., Any]) -> Loss:
     Args:
         loss: returns the weighted **mean** over the batch, and those of metrics if it has any. `batch` is
             an example with a leading axis, and `weight` [batch] is zero for padded rows. Means over batches
-            weight each batch by its total weight. `accumulate` can't split a batch for such a loss.
+            weight each batch by its total weight. `accumulate` can't split a batch for such a loss. A model
+            with `BatchNorm` is called on all rows at once: `model(x, key=key)`, without `jax.vmap`.
 
     Returns:
         The same function, marked.

@@ -1,6 +1,5 @@
 import functools
 import re
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,7 +8,7 @@ import numpy as np
 
 from funcnet import _check, _tree
 from funcnet._metric import loss_and_metrics, promote_to_float32
-from funcnet._module import trainable
+from funcnet._module import Paths, is_parameter, select
 from funcnet._types import Array, ArrayLike, Loss, PyTree
 
 NOT_PENALIZED = ("bias", "b", "scale")
@@ -19,7 +18,7 @@ def penalized(
     loss: Loss,
     l1: ArrayLike = 0.0,
     l2: ArrayLike = 0.0,
-    where: Callable[[str, Array], bool] | PyTree = None,
+    where: Paths | PyTree = None,
 ) -> Loss:
     """A loss plus a penalty on the parameters: loss + l1·Σ|w| + l2·Σw².
 
@@ -31,10 +30,11 @@ def penalized(
         loss: of one example, or one marked by `batchwise`.
         l1: the strength of Σ|w|, at least 0. It may be traced, so a sweep compiles once.
         l2: the strength of Σw² (not halved, as in Keras), at least 0. It may be traced.
-        where: which parameters are penalized: a function of path and leaf, such as
-            `lambda path, leaf: path.endswith("weight")`, or a tree of booleans like `fn.trainable(model)`.
-            By default all except biases and the scales of normalization layers: those whose path ends in
-            bias, b or scale. `lambda path, leaf: True` selects all. Buffers are never penalized.
+        where: which parameters are penalized: paths as for `fn.freeze`, such as "layers[0]"; a function of
+            path and leaf, such as `lambda path, leaf: path.endswith("weight")`; or a tree of booleans like
+            `fn.trainable(model)`. By default all except biases and the scales of normalization layers:
+            those whose path ends in bias, b or scale. `lambda path, leaf: True` selects all. Frozen
+            parameters count, so that freezing does not change the loss; Buffers are never penalized.
 
     Returns:
         A loss of the same kind.
@@ -63,10 +63,10 @@ def penalized(
             raise ValueError(f"{name} must be one number, got shape {np.shape(strength)}.")
     if callable(where):
         _check.takes("where", where, "a function (path, leaf) -> bool", "weight", None)
-    elif not (where is None or _is_mask(where)):
+    elif not (where is None or _is_paths(where) or _is_mask(where)):
         raise TypeError(
-            "where must be a function (path, leaf) -> bool, or a tree of booleans like "
-            f"fn.trainable(model), got {_check.describe(where)}."
+            "where must be a path such as 'layers[0]', a list of them, a function (path, leaf) -> bool, or "
+            f"a tree of booleans like fn.trainable(model), got {_check.describe(where)}."
         )
 
     @functools.wraps(loss)  # keeps attributes of the loss, such as its check of targets
@@ -102,14 +102,14 @@ def _penalty(leaves: list[Array], l1: ArrayLike, l2: ArrayLike) -> Array:
 
 
 def _penalized_parameters(model: PyTree, where: Any) -> list[Array]:
-    parameters, _ = _tree.partition(model, trainable(model))
+    parameters, _ = _tree.partition(model, is_parameter(model))
     by_path = _tree.paths(parameters)
     if where is None:
         leaves = [leaf for path, leaf in by_path.items() if _last_name(path) not in NOT_PENALIZED]
-    elif _is_mask(where):
+    elif not callable(where) and _is_mask(where):
         leaves = _masked_parameters(model, where)
     else:
-        leaves = [leaf for path, leaf in by_path.items() if _is_selected(where, path, leaf)]
+        return [by_path[path] for path in sorted(select("where", by_path, _tree.names(parameters), where))]
     if not leaves:
         raise ValueError(
             "where must select at least one parameter, got none of "
@@ -119,11 +119,10 @@ def _penalized_parameters(model: PyTree, where: Any) -> list[Array]:
     return leaves
 
 
-def _is_selected(where: Callable[[str, Array], Any], path: str, leaf: Array) -> bool:
-    value = where(path, leaf)
-    if isinstance(value, jax.core.Tracer) or bool(getattr(value, "shape", None)):
-        raise TypeError(f"where must return True or False, got {_check.describe(value)} for {path}.")
-    return bool(value)
+def _is_paths(where: Any) -> bool:
+    return isinstance(where, str) or (
+        isinstance(where, list | tuple) and bool(where) and all(isinstance(path, str) for path in where)
+    )
 
 
 def _is_mask(tree: PyTree) -> bool:
@@ -138,7 +137,7 @@ def _masked_parameters(model: PyTree, mask: PyTree) -> list[Array]:
             "where must be a tree of booleans with the model's structure, got "
             f"{_check.describe(mask)}. Start from fn.trainable(model), or pass a function (path, leaf)."
         )
-    both = jax.tree.map(lambda is_parameter, selected: is_parameter and selected, trainable(model), mask)
+    both = jax.tree.map(lambda own, selected: own and selected, is_parameter(model), mask)
     return jax.tree.leaves(_tree.partition(model, both)[0])
 
 

@@ -23,7 +23,8 @@ class ConvNet(Module):
         kernel_size: height and width of the kernels, or one number for both.
         padding: padding of the convolutions, as for `Conv2d`.
         activation: activation function after each convolution.
-        dropout: dropout rate before the last layer, in [0, 1).
+        dropout: dropout rate before the last layer, in [0, 1); an array may be
+            traced, as for `Dropout`.
         weight_init: how `init` draws the convolutions' weights; the default suits ReLU.
         convolutions: the convolutions, built from the sizes if None.
         out: the last layer, built from the sizes if None.

@@ -18,7 +18,8 @@ class MLP(Module):
         sizes: features of the input, of each hidden layer and of the output; at least two entries. The
             last may be "scalar" for one number of shape () for each example.
         activation: activation function between the layers; none after the last.
-        dropout: dropout rate of the hidden units, in [0, 1).
+        dropout: dropout rate of the hidden units, in [0, 1); an array may be
+            traced, as for `Dropout`.
         weight_init: how `init` draws the hidden layers' weights, as for `Linear`; the default suits
             ReLU. The last layer uses "lecun_normal".
         layers: the linear layers, built from `sizes` if None.

@@ -20,7 +20,8 @@ class ResMLP(Module):
         width: number of features between and inside the blocks.
         depth: number of blocks of two linear layers each.
         activation: activation function inside the blocks.
-        dropout: dropout rate of the hidden units, in [0, 1).
+        dropout: dropout rate of the hidden units, in [0, 1); an array may be
+            traced, as for `Dropout`.
         weight_init: how `init` draws the first layer of each block; the default suits ReLU.
         embed: the linear layer before the blocks, built from the sizes if None.
         blocks: the blocks, built from the sizes if None.

@@ -35,7 +35,8 @@ class Transformer(Module):
         hidden_features: width of the blocks' MLPs; 4 * features by default.
         positions: "sinusoidal" (any length), "learned" (a parameter [max_length, features]) or "none"
             (a model of sets, which ignores the order).
-        dropout: dropout rate of the output of both branches of a block, in [0, 1).
+        dropout: dropout rate of the output of both branches of a block, in [0, 1); an array may be
+            traced, as for `Dropout`.
         pad_token: the token that fills up short sequences and is masked.
         embed: the Embedding or Linear layer of the input. Built if None.
         position_embedding: the learned positions, [max_length, features], drawn from N(0, 0.02²).

@@ -356,7 +356,7 @@ WRONG_PENALTIES = {
     "a negative strength": (lambda: fn.losses.penalized(LOSS, l1=-1.0), "l1 must be at least 0"),
     "nothing chosen": (
         lambda: fn.evaluate(fn.losses.penalized(LOSS, l2=1.0, where=lambda path, leaf: False), LINE, DATA),
-        "where must select at least one parameter",
+        "where must select an array of the model",
     ),
     "another structure": (
         lambda: fn.evaluate(fn.losses.penalized(LOSS, l2=1.0, where={"w": True}), LINE, DATA),
