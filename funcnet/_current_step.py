@@ -1,14 +1,13 @@
 """The number of the training step that is being traced, for losses whose settings follow a schedule."""
 
 import contextlib
-import functools
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 
-from funcnet._types import Array, Loss
+from funcnet._types import Array
 
 
 class _Context(threading.local):
@@ -16,16 +15,15 @@ class _Context(threading.local):
 
 
 _context = _Context()
+_new_trace: Any = None
 
 
 @contextlib.contextmanager
-def at_step(step: Array, loss: Loss) -> Iterator[None]:
-    """Set the number that `current_step` returns, while the training step of a loss is traced."""
-    # JAX would reuse the trace of a jitted loss, with the number of another step in it.
-    is_scheduled = getattr(loss, "scheduled", False)
+def at_step(step: Array) -> Iterator[None]:
+    """Set the number that `current_step` returns, while a training step is traced."""
     before, _context.step = _context.step, step
     try:
-        with _new_trace()(object()) if is_scheduled else contextlib.nullcontext():
+        with contextlib.nullcontext() if _new_trace is None else _new_trace(object()):
             yield
     finally:
         _context.step = before
@@ -36,7 +34,12 @@ def current_step() -> Array | None:
     return _context.step
 
 
-@functools.cache
-def _new_trace() -> Any:
-    """A context for JAX: within two values of it, no trace of a jitted function is shared."""
-    return jax.make_user_context()
+def start_new_traces() -> None:
+    """From now on no training step shares the trace of a jitted function with another.
+
+    A scheduled loss may be inside that function, and the trace then holds the number of its step. Programs
+    without such a loss keep their traces, which saves time.
+    """
+    global _new_trace
+    if _new_trace is None:
+        _new_trace = jax.make_user_context()

@@ -113,12 +113,14 @@ class WholeMetric:
 
     @property
     def takes_weight(self) -> bool:
-        """Whether the function takes the weights of the rows as a third argument."""
+        """Whether the function takes the weights of the rows: its third argument, if that is no setting."""
         try:
-            inspect.signature(self.function).bind(None, None, None)
+            parameters = list(inspect.signature(self.function).parameters.values())
         except (TypeError, ValueError):  # some builtins have no signature
             return False
-        return True
+        by_place = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        third = by_place[2] if len(by_place) > 2 else None
+        return third is not None and (third.name == "weight" or third.default is third.empty)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -137,8 +139,12 @@ class MetricRows:
         """The metric of these rows."""
         arguments = (self.predictions, self.targets)
         function = self.metric.function
-        value = function(*arguments, self.weight) if self.metric.takes_weight else function(*arguments)
-        return jax.tree.map(promote_to_float32, _check.results(_check.function_name(function), value))
+        name = _check.function_name(function)
+        with _check.only_jax(name, "fn.metrics.measure, or values of a callback, Request(values=...)"):
+            value = function(*arguments, self.weight) if self.metric.takes_weight else function(*arguments)
+        if not jax.tree.leaves(value):
+            raise ValueError(f"{name} must return at least one number, got {value!r}.")
+        return jax.tree.map(promote_to_float32, _check.results(name, value))
 
 
 jax.tree_util.register_dataclass(MetricRows, ["predictions", "targets", "weight"], ["metric"])
@@ -154,8 +160,9 @@ def whole(metric: Callable[..., Any]) -> WholeMetric:
 
     Args:
         metric: `(predictions [n, ...], targets [n, ...]) -> scalar`, a function of JAX arrays; or of a
-            third argument, weights [n], or None if the data has none. It may return several numbers, a
-            dictionary or an array [k]: the value "a" or 0 of `recall` is named `recall_a` or `recall_0`.
+            third argument, without a default or called `weight`: weights [n], or None if the data has none.
+            It may return several numbers, a dictionary or an array [k]: the value "a" or 0 of `recall` is
+            named `recall_a` or `recall_0`.
 
     Returns:
         A metric for `supervised`, for a loss of your own, and for `measure`.
@@ -272,6 +279,14 @@ def check_metric(name: str, value: Any, batch: tuple[int, ...]) -> None:
     """Check that a value is a scalar for one example, of shape `batch` for a batch, or of a `Metric`."""
     if not isinstance(value, MetricSums | MetricRows):
         _check.scalar(name, value, batch)
+
+
+def join_values(values: Mapping[str, Any], prefix: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a part of a loss, such as a head, beside those before: `part_loss`, `part_accuracy`."""
+    named = {f"{prefix}_{name}": value for name, value in more.items()}
+    if both := values.keys() & named.keys():
+        raise ValueError(f"two values of a loss would be called {min(both)!r}. Rename a part or a metric.")
+    return {**values, **named}
 
 
 def loss_and_metrics(result: Any) -> tuple[Any, Mapping[str, Any]]:

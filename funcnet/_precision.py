@@ -78,6 +78,11 @@ class Precision:
             A loss with the same arguments.
         """
         _check.loss(loss)
+        if hasattr(loss, "by_player"):
+            raise ValueError(
+                "a Precision expects one loss, got those of several players. Write "
+                "fn.losses.players(disc=precision(disc_loss), gen=precision(gen_loss))."
+            )
 
         @functools.wraps(loss)
         def loss_in_precision(model: Any, *args: Any) -> Any:

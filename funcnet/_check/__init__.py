@@ -65,6 +65,7 @@ from funcnet._check._training import lowest_is_best as lowest_is_best
 from funcnet._check._training import metric_names as metric_names
 from funcnet._check._training import monitored_metric as monitored_metric
 from funcnet._check._training import num_steps as num_steps
+from funcnet._check._training import only_jax as only_jax
 from funcnet._check._training import optimizer as optimizer
 from funcnet._check._training import per_example as per_example
 from funcnet._check._training import results as results

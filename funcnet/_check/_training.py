@@ -1,7 +1,8 @@
 """Training: keys, losses, metrics, optimizers and settings of studies."""
 
+import contextlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -337,3 +338,28 @@ def results(name: str, values: Any) -> Any:
                 f"{jax.tree_util.keystr(path) or 'the top'}."
             )
     return values
+
+
+@contextlib.contextmanager
+def only_jax(name: str, instead: str) -> Iterator[None]:
+    """Replace the errors of a function that needs concrete numbers, such as one of NumPy or `float`.
+
+    Args:
+        name: the function.
+        instead: what to write for a function that can't be written with JAX.
+    """
+    try:
+        yield
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        reason = "turned into a NumPy array" if "__array__" in str(error) else "used as a Python number"
+        raise TypeError(
+            f"{name} must be written with jax.numpy, since it is traced: an array was {reason} in it. In "
+            f"place of an `if` use jnp.where(condition, a, b). For other functions: {instead}."
+        ) from None
+    except TypeError as error:
+        if "unhashable" not in str(error) or "Tracer" not in str(error):
+            raise
+        raise TypeError(
+            f"{name} must be written with jax.numpy, since it is traced: an array was used as the key of a "
+            "dictionary. Index an array: jnp.array([1.0, 10.0])[number]."
+        ) from None

@@ -13,7 +13,7 @@ from funcnet._types import Array
 
 
 def class_weights(value: Any) -> Any:
-    """The weights of the classes 0, 1, … as one array [classes], checked; 1 for classes not named."""
+    """The weights, checked: a dictionary by class number, where others have weight 1, or [classes]."""
     if isinstance(value, str):
         raise ValueError(
             f"class_weight must be a dictionary or an array, got {value!r}, which depends on the data. "
@@ -29,7 +29,7 @@ def class_weights(value: Any) -> Any:
             _check.setting(f"class_weight[{number}]", weight, 0, float("inf"), low_included=True)
         if not value:
             raise ValueError("class_weight must have a weight, got {}. Try class_weight={0: 1.0, 1: 10.0}.")
-        return [value.get(number, 1.0) for number in range(max(value) + 1)]
+        return {int(number): weight for number, weight in value.items()}
     weights = _check.array("class_weight", value)
     if weights.ndim != 1:
         raise ValueError(
@@ -45,18 +45,19 @@ def class_weights(value: Any) -> Any:
 def weight_of_class(weights: Any, target: Any) -> Array:
     """The weight of one example by its class: a number of shape (), or a one-hot row [classes].
 
-    NaN for a class without a weight.
+    NaN for a class without a weight, and for a number that is not one of a class.
     """
-    weights = jnp.stack([jnp.asarray(w, float) for w in weights]) if isinstance(weights, list) else weights
-    weights = jnp.asarray(weights, float)
     target = as_class_numbers(target)
+    is_row = target.ndim == 1 and len(target) > 1 and jnp.issubdtype(target.dtype, jnp.floating)
     if target.ndim == 0:
-        number = jnp.arange(len(weights)).astype(target.dtype)
-        is_class = number == jnp.broadcast_to(target, number.shape)
-        weight = jnp.sum(jnp.where(is_class, weights, 0))
-        return jnp.where(jnp.any(is_class), weight, jnp.nan)
-    if target.shape == weights.shape and jnp.issubdtype(target.dtype, jnp.floating):
-        return jnp.sum(target.astype(weights.dtype) * weights)
+        return _weight_of_number(weights, target)
+    if is_row and isinstance(weights, dict):
+        row = jnp.ones(len(target))
+        for number, weight in weights.items():
+            row = row.at[number].set(weight) if number < len(target) else row
+        return jnp.sum(target.astype(row.dtype) * row)
+    if is_row and target.shape == weights.shape:
+        return jnp.sum(target.astype(float) * jnp.asarray(weights, float))
     raise ValueError(
         f"class_weight of {len(weights)} classes expects one class for each example, a number or a one-hot "
         f"row, got a {target.dtype} target of shape {target.shape}. For other weights: "
@@ -64,15 +65,39 @@ def weight_of_class(weights: Any, target: Any) -> Array:
     )
 
 
+def _weight_of_number(weights: Any, number: Array) -> Array:
+    if isinstance(weights, dict):
+        is_class = (number >= 0) & (jnp.floor(number) == number)
+        weight_of = jnp.where(is_class, 1.0, jnp.nan)
+        for named, weight in weights.items():
+            weight_of = jnp.where(number == named, weight, weight_of)
+        return weight_of
+    weights = jnp.asarray(weights, float)
+    classes = jnp.arange(len(weights)).astype(number.dtype)
+    is_class = classes == jnp.broadcast_to(number, classes.shape)
+    return jnp.where(jnp.any(is_class), jnp.sum(jnp.where(is_class, weights, 0)), jnp.nan)
+
+
 def check_classes(weights: Any, targets: Any) -> None:
     """Check that each class of concrete targets has a weight; targets are [n], or one-hot [n, classes]."""
-    if jnp.ndim(targets) != 1:
-        return  # one-hot rows, whose shape `weight_of_class` checks
     values = np.asarray(jax.device_get(targets))
-    wrong = (values < 0) | (values >= len(weights)) | (values != np.floor(values))
+    if values.ndim == 2 and np.issubdtype(values.dtype, np.floating):
+        sums = values.astype(np.float64).sum(axis=1)
+        if values.shape[1] < 2 or not np.allclose(sums, 1.0, atol=1e-3):
+            row = int(np.argmax(np.abs(sums - 1)))
+            raise ValueError(
+                "class_weight expects class numbers [n], or one-hot rows that add up to 1, got targets of "
+                f"shape {values.shape}, and {values[row].tolist()} in row {row}. Pass y[:, 0] for [n, 1]; "
+                "for several labels fn.losses.weighted(loss, lambda example: ...)."
+            )
+        return
+    if values.ndim != 1:
+        return  # `weight_of_class` raises
+    last = np.inf if isinstance(weights, dict) else len(weights)
+    wrong = (values < 0) | (values >= last) | (values != np.floor(values))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise ValueError(
-            f"class_weight must have a weight for each class of the targets, got {len(weights)} weights, "
-            f"for 0 to {len(weights) - 1}, and class {values[row]} in row {row}."
+            f"class_weight must have a weight for each class of the targets, got weights for 0 to {last - 1} "
+            f"and class {values[row]} in row {row}."
         )

@@ -10,6 +10,7 @@ from funcnet import _check, _tree
 from funcnet._metric import loss_and_metrics, promote_to_float32
 from funcnet._module import Paths, is_parameter, select
 from funcnet._types import Array, ArrayLike, Loss, PyTree
+from funcnet.losses._players import refuse_players
 
 NOT_PENALIZED = ("bias", "b", "scale")
 
@@ -57,6 +58,7 @@ def penalized(
     the lasso", 1996.
     """
     _check.loss(loss)
+    refuse_players(loss, "penalized")
     for name, strength in {"l1": l1, "l2": l2}.items():
         _check.setting(name, strength, 0, float("inf"), low_included=True)
         if np.ndim(strength):

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from funcnet import _check
-from funcnet._metric import loss_and_metrics, promote_to_float32
+from funcnet._metric import join_values, loss_and_metrics, promote_to_float32
 from funcnet._types import Array, Loss, PyTree
 
 
@@ -61,6 +61,7 @@ def players(
         raise ValueError("players needs a loss for each player, got none. Try players(disc=f, gen=g).")
     for name, loss in losses.items():
         _check.loss(loss, name)
+        refuse_players(loss, "players")
     kinds = {name: bool(getattr(loss, "batchwise", False)) for name, loss in losses.items()}
     if len(set(kinds.values())) > 1:
         batchwise = ", ".join(name for name, is_batchwise in kinds.items() if is_batchwise)
@@ -69,11 +70,25 @@ def players(
             "Mark the others by fn.losses.batchwise, too."
         )
     counts = dict.fromkeys(losses, 1)
+    if updates is not None and not isinstance(updates, Mapping):
+        raise TypeError(
+            f"updates must be a dictionary by player, got {_check.describe(updates)}. Try "
+            f"updates={{{next(iter(losses))!r}: 5}}."
+        )
     for name, count in ({} if updates is None else updates).items():
         if name not in losses:
             raise ValueError(f"updates must name players ({', '.join(losses)}), got {name!r}.")
         counts[name] = _check.positive(f"updates[{name!r}]", count)
     return Players(losses, order, counts)
+
+
+def refuse_players(loss: Loss, wrapper: str) -> None:
+    """Refuse the losses of players inside another loss, which would train their sum."""
+    if hasattr(loss, "by_player"):
+        raise ValueError(
+            f"{wrapper} expects one loss, got those of several players. Change the loss of each player: "
+            f"fn.losses.players({', '.join(f'{name}=...' for name in loss.by_player)})."
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -90,11 +105,6 @@ class Players:
         """Whether the losses are those of a batch."""
         return any(getattr(loss, "batchwise", False) for loss in self.by_player.values())
 
-    @property
-    def scheduled(self) -> bool:
-        """Whether a loss has settings that follow a schedule."""
-        return any(getattr(loss, "scheduled", False) for loss in self.by_player.values())
-
     def check(self, model: PyTree, arrays: PyTree) -> None:
         """Check that the data is valid for each loss."""
         for loss in self.by_player.values():
@@ -108,5 +118,5 @@ class Players:
             value, metrics = loss_and_metrics(loss(model, *rest))
             _check.scalar(f"the loss of {name}", value)
             losses.append(promote_to_float32(value))
-            values |= {f"{name}_{part}": number for part, number in {"loss": value, **metrics}.items()}
+            values = join_values(values, name, {"loss": value, **metrics})
         return sum(losses[1:], losses[0]), values

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _tree
-from funcnet._metric import Metric, WholeMetric, promote_to_float32, whole
+from funcnet._metric import Metric, WholeMetric, join_values, promote_to_float32, whole
 from funcnet._module import call
 from funcnet._types import Key, Loss, PerExample, PyTree
 from funcnet.losses._class_weight import check_classes, class_weights, weight_of_class
@@ -174,7 +174,7 @@ def _loss_of_heads(
             _check.scalar(f"the loss of {name!r}", value)
             value = promote_to_float32(value)
             total += value * jnp.asarray(factors[name], value.dtype)
-            logged |= {f"{name}_{key}": v for key, v in {"loss": value, **values}.items()}
+            logged = join_values(logged, name, {"loss": value, **values})
         return total, logged
 
     loss.check = functools.partial(_check_pairs, heads)  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ import numpy as np
 from funcnet import _check, _tree
 from funcnet._metric import loss_and_metrics, promote_to_float32
 from funcnet._types import Array, Loss, PyTree
+from funcnet.losses._players import refuse_players
 
 UNWEIGHTED = "unweighted_loss"
 
@@ -19,7 +20,8 @@ def weighted(loss: Loss, weight: Callable[[Any], Any]) -> Loss:
     The history holds the weighted mean, `loss`, and the plain one, `unweighted_loss`, also for the
     validation data. The mean is over the examples, as in Keras, and not over Σw, as in PyTorch: so it does
     not depend on which rows share a batch. Weights of mean 1 keep the size of the loss and of its gradient.
-    The row weights of a `Dataset` are different: they weight the metrics, too.
+    The row weights of a `Dataset` are different: they weight the metrics, too, and a row of weight 0 may
+    have a loss that is not finite. Here its gradient would be NaN: replace such values in the example.
 
     Args:
         loss: of one example.
@@ -49,6 +51,7 @@ def weighted(loss: Loss, weight: Callable[[Any], Any]) -> Loss:
             "weighted expects a loss of one example, got one marked by losses.batchwise. Multiply inside "
             "it, by the weights of its rows."
         )
+    refuse_players(loss, "weighted")
     if getattr(loss, "penalized", False):
         raise ValueError(
             "weighted would weight the penalty, too, once for each example. Write "
@@ -83,20 +86,20 @@ def weighted(loss: Loss, weight: Callable[[Any], Any]) -> Loss:
 
 
 def weight_loss(value: Any, weight: Array) -> Array:
-    """The loss of one example times its weight; 0 for a weight of 0, whatever the loss is."""
+    """The loss of one example times its weight; 0 for a weight of 0, and NaN for a negative one.
+
+    Data in memory is checked before training; the rows of a stream or of `step` only here.
+    """
     value = promote_to_float32(value)
-    # 0 · inf would be NaN, and so would its gradient if the loss were not replaced first.
-    counts = weight > 0
-    return jnp.where(counts, jnp.where(counts, value, 0) * weight.astype(value.dtype), 0)
+    weight = jnp.where(weight >= 0, weight, jnp.nan).astype(value.dtype)
+    counts = weight != 0
+    return jnp.where(counts, jnp.where(counts, value, 0) * weight, 0)
 
 
 def _weight_of(weight: Callable[[Any], Any], example: PyTree) -> Array:
-    try:
+    with _check.only_jax(
+        "weight", "make an array of the weights, and pass it as fn.data.Dataset(..., weight=w)"
+    ):
         value = weight(example)
-    except jax.errors.TracerBoolConversionError:
-        raise TypeError(
-            "weight must be computed by array operations, without `if` and `and`. Write lambda example: "
-            "jnp.where(example[1] == 1, 10.0, 1.0)."
-        ) from None
     _check.scalar("weight", value)
     return promote_to_float32(value)

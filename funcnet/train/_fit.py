@@ -51,7 +51,7 @@ def fit(
         loss: of one example, `loss(model, example, key) -> scalar` or `(scalar, {name: scalar})`.
         optimizer: any optax GradientTransformation; or a function `lambda steps: ...` that returns one for
             the number of optimizer steps in the run, for schedules that end with it. For
-            `fn.losses.players`, a dictionary with an optimizer for each player.
+            `fn.losses.players`, a dictionary with an optimizer for each player, whose steps are its own.
         epochs: passes over the data, at least 1.
         batch_size: rows in a batch, at least 1; a short last batch is padded and masked.
         shuffle: whether to shuffle the rows in each epoch; if False, they stay in the order of the data.
@@ -68,7 +68,9 @@ def fit(
             `(state, batch) -> (state, values)`, a pure function of a `TrainState` and a `fn.data.Batch`. Of
             the state that it returns, `model` and `opt_state` are used; `state.apply_gradients` makes them.
             `values` are means over the batch by name, with a "loss", or a `StepInfo`. Random numbers come
-            from `jax.random.fold_in(state.key, state.step)`. A step whose loss or parameters are not finite
+            from `jax.random.fold_in(state.key, state.step)`; a second `fn.step` within it needs a key of
+            its own, or it draws the numbers of the next step: `dataclasses.replace(state,
+            key=jax.random.fold_in(state.key, 1))`. A step whose loss or parameters are not finite
             is treated as `on_nan` says.
 
     Returns:
@@ -114,7 +116,7 @@ def fit(
         _check_own_step(step, accumulate, ema)
     return Fit(
         loss=loss,
-        optimizer=resolve_optimizer(optimizer, ema),
+        optimizer=resolve_optimizer(optimizer, loss, ema),
         epochs=epochs,
         batch_size=batch_size,
         shuffle=shuffle,

@@ -26,7 +26,8 @@ def own_update(step: OwnStep) -> Callable[[TrainState, Batch], Update]:
     """The update that a step of the user's own makes."""
 
     def make_update(state: TrainState, batch: Batch) -> Update:
-        result = step(state, batch)
+        with _check.only_jax("step", "a callback of fn.Trainer, which gets numbers"):
+            result = step(state, batch)
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], TrainState)):
             raise TypeError(f"step must be {EXPECTED}, got {_check.describe(result)} as its result.")
         new, values = result

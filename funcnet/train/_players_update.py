@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from funcnet import _keys, _tree
+from funcnet._metric import join_values
 from funcnet._module import trainable
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch
@@ -50,7 +51,7 @@ def players_update(
                 gradients[name] = several[1]
             own, states[name], buffers = player
             parameters = _tree.combine(own, others)
-            sums |= {f"{name}_{part}": total for part, total in player_sums.items()}
+            sums = join_values(sums, name, player_sums)
         losses = [sums[f"{name}_loss"] for name in loss.by_player]
         totals = Totals({"loss": sum(losses[1:], losses[0]), **sums}, batch.total_weight)
         must_be_finite = {f"the loss of {name}": sums[f"{name}_loss"] for name in gradients}

@@ -109,7 +109,7 @@ def replay_step(plan: Plan, state: TrainState, data: Dataset, per_epoch: int) ->
     make_update = update_function(plan.loss, plan.optimizer, plan.accumulate, plan.step)
 
     def must_be_finite(model: PyTree) -> Any:
-        with at_step(state.step, plan.loss):
+        with at_step(state.step):
             update = make_update(_tree.replace(state, model=model), batch)
         return update.must_be_finite, update.totals.means()["loss"]
 

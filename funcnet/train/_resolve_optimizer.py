@@ -45,12 +45,17 @@ def check_optimizer(optimizer: Any) -> None:
         )
 
 
-def resolve_optimizer(optimizer: Any, ema: float | Array | None, steps: int | None = None) -> Any:
+def resolve_optimizer(
+    optimizer: Any, loss: Any, ema: float | Array | None, steps: int | None = None
+) -> Any:
     """The transformation of a run; if that depends on its number of steps, a function of it."""
     if steps is None and of_steps(optimizer):
-        return functools.partial(resolve_optimizer, optimizer, ema)
+        return functools.partial(resolve_optimizer, optimizer, loss, ema)
     if isinstance(optimizer, Mapping):
-        return players_optimizer({n: resolve_optimizer(one, ema, steps) for n, one in optimizer.items()})
+        own_steps = {name: None if steps is None else steps * loss.updates[name] for name in optimizer}
+        return players_optimizer(
+            {name: resolve_optimizer(one, loss, ema, own_steps[name]) for name, one in optimizer.items()}
+        )
     if of_steps(optimizer):
         optimizer = optimizer(steps=steps)
         _check.optimizer(optimizer)

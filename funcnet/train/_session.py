@@ -113,7 +113,6 @@ class Session:
             self.rate = 1.0 / SYNC_SECONDS
         epoch, save = progress.epoch, False
         if self.reported_epoch < epoch:
-            self.saver.observe(progress)
             previous = self.reported_epoch
             for finished in range(previous + 1, epoch + 1) if self.reports_epochs else ():
                 request = self._notify("on_epoch_end", self._context(progress, finished))
@@ -121,6 +120,7 @@ class Session:
                 self.saver.record(finished, request.values)
                 progress, save = self._apply(progress, request), save or request.save
             self.saver.check_keep_best(progress.history)
+            self.saver.observe(progress)  # after the callbacks, whose values it may be about
             self.reported_epoch = epoch
             history = {name: list(values) for name, values in progress.history.items()}
             context = self._context(progress, epoch, history=history, reported_epoch=previous)

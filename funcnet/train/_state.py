@@ -13,7 +13,7 @@ from funcnet import _check, _tree
 from funcnet._module import check_model, check_trainable, trainable
 from funcnet._types import Array, Int, Key, PyTree
 from funcnet.train._early_stopping import EarlyStoppingState, initial_state
-from funcnet.train._optimizer import init_optimizer, update_optimizer
+from funcnet.train._optimizer import aggregates_examples, init_optimizer, update_optimizer
 from funcnet.train._players import as_transformation
 
 
@@ -86,7 +86,7 @@ class History(Mapping[str, Array]):
             text = _tree.dtype_and_shape(values) if hasattr(values, "shape") else repr(values)
             if isinstance(values, jax.Array | np.ndarray) and is_on_host(values) and np.ndim(values) == 1:
                 known = np.flatnonzero(~np.isnan(values))
-                last = max(last, *(known + 1))
+                last = max([last, *(known + 1)])
                 text = f"{values[known[-1]]:.4g}" if len(known) else "none"
             parts.append(f"{name} {text}")
         return f"History({f'epoch {last}: ' if last else ''}{', '.join(parts)})"
@@ -304,10 +304,11 @@ class TrainState:
         opt_state = init_optimizer(as_transformation(optimizer), parameters)
         return TrainState(model, opt_state, zero, zero, key, initial_state())
 
+    @_check.usage("state.apply_gradients(gradients, optimizer)")
     def apply_gradients(
         self, gradients: PyTree, optimizer: optax.GradientTransformation, **extra: Any
     ) -> "TrainState":
-        """The state after one optimizer step with these gradients, for a step of one's own.
+        """The state after one optimizer step with these gradients, for a custom step.
 
         Args:
             gradients: a tree like `model`, such as `jax.grad` returns; those of buffers are ignored.
@@ -318,7 +319,8 @@ class TrainState:
             A TrainState with the new parameters and optimizer state, and `step` + 1.
 
         Raises:
-            ValueError: if the gradients are not a tree like the model.
+            TypeError: if `optimizer` is not an optax transformation.
+            ValueError: if the gradients are not a tree like the model, or the optimizer is another one.
 
         Example:
             >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -328,6 +330,8 @@ class TrainState:
             >>> round(float(state.model), 4), int(state.step)
             (0.8, 1)
         """
+        for one in optimizer.values() if isinstance(optimizer, Mapping) else [optimizer]:
+            _check.optimizer(one)
         structure: Any = jax.tree.structure(gradients)
         if structure != jax.tree.structure(self.model):
             raise ValueError(
@@ -336,8 +340,24 @@ class TrainState:
             )
         mask = trainable(self.model)
         (own, _), (parameters, rest) = _tree.partition(gradients, mask), _tree.partition(self.model, mask)
-        updates, opt_state = update_optimizer(
-            as_transformation(optimizer), own, self.opt_state, parameters, extra
+        transformation = as_transformation(optimizer)
+        expected: Any = jax.tree.structure(
+            jax.eval_shape(lambda p: init_optimizer(transformation, p), parameters)
         )
+        if jax.tree.structure(self.opt_state) != expected:
+            raise ValueError(
+                "optimizer must be the one that the state was created with, got another, whose state would "
+                "have another structure. Try fn.TrainState.create(model, optimizer, key)."
+            )
+        expected = _tree.paths(parameters)
+        if not aggregates_examples(self.opt_state):
+            for path, leaf in _tree.paths(own).items():
+                if jnp.shape(leaf) != expected[path].shape or jnp.result_type(leaf) != expected[path].dtype:
+                    raise ValueError(
+                        f"gradients must have the shapes and dtypes of the parameters, got "
+                        f"{_tree.dtype_and_shape(jnp.asarray(leaf))} for {path or 'the model'}, which is "
+                        f"{_tree.dtype_and_shape(expected[path])}."
+                    )
+        updates, opt_state = update_optimizer(transformation, own, self.opt_state, parameters, extra)
         model = _tree.combine(optax.apply_updates(parameters, updates), rest)
         return _tree.replace(self, model=model, opt_state=opt_state, step=self.step + 1)

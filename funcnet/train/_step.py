@@ -136,11 +136,11 @@ def build_step(
     def take_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
         batch = _as_batch(batch)
         parameters, rest = _tree.partition(state.model, trainable(state.model))
-        with at_step(state.step, loss):
+        with at_step(state.step):
             update = make_update(state, batch)
 
         def apply_update() -> _Changes:
-            with at_step(state.step, loss):  # a line search computes the loss again
+            with at_step(state.step):  # a line search computes the loss again
                 updated = update.apply()
             return _Changes(*updated, state.step + 1, state.stopping.outcome, update.buffers)
 

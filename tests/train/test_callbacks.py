@@ -21,6 +21,7 @@ DATA = X, jnp.sin(X[:, 0])
 SQUARED = fn.losses.supervised(fn.losses.squared_error)
 MODEL = fn.models.LinearRegression(3).init(KEY)
 TRAIN = fn.fit(SQUARED, optax.sgd(0.1), epochs=6, batch_size=10)
+STOP_BY_LOSS = fn.EarlyStopping("loss", patience=9)
 FIDS = [9.0, 4.0, 7.0]
 
 
@@ -108,8 +109,15 @@ def test_a_value_is_monitored_by_keep_best_and_by_later_callbacks(tmp_path):
         keep_best="fid",
         save_every=Every(epochs=1),
     )
-    trainer(MODEL, DATA, KEY)
+    run = trainer(MODEL, DATA, KEY)
     assert seen == [9.0, 4.0, 7.0, None, None, 5.0]
+    two_epochs = fn.fit(SQUARED, optax.sgd(0.1), epochs=2, batch_size=10)(MODEL, DATA, KEY).model
+    assert int(run.best_epoch) == 1
+    assert same_bits(run.best, two_epochs)
+    assert same_bits(fn.load_weights(MODEL, tmp_path, which="best"), two_epochs)
+    stopping = fn.fit(SQUARED, optax.sgd(0.1), epochs=6, batch_size=10, stopping=STOP_BY_LOSS)
+    run = fn.Trainer(stopping, callbacks=[fid], keep_best="fid")(MODEL, DATA, KEY)
+    assert same_bits(run.best, two_epochs)
     assert [int(p.name) for p in sorted((tmp_path / "checkpoints").glob("0*"))] == [8, 24]
     with pytest.raises(ValueError, match=r"keep_best must name a value.*fid.*got 'fed'.*Request\(values="):
         fn.Trainer(TRAIN, tmp_path / "b", [fid], keep_best="fed")(MODEL, DATA, KEY)
