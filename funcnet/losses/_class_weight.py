@@ -98,6 +98,6 @@ def check_classes(weights: Any, targets: Any) -> None:
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise ValueError(
-            f"class_weight must have a weight for each class of the targets, got weights for 0 to {last - 1} "
-            f"and class {values[row]} in row {row}."
+            f"class_weight must have a weight for each class of the targets, got weights for 0 to "
+            f"{last - 1} and class {values[row]} in row {row}."
         )
