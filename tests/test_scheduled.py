@@ -73,6 +73,19 @@ def test_no_wrapper_hides_the_step(name: str, trained_by: Any) -> None:
     np.testing.assert_allclose(run.history["val_loss"], expected.history["val_loss"], rtol=1e-5)
 
 
+def test_steps_one_by_one_do_not_share_the_trace_of_a_jitted_loss() -> None:
+    inner = jax.jit(
+        fn.losses.scheduled(lambda b: lambda m, e, k: b + 0 * m, b=optax.linear_schedule(0, 1, 4))
+    )
+    step = fn.step(lambda model, example, key: inner(model, example, key), optax.sgd(0.1))
+    state = fn.TrainState.create(jnp.array(0.0), optax.sgd(0.1), KEY)
+    losses = []
+    for _ in range(3):
+        state, info = step(state, jnp.ones(2))
+        losses.append(float(info.loss))
+    assert losses == [0.0, 0.25, 0.5]
+
+
 def test_wrapped_by_other_losses_of_ours() -> None:
     wrapped = fn.losses.penalized(SCHEDULED, l1=0.1)
     inside = fn.losses.scheduled(lambda s: fn.losses.penalized(make_loss(s), l1=0.1), s=ANNEALED)
@@ -130,8 +143,14 @@ def test_a_line_search_sees_the_value_of_its_step() -> None:
 
 def test_schedules_that_never_end_need_an_end_value() -> None:
     cyclic = lambda step: 0.5 + 0.5 * jnp.cos(step / 7)  # noqa: E731
-    with pytest.raises(ValueError, match="must end, since evaluation takes its end value"):
-        fn.losses.scheduled(make_loss, strength=cyclic)
+    for endless in (cyclic, lambda step: ((step // 1000) % 2).astype(float)):
+        with pytest.raises(ValueError, match="must end, since evaluation takes its end value"):
+            fn.losses.scheduled(make_loss, strength=endless)
+    ramp = fn.losses.scheduled(
+        make_loss, strength=lambda step: jnp.minimum((step + 1).astype(float) / 100, 1.0)
+    )
+    expected = fn.evaluate(make_loss(1.0), MODEL, DATA)["loss"]
+    np.testing.assert_allclose(fn.evaluate(ramp, MODEL, DATA)["loss"], expected, rtol=1e-6)
     loss = fn.losses.scheduled(make_loss, strength=cyclic, end_values={"strength": 0.25})
     expected = fn.evaluate(make_loss(0.25), MODEL, DATA)["loss"]
     np.testing.assert_allclose(fn.evaluate(loss, MODEL, DATA)["loss"], expected, rtol=1e-6)
@@ -157,6 +176,22 @@ WRONG: dict[str, tuple[Any, str]] = {
     "infinite": (
         lambda: fn.losses.scheduled(make_loss, strength=lambda step: jnp.inf),
         "the end value of strength must be finite",
+    ),
+    "if": (
+        lambda: fn.losses.scheduled(make_loss, strength=lambda step: 0.0 if step < 3 else 1.0),
+        "the schedule of strength must be written with jax.numpy",
+    ),
+    "if in the loss": (
+        lambda: fn.losses.scheduled(lambda s: PLAIN if s > 0 else SCHEDULED, s=ANNEALED),
+        "make_loss must be written with jax.numpy",
+    ),
+    "of players": (
+        lambda: fn.losses.scheduled(lambda s: fn.losses.players(a=PLAIN), s=ANNEALED),
+        "scheduled expects one loss, got those of several players",
+    ),
+    "end values": (
+        lambda: fn.losses.scheduled(make_loss, strength=ANNEALED, end_values=1.0),
+        "end_values must be a dictionary by name, got float",
     ),
     "no loss": (lambda: fn.losses.scheduled(lambda s: 3, s=ANNEALED), "loss must be a function"),
     "unknown end": (

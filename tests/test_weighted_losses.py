@@ -267,3 +267,48 @@ def test_wrong_weights_heads_and_metrics_get_one_sentence(name: str) -> None:
     call, error, message = BAD[name]
     with pytest.raises(error, match=message):
         call()
+
+
+def test_weights_that_data_in_memory_would_not_pass_stop_a_step() -> None:
+    """The rows of a stream and of `step` are not checked before: a NaN says that a weight is wrong."""
+    model = fn.MLP((2, 3)).init(jax.random.key(0))
+    x = jnp.ones((4, 2))
+    by_class = fn.losses.supervised(fn.losses.cross_entropy, class_weight=[1.0, 3.0])
+    negative = fn.losses.weighted(fn.losses.supervised(fn.losses.cross_entropy), lambda example: -1.0)
+    for loss in (by_class, negative):
+        state = fn.TrainState.create(model, optax.sgd(0.1), jax.random.key(0))
+        _, info = fn.step(loss, optax.sgd(0.1))(state, (x, jnp.array([0, 1, 2, 2])))
+        assert not bool(info.finite)
+
+
+def test_weights_of_classes_that_do_not_exist_are_refused() -> None:
+    model, x = fn.MLP((2, 2)).init(jax.random.key(0)), jnp.ones((3, 2))
+    y = jnp.array([0, 1, 1])
+    for weights, message in (
+        ({0: 1.0, 5: 3.0}, "one for each of 2 classes|each of 2 classes, from 0, got one for class 5"),
+        ({30_000: 1.0}, "got one for class 30000"),
+        ([1.0, 2.0, 3.0], r"Weights of the rows are part of the data: fn.data.Dataset"),
+    ):
+        loss = fn.losses.supervised(fn.losses.cross_entropy, class_weight=weights)
+        with pytest.raises(ValueError, match=message):
+            fn.evaluate(loss, model, (x, y))
+    binary = fn.losses.supervised(fn.losses.binary_cross_entropy, class_weight={0: 5.0})
+    with pytest.raises(ValueError, match=r"class numbers \[n\], or one-hot rows .*Pass y\[:, 0\]"):
+        fn.evaluate(binary, lambda x: x[:1], (x, y[:, None].astype(float)))
+    values = fn.evaluate(binary, lambda x: x[0], (x, y))
+    logits = np.log1p(np.exp(1.0))
+    np.testing.assert_allclose(values["loss"], (5 * logits + 2 * (logits - 1)) / 3, rtol=1e-5)
+
+
+def test_a_setting_of_a_metric_of_all_rows_is_not_taken_for_weights() -> None:
+    def share(prediction, target, threshold=0.5):
+        return jnp.mean((prediction > threshold) == (target > 0.5))
+
+    loss = fn.losses.supervised(fn.losses.squared_error, share=fn.metrics.whole(share))
+    x, y = jnp.array([0.1, 0.9, 0.8, 0.2]), jnp.array([0.0, 1, 1, 0])
+    assert float(fn.evaluate(loss, lambda x: x, (x, y))["share"]) == 1.0
+    with pytest.raises(ValueError, match="weights"):
+        fn.evaluate(loss, lambda x: x, fn.data.Dataset((x, y), weight=jnp.ones(4)))
+    bad = fn.losses.supervised(fn.losses.squared_error, f=fn.metrics.whole(lambda p, t: float(p.sum())))
+    with pytest.raises(TypeError, match=r"must be written with jax.numpy.*fn.metrics.measure"):
+        fn.evaluate(bad, lambda x: x, (x, y))

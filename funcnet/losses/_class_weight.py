@@ -78,9 +78,27 @@ def _weight_of_number(weights: Any, number: Array) -> Array:
     return jnp.where(jnp.any(is_class), jnp.sum(jnp.where(is_class, weights, 0)), jnp.nan)
 
 
-def check_classes(weights: Any, targets: Any) -> None:
-    """Check that each class of concrete targets has a weight; targets are [n], or one-hot [n, classes]."""
+def check_classes(weights: Any, targets: Any, num_classes: int | None) -> None:
+    """Check that each class of concrete targets has a weight, and each weight a class.
+
+    Args:
+        weights: what `class_weights` returned.
+        targets: [n], or one-hot rows [n, classes].
+        num_classes: the number of classes that the model tells apart; None if it is not known.
+    """
     values = np.asarray(jax.device_get(targets))
+    largest = max(weights) if isinstance(weights, dict) else len(weights) - 1
+    if num_classes is not None and largest >= num_classes:
+        rows = isinstance(weights, dict) or len(weights) != len(values)
+        raise ValueError(
+            f"class_weight must have a weight for each of {num_classes} classes, from 0, got one for class "
+            f"{largest}. "
+            + (
+                "Try class_weight={0: 1.0, 1: 10.0}."
+                if rows
+                else "Weights of the rows are part of the data: fn.data.Dataset((x, y), weight=w)."
+            )
+        )
     if values.ndim == 2 and np.issubdtype(values.dtype, np.floating):
         sums = values.astype(np.float64).sum(axis=1)
         if values.shape[1] < 2 or not np.allclose(sums, 1.0, atol=1e-3):

@@ -11,7 +11,7 @@ from funcnet._current_step import current_step, start_new_traces
 from funcnet._types import Array, ArrayLike, Loss
 from funcnet.losses._players import refuse_players
 
-LATE, LAST = (2**29 + 12_345, 2**29 + 2**28 + 777), 2**30
+LATE, LAST = tuple(2**29 + 12_345_678 * i for i in range(1, 8)), 2**30
 """Steps at which a schedule has ended, if it ends. Arithmetic on them stays below the end of int32."""
 
 

@@ -104,7 +104,12 @@ class _Head(NamedTuple):
             loss = loss.func
         check_targets(loss, targets, output_shape)
         if self.class_weight is not None:
-            check_classes(self.class_weight, targets)
+            check_classes(self.class_weight, targets, self._num_classes(loss, output_shape))
+
+    def _num_classes(self, loss: Any, output_shape: Any) -> int | None:
+        """The number of classes that one of our losses tells apart; None for others."""
+        shape = output_shape() if getattr(loss, "__module__", "").startswith("funcnet.") else None
+        return None if shape is None or len(shape) > 1 else max([2, *shape])
 
 
 def _head(name: str, loss: Any, class_weight: Any, metrics: Mapping[str, Any]) -> _Head:

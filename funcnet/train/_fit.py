@@ -64,7 +64,7 @@ def fit(
             step, "skip" the update, "ignore" it, or "raise" a FloatingPointError that names step, rows,
             leaf and operation. Inside jit and vmap, where errors can't be raised, "raise" means "stop".
         remat: recompute the epochs between two evaluations in a backward pass instead of storing them.
-        step: a step of your own in place of the gradient of `loss`, which then only evaluates:
+        step: a custom step in place of the gradient of `loss`, which then only evaluates:
             `(state, batch) -> (state, values)`, a pure function of a `TrainState` and a `fn.data.Batch`. Of
             the state that it returns, `model` and `opt_state` are used; `state.apply_gradients` makes them.
             `values` are means over the batch by name, with a "loss", or a `StepInfo`. Random numbers come
@@ -130,12 +130,12 @@ def fit(
 
 
 def _check_own_step(step: Any, accumulate: int, ema: Any) -> None:
-    """Check a step of the user's own, and that no setting is given that it would ignore."""
+    """Check a custom step, and that no setting is given that it would ignore."""
     _check.takes("step", step, EXPECTED, None, None)
     for name, is_given in {"accumulate": accumulate != 1, "ema": ema is not None}.items():
         if is_given:
             raise ValueError(
-                f"{name} would be ignored by a step of your own: do it in the step, and leave {name} out. "
+                f"{name} would be ignored by a custom step: do it in the step, and leave {name} out. "
                 "fn.train.AverageWeights averages weights from outside."
             )
 

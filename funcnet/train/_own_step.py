@@ -1,4 +1,4 @@
-"""A step of the user's own, with what `fit` does around each step."""
+"""A custom step, with what `fit` does around each step."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from funcnet import _check, _tree
 from funcnet._metric import MetricSums, check_metric, promote_to_float32
 from funcnet._module import trainable
+from funcnet._sow import update_buffer_p
 from funcnet._types import PyTree
 from funcnet.data import Batch
 from funcnet.train._state import TrainState
 from funcnet.train._step_info import StepInfo
 from funcnet.train._update import Update
+from funcnet.transform._jaxpr import as_function, contains
 from funcnet.transform._objective import Totals
 
 OwnStep: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, Any]]
@@ -23,9 +25,9 @@ EXPECTED = "a function (state, batch) -> (state, {'loss': ...})"
 
 
 def own_update(step: OwnStep) -> Callable[[TrainState, Batch], Update]:
-    """The update that a step of the user's own makes."""
+    """The update that a custom step makes."""
 
-    def make_update(state: TrainState, batch: Batch) -> Update:
+    def take(state: TrainState, batch: Batch) -> tuple[PyTree, PyTree, Totals]:
         with _check.only_jax("step", "a callback of fn.Trainer, which gets numbers"):
             result = step(state, batch)
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], TrainState)):
@@ -34,13 +36,21 @@ def own_update(step: OwnStep) -> Callable[[TrainState, Batch], Update]:
         for name in ("model", "opt_state"):
             _check_unchanged(name, getattr(state, name), getattr(new, name))
         totals = values.totals if isinstance(values, StepInfo) else _totals(values, batch)
-        parameters, buffers = _tree.partition(new.model, trainable(new.model))
-        return Update(
-            totals,
-            {"loss": totals.sums["loss"], "the new": parameters},
-            lambda: (parameters, new.opt_state),
-            buffers,
-        )
+        return new.model, new.opt_state, totals
+
+    def make_update(state: TrainState, batch: Batch) -> Update:
+        program, structs = jax.make_jaxpr(take, return_shape=True)(state, batch)
+        if contains(program.jaxpr, update_buffer_p()):
+            # Its statistics would count padded rows, and only `fn.step` knows where they are kept.
+            raise ValueError(
+                "step must leave layers with running statistics, such as BatchNorm, to fn.step, got a call "
+                "of one in training. Write take_step = fn.step(loss, optimizer), and in your step: state, "
+                "info = take_step(state, batch)."
+            )
+        model, opt_state, totals = as_function(program, structs)(state, batch)
+        parameters, buffers = _tree.partition(model, trainable(model))
+        must_be_finite = {"loss": totals.sums["loss"], "the new": parameters}
+        return Update(totals, must_be_finite, lambda: (parameters, opt_state), buffers)
 
     return make_update
 

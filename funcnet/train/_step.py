@@ -129,7 +129,7 @@ def build_step(
         loss, optimizer, accumulate: as for `step`.
         on_nan: as for `step`; or None for a step without a check and a branch, which always applies its
             update. It requires a run that has not ended and batches of positive total weight.
-        own_step: a step of the user's own, in place of the gradient of the loss.
+        own_step: a custom step, in place of the gradient of the loss.
     """
     make_update = update_function(loss, optimizer, accumulate, own_step)
 

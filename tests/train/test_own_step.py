@@ -1,4 +1,4 @@
-"""A step of the user's own in `fit`, and an optimizer as a function of the number of steps."""
+"""A custom step in `fit`, and an optimizer as a function of the number of steps."""
 
 import dataclasses
 from typing import Any
@@ -103,7 +103,7 @@ def test_early_stopping_and_non_finite_steps() -> None:
 
 
 def test_rows_of_weight_zero_make_no_step() -> None:
-    """A batch of weights 0 leaves the state, though a step of one's own divides by them."""
+    """A batch of weights 0 leaves the state, though a custom step divides by them."""
     weight = jnp.concatenate([jnp.zeros(16), jnp.ones(34)])
     run = fit(epochs=1, shuffle=False)(PLAIN, fn.data.Dataset(DATA, weight=weight), KEY)
     rest = fit(epochs=1, shuffle=False)(PLAIN, jax.tree.map(lambda a: a[16:], DATA), KEY)
@@ -156,13 +156,31 @@ def test_replace_gives_a_training_function_another_step() -> None:
 
 WRONG: dict[str, tuple[Any, str]] = {
     "no function": (lambda: fit(3), r"step must be a function \(state, batch\) -> "),
-    "ignores accumulate": (lambda: fit(accumulate=2), "accumulate would be ignored by a step of your own"),
-    "ignores ema": (lambda: fit(ema=0.9), "ema would be ignored by a step of your own"),
+    "ignores accumulate": (lambda: fit(accumulate=2), "accumulate would be ignored by a custom step"),
+    "ignores ema": (lambda: fit(ema=0.9), "ema would be ignored by a custom step"),
     "returns a state": (lambda: fit(lambda s, b: s)(PLAIN, DATA, KEY), "got TrainState"),
     "returns no loss": (lambda: fit(lambda s, b: (s, {"l": 1.0}))(PLAIN, DATA, KEY), "Return the loss"),
     "loses its optimizer": (
         lambda: fit(lambda s, b: (dataclasses.replace(s, opt_state=()), {"loss": 1.0}))(PLAIN, DATA, KEY),
         "must keep the structure, shapes and dtypes of the state's opt_state, got nothing in place of",
+    ),
+    "calls BatchNorm": (
+        lambda: fit(lambda s, b: (s, {"loss": s.model(b.example[0], KEY).sum()}))(NET.init(KEY), DATA, KEY),
+        "step must leave layers with running statistics, such as BatchNorm, to fn.step",
+    ),
+    "returns Python's number": (
+        lambda: fit(lambda s, b: (s, {"loss": float(b.weight.sum())}))(PLAIN, DATA, KEY),
+        "step must be written with jax.numpy, since it is traced: an array was used as a Python number",
+    ),
+    "gradients of other shapes": (
+        lambda: fn.TrainState.create(PLAIN, ADAM, KEY).apply_gradients(
+            jax.tree.map(lambda a: jnp.ones(()), PLAIN), ADAM
+        ),
+        r"the shapes and dtypes of the parameters, got float32\[\] for layers\[0\].weight",
+    ),
+    "another optimizer": (
+        lambda: fn.TrainState.create(PLAIN, ADAM, KEY).apply_gradients(PLAIN, optax.sgd(0.1)),
+        "optimizer must be the one that the state was created with",
     ),
     "gradients of another tree": (
         lambda: fn.TrainState.create(PLAIN, ADAM, KEY).apply_gradients((), ADAM),

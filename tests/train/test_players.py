@@ -207,6 +207,17 @@ def test_a_non_finite_player_stops_all() -> None:
         fn.fit(game, optimizers(), epochs=2, batch_size=16, on_nan="raise")(model(), DATA, KEY)
 
 
+MODEL_OF_ONE = jnp.ones(())
+
+
+def of_b(model: Any, example: Any, key: Any) -> Any:
+    return jnp.zeros(()), {"b_loss": jnp.ones(())}
+
+
+def zero(model: Any, example: Any, key: Any) -> Any:
+    return jnp.zeros(())
+
+
 SQUARED = fn.losses.supervised(fn.losses.squared_error)
 ADAM = optax.adam(1e-3)
 WRONG = {
@@ -227,13 +238,31 @@ WRONG = {
         "must have a part for each player and no other parameters, got parts disc, other for players",
     ),
     "wrapped": (
-        lambda: fn.fit(fn.losses.penalized(fn.losses.players(a=SQUARED), l2=1.0), {"a": ADAM}, epochs=1),
-        "needs a loss for each player, got penalized_loss",
+        lambda: fn.losses.penalized(fn.losses.players(a=SQUARED), l2=1.0),
+        "penalized expects one loss, got those of several players",
     ),
     "unknown order": (lambda: fn.losses.players(order="random", a=SQUARED), "order must be"),
     "unknown updates": (
         lambda: fn.losses.players(a=SQUARED, updates={"b": 2}),
         r"updates must name players \(a\), got 'b'",
+    ),
+    "in another loss": (
+        lambda: fn.losses.weighted(fn.losses.players(a=SQUARED), lambda example: 1.0),
+        "weighted expects one loss, got those of several players. Change the loss of each player",
+    ),
+    "in players": (
+        lambda: fn.losses.players(b=fn.losses.players(a=SQUARED)),
+        "players expects one loss, got those of several",
+    ),
+    "one number of updates": (
+        lambda: fn.losses.players(a=SQUARED, updates=5),
+        "updates must be a dictionary by player, got int 5",
+    ),
+    "names that meet": (
+        lambda: fn.evaluate(
+            fn.losses.players(a=of_b, a_b=zero), {"a": MODEL_OF_ONE, "a_b": MODEL_OF_ONE}, DATA
+        ),
+        "two values of a loss would be called 'a_b_loss'",
     ),
     "none": (lambda: fn.losses.players(), "players needs a loss for each player, got none"),
     "mixed": (
@@ -254,6 +283,18 @@ def test_wrong_games_are_refused_by_a_sentence(name: str) -> None:
     call, message = WRONG[name]
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+def test_a_schedule_of_a_player_ends_with_its_own_updates() -> None:
+    def ramp(steps: int) -> Any:
+        return optax.sgd(optax.linear_schedule(1.0, 0.0, steps))
+
+    up = fn.losses.players(
+        a=lambda m, e, k: -m["a"] + 0 * m["b"], b=lambda m, e, k: -m["b"] + 0 * m["a"], updates={"a": 5}
+    )
+    start = {"a": jnp.array(0.0), "b": jnp.array(0.0)}
+    run = fn.fit(up, {"a": ramp, "b": ramp}, epochs=10, batch_size=4)(start, jnp.ones(4), KEY)
+    np.testing.assert_allclose([run.model["a"], run.model["b"]], [25.5, 5.5], rtol=1e-5)
 
 
 def test_players_of_a_module_and_functions_of_the_number_of_steps() -> None:
