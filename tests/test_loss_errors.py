@@ -189,11 +189,7 @@ WRONG = {
         "l1 must be one number",
     ),
     "l2 of None": (lambda: L.penalized(_loss, l2=None), TypeError, "l2 must be a number"),
-    "where of text": (
-        lambda: L.penalized(_loss, l2=1.0, where="bias"),
-        TypeError,
-        "where must be a function",
-    ),
+    "where of a number": (lambda: L.penalized(_loss, l2=1.0, where=3), TypeError, "where must be"),
     "penalized of a dictionary": (
         lambda: L.penalized(lambda m, e, k: {"a": jnp.ones(())}, l2=0.1)(fn.Linear(1, 1), None, None),
         TypeError,

@@ -1,6 +1,7 @@
 """A sweep over hyperparameters: those that can be traced share one program, the others one per value."""
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,11 @@ import numpy as np
 from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
+from funcnet.data import Dataset
 from funcnet.study._members import ProgressCallback, init_if_incomplete
 from funcnet.study._study import MemberStudy, check_concrete, to_rows
 from funcnet.train import Fit, Run
+from funcnet.train._epoch import totals_struct
 from funcnet.train._evaluate import total
 
 Settings = dict[str, Any]
@@ -226,6 +229,9 @@ class SweepStudy(MemberStudy):
                 for name, part in (("data", data), ("valid", valid))
             )
             shared = values, net, rows, key, valid_rows
+            if fixed not in self._checked:  # a second call traces nothing
+                self._check_values(fixed, {name: self.settings[name] for name in traced}, net, model, rows)
+                self._checked.add(fixed)
             try:
                 run, score = self._run_members(model, len(numbers), shared, static=fixed)
             except TypeError:
@@ -236,6 +242,26 @@ class SweepStudy(MemberStudy):
             for index, number in enumerate(numbers):
                 run_indices[number] = (group, index)
         return SweepResult(trials, scores, self.mode, runs, run_indices)
+
+    @functools.cached_property
+    def _checked(self) -> set[Any]:
+        """The fixed settings with which the values of the others have been checked."""
+        return set()
+
+    def _check_values(
+        self, fixed: Any, settings: Settings, net: Module | None, model: Any, rows: Dataset
+    ) -> None:
+        """Make the training function of each value as a number, since a traced one is not checked.
+
+        A loss checks its settings when it is called: for the least and the greatest value.
+        """
+        first = {name: values[0] for name, values in settings.items()}
+        for name, values in settings.items():
+            for value in values:
+                numbers = {n: jnp.array([v], float) for n, v in {**first, name: value}.items()}
+                train, _ = self._make_train(fixed, numbers, 0, net)
+                if value in (min(values), max(values)):
+                    totals_struct(train._plan, model, rows, None)
 
     def _trials(self, key: Key) -> list[Settings]:
         """All combinations of the settings, or a random sample of them."""

@@ -1,5 +1,7 @@
 """Each trial is its training alone; what may be traced compiles once."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -234,3 +236,23 @@ def test_a_rate_of_dropout_has_no_derivative():
     model = fn.Sequential(fn.Linear(2, 3), fn.Dropout(jnp.array(0.5))).init(KEY)
     slope = jax.grad(lambda model: model(jnp.ones(2), key=KEY).sum())(model)  # plain JAX on plain models
     assert slope[0].weight.any()
+
+
+def test_values_that_are_traced_are_checked_as_numbers():
+    x = jax.random.normal(jax.random.key(0), (40, 3))
+    data = x, (x[:, 0] > 0).astype(int)
+
+    def of_loss(smoothing):
+        loss = fn.losses.supervised(functools.partial(fn.losses.cross_entropy, smoothing=smoothing))
+        return fn.fit(loss, optax.sgd(0.1), epochs=1)
+
+    def of_net(rate):
+        train = fn.fit(fn.losses.supervised(fn.losses.cross_entropy), optax.sgd(0.1), epochs=1)
+        return train, fn.Sequential(fn.Dropout(rate), fn.Linear(3, 2))
+
+    for make_train, settings, name in (
+        (of_loss, {"smoothing": [0.0, 0.1, 2.0]}, "smoothing"),
+        (of_net, {"rate": [0.1, 1.5, 0.2]}, "rate"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            fn.study.sweep(make_train, settings)(fn.MLP((3, 2)), data, jax.random.key(0), data)
