@@ -39,7 +39,7 @@ def resolve_check(plan: Plan, check: Check, model: PyTree, rows: Dataset) -> Res
         check: "deferred" if the caller can return to the first bad step.
         model, rows: only their structures, shapes and dtypes matter.
     """
-    # Skipping a step requires checking it, and a step of the user's own may hide a NaN. With weights, a
+    # Skipping a step requires checking it, and a custom step may hide a NaN. With weights, a
     # batch may have a total weight of zero; it must then change nothing, which requires a branch.
     hides = plan.on_nan == "skip" or rows.weight is not None or plan.step is not None
     if check == "every_step" or hides:

@@ -307,7 +307,7 @@ class TrainState:
     def apply_gradients(
         self, gradients: PyTree, optimizer: optax.GradientTransformation, **extra: Any
     ) -> "TrainState":
-        """The state after one optimizer step with these gradients, for a step of one's own.
+        """The state after one optimizer step with these gradients, for a custom step.
 
         Args:
             gradients: a tree like `model`, such as `jax.grad` returns; those of buffers are ignored.

@@ -1,4 +1,4 @@
-"""A step of the user's own in `fit`, and an optimizer as a function of the number of steps."""
+"""A custom step in `fit`, and an optimizer as a function of the number of steps."""
 
 import dataclasses
 from typing import Any
@@ -103,7 +103,7 @@ def test_early_stopping_and_non_finite_steps() -> None:
 
 
 def test_rows_of_weight_zero_make_no_step() -> None:
-    """A batch of weights 0 leaves the state, though a step of one's own divides by them."""
+    """A batch of weights 0 leaves the state, though a custom step divides by them."""
     weight = jnp.concatenate([jnp.zeros(16), jnp.ones(34)])
     run = fit(epochs=1, shuffle=False)(PLAIN, fn.data.Dataset(DATA, weight=weight), KEY)
     rest = fit(epochs=1, shuffle=False)(PLAIN, jax.tree.map(lambda a: a[16:], DATA), KEY)
