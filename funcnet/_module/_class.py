@@ -174,7 +174,7 @@ class Module:
 
     def _copy(self, changes: Mapping[str, Any]) -> Self:
         copy: Self = dataclasses.replace(self, **changes)  # type: ignore[type-var]
-        copy.__dict__["_frozen"] = self._frozen  # no field, since it is no argument of the constructor
+        copy.__dict__["_frozen"] = self._frozen  # not a field: the constructor does not take it
         return copy
 
     def __copy__(self) -> Self:
