@@ -56,7 +56,7 @@ def train_gan(model: Any, data: Any, epochs: int, **settings: Any) -> fn.Run:
 
 
 # 3. How many places get at least 2 % of the points, and how many points lie within three deviations of one.
-def found(model: Any) -> tuple[int, float]:
+def count_places(model: Any) -> tuple[int, float]:
     made = jax.vmap(generate, in_axes=(None, 0))(model, jax.random.split(jax.random.key(2), 2_000))
     distances = np.linalg.norm(np.asarray(made)[:, None] - PLACES, axis=-1)
     counts = np.bincount(distances.argmin(axis=1), minlength=8)
@@ -75,10 +75,10 @@ def main(epochs: int = 400) -> None:
         began = time.perf_counter()
         model = players(jax.random.key(0), "he_normal" if "He" in name else SMALL)
         run = train_gan(model, points, epochs, **settings)
-        places, near = found(run.model)
+        places_hit, near = count_places(run.model)
         losses = run.history["disc_loss"][-1], run.history["gen_loss"][-1]
         seconds = time.perf_counter() - began
-        print(f"{name:30}{losses[0]:10.3f}{losses[1]:10.3f}{places:4} / 8{near:10.3f}{seconds:9.1f}")
+        print(f"{name:30}{losses[0]:10.3f}{losses[1]:10.3f}{places_hit:4} / 8{near:10.3f}{seconds:9.1f}")
 
 
 if __name__ == "__main__":

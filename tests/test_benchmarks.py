@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -191,6 +192,16 @@ def test_tables_of_a_gpu_have_a_row_for_everything(tmp_path):
     assert (tmp_path / "gpu.md").read_text() == text
     assert json.loads((tmp_path / "gpu.json").read_text())["rows"][1]["time"] == 12.345
     assert len((tmp_path / "gpu.csv").read_text().splitlines()) == 1 + 3
+
+
+def test_lines_are_counted_of_every_definition():
+    script = Path(gpu.__file__).parents[1] / "peers" / "lines.py"
+    lines = runpy.run_path(str(script))
+    for job, parts in lines["JOBS"].items():
+        for folder, names in zip((script.parents[1], script.parent), parts, strict=True):
+            counts = [lines["count_lines"](folder / f"{job}.py", [name]) for name in names]
+            assert min(counts) > 0
+            assert lines["count_lines"](folder / f"{job}.py", names) == sum(counts)
 
 
 @pytest.mark.slow

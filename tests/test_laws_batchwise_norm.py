@@ -61,7 +61,7 @@ def test_a_batchwise_loss_trains_as_the_loss_of_one_example() -> None:
     )
 
 
-@pytest.mark.parametrize("loss", [by_batch, of_views])
+@pytest.mark.parametrize("loss", [pytest.param(by_batch, marks=pytest.mark.slow), of_views])
 def test_rows_of_weight_zero_are_invisible_and_a_weight_of_two_is_two_rows(loss: Any) -> None:
     x, y = _rows(5)
     padded = (jnp.concatenate([x, x[:3] + 1e3]), jnp.concatenate([y, y[:3] - 1e3]))
@@ -94,6 +94,7 @@ def test_views_stacked_on_the_second_axis_are_normalized_together() -> None:
     assert_close(_moved(stacked, (x, y)), _moved(by_batch, concatenated))
 
 
+@pytest.mark.slow
 def test_all_ways_to_train_end_alike() -> None:
     data = _weighted(21)
     train = fn.fit(of_views, optax.adam(1e-2), epochs=2, batch_size=8)

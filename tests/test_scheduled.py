@@ -33,12 +33,17 @@ def fit(loss: Any, **settings: Any) -> fn.train.Fit:
 SCHEDULED = fn.losses.scheduled(make_loss, strength=ANNEALED)
 
 
+@functools.cache
+def expected_run() -> fn.Run:
+    return fit(SCHEDULED)(MODEL, DATA, KEY, DATA)
+
+
 def test_each_step_uses_the_value_of_its_schedule() -> None:
-    run = fit(SCHEDULED)(MODEL, DATA, KEY, DATA)
+    run, step = expected_run(), jax.jit(lambda s, *args: fn.step(make_loss(s), optax.sgd(0.1))(*args))
     state, number = fn.TrainState.create(MODEL, optax.sgd(0.1), KEY), 0
     for epoch in range(3):
         for batch in fn.data.batches(DATA, 16, KEY, epoch):
-            state, _ = fn.step(make_loss(ANNEALED(number)), optax.sgd(0.1))(state, batch)
+            state, _ = step(ANNEALED(number), state, batch)
             number += 1
     assert number == STEPS
     tables.assert_close(run.model, state.model, factor=5)
@@ -57,11 +62,14 @@ WRAPPERS = {
 }
 
 
-@pytest.mark.parametrize("name", WRAPPERS)
-@pytest.mark.parametrize("trained_by", [lambda train: train, fn.Trainer], ids=["fit", "trainer"])
+@pytest.mark.parametrize("name", tables.marked(WRAPPERS, slow={"partial", "inside", "checkpoint"}))
+@pytest.mark.parametrize(
+    "trained_by",
+    [lambda train: train, pytest.param(fn.Trainer, marks=pytest.mark.slow)],
+    ids=["fit", "trainer"],
+)
 def test_no_wrapper_hides_the_step(name: str, trained_by: Any) -> None:
-    loss = WRAPPERS[name]
-    expected = fit(SCHEDULED)(MODEL, DATA, KEY, DATA)
+    loss, expected = WRAPPERS[name], expected_run()
     if name == "players":
         train = fn.fit(loss, {"net": optax.sgd(0.1)}, epochs=3, batch_size=16)
         run = trained_by(train)({"net": MODEL}, DATA, KEY, DATA)
@@ -90,6 +98,10 @@ def test_wrapped_by_other_losses_of_ours() -> None:
     wrapped = fn.losses.penalized(SCHEDULED, l1=0.1)
     inside = fn.losses.scheduled(lambda s: fn.losses.penalized(make_loss(s), l1=0.1), s=ANNEALED)
     tables.assert_close(fit(wrapped)(MODEL, DATA, KEY).model, fit(inside)(MODEL, DATA, KEY).model)
+
+
+@pytest.mark.slow
+def test_half_precision_of_a_scheduled_loss() -> None:
     half = fn.Precision(compute="bfloat16")
     halved = fit(half(SCHEDULED))(MODEL, DATA, KEY).model
     inside = fn.losses.scheduled(lambda strength: half(make_loss(strength)), strength=ANNEALED)
@@ -103,12 +115,11 @@ def test_a_batchwise_loss_can_be_scheduled() -> None:
         return jnp.sum(weight * (jax.vmap(model)(x) - y) ** 2) / jnp.sum(weight)
 
     loss = fn.losses.scheduled(lambda s: fn.losses.penalized(mean, l2=s), s=ANNEALED)
-    tables.assert_close(fit(loss)(MODEL, DATA, KEY).model, fit(SCHEDULED)(MODEL, DATA, KEY).model, factor=5)
+    tables.assert_close(fit(loss)(MODEL, DATA, KEY).model, expected_run().model, factor=5)
 
 
 def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tmp_path: Any) -> None:
-    train = fit(SCHEDULED)
-    expected = train(MODEL, DATA, KEY, DATA)
+    train, expected = fit(SCHEDULED), expected_run()
     every = fn.train.Every(steps=5)
     for _ in range(4):
         trainer = fn.Trainer(train, tmp_path, max_time=1e-9, sync_every=every, save_every=every)

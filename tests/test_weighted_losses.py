@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from sklearn.metrics import recall_score, roc_auc_score
-from tables import assert_close, same_bits
+from tables import assert_close, marked, same_bits
 
 import funcnet as fn
 
@@ -50,7 +50,7 @@ TEN = {
 }
 
 
-@pytest.mark.parametrize("name", TEN)
+@pytest.mark.parametrize("name", marked(TEN, slow={"by class", "array"}))
 def test_weights_weight_the_loss_alone_for_each_batch_size(name: str) -> None:
     model, data = NET.init(KEY), fn.data.Dataset((_x(), _labels()), weight=jnp.asarray(np.arange(N) % 3.0))
     z, y, rows = np.asarray(model(_x()), float), np.asarray(_labels()), np.arange(N) % 3.0
@@ -154,6 +154,7 @@ def test_rows_of_training_need_not_be_weighted_in_a_metric_of_validation() -> No
     assert float(run.history["val_high"][-1]) == float(jnp.max(fn.predict(run.model, _x())))
 
 
+@pytest.mark.slow
 def test_a_run_stops_by_a_metric_of_all_rows_and_a_trainer_ends_with_the_same_bits() -> None:
     of_two = M.whole(lambda p, t: {"low": jnp.min(p), "high": jnp.max(p)})
     loss = L.supervised(L.binary_cross_entropy, auc=M.roc_auc, of=of_two)
@@ -166,6 +167,7 @@ def test_a_run_stops_by_a_metric_of_all_rows_and_a_trainer_ends_with_the_same_bi
     assert {"val_of_low", "val_of_high"} <= set(run.history)
 
 
+@pytest.mark.slow
 def test_a_sweep_over_settings_of_losses_is_one_program() -> None:
     traces = []
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tables
 
 import funcnet as fn
 from funcnet._check import _peers
@@ -184,7 +185,7 @@ def test_a_wrong_guess_ends_in_code_that_works(name):
 TABLES = {"names": _peers.NAMES, "settings": _peers.SETTINGS, **_peers.ATTRIBUTES}
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", tables.marked(TABLES, slow={"settings", "TrainState"}))
 def test_the_code_of_the_tables_works(table, tmp_path, monkeypatch, capsys):
     """Each sentence holds code that runs, so that no name of ours in it is one that was."""
     monkeypatch.chdir(tmp_path)

@@ -77,9 +77,9 @@ def main(epochs: int = 400) -> None:
             made = model["gen"](torch.randn(2_000, NOISE)).numpy()
         distances = np.linalg.norm(made[:, None] - places, axis=-1)
         counts = np.bincount(distances.argmin(axis=1), minlength=8)
-        found, near = int((counts >= 40).sum()), float((distances.min(axis=1) < 0.3).mean())
+        places_hit, near = int((counts >= 40).sum()), float((distances.min(axis=1) < 0.3).mean())
         disc_loss, gen_loss = history[-1]
-        print(f"{updates} of disc{disc_loss:10.3f}{gen_loss:10.3f}{found:4} / 8{near:10.3f}")
+        print(f"{updates} of disc{disc_loss:10.3f}{gen_loss:10.3f}{places_hit:4} / 8{near:10.3f}")
 
 
 if __name__ == "__main__":

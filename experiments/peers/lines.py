@@ -13,7 +13,7 @@ EXPERIMENTS = Path(__file__).parents[1]
 JOBS = {
     "bandit": (["NET", "reward_loss", "play"], ["make_net", "play"]),
     "contrastive_learning": (["SimCLR", "nt_xent", "train"], ["SimCLR", "nt_xent", "train"]),
-    "distillation": (["LOSS", "distillation", "fit", "distil"], ["mlp", "distil"]),
+    "distillation": (["STUDENT", "distillation", "fit", "distil"], ["mlp", "distil"]),
     "gan": (
         ["SMALL", "players", "generate", "disc_loss", "gen_loss", "train_gan"],
         ["mlp", "players", "train_gan"],
@@ -58,7 +58,7 @@ def count_lines(path: Path, names: list[str]) -> int:
 
 def _targets(node: ast.stmt) -> list[ast.Name]:
     targets = node.targets if isinstance(node, ast.Assign) else []
-    return [target for target in targets if isinstance(target, ast.Name)]
+    return [name for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
 
 
 def main() -> None:

@@ -59,9 +59,9 @@ from funcnet._check._training import equal_shapes as equal_shapes
 from funcnet._check._training import history_size as history_size
 from funcnet._check._training import history_value as history_value
 from funcnet._check._training import hyperparams as hyperparams
+from funcnet._check._training import keep_best_direction as keep_best_direction
 from funcnet._check._training import key as key
 from funcnet._check._training import loss as loss
-from funcnet._check._training import lowest_is_best as lowest_is_best
 from funcnet._check._training import metric_names as metric_names
 from funcnet._check._training import monitored_metric as monitored_metric
 from funcnet._check._training import num_steps as num_steps
@@ -80,7 +80,7 @@ from funcnet._check._training import validation_value as validation_value
 from funcnet._check._usage import attributes_of_peers as attributes_of_peers
 from funcnet._check._usage import explain_mismatch as explain_mismatch
 from funcnet._check._usage import missing_name as missing_name
-from funcnet._check._usage import no_settings as no_settings
+from funcnet._check._usage import refuse_settings as refuse_settings
 from funcnet._check._usage import usage as usage
 from funcnet._check._values import INT32_MAX as INT32_MAX
 from funcnet._check._values import above_zero as above_zero

@@ -211,7 +211,7 @@ def direction(monitor: str, mode: str) -> None:
         )
 
 
-def lowest_is_best(name: str) -> None:
+def keep_best_direction(name: str) -> None:
     """Check, as far as names show it, that a metric where larger is better has a "-" as in `keep_best`."""
     if not name.startswith("-") and _is_better_when_larger(name):
         raise ValueError(

@@ -64,7 +64,7 @@ def _unknown_setting(function: str, setting: str, code: str, settings: list[str]
     return f"{function} has no setting {setting!r}.{own} Write {peer or code}."
 
 
-def no_settings(function: str, settings: Mapping[str, Never], code: str) -> None:
+def refuse_settings(function: str, settings: Mapping[str, Never], code: str) -> None:
     """Check that no unknown keyword arguments were given to a function that collects them."""
     if settings:
         raise TypeError(_unknown_setting(function, next(iter(settings)), code, []))

@@ -5,12 +5,11 @@ import contextvars
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 import jax
 import numpy as np
-from jax.tree_util import GetAttrKey, register_pytree_with_keys
 
 from funcnet import _check, _keys, _tree
 from funcnet._module import _pickle
@@ -24,11 +23,11 @@ from funcnet._module._fields import (
     is_child_annotation,
     is_setting_annotation,
     python_numbers,
-    register_with_numbers,
     to_arrays,
 )
 from funcnet._module._memory import check_memory
 from funcnet._module._parts import check_parts
+from funcnet._module._register import register
 from funcnet._types import Array, Key, PyTree
 
 Observer = Callable[["Module", tuple[Any, ...], dict[str, Any], Any], None]
@@ -89,7 +88,7 @@ class Module:
         cls._traceable = tuple(n for n in cls._children if is_setting_annotation(annotation_of[n]))
         cls._annotations = annotation_of
         cls._static = tuple(name for name in names if name not in cls._children)
-        _register(cls)
+        register(cls)
         _wrap(cls, "__init__", _with_checks)
         _wrap(cls, "__call__", _with_observer)
         _wrap(cls, "parameters", _explain_parameters)
@@ -175,7 +174,7 @@ class Module:
 
     def _copy(self, changes: Mapping[str, Any]) -> Self:
         copy: Self = dataclasses.replace(self, **changes)  # type: ignore[type-var]
-        copy.__dict__["_frozen"] = self._frozen  # no field, since it is no argument of the constructor
+        copy.__dict__["_frozen"] = self._frozen  # not a field: the constructor does not take it
         return copy
 
     def __copy__(self) -> Self:
@@ -326,30 +325,6 @@ def _wrap(cls: type, name: str, wrapper: Callable[[Any], Any]) -> None:
         setattr(cls, name, wrapper(cls.__dict__[name]))
 
 
-def _register(cls: type[Module]) -> None:
-    """Register a class as a pytree. Unflattening runs no constructor: JAX unflattens arbitrary leaves."""
-    # What is frozen is part of the structure, as a setting is: no transformation of JAX loses it.
-    settings = (*cls._static, "_frozen")
-    if cls._traceable:
-        register_with_numbers(cls, settings)
-        return
-    names, keys = (*cls._children, *settings), [GetAttrKey(name) for name in cls._children]
-    children, static = _tree.getter(cls._children), _tree.getter(settings)
-
-    def flatten(module: Module) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        return children(module), static(module)
-
-    def flatten_with_keys(module: Module) -> tuple[list[tuple[GetAttrKey, Any]], tuple[Any, ...]]:
-        return list(zip(keys, children(module), strict=True)), static(module)
-
-    def unflatten(values_of_settings: tuple[Any, ...], values: Iterable[Any]) -> Module:
-        module = object.__new__(cls)
-        module.__dict__.update(zip(names, (*values, *values_of_settings), strict=True))
-        return module
-
-    register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
-
-
 def _with_checks(init: Any) -> Any:
     @functools.wraps(init)
     def __init__(self: Module, *args: Any, **kwargs: Any) -> None:
@@ -358,9 +333,8 @@ def _with_checks(init: Any) -> Any:
         except TypeError:
             _check.explain_mismatch(init, (self, *args), kwargs)
             raise
-        if (
-            type(self).__init__ is not __init__
-        ):  # called by the __init__ of a subclass, which is not finished yet
+        # In the constructor of a base class, the subclass has not set all of its fields yet.
+        if type(self).__init__ is not __init__:
             return
         for name in self._static:
             check_static(type(self).__name__, name, value := getattr(self, name), Module)

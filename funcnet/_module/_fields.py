@@ -5,16 +5,13 @@
 
 import collections.abc
 import dataclasses
-import functools
 import inspect
 import types
 import typing
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.tree_util import GetAttrKey, register_pytree_with_keys
 
 from funcnet import _check, _tree
 
@@ -210,37 +207,3 @@ def is_child_annotation(annotation: Any, base: type) -> bool:
     if hasattr(annotation, "array_type"):  # a jaxtyping annotation: Float[Array, "..."]
         return True
     return "PyTree" in annotation.__name__ or issubclass(annotation, jax.Array | base | Buffer)
-
-
-def register_with_numbers(cls: Any, settings: Sequence[str]) -> None:
-    """Register a module class as a pytree, some of whose children are settings where they are numbers."""
-    static = _tree.getter(settings)
-
-    def numbers_of(module: Any) -> tuple[tuple[str, Any], ...]:
-        values = ((name, getattr(module, name)) for name in cls._traceable)
-        return tuple((name, value) for name, value in values if type(value) in (int, float))
-
-    @functools.cache
-    def without(numbers: tuple[str, ...]) -> tuple[Any, Any, list[GetAttrKey]]:
-        names = [name for name in cls._children if name not in numbers]
-        return (*names, *settings), _tree.getter(names), [GetAttrKey(name) for name in names]
-
-    def flatten(module: Any) -> tuple[tuple[Any, ...], Any]:
-        numbers = numbers_of(module)
-        _, children, _ = without(tuple(name for name, _ in numbers))
-        return children(module), (static(module), numbers)
-
-    def flatten_with_keys(module: Any) -> tuple[list[tuple[GetAttrKey, Any]], Any]:
-        children, structure = flatten(module)
-        _, _, keys = without(tuple(name for name, _ in structure[1]))
-        return list(zip(keys, children, strict=True)), structure
-
-    def unflatten(structure: Any, children: Any) -> Any:
-        values_of_settings, numbers = structure
-        names, _, _ = without(tuple(name for name, _ in numbers))
-        module = object.__new__(cls)
-        module.__dict__.update(zip(names, (*children, *values_of_settings), strict=True))
-        module.__dict__.update(numbers)
-        return module
-
-    register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)

@@ -9,7 +9,7 @@ from funcnet import _check
 
 Paths: TypeAlias = str | Iterable[str] | Callable[..., bool]
 
-LISTED = 20
+MAX_LISTED = 20
 """Paths in an error message; larger models have more."""
 
 
@@ -68,5 +68,5 @@ def _is_selected(argument: str, rule: Callable[..., Any], path: str, leaf: Any) 
 def _listing(leaves: Mapping[str, Any]) -> str:
     if not leaves:
         return "The model has no arrays."
-    more = f", and {len(leaves) - LISTED} more" if len(leaves) > LISTED else ""
-    return f"Its arrays are {', '.join(list(leaves)[:LISTED])}{more}."
+    more = f", and {len(leaves) - MAX_LISTED} more" if len(leaves) > MAX_LISTED else ""
+    return f"Its arrays are {', '.join(list(leaves)[:MAX_LISTED])}{more}."

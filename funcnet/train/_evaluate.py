@@ -117,16 +117,16 @@ def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int, *, keep_row
 
     def of_batch(row: Array, mask: Array) -> Totals:
         totals = objective(*parts, loss, gather(data, row, mask), None)[1]
-        return totals if keep_rows else _split_rows(totals)[0]
+        return totals if keep_rows else _split_totals(totals)[0]
 
     if len(rows.row) == 1:
-        return _with_rows(*_split_rows(of_batch(rows.row[0], rows.mask[0])), data)
+        return _with_rows(*_split_totals(of_batch(rows.row[0], rows.mask[0])), data)
     program, struct = jax.make_jaxpr(of_batch, return_shape=True)(rows.row[0], rows.mask[0])
     traced = as_function(program, struct)
-    sums_struct = _split_rows(struct)[0]
+    sums_struct = _split_totals(struct)[0]
 
     def add_batch(sums: RunningTotals, batch: tuple[Array, Array]) -> tuple[RunningTotals, Any]:
-        totals, kept = _split_rows(traced(*batch))
+        totals, kept = _split_totals(traced(*batch))
         return sums.add(totals.pack()), kept
 
     sums, kept = jax.lax.scan(add_batch, Totals.zeros(sums_struct), (rows.row, rows.mask))
@@ -134,7 +134,7 @@ def total(loss: Loss, model: PyTree, data: Dataset, batch_size: int, *, keep_row
     return _with_rows(sums.unpack(sums_struct), kept, data)
 
 
-def _split_rows(totals: Totals) -> tuple[Totals, dict[str, Any]]:
+def _split_totals(totals: Totals) -> tuple[Totals, dict[str, Any]]:
     """The totals that are sums, and the rows of metrics of all rows at once."""
     rows = {name: total for name, total in totals.sums.items() if isinstance(total, MetricRows)}
     sums = {name: total for name, total in totals.sums.items() if name not in rows}

@@ -172,7 +172,7 @@ class Fit(Settings):
             FloatingPointError: with on_nan="raise", if the loss or a gradient is not finite; `error.run` is
                 the run up to that step.
         """
-        _check.no_settings("a training function", _unknown, TRAIN_CALL)
+        _check.refuse_settings("a training function", _unknown, TRAIN_CALL)
         data, valid = self._prepare(model, data, key, valid)
         per_epoch = self._plan.steps_per_epoch(len(data))
         _check.num_steps(self.epochs, per_epoch)

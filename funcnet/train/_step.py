@@ -145,7 +145,7 @@ def build_step(
             return _Changes(*updated, state.step + 1, state.stopping.outcome, update.buffers)
 
         if on_nan is None:
-            return apply_update().made_in(state, rest), StepInfo(update.totals, jnp.array(True))
+            return apply_update().apply_to(state, rest), StepInfo(update.totals, jnp.array(True))
 
         # If all weights are zero, the rows may hold any values: non-finite results are not errors.
         total_weight = batch.total_weight
@@ -164,7 +164,7 @@ def build_step(
         changes = jax.lax.cond(
             (total_weight > 0) & finite & state.stopping.is_running(), apply_update, keep
         )
-        return changes.made_in(state, rest), StepInfo(update.totals, jnp.asarray(finite))
+        return changes.apply_to(state, rest), StepInfo(update.totals, jnp.asarray(finite))
 
     return take_step
 
@@ -190,7 +190,7 @@ class _Changes(NamedTuple):
     outcome: Array
     rest: PyTree
 
-    def made_in(self, state: TrainState, rest: PyTree) -> TrainState:
+    def apply_to(self, state: TrainState, rest: PyTree) -> TrainState:
         """The state with these changes, and with `rest` where no buffer is updated."""
         return _tree.replace(
             state,

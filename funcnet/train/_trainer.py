@@ -116,7 +116,7 @@ class Trainer:
                 f"{_check.describe(keep_best)}."
             )
         if keep_best is not None:
-            _check.lowest_is_best(keep_best)
+            _check.keep_best_direction(keep_best)
         _check.choice("resume", resume, ("auto", "force", "never"))
         if max_time is not None:
             max_time = _check.above_zero("max_time", max_time)

@@ -148,8 +148,8 @@ def load_weights(
     selected = saved.keys() | expected.keys()
     if where is not None:
         selected = _select_names(where, {name: at for at, name in names.items()}, saved, expected)
-    wanted = {name: leaf for name, leaf in expected.items() if name in selected}
-    if lines := _differences({name: saved[name] for name in saved if name in selected}, wanted):
+    expected_part = {name: leaf for name, leaf in expected.items() if name in selected}
+    if lines := _differences({name: saved[name] for name in saved if name in selected}, expected_part):
         raise ValueError(
             f"{path} does not hold the weights of this {type(net).__name__}:\n  " + "\n  ".join(lines)
         )

@@ -1,34 +1,16 @@
 """SimCLR beside PyTorch: the same start, the same batches, a short last one and rows of weight 0 too."""
 
-import runpy
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from torch_jobs import copy_linear, load_job, tensor_batches
 
 import funcnet as fn
 
-torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
-
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-JOB = runpy.run_path(str(EXPERIMENTS / "contrastive_learning.py"))
 KEY = jax.random.key(1)
-
-
-def _peer(model):
-    peer = runpy.run_path(str(EXPERIMENTS / "peers/contrastive_learning.py"))
-    net = peer["SimCLR"]()
-    with torch.no_grad():
-        for part in ("encoder", "projector"):
-            for ours, theirs in zip(getattr(model, part).layers, getattr(net, part), strict=True):
-                if isinstance(ours, fn.Linear):
-                    theirs.weight.copy_(torch.tensor(np.array(ours.weight).T))
-                    if ours.bias is not None:
-                        theirs.bias.copy_(torch.tensor(np.array(ours.bias)))
-    return net, peer["train"]
+JOB, PEER = load_job("contrastive_learning")
 
 
 @pytest.mark.parametrize("some_count", [False, True])
@@ -37,17 +19,14 @@ def test_simclr_ends_in_pytorchs_numbers(some_count):
     views = tuple(map(jnp.asarray, JOB["make_views"](images, 1, seed=1)))
     weight = jnp.asarray(np.random.default_rng(2).integers(0, 2, 300), jnp.float32) if some_count else None
     data = fn.data.Dataset(views, weight=weight)
-    model = JOB["SimCLR"]().init(jax.random.key(0))
+    model, net = JOB["SimCLR"]().init(jax.random.key(0)), PEER["SimCLR"]()
+    for part in ("encoder", "projector"):
+        for i in (0, 3):
+            copy_linear(getattr(net, part)[i], getattr(model, part).layers[i])
     run = JOB["train"](model, data, KEY, epochs=3)
-    epochs = [
-        [
-            tuple(torch.tensor(np.array(view)[np.array(batch.weight) > 0]) for view in batch.example)
-            for batch in fn.data.batches(data, JOB["BATCH"], KEY, epoch)
-        ]
-        for epoch in range(3)
-    ]
-    net, train = _peer(model)
-    history = train(net, epochs)
+    history = PEER["train"](
+        net, [list(tensor_batches(data, JOB["BATCH"], KEY, epoch)) for epoch in range(3)]
+    )
     np.testing.assert_allclose(run.history["loss"], history, rtol=1e-4)
     for part in ("encoder", "projector"):
         ours, theirs = getattr(run.model, part).layers[1], getattr(net, part)[1]

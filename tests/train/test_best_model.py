@@ -35,7 +35,9 @@ def by_epoch(train, epoch):
     return run.model
 
 
-@pytest.mark.parametrize("keep_best", ["val_loss", "-val_absolute_error", "loss"])
+@pytest.mark.parametrize(
+    "keep_best", ["val_loss", "-val_absolute_error", pytest.param("loss", marks=pytest.mark.slow)]
+)
 def test_the_best_epoch_is_kept_without_a_directory_and_without_stopping(keep_best):
     run, alone = trained(keep_best=keep_best), TRAIN(NET.init(KEY), DATA, KEY, VALID)
     values = np.asarray(run.history[keep_best.removeprefix("-")])

@@ -54,6 +54,7 @@ def test_fns_own_step_is_a_step_with_its_buffers() -> None:
     np.testing.assert_allclose(run.history["loss"], expected.history["loss"], rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_trainer_a_resumed_one_and_a_vmap_take_the_same_steps(tmp_path: Any) -> None:
     expected = fit()(PLAIN, DATA, KEY, DATA)
     every = fn.train.Every(steps=5)
@@ -78,6 +79,11 @@ def test_another_step_is_another_run(tmp_path: Any) -> None:
         fn.Trainer(fit(other), tmp_path)(PLAIN, DATA, KEY)
 
 
+def broken(state: Any, batch: Any) -> Any:
+    bad = jnp.where(state.step == 6, jnp.nan, 1.0)
+    return dataclasses.replace(state, model=jax.tree.map(lambda a: a * bad, state.model)), {"loss": 1.0}
+
+
 def test_early_stopping_and_non_finite_steps() -> None:
     stopping = fn.EarlyStopping(patience=2)
 
@@ -87,10 +93,6 @@ def test_early_stopping_and_non_finite_steps() -> None:
     run = fit(rising, epochs=50, stopping=stopping)(PLAIN, DATA, KEY, DATA)
     assert run.outcome is fn.Outcome.PATIENCE_EXHAUSTED
 
-    def broken(state: Any, batch: Any) -> Any:
-        bad = jnp.where(state.step == 6, jnp.nan, 1.0)
-        return dataclasses.replace(state, model=jax.tree.map(lambda a: a * bad, state.model)), {"loss": 1.0}
-
     run = fit(broken)(PLAIN, DATA, KEY)
     assert run.outcome is fn.Outcome.NOT_FINITE
     assert int(run.state.step) == 6
@@ -98,6 +100,10 @@ def test_early_stopping_and_non_finite_steps() -> None:
     run = fit(broken, on_nan="skip")(PLAIN, DATA, KEY)
     assert run.outcome is fn.Outcome.FINISHED
     assert tables.same_bits(run.model, PLAIN)
+
+
+@pytest.mark.slow
+def test_a_non_finite_step_is_named() -> None:
     with pytest.raises(FloatingPointError, match=r"step 6 \(epoch 1\): the new layers\[0\].weight is not"):
         fit(broken, on_nan="raise")(PLAIN, DATA, KEY)
 
@@ -111,6 +117,7 @@ def test_rows_of_weight_zero_make_no_step() -> None:
     np.testing.assert_allclose(run.history["loss"], rest.history["loss"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_target_network_follows_the_one_that_trains() -> None:
     """BYOL (Grill et al., 2020): two views, BatchNorm, and a frozen target, an average of the other."""
     net = fn.Sequential(fn.Linear(2, 8), fn.layers.BatchNorm(8), jax.nn.relu, fn.Linear(8, 4))
@@ -148,6 +155,7 @@ def test_a_target_network_follows_the_one_that_trains() -> None:
     assert not jax.tree.leaves(run.state.opt_state[0].mu["target"])
 
 
+@pytest.mark.slow
 def test_replace_gives_a_training_function_another_step() -> None:
     plain = fn.fit(LOSS, optax.sgd(0.0), epochs=3, batch_size=16)
     replaced = dataclasses.replace(plain, optimizer=ADAM, step=by_hand)
@@ -212,7 +220,7 @@ def test_wrong_steps_are_refused_by_a_sentence(name: str) -> None:
         call()
 
 
-def test_an_optimizer_of_the_number_of_steps(tmp_path: Any) -> None:
+def test_an_optimizer_of_the_number_of_steps() -> None:
     counts: list[int] = []
 
     def decayed(steps: int) -> Any:
@@ -225,10 +233,22 @@ def test_an_optimizer_of_the_number_of_steps(tmp_path: Any) -> None:
     assert tables.same_bits(run.model, expected.model)
     train(PLAIN, DATA, KEY)
     assert counts == [12, 12]  # once by `fit`, once above
-    assert tables.same_bits(fn.Trainer(train, tmp_path)(PLAIN, DATA, KEY).model, expected.model)
     half = fn.Trainer(train, limit_batches=2)(PLAIN, DATA, KEY)
     assert counts[-1] == 6
     assert int(half.state.step) == 6
+
+
+@pytest.mark.slow
+def test_every_way_to_train_counts_its_steps(tmp_path: Any) -> None:
+    train = fn.fit(
+        LOSS,
+        lambda steps: optax.adam(optax.cosine_decay_schedule(1e-2, steps)),
+        epochs=3,
+        batch_size=16,
+        ema=0.5,
+    )
+    expected = train(PLAIN, DATA, KEY)
+    assert tables.same_bits(fn.Trainer(train, tmp_path)(PLAIN, DATA, KEY).model, expected.model)
     np.save(tmp_path / "x.npy", DATA[0])
     np.save(tmp_path / "y.npy", DATA[1])
     stream = fn.data.Stream.npy((tmp_path / "x.npy", tmp_path / "y.npy"))

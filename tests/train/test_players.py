@@ -103,7 +103,10 @@ def torch_run(order: str, updates: int, epochs: int = 3) -> dict[str, Any]:
     return nets
 
 
-@pytest.mark.parametrize(("order", "updates"), [("alternating", 1), ("alternating", 3), ("together", 1)])
+@pytest.mark.parametrize(
+    ("order", "updates"),
+    [("alternating", 1), pytest.param("alternating", 3, marks=pytest.mark.slow), ("together", 1)],
+)
 def test_a_gan_trains_as_the_loop_of_pytorch(order: Any, updates: int) -> None:
     run = fit(order=order, updates={"disc": updates})(model(), DATA, KEY)
     expected = torch_run(order, updates)
@@ -146,16 +149,19 @@ def test_buffers_are_updated_by_each_player_in_turn() -> None:
     np.testing.assert_allclose(run.model["a"].mean.value, mean * 0.75, rtol=1e-4)
 
 
-def test_padding_accumulation_trainer_and_vmap_change_nothing() -> None:
-    train = fit(updates={"disc": 2})
-    expected = train(model(), DATA, KEY, DATA)
-    game = train.loss
-    parts = fn.fit(game, optimizers(), epochs=3, batch_size=8, accumulate=2)(model(), DATA, KEY, DATA)
-    tables.assert_close(parts.model, expected.model, factor=20)
+def test_padding_changes_nothing() -> None:
     padded = jax.tree.map(lambda a: jnp.concatenate([a, jnp.full((14, *a.shape[1:]), 9e9)]), DATA)
     weighted = fn.data.Dataset(padded, weight=jnp.concatenate([jnp.ones(ROWS), jnp.zeros(14)]))
-    whole = fn.fit(game, optimizers(), epochs=2, batch_size=64, shuffle=False)
+    whole = fn.fit(fit().loss, optimizers(), epochs=2, batch_size=64, shuffle=False)
     tables.assert_close(whole(model(), weighted, KEY).model, whole(model(), DATA, KEY).model, factor=20)
+
+
+@pytest.mark.slow
+def test_accumulation_trainer_and_vmap_change_nothing() -> None:
+    train = fit(updates={"disc": 2})
+    expected = train(model(), DATA, KEY, DATA)
+    parts = fn.fit(train.loss, optimizers(), epochs=3, batch_size=8, accumulate=2)(model(), DATA, KEY, DATA)
+    tables.assert_close(parts.model, expected.model, factor=20)
     with tempfile.TemporaryDirectory() as folder:
         stopped = fn.Trainer(train, folder, [StopAfterFirstEpoch()])(model(), DATA, KEY, DATA)
         assert int(stopped.state.step) == 4
@@ -170,6 +176,7 @@ class StopAfterFirstEpoch(fn.train.Callback):
         return fn.train.Request(stop=True)
 
 
+@pytest.mark.slow
 def test_a_resumed_game_has_the_bits_of_an_uninterrupted_one(tmp_path: Any) -> None:
     train = fit(updates={"disc": 2})
     expected = train(model(), DATA, KEY, DATA)
@@ -181,30 +188,41 @@ def test_a_resumed_game_has_the_bits_of_an_uninterrupted_one(tmp_path: Any) -> N
     assert tables.same_bits(dict(run.history), dict(expected.history))
 
 
-def test_a_run_can_be_differentiated_and_compiles_once() -> None:
-    def final(rate: Any) -> Any:
-        train = fit({"disc": optax.sgd(rate), "gen": optax.sgd(0.1)}, epochs=1)
-        return train(model(), DATA, KEY).history["gen_loss"][-1]
+def last_loss(rate: Any) -> Any:
+    train = fit({"disc": optax.sgd(rate), "gen": optax.sgd(0.1)}, epochs=1)
+    return train(model(), DATA, KEY).history["gen_loss"][-1]
 
-    slope, step = jax.grad(final)(0.1), 1e-2
-    expected = (final(0.1 + step) - final(0.1 - step)) / (2 * step)
-    np.testing.assert_allclose(slope, expected, rtol=2e-2)
+
+def test_a_run_compiles_once() -> None:
     chex.clear_trace_counter()
-    once = chex.assert_max_traces(lambda rate: final(rate), n=1)
-    jitted = jax.jit(once)
-    jitted(0.1), jitted(0.2)
+    once = jax.jit(chex.assert_max_traces(lambda rate: last_loss(rate), n=1))
+    assert once(0.1) != once(0.2)
+
+
+@pytest.mark.slow
+def test_a_run_can_be_differentiated() -> None:
+    value, step = jax.jit(last_loss), 1e-2
+    expected = (value(0.1 + step) - value(0.1 - step)) / (2 * step)
+    np.testing.assert_allclose(jax.grad(last_loss)(0.1), expected, rtol=2e-2)
+
+
+def broken_loss(model: Any, example: Any, key: Any) -> Any:
+    return jnp.sqrt(-jnp.ones(())) * model["disc"](example[0])
+
+
+BROKEN = fn.losses.players(gen=gen_loss, disc=broken_loss)
 
 
 def test_a_non_finite_player_stops_all() -> None:
-    def broken(model: Any, example: Any, key: Any) -> Any:
-        return jnp.sqrt(-jnp.ones(())) * model["disc"](example[0])
-
-    game = fn.losses.players(gen=gen_loss, disc=broken)
-    run = fn.fit(game, optimizers(), epochs=2, batch_size=16)(model(), DATA, KEY)
+    run = fn.fit(BROKEN, optimizers(), epochs=2, batch_size=16)(model(), DATA, KEY)
     assert run.outcome is fn.Outcome.NOT_FINITE
     assert tables.same_bits(run.model, model())
+
+
+@pytest.mark.slow
+def test_a_non_finite_player_is_named() -> None:
     with pytest.raises(FloatingPointError, match="the loss of disc is not finite"):
-        fn.fit(game, optimizers(), epochs=2, batch_size=16, on_nan="raise")(model(), DATA, KEY)
+        fn.fit(BROKEN, optimizers(), epochs=2, batch_size=16, on_nan="raise")(model(), DATA, KEY)
 
 
 MODEL_OF_ONE = jnp.ones(())
@@ -297,6 +315,7 @@ def test_a_schedule_of_a_player_ends_with_its_own_updates() -> None:
     np.testing.assert_allclose([run.model["a"], run.model["b"]], [25.5, 5.5], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_players_of_a_module_and_functions_of_the_number_of_steps() -> None:
     class Game(fn.Module):
         disc: fn.Module
