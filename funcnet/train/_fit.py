@@ -79,7 +79,7 @@ def fit(
     Raises:
         TypeError: if `loss` is not a function, `optimizer` not an optax transformation, or a setting has
             the wrong type.
-        ValueError: if a setting is out of range, or is one that a `step` of your own would ignore.
+        ValueError: if a setting is out of range, or is one that a custom `step` would ignore.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
