@@ -43,6 +43,13 @@ def random_loss(model, example, key):
     return jnp.sum(model(example[0])) * jax.random.normal(key)
 
 
+class Noisy(fn.Module):
+    layer: fn.Module = fn.Linear(2, 3)
+
+    def __call__(self, x, key=None):
+        return self.layer(x) + jax.random.normal(key)
+
+
 @fn.losses.batchwise
 def random_batch_loss(model, batch, weight, key):
     return jnp.sum(jax.random.normal(jax.random.split(key)[0]) * weight)
@@ -166,6 +173,10 @@ GUESSES = {
     "a loss of x, y": (lambda: fn.fit(of_pairs, SGD, epochs=1), r"third argument is 'y'.*x, y = example"),
     "a random loss with validation": (
         lambda: fn.fit(random_loss, SGD, epochs=1)(MODEL, (X, LABELS), KEY, (X, LABELS)),
+        "in evaluation a loss and its model get key=None.*`if key is None",
+    ),
+    "a random model": (
+        lambda: TRAIN(Noisy().init(KEY), (X, LABELS), KEY),
         "in evaluation a loss and its model get key=None.*`if key is None",
     ),
     "a random loss of a batch": (

@@ -257,5 +257,6 @@ def _output_shape(structure: Any, num_features: int, shapes: tuple[Any, ...]) ->
         jax.ShapeDtypeStruct(shape if i < first else shape[1:], dtype)
         for i, (shape, dtype) in enumerate(shapes)
     ]
-    output = jax.eval_shape(lambda pair: call(pair[0], pair[1], None), structure.unflatten(structs))
+    with _check.key_or_none(None):
+        output = jax.eval_shape(lambda pair: call(pair[0], pair[1], None), structure.unflatten(structs))
     return jax.tree.map(lambda leaf: leaf.shape, output)
