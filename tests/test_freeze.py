@@ -267,6 +267,9 @@ def test_containers_of_modules_can_be_frozen_and_bare_arrays_are_refused():
         ([], ValueError, "must name an array"),
         (3, TypeError, r"must be a path such as 'layers\[0\]'"),
         ([3], TypeError, "must be a path"),
+        (jnp.array(1), TypeError, "must be a path .* got an array of int32"),
+        (np.array(1), TypeError, "must be a path .* got an array of int64"),
+        (b"layers", TypeError, "must be a path .* got bytes b'layers'"),
         (lambda path, leaf: False, ValueError, "must select an array of the model, got none"),
         (lambda path, leaf: leaf > 0, TypeError, "must return True or False"),
         (lambda path: True, TypeError, "takes other arguments"),
@@ -277,6 +280,12 @@ def test_a_wrong_path_is_refused(paths, error, message):
     for function in (fn.freeze, fn.unfreeze):
         with pytest.raises(error, match=message):
             function(model, paths)
+
+
+@pytest.mark.parametrize(("model", "got"), [(fn.MLP, "the class MLP"), ("layers[0]", "str 'layers")])
+def test_what_is_no_model_is_refused(model, got):
+    with pytest.raises(TypeError, match=rf"model must be a module, .* got {got}.*fn\.freeze\(fn\.MLP\("):
+        fn.freeze(model)
 
 
 def test_a_model_without_anything_to_train_is_refused():

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import types
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,34 @@ def of_four(model, batch, weight, key):
 
 def of_batch_shape(model, example, key):
     return model(example[0])
+
+
+def of_pairs(model, x, y):
+    return jnp.sum((model(x) - y) ** 2)
+
+
+def random_loss(model, example, key):
+    return jnp.sum(model(example[0])) * jax.random.normal(key)
+
+
+class Noisy(fn.Module):
+    layer: fn.Module = fn.Linear(2, 3)
+
+    def __call__(self, x, key=None):
+        return self.layer(x) + jax.random.normal(key)
+
+
+@fn.losses.batchwise
+def random_batch_loss(model, batch, weight, key):
+    return jnp.sum(jax.random.normal(jax.random.split(key)[0]) * weight)
+
+
+def stop_by_attribute(context):
+    context.stop_training = True
+
+
+def trained_with(callback):
+    return fn.Trainer(TRAIN, callbacks=[callback], progress=False)(MODEL, (X, LABELS), KEY)
 
 
 def loop_over_pairs():
@@ -92,7 +121,7 @@ GUESSES = {
     "train with valid for a key": (lambda: TRAIN(MODEL, (X, LABELS), (X, LABELS)), CALL_CODE),
     "train(validation_data)": (
         lambda: TRAIN(MODEL, (X, LABELS), KEY, validation_data=(X, LABELS)),
-        r"Write run = train\(model, data, key, valid=data\)",
+        r"Write run = train\(model, data, key, valid=valid\)",
     ),
     "train(epochs)": (lambda: TRAIN(MODEL, (X, LABELS), KEY, epochs=3), FIT_CODE),
     "a Trainer on x, y": (lambda: fn.Trainer(TRAIN)(MODEL, X, LABELS), CALL_CODE),
@@ -137,7 +166,88 @@ GUESSES = {
     "run.predict": (lambda: RUN.predict(X), r"Write fn\.predict\(run\.model, x\)"),
     "run.history.history": (lambda: RUN.history.history, r"Write run\.history\[\"loss\"\]"),
     "train.fit": (lambda: TRAIN.fit(MODEL, X, LABELS), r"Write run = train\("),
-    "trainer.fit": (lambda: fn.Trainer(TRAIN).fit(MODEL, X), r"Write run = train\("),
+    "trainer.fit": (
+        lambda: fn.Trainer(TRAIN).fit(MODEL, X),
+        r"Write run = trainer\(model, data, key, valid\)",
+    ),
+    "trainer.test": (lambda: fn.Trainer(TRAIN).test(MODEL, X), r"Write fn\.evaluate\("),
+    "a loss of x, y": (lambda: fn.fit(of_pairs, SGD, epochs=1), r"third argument is 'y'.*x, y = example"),
+    "a random loss with validation": (
+        lambda: fn.fit(random_loss, SGD, epochs=1)(MODEL, (X, LABELS), KEY, (X, LABELS)),
+        "in evaluation a loss and its model get key=None.*`if key is None",
+    ),
+    "a random model": (
+        lambda: TRAIN(Noisy().init(KEY), (X, LABELS), KEY),
+        "in evaluation a loss and its model get key=None.*`if key is None",
+    ),
+    "a random loss of a batch": (
+        lambda: fn.evaluate(random_batch_loss, MODEL, (X, LABELS)),
+        "in evaluation a loss and its model get key=None.*`if key is None",
+    ),
+    "evaluate with a key": (
+        lambda: fn.evaluate(LOSS, MODEL, (X, LABELS), key=KEY),
+        "Write fn.evaluate.*the loss gets key=None, so `if key is None",
+    ),
+    "weights of heads": (
+        lambda: fn.losses.supervised({"a": fn.losses.huber}, loss_weights={"a": 1.0}),
+        r"supervised has no setting 'loss_weights'\. Write .*shares=",
+    ),
+    "a dictionary of metrics": (
+        lambda: fn.losses.supervised(fn.losses.cross_entropy, metrics={"accuracy": fn.metrics.accuracy}),
+        r"supervised has no setting 'metrics'\. Write fn\.losses\.supervised\(.*accuracy=",
+    ),
+    "a metric named epoch": (
+        lambda: fn.evaluate(lambda model, example, key: (0.0, {"epoch": 0.0}), MODEL, (X, LABELS)),
+        "must not be 'epoch', a column of the logs",
+    ),
+    "a state of a function of steps": (
+        lambda: fn.TrainState.create(MODEL, lambda steps: SGD, KEY),
+        r"Try optimizer\(steps=1_000\)",
+    ),
+    "a function of n steps": (
+        lambda: fn.fit(LOSS, lambda n: SGD, epochs=1),
+        "a function of n.*name its argument steps: lambda steps:",
+    ),
+    "train a state": (lambda: TRAIN(RUN.state, (X, LABELS), KEY), r"got a TrainState: pass state\.model"),
+    "evaluate a state": (
+        lambda: fn.evaluate(LOSS, RUN.state, (X, LABELS)),
+        r"got a TrainState: pass state\.model",
+    ),
+    "model.freeze()": (lambda: MODEL.freeze(), r"Write model = fn\.freeze\(model, \"layers\[0\]\"\)"),
+    "ModelCheckpoint": (lambda: fn.train.ModelCheckpoint, 'keep_best="val_loss"'),
+    "weights that are not strict": (
+        lambda: fn.load_weights(NET, "model.safetensors", strict=False),
+        "load_weights has no setting 'strict'.*where=",
+    ),
+    "state.replace": (lambda: RUN.state.replace(epoch=0), r"dataclasses\.replace\(run\.state, epoch=0\)"),
+    "a schedule by place": (
+        lambda: fn.losses.scheduled(lambda beta: LOSS, optax.constant_schedule(1.0)),
+        r"Write fn\.losses\.scheduled\(make_loss, beta=",
+    ),
+    "the recall of class 1": (
+        lambda: fn.metrics.recall(1),
+        r"Write fn\.metrics\.recall\(\), as in fn\.metrics\.measure\(",
+    ),
+    "a metric that is made": (
+        lambda: fn.metrics.roc_auc(),
+        r"Write fn\.metrics\.roc_auc\(scores, targets\), or supervised\(\.\.\., auc=fn\.metrics\.roc_auc",
+    ),
+    "fn.Input": (lambda: fn.Input, r"Write fn\.Sequential\(fn\.Linear\(2, 3\)"),
+    "fn.layers.Concatenate": (lambda: fn.layers.Concatenate, r"Write jax\.numpy\.concatenate\("),
+    "a callback's dictionary": (
+        lambda: trained_with(lambda context: {"a": 1.0}),
+        r"Try fn\.train\.Request\(values=\{'a': \.\.\.\}\)",
+    ),
+    "context.stop_training = True": (
+        lambda: trained_with(stop_by_attribute),
+        r"can't be changed, got a new 'stop_training'.*fn\.train\.Request\(stop=True\)",
+    ),
+    "context.logs": (lambda: trained_with(lambda context: context.logs), r"Write context\.metrics\."),
+    "no progress": (lambda: fn.Trainer(TRAIN, progress=None), "progress must be 'bar', 'lines' or False"),
+    "progress by number": (
+        lambda: fn.Trainer(TRAIN, progress=0),
+        "progress must be 'bar', 'lines' or False",
+    ),
     "from layers import Dense": (
         import_dense,
         r"funcnet\.layers has no 'Dense'\. Write fn\.Linear\(2, 3\)",
@@ -205,7 +315,8 @@ def test_the_code_of_the_tables_works(table, tmp_path, monkeypatch, capsys):
             "jax": jax,
             "optax": optax,
         }
-        scope |= {"train": TRAIN}
+        context = types.SimpleNamespace(model=MODEL, state=RUN.state, metrics={}, epoch=1, step=1)
+        scope |= {"train": TRAIN, "trainer": fn.Trainer(TRAIN), "context": context, "valid": (X, LABELS)}
         code = code.split(" for inference")[0]
         code = code.format(name="loss" if table in ("Run", "History") else name)
         if "epochs=20" in code:  # each of them compiles

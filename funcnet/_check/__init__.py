@@ -53,6 +53,7 @@ from funcnet._check._sequences import state as state
 from funcnet._check._sequences import steps as steps
 from funcnet._check._sequences import token_sequence as token_sequence
 from funcnet._check._training import architecture as architecture
+from funcnet._check._training import argument_names as argument_names
 from funcnet._check._training import concrete_key as concrete_key
 from funcnet._check._training import direction as direction
 from funcnet._check._training import equal_shapes as equal_shapes
@@ -79,9 +80,11 @@ from funcnet._check._training import validation_name as validation_name
 from funcnet._check._training import validation_value as validation_value
 from funcnet._check._usage import attributes_of_peers as attributes_of_peers
 from funcnet._check._usage import explain_mismatch as explain_mismatch
+from funcnet._check._usage import key_or_none as key_or_none
 from funcnet._check._usage import missing_name as missing_name
 from funcnet._check._usage import refuse_settings as refuse_settings
 from funcnet._check._usage import usage as usage
+from funcnet._check._usage import usage_of_metric as usage_of_metric
 from funcnet._check._values import INT32_MAX as INT32_MAX
 from funcnet._check._values import above_zero as above_zero
 from funcnet._check._values import at_most as at_most

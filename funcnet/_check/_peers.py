@@ -2,13 +2,13 @@
 
 The tables are searched only when a name, an attribute or an argument does not exist. Keys are in lower
 case and without underscores; values are code that runs, with these names in scope: model, net, loss, train,
-run, data, x, y, labels, key.
+run, data, valid, x, y, labels, key, trainer, context.
 """
 
 _SUPERVISED = "loss = fn.losses.supervised(fn.losses.{})"
 _TRAINER = 'fn.Trainer(train, callbacks=[fn.train.CSV("history.csv")], progress="bar")(model, data, key)'
 _DIRECTORY = 'fn.Trainer(train, "runs/a")(model, data, key)'
-_KEEP_BEST = 'fn.Trainer(train, keep_best="loss")(model, data, key)'
+_KEEP_BEST = 'fn.Trainer(train, keep_best="val_loss")(model, data, key, valid)'
 _OWN_STEP = "train = fn.fit(loss, optax.adam(1e-3), epochs=20, step=fn.step(loss, optax.adam(1e-3)))"
 _SAVE, _LOAD = (
     'fn.save_weights(model, "model.safetensors")',
@@ -21,7 +21,7 @@ _SHARES = (
 )
 _FIT = "train = fn.fit(loss, optax.adam(1e-3), epochs=20{})"
 _TRAIN = f"{_FIT.format('')}; run = train(model, data, key)"
-_CALL = "run = train(model, data, key, valid=data)"
+_CALL = "run = train(model, data, key, valid=valid)"
 _MODES = "model(x) for inference and model(x, key) for training: a model has no modes"
 _TWO_PARTS = "data, valid = fn.data.split(data, (0.8, 0.2), key); train(model, data, key, valid)"
 
@@ -56,6 +56,8 @@ upsampling1d: fn.layers.Upsample(2, num_spatial_dims=1)
 upsampling2d upsamplingnearest2d: fn.layers.Upsample(2)
 upsampling3d: fn.layers.Upsample(2, num_spatial_dims=3)
 unflatten: fn.layers.Reshape((7, 7, 64))
+concatenate: jax.numpy.concatenate([x, x], axis=-1)
+input inputlayer: fn.Sequential(fn.Linear(2, 3), jax.nn.relu)
 padsequence padsequences: fn.data.pad([[5, 2, 7], [4]])
 spatialdropout1d dropout1d: fn.layers.ChannelDropout(0.1, 1)
 spatialdropout2d dropout2d: fn.layers.ChannelDropout(0.1, 2)
@@ -88,7 +90,7 @@ f1score: fn.metrics.f1()
 r2score: fn.metrics.r2()
 rootmeansquarederror: fn.metrics.rmse()
 topkaccuracy topkcategoricalaccuracy: fn.metrics.top_k(5)
-modelcheckpoint checkpoint checkpoints checkpointmanager: fn.Trainer(train, "runs/a", keep_best="loss")
+modelcheckpoint checkpoint checkpoints checkpointmanager: fn.Trainer(train, "runs/a", keep_best="val_loss")
 csvlogger: fn.train.CSV("history.csv")
 tensorboardlogger summarywriter: fn.train.TensorBoard()
 reducelronplateau: fn.train.ReduceOnPlateau("loss")
@@ -154,7 +156,7 @@ params weights parameters variables: run.model
 optstate optimizer optimizerstate: run.state.opt_state
 loss valloss trainloss accuracy valaccuracy: run.history["{{name}}"]
 losses metrics log logs: run.history["loss"]
-bestmodel bestweights beststate: {_KEEP_BEST}.best
+bestmodel bestweights: {_KEEP_BEST}.best
 step: run.state.step
 epoch: run.state.epoch
 """
@@ -172,6 +174,7 @@ _OF_STATE = _rows(
     """
 params variables: run.state.model
 applyfn: run.state.model(x[0])
+replace: import dataclasses; state = dataclasses.replace(run.state, epoch=0)
 tx trainstep: step = fn.step(loss, optax.sgd(0.1)); state, info = step(run.state, (x, y))
 optimizer optimizerstate: run.state.opt_state
 """
@@ -186,12 +189,27 @@ loggedmetrics callbackmetrics history: run.history["loss"]
 model: run.model
 """
 )
+_OF_TRAINER = _OF_TRAIN | _rows("fit run compile: run = trainer(model, data, key, valid)")
+_OF_CONTEXT = _rows(
+    """
+logs log metric callbackmetrics loggedmetrics: context.metrics
+stoptraining shouldstop stop: fn.train.Request(stop=True)
+trainer callbacks: fn.Trainer(train, callbacks=[fn.train.CSV("history.csv")])
+currentepoch: context.epoch
+globalstep iteration batch: context.step
+optstate optimizer optimizerstate: context.state.opt_state
+params variables weights: context.model
+history: run.history["loss"]
+"""
+)
 ATTRIBUTES = {
     "model": _OF_MODEL,
     "Run": _OF_RUN,
     "History": _OF_HISTORY,
     "TrainState": _OF_STATE,
     "training function": _OF_TRAIN,
+    "Trainer": _OF_TRAINER,
+    "CallbackContext": _OF_CONTEXT,
 }
 """Attributes and methods of objects."""
 
@@ -210,6 +228,7 @@ lr learningrate weightdecay momentum schedule scheduler lrscheduler: optax.adamw
 clipvalue: optax.chain(optax.clip(1.0), optax.adam(1e-3))
 gradientclipval clipnorm globalclipnorm maxgradnorm gradclip: {_CLIP_NORM}
 metrics: fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
+evaluate.key: fn.evaluate(loss, model, data) for inference: the loss gets key=None, so `if key is None: ...`
 seed randomstate rng rngs prngkey key: train(model, data, jax.random.key(0))
 maxepochs numepochs nepochs nbepoch maxiter numtrainepochs: {_FIT.format("")}
 epochs batchsize shuffle stopping evalevery ema onnan remat step: {_FIT.format("")}
@@ -222,6 +241,7 @@ device devices accelerator gpus strategy numnodes: jax.device_put(model, jax.dev
 sampleweight weight weights: fn.data.Dataset((x, y), weight=jax.numpy.ones(len(x)))
 classweight: loss = fn.losses.supervised(fn.losses.cross_entropy, class_weight=[1.0, 1.0, 10.0])
 lossweights: {_SHARES}
+strict skipmismatch byname: fn.load_weights(model, "model.safetensors", where="layers[0]")
 trainstep trainingstep: {_OWN_STEP}
 frozen trainable: model = fn.freeze(model, "layers[0]")
 numworkers prefetch: fn.data.Stream.npy(("x.npy", "y.npy"), prefetch=2)

@@ -97,9 +97,11 @@ def loss(value: Any, name: str = "loss") -> None:
             f"{name} must be {expected}, got {value.__name__}, which ranks all rows at once. Train with "
             "fn.losses.supervised(fn.losses.binary_cross_entropy)."
         )
+    if getattr(value, "batchwise", False):
+        return
     try:
-        if not getattr(value, "batchwise", False):
-            inspect.signature(value).bind(None, None, None)
+        signature = inspect.signature(value)
+        signature.bind(None, None, None)
     except ValueError:
         return  # some builtins have no signature
     except TypeError:
@@ -114,6 +116,12 @@ def loss(value: Any, name: str = "loss") -> None:
             "function of (prediction, target): fn.losses.supervised(f). From a loss of a whole batch, "
             "f(model, batch, weight, key): fn.losses.batchwise(f)."
         ) from None
+    third = [*signature.parameters, "", "", ""][2]
+    if third in ("y", "target", "targets", "label", "labels"):
+        raise TypeError(
+            f"{name} must be {expected}, got {function_name(value)!r}, whose third argument is {third!r}: "
+            "a loss is (model, example, key). Write def loss(model, example, key): x, y = example; ..."
+        )
 
 
 def train_function(value: Any, name: str = "train") -> None:
@@ -235,10 +243,19 @@ def architecture(value: Any, name: str = "net") -> None:
 def optimizer(value: Any) -> None:
     """Check that a value is an optax GradientTransformation."""
     if not (callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))):
+        of_steps = argument_names(value) == ["steps"]
         raise TypeError(
-            f"optimizer must be an optax GradientTransformation, got {describe(value)}. "
-            "Try optax.adam(1e-2)."
+            f"optimizer must be an optax GradientTransformation, got {describe(value)}. Try "
+            + ("optimizer(steps=1_000), with the number of steps." if of_steps else "optax.adam(1e-2).")
         )
+
+
+def argument_names(value: Any) -> list[str]:
+    """The names of a function's arguments; none if it is not a function, or its signature is not known."""
+    try:
+        return list(inspect.signature(value).parameters)
+    except (TypeError, ValueError):  # some built-in functions have no signature
+        return []
 
 
 def monitored_metric(name: str, metrics: Iterable[str], has_valid: bool, argument: str = "monitor") -> None:
@@ -324,6 +341,11 @@ def metric_names(names: Iterable[Any]) -> None:
             raise ValueError(
                 f"the name of a metric must not be 'loss' or 'train_loss' or begin with 'val_', which the "
                 f"history uses, got {name!r}. Rename it."
+            )
+        if name in ("", "epoch"):
+            raise ValueError(
+                f"the name of a metric must not be 'epoch', a column of the logs, or empty, got {name!r}. "
+                "Rename it."
             )
 
 

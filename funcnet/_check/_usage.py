@@ -1,5 +1,6 @@
 """One sentence with code that works where a name, an attribute or an argument does not exist."""
 
+import contextlib
 import difflib
 import functools
 import importlib.util
@@ -7,7 +8,7 @@ import inspect
 import itertools
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Never, TypeVar
 
 from funcnet._check import _peers
@@ -40,6 +41,11 @@ def usage(code: str) -> Callable[[F], F]:
     return decorate
 
 
+def usage_of_metric(call: str) -> Callable[[F], F]:
+    """Decorate a function that makes a metric, and is often called as if it were one."""
+    return usage(f"fn.metrics.{call}, as in fn.metrics.measure(fn.metrics.{call}, predictions, targets)")
+
+
 def explain_mismatch(function: Any, args: Any, kwargs: Mapping[str, Any], code: str = "") -> None:
     """Raise a TypeError with `code` if a function can't be called with these arguments."""
     signature = inspect.signature(function)
@@ -62,6 +68,21 @@ def _unknown_setting(function: str, setting: str, code: str, settings: list[str]
     peer = _peers.SETTINGS.get(f"{function}.{name}", _peers.SETTINGS.get(name))
     own = f" Its settings are {', '.join(settings)}." if settings and not peer else ""
     return f"{function} has no setting {setting!r}.{own} Write {peer or code}."
+
+
+@contextlib.contextmanager
+def key_or_none(key: Any) -> Iterator[None]:
+    """Explain the error of a loss that draws random numbers from the key it gets, which may be None."""
+    try:
+        yield
+    except TypeError as error:
+        if key is not None or "PRNG key type" not in str(error) or "NoneType" not in str(error):
+            raise
+        raise TypeError(
+            "in evaluation a loss and its model get key=None, from which no random numbers can be drawn. "
+            "Write what they do without: `if key is None: ...`, as in "
+            "noise = 0.0 if key is None else jax.random.normal(key)."
+        ) from error
 
 
 def refuse_settings(function: str, settings: Mapping[str, Never], code: str) -> None:

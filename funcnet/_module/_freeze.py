@@ -129,6 +129,11 @@ def _label(path: str, value: Any) -> Any:
 
 def _set_frozen(model: Any, paths: Paths | None, *, is_frozen: bool) -> Any:
     """The model in which the selected arrays are frozen, or not, and the others as they are."""
+    if isinstance(model, type | str):
+        raise TypeError(
+            f"model must be a module, or a container of modules, got {_check.describe(model)}. Try "
+            'model = fn.freeze(fn.MLP((4, 16, 3)), "layers[0]").'
+        )
     like = shapes(model)
     leaves = _tree.paths(like)
     rule: Paths = (lambda path, leaf: True) if paths is None else paths

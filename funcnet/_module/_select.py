@@ -33,7 +33,8 @@ def select(argument: str, leaves: Mapping[str, Any], names: Mapping[str, str], p
         if not chosen:
             raise ValueError(f"{argument} must select an array of the model, got none. {_listing(leaves)}")
         return chosen
-    is_several = isinstance(paths, Iterable) and not isinstance(paths, str | Mapping)
+    is_one = isinstance(paths, str | bytes | Mapping) or getattr(paths, "ndim", 1) == 0
+    is_several = isinstance(paths, Iterable) and not is_one
     prefixes: Iterable[Any] = paths if is_several else [paths]
     selected: set[str] = set()
     for prefix in prefixes:

@@ -15,6 +15,7 @@ LATE, LAST = tuple(2**29 + 12_345_678 * i for i in range(1, 8)), 2**30
 """Steps at which a schedule has ended, if it ends. Arithmetic on them stays below the end of int32."""
 
 
+@_check.usage("fn.losses.scheduled(make_loss, beta=optax.linear_schedule(0.0, 1.0, 1_000))")
 def scheduled(
     make_loss: Callable[..., Loss],
     /,

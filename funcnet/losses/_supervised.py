@@ -13,8 +13,10 @@ from funcnet.losses._class_weight import check_classes, class_weights, weight_of
 from funcnet.losses._targets import check_targets
 from funcnet.losses._weighted import UNWEIGHTED, weight_loss
 
+EXAMPLE = "fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)"
 
-@_check.usage("fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)")
+
+@_check.usage(EXAMPLE)
 def supervised(
     per_example_loss: PerExample | Mapping[str, PerExample],
     *,
@@ -63,6 +65,9 @@ def supervised(
         >>> {name: round(float(v), 4) for name, v in {"loss": value, **logged}.items()}
         {'loss': 4.1386, 'sign_loss': 0.6931, 'size_loss': 4.0}
     """
+    # Settings of Keras that would be taken for metrics of this name.
+    settings: Any = {name: metrics[name] for name in ("loss_weights", "metrics") if name in metrics}
+    _check.no_settings("supervised", settings, EXAMPLE)
     if isinstance(per_example_loss, Mapping):
         return _loss_of_heads(per_example_loss, shares, class_weight, metrics)
     if shares is not None:
@@ -257,5 +262,6 @@ def _output_shape(structure: Any, num_features: int, shapes: tuple[Any, ...]) ->
         jax.ShapeDtypeStruct(shape if i < first else shape[1:], dtype)
         for i, (shape, dtype) in enumerate(shapes)
     ]
-    output = jax.eval_shape(lambda pair: call(pair[0], pair[1], None), structure.unflatten(structs))
+    with _check.key_or_none(None):
+        output = jax.eval_shape(lambda pair: call(pair[0], pair[1], None), structure.unflatten(structs))
     return jax.tree.map(lambda leaf: leaf.shape, output)

@@ -39,6 +39,7 @@ def accuracy(prediction: ArrayLike, target: ArrayLike) -> Scalar:
     return jnp.mean(correct("accuracy", prediction, target))
 
 
+@_check.usage_of_metric("top_k(5)")
 def top_k(k: int) -> PerExample:
     """A metric that is 1 if the target's class is among the k most likely, else 0.
 

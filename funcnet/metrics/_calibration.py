@@ -65,6 +65,7 @@ def brier(logits: ArrayLike, target: ArrayLike) -> Scalar:
     return jnp.mean((jax.nn.sigmoid(z) - t.astype(z.dtype)) ** 2)
 
 
+@_check.usage_of_metric("expected_calibration_error()")
 def expected_calibration_error(*, bins: int = 15) -> Metric:
     """The difference of confidence and accuracy: Σ over bins of weight · |accuracy - confidence|.
 

@@ -16,6 +16,7 @@ Average: TypeAlias = Literal["binary", "micro", "macro"] | None
 """Of class 1 only; of the counts of all classes together; the unweighted mean over classes; none."""
 
 
+@_check.usage_of_metric("precision()")
 def precision(*, average: Average = "binary", classes: int | None = None) -> Metric:
     """The fraction of predicted positives that are correct: true positives / predicted positives.
 
@@ -46,6 +47,7 @@ def precision(*, average: Average = "binary", classes: int | None = None) -> Met
     return _ratio("precision", average, classes)
 
 
+@_check.usage_of_metric("recall()")
 def recall(*, average: Average = "binary", classes: int | None = None) -> Metric:
     """The fraction of actual positives that are predicted: true positives / actual positives.
 
@@ -72,6 +74,7 @@ def recall(*, average: Average = "binary", classes: int | None = None) -> Metric
     return _ratio("recall", average, classes)
 
 
+@_check.usage_of_metric("f1()")
 def f1(*, average: Average = "binary", classes: int | None = None) -> Metric:
     """The harmonic mean of precision and recall, 2·tp / (predicted + actual positives).
 
@@ -100,6 +103,7 @@ def f1(*, average: Average = "binary", classes: int | None = None) -> Metric:
     return _ratio("f1", average, classes)
 
 
+@_check.usage_of_metric("confusion_matrix(3)")
 def confusion_matrix(classes: int) -> Metric:
     """The total weight of examples by true class (row) and predicted class (column).
 

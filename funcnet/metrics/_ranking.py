@@ -12,6 +12,7 @@ from funcnet._metric import relative, row_weights
 from funcnet._types import Array, ArrayLike, Scalar
 
 
+@_check.usage("fn.metrics.roc_auc(scores, targets), or supervised(..., auc=fn.metrics.roc_auc)")
 def roc_auc(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike | None = None) -> Scalar:
     """The area under the ROC curve: how often a row of class 1 scores higher than one of class 0.
 
@@ -40,6 +41,9 @@ def roc_auc(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike | None = No
     return in_float64(_roc_auc, *rows) if _tree.is_concrete(rows) else _roc_auc(*rows)
 
 
+@_check.usage(
+    "fn.metrics.average_precision(scores, targets), or supervised(..., auc=fn.metrics.average_precision)"
+)
 def average_precision(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike | None = None) -> Scalar:
     """The mean over rows of class 1 of the precision among rows that score at least as high.
 

@@ -13,6 +13,7 @@ from funcnet._metric import Metric, weighted_sum
 from funcnet._types import Array
 
 
+@_check.usage_of_metric("rmse()")
 def rmse() -> Metric:
     """The root of the mean squared error, in the target's units.
 
@@ -33,6 +34,7 @@ def rmse() -> Metric:
     return RMSE()
 
 
+@_check.usage_of_metric("r2()")
 def r2(*, offset: float | None = None) -> Metric:
     """The coefficient of determination, 1 - Σ w·(t - p)² / Σ w·(t - mean)².
 

@@ -12,8 +12,8 @@ class Best:
     """The model of the best epoch so far.
 
     Args:
-        model: the model, as it is evaluated.
-        epoch: its epoch, from 0, int32.
+        model: the model, as it is evaluated; None if no epoch had a value.
+        epoch: its epoch, from 0, int32; -1 if none.
         value: the monitored value in that epoch.
     """
 

@@ -5,7 +5,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
@@ -59,6 +59,11 @@ class Request:
             value = getattr(self, field)
             if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
                 raise TypeError(f"{field} must map names to numbers, got {_check.describe(value)}.")
+        if reserved := sorted({"", "epoch", "step"} & self.values.keys()):
+            raise ValueError(
+                "the names of values must not be 'epoch' or 'step', which the logs use, or empty, got "
+                f"{reserved[0]!r}. Rename it: fn.train.Request(values={{'my_value': ...}})."
+            )
         numbers = {name: _to_number(name, value) for name, value in self.values.items()}
         object.__setattr__(self, "values", numbers)
 
@@ -108,10 +113,17 @@ class Snapshot:
 class CallbackContext:
     """The progress of a run, as a callback sees it.
 
+    It can't be changed: a callback returns what it asks for, a `Request`.
+
     Args:
         epoch: the number of completed epochs.
         metrics: the losses and metrics of the last completed epoch: floats by name. Values that were not
             measured in that epoch, or are NaN, are absent.
+
+    Attributes:
+        step: the number of optimizer steps.
+        state: the `TrainState` at this sync, with the optimizer's state and the key.
+        model: the model as it is evaluated.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -128,6 +140,8 @@ class CallbackContext:
     epoch: int
     metrics: Mapping[str, float]
     _snapshot: Snapshot
+    if not TYPE_CHECKING:
+        __getattr__ = _check.attributes_of_peers("CallbackContext")
 
     @property
     def step(self) -> int:
@@ -145,6 +159,17 @@ class CallbackContext:
         return evaluated_model(self.state)
 
 
+def _raise_frozen(self: CallbackContext, name: str, value: Any) -> None:
+    del self, value
+    raise dataclasses.FrozenInstanceError(
+        f"a CallbackContext can't be changed, got a new {name!r}. Return a request from the callback: "
+        "fn.train.Request(stop=True), with hyperparams={...} or values={...}."
+    )
+
+
+CallbackContext.__setattr__ = _raise_frozen  # type: ignore[assignment]
+
+
 class Callback:
     """Base class of callbacks, which observe a run on the host and may send requests.
 
@@ -157,8 +182,8 @@ class Callback:
     If any callback may send requests, the run returns to the host at the end of every epoch.
 
     Raises:
-        TypeError: when a subclass is defined, if it has a method `on_...` that is not one of these, or that
-            does not take a `CallbackContext`.
+        TypeError: when a subclass is defined, if it has or inherits an `on_...` that is not one of these
+            methods, or that can't be called with a `CallbackContext`.
 
     Example:
         >>> import funcnet as fn
@@ -171,9 +196,10 @@ class Callback:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, hook in vars(cls).items():
-            if name.startswith("on_") and callable(hook):
-                _check_hook(cls.__name__, name, hook)
+        for owner in cls.__mro__:
+            for name in vars(owner) if owner is not Callback else ():
+                if name.startswith("on_"):
+                    _check_hook(cls, owner, name)
 
     def on_fit_start(self, context: CallbackContext) -> Request | None:
         """Before the first step of this process. `restore` is called after it, if the run was resumed."""
@@ -214,29 +240,43 @@ NO_BATCHES = (
 )
 
 
-def _check_hook(owner: str, name: str, hook: Any) -> None:
-    """Check that a method `on_...` of a callback is one that a Trainer calls, with its arguments."""
+def _check_hook(cls: type, owner: type, name: str) -> None:
+    """Check that `on_...` of a callback, or of a class that it inherits from, is a hook that is called."""
     own = vars(Callback).get(name)
+    title = f"{owner.__name__}.{name}"
     if own is None:
         hooks = [hook for hook in vars(Callback) if hook.startswith("on_")]
         nearest = difflib.get_close_matches(name, hooks, 1, 0.0)[0]
         raise TypeError(
-            f"{owner}.{name} would never be called: the hooks are {', '.join(hooks)}. "
+            f"{title} would never be called: the hooks are {', '.join(hooks)}. "
             + (
                 NO_BATCHES
                 if "batch" in name
                 else f"Write def {OF_PEERS.get(name, nearest)}(self, context)."
             )
         )
+    if getattr(cls, name) is own:
+        raise TypeError(
+            f"{title} would never be called, since {cls.__name__} inherits from Callback first. Write "
+            f"class {cls.__name__}({owner.__name__}, fn.train.Callback)."
+        )
     parameters = list(inspect.signature(own).parameters)
+    hook = getattr(owner, name)
+    if not callable(hook):
+        raise TypeError(
+            f"{title} must be a method, got {_check.describe(hook)}. Write "
+            f"def {name}({', '.join(parameters)}), or leave it out."
+        )
+    is_bound = isinstance(vars(owner)[name], classmethod | staticmethod)
     try:
-        inspect.signature(hook).bind(*parameters)
-        takes_logs = "logs" in inspect.signature(hook).parameters
+        signature = inspect.signature(hook)
+        signature.bind(*parameters[is_bound:])
+        takes_logs = "logs" in signature.parameters
     except TypeError:
         takes_logs = True
     if takes_logs:
         raise TypeError(
-            f"{owner}.{name} must take {', '.join(parameters)}. Write def {name}({', '.join(parameters)}); "
+            f"{title} must take {', '.join(parameters)}. Write def {name}({', '.join(parameters)}); "
             "its losses and metrics are context.metrics."
         )
 
@@ -290,9 +330,11 @@ def join_requests(request: Request, callback: Callback, answer: Any) -> Request:
             "then the run returns to the host at the end of every epoch."
         )
     if not isinstance(answer, Request):
+        is_values = isinstance(answer, Mapping) and answer
+        code = f"values={{{next(iter(answer))!r}: ...}}" if is_values else "stop=True"
         raise TypeError(
             f"a callback must return None or a funcnet.train.Request, got {_check.describe(answer)}. Try "
-            "fn.train.Request(stop=True)."
+            f"fn.train.Request({code})."
         )
     if twice := request.values.keys() & answer.values.keys():
         raise ValueError(

@@ -190,11 +190,18 @@ class Checkpoints:
             for entries in (saved, current):  # another version of JAX prints programs differently
                 entries.pop("program of a step", None)
         if lines := differences(saved, current):
-            raise ValueError(
-                f"{place} belongs to a different run:\n  "
-                + "\n  ".join(lines)
-                + '\nChoose another directory. In code, fn.Trainer(..., resume="force") resumes from it '
+            changed = {line.split(":")[0] for line in lines}
+            # The history in the state has an entry for each epoch, so the program of a step changes, too.
+            of_epochs = "setting epochs" in changed and changed <= {"setting epochs", "program of a step"}
+            advice = (
+                'If only epochs has changed, fn.Trainer(..., resume="force") continues the run to that '
+                'number; resume="never" starts over.'
+                if of_epochs
+                else 'Choose another directory. In code, fn.Trainer(..., resume="force") resumes from it '
                 'anyway, and resume="never" starts over.'
+            )
+            raise ValueError(
+                f"{place} belongs to a different run:\n  " + "\n  ".join(lines) + f"\n{advice}"
             )
 
 

@@ -159,6 +159,8 @@ def check_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
     """Check that loss, model and data match; return the data as a Dataset."""
     if isinstance(getattr(model, "state", None), TrainState):
         raise TypeError("model must be a model, got a Run: pass run.model.")
+    if isinstance(model, TrainState):
+        raise TypeError("model must be a model, got a TrainState: pass state.model.")
     check_model(model)
     data = as_dataset(data)
     check = getattr(loss, "check", None)

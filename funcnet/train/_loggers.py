@@ -81,7 +81,10 @@ class _Log(Callback, abc.ABC):
 class CSV(_Log):
     """A CSV file with the columns `epoch`, from 0, and one for each name in the history. NaN is left empty.
 
-    float32 numbers are written with nine digits, which identify them; other dtypes in full.
+    float32 numbers are written with nine digits, which identify them; other dtypes in full. A learning rate
+    is not in the history unless a callback puts it there, such as this one for `optax.inject_hyperparams`:
+    `lambda context: fn.train.Request(values={"lr": context.state.opt_state.hyperparams["learning_rate"]})`.
+    `Monitor` records all hyperparameters beside the history.
 
     Args:
         path: the file; a relative path is in the Trainer's directory, if it has one.

@@ -78,7 +78,8 @@ def _to_png(name: str, picture: Any) -> bytes:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
         return buffer.getvalue()
-    image: Any = np.asarray(picture) if hasattr(picture, "dtype") else np.zeros(())
+    is_array = hasattr(picture, "dtype")
+    image: Any = np.asarray(_check.array(f"the picture {name!r}", picture)) if is_array else np.zeros(())
     if not (image.ndim == 2 or (image.ndim == 3 and image.shape[-1] == 3)) or not image.size:
         raise TypeError(
             f"the picture {name!r} must be an array [height, width] or [height, width, 3] or a figure of "

@@ -1,7 +1,6 @@
 """From the optimizers that `fit` is given to the one transformation of a run."""
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -32,16 +31,14 @@ def check_optimizer(optimizer: Any) -> None:
     if not of_steps(optimizer):
         _check.optimizer(optimizer)
         return
-    try:
-        names = list(inspect.signature(optimizer).parameters)
-    except (TypeError, ValueError):  # some built-in functions have no signature
-        names = []
+    names = _check.argument_names(optimizer)
     # `optax.adam` without its call has another argument: the number of steps would be its learning rate.
     if names != ["steps"]:
         raise TypeError(
             "optimizer must be an optax GradientTransformation, or a function of `steps` that returns one, "
             f"got {_check.describe(optimizer)}, a function of {', '.join(names) or 'nothing'}. Try "
-            "optax.adam(1e-3), or lambda steps: optax.adam(optax.cosine_decay_schedule(1e-3, steps))."
+            "optax.adam(1e-3), or name its argument steps: "
+            "lambda steps: optax.adam(optax.cosine_decay_schedule(1e-3, steps))."
         )
 
 

@@ -23,7 +23,8 @@ class Run:
             with averaged weights if `ema` was given; with those that `optax.lookahead`,
             `optax.contrib.schedule_free` and `optax.contrib.sam` say to evaluate.
         state: the state after the last step; `state.model` is the last model, without averaging.
-        kept: the best epoch by `fn.Trainer(..., keep_best=...)`; None otherwise.
+        best_state: what `fn.Trainer(..., keep_best=...)` kept: the best epoch, its model and its value;
+            with epoch -1 and no model if the value was NaN in every epoch. None without `keep_best`.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -38,7 +39,7 @@ class Run:
 
     model: PyTree
     state: TrainState
-    kept: Best | None = None
+    best_state: Best | None = None
     if not TYPE_CHECKING:
         __getattr__ = _check.attributes_of_peers("Run")
 
@@ -104,20 +105,31 @@ class Run:
         Raises:
             ValueError: if the run had neither, or no epoch had a value that can be the best.
         """
-        if self.kept is not None:
-            return self.kept.model
-        if self.state.stopping.model is None:
+        if self.best_state is not None and self.best_state.model is not None:
+            return self.best_state.model
+        stopping = self.state.stopping
+        if self.best_state is None and stopping.model is None:
             raise ValueError(
                 "this run kept no best model. Name the value that decides: fn.Trainer(train, "
                 'keep_best="val_loss"), with a "-" before a value of which the highest is the best, as in '
-                '"-val_accuracy". If it was named, it was never finite.'
+                '"-val_accuracy".'
+            )
+        has_none = _tree.is_concrete(stopping.best_epoch) and np.all(np.asarray(stopping.best_epoch) < 0)
+        if stopping.model is None or has_none:
+            raise ValueError(
+                "this run has no best model: the value that decides was NaN or infinite in every epoch. "
+                "Look at run.history; the last model is run.model."
             )
         return self.model
 
     @property
     def best_epoch(self) -> Array:
-        """The epoch of `best`, from 0, int32; -1 if there is none."""
-        return self.state.stopping.best_epoch if self.kept is None else self.kept.epoch
+        """The epoch of `best`, from 0, int32; -1 if there is none: without `keep_best` of the Trainer and
+        without early stopping, or if the value that decides was NaN in every epoch.
+        """
+        if self.best_state is not None and self.best_state.model is not None:
+            return self.best_state.epoch
+        return self.state.stopping.best_epoch
 
     def plot(self, axes: Any = None) -> Any:
         """Draw losses and metrics by epoch, training and validation; for many runs their median and a 5-95

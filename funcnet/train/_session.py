@@ -13,7 +13,7 @@ from funcnet import _text, _tree
 from funcnet._types import Key, PyTree
 from funcnet.train import _signals
 from funcnet.train._bar import Bar
-from funcnet.train._best import best_of_early_stopping
+from funcnet.train._best import Best, as_best, best_of_early_stopping
 from funcnet.train._callbacks import (
     NOTHING,
     Callback,
@@ -254,11 +254,16 @@ class Session:
         state = _tree.replace(run.state, history=_tree.replace(history, arrays=arrays))
         return _tree.replace(run, state=state)
 
+    def _no_best(self) -> Best | None:
+        """What a run holds if `keep_best` found no best epoch; None without it."""
+        return None if self.trainer.keep_best is None else as_best(None, -1, float("nan"))
+
     def _run_until(self, progress: Progress) -> Run:
+        best = self.saver.best
         if progress.should_continue(self.plan.epochs):  # out of time
-            best = self.saver.best or best_of_early_stopping(progress.state.stopping)
+            best = best or best_of_early_stopping(progress.state.stopping) or self._no_best()
             return Run(evaluated_model(progress.state), progress.state, best)
-        run = _tree.replace(finish(self.plan, progress.state), kept=self.saver.best)
+        run = _tree.replace(finish(self.plan, progress.state), best_state=best or self._no_best())
         if self.plan.on_nan == "raise":
             raise_if_not_finite(self.plan, run, self.source.data, self.source.per_epoch)
         return run

@@ -21,6 +21,8 @@ from funcnet.train._players import as_transformation
 class History(Mapping[str, Array]):
     """Losses and metrics by epoch: a mapping from name to an array [epochs].
 
+    `history.to_pandas()` is a frame of pandas; `pandas.DataFrame(history)` would hold the names alone.
+
     Names are those of Keras: `loss` and the metrics, averaged over an epoch while the weights change;
     `val_loss` and so on for the validation rows; and, if there are validation rows, `train_loss`, the loss
     on the training rows in inference mode with the weights at the end of the epoch. Entries of epochs that

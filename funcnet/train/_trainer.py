@@ -73,7 +73,7 @@ class Trainer:
     """
 
     if not TYPE_CHECKING:
-        __getattr__ = _check.attributes_of_peers("training function")
+        __getattr__ = _check.attributes_of_peers("Trainer")
 
     def __init__(
         self,
@@ -102,8 +102,12 @@ class Trainer:
                     f"{name} must be a funcnet.train.Every, got {_check.describe(value)}. Try "
                     f"{name}=fn.train.Every(epochs=1)."
                 )
-        if not isinstance(progress, bool | np.bool_):
-            _check.choice("progress", progress, ("bar", "lines"))
+        is_name = isinstance(progress, str) and progress in ("bar", "lines")
+        if not (is_name or isinstance(progress, bool | np.bool_)):
+            raise ValueError(
+                f"progress must be 'bar', 'lines' or False, got {_check.describe(progress)}. Try "
+                "progress=False, which shows nothing."
+            )
         _check.boolean("evaluate_first", evaluate_first)
         keep = _check.positive("keep", keep)
         if callable(callbacks) or hasattr(callbacks, "dtype") or not isinstance(callbacks, Iterable):

@@ -84,6 +84,7 @@ class LeftOut(NamedTuple):
 def load_weights(net: T, path: Place, which: Which | None = None, where: None = None) -> T: ...
 @overload
 def load_weights(net: T, path: Place, which: Which | None = None, *, where: Where) -> tuple[T, LeftOut]: ...
+@_check.usage('fn.load_weights(net, "model.safetensors")')
 def load_weights(
     net: T, path: Place, which: Which | None = None, where: Where | None = None
 ) -> T | tuple[T, LeftOut]:

@@ -140,7 +140,7 @@ def objective(
         # A mean over no rows is 0 / 0, and 0 times that is NaN. So if all weights are zero, the loss gets
         # weights of 1, and its result is replaced by 0.
         weighted = jnp.where(counts, weight, jnp.ones_like(weight))
-        with in_batch(weight):
+        with in_batch(weight), _check.key_or_none(key):
             means = _parts(loss(model, batch.example, weighted, key), ())  # type: ignore[call-arg]
         means, rows = _split_rows(means, weight, key)
         sums = jax.tree.map(
@@ -152,7 +152,7 @@ def objective(
         axes = (None, 0, None if keys is None else 0, 0)
 
         def one_example(model: PyTree, example: PyTree, key: Key | None, weight: Array) -> Any:
-            with in_batch(weight):
+            with in_batch(weight), _check.key_or_none(key):
                 return _check.results("the loss", loss(model, example, key))
 
         per_example = jax.vmap(one_example, axes, axis_name=EXAMPLES)

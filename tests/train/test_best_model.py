@@ -118,6 +118,38 @@ def test_no_best_model_is_a_sentence(tmp_path):
         fn.load_weights(NET, tmp_path / "checkpoints")
 
 
+def test_a_value_that_is_never_finite_is_said():
+    def never(context):
+        return fn.train.Request(values={"fid": np.nan})
+
+    run = trained(callbacks=[never], keep_best="fid")
+    assert int(run.best_epoch) == -1
+    with pytest.raises(
+        ValueError, match="no best model: the value that decides was NaN or infinite in every"
+    ):
+        _ = run.best
+    stopped = trained(STOPPED, callbacks=[never], keep_best="fid")
+    assert same_bits(stopped.best, stopped.model)
+    stopping = fn.EarlyStopping(patience=9, restore_best=True)
+    train = fn.fit(
+        lambda model, example, key: jnp.nan, optax.sgd(0.1), epochs=2, stopping=stopping, on_nan="ignore"
+    )
+    with pytest.raises(
+        ValueError, match="no best model: the value that decides was NaN or infinite in every"
+    ):
+        _ = train(NET.init(KEY), DATA, KEY, VALID).best
+
+
+def test_a_run_of_more_epochs_is_told_how_to_continue(tmp_path):
+    short = fn.fit(LOSS, optax.adam(0.2), epochs=2, batch_size=8)
+    trained(short, tmp_path)
+    with pytest.raises(
+        ValueError, match=r'setting epochs: 2 saved, 6 now(.|\n)*If only epochs .*"force"\) contin'
+    ):
+        trained(directory=tmp_path)
+    assert same_bits(trained(directory=tmp_path, resume="force").model, trained().model)
+
+
 def test_a_file_has_one_model(tmp_path):
     model = NET.init(KEY)
     fn.save_weights(model, tmp_path / "m")

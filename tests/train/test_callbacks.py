@@ -152,7 +152,11 @@ class Syncing(fn.train.Callback):
     ("callbacks", "error", "words"),
     [
         ([lambda context: 0.3], TypeError, r"must return None or a funcnet.train.Request, got float 0.3"),
-        ([lambda context: {"fid": 1.0}], TypeError, "must return None or a funcnet.train.Request"),
+        ([lambda context: {"fid": 1.0}], TypeError, r"Try fn\.train\.Request\(values=\{'fid': \.\.\.\}\)"),
+        ([lambda context: {}], TypeError, r"Try fn\.train\.Request\(stop=True\)"),
+        ([lambda context: Request(values={"epoch": 1.0})], ValueError, "must not be 'epoch'.* got 'epoch'"),
+        ([lambda context: Request(values={"step": 1.0})], ValueError, "must not be 'epoch'.* got 'step'"),
+        ([lambda context: Request(values={"": 1.0})], ValueError, "must not be 'epoch'.* got ''"),
         (
             [lambda context: Request(values={"fid": "low"})],
             TypeError,
@@ -211,6 +215,59 @@ def test_a_hook_with_other_arguments_is_refused(name, hook):
         type("Mine", (fn.train.Callback,), {name: hook})
 
 
+class CountsBatches:
+    def on_batch_end(self, context):
+        pass
+
+
+class CountsEpochs:
+    def on_epoch_end(self, context):
+        return Request(values={"count": 1.0})
+
+
+def test_hooks_of_a_mixin_are_checked_too():
+    with pytest.raises(TypeError, match=r"CountsBatches\.on_batch_end would never be called"):
+        type("Mine", (CountsBatches, fn.train.Callback), {})
+    with pytest.raises(TypeError, match=r"would never be .*Write class Mine\(CountsEpochs, fn\.train\.Cal"):
+        type("Mine", (fn.train.Callback, CountsEpochs), {})
+    mine = type("Mine", (CountsEpochs, fn.train.Callback), {})
+    run = fn.Trainer(TRAIN, callbacks=[mine()])(MODEL, DATA, KEY)
+    np.testing.assert_array_equal(run.history["count"], np.ones(6))
+
+
+@pytest.mark.parametrize("hook", [None, 3, property(lambda self: print)])
+def test_a_hook_that_is_not_a_method_is_refused(hook):
+    with pytest.raises(
+        TypeError, match=r"Mine\.on_epoch_end must be a method, got .*Write def on_epoch_end\("
+    ):
+        type("Mine", (fn.train.Callback,), {"on_epoch_end": hook})
+
+
+@pytest.mark.parametrize("kind", [classmethod, staticmethod])
+def test_hooks_of_a_class_are_called(kind):
+    hook = (
+        (lambda context: seen.append(context.epoch))
+        if kind is staticmethod
+        else (lambda cls, context: seen.append(context.epoch))
+    )
+    seen = []
+    mine = type("Mine", (fn.train.Callback,), {"on_epoch_end": kind(hook)})
+    fn.Trainer(TRAIN, callbacks=[mine()])(MODEL, DATA, KEY)
+    assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_callback_writes_the_learning_rate_to_a_log(tmp_path):
+    optimizer = optax.inject_hyperparams(optax.sgd)(optax.linear_schedule(0.8, 0.0, 24))
+
+    def rate(context):
+        return Request(values={"lr": context.state.opt_state.hyperparams["learning_rate"]})
+
+    train = fn.fit(SQUARED, optimizer, epochs=6, batch_size=10)
+    fn.Trainer(train, tmp_path, [fn.train.CSV("history.csv"), rate])(MODEL, DATA, KEY)
+    rates = [float(row["lr"]) for row in numbers(tmp_path / "history.csv").values()]
+    np.testing.assert_allclose(rates, 0.8 - 0.8 * np.arange(3, 24, 4) / 24, rtol=1e-5)
+
+
 def test_pictures_are_written_as_they_were_drawn(tmp_path):
     from matplotlib import image
     from matplotlib.figure import Figure
@@ -244,6 +301,21 @@ def test_pictures_are_written_as_they_were_drawn(tmp_path):
         ),
         ({"a": lambda context: 2 * jnp.ones((3, 3))}, ValueError, r"from 0 to 1.*jnp\.clip"),
         ({"a": lambda context: jnp.full((3, 3), jnp.nan)}, ValueError, "got nan to nan"),
+        (
+            {"a": lambda context: jnp.ones((3, 3), complex)},
+            TypeError,
+            "picture 'a' must be real, got complex",
+        ),
+        (
+            {"a": lambda context: np.array([["a"]])},
+            TypeError,
+            "picture 'a' must be an array of numbers, got tex",
+        ),
+        (
+            {"a": lambda context: jax.random.split(KEY, (3, 3))},
+            TypeError,
+            "picture 'a' must be an array of numbers, got an array of key",
+        ),
         ({"a/b": lambda context: jnp.ones((3, 3))}, ValueError, "name of a picture"),
         ({"a": lambda: 0}, TypeError, "a function of a CallbackContext"),
         ([], TypeError, r"functions must map names"),
@@ -292,6 +364,6 @@ def test_a_notebook_has_one_output_that_is_updated(monkeypatch):
 
 
 def test_other_words_for_progress_are_refused():
-    with pytest.raises(ValueError, match="progress must be one of bar, lines, got 'tqdm'"):
+    with pytest.raises(ValueError, match="progress must be 'bar', 'lines' or False, got str 'tqdm'"):
         fn.Trainer(TRAIN, progress="tqdm")
     assert fn.Trainer(TRAIN, progress=True).progress == fn.Trainer(TRAIN).progress == "bar"

@@ -262,7 +262,7 @@ def test_a_loss_that_cannot_be_hashed_is_evaluated():
     [
         ("verbose", r"fn\.Trainer\(train, .*progress=\"bar\""),
         ("callbacks", r"fn\.Trainer"),
-        ("validation_data", r"train\(model, data, key, valid=data\)"),
+        ("validation_data", r"train\(model, data, key, valid=valid\)"),
         ("learning_rate", r"optax\.adamw"),
         ("epoch", "Its settings are batch_size, shuffle"),
     ],
