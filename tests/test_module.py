@@ -120,6 +120,35 @@ def test_dropout_preserves_the_mean_and_is_the_identity_in_inference():
     np.testing.assert_allclose(y[y != 0], 1 / 0.7, rtol=1e-6)
 
 
+def test_rates_of_dropout_in_buffers_are_checked():
+    x = jnp.ones(100)
+    for net, name in ((fn.Dropout, "rate"), (lambda r: fn.MLP((2, 3, 1), dropout=r), "dropout")):
+        for wrong in (jnp.array(2.0), np.array(-0.1), 1.0, np.nan):
+            with pytest.raises(ValueError, match=f"{name} must be at least 0.0 and below 1.0, got"):
+                net(fn.Buffer(wrong))
+    expected = fn.Dropout(jnp.array(0.2))(x, KEY)
+    for rate in (np.array(0.2), fn.Buffer(0.2), fn.Buffer(np.float64(0.2)), fn.Buffer(jnp.array(0.2))):
+        assert (fn.Dropout(rate)(x, KEY) == expected).all()
+    models = jax.vmap(lambda r: fn.MLP((2, 3, 1), dropout=r).init(KEY))(jnp.array([0.1, 0.2]))
+    assert models.replace(activation=jnp.tanh).dropout.value.shape == (2,)
+    with pytest.raises(ValueError, match=r"must be one number, got shape \(2,\): these are several models"):
+        fn.Dropout(models.dropout)(x, KEY)
+    assert not fn.trainable(fn.Dropout(fn.Buffer(0.2))).replace().rate.value
+
+
+def test_a_traced_rate_out_of_range_is_nan_and_has_no_derivative():
+    x = jnp.ones((10, 10))
+    for build in (fn.Dropout, lambda r: fn.Dropout(fn.Buffer(r)), lambda r: fn.layers.ChannelDropout(r, 1)):
+        call = jax.jit(lambda r, build=build: build(r)(x, KEY))
+        assert all(jnp.isnan(call(rate)).all() for rate in (-0.1, 1.0, 2.0, np.nan))
+        assert (call(0.0) == x).all()
+        with pytest.raises(TypeError, match=r"has no derivative.*fn\.study\.sweep"):
+            jax.grad(lambda r, build=build: build(r)(x, KEY).sum())(0.3)
+    model = fn.MLP((2, 3, 1), dropout=jnp.array(0.3)).init(KEY)  # the gradient of a whole model
+    slopes = jax.grad(lambda m: m(jnp.ones(2), KEY).sum())(model)
+    assert jnp.isfinite(slopes.layers[0].weight).all()
+
+
 def test_repr_shows_the_structure():
     text = repr(fn.Sequential(fn.Linear(2, 5), jax.nn.sigmoid).init(KEY))
     assert "Linear(in_features=2, out_features=5, weight=float32[2,5], bias=float32[5])" in text
