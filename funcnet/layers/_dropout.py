@@ -63,7 +63,7 @@ def as_setting(name: str, rate: Any) -> Any:
 
 
 def with_rate(rate: Any) -> Dropout:
-    """A Dropout of a rate that `as_setting` returned, without its checks: a model is differentiated whole."""
+    """A Dropout of a rate that `as_setting` returned, without checks: a model is differentiated whole."""
     layer = object.__new__(Dropout)
     layer.__dict__["rate"] = rate
     return layer
