@@ -49,6 +49,11 @@ KEY = jax.random.key(0)
         (lambda: fn.Sequential(jax.nn.relu)[1], IndexError, "index must be at least -1 and below 1, got 1"),
         (lambda: fn.Sequential(jax.nn.relu)["a"], TypeError, "index must be an integer"),
         (lambda: fn.Sequential([fn.Linear(2, 3), 3]), TypeError, "step 1 of a Sequential must be"),
+        (
+            lambda: fn.Sequential(fn.Linear(2, 2), layers=[fn.Linear(2, 3)]),
+            ValueError,
+            "layers must not be given beside steps, got 1 and 1",
+        ),
         (lambda: L.GlobalAvgPool(0), ValueError, "num_spatial_dims must be at least 1"),
         (lambda: L.Activation(lambda: 1.0), TypeError, "function must be a function of arrays"),
         (lambda: fn.Sequential(lambda: 1.0), TypeError, "step 0 of a Sequential must be"),

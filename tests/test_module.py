@@ -120,6 +120,35 @@ def test_dropout_preserves_the_mean_and_is_the_identity_in_inference():
     np.testing.assert_allclose(y[y != 0], 1 / 0.7, rtol=1e-6)
 
 
+def test_rates_of_dropout_in_buffers_are_checked():
+    x = jnp.ones(100)
+    for net, name in ((fn.Dropout, "rate"), (lambda r: fn.MLP((2, 3, 1), dropout=r), "dropout")):
+        for wrong in (jnp.array(2.0), np.array(-0.1), 1.0, np.nan):
+            with pytest.raises(ValueError, match=f"{name} must be at least 0.0 and below 1.0, got"):
+                net(fn.Buffer(wrong))
+    expected = fn.Dropout(jnp.array(0.2))(x, KEY)
+    for rate in (np.array(0.2), fn.Buffer(0.2), fn.Buffer(np.float64(0.2)), fn.Buffer(jnp.array(0.2))):
+        assert (fn.Dropout(rate)(x, KEY) == expected).all()
+    models = jax.vmap(lambda r: fn.MLP((2, 3, 1), dropout=r).init(KEY))(jnp.array([0.1, 0.2]))
+    assert models.replace(activation=jnp.tanh).dropout.value.shape == (2,)
+    with pytest.raises(ValueError, match=r"must be one number, got shape \(2,\): these are several models"):
+        fn.Dropout(models.dropout)(x, KEY)
+    assert not fn.trainable(fn.Dropout(fn.Buffer(0.2))).replace().rate.value
+
+
+def test_a_traced_rate_out_of_range_is_nan_and_has_no_derivative():
+    x = jnp.ones((10, 10))
+    for build in (fn.Dropout, lambda r: fn.Dropout(fn.Buffer(r)), lambda r: fn.layers.ChannelDropout(r, 1)):
+        call = jax.jit(lambda r, build=build: build(r)(x, KEY))
+        assert all(jnp.isnan(call(rate)).all() for rate in (-0.1, 1.0, 2.0, np.nan))
+        assert (call(0.0) == x).all()
+        with pytest.raises(TypeError, match=r"has no derivative.*fn\.study\.sweep"):
+            jax.grad(lambda r, build=build: build(r)(x, KEY).sum())(0.3)
+    model = fn.MLP((2, 3, 1), dropout=jnp.array(0.3)).init(KEY)  # the gradient of a whole model
+    slopes = jax.grad(lambda m: m(jnp.ones(2), KEY).sum())(model)
+    assert jnp.isfinite(slopes.layers[0].weight).all()
+
+
 def test_repr_shows_the_structure():
     text = repr(fn.Sequential(fn.Linear(2, 5), jax.nn.sigmoid).init(KEY))
     assert "Linear(in_features=2, out_features=5, weight=float32[2,5], bias=float32[5])" in text
@@ -401,6 +430,30 @@ CONTRADICTIONS = {
         lambda: fn.Linear(2, 3).init(KEY).replace(in_features=5),
         r"Linear.weight must have shape \(5, 3\), got \(2, 3\). Pass an array of that shape, or weight",
     ),
+    "fewer parts": (
+        lambda: fn.MLP((4, 5, 3)).init(KEY).replace(layers=fn.MLP((4, 5, 3)).init(KEY).layers[:1]),
+        r"MLP.layers must hold 2 modules, as its settings build, got 1. .* net.replace\(sizes=..., layers",
+    ),
+    "the same parts for other settings": (
+        lambda: (m := fn.MLP((4, 5, 3)).init(KEY)).replace(sizes=(4, 6, 3), layers=m.layers),
+        r"MLP.layers must be what sizes=\(4, 6, 3\) builds",
+    ),
+    "arrays of different stacks": (
+        lambda: fn.Linear(2, 3).init(KEY).replace(weight=jnp.ones((7, 2, 3)), bias=jnp.ones((5, 3))),
+        r"arrays of Linear .* bias \(5, 3\), of one model \(3,\); weight \(7, 2",
+    ),
+    "one array of a stack": (
+        lambda: fn.Linear(2, 3).init(KEY).replace(weight=jnp.ones((7, 2, 3))),
+        r"same leading axes, .* Stack all of them: net.replace\(bias=..., weight=...\)",
+    ),
+    "a bias without biases": (
+        lambda: fn.Linear(2, 3).init(KEY).replace(use_bias=False, bias=jnp.ones(3)),
+        r"Linear.bias must be None with use_bias=False, .* net.replace\(use_bias=False, bias=None\)",
+    ),
+    "biases that are kept": (
+        lambda: fn.Linear(2, 3).init(KEY).replace(use_bias=False),
+        "Linear.bias must be None with use_bias=False, got an array of float32",
+    ),
     "an array": (
         lambda: fn.Linear(2, 3).init(KEY).replace(bias=jnp.ones(2)),
         r"Linear.bias must have shape \(3,\), got \(2,\)",
@@ -415,8 +468,21 @@ def test_a_copy_that_contradicts_itself_is_refused(case):
         change()
 
 
+def test_a_list_is_not_an_array_of_a_copy():
+    for value in ([[1.0, 2.0], [3.0, 4.0]], 1.0):
+        with pytest.raises(TypeError, match=r"Linear.weight must be an array of shape \(2, 2\), got"):
+            fn.Linear(2, 2).replace(weight=value)
+
+
 def test_a_copy_that_agrees_with_itself_is_made():
     net = fn.MLP((4, 5, 3))
+    shorter = net.init(KEY).replace(sizes=(4, 5), layers=net.layers[:1])
+    assert len(shorter.layers) == 1
+    assert fn.Linear(2, 3).init(KEY).replace(use_bias=False, bias=None).bias is None
+    transfer = fn.models.ConvNet((6, 6, 1), 3).init(KEY)
+    assert transfer.replace(out=fn.MLP((10, 4, 2))).out.sizes == (10, 4, 2)
+    stack = fn.Linear(2, 3).replace(weight=jnp.ones((7, 2, 3)), bias=jnp.ones((7, 3)))
+    assert jax.vmap(lambda m: m(jnp.ones(2)))(stack).shape == (7, 3)
     assert net.replace(sizes=(4, 6, 3), layers=None).layers[0].out_features == 6
     assert net.init(KEY).replace(dropout=0.5, activation=jax.nn.tanh).dropout == 0.5
     head = fn.Linear(5, 2)  # another last layer for another task

@@ -44,6 +44,7 @@ from funcnet._check._narrowing import to_float64 as to_float64
 from funcnet._check._sequences import argument as argument
 from funcnet._check._sequences import integers as integers
 from funcnet._check._sequences import integers_below as integers_below
+from funcnet._check._sequences import key_by_place as key_by_place
 from funcnet._check._sequences import mask as mask
 from funcnet._check._sequences import method as method
 from funcnet._check._sequences import pad_token as pad_token

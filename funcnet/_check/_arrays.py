@@ -183,6 +183,12 @@ def _describe(value: Any) -> str:
 
 
 def _not_numbers(name: str, value: Any) -> str:
+    if hasattr(value, "columns") and hasattr(value, "dtypes"):
+        wrong = [str(n) for n in value.columns if np.asarray(value[n]).dtype.kind not in "biuf"]
+        return (
+            f"{name} must be an array of numbers, got a {type(value).__name__} with text, dates or gaps in "
+            f"{', '.join(wrong[:5]) or 'it'}. Read a frame as a table: fn.data.load(frame, target='y')."
+        )
     dtype = getattr(value, "dtype", None)
     if getattr(dtype, "kind", "") == "c":
         return f"{name} must be real, got complex numbers. Try np.abs(x), x.real or x.imag."

@@ -9,6 +9,7 @@ import numpy as np
 
 from funcnet._check._arrays import array, jax_array
 from funcnet._check._layers import layer_input
+from funcnet._check._training import key
 from funcnet._check._values import between, describe, integer
 
 
@@ -68,7 +69,7 @@ def steps(mask_value: Any, length: Any, shape: tuple[int, ...]) -> jax.Array | N
     if length is None:
         return None if mask_value is None else mask("mask", mask_value, shape)
     *batch, time = shape
-    values = jnp.asarray(array("length", length))
+    values = array("length", length)
     if not jnp.issubdtype(values.dtype, jnp.integer):
         raise TypeError(f"length must hold integers, got {describe(values)}. Try length.astype(int).")
     if values.shape != tuple(batch):
@@ -76,14 +77,22 @@ def steps(mask_value: Any, length: Any, shape: tuple[int, ...]) -> jax.Array | N
             f"length must have shape {tuple(batch)}, one integer for each sequence, got {values.shape}. "
             f"One length for all: jnp.full({tuple(batch)}, length)."
         )
-    if not isinstance(values, jax.core.Tracer) and not ((values >= 1) & (values <= time)).all():
-        wrong = np.asarray(values)[np.asarray((values < 1) | (values > time))]
-        raise ValueError(
-            f"length must hold integers from 1 to {time}, the number of steps of x, got {wrong[0]}. Leave "
-            "out empty sequences."
-        )
+    if not isinstance(values, jax.core.Tracer):
+        values = np.asarray(values)  # JAX would keep the last 32 bits
+        if (outside := (values < 1) | (values > time)).any():
+            raise ValueError(
+                f"length must hold integers from 1 to {time}, the number of steps of x, got "
+                f"{values[outside][0]}. Leave out empty sequences."
+            )
     positions = jax.lax.broadcasted_iota(jnp.int32, shape, len(batch))
-    return positions < jnp.broadcast_to(values.astype(jnp.int32)[..., None], shape)  # int8 ends at 127
+    ends = jnp.asarray(values, jnp.int32)  # int8 ends at 127
+    return positions < jnp.broadcast_to(ends[..., None], shape)
+
+
+def key_by_place(value: Any, call: str) -> None:
+    """Check that the second argument of a recurrent layer is None or a key: no state, and no lengths."""
+    if value is not None:
+        key(value, call)
 
 
 def state(name: str, value: Any, shape: tuple[int, ...]) -> jax.Array:

@@ -149,7 +149,7 @@ class Module:
                 that is kept was built from a setting that is changed.
         """
         copy = self._copy(changes)
-        check_parts(self, copy, changes)
+        check_parts(self, copy, changes, _parameter_shapes)
         check_shapes(copy, stacked=True)
         return copy
 

@@ -1,19 +1,36 @@
-"""Whether the parts of a changed module are still those that its settings build."""
+"""Whether the parts and arrays of a changed module are still those that its settings build."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 
+from funcnet import _check
 
-def check_parts(module: Any, copy: Any, changes: Iterable[str]) -> None:
-    """Raise if a setting of `copy` differs from `module`'s, and a part that was built from it is kept."""
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def check_parts(
+    module: Any, copy: Any, changes: Mapping[str, Any], shapes_of: Callable[[Any], Shapes]
+) -> None:
+    """Raise if `copy`, `module` with changes, contradicts itself.
+
+    Args:
+        module: the module.
+        copy: the changed one.
+        changes: the new values of fields.
+        shapes_of: returns the shapes of a module's own parameters, by its tree structure.
+    """
     settings = (*module._static, *module._traceable)
     changed = [name for name in settings if getattr(module, name) != getattr(copy, name)]
+    if not module._children or not (changed or changes.keys() & set(module._children)):
+        return
+    _check_arrays(module, copy, changes, changed, shapes_of)
     fields = {field.name: field for field in dataclasses.fields(module)}
     built = [name for name in module._children if fields[name].default is None]
-    if not changed or not built:
+    given = [n for n in built if _holds_modules(new := changes.get(n)) and new is not getattr(module, n)]
+    if not built or not (changed or given):
         return
     try:
         before, after = (
@@ -21,13 +38,18 @@ def check_parts(module: Any, copy: Any, changes: Iterable[str]) -> None:
         )
     except (TypeError, ValueError):  # of a class that can't be built without its parts
         return
-    stale = [
-        name
-        for name in built
-        if name not in changes and _structure(before[name]) != _structure(after[name])
-    ]
-    if stale:
-        owner, setting, parts = type(module).__name__, changed[0], ", ".join(f"{n}=None" for n in stale)
+    owner = type(module).__name__
+    for name in given:
+        counts = _count_modules(after[name]), _count_modules(getattr(copy, name))
+        if after[name] is not None and counts[0] != counts[1]:
+            raise ValueError(
+                f"{owner}.{name} must hold {counts[0]} modules, as its settings build, got {counts[1]}. "
+                f"Change the setting as well: net.replace({settings[0]}=..., {name}=...)."
+            )
+    kept = [n for n in built if n not in given and (n not in changes or changes[n] is not None)]
+    stale = [n for n in kept if _structure(before[n]) != _structure(after[n])]
+    if changed and stale:
+        setting, parts = changed[0], ", ".join(f"{n}=None" for n in stale)
         raise ValueError(
             f"{owner}.{stale[0]} must be what {setting}={getattr(copy, setting)!r} builds, and replace "
             f"would keep what {getattr(module, setting)!r} built. Build it anew, and initialize it: "
@@ -35,8 +57,58 @@ def check_parts(module: Any, copy: Any, changes: Iterable[str]) -> None:
         )
 
 
+def _check_arrays(
+    module: Any,
+    copy: Any,
+    changes: Mapping[str, Any],
+    changed: Sequence[str],
+    shapes_of: Callable[[Any], Shapes],
+) -> None:
+    """Raise unless a module's own arrays are those that its settings imply, stacked or not."""
+    owner, shapes = type(module).__name__, shapes_of(jax.tree.structure(copy))
+    for name in shapes.keys() & changes.keys():
+        if isinstance(changes[name], list | tuple | float):
+            raise TypeError(
+                f"{owner}.{name} must be an array of shape {shapes[name]}, got "
+                f"{_check.describe(changes[name])}. Try jnp.asarray(value, float)."
+            )
+    if changed:
+        for name in shapes_of(jax.tree.structure(module)).keys() - shapes.keys():
+            if getattr(copy, name) is not None:
+                setting = f"{changed[0]}={getattr(copy, changed[0])!r}"
+                raise ValueError(
+                    f"{owner}.{name} must be None with {setting}, got "
+                    f"{_check.describe(getattr(copy, name))}. Write net.replace({setting}, {name}=None)."
+                )
+    stacks = {
+        name: value.shape[: len(value.shape) - len(shape)]
+        for name, shape in shapes.items()
+        if hasattr(value := getattr(copy, name), "shape")
+        and value.shape[len(value.shape) - len(shape) :] == shape
+    }
+    if len(set(stacks.values())) > 1:
+        listed = "; ".join(f"{n} {getattr(copy, n).shape}, of one model {shapes[n]}" for n in stacks)
+        raise ValueError(
+            f"the arrays of {owner} must have the same leading axes, one entry for each model, got "
+            f"{listed}. Stack all of them: net.replace({', '.join(f'{name}=...' for name in stacks)})."
+        )
+
+
 def _structure(part: Any) -> Any:
     return jax.tree.structure(part)
+
+
+def _is_module(node: Any) -> bool:
+    return hasattr(node, "_init_missing")
+
+
+def _holds_modules(part: Any) -> bool:
+    """Whether a part is a tuple, a list or a dictionary of modules, whose number settings determine."""
+    return not _is_module(part) and any(map(_is_module, jax.tree.leaves(part, is_leaf=_is_module)))
+
+
+def _count_modules(part: Any) -> int:
+    return len(jax.tree.leaves(part, is_leaf=_is_module))
 
 
 def _rebuild(module: Any, built: Iterable[str]) -> Any:

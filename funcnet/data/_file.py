@@ -15,9 +15,16 @@ PARQUET = (".parquet", ".pq")
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 MAX_NAMES = 20
 """Names of columns that an error lists."""
-ADVICE = (
-    "Text, dates and gaps are read by the estimators of fn.sklearn: MLPClassifier().fit(*table.arrays)."
-)
+
+
+def advice(task: str | None) -> str:
+    """What reads a table whose columns are not finite numbers."""
+    if task is None:
+        return "Text, dates and gaps are read by fn.tabular.Schema.fit(table.arrays)."
+    estimator = "MLPClassifier" if task == "classification" else "MLPRegressor"
+    return (
+        f"Text, dates and gaps are read by the estimators of fn.sklearn: {estimator}().fit(*table.arrays)."
+    )
 
 
 def read_frame(
@@ -48,14 +55,34 @@ def read_frame(
         TypeError: if the separator or the encoding is not a string.
         ValueError: if it is damaged, not a table, or has no rows.
     """
-    import pandas
-
     check_format(separator, encoding, decimal)
     content = read_content(path) if content is None else content
     if path.suffix.lower() in PARQUET or content.startswith(b"PAR1"):
         frame = _read_parquet(path, content)
     else:
         frame = read_text(path, content, separator, encoding, as_text, decimal)
+    return _with_names(frame, path)
+
+
+def from_memory(frame: Any, what: Path) -> Any:
+    """A frame of pandas or polars as one of pandas with at least one row, numbered from 0.
+
+    Its index is left out: it is not a column. Errors call the frame `what`.
+
+    Raises:
+        ValueError: if it has no rows, or two columns of one name.
+    """
+    import pandas
+
+    if isinstance(frame, pandas.DataFrame):
+        return _with_names(frame.reset_index(drop=True), what)
+    return _with_names(pandas.DataFrame({name: frame[name].to_numpy() for name in frame.columns}), what)
+
+
+def _with_names(frame: Any, path: Path) -> Any:
+    """A frame of pandas with different names as text, without the type of categories."""
+    import pandas
+
     if len(frame) == 0:
         raise ValueError(
             f"the table {path} is empty: expected a header and rows, got a header and no rows."
@@ -147,11 +174,11 @@ def to_frame(rows: Any) -> Any:
     return pandas.DataFrame(rows)
 
 
-def numbers(frame: Any, table: str) -> np.ndarray:
+def numbers(frame: Any, table: str, advice: str) -> np.ndarray:
     """The columns of a table, which must be finite numbers, as float64 [rows, columns]."""
     for name in frame.select_dtypes(str) if frame.attrs.get(DECIMAL) == "," else ():
-        raise ValueError(f"column {name!r} of {table} must hold finite numbers, got text. {ADVICE}")
-    return np.column_stack([number_column(frame[name], table, ADVICE) for name in frame.columns])
+        raise ValueError(f"column {name!r} of {table} must hold finite numbers, got text. {advice}")
+    return np.column_stack([number_column(frame[name], table, advice) for name in frame.columns])
 
 
 def number_column(column: Any, table: str, advice: str) -> np.ndarray:

@@ -37,9 +37,9 @@ class Table:
 
     Args:
         name: the name of the table.
-        arrays: pairs (x, y), in a tuple or a Dataset: x [rows, features], or from a file a frame of pandas
-            with its columns as they were read; y class numbers [rows], or targets [rows] for a regression,
-            from a file in NumPy's float64, with all its digits. x alone if there is no target.
+        arrays: pairs (x, y), in a tuple or a Dataset: x [rows, features], or from a file or a frame a frame
+            of pandas with its columns as they were read; y class numbers [rows], or targets [rows] for a
+            regression, in NumPy's float64, with all digits of the file. x alone if there is no target.
         feature_names: one for each column of x.
         target_name: the name of y; None if there is none.
         class_names: the names of classes 0, 1, …; empty for a regression.
@@ -134,7 +134,7 @@ class Table:
             ValueError: if a column is missing, or neither a feature nor the target, or holds something
                 else than finite numbers. `fn.tabular.Schema.encode` reads text, dates and gaps.
         """
-        return encode_by_name(rows, self.feature_names, self.target_name)
+        return encode_by_name(rows, self.feature_names, self.target_name, self.task)
 
     @property
     def _is_whole(self) -> bool:
@@ -171,7 +171,7 @@ class Table:
         """The arrays as numbers that float32 can hold; errors have the names of columns."""
         x, y = self._parts()
         if hasattr(x, "columns"):
-            x = _file.numbers(x, self.name)
+            x = _file.numbers(x, self.name, _file.advice(self.task))
         target = f"the target {self.target_name!r}"
         for j, name in enumerate(self.feature_names if np.ndim(x) == 2 else ()):
             _check.fits_float32(f"column {name!r}", x[:, j])
@@ -200,7 +200,7 @@ def _cell(value: Any) -> str:
 
 
 def load(
-    name: str | os.PathLike[str],
+    name: str | os.PathLike[str] | Any,
     target: str | int | None = -1,
     task: Task | None = None,
     *,
@@ -209,18 +209,18 @@ def load(
     decimal: str | None = None,
     missing: Sequence[str] = (),
 ) -> Table:
-    """Load a table by its name, or from a file of text or Parquet.
+    """Load a table by its name, from a file of text or Parquet, or from a frame of pandas or polars.
 
     Args:
         name: "iris", "digits", "breast-cancer", "wine", "diabetes" (scikit-learn's copies),
             "fashion-mnist" (70,000 images, 784 pixels in 0 .. 1, training rows first; from Debian's
             package dataset-fashion-mnist or the folder in $FASHION_MNIST), or the path of a file: text
             with a header, such as CSV (possibly compressed: .gz, .bz2, .xz, .zst), or Parquet (needs
-            pyarrow); "-" is stdin.
+            pyarrow); "-" is stdin; or a frame in memory, whose index is not a column.
         target: the column to predict, by its name or its place; by default the last one. Rows without it
             are left out. None if there is none: then all columns are features.
-        task: for a file, "classification" or "regression". By default text, booleans and at most 20
-            integers that count from 0 or 1 are classes. Numbers may be written as in "1.234,50 €".
+        task: "classification" or "regression", for a file or a frame. By default text, booleans and at
+            most 20 integers that count from 0 or 1 are classes. Numbers may be written as in "1.234,50 €".
         separator: of the columns of a text; found by default.
         encoding: of a text; by default that of its byte order mark, UTF-8, or Windows-1252.
         decimal: the decimal mark of its numbers, "." or ","; found by default.
@@ -234,7 +234,8 @@ def load(
 
     Raises:
         FileNotFoundError: if there is no such table or file.
-        TypeError: if `name` is not a path, `missing` not a sequence of strings, or another not a string.
+        TypeError: if `name` is neither a path nor a frame, `missing` is not a sequence of strings, or
+            another argument is not a string.
         ValueError: if the table is empty; if the target is unknown, missing everywhere or of one class; if
             the file is damaged, or a package that reads it is not installed.
 
@@ -243,6 +244,10 @@ def load(
         >>> wine = fn.data.load("wine")
         >>> wine.data.arrays[0].shape, wine.feature_names[0]
         ((178, 13), 'alcohol')
+        >>> import pandas
+        >>> frame = pandas.DataFrame({"area": [50.0, 70.0], "city": ["Oslo", "Rome"]})
+        >>> fn.data.load(frame, target="city")
+        Table('frame', 2 rows, 1 features, classes of 'city': Oslo, Rome)
     """
     if isinstance(name, str) and name in NAMES:
         if target not in (-1, None) or task or separator or encoding or decimal:
@@ -255,13 +260,24 @@ def load(
             return table
         x, _ = table.arrays.arrays
         return dataclasses.replace(table, arrays=Dataset(x), target_name=None, class_names=())
-    _check.path("name", name)
+    if hasattr(name, "collect"):
+        raise TypeError(
+            f"name must be a frame in memory, got a {type(name).__name__}. Try frame.collect()."
+        )
+    in_memory = hasattr(name, "columns") and hasattr(name, "dtypes")
+    if in_memory and (separator or encoding or decimal):
+        raise ValueError(
+            "separator, encoding and decimal must be None unless name is a file of text, got a "
+            f"{type(name).__name__}. Try fn.data.load(frame, target='y')."
+        )
+    if not in_memory:
+        _check.path("name", name)
     if not (target is None or isinstance(target, str)):
         target = _check.integer("target", target, -1)
     if target is None and task is not None:
         raise ValueError(f"task must be None without a target, got {task!r}.")
-    path = Path(name)
-    if name != "-" and (path.is_dir() or not path.exists()):
+    path = Path("frame" if in_memory else name)
+    if not in_memory and name != "-" and (path.is_dir() or not path.exists()):
         matches = difflib.get_close_matches(path.name.lower(), NAMES, 1)
         hint = f" Did you mean {matches[0]}?" if matches else ""
         raise FileNotFoundError(
@@ -272,7 +288,10 @@ def load(
         raise TypeError(
             f'missing must be a sequence of words, got {_check.describe(missing)}. Try missing=("NA",).'
         )
-    frame = _file.read_frame(path, separator, encoding, decimal=decimal)
+    if in_memory:
+        frame = _file.from_memory(name, path)
+    else:
+        frame = _file.read_frame(path, separator, encoding, decimal=decimal)
     return _choose_target(frame, path, target, task, missing)
 
 
@@ -330,7 +349,8 @@ def _choose_target(
     if len(frame.columns) < 2:
         raise ValueError(
             f"{path} must have a header and at least two columns, got only the column "
-            f"{quoted(frame.columns[0])}. If another character separates them, name it: separator=':'."
+            f"{quoted(frame.columns[0])}. If it is a feature: target=None. If another character "
+            "separates them, name it: separator=':'."
         )
     if isinstance(target, int) and -len(frame.columns) <= target < len(frame.columns):
         target = frame.columns[target]

@@ -1,14 +1,16 @@
 """Sequences of unequal lengths as one array."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check
 
 
+@_check.usage("fn.data.pad(arrays, length=24): it pads at the ends, and a[:24] cuts longer sequences")
 def pad(
     arrays: Iterable[Any], *, length: int | None = None, value: float = 0
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +26,8 @@ def pad(
         the lengths: `layer(x, length=lengths)`.
 
     Raises:
-        TypeError: if `arrays` is not a sequence of arrays of numbers, or `value` not a number.
+        TypeError: if `arrays` is not a sequence of arrays of numbers, is traced, or has dtypes that NumPy
+            does not combine (bfloat16 and int32), or `value` is not a number.
         ValueError: if there is no sequence, one is empty, they differ in another axis, one is longer than
             `length`, or their dtype can't hold `value`.
 
@@ -39,6 +42,8 @@ def pad(
             f"arrays must be a list of arrays, got {_check.describe(arrays)}. Try "
             "fn.data.pad([[1, 2], [3]])."
         )
+    arrays = list(arrays)
+    _check.concrete("fn.data.pad", arrays)
     parts = [np.asarray(_check.array(f"arrays[{i}]", part)) for i, part in enumerate(arrays)]
     if not parts:
         raise ValueError("arrays must hold at least one sequence, got none.")
@@ -57,7 +62,7 @@ def pad(
             f"length must be at least {lengths[longest]}, that of arrays[{longest}], got {length}. To cut "
             f"longer sequences: [a[:{length}] for a in arrays]."
         )
-    dtype = np.result_type(*parts)
+    dtype = _common_dtype(parts)
     shape = (len(parts), length, *parts[0].shape[1:])
     _check.fits_in_memory(f"{len(parts)} sequences of length={length}", dtype.itemsize * math.prod(shape))
     padded = np.full(shape, _fill(value, dtype))
@@ -66,12 +71,23 @@ def pad(
     return padded, lengths
 
 
+def _common_dtype(parts: Sequence[np.ndarray]) -> np.dtype:
+    try:
+        return np.result_type(*parts)
+    except TypeError:
+        names = " and ".join(sorted({part.dtype.name for part in parts}))
+        raise TypeError(
+            f"arrays must have dtypes that NumPy combines, got {names}. Convert the sequences: "
+            "[np.asarray(a, np.float32) for a in arrays]."
+        ) from None
+
+
 def _fill(value: Any, dtype: np.dtype) -> np.ndarray:
     """`value` in the dtype of the sequences, after a check that it stays what it is."""
     number = _check.between("value", value, -math.inf, math.inf)
     with np.errstate(all="ignore"):
         fill = np.asarray(number, float).astype(dtype)
-    if not np.isfinite(fill) or (dtype.kind != "f" and fill != number):
+    if not np.isfinite(fill) or (not jnp.issubdtype(dtype, jnp.floating) and fill != number):
         raise ValueError(
             f"value must be a number that {dtype.name} can hold, got {value}. Convert the sequences: "
             "[np.asarray(a, np.float32) for a in arrays]."

@@ -25,8 +25,9 @@ def named_rows(rows: Any) -> Any:
     return rows
 
 
-def encode_by_name(rows: Any, names: Sequence[str], target: str | None) -> np.ndarray:
+def encode_by_name(rows: Any, names: Sequence[str], target: str | None, task: str | None) -> np.ndarray:
     """The named columns of new rows as float64 [rows, columns]; those of an array are found by place."""
+    what, advice = "the new rows", _file.advice(task)
     rows = named_rows(rows)
     if not hasattr(rows, "columns"):
         values = np.asarray(_check.array("rows", rows))
@@ -34,8 +35,11 @@ def encode_by_name(rows: Any, names: Sequence[str], target: str | None) -> np.nd
             raise ValueError(
                 f"rows must have shape [n, {len(names)}], one column for each feature, got {values.shape}."
             )
-        return _check.to_float64("rows", values)
-    given, expected = list(rows.columns), _file.join_names(names)
+        values = _check.to_float64("rows", values)
+        for name, column in zip(names, values.T, strict=True):
+            _file.number_column(_file.to_frame({name: column})[name], what, advice)
+        return values
+    given, expected = [str(name).strip() for name in rows.columns], _file.join_names(names)
     if twice := [name for name in given if given.count(name) > 1]:
         raise ValueError(f"rows must have a different name for each column, got {twice[0]!r} twice.")
     if missing := [name for name in names if name not in given]:
@@ -46,7 +50,8 @@ def encode_by_name(rows: Any, names: Sequence[str], target: str | None) -> np.nd
         raise ValueError(
             f"rows must have only the columns {expected}; got {_file.join_names(more)} as well."
         )
-    return _file.numbers(_file.to_frame({n: _to_column(rows[n]) for n in names}), "the new rows")
+    columns = dict(zip(given, rows.columns, strict=True))
+    return _file.numbers(_file.to_frame({n: _to_column(rows[columns[n]]) for n in names}), what, advice)
 
 
 def _to_column(values: Any) -> Any:

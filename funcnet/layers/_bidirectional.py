@@ -17,17 +17,20 @@ class Bidirectional(Module):
             architecture with its own parameters.
 
     Returns:
-        When called on x of shape [..., time, in]: [..., time, 2 * features]. `length`, integers
+        When called on x of shape [..., time, in]: [..., time, 2 * features]. If the layers have
+        `return_sequences=False`, each one's output at the last step that it reads, [..., 2 * features], as
+        in Keras; that is the first step for the backward layer. `length`, integers
         [...], is the number of steps of each sequence, and `mask`, bool [..., time], is False at steps
         that both layers skip, as for `GRU`: the backward layer starts at the last step of a sequence.
         `unroll(x, state, length=length)` returns the outputs and the pair of final states, (forward,
         backward); `state` is such a pair.
 
     Raises:
-        TypeError: if `forward` or `backward` is not a module, or if there is a mask or a length and one of
-            them takes no mask.
+        TypeError: if `forward` or `backward` is not a module, if `key` is not a key, or if there is a mask
+            or a length and one of them takes no mask.
         ValueError: if `forward` is initialized already and `backward` is None: both would start with the
-            same parameters; or if `mask` or `length` is wrong, as for `GRU`.
+            same parameters; if they differ in `return_sequences`; or if `mask` or `length` is wrong, as
+            for `GRU`.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -52,6 +55,12 @@ class Bidirectional(Module):
             _check.architecture_only("forward", self.forward)
             object.__setattr__(self, "backward", self.forward)
         _check.module("backward", self.backward)
+        if _returns_sequences(self.forward) != _returns_sequences(self.backward):
+            raise ValueError(
+                "forward and backward must have the same return_sequences, got "
+                f"{_returns_sequences(self.forward)} and {_returns_sequences(self.backward)}. Try "
+                "fn.layers.Bidirectional(fn.layers.GRU(2, 5, return_sequences=False))."
+            )
 
     def __call__(
         self,
@@ -61,10 +70,13 @@ class Bidirectional(Module):
         mask: Array | None = None,
         length: Array | None = None,
     ) -> Array:
+        _check.key_by_place(key, "layer(x, length=lengths) or layer.unroll(x, (forward, backward))")
         first, second = _keys.split(key)
         x, masks = self._both_masks(x, mask, length)
         forward = self.forward(x, key=first, **masks[0])  # type: ignore[operator]
         backward = self.backward(jnp.flip(x, -2), key=second, **masks[1])  # type: ignore[misc, operator]
+        if not _returns_sequences(self.forward):
+            return jnp.concatenate([forward, backward], axis=-1)
         return _concatenate(forward, backward)
 
     def unroll(
@@ -75,7 +87,7 @@ class Bidirectional(Module):
         mask: Array | None = None,
         length: Array | None = None,
     ) -> tuple[Array, tuple[Any, Any]]:
-        """The outputs that a call returns, and the final states of the forward and the backward layer."""
+        """The outputs of all steps, and the final states of the forward and the backward layer."""
         for name in ("forward", "backward"):
             _check.method(name, getattr(self, name), "unroll", "a GRU or an LSTM")
         x, masks = self._both_masks(x, mask, length)
@@ -96,6 +108,10 @@ class Bidirectional(Module):
         for name in ("forward", "backward"):
             _check.argument(name, getattr(self, name), "mask", "a GRU or an LSTM")
         return x, ({"mask": mask}, {"mask": jnp.flip(mask, -1)})
+
+
+def _returns_sequences(layer: Any) -> bool:
+    return bool(getattr(layer, "return_sequences", True))
 
 
 def _concatenate(forward: Array, backward: Array) -> Array:

@@ -2,6 +2,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet import _check
 from funcnet._module import Buffer, Module
@@ -17,7 +18,8 @@ class Dropout(Module):
             may be traced, is kept as a Buffer, so that a sweep over rates is one program.
 
     Returns:
-        When called on x of any shape: the same shape. Without a key, x itself.
+        When called on x of any shape: the same shape. Without a key, x itself. A rate that is traced can't
+        be checked: outside [0, 1) the result is NaN.
 
     Raises:
         ValueError: if `rate` is outside [0, 1), or an array that is not one number.
@@ -49,11 +51,22 @@ class Dropout(Module):
 
 def as_setting(name: str, rate: Any) -> Any:
     """A rate in [0, 1): a Python number, or a Buffer of one number that may be traced."""
-    if isinstance(rate, Buffer):  # of a copy, or of stacked models
-        return rate
-    if isinstance(rate, jax.Array):
-        return Buffer(_without_derivative(_check.scalar_setting(name, rate, 0.0, 1.0, low_included=True)))
-    return _check.between(name, rate, 0.0, 1.0)
+    if isinstance(rate, jax.Array | np.ndarray):
+        rate = Buffer(_check.scalar_setting(name, rate, 0.0, 1.0, low_included=True))
+    if not isinstance(rate, Buffer):
+        return _check.between(name, rate, 0.0, 1.0)
+    if isinstance(rate.value, bool) or not isinstance(rate.value, int | float | np.ndarray | jax.Array):
+        return rate  # of a mask, or of shapes
+    _check.setting(name, rate.value, 0.0, 1.0, low_included=True)  # stacked models have several
+    value = jnp.asarray(rate.value, float)
+    return Buffer(_without_derivative(value) if isinstance(value, jax.core.Tracer) else value)
+
+
+def with_rate(rate: Any) -> Dropout:
+    """A Dropout of a rate that `as_setting` returned, without checks: a model is differentiated whole."""
+    layer = object.__new__(Dropout)
+    layer.__dict__["rate"] = rate
+    return layer
 
 
 def drop(x: Array, rate: Any, key: Key | None, shape: tuple[int, ...]) -> Array:
@@ -64,11 +77,23 @@ def drop(x: Array, rate: Any, key: Key | None, shape: tuple[int, ...]) -> Array:
     if key is None or (not isinstance(rate, Buffer) and rate == 0.0):
         return x
     _check.key(key)
-    share = 1.0 - (rate.value.astype(float) if isinstance(rate, Buffer) else rate)
+    share = 1.0 - (_one_rate(rate) if isinstance(rate, Buffer) else rate)
     keep = jnp.broadcast_to(jax.random.bernoulli(key, share, shape), x.shape)
     divisor = share.astype(wide(x).dtype) if isinstance(rate, Buffer) else share
     scaled = as_floating(wide(x) / divisor, x.dtype)
-    return jnp.where(keep, scaled, jnp.zeros_like(scaled))
+    kept = jnp.where(keep, scaled, jnp.zeros_like(scaled))
+    if not isinstance(rate, Buffer):
+        return kept
+    return jnp.where((share > 0) & (share <= 1), kept, jnp.full_like(kept, jnp.nan))
+
+
+def _one_rate(rate: Buffer) -> Array:
+    if (shape := jnp.shape(rate.value)) != ():
+        raise ValueError(
+            f"the rate of a dropout must be one number, got shape {shape}: these are several models in one "
+            "tree. Call them under vmap: jax.vmap(lambda model: model(x, key))(models)."
+        )
+    return jnp.asarray(rate.value, float)
 
 
 @jax.custom_jvp

@@ -39,22 +39,25 @@ class GRU(Module):
         recurrent: Linear(features, 3 * features) with an orthogonal matrix for each gate. Built if None.
         scan_unroll: number of steps in one iteration of the compiled loop, `unroll` of `jax.lax.scan`. More
             take longer to compile and may run faster; the result is the same up to rounding.
+        return_sequences: whether a call returns the output of each step; if False, that of the last step
+            of each sequence, as in Keras.
 
     Returns:
         When called on x of shape [..., time, in_features]: the state after each step,
-        [..., time, features]. The argument `state`, [..., features], is the state before the first
-        step; zero by default. `length`, integers [...], is the number of steps of each sequence: what is
-        padded after them has no effect and no gradient, may be NaN, and its output is 0, as with
-        PyTorch's packed sequences. `mask`, bool [..., time], does the same for steps anywhere: it is False
-        at those to skip. The state passes them unchanged. `unroll(x, state, length=length)` returns
-        the outputs and the final state, that after the last step of each sequence. Under tracing (inside
-        `jit`, `fit`), where the lengths can't be checked, one below 1 skips all steps, and one above `time`
-        none.
+        [..., time, features]. With `return_sequences=False` it is the state after the last step of each
+        sequence, [..., features]; `outputs[..., -1, :]` would be that of the padding, 0. The argument
+        `state`, [..., features], is the state before the first step; zero by default. `length`, integers
+        [...], is the number of steps of each sequence: what is padded after them has no effect and no
+        gradient, may be NaN, and its output is 0, as with PyTorch's packed sequences. `mask`, bool
+        [..., time], does the same for steps anywhere: it is False at those to skip. The state passes them
+        unchanged. `unroll(x, state, length=length)` returns the outputs of all steps and the final state,
+        that after the last step of each sequence. Under tracing (inside `jit`, `fit`), where the lengths
+        can't be checked, one below 1 skips all steps, and one above `time` none.
 
     Raises:
         ValueError: if a size is below 1, or x, `state`, `mask` or `length` has the wrong shape, a length is
             not in 1 .. time, or both `mask` and `length` are given.
-        TypeError: if the mask is not boolean, or the lengths are not integers.
+        TypeError: if the mask is not boolean, the lengths are not integers, or `key` is not a key.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -67,6 +70,9 @@ class GRU(Module):
         >>> outputs, state = layer.unroll(x, length=jnp.array([7, 4, 1]))  # sequences padded at their ends
         >>> bool(jnp.allclose(state[1], first[1, -1], atol=1e-6)), outputs[1, 4:].any().item()
         (True, False)
+        >>> last = layer.replace(return_sequences=False)
+        >>> bool((last(x, length=jnp.array([7, 4, 1])) == state).all())  # for a classifier of sequences
+        True
 
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014; Saxe,
     McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning", 2014 (orthogonal start).
@@ -78,6 +84,7 @@ class GRU(Module):
     input: Linear | None = None
     recurrent: Linear | None = None
     scan_unroll: int = 1
+    return_sequences: bool = True
 
     def __post_init__(self) -> None:
         _build_gates(self, gates=3, use_bias=True)
@@ -91,8 +98,9 @@ class GRU(Module):
         mask: Array | None = None,
         length: Array | None = None,
     ) -> Array:
-        del key
-        return self.unroll(x, state, mask=mask, length=length)[0]
+        _check.key_by_place(key, "layer(x, state=h) or layer(x, length=lengths)")
+        outputs, last = self.unroll(x, state, mask=mask, length=length)
+        return outputs if self.return_sequences else last
 
     def unroll(
         self,
@@ -102,7 +110,7 @@ class GRU(Module):
         mask: Array | None = None,
         length: Array | None = None,
     ) -> tuple[Array, Array]:
-        """The outputs that a call returns, and the state after the last step that is not masked."""
+        """The outputs of all steps, and the state after the last step that is not masked."""
         x = _check.sequence(f"GRU({self.in_features}, {self.features})", x, self.in_features)
         x, mask = _mask_input(x, mask, length)
         rows: Array = self.input(x)  # type: ignore[misc]
@@ -141,18 +149,22 @@ class LSTM(Module):
             gate. Built if None.
         bias: [4 * features]. If None, `init` sets it to 1 for the forget gate and to 0 elsewhere.
         scan_unroll: number of steps in one iteration of the compiled loop, as for `GRU`.
+        return_sequences: whether a call returns h after each step; if False, h after the last step of each
+            sequence.
 
     Returns:
         When called on x of shape [..., time, in_features]: h after each step,
-        [..., time, features]. The argument `state` is the pair (h, c) before the first step, each
-        [..., features]; zero by default. `length`, integers [...], or `mask`, bool [..., time], says
-        which steps are padding, as for `GRU`. `unroll(x, state, length=length)` returns the outputs and the
-        pair (h, c) after the last step of each sequence.
+        [..., time, features], or after the last one, [..., features], as for `GRU`. The argument `state` is
+        the pair (h, c) before the first step, each [..., features]; zero by default. `length`, integers
+        [...], or `mask`, bool [..., time], says which steps are padding, as for `GRU`.
+        `unroll(x, state, length=length)` returns the outputs of all steps and the pair (h, c) after the
+        last step of each sequence.
 
     Raises:
         ValueError: if a size is below 1, or x, `state`, `mask` or `length` has the wrong shape, a length is
             not in 1 .. time, or both `mask` and `length` are given.
-        TypeError: if the mask is not boolean, the lengths are not integers, or `state` is not a pair.
+        TypeError: if the mask is not boolean, the lengths are not integers, `state` is not a pair, or `key`
+            is not a key.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -175,6 +187,7 @@ class LSTM(Module):
     recurrent: Linear | None = None
     bias: Float[Array, " gates"] | None = None
     scan_unroll: int = 1
+    return_sequences: bool = True
 
     def __post_init__(self) -> None:
         _build_gates(self, gates=4, use_bias=False)
@@ -193,8 +206,9 @@ class LSTM(Module):
         mask: Array | None = None,
         length: Array | None = None,
     ) -> Array:
-        del key
-        return self.unroll(x, state, mask=mask, length=length)[0]
+        _check.key_by_place(key, "layer(x, state=(h, c)) or layer(x, length=lengths)")
+        outputs, (last, _) = self.unroll(x, state, mask=mask, length=length)
+        return outputs if self.return_sequences else last
 
     def unroll(
         self,
@@ -204,7 +218,7 @@ class LSTM(Module):
         mask: Array | None = None,
         length: Array | None = None,
     ) -> tuple[Array, tuple[Array, Array]]:
-        """The outputs that a call returns, and the pair (h, c) after the last step that is not masked."""
+        """The outputs of all steps, and the pair (h, c) after the last step that is not masked."""
         x = _check.sequence(f"LSTM({self.in_features}, {self.features})", x, self.in_features)
         x, mask = _mask_input(x, mask, length)
         rows: Array = self.input(x)  # type: ignore[misc]
@@ -230,6 +244,7 @@ def _build_gates(layer: Any, gates: int, use_bias: bool) -> None:
     _check.positive("in_features", layer.in_features)
     _check.positive("features", layer.features)
     _check.positive("scan_unroll", layer.scan_unroll)
+    _check.boolean("return_sequences", layer.return_sequences)
     width = gates * layer.features
     if layer.input is None:
         object.__setattr__(layer, "input", Linear(layer.in_features, width, use_bias=use_bias))

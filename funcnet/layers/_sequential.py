@@ -23,7 +23,8 @@ class Sequential(Module):
     Raises:
         TypeError: if a step is neither a module nor a function, or an index not an integer or a slice.
         IndexError: if there is no layer of that index.
-        ValueError: when called, if the sizes of consecutive layers don't match.
+        ValueError: if there are steps and `layers`; when called, if the sizes of consecutive layers don't
+            match.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -39,6 +40,11 @@ class Sequential(Module):
     def __init__(self, *steps: Any, layers: Sequence[Any] = ()) -> None:
         if len(steps) == 1 and isinstance(steps[0], list | tuple):
             steps = tuple(steps[0])
+        if steps and layers:
+            raise ValueError(
+                f"layers must not be given beside steps, got {len(layers)} and {len(steps)} layers. Try "
+                "fn.Sequential(fn.Linear(2, 5), jax.nn.relu, fn.Linear(5, 1))."
+            )
         given = _check.layers("layers", steps or layers)
         modules = tuple(s if isinstance(s, Module) else Activation(s) for s in given)
         object.__setattr__(self, "layers", modules)
@@ -57,6 +63,7 @@ class Sequential(Module):
             raise IndexError(f"index must be at least {-count} and below {count}, got {number}.")
         return self.layers[number]
 
+    @_check.usage("net[1](net[0](x), length=length), layer by layer, in a Module of your own")
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         for i, layer in enumerate(self.layers):
             x = layer(x, key=_keys.fold_in(key, i))  # type: ignore[operator]

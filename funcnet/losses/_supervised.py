@@ -216,7 +216,8 @@ def _check_pairs(head: _Head | dict[str, _Head], model: Any, examples: PyTree) -
     if not (isinstance(examples, tuple | list) and len(examples) == 2):
         raise ValueError(
             f"data of a supervised loss must be examples (x, y), got {type(examples).__name__} of "
-            f"{len(jax.tree.leaves(examples))} arrays. Pass data=(x, y)."
+            f"{len(jax.tree.leaves(examples))} arrays. Pass data=(x, y), or of a frame with a column y, "
+            "data=fn.data.load(frame, target='y').data."
         )
     x, y = examples
     if not jax.tree.leaves(x):

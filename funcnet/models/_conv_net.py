@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._module import Buffer, Module
 from funcnet._types import Array, Key
-from funcnet.layers import Activation, Conv2d, Dropout, Flatten, Linear, MaxPool2d
-from funcnet.layers._dropout import as_setting
+from funcnet.layers import Activation, Conv2d, Flatten, Linear, MaxPool2d
+from funcnet.layers._dropout import as_setting, with_rate
 from funcnet.layers._linear import INITIALIZERS, Initializer, Size
 from funcnet.layers._windows import Padding, Sizes, check_padding, sizes
 
@@ -98,4 +98,4 @@ class ConvNet(Module):
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         x = _check.last_axes(f"ConvNet({self.input_shape}, {self.classes!r})", x, self.input_shape)
-        return self.out(Dropout(self.dropout)(self._flat_features(x), key=key))  # type: ignore[misc]
+        return self.out(with_rate(self.dropout)(self._flat_features(x), key=key))  # type: ignore[misc]

@@ -6,8 +6,8 @@ import jax
 from funcnet import _check, _keys
 from funcnet._module import Buffer, Module
 from funcnet._types import Array, Key
-from funcnet.layers import Activation, Dropout, Linear
-from funcnet.layers._dropout import as_setting
+from funcnet.layers import Activation, Linear
+from funcnet.layers._dropout import as_setting, with_rate
 from funcnet.layers._linear import INITIALIZERS, Initializer, Size
 
 
@@ -63,7 +63,7 @@ class MLP(Module):
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         *hidden, last = self.layers  # type: ignore[misc]
-        drop = Dropout(self.dropout)
+        drop = with_rate(self.dropout)
         for i, layer in enumerate(hidden):
             x = Activation(self.activation)(layer(x))
             x = drop(x, key=_keys.fold_in(key, i))

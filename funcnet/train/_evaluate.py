@@ -59,16 +59,17 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     Args:
         model: called on one example without its leading axis. JAX's cache of compiled programs keeps a
             plain function and the arrays that it closes over, but not the arrays of a module.
-        x: features, an array or pytree of arrays [n, ...], a frame of pandas or polars, whose columns are
-            taken in their order, or a list of n dictionaries; or a Dataset, whose targets are ignored if
-            it holds pairs (x, y). `Table.encode` finds columns by their names.
+        x: features, an array or pytree of arrays [n, ...], or for a model of dictionaries a list of n
+            dictionaries; or a Dataset, whose targets are ignored if it holds pairs (x, y). For a frame,
+            `Table.encode(frame)` finds columns by their names.
         batch_size: rows at a time. It affects memory and speed, and the result only up to rounding.
 
     Returns:
         The outputs of the model, with a leading axis [n, ...].
 
     Raises:
-        TypeError: if the model can't be called or lacks parameters.
+        TypeError: if the model can't be called or lacks parameters, or x is a frame, one row, or of a
+            structure that the model does not take.
         ValueError: if x is empty or its arrays differ in length.
 
     Example:
@@ -82,8 +83,7 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     model = as_tree(model)
     check_model(model)
     batch_size = _check.positive("batch_size", batch_size)
-    if isinstance(x, list) and x and all(isinstance(row, dict) and row.keys() == x[0].keys() for row in x):
-        x = {name: [row[name] for row in x] for name in x[0]}
+    x = _columns(x)
     data = as_dataset(x, "x")
     if isinstance(x, tuple | list | dict):
         _check_takes(model, data.arrays)
@@ -91,6 +91,33 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     # Weights matter for means only: every row gets its own prediction.
     data = _tree.replace(data, arrays=data.arrays[0] if pairs else data.arrays, weight=None)
     return _predict(model, data, min(batch_size, len(data)))
+
+
+def _columns(x: Any) -> Any:
+    """A list of dictionaries as a dictionary of columns; frames and single rows are refused."""
+    if hasattr(x, "columns"):
+        raise TypeError(
+            f"predict takes columns by their place, not by their names, got a {type(x).__name__}. By "
+            "the table that the model was trained on: fn.predict(model, table.encode(frame)). If they are "
+            "in order: fn.predict(model, frame.to_numpy())."
+        )
+    if isinstance(x, dict) and x and all(map(_is_one_value, x.values())):
+        raise TypeError(
+            f"predict takes many rows, got one: {_check.describe(x)}. By the table that the model was "
+            "trained on: fn.predict(model, table.encode(row)). If the model takes dictionaries: model(row)."
+        )
+    if not (isinstance(x, list) and x and all(isinstance(row, dict) for row in x)):
+        return x
+    if different := [i for i, row in enumerate(x) if row.keys() != x[0].keys()]:
+        raise ValueError(
+            f"every row of x must have the columns of x[0], {', '.join(map(str, x[0]))}, got "
+            f"{', '.join(map(str, x[different[0]])) or 'none'} in x[{different[0]}]."
+        )
+    return {name: [row[name] for row in x] for name in x[0]}
+
+
+def _is_one_value(value: Any) -> bool:
+    return isinstance(value, str | int | float) or getattr(value, "shape", None) == ()
 
 
 def _check_takes(model: Any, x: Any) -> None:

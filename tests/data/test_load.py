@@ -546,6 +546,10 @@ WRONG_ROWS = {
     "a gap": ([{"area": 1.0, "rooms": 2}, {"area": 2.0}], "column 'rooms' of the new rows .* got a gap"),
     "text": ({"area": ["large"], "rooms": [1]}, "column 'area' of the new rows .* got 'large'"),
     "lengths": ({"area": [1.0, 2.0], "rooms": [1]}, "the same number of rows, got .*'area': 2, 'rooms': 1"),
+    "a gap in an array": (
+        np.array([[1.0, 2.0], [1.0, np.nan]]),
+        r"column 'rooms' of the new rows .* got a gap in data row 2 .* MLPRegressor\(\).fit",
+    ),
     "an array": (np.ones((2, 3)), r"rows must have shape \[n, 2\], .* got \(2, 3\)"),
 }
 
@@ -577,11 +581,110 @@ def test_a_table_without_a_target_has_features_alone(tmp_path):
         table(tmp_path, "a,b\n1,2\n", target=2)
 
 
+FLOWERS = {"length": [1.5, 2.5, 3.5, 4.5], "width": [1, 2, 3, 4], "species": ["b", "a", "b", None]}
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_a_frame_in_memory_is_a_table(kind, tmp_path):
+    if kind == "polars":
+        frame = pytest.importorskip("polars").DataFrame(FLOWERS)
+    else:
+        frame = pandas.DataFrame(FLOWERS, index=[7, 7, 3, 1])
+    before = frame.to_numpy().tolist()
+    flowers = fn.data.load(frame, target="species")
+    pandas.DataFrame(FLOWERS).to_csv(tmp_path / "flowers.csv", index=False)
+    of_file = fn.data.load(tmp_path / "flowers.csv", target="species")
+    assert frame.to_numpy().tolist() == before
+    assert flowers.class_names == of_file.class_names == ("a", "b")
+    assert flowers.rows_without_target == 1
+    assert flowers.feature_names == ("length", "width")
+    for ours, theirs in zip(flowers.data[:], of_file.data[:], strict=True):
+        assert same_bits(ours, theirs)
+    assert fn.data.load(frame, target=1).task == "classification"  # four integers from 1
+    assert len(fn.data.load(frame[["length", "width"]], target=None).data) == 4
+    assert flowers.encode(frame).tolist() == [[1.5, 1], [2.5, 2], [3.5, 3], [4.5, 4]]
+
+
+def test_a_frame_without_names_or_with_types_of_pandas_is_a_table():
+    frame = pandas.DataFrame(np.arange(9.0).reshape(3, 3))
+    assert fn.data.load(frame).encode(frame[:1]).tolist() == [[0, 1]]
+    frame = pandas.DataFrame({"x": pandas.array([1, None, 3], dtype="Int64"), "y": ["u", "v", "u"]})
+    assert fn.data.load(frame.astype({"y": "category"})).arrays[1].tolist() == [0, 1, 0]
+    iris = fn.data.load("iris")
+    assert same_bits(fn.data.load(iris.to_pandas()).data[:][0], iris.data[:][0])
+
+
+TEXT = pandas.DataFrame({"area": [40.0, 60.0], "city": ["Oslo", "Rome"], "rent": [5.5, 7.0]})
+LOSS = fn.losses.supervised(fn.losses.squared_error)
+NO_TABLES = {
+    "a frame as a Dataset": (
+        lambda: fn.data.Dataset(TEXT),
+        r"data must .* a DataFrame with text, dates or gaps in city. .* fn.data.load\(frame, target='y'\)",
+    ),
+    "a frame to train on": (
+        lambda: fn.evaluate(LOSS, fn.Linear(2, "scalar").init(jax.random.key(0)), TEXT),
+        r"data must .* got a DataFrame .* fn.data.load\(frame, target='y'\)",
+    ),
+    "a frame of numbers to train on": (
+        lambda: fn.evaluate(LOSS, fn.Linear(1, "scalar").init(jax.random.key(0)), TEXT[["area", "rent"]]),
+        r"must be examples \(x, y\), .*fn.data.load\(frame, target='y'\).data",
+    ),
+    "text for a regressor": (
+        lambda: fn.data.load(TEXT, target="rent").data,
+        r"column 'city' of frame must hold finite numbers, got 'Oslo' .* MLPRegressor\(\).fit\(",
+    ),
+    "text for a classifier": (
+        lambda: fn.data.load(TEXT, target="rent", task="classification").data,
+        r"column 'city' .* MLPClassifier\(\).fit\(",
+    ),
+    "text without a target": (lambda: fn.data.load(TEXT, target=None).data, r"fn.tabular.Schema.fit\("),
+    "a separator": (
+        lambda: fn.data.load(TEXT, separator=";"),
+        "unless name is a file of text, got a DataFr",
+    ),
+    "an empty frame": (lambda: fn.data.load(TEXT[:0]), "the table frame is empty"),
+    "one column": (lambda: fn.data.load(TEXT[["rent"]]), "If it is a feature: target=None"),
+    "an unknown target": (
+        lambda: fn.data.load(TEXT, target="price"),
+        "target must be a column of frame: area, city, rent; got str 'price'",
+    ),
+    "a column twice": (
+        lambda: fn.data.load(TEXT[["area", "area"]]),
+        "frame has two columns called 'area'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_TABLES)
+def test_a_frame_that_is_no_table_gets_a_sentence(case):
+    call, message = NO_TABLES[case]
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
+
+
+def test_a_frame_on_disk_is_refused():
+    polars = pytest.importorskip("polars")
+    with pytest.raises(TypeError, match=r"a frame in memory, got a LazyFrame. Try frame.collect\(\)"):
+        fn.data.load(polars.DataFrame(FLOWERS).lazy())
+
+
 def test_predictions_of_rows_by_name_are_those_of_arrays():
     x = np.arange(6.0, dtype=np.float32).reshape(3, 2)
     model = fn.Linear(2, 1).init(jax.random.key(0))
     expected = fn.predict(model, x)
-    assert same_bits(fn.predict(model, pandas.DataFrame(x, columns=["a", "b"])), expected)
+    frame = pandas.DataFrame(x, columns=["a", "b"])
+    pairs = fn.data.load(frame.assign(y=[0.5, 1.5, 2.5]))
+    assert same_bits(fn.predict(model, pairs.encode(frame[["b", "a"]])), expected)
+    assert same_bits(fn.predict(model, frame.to_numpy()), expected)
+    with pytest.raises(TypeError, match=r"got a DataFrame.* table.encode\(frame\)\).* frame.to_numpy\(\)"):
+        fn.predict(model, frame[["b", "a"]])
+    for one in ({"a": 1.0, "b": 2.0}, {"a": np.float32(1), "b": jax.numpy.ones(())}):
+        with pytest.raises(
+            TypeError, match=r"takes many rows, got one: .*table.encode\(row\).* model\(row\)"
+        ):
+            fn.predict(model, one)
+    with pytest.raises(ValueError, match=r"must have the columns of x\[0\], a, b, got a in x\[1\]"):
+        fn.predict(model, [{"a": 1.0, "b": 2.0}, {"a": 1.0}])
     by_name = {"a": x[:, 0], "b": x[:, 1]}
     rows = [{"a": float(a), "b": float(b)} for a, b in x]
     for given in (by_name, rows):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -29,9 +30,34 @@ def test_longer_than_the_longest_and_mixed_dtypes() -> None:
     assert padded.tolist() == [[1, 2, 0, 0], [0.5, 0, 0, 0]]
     assert lengths.tolist() == [2, 1]
     assert fn.data.pad([[True], [False, True]])[0].dtype == bool
+    half, single = jnp.array([1.5, 2.5], jnp.bfloat16), jnp.array([0.1], jnp.float32)
+    padded, _ = fn.data.pad([half, single], value=0.1)
+    assert padded.dtype == np.float32
+    assert padded.tolist() == [[1.5, 2.5], [single[0].item()] * 2]
+    assert fn.data.pad([half, half[:1]], value=0.1)[0][1, 1] == jnp.bfloat16(0.1)
 
 
 WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "dtypes that NumPy does not combine": (
+        lambda: fn.data.pad([jnp.ones(2, jnp.bfloat16), jnp.ones(1, jnp.float16), jnp.ones(1, jnp.int32)]),
+        TypeError,
+        "dtypes that NumPy combines, got bfloat16 and float16 and int32. .*np.float32",
+    ),
+    "under jit": (
+        lambda: jax.jit(lambda a: fn.data.pad([a, a]))(jnp.ones(3)),
+        TypeError,
+        "fn.data.pad runs on the host, .* got a tracer. Call it outside of them",
+    ),
+    "Keras's length": (
+        lambda: fn.data.pad([[1]], maxlen=24),
+        TypeError,
+        r"pad has no setting 'maxlen'. Its settings are length, value. Write fn.data.pad",
+    ),
+    "Keras's side": (
+        lambda: fn.data.pad([[1]], padding="post"),
+        TypeError,
+        r"pad has no setting 'padding'. .* Write fn.data.pad\(arrays, length=24\): it pads at the ends",
+    ),
     "no list": (lambda: fn.data.pad(3), TypeError, "arrays must be a list of arrays, got int 3"),
     "text": (lambda: fn.data.pad(["ab", "c"]), TypeError, r"arrays\[0\] must be an array of numbers"),
     "nothing": (lambda: fn.data.pad([]), ValueError, "at least one sequence, got none"),

@@ -87,6 +87,19 @@ def test_padded_sequences_are_pytorchs_packed_sequences(name: str) -> None:
     assert not np.asarray(got)[~PADDED].any()
     for actual, wanted in zip(jax.tree.leaves(final), expected, strict=True):
         np.testing.assert_allclose(actual, wanted, rtol=2e-5, atol=2e-6)
+    # `return_sequences=False` is h_n, the directions beside each other.
+    last = jax.jit(_last_outputs(name, model))(x, LENGTHS)
+    np.testing.assert_allclose(last, np.concatenate(list(state[0]), axis=-1), rtol=2e-5, atol=2e-6)
+    assert_close(jax.jit(_last_outputs(name, model))(x[0, :5]), last[0])  # without padding
+
+
+def _last_outputs(name: str, model: Any) -> Any:
+    """The call of a model with `return_sequences=False`."""
+    parts = ("forward", "backward") if name.startswith("bidirectional") else ()
+    if not parts:
+        return lambda x, length=None: model.replace(return_sequences=False)(x, length=length)
+    last = {part: getattr(model, part).replace(return_sequences=False) for part in parts}
+    return lambda x, length=None: model.replace(**last)(x, length=length)
 
 
 @functools.cache
@@ -214,6 +227,53 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
         lambda: _model("bidirectional-gru")(jnp.ones((2, 6, 3)), length=[0, 2]),
         ValueError,
         "length must hold integers from 1 to 6, .* got 0",
+    ),
+    "a length of 33 bits": (
+        lambda: _model("gru")(jnp.ones((3, 6, 3)), length=np.array([5, 2**32 + 2, 1])),
+        ValueError,
+        "length must hold integers from 1 to 6, .* got 4294967298",
+    ),
+    "a negative length as an unsigned one": (
+        lambda: _model("lstm")(jnp.ones((6, 3)), length=np.uint64(2**64 - 1)),
+        ValueError,
+        "length must hold integers from 1 to 6, .* got 18446744073709551615",
+    ),
+    "a state by place": (
+        lambda: _model("gru")(jnp.ones((2, 6, 3)), jnp.ones((2, 4))),
+        TypeError,
+        r"key must be a typed JAX key, got an array .* Write layer\(x, state=h\) or layer\(x, length=",
+    ),
+    "lengths by place": (
+        lambda: _model("gru")(jnp.ones((2, 6, 3)), np.array([5, 2])),
+        TypeError,
+        r"key must be a typed JAX key, got an array of int64 .* or layer\(x, length=lengths\)",
+    ),
+    "a pair of states by place": (
+        lambda: _model("lstm")(jnp.ones((6, 3)), (jnp.ones(4), jnp.ones(4))),
+        TypeError,
+        r"key must be a typed JAX key, got tuple .* Write layer\(x, state=\(h, c\)\)",
+    ),
+    "lengths by place in both directions": (
+        lambda: _model("bidirectional-lstm")(jnp.ones((2, 6, 3)), [5, 2]),
+        TypeError,
+        r"key must be .* Write layer\(x, length=lengths\) or layer.unroll\(x, \(forward, backward\)\)",
+    ),
+    "sequences from one direction": (
+        lambda: fn.layers.Bidirectional(
+            fn.layers.GRU(3, 4), backward=fn.layers.GRU(3, 4, return_sequences=False)
+        ),
+        ValueError,
+        "forward and backward must have the same return_sequences, got True and False",
+    ),
+    "a number for return_sequences": (
+        lambda: fn.layers.LSTM(3, 4, return_sequences=0),
+        TypeError,
+        "return_sequences must be True or False",
+    ),
+    "lengths of a Sequential": (
+        lambda: fn.Sequential(_model("gru"), jax.nn.relu)(jnp.ones((6, 3)), length=4),
+        TypeError,
+        r"Sequential has no setting 'length'.* Write net\[1\]\(net\[0\]\(x\), length=length\), layer",
     ),
     "lengths of another shape": (
         lambda: _model("lstm")(jnp.ones((2, 6, 3)), length=4),
