@@ -67,7 +67,7 @@ def supervised(
     """
     # Settings of Keras that would be taken for metrics of this name.
     settings: Any = {name: metrics[name] for name in ("loss_weights", "metrics") if name in metrics}
-    _check.no_settings("supervised", settings, EXAMPLE)
+    _check.refuse_settings("supervised", settings, EXAMPLE)
     if isinstance(per_example_loss, Mapping):
         return _loss_of_heads(per_example_loss, shares, class_weight, metrics)
     if shares is not None:
