@@ -155,6 +155,7 @@ MODELS = {
         "number",
     ),
     "gru": Model(fn.layers.GRU(2, 3), (3, 2), "numbers"),
+    "gru-last": Model(fn.layers.GRU(2, 3, return_sequences=False), (3, 2), "numbers"),
     "linear": Model(fn.Linear(3, 2), (3,), "numbers"),
     "linear-no-bias": Model(fn.Linear(3, "scalar", use_bias=False), (3,), "number"),
     "linear-regression": Model(fn.models.LinearRegression(3), (3,), "number"),

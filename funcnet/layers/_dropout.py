@@ -84,7 +84,8 @@ def drop(x: Array, rate: Any, key: Key | None, shape: tuple[int, ...]) -> Array:
     kept = jnp.where(keep, scaled, jnp.zeros_like(scaled))
     if not isinstance(rate, Buffer):
         return kept
-    return jnp.where((share > 0) & (share <= 1), kept, jnp.full_like(kept, jnp.nan))
+    # √-1 is NaN, and √1 is exact: jax_debug_nans would refuse a constant that is not used.
+    return kept * jnp.sqrt(jnp.where((share > 0) & (share <= 1), 1.0, -1.0)).astype(kept.dtype)
 
 
 def _one_rate(rate: Buffer) -> Array:
