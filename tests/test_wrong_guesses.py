@@ -60,6 +60,10 @@ def stop_by_attribute(context):
     context.stop_training = True
 
 
+def set_trainable():
+    MODEL.trainable = False
+
+
 def trained_with(callback):
     return fn.Trainer(TRAIN, callbacks=[callback], progress=False)(MODEL, (X, LABELS), KEY)
 
@@ -212,6 +216,11 @@ GUESSES = {
     "evaluate a state": (
         lambda: fn.evaluate(LOSS, RUN.state, (X, LABELS)),
         r"got a TrainState: pass state\.model",
+    ),
+    "model.trainable = False": (set_trainable, r"Write model = fn\.freeze\(model\)"),
+    "players by place": (
+        lambda: fn.losses.players(LOSS, LOSS),
+        r"Write fn\.losses\.players\(disc=d_loss, gen=g_loss\)",
     ),
     "model.freeze()": (lambda: MODEL.freeze(), r"Write model = fn\.freeze\(model, \"layers\[0\]\"\)"),
     "ModelCheckpoint": (lambda: fn.train.ModelCheckpoint, 'keep_best="val_loss"'),

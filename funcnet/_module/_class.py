@@ -365,6 +365,11 @@ def _with_observer(call: Any) -> Any:
 
 def _raise_frozen(self: Module, name: str, value: Any) -> None:
     del value
+    if name in ("trainable", "requires_grad"):  # of Keras and PyTorch
+        raise AttributeError(
+            f"a {type(self).__name__} can't be changed in place. Write model = fn.freeze(model), or a part "
+            'of it: model = fn.freeze(model, "layers[0]").'
+        )
     raise AttributeError(
         f"a {type(self).__name__} can't be changed in place. Make a changed copy: "
         f"model.replace({name}=...). Fields are set by the generated constructor, and initial arrays are "

@@ -7,6 +7,7 @@ from funcnet._metric import join_values, loss_and_metrics, promote_to_float32
 from funcnet._types import Array, Loss, PyTree
 
 
+@_check.usage("fn.losses.players(disc=d_loss, gen=g_loss)")
 def players(
     *,
     order: Literal["alternating", "together"] = "alternating",
