@@ -113,7 +113,7 @@ class WholeMetric:
 
     @property
     def takes_weight(self) -> bool:
-        """Whether the function takes the weights of the rows: its third argument, if that is no setting."""
+        """Whether the function takes the weights of the rows: its third argument, if it has no default."""
         try:
             parameters = list(inspect.signature(self.function).parameters.values())
         except (TypeError, ValueError):  # some builtins have no signature
@@ -173,7 +173,7 @@ def whole(metric: Callable[..., Any]) -> WholeMetric:
 
     Example:
         >>> import jax.numpy as jnp, funcnet as fn
-        >>> largest = fn.metrics.whole(lambda p, t: jnp.max(jnp.abs(p - t)))
+        >>> largest = fn.metrics.whole(lambda p, t: jnp.max(jnp.abs(p - t.astype(float))))
         >>> loss = fn.losses.supervised(fn.losses.squared_error, largest=largest, auc=fn.metrics.roc_auc)
         >>> x, y = jnp.array([0.1, 0.4, 0.35, 0.8]), jnp.array([0, 0, 1, 1])
         >>> metrics = fn.evaluate(loss, lambda x: x, (x, y), batch_size=3)

@@ -9,7 +9,7 @@ import tables
 
 import funcnet as fn
 
-WRAPPERS = {"supervised", "batchwise", "penalized", "weighted"}
+WRAPPERS = {"supervised", "batchwise", "penalized", "players", "scheduled", "weighted"}
 # Of all rows at once, or the way to them: tests/oracles/test_oracle_metrics.py.
 OF_ARRAYS = {"measure", "roc_auc", "average_precision", "whole"}
 
@@ -20,7 +20,8 @@ def _classes(module: ModuleType) -> set[type]:
 
 
 def _functions(module: ModuleType) -> set[str]:
-    return {name for name, thing in vars(module).items() if inspect.isfunction(thing) and name[0] != "_"}
+    things = {name: thing for name, thing in vars(module).items() if inspect.isfunction(thing)}
+    return {name for name, thing in things.items() if name[0] != "_" and name != "attach_stub"}
 
 
 def _named(table: dict[str, tables.PerExample]) -> set[str]:

@@ -14,7 +14,7 @@ def named_rows(rows: Any) -> Any:
 
     In a list, what a row does not name is a gap. Anything else is returned as it is.
     """
-    if isinstance(rows, Mapping):
+    if isinstance(rows, Mapping) and not hasattr(rows, "shape"):  # some sparse arrays are dictionaries
         columns = {name: _to_column(values) for name, values in rows.items()}
         lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) > 1:

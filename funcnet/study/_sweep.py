@@ -229,10 +229,12 @@ class SweepStudy(MemberStudy):
                 for name, part in (("data", data), ("valid", valid))
             )
             shared = values, net, rows, key, valid_rows
-            if fixed not in self._checked:  # a second call traces nothing
-                self._check_values(fixed, {name: self.settings[name] for name in traced}, net, model, rows)
-                self._checked.add(fixed)
             try:
+                if fixed not in self._checked:  # a second call traces nothing
+                    self._check_values(
+                        fixed, {name: self.settings[name] for name in traced}, net, model, rows
+                    )
+                    self._checked.add(fixed)
                 run, score = self._run_members(model, len(numbers), shared, static=fixed)
             except TypeError:
                 self._raise_untraceable(fixed, shared)

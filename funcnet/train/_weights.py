@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,11 @@ import numpy as np
 from funcnet import _check, _files, _tree
 from funcnet._module import check_complete, is_complete, select, shapes
 from funcnet._types import PyTree
-from funcnet.train._checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
 from funcnet.train._manifest import places
 from funcnet.train._safetensors import DTYPES, deserialize, serialize
+
+if TYPE_CHECKING:
+    from funcnet.train._checkpoint import Checkpoint
 
 T = TypeVar("T")
 Place: TypeAlias = str | os.PathLike[str]
@@ -218,8 +220,10 @@ def _arrays_of_directory(directory: Path, which: Any) -> dict[str, np.ndarray]:
     )
 
 
-def _checkpoint(directory: Path, step: int | None) -> Checkpoint:
+def _checkpoint(directory: Path, step: int | None) -> "Checkpoint":
     """The checkpoint of a step in a Trainer's directory, or the newest valid one."""
+    from funcnet.train._checkpoint import newest_checkpoint, read_checkpoint  # imports optax
+
     by_step = {int(place.name): place for place in places(directory)}
     if step is not None and by_step and step not in by_step:
         raise ValueError(

@@ -11,7 +11,6 @@ import numpy as np
 import optax
 import pytest
 import tables
-import torch
 
 import funcnet as fn
 
@@ -55,7 +54,7 @@ def fit(optimizer: Any = None, epochs: int = 3, **settings: Any) -> fn.train.Fit
     return fn.fit(game, optimizers() if optimizer is None else optimizer, epochs=epochs, batch_size=16)
 
 
-def torch_model() -> dict[str, Any]:
+def torch_model(torch: Any) -> dict[str, Any]:
     def copied(net: Any) -> Any:
         layers: list[Any] = []
         for layer in net.layers:
@@ -69,9 +68,9 @@ def torch_model() -> dict[str, Any]:
     return {name: copied(net) for name, net in model().items()}
 
 
-def torch_run(order: str, updates: int, epochs: int = 3) -> dict[str, Any]:
+def torch_run(torch: Any, order: str, updates: int, epochs: int = 3) -> dict[str, Any]:
     """The loop of PyTorch's GAN tutorial on the same batches."""
-    nets = torch_model()
+    nets = torch_model(torch)
     disc, gen = nets["disc"], nets["gen"]
     optimizer = {
         "disc": torch.optim.SGD(disc.parameters(), 0.3, momentum=0.9),
@@ -108,8 +107,9 @@ def torch_run(order: str, updates: int, epochs: int = 3) -> dict[str, Any]:
     [("alternating", 1), pytest.param("alternating", 3, marks=pytest.mark.slow), ("together", 1)],
 )
 def test_a_gan_trains_as_the_loop_of_pytorch(order: Any, updates: int) -> None:
+    torch = pytest.importorskip("torch")
     run = fit(order=order, updates={"disc": updates})(model(), DATA, KEY)
-    expected = torch_run(order, updates)
+    expected = torch_run(torch, order, updates)
     for name, net in run.model.items():
         linears = [layer for layer in expected[name] if isinstance(layer, torch.nn.Linear)]
         for layer, linear in zip(net.layers, linears, strict=True):
