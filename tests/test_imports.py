@@ -40,6 +40,7 @@ OF_SKLEARN = {str(path.relative_to(PACKAGE)) for path in (PACKAGE / "sklearn").g
 OWNERS = {
     "matplotlib": {"report/_canvas.py"},
     "IPython": {"train/_bar.py"},
+    "PIL": {"train/_pictures.py"},
     "rich": {"report/_terminal.py", "train/_bar.py"},
     "pandas": {
         "data/_csv.py",

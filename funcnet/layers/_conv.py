@@ -67,7 +67,8 @@ class _Convolution(Module):
         x = _check.rank(layer, x, self.num_spatial_dims + 1, axes)
         return _check.last_axis(layer, x, self.in_channels)
 
-    def _forward(self, x: Array) -> Array:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        del key
         x = self._check_input(x)
         kernel, stride, dilation = self._settings()
         spatial, extent = x.shape[-self.num_spatial_dims - 1 : -1], extents(kernel, dilation)
@@ -120,10 +121,6 @@ class Conv1d(_Convolution):
 
     num_spatial_dims: ClassVar[int] = 1
 
-    def __call__(self, x: Array, key: Key | None = None) -> Array:
-        del key
-        return self._forward(x)
-
 
 class Conv2d(_Convolution):
     """A convolution over images: y[i, j] = Σ_ab x[i·stride + a·dilation - before, …] @ weight[a, b] + bias.
@@ -165,10 +162,6 @@ class Conv2d(_Convolution):
 
     num_spatial_dims: ClassVar[int] = 2
 
-    def __call__(self, x: Array, key: Key | None = None) -> Array:
-        del key
-        return self._forward(x)
-
 
 class Conv3d(_Convolution):
     """A convolution over volumes, such as videos: `Conv2d` with a third spatial axis.
@@ -200,15 +193,12 @@ class Conv3d(_Convolution):
 
     num_spatial_dims: ClassVar[int] = 3
 
-    def __call__(self, x: Array, key: Key | None = None) -> Array:
-        del key
-        return self._forward(x)
-
 
 class _Transpose(_Convolution):
     """What all transposed convolutions share."""
 
-    def _forward(self, x: Array) -> Array:
+    def __call__(self, x: Array, key: Key | None = None) -> Array:
+        del key
         x = self._check_input(x)
         kernel, stride, dilation = self._settings()
         before = x.shape[-self.num_spatial_dims - 1 : -1]
@@ -270,10 +260,6 @@ class ConvTranspose1d(_Transpose):
 
     num_spatial_dims: ClassVar[int] = 1
 
-    def __call__(self, x: Array, key: Key | None = None) -> Array:
-        del key
-        return self._forward(x)
-
 
 class ConvTranspose2d(_Transpose):
     """The transpose of `Conv2d`: each pixel of x is added, times the kernel, to a window of the output.
@@ -323,10 +309,6 @@ class ConvTranspose2d(_Transpose):
 
     num_spatial_dims: ClassVar[int] = 2
 
-    def __call__(self, x: Array, key: Key | None = None) -> Array:
-        del key
-        return self._forward(x)
-
 
 class ConvTranspose3d(_Transpose):
     """The transpose of `Conv3d`: it enlarges volumes.
@@ -360,7 +342,3 @@ class ConvTranspose3d(_Transpose):
     """
 
     num_spatial_dims: ClassVar[int] = 3
-
-    def __call__(self, x: Array, key: Key | None = None) -> Array:
-        del key
-        return self._forward(x)

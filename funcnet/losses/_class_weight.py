@@ -89,15 +89,15 @@ def check_classes(weights: Any, targets: Any, num_classes: int | None) -> None:
     values = np.asarray(jax.device_get(targets))
     largest = max(weights) if isinstance(weights, dict) else len(weights) - 1
     if num_classes is not None and largest >= num_classes:
-        rows = isinstance(weights, dict) or len(weights) != len(values)
+        of_rows = not isinstance(weights, dict) and len(weights) == len(values)
+        advice = (
+            "Weights of the rows are part of the data: fn.data.Dataset((x, y), weight=w)."
+            if of_rows
+            else "Try class_weight={0: 1.0, 1: 10.0}."
+        )
         raise ValueError(
             f"class_weight must have a weight for each of {num_classes} classes, from 0, got one for class "
-            f"{largest}. "
-            + (
-                "Try class_weight={0: 1.0, 1: 10.0}."
-                if rows
-                else "Weights of the rows are part of the data: fn.data.Dataset((x, y), weight=w)."
-            )
+            f"{largest}. {advice}"
         )
     if values.ndim == 2 and np.issubdtype(values.dtype, np.floating):
         sums = values.astype(np.float64).sum(axis=1)

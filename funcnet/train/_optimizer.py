@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
-from funcnet import _tree
+from funcnet import _check, _tree
 from funcnet._types import Array, PyTree
 
 
@@ -89,6 +89,16 @@ def init_optimizer(optimizer: optax.GradientTransformation, parameters: PyTree) 
     _check_updates(updates, parameters)
     _check_state(jax.eval_shape(lambda state: state, state), after)
     return state
+
+
+def check_opt_state(optimizer: optax.GradientTransformation, opt_state: PyTree, parameters: PyTree) -> None:
+    """Check that a state is what this optimizer keeps for these parameters."""
+    expected: Any = jax.tree.structure(jax.eval_shape(lambda p: init_optimizer(optimizer, p), parameters))
+    if jax.tree.structure(opt_state) != expected:
+        raise ValueError(
+            "opt_state must be the state of this optimizer for the model's parameters, got "
+            f"{_check.describe(opt_state)}. Try fn.TrainState.create(model, optimizer, key)."
+        )
 
 
 def first_state(optimizer: optax.GradientTransformation, parameters: PyTree) -> PyTree:

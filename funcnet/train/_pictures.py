@@ -2,8 +2,6 @@
 
 import io
 import os
-import struct
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -73,9 +71,8 @@ class Pictures(Callback):
 
 
 def _to_png(name: str, picture: Any) -> bytes:
-    figure = getattr(picture, "figure", picture)  # of axes
+    figure, buffer = getattr(picture, "figure", picture), io.BytesIO()  # the figure of axes
     if callable(getattr(figure, "savefig", None)):
-        buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
         return buffer.getvalue()
     is_array = hasattr(picture, "dtype")
@@ -85,7 +82,10 @@ def _to_png(name: str, picture: Any) -> bytes:
             f"the picture {name!r} must be an array [height, width] or [height, width, 3] or a figure of "
             f"matplotlib, got {_check.describe(picture)}."
         )
-    return _encode(image if image.dtype == np.uint8 else _to_bytes(name, image))
+    from PIL import Image
+
+    Image.fromarray(image if image.dtype == np.uint8 else _to_bytes(name, image)).save(buffer, "png")
+    return buffer.getvalue()
 
 
 def _to_bytes(name: str, image: np.ndarray) -> np.ndarray:
@@ -97,21 +97,3 @@ def _to_bytes(name: str, image: np.ndarray) -> np.ndarray:
             "Try jnp.clip(image, 0, 1)."
         )
     return np.round(255 * values).astype(np.uint8)
-
-
-def _encode(image: np.ndarray) -> bytes:
-    """The bytes of a PNG file.
-
-    Source: W3C, "Portable Network Graphics (PNG) specification", second edition, 2003.
-    """
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        checksum = zlib.crc32(kind + content)
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
-
-    height, width = image.shape[:2]
-    rows = image.reshape(height, -1)
-    filtered = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1)  # filter 0: none
-    header = struct.pack(">2I5B", width, height, 8, 2 if image.ndim == 3 else 0, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(filtered.tobytes())) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body

@@ -52,7 +52,9 @@ def players_optimizer(by_player: Mapping[str, optax.GradientTransformation]) -> 
 
 
 def as_transformation(optimizer: Any) -> Any:
-    """The optimizer, as one transformation if there is one for each player."""
+    """The optimizer after a check, as one transformation if there is one for each player."""
+    for one in optimizer.values() if isinstance(optimizer, Mapping) else [optimizer]:
+        _check.optimizer(one)
     return players_optimizer(optimizer) if isinstance(optimizer, Mapping) else optimizer
 
 

@@ -13,7 +13,12 @@ from funcnet import _check, _tree
 from funcnet._module import check_model, check_trainable, trainable
 from funcnet._types import Array, Int, Key, PyTree
 from funcnet.train._early_stopping import EarlyStoppingState, initial_state
-from funcnet.train._optimizer import aggregates_examples, init_optimizer, update_optimizer
+from funcnet.train._optimizer import (
+    aggregates_examples,
+    check_opt_state,
+    init_optimizer,
+    update_optimizer,
+)
 from funcnet.train._players import as_transformation
 
 
@@ -291,8 +296,7 @@ class TrainState:
             ValueError: if every parameter is frozen.
         """
         _check.key(key)
-        for one in optimizer.values() if isinstance(optimizer, Mapping) else [optimizer]:
-            _check.optimizer(one)
+        transformation = as_transformation(optimizer)
         check_model(model)
         check_trainable(model)
         if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(model)):
@@ -303,7 +307,7 @@ class TrainState:
         model = _tree.strongly_typed(jax.tree.map(jnp.asarray, model))
         parameters, _ = _tree.partition(model, trainable(model))
         zero = jnp.zeros((), jnp.int32)
-        opt_state = init_optimizer(as_transformation(optimizer), parameters)
+        opt_state = init_optimizer(transformation, parameters)
         return TrainState(model, opt_state, zero, zero, key, initial_state())
 
     @_check.usage("state.apply_gradients(gradients, optimizer)")
@@ -332,34 +336,28 @@ class TrainState:
             >>> round(float(state.model), 4), int(state.step)
             (0.8, 1)
         """
-        for one in optimizer.values() if isinstance(optimizer, Mapping) else [optimizer]:
-            _check.optimizer(one)
-        structure: Any = jax.tree.structure(gradients)
-        if structure != jax.tree.structure(self.model):
-            raise ValueError(
-                f"gradients must be a tree like the model, got {_check.describe(gradients)}. Try "
-                "jax.grad(lambda model: ...)(state.model)."
-            )
-        mask = trainable(self.model)
+        mask, transformation = trainable(self.model), as_transformation(optimizer)
+        _check_gradients(gradients, self.model, aggregates_examples(self.opt_state))
         (own, _), (parameters, rest) = _tree.partition(gradients, mask), _tree.partition(self.model, mask)
-        transformation = as_transformation(optimizer)
-        expected: Any = jax.tree.structure(
-            jax.eval_shape(lambda p: init_optimizer(transformation, p), parameters)
-        )
-        if jax.tree.structure(self.opt_state) != expected:
-            raise ValueError(
-                "optimizer must be the one that the state was created with, got another, whose state would "
-                "have another structure. Try fn.TrainState.create(model, optimizer, key)."
-            )
-        expected = _tree.paths(parameters)
-        if not aggregates_examples(self.opt_state):
-            for path, leaf in _tree.paths(own).items():
-                if jnp.shape(leaf) != expected[path].shape or jnp.result_type(leaf) != expected[path].dtype:
-                    raise ValueError(
-                        f"gradients must have the shapes and dtypes of the parameters, got "
-                        f"{_tree.dtype_and_shape(jnp.asarray(leaf))} for {path or 'the model'}, which is "
-                        f"{_tree.dtype_and_shape(expected[path])}."
-                    )
+        check_opt_state(transformation, self.opt_state, parameters)
         updates, opt_state = update_optimizer(transformation, own, self.opt_state, parameters, extra)
         model = _tree.combine(optax.apply_updates(parameters, updates), rest)
         return _tree.replace(self, model=model, opt_state=opt_state, step=self.step + 1)
+
+
+def _check_gradients(gradients: PyTree, model: PyTree, of_examples: bool) -> None:
+    """Check that gradients are like a model; those `of_examples` have a leading axis."""
+    structure: Any = jax.tree.structure(gradients)
+    if structure != jax.tree.structure(model):
+        raise ValueError(
+            f"gradients must be a tree like the model, got {_check.describe(gradients)}. Try "
+            "jax.grad(lambda model: ...)(state.model)."
+        )
+    leaves, of_model = (_tree.paths(_tree.partition(t, trainable(model))[0]) for t in (gradients, model))
+    for path, leaf in leaves.items() if not of_examples else ():
+        if jnp.shape(leaf) != of_model[path].shape or jnp.result_type(leaf) != of_model[path].dtype:
+            raise ValueError(
+                "gradients must have the shapes and dtypes of the parameters, got "
+                f"{_tree.dtype_and_shape(jnp.asarray(leaf))} for {path or 'the model'}, which is "
+                f"{_tree.dtype_and_shape(of_model[path])}."
+            )

@@ -14,7 +14,7 @@ from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Batch
 from funcnet.data._batches import PaddedBatch
 from funcnet.train._early_stopping import Outcome
-from funcnet.train._optimizer import init_optimizer
+from funcnet.train._optimizer import check_opt_state
 from funcnet.train._own_step import OwnStep, own_update
 from funcnet.train._players import PlayersOptimizer, as_transformation, check_players
 from funcnet.train._players_update import players_update
@@ -95,12 +95,7 @@ def _check_state(state: Any, optimizer: optax.GradientTransformation) -> None:
         )
     check_model(state.model)
     parameters, _ = _tree.partition(state.model, trainable(state.model))
-    expected: Any = jax.tree.structure(jax.eval_shape(lambda p: init_optimizer(optimizer, p), parameters))
-    if jax.tree.structure(state.opt_state) != expected:
-        raise ValueError(
-            "opt_state must be the state of this optimizer for the model's parameters, got "
-            f"{_check.describe(state.opt_state)}. Try fn.TrainState.create(model, optimizer, key)."
-        )
+    check_opt_state(optimizer, state.opt_state, parameters)
     for path, leaf in _tree.paths(state.opt_state).items():
         if not _tree.is_key(leaf):
             _check.array(f"opt_state{path}", leaf)

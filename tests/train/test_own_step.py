@@ -188,7 +188,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "another optimizer": (
         lambda: fn.TrainState.create(PLAIN, ADAM, KEY).apply_gradients(PLAIN, optax.sgd(0.1)),
-        "optimizer must be the one that the state was created with",
+        "opt_state must be the state of this optimizer for the model's parameters",
     ),
     "gradients of another tree": (
         lambda: fn.TrainState.create(PLAIN, ADAM, KEY).apply_gradients((), ADAM),
