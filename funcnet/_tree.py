@@ -118,12 +118,11 @@ def paths(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> dict[st
 def names(tree: PyTree) -> dict[str, str]:
     """The names of leaves in a file of weights, such as `layers.0.weight`, by their path."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path).removeprefix("."): ".".join(map(_key_name, path)) for path, _ in flat
-    }
+    return {jax.tree_util.keystr(path).removeprefix("."): ".".join(map(key_name, path)) for path, _ in flat}
 
 
-def _key_name(entry: Any) -> str:
+def key_name(entry: Any) -> str:
+    """The name of one entry of a path: a field, a key of a dict, or an index."""
     match entry:
         case GetAttrKey(name=name):
             return str(name)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 from funcnet import _check, _tree
 from funcnet._types import Array, PyTree
@@ -44,15 +43,8 @@ def split_player(parameters: PyTree, name: str) -> tuple[PyTree, PyTree]:
 
 
 def first_name(path: tuple[Any, ...]) -> str:
-    """The first name in a path: a field, a key of a dict, or an index; "" for the path of the model."""
-    match path[:1]:
-        case (GetAttrKey(name=name),):
-            return name
-        case (DictKey(key=key),) | (FlattenedIndexKey(key=key),):
-            return str(key)
-        case (SequenceKey(idx=index),):
-            return str(index)
-    return ""
+    """The name of the model's part that a path leads to; "" for the path of the model itself."""
+    return _tree.key_name(path[0]) if path else ""
 
 
 def init_optimizer(optimizer: optax.GradientTransformation, parameters: PyTree) -> PyTree:
@@ -156,6 +148,20 @@ def extra_arguments(value: Array, gradient: PyTree, value_fn: Callable[[PyTree],
         "obj_fn": value_fn,  # Sophia
         "grad_fn": gradient_of,  # SAM
     }
+
+
+def apply_gradient(
+    optimizer: optax.GradientTransformation,
+    parameters: PyTree,
+    opt_state: PyTree,
+    value: Array,
+    gradient: PyTree,
+    value_fn: Callable[[PyTree], Array],
+) -> tuple[PyTree, PyTree]:
+    """The parameters and the optimizer's state after one update; the others are as for `extra_arguments`."""
+    extra = extra_arguments(value, gradient, value_fn)
+    updates, opt_state = update_optimizer(optimizer, gradient, opt_state, parameters, extra)
+    return optax.apply_updates(parameters, updates), opt_state
 
 
 def update_optimizer(

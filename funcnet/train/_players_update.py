@@ -16,9 +16,8 @@ from funcnet.data import Batch
 from funcnet.train._gradient import gradient_function
 from funcnet.train._optimizer import (
     PlayersState,
-    extra_arguments,
+    apply_gradient,
     split_player,
-    update_optimizer,
 )
 from funcnet.train._players import PlayersOptimizer
 from funcnet.train._state import TrainState
@@ -79,13 +78,14 @@ def _update_player(
     def value_fn(parameters: PyTree) -> Array:
         return objective(parameters, rest, loss, batch, key, batch.total_weight)[0]
 
-    extra = extra_arguments(value, gradient, value_fn)
-    changes, opt_state = update_optimizer(optimizer, gradient, opt_state, own, extra)
-    is_buffer = jax.tree.map(lambda leaf: leaf is not None, buffers, is_leaf=lambda leaf: leaf is None)
+    own, opt_state = apply_gradient(optimizer, own, opt_state, value, gradient, value_fn)
     buffers = jax.tree.map(
-        lambda keep, leaf: leaf if keep else None, is_buffer, rest_after, is_leaf=lambda leaf: leaf is None
+        lambda old, new: None if old is None else new,
+        buffers,
+        rest_after,
+        is_leaf=lambda leaf: leaf is None,
     )
-    return (optax.apply_updates(own, changes), opt_state, buffers), (totals.sums, gradient)
+    return (own, opt_state, buffers), (totals.sums, gradient)
 
 
 def _keys_of_updates(key: Key, count: int) -> Key:

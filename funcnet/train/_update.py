@@ -11,7 +11,7 @@ from funcnet._module import trainable
 from funcnet._types import Key, Loss, PyTree
 from funcnet.data import Batch
 from funcnet.train._gradient import gradient_function
-from funcnet.train._optimizer import aggregates_examples, extra_arguments, update_optimizer
+from funcnet.train._optimizer import aggregates_examples, apply_gradient
 from funcnet.train._state import TrainState
 from funcnet.transform._objective import Totals, objective
 
@@ -52,9 +52,7 @@ def gradient_update(
             return objective(parameters, rest, loss, batch, key, batch.total_weight)[0]
 
         def apply() -> tuple[PyTree, PyTree]:
-            extra = extra_arguments(value, grads, value_fn)
-            updates, opt_state = update_optimizer(optimizer, grads, state.opt_state, parameters, extra)
-            return optax.apply_updates(parameters, updates), opt_state
+            return apply_gradient(optimizer, parameters, state.opt_state, value, grads, value_fn)
 
         must_be_finite = {"loss": totals.sums["loss"], "gradient of": grads}
         return Update(totals, must_be_finite, apply, None if new_rest is rest else new_rest)
