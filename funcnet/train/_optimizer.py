@@ -158,7 +158,7 @@ def apply_gradient(
     gradient: PyTree,
     value_fn: Callable[[PyTree], Array],
 ) -> tuple[PyTree, PyTree]:
-    """The parameters and the optimizer's state after one update; the others are as for `extra_arguments`."""
+    """The parameters and the optimizer's state after one update. See `extra_arguments` for the rest."""
     extra = extra_arguments(value, gradient, value_fn)
     updates, opt_state = update_optimizer(optimizer, gradient, opt_state, parameters, extra)
     return optax.apply_updates(parameters, updates), opt_state
