@@ -1,4 +1,5 @@
 from . import data as data
+from . import interop as interop
 from . import layers as layers
 from . import losses as losses
 from . import mesh as mesh

@@ -10,6 +10,7 @@ import funcnet.sklearn
 ROOMS = [
     fn,
     fn.data,
+    fn.interop,
     fn.layers,
     fn.losses,
     fn.mesh,
