@@ -19,7 +19,10 @@ from ._module import label as label
 from ._module import trainable as trainable
 from ._module import unfreeze as unfreeze
 from ._precision import Precision as Precision
+from ._sow import BATCH_AXIS as BATCH_AXIS
+from ._sow import update_buffer as update_buffer
 from ._summary import summary as summary
+from ._types import PyTree as PyTree
 from .layers import Dropout as Dropout
 from .layers import Linear as Linear
 from .layers import Sequential as Sequential

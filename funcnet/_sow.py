@@ -14,13 +14,16 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import ad, batching, mlir
 
-from funcnet import _check
+from funcnet import _check, _tree
 from funcnet._types import Array
 
 T = TypeVar("T")
 
-EXAMPLES = "examples of a batch"
-"""The name of the axis over which a loss of one example is mapped."""
+BATCH_AXIS = "examples of a batch"
+"""The name of the axis over which `fit` maps a loss of one example: `jax.lax.psum(x, fn.BATCH_AXIS)`.
+
+It exists in training, in a layer that is called with a key. Rows of weight 0 are among the examples.
+"""
 
 
 def sow(value: T, name: str) -> T:
@@ -60,13 +63,53 @@ def sow(value: T, name: str) -> T:
     return jax.tree.unflatten(tree, sow_p().bind(*arrays, name=name, tree=tree))
 
 
-def update_buffer(old: Array, new: Array, step_size: float) -> None:
-    """Update a buffer in this step: old + step_size · (new - old), in the dtype of the buffer.
+def update_buffer(buffer: Any, new: Array, step_size: float | None = None) -> None:
+    """Set a buffer of the model in this training step, in a layer of one's own.
 
-    `old` is the model's array, possibly cast to another dtype. A training step returns the updated buffer;
-    if a layer is called twice, its buffer is updated twice. Outside of a training step this has no effect.
+    The new value must be that of the whole batch, the same for all examples: take means over them by
+    `jax.lax.psum(x, fn.BATCH_AXIS)`. `fn.fit`, `fn.step` and `fn.Trainer` return the model with the updated
+    buffer. Outside of a training step this has no effect: `if key is not None: fn.update_buffer(...)`.
+
+    Args:
+        buffer: a `fn.Buffer` of the model as it was passed in.
+        new: an array of the same shape.
+        step_size: by default the buffer becomes `new`, and a layer may be called once in a step. With a
+            number in (0, 1], it becomes buffer + step_size · (new - buffer), once for each call.
+
+    Raises:
+        TypeError: if `buffer` is not a Buffer of one array.
+        ValueError: if the shapes differ; in a training step, if `new` depends on the example.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> class Mean(fn.Module):  # the running mean of all inputs
+        ...     mean: fn.Buffer = fn.Buffer(jnp.zeros(()))
+        ...     scale: jax.Array | None = None
+        ...     def parameters(self, key):
+        ...         return {"scale": jnp.ones(())}
+        ...     def __call__(self, x, key=None):
+        ...         if key is not None:
+        ...             fn.update_buffer(self.mean, jax.lax.pmean(x, fn.BATCH_AXIS), step_size=0.5)
+        ...         return self.scale * (x - self.mean.value)
+        >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.0), epochs=1)
+        >>> x = jnp.array([1.0, 3.0])
+        >>> run = train(Mean().init(jax.random.key(0)), (x, x), jax.random.key(1))
+        >>> float(run.model.mean.value)
+        1.0
     """
-    update_buffer_p().bind(old, new, step_size=step_size, per_example=False)
+    old: Any = getattr(buffer, "value", None)
+    if not _tree.is_array(old):
+        raise TypeError(
+            f"buffer must be a fn.Buffer of one array, got {_check.describe(buffer)}. Try "
+            "fn.update_buffer(self.mean, new)."
+        )
+    _check.same_shape("new", new, "the buffer", old)
+    replace_buffer(old, new, step_size)
+
+
+def replace_buffer(old: Array, new: Array, step_size: float | None = None) -> None:
+    """`update_buffer` of the array in a buffer, possibly cast to another dtype."""
+    update_buffer_p().bind(old, jnp.asarray(new), step_size=step_size, per_example=False)
 
 
 class _Context(threading.local):
@@ -96,7 +139,25 @@ def batch_weight() -> Array | None:
 
 def over_batch(x: Array) -> Array:
     """The sum of `x` over the examples of the batch."""
-    return jax.lax.psum(x, EXAMPLES)
+    return jax.lax.psum(x, BATCH_AXIS)
+
+
+def gather_batch(tree: T) -> T:
+    """The values of all examples of the batch, with a leading axis; they are the same for each example."""
+
+    def gather(leaf: Any) -> Any:
+        if not _tree.is_key(leaf):
+            return jax.lax.all_gather(leaf, BATCH_AXIS)
+        return jax.random.wrap_key_data(gather(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+
+    return jax.tree.map(gather, tree)
+
+
+def own_row(tree: T) -> T:
+    """The row of this example, of arrays with a row for each example of the batch."""
+    row = jax.lax.axis_index(BATCH_AXIS)
+    options: Any = {"mode": "promise_in_bounds", "unique_indices": True, "indices_are_sorted": True}
+    return jax.tree.map(lambda leaf: leaf.at[row].get(**options), tree)
 
 
 @functools.cache
@@ -147,7 +208,7 @@ def _jvp_of_update_buffer(arrays: Any, tangents: Any, **params: Any) -> Any:
     return update_buffer_p().bind(*arrays, **params), tangents[1]
 
 
-def _batch_update_buffer(arrays: Any, axes: Any, *, step_size: float, per_example: bool) -> Any:
+def _batch_update_buffer(arrays: Any, axes: Any, *, step_size: float | None, per_example: bool) -> Any:
     # Each example has its own new array, so there is no single update. A training step raises an error.
     del per_example
     old, new = (

@@ -1,7 +1,7 @@
 """Types used everywhere: arrays, keys, trees, and the protocols of losses and metrics."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from jax import Array as Array
 from jax.typing import ArrayLike as ArrayLike
@@ -10,11 +10,28 @@ from jaxtyping import Bool, Float, Int, PRNGKeyArray, Shaped, UInt32
 Key: TypeAlias = PRNGKeyArray
 """One typed key, as returned by `jax.random.key(0)`."""
 
-PyTree: TypeAlias = Any
-"""Any nesting of tuples, lists, dicts and registered classes around arrays.
+if TYPE_CHECKING:
+    PyTree: TypeAlias = Any
+else:
 
-Not jaxtyping's PyTree, whose import takes as long as that of funcnet; fields of a module may use it.
-"""
+    class _Everything(type):
+        def __instancecheck__(cls, value: Any) -> bool:
+            return True
+
+    class PyTree(metaclass=_Everything):
+        """Any nesting of tuples, lists, dicts and registered classes around arrays.
+
+        As the annotation of a field of a module it marks a child, whose arrays are part of the model. It is
+        not jaxtyping's PyTree, whose import takes as long as that of funcnet; fields may use that, too.
+
+        Example:
+            >>> import jax, jax.numpy as jnp, funcnet as fn
+            >>> class Tables(fn.Module):
+            ...     tables: fn.PyTree
+            >>> fn.count(Tables({"a": jnp.ones(2), "b": jnp.ones(3)}))
+            5
+        """
+
 
 Scalar: TypeAlias = Float[Array, ""]
 Metrics: TypeAlias = Mapping[str, Array]

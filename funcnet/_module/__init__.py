@@ -14,6 +14,7 @@ from funcnet._module._model import check_trainable as check_trainable
 from funcnet._module._model import count as count
 from funcnet._module._model import is_parameter as is_parameter
 from funcnet._module._model import modules as modules
+from funcnet._module._model import needs_batch as needs_batch
 from funcnet._module._model import shapes as shapes
 from funcnet._module._model import trainable as trainable
 from funcnet._module._select import Paths as Paths

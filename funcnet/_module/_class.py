@@ -46,7 +46,9 @@ class Module:
     is **static**. A field annotated `float | fn.Buffer` is a setting that may be traced, such as the rate
     of `Dropout`: a number in it is static, and a Buffer is a child. `key=None` means inference; a key means
     training. A layer that behaves differently in training declares `needs_key: ClassVar[bool] = True`; a
-    model that does not pass the key on to such a layer raises an error.
+    model that does not pass the key on to such a layer raises an error. One that sees the other examples of
+    its batch (`fn.BATCH_AXIS`, `fn.update_buffer`) declares `needs_batch: ClassVar[bool] = True`: then a
+    short last batch is not padded, and micro-batches and per-example gradients are refused.
 
     A layer with its own arrays declares them as fields that default to None and returns their initial
     values from `parameters(key)`; `init` sets them.
@@ -68,6 +70,7 @@ class Module:
     """
 
     needs_key: ClassVar[bool] = False
+    needs_batch: ClassVar[bool] = False
     _children: ClassVar[tuple[str, ...]] = ()
     _static: ClassVar[tuple[str, ...]] = ()
     _traceable: ClassVar[tuple[str, ...]] = ()  # children that are static where they are numbers
@@ -245,15 +248,11 @@ def parameter_paths(model: PyTree) -> dict[str, Any]:
 
 def missing_parameters(module: Module) -> list[str]:
     """The names of a module's own parameters that are not initialized yet."""
-    unset = any(not jax.tree.leaves(getattr(module, name)) for name in module._children)
+    unset = any(getattr(module, name) is None for name in module._children)
     if not unset or type(module).parameters is Module.parameters:
         return []
     own = jax.eval_shape(module.parameters, jax.random.key(0))
-    return [
-        name
-        for name, like in own.items()
-        if like is not None and not jax.tree.leaves(getattr(module, name))
-    ]
+    return [name for name, like in own.items() if like is not None and getattr(module, name) is None]
 
 
 def check_shapes(module: Module, stacked: bool = False) -> None:

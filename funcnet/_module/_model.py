@@ -162,6 +162,11 @@ def call(model: Any, x: Any, key: Key | None) -> Any:
     return model(x)
 
 
+def needs_batch(model: PyTree) -> bool:
+    """Whether a module in `model` sees the whole batch in training, which must then have its true size."""
+    return any(module.needs_batch for module in modules(model).values())
+
+
 def modules(model: PyTree) -> dict[str, Module]:
     """All modules in `model` by path, parents before children; the path of `model` itself is ''."""
     by_path: dict[str, Module] = {}

@@ -95,6 +95,11 @@ class PaddedBatch(Batch):
     def total_weight(self) -> Float[Array, ""]:
         return jnp.sum(self.weight) if self.known_total_weight is None else self.known_total_weight
 
+    def first(self, rows: int) -> "PaddedBatch":
+        """The first rows; all that are not padding."""
+        example, weight = jax.tree.map(lambda a: a[:rows], (self.example, self.weight))
+        return PaddedBatch(example, weight, self.known_total_weight)
+
     @staticmethod
     def from_batch(batch: Batch) -> "PaddedBatch":
         """The same batch, with its rows of weight zero replaced."""

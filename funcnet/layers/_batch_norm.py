@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._module import Buffer, Module
-from funcnet._sow import EXAMPLES, batch_weight, in_batch, over_batch, update_buffer
+from funcnet._sow import BATCH_AXIS, batch_weight, in_batch, over_batch, replace_buffer
 from funcnet._types import Array, Float, Key
 from funcnet.layers._dtype import as_floating, wide
 
@@ -111,7 +111,7 @@ class BatchNorm(Module):
             with in_batch(weight):
                 return self(row, key)
 
-        return jax.vmap(normalize_row, axis_name=EXAMPLES)(x, weight)
+        return jax.vmap(normalize_row, axis_name=BATCH_AXIS)(x, weight)
 
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         x = _check.last_axis(f"BatchNorm({self.features})", x, self.features)
@@ -132,8 +132,8 @@ class BatchNorm(Module):
                 jnp.where(several, batch_variance, variance),
                 variance,
             )
-            update_buffer(self.mean.value, mean, self.momentum)
-            update_buffer(self.variance.value, jnp.where(several, unbiased, before), self.momentum)
+            replace_buffer(self.mean.value, mean, self.momentum)
+            replace_buffer(self.variance.value, jnp.where(several, unbiased, before), self.momentum)
         factor = jax.lax.rsqrt(variance + jnp.asarray(float(self.eps), variance.dtype))
         if self.scale is not None:
             factor = factor * self.scale.astype(factor.dtype)

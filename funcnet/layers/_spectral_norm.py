@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from funcnet import _check, _keys
 from funcnet._module import Buffer, Module, is_complete
-from funcnet._sow import update_buffer
+from funcnet._sow import replace_buffer
 from funcnet._types import Array, Key
 from funcnet.layers._dtype import wide
 
@@ -84,8 +84,8 @@ class SpectralNorm(Module):
         u, v = (jax.lax.stop_gradient(b.value.astype(matrix.dtype)) for b in (self.u, self.v))
         if key is not None and not self._is_frozen("u", "v"):
             u, v = self._power_iteration(jax.lax.stop_gradient(matrix), u, v, self.iterations)
-            update_buffer(self.u.value, u, 1.0)
-            update_buffer(self.v.value, v, 1.0)
+            replace_buffer(self.u.value, u, 1.0)
+            replace_buffer(self.v.value, v, 1.0)
         sigma = v @ matrix @ u
         sigma = jnp.where(jnp.abs(sigma) > float(self.eps), sigma, jnp.ones_like(sigma))
         weight = self.layer.weight  # type: ignore[attr-defined]

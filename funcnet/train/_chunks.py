@@ -39,7 +39,7 @@ class Chunks:
         self.start = bounded_jit(functools.partial(start, plan), static_argnames="has_train_data")
         self.advance = bounded_jit(functools.partial(advance, plan), static_argnames="check")
         self.advance_on_batches = bounded_jit(
-            functools.partial(advance_on_batches, plan), static_argnames="check"
+            functools.partial(advance_on_batches, plan), static_argnames=("check", "short")
         )
         self.rates: dict[tuple[int, int], float] = {}
         """The latest steps per second, by (rows in a batch, batches in an epoch)."""
@@ -79,6 +79,7 @@ class Chunks:
         first: int,
         count: int,
         per_epoch: int,
+        short: int | None,
     ) -> Progress:
         """The progress after a chunk of `advance_on_batches`, or before its first bad step."""
         if np.asarray(attempt[1]):
@@ -87,7 +88,7 @@ class Chunks:
         def advance(progress: Progress, until: int, check: str) -> Attempt:
             place = first + progress.step - before.step
             numbers = (np.int32(number) for number in (place, until - progress.step, per_epoch))
-            return self.advance_on_batches(progress, batches, valid, *numbers, check=check)
+            return self.advance_on_batches(progress, batches, valid, *numbers, check=check, short=short)
 
         return _stop_at_bad_step(advance, before, before.step + count)
 

@@ -9,7 +9,7 @@ from funcnet import _check, _tree
 from funcnet._module import trainable
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
-from funcnet.data._batches import Rows, batch_of, epoch_rows, gather
+from funcnet.data._batches import PaddedBatch, Rows, batch_of, epoch_rows, gather
 from funcnet.data._shuffle import Shuffle, epoch_order
 from funcnet.train._early_stopping import EarlyStoppingState, Outcome, initial_state
 from funcnet.train._evaluate import total
@@ -30,16 +30,31 @@ class TracedStep(NamedTuple):
         take: the step.
         check: the check for non-finite values that it makes.
         totals: shapes and dtypes of the totals of a batch.
+        take_short: the step of the last batch of an epoch without its padding; None if there is none, or it
+            may be padded.
     """
 
     take: Step
     check: ResolvedCheck
     totals: Totals
+    take_short: Step | None = None
 
 
-def trace_step(plan: Plan, check: ResolvedCheck, state: TrainState, batch: Batch) -> TracedStep:
-    """Trace the step of a run, for a state and a batch of these shapes and dtypes."""
+def trace_step(
+    plan: Plan, check: ResolvedCheck, state: TrainState, batch: PaddedBatch, short: int | None = None
+) -> TracedStep:
+    """Trace the step of a run, for a state and a batch of these shapes and dtypes.
 
+    With `short`, the rows of a short last batch, its step is traced, too.
+    """
+    traced = _trace_step(plan, check, state, batch)
+    if short is None:
+        return traced
+    of_rows = _trace_step(plan, check, state, jax.eval_shape(lambda batch: batch.first(short), batch))
+    return traced._replace(take_short=lambda state, batch: of_rows.take(state, batch.first(short)))
+
+
+def _trace_step(plan: Plan, check: ResolvedCheck, state: TrainState, batch: Batch) -> TracedStep:
     def only_used(state: TrainState) -> TrainState:
         stopping = _tree.replace(initial_state(), outcome=state.stopping.outcome)
         return _tree.replace(state, stopping=stopping, history=None)
@@ -126,6 +141,9 @@ def order(plan: Plan, state: TrainState, rows: int) -> Shuffle | None:
 def epoch(plan: Plan, step: TracedStep, data: Dataset, state: TrainState) -> TrainState:
     """One pass over the data: a scan over its steps, then their means."""
     rows = epoch_rows(len(data), order(plan, state, len(data)), plan.update_size(len(data)))
+    last = jax.tree.map(lambda a: a[-1], rows)
+    if step.take_short is not None:
+        rows = jax.tree.map(lambda a: a[:-1], rows)
 
     def one_step(
         carry: tuple[TrainState, RunningTotals], rows: Rows
@@ -134,6 +152,9 @@ def epoch(plan: Plan, step: TracedStep, data: Dataset, state: TrainState) -> Tra
         return (state, add_totals(plan, carry[1], info)), None
 
     (state, epoch_totals), _ = jax.lax.scan(one_step, (state, Totals.zeros(step.totals)), rows)
+    if step.take_short is not None:
+        state, info = step.take_short(state, gather(data, *last))
+        epoch_totals = add_totals(plan, epoch_totals, info)
     return end_epoch(step, state, epoch_totals)
 
 

@@ -22,7 +22,7 @@ from funcnet.train._plan import Plan, Probe, Settings
 from funcnet.train._replay import raise_if_not_finite
 from funcnet.train._resolve_optimizer import Optimizer, of_steps, resolve_optimizer
 from funcnet.train._result import Run
-from funcnet.train._step import OnNaN, check_step
+from funcnet.train._step import OnNaN, check_accumulate, check_step
 
 
 @_check.usage("train = fn.fit(loss, optax.adam(1e-3), epochs=20); run = train(model, (x, y), key)")
@@ -261,6 +261,7 @@ class Fit(Settings):
         if isinstance(data, Dataset) and self._checked_shapes.get(data) == shapes:
             return data
         data = check_data(self.loss, model, data)
+        check_accumulate(model, self.accumulate)
         if not _tree.is_traced():
             self._checked_shapes[data] = shapes
         return data

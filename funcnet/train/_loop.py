@@ -39,8 +39,9 @@ from funcnet.transform._objective import RunningTotals, Totals
 ROWS_AT_ONCE = 2**20
 """Row numbers of a chunk that are computed at once: 5 MB."""
 
-Batches: TypeAlias = tuple[Array | int, Array | int, Callable[[Array], Batch]]
-"""The index of the first batch, the number of batches, and a function that returns a batch by its index."""
+Batches: TypeAlias = tuple[Array | int, Array | int, Callable[[Array], Batch], Array | int]
+"""The index of the first batch, the number of batches, a function that returns a batch by its index, and
+the index of the last batch of the epoch."""
 
 
 def should_continue(plan: Plan, state: TrainState) -> Array:
@@ -64,7 +65,9 @@ def run(
         The result, and whether it is finite; True if the check was not deferred.
     """
     state = TrainState.create(model, plan.optimizer, key)
-    step = trace_step(plan, resolve_check(plan, check, state.model, data), state, first_batch(plan, data))
+    resolved = resolve_check(plan, check, state.model, data)
+    short = plan.short_size(state.model, len(data))
+    step = trace_step(plan, resolved, state, first_batch(plan, data), short)
     state = begin(plan, state, step.totals, data, valid)
     train = functools.partial(epoch, plan, step, data)
 
@@ -158,15 +161,17 @@ def advance(
     def next_batches(state: TrainState) -> Batches:
         first: Array | int = 0
         count: Array | int = block
+        last = num_batches(len(data), size) - 1
         if until is not None:
             first = state.step - state.epoch * per_epoch
             count = jnp.minimum(jnp.minimum(block, per_epoch - first), until - state.step)
         rows = epoch_rows(len(data), order(plan, state, len(data)), size, first, block)
-        return 0, count, lambda i: gather(data, *jax.tree.map(lambda a: a[i], rows))
+        return 0, count, lambda i: gather(data, *jax.tree.map(lambda a: a[i], rows)), last - first
 
     if isinstance(check, str):
-        resolved = resolve_check(plan, check, progress.state.model, data)
-        step = trace_step(plan, resolved, progress.state, first_batch(plan, data))
+        model = progress.state.model
+        resolved, short = resolve_check(plan, check, model, data), plan.short_size(model, len(data))
+        step = trace_step(plan, resolved, progress.state, first_batch(plan, data), short)
     else:
         step = check
     body = functools.partial(part_of_epoch, plan, step, next_batches, data, valid, per_epoch)
@@ -184,16 +189,21 @@ def advance_on_batches(
     count: Array,
     per_epoch: Array,
     check: Check,
+    short: int | None = None,
 ) -> tuple[Progress, Array]:
-    """`advance` over `count` of the batches that the host has read, [batches, rows, ...], from `first`."""
+    """`advance` over `count` of the batches that the host has read, [batches, rows, ...], from `first`.
+
+    With `short`, the last of them has so many rows, and must not be padded for this model.
+    """
+    last = jnp.sum(batches.weight[:, 0] > 0) - 1  # a chunk may have more batches, which are not used
 
     def next_batches(_: TrainState) -> Batches:
-        return first, count, lambda i: _mesh.shard_rows(jax.tree.map(lambda a: a[i], batches))
+        return first, count, lambda i: _mesh.shard_rows(jax.tree.map(lambda a: a[i], batches)), last
 
     rows = Dataset(jax.tree.map(lambda a: a[0], batches.example))
     batch = jax.eval_shape(next_batches(progress.state)[2], first)
     resolved = resolve_check(plan, check, progress.state.model, rows)
-    step = trace_step(plan, resolved, progress.state, batch)
+    step = trace_step(plan, resolved, progress.state, batch, short)
     progress = part_of_epoch(plan, step, next_batches, None, valid, per_epoch, progress)
     finite = _is_finite(step, progress, per_epoch)
     return Progress(count_epochs(progress.state), progress.epoch_totals), finite
@@ -209,11 +219,15 @@ def part_of_epoch(
     progress: Progress,
 ) -> Progress:
     """Make some steps of one epoch; after its last step, record its means, and evaluate if that is due."""
-    first, count, batch_at = next_batches(progress.state)
+    first, count, batch_at, last = next_batches(progress.state)
 
     def one_step(i: Array, progress: Progress) -> Progress:
         epoch_totals = totals_before_step(progress, per_epoch)
-        state, info = step.take(progress.state, batch_at(i))
+        state, batch = progress.state, batch_at(i)
+        if step.take_short is None:
+            state, info = step.take(state, batch)
+        else:
+            state, info = jax.lax.cond(i == last, step.take_short, step.take, state, batch)
         return Progress(state, add_totals(plan, epoch_totals, info))
 
     progress = jax.lax.fori_loop(first, first + count, one_step, progress)
@@ -236,7 +250,8 @@ def whole_run(
     """`start`, `advance` and `finish` at once, with a deferred check: a run outside of transformations."""
     state = TrainState.create(model, plan.optimizer, key)
     check = resolve_check(plan, "deferred", state.model, data)
-    step = trace_step(plan, check, state, first_batch(plan, data))
+    short = plan.short_size(state.model, len(data))
+    step = trace_step(plan, check, state, first_batch(plan, data), short)
     progress = Progress(begin(plan, state, step.totals, data, valid), Totals.zeros(step.totals))
     per_epoch = plan.steps_per_epoch(len(data))
     progress, finite = advance(plan, progress, data, valid, None, per_epoch, step)

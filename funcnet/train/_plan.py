@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
-from funcnet._types import Array, Loss
+from funcnet._module import needs_batch
+from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import num_batches
 from funcnet.train._early_stopping import EarlyStopping
@@ -49,6 +50,11 @@ class Plan(Settings):
     def steps_per_epoch(self, rows: int) -> int:
         """The number of updates in an epoch over `rows` rows."""
         return num_batches(rows, self.update_size(rows))
+
+    def short_size(self, model: PyTree, rows: int) -> int | None:
+        """Rows in the last batch of an epoch if it is short and must not be padded for this model."""
+        size = rows % self.update_size(rows)
+        return size if size and needs_batch(model) else None
 
     def evaluation_size(self, rows: int) -> int:
         """Rows evaluated at once."""

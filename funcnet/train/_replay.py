@@ -106,6 +106,9 @@ def replay_step(plan: Plan, state: TrainState, data: Dataset, per_epoch: int) ->
     size = plan.update_size(len(data))
     row, mask, _ = (a[0] for a in epoch_rows(len(data), rows, size, step % per_epoch, 1))
     batch = gather(data, row, mask)
+    short = plan.short_size(state.model, len(data))
+    if short is not None and not bool(mask[-1]):
+        batch = batch.first(short)
     make_update = update_function(plan.loss, plan.optimizer, plan.accumulate, plan.step)
 
     def must_be_finite(model: PyTree) -> Any:

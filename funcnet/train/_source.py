@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from funcnet import _check
+from funcnet._module import needs_batch
 from funcnet._types import Key, PyTree
 from funcnet.data import Batch, BatchStream, Dataset, Stream
 from funcnet.data._batches import Chunk, batches, num_batches
@@ -121,12 +122,18 @@ class Streamed(Source):
             first = place - chunk.first
             count = min(chunk.length - first, until - step)
             rows, numbers = (chunk.batches, self.valid), (first, count, self.per_epoch)
+            short = self._short_size(chunk) if needs_batch(progress.state.model) else None
             attempt = self.chunks.advance_on_batches(
-                progress, *rows, *map(np.int32, numbers), check="deferred"
+                progress, *rows, *map(np.int32, numbers), check="deferred", short=short
             )
-            progress = self.chunks.accept_on_batches(attempt, progress, *rows, *numbers)
+            progress = self.chunks.accept_on_batches(attempt, progress, *rows, *numbers, short)
             step, epoch = progress.step, progress.epoch
         return progress
+
+    def _short_size(self, chunk: Chunk) -> int | None:
+        """The rows of the last batch of a chunk if it is short: those of a stream all have weight 1."""
+        rows = int(np.asarray(chunk.batches.weight[chunk.length - 1]).sum())
+        return rows if 0 < rows < self.rows else None
 
     def close(self) -> None:
         if self._reader is not None:

@@ -9,7 +9,7 @@ import optax
 
 from funcnet import _check, _tree
 from funcnet._current_step import at_step
-from funcnet._module import check_model, trainable
+from funcnet._module import check_model, needs_batch, trainable
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Batch
 from funcnet.data._batches import PaddedBatch
@@ -81,6 +81,7 @@ def step(
     @_check.usage("state, info = step(state, (x, y))")
     def checked_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
         _check_state(state, transformation)
+        check_accumulate(state.model, accumulate)
         return take_step(state, batch)
 
     return checked_step
@@ -109,6 +110,15 @@ def check_step(loss: Any, optimizer: Any, accumulate: Any) -> None:
     accumulate = _check.positive("accumulate", accumulate)
     if accumulate > 1 and getattr(loss, "batchwise", False):
         raise ValueError("a batchwise loss needs its whole batch at once: use accumulate=1.")
+
+
+def check_accumulate(model: PyTree, accumulate: int) -> None:
+    """Check that micro-batches are not asked for if the model needs its whole batch."""
+    if accumulate > 1 and needs_batch(model):
+        raise ValueError(
+            f"accumulate must be 1 for a network that needs its whole batch in training, such as one of "
+            f"another library with running statistics, got {accumulate}. Choose a larger batch_size."
+        )
 
 
 def build_step(

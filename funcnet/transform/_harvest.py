@@ -43,12 +43,19 @@ IN_CONTROL_FLOW = (
 )
 
 
+CALLED_TWICE = (
+    "a buffer was set twice in one step: a layer or a network of another library that updates a state was "
+    "called twice on the same batch. Call it once on both inputs: in a loss marked by losses.batchwise, on "
+    "jnp.concatenate([a, b])."
+)
+
+
 class Harvest(NamedTuple):
     """A program's results, the values it sows, and buffer updates (new, step size) by argument index."""
 
     results: list[Any]
     sown: Sown
-    updates: dict[int, list[tuple[Any, float]]]
+    updates: dict[int, list[tuple[Any, float | None]]]
 
 
 class Value(NamedTuple):
@@ -65,7 +72,7 @@ class Value(NamedTuple):
 def harvest(program: "ClosedJaxpr", args: Sequence[Any], planted: Sown) -> Harvest:
     """Run a program equation by equation, with the `planted` values in place of what it sows."""
     sown: Sown = {}
-    updates: dict[int, list[tuple[Any, float]]] = {}
+    updates: dict[int, list[tuple[Any, float | None]]] = {}
 
     def rule(equation: "JaxprEqn", inputs: list[Value]) -> list[Value]:
         arrays = [value.array for value in inputs]
@@ -100,11 +107,15 @@ def update_buffers(program: "ClosedJaxpr", rest: PyTree, share: Any = None) -> t
     leaves, tree = jax.tree.flatten(rest)
     results, _, updates = harvest(program, leaves, {})
     for index, steps in updates.items():
-        if share is not None and all(step_size < 1 for _, step_size in steps):
+        if any(step_size is None for _, step_size in steps) and len(steps) > 1:
+            raise ValueError(CALLED_TWICE)
+        if share is not None and all(step_size is not None and step_size < 1 for _, step_size in steps):
             steps = [(sum(new for new, _ in steps) / len(steps), share)]
         for new, step_size in steps:
             old = leaves[index]
-            leaves[index] = old + jnp.asarray(step_size, old.dtype) * (new.astype(old.dtype) - old)
+            new = new if new.dtype == old.dtype else new.astype(old.dtype)
+            step = None if step_size is None else jnp.asarray(step_size, old.dtype)
+            leaves[index] = new if step is None else old + step * (new - old)
     return results, jax.tree.unflatten(tree, leaves)
 
 

@@ -19,7 +19,7 @@ from funcnet._metric import (
     promote_to_float32,
     weighted_sum,
 )
-from funcnet._sow import EXAMPLES, in_batch, update_buffer_p
+from funcnet._sow import BATCH_AXIS, in_batch, update_buffer_p
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
 from funcnet.transform._harvest import update_buffers
@@ -155,7 +155,7 @@ def objective(
             with in_batch(weight), _check.key_or_none(key):
                 return _check.results("the loss", loss(model, example, key))
 
-        per_example = jax.vmap(one_example, axes, axis_name=EXAMPLES)
+        per_example = jax.vmap(one_example, axes, axis_name=BATCH_AXIS)
         values = _parts(per_example(model, batch.example, keys, weight), weight.shape)
         values, rows = _split_rows(values, weight, key)
         sums = jax.tree.map(lambda v: weighted_sum(v, weight), values)

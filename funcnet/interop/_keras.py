@@ -1,0 +1,156 @@
+"""Networks of Keras 3, on its JAX backend."""
+
+import copy
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check
+from funcnet._module import Buffer
+from funcnet._types import Key, PyTree
+from funcnet.interop._network import LiftedNetwork
+
+
+def from_keras(make: Any) -> LiftedNetwork:
+    """A network of Keras 3, on its JAX backend.
+
+    `model.params` are its trainable variables, by layer and name, and `model.state` the others, such as
+    moving averages. Its seed generators get the key of each call: generator i draws from
+    `jax.random.bits(jax.random.fold_in(key, i), (2,), "uint32")`.
+
+    Args:
+        make: a function without arguments that returns a built `keras.Model`, whose call takes a batch
+            [rows, ...]; then `init(key)` draws all variables anew, from its initializers. A model that
+            is built already is a fixed start: its current values.
+
+    Returns:
+        A module; `init` draws its parameters, and it is called on one example.
+
+    Raises:
+        TypeError: if `make` is neither, or does not return a model of Keras.
+        ValueError: if the backend of Keras is not JAX, or the model is not built; in training, if it has
+            losses of its own, such as those of a `kernel_regularizer`, which a loss of funcnet does not
+            contain.
+
+    Example:
+        >>> import os; os.environ["KERAS_BACKEND"] = "jax"
+        >>> import keras, jax, jax.numpy as jnp, funcnet as fn
+        >>> layers = [keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)]
+        >>> net = fn.interop.from_keras(lambda: keras.Sequential(layers))
+        >>> model = net.init(jax.random.key(0))
+        >>> model(jnp.ones(4)).shape, fn.count(model)
+        ((3,), 67)
+    """
+    import keras
+
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            f"Keras must use its JAX backend, got {keras.backend.backend()!r}. Before keras is imported: "
+            'os.environ["KERAS_BACKEND"] = "jax".'
+        )
+    is_built = isinstance(make, keras.Model)
+    if is_built:
+        model = make
+    else:
+        _check.takes("make", make, "a model of Keras, or a function without arguments that returns one")
+        with keras.StatelessScope(initialize_variables=False):  # variables keep their initializers
+            model = make()
+        if not isinstance(model, keras.Model):
+            raise TypeError(f"make must return a keras.Model, got {_check.describe(model)}.")
+    if not model.built or not model.weights:
+        raise ValueError(
+            f"the model of Keras must be built, got {model.name!r} without variables. Give it its input "
+            "shape: keras.Sequential([keras.Input((4,)), ...])."
+        )
+    variables = (*model.trainable_variables, *model.non_trainable_variables)
+    initializers = tuple(getattr(variable, "_initializer", None) for variable in variables)
+    with keras.StatelessScope():  # its end initializes all variables, which a trace must not do
+        pass
+    library = _Keras(model, variables, initializers, is_built)
+    if not is_built:
+        return LiftedNetwork(library)
+    params, state = library.by_name([jnp.asarray(variable.value) for variable in variables])
+    return LiftedNetwork(library, params=params, state=jax.tree.map(Buffer, state))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Keras:
+    """Networks that were lifted by different calls are different: models of Keras have no equality."""
+
+    model: Any
+    variables: tuple[Any, ...]
+    initializers: tuple[Any, ...]
+    is_built: bool
+    takes_batch = True
+
+    def init(self, key: Key) -> tuple[PyTree, PyTree]:
+        def draw(i: int) -> Any:
+            variable, initializer = self.variables[i], copy.copy(self.initializers[i])
+            if hasattr(initializer, "seed"):
+                initializer.seed = _seed(jax.random.fold_in(key, i))
+            return jnp.asarray(initializer(variable.shape, dtype=variable.dtype))
+
+        return self.by_name([draw(i) for i in range(len(self.variables))])
+
+    def apply(self, params: PyTree, state: PyTree, x: PyTree, key: Key | None) -> tuple[PyTree, PyTree]:
+        output, new, losses = self._call(params, state, x, key)
+        if key is None:
+            return output, state
+        if losses:
+            raise ValueError(
+                f"{self.model.name!r} has losses of its own, such as those of a kernel_regularizer, which "
+                "a loss of funcnet does not contain. Remove them, and penalize the parameters: "
+                "fn.losses.penalized(loss, l2=1e-4)."
+            )
+        return output, new
+
+    def by_name(self, values: Sequence[Any]) -> tuple[PyTree, PyTree]:
+        """The parameters and the state, of values of all variables."""
+        params: dict[str, dict[str, Any]] = {}
+        state: dict[str, dict[str, Any]] = {}
+        for variable, (layer, name), value in zip(self.variables, self._names(), values, strict=True):
+            if not _is_seed(variable):
+                (params if variable.trainable else state).setdefault(layer, {})[name] = value
+        return params, state
+
+    def _call(self, params: PyTree, state: PyTree, x: PyTree, key: Key | None) -> tuple[Any, Any, Any]:
+        """The output, the new state, and the losses of the layers."""
+        values, seeds = [], 0
+        for variable, (layer, name) in zip(self.variables, self._names(), strict=True):
+            if _is_seed(variable):
+                values.append(_seed(jax.random.fold_in(jax.random.key(0) if key is None else key, seeds)))
+                seeds += 1
+            else:
+                values.append((params if variable.trainable else state)[layer][name])
+        count = len(self.model.trainable_variables)
+        output, new, losses = self.model.stateless_call(
+            values[:count], values[count:], x, training=key is not None, return_losses=True
+        )
+        return output, self.by_name([*values[:count], *new])[1], losses
+
+    @functools.cache  # noqa: B019  (it lives as long as the network)
+    def _names(self) -> list[tuple[str, str]]:
+        """A layer and a name for each variable, whatever the number of layers that Keras made before."""
+        numbers: dict[str, int] = {}
+        names: list[tuple[str, str]] = []
+        for variable in self.variables:
+            path = variable.path.rpartition("/")[0]
+            name = f"layer_{numbers.setdefault(path, len(numbers))}", variable.name
+            while name in names:
+                name = name[0], f"{name[1]}_"
+            names.append(name)
+        return names
+
+
+def _is_seed(variable: Any) -> bool:
+    """Whether a variable is the state of a seed generator."""
+    return bool(variable.name == "seed_generator_state")
+
+
+def _seed(key: Key) -> Any:
+    """What the random functions of Keras take as a seed."""
+    return jax.random.bits(key, (2,), jnp.uint32)

@@ -1,0 +1,126 @@
+"""Networks of flax linen."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check
+from funcnet._types import Key, PyTree
+from funcnet.interop._mode import Kwargs, mode_kwargs, no_flag
+from funcnet.interop._network import LiftedNetwork
+
+
+def from_linen(
+    module: Any,
+    example: PyTree,
+    *,
+    train_kwargs: Mapping[str, Any] | None = None,
+    eval_kwargs: Mapping[str, Any] | None = None,
+    rngs: Iterable[str] = ("dropout",),
+    mutable: Iterable[str] = ("batch_stats",),
+) -> LiftedNetwork:
+    """A network of flax linen.
+
+    `model.params` are its parameters, and `model.state` its other collections. With the same key, `init`
+    draws what `module.init(key, x)` draws.
+
+    Args:
+        module: a `flax.linen.Module`, whose call takes a batch x [rows, ...].
+        example: the input of one example, without the axis of the rows; only shapes and dtypes matter.
+        train_kwargs, eval_kwargs: keyword arguments of the call in training and in inference. By default
+            its flag `train`, `training`, `is_training`, `deterministic`, `inference` or
+            `use_running_average`, if it has one.
+        rngs: the names of its streams of random numbers. The first gets the key of the call, and stream i
+            `fold_in(key, i)`.
+        mutable: collections that are carried, and updated in each step: running statistics, and the
+            vectors of spectral normalization, in "batch_stats".
+
+    Returns:
+        A module; `init` draws its parameters, and it is called on one example.
+
+    Raises:
+        TypeError: if `module` is not a module of flax linen.
+        ValueError: if it has dropout or running statistics and no flag for training, or a collection that
+            is not in `mutable`.
+
+    Example:
+        >>> import flax.linen as nn, jax, jax.numpy as jnp, funcnet as fn
+        >>> net = fn.interop.from_linen(nn.Sequential([nn.Dense(8), nn.relu, nn.Dense(3)]), jnp.ones(4))
+        >>> model = net.init(jax.random.key(0))
+        >>> model(jnp.ones(4)).shape, fn.count(model)
+        ((3,), 67)
+    """
+    from flax import linen
+
+    if isinstance(module, type) or not isinstance(module, linen.Module):
+        raise TypeError(
+            f"module must be a module of flax linen, got {_check.describe(module)}. Try "
+            "from_linen(nn.Dense(3), jnp.ones(4)); of nnx: fn.interop.from_nnx."
+        )
+    leaves, structure = jax.tree.flatten(example)
+    shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    kwargs = mode_kwargs(type(module).__call__, train_kwargs, eval_kwargs)
+    library = _Linen(module, structure, shapes, *kwargs, tuple(rngs), tuple(mutable))
+    library.check(linen)
+    return LiftedNetwork(library)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Linen:
+    module: Any
+    structure: Any
+    shapes: tuple[Any, ...]
+    train_kwargs: Kwargs
+    eval_kwargs: Kwargs
+    rngs: tuple[str, ...]
+    mutable: tuple[str, ...]
+    takes_batch, is_built = True, False
+
+    def init(self, key: Key) -> tuple[PyTree, PyTree]:
+        from flax import linen
+
+        variables = dict(linen.unbox(self._variables(key)))
+        return variables.pop("params", {}), variables
+
+    def apply(self, params: PyTree, state: PyTree, x: PyTree, key: Key | None) -> tuple[PyTree, PyTree]:
+        variables = {"params": params, **state}
+        if key is None:
+            return self.module.apply(variables, x, **dict(self.eval_kwargs)), state
+        keys, kwargs = self._keys(key), dict(self.train_kwargs)
+        if not state:
+            return self.module.apply(variables, x, rngs=keys, **kwargs), state
+        output, new = self.module.apply(variables, x, rngs=keys, mutable=list(state), **kwargs)
+        return output, {name: new[name] for name in state}
+
+    def check(self, linen: Any) -> None:
+        """Check that the collections are known, and that a network that trains differently has a flag."""
+        layers = set()
+
+        def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+            layers.add(type(context.module).__name__)
+            return call(*args, **kwargs)
+
+        with linen.intercept_methods(note):
+            variables = jax.eval_shape(self._variables, jax.random.key(0))
+        if other := sorted(variables.keys() - {"params", *self.mutable}):
+            raise ValueError(
+                f"{type(self.module).__name__} has the collection {other[0]!r}, which is neither trained "
+                f"nor carried. Carry it: from_linen(..., mutable={(*self.mutable, *other)})."
+            )
+        has_state = any(jax.tree.leaves(variables.get(name)) for name in self.mutable)
+        if self.train_kwargs == self.eval_kwargs and ("Dropout" in layers or has_state):
+            raise no_flag(
+                type(self.module).__name__,
+                "running statistics" if has_state else "dropout",
+            )
+
+    def _variables(self, key: Key) -> Any:
+        rows = [jnp.zeros((1, *shape), dtype) for shape, dtype in self.shapes]
+        keys = {"params": key, **self._keys(key)}
+        return self.module.init(keys, self.structure.unflatten(rows), **dict(self.eval_kwargs))
+
+    def _keys(self, key: Key) -> dict[str, Key]:
+        return {name: jax.random.fold_in(key, i) if i else key for i, name in enumerate(self.rngs)}

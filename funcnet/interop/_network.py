@@ -1,0 +1,144 @@
+"""A network of another library as a module: its parameters and its state are arrays of a `Module`."""
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
+from typing import Any, ClassVar, Protocol
+
+import jax
+
+from funcnet._module import Buffer, Module
+from funcnet._sow import batch_weight, gather_batch, own_row, replace_buffer
+from funcnet._types import Key, PyTree
+
+
+class Library(Protocol):
+    """How a network of another library is initialized and applied, by pure functions.
+
+    Args:
+        is_built: whether it was built already, so that `init` has nothing to draw.
+        takes_batch: whether `apply` takes a batch [rows, ...], or one example. A network with a state
+            takes batches in training, and in any case if this is True.
+    """
+
+    takes_batch: bool
+    is_built: bool
+
+    def init(self, key: Key) -> tuple[PyTree, PyTree]:
+        """The parameters, and the state: a tree without leaves if the network has none."""
+        ...
+
+    def apply(self, params: PyTree, state: PyTree, x: PyTree, key: Key | None) -> tuple[PyTree, PyTree]:
+        """The output and the new state; in inference, if the key is None, the state is ignored."""
+        ...
+
+
+class LiftedNetwork(Module):
+    """A network of another library: what the functions `fn.interop.from_...` return.
+
+    It is a module like those of funcnet: `init` draws its arrays; `params` are trained, and `state`, such
+    as running statistics, is carried in Buffers. It is called on one example, and `fn.fit`, `fn.evaluate`
+    and `fn.predict` add the batch axis. A loss marked by `losses.batchwise` calls it on all rows.
+
+    A network with a state is applied to its whole batch in training, as in its own library: the weights of
+    rows enter the loss and not its statistics, and a short last batch has its true size. Dropout draws from
+    one key for such a batch, that of its first example; in networks without a state each example has its
+    own.
+
+    Args:
+        library: the functions of the network.
+        params: its parameters, in the structure of its library; drawn by `init` if None.
+        state: its other arrays, each in a Buffer; drawn by `init` if None.
+
+    Raises:
+        ValueError: if a network with a state is called with a key outside of a loss, where it has no batch.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> net = fn.interop.from_functions(lambda key: {"w": jnp.ones(2)}, lambda p, x, key: p["w"] @ x)
+        >>> model = net.init(jax.random.key(0))
+        >>> float(model(jnp.array([1.0, 2.0]))), fn.count(model)
+        (3.0, 2)
+    """
+
+    needs_key: ClassVar[bool] = True
+    library: Any
+    _: KW_ONLY
+    params: PyTree = None
+    state: PyTree = None
+
+    def parameters(self, key: Key) -> Mapping[str, Any]:
+        if self.library.is_built:
+            return {}
+        params, state = self.library.init(key)
+        return {"params": params, "state": jax.tree.map(Buffer, state)}
+
+    @property
+    def needs_batch(self) -> bool:  # type: ignore[override]
+        """Whether it is applied to the whole batch in training, since it updates a state."""
+        return bool(jax.tree.leaves(self.state)) and not self._is_frozen("state")
+
+    def __call__(self, x: Any, key: Key | None = None) -> Any:
+        weight = batch_weight()
+        is_rows = weight is not None and weight.ndim > 0
+        if weight is not None and is_rows:
+            _check_rows(x, weight.shape[0])
+        if key is None or not self.needs_batch:
+            return self._apply_rows(x, key) if is_rows else self._apply_example(x, key)
+        if weight is None:
+            raise ValueError(
+                "in training this network needs its whole batch, since it has a state such as running "
+                "statistics: call it with a key within a loss of fn.fit or fn.step. In inference: model(x)."
+            )
+        if is_rows:
+            return self._train(x, key)
+        return own_row(self._train(gather_batch(x), gather_batch(key)[0]))
+
+    def _train(self, rows: PyTree, key: Key) -> PyTree:
+        """The output for all rows of a batch; a training step updates the state."""
+        before: Any
+        structure: Any
+        before, structure = jax.tree.flatten(self._state())  # equinox forbids to use an old state again
+        output, new = self.library.apply(self.params, structure.unflatten(before), rows, key)
+        after, new_structure = jax.tree.flatten(new)
+        if new_structure != structure:
+            raise ValueError(
+                f"the state after a step must have the structure of the state before it, {structure}, got "
+                f"{new_structure}."
+            )
+        for old, value in zip(before, after, strict=True):
+            if value is not old:
+                replace_buffer(old, value)
+        return output
+
+    def _apply_example(self, x: PyTree, key: Key | None) -> PyTree:
+        if not self.library.takes_batch:
+            return self.library.apply(self.params, self._state(), x, key)[0]
+        rows = jax.tree.map(lambda a: a[None], x)
+        output = self.library.apply(self.params, self._state(), rows, key)[0]
+        return jax.tree.map(lambda a: a[0], output)
+
+    def _apply_rows(self, x: PyTree, key: Key | None) -> PyTree:
+        if self.library.takes_batch:
+            return self.library.apply(self.params, self._state(), x, key)[0]
+        if key is None:
+            return jax.vmap(lambda one: self._apply_example(one, None))(x)
+        keys = jax.random.split(key, len(jax.tree.leaves(x)[0]))
+        return jax.vmap(self._apply_example)(x, keys)
+
+    def _state(self) -> PyTree:
+        return jax.tree.map(lambda buffer: buffer.value, self.state, is_leaf=_is_buffer)
+
+
+def _is_buffer(node: Any) -> bool:
+    return isinstance(node, Buffer)
+
+
+def _check_rows(x: PyTree, rows: int) -> None:
+    """Check that x holds all rows of the batch of a batchwise loss."""
+    shapes = [jax.numpy.shape(leaf) for leaf in jax.tree.leaves(x)]
+    if any(shape[:1] != (rows,) for shape in shapes):
+        raise ValueError(
+            "a loss marked by losses.batchwise must call a network of another library on all rows of the "
+            f"batch, got arrays of shapes {shapes} for a batch of {rows} rows. Write model(x, key=key) "
+            "without jax.vmap."
+        )

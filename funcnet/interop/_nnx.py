@@ -1,0 +1,127 @@
+"""Networks of flax nnx."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet import _check
+from funcnet._module import Buffer
+from funcnet._types import Key, PyTree
+from funcnet.interop._mode import Kwargs, mode_kwargs, no_flag
+from funcnet.interop._network import LiftedNetwork
+
+
+def from_nnx(make: Any) -> LiftedNetwork:
+    """A network of flax nnx.
+
+    `model.params` holds its `nnx.Param`s, and `model.state` all other variables. Training and inference are
+    those of `nnx.Module.train()` and `.eval()`, or of a flag of its call such as `train`. The streams of
+    random numbers get the key of each call: the first the key itself, and stream i `fold_in(key, i)`.
+
+    Args:
+        make: a function of `nnx.Rngs` that returns a module, whose call takes a batch x [rows, ...]; then
+            `init(key)` builds `make(nnx.Rngs(key))`. A module that is built already is a fixed start.
+
+    Returns:
+        A module; `init` draws its parameters, and it is called on one example.
+
+    Raises:
+        TypeError: if `make` is neither, or does not return a module.
+        ValueError: if the network has dropout or running statistics that neither `.eval()` nor a flag
+            switches.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, funcnet as fn
+        >>> from flax import nnx
+        >>> net = fn.interop.from_nnx(lambda rngs: nnx.Linear(4, 3, rngs=rngs))
+        >>> model = net.init(jax.random.key(0))
+        >>> model(jnp.ones(4)).shape, fn.count(model)
+        ((3,), 15)
+    """
+    from flax import nnx
+
+    is_built = isinstance(make, nnx.Module)
+    if not is_built:
+        _check.takes("make", make, "a module of flax nnx, or a function of nnx.Rngs that returns one", None)
+    module = make if is_built else nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    if not isinstance(module, nnx.Module):
+        raise TypeError(f"make must return a module of flax nnx, got {_check.describe(module)}.")
+    module = nnx.clone(module)
+    kwargs = mode_kwargs(type(module).__call__, None, None)
+    train, params, rngs, state = _split(module, training=True)
+    evaluate, _, _, _ = _split(module, training=False)
+    has_dropout = any(isinstance(part, nnx.Dropout) for _, part in nnx.iter_modules(module))
+    if train == evaluate and not kwargs[0] and (has_dropout or state):
+        raise no_flag(type(module).__name__, "running statistics" if state else "dropout")
+    structures = [jax.tree.structure(part) for part in (params, rngs, state)]
+    library = _Nnx(None if is_built else make, (train, evaluate), tuple(structures), kwargs)
+    if not is_built:
+        return LiftedNetwork(library)
+    start = nnx.to_pure_dict(params), jax.tree.map(Buffer, nnx.to_pure_dict(state))
+    return LiftedNetwork(library, params=start[0], state=start[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Nnx:
+    make: Callable[[Any], Any] | None
+    graphs: tuple[Any, Any]
+    """In training and in inference."""
+    structures: tuple[Any, ...]
+    """Of the parameters, the streams of random numbers, and the other variables."""
+    kwargs: tuple[Kwargs, Kwargs]
+    takes_batch = True
+
+    @property
+    def is_built(self) -> bool:
+        return self.make is None
+
+    def init(self, key: Key) -> tuple[PyTree, PyTree]:
+        from flax import nnx
+
+        assert self.make is not None
+        _, params, _, state = _split(self.make(nnx.Rngs(key)), training=True)
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(state)
+
+    def apply(self, params: PyTree, state: PyTree, x: PyTree, key: Key | None) -> tuple[PyTree, PyTree]:
+        from flax import nnx
+
+        is_training = key is not None
+        of_params, _, of_state = self.structures
+        parts = of_params.unflatten(jax.tree.leaves(params)), of_state.unflatten(jax.tree.leaves(state))
+        rngs = self._rngs(key if is_training else jax.random.key(0))
+        module = nnx.merge(self.graphs[not is_training], *parts, rngs)
+        output = module(x, **dict(self.kwargs[not is_training]))
+        return output, nnx.to_pure_dict(_split(module)[3]) if is_training else state
+
+    def _rngs(self, key: Key) -> Any:
+        """The variables of the streams of random numbers, from one key."""
+        from flax import nnx
+
+        structure = self.structures[1]
+        rngs = structure.unflatten([None] * structure.num_leaves)
+        streams = [v for v in jax.tree.leaves(rngs, is_leaf=_is_variable) if isinstance(v, nnx.RngKey)]
+        keys = iter([jax.random.fold_in(key, i) if i else key for i in range(len(streams))])
+
+        def fill(variable: Any) -> Any:
+            is_key = isinstance(variable, nnx.RngKey)
+            return variable.replace(next(keys) if is_key else jnp.zeros((), jnp.uint32))
+
+        return jax.tree.map(fill, rngs, is_leaf=_is_variable)
+
+
+def _split(module: Any, *, training: bool | None = None) -> Any:
+    """The graph of a module, its parameters, its streams of random numbers, and its other variables."""
+    from flax import nnx
+
+    if training is not None:
+        module.train() if training else module.eval()
+    return nnx.split(module, nnx.Param, nnx.RngState, ...)
+
+
+def _is_variable(node: Any) -> bool:
+    from flax import nnx
+
+    return isinstance(node, nnx.Variable)
