@@ -71,6 +71,7 @@ class Module:
 
     needs_key: ClassVar[bool] = False
     needs_batch: ClassVar[bool] = False
+    has_fixed_start: ClassVar[bool] = False  # it was built elsewhere, and init can't draw it anew
     _children: ClassVar[tuple[str, ...]] = ()
     _static: ClassVar[tuple[str, ...]] = ()
     _traceable: ClassVar[tuple[str, ...]] = ()  # children that are static where they are numbers

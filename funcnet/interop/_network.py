@@ -1,6 +1,7 @@
 """A network of another library as a module: its parameters and its state are arrays of a `Module`."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY
 from typing import Any, ClassVar, Protocol
 
@@ -69,7 +70,8 @@ class LiftedNetwork(Module):
     def parameters(self, key: Key) -> Mapping[str, Any]:
         if self.library.is_built:
             return {}
-        params, state = self.library.init(key)
+        with _defaults_of_jax():
+            params, state = self.library.init(key)
         return {"params": params, "state": jax.tree.map(Buffer, state)}
 
     @property
@@ -98,7 +100,7 @@ class LiftedNetwork(Module):
         before: Any
         structure: Any
         before, structure = jax.tree.flatten(self._state())  # equinox forbids to use an old state again
-        output, new = self.library.apply(self.params, structure.unflatten(before), rows, key)
+        output, new = self._call_library(structure.unflatten(before), rows, key)
         after, new_structure = jax.tree.flatten(new)
         if new_structure != structure:
             raise ValueError(
@@ -112,21 +114,33 @@ class LiftedNetwork(Module):
 
     def _apply_example(self, x: PyTree, key: Key | None) -> PyTree:
         if not self.library.takes_batch:
-            return self.library.apply(self.params, self._state(), x, key)[0]
+            return self._call_library(self._state(), x, key)[0]
         rows = jax.tree.map(lambda a: a[None], x)
-        output = self.library.apply(self.params, self._state(), rows, key)[0]
+        output = self._call_library(self._state(), rows, key)[0]
         return jax.tree.map(lambda a: a[0], output)
 
     def _apply_rows(self, x: PyTree, key: Key | None) -> PyTree:
         if self.library.takes_batch:
-            return self.library.apply(self.params, self._state(), x, key)[0]
+            return self._call_library(self._state(), x, key)[0]
         if key is None:
             return jax.vmap(lambda one: self._apply_example(one, None))(x)
         keys = jax.random.split(key, len(jax.tree.leaves(x)[0]))
         return jax.vmap(self._apply_example)(x, keys)
 
+    def _call_library(self, state: PyTree, x: PyTree, key: Key | None) -> tuple[PyTree, PyTree]:
+        with _defaults_of_jax():
+            result: tuple[PyTree, PyTree] = self.library.apply(self.params, state, x, key)
+        return result
+
     def _state(self) -> PyTree:
         return jax.tree.map(lambda buffer: buffer.value, self.state, is_leaf=_is_buffer)
+
+
+@contextlib.contextmanager
+def _defaults_of_jax() -> Iterator[None]:
+    """Other libraries are written for JAX's default rules of promotion, and not for stricter ones."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 def _is_buffer(node: Any) -> bool:

@@ -91,7 +91,7 @@ class _Nnx:
         is_training = key is not None
         of_params, _, of_state = self.structures
         parts = of_params.unflatten(jax.tree.leaves(params)), of_state.unflatten(jax.tree.leaves(state))
-        rngs = self._rngs(key if is_training else jax.random.key(0))
+        rngs = self._rngs(jax.random.key(0) if key is None else key)
         module = nnx.merge(self.graphs[not is_training], *parts, rngs)
         output = module(x, **dict(self.kwargs[not is_training]))
         return output, nnx.to_pure_dict(_split(module)[3]) if is_training else state

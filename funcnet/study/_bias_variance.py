@@ -13,7 +13,11 @@ from funcnet._module import Module
 from funcnet._types import Array, Int, Key, PyTree
 from funcnet.data import Dataset, bootstrap
 from funcnet.study._decompose import ErrorLoss, decompose
-from funcnet.study._members import ProgressCallback, init_if_incomplete
+from funcnet.study._members import (
+    ProgressCallback,
+    check_start_is_drawn,
+    init_if_incomplete,
+)
 from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit, Run, predict
 
@@ -203,6 +207,7 @@ class BiasVarianceStudy(MemberStudy):
     ) -> tuple[PyTree, Draw | None, Dataset | None]:
         """A model, and the source of training sets: either a function or data."""
         _check.architecture(net)
+        check_start_is_drawn(net)
         _check.key(key)
         model = init_if_incomplete(net, key)
         if callable(data):

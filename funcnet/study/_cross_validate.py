@@ -11,7 +11,12 @@ from funcnet import _check, _keys, _tree
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Folds
-from funcnet.study._members import ProgressCallback, init_if_incomplete
+from funcnet.study._members import (
+    ProgressCallback,
+    check_equal_sizes,
+    check_start_is_drawn,
+    init_if_incomplete,
+)
 from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit, Run, predict
 from funcnet.train._evaluate import total
@@ -151,9 +156,14 @@ class CrossValidationStudy(MemberStudy):
             ValueError: if the data is unfit.
         """
         _check.architecture(net)
+        check_start_is_drawn(net)
         _check.key(key)
         model = init_if_incomplete(net, key)
         to_rows("folds", self.folds[0][1], self.train.loss, model)
+        weights = self.folds.train.weight
+        padded = weights is not None and not np.all(np.asarray(weights)[np.asarray(self.folds.train.rows)])
+        advice = f"Choose a number of rows that {len(self.folds)} divides, without groups."
+        check_equal_sizes(model, padded, "folds of unequal size", advice)
         shared = net, key, self.folds
         runs, scores, predictions = self._run_members(model, len(self.folds), shared)
         return CrossValidationResult(runs, scores, predictions, self.folds)

@@ -11,7 +11,11 @@ from funcnet._module import Module, call, is_complete
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import bootstrap
 from funcnet.layers._dtype import wide
-from funcnet.study._members import ProgressCallback, init_if_incomplete
+from funcnet.study._members import (
+    ProgressCallback,
+    check_start_is_drawn,
+    init_if_incomplete,
+)
 from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit, Run
 from funcnet.train._loop import run as run_plan
@@ -263,6 +267,7 @@ class EnsembleStudy(MemberStudy):
     def _check_arguments(self, net: Any, data: PyTree, key: Key, valid: PyTree) -> tuple[Any, Any, Any]:
         """The model that decides on shapes, and the data as Datasets."""
         _check.architecture(net)
+        check_start_is_drawn(net)
         _check.key(key)
         model = init_if_incomplete(net, key)
         data = to_rows("data", data, self.train.loss, model)

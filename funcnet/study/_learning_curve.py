@@ -14,7 +14,12 @@ from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
 from funcnet.data._shuffle import Shuffle
 from funcnet.study._curve import Curve, train_and_val_scores
-from funcnet.study._members import ProgressCallback, init_if_incomplete
+from funcnet.study._members import (
+    ProgressCallback,
+    check_equal_sizes,
+    check_start_is_drawn,
+    init_if_incomplete,
+)
 from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit
 
@@ -106,12 +111,15 @@ class LearningCurveStudy(MemberStudy):
             ValueError: if the data is unfit, or has fewer rows than the largest of `train_sizes`.
         """
         _check.architecture(net)
+        check_start_is_drawn(net)
         _check.concrete_key("learning_curve", key)
         model = init_if_incomplete(net, key)
         data, valid = (
             to_rows(name, part, self.train.loss, model, concrete=True)
             for name, part in (("data", data), ("valid", valid))
         )
+        advice = "Call the training function once for each size."
+        check_equal_sizes(model, True, "sets of rows of several sizes", advice)
         num_rows = int(np.sum(np.asarray(data.weights()) > 0))
         if self.train_sizes[-1] > num_rows:
             raise ValueError(

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _mesh
-from funcnet._module import Module, is_complete
+from funcnet._module import Module, is_complete, needs_batch
 from funcnet._types import Array, Key, PyTree
 from funcnet.transform import vmap_last
 
@@ -91,6 +91,16 @@ def _choose_block(one: Callable[[PyTree, Array], PyTree], shared: PyTree, small:
     return max(1, (CACHE_BYTES if jax.default_backend() == "cpu" else BLOCK_BYTES) // bytes_per_member)
 
 
+def check_equal_sizes(model: PyTree, has_padding: bool, what: str, advice: str) -> None:
+    """Check that a model which needs its whole batch does not get rows of weight 0 as padding."""
+    if has_padding and needs_batch(model):
+        raise ValueError(
+            f"{what} would be padded with rows of weight 0, and this network needs its whole batch in "
+            "training: rows of weight 0 would enter its state, such as running statistics, as in its own "
+            f"library. {advice}"
+        )
+
+
 def is_small(model: PyTree) -> bool:
     """Whether every parameter is small."""
     return max(map(jnp.size, jax.tree.leaves(model)), default=0) <= SMALL_PARAMETER
@@ -99,3 +109,13 @@ def is_small(model: PyTree) -> bool:
 def init_if_incomplete(net: Module, key: Key) -> Module:
     """`net.init(key)` for an architecture; `net` itself if it has its parameters already."""
     return net if is_complete(net) else net.init(key)
+
+
+def check_start_is_drawn(net: Module) -> None:
+    """Check that a study can draw the start of each run: not of a network that another library built."""
+    if net.has_fixed_start:
+        raise ValueError(
+            "a study draws the start of each run, and this network of another library was built already. "
+            "Pass a function that builds it: fn.interop.from_equinox(lambda key: Net(key)), "
+            "from_nnx(lambda rngs: Net(rngs)), from_keras(lambda: keras.Sequential([...]))."
+        )
