@@ -139,8 +139,8 @@ def to_torch(
     """
     _check.module("model", model)
     check_complete(model)
-    if not all(map(_tree.is_array, jax.tree.leaves(model))) or not _tree.is_concrete(model):
-        raise TypeError("model must hold arrays of numbers. Call fn.interop.to_torch outside of jit.")
+    if any(isinstance(leaf, jax.ShapeDtypeStruct | jax.core.Tracer) for leaf in jax.tree.leaves(model)):
+        raise TypeError("model must hold arrays, got shapes or tracers: call to_torch outside of jit.")
     for module in modules(model).values():
         check_shapes(module)
     host = jax.tree.map(np.asarray, model)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._module import Module, modules
 from funcnet._module._model import join
-from funcnet.interop._torch_layers import CONVOLUTIONS, LINEAR, NORMS, Order
+from funcnet.interop._torch_layers import CONVOLUTIONS, LINEAR, NORMS, RECURRENT, Order
 from funcnet.layers import (
     Activation,
     AvgPool1d,
@@ -31,17 +31,30 @@ from funcnet.layers import (
     GroupNorm,
     MaxPool1d,
     MaxPool2d,
+    MultiHeadAttention,
+    NumberEmbedding,
     Reshape,
     Residual,
     Sequential,
     SpectralNorm,
     Upsample,
 )
-from funcnet.models import MLP, SIREN, ConvNet, LinearRegression, Perceptron, ResMLP
+from funcnet.models import (
+    MLP,
+    SIREN,
+    ConvNet,
+    FourierMLP,
+    LinearRegression,
+    Perceptron,
+    ResMLP,
+    Transformer,
+)
+from funcnet.models._block import Block
 
 Channels: TypeAlias = int | Mapping[str, int | tuple[int, int]]
 
 POOLS = (AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d, Upsample, ChannelDropout)
+OF_FEATURES = (*RECURRENT, MultiHeadAttention, NumberEmbedding, Block, FourierMLP, Transformer)
 GLOBAL_POOLS = (GlobalAvgPool, GlobalMaxPool)
 OF_IMAGES = (*CONVOLUTIONS, *POOLS, *GLOBAL_POOLS, GroupNorm, Reshape)
 CHAINS: dict[type, str] = {
@@ -84,7 +97,7 @@ def orders(model: Module, channels: Channels | None) -> dict[str, Order]:
     walk.check_end(walk.visit(model, "", _Flow("input") if walk.has_images else FEATURES))
     if unknown := sorted(walk.by_path.keys() - walk.met):
         raise ValueError(f"channels must have paths of layers with features, got {unknown[0]!r}.")
-    if walk.asked:
+    if walk.asked and jax.tree.leaves(model):
         paths = list(dict.fromkeys(walk.asked))
         raise ValueError(
             f"it can't be known from this {type(model).__name__} whether images are flattened into "
@@ -131,14 +144,17 @@ class _Walk:
             self._settle(flow, is_image=True)
             return _Flow("image", layer.channels, layer.num_spatial_dims)
         if kind in POOLS:
-            return self._settle(flow, is_image=True)
+            flow = self._settle(flow, is_image=True)
+            return UNKNOWN if flow.kind == "features" else flow  # PyTorch has the channels first there
         if kind in GLOBAL_POOLS:
             self._settle(flow, is_image=True)
             return FEATURES
-        if kind is Dropout or (kind is Activation and _keeps_axes(layer.function)):
+        if kind is Dropout:
             return flow
+        if kind is Activation:
+            return flow if _keeps_axes(layer.function) else UNKNOWN
         if kind is Flatten:
-            return self._visit_flatten(flow, layer.num_axes)
+            return self._visit_flatten(path, flow, layer.num_axes)
         if kind is Reshape:
             return self._visit_reshape(layer, path, flow)
         if kind is Residual:
@@ -146,13 +162,14 @@ class _Walk:
         if kind is ConvNet:
             last = (layer.convolutions or (layer.input_shape[-1],))[-1]
             count = getattr(last, "out_channels", last)
-            return self._visit_linear(layer.out, join(path, "out"), _Flow("flat", count))
+            flat = _Flow("flat", count) if _keeps_axes(layer.activation) else UNKNOWN
+            return self._visit_linear(layer.out, join(path, "out"), flat)
         if kind is ResMLP:
             self._visit_linear(layer.embed, join(path, "embed"), flow)
             return self._visit_linear(layer.out, join(path, "out"), FEATURES)
         if kind is Embedding:
             return FEATURES
-        if kind.__module__.startswith("funcnet."):  # features, or a sequence of them
+        if kind in OF_FEATURES:
             self._settle(flow, is_image=False)
             if flow.kind in ("flat", "unknown") and self._order(path, flow).before != 1:
                 raise ValueError(
@@ -203,25 +220,39 @@ class _Walk:
         self.sizes[path] = (layer.features, layer.features)
         self._note(path, Order(after=self._order(path, flow).before))
         if flow.kind == "features":
-            return flow._replace(sources=(*flow.sources, path)) if flow.sources else flow
-        if flow.kind == "input" and isinstance(layer, BatchNorm):
+            flow = flow._replace(sources=(*flow.sources, path)) if flow.sources else flow
+        if flow.kind in ("input", "features") and isinstance(layer, BatchNorm):
             return flow._replace(channels=layer.features)
         return flow
 
-    def _visit_flatten(self, flow: _Flow, num_axes: int) -> _Flow:
+    def _visit_flatten(self, path: str, flow: _Flow, num_axes: int) -> _Flow:
         if num_axes == 1:
             return flow
-        if flow.kind == "features":
-            return FEATURES
-        if flow.kind == "image":
-            return _Flow("flat", flow.channels) if num_axes == flow.dims + 1 else UNKNOWN
-        return _Flow("flat", flow.channels) if flow.kind == "input" else UNKNOWN
+        if flow.kind == "features":  # a batch norm of a sequence has the channels first in PyTorch
+            return UNKNOWN if flow.channels else FEATURES
+        if flow.kind == "input" or (flow.kind == "image" and num_axes == flow.dims + 1):
+            return _Flow("flat", flow.channels)
+        return UNKNOWN if flow.kind == "unknown" else self._visit_mixed(path)
+
+    def _visit_mixed(self, path: str) -> _Flow:
+        """Axes that are merged or split in another way, which PyTorch may do in another order."""
+        order = self._given(path)
+        if order is None:
+            self.asked.append(path)
+        elif order.before != 1:
+            raise ValueError(
+                f"channels of {path} must be 1, got {order.before}: what merges or splits channels has no "
+                "counterpart in PyTorch, unless it does so in the same order."
+            )
+        return UNKNOWN
 
     def _visit_reshape(self, layer: Reshape, path: str, flow: _Flow) -> _Flow:
         if len(layer.shape) == 1:
-            return self._visit_flatten(flow, layer.num_axes)
+            return self._visit_flatten(path, flow, layer.num_axes)
+        if flow.kind == "image" and layer.num_axes == flow.dims + 1 and layer.shape[-1] == flow.channels:
+            return flow._replace(dims=len(layer.shape) - 1)
         if layer.num_axes > 1 or flow.kind not in ("features", "input"):
-            return UNKNOWN
+            return self._visit_mixed(path)
         *spatial, channels = layer.shape
         if channels == -1 and flow.sources:
             channels = self.sizes[flow.sources[0]][1] // math.prod(spatial)
