@@ -6,6 +6,7 @@ in both. It is followed through the layers whose calls are known. In other class
 has to say it.
 """
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -57,6 +58,8 @@ POOLS = (AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d, Upsample, ChannelDropout)
 OF_FEATURES = (*RECURRENT, MultiHeadAttention, NumberEmbedding, Block, FourierMLP, Transformer)
 GLOBAL_POOLS = (GlobalAvgPool, GlobalMaxPool)
 OF_IMAGES = (*CONVOLUTIONS, *POOLS, *GLOBAL_POOLS, GroupNorm, Reshape)
+MERGING = {"reshape", "ravel", "flatten", "rearrange"}
+"""Names in the code of a class that may merge axes: of jax, numpy and einops."""
 CHAINS: dict[type, str] = {
     **{Sequential: "layers", MLP: "layers", SIREN: "layers"},
     **{LinearRegression: "linear", Perceptron: "linear"},
@@ -121,10 +124,7 @@ class _Walk:
             self.by_path = {str(path): _as_order(value) for path, value in channels.items()}
         elif channels is not None:
             self.default = _as_order(channels)
-        self.has_images = any(
-            isinstance(module, OF_IMAGES) or (isinstance(module, Flatten) and module.num_axes > 1)
-            for module in modules(model).values()
-        )
+        self.has_images = any(map(_may_flatten, modules(model).values()))
 
     def visit(self, layer: Any, path: str, flow: _Flow) -> _Flow:
         """The flow after a layer; notes the orders of what is in it."""
@@ -152,7 +152,7 @@ class _Walk:
         if kind is Dropout:
             return flow
         if kind is Activation:
-            return flow if _keeps_axes(layer.function) else UNKNOWN
+            return _after_function(flow, layer.function)
         if kind is Flatten:
             return self._visit_flatten(path, flow, layer.num_axes)
         if kind is Reshape:
@@ -162,7 +162,7 @@ class _Walk:
         if kind is ConvNet:
             last = (layer.convolutions or (layer.input_shape[-1],))[-1]
             count = getattr(last, "out_channels", last)
-            flat = _Flow("flat", count) if _keeps_axes(layer.activation) else UNKNOWN
+            flat = _Flow("flat", count) if _dropped_axes(layer.activation) == 0 else UNKNOWN
             return self._visit_linear(layer.out, join(path, "out"), flat)
         if kind is ResMLP:
             self._visit_linear(layer.embed, join(path, "embed"), flow)
@@ -201,8 +201,8 @@ class _Walk:
         function = getattr(model, "activation", None)
         for i, layer in enumerate(value):
             flow = self.visit(layer, join(path, f"{field}[{i}]"), flow)
-            if function is not None and not _keeps_axes(function):
-                flow = UNKNOWN if self.has_images else flow
+            if function is not None and i < len(value) - 1:
+                flow = _after_function(flow, function)
         return flow
 
     def _visit_linear(self, layer: Any, path: str, flow: _Flow) -> _Flow:
@@ -273,6 +273,8 @@ class _Walk:
         other = flow
         if layer.projection is not None:
             other = self.visit(layer.projection, join(path, "projection"), flow)
+        if inner.kind == "features" and other.kind in ("flat", "unknown"):
+            return self._add_features(path, inner, other)
         inner, other = (f._replace(sources=()) for f in (inner, other))
         if "image" in (inner.kind, other.kind) and {inner.kind, other.kind} <= {
             "image",
@@ -283,6 +285,19 @@ class _Walk:
         if {inner.kind, other.kind} <= {"features", "input"}:
             return FEATURES
         return inner if inner == other else UNKNOWN
+
+    def _add_features(self, path: str, inner: _Flow, other: _Flow) -> _Flow:
+        """Features plus an image that is flat: they must come in its order."""
+        if not inner.sources:
+            return self._visit_mixed(path)
+        for source in inner.sources:
+            order = Order(other.channels) if other.channels else self._given(source)
+            if order is None:
+                self.asked.append(source)
+                continue
+            after = order.before if order.after == 1 else order.after
+            self._note(source, self.orders[source]._replace(after=after))
+        return other
 
     def _visit_other(self, module: Module, path: str) -> _Flow:
         """A class whose call is not known, and may reshape anything in between."""
@@ -351,11 +366,42 @@ def _as_order(value: Any) -> Order:
     return Order(*map(int, pair))
 
 
-def _keeps_axes(function: Any) -> bool:
-    """Whether a function leaves the axes of an array as they are, seen on axes of different sizes."""
+def _may_flatten(module: Any) -> bool:
+    """Whether a layer is one of images, or its code may merge axes."""
+    if isinstance(module, Activation):
+        return _dropped_axes(module.function) is None
+    if isinstance(module, OF_IMAGES) or (isinstance(module, Flatten) and module.num_axes > 1):
+        return True
+    functions = (
+        inspect.unwrap(function)
+        for cls in type(module).__mro__
+        if not cls.__module__.startswith(("funcnet.", "builtins"))
+        for function in vars(cls).values()
+        if inspect.isfunction(function)
+    )
+    return any(not MERGING.isdisjoint(function.__code__.co_names) for function in functions)
+
+
+def _after_function(flow: _Flow, function: Any) -> _Flow:
+    """The flow after a function of arrays, such as an activation or the mean over an axis."""
+    dropped = _dropped_axes(function)
+    if dropped == 0 or (dropped and flow.kind in ("input", "features")):
+        return flow
+    if dropped is None or flow.kind != "image" or dropped > flow.dims:
+        return UNKNOWN
+    return flow._replace(dims=flow.dims - dropped) if dropped < flow.dims else FEATURES
+
+
+def _dropped_axes(function: Any) -> int | None:
+    """How many axes before the last a function drops; None if it changes the others, such as a reshape.
+
+    It is seen on an array whose axes have different sizes.
+    """
     x = jax.ShapeDtypeStruct((2, 3, 5, 7), jnp.zeros(()).dtype)
     try:
-        y = jax.eval_shape(function, x)
-    except (TypeError, ValueError):
-        return False
-    return getattr(y, "shape", None) == x.shape
+        shape = getattr(jax.eval_shape(function, x), "shape", ())
+    except (IndexError, TypeError, ValueError):
+        return None
+    rest = iter(x.shape)
+    is_part = all(size in rest for size in shape)  # in the same order
+    return len(x.shape) - len(shape) if is_part and shape[-1:] == x.shape[-1:] else None

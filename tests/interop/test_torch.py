@@ -35,15 +35,13 @@ class First(nn.Module):
         return self.layer(x)[0]
 
 
-class Steps(nn.Module):
-    """A layer of sequences with its channels last."""
-
+class Skip(nn.Module):
     def __init__(self, layer):
         super().__init__()
         self.layer = layer
 
     def forward(self, x):
-        return self.layer(x.movedim(-1, 1)).movedim(1, -1)
+        return x + self.layer(x)
 
 
 class Encoder(nn.Module):
@@ -238,6 +236,22 @@ NETS = {
         fn.Sequential(L.GRU(3, 4), L.Flatten(2), fn.Linear(20, 2)),
         lambda: nn.Sequential(First(nn.GRU(3, 4, batch_first=True)), nn.Flatten(), nn.Linear(20, 2)),
         (5, 3),
+    ),
+    "flat-residual": Case(
+        fn.Sequential(
+            *(
+                L.Conv2d(2, 3, 3),
+                L.Flatten(3),
+                L.Residual(fn.Sequential(fn.Linear(24, 24), L.LayerNorm(24))),
+            ),
+            fn.Linear(24, 2),
+        ),
+        lambda: nn.Sequential(
+            *(nn.Conv2d(2, 3, 3, padding=1), nn.Flatten()),
+            Skip(nn.Sequential(nn.Linear(24, 24), nn.LayerNorm(24))),
+            nn.Linear(24, 2),
+        ),
+        (2, 4, 2),
     ),
     "generator": Case(
         fn.Sequential(
@@ -617,6 +631,21 @@ def _ravel(x):
     return x.reshape(*x.shape[:-3], -1)
 
 
+class Flattening(fn.Module):
+    layer: fn.Module = fn.Linear(12, 5)
+
+    def __call__(self, x, key=None):
+        return self.layer(_ravel(x) if x.ndim == 9 else x.reshape(*x.shape[:-3], -1))
+
+
+class TwoLayers(fn.Module):
+    hidden: fn.Module = fn.Linear(3, 4)
+    out: fn.Module = fn.Linear(4, 2)
+
+    def __call__(self, x, key=None):
+        return self.out(jax.nn.relu(self.hidden(x)))
+
+
 UNKNOWN = {
     "images": fn.Sequential(L.Flatten(3), fn.Linear(24, 5)),
     "a function": fn.Sequential(L.Conv2d(3, 3, 3), _ravel, fn.Linear(24, 5)),
@@ -629,6 +658,7 @@ UNKNOWN = {
     "of a recurrent layer": fn.Sequential(
         L.GRU(3, 24, return_sequences=False), L.Reshape((2, 4, 3)), L.Conv2d(3, 2, 3)
     ),
+    "a class that flattens": Flattening(),
     "a class of one's own": fn.Sequential(Classifier(), fn.Linear(2, 2)),
 }
 
@@ -641,6 +671,32 @@ def test_an_order_that_can_not_be_known_is_asked_for(name):
         fn.interop.to_torch(model)
     state = fn.interop.to_torch(model, channels=1)
     assert fn.interop.load_torch(net, state, channels=1) == model
+
+
+KNOWN = {
+    "a class of features": TwoLayers(),
+    "the mean over steps": fn.Sequential(L.GRU(3, 4), lambda x: x.mean(-2), fn.Linear(4, 2)),
+    "the last step": fn.Sequential(L.GRU(3, 4), lambda x: x[..., -1, :], fn.Linear(4, 2)),
+    "the mean over an image": fn.Sequential(
+        L.Conv2d(2, 3, 3), lambda x: jnp.mean(x, (-3, -2)), fn.Linear(3, 2)
+    ),
+    "the mean over rows": fn.Sequential(
+        L.Conv2d(2, 3, 3), lambda x: jnp.mean(x, -3), L.Flatten(2), fn.Linear(12, 2)
+    ),
+    "one channel": fn.Sequential(L.Conv2d(2, 1, 3), L.Flatten(3), fn.Linear(12, 2)),
+    "merged axes": fn.Sequential(
+        L.Conv2d(2, 3, 3), L.Reshape((-1, 3), num_axes=3), L.Flatten(2), fn.Linear(12, 2)
+    ),
+    "residual": fn.Sequential(
+        L.Conv2d(2, 3, 3), L.Residual(L.Conv2d(3, 3, 3)), L.Flatten(3), L.Residual(fn.Linear(12, 12))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_an_order_that_is_known_is_not_asked_for(name):
+    model = _drawn(KNOWN[name], seed=0)
+    assert fn.interop.load_torch(KNOWN[name], fn.interop.to_torch(model)) == model
 
 
 def test_the_channels_of_a_recurrent_layers_output_must_be_one():
