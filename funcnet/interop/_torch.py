@@ -16,7 +16,7 @@ from funcnet.interop._torch_layers import COUNTER, Order, Tensors, to_arrays, to
 from funcnet.interop._torch_match import by_module, differences, key_of, match_layers
 from funcnet.interop._torch_names import Rename, Unit, units
 from funcnet.interop._torch_order import Channels, orders
-from funcnet.layers import LSTM, Bidirectional, MultiHeadAttention
+from funcnet.layers import LSTM, MultiHeadAttention
 from funcnet.train._safetensors import deserialize
 from funcnet.train._weights import DIGEST
 
@@ -75,35 +75,30 @@ def load_torch(
         check_shapes(module)
     state, source = _read(path_or_state_dict)
     template = shapes(net)
-    like = jax.tree.map(lambda a: np.broadcast_to(np.zeros((), a.dtype), a.shape), template)
-    found, order = units(like, rename), orders(like, channels)
-    expected = {unit.path: to_tensors(unit.layer, order.get(unit.path, Order())) for unit in found}
-    for tensors in expected.values():
-        tensors.pop(COUNTER, None)
-    found = [unit for unit in found if expected[unit.path]]
+    like = jax.tree.map(_placeholder, template)
+    layers = {unit.path: unit for unit in units(like, rename)}
+    order = orders(like, channels)
+    expected = {path: _tensors(unit.layer, order.get(path)) for path, unit in layers.items()}
+    found = [unit for unit in layers.values() if expected[unit.path]]
     given = by_module(state)
     match = match_layers(found, expected, given)
     if match.advice:
         raise ValueError(f"{source} does not determine the weights of this {_name(net)}: {match.advice}.")
     lines = differences(found, expected, given, match.pairs)
     arrays: dict[str, np.ndarray] = {}
-    if not lines:
-        for unit in found:
-            name = match.pairs[unit.path]
-            values, problems = _as_dtypes(given[name], expected[unit.path], name)
-            lines += problems
-            if problems:
-                continue
-            part = to_arrays(unit.layer, values, order.get(unit.path, Order()))
-            arrays |= {join(unit.path, path): array for path, array in part.items()}
-    model = _with_arrays(net, template, arrays) if not lines else None
-    if model is not None:
-        lines = _constants(found, order, arrays, given, match.pairs)
+    for unit in found if not lines else ():
+        name = match.pairs[unit.path]
+        part, problems = _arrays(unit, order.get(unit.path), given[name], expected[unit.path], name)
+        arrays |= part
+        lines += problems
     if lines:
         raise ValueError(
             f"{source} does not hold the weights of this {_name(net)}:\n  " + "\n  ".join(lines)
         )
-    return model  # type: ignore[return-value]
+    kept = _tree.paths(net)  # settings that are arrays, such as the rate of a dropout
+    leaves = [jnp.asarray(arrays[at]) if at in arrays else kept[at] for at in _tree.paths(template)]
+    model: M = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return model
 
 
 @_check.usage("state = fn.interop.to_torch(model)")
@@ -143,13 +138,29 @@ def to_torch(
         raise TypeError("model must hold arrays, got shapes or tracers: call to_torch outside of jit.")
     for module in modules(model).values():
         check_shapes(module)
-    host = jax.tree.map(np.asarray, model)
-    order = orders(host, channels)
+    host = jax.tree.map(_to_host, model)
+    layers, order = units(host, rename), orders(host, channels)
     return {
         key_of(unit.name, name): _wide_copy(array)
-        for unit in units(host, rename)
+        for unit in layers
         for name, array in to_tensors(unit.layer, order.get(unit.path, Order())).items()
     }
+
+
+def _to_host(leaf: Any) -> Any:
+    return np.asarray(leaf) if isinstance(getattr(leaf, "dtype", None), np.dtype) else leaf
+
+
+def _placeholder(leaf: Any) -> Any:
+    """Zeros of a leaf's shape that take no memory; a PRNG key and a number stay."""
+    dtype = getattr(leaf, "dtype", None)
+    return np.broadcast_to(np.zeros((), dtype), leaf.shape) if isinstance(dtype, np.dtype) else leaf
+
+
+def _tensors(layer: Any, order: Order | None) -> Tensors:
+    """The tensors of a layer that a state dict must hold."""
+    tensors = to_tensors(layer, order or Order())
+    return {name: array for name, array in tensors.items() if name != COUNTER}
 
 
 def _wide_copy(array: np.ndarray) -> np.ndarray:
@@ -209,50 +220,31 @@ def _to_numpy(name: str, value: Any) -> np.ndarray:
     return np.asarray(_check.array(name, value))
 
 
-def _as_dtypes(given: Tensors, expected: Tensors, module: str) -> tuple[Tensors, list[str]]:
-    """Tensors in the dtypes of the model, and a line for each one with values that its dtype can't hold."""
+def _arrays(
+    unit: Unit, order: Order | None, given: Tensors, expected: Tensors, module: str
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays of a layer by their path in the model, and a line for each tensor that they can't hold."""
     tensors, lines = {}, []
     for name, like in expected.items():
         with np.errstate(over="ignore"):
             tensors[name] = given[name].astype(like.dtype)
-        if not np.array_equal(tensors[name].astype(given[name].dtype), given[name], equal_nan=True):
+        dtype = given[name].dtype
+        if not jnp.issubdtype(dtype, jnp.floating):
+            lines.append(f"{key_of(module, name)}: values of {dtype.name}, {like.dtype.name} expected")
+        elif not np.array_equal(tensors[name].astype(dtype), given[name], equal_nan=True):
             lines.append(
-                f"{key_of(module, name)}: values of {given[name].dtype.name} that {like.dtype.name} can't "
-                "hold. Round them, as net.float().state_dict(), or load them into a model of that dtype"
+                f"{key_of(module, name)}: values of {dtype.name} that {like.dtype.name} can't hold. Round "
+                "them, as net.float().state_dict(), or load them into a model of that dtype"
             )
-    return tensors, lines
-
-
-def _with_arrays(net: M, template: M, arrays: Mapping[str, np.ndarray]) -> M:
-    """The model of these arrays by path; settings that are arrays keep their values in `net`."""
-    kept = _tree.paths(net)
-    leaves = [jnp.asarray(arrays[path]) if path in arrays else kept[path] for path in _tree.paths(template)]
-    return jax.tree.unflatten(jax.tree.structure(template), leaves)
-
-
-def _constants(
-    found: list[Unit],
-    order: Mapping[str, Order],
-    arrays: Mapping[str, np.ndarray],
-    given: Mapping[str, Tensors],
-    pairs: Mapping[str, str],
-) -> list[str]:
-    """A line for each tensor whose layer here has no such array, and that is not what it would be then."""
-    lines = []
-    for unit in found:
-        if type(unit.layer) is LSTM or (
-            type(unit.layer) is Bidirectional and type(unit.layer.forward) is LSTM
-        ):
-            continue  # its two biases are added
-        paths = _tree.paths(unit.layer)
-        leaves = [arrays.get(join(unit.path, path), a) for path, a in paths.items()]
-        layer = jax.tree.unflatten(jax.tree.structure(unit.layer), leaves)
-        for name, tensor in to_tensors(layer, order.get(unit.path, Order())).items():
-            if name == COUNTER or np.array_equal(tensor, given[pairs[unit.path]][name], equal_nan=True):
-                continue
-            option = " Set qkv_bias=True" if isinstance(unit.layer, MultiHeadAttention) else ""
+    arrays = to_arrays(unit.layer, tensors, order or Order())
+    leaves = [arrays.get(path, leaf) for path, leaf in _tree.paths(unit.layer).items()]
+    layer = jax.tree.unflatten(jax.tree.structure(unit.layer), leaves)
+    is_lstm = type(getattr(unit.layer, "forward", unit.layer)) is LSTM  # its two biases are added
+    for name, tensor in {} if is_lstm or lines else _tensors(layer, order).items():
+        if not np.array_equal(tensor, tensors[name], equal_nan=True):
+            option = ": set qkv_bias=True" if isinstance(layer, MultiHeadAttention) else ""
             lines.append(
-                f"{key_of(pairs[unit.path], name)}: must be {int(tensor.flat[0])} everywhere, since "
-                f"{unit.path or 'the model'} ({type(unit.layer).__name__}) has no such array.{option}"
+                f"{key_of(module, name)}: must be {int(tensor.flat[0])} everywhere, since "
+                f"{unit.path or 'the model'} ({type(layer).__name__}) has no such array{option}"
             )
-    return lines
+    return {join(unit.path, path): array for path, array in arrays.items()}, lines

@@ -63,7 +63,9 @@ class _Names:
         if callable(rename):
             self.function = rename
         elif isinstance(rename, Mapping):
-            self.by_path = {_dotted(_check_name(path)): _check_name(name) for path, name in rename.items()}
+            self.by_path = {
+                _dotted_path(_check_name(path)): _check_name(name) for path, name in rename.items()
+            }
         elif rename is not None:
             raise TypeError(
                 "rename must be a dictionary of PyTorch's names by path, such as {'layers[0]': "
@@ -74,8 +76,8 @@ class _Names:
 
     def of_part(self, path: str) -> str | None:
         """The name of a layer or a part, if the dictionary has it."""
-        self.unused.discard(_dotted(path))
-        return self.by_path.get(_dotted(path))
+        self.unused.discard(_dotted_path(path))
+        return self.by_path.get(_dotted_path(path))
 
     def of_layer(self, path: str) -> str | None:
         """The name of a layer, if a function gives it."""
@@ -95,14 +97,14 @@ def _check_name(name: Any) -> str:
     return name
 
 
-def _dotted(path: str) -> str:
+def _dotted_path(path: str) -> str:
     """`layers.0` for `layers[0]`: both are accepted."""
     return path.replace("['", ".").replace("']", "").replace("[", ".").replace("]", "").removeprefix(".")
 
 
 def dotted_name(unit: Unit) -> str:
     """The name of a layer in our own files of weights."""
-    return _dotted(unit.path)
+    return _dotted_path(unit.path)
 
 
 def _visit(node: Any, path: str, name: str, is_renamed: bool, names: _Names) -> Iterator[Unit]:

@@ -183,7 +183,7 @@ class _Walk:
         """At the end of what can be followed, reshaped features may become an image or a sequence."""
         if flow.kind != "reshaped" or flow.channels == 1:
             return
-        order = self._given(flow.reshape)
+        order = self._answer(flow.reshape)
         if order is None:
             self.asked.append(flow.reshape)
         elif order.before not in (1, flow.channels):
@@ -236,7 +236,7 @@ class _Walk:
 
     def _visit_mixed(self, path: str) -> _Flow:
         """Axes that are merged or split in another way, which PyTorch may do in another order."""
-        order = self._given(path)
+        order = self._answer(path)
         if order is None:
             self.asked.append(path)
         elif order.before != 1:
@@ -258,7 +258,7 @@ class _Walk:
             channels = self.sizes[flow.sources[0]][1] // math.prod(spatial)
         reshaped = _Flow("reshaped", channels, len(spatial), flow.sources, path)
         if not flow.sources and channels != 1 and math.prod(spatial) != 1:
-            order = self._given(path)
+            order = self._answer(path)
             if order is None:
                 self.asked.append(path)
             elif order.before != 1:
@@ -291,7 +291,7 @@ class _Walk:
         if not inner.sources:
             return self._visit_mixed(path)
         for source in inner.sources:
-            order = Order(other.channels) if other.channels else self._given(source)
+            order = Order(other.channels) if other.channels else self._answer(source)
             if order is None:
                 self.asked.append(source)
                 continue
@@ -320,7 +320,7 @@ class _Walk:
         if flow.kind != "features":
             return
         for path in flow.sources:
-            order = self._given(path)
+            order = self._answer(path)
             if order is None:
                 self.asked.append(path)
             else:
@@ -345,13 +345,13 @@ class _Walk:
     def _order(self, path: str, flow: _Flow) -> Order:
         """The order of the features of a layer: given, known, or asked for."""
         if path in self.by_path or flow.kind == "unknown" or (flow.kind == "flat" and not flow.channels):
-            order = self._given(path)
+            order = self._answer(path)
             if order is None:
                 self.asked.append(path)
             return order or Order()
         return Order(flow.channels or 1) if flow.kind == "flat" else Order()
 
-    def _given(self, path: str) -> Order | None:
+    def _answer(self, path: str) -> Order | None:
         """What the user says of a layer."""
         self.met.add(path)
         return self.by_path.get(path, self.default)

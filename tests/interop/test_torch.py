@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -509,7 +510,7 @@ def test_a_bias_that_the_layer_does_not_have_must_be_zero():
     assert not other.in_proj_bias.any()
     fn.interop.load_torch(layer, other.state_dict())
     state = _state(nn.MultiheadAttention(4, 2))
-    with pytest.raises(ValueError, match=r"in_proj_bias: must be 0 everywhere.* Set qkv_bias=True"):
+    with pytest.raises(ValueError, match=r"in_proj_bias: must be 0 everywhere.* set qkv_bias=True"):
         fn.interop.load_torch(layer, state)
     gru = L.GRU(3, 4, recurrent=fn.Linear(4, 12, use_bias=False))  # b_hn can't be added to b_in
     with pytest.raises(ValueError, match="bias_hh_l0: must be 0 everywhere"):
@@ -529,6 +530,8 @@ def test_values_are_not_rounded_in_silence():
     np.testing.assert_array_equal(model.weight, [[0.5], [0.25]])
     with pytest.raises(ValueError, match="bias: values of float64 that float32 can't hold"):
         fn.interop.load_torch(fn.Linear(2, 1), state | {"bias": np.array([0.1])})
+    with pytest.raises(ValueError, match="bias: values of int64, float32 expected"):
+        fn.interop.load_torch(fn.Linear(2, 1), state | {"bias": np.array([1])})
     with jax.enable_x64(True):
         double = fn.interop.load_torch(fn.Linear(2, 1), state | {"bias": np.array([0.1])})
         assert float(double.bias[0]) == 0.1
@@ -543,6 +546,12 @@ def test_bfloat16_comes_and_goes_exactly():
     again = fn.interop.load_torch(half, fn.interop.to_torch(half))
     assert same_bits(again, half)
     assert again.weight.dtype == jnp.bfloat16
+
+
+def test_values_that_are_not_finite_are_kept():
+    state = {"weight": np.array([[np.nan, np.inf]], np.float32), "bias": np.ones(1, np.float32)}
+    model = fn.interop.load_torch(fn.Linear(2, 1), state)
+    np.testing.assert_array_equal(fn.interop.to_torch(model)["weight"], state["weight"])
 
 
 def test_frozen_arrays_stay_frozen_and_settings_stay():
@@ -727,7 +736,19 @@ class Plain(fn.Module):
 GROUPS = L.SpectralNorm(L.ConvTranspose2d(4, 4, 2, groups=2))
 BIASED = L.LSTM(3, 4, input=fn.Linear(3, 16))
 SIZES = L.Bidirectional(L.GRU(3, 4), backward=L.GRU(3, 5))
+
+
+class Counting(fn.Module):
+    layer: fn.Module = fn.Linear(2, 3)
+    count: fn.Buffer = fn.Buffer(0)
+    rng: fn.Buffer = fn.Buffer(jax.random.key(0))
+
+    def __call__(self, x, key=None):
+        return self.layer(x)
+
+
 ERRORS = {
+    "a number and a key": (lambda: (Counting(), {}), r"count.value: an array .*\n  rng.value: an array"),
     "own arrays": (lambda: (fn.Sequential(fn.Linear(2, 3), Plain()), {}), r"layers\[1\].factor: an array"),
     "spectral groups": (lambda: (GROUPS, {}), "transposed convolution with groups"),
     "lstm with three biases": (lambda: (BIASED, {}), "must have no bias of their own"),
@@ -795,3 +816,12 @@ def test_what_is_not_one_initialized_model_is_refused():
         fn.interop.to_torch(shapes(net))
     with pytest.raises(TypeError, match=r"outside of jit"):
         jax.jit(fn.interop.to_torch)(_drawn(net, seed=0))
+
+
+@pytest.mark.slow
+def test_the_section_of_the_docs_runs_as_written():
+    page = Path(__file__).parents[2] / "docs/interop.md"
+    section = re.search(r"(?ms)^## PyTorch$(.*?)(?=^## |\Z)", page.read_text())[1]
+    scope = {"__name__": "__main__"}
+    for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
+        exec(compile(block, str(page), "exec"), scope)
