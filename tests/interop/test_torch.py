@@ -563,6 +563,50 @@ def test_frozen_arrays_stay_frozen_and_settings_stay():
     assert float(frozen.layers[1].rate.value) == 0.25
 
 
+class OtherBlock(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample = nn.Conv2d(inputs, outputs, 1, 2)
+
+    def forward(self, x):
+        h = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        return (h + self.downsample(x)).relu()
+
+
+class OtherResNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 5)
+        self.layer1, self.layer2 = OtherBlock(3, 4), OtherBlock(4, 8)
+
+    def forward(self, x):
+        return self.fc(self.layer2(self.layer1(x)).mean((2, 3)))
+
+
+def _block(inputs, outputs):
+    branch = fn.Sequential(
+        L.Conv2d(inputs, outputs, 3, stride=2, padding=1, use_bias=False),
+        L.BatchNorm(outputs),
+        jax.nn.relu,
+        L.Conv2d(outputs, outputs, 3, padding=1, use_bias=False),
+        L.BatchNorm(outputs),
+    )
+    shortcut = L.Conv2d(inputs, outputs, 1, stride=2, padding="VALID")
+    return fn.Sequential(L.Residual(branch, projection=shortcut), jax.nn.relu)
+
+
+@pytest.mark.slow
+def test_a_residual_network_is_found_by_its_shapes():
+    net = fn.Sequential(_block(3, 4), _block(4, 8), L.GlobalAvgPool(), fn.Linear(8, 5))
+    case = Case(net, OtherResNet, (8, 6, 3))
+    other = _other(case)
+    model = fn.interop.load_torch(net, other.state_dict())
+    _assert_same_outputs(model, other, case)
+
+
 class Classifier(fn.Module):
     body: fn.Module = L.Conv2d(2, 3, 3)
     norm: fn.Module = L.BatchNorm(3)
@@ -794,6 +838,15 @@ def test_wrong_names_and_channels_are_refused():
     for channels, error in [(0, ValueError), ("a", TypeError), ((1, 2, 3), ValueError)]:
         with pytest.raises(error, match="channels must be"):
             fn.interop.to_torch(model, channels=channels)
+
+
+def test_options_of_pytorchs_blocks_are_checked():
+    with pytest.raises(TypeError, match="qkv_bias"):
+        L.MultiHeadAttention(4, 2, qkv_bias=1)
+    with pytest.raises(TypeError, match="qkv_bias"):
+        _transformer(qkv_bias="yes")
+    with pytest.raises(TypeError, match="activation"):
+        _transformer(activation="gelu")
 
 
 def test_a_file_that_funcnet_wrote_is_refused(tmp_path):
