@@ -52,6 +52,8 @@ SIGNATURES = {
     "fn.label": "rule",
     "fn.save_weights": "model path",
     "fn.load_weights": "net path which where",
+    "fn.interop.load_torch": "net path_or_state_dict rename channels",
+    "fn.interop.to_torch": "model rename channels",
     "fn.TrainState": "model opt_state step epoch key stopping history",
     "fn.TrainState.create": "model optimizer key",
     "fn.EarlyStopping": "monitor min_delta patience mode restore_best start_from_epoch stopping_threshold "
@@ -104,7 +106,7 @@ SIGNATURES = {
     "blocks norm out",
     "fn.layers.Embedding": "num_embeddings features * weight",
     "fn.layers.NumberEmbedding": "features * num_frequencies embedding_size frequency phase weight bias",
-    "fn.layers.MultiHeadAttention": "features num_heads * causal project out",
+    "fn.layers.MultiHeadAttention": "features num_heads * causal qkv_bias project out",
     "fn.layers.MultiHeadAttention.__call__": "self x key * mask",
     "fn.layers.GRU": "in_features features * input recurrent scan_unroll return_sequences",
     "fn.layers.GRU.__call__": "self x key * state mask length",
@@ -118,7 +120,8 @@ SIGNATURES = {
     "fn.models.SIREN": "sizes * omega hidden_omega layers",
     "fn.models.FourierMLP": "sizes * num_frequencies scale activation frequencies mlp",
     "fn.models.Transformer": "out_features * vocab_size in_features max_length features num_heads depth "
-    "hidden_features positions dropout pad_token embed position_embedding blocks norm head",
+    "hidden_features positions dropout activation qkv_bias pad_token embed position_embedding blocks "
+    "norm head",
     "fn.models.Transformer.__call__": "self x key * mask",
     "fn.models.LinearRegression": "in_features out_features * linear",
     "fn.models.Perceptron": "in_features out_features * weight_init linear",

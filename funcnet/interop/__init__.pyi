@@ -5,3 +5,5 @@ from ._keras import from_keras as from_keras
 from ._linen import from_linen as from_linen
 from ._network import LiftedNetwork as LiftedNetwork
 from ._nnx import from_nnx as from_nnx
+from ._torch import load_torch as load_torch
+from ._torch import to_torch as to_torch

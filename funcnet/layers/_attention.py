@@ -20,9 +20,11 @@ class MultiHeadAttention(Module):
         features: size of the last axis of input and output.
         num_heads: number of attention heads; must divide `features`.
         causal: whether a position attends only to itself and to earlier positions.
-        project: Linear(features, 3 * features, use_bias=False), whose output is [q | k | v], each of
-            them head by head. It has no bias: a bias of the keys would shift all logits of a query alike,
-            which softmax ignores, and a bias of the values is absorbed by out.bias. Built if None.
+        qkv_bias: whether `project` has a bias, as in PyTorch. A bias of the keys shifts all logits of a
+            query alike, which softmax ignores, and out.bias absorbs one of the values, so that only that
+            of the queries has an effect.
+        project: Linear(features, 3 * features, use_bias=qkv_bias), whose output is [q | k | v], each of
+            them head by head. Built if None.
         out: Linear(features, features). Built if None.
 
     Returns:
@@ -50,6 +52,7 @@ class MultiHeadAttention(Module):
     num_heads: int
     _: KW_ONLY
     causal: bool = False
+    qkv_bias: bool = False
     project: Linear | None = None
     out: Linear | None = None
 
@@ -57,9 +60,10 @@ class MultiHeadAttention(Module):
         _check.positive("features", self.features)
         _check.positive("num_heads", self.num_heads)
         _check.boolean("causal", self.causal)
+        _check.boolean("qkv_bias", self.qkv_bias)
         _check.divides("num_heads", self.num_heads, "features", self.features)
         defaults = {
-            "project": Linear(self.features, 3 * self.features, use_bias=False),
+            "project": Linear(self.features, 3 * self.features, use_bias=self.qkv_bias),
             "out": Linear(self.features, self.features),
         }
         for name, layer in defaults.items():

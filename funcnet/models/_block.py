@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -5,7 +6,7 @@ import jax
 from funcnet import _keys
 from funcnet._module import Buffer, Module
 from funcnet._types import Array, Key
-from funcnet.layers import Dropout, Linear, MultiHeadAttention
+from funcnet.layers import Activation, Dropout, Linear, MultiHeadAttention
 from funcnet.layers._norm import LayerNorm
 
 
@@ -16,6 +17,8 @@ class Block(Module):
     num_heads: int
     hidden_features: int
     dropout: float | Array | Buffer = 0.0
+    activation: Callable[[Array], Array] = jax.nn.gelu
+    qkv_bias: bool = False
     norms: tuple[LayerNorm, LayerNorm] | None = None
     attention: MultiHeadAttention | None = None
     expand: Linear | None = None
@@ -25,7 +28,7 @@ class Block(Module):
     def __post_init__(self) -> None:
         parts: dict[str, Any] = {
             "norms": (LayerNorm(self.features),) * 2,
-            "attention": MultiHeadAttention(self.features, self.num_heads),
+            "attention": MultiHeadAttention(self.features, self.num_heads, qkv_bias=self.qkv_bias),
             "expand": Linear(self.features, self.hidden_features, weight_init="he_normal"),
             "contract": Linear(self.hidden_features, self.features),
             # None without dropout, so that enclosing models need not pass a key.
@@ -39,7 +42,7 @@ class Block(Module):
         first, second = _keys.split(key)
         norms: Any = self.norms
         x = x + self._apply_dropout(self.attention(norms[0](x), mask=mask), first)  # type: ignore[misc]
-        hidden = jax.nn.gelu(self.expand(norms[1](x)))  # type: ignore[misc]
+        hidden = Activation(self.activation)(self.expand(norms[1](x)))  # type: ignore[misc]
         return x + self._apply_dropout(self.contract(hidden), second)  # type: ignore[misc]
 
     def _apply_dropout(self, x: Array, key: Key | None) -> Array:

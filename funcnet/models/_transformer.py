@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY
 from typing import Literal, TypeAlias
 
@@ -37,6 +37,9 @@ class Transformer(Module):
             (a model of sets, which ignores the order).
         dropout: dropout rate of the output of both branches of a block, in [0, 1); an array may be
             traced, as for `Dropout`.
+        activation: activation function of the blocks' MLPs; PyTorch's "gelu" is
+            functools.partial(jax.nn.gelu, approximate=False).
+        qkv_bias: whether queries, keys and values have a bias, as in PyTorch and in `MultiHeadAttention`.
         pad_token: the token that fills up short sequences and is masked.
         embed: the Embedding or Linear layer of the input. Built if None.
         position_embedding: the learned positions, [max_length, features], drawn from N(0, 0.02²).
@@ -78,6 +81,8 @@ class Transformer(Module):
     hidden_features: int | None = None
     positions: Positions = "sinusoidal"
     dropout: float | Array | Buffer = 0.0
+    activation: Callable[[Array], Array] = jax.nn.gelu
+    qkv_bias: bool = False
     pad_token: int | None = None
     embed: Embedding | Linear | None = None
     position_embedding: Float[Array, "max_length features"] | None = None
@@ -94,13 +99,17 @@ class Transformer(Module):
             embed = Linear(self.in_features, self.features)  # type: ignore[arg-type]
         parts = {
             "embed": embed,
-            "blocks": (Block(self.features, self.num_heads, hidden, self.dropout),) * self.depth,
+            "blocks": (self._block(hidden),) * self.depth,
             "norm": LayerNorm(self.features),
             "head": Linear(self.features, self.out_features),
         }
         for name, part in parts.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, part)
+
+    def _block(self, hidden_features: int) -> Block:
+        settings = self.dropout, self.activation, self.qkv_bias
+        return Block(self.features, self.num_heads, hidden_features, *settings)
 
     def _check(self) -> None:
         _check.size("out_features", self.out_features)
@@ -111,6 +120,8 @@ class Transformer(Module):
         _check.depth("depth", self.depth)
         _check.divides("num_heads", self.num_heads, "features", self.features)
         object.__setattr__(self, "dropout", as_setting("dropout", self.dropout))
+        _check.takes("activation", self.activation, "a function of an array, such as jax.nn.relu", None)
+        _check.boolean("qkv_bias", self.qkv_bias)
         _check.choice("positions", self.positions, ("sinusoidal", "learned", "none"))
         if self.positions == "learned":
             _check.positive("max_length", self.max_length)
