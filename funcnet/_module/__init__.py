@@ -1,5 +1,7 @@
 """Modules, and functions of models."""
 
+from funcnet._module._bare import as_module as as_module
+from funcnet._module._bare import restore as restore
 from funcnet._module._class import Module as Module
 from funcnet._module._class import is_complete as is_complete
 from funcnet._module._class import observe_calls as observe_calls

@@ -59,6 +59,7 @@ class _Equinox:
 
         self.make, self.has_state, self.takes_batch = make, has_state, False
         self.is_built = make is None
+        self.name = f"{type(module).__name__} of equinox"
         is_field = lambda leaf: not _is_array(leaf)  # noqa: E731
         self.fields = equinox.filter(module, is_field)
         self.takes_key = _takes_key(type(module).__call__)

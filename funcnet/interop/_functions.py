@@ -84,6 +84,10 @@ class _Functions:
     call: Callable[[PyTree, Any, Key | None], Any]
     takes_batch = is_built = False
 
+    @property
+    def name(self) -> str:
+        return f"function {_check.function_name(self.call)}"
+
     def init(self, key: Key) -> tuple[PyTree, PyTree]:
         return self.draw(key), {}
 
@@ -96,6 +100,10 @@ class _StatefulFunctions:
     draw: Callable[[Key], tuple[PyTree, PyTree]]
     call: Callable[[PyTree, PyTree, Any, Key | None], tuple[Any, PyTree]]
     takes_batch, is_built = True, False
+
+    @property
+    def name(self) -> str:
+        return f"function {_check.function_name(self.call)}"
 
     def init(self, key: Key) -> tuple[PyTree, PyTree]:
         return _pair("init", "(params, state)", self.draw(key))

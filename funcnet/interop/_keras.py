@@ -87,6 +87,10 @@ class _Keras:
     is_built: bool
     takes_batch = True
 
+    @property
+    def name(self) -> str:
+        return f"{type(self.model).__name__} of Keras"
+
     def init(self, key: Key) -> tuple[PyTree, PyTree]:
         def draw(i: int) -> Any:
             variable, initializer = self.variables[i], copy.copy(self.initializers[i])

@@ -79,6 +79,10 @@ class _Linen:
     mutable: tuple[str, ...]
     takes_batch, is_built = True, False
 
+    @property
+    def name(self) -> str:
+        return f"{type(self.module).__name__} of flax linen"
+
     def init(self, key: Key) -> tuple[PyTree, PyTree]:
         from flax import linen
 

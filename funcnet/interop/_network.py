@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 import jax
 
-from funcnet._module import Buffer, Module
+from funcnet._module import Buffer, Module, count
 from funcnet._sow import batch_weight, gather_batch, own_row, replace_buffer
 from funcnet._types import Key, PyTree
 
@@ -23,6 +23,11 @@ class Library(Protocol):
 
     takes_batch: bool
     is_built: bool
+
+    @property
+    def name(self) -> str:
+        """The network's class or functions, and its library."""
+        ...
 
     def init(self, key: Key) -> tuple[PyTree, PyTree]:
         """The parameters, and the state: a tree without leaves if the network has none."""
@@ -62,6 +67,7 @@ class LiftedNetwork(Module):
     """
 
     needs_key: ClassVar[bool] = True
+    _lifted: ClassVar[bool] = True  # its architecture can't be saved
     library: Any
     _: KW_ONLY
     params: PyTree = None
@@ -78,6 +84,19 @@ class LiftedNetwork(Module):
     def needs_batch(self) -> bool:  # type: ignore[override]
         """Whether it is applied to the whole batch in training, since it updates a state."""
         return bool(jax.tree.leaves(self.state)) and not self._is_frozen("state")
+
+    @property
+    def has_fixed_start(self) -> bool:  # type: ignore[override]
+        """Whether it was built before it was lifted, so that `init` has nothing to draw."""
+        return bool(self.library.is_built)
+
+    def __repr__(self) -> str:
+        """The network, and how many arrays of which kind it holds."""
+        name = f"{type(self).__name__}({self.library.name}"
+        if self.params is None:
+            return f"{name}, before init)"
+        state = len(jax.tree.leaves(self.state))
+        return f"{name}, {count(self):,} parameters{f', {state} arrays of state' if state else ''})"
 
     def __call__(self, x: Any, key: Key | None = None) -> Any:
         weight = batch_weight()

@@ -57,7 +57,9 @@ def from_nnx(make: Any) -> LiftedNetwork:
     if train == evaluate and not kwargs[0] and (has_dropout or state):
         raise no_flag(type(module).__name__, "running statistics" if state else "dropout")
     structures = [jax.tree.structure(part) for part in (params, rngs, state)]
-    library = _Nnx(None if is_built else make, (train, evaluate), tuple(structures), kwargs)
+    library = _Nnx(
+        None if is_built else make, (train, evaluate), tuple(structures), kwargs, type(module).__name__
+    )
     if not is_built:
         return LiftedNetwork(library)
     start = nnx.to_pure_dict(params), jax.tree.map(Buffer, nnx.to_pure_dict(state))
@@ -72,7 +74,12 @@ class _Nnx:
     structures: tuple[Any, ...]
     """Of the parameters, the streams of random numbers, and the other variables."""
     kwargs: tuple[Kwargs, Kwargs]
+    class_name: str
     takes_batch = True
+
+    @property
+    def name(self) -> str:
+        return f"{self.class_name} of flax nnx"
 
     @property
     def is_built(self) -> bool:

@@ -10,7 +10,7 @@ import jax
 from funcnet import _check, _tree
 from funcnet._jit import bounded_jit
 from funcnet._metric import MetricRows
-from funcnet._module import check_model, trainable
+from funcnet._module import as_module, check_model, trainable
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
@@ -197,11 +197,11 @@ def check_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
 
 
 def as_tree(model: Any) -> PyTree:
-    """The model as a pytree: a plain function becomes a tree without leaves."""
+    """The model as a pytree of arrays: a plain function becomes a tree without leaves."""
     leaves = jax.tree.leaves(model)
     is_leaf = len(leaves) == 1 and leaves[0] is model
     is_function = is_leaf and callable(model) and not isinstance(model, type)
-    return jax.tree_util.Partial(model) if is_function else model
+    return jax.tree_util.Partial(model) if is_function else as_module(model)
 
 
 class _ById:

@@ -11,6 +11,7 @@ import numpy as np
 
 from funcnet import _check, _tree
 from funcnet._jit import PROGRAMS, bounded_jit
+from funcnet._module import as_module, restore
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.train._chunks import Chunks
@@ -173,6 +174,7 @@ class Fit(Settings):
                 the run up to that step.
         """
         _check.refuse_settings("a training function", _unknown, TRAIN_CALL)
+        passed, model = model, as_module(model)
         data, valid = self._prepare(model, data, key, valid)
         per_epoch = self._plan.steps_per_epoch(len(data))
         _check.num_steps(self.epochs, per_epoch)
@@ -187,7 +189,7 @@ class Fit(Settings):
                 run = chunks.run_to_bad_step(*arguments, int(run.state.epoch), per_epoch)
         if self.on_nan == "raise" and _tree.is_concrete(run.state.step):
             raise_if_not_finite(train._plan, run, data, per_epoch)
-        return run
+        return run if model is passed else dataclasses.replace(run, model=restore(run.model, key))
 
     def __getstate__(self) -> dict[str, Any]:
         # Compiled programs and the memory of checked data are made again where they are needed.

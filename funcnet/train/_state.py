@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from funcnet import _check, _tree
-from funcnet._module import check_model, check_trainable, trainable
+from funcnet._module import as_module, check_model, check_trainable, trainable
 from funcnet._types import Array, Int, Key, PyTree
 from funcnet.train._early_stopping import EarlyStoppingState, initial_state
 from funcnet.train._optimizer import (
@@ -297,6 +297,7 @@ class TrainState:
         """
         _check.key(key)
         transformation = as_transformation(optimizer)
+        model = as_module(model)
         check_model(model)
         check_trainable(model)
         if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(model)):

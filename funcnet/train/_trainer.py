@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from funcnet import _check
+from funcnet._module import as_module, restore
 from funcnet._types import Key, PyTree
 from funcnet.data._dataset import take
 from funcnet.train._callbacks import AnyCallback, as_callback
@@ -143,8 +144,10 @@ class Trainer:
             SystemExit: with 143 after SIGTERM or 130 after Ctrl-C, once a checkpoint is written. A second
                 Ctrl-C exits immediately.
         """
+        passed, model = model, as_module(model)
         source = open_source(self.train, self.limit_batches, model, data, key, valid)
-        return Session(self, source, model, key).run()
+        run = Session(self, source, model, key).run()
+        return run if model is passed else dataclasses.replace(run, model=restore(run.model, key))
 
     def overfit_one_batch(self, model: PyTree, data: PyTree, key: Key, steps: int = 500) -> Run:
         """Train on one batch, the first rows, as a sanity check: its loss should approach the minimum.
@@ -157,7 +160,7 @@ class Trainer:
             A Run; nothing is written, and no callback is called.
         """
         steps = _check.positive("steps", steps)
-        source = open_source(self.train, self.limit_batches, model, data, key, None)
+        source = open_source(self.train, self.limit_batches, as_module(model), data, key, None)
         rows = take(source.sample, np.arange(min(self.train.batch_size, len(source.sample))))
         train = dataclasses.replace(
             self.train, epochs=steps, eval_every=steps, shuffle=False, stopping=None
@@ -173,4 +176,5 @@ class Trainer:
         Returns:
             A `DryRun`; print it. Nothing is written, and no callback is called.
         """
+        model = as_module(model)
         return dry_run(open_source(self.train, self.limit_batches, model, data, key, valid), model, key)

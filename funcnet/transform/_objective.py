@@ -19,6 +19,7 @@ from funcnet._metric import (
     promote_to_float32,
     weighted_sum,
 )
+from funcnet._module import restore
 from funcnet._sow import BATCH_AXIS, in_batch, update_buffer_p
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
@@ -133,7 +134,7 @@ def objective(
     Returns:
         (mean loss, a scalar; totals).
     """
-    model = _tree.combine(parameters, rest)
+    model = restore(_tree.combine(parameters, rest), key)
     weight = batch.weight
     if getattr(loss, "batchwise", False):
         counts = batch.total_weight > 0
