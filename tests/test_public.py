@@ -50,6 +50,8 @@ SIGNATURES = {
     "fn.freeze": "model paths",
     "fn.unfreeze": "model paths",
     "fn.label": "rule",
+    "fn.save": "model path",
+    "fn.load": "path custom_objects",
     "fn.save_weights": "model path",
     "fn.load_weights": "net path which where",
     "fn.TrainState": "model opt_state step epoch key stopping history",
