@@ -75,6 +75,7 @@ SIGNATURES = {
     "fn.data.Stream.npy": "paths * prefetch",
     "fn.data.Stream.csv": "path features target * separator decimal encoding prefetch",
     "fn.data.Stream.parquet": "path features target * window prefetch",
+    "fn.data.Stream.from_map": "dataset * prefetch",
     "fn.data.Stream.from_batches": "factory num_batches * prefetch",
     "fn.cache_compilations": "directory",
     "fn.Precision": "param compute output",

@@ -309,7 +309,7 @@ def two_called_alike():
         (
             jax.tree.map(lambda a: a[0], fn.Linear(2, 1).init(KEY)),
             ValueError,
-            r"this Linear could not be loaded again: .*weight must have shape \(2, 1\), got \(1,\)",
+            r"this Linear could not be loaded again: .*Linear.bias must have shape \(1,\), got \(\)",
         ),
     ],
 )
