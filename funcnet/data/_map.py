@@ -1,5 +1,6 @@
 """Rows of a dataset that is indexed by number: of PyTorch, Hugging Face, grain, or a class of one's own."""
 
+import functools
 import hashlib
 import warnings
 from typing import Any
@@ -45,21 +46,20 @@ class Map:
         """The examples in these rows, stacked. Each is read once."""
         distinct, place = np.unique(numbers, return_inverse=True)
         examples = self._examples(distinct.tolist())
-        columns: list[np.ndarray] = [
-            np.empty((len(distinct), *leaf.shape), leaf.dtype) for leaf in self._like.values()
-        ]
+        columns = [np.empty((len(distinct), *leaf.shape), leaf.dtype) for leaf in self._like]
         for i, (number, example) in enumerate(zip(distinct.tolist(), examples, strict=True)):
             leaves, structure = self._flatten(number, example)
             if structure != self._structure or any(
                 leaf.shape != like.shape or leaf.dtype != like.dtype
-                for leaf, like in zip(leaves.values(), self._like.values(), strict=True)
+                for leaf, like in zip(leaves, self._like, strict=True)
             ):
                 raise ValueError(
-                    f"all rows of a dataset must have the arrays of row 0, {_describe(self._like)}, got "
-                    f"{_describe(leaves)} in row {number}. Pad or convert them in __getitem__; "
-                    "fn.data.pad makes sequences of equal length."
+                    "all rows of a dataset must have the arrays of row 0, "
+                    f"{_describe(self._like, self._structure)}, got {_describe(leaves, structure)} in row "
+                    f"{number}. Pad or convert them in __getitem__; fn.data.pad makes sequences of equal "
+                    "length."
                 )
-            for column, leaf in zip(columns, leaves.values(), strict=True):
+            for column, leaf in zip(columns, leaves, strict=True):
                 column[i] = leaf
         return jax.tree.unflatten(self._structure, [column[place] for column in columns])
 
@@ -77,7 +77,7 @@ class Map:
                 "fn.data.augmented(loss, fn.data.flip()).",
                 stacklevel=2,
             )
-        kind = f"{type(self.dataset).__name__} of {_describe(self._like)}"
+        kind = f"{type(self.dataset).__name__} of {_describe(self._like, self._structure)}"
         return f"{kind}, sha256 of {len(numbers)} rows {sha.hexdigest()[:16]}"
 
     def _examples(self, numbers: list[int]) -> list[Any]:
@@ -93,31 +93,30 @@ class Map:
             )
         return examples
 
-    def _flatten(self, number: int, example: Any) -> tuple[dict[str, np.ndarray], Any]:
-        """The arrays of an example by path, and its structure."""
-        leaves, structure = jax.tree_util.tree_flatten_with_path(example, is_leaf=is_list_of_numbers)
-        arrays = {}
-        for path, leaf in leaves:
-            place = jax.tree_util.keystr(path)
-            is_plain = isinstance(leaf, bool | float) or (
-                type(leaf) is np.ndarray and leaf.dtype.kind in "biuf" and leaf.dtype.isnative
-            )
-            # The check of other arrays takes as long as reading a row.
-            array = leaf if is_plain else _check.array(f"row {number} of the dataset{place}", leaf)
-            if _tree.is_key(array):
-                raise TypeError(
-                    f"row {number} of the dataset{place} must be an array of numbers, got a key. Pass "
-                    "jax.random.key_data(key)."
-                )
-            arrays[place] = np.asarray(array)
-        return arrays, structure
+    def _flatten(self, number: int, example: Any) -> tuple[list[np.ndarray], Any]:
+        """The arrays of an example, and its structure."""
+        leaves, structure = jax.tree.flatten(example, is_leaf=is_list_of_numbers)
+        return [_to_array(number, structure, i, leaf) for i, leaf in enumerate(leaves)], structure
 
 
-def _describe(leaves: dict[str, np.ndarray]) -> str:
-    return (
-        ", ".join(f"{path} {_tree.dtype_and_shape(leaf)}".strip() for path, leaf in leaves.items())
-        or "none"
-    )
+def _to_array(number: int, structure: Any, i: int, leaf: Any) -> np.ndarray:
+    # The checks take as long as reading a row.
+    is_numpy = isinstance(leaf, np.ndarray | np.generic) and _tree.is_array(leaf)
+    if type(leaf) is float or (is_numpy and leaf.dtype.kind in "biuf"):
+        return np.asarray(leaf)
+    name = f"row {number} of the dataset{_paths(structure)[i]}"
+    return np.asarray(_check.array(name, leaf))
+
+
+@functools.lru_cache(maxsize=16)
+def _paths(structure: Any) -> list[str]:
+    numbers = jax.tree.unflatten(structure, range(structure.num_leaves))
+    return [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(numbers)]
+
+
+def _describe(leaves: list[np.ndarray], structure: Any) -> str:
+    parts = zip(_paths(structure), leaves, strict=True)
+    return ", ".join(f"{path} {_tree.dtype_and_shape(leaf)}".strip() for path, leaf in parts) or "none"
 
 
 def _to_bytes(examples: PyTree) -> bytes:
