@@ -22,13 +22,18 @@ class Map:
     """A dataset with `__len__` and `__getitem__`, whose examples are pytrees of numbers and arrays."""
 
     def __init__(self, dataset: Any) -> None:
-        for name in ("__len__", "__getitem__"):
-            if isinstance(dataset, type | str | bytes | dict) or not hasattr(dataset, name):
-                raise TypeError(
-                    "dataset must have __len__ and __getitem__(number) -> example, got "
-                    f"{_check.describe(dataset)}. Of an iterator write "
-                    "fn.data.Stream.from_batches(lambda: iter(loader), num_batches)."
-                )
+        is_frame = hasattr(dataset, "columns") and hasattr(dataset, "dtypes")  # indexed by columns
+        if (
+            isinstance(dataset, type | str | bytes | dict | tuple)
+            or is_frame
+            or getattr(dataset, "ndim", 1) == 0
+            or not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"))
+        ):
+            raise TypeError(
+                "dataset must have __len__ and __getitem__(number) -> example, got "
+                f"{_check.describe(dataset)}. Of arrays write fn.data.Dataset((x, y)), of a loader "
+                "fn.data.Stream.from_batches(lambda: iter(loader), num_batches)."
+            )
         self.dataset = dataset
         if not 1 <= len(self) < 2**31:
             raise ValueError(

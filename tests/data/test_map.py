@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas
 import pytest
 from tables import same_bits
 
@@ -191,6 +192,9 @@ def with_row_5(example, batched=False):
         (iter([1]), TypeError, "from_batches"),
         (Rows, TypeError, "got the class Rows"),
         ({"x": X}, TypeError, "dataset must have __len__"),
+        ((X, Y), TypeError, r"got tuple .*Of arrays write fn.data.Dataset\(\(x, y\)\)"),
+        (np.float32(1), TypeError, "dataset must have __len__"),
+        (pandas.DataFrame({"x": Y}), TypeError, "dataset must have __len__.*got DataFrame"),
         ([], ValueError, "at least one row"),
         ([()], ValueError, "none in row 0"),
         (["text"], TypeError, r"row 0 of the dataset must be an array of numbers, got str 'text'"),
@@ -231,6 +235,11 @@ def test_batches_of_another_number_are_refused():
 
     with pytest.raises(ValueError, match="must return an example for each number, got 1 for 3"):
         fn.data.Stream.from_map(Short()).first(3)
+
+
+def test_a_torch_loader_is_no_map():
+    with pytest.raises(TypeError, match=r"got DataLoader .*from_batches\(lambda: iter\(loader\)"):
+        fn.data.Stream.from_map(loader()())
 
 
 def test_an_endless_grain_dataset_is_refused():
