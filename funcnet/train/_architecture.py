@@ -295,6 +295,11 @@ def _join(place: str, name: Any) -> str:
 
 
 def _refuse(value: Any, place: str) -> NoReturn:
+    if hasattr(value, "model") and not place:
+        raise TypeError(
+            f"model must be a model, got a {type(value).__name__} that has one. Try "
+            f"fn.save({type(value).__name__.lower()}.model, path)."
+        )
     raise TypeError(
         f"{place or 'model'} must be an array, a module, a number, a string, None, a function with a name, "
         "or a tuple, list or dict of them to be saved with the architecture, got "

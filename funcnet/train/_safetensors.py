@@ -40,11 +40,14 @@ def seal(content: bytes) -> bytes:
     header = {"__metadata__": dict(sorted(metadata.items())), **header}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # arrays start at a multiple of 8 bytes
-    blank = len(text).to_bytes(8, "little") + text + content[8 + size :]
+    length, arrays = len(text).to_bytes(8, "little"), memoryview(content)[8 + size :]
+    sha = hashlib.sha256()
+    for part in (length, text, arrays):
+        sha.update(part)
     # Quotes within a name would have a backslash before them: the field occurs once.
-    start = blank.index(f'"{SEAL}":"'.encode()) + len(SEAL) + 4
-    digest = hashlib.sha256(blank).hexdigest().encode()
-    return blank[:start] + digest + blank[start + 64 :]
+    field = f'"{SEAL}":"'.encode()
+    text = text.replace(field + b"0" * 64, field + sha.hexdigest().encode())
+    return b"".join((length, text, arrays))
 
 
 def _is_intact(content: bytes) -> bool:

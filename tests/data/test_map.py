@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pandas
 import pytest
-from tables import same_bits
+from tables import marked, same_bits
 
 import funcnet as fn
 from funcnet.data import _map
@@ -112,7 +112,10 @@ DATASETS = {
 }
 
 
-@pytest.mark.parametrize("name", DATASETS)
+SLOW = {"own-batched", "list", "torch-dicts"}
+
+
+@pytest.mark.parametrize("name", marked(DATASETS, slow=SLOW))
 def test_it_trains_as_files_do_and_is_resumed_to_the_bit(name, tmp_path):
     make, train = DATASETS[name]
     np.save(tmp_path / "x.npy", X)
@@ -292,7 +295,7 @@ def hugging_face_loader(stop_at=None, as_dict=True, seed=0):
     return batches
 
 
-@pytest.mark.parametrize("as_dict", [False, True])
+@pytest.mark.parametrize("as_dict", marked([False, True], slow={False}))
 @pytest.mark.parametrize("make", [loader, grain_loader, hugging_face_loader])
 def test_loaders_are_resumed_to_the_bit(make, as_dict, tmp_path):
     train = DICTS if as_dict else PAIRS
