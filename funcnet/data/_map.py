@@ -79,7 +79,7 @@ class Map:
             warnings.warn(
                 "the rows of the dataset differ when they are read again, so a run that is interrupted "
                 "can't resume exactly. Draw random numbers from the key of the loss instead: "
-                "fn.data.augmented(loss, fn.data.flip()).",
+                "fn.data.augmented(loss, fn.data.flip(axis=1)).",
                 stacklevel=2,
             )
         kind = f"{type(self.dataset).__name__} of {_describe(self._like, self._structure)}"
