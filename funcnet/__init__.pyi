@@ -35,7 +35,9 @@ from .train import Trainer as Trainer
 from .train import TrainState as TrainState
 from .train import evaluate as evaluate
 from .train import fit as fit
+from .train import load as load
 from .train import load_weights as load_weights
 from .train import predict as predict
+from .train import save as save
 from .train import save_weights as save_weights
 from .train import step as step

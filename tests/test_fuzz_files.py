@@ -9,13 +9,13 @@ run = functools.partial(run_program, "experiments/faults/fuzz_files.py")
 
 
 def test_damaged_files_are_refused_or_change_nothing(tmp_path):
-    counts = ["--models", 10, "--graphs", 16, "--checkpoints", 14, "--weights", 20]
+    counts = ["--models", 10, "--graphs", 16, "--checkpoints", 14, "--weights", 20, "--whole", 20]
     process = run("--out", tmp_path / "fuzz", "--few", "--workers", 1, *counts)
     findings = (tmp_path / "fuzz" / "findings.jsonl").read_text().splitlines()
     names = "kind", "index", "damage", "file", "what", "consumer", "verdict", "reason"
     assert [{name: json.loads(finding)[name] for name in names} for finding in findings] == []
     assert process.returncode == 0, process.stderr
-    assert "0 findings of 60 damages" in process.stdout
+    assert "0 findings of 80 damages" in process.stdout
 
 
 def test_nothing_is_written_where_others_keep_files(tmp_path):

@@ -308,11 +308,11 @@ TABLES = {"names": _peers.NAMES, "settings": _peers.SETTINGS, **_peers.ATTRIBUTE
 def test_the_code_of_the_tables_works(table, tmp_path, monkeypatch, capsys):
     """Each sentence holds code that runs, so that no name of ours in it is one that was."""
     monkeypatch.chdir(tmp_path)
-    fn.save_weights(MODEL, "model.safetensors")
     np.save("x.npy", X)
     np.save("y.npy", LABELS)
     labels = jnp.asarray(LABELS)
     for name, code in TABLES[table].items():
+        fn.save(MODEL, "model.safetensors")
         assert name == name.lower().replace("_", "")
         scope = {"x": jnp.asarray(X), "y": labels, "labels": labels, "key": KEY, "data": (X, LABELS)}
         scope |= {

@@ -432,6 +432,9 @@ def data_room() -> None:
     case("data.Stream.parquet", lambda path, features, target, window: D.Stream.parquet(path, features,
         target, window=window).first(2)[:], args(path=path("rows.parquet"), features=("a", "b"), target="t",
         window=2), draws=True)
+    case("data.Stream.from_map", lambda dataset, prefetch, rows: D.Stream.from_map(dataset,
+        prefetch=prefetch).first(rows)[:], args(dataset=thing(list(zip(X, Y, strict=True))), prefetch=2,
+        rows=2), draws=True)
     case("data.Stream.from_batches", lambda factory, num_batches, prefetch: train()(trained(),
         D.Stream.from_batches(factory, num_batches, prefetch=prefetch).first(4), jax.random.key(0)).history[
         "loss"], args(factory=user_two_batches, num_batches=2, prefetch=2), draws=True, nan_ok=True,
@@ -744,6 +747,9 @@ def engine() -> None:
     case("fn.Precision.cast_parameters", lambda model: fn.Precision(param="bfloat16").cast_parameters(
         model), args(model=MODEL), "optim", draws=True)
     case("fn.cache_compilations", _cache, args(directory=path("cache")), "disk", draws=True)
+    case("fn.save", fn.save, args(model=NETS, path=path("saved.safetensors")), "disk", draws=True)
+    case("fn.load", fn.load, args(path=path("whole.safetensors"), custom_objects={"Net": fn.MLP}), "disk",
+        draws=True)
     case("fn.save_weights", fn.save_weights, args(model=MODEL, path=path("saved.safetensors")), "disk",
         draws=True)
     case("fn.load_weights", fn.load_weights, args(net=NETS, path=path("model.safetensors")), "disk",
@@ -1153,4 +1159,5 @@ def write_files(folder: Path) -> None:
     np.save(folder / "y.npy", Y)
     pandas.DataFrame({"a": X[:, 0], "b": X[:, 1], "t": Y}).to_parquet(folder / "rows.parquet")
     fn.save_weights(trained(), folder / "model.safetensors")
+    fn.save(trained(), folder / "whole.safetensors")
     fn.transform.graph(user_cubes)(X[0]).save(folder / "double.graph")

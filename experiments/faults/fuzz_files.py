@@ -1,12 +1,12 @@
 """What do damaged files do? Copies of saved files are damaged, and all that reads them is run on them.
 
-    python experiments/faults/fuzz_files.py --out damaged           # 2,300 damages, about ten minutes
+    python experiments/faults/fuzz_files.py --out damaged           # 2,600 damages, about ten minutes
     python experiments/faults/fuzz_files.py --out damaged --only models:17   # one of them, in full
 
-Four kinds of saved files are made with the current code: folders of `funcnet train`, checkpoints of a
-Trainer, graphs and weights. Each damage is drawn from the seed, its kind and its number alone. It is
-handled well if the files are refused in one sentence that names them, if a warning names them, or if the
-result has the bits of the undamaged files. What else can happen:
+Five kinds of saved files are made with the current code: folders of `funcnet train`, checkpoints of a
+Trainer, graphs, weights and whole models. Each damage is drawn from the seed, its kind and its number
+alone. It is handled well if the files are refused in one sentence that names them, if a warning names them,
+or if the result has the bits of the undamaged files. What else can happen:
 
     traceback     an exception that is not a sentence about these files
     message       a sentence that names no file, has many lines, is very long, or holds control characters
@@ -49,6 +49,7 @@ ORIGINALS = {
     "graphs": ("model", "gradient", "loop"),
     "checkpoints": ("mlp-0", "mlp-1", "norm-0", "norm-1"),
     "weights": ("mlp", "norm", "pytree"),
+    "whole": ("mlp", "norm", "pytree"),
 }
 """What is saved, by kind of file; a number at the end is a seed."""
 FEW = {**ORIGINALS, "models": ("fruit-0", "fruit-1"), "checkpoints": ("norm-0",)}
@@ -194,6 +195,12 @@ def find_seals(root: Path) -> tuple[list[Seal], list[str]]:
                 seals.append(Seal(name, path, rule))
             elif file.suffix == ".safetensors" and digest == _digest_of_arrays(file):
                 seals.append(Seal(name, path, lambda root, _, name=name: _digest_of_arrays(root / name)))
+            elif file.suffix == ".safetensors" and digest == _digest_of_file(file, path):
+                seals.append(
+                    Seal(
+                        name, path, lambda root, _, name=name, path=path: _digest_of_file(root / name, path)
+                    )
+                )
             else:
                 unknown.append(f"{name}: {'.'.join(map(str, path))}")
     return seals, unknown
@@ -214,6 +221,14 @@ def _digest_of_arrays(file: Path) -> str:
             total.update(json.dumps([name, dtype, entry["shape"]]).encode())
             total.update(document.after[slice(*entry["data_offsets"])])
     return total.hexdigest()
+
+
+def _digest_of_file(file: Path, path: tuple[Any, ...]) -> str:
+    """The SHA-256 of a file, with zeros in place of its own checksum."""
+    document = read_document(file)
+    if document is None:
+        raise ValueError(file)
+    return sha256(file.read_bytes().replace(at(document.value, path).encode(), b"0" * 64))
 
 
 def _rules(path: tuple[Any, ...], document: Document) -> Iterator[Callable[[Path, Any], str]]:
@@ -364,7 +379,7 @@ def make_fifo(case: Case, file: Path) -> str:
 def make_symlink(case: Case, file: Path) -> str | None:
     target = case.other / file.relative_to(case.root)
     choice = case.rng.choice(["other", "nothing", "itself"])
-    if choice == "other" and (case.kind in ("graphs", "weights") or not target.is_file()):
+    if choice == "other" and (case.kind in ("graphs", "weights", "whole") or not target.is_file()):
         return None  # a whole file is what it is, whoever else has it
     file.unlink()
     file.symlink_to({"other": target, "nothing": file.with_name("gone"), "itself": file}[choice])
@@ -373,7 +388,7 @@ def make_symlink(case: Case, file: Path) -> str | None:
 
 def swap_with_other(case: Case, file: Path) -> str | None:
     target = case.other / file.relative_to(case.root)
-    if case.kind in ("graphs", "weights") or not target.is_file():
+    if case.kind in ("graphs", "weights", "whole") or not target.is_file():
         return None
     shutil.copyfile(target, file)
     return ""
@@ -610,7 +625,8 @@ def make_originals(folder: Path, originals: dict[str, list[str]]) -> None:
     make_models(folder / "models", originals["models"])
     make_graphs(folder / "graphs", originals["graphs"])
     make_checkpoints(folder / "checkpoints", originals["checkpoints"])
-    make_weights(folder / "weights", originals["weights"])
+    make_weights(folder / "weights", originals["weights"], "save_weights")
+    make_weights(folder / "whole", originals["whole"], "save")
 
 
 def make_models(folder: Path, originals: list[str]) -> None:
@@ -740,7 +756,7 @@ def nets() -> dict[str, Any]:
     }
 
 
-def make_weights(folder: Path, originals: list[str]) -> None:
+def make_weights(folder: Path, originals: list[str], save: str) -> None:
     import jax
 
     import funcnet as fn
@@ -749,7 +765,7 @@ def make_weights(folder: Path, originals: list[str]) -> None:
         net = nets()[name]
         (folder / name).mkdir(parents=True)
         model = net.init(jax.random.key(2)) if hasattr(net, "init") else net
-        fn.save_weights(model, folder / name / f"{name}.safetensors")
+        getattr(fn, save)(model, folder / name / f"{name}.safetensors")
 
 
 def sibling(name: str) -> str:
@@ -857,6 +873,8 @@ def consumers(
         return {"load_graph": lambda: run_function(lambda: fn.transform.load_graph(path)(*args))}
     net = NETS.get(original) or NETS.setdefault(original, nets()[original])
     path = root / f"{original}.safetensors"
+    if kind == "whole":
+        return {"load": lambda: run_function(lambda: fn.load(path))}
     return {"load_weights": lambda: run_function(lambda: fn.load_weights(net, path))}
 
 
@@ -1197,7 +1215,8 @@ def print_verdicts(results: list[dict[str, Any]]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for kind, count in {"models": 1200, "graphs": 500, "checkpoints": 300, "weights": 300}.items():
+    counts = {"models": 1200, "graphs": 500, "checkpoints": 300, "weights": 300, "whole": 300}
+    for kind, count in counts.items():
         parser.add_argument(f"--{kind}", type=int, default=count, metavar="N", help="damages of this kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="everything is written below it")

@@ -10,7 +10,8 @@ _TRAINER = 'fn.Trainer(train, callbacks=[fn.train.CSV("history.csv")], progress=
 _DIRECTORY = 'fn.Trainer(train, "runs/a")(model, data, key)'
 _KEEP_BEST = 'fn.Trainer(train, keep_best="val_loss")(model, data, key, valid)'
 _OWN_STEP = "train = fn.fit(loss, optax.adam(1e-3), epochs=20, step=fn.step(loss, optax.adam(1e-3)))"
-_SAVE, _LOAD = (
+_SAVE, _LOAD = 'fn.save(model, "model.safetensors")', 'model = fn.load("model.safetensors")'
+_SAVE_WEIGHTS, _LOAD_WEIGHTS = (
     'fn.save_weights(model, "model.safetensors")',
     'fn.load_weights(net, "model.safetensors")',
 )
@@ -110,8 +111,10 @@ standardscaler normalizer normalization: fn.data.Scaler.fit(data)
 minmaxscaler: fn.data.Scaler.fit(data, "minmax")
 tocategorical onehotencoder: fn.data.one_hot(labels, 3)
 stratifiedkfold groupkfold: fn.data.kfold(data, 5, key)
-save savemodel saveweights statedict: {_SAVE}
-load loadmodel loadstatedict restore: {_LOAD}
+save savemodel: {_SAVE}
+saveweights statedict: {_SAVE_WEIGHTS}
+load loadmodel: {_LOAD}
+loadstatedict restore: {_LOAD_WEIGHTS}
 manualseed seedeverything setrandomseed prngkey: key = jax.random.key(0)
 tensor array variable: jax.numpy.asarray([1.0, 2.0])
 grad: jax.grad(lambda model: fn.evaluate(loss, model, data)["loss"])(model)
@@ -131,8 +134,10 @@ forward call apply: model(x[0])
 evaluate score teststep validationstep: fn.evaluate(loss, model, data)
 summary: fn.summary(model, x[0])
 countparams numparameters: fn.count(model)
-statedict save saveweights savepretrained: {_SAVE}
-loadstatedict loadweights load: {_LOAD}
+save savepretrained: {_SAVE}
+statedict saveweights: {_SAVE_WEIGHTS}
+load: {_LOAD}
+loadstatedict loadweights: {_LOAD_WEIGHTS}
 getweights weights variables params: jax.tree.leaves(model)
 trainable trainablevariables trainableweights: fn.trainable(model)
 namedparameters: jax.tree.leaves_with_path(model)
@@ -151,7 +156,8 @@ _OF_RUN = _rows(
 {_FITTING}
 predict predictproba: fn.predict(run.model, x)
 evaluate test validate score: fn.evaluate(loss, run.model, data)
-save saveweights statedict savecheckpoint: {_SAVE.replace("model,", "run.model,")}
+save savecheckpoint: {_SAVE.replace("model,", "run.model,")}
+saveweights statedict: {_SAVE_WEIGHTS.replace("model,", "run.model,")}
 params weights parameters variables: run.model
 optstate optimizer optimizerstate: run.state.opt_state
 loss valloss trainloss accuracy valaccuracy: run.history["{{name}}"]

@@ -25,7 +25,7 @@ class BareModel(Module):
     """A pytree of any class as a module: its floating arrays are parameters, and other arrays are carried.
 
     Args:
-        arrays: the pytree with its other arrays in Buffers, and None in place of leaves that are not arrays.
+        arrays: the pytree with its other arrays in Buffers, and None in place of leaves that aren't arrays.
         fields: those leaves, such as functions, strings and numbers.
     """
 
@@ -57,7 +57,7 @@ class _Fields:
         modes: whether each leaf is a flag for inference.
     """
 
-    structure: Any
+    structure: Any  # a PyTreeDef
     leaves: tuple[tuple[type, Any], ...]
     modes: tuple[bool, ...]
 
@@ -82,10 +82,10 @@ def as_module(model: PyTree) -> PyTree:
     if all(map(_check.is_floating, jax.tree.leaves(model))):
         _check_statistics(model)
         return model
+    structure: Any
     paths, structure = jax.tree_util.tree_flatten_with_path(model, is_leaf=_is_node)
-    if any(isinstance(leaf, jax.ShapeDtypeStruct) for _, leaf in paths) or not any(
-        _is_array(leaf) and not isinstance(leaf, Buffer) or _is_node(leaf) for _, leaf in paths
-    ):
+    has_structs = any(isinstance(leaf, jax.ShapeDtypeStruct) for _, leaf in paths)
+    if has_structs or not any(_is_array(leaf) or is_module(leaf) for _, leaf in paths):
         return model  # refused by the checks of all models
     _check_statistics(model)
     arrays, fields, modes = [], [], []
@@ -111,6 +111,7 @@ def _check_class(model: Any) -> None:
     for leaf in (model, *leaves):
         for base in type(leaf).__mro__[:-1]:
             library = next((name for name in LIFT if f"{base.__module__}.".startswith(f"{name}.")), None)
+            library = library if base.__name__ in ("Module", "Model") else None
             if library is not None:
                 raise TypeError(
                     f"a model of {library} must be lifted, got {type(leaf).__name__}. Write "
@@ -124,8 +125,8 @@ def _check_statistics(model: Any) -> None:
         if any(getattr(entry, "key", None) == "batch_stats" for entry in path) or _is_statistic(leaf):
             raise ValueError(
                 f"{jax.tree_util.keystr(path)} holds running statistics of flax, which must not be trained "
-                "as parameters. Lift the network, net = fn.interop.from_linen(module, example) or from_nnx, "
-                'or pass variables["params"] alone.'
+                "as parameters. Lift the network, net = fn.interop.from_linen(module, example) or "
+                'from_nnx, or pass variables["params"] alone.'
             )
 
 

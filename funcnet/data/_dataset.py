@@ -214,7 +214,7 @@ def host_arrays(data: PyTree) -> PyTree:
 
 def to_arrays(tree: PyTree, name: str = "data") -> PyTree:
     """A pytree with each leaf as an array of NumPy or JAX, in the precision it came in."""
-    leaves, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_list_of_numbers)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_list_of_numbers)
     arrays = [
         leaf
         if isinstance(leaf, jax.Array) and _tree.is_key(leaf)
@@ -238,14 +238,14 @@ def narrow(tree: PyTree, name: str = "data") -> PyTree:
     return jax.tree_util.tree_map_with_path(narrow_leaf, tree)
 
 
-def _is_list_of_numbers(node: Any) -> bool:
+def is_list_of_numbers(node: Any) -> bool:
     """Whether a list is one array: neither it nor a list or tuple in it holds an array or a dictionary."""
     if not isinstance(node, list):
         return False
     return not any(
         isinstance(leaf, dict)
         or (hasattr(leaf, "__array__") and np.ndim(leaf) > 0)
-        or (isinstance(leaf, list | tuple) and not _is_list_of_numbers(list(leaf)))
+        or (isinstance(leaf, list | tuple) and not is_list_of_numbers(list(leaf)))
         for leaf in node
     )
 

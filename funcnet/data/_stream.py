@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from funcnet.data._batch_stream import BatchStream
 from funcnet.data._batches import Chunk, PaddedBatch, epoch_rows, num_batches
 from funcnet.data._csv import Csv
 from funcnet.data._dataset import Dataset, narrow
+from funcnet.data._map import Map
 from funcnet.data._npy import Npy
 from funcnet.data._parquet import Parquet
 from funcnet.data._shuffle import epoch_order
@@ -45,8 +46,9 @@ class Stream:
     the same result as the same rows in memory. `Stream.parquet` shuffles row groups, and rows within
     `window` groups at a time. Batches from an iterator keep the order of the iterator.
 
-    Create one by `Stream.npy`, `Stream.csv`, `Stream.parquet` or `Stream.from_batches`; or from any
-    `source` with `__len__`, `rows(numbers) -> pytree of numpy arrays` and `identity() -> str`.
+    Create one by `Stream.npy`, `Stream.csv`, `Stream.parquet`, `Stream.from_map` (a dataset of PyTorch,
+    Hugging Face or grain) or `Stream.from_batches` (an iterator); or from any `source` with `__len__`,
+    `rows(numbers) -> pytree of numpy arrays` and `identity() -> str`.
 
     Args:
         source: the rows.
@@ -176,10 +178,55 @@ class Stream:
         return Stream(Parquet(path, features, target, window), prefetch=prefetch)
 
     @staticmethod
+    def from_map(dataset: Any, *, prefetch: int = 2) -> "Stream":
+        """Rows of a dataset that is indexed by number: of PyTorch, Hugging Face, grain, or your own class.
+
+        They are shuffled by the keyed bijection that `fit` uses, so the dataset itself need not be, and a
+        run resumes at any batch. A background thread reads each row of a chunk once, by `__getitems__` if
+        the dataset has PyTorch's protocol of batches, else by `__getitem__`.
+
+        Args:
+            dataset: anything with `__len__` and `__getitem__(number) -> example`, a pytree of numbers,
+                lists of numbers, arrays or PyTorch tensors: a pair (x, y), or a dictionary as in Hugging
+                Face's datasets. All examples have the shapes and dtypes of the first. If `__getitem__`
+                draws random numbers, a run can't resume exactly: a Trainer with a directory warns of it,
+                and `fn.data.augmented` draws them from the key instead.
+            prefetch: as for `Stream`.
+
+        Returns:
+            A Stream, whose rows are shuffled globally. A run resumes on it if the rows have the same
+            digest; of more than 16,384 rows, as many at equal distances are compared.
+
+        Raises:
+            TypeError: if it is not such a dataset, or an example holds text or objects.
+            ValueError: if it is empty, or a row has other shapes or dtypes than the first.
+
+        Example:
+            >>> import numpy as np, funcnet as fn
+            >>> class Squares:
+            ...     def __len__(self):
+            ...         return 5
+            ...     def __getitem__(self, number):
+            ...         return {"x": np.float32(number), "y": number**2}
+            >>> stream = fn.data.Stream.from_map(Squares())
+            >>> len(stream), stream.first(3)[:]["y"].tolist()
+            (5, [0, 1, 4])
+        """
+        return Stream(Map(dataset), prefetch=prefetch)
+
+    @staticmethod
     def from_batches(
         factory: Callable[[], Iterable[PyTree]], num_batches: int, *, prefetch: int = 2
     ) -> BatchStream:
         """Batches of an iterator, such as a grain or a PyTorch loader, in its own order.
+
+        A PyTorch DataLoader with `shuffle=True` draws its order from torch's global generator, or from its
+        own: seed it in `factory`, so that each run has the same order. Here every epoch has the same one:
+
+            def factory():
+                return DataLoader(dataset, 32, shuffle=True, generator=torch.Generator().manual_seed(0))
+
+        `Stream.from_map(dataset)` shuffles each epoch anew, and resumes without reading earlier batches.
 
         Args:
             factory: called before each epoch; returns a new iterable of batches, pytrees of arrays

@@ -14,6 +14,8 @@ from ._fit import fit as fit
 from ._loggers import CSV as CSV
 from ._loggers import JSONLines as JSONLines
 from ._loggers import TensorBoard as TensorBoard
+from ._model_file import load as load
+from ._model_file import save as save
 from ._monitor import Monitor as Monitor
 from ._pictures import Pictures as Pictures
 from ._reduce_on_plateau import ReduceOnPlateau as ReduceOnPlateau

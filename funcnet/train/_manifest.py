@@ -37,7 +37,12 @@ def places(directory: Path) -> list[Path]:
 def write_manifest(place: Path, facts: dict[str, Any]) -> None:
     """Write the manifest of the checkpoint in `place`: facts, versions, a SHA-256 of each file."""
     sums = {file.name: _files.sha256(file) for file in sorted(place.iterdir())}
-    manifest = {"format": FORMAT, **facts, "versions": _versions(), "files": sums}
+    manifest = {
+        "format": FORMAT,
+        **facts,
+        "versions": {"python": platform.python_version(), **versions(*PACKAGES)},
+        "files": sums,
+    }
     _files.write_sealed(place / MANIFEST, manifest)
 
 
@@ -70,9 +75,10 @@ def verify_files(place: Path, manifest: dict[str, Any]) -> None:
             raise ValueError(f"the content of {name} has changed since it was saved")
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
+def versions(*packages: str) -> dict[str, str]:
+    """The versions of those packages that are installed."""
+    found = {}
+    for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions
+            found[name] = metadata.version(name)
+    return found

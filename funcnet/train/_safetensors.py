@@ -1,12 +1,20 @@
 """The format of files of arrays, safetensors: names, shapes, dtypes and bytes, no code."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from funcnet import _check, _tree
 from funcnet._text import printable
+
+SEAL = "funcnet.file_sha256"
+"""The field of the metadata with a checksum of the whole file, in which it is 64 zeros itself."""
 
 # The names of the format for dtypes that numpy spells differently.
 DTYPES = {
@@ -24,11 +32,61 @@ def serialize(arrays: Mapping[str, np.ndarray], metadata: dict[str, str]) -> byt
     return save(dict(arrays), metadata)
 
 
+def seal(content: bytes) -> bytes:
+    """The content of a file, sealed: with the field SEAL in its metadata, in the order of their names."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    metadata = header.pop("__metadata__", {}) | {SEAL: "0" * 64}
+    header = {"__metadata__": dict(sorted(metadata.items())), **header}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # arrays start at a multiple of 8 bytes
+    length, arrays = len(text).to_bytes(8, "little"), memoryview(content)[8 + size :]
+    sha = hashlib.sha256()
+    for part in (length, text, arrays):
+        sha.update(part)
+    # Quotes within a name would have a backslash before them: the field occurs once.
+    field = f'"{SEAL}":"'.encode()
+    text = text.replace(field + b"0" * 64, field + sha.hexdigest().encode())
+    return b"".join((length, text, arrays))
+
+
+def _is_intact(content: bytes) -> bool:
+    """Whether a sealed file is as it was written."""
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    fields = list(re.finditer(rf'"{re.escape(SEAL)}":"([0-9a-f]{{64}})"'.encode(), header))
+    if len(fields) != 1:
+        return False
+    sha, (start, end) = hashlib.sha256(), fields[0].span(1)
+    for part in (content[: 8 + start], b"0" * 64, memoryview(content)[8 + end :]):
+        sha.update(part)
+    return sha.hexdigest().encode() == fields[0][1]
+
+
+def check_weight(argument: str, name: str, leaf: Any, others: Container[str]) -> None:
+    """Raise a ValueError unless a leaf of an argument can be an array of a file beside others."""
+    if name in others:
+        raise ValueError(f"two arrays of the model would be called {name!r}: rename a key with a dot.")
+    if name == "__metadata__" or not name.isprintable():
+        raise ValueError(f"{name!r} can't be the name of an array in a safetensors file: rename it.")
+    dtype = getattr(leaf, "dtype", None)
+    if (
+        not _tree.is_array(leaf)
+        or dtype is None
+        or jnp.issubdtype(dtype, jax.dtypes.extended)
+        or dtype.name not in DTYPES.values()
+    ):
+        raise ValueError(
+            f"the weights of {argument} must be arrays of numbers, got {_check.describe(leaf)} for "
+            f"{name}. Keep settings in static fields, and a key as jax.random.key_data(key)."
+        )
+
+
 def deserialize(content: bytes, path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays of a safetensors file, and its metadata.
 
     Raises:
-        ValueError: if it is not a safetensors file, or JAX lacks one of its dtypes; it names `path`.
+        ValueError: if it is not a safetensors file, it was sealed and has changed since, or JAX lacks one
+            of its dtypes; it names `path`.
     """
     import safetensors
 
@@ -45,4 +103,7 @@ def deserialize(content: bytes, path: str) -> tuple[dict[str, np.ndarray], dict[
         for name, entry in entries
     }
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return arrays, header.get("__metadata__") or {}
+    metadata = header.get("__metadata__") or {}
+    if SEAL in metadata and not _is_intact(content):
+        raise ValueError(f"{path} is damaged: its content has changed since it was saved.")
+    return arrays, metadata

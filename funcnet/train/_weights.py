@@ -17,7 +17,7 @@ from funcnet import _check, _files, _tree
 from funcnet._module import check_complete, is_complete, select, shapes
 from funcnet._types import PyTree
 from funcnet.train._manifest import places
-from funcnet.train._safetensors import DTYPES, deserialize, serialize
+from funcnet.train._safetensors import check_weight, deserialize, serialize
 
 if TYPE_CHECKING:
     from funcnet.train._checkpoint import Checkpoint
@@ -57,6 +57,7 @@ def save_weights(model: PyTree, path: str | os.PathLike[str]) -> None:
         True
     """
     place = _check.path("path", path, EXAMPLE)
+    _check.concrete("fn.save_weights", model)
     check_complete(model)
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(model)):
         raise TypeError("model must hold arrays, got the shapes of some. Try model = net.init(key).")
@@ -260,21 +261,7 @@ def _arrays_by_name(argument: str, model: PyTree) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     for name, leaf in zip(_tree.names(model).values(), jax.tree.leaves(model), strict=True):
         name = name or "model"
-        if name in arrays:
-            raise ValueError(f"two arrays of the model would be called {name!r}: rename a key with a dot.")
-        if name == "__metadata__" or not name.isprintable():
-            raise ValueError(f"{name!r} can't be the name of an array in a safetensors file: rename it.")
-        dtype = getattr(leaf, "dtype", None)
-        if (
-            not _tree.is_array(leaf)
-            or dtype is None
-            or jnp.issubdtype(dtype, jax.dtypes.extended)
-            or dtype.name not in DTYPES.values()
-        ):
-            raise ValueError(
-                f"the weights of {argument} must be arrays of numbers, got {_check.describe(leaf)} for "
-                f"{name}. Keep settings in static fields, and a key as jax.random.key_data(key)."
-            )
+        check_weight(argument, name, leaf, arrays)
         arrays[name] = leaf
     return arrays
 
