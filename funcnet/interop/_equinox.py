@@ -9,7 +9,7 @@ import jax
 from funcnet import _check, _tree
 from funcnet._module import Buffer
 from funcnet._types import Key, PyTree
-from funcnet.interop._network import LiftedNetwork
+from funcnet.interop._network import LiftedNetwork, defaults_of_jax
 
 
 def from_equinox(make: Any) -> LiftedNetwork:
@@ -41,9 +41,13 @@ def from_equinox(make: Any) -> LiftedNetwork:
     import equinox
 
     is_built = isinstance(make, equinox.Module | tuple)
-    if not is_built:
-        _check.takes("make", make, "a module of equinox, or a function of a key that returns one", None)
-    result = make if is_built else equinox.filter_eval_shape(make, jax.random.key(0))
+    if not (is_built or callable(make)):
+        raise TypeError(
+            "make must be a module of equinox, or a function of a key that returns one, got "
+            f"{_check.describe(make)}. Try from_equinox(lambda key: Net(key))."
+        )
+    with defaults_of_jax():
+        result = make if is_built else equinox.filter_eval_shape(make, jax.random.key(0))
     module, state = _pair(result)
     library = _Equinox(None if is_built else make, module, state is not None)
     if not is_built:

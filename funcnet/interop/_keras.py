@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._module import Buffer
 from funcnet._types import Key, PyTree
-from funcnet.interop._network import LiftedNetwork
+from funcnet.interop._network import LiftedNetwork, defaults_of_jax
 
 
 def from_keras(make: Any) -> LiftedNetwork:
@@ -57,7 +57,8 @@ def from_keras(make: Any) -> LiftedNetwork:
         model = make
     else:
         _check.takes("make", make, "a model of Keras, or a function without arguments that returns one")
-        with keras.StatelessScope(initialize_variables=False):  # variables keep their initializers
+        # In this scope variables keep their initializers.
+        with defaults_of_jax(), keras.StatelessScope(initialize_variables=False):
             model = make()
         if not isinstance(model, keras.Model):
             raise TypeError(f"make must return a keras.Model, got {_check.describe(model)}.")
@@ -68,8 +69,8 @@ def from_keras(make: Any) -> LiftedNetwork:
         )
     variables = (*model.trainable_variables, *model.non_trainable_variables)
     initializers = tuple(getattr(variable, "_initializer", None) for variable in variables)
-    with keras.StatelessScope():  # its end initializes all variables, which a trace must not do
-        pass
+    with defaults_of_jax(), keras.StatelessScope():
+        pass  # its end initializes all variables, which a trace must not do
     library = _Keras(model, variables, initializers, is_built)
     if not is_built:
         return LiftedNetwork(library)

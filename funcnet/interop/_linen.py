@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._types import Key, PyTree
 from funcnet.interop._mode import Kwargs, mode_kwargs, no_flag
-from funcnet.interop._network import LiftedNetwork
+from funcnet.interop._network import LiftedNetwork, defaults_of_jax
 
 
 def from_linen(
@@ -107,7 +107,7 @@ class _Linen:
             layers.add(type(context.module).__name__)
             return call(*args, **kwargs)
 
-        with linen.intercept_methods(note):
+        with defaults_of_jax(), linen.intercept_methods(note):
             variables = jax.eval_shape(self._variables, jax.random.key(0))
         if other := sorted(variables.keys() - {"params", *self.mutable}):
             raise ValueError(

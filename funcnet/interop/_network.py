@@ -55,6 +55,9 @@ class LiftedNetwork(Module):
         params: its parameters, in the structure of its library; drawn by `init` if None.
         state: its other arrays, each in a Buffer; drawn by `init` if None.
 
+    Returns:
+        When called on x, a pytree of arrays: the output of the network.
+
     Raises:
         ValueError: if a network with a state is called with a key outside of a loss, where it has no batch.
 
@@ -76,7 +79,7 @@ class LiftedNetwork(Module):
     def parameters(self, key: Key) -> Mapping[str, Any]:
         if self.library.is_built:
             return {}
-        with _defaults_of_jax():
+        with defaults_of_jax():
             params, state = self.library.init(key)
         return {"params": params, "state": jax.tree.map(Buffer, state)}
 
@@ -147,7 +150,7 @@ class LiftedNetwork(Module):
         return jax.vmap(self._apply_example)(x, keys)
 
     def _call_library(self, state: PyTree, x: PyTree, key: Key | None) -> tuple[PyTree, PyTree]:
-        with _defaults_of_jax():
+        with defaults_of_jax():
             result: tuple[PyTree, PyTree] = self.library.apply(self.params, state, x, key)
         return result
 
@@ -156,7 +159,7 @@ class LiftedNetwork(Module):
 
 
 @contextlib.contextmanager
-def _defaults_of_jax() -> Iterator[None]:
+def defaults_of_jax() -> Iterator[None]:
     """Other libraries are written for JAX's default rules of promotion, and not for stricter ones."""
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         yield

@@ -11,7 +11,7 @@ from funcnet import _check
 from funcnet._module import Buffer
 from funcnet._types import Key, PyTree
 from funcnet.interop._mode import Kwargs, mode_kwargs, no_flag
-from funcnet.interop._network import LiftedNetwork
+from funcnet.interop._network import LiftedNetwork, defaults_of_jax
 
 
 def from_nnx(make: Any) -> LiftedNetwork:
@@ -44,9 +44,13 @@ def from_nnx(make: Any) -> LiftedNetwork:
     from flax import nnx
 
     is_built = isinstance(make, nnx.Module)
-    if not is_built:
-        _check.takes("make", make, "a module of flax nnx, or a function of nnx.Rngs that returns one", None)
-    module = make if is_built else nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    if not callable(make):
+        raise TypeError(
+            "make must be a module of flax nnx, or a function of nnx.Rngs that returns one, got "
+            f"{_check.describe(make)}. Try from_nnx(lambda rngs: Net(rngs))."
+        )
+    with defaults_of_jax():
+        module = make if is_built else nnx.eval_shape(lambda: make(nnx.Rngs(0)))
     if not isinstance(module, nnx.Module):
         raise TypeError(f"make must return a module of flax nnx, got {_check.describe(module)}.")
     module = nnx.clone(module)

@@ -1,0 +1,346 @@
+"""Networks of other libraries: what each can be used for, and plain loops of its own library."""
+
+import zlib
+
+import equinox as eqx
+import foreign
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from foreign import CONV_NETS, OTHERS
+from tables import assert_close, marked, same_bits
+
+import funcnet as fn
+
+KEY = jax.random.key(7)
+LOSS = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
+OPTIMIZER = optax.adamw(3e-3, weight_decay=0.1)
+TRAIN = fn.fit(LOSS, OPTIMIZER, epochs=2, batch_size=8)
+
+
+# What a ConvNet with BatchNorm and Dropout can be used for ----------------------------------------------
+
+
+def fit(network, tmp_path):
+    run = TRAIN(network.model, network.data, KEY, network.data)
+    assert np.isfinite(run.history["val_loss"]).all()
+    before, after = jax.tree.leaves(network.model.state), jax.tree.leaves(run.model.state)
+    assert all((np.asarray(a) != np.asarray(b)).any() for a, b in zip(before, after, strict=True))
+    assert all(
+        (np.asarray(a) != np.asarray(b)).any()
+        for a, b in zip(
+            jax.tree.leaves(network.model.params), jax.tree.leaves(run.model.params), strict=True
+        )
+    )
+
+
+def vmap(network, tmp_path):
+    keys = jax.random.split(KEY, 2)
+    models = jax.vmap(network.net.init)(keys)
+    runs = jax.vmap(TRAIN, in_axes=(0, None, 0))(models, network.data, keys)
+    alone = TRAIN(jax.tree.map(lambda a: a[1], models), network.data, keys[1])
+    assert_close(jax.tree.map(lambda a: a[1], runs.model), alone.model, factor=5)
+
+
+def grad_through_fit(network, tmp_path):
+    def final_loss(rate):
+        train = fn.fit(LOSS, optax.sgd(rate), epochs=2, batch_size=8)
+        return fn.evaluate(LOSS, train(network.model, network.data, KEY).model, network.data)["loss"]
+
+    step = 1e-2
+    difference = (final_loss(0.1 + step) - final_loss(0.1 - step)) / (2 * step)
+    assert abs(jax.grad(final_loss)(0.1) - difference) < 0.05 * abs(difference) + 1e-3
+
+
+class Killed(BaseException):
+    pass
+
+
+class KillAt(fn.train.Callback):
+    def on_sync(self, context):
+        if context.step >= 7:
+            raise Killed
+
+
+class Start(fn.train.Callback):
+    def on_fit_start(self, context):
+        self.step = context.step
+
+
+def trainer(network, tmp_path):
+    """Killed in the second epoch, after a checkpoint in the middle of the first, and resumed."""
+    whole = TRAIN(network.model, network.data, KEY)
+    settings = {
+        "sync_every": fn.train.Every(steps=1),
+        "save_every": fn.train.Every(steps=5),
+        "progress": False,
+    }
+    with pytest.raises(Killed):
+        fn.Trainer(TRAIN, tmp_path, [KillAt()], **settings)(network.model, network.data, KEY)
+    start = Start()
+    run = fn.Trainer(TRAIN, tmp_path, [start], **settings)(network.model, network.data, KEY)
+    assert start.step in (5, 6), "it started again"
+    assert same_bits((run.model, run.history), (whole.model, whole.history))
+    rows = list(zip(*map(np.asarray, network.data), strict=True))
+    streamed = fn.Trainer(TRAIN, progress=False)(network.model, fn.data.Stream.from_map(rows), KEY)
+    assert_close(streamed.model, whole.model, factor=5)
+
+
+def evaluate(network, tmp_path):
+    small = fn.evaluate(LOSS, network.model, network.data, batch_size=4)
+    assert_close(small, fn.evaluate(LOSS, network.model, network.data))
+
+
+def predict(network, tmp_path):
+    x = network.data[0]
+    outputs = fn.predict(network.model, x, batch_size=5)
+    assert_close(outputs, jax.vmap(network.model)(x), factor=5)
+    assert outputs.shape == (foreign.ROWS, foreign.CLASSES)
+
+
+def ensemble(network, tmp_path):
+    result = fn.study.ensemble(TRAIN, 3)(network.net, network.data, KEY)
+    kernels = jax.tree.leaves(result.model.members.params)
+    assert any(len(np.unique(np.asarray(k).reshape(3, -1), axis=0)) == 3 for k in kernels)
+    start = jax.vmap(network.net.init)(jax.random.split(KEY, 3)).params
+    differs = [len(np.unique(np.asarray(k).reshape(3, -1), axis=0)) == 3 for k in jax.tree.leaves(start)]
+    assert any(differs), "the members have one start"
+    assert fn.predict(result.model, network.data[0]).shape == (foreign.ROWS, foreign.CLASSES)
+
+
+def cross_validate(network, tmp_path):
+    rows = jax.tree.map(lambda a: a[:42], network.data)
+    result = fn.study.cross_validate(TRAIN, fn.data.kfold(rows, 3, KEY))(network.net, KEY)
+    assert result.scores["loss"].shape == (3,)
+    with pytest.raises(ValueError, match=r"folds of unequal size.*needs its whole batch"):
+        fn.study.cross_validate(TRAIN, fn.data.kfold(network.data, 3, KEY))(network.net, KEY)
+    with pytest.raises(ValueError, match="Call the training function once for each size"):
+        fn.study.learning_curve(TRAIN, (8, 16), 2)(network.net, network.data, KEY, network.data)
+
+
+def summary(network, tmp_path):
+    (row,) = fn.summary(network.net, network.data[0][0]).rows
+    assert row.parameters == fn.count(network.net) > 50
+    assert row.output == "float32[3]"
+
+
+def monitor(network, tmp_path):
+    run = fn.study.monitor(TRAIN)(network.model, network.data, KEY, network.data)
+    assert sum(name.startswith("gradient/params") for name in run.history) >= 4
+
+
+def per_example_grads(network, tmp_path):
+    def in_training(model, example):
+        return LOSS(model, example, KEY)[0]
+
+    with pytest.raises(ValueError, match="needs its whole batch"):
+        fn.transform.per_example_grads(in_training)(network.model, network.data)
+    private = optax.contrib.differentially_private_aggregate(1.0, 0.1, KEY)
+    train = fn.fit(LOSS, optax.chain(private, optax.sgd(0.1)), epochs=1, batch_size=8)
+    with pytest.raises(ValueError, match="per-example gradients"):
+        train(network.model, network.data, KEY)
+    grads = fn.transform.per_example_grads(lambda model, example: LOSS(model, example, None)[0])
+    leaves = jax.tree.leaves(grads(network.model, network.data).params)
+    assert all(leaf.shape[0] == foreign.ROWS for leaf in leaves)
+
+
+def weights_on_disk(network, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    model = TRAIN(network.model, network.data, KEY).model
+    fn.save_weights(model, path)
+    assert same_bits(fn.load_weights(network.net, path), model)
+    assert fn.load_weights(network.lift(), path)(network.data[0][0]).shape == (3,)
+    with pytest.raises(TypeError, match=r"fn\.save_weights"):
+        fn.save(model, path)
+
+
+def graph(network, tmp_path):
+    x = network.data[0][:4]
+    made = fn.transform.graph(jax.vmap(network.model))(x)
+    assert_close(made(x), jax.vmap(network.model)(x), factor=5)
+    made.save(tmp_path / "graph.bin", batch="b")
+    loaded = fn.transform.load_graph(tmp_path / "graph.bin")
+    assert_close(loaded(network.data[0]), fn.predict(network.model, network.data[0]), factor=5)
+
+
+USES = [
+    fit, vmap, grad_through_fit, trainer, evaluate, predict, ensemble, cross_validate, summary, monitor,
+    per_example_grads, weights_on_disk, graph,
+]  # fmt: skip
+CHEAP = {evaluate, predict, summary, weights_on_disk, graph, per_example_grads}
+CELLS = {f"{library}-{use.__name__}": (library, use) for library in CONV_NETS for use in USES}
+SLOW = {
+    name
+    for name, (library, use) in CELLS.items()
+    if use not in CHEAP and not (library == "linen" and use in (fit, trainer, ensemble))
+}
+
+
+@pytest.mark.parametrize("cell", marked(CELLS, slow=SLOW))
+def test_a_conv_net_of_each_library_by_use(cell, tmp_path):
+    library, use = CELLS[cell]
+    use(CONV_NETS[library], tmp_path)
+
+
+# Plain loops of each library ----------------------------------------------------------------------------
+
+
+def step_key(step):
+    """The key of the first example of a step of `fit`, which a network with a state draws from."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(KEY, zlib.crc32(b"step")), step), 0)
+
+
+def weighted_mean(logits, y, weight):
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    return jnp.sum(losses * weight) / jnp.sum(weight)
+
+
+def plain_linen(network, batches):
+    module = foreign.LinenConvNet()
+    variables = module.init(jax.random.key(0), network.data[0][:1])
+    params, stats = variables["params"], variables["batch_stats"]
+    opt_state = OPTIMIZER.init(params)
+    for step, (x, y, weight) in enumerate(batches):
+
+        def loss(params):
+            logits, new = module.apply(
+                {"params": params, "batch_stats": stats},  # noqa: B023
+                x,  # noqa: B023
+                train=True,
+                rngs={"dropout": step_key(step)},  # noqa: B023
+                mutable=["batch_stats"],
+            )
+            return weighted_mean(logits, y, weight), new["batch_stats"]  # noqa: B023
+
+        grads, stats = jax.grad(loss, has_aux=True)(params)
+        updates, opt_state = OPTIMIZER.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+    return params, {"batch_stats": stats}
+
+
+def plain_nnx(network, batches):
+    model = foreign.NnxConvNet(nnx.Rngs(jax.random.key(0)))
+    optimizer = nnx.Optimizer(model, OPTIMIZER, wrt=nnx.Param)
+    model.train()
+    for step, (x, y, weight) in enumerate(batches):
+        model.dropout.rngs.key[...] = step_key(step)
+        model.dropout.rngs.count[...] = jnp.zeros((), jnp.uint32)
+        grads = nnx.grad(lambda model: weighted_mean(model(x), y, weight))(model)  # noqa: B023
+        optimizer.update(model, grads)
+    state = {"norm": {"mean": model.norm.mean[...], "var": model.norm.var[...]}}
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param)), state
+
+
+def plain_equinox(network, batches):
+    model, state = eqx.nn.make_with_state(foreign.EquinoxConvNet)(jax.random.key(0))
+    opt_state = OPTIMIZER.init(eqx.filter(model, eqx.is_inexact_array))
+
+    @eqx.filter_grad(has_aux=True)
+    def grad(model, state, x, y, weight, keys):
+        mapped = jax.vmap(model, axis_name="batch", in_axes=(0, None), out_axes=(0, None))
+        logits, state = mapped(x, state, key=keys)
+        return weighted_mean(logits, y, weight), state
+
+    for step, (x, y, weight) in enumerate(batches):
+        grads, state = grad(model, state, x, y, weight, jax.random.split(step_key(step), len(x)))
+        updates, opt_state = OPTIMIZER.update(grads, opt_state, eqx.filter(model, eqx.is_inexact_array))
+        model = eqx.apply_updates(model, updates)
+    return eqx.filter(model, eqx.is_inexact_array), state
+
+
+def plain_keras(network, batches):
+    model = foreign.keras_conv_net()
+    start = network.model  # its own initializers draw from Python's random numbers
+    params = [start.params["layer_0"]["kernel"], start.params["layer_1"]["gamma"]]
+    params += [start.params["layer_1"]["beta"], start.params["layer_2"]["kernel"]]
+    params += [start.params["layer_2"]["bias"]]
+    assert [v.shape for v in model.trainable_variables] == [p.shape for p in params]
+    stats = [jnp.asarray(v.value) for v in model.non_trainable_variables]
+    opt_state = OPTIMIZER.init(params)
+    for step, (x, y, weight) in enumerate(batches):
+        seed = jax.random.bits(jax.random.fold_in(step_key(step), 0), (2,), "uint32")
+        stats = [*stats[:2], seed]
+
+        def loss(params):
+            logits, new = model.stateless_call(params, stats, x, training=True)  # noqa: B023
+            return weighted_mean(logits, y, weight), new  # noqa: B023
+
+        grads, stats = jax.grad(loss, has_aux=True)(params)
+        updates, opt_state = OPTIMIZER.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+    kernel, gamma, beta, out, bias = params
+    layers = {
+        "layer_0": {"kernel": kernel},
+        "layer_1": {"beta": beta, "gamma": gamma},
+        "layer_2": {"bias": bias, "kernel": out},
+    }
+    return layers, {"layer_1": {"moving_mean": stats[0], "moving_variance": stats[1]}}
+
+
+def plain_functions(network, batches):
+    params, state = foreign.draw_functions(jax.random.key(0))
+    opt_state = OPTIMIZER.init(params)
+    for step, (x, y, weight) in enumerate(batches):
+
+        def loss(params):
+            logits, new = foreign.apply_functions(params, state, x, step_key(step))  # noqa: B023
+            return weighted_mean(logits, y, weight), new  # noqa: B023
+
+        grads, state = jax.grad(loss, has_aux=True)(params)
+        updates, opt_state = OPTIMIZER.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+PLAIN = {
+    "linen": plain_linen,
+    "nnx": plain_nnx,
+    "equinox": plain_equinox,
+    "keras": plain_keras,
+    "functions": plain_functions,
+}
+
+
+@pytest.mark.parametrize("library", marked(PLAIN, slow={"nnx", "equinox", "keras"}))
+def test_a_plain_loop_of_each_library_ends_in_the_same_weights_and_statistics(library):
+    """54 steps with weight decay, rows of different weight, and a last batch of 3 rows."""
+    network = CONV_NETS[library]
+    weight = jnp.linspace(0.5, 1.5, foreign.ROWS)
+    data = fn.data.Dataset(network.data, weight=weight)
+    run = fn.fit(LOSS, OPTIMIZER, epochs=9, batch_size=8)(network.model, data, KEY)
+    batches = []
+    for epoch in range(9):
+        for batch in fn.data.batches(data, 8, KEY, epoch):
+            rows = int((np.asarray(batch.weight) > 0).sum())
+            batches.append((*(a[:rows] for a in batch.example), batch.weight[:rows]))
+    assert len(batches) == 54
+    assert len(batches[-1][0]) == 3
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        params, state = PLAIN[library](network, batches)
+    ours = jax.tree.leaves(run.model.params), jax.tree.leaves(run.model.state)
+    for actual, expected in zip(ours, (params, state), strict=True):
+        leaves = jax.tree.leaves(expected)
+        assert len(actual) == len(leaves)
+        for a, b in zip(actual, leaves, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
+
+
+# Other networks -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", marked(OTHERS, slow=set(OTHERS) - {"linen-mlp", "equinox-mlp", "functions-mlp"})
+)
+def test_other_networks_train_in_ensembles_and_are_saved(name, tmp_path):
+    network = OTHERS[name]
+    assert not network.model.needs_batch
+    run = TRAIN(network.model, network.data, KEY, network.data)
+    assert run.history["loss"][1] < run.history["loss"][0]
+    ensemble(network, tmp_path)
+    fn.save_weights(run.model, tmp_path / "weights.safetensors")
+    assert same_bits(fn.load_weights(network.net, tmp_path / "weights.safetensors"), run.model)
+    assert repr(network.net).endswith("before init)")
+    assert "parameters)" in repr(network.model)
