@@ -29,7 +29,7 @@ from funcnet.train._epoch import (
     train_totals_struct,
 )
 from funcnet.train._finite import Check, is_finite, resolve_check
-from funcnet.train._forward_only import forward_only
+from funcnet._forward_only import forward_only
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
 from funcnet.train._result import Run
