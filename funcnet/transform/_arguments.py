@@ -47,17 +47,28 @@ def to_arrays(name: str, tree: PyTree, *, structs: bool = False, others: bool = 
     return jax.tree_util.tree_map_with_path(convert, tree)
 
 
-def partition_arrays(name: str, tree: PyTree, *, structs: bool = False) -> tuple[PyTree, PyTree]:
+def partition_arrays(
+    name: str, tree: PyTree, *, structs: bool = False, others: bool = False
+) -> tuple[PyTree, PyTree]:
     """The arrays and numbers of a pytree, and its other leaves, with None in place of the rest.
 
-    Others are functions and strings, and in a module of equinox numbers, too: a rate of dropout, a flag.
+    Others are functions, and in a module of equinox all that is not an array: a rate of dropout, a flag.
+
+    Args:
+        name: the argument, for error messages.
+        tree: any pytree.
+        structs: whether `jax.ShapeDtypeStruct`s are leaves, too.
+        others: whether any leaf may be another one, such as a string.
 
     Raises:
         TypeError: if a leaf is not an array of numbers.
         ValueError: if an integer does not fit.
     """
     tree = to_arrays(name, tree, structs=structs, others=True)
-    return _tree.partition(tree, _mask(tree, lambda leaf: _is_array(leaf) or isinstance(leaf, NUMBER)))
+    is_traced = lambda leaf: _is_array(leaf) or isinstance(leaf, NUMBER)  # noqa: E731
+    mask = _mask(tree, lambda leaf: is_traced(leaf) or not (others or callable(leaf)))
+    arrays, rest = _tree.partition(tree, mask)
+    return to_arrays(name, arrays, structs=structs), rest
 
 
 def partition_results(name: str, values: PyTree) -> tuple[PyTree, PyTree]:

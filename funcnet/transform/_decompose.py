@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
     from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 
+Rules = dict[Any, Callable[..., Sequence[Any]]]
+
+
 def decompose_primitives(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """`f`, computed by JAX's own primitives only, for tools that read jaxprs.
 
@@ -53,53 +56,60 @@ def decompose_primitives(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
             return _check.results("f", f(*args, **named))
 
         program, structs = jax.make_jaxpr(of_arrays, return_shape=True)(arrays)
-        results = decompose(program, jax.tree.leaves(arrays))
+        results = decompose(program, jax.tree.leaves(arrays), rules())
         return jax.tree.unflatten(jax.tree.structure(structs), results)
 
     return decomposed
 
 
-def decompose(program: "ClosedJaxpr", args: Sequence[Any]) -> list[Any]:
-    """The results of a program, computed by JAX's own primitives only."""
-    return evaluate(program, args, _rule, open_call=lambda equation: None)
+@functools.cache
+def rules() -> Rules:
+    """What to compute in place of each of our primitives, from its operands and parameters."""
+    return {
+        product_p(): lambda x, weight, precision: [matmul_impl(x, weight, precision=precision)],
+        update_buffer_p(): lambda old, new, **_: [new],
+        sow_p(): lambda *leaves, **_: leaves,
+        forward_only_p(): lambda x: [x],
+    }
 
 
-def _ours() -> tuple[Any, ...]:
-    return product_p(), update_buffer_p(), sow_p(), forward_only_p()
+def decompose(program: "ClosedJaxpr", args: Sequence[Any], rules: Rules) -> list[Any]:
+    """The results of a program, with rules in place of some primitives, at any depth."""
+
+    def rule(equation: "JaxprEqn", inputs: list[Any]) -> Sequence[Any]:
+        if equation.primitive in rules:
+            return rules[equation.primitive](*inputs, **equation.params)
+        if equation.primitive.name == "shard_map" and contains(equation.params["jaxpr"], *rules):
+            return _shard_map(equation, inputs, rules)
+        params = {name: _param(param, rules) for name, param in equation.params.items()}
+        return bind(equation, *inputs, **params)
+
+    return evaluate(program, args, rule, open_call=lambda equation: None)
 
 
-def _rule(equation: "JaxprEqn", inputs: list[Any]) -> Sequence[Any]:
-    primitive = equation.primitive
-    if primitive is product_p():
-        return [matmul_impl(*inputs, **equation.params)]
-    if primitive is update_buffer_p():
-        return inputs[1:]
-    if primitive in (sow_p(), forward_only_p()):
-        return inputs
-    if primitive.name == "shard_map":  # its body is traced inside of it
-        return _shard_map(equation, inputs)
-    return bind(equation, *inputs, **{name: _param(param) for name, param in equation.params.items()})
-
-
-def _param(param: Any) -> Any:
+def _param(param: Any, rules: Rules) -> Any:
     """A parameter of an equation, with the programs that it holds decomposed."""
     from jax.extend.core import ClosedJaxpr
 
-    if isinstance(param, tuple | list):
-        return type(param)(map(_param, param)) if type(param) in (tuple, list) else param
+    if type(param) in (tuple, list):
+        return type(param)(_param(part, rules) for part in param)
     jaxpr = getattr(param, "jaxpr", param)
-    if not hasattr(jaxpr, "eqns") or not contains(jaxpr, *_ours()):
+    if not hasattr(jaxpr, "eqns") or not contains(jaxpr, *rules):
         return param
     program = param if hasattr(param, "consts") else ClosedJaxpr(param, ())
-    new = jax.make_jaxpr(lambda *args: decompose(program, args))(*program.in_avals)
+    new = jax.make_jaxpr(lambda *args: decompose(program, args, rules))(*program.in_avals)
     return new if program is param else new.jaxpr
 
 
-def _shard_map(equation: "JaxprEqn", inputs: list[Any]) -> Sequence[Any]:
+def _shard_map(equation: "JaxprEqn", inputs: list[Any], rules: Rules) -> Sequence[Any]:
+    """A `shard_map`, traced again: the axes of its mesh have names only inside of it."""
     from jax.extend.core import ClosedJaxpr
 
     params = equation.params
     program = ClosedJaxpr(params["jaxpr"], ())
     settings = {name: params[name] for name in ("mesh", "in_specs", "out_specs", "check_vma")}
-    axis_names = params["manual_axes"]
-    return jax.shard_map(lambda *args: tuple(decompose(program, args)), axis_names=axis_names, **settings)(*inputs)
+    (axis_names,) = (value for name, value in params.items() if name.endswith("manual_axes"))
+    run = jax.shard_map(
+        lambda *args: tuple(decompose(program, args, rules)), axis_names=axis_names, **settings
+    )
+    return run(*inputs)

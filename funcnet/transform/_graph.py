@@ -18,11 +18,11 @@ from funcnet.transform._cost import flops, moved_bytes
 from funcnet.transform._graph_drawing import kind_of, scope_of, to_dot, write_drawing
 from funcnet.transform._graph_export import PLATFORMS, name_axes, serialize, to_plain
 from funcnet.transform._graph_file import pack, unpack
-from funcnet.transform._jaxpr import called_program
+from funcnet.transform._jaxpr import called_program, equations
 from funcnet.transform._onnx import to_onnx
 
 if TYPE_CHECKING:
-    from jax.extend.core import Jaxpr, JaxprEqn
+    from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,9 +138,11 @@ class Graph:
     def cost(self) -> Cost:
         """Operations and bytes of the whole computation."""
         arrays = jax.tree.leaves((self.inputs, self.outputs, self.program.consts))
-        equations = [equation for equation, _ in _equations(self.program.jaxpr, "", True)]
+        operations = [equation for equation, _ in _equations(self.program.jaxpr, "", True)]
         return Cost(
-            sum(map(flops, equations)), float(sum(map(_bytes, arrays))), sum(map(moved_bytes, equations))
+            sum(map(flops, operations)),
+            float(sum(map(_bytes, arrays))),
+            sum(map(moved_bytes, operations)),
         )
 
     def __call__(self, *args: Any) -> PyTree:
@@ -242,11 +244,12 @@ class Graph:
         Raises:
             TypeError: if `path` is not a path, or `batch` does not hold names.
             ValueError: if `batch` does not fit the arguments, an operation does not exist on a platform or
-                in ONNX, or the outputs of the ONNX model are not those of the graph.
+                in ONNX, the graph runs Python (a callback), or the ONNX model has other outputs.
             ImportError: if the packages for ONNX are not installed.
         """
         place = _check.path("path", path, "model.graph")
         platforms = _check_platforms(platforms)
+        _check_no_callbacks(self.program)
         structs = name_axes(self.inputs, batch)
         function = self._run if batch is None else self.function
         with _any_length(batch):
@@ -346,21 +349,30 @@ def _check_settings(expected: PyTree, settings: PyTree) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(settings):
         if of_trace.get(path) != leaf:
             raise ValueError(
-                f"args{jax.tree_util.keystr(path)} of this graph must be "
-                f"{_check.describe(of_trace.get(path))}, as when it was traced, got {_check.describe(leaf)}. "
-                "Trace another graph: graph(f)(*args)."
+                f"args{jax.tree_util.keystr(path)} of this graph must be what it was when it was traced, "
+                f"{_check.describe(of_trace.get(path))}, got {_check.describe(leaf)}. Trace another graph: "
+                "graph(f)(*args)."
             )
 
 
 def _check_platforms(platforms: Any) -> tuple[str, ...]:
     if isinstance(platforms, str) or not isinstance(platforms, Sequence) or not platforms:
         raise TypeError(
-            f"platforms must be a list of names of {', '.join(PLATFORMS)}, got {_check.describe(platforms)}. "
-            'Try platforms=("cpu",).'
+            f"platforms must be a list of some of {', '.join(PLATFORMS)}, got "
+            f'{_check.describe(platforms)}. Try platforms=("cpu",).'
         )
     for platform in platforms:
         _check.choice("platforms", platform, PLATFORMS)
     return tuple(dict.fromkeys(platforms))
+
+
+def _check_no_callbacks(program: "ClosedJaxpr") -> None:
+    for equation in equations(program.jaxpr):
+        if equation.primitive.name in ("debug_print", "debug_callback", "io_callback", "pure_callback"):
+            raise ValueError(
+                f"a graph that runs Python can't be saved, got {equation.primitive.name} in it. Leave out "
+                "jax.debug.print and callbacks."
+            )
 
 
 @contextlib.contextmanager
@@ -368,7 +380,7 @@ def _any_length(batch: Any) -> Iterator[None]:
     """Explain the error of a computation that depends on the length of a named axis."""
     try:
         yield
-    except jax.core.InconclusiveDimensionOperation as error:
+    except jax.errors.InconclusiveDimensionOperation as error:
         raise ValueError(
             f"batch must name axes that may have any length, got {batch!r}, and the computation depends on "
             f"it: {str(error).strip().splitlines()[0]} Save it for one length: batch=None."

@@ -14,20 +14,28 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def name_axes(inputs: tuple[Any, ...], batch: Any) -> tuple[Any, ...]:
-    """The inputs with a named leading axis wherever `batch` has a name: a prefix of them, as `in_axes` is."""
+    """The inputs, with a named leading axis where `batch` has a name: a prefix of them, as `in_axes` is."""
     from jax import export
 
     scope = export.SymbolicScope()
     paths_and_leaves, tree = jax.tree_util.tree_flatten_with_path(inputs)
-    named = []
+    named: list[Any] = []
+    of_trace: dict[str, tuple[str, int]] = {}
     for (path, leaf), name in zip(paths_and_leaves, _axis_names(inputs, batch), strict=True):
-        shape = leaf.shape
+        shape, where = leaf.shape, f"args{jax.tree_util.keystr(path)}"
         if name and not shape:
             raise ValueError(
-                f"batch must be None for args{jax.tree_util.keystr(path)}, a scalar, which has no leading "
-                f"axis, got {name!r}. Give a name or None for each argument, such as batch=('b', None)."
+                f"batch must be None for {where}, a scalar, which has no leading axis, got {name!r}. Give "
+                "a name or None for each argument, such as batch=('b', None)."
             )
         if name:
+            first, length = of_trace.setdefault(name, (where, shape[0]))
+            if length != shape[0]:
+                raise ValueError(
+                    f"batch must name axes of one length, got {name!r} for {first} of length {length} and "
+                    f"{where} of length {shape[0]}. Parameters have no batch axis: give a name or None for "
+                    "each argument, such as batch=(None, 'b')."
+                )
             shape = export.symbolic_shape(",".join([name, *map(str, shape[1:])]), scope=scope)
         named.append(jax.ShapeDtypeStruct(shape, leaf.dtype))
     return jax.tree.unflatten(tree, named)
@@ -55,7 +63,7 @@ def _axis_names(inputs: tuple[Any, ...], batch: Any) -> list[str]:
     except ValueError as error:
         raise ValueError(
             f"batch must have a name or None for each of {len(inputs)} arguments, got {batch!r}: "
-            f'{str(error).splitlines()[0]} Try batch="b".'
+            f'{str(error).splitlines()[0]}. Try batch="b".'
         ) from None
 
 
@@ -69,34 +77,36 @@ def serialize(
     """The compiled-for-all-platforms program of a function, which takes and returns plain containers."""
     from jax import export
 
-    tree = jax.tree.structure(structs)
-    places = jax.tree.leaves(to_plain(jax.tree.unflatten(tree, range(tree.num_leaves))))
+    count, tree = len(jax.tree.leaves(structs)), jax.tree.structure(structs)
+    places = jax.tree.leaves(to_plain(jax.tree.unflatten(tree, range(count))))  # dicts sort their keys
 
-    def of_plain(*plain_args: Any) -> PyTree:
+    def graph(*plain_args: Any) -> PyTree:
         leaves = dict(zip(places, jax.tree.leaves(plain_args), strict=True))
-        args = jax.tree.unflatten(tree, [leaves[place] for place in range(tree.num_leaves)])
+        args = jax.tree.unflatten(tree, [leaves[place] for place in range(count)])
         return to_plain(function(*args))
 
     try:
-        exported = export.export(jax.jit(of_plain), platforms=platforms)(*to_plain(structs))
+        exported = export.export(jax.jit(graph), platforms=platforms)(*to_plain(structs))
     except NotImplementedError as error:
         raise ValueError(
-            f"platforms must be such that all operations of the graph exist there, got {platforms}: "
-            f"{str(error).splitlines()[0]} Try platforms={(jax.default_backend(),)}."
+            f"platforms must all have the operations of the graph, got {platforms}: "
+            f"{str(error).splitlines()[0]}. Try platforms={(export.default_export_platform(),)}."
         ) from error
     return bytes(exported.serialize())
 
 
 def to_plain(tree: PyTree) -> PyTree:
-    """A pytree of dicts, lists, tuples and None: a module is a dict of its fields, a named tuple a tuple."""
+    """A pytree of containers that JAX saves: a module is a dict of its fields, a named tuple a tuple.
+
+    So is what has no names, such as a dict whose keys are integers.
+    """
     one_level = jax.tree_util.default_registry.flatten_one_level_with_keys(tree)
     if tree is None or one_level is None:
         return tree
-    keys, children = zip(*one_level[0], strict=True) if one_level[0] else ((), ())
-    children = tuple(map(to_plain, children))
-    if type(tree) is list:
-        return list(children)
-    if isinstance(tree, tuple):
-        return children
-    names = [getattr(key, "name", getattr(key, "key", None)) for key in keys]
-    return dict(zip(names, children, strict=True)) if all(isinstance(n, str) for n in names) else children
+    keys = [getattr(key, "name", getattr(key, "key", None)) for key, _ in one_level[0]]
+    children = [to_plain(child) for _, child in one_level[0]]
+    if isinstance(tree, list | tuple):
+        return children if isinstance(tree, list) else tuple(children)
+    if all(isinstance(key, str) for key in keys):
+        return dict(zip(keys, children, strict=True))
+    return tuple(children)

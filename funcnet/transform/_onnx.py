@@ -1,17 +1,28 @@
 """Programs in ONNX, converted by jax2onnx."""
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from funcnet._types import PyTree
-from funcnet.transform._decompose import decompose_primitives
+from funcnet.transform._decompose import decompose, rules
+from funcnet.transform._jaxpr import bind, equations, evaluate, primitives_of, subprograms
+
+if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
+    from jax.extend.core import JaxprEqn
 
 DTYPES = ("bool", "int32", "int64", "float32", "float64")
-ROWS, TOLERANCE = 3, 1e-5
-"""The length of a named axis when the model is compared with its function, and how close they must be."""
+LENGTHS, TOLERANCE = (3, 7), 1e-5
+"""The lengths of a named axis when the model is compared with its function, and how close they must be."""
+
+MAX_FOLDED = 2**20
+"""Entries up to which a result is computed now if it does not depend on the inputs."""
+
+BROKEN = "the ONNX model that jax2onnx made is not saved, since it"
 
 
 def to_onnx(function: Callable[..., PyTree], structs: tuple[Any, ...]) -> bytes:
@@ -31,12 +42,13 @@ def to_onnx(function: Callable[..., PyTree], structs: tuple[Any, ...]) -> bytes:
         import onnxruntime
     except ImportError as error:
         raise ImportError(
-            f'an ONNX model needs packages that are not installed: {error}. Try pip install "funcnet[onnx]".'
+            f"an ONNX model needs packages that are not installed: {error}. Try pip install "
+            '"funcnet[onnx]".'
         ) from error
     from jax.extend.core import jaxpr_as_fun
 
     # jax2onnx replaces functions of JAX while it traces, so it is given a program that is traced already.
-    program, results = jax.make_jaxpr(decompose_primitives(function), return_shape=True)(*structs)
+    program, results = jax.make_jaxpr(function, return_shape=True)(*structs)
     inputs = jax.tree.leaves(structs)
     for struct in (*inputs, *jax.tree.leaves(results)):
         if struct.dtype.name not in DTYPES:
@@ -44,42 +56,88 @@ def to_onnx(function: Callable[..., PyTree], structs: tuple[Any, ...]) -> bytes:
                 f"an ONNX model must have inputs and outputs of {', '.join(DTYPES)}, got {struct.dtype}. "
                 "Cast them in the function, or save without the suffix .onnx."
             )
+    (pad_p,) = primitives_of("pad")
+    simpler = rules() | {pad_p: _pad}
+    simple = jax.make_jaxpr(lambda *args: decompose(program, args, simpler))(*inputs)
+    folded = jax.make_jaxpr(lambda *args: evaluate(simple, args, _fold))(*inputs)
+    variables = [*folded.jaxpr.invars, *(v for eqn in equations(folded.jaxpr) for v in eqn.outvars)]
+    double = any(variable.aval.dtype == "float64" for variable in variables)
     try:
-        model = jax2onnx.to_onnx(
-            jaxpr_as_fun(program), inputs, enable_double_precision=jax.config.jax_enable_x64
-        )
+        model = jax2onnx.to_onnx(jaxpr_as_fun(folded), inputs, enable_double_precision=double)
         onnx.checker.check_model(model, full_check=True)
     except (NotImplementedError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].removeprefix("[converter] ")
         raise ValueError(f"jax2onnx can't convert this graph to ONNX: {reason}") from error
     content = model.SerializeToString()
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
+    options.log_severity_level = 4  # what fails raises an error
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    args = [_example(struct, seed) for seed, struct in enumerate(inputs)]
     names = [value.name for value in session.get_inputs()]
-    outputs = session.run(None, dict(zip(names, args, strict=True)))
-    _compare(outputs, jax.jit(function)(*jax.tree.unflatten(jax.tree.structure(structs), args)))
+    for length in LENGTHS[:1] if all(_is_static(struct.shape) for struct in inputs) else LENGTHS:
+        args = [_example(struct, length) for struct in inputs]
+        expected = jax.jit(function)(*jax.tree.unflatten(jax.tree.structure(structs), args))
+        try:
+            outputs = session.run(None, dict(zip(names, args, strict=True)))
+        except onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument as error:
+            raise ValueError(f"{BROKEN} can't be run on {length} rows: {error}") from error
+        _compare(outputs, jax.tree.leaves(expected))
     return content
 
 
-def _example(struct: Any, seed: int) -> np.ndarray[Any, Any]:
+def _fold(equation: "JaxprEqn", inputs: list[Any]) -> list[Any]:
+    """An operation on constants, computed now: jax2onnx gets the broadcast of such a result wrong."""
+    is_constant = not any(isinstance(value, jax.core.Tracer) for value in inputs)
+    shapes = [var.aval.shape for var in equation.outvars]  # type: ignore[attr-defined]
+    is_small = all(_is_static(shape) and math.prod(shape) <= MAX_FOLDED for shape in shapes)
+    name = equation.primitive.name
+    if not (is_constant and is_small) or name == "dim_as_value" or subprograms(equation):
+        return bind(equation, *inputs)
+    with jax.ensure_compile_time_eval():
+        return bind(equation, *inputs)
+
+
+def _pad(x: Any, value: Any, *, padding_config: Any) -> list[Any]:
+    """A `pad` by concatenations, if jax2onnx can't convert it: along named axes, or between entries."""
+    if _is_static(x.shape) and not any(between for _, _, between in padding_config):
+        return [jax.lax.pad(x, value, padding_config)]
+
+    def join(x: Any, axis: int, before: int, after: int) -> Any:
+        shapes = [(*x.shape[:axis], n, *x.shape[axis + 1 :]) for n in (before, after)]
+        first, last = ([jnp.broadcast_to(value, shape)] * (shape[axis] > 0) for shape in shapes)
+        return jnp.concatenate([*first, x, *last], axis)
+
+    for axis, (before, after, between) in enumerate(padding_config):
+        n = x.shape[axis]
+        if between:
+            columns = join(jnp.expand_dims(x, axis + 1), axis + 1, 0, between)
+            x = columns.reshape(*x.shape[:axis], n * (between + 1), *x.shape[axis + 1 :])
+            n = n * (between + 1) - between
+        if between or min(before, after) < 0:  # negative numbers crop
+            x = jax.lax.slice_in_dim(x, max(-before, 0), n - max(-after, 0), axis=axis)
+        if max(before, after) > 0:
+            x = join(x, axis, before, after)
+    return [x]
+
+
+def _is_static(shape: Any) -> bool:
+    return all(isinstance(n, int) for n in shape)
+
+
+def _example(struct: Any, length: int) -> np.ndarray[Any, Any]:
     """Random numbers; integers are 0 and 1, so that indices are valid."""
-    rng = np.random.default_rng(seed)
-    shape = [n if isinstance(n, int) else ROWS for n in struct.shape]
+    rng = np.random.default_rng(length)
+    shape = [n if isinstance(n, int) else length for n in struct.shape]
     values = rng.normal(size=shape) if struct.dtype.kind == "f" else rng.integers(0, 2, shape)
     return values.astype(struct.dtype)
 
 
-def _compare(outputs: list[Any], expected: PyTree) -> None:
+def _compare(outputs: list[Any], expected: list[Any]) -> None:
     """Raise unless the outputs of the ONNX model are the results of its function."""
-    for i, (ours, theirs) in enumerate(zip(jax.tree.leaves(expected), outputs, strict=True)):
-        ours = np.asarray(ours)
-        same = ours.shape == theirs.shape and ours.dtype == theirs.dtype
-        if not same or not np.allclose(ours, theirs, TOLERANCE, TOLERANCE, equal_nan=True):
+    for i, (output, array) in enumerate(zip(outputs, map(np.asarray, expected), strict=True)):
+        is_alike = output.shape == array.shape and output.dtype == array.dtype
+        if not is_alike or not np.allclose(output, array, TOLERANCE, TOLERANCE, equal_nan=True):
             raise ValueError(
-                f"the ONNX model by jax2onnx computes another output {i} than the graph, so it is not saved: "
-                f"{_describe(theirs)} where {_describe(ours)} is expected."
+                f"{BROKEN} computes {_describe(output)} as output {i}, and the graph {_describe(array)}."
             )
 
 

@@ -96,7 +96,7 @@ def _harvest(
     f: Callable[..., PyTree], args: tuple[Any, ...], named: dict[str, Any], values: Sown
 ) -> Harvest:
     _check.takes("f", f, "a function of arrays", *args, **named)
-    arrays, others = partition_arrays("args", (args, named))
+    arrays, others = partition_arrays("args", (args, named), others=True)
 
     def of_arrays(arrays: PyTree) -> PyTree:
         # Leaves that are not arrays, such as functions and names, are constants of the program.
