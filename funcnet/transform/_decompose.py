@@ -26,7 +26,8 @@ def decompose_primitives(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
     The matrix product of our layers becomes a `dot_general`; what `sow` and `update_buffer` mark is passed
     on. Loops, branches, compiled parts, checkpoints and custom derivatives stay. The result can itself be
-    mapped, differentiated and compiled: its values are those of `f`, its gradients up to rounding.
+    mapped, differentiated and compiled: its values are those of `f`, its gradients up to rounding. For a
+    gradient through custom derivatives, decompose last: `decompose_primitives(jax.grad(f))`.
 
     Args:
         f: any function of pytrees of arrays.
