@@ -118,10 +118,8 @@ def test_what_is_not_an_array_belongs_to_the_graph():
     eqx = pytest.importorskip("equinox")
     f, net = equinox()
     g = graph(f)(net, X)
-    for change in (
-        eqx.tree_at(lambda n: n.scale, net, 3.0),
-        eqx.tree_at(lambda n: n.activation, net, jnp.tanh),
-    ):
+    scaled = eqx.tree_at(lambda n: n.scale, net, 3.0)
+    for change in (scaled, eqx.tree_at(lambda n: n.activation, net, jnp.tanh)):
         with pytest.raises(ValueError, match=r"args\[0\]\.\w+ of this graph must be what it was"):
             g(change, X)
     doubled = graph(lambda net, x: eqx.tree_at(lambda n: n.linear.bias, net, 2 * net.linear.bias))(net, X)(

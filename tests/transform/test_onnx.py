@@ -98,6 +98,6 @@ class TestConverted:
 
         wrong = jax2onnx.to_onnx
         monkeypatch.setattr(jax2onnx, "to_onnx", lambda f, *a, **k: wrong(lambda x: [2 * f(x)[0]], *a, **k))
-        with pytest.raises(ValueError, match="not saved, since it computes .* as output 0, and the graph"):
+        with pytest.raises(ValueError, match=r"not saved, since it computes .* as output 0, and the graph"):
             graph(jnp.sin)(X).save(tmp_path / "f.onnx", batch="b")
         assert not list(tmp_path.iterdir())
