@@ -225,7 +225,7 @@ class Graph:
         settings are part of the program. A process that has only JAX runs it in two lines, without the
         check of its sum:
 
-            content = open(path, "rb").read()
+            content = pathlib.Path(path).read_bytes()
             results = jax.export.deserialize(bytearray(content[64:])).call(*args)
 
         An ONNX model needs `pip install "funcnet[onnx]"`. Its inputs and outputs are the arrays of the
