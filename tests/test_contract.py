@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [
     pytest.param("docs/contract.md", marks=pytest.mark.slow),
     pytest.param("docs/estimators.md", marks=pytest.mark.slow),
+    pytest.param("docs/formats.md", marks=pytest.mark.slow),
     "README.md",
 ]
 

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "funcnet"
 # From the bottom up. Rooms that are not built yet have their place already.
 LEVELS = [
     {"_types"},
-    {"_check", "_current_step", "_files", "_jit", "_text", "_tree"},
+    {"_check", "_current_step", "_files", "_forward_only", "_jit", "_text", "_tree"},
     {"_attach", "_html", "_keys"},
     {"_cache", "_compare", "_metric"},
     {"_mesh", "_module", "_sow"},

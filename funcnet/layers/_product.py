@@ -69,7 +69,9 @@ def _transpose_x(cotangent: Array, x: Any, weight: Array, *, precision: Any) -> 
 
 def _transpose_weight(cotangent: Array, x: Array, weight: Any, *, precision: Any) -> Array:
     """Transpose rule for the weight: the cotangent of the weight."""
-    small = x.size <= TRANSPOSE_MAX_SIZE and x.shape[1] * cotangent.shape[1] <= TRANSPOSE_MAX_ENTRIES
+    entries = x.shape[1] * cotangent.shape[1]
+    # A named axis of `jax.export` may have any length.
+    small = isinstance(x.size, int) and x.size <= TRANSPOSE_MAX_SIZE and entries <= TRANSPOSE_MAX_ENTRIES
     if small and x.dtype == jnp.float32 and jax.default_backend() == "cpu":
         # Without the barrier XLA would fuse transpose and product into one product again.
         return jax.lax.dot(jax.lax.optimization_barrier(x.T), cotangent, precision=precision)

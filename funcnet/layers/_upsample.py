@@ -56,7 +56,7 @@ class Upsample(Module):
         size = x.size * wide(x).dtype.itemsize
         for axis, factor in enumerate(scale, first):
             shape[axis], size = shape[axis] * factor, size * factor
-        if max(shape) > _check.INT32_MAX:
+        if max(shape[first:]) > _check.INT32_MAX:
             raise ValueError(f"scale must leave axes shorter than 2**31, got {self.scale}: {shape}.")
         _check.fits_in_memory(f"images enlarged by scale={self.scale}", size)
         if self.method == "bilinear":

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _mesh, _tree
+from funcnet._forward_only import forward_only
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
 from funcnet.data._batches import epoch_rows, gather, num_batches
@@ -29,7 +30,6 @@ from funcnet.train._epoch import (
     train_totals_struct,
 )
 from funcnet.train._finite import Check, is_finite, resolve_check
-from funcnet.train._forward_only import forward_only
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
 from funcnet.train._result import Run

@@ -1,5 +1,6 @@
 from ._check_grads import GradCheck as GradCheck
 from ._check_grads import check_grads as check_grads
+from ._decompose import decompose_primitives as decompose_primitives
 from ._examples import clipped_mean_grad as clipped_mean_grad
 from ._examples import gradient_noise_scale as gradient_noise_scale
 from ._examples import microbatched_value_and_grad as microbatched_value_and_grad

@@ -1,13 +1,16 @@
 """What transformed functions are given and return: pytrees of arrays of any library, scalars."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check
+from funcnet import _check, _tree
 from funcnet._types import Array, PyTree
+
+NUMBER = bool | int | float | complex
 
 
 def to_arrays(name: str, tree: PyTree, *, structs: bool = False, others: bool = False) -> PyTree:
@@ -42,6 +45,52 @@ def to_arrays(name: str, tree: PyTree, *, structs: bool = False, others: bool = 
         return _check.jax_array(where, leaf)
 
     return jax.tree_util.tree_map_with_path(convert, tree)
+
+
+def partition_arrays(
+    name: str, tree: PyTree, *, structs: bool = False, others: bool = False
+) -> tuple[PyTree, PyTree]:
+    """The arrays and numbers of a pytree, and its other leaves, with None in place of the rest.
+
+    Others are functions, and in a module of equinox all that is not an array: a rate of dropout, a flag.
+
+    Args:
+        name: the argument, for error messages.
+        tree: any pytree.
+        structs: whether `jax.ShapeDtypeStruct`s are leaves, too.
+        others: whether any leaf may be another one, such as a string.
+
+    Raises:
+        TypeError: if a leaf is not an array of numbers.
+        ValueError: if an integer does not fit.
+    """
+    tree = to_arrays(name, tree, structs=structs, others=True)
+    is_traced = lambda leaf: _is_array(leaf) or isinstance(leaf, NUMBER)  # noqa: E731
+    mask = _mask(tree, lambda leaf: is_traced(leaf) or not (others or callable(leaf)))
+    arrays, rest = _tree.partition(tree, mask)
+    return to_arrays(name, arrays, structs=structs), rest
+
+
+def partition_results(name: str, values: PyTree) -> tuple[PyTree, PyTree]:
+    """The same of the results of the function called `name`, outside of equinox's modules all arrays."""
+    arrays, others = _tree.partition(values, _mask(values, lambda leaf: True))
+    return _check.results(name, arrays), others
+
+
+def _mask(tree: PyTree, is_traced: Callable[[Any], bool]) -> PyTree:
+    return jax.tree.map(
+        lambda node: jax.tree.map(_is_array, node) if is_equinox(node) else is_traced(node),
+        tree,
+        is_leaf=is_equinox,
+    )
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
+
+
+def is_equinox(node: Any) -> bool:
+    return any(base.__module__.startswith("equinox.") for base in type(node).__mro__)
 
 
 def to_floating(name: str, tree: PyTree) -> PyTree:

@@ -1,25 +1,28 @@
 """A computation as a value: list its operations, cost it, draw it, run it, save it."""
 
 import collections
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _files
+from funcnet import _check, _files, _tree
 from funcnet._types import PyTree
-from funcnet.transform._arguments import to_arrays
+from funcnet.transform._arguments import partition_arrays, partition_results
 from funcnet.transform._cost import flops, moved_bytes
 from funcnet.transform._graph_drawing import kind_of, scope_of, to_dot, write_drawing
+from funcnet.transform._graph_export import PLATFORMS, name_axes, serialize, to_plain
 from funcnet.transform._graph_file import pack, unpack
-from funcnet.transform._jaxpr import called_program
+from funcnet.transform._jaxpr import called_program, equations
+from funcnet.transform._onnx import to_onnx
 
 if TYPE_CHECKING:
-    from jax.extend.core import Jaxpr, JaxprEqn
+    from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +100,10 @@ class Graph:
 
     Args:
         program: its closed jaxpr.
-        function: the function that was traced.
-        inputs: the arguments, a pytree of `jax.ShapeDtypeStruct`.
-        outputs: the results, a pytree of `jax.ShapeDtypeStruct`.
+        function: the function that was traced, of its arrays: a pytree as `inputs`.
+        inputs: the arguments, a pytree of `jax.ShapeDtypeStruct`, None in place of other leaves.
+        outputs: the results, a pytree of `jax.ShapeDtypeStruct`, None in place of other leaves.
+        settings: the other leaves of the arguments, such as functions, and those of the results.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -111,9 +115,15 @@ class Graph:
     """
 
     def __init__(
-        self, program: Any, function: Callable[..., PyTree], inputs: PyTree, outputs: PyTree
+        self,
+        program: Any,
+        function: Callable[..., PyTree],
+        inputs: PyTree,
+        outputs: PyTree,
+        settings: tuple[PyTree, PyTree] = (None, None),
     ) -> None:
         self.program, self.function, self.inputs, self.outputs = program, function, inputs, outputs
+        self.settings = settings
         self._compiled: Any = None
 
     def table(self, *, open_calls: bool = True) -> list[Operation]:
@@ -128,9 +138,11 @@ class Graph:
     def cost(self) -> Cost:
         """Operations and bytes of the whole computation."""
         arrays = jax.tree.leaves((self.inputs, self.outputs, self.program.consts))
-        equations = [equation for equation, _ in _equations(self.program.jaxpr, "", True)]
+        operations = [equation for equation, _ in _equations(self.program.jaxpr, "", True)]
         return Cost(
-            sum(map(flops, equations)), float(sum(map(_bytes, arrays))), sum(map(moved_bytes, equations))
+            sum(map(flops, operations)),
+            float(sum(map(_bytes, arrays))),
+            sum(map(moved_bytes, operations)),
         )
 
     def __call__(self, *args: Any) -> PyTree:
@@ -138,12 +150,14 @@ class Graph:
 
         Raises:
             TypeError: if the arguments have another structure, shape or dtype.
+            ValueError: if other leaves, such as functions, are not those of the trace.
         """
-        args = to_arrays("args", args)
+        args, settings = partition_arrays("args", args)
+        _check_settings(self.settings[0], settings)
         if self._compiled is None:
             self.compile()
         try:
-            return self._compiled(*args)
+            return _tree.combine(self._compiled(*args), self.settings[1])
         except TypeError:
             _check_args(self.inputs, args)
             raise
@@ -199,53 +213,51 @@ class Graph:
         return place
 
     def save(
-        self, path: str | os.PathLike[str], *, batch: Sequence[str | None] | str | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        batch: str | Sequence[Any] | None = None,
+        platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
     ) -> Path:
-        """Save a program, with a checksum: load it by `load_graph`.
+        """Save a program with a checksum, for `load_graph`; in ONNX if the path ends in ".onnx".
 
-        Where there is only JAX: `jax.export.deserialize(bytearray(content[64:]))`, without the check.
+        The program takes and returns plain containers: a module is a dict of its fields, its static
+        settings are part of the program. A process that has only JAX runs it in two lines, without the
+        check of its sum:
+
+            content = pathlib.Path(path).read_bytes()
+            results = jax.export.deserialize(bytearray(content[64:])).call(*args)
+
+        An ONNX model needs `pip install "funcnet[onnx]"`. Its inputs and outputs are the arrays of the
+        arguments and results, in order; it is checked, and its outputs are compared with the graph's.
 
         Args:
             path: the file.
-            batch: a name for the leading axis of all arguments, "b", if it may have any length; or a name
-                or None for each leaf of the arguments. Only for computations that treat all rows alike.
+            batch: a name for the leading axis of all arguments but modules, "b", if it may have any length;
+                or a name or None for each argument, or for parts of them, as `in_axes` of `jax.vmap`. Only
+                for computations that treat all rows alike.
+            platforms: where the program can run, of "cpu", "cuda", "rocm" and "tpu"; ONNX has no platform.
 
         Returns:
             The path.
 
         Raises:
             TypeError: if `path` is not a path, or `batch` does not hold names.
-            ValueError: if `batch` does not have an entry for each leaf, or names the axis of a scalar.
+            ValueError: if `batch` does not fit the arguments, an operation does not exist on a platform or
+                in ONNX, the graph runs Python (a callback), or the ONNX model has other outputs.
+            ImportError: if the packages for ONNX are not installed.
         """
-        from jax import export
-
         place = _check.path("path", path, "model.graph")
-        leaves, tree = jax.tree.flatten(self.inputs)
-        if batch is not None and not isinstance(batch, str | tuple | list):
-            raise TypeError(f"batch must be a name or a list of names, got {_check.describe(batch)}.")
-        names = [batch] * len(leaves) if batch is None or isinstance(batch, str) else list(batch)
-        if len(names) != len(leaves):
-            raise ValueError(
-                f"batch must have a name or None for each of {len(leaves)} arrays, got {len(names)}. Try "
-                'batch="b".'
-            )
-        scope = export.SymbolicScope()
-        structs = []
-        for leaf, name in zip(leaves, names, strict=True):
-            shape = leaf.shape
-            if name is not None and not (isinstance(name, str) and name.isidentifier() and name.isascii()):
-                raise TypeError(f"batch must be a name such as 'b', or None, got {_check.describe(name)}.")
-            if name is not None and not shape:
-                raise ValueError(
-                    f"batch must be None for a scalar, which has no leading axis, got {name!r}. Try "
-                    f"batch={[name if leaf.shape else None for leaf in leaves]}."
-                )
-            if name is not None:
-                shape = export.symbolic_shape(",".join([name, *map(str, shape[1:])]), scope=scope)
-            structs.append(jax.ShapeDtypeStruct(shape, leaf.dtype))
-        function = self.function if any(names) else self._run
-        exported = export.export(jax.jit(function))(*jax.tree.unflatten(tree, structs))
-        _files.write(place, pack(bytes(exported.serialize())))
+        platforms = _check_platforms(platforms)
+        _check_no_callbacks(self.program)
+        structs = name_axes(self.inputs, batch)
+        function = self._run if batch is None else self.function
+        with _any_length(batch):
+            if place.suffix == ".onnx":
+                content = to_onnx(function, structs)
+            else:
+                content = pack(serialize(function, structs, platforms))
+        _files.write(place, content)
         return place
 
 
@@ -256,7 +268,8 @@ def load_graph(path: str | os.PathLike[str]) -> Callable[..., PyTree]:
         path: the file.
 
     Returns:
-        A function of the arguments that it was saved for.
+        A function of the arguments that it was saved for: modules, or dicts of their fields. Modules among
+        the results are dicts of their fields, named tuples are tuples.
 
     Raises:
         FileNotFoundError: if the file does not exist.
@@ -278,7 +291,7 @@ def load_graph(path: str | os.PathLike[str]) -> Callable[..., PyTree]:
     exported = export.deserialize(unpack(place, content))
 
     def call(*args: Any) -> PyTree:
-        args = to_arrays("args", args)
+        args = to_plain(partition_arrays("args", args)[0])
         structs = jax.tree.unflatten(exported.in_tree, exported.in_avals)[0]
         _check_args(structs, args)
         return exported.call(*args)
@@ -295,7 +308,8 @@ def graph(f: Callable[..., PyTree]) -> Callable[..., Graph]:
     """Trace a function: its computation as a value.
 
     Args:
-        f: any function of pytrees of arrays, gradients and training functions included.
+        f: any function of pytrees of arrays, gradients and training functions included. Leaves that are
+            not arrays, such as functions in a module of equinox, are constants of the graph.
 
     Returns:
         A function of the same arguments, or of `jax.ShapeDtypeStruct`s, that returns a `Graph`.
@@ -314,13 +328,63 @@ def graph(f: Callable[..., PyTree]) -> Callable[..., Graph]:
 
     def trace(*args: Any) -> Graph:
         _check.takes("f", f, "a function of arrays", *args)
-        args = to_arrays("args", args, structs=True)
-        of_arrays = lambda *args: _check.results("f", f(*args))  # noqa: E731
-        program, outputs = jax.make_jaxpr(of_arrays, return_shape=True)(*args)
-        inputs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), _dtype(a)), args)
-        return Graph(program, f, inputs, outputs)
+        arrays, settings = partition_arrays("args", args, structs=True)
+        of_results: PyTree = None
+
+        def of_arrays(*arrays: Any) -> PyTree:
+            nonlocal of_results
+            results, of_results = partition_results("f", f(*_tree.combine(arrays, settings)))
+            return results
+
+        program, outputs = jax.make_jaxpr(of_arrays, return_shape=True)(*arrays)
+        inputs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), _dtype(a)), arrays)
+        return Graph(program, of_arrays, inputs, outputs, (settings, of_results))
 
     return trace
+
+
+def _check_settings(expected: PyTree, settings: PyTree) -> None:
+    """Raise unless the leaves that are not arrays are those of the trace, as far as both have them."""
+    of_trace = dict(jax.tree_util.tree_leaves_with_path(expected))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(settings):
+        if of_trace.get(path) != leaf:
+            raise ValueError(
+                f"args{jax.tree_util.keystr(path)} of this graph must be what it was when it was traced, "
+                f"{_check.describe(of_trace.get(path))}, got {_check.describe(leaf)}. Trace another graph: "
+                "graph(f)(*args)."
+            )
+
+
+def _check_platforms(platforms: Any) -> tuple[str, ...]:
+    if isinstance(platforms, str) or not isinstance(platforms, Sequence) or not platforms:
+        raise TypeError(
+            f"platforms must be a list of some of {', '.join(PLATFORMS)}, got "
+            f'{_check.describe(platforms)}. Try platforms=("cpu",).'
+        )
+    for platform in platforms:
+        _check.choice("platforms", platform, PLATFORMS)
+    return tuple(dict.fromkeys(platforms))
+
+
+def _check_no_callbacks(program: "ClosedJaxpr") -> None:
+    for equation in equations(program.jaxpr):
+        if equation.primitive.name in ("debug_print", "debug_callback", "io_callback", "pure_callback"):
+            raise ValueError(
+                f"a graph that runs Python can't be saved, got {equation.primitive.name} in it. Leave out "
+                "jax.debug.print and callbacks."
+            )
+
+
+@contextlib.contextmanager
+def _any_length(batch: Any) -> Iterator[None]:
+    """Explain the error of a computation that depends on the length of a named axis."""
+    try:
+        yield
+    except jax.errors.InconclusiveDimensionOperation as error:
+        raise ValueError(
+            f"batch must name axes that may have any length, got {batch!r}, and the computation depends on "
+            f"it: {str(error).strip().splitlines()[0]} Save it for one length: batch=None."
+        ) from error
 
 
 def _check_args(structs: PyTree, args: PyTree) -> None:

@@ -89,7 +89,7 @@ def evaluate(
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def bind(equation: "JaxprEqn", *arrays: Any, **changes: Any) -> list[Any]:
+def bind(equation: "JaxprEqn", /, *arrays: Any, **changes: Any) -> list[Any]:
     """The results of an operation on these arrays, with some of its parameters changed."""
     params = equation.primitive.get_bind_params(equation.params | changes)
     results = equation.primitive.bind(*arrays, **params)

@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 
-from funcnet import _check
+from funcnet import _check, _tree
 from funcnet._sow import sow
 from funcnet._types import PyTree
-from funcnet.transform._arguments import to_arrays
+from funcnet.transform._arguments import partition_arrays, to_arrays
 from funcnet.transform._harvest import Harvest, Sown, harvest
 
 __all__ = ["plant", "reap", "sow"]
@@ -96,23 +96,14 @@ def _harvest(
     f: Callable[..., PyTree], args: tuple[Any, ...], named: dict[str, Any], values: Sown
 ) -> Harvest:
     _check.takes("f", f, "a function of arrays", *args, **named)
-    leaves, tree = jax.tree.flatten(to_arrays("args", (args, named), others=True))
-    is_array = [_is_array(leaf) for leaf in leaves]
+    arrays, others = partition_arrays("args", (args, named), others=True)
 
-    def of_arrays(arrays: list[Any]) -> PyTree:
+    def of_arrays(arrays: PyTree) -> PyTree:
         # Leaves that are not arrays, such as functions and names, are constants of the program.
-        array = iter(arrays)
-        args, named = jax.tree.unflatten(
-            tree, [next(array) if given else leaf for given, leaf in zip(is_array, leaves, strict=True)]
-        )
+        args, named = _tree.combine(arrays, others)
         return _check.results("f", f(*args, **named))
 
-    arrays = [leaf for given, leaf in zip(is_array, leaves, strict=True) if given]
     program, structs = jax.make_jaxpr(of_arrays, return_shape=True)(arrays)
-    harvested = harvest(program, arrays, values)
+    harvested = harvest(program, jax.tree.leaves(arrays), values)
     results = jax.tree.unflatten(jax.tree.structure(structs), harvested.results)
     return harvested._replace(results=results)
-
-
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | bool | int | float | complex)

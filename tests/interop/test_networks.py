@@ -59,10 +59,9 @@ class Killed(BaseException):
     pass
 
 
-class KillAt(fn.train.Callback):
-    def on_sync(self, context):
-        if context.step >= 7:
-            raise Killed
+class KillAtCheckpoint(fn.train.Callback):
+    def on_checkpoint(self, context):
+        raise Killed
 
 
 class Start(fn.train.Callback):
@@ -71,7 +70,7 @@ class Start(fn.train.Callback):
 
 
 def trainer(network, tmp_path):
-    """Killed in the second epoch, after a checkpoint in the middle of the first, and resumed."""
+    """Killed in the middle of the first epoch, and resumed."""
     whole = TRAIN(network.model, network.data, KEY)
     settings = {
         "sync_every": fn.train.Every(steps=1),
@@ -79,10 +78,10 @@ def trainer(network, tmp_path):
         "progress": False,
     }
     with pytest.raises(Killed):
-        fn.Trainer(TRAIN, tmp_path, [KillAt()], **settings)(network.model, network.data, KEY)
+        fn.Trainer(TRAIN, tmp_path, [KillAtCheckpoint()], **settings)(network.model, network.data, KEY)
     start = Start()
     run = fn.Trainer(TRAIN, tmp_path, [start], **settings)(network.model, network.data, KEY)
-    assert start.step in (5, 6), "it started again"
+    assert start.step == 5
     assert same_bits((run.model, run.history), (whole.model, whole.history))
     rows = list(zip(*map(np.asarray, network.data), strict=True))
     streamed = fn.Trainer(TRAIN, progress=False)(network.model, fn.data.Stream.from_map(rows), KEY)

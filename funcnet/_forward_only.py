@@ -14,13 +14,13 @@ def forward_only(tree: PyTree) -> PyTree:
     """`tree`, with a clear error for reverse-mode differentiation."""
 
     def mark(leaf: Any) -> Any:
-        return _identity().bind(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+        return forward_only_p().bind(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
     return jax.tree.map(mark, tree)
 
 
 @functools.cache
-def _identity() -> Any:
+def forward_only_p() -> Any:
     from jax.extend.core import Primitive  # takes 25 ms, and most programs never need it
 
     identity = Primitive("forward_only")
