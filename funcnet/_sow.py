@@ -114,6 +114,7 @@ def replace_buffer(old: Array, new: Array, step_size: float | None = None) -> No
 
 class _Context(threading.local):
     weight: Any = None
+    calls_once: bool = False
 
 
 _context = _Context()
@@ -127,6 +128,25 @@ def in_batch(weight: Array) -> Iterator[None]:
         yield
     finally:
         _context.weight = before
+
+
+@contextlib.contextmanager
+def calling_once() -> Iterator[None]:
+    """While a loss of one example calls the model once, and does not differentiate by its input.
+
+    Then a network of another library may be called on the whole batch instead, which is the same and
+    cheaper: each of its matrix products is one product, without an axis of length 1.
+    """
+    before, _context.calls_once = _context.calls_once, True
+    try:
+        yield
+    finally:
+        _context.calls_once = before
+
+
+def is_called_once() -> bool:
+    """Whether this is within `calling_once`, in a loss of one example."""
+    return _context.calls_once and _context.weight is not None and not _context.weight.ndim
 
 
 def batch_weight() -> Array | None:

@@ -61,7 +61,7 @@ class _Equinox:
     def __init__(self, make: Callable[[Key], Any] | None, module: Any, has_state: bool) -> None:
         import equinox
 
-        self.make, self.has_state, self.takes_batch = make, has_state, False
+        self.make, self.has_state, self.takes_batch, self.draws = make, has_state, False, True
         self.is_built = make is None
         self.name = f"{type(module).__name__} of equinox"
         is_field = lambda leaf: not _is_array(leaf)  # noqa: E731

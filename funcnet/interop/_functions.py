@@ -82,7 +82,7 @@ def from_stateful_functions(
 class _Functions:
     draw: Callable[[Key], PyTree]
     call: Callable[[PyTree, Any, Key | None], Any]
-    takes_batch = is_built = False
+    takes_batch, is_built, draws = False, False, True
 
     @property
     def name(self) -> str:
@@ -99,7 +99,7 @@ class _Functions:
 class _StatefulFunctions:
     draw: Callable[[Key], tuple[PyTree, PyTree]]
     call: Callable[[PyTree, PyTree, Any, Key | None], tuple[Any, PyTree]]
-    takes_batch, is_built = True, False
+    takes_batch, is_built, draws = True, False, True
 
     @property
     def name(self) -> str:

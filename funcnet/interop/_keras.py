@@ -89,6 +89,10 @@ class _Keras:
     takes_batch = True
 
     @property
+    def draws(self) -> bool:
+        return any(map(_is_seed, self.variables))
+
+    @property
     def name(self) -> str:
         return f"{type(self.model).__name__} of Keras"
 

@@ -53,6 +53,7 @@ def from_linen(
         >>> model(jnp.ones(4)).shape, fn.count(model)
         ((3,), 67)
     """
+    import flax
     from flax import linen
 
     if isinstance(module, type) or not isinstance(module, linen.Module):
@@ -63,8 +64,10 @@ def from_linen(
     leaves, structure = jax.tree.flatten(example)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     kwargs = mode_kwargs(type(module).__call__, train_kwargs, eval_kwargs)
-    library = _Linen(module, structure, shapes, *kwargs, tuple(rngs), tuple(mutable))
-    library.check(linen)
+    library = _Linen(module, structure, shapes, *kwargs, tuple(rngs), tuple(mutable), draws=True)
+    with defaults_of_jax():
+        library.check(linen)
+        library = dataclasses.replace(library, draws=library.needs_rngs(flax))
     return LiftedNetwork(library)
 
 
@@ -77,6 +80,7 @@ class _Linen:
     eval_kwargs: Kwargs
     rngs: tuple[str, ...]
     mutable: tuple[str, ...]
+    draws: bool
     takes_batch, is_built = True, False
 
     @property
@@ -107,7 +111,7 @@ class _Linen:
             layers.add(type(context.module).__name__)
             return call(*args, **kwargs)
 
-        with defaults_of_jax(), linen.intercept_methods(note):
+        with linen.intercept_methods(note):
             variables = jax.eval_shape(self._variables, jax.random.key(0))
         if other := sorted(variables.keys() - {"params", *self.mutable}):
             raise ValueError(
@@ -121,10 +125,24 @@ class _Linen:
                 "running statistics" if has_state else "dropout",
             )
 
+    def needs_rngs(self, flax: Any) -> bool:
+        """Whether the network draws random numbers in training: then it raises an error without a stream."""
+        mutable, kwargs = list(self.mutable), dict(self.train_kwargs)
+        try:
+            jax.eval_shape(
+                lambda variables: self.module.apply(variables, self._rows(), mutable=mutable, **kwargs),
+                jax.eval_shape(self._variables, jax.random.key(0)),
+            )
+        except flax.errors.InvalidRngError:
+            return True
+        return False
+
+    def _rows(self) -> PyTree:
+        return self.structure.unflatten([jnp.zeros((1, *shape), dtype) for shape, dtype in self.shapes])
+
     def _variables(self, key: Key) -> Any:
-        rows = [jnp.zeros((1, *shape), dtype) for shape, dtype in self.shapes]
         keys = {"params": key, **self._keys(key)}
-        return self.module.init(keys, self.structure.unflatten(rows), **dict(self.eval_kwargs))
+        return self.module.init(keys, self._rows(), **dict(self.eval_kwargs))
 
     def _keys(self, key: Key) -> dict[str, Key]:
         return {name: jax.random.fold_in(key, i) if i else key for i, name in enumerate(self.rngs)}

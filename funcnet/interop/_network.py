@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 import jax
 
 from funcnet._module import Buffer, Module, count
-from funcnet._sow import batch_weight, gather_batch, own_row, replace_buffer
+from funcnet._sow import batch_weight, gather_batch, is_called_once, own_row, replace_buffer
 from funcnet._types import Key, PyTree
 
 
@@ -17,11 +17,13 @@ class Library(Protocol):
 
     Args:
         is_built: whether it was built already, so that `init` has nothing to draw.
+        draws: whether `apply` draws random numbers in training.
         takes_batch: whether `apply` takes a batch [rows, ...], or one example. A network with a state
             takes batches in training, and in any case if this is True.
     """
 
     takes_batch: bool
+    draws: bool
     is_built: bool
 
     @property
@@ -107,7 +109,11 @@ class LiftedNetwork(Module):
         if weight is not None and is_rows:
             _check_rows(x, weight.shape[0])
         if key is None or not self.needs_batch:
-            return self._apply_rows(x, key) if is_rows else self._apply_example(x, key)
+            if is_rows:
+                return self._apply_rows(x, key)
+            if self.library.takes_batch and is_called_once() and (key is None or not self.library.draws):
+                return own_row(self._call_library(self._state(), gather_batch(x), key)[0])
+            return self._apply_example(x, key)
         if weight is None:
             raise ValueError(
                 "in training this network needs its whole batch, since it has a state such as running "

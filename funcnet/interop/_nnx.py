@@ -86,6 +86,10 @@ class _Nnx:
         return f"{self.class_name} of flax nnx"
 
     @property
+    def draws(self) -> bool:
+        return bool(self.structures[1].num_leaves)
+
+    @property
     def is_built(self) -> bool:
         return self.make is None
 

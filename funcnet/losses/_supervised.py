@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from funcnet import _check, _tree
 from funcnet._metric import Metric, WholeMetric, join_values, promote_to_float32, whole
 from funcnet._module import call
+from funcnet._sow import calling_once
 from funcnet._types import Key, Loss, PerExample, PyTree
 from funcnet.losses._class_weight import check_classes, class_weights, weight_of_class
 from funcnet.losses._targets import check_targets
@@ -80,7 +81,9 @@ def supervised(
     @_check.usage("loss(model, (x, y), key)")
     def loss(model: Any, example: PyTree, key: Key | None) -> tuple[Any, dict[str, Any]]:
         x, y = _pair(example)
-        return head(call(model, x, key), y)
+        with calling_once():
+            prediction = call(model, x, key)
+        return head(prediction, y)
 
     loss.check = functools.partial(_check_pairs, head)  # type: ignore[attr-defined]
     return loss
@@ -174,7 +177,8 @@ def _loss_of_heads(
     @_check.usage("loss(model, (x, y), key)")
     def loss(model: Any, example: PyTree, key: Key | None) -> tuple[Any, dict[str, Any]]:
         x, y = _pair(example)
-        output = call(model, x, key)
+        with calling_once():
+            output = call(model, x, key)
         _check_names("the output of the model", output, names)
         _check_names("the targets", y, names)
         total: Any = 0.0
