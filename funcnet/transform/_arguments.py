@@ -111,7 +111,8 @@ def check_floating(x: PyTree, what: str = "x") -> None:
         if not jnp.issubdtype(_dtype(leaf), jnp.floating):
             raise TypeError(
                 f"{what}{jax.tree_util.keystr(path)} must be floating to be differentiated, got "
-                f"{_dtype(leaf)}. Close over integers instead: lambda x: f(x, integers)."
+                f"{_dtype(leaf)}. Close over integers instead: lambda x: f(x, integers); of a model, "
+                "differentiate by a part: lambda params: f(model.replace(params=params))."
             )
 
 

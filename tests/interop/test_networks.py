@@ -1,6 +1,8 @@
 """Networks of other libraries: what each can be used for, and plain loops of its own library."""
 
+import re
 import zlib
+from pathlib import Path
 
 import equinox as eqx
 import foreign
@@ -132,18 +134,22 @@ def monitor(network, tmp_path):
 
 
 def per_example_grads(network, tmp_path):
-    def in_training(model, example):
-        return LOSS(model, example, KEY)[0]
+    def in_training(params, example):
+        return LOSS(network.model.replace(params=params), example, KEY)[0]
 
     with pytest.raises(ValueError, match="needs its whole batch"):
-        fn.transform.per_example_grads(in_training)(network.model, network.data)
+        fn.transform.per_example_grads(in_training)(network.model.params, network.data)
     private = optax.contrib.differentially_private_aggregate(1.0, 0.1, KEY)
     train = fn.fit(LOSS, optax.chain(private, optax.sgd(0.1)), epochs=1, batch_size=8)
     with pytest.raises(ValueError, match="per-example gradients"):
         train(network.model, network.data, KEY)
-    grads = fn.transform.per_example_grads(lambda model, example: LOSS(model, example, None)[0])
-    leaves = jax.tree.leaves(grads(network.model, network.data).params)
-    assert all(leaf.shape[0] == foreign.ROWS for leaf in leaves)
+
+    def in_inference(params, example):
+        return LOSS(network.model.replace(params=params), example, None)[0]
+
+    grads = fn.transform.per_example_grads(in_inference)(network.model.params, network.data)
+    one = jax.grad(in_inference)(network.model.params, jax.tree.map(lambda a: a[5], network.data))
+    assert_close(jax.tree.map(lambda a: a[5], grads), one, factor=5)
 
 
 def weights_on_disk(network, tmp_path):
@@ -165,9 +171,18 @@ def graph(network, tmp_path):
     assert_close(loaded(network.data[0]), fn.predict(network.model, network.data[0]), factor=5)
 
 
+def onnx(network, tmp_path):
+    pytest.importorskip("jax2onnx")
+    x = network.data[0]
+    path = fn.transform.graph(jax.vmap(network.model))(x[:4]).save(tmp_path / "model.onnx", batch="b")
+    session = pytest.importorskip("onnxruntime").InferenceSession(path.read_bytes())
+    (logits,) = session.run(None, {session.get_inputs()[0].name: np.asarray(x)})
+    np.testing.assert_allclose(logits, fn.predict(network.model, x), rtol=1e-5, atol=1e-5)
+
+
 USES = [
     fit, vmap, grad_through_fit, trainer, evaluate, predict, ensemble, cross_validate, summary, monitor,
-    per_example_grads, weights_on_disk, graph,
+    per_example_grads, weights_on_disk, graph, onnx,
 ]  # fmt: skip
 CHEAP = {evaluate, predict, summary, weights_on_disk, graph, per_example_grads}
 CELLS = {f"{library}-{use.__name__}": (library, use) for library in CONV_NETS for use in USES}
@@ -344,3 +359,14 @@ def test_other_networks_train_in_ensembles_and_are_saved(name, tmp_path):
     assert same_bits(fn.load_weights(network.net, tmp_path / "weights.safetensors"), run.model)
     assert repr(network.net).endswith("before init)")
     assert "parameters)" in repr(network.model)
+
+
+@pytest.mark.slow
+def test_the_section_of_the_docs_runs_as_written():
+    section = (Path(__file__).parents[2] / "docs/interop.md").read_text().split("\n## ")[1]
+    first, haiku = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    scope = {}
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        exec(compile(first, "docs/interop.md", "exec"), scope)
+    assert scope["run"].history["loss"][1] < scope["run"].history["loss"][0]
+    assert "from_stateful_functions" in haiku
