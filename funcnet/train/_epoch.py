@@ -47,14 +47,7 @@ def trace_step(
 
     With `short`, the rows of a short last batch, its step is traced, too.
     """
-    traced = _trace_step(plan, check, state, batch)
-    if short is None:
-        return traced
-    of_rows = _trace_step(plan, check, state, jax.eval_shape(lambda batch: batch.first(short), batch))
-    return traced._replace(take_short=lambda state, batch: of_rows.take(state, batch.first(short)))
 
-
-def _trace_step(plan: Plan, check: ResolvedCheck, state: TrainState, batch: Batch) -> TracedStep:
     def only_used(state: TrainState) -> TrainState:
         stopping = _tree.replace(initial_state(), outcome=state.stopping.outcome)
         return _tree.replace(state, stopping=stopping, history=None)
@@ -68,7 +61,11 @@ def _trace_step(plan: Plan, check: ResolvedCheck, state: TrainState, batch: Batc
         stopping = _tree.replace(state.stopping, outcome=new.stopping.outcome)
         return _tree.replace(new, stopping=stopping, history=state.history), info
 
-    return TracedStep(take_step, check, info.totals)
+    step = TracedStep(take_step, check, info.totals)
+    if short is None:
+        return step
+    of_rows = trace_step(plan, check, state, jax.eval_shape(lambda batch: batch.first(short), batch))
+    return step._replace(take_short=lambda state, batch: of_rows.take(state, batch.first(short)))
 
 
 def build_plan_step(plan: Plan, check: ResolvedCheck) -> Step:
