@@ -126,7 +126,7 @@ class _Linen:
             )
 
     def needs_rngs(self, flax: Any) -> bool:
-        """Whether the network draws random numbers in training: then it raises an error without a stream."""
+        """Whether the network draws random numbers in training: then it fails without a stream."""
         mutable, kwargs = list(self.mutable), dict(self.train_kwargs)
         try:
             jax.eval_shape(
