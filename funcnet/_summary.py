@@ -99,6 +99,7 @@ def summary(net: Module, x: PyTree) -> Summary:
         layers[0]  Linear  float32[10]          30    120     50
         layers[1]  Linear  float32[1]           11     44     21
     """
+    _check.not_lifted(net)
     if not isinstance(net, Module):
         raise TypeError(
             f"net must be a funcnet.Module, got {_check.describe(net)}. Try summary(fn.MLP((4, 16, 3)), x)."

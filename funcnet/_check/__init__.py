@@ -35,6 +35,8 @@ from funcnet._check._layers import size as size
 from funcnet._check._layers import sizes as sizes
 from funcnet._check._layers import spatial as spatial
 from funcnet._check._layers import with_weight as with_weight
+from funcnet._check._libraries import library as library
+from funcnet._check._libraries import not_lifted as not_lifted
 from funcnet._check._memory import fits_in_memory as fits_in_memory
 from funcnet._check._narrowing import fits_float32 as fits_float32
 from funcnet._check._narrowing import is_narrowed as is_narrowed

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from funcnet._check._libraries import not_lifted
 from funcnet._check._values import choice, describe, function, function_name, string, takes
 
 LARGEST_HISTORY = 10**9
@@ -234,6 +235,7 @@ def _is_better_when_larger(name: str) -> bool:
 
 def architecture(value: Any, name: str = "net") -> None:
     """Check that a value is a module with an `init`: no class, and no optax GradientTransformation."""
+    not_lifted(value)
     if isinstance(value, type | tuple) or not callable(getattr(value, "init", None)):
         raise TypeError(
             f"{name} must be a module with an init, got {describe(value)}. Try fn.MLP((4, 16, 3))."

@@ -13,13 +13,6 @@ from funcnet._module._fields import Buffer
 from funcnet._module._model import call
 from funcnet._types import Key, PyTree
 
-LIFT = {
-    "flax.linen": "fn.interop.from_linen(module, example)",
-    "flax.nnx": "fn.interop.from_nnx(lambda rngs: Net(rngs)), or from_nnx(model) for a fixed start",
-    "keras": "fn.interop.from_keras(lambda: model)",
-    "torch": "fn.interop.load_torch(net, model.state_dict()), with a net of funcnet",
-}
-
 
 class BareModel(Module):
     """A pytree of any class as a module: its floating arrays are parameters, and other arrays are carried.
@@ -33,18 +26,18 @@ class BareModel(Module):
     arrays: PyTree
     fields: Any
 
-    def restore(self, key: Key | None) -> Any:
-        """The model itself; without a key in inference, as `equinox.nn.inference_mode` sets it."""
+    def restore(self, inference: bool = False) -> Any:
+        """The model itself; with `inference`, as `equinox.nn.inference_mode` sets it."""
         arrays = jax.tree.map(_unwrap, self.arrays, is_leaf=_is_node)
-        return _tree.combine(arrays, self.fields.tree(key is None))
+        return _tree.combine(arrays, self.fields.tree(inference))
 
     def __call__(self, x: Any, key: Key | None = None) -> Any:
-        return call(self.restore(key), x, key)
+        return call(self.restore(key is None), x, key)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "arrays" not in self.__dict__:
             raise AttributeError(name)
-        return getattr(self.restore(None), name)
+        return getattr(self.restore(), name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,23 +93,17 @@ def as_module(model: PyTree) -> PyTree:
     return BareModel(structure.unflatten(arrays), _Fields(structure, tuple(fields), tuple(modes)))
 
 
-def restore(model: PyTree, key: Key | None) -> Any:
+def restore(model: PyTree, inference: bool = False) -> Any:
     """The model that a user passed: the inverse of `as_module`."""
-    return model.restore(key) if isinstance(model, BareModel) else model
+    return model.restore(inference) if isinstance(model, BareModel) else model
 
 
 def _check_class(model: Any) -> None:
+    """Check that no part of a model must be lifted; a module of equinox need not be."""
     # Arrays are left out, since this is done in every call.
-    leaves = (leaf for leaf in jax.tree.leaves(model) if not _check.is_floating(leaf))
-    for leaf in (model, *leaves):
-        for base in type(leaf).__mro__[:-1]:
-            library = next((name for name in LIFT if f"{base.__module__}.".startswith(f"{name}.")), None)
-            library = library if base.__name__ in ("Module", "Model") else None
-            if library is not None:
-                raise TypeError(
-                    f"a model of {library} must be lifted, got {type(leaf).__name__}. Write "
-                    f"net = {LIFT[library]}."
-                )
+    for part in (model, *(leaf for leaf in jax.tree.leaves(model) if not _check.is_floating(leaf))):
+        if _check.library(part) != "equinox":
+            _check.not_lifted(part)
 
 
 def _check_statistics(model: Any) -> None:

@@ -134,6 +134,12 @@ class Module:
         """
         _check.module("net", self)
         _check.key(key)
+        if self.has_fixed_start:
+            raise ValueError(
+                "this network was built before it was lifted, and init can't draw it again: it is a model "
+                "already. For starts by key lift a function that builds it, such as "
+                "fn.interop.from_equinox(lambda key: Net(key))."
+            )
         if parameter_paths(self) and is_complete(self):
             raise ValueError(
                 f"every parameter of this {type(self).__name__} is set, and init only draws missing ones. "

@@ -101,7 +101,8 @@ def count(model: PyTree, *, trainable: bool | None = None) -> int:
     for leaf in leaves:
         if not isinstance(getattr(leaf, "shape", ()), tuple):
             raise TypeError(f"model must be a pytree of arrays, got {_check.describe(leaf)} in it.")
-    return sum(int(np.prod(jnp.shape(leaf))) for leaf in leaves)
+    sizes = [leaf for leaf in leaves if hasattr(leaf, "dtype") or isinstance(leaf, float)]
+    return sum(int(np.prod(jnp.shape(leaf))) for leaf in sizes)
 
 
 def shapes(model: PyTree) -> PyTree:

@@ -44,6 +44,8 @@ def from_nnx(make: Any) -> LiftedNetwork:
     from flax import nnx
 
     is_built = isinstance(make, nnx.Module)
+    if not is_built:
+        _check.not_lifted(make)
     if not callable(make):
         raise TypeError(
             "make must be a module of flax nnx, or a function of nnx.Rngs that returns one, got "

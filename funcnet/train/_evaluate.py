@@ -198,6 +198,8 @@ def check_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
 
 def as_tree(model: Any) -> PyTree:
     """The model as a pytree of arrays: a plain function becomes a tree without leaves."""
+    if _check.library(model) != "equinox":
+        _check.not_lifted(model)
     leaves = jax.tree.leaves(model)
     is_leaf = len(leaves) == 1 and leaves[0] is model
     is_function = is_leaf and callable(model) and not isinstance(model, type)

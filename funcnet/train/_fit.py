@@ -189,7 +189,7 @@ class Fit(Settings):
                 run = chunks.run_to_bad_step(*arguments, int(run.state.epoch), per_epoch)
         if self.on_nan == "raise" and _tree.is_concrete(run.state.step):
             raise_if_not_finite(train._plan, run, data, per_epoch)
-        return run if model is passed else dataclasses.replace(run, model=restore(run.model, key))
+        return run if model is passed else dataclasses.replace(run, model=restore(run.model))
 
     def __getstate__(self) -> dict[str, Any]:
         # Compiled programs and the memory of checked data are made again where they are needed.

@@ -147,7 +147,7 @@ class Trainer:
         passed, model = model, as_module(model)
         source = open_source(self.train, self.limit_batches, model, data, key, valid)
         run = Session(self, source, model, key).run()
-        return run if model is passed else dataclasses.replace(run, model=restore(run.model, key))
+        return run if model is passed else dataclasses.replace(run, model=restore(run.model))
 
     def overfit_one_batch(self, model: PyTree, data: PyTree, key: Key, steps: int = 500) -> Run:
         """Train on one batch, the first rows, as a sanity check: its loss should approach the minimum.

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _files, _tree
-from funcnet._module import check_complete, is_complete, select, shapes
+from funcnet._module import as_module, check_complete, is_complete, restore, select, shapes
 from funcnet._types import PyTree
 from funcnet.train._manifest import places
 from funcnet.train._safetensors import check_weight, deserialize, serialize
@@ -58,6 +58,7 @@ def save_weights(model: PyTree, path: str | os.PathLike[str]) -> None:
     """
     place = _check.path("path", path, EXAMPLE)
     _check.concrete("fn.save_weights", model)
+    model = as_module(model)
     check_complete(model)
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(model)):
         raise TypeError("model must hold arrays, got the shapes of some. Try model = net.init(key).")
@@ -142,7 +143,7 @@ def load_weights(
             "net must be initialized to keep the arrays that where does not select. Try "
             "model, left_out = fn.load_weights(net.init(key), path, where=...)."
         )
-    template = shapes(net)
+    template = shapes(as_module(net))
     expected, names = _arrays_by_name("net", template), _tree.names(template)
     if place.is_dir():
         arrays = _arrays_of_directory(place, which)
@@ -158,7 +159,7 @@ def load_weights(
             f"{path} does not hold the weights of this {type(net).__name__}:\n  " + "\n  ".join(lines)
         )
     leaves = [jnp.asarray(saved[name]) if name in selected else leaf for name, leaf in expected.items()]
-    model: T = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    model: T = restore(jax.tree.unflatten(jax.tree.structure(template), leaves))
     if where is None:
         return model
     return model, LeftOut(*([name for name in part if name not in selected] for part in (expected, saved)))

@@ -134,7 +134,7 @@ def objective(
     Returns:
         (mean loss, a scalar; totals).
     """
-    model = restore(_tree.combine(parameters, rest), key)
+    model = restore(_tree.combine(parameters, rest), inference=key is None)
     weight = batch.weight
     if getattr(loss, "batchwise", False):
         counts = batch.total_weight > 0
