@@ -1,7 +1,7 @@
 """Models of any class whose leaves are not all parameters, such as a module of equinox, as modules."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -28,8 +28,11 @@ class BareModel(Module):
 
     def restore(self, inference: bool = False) -> Any:
         """The model itself; with `inference`, as `equinox.nn.inference_mode` sets it."""
-        arrays = jax.tree.map(_unwrap, self.arrays, is_leaf=_is_node)
-        return _tree.combine(arrays, self.fields.tree(inference))
+        fields: _Fields = self.fields
+        leaves = fields.structure.flatten_up_to(self.arrays)
+        return fields.structure.unflatten(
+            map(fields.leaf, fields.leaves, leaves, [inference] * len(leaves))
+        )
 
     def __call__(self, x: Any, key: Key | None = None) -> Any:
         return call(self.restore(key is None), x, key)
@@ -40,26 +43,32 @@ class BareModel(Module):
         return getattr(self.restore(), name)
 
 
+class _Leaf(NamedTuple):
+    """What is known of a leaf: its type, since True equals 1, its value if it is no array, and its kind."""
+
+    type: type
+    value: Any
+    kind: Literal["array", "carried", "field", "inference"]
+
+
 @dataclasses.dataclass(frozen=True)
 class _Fields:
-    """The leaves of a model that are not arrays, and None in place of its arrays.
-
-    Args:
-        structure: of the model.
-        leaves: each with its type, since True equals 1.
-        modes: whether each leaf is a flag for inference.
-    """
+    """The structure of a model, and its leaves without the arrays."""
 
     structure: Any  # a PyTreeDef
-    leaves: tuple[tuple[type, Any], ...]
-    modes: tuple[bool, ...]
+    leaves: tuple[_Leaf, ...]
 
-    def tree(self, inference: bool) -> PyTree:
-        values = [
-            True if is_mode and inference else value
-            for (_, value), is_mode in zip(self.leaves, self.modes, strict=True)
-        ]
-        return self.structure.unflatten(values)
+    @staticmethod
+    def leaf(known: _Leaf, array: Any, inference: bool) -> Any:
+        """The leaf of the model itself."""
+        match known.kind:
+            case "array":
+                return array
+            case "carried":
+                return array.value if isinstance(array, Buffer) else array
+            case "inference":
+                return known.value or inference
+        return known.value
 
 
 def as_module(model: PyTree) -> PyTree:
@@ -69,7 +78,7 @@ def as_module(model: PyTree) -> PyTree:
         TypeError: for a model of another library that must be lifted, or a Python float among its leaves.
         ValueError: if running statistics of flax would be trained.
     """
-    if isinstance(model, Module):
+    if isinstance(model, Module) or type(model).__module__.startswith("funcnet."):  # a Run is refused later
         return model
     _check_class(model)
     if all(map(_check.is_floating, jax.tree.leaves(model))):
@@ -77,20 +86,30 @@ def as_module(model: PyTree) -> PyTree:
         return model
     structure: Any
     paths, structure = jax.tree_util.tree_flatten_with_path(model, is_leaf=_is_node)
-    has_structs = any(isinstance(leaf, jax.ShapeDtypeStruct) for _, leaf in paths)
-    if has_structs or not any(_is_array(leaf) or is_module(leaf) for _, leaf in paths):
-        return model  # refused by the checks of all models
+    leaves = tuple(_leaf_of(path, leaf) for path, leaf in paths)
+    kinds = {leaf.kind for leaf in leaves}
+    floating = [leaf for _, leaf in paths if _is_node(leaf) or _check.is_floating(leaf)]
+    if kinds <= {"array"} or not floating or any(isinstance(a, jax.ShapeDtypeStruct) for a in floating):
+        return model  # what it should not hold is refused by the checks of all models
     _check_statistics(model)
-    arrays, fields, modes = [], [], []
-    for path, leaf in paths:
-        is_field = not (_is_node(leaf) or _is_array(leaf))
-        if is_field:
+    arrays = [
+        Buffer(leaf) if known.kind == "carried" else leaf if known.kind == "array" else None
+        for (_, leaf), known in zip(paths, leaves, strict=True)
+    ]
+    for (path, leaf), known in zip(paths, leaves, strict=True):
+        if known.kind == "field":
             _check_field(path, leaf)
-        floating = _is_node(leaf) or _check.is_floating(leaf)
-        arrays.append(None if is_field else leaf if floating else Buffer(leaf))
-        fields.append((type(leaf), leaf) if is_field else (type(None), None))
-        modes.append(isinstance(leaf, bool) and path[-1:] == (GetAttrKey("inference"),))
-    return BareModel(structure.unflatten(arrays), _Fields(structure, tuple(fields), tuple(modes)))
+    return BareModel(structure.unflatten(arrays), _Fields(structure, leaves))
+
+
+def _leaf_of(path: Any, leaf: Any) -> _Leaf:
+    if _is_node(leaf) or _check.is_floating(leaf):
+        return _Leaf(type(None), None, "array")
+    if _tree.is_array(leaf):
+        real = _tree.is_key(leaf) or leaf.dtype.kind in "biu"
+        return _Leaf(type(None), None, "carried" if real else "array")
+    is_mode = isinstance(leaf, bool) and path[-1:] == (GetAttrKey("inference"),)
+    return _Leaf(type(leaf), leaf, "inference" if is_mode else "field")
 
 
 def restore(model: PyTree, inference: bool = False) -> Any:
@@ -134,17 +153,9 @@ def _check_field(path: Any, leaf: Any) -> None:
         ) from None
 
 
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray)
-
-
 def _is_node(node: Any) -> bool:
     return is_module(node) or isinstance(node, Buffer)
 
 
 def _is_statistic(node: Any) -> bool:
     return any(f"{c.__module__}.{c.__name__}".endswith("variablelib.BatchStat") for c in type(node).__mro__)
-
-
-def _unwrap(node: Any) -> Any:
-    return node.value if isinstance(node, Buffer) else node

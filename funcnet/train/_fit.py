@@ -249,7 +249,7 @@ class Fit(Settings):
         if callable(data) or isinstance(model, Dataset):
             raise TypeError(
                 "a training function expects the model first and the data second, got "
-                f"{type(model).__name__} and {type(data).__name__}. Write train(model, data, key)."
+                f"{type(restore(model)).__name__} and {type(data).__name__}. Write train(model, data, key)."
             )
         if isinstance(model, Run):
             raise TypeError("model must be a model, got a Run: pass run.model.")

@@ -58,7 +58,7 @@ def save_weights(model: PyTree, path: str | os.PathLike[str]) -> None:
     """
     place = _check.path("path", path, EXAMPLE)
     _check.concrete("fn.save_weights", model)
-    model = as_module(model)
+    model = _bare(model)
     check_complete(model)
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(model)):
         raise TypeError("model must hold arrays, got the shapes of some. Try model = net.init(key).")
@@ -143,7 +143,7 @@ def load_weights(
             "net must be initialized to keep the arrays that where does not select. Try "
             "model, left_out = fn.load_weights(net.init(key), path, where=...)."
         )
-    template = shapes(as_module(net))
+    template = shapes(_bare(net))
     expected, names = _arrays_by_name("net", template), _tree.names(template)
     if place.is_dir():
         arrays = _arrays_of_directory(place, which)
@@ -163,6 +163,12 @@ def load_weights(
     if where is None:
         return model
     return model, LeftOut(*([name for name in part if name not in selected] for part in (expected, saved)))
+
+
+def _bare(model: Any) -> Any:
+    """The model, as a module if it has functions or strings among its leaves."""
+    has_fields = any(callable(leaf) or isinstance(leaf, str) for leaf in jax.tree.leaves(model))
+    return as_module(model) if has_fields else model
 
 
 def _select_names(
