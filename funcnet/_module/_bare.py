@@ -44,7 +44,7 @@ class BareModel(Module):
 
 
 class _Leaf(NamedTuple):
-    """What is known of a leaf: its type, since True equals 1, its value unless it is an array, and its kind."""
+    """What is known of a leaf: its type (True equals 1), its value unless it is an array, and its kind."""
 
     type: type
     value: Any
