@@ -383,7 +383,8 @@ def _any_length(batch: Any) -> Iterator[None]:
     except jax.errors.InconclusiveDimensionOperation as error:
         raise ValueError(
             f"batch must name axes that may have any length, got {batch!r}, and the computation depends on "
-            f"it: {str(error).strip().splitlines()[0]} Save it for one length: batch=None."
+            f"it: {str(error).strip().splitlines()[0].rstrip('.')}. Save it for one length, batch=None; "
+            "for rows, write jax.vmap(model) in place of fn.predict."
         ) from error
 
 
