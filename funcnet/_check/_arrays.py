@@ -207,6 +207,4 @@ def _not_numbers(name: str, value: Any) -> str:
         hint = " Pass a stream of its dataset to a Trainer: fn.data.Stream.from_map(loader.dataset)."
     elif name == "data" and is_dataset:
         hint = " Pass a stream to a Trainer: fn.data.Stream.from_map(dataset)."
-    elif name == "valid" and is_dataset:
-        hint = " Read its rows: valid = fn.data.Stream.from_map(dataset).first(1000)."
     return f"{name} must be an array of numbers, got {describe(value)}.{hint}"
