@@ -66,12 +66,14 @@ def sow(value: T, name: str) -> T:
 def update_buffer(buffer: Any, new: Array, step_size: float | None = None) -> None:
     """Set a buffer of the model in this training step, in a layer of one's own.
 
-    The new value must be that of the whole batch, the same for all examples: take means over them by
-    `jax.lax.psum(x, fn.BATCH_AXIS)`. `fn.fit`, `fn.step` and `fn.Trainer` return the model with the updated
-    buffer. Outside of a training step this has no effect: `if key is not None: fn.update_buffer(...)`.
+    The layer sees one example; the new value must be that of the whole batch, the same for all examples.
+    Take means over them by `jax.lax.pmean(x, fn.BATCH_AXIS)`. This axis exists in training steps only, so
+    write `if key is not None: ...`, and don't call the layer with a key outside of them. The rows that pad
+    a short last batch are in these means, unless the class declares `needs_batch: ClassVar[bool] = True`.
+    `fn.fit`, `fn.step` and `fn.Trainer` return the model with the updated buffer.
 
     Args:
-        buffer: a `fn.Buffer` of the model as it was passed in.
+        buffer: a `fn.Buffer` of the model that is trained.
         new: an array of the same shape.
         step_size: by default the buffer becomes `new`, and a layer may be called once in a step. With a
             number in (0, 1], it becomes buffer + step_size · (new - buffer), once for each call.
@@ -81,8 +83,10 @@ def update_buffer(buffer: Any, new: Array, step_size: float | None = None) -> No
         ValueError: if the shapes differ; in a training step, if `new` depends on the example.
 
     Example:
+        >>> from typing import ClassVar
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
         >>> class Mean(fn.Module):  # the running mean of all inputs
+        ...     needs_batch: ClassVar[bool] = True
         ...     mean: fn.Buffer = fn.Buffer(jnp.zeros(()))
         ...     scale: jax.Array | None = None
         ...     def parameters(self, key):

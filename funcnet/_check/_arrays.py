@@ -201,4 +201,10 @@ def _not_numbers(name: str, value: Any) -> str:
         return (
             f"{name} must be an array of numbers, got {dtype}. Try (x - x.min()) / np.timedelta64(1, 'D')."
         )
-    return f"{name} must be an array of numbers, got {describe(value)}."
+    is_dataset = hasattr(value, "__len__") and hasattr(value, "__getitem__") and not isinstance(value, str)
+    hint = ""
+    if name == "data" and type(value).__name__ == "DataLoader":
+        hint = " Pass a stream of its dataset to a Trainer: fn.data.Stream.from_map(loader.dataset)."
+    elif name == "data" and is_dataset:
+        hint = " Pass a stream to a Trainer: fn.data.Stream.from_map(dataset)."
+    return f"{name} must be an array of numbers, got {describe(value)}.{hint}"

@@ -143,8 +143,8 @@ class Module:
         if parameter_paths(self) and is_complete(self):
             raise ValueError(
                 f"every parameter of this {type(self).__name__} is set, and init only draws missing ones. "
-                "To initialize again, call init on the architecture: net = MLP((4, 16, 3)); "
-                "model = net.init(key); other = net.init(other_key)."
+                "It is a model already: train(model, data, key). To draw new parameters, call init on the "
+                "architecture: net = MLP((4, 16, 3)); model = net.init(key); other = net.init(other_key)."
             )
         check_memory(self, is_traced=_tree.is_traced())
         model = self._init_missing(key)

@@ -164,7 +164,8 @@ def as_dataset(data: PyTree, name: str = "data") -> Dataset:
     if hasattr(data, "chunks") and not isinstance(data, type):
         raise TypeError(
             f"{name} must be in memory, got a {type(data).__name__}, which only a Trainer accepts: "
-            "fn.Trainer(train)(model, stream, key)."
+            "fn.Trainer(train)(model, stream, key). For validation, read the rows of a Stream: "
+            "valid = stream.first(len(stream))."
         )
     if isinstance(data, Dataset):
         return data

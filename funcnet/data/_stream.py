@@ -194,8 +194,9 @@ class Stream:
             prefetch: as for `Stream`.
 
         Returns:
-            A Stream, whose rows are shuffled globally. A run resumes on it if the rows have the same
-            digest; of more than 16,384 rows, as many at equal distances are compared.
+            A Stream for a Trainer, whose rows are shuffled globally; `stream.first(rows)` reads rows for
+            validation. A run resumes on it if the rows have the same digest; of more than 16,384 rows,
+            as many at equal distances are compared.
 
         Raises:
             TypeError: if it is not such a dataset, or an example holds text or objects.

@@ -22,8 +22,9 @@ def from_equinox(make: Any) -> LiftedNetwork:
 
     Args:
         make: a function of a key that returns a module, or with a state
-            `equinox.nn.make_with_state(Net)`, which returns a pair. A module that is built already, or such
-            a pair, is a fixed start.
+            `equinox.nn.make_with_state(Net)`, which returns a pair. A key that is passed by name needs a
+            lambda: `lambda key: Net(key=key)`. A module that is built already, or such a pair, is a fixed
+            start: a model, which is trained without `init`.
 
     Returns:
         A module; `init` draws its parameters, and it is called on one example.

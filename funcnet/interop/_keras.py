@@ -25,7 +25,8 @@ def from_keras(make: Any) -> LiftedNetwork:
     Args:
         make: a function without arguments that returns a built `keras.Model`, whose call takes a batch
             [rows, ...]; then `init(key)` draws all variables anew, from its initializers. A model that
-            is built already is a fixed start: its current values.
+            is built already is a fixed start, with its current values: a model, which is trained without
+            `init`.
 
     Returns:
         A module; `init` draws its parameters, and it is called on one example.

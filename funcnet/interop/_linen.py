@@ -29,7 +29,8 @@ def from_linen(
 
     Args:
         module: a `flax.linen.Module`, whose call takes a batch x [rows, ...].
-        example: the input of one example, without the axis of the rows; only shapes and dtypes matter.
+        example: the input of one example, an array without the axis of the rows, of integers for tokens;
+            only shapes and dtypes matter.
         train_kwargs, eval_kwargs: keyword arguments of the call in training and in inference. By default
             its flag `train`, `training`, `is_training`, `deterministic`, `inference` or
             `use_running_average`, if it has one.

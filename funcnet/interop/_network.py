@@ -45,7 +45,8 @@ class LiftedNetwork(Module):
 
     It is a module like those of funcnet: `init` draws its arrays; `params` are trained, and `state`, such
     as running statistics, is carried in Buffers. It is called on one example, and `fn.fit`, `fn.evaluate`
-    and `fn.predict` add the batch axis. A loss marked by `losses.batchwise` calls it on all rows.
+    and `fn.predict` add the batch axis; elsewhere write `jax.vmap(model)(x)`. A loss marked by
+    `losses.batchwise` calls it on all rows.
 
     A network with a state is applied to its whole batch in training, as in its own library: the weights of
     rows enter the loss and not its statistics, and a short last batch has its true size. Dropout draws from

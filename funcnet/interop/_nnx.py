@@ -23,7 +23,9 @@ def from_nnx(make: Any) -> LiftedNetwork:
 
     Args:
         make: a function of `nnx.Rngs` that returns a module, whose call takes a batch x [rows, ...]; then
-            `init(key)` builds `make(nnx.Rngs(key))`. A module that is built already is a fixed start.
+            `init(key)` builds `make(nnx.Rngs(key))`. If `rngs` is passed by name, write a lambda:
+            `lambda rngs: Net(rngs=rngs)`. A module that is built already is a fixed start: a model, which
+            is trained without `init`.
 
     Returns:
         A module; `init` draws its parameters, and it is called on one example.

@@ -36,10 +36,12 @@ def load_torch(
 
     Layers are found by their names in PyTorch, those that `to_torch` gives, or by their paths. If the names
     are others, they are found by kind and shape; layers of the same shapes by the numbers in their names,
-    such as "fc1" and "fc2". Where these don't decide, an error asks for `rename`.
+    such as "fc1" and "fc2". Where these don't decide, an error asks for `rename`. An array that a model
+    holds itself, such as learned positions, has no layer to rename: rename it in the state dict.
 
     A state dict holds arrays and no settings: activation functions, strides, padding, `eps`, whether a
-    Transformer's norms come first. Set them as in PyTorch, and compare the outputs of one example.
+    Transformer's norms come first. Set them as in PyTorch, and compare the outputs of one example. Some
+    defaults differ: the padding of convolutions is 0 in PyTorch, and "SAME" here.
 
     Args:
         net: the architecture before `init`, or a model of the same shapes, whose values are replaced.

@@ -87,7 +87,8 @@ class _Names:
         if self.unused:
             raise ValueError(
                 f"rename must have paths of the model, and nothing is at {min(self.unused)!r}. Its layers "
-                f"are {', '.join(unit.path for unit in found)}."
+                f"are {', '.join(unit.path for unit in found if unit.path)}. Rename an array that the "
+                "model itself holds in the state dict: state['position_embedding'] = state.pop('pos')."
             )
 
 

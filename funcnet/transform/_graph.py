@@ -221,12 +221,14 @@ class Graph:
     ) -> Path:
         """Save a program with a checksum, for `load_graph`; in ONNX if the path ends in ".onnx".
 
-        The program takes and returns plain containers: a module is a dict of its fields, its static
-        settings are part of the program. A process that has only JAX runs it in two lines, without the
-        check of its sum:
+        The program takes and returns plain containers: a module is a dict of its fields, and its static
+        settings are part of the program. A process that has only JAX runs it in two lines, which do not
+        check the checksum:
 
             content = pathlib.Path(path).read_bytes()
             results = jax.export.deserialize(bytearray(content[64:])).call(*args)
+
+        Trace `graph(jax.vmap(model))(x)` of a network of another library, which takes one example.
 
         An ONNX model needs `pip install "funcnet[onnx]"`. Its inputs and outputs are the arrays of the
         arguments and results, in order; it is checked, and its outputs are compared with the graph's.
@@ -383,7 +385,8 @@ def _any_length(batch: Any) -> Iterator[None]:
     except jax.errors.InconclusiveDimensionOperation as error:
         raise ValueError(
             f"batch must name axes that may have any length, got {batch!r}, and the computation depends on "
-            f"it: {str(error).strip().splitlines()[0]} Save it for one length: batch=None."
+            f"it: {str(error).strip().splitlines()[0].rstrip('.')}. Save it for one length, batch=None; "
+            "for rows, write jax.vmap(model) in place of fn.predict."
         ) from error
 
 

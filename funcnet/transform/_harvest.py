@@ -34,7 +34,8 @@ MAPPED = (
     "a layer with running statistics, such as BatchNorm, is mapped within the loss, by jax.vmap or in a "
     "branch that depends on the example: each call would have its own statistics. Call the model once for "
     "each example; stack several views of it into one array [views, ...] and pass that. A loss marked by "
-    "losses.batchwise calls it on all rows: model(x, key=key)."
+    "losses.batchwise calls it on all rows: model(x, key=key). In a layer of your own, new must be the "
+    "same for all examples: jax.lax.pmean(x, fn.BATCH_AXIS)."
 )
 
 IN_CONTROL_FLOW = (

@@ -364,9 +364,10 @@ def test_other_networks_train_in_ensembles_and_are_saved(name, tmp_path):
 @pytest.mark.slow
 def test_the_section_of_the_docs_runs_as_written():
     section = (Path(__file__).parents[2] / "docs/interop.md").read_text().split("\n## ")[1]
-    first, haiku = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    first, back, keras, haiku = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     scope = {}
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        exec(compile(first, "docs/interop.md", "exec"), scope)
+        exec(compile(first + back, "docs/interop.md", "exec"), scope)
     assert scope["run"].history["loss"][1] < scope["run"].history["loss"][0]
     assert "from_stateful_functions" in haiku
+    assert "assign" in keras
