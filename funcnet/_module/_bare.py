@@ -16,7 +16,7 @@ from funcnet._types import Key, PyTree
 LIFT = {
     "flax.linen": "fn.interop.from_linen(module, example)",
     "flax.nnx": "fn.interop.from_nnx(lambda rngs: Net(rngs)), or from_nnx(model) for a fixed start",
-    "keras": "fn.interop.from_keras(lambda: model)",
+    "keras": "fn.interop.from_keras(model), or from_keras(build) of a function that builds it",
     "torch": "fn.interop.load_torch(net, model.state_dict()), with a net of funcnet",
 }
 

@@ -50,7 +50,8 @@ class LiftedNetwork(Module):
     A network with a state is applied to its whole batch in training, as in its own library: the weights of
     rows enter the loss and not its statistics, and a short last batch has its true size. Dropout draws from
     one key for such a batch, that of its first example; in networks without a state each example has its
-    own.
+    own. If any of its state is frozen, `fn.freeze(model, "state")`, it stays in inference: running
+    statistics are used and not updated, and there is no dropout.
 
     Args:
         library: the functions of the network.
@@ -104,6 +105,8 @@ class LiftedNetwork(Module):
         return f"{name}, {count(self):,} parameters{f', {state} arrays of state' if state else ''})"
 
     def __call__(self, x: Any, key: Key | None = None) -> Any:
+        if self._is_frozen("state"):
+            key = None
         weight = batch_weight()
         is_rows = weight is not None and weight.ndim > 0
         if weight is not None and is_rows:
