@@ -149,7 +149,7 @@ def call(model: Any, x: Any, key: Key | None) -> Any:
             "yourself: def loss(params, example, key): ..."
         )
     if key is None:
-        return model(x, key=None) if _requires_key(model) else model(x)
+        return model(x, key=None) if requires_key(model) else model(x)
     accepted = inspect.signature(model).parameters
     if "key" in accepted or any(p.kind == p.VAR_KEYWORD for p in accepted.values()):
         return model(x, key=key)
@@ -162,9 +162,9 @@ def call(model: Any, x: Any, key: Key | None) -> Any:
     return model(x)
 
 
-def _requires_key(model: Any) -> bool:
+def requires_key(model: Any) -> bool:
     """Whether a model of another library has an argument `key` without a default."""
-    if isinstance(model, Module):
+    if isinstance(model, Module) or not callable(model):
         return False
     try:
         key = inspect.signature(model).parameters.get("key")

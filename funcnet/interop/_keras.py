@@ -167,9 +167,9 @@ def _check_is_drawn(model: Any, scope: Any) -> None:
     if is_set or not all(callable(getattr(v, "_initializer", None)) for v in model.weights):
         raise ValueError(
             "make must build its model anew, with initial values from its initializers, got "
-            f"{model.name!r} with variables that were made before or set, by weights that were loaded or by adapt. For a "
-            "fixed start, pass the model itself: from_keras(model). Of Normalization, pass its settings: "
-            "Normalization(mean=mean, variance=variance)."
+            f"{model.name!r} with variables that were made before or set, by weights that were "
+            "loaded or by adapt. For a fixed start, pass the model itself: from_keras(model). Of "
+            "Normalization, pass its settings: Normalization(mean=mean, variance=variance)."
         )
 
 

@@ -126,8 +126,8 @@ class _Linen:
         if sown := sorted(name for name, change in changed.items() if change == "sown"):
             raise ValueError(
                 f"{type(self.module).__name__} sows values in {sown[0]!r}, which a loss of funcnet does "
-                "not contain. Return them with the output, and add them in a loss of your own; values that are "
-                'only looked at belong in "intermediates".'
+                "not contain. Return them with the output, and add them in a loss of your own; values "
+                'that are only looked at belong in "intermediates".'
             )
         if other := sorted(variables.keys() - {"params", *self.mutable}):
             raise ValueError(

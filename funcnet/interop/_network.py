@@ -179,9 +179,9 @@ def _is_buffer(node: Any) -> bool:
 
 
 def _check_rows(x: PyTree, rows: int) -> None:
-    """Check that x holds all rows of the batch of a batchwise loss."""
+    """Check that x holds all rows of the batch of a batchwise loss, possibly several inputs of each."""
     shapes = [jax.numpy.shape(leaf) for leaf in jax.tree.leaves(x)]
-    if any(shape[:1] != (rows,) for shape in shapes):
+    if any(not shape or shape[0] % rows or not shape[0] for shape in shapes):
         raise ValueError(
             "a loss marked by losses.batchwise must call a network of another library on all rows of the "
             f"batch, got arrays of shapes {shapes} for a batch of {rows} rows. Write model(x, key=key) "

@@ -155,8 +155,8 @@ def _check_arrays(module: Any, is_built: bool) -> None:
         for name, value in vars(part).items():
             if isinstance(value, jax.Array) and not is_built:
                 raise ValueError(
-                    f"the array {'.'.join(map(str, (*path, name)))} of {type(module).__name__} must be in a "
-                    f"variable of nnx: self.{name} = nnx.Variable(array), or nnx.Param if it is trained."
+                    f"the array {'.'.join(map(str, (*path, name)))} of {type(module).__name__} must be in "
+                    f"a variable of nnx: self.{name} = nnx.Variable(array), or nnx.Param if it is trained."
                 )
 
 
