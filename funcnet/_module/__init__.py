@@ -17,6 +17,7 @@ from funcnet._module._model import count as count
 from funcnet._module._model import is_parameter as is_parameter
 from funcnet._module._model import modules as modules
 from funcnet._module._model import needs_batch as needs_batch
+from funcnet._module._model import requires_key as requires_key
 from funcnet._module._model import shapes as shapes
 from funcnet._module._model import trainable as trainable
 from funcnet._module._select import Paths as Paths

@@ -75,7 +75,8 @@ def as_module(model: PyTree) -> PyTree:
     """The model itself if all of its leaves are floating arrays, or it is a module; else a `BareModel`.
 
     Raises:
-        TypeError: for a model of another library that must be lifted, or a Python float among its leaves.
+        TypeError: for a model of another library that must be lifted, a Python float among its leaves, or
+            no floating array.
         ValueError: if running statistics of flax would be trained.
     """
     if isinstance(model, Module) or type(model).__module__.startswith("funcnet."):  # a Run is refused later
@@ -127,7 +128,10 @@ def _check_class(model: Any) -> None:
 
 def _check_statistics(model: Any) -> None:
     """Check that no running statistics of flax are among the parameters."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(model, is_leaf=_is_statistic):
+    is_leaf = lambda node: _is_node(node) or _is_statistic(node)  # noqa: E731
+    for path, leaf in jax.tree_util.tree_leaves_with_path(model, is_leaf=is_leaf):
+        if _is_node(leaf):  # a network that is lifted already
+            continue
         if any(getattr(entry, "key", None) == "batch_stats" for entry in path) or _is_statistic(leaf):
             raise ValueError(
                 f"{jax.tree_util.keystr(path)} holds running statistics of flax, which must not be trained "

@@ -150,7 +150,7 @@ def call(model: Any, x: Any, key: Key | None) -> Any:
             "yourself: def loss(params, example, key): ..."
         )
     if key is None:
-        return model(x)
+        return model(x, key=None) if requires_key(model) else model(x)
     accepted = inspect.signature(model).parameters
     if "key" in accepted or any(p.kind == p.VAR_KEYWORD for p in accepted.values()):
         return model(x, key=key)
@@ -161,6 +161,17 @@ def call(model: Any, x: Any, key: Key | None) -> Any:
             "needs it in training. Write def __call__(self, x, key=None): ..."
         )
     return model(x)
+
+
+def requires_key(model: Any) -> bool:
+    """Whether a model of another library has an argument `key` without a default."""
+    if isinstance(model, Module) or not callable(model):
+        return False
+    try:
+        key = inspect.signature(model).parameters.get("key")
+    except (TypeError, ValueError):  # a function that is not written in Python
+        return False
+    return key is not None and key.default is key.empty
 
 
 def needs_batch(model: PyTree) -> bool:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Never
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet import _check, _mesh, _tree
 from funcnet._jit import bounded_jit
@@ -100,6 +101,14 @@ class PaddedBatch(Batch):
         example, weight = jax.tree.map(lambda a: a[:rows], (self.example, self.weight))
         return PaddedBatch(example, weight, self.known_total_weight)
 
+    def without_padding(self) -> "FullBatch | PaddedBatch":
+        """The rows up to the last with a positive weight, which must be concrete."""
+        counts = np.flatnonzero(np.asarray(self.weight) > 0)
+        rows = int(counts[-1]) + 1 if len(counts) else len(self.weight)
+        kind = FullBatch if len(counts) == rows else PaddedBatch
+        example, weight = jax.tree.map(lambda a: a[:rows], (self.example, self.weight))
+        return kind(example, weight, self.known_total_weight)
+
     @staticmethod
     def from_batch(batch: Batch) -> "PaddedBatch":
         """The same batch, with its rows of weight zero replaced."""
@@ -111,6 +120,11 @@ class PaddedBatch(Batch):
             return jnp.where(mask, a, jnp.broadcast_to(a[first], a.shape))
 
         return PaddedBatch(jax.tree.map(replace_rows, batch.example), batch.weight)
+
+
+@_tree.node
+class FullBatch(PaddedBatch):
+    """A batch in which every row has a positive weight, which a step knows without reading them."""
 
 
 class Rows(NamedTuple):
@@ -146,7 +160,9 @@ class Chunk(NamedTuple):
 
 
 @_check.usage("for batch in fn.data.batches((x, y), batch_size=32, key=key): x, y = batch.example")
-def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: int = 0) -> Iterator[Batch]:
+def batches(
+    data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: int = 0, *, pad: bool = True
+) -> Iterator[PaddedBatch]:
     """The minibatches of one epoch, the same as in `fit` with the same key.
 
     Args:
@@ -155,6 +171,8 @@ def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: i
             rows of weight 0.
         key: the key passed to `fit`; None for the order of the rows (`shuffle=False`).
         epoch: the number of the epoch, from 0: each epoch has its own order.
+        pad: if False, the last batch has its true size, and a jitted step is compiled once more for it.
+            `fn.step` needs that for networks of other libraries with a state, as `fit` does by itself.
 
     Returns:
         An iterator of ceil(n / batch_size) batches. Each row occurs once.
@@ -180,7 +198,16 @@ def batches(data: PyTree, batch_size: int = 32, key: Key | None = None, epoch: i
     epoch = _check.between("epoch", epoch, 0, 2**31)
     order = None if key is None else epoch_order(key, epoch, len(data))
     size = min(batch_size, len(data))
-    return (_jitted_batch_of(data, order, size, i) for i in range(num_batches(len(data), size)))
+    _check.boolean("pad", pad)
+    made = (_jitted_batch_of(data, order, size, i) for i in range(num_batches(len(data), size)))
+    left = len(data) % size
+    if pad and (left or data.weight is not None):
+        return made
+    weight = np.ones(1) if data.weight is None else data.weight
+    kind = FullBatch if _tree.is_concrete(weight) and (np.asarray(weight) > 0).all() else PaddedBatch
+    last = num_batches(len(data), size) - 1 if left else -1
+    cut = (batch.first(left) if number == last else batch for number, batch in enumerate(made))
+    return (kind(batch.example, batch.weight, batch.known_total_weight) for batch in cut)
 
 
 def num_batches(n: int, batch_size: int) -> int:

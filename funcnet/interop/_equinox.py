@@ -9,6 +9,7 @@ import jax
 from funcnet import _check, _tree
 from funcnet._module import Buffer
 from funcnet._types import Key, PyTree
+from funcnet.interop._mode import check_call
 from funcnet.interop._network import LiftedNetwork, defaults_of_jax
 
 
@@ -68,6 +69,7 @@ class _Equinox:
         is_field = lambda leaf: not _is_array(leaf)  # noqa: E731
         self.fields = equinox.filter(module, is_field)
         self.takes_key = _takes_key(type(module).__call__)
+        check_call(type(module).__name__, type(module).__call__, ("key", "state"))
         norms = jax.tree.leaves(module, is_leaf=_has_axis_name)
         names = {norm.axis_name for norm in norms if _has_axis_name(norm)}
         self.axis_name = next(iter(names), None)
@@ -93,7 +95,7 @@ class _Equinox:
             kwargs = {"key": key} if self.takes_key else {}
             return module(x, state, **kwargs) if self.has_state else (module(x, **kwargs), state)
 
-        if key is None or not self.has_state:
+        if key is None or not jax.tree.leaves(state):
             return call(x, key)
         keys = jax.random.split(key, len(jax.tree.leaves(x)[0]))
         return jax.vmap(call, axis_name=self.axis_name, out_axes=(0, None))(x, keys)

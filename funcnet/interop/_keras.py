@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._module import Buffer
 from funcnet._types import Key, PyTree
+from funcnet.interop._mode import no_flag
 from funcnet.interop._network import LiftedNetwork, defaults_of_jax
 
 
@@ -33,9 +34,10 @@ def from_keras(make: Any) -> LiftedNetwork:
 
     Raises:
         TypeError: if `make` is neither, or does not return a model of Keras.
-        ValueError: if the backend of Keras is not JAX, or the model is not built; in training, if it has
-            losses of its own, such as those of a `kernel_regularizer`, which a loss of funcnet does not
-            contain.
+        ValueError: if the backend of Keras is not JAX, or the model is not built; if `make` returns a model
+            whose variables were made before or set; if it has dropout or running statistics, and its `call`
+            no argument `training`; in training, if it has losses of its own, such as those of a
+            `kernel_regularizer`, which a loss of funcnet does not contain.
 
     Example:
         >>> import os; os.environ["KERAS_BACKEND"] = "jax"
@@ -59,10 +61,11 @@ def from_keras(make: Any) -> LiftedNetwork:
     else:
         _check.takes("make", make, "a model of Keras, or a function without arguments that returns one")
         # In this scope variables keep their initializers.
-        with defaults_of_jax(), keras.StatelessScope(initialize_variables=False):
+        with defaults_of_jax(), keras.StatelessScope(initialize_variables=False) as scope:
             model = make()
         if not isinstance(model, keras.Model):
             raise TypeError(f"make must return a keras.Model, got {_check.describe(model)}.")
+        _check_is_drawn(model, scope)
     if not model.built or not model.weights:
         raise ValueError(
             f"the model of Keras must be built, got {model.name!r} without variables. Give it its input "
@@ -72,6 +75,8 @@ def from_keras(make: Any) -> LiftedNetwork:
     initializers = tuple(getattr(variable, "_initializer", None) for variable in variables)
     with defaults_of_jax(), keras.StatelessScope():
         pass  # its end initializes all variables, which a trace must not do
+    if not model._call_has_training_arg and _trains_differently(model):
+        raise no_flag(type(model).__name__, "dropout or a state", call="def call(self, x, training=False)")
     library = _Keras(model, variables, initializers, is_built)
     if not is_built:
         return LiftedNetwork(library)
@@ -136,9 +141,10 @@ class _Keras:
                 seeds += 1
             else:
                 values.append((params if variable.trainable else state)[layer][name])
-        count = len(self.model.trainable_variables)
+        count = sum(variable.trainable for variable in self.variables)
+        training = {"training": key is not None} if self.model._call_has_training_arg else {}
         output, new, losses = self.model.stateless_call(
-            values[:count], values[count:], x, training=key is not None, return_losses=True
+            values[:count], values[count:], x, return_losses=True, **training
         )
         return output, self.by_name([*values[:count], *new])[1], losses
 
@@ -154,6 +160,28 @@ class _Keras:
                 name = name[0], f"{name[1]}_"
             names.append(name)
         return names
+
+
+def _check_is_drawn(model: Any, scope: Any) -> None:
+    """Check that `init` can draw all variables: they are made in `make`, and not set in it."""
+    is_set = any(scope.get_current_value(variable) is not None for variable in model.weights)
+    if is_set or not all(callable(getattr(v, "_initializer", None)) for v in model.weights):
+        raise ValueError(
+            "make must build its model anew, with initial values from its initializers, got "
+            f"{model.name!r} with variables that were made before or set, by weights that were "
+            "loaded or by adapt. For a fixed start, pass the model itself: from_keras(model). Of "
+            "Normalization, pass its settings: Normalization(mean=mean, variance=variance)."
+        )
+
+
+def _trains_differently(model: Any) -> bool:
+    """Whether a model draws random numbers or has running statistics."""
+    import keras
+
+    layers = model._flatten_layers()
+    return any(
+        isinstance(layer, keras.layers.BatchNormalization | keras.layers.Dropout) for layer in layers
+    )
 
 
 def _is_seed(variable: Any) -> bool:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from funcnet import _check
 from funcnet._types import Key, PyTree
-from funcnet.interop._mode import Kwargs, mode_kwargs, no_flag
+from funcnet.interop._mode import Kwargs, check_call, mode_kwargs, no_flag
 from funcnet.interop._network import LiftedNetwork, defaults_of_jax
 
 
@@ -44,8 +44,9 @@ def from_linen(
 
     Raises:
         TypeError: if `module` is not a module of flax linen.
-        ValueError: if it has dropout or running statistics and no flag for training, or a collection that
-            is not in `mutable`.
+        ValueError: if it has dropout or running statistics and no flag for training, a collection that is
+            not in `mutable`, a stream that is not in `rngs`, values that it sows, such as losses, or an
+            argument without a default.
 
     Example:
         >>> import flax.linen as nn, jax, jax.numpy as jnp, funcnet as fn
@@ -65,10 +66,17 @@ def from_linen(
     leaves, structure = jax.tree.flatten(example)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     kwargs = mode_kwargs(type(module).__call__, train_kwargs, eval_kwargs)
+    name = type(module).__name__
+    check_call(name, type(module).__call__, dict(kwargs[0]).keys() & dict(kwargs[1]).keys())
     library = _Linen(module, structure, shapes, *kwargs, tuple(rngs), tuple(mutable), draws=True)
     with defaults_of_jax():
+        if library.needs_rngs(flax, rngs):
+            raise ValueError(
+                f"{name} draws random numbers from a stream that is not in rngs, got rngs={library.rngs}. "
+                'Name all of them: from_linen(..., rngs=("dropout", "noise")).'
+            )
         library.check(linen)
-        library = dataclasses.replace(library, draws=library.needs_rngs(flax))
+        library = dataclasses.replace(library, draws=library.needs_rngs(flax, ()))
     return LiftedNetwork(library)
 
 
@@ -114,24 +122,55 @@ class _Linen:
 
         with linen.intercept_methods(note):
             variables = jax.eval_shape(self._variables, jax.random.key(0))
+        changed = self._changed(variables)
+        if sown := sorted(name for name, change in changed.items() if change == "sown"):
+            raise ValueError(
+                f"{type(self.module).__name__} sows values in {sown[0]!r}, which a loss of funcnet does "
+                "not contain. Return them with the output, and add them in a loss of your own; values "
+                'that are only looked at belong in "intermediates".'
+            )
         if other := sorted(variables.keys() - {"params", *self.mutable}):
             raise ValueError(
                 f"{type(self.module).__name__} has the collection {other[0]!r}, which is neither trained "
                 f"nor carried. Carry it: from_linen(..., mutable={(*self.mutable, *other)})."
             )
-        has_state = any(jax.tree.leaves(variables.get(name)) for name in self.mutable)
+        has_state = "updated" in changed.values()
         if self.train_kwargs == self.eval_kwargs and ("Dropout" in layers or has_state):
             raise no_flag(
                 type(self.module).__name__,
                 "running statistics" if has_state else "dropout",
             )
 
-    def needs_rngs(self, flax: Any) -> bool:
-        """Whether the network draws random numbers in training: then it fails without a stream."""
-        mutable, kwargs = list(self.mutable), dict(self.train_kwargs)
+    def _changed(self, variables: Any) -> dict[str, str]:
+        """The collections that a call in training updates or sows."""
+        names, changed = sorted(variables.keys() - {"params"}), {}
+
+        def call(variables: Any, key: Key) -> None:
+            _, new = self._call(variables, self._keys(key), names)
+            for name in names:
+                before: Any
+                structure: Any
+                before, structure = jax.tree.flatten(variables[name])
+                after, new_structure = jax.tree.flatten(new[name])
+                if structure != new_structure:
+                    changed[name] = "sown"
+                elif any(a is not b for a, b in zip(before, after, strict=True)):
+                    changed[name] = "updated"
+
+        jax.eval_shape(call, variables, jax.random.key(0))
+        return changed
+
+    def _call(self, variables: Any, keys: dict[str, Key], mutable: list[str]) -> Any:
+        return self.module.apply(
+            variables, self._rows(), rngs=keys, mutable=mutable, **dict(self.train_kwargs)
+        )
+
+    def needs_rngs(self, flax: Any, rngs: Iterable[str]) -> bool:
+        """Whether a call in training draws random numbers from a stream other than `rngs`."""
+        keys = {name: jax.random.key(0) for name in rngs}
         try:
             jax.eval_shape(
-                lambda variables: self.module.apply(variables, self._rows(), mutable=mutable, **kwargs),
+                lambda variables: self._call(variables, keys, list(self.mutable)),
                 jax.eval_shape(self._variables, jax.random.key(0)),
             )
         except flax.errors.InvalidRngError:

@@ -51,7 +51,8 @@ class LiftedNetwork(Module):
     A network with a state is applied to its whole batch in training, as in its own library: the weights of
     rows enter the loss and not its statistics, and a short last batch has its true size. Dropout draws from
     one key for such a batch, that of its first example; in networks without a state each example has its
-    own.
+    own. If any of its state is frozen, `fn.freeze(model, "state")`, it stays in inference: running
+    statistics are used and not updated, and there is no dropout.
 
     Args:
         library: the functions of the network.
@@ -105,6 +106,8 @@ class LiftedNetwork(Module):
         return f"{name}, {count(self):,} parameters{f', {state} arrays of state' if state else ''})"
 
     def __call__(self, x: Any, key: Key | None = None) -> Any:
+        if self._is_frozen("state"):
+            key = None
         weight = batch_weight()
         is_rows = weight is not None and weight.ndim > 0
         if weight is not None and is_rows:
@@ -177,9 +180,9 @@ def _is_buffer(node: Any) -> bool:
 
 
 def _check_rows(x: PyTree, rows: int) -> None:
-    """Check that x holds all rows of the batch of a batchwise loss."""
+    """Check that x holds all rows of the batch of a batchwise loss, possibly several inputs of each."""
     shapes = [jax.numpy.shape(leaf) for leaf in jax.tree.leaves(x)]
-    if any(shape[:1] != (rows,) for shape in shapes):
+    if any(not shape or shape[0] % rows or not shape[0] for shape in shapes):
         raise ValueError(
             "a loss marked by losses.batchwise must call a network of another library on all rows of the "
             f"batch, got arrays of shapes {shapes} for a batch of {rows} rows. Write model(x, key=key) "

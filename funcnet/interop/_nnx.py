@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from funcnet import _check
 from funcnet._module import Buffer
 from funcnet._types import Key, PyTree
-from funcnet.interop._mode import Kwargs, mode_kwargs, no_flag
+from funcnet.interop._mode import Kwargs, check_call, mode_kwargs, no_flag
 from funcnet.interop._network import LiftedNetwork, defaults_of_jax
 
 
@@ -33,7 +33,8 @@ def from_nnx(make: Any) -> LiftedNetwork:
     Raises:
         TypeError: if `make` is neither, or does not return a module.
         ValueError: if the network has dropout or running statistics that neither `.eval()` nor a flag
-            switches.
+            switches, or its call has another argument without a default; if an
+            array of it is not in a variable.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -53,21 +54,29 @@ def from_nnx(make: Any) -> LiftedNetwork:
             "make must be a module of flax nnx, or a function of nnx.Rngs that returns one, got "
             f"{_check.describe(make)}. Try from_nnx(lambda rngs: Net(rngs))."
         )
+    graphs: list[Any] = []
+
+    def parts() -> Any:
+        module = nnx.clone(make) if is_built else make(nnx.Rngs(0))
+        if not isinstance(module, nnx.Module):
+            raise TypeError(f"make must return a module of flax nnx, got {_check.describe(module)}.")
+        _check_arrays(module, is_built)
+        kwargs = mode_kwargs(type(module).__call__, None, None)
+        check_call(type(module).__name__, type(module).__call__, dict(kwargs[0]))
+        train, params, rngs, state = _split(module, training=True)
+        evaluate, _, _, _ = _split(module, training=False)
+        has_dropout = any(isinstance(part, nnx.Dropout) for _, part in nnx.iter_modules(module))
+        has_statistics = bool(nnx.state(module, nnx.BatchStat))
+        if train == evaluate and not kwargs[0] and (has_dropout or has_statistics):
+            raise no_flag(type(module).__name__, "running statistics" if has_statistics else "dropout")
+        graphs.append(((train, evaluate), kwargs, type(module).__name__))
+        return params, rngs, state
+
     with defaults_of_jax():
-        module = make if is_built else nnx.eval_shape(lambda: make(nnx.Rngs(0)))
-    if not isinstance(module, nnx.Module):
-        raise TypeError(f"make must return a module of flax nnx, got {_check.describe(module)}.")
-    module = nnx.clone(module)
-    kwargs = mode_kwargs(type(module).__call__, None, None)
-    train, params, rngs, state = _split(module, training=True)
-    evaluate, _, _, _ = _split(module, training=False)
-    has_dropout = any(isinstance(part, nnx.Dropout) for _, part in nnx.iter_modules(module))
-    if train == evaluate and not kwargs[0] and (has_dropout or state):
-        raise no_flag(type(module).__name__, "running statistics" if state else "dropout")
-    structures = [jax.tree.structure(part) for part in (params, rngs, state)]
-    library = _Nnx(
-        None if is_built else make, (train, evaluate), tuple(structures), kwargs, type(module).__name__
-    )
+        built = parts() if is_built else jax.eval_shape(parts)
+    structures = tuple(map(jax.tree.structure, built))
+    (modes, kwargs, name), (params, _, state) = graphs[0], built
+    library = _Nnx(None if is_built else make, modes, structures, kwargs, name)
     if not is_built:
         return LiftedNetwork(library)
     start = nnx.to_pure_dict(params), jax.tree.map(Buffer, nnx.to_pure_dict(state))
@@ -137,7 +146,22 @@ def _split(module: Any, *, training: bool | None = None) -> Any:
 
     if training is not None:
         module.train() if training else module.eval()
-    return nnx.split(module, nnx.Param, nnx.RngState, ...)
+    parts: Any = nnx.split(module, nnx.Param, nnx.RngState, nnx.Intermediate, ...)
+    graph, params, rngs, _, state = parts
+    return graph, params, rngs, state
+
+
+def _check_arrays(module: Any, is_built: bool) -> None:
+    """Check that a module that is built in a program holds its arrays in variables, as flax needs there."""
+    from flax import nnx
+
+    for path, part in nnx.iter_modules(module):
+        for name, value in vars(part).items():
+            if isinstance(value, jax.Array) and not is_built:
+                raise ValueError(
+                    f"the array {'.'.join(map(str, (*path, name)))} of {type(module).__name__} must be in "
+                    f"a variable of nnx: self.{name} = nnx.Variable(array), or nnx.Param if it is trained."
+                )
 
 
 def _is_variable(node: Any) -> bool:

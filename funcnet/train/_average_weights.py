@@ -22,7 +22,8 @@ class AverageWeights(Callback):
 
     At the end of the run, the running statistics of layers such as `BatchNorm` are computed anew: means
     over one more pass over the training data, with the averaged weights. Until then they are the mean of
-    those of the models. Other models are not passed over the data.
+    those of the models. Networks of other libraries go on from that mean with their own updates. Models
+    without such layers are not passed over the data.
 
     Args:
         start: the first epoch, from 0, whose model is averaged.

@@ -12,7 +12,8 @@ import numpy as np
 
 from funcnet import _check, _files, _tree
 from funcnet._types import Loss, PyTree
-from funcnet.data import Batch, Dataset
+from funcnet.data import Dataset
+from funcnet.data._batches import PaddedBatch
 from funcnet.train._early_stopping import EarlyStopping, Outcome
 from funcnet.train._hyperparams import set_hyperparams
 from funcnet.train._progress import Progress
@@ -102,7 +103,7 @@ class Snapshot:
     directory: Path | None
     loss: Loss
     sample: Callable[[], Dataset]
-    batches: Callable[[], Iterator[Batch]]
+    batches: Callable[[], Iterator[PaddedBatch]]
     callbacks: "Sequence[Callback]"
     is_latest: bool = True
     history: Mapping[str, list[float]] = dataclasses.field(default_factory=dict)

@@ -10,7 +10,7 @@ import jax
 from funcnet import _check, _tree
 from funcnet._jit import bounded_jit
 from funcnet._metric import MetricRows
-from funcnet._module import as_module, check_model, trainable
+from funcnet._module import as_module, check_model, requires_key, trainable
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
@@ -79,7 +79,9 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     """
     if isinstance(getattr(model, "state", None), TrainState):
         raise TypeError("model must be a model, got a Run. Write fn.predict(run.model, x).")
-    _check.takes("model", model, "a function of one example, as in fn.predict(model, x)", None)
+    # A module of another library may require a key, which is None in inference.
+    key = {"key": None} if not jax.tree_util.all_leaves([model]) and requires_key(model) else {}
+    _check.takes("model", model, "a function of one example, as in fn.predict(model, x)", None, **key)
     model = as_tree(model)
     check_model(model)
     batch_size = _check.positive("batch_size", batch_size)

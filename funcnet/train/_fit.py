@@ -23,7 +23,7 @@ from funcnet.train._plan import Plan, Probe, Settings
 from funcnet.train._replay import raise_if_not_finite
 from funcnet.train._resolve_optimizer import Optimizer, of_steps, resolve_optimizer
 from funcnet.train._result import Run
-from funcnet.train._step import OnNaN, check_accumulate, check_step
+from funcnet.train._step import OnNaN, check_accumulate, check_no_zero_weight, check_step
 
 
 @_check.usage("train = fn.fit(loss, optax.adam(1e-3), epochs=20); run = train(model, (x, y), key)")
@@ -254,7 +254,9 @@ class Fit(Settings):
         if isinstance(model, Run):
             raise TypeError("model must be a model, got a Run: pass run.model.")
         _check.key(key, TRAIN_CALL)
-        return self._check_data(model, data), None if valid is None else self._check_data(model, valid)
+        rows = self._check_data(model, data)
+        check_no_zero_weight(model, rows)
+        return rows, None if valid is None else self._check_data(model, valid)
 
     def _check_data(self, model: PyTree, data: PyTree) -> Dataset:
         # Reading all targets takes as long as a small run, so a Dataset is not checked again if it was

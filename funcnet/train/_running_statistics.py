@@ -8,16 +8,17 @@ from typing import Any
 import jax
 
 from funcnet import _keys, _tree
-from funcnet._module import trainable
+from funcnet._module import needs_batch, trainable
 from funcnet._sow import update_buffer_p
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
+from funcnet.data._batches import PaddedBatch
 from funcnet.transform._harvest import update_buffers
 from funcnet.transform._jaxpr import contains
 from funcnet.transform._objective import objective
 
 
-def renew_statistics(loss: Loss, model: PyTree, batches: Iterator[Batch], key: Key) -> PyTree:
+def renew_statistics(loss: Loss, model: PyTree, batches: Iterator[PaddedBatch], key: Key) -> PyTree:
     """The model with running statistics that are means over `batches`, for its own weights.
 
     A model without such layers is returned as it is, and no batch after the first is read.
@@ -29,11 +30,14 @@ def renew_statistics(loss: Loss, model: PyTree, batches: Iterator[Batch], key: K
         key: of the dropout in the loss.
 
     Returns:
-        The model: its statistics are those of each batch, averaged with the batches' weights.
+        The model: its statistics are those of each batch, averaged with the batches' weights. A network of
+        another library updates its own, as in training.
     """
     parameters, rest = _tree.partition(model, trainable(model))
     if not jax.tree.leaves(rest):
         return model
+    if needs_batch(model):
+        batches = (batch.without_padding() for batch in batches)
     first = next(batches)
     program = jax.make_jaxpr(functools.partial(_value, loss, parameters))(rest, first, key)
     if not contains(program.jaxpr, update_buffer_p()):

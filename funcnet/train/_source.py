@@ -12,8 +12,8 @@ import numpy as np
 from funcnet import _check
 from funcnet._module import needs_batch
 from funcnet._types import Key, PyTree
-from funcnet.data import Batch, BatchStream, Dataset, Stream
-from funcnet.data._batches import Chunk, batches, num_batches
+from funcnet.data import BatchStream, Dataset, Stream
+from funcnet.data._batches import Chunk, PaddedBatch, batches, num_batches
 from funcnet.data._dataset import take
 from funcnet.data._prefetch import prefetch
 from funcnet.train._fit import Fit
@@ -57,7 +57,7 @@ class Source(abc.ABC):
         return progress.at_start()
 
     @abc.abstractmethod
-    def batches(self, key: Key | None, epoch: int) -> Iterator[Batch]:
+    def batches(self, key: Key | None, epoch: int) -> Iterator[PaddedBatch]:
         """The batches of an epoch, in the order of `fit`; None for the order of the data."""
 
     @abc.abstractmethod
@@ -78,7 +78,7 @@ class Source(abc.ABC):
 class InMemory(Source):
     """Arrays on the device: one call of a compiled program makes any number of steps and epochs."""
 
-    def batches(self, key: Key | None, epoch: int) -> Iterator[Batch]:
+    def batches(self, key: Key | None, epoch: int) -> Iterator[PaddedBatch]:
         return itertools.islice(batches(self.data, self.rows, key, epoch), self.per_epoch)
 
     def advance(self, progress: Progress, until: int) -> Progress:
@@ -109,7 +109,7 @@ class Streamed(Source):
         self._expected = [f"{high:08x}{low:08x}" for high, low in digests.tolist()]
         self._digests = list(self._expected)
 
-    def batches(self, key: Key | None, epoch: int) -> Iterator[Batch]:
+    def batches(self, key: Key | None, epoch: int) -> Iterator[PaddedBatch]:
         for chunk in self.data.chunks(key, epoch, 0, self.per_epoch, self.rows):
             for i in range(chunk.length):
                 yield jax.tree.map(lambda a: a[i], chunk.batches)  # noqa: B023

@@ -5,14 +5,15 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from funcnet import _check, _tree
 from funcnet._current_step import at_step
 from funcnet._module import check_model, needs_batch, trainable
 from funcnet._types import Array, Loss, PyTree
-from funcnet.data import Batch
-from funcnet.data._batches import PaddedBatch
+from funcnet.data import Batch, Dataset
+from funcnet.data._batches import FullBatch, PaddedBatch
 from funcnet.train._early_stopping import Outcome
 from funcnet.train._optimizer import check_opt_state
 from funcnet.train._own_step import OwnStep, own_update
@@ -51,12 +52,15 @@ def step(
 
     Returns:
         A pure function. Its batch is a `fn.data.Batch`, or an example with a leading axis, whose rows all
-        have weight 1. Example i of a step draws from `state.key`, `state.step` and i.
+        have weight 1. Example i of a step draws from `state.key`, `state.step` and i. A network of another
+        library with a state, such as running statistics, must not get rows of weight 0, which would enter
+        them: `fn.data.batches(..., pad=False)`. It raises an error for them, or in a program in which the
+        weights of a batch of your own are not known, its loss is NaN.
 
     Raises:
         TypeError: if `loss` is not a function or `optimizer` not an optax transformation.
-        ValueError: if `on_nan` is unknown, `accumulate` is below 1 or does not divide the batch, or the
-            loss is not a scalar.
+        ValueError: if `on_nan` is unknown, `accumulate` is below 1 or does not divide the batch, the loss
+            is not a scalar, or a batch is padded for a network that needs its whole batch.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -82,6 +86,7 @@ def step(
     def checked_step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepInfo]:
         _check_state(state, transformation)
         check_accumulate(state.model, accumulate)
+        _check_padding(state.model, batch)
         return take_step(state, batch)
 
     return checked_step
@@ -118,6 +123,35 @@ def check_accumulate(model: PyTree, accumulate: int) -> None:
         raise ValueError(
             f"accumulate must be 1 for a network that needs its whole batch in training, such as one of "
             f"another library with running statistics, got {accumulate}. Choose a larger batch_size."
+        )
+
+
+def _check_padding(model: PyTree, batch: PyTree) -> None:
+    """Check that a batch is not padded if the model needs its whole batch."""
+    if not isinstance(batch, Batch) or isinstance(batch, FullBatch) or not needs_batch(model):
+        return
+    if not _tree.is_concrete(batch.weight):
+        has_padding = isinstance(batch, PaddedBatch)  # from `batches`, and possibly the last one
+    else:
+        has_padding = bool(((batch.weight == 0).any()) & (batch.total_weight > 0))
+    if has_padding:
+        raise ValueError(
+            "batch must not be padded with rows of weight 0 for a network that needs its whole batch in "
+            "training: they would enter its state, such as running statistics. Write "
+            "fn.data.batches(data, batch_size, key, epoch, pad=False), and leave out rows of weight 0."
+        )
+
+
+def check_no_zero_weight(model: PyTree, data: Dataset) -> None:
+    """Check that no training row has weight 0 if the model needs its whole batch."""
+    if data.weight is None or not needs_batch(model) or not _tree.is_concrete((data.weight, data.rows)):
+        return
+    weight = np.asarray(data.weight) if data.rows is None else np.asarray(data.weight)[data.rows]
+    if zeros := int((weight == 0).sum()):
+        raise ValueError(
+            "weight must be above 0 for a network that needs its whole batch in training, got "
+            f"{zeros} rows of weight 0: they would enter its state, such as running statistics. Leave them "
+            "out: fn.data.take(data, np.flatnonzero(weight))."
         )
 
 
@@ -213,4 +247,4 @@ def _as_batch(batch: PyTree) -> PaddedBatch:
         return PaddedBatch.from_batch(batch)
     arrays = {path: _check.jax_array(f"batch{path}", leaf) for path, leaf in _tree.paths(batch).items()}
     rows = _check.num_rows("batch", *arrays.values())
-    return PaddedBatch(jax.tree.unflatten(jax.tree.structure(batch), arrays.values()), jnp.ones(rows))
+    return FullBatch(jax.tree.unflatten(jax.tree.structure(batch), arrays.values()), jnp.ones(rows))

@@ -113,7 +113,7 @@ def update_buffers(program: "ClosedJaxpr", rest: PyTree, share: Any = None) -> t
         if share is not None and all(step_size is not None and step_size < 1 for _, step_size in steps):
             steps = [(sum(new for new, _ in steps) / len(steps), share)]
         for new, step_size in steps:
-            old = leaves[index]
+            old, new = leaves[index], jnp.asarray(new)
             new = new if new.dtype == old.dtype else new.astype(old.dtype)
             step = None if step_size is None else jnp.asarray(step_size, old.dtype)
             leaves[index] = new if step is None else old + step * (new - old)

@@ -19,10 +19,11 @@ from funcnet._metric import (
     promote_to_float32,
     weighted_sum,
 )
-from funcnet._module import restore
+from funcnet._module import needs_batch, restore
 from funcnet._sow import BATCH_AXIS, in_batch, update_buffer_p
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Batch
+from funcnet.data._batches import FullBatch
 from funcnet.transform._harvest import update_buffers
 from funcnet.transform._jaxpr import as_function, contains
 
@@ -126,7 +127,8 @@ def objective(
     Args:
         parameters, rest: the two parts of a model, from `_tree.partition`.
         loss: of one example, or of a whole batch if marked by `losses.batchwise`.
-        batch: examples and their weights.
+        batch: examples and their weights. In training, a row of weight 0 makes the loss NaN for a network
+            that needs its whole batch: it would enter the network's statistics.
         key: None for inference; else example i gets `fold_in(key, first + i)`.
         total_weight: divides the sum, if this batch is a part of a larger one; by default its own.
         first: the index of this batch's first example in the larger one.
@@ -160,10 +162,18 @@ def objective(
         values = _parts(per_example(model, batch.example, keys, weight), weight.shape)
         values, rows = _split_rows(values, weight, key)
         sums = jax.tree.map(lambda v: weighted_sum(v, weight), values)
+    if key is not None and not _is_full(batch) and needs_batch(model):
+        padded = (batch.total_weight > 0) & jnp.any(weight == 0)
+        sums["loss"] *= jnp.where(padded, jnp.nan, 1.0).astype(sums["loss"].dtype)
     totals = Totals({**sums, **rows}, batch.total_weight)
     divisor = totals.weight if total_weight is None else total_weight
     divisor = jnp.where(divisor > 0, divisor, jnp.ones_like(divisor))
     return sums["loss"] / divisor.astype(sums["loss"].dtype), totals
+
+
+def _is_full(batch: Batch) -> bool:
+    """Whether all weights are known to be positive, as in `fit`, which cuts a short batch where needed."""
+    return isinstance(batch, FullBatch) or getattr(batch, "known_total_weight", None) is not None
 
 
 def objective_with_buffers(

@@ -5,6 +5,7 @@ import zlib
 from pathlib import Path
 
 import equinox as eqx
+import flax.linen as linen
 import foreign
 import jax
 import jax.numpy as jnp
@@ -340,6 +341,264 @@ def test_a_plain_loop_of_each_library_ends_in_the_same_weights_and_statistics(li
         assert len(actual) == len(leaves)
         for a, b in zip(actual, leaves, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
+
+
+# Whole batches ------------------------------------------------------------------------------------------
+
+SGD = optax.sgd(0.1)
+ONE_EPOCH = fn.fit(LOSS, SGD, epochs=1, batch_size=4)
+X, Y = jnp.linspace(-1.0, 1.0, 40).reshape(10, 4) ** 3, jnp.arange(10) % 3
+
+
+def draw_centred(key):
+    return {"w": jax.random.normal(key, (4, 3))}, {"mean": jnp.zeros(4)}
+
+
+def apply_centred(params, state, x, key):
+    """Inputs minus their mean, as BatchNorm subtracts it."""
+    if key is None:
+        return (x - state["mean"]) @ params["w"], state
+    mean = x.mean(0)
+    return (x - mean) @ params["w"], {"mean": 0.9 * state["mean"] + 0.1 * mean}
+
+
+CENTRED = fn.interop.from_stateful_functions(draw_centred, apply_centred).init(jax.random.key(0))
+
+
+def test_a_loop_over_batches_without_padding_is_fit():
+    step = jax.jit(fn.step(LOSS, SGD))
+    state = fn.TrainState.create(CENTRED, SGD, KEY)
+    for batch in fn.data.batches((X, Y), 4, KEY, pad=False):
+        state, _ = step(state, batch)
+    run = ONE_EPOCH(CENTRED, (X, Y), KEY)
+    assert_close(jax.tree.leaves(state.model), jax.tree.leaves(run.model), factor=5)
+
+
+def test_a_step_refuses_padding_for_a_network_that_needs_its_whole_batch():
+    step, state = fn.step(LOSS, SGD), fn.TrainState.create(CENTRED, SGD, KEY)
+    *_, last = fn.data.batches((X, Y), 4)
+    for take in (step, jax.jit(step)):
+        with pytest.raises(ValueError, match="pad=False"):
+            take(state, last)
+    rows = X[:8], Y[:8]
+    own = fn.data.Batch(rows, jnp.ones(8).at[3].set(0.0))
+    with pytest.raises(ValueError, match="rows of weight 0"):
+        step(state, own)
+    new, info = jax.jit(step)(state, own)  # its weights are not known
+    assert np.isnan(info.loss)
+    assert not info.finite
+    assert same_bits(new.model, state.model)
+    _, info = jax.jit(step)(state, fn.data.Batch(rows, jnp.linspace(0.5, 1.5, 8)))
+    assert info.finite
+
+
+def test_fit_refuses_rows_of_weight_zero_for_a_network_that_needs_its_whole_batch():
+    weight = jnp.ones(10).at[3].set(0.0)
+    data = fn.data.Dataset((X, Y), weight=weight)
+    with pytest.raises(ValueError, match="got 1 rows of weight 0"):
+        ONE_EPOCH(CENTRED, data, KEY)
+    ONE_EPOCH(CENTRED, fn.data.take(data, np.flatnonzero(weight)), KEY, data)
+
+    def loss_of(weight):
+        return ONE_EPOCH(CENTRED, fn.data.Dataset((X, Y), weight=weight), KEY).history["loss"]
+
+    assert np.isnan(jax.jit(loss_of)(weight)).all()
+
+
+def test_averaged_weights_get_statistics_of_batches_without_padding():
+    average = fn.train.AverageWeights()
+    train = fn.fit(LOSS, optax.sgd(0.0), epochs=1, batch_size=4)
+    run = fn.Trainer(train, callbacks=[average], progress=False)(CENTRED, (X, Y), KEY)
+    mean = run.model.state["mean"].value
+    for batch in fn.data.batches((X, Y), 4, KEY, 1, pad=False):
+        mean = 0.9 * mean + 0.1 * batch.example[0].mean(0)
+    np.testing.assert_allclose(average.model.state["mean"].value, mean, rtol=1e-5)
+
+
+@pytest.mark.parametrize("library", marked(("linen", "equinox"), slow={"equinox"}))
+def test_a_network_whose_state_is_frozen_stays_in_inference(library):
+    network = CONV_NETS[library]
+    frozen = fn.freeze(network.model, "state")
+    assert not frozen.needs_batch
+    run = fn.fit(LOSS, optax.sgd(0.0), epochs=1, batch_size=8)(frozen, network.data, KEY)
+    expected = fn.evaluate(LOSS, network.model, network.data)["loss"]
+    np.testing.assert_allclose(run.history["loss"][0], expected, rtol=1e-5)
+    assert same_bits(run.model.state, network.model.state)
+
+
+class Discriminator(linen.Module):
+    @linen.compact
+    def __call__(self, x, train: bool = False):
+        x = linen.BatchNorm(use_running_average=not train, momentum=0.5)(linen.Dense(4)(x))
+        return linen.Dense(1)(linen.relu(x))[..., 0]
+
+
+@pytest.mark.slow
+def test_players_with_batch_norm_see_both_inputs_at_once():
+    net = fn.interop.from_linen(Discriminator(), jnp.zeros(2))
+    model = {"disc": net.init(jax.random.key(0)), "gen": fn.Linear(2, 2).init(jax.random.key(1))}
+
+    def outputs(model, x, key):
+        fake = jax.vmap(model["gen"])(jax.random.normal(key, x.shape))
+        return jnp.split(model["disc"](jnp.concatenate([x, fake]), key=key), 2)
+
+    @fn.losses.batchwise
+    def disc(model, x, weight, key):
+        real, fake = outputs(model, x, key)
+        return jnp.mean(jax.nn.softplus(-real) + jax.nn.softplus(fake))
+
+    @fn.losses.batchwise
+    def gen(model, x, weight, key):
+        return jnp.mean(jax.nn.softplus(-outputs(model, x, key)[1]))
+
+    players = fn.losses.players(disc=disc, gen=gen)
+    train = fn.fit(players, {"disc": SGD, "gen": SGD}, epochs=1, batch_size=8)
+    run = train(model, jnp.asarray(np.random.default_rng(0).normal(size=(16, 2)), float), KEY)
+    assert np.isfinite(run.history["loss"]).all()
+    assert not same_bits(run.model["disc"].state, model["disc"].state)
+
+
+# Networks as their users write them ---------------------------------------------------------------------
+
+
+class Linen(linen.Module):
+    """A network that draws noise, sows, has a constant, or takes a second input."""
+
+    kind: str
+
+    @linen.compact
+    def __call__(self, x, train: bool = False):
+        if self.kind == "constants":
+            x = x + self.variable("constants", "shift", lambda: jnp.ones(4)).value
+        if self.kind == "noise" and train:
+            x = x + jax.random.normal(self.make_rng("noise"), x.shape)
+        x = linen.Dense(3)(x)
+        self.sow("losses" if self.kind == "losses" else "intermediates", "x", x)
+        return x
+
+
+class TwoInputs(linen.Module):
+    @linen.compact
+    def __call__(self, x, y):
+        return linen.Dense(3)(x + y)
+
+
+class Constant(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        return linen.Dense(3)(x + self.variable("constants", "shift", lambda: jnp.ones(4)).value)
+
+
+def test_collections_and_streams_of_linen():
+    def lift(kind, **settings):
+        return fn.interop.from_linen(Linen(kind), jnp.zeros(4), **settings)
+
+    with pytest.raises(ValueError, match=r"stream that is not in rngs.*rngs=\(\"dropout\", \"noise\"\)"):
+        lift("noise")
+    noisy = lift("noise", rngs=("dropout", "noise")).init(KEY)
+    assert ONE_EPOCH(noisy, (X, Y), KEY).history["loss"].shape == (1,)
+    for mutable in (("batch_stats",), ("batch_stats", "losses")):
+        with pytest.raises(ValueError, match="sows values in 'losses'"):
+            lift("losses", mutable=mutable)
+    with pytest.raises(ValueError, match="the argument 'y' without a default"):
+        fn.interop.from_linen(TwoInputs(), jnp.zeros(4))
+    with pytest.raises(ValueError, match="the collection 'constants'"):
+        fn.interop.from_linen(Constant(), jnp.zeros(4))
+    model = fn.interop.from_linen(Constant(), jnp.zeros(4), mutable=("constants",)).init(KEY)
+    run = ONE_EPOCH(model, (X, Y), KEY)
+    assert same_bits(run.model.state, model.state)
+
+
+class Nnx(nnx.Module):
+    def __init__(self, rngs, array=None):
+        self.norm, self.out = nnx.BatchNorm(4, rngs=rngs), nnx.Linear(4, 3, rngs=rngs)
+        self.shift = jnp.ones(4) if array is None else array
+
+    def __call__(self, x):
+        self.sow(nnx.Intermediate, "x", x)
+        return self.out(self.norm(x + self.shift))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_variables_of_nnx():
+    with pytest.raises(ValueError, match=r"the array shift of Nnx must be in a variable of nnx"):
+        fn.interop.from_nnx(Nnx)
+    net = fn.interop.from_nnx(lambda rngs: Nnx(rngs, nnx.Variable(jnp.ones(4))))
+    model = net.init(KEY)
+    run = ONE_EPOCH(model, (X, Y), KEY)
+    assert same_bits(run.model.state["shift"], model.state["shift"])
+    assert not same_bits(run.model.state["norm"], model.state["norm"])
+    assert "x" not in run.model.state
+
+
+class Equinox(eqx.Module):
+    norm: eqx.nn.BatchNorm | None
+    out: eqx.nn.Linear
+
+    def __init__(self, key, norm=True):
+        self.norm = eqx.nn.BatchNorm(4, axis_name="batch", mode="ema") if norm else None
+        self.out = eqx.nn.Linear(4, 3, key=key)
+
+    def __call__(self, x, state):
+        if self.norm is not None:
+            x, state = self.norm(x, state)
+        return self.out(x), state
+
+
+@pytest.mark.slow
+def test_states_of_equinox():
+    net = fn.interop.from_equinox(eqx.nn.make_with_state(Equinox))
+    run = fn.fit(LOSS, optax.sgd(0.0), epochs=1, batch_size=10)(net.init(KEY), (X, Y), KEY)
+    module, state = eqx.nn.make_with_state(Equinox)(KEY)
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        mapped = jax.vmap(module, axis_name="batch", in_axes=(0, None), out_axes=(0, None))
+        _, expected = mapped(X, state)
+    actual = jax.tree.leaves(run.model.state)
+    for a, b in zip(actual, jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    stateless = fn.interop.from_equinox(eqx.nn.make_with_state(lambda key: Equinox(key, norm=False)))
+    start = stateless.init(KEY)
+    run = fn.fit(LOSS, optax.sgd(0.0), epochs=1, batch_size=8)(start, (X, Y), KEY)
+    np.testing.assert_allclose(run.history["loss"][0], fn.evaluate(LOSS, start, (X, Y))["loss"], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_models_of_keras_that_are_built_already():
+    import keras
+
+    def build(*layers):
+        return keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3)])
+
+    def adapted():
+        scale = keras.layers.Normalization()
+        scale.adapt(np.asarray(3 * X + 5))
+        return build(scale)
+
+    model = adapted()
+    for make in (adapted, lambda: model):
+        with pytest.raises(ValueError, match=r"pass the model itself: from_keras\(model\)"):
+            fn.interop.from_keras(make)
+    lifted = fn.interop.from_keras(model)
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        expected = np.asarray(model(np.asarray(X)))
+    np.testing.assert_allclose(jax.vmap(lifted)(X), expected, rtol=1e-5, atol=1e-6)
+
+    class Subclass(keras.Model):
+        def __init__(self, rate=0.0):
+            super().__init__()
+            self.out = keras.layers.Dense(3)
+            self.dropout = keras.layers.Dropout(rate) if rate else None
+
+        def call(self, x):
+            return self.out(x if self.dropout is None else self.dropout(x))
+
+    plain, dropping = Subclass(), Subclass(0.5)
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        for one in (plain, dropping):
+            one(np.zeros((1, 4), "float32"))
+    ONE_EPOCH(fn.interop.from_keras(plain), (X, Y), KEY)
+    with pytest.raises(ValueError, match="no argument training"):
+        fn.interop.from_keras(dropping)
 
 
 # Other networks -----------------------------------------------------------------------------------------
