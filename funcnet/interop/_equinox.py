@@ -27,7 +27,8 @@ def from_equinox(make: Any) -> LiftedNetwork:
             a pair, is a fixed start.
 
     Returns:
-        A module; `init` draws its parameters, and it is called on one example.
+        A module; `init` draws its parameters, and it is called on one example. With a state, a loop of your
+        own must not pad its batches: `fn.data.batches(..., pad=False)`.
 
     Raises:
         TypeError: if `make` is none of these, or the module can't be called.

@@ -40,7 +40,8 @@ def from_linen(
             vectors of spectral normalization, in "batch_stats".
 
     Returns:
-        A module; `init` draws its parameters, and it is called on one example.
+        A module; `init` draws its parameters, and it is called on one example. With a state, a loop of your
+        own must not pad its batches: `fn.data.batches(..., pad=False)`.
 
     Raises:
         TypeError: if `module` is not a module of flax linen.

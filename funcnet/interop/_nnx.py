@@ -26,7 +26,8 @@ def from_nnx(make: Any) -> LiftedNetwork:
             `init(key)` builds `make(nnx.Rngs(key))`. A module that is built already is a fixed start.
 
     Returns:
-        A module; `init` draws its parameters, and it is called on one example.
+        A module; `init` draws its parameters, and it is called on one example. With a state, a loop of your
+        own must not pad its batches: `fn.data.batches(..., pad=False)`.
 
     Raises:
         TypeError: if `make` is neither, or does not return a module.

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check
+from funcnet._module import restore
 from funcnet._types import PyTree
 from funcnet.train._callbacks import Callback, CallbackContext
 from funcnet.train._ema import to_float32
@@ -67,7 +68,8 @@ class AverageWeights(Callback):
     def on_fit_end(self, context: CallbackContext) -> None:
         if self.count:
             loss, batches = context._snapshot.loss, context._snapshot.batches()
-            self.model = renew_statistics(loss, self.model, batches, statistics_key(context.state.key))
+            key = statistics_key(context.state.key)
+            self.model = restore(renew_statistics(loss, self.model, batches, key), key)
 
     def state(self) -> PyTree:
         return {"model": self._mean, "count": self.count}
