@@ -123,7 +123,7 @@ class _Linen:
 
         with linen.intercept_methods(note):
             variables = jax.eval_shape(self._variables, jax.random.key(0))
-        changed = self._changed(variables)
+        changed = self._changes(variables)
         if sown := sorted(name for name, change in changed.items() if change == "sown"):
             raise ValueError(
                 f"{type(self.module).__name__} sows values in {sown[0]!r}, which a loss of funcnet does "
@@ -142,7 +142,7 @@ class _Linen:
                 "running statistics" if has_state else "dropout",
             )
 
-    def _changed(self, variables: Any) -> dict[str, str]:
+    def _changes(self, variables: Any) -> dict[str, str]:
         """The collections that a call in training updates or sows."""
         names, changed = sorted(variables.keys() - {"params"}), {}
 

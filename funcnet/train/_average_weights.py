@@ -23,7 +23,7 @@ class AverageWeights(Callback):
 
     At the end of the run, the running statistics of layers such as `BatchNorm` are computed anew: means
     over one more pass over the training data, with the averaged weights. Until then they are the mean of
-    those of the models. Networks of other libraries go on from that mean with their own updates. Models
+    those of the models. Networks of other libraries continue their own updates from that mean. Models
     without such layers are not passed over the data.
 
     Args:
