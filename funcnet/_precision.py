@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from funcnet import _check, _tree
-from funcnet._module import Module, call, check_model, is_parameter
+from funcnet._module import Module, as_module, call, check_model, is_parameter, restore
 from funcnet._types import Array, Key, Loss, PyTree
 
 T = TypeVar("T")
@@ -88,7 +88,8 @@ class Precision:
         def loss_in_precision(model: Any, *args: Any) -> Any:
             if callable(model):
                 return loss(self.model(model), *args)
-            return loss(_cast_parameters(self._check_dtypes(model), self.compute), *args)
+            cast = _cast_parameters(self._check_dtypes(as_module(model)), self.compute)
+            return loss(restore(cast, args[-1] if args else None), *args)
 
         return loss_in_precision
 
@@ -99,7 +100,7 @@ class Precision:
 
     def model(self, model: PyTree) -> "Cast":
         """The model computed in this precision, for prediction: `predict(precision.model(model), x)`."""
-        return Cast(self._check_dtypes(model), self)
+        return Cast(self._check_dtypes(as_module(model)), self)
 
     def _check_dtypes(self, model: PyTree) -> PyTree:
         """`model`, if all its parameters have dtype `param`."""

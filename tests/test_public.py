@@ -180,7 +180,7 @@ SIGNATURES = {
     "fn.transform.Graph.save": "self path * batch platforms",
     "fn.transform.load_graph": "path",
     "fn.data.Dataset": "arrays * weight rows",
-    "fn.data.batches": "data batch_size key epoch",
+    "fn.data.batches": "data batch_size key epoch * pad",
     "fn.data.split": "data sizes key * stratify",
     "fn.data.take": "data rows",
     "fn.data.kfold": "data folds key * stratify groups",

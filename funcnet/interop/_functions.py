@@ -53,7 +53,8 @@ def from_stateful_functions(
             when the key is None, the state that it returns is ignored.
 
     Returns:
-        A module; training updates its state once a step.
+        A module; training updates its state once a step. A loop of your own must not pad its batches:
+        `fn.data.batches(..., pad=False)`.
 
     Raises:
         TypeError: if an argument is not such a function.

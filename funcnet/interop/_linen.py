@@ -40,7 +40,8 @@ def from_linen(
             vectors of spectral normalization, in "batch_stats".
 
     Returns:
-        A module; `init` draws its parameters, and it is called on one example.
+        A module; `init` draws its parameters, and it is called on one example. With a state, a loop of your
+        own must not pad its batches: `fn.data.batches(..., pad=False)`.
 
     Raises:
         TypeError: if `module` is not a module of flax linen.
@@ -122,7 +123,7 @@ class _Linen:
 
         with linen.intercept_methods(note):
             variables = jax.eval_shape(self._variables, jax.random.key(0))
-        changed = self._changed(variables)
+        changed = self._changes(variables)
         if sown := sorted(name for name, change in changed.items() if change == "sown"):
             raise ValueError(
                 f"{type(self.module).__name__} sows values in {sown[0]!r}, which a loss of funcnet does "
@@ -141,7 +142,7 @@ class _Linen:
                 "running statistics" if has_state else "dropout",
             )
 
-    def _changed(self, variables: Any) -> dict[str, str]:
+    def _changes(self, variables: Any) -> dict[str, str]:
         """The collections that a call in training updates or sows."""
         names, changed = sorted(variables.keys() - {"params"}), {}
 

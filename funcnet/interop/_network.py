@@ -49,7 +49,8 @@ class LiftedNetwork(Module):
     `losses.batchwise` calls it on all rows.
 
     A network with a state is applied to its whole batch in training, as in its own library: the weights of
-    rows enter the loss and not its statistics, and a short last batch has its true size. Dropout draws from
+    rows enter the loss and not its statistics, and a short last batch has its true size: in a loop of your
+    own, `fn.data.batches(..., pad=False)`. Rows of weight 0 are refused. Dropout draws from
     one key for such a batch, that of its first example; in networks without a state each example has its
     own. If any of its state is frozen, `fn.freeze(model, "state")`, it stays in inference: running
     statistics are used and not updated, and there is no dropout.

@@ -28,7 +28,8 @@ def from_nnx(make: Any) -> LiftedNetwork:
             is trained without `init`.
 
     Returns:
-        A module; `init` draws its parameters, and it is called on one example.
+        A module; `init` draws its parameters, and it is called on one example. With a state, a loop of your
+        own must not pad its batches: `fn.data.batches(..., pad=False)`.
 
     Raises:
         TypeError: if `make` is neither, or does not return a module.

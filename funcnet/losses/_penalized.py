@@ -104,7 +104,8 @@ def _penalty(leaves: list[Array], l1: ArrayLike, l2: ArrayLike) -> Array:
 
 
 def _penalized_parameters(model: PyTree, where: Any) -> list[Array]:
-    parameters, _ = _tree.partition(model, is_parameter(model))
+    floating = jax.tree.map(lambda own, leaf: own and _check.is_floating(leaf), is_parameter(model), model)
+    parameters, _ = _tree.partition(model, floating)
     by_path = _tree.paths(parameters)
     if where is None:
         leaves = [leaf for path, leaf in by_path.items() if _last_name(path) not in NOT_PENALIZED]

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet import _check
+from funcnet._module import restore
 from funcnet._types import PyTree
 from funcnet.train._callbacks import Callback, CallbackContext
 from funcnet.train._ema import to_float32
@@ -22,7 +23,7 @@ class AverageWeights(Callback):
 
     At the end of the run, the running statistics of layers such as `BatchNorm` are computed anew: means
     over one more pass over the training data, with the averaged weights. Until then they are the mean of
-    those of the models. Networks of other libraries go on from that mean with their own updates. Models
+    those of the models. Networks of other libraries continue their own updates from that mean. Models
     without such layers are not passed over the data.
 
     Args:
@@ -67,7 +68,8 @@ class AverageWeights(Callback):
     def on_fit_end(self, context: CallbackContext) -> None:
         if self.count:
             loss, batches = context._snapshot.loss, context._snapshot.batches()
-            self.model = renew_statistics(loss, self.model, batches, statistics_key(context.state.key))
+            key = statistics_key(context.state.key)
+            self.model = restore(renew_statistics(loss, self.model, batches, key), key)
 
     def state(self) -> PyTree:
         return {"model": self._mean, "count": self.count}

@@ -10,7 +10,7 @@ import jax
 from funcnet import _check, _tree
 from funcnet._jit import bounded_jit
 from funcnet._metric import MetricRows
-from funcnet._module import as_module, check_model, requires_key, trainable
+from funcnet._module import Module, as_module, check_model, requires_key, trainable
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
@@ -45,6 +45,7 @@ def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) ->
         6.0
     """
     _check.loss(loss)
+    _check_no_run(model)
     model = as_tree(model)
     data = check_data(loss, model, data)
     batch_size = _check.positive("batch_size", batch_size)
@@ -186,16 +187,20 @@ def _with_rows(totals: Totals, rows: dict[str, Any], data: Dataset) -> Totals:
 
 def check_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
     """Check that loss, model and data match; return the data as a Dataset."""
-    if isinstance(getattr(model, "state", None), TrainState):
-        raise TypeError("model must be a model, got a Run: pass run.model.")
-    if isinstance(model, TrainState):
-        raise TypeError("model must be a model, got a TrainState: pass state.model.")
+    _check_no_run(model)
     check_model(model)
     data = as_dataset(data)
     check = getattr(loss, "check", None)
     if check is not None:
         check(model, data.arrays)
     return data
+
+
+def _check_no_run(model: Any) -> None:
+    if isinstance(model, TrainState):
+        raise TypeError("model must be a model, got a TrainState: pass state.model.")
+    if not isinstance(model, Module) and isinstance(getattr(model, "state", None), TrainState):
+        raise TypeError("model must be a model, got a Run: pass run.model.")
 
 
 def as_tree(model: Any) -> PyTree:

@@ -160,3 +160,25 @@ def test_what_is_no_model_is_refused(name):
     model, error, match = REFUSED[name]
     with pytest.raises(error, match=match):
         fn.fit(lambda model, example, key: jnp.sum(example[0]), OPTIMIZER, epochs=1)(model, (X, Y), KEY)
+
+
+@pytest.mark.slow
+def test_a_module_in_other_precision_with_a_penalty_and_averaged():
+    parameters = eqx.filter(MODEL, eqx.is_inexact_array)
+    penalty = sum(float((leaf**2).sum()) for leaf in (parameters.hidden.weight, parameters.out.weight))
+    loss = fn.losses.penalized(LOSS, l2=1.0)
+    value = fn.evaluate(loss, MODEL, (X, Y))
+    np.testing.assert_allclose(value["penalty"], penalty, rtol=1e-5)
+    train = fn.fit(fn.Precision(compute="bfloat16")(loss), OPTIMIZER, epochs=1, batch_size=8)
+    average = fn.train.AverageWeights()
+    run = fn.Trainer(train, callbacks=[average], progress=False)(MODEL, (X, Y), KEY)
+    assert type(run.model) is type(average.model) is Net
+    assert run.model.out.weight.dtype == jnp.float32
+    model = fn.Precision(compute="bfloat16").model(MODEL)
+    assert_close(fn.predict(model, X), fn.predict(MODEL, X), factor=1e5)
+
+
+def test_penalties_leave_out_integers():
+    model = {"w": jnp.ones(3), "order": jnp.array([0, 2, 1]), "name": "linear"}
+    loss = fn.losses.penalized(lambda model, example, key: jnp.sum(model["w"]), l2=1.0)
+    assert float(fn.evaluate(loss, model, (X, Y))["penalty"]) == 3.0
