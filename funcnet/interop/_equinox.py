@@ -107,6 +107,13 @@ def _pair(result: Any) -> tuple[Any, Any]:
     import equinox
 
     module, state = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    indices = [leaf for leaf in jax.tree.leaves(module, is_leaf=_is_index) if _is_index(leaf)]
+    if state is None and indices:
+        raise TypeError(
+            "a module of equinox with a state, such as one with BatchNorm, must come with it. Write "
+            "from_equinox(equinox.nn.make_with_state(Net)), or of a function of a key: "
+            "from_equinox(equinox.nn.make_with_state(lambda key: Net(key)))."
+        )
     has_pair = isinstance(module, equinox.Module) and isinstance(state, equinox.nn.State | None)
     if not has_pair or not callable(module):
         raise TypeError(
@@ -129,6 +136,12 @@ def _arrays(module: Any) -> Any:
 
 def _is_array(leaf: Any) -> bool:
     return _tree.is_array(leaf)
+
+
+def _is_index(node: Any) -> bool:
+    import equinox
+
+    return isinstance(node, equinox.nn.StateIndex)
 
 
 def _is_buffer(node: Any) -> bool:

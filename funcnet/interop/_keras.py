@@ -81,7 +81,7 @@ def from_keras(make: Any) -> LiftedNetwork:
     library = _Keras(model, variables, initializers, is_built)
     if not is_built:
         return LiftedNetwork(library)
-    params, state = library.by_name([jnp.asarray(variable.value) for variable in variables])
+    params, state = library.by_name([jnp.array(variable.value) for variable in variables])
     return LiftedNetwork(library, params=params, state=jax.tree.map(Buffer, state))
 
 

@@ -65,6 +65,11 @@ def from_linen(
             "from_linen(nn.Dense(3), jnp.ones(4)); of nnx: fn.interop.from_nnx."
         )
     leaves, structure = jax.tree.flatten(example)
+    if not leaves or any(isinstance(leaf, int) for leaf in leaves):
+        raise TypeError(
+            f"example must be the input of one example, got {_check.describe(example)}. Of a shape: "
+            "from_linen(module, jnp.zeros((8, 8, 1)))."
+        )
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     kwargs = mode_kwargs(type(module).__call__, train_kwargs, eval_kwargs)
     name = type(module).__name__

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 import jax
 
+from funcnet import _tree
 from funcnet._module import Buffer, Module, count
 from funcnet._sow import batch_weight, gather_batch, is_called_once, own_row, replace_buffer
 from funcnet._types import Key, PyTree
@@ -80,6 +81,14 @@ class LiftedNetwork(Module):
     _: KW_ONLY
     params: PyTree = None
     state: PyTree = None
+
+    def __post_init__(self) -> None:
+        bare = [leaf for leaf in jax.tree.leaves(self.state, is_leaf=_is_buffer) if not _is_buffer(leaf)]
+        if any(_tree.is_array(leaf) for leaf in bare):
+            raise TypeError(
+                "state must hold its arrays in Buffers, which are not trained, got an array. Write "
+                "net.replace(params=params, state=jax.tree.map(fn.Buffer, state))."
+            )
 
     def parameters(self, key: Key) -> Mapping[str, Any]:
         if self.library.is_built:
