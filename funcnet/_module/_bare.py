@@ -73,8 +73,7 @@ def as_module(model: PyTree) -> PyTree:
     """The model itself if all of its leaves are floating arrays, or it is a module; else a `BareModel`.
 
     Raises:
-        TypeError: for a model of another library that must be lifted, a Python float among its leaves, or
-            no floating array.
+        TypeError: for a model of another library that must be lifted, or a Python float among its leaves.
         ValueError: if running statistics of flax would be trained.
     """
     if isinstance(model, Module):
@@ -86,7 +85,9 @@ def as_module(model: PyTree) -> PyTree:
     structure: Any
     paths, structure = jax.tree_util.tree_flatten_with_path(model, is_leaf=_is_node)
     has_structs = any(isinstance(leaf, jax.ShapeDtypeStruct) for _, leaf in paths)
-    if has_structs or not any(_is_array(leaf) or is_module(leaf) for _, leaf in paths):
+    is_text = any(isinstance(leaf, np.ndarray) and leaf.dtype.kind in "USO" for _, leaf in paths)
+    has_parameters = any(_is_node(leaf) or _check.is_floating(leaf) for _, leaf in paths)
+    if has_structs or is_text or not has_parameters:
         return model  # refused by the checks of all models
     _check_statistics(model)
     arrays, fields, modes = [], [], []
@@ -98,11 +99,6 @@ def as_module(model: PyTree) -> PyTree:
         arrays.append(None if is_field else leaf if floating else Buffer(leaf))
         fields.append((type(leaf), leaf) if is_field else (type(None), None))
         modes.append(isinstance(leaf, bool) and path[-1:] == (GetAttrKey("inference"),))
-    if not any(_is_node(leaf) or _check.is_floating(leaf) for _, leaf in paths):
-        raise TypeError(
-            f"there is nothing to train: the model has no floating array, got {_check.describe(model)}. "
-            "Write jnp.asarray(value, float) for its parameters."
-        )
     return BareModel(structure.unflatten(arrays), _Fields(structure, tuple(fields), tuple(modes)))
 
 
