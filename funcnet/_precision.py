@@ -89,7 +89,7 @@ class Precision:
             if callable(model):
                 return loss(self.model(model), *args)
             cast = _cast_parameters(self._check_dtypes(as_module(model)), self.compute)
-            return loss(restore(cast, args[-1] if args else None), *args)
+            return loss(restore(cast, inference=not args or args[-1] is None), *args)
 
         return loss_in_precision
 

@@ -75,8 +75,7 @@ def as_module(model: PyTree) -> PyTree:
     """The model itself if all of its leaves are floating arrays, or it is a module; else a `BareModel`.
 
     Raises:
-        TypeError: for a model of another library that must be lifted, a Python float among its leaves, or
-            no floating array.
+        TypeError: for a model of another library that must be lifted, or a Python float among its leaves.
         ValueError: if running statistics of flax would be trained.
     """
     if isinstance(model, Module) or type(model).__module__.startswith("funcnet."):  # a Run is refused later

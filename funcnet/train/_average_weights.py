@@ -69,7 +69,7 @@ class AverageWeights(Callback):
         if self.count:
             loss, batches = context._snapshot.loss, context._snapshot.batches()
             key = statistics_key(context.state.key)
-            self.model = restore(renew_statistics(loss, self.model, batches, key), key)
+            self.model = restore(renew_statistics(loss, self.model, batches, key))
 
     def state(self) -> PyTree:
         return {"model": self._mean, "count": self.count}

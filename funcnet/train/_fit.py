@@ -174,6 +174,7 @@ class Fit(Settings):
                 the run up to that step.
         """
         _check.refuse_settings("a training function", _unknown, TRAIN_CALL)
+        _check_order(model, data)
         passed, model = model, as_module(model)
         data, valid = self._prepare(model, data, key, valid)
         per_epoch = self._plan.steps_per_epoch(len(data))
@@ -246,13 +247,7 @@ class Fit(Settings):
         self, model: PyTree, data: PyTree, key: Key, valid: PyTree
     ) -> tuple[Dataset, Dataset | None]:
         """Check that the arguments match; return the training and validation rows as Datasets."""
-        if callable(data) or isinstance(model, Dataset):
-            raise TypeError(
-                "a training function expects the model first and the data second, got "
-                f"{type(restore(model)).__name__} and {type(data).__name__}. Write train(model, data, key)."
-            )
-        if isinstance(model, Run):
-            raise TypeError("model must be a model, got a Run: pass run.model.")
+        _check_order(model, data)
         _check.key(key, TRAIN_CALL)
         rows = self._check_data(model, data)
         check_no_zero_weight(model, rows)
@@ -269,6 +264,17 @@ class Fit(Settings):
         if not _tree.is_traced():
             self._checked_shapes[data] = shapes
         return data
+
+
+def _check_order(model: Any, data: Any) -> None:
+    """Check that the model comes first, and is a model."""
+    if callable(data) or isinstance(model, Dataset):
+        raise TypeError(
+            "a training function expects the model first and the data second, got "
+            f"{type(model).__name__} and {type(data).__name__}. Write train(model, data, key)."
+        )
+    if isinstance(model, Run):
+        raise TypeError("model must be a model, got a Run: pass run.model.")
 
 
 def _shapes(tree: PyTree) -> Any:

@@ -147,7 +147,7 @@ def test_a_dictionary_of_lifted_networks_is_a_model():
 REFUSED = {
     "a number": ({"w": jnp.zeros(2), "b": 0.5}, TypeError, r"jnp\.asarray\(0\.5\)"),
     "no array": ({"name": "linear"}, TypeError, "no|array"),
-    "integers alone": ({"w": jnp.arange(3)}, TypeError, "must be floating, got int32"),
+    "integers alone": ({"w": jnp.arange(3)}, TypeError, "must be floating"),
     "a list as a leaf": ({"w": jnp.zeros(2), "set": {1, 2}}, TypeError, "can be hashed"),
     "statistics": ({"params": {"w": jnp.zeros(2)}, "batch_stats": {"m": jnp.zeros(2)}}, ValueError, "Lift"),
     "linen": (nn.Dense(3), TypeError, r"from_linen\(module, example\)"),
