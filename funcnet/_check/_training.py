@@ -237,10 +237,9 @@ def architecture(value: Any, name: str = "net") -> None:
     """Check that a value is a module with an `init`: no class, and no optax GradientTransformation."""
     not_lifted(value)
     if isinstance(value, type | tuple) or not callable(getattr(value, "init", None)):
-        bases = {base.__module__.partition(".")[0] for base in type(value).__mro__}
-        lift = "fn.interop.from_equinox(lambda key: Net(key))"
-        instead = lift if "equinox" in bases else "fn.MLP((4, 16, 3))"
-        raise TypeError(f"{name} must be a module with an init, got {describe(value)}. Try {instead}.")
+        raise TypeError(
+            f"{name} must be a module with an init, got {describe(value)}. Try fn.MLP((4, 16, 3))."
+        )
 
 
 def optimizer(value: Any) -> None:

@@ -30,9 +30,8 @@ class BareModel(Module):
         """The model itself; with `inference`, as `equinox.nn.inference_mode` sets it."""
         fields: _Fields = self.fields
         leaves = fields.structure.flatten_up_to(self.arrays)
-        return fields.structure.unflatten(
-            map(fields.leaf, fields.leaves, leaves, [inference] * len(leaves))
-        )
+        pairs = zip(fields.leaves, leaves, strict=True)
+        return fields.structure.unflatten([fields.leaf(known, leaf, inference) for known, leaf in pairs])
 
     def __call__(self, x: Any, key: Key | None = None) -> Any:
         return call(self.restore(key is None), x, key)

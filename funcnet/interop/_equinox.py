@@ -10,7 +10,7 @@ from funcnet import _check, _tree
 from funcnet._module import Buffer
 from funcnet._types import Key, PyTree
 from funcnet.interop._mode import check_call
-from funcnet.interop._network import LiftedNetwork, defaults_of_jax
+from funcnet.interop._network import LiftedNetwork, defaults_of_jax, is_buffer
 
 
 def from_equinox(make: Any) -> LiftedNetwork:
@@ -67,8 +67,7 @@ class _Equinox:
         self.make, self.has_state, self.takes_batch, self.draws = make, has_state, False, True
         self.is_built = make is None
         self.name = f"{type(module).__name__} of equinox"
-        is_field = lambda leaf: not _is_array(leaf)  # noqa: E731
-        self.fields = equinox.filter(module, is_field)
+        self.fields = equinox.filter(module, _tree.is_array, inverse=True)
         self.takes_key = _takes_key(type(module).__call__)
         check_call(type(module).__name__, type(module).__call__, ("key", "state"))
         norms = jax.tree.leaves(module, is_leaf=_has_axis_name)
@@ -88,7 +87,7 @@ class _Equinox:
     def apply(self, params: PyTree, state: PyTree, x: PyTree, key: Key | None) -> tuple[PyTree, PyTree]:
         import equinox
 
-        arrays = jax.tree.map(_unwrap, params, is_leaf=_is_buffer)
+        arrays = jax.tree.map(_unwrap, params, is_leaf=is_buffer)
         module = equinox.combine(arrays, self.fields)
         module = equinox.nn.inference_mode(module, value=key is None)
 
@@ -127,25 +126,17 @@ def _arrays(module: Any) -> Any:
     """A module without its other leaves, such as functions; arrays that are not floating in Buffers."""
 
     def convert(leaf: Any) -> Any:
-        if not _is_array(leaf):
+        if not _tree.is_array(leaf):
             return None
         return leaf if jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact) else Buffer(leaf)
 
     return jax.tree.map(convert, module)
 
 
-def _is_array(leaf: Any) -> bool:
-    return _tree.is_array(leaf)
-
-
 def _is_index(node: Any) -> bool:
     import equinox
 
     return isinstance(node, equinox.nn.StateIndex)
-
-
-def _is_buffer(node: Any) -> bool:
-    return isinstance(node, Buffer)
 
 
 def _unwrap(leaf: Any) -> Any:

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,7 +77,7 @@ def from_keras(make: Any) -> LiftedNetwork:
     initializers = tuple(getattr(variable, "_initializer", None) for variable in variables)
     with defaults_of_jax(), keras.StatelessScope():
         pass  # its end initializes all variables, which a trace must not do
-    if not model._call_has_training_arg and _trains_differently(model):
+    if not _has_training(model) and _trains_differently(model):
         raise no_flag(type(model).__name__, "dropout or a state", call="def call(self, x, training=False)")
     library = _Keras(model, variables, initializers, is_built)
     if not is_built:
@@ -128,7 +129,7 @@ class _Keras:
         """The parameters and the state, of values of all variables."""
         params: dict[str, dict[str, Any]] = {}
         state: dict[str, dict[str, Any]] = {}
-        for variable, (layer, name), value in zip(self.variables, self._names(), values, strict=True):
+        for variable, (layer, name), value in zip(self.variables, self._names, values, strict=True):
             if not _is_seed(variable):
                 (params if variable.trainable else state).setdefault(layer, {})[name] = value
         return params, state
@@ -136,20 +137,20 @@ class _Keras:
     def _call(self, params: PyTree, state: PyTree, x: PyTree, key: Key | None) -> tuple[Any, Any, Any]:
         """The output, the new state, and the losses of the layers."""
         values, seeds = [], 0
-        for variable, (layer, name) in zip(self.variables, self._names(), strict=True):
+        for variable, (layer, name) in zip(self.variables, self._names, strict=True):
             if _is_seed(variable):
                 values.append(_seed(jax.random.fold_in(jax.random.key(0) if key is None else key, seeds)))
                 seeds += 1
             else:
                 values.append((params if variable.trainable else state)[layer][name])
         count = sum(variable.trainable for variable in self.variables)
-        training = {"training": key is not None} if self.model._call_has_training_arg else {}
+        training = {"training": key is not None} if _has_training(self.model) else {}
         output, new, losses = self.model.stateless_call(
             values[:count], values[count:], x, return_losses=True, **training
         )
         return output, self.by_name([*values[:count], *new])[1], losses
 
-    @functools.cache  # noqa: B019  (it lives as long as the network)
+    @functools.cached_property
     def _names(self) -> list[tuple[str, str]]:
         """A layer and a name for each variable, whatever the number of layers that Keras made before."""
         numbers: dict[str, int] = {}
@@ -175,14 +176,17 @@ def _check_is_drawn(model: Any, scope: Any) -> None:
         )
 
 
-def _trains_differently(model: Any) -> bool:
-    """Whether a model draws random numbers or has running statistics."""
+def _has_training(model: Any) -> bool:
+    """Whether the call of a model has an argument `training`."""
+    return "training" in inspect.signature(model.call).parameters
+
+
+def _trains_differently(layer: Any) -> bool:
+    """Whether a layer, or one inside, draws random numbers or has running statistics."""
     import keras
 
-    layers = model._flatten_layers()
-    return any(
-        isinstance(layer, keras.layers.BatchNormalization | keras.layers.Dropout) for layer in layers
-    )
+    kinds = keras.layers.BatchNormalization | keras.layers.Dropout
+    return isinstance(layer, kinds) or any(map(_trains_differently, getattr(layer, "layers", ())))
 
 
 def _is_seed(variable: Any) -> bool:

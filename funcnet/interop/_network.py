@@ -83,7 +83,7 @@ class LiftedNetwork(Module):
     state: PyTree = None
 
     def __post_init__(self) -> None:
-        bare = [leaf for leaf in jax.tree.leaves(self.state, is_leaf=_is_buffer) if not _is_buffer(leaf)]
+        bare = [leaf for leaf in jax.tree.leaves(self.state, is_leaf=is_buffer) if not is_buffer(leaf)]
         if any(_tree.is_array(leaf) for leaf in bare):
             raise TypeError(
                 "state must hold its arrays in Buffers, which are not trained, got an array. Write "
@@ -175,7 +175,7 @@ class LiftedNetwork(Module):
         return result
 
     def _state(self) -> PyTree:
-        return jax.tree.map(lambda buffer: buffer.value, self.state, is_leaf=_is_buffer)
+        return jax.tree.map(lambda buffer: buffer.value, self.state, is_leaf=is_buffer)
 
 
 @contextlib.contextmanager
@@ -185,7 +185,7 @@ def defaults_of_jax() -> Iterator[None]:
         yield
 
 
-def _is_buffer(node: Any) -> bool:
+def is_buffer(node: Any) -> bool:
     return isinstance(node, Buffer)
 
 

@@ -34,8 +34,8 @@ def from_nnx(make: Any) -> LiftedNetwork:
     Raises:
         TypeError: if `make` is neither, or does not return a module.
         ValueError: if the network has dropout or running statistics that neither `.eval()` nor a flag
-            switches, or its call has another argument without a default; if an
-            array of it is not in a variable.
+            switches, or its call has another argument without a default, or an array of it is not in a
+            variable.
 
     Example:
         >>> import jax, jax.numpy as jnp, funcnet as fn
@@ -61,7 +61,8 @@ def from_nnx(make: Any) -> LiftedNetwork:
         module = nnx.clone(make) if is_built else make(nnx.Rngs(0))
         if not isinstance(module, nnx.Module):
             raise TypeError(f"make must return a module of flax nnx, got {_check.describe(module)}.")
-        _check_arrays(module, is_built)
+        if not is_built:
+            _check_arrays(module)
         kwargs = mode_kwargs(type(module).__call__, None, None)
         check_call(type(module).__name__, type(module).__call__, dict(kwargs[0]))
         train, params, rngs, state = _split(module, training=True)
@@ -152,13 +153,13 @@ def _split(module: Any, *, training: bool | None = None) -> Any:
     return graph, params, rngs, state
 
 
-def _check_arrays(module: Any, is_built: bool) -> None:
+def _check_arrays(module: Any) -> None:
     """Check that a module that is built in a program holds its arrays in variables, as flax needs there."""
     from flax import nnx
 
     for path, part in nnx.iter_modules(module):
         for name, value in vars(part).items():
-            if isinstance(value, jax.Array) and not is_built:
+            if isinstance(value, jax.Array):
                 raise ValueError(
                     f"the array {'.'.join(map(str, (*path, name)))} of {type(module).__name__} must be in "
                     f"a variable of nnx: self.{name} = nnx.Variable(array), or nnx.Param if it is trained."

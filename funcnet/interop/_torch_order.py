@@ -236,15 +236,20 @@ class _Walk:
 
     def _visit_mixed(self, path: str) -> _Flow:
         """Axes that are merged or split in another way, which PyTorch may do in another order."""
+        self._expect_one_channel(
+            path,
+            "what merges or splits channels has no counterpart in PyTorch, unless it does so in the same "
+            "order",
+        )
+        return UNKNOWN
+
+    def _expect_one_channel(self, path: str, reason: str) -> None:
+        """Ask for the number of channels, which can only be 1."""
         order = self._answer(path)
         if order is None:
             self.asked.append(path)
         elif order.before != 1:
-            raise ValueError(
-                f"channels of {path} must be 1, got {order.before}: what merges or splits channels has no "
-                "counterpart in PyTorch, unless it does so in the same order."
-            )
-        return UNKNOWN
+            raise ValueError(f"channels of {path} must be 1, got {order.before}: {reason}.")
 
     def _visit_reshape(self, layer: Reshape, path: str, flow: _Flow) -> _Flow:
         if len(layer.shape) == 1:
@@ -258,14 +263,9 @@ class _Walk:
             channels = self.sizes[flow.sources[0]][1] // math.prod(spatial)
         reshaped = _Flow("reshaped", channels, len(spatial), flow.sources, path)
         if not flow.sources and channels != 1 and math.prod(spatial) != 1:
-            order = self._answer(path)
-            if order is None:
-                self.asked.append(path)
-            elif order.before != 1:
-                raise ValueError(
-                    f"channels of {path} must be 1, got {order.before}: only the output of a linear layer "
-                    "can be made an image of several channels."
-                )
+            self._expect_one_channel(
+                path, "only the output of a linear layer can be made an image of several channels"
+            )
         return reshaped
 
     def _visit_residual(self, layer: Residual, path: str, flow: _Flow) -> _Flow:

@@ -174,8 +174,7 @@ class Fit(Settings):
                 the run up to that step.
         """
         _check.refuse_settings("a training function", _unknown, TRAIN_CALL)
-        _check_order(model, data)
-        passed, model = model, as_module(model)
+        passed, model = model, as_model(model, data)
         data, valid = self._prepare(model, data, key, valid)
         per_epoch = self._plan.steps_per_epoch(len(data))
         _check.num_steps(self.epochs, per_epoch)
@@ -247,7 +246,6 @@ class Fit(Settings):
         self, model: PyTree, data: PyTree, key: Key, valid: PyTree
     ) -> tuple[Dataset, Dataset | None]:
         """Check that the arguments match; return the training and validation rows as Datasets."""
-        _check_order(model, data)
         _check.key(key, TRAIN_CALL)
         rows = self._check_data(model, data)
         check_no_zero_weight(model, rows)
@@ -266,8 +264,8 @@ class Fit(Settings):
         return data
 
 
-def _check_order(model: Any, data: Any) -> None:
-    """Check that the model comes first, and is a model."""
+def as_model(model: Any, data: Any) -> PyTree:
+    """The model as a pytree of arrays, after a check that it comes first, and is a model."""
     if callable(data) or isinstance(model, Dataset):
         raise TypeError(
             "a training function expects the model first and the data second, got "
@@ -275,6 +273,7 @@ def _check_order(model: Any, data: Any) -> None:
         )
     if isinstance(model, Run):
         raise TypeError("model must be a model, got a Run: pass run.model.")
+    return as_module(model)
 
 
 def _shapes(tree: PyTree) -> Any:

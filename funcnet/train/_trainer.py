@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from funcnet import _check
-from funcnet._module import as_module, restore
+from funcnet._module import restore
 from funcnet._types import Key, PyTree
 from funcnet.data._dataset import take
 from funcnet.train._callbacks import AnyCallback, as_callback
 from funcnet.train._dry_run import DryRun, dry_run
 from funcnet.train._every import Every
-from funcnet.train._fit import Fit
+from funcnet.train._fit import Fit, as_model
 from funcnet.train._result import Run
 from funcnet.train._session import Session
 from funcnet.train._source import open_source
@@ -144,7 +144,7 @@ class Trainer:
             SystemExit: with 143 after SIGTERM or 130 after Ctrl-C, once a checkpoint is written. A second
                 Ctrl-C exits immediately.
         """
-        passed, model = model, as_module(model)
+        passed, model = model, as_model(model, data)
         source = open_source(self.train, self.limit_batches, model, data, key, valid)
         run = Session(self, source, model, key).run()
         return run if model is passed else dataclasses.replace(run, model=restore(run.model))
@@ -160,7 +160,7 @@ class Trainer:
             A Run; nothing is written, and no callback is called.
         """
         steps = _check.positive("steps", steps)
-        source = open_source(self.train, self.limit_batches, as_module(model), data, key, None)
+        source = open_source(self.train, self.limit_batches, as_model(model, data), data, key, None)
         rows = take(source.sample, np.arange(min(self.train.batch_size, len(source.sample))))
         train = dataclasses.replace(
             self.train, epochs=steps, eval_every=steps, shuffle=False, stopping=None
@@ -176,5 +176,5 @@ class Trainer:
         Returns:
             A `DryRun`; print it. Nothing is written, and no callback is called.
         """
-        model = as_module(model)
+        model = as_model(model, data)
         return dry_run(open_source(self.train, self.limit_batches, model, data, key, valid), model, key)
