@@ -7,11 +7,11 @@ from ._examples import microbatched_value_and_grad as microbatched_value_and_gra
 from ._examples import per_example_grads as per_example_grads
 from ._find_nan import NotFinite as NotFinite
 from ._find_nan import find_nan as find_nan
-from ._graph import Cost as Cost
 from ._graph import Graph as Graph
-from ._graph import Operation as Operation
 from ._graph import graph as graph
 from ._graph import load_graph as load_graph
+from ._graph_table import Cost as Cost
+from ._graph_table import Operation as Operation
 from ._products import eigenpairs as eigenpairs
 from ._products import ggnvp as ggnvp
 from ._products import hessian_diag as hessian_diag

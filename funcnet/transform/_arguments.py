@@ -108,10 +108,10 @@ def to_floating(name: str, tree: PyTree) -> PyTree:
 def check_floating(x: PyTree, what: str = "x") -> None:
     """Raise unless every leaf is floating."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(x):
-        if not jnp.issubdtype(_dtype(leaf), jnp.floating):
+        if not jnp.issubdtype(dtype_of(leaf), jnp.floating):
             raise TypeError(
                 f"{what}{jax.tree_util.keystr(path)} must be floating to be differentiated, got "
-                f"{_dtype(leaf)}. Close over integers instead: lambda x: f(x, integers); of a model, "
+                f"{dtype_of(leaf)}. Close over integers instead: lambda x: f(x, integers); of a model, "
                 "differentiate by a part: lambda params: f(model.replace(params=params))."
             )
 
@@ -142,9 +142,9 @@ def scalar(value: Any, name: str = "f") -> Array:
         raise TypeError(
             f"{name} must return a scalar, got {_check.describe(value)}. Try lambda x: jnp.sum(f(x))."
         )
-    if not jnp.issubdtype(_dtype(value), jnp.floating):
+    if not jnp.issubdtype(dtype_of(value), jnp.floating):
         raise TypeError(
-            f"{name} must return a floating scalar to be differentiated, got {_dtype(value)}. Try "
+            f"{name} must return a floating scalar to be differentiated, got {dtype_of(value)}. Try "
             "lambda x: f(x).astype(float)."
         )
     return value
@@ -164,10 +164,12 @@ def to_alike(name: str, v: PyTree, like_name: str, like: PyTree) -> PyTree:
             raise TypeError(
                 f"{name} must have the shapes of {like_name}, {jnp.shape(a)}, got {jnp.shape(b)}. {hint}"
             )
-        if jnp.issubdtype(_dtype(b), jax.dtypes.extended) or jnp.issubdtype(_dtype(b), jnp.complexfloating):
-            raise TypeError(f"{name} must hold real numbers, got {_dtype(b)}. {hint}")
+        if jnp.issubdtype(dtype_of(b), jax.dtypes.extended) or jnp.issubdtype(
+            dtype_of(b), jnp.complexfloating
+        ):
+            raise TypeError(f"{name} must hold real numbers, got {dtype_of(b)}. {hint}")
     return jax.tree.map(lambda a, b: jnp.asarray(b, a.dtype), like, v)
 
 
-def _dtype(value: Any) -> Any:
+def dtype_of(value: Any) -> Any:
     return value.dtype if hasattr(value, "dtype") else jnp.result_type(value)

@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,86 +12,17 @@ import jax.numpy as jnp
 
 from funcnet import _check, _files, _tree
 from funcnet._types import PyTree
-from funcnet.transform._arguments import partition_arrays, partition_results
+from funcnet.transform._arguments import dtype_of, partition_arrays, partition_results
 from funcnet.transform._cost import flops, moved_bytes
-from funcnet.transform._graph_drawing import kind_of, scope_of, to_dot, write_drawing
+from funcnet.transform._graph_drawing import to_dot, write_drawing
 from funcnet.transform._graph_export import PLATFORMS, name_axes, serialize, to_plain
 from funcnet.transform._graph_file import pack, unpack
-from funcnet.transform._jaxpr import called_program, equations
+from funcnet.transform._graph_table import Cost, Operation, bytes_of, line_of, operation_of, operations_of
+from funcnet.transform._jaxpr import equations
 from funcnet.transform._onnx import to_onnx
 
 if TYPE_CHECKING:
-    from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
-
-
-@dataclasses.dataclass(frozen=True)
-class Operation:
-    """One operation of a graph.
-
-    Args:
-        name: JAX's name for it.
-        scope: the modules and transformations around it, the outermost first: "MLP/Linear".
-        inputs: dtype and shape of each input, "float32[2,3]".
-        outputs: dtype and shape of each output.
-        flops: floating-point operations; of a loop those of all its iterations.
-        bytes: bytes that it reads and writes if nothing is fused.
-        source: file, line and function that called it.
-
-    Example:
-        >>> import jax.numpy as jnp, funcnet as fn
-        >>> (operation,) = fn.transform.graph(jnp.sin)(jnp.ones(3)).table()
-        >>> operation.name, operation.outputs, operation.flops, operation.bytes
-        ('sin', ('float32[3]',), 3.0, 24.0)
-    """
-
-    name: str
-    scope: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    flops: float
-    bytes: float
-    source: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """The cost of a graph.
-
-    Args:
-        flops: floating-point operations; a multiplication with an addition is two.
-        bytes: bytes of arguments and results, each moved once: the minimum.
-        unfused: bytes moved if no operations are fused.
-
-    Example:
-        >>> import jax.numpy as jnp, funcnet as fn
-        >>> cost = fn.transform.graph(lambda a, b: a @ b)(jnp.ones((4, 8)), jnp.ones((8, 2))).cost()
-        >>> cost.flops, cost.bytes, round(cost.intensity, 2)
-        (128.0, 224.0, 0.57)
-        >>> cost.seconds(flops=1e9, bytes=1e9)
-        2.24e-07
-    """
-
-    flops: float
-    bytes: float
-    unfused: float
-
-    def __post_init__(self) -> None:
-        for name in ("flops", "bytes", "unfused"):
-            _check.between(name, getattr(self, name), 0, 1e308)
-
-    @property
-    def intensity(self) -> float:
-        """Floating-point operations per byte that must be moved."""
-        return self.flops / max(self.bytes, 1.0)
-
-    def seconds(self, *, flops: float, bytes: float) -> float:
-        """The minimum time on a device that computes `flops` and moves `bytes` per second, both above 0.
-
-        Source: Williams, Waterman, Patterson, "Roofline", 2009.
-        """
-        flops = _check.above_zero("flops", flops)
-        bytes = _check.above_zero("bytes", bytes)
-        return max(self.flops / flops, self.bytes / bytes)
+    from jax.extend.core import ClosedJaxpr
 
 
 class Graph:
@@ -131,17 +61,17 @@ class Graph:
         them. A loop or a branch is one operation."""
         _check.boolean("open_calls", open_calls)
         return [
-            _operation(equation, scope)
-            for equation, scope in _equations(self.program.jaxpr, "", open_calls)
+            operation_of(equation, scope)
+            for equation, scope in operations_of(self.program.jaxpr, "", open_calls)
         ]
 
     def cost(self) -> Cost:
         """Operations and bytes of the whole computation."""
         arrays = jax.tree.leaves((self.inputs, self.outputs, self.program.consts))
-        operations = [equation for equation, _ in _equations(self.program.jaxpr, "", True)]
+        operations = [equation for equation, _ in operations_of(self.program.jaxpr, "", True)]
         return Cost(
             sum(map(flops, operations)),
-            float(sum(map(_bytes, arrays))),
+            float(sum(map(bytes_of, arrays))),
             sum(map(moved_bytes, operations)),
         )
 
@@ -181,7 +111,7 @@ class Graph:
         """Operations whose counts differ: "+2 dot_general …" if `other` has two more."""
         if not isinstance(other, Graph):
             raise TypeError(f"other must be a Graph, got {_check.describe(other)}. Try graph(f)(*args).")
-        counts = [collections.Counter(map(_line, g.table())) for g in (self, other)]
+        counts = [collections.Counter(map(line_of, g.table())) for g in (self, other)]
         lines = []
         for line in sorted(counts[0] | counts[1]):
             if (more := counts[1][line] - counts[0][line]) != 0:
@@ -339,7 +269,7 @@ def graph(f: Callable[..., PyTree]) -> Callable[..., Graph]:
             return results
 
         program, outputs = jax.make_jaxpr(of_arrays, return_shape=True)(*arrays)
-        inputs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), _dtype(a)), arrays)
+        inputs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), dtype_of(a)), arrays)
         return Graph(program, of_arrays, inputs, outputs, (settings, of_results))
 
     return trace
@@ -400,7 +330,7 @@ def _check_args(structs: PyTree, args: PyTree) -> None:
     for (path, expected), leaf in zip(
         jax.tree_util.tree_leaves_with_path(structs), jax.tree.leaves(args), strict=True
     ):
-        if expected.dtype != _dtype(leaf) or not _same_shape(expected.shape, jnp.shape(leaf)):
+        if expected.dtype != dtype_of(leaf) or not _same_shape(expected.shape, jnp.shape(leaf)):
             raise TypeError(
                 f"args{jax.tree_util.keystr(path)} of this graph must be {_check.describe(expected)}, "
                 f"got {_check.describe(leaf)}. Trace another graph for other shapes: graph(f)(*args)."
@@ -412,42 +342,3 @@ def _same_shape(expected: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
     return len(expected) == len(shape) and all(
         size == actual or not isinstance(size, int) for size, actual in zip(expected, shape, strict=True)
     )
-
-
-def _dtype(leaf: Any) -> Any:
-    return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
-
-
-def _equations(jaxpr: "Jaxpr", scope: str, open_calls: bool) -> Any:
-    for equation in jaxpr.eqns:
-        inner_scope = scope_of(scope, equation)
-        program = called_program(equation) if open_calls else None
-        if program is not None:
-            yield from _equations(program.jaxpr, inner_scope, open_calls)
-        else:
-            yield equation, inner_scope
-
-
-def _operation(equation: "JaxprEqn", scope: str) -> Operation:
-    from jax.extend.source_info_util import summarize
-
-    return Operation(
-        equation.primitive.name,
-        scope,
-        tuple(kind_of(var) for var in equation.invars),
-        tuple(kind_of(var) for var in equation.outvars),
-        flops(equation),
-        moved_bytes(equation),
-        summarize(equation.source_info),
-    )
-
-
-def _line(operation: Operation) -> str:
-    return f"{operation.name} {', '.join(operation.inputs)} -> {', '.join(operation.outputs)}"
-
-
-def _bytes(leaf: Any) -> float:
-    size = 1
-    for n in jnp.shape(leaf):
-        size *= n
-    return size * getattr(getattr(leaf, "dtype", None), "itemsize", 4)
