@@ -1,5 +1,6 @@
-"""Devices: batches sharded over their rows, ensembles over their members."""
+"""Devices and processes: batches sharded over their rows, ensembles over their members."""
 
 from funcnet._mesh import cpu_devices as cpu_devices
 from funcnet._mesh import shard_members as shard_members
 from funcnet._mesh import use as use
+from funcnet._processes import initialize as initialize

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _tree
+from funcnet import _check, _mesh, _processes, _tree
 from funcnet._types import Array, Float, Int, PyTree
 
 ADVICE_ON_INTEGERS = (
@@ -149,11 +149,60 @@ class Dataset:
             object.__setattr__(tree, name, axis)
         return tree
 
+    @staticmethod
+    def from_process_local_data(arrays: PyTree, *, weight: Any = None) -> "Dataset":
+        """The rows of all processes, each of which passes its own: process 0's first, any numbers of them.
+
+        Each device keeps its part of the rows. The result is used like the Dataset of all rows, and has the
+        same order of rows in training; only the rows of a batch travel between devices.
+
+        Args:
+            arrays: the rows of this process, as for `Dataset`.
+            weight: the weight of each row, [rows]; 1 each by default.
+
+        Returns:
+            A Dataset of the rows of all processes. In a program of one process, that of these rows.
+
+        Raises:
+            TypeError: as `Dataset`, in every process if it is raised in one.
+            ValueError: likewise; or if the arrays of two processes differ in more than their rows.
+            RuntimeError: if it is called outside of `with fn.mesh.use():`, with several processes.
+
+        Example:
+            >>> import jax.numpy as jnp, funcnet as fn
+            >>> len(fn.data.Dataset.from_process_local_data((jnp.ones((8, 2)), jnp.zeros(8))))
+            8
+        """
+        if _processes.count() == 1:
+            if jax.process_count() > 1:
+                raise RuntimeError(
+                    "from_process_local_data must be called inside `with fn.mesh.use():`, which says where "
+                    "the rows are kept."
+                )
+            return Dataset(arrays, weight=weight)
+        with _processes.together():
+            own = Dataset(arrays, weight=weight)
+        kinds = {p: f"{a.dtype} [rows, {a.shape[1:]}]" for p, a in _tree.paths(own).items()}
+        advice = {"": "All processes must pass the same arrays, apart from their rows."}
+        _processes.check_equal(kinds, advice)
+        counts = [int(text) for text in _processes.share_text(str(len(own)))]
+        tree, places = _mesh.place_process_rows(jax.tree.map(np.asarray, own), counts)
+        in_order = np.array_equal(places, np.arange(jax.tree.leaves(tree)[0].shape[0]))
+        rows = None if in_order else jnp.asarray(places)
+        return _tree.replace(tree, rows=rows)
+
     def weights(self) -> Float[Array, " n"]:
         """The weight of each example, [len(self)]; ones by default."""
         if self.weight is None:
             return jnp.ones(len(self))
         return self.weight if self.rows is None else self.weight[self.rows]
+
+
+def own_arrays(data: Dataset) -> PyTree:
+    """The arrays of a Dataset; those of its rows that this process has if others have the rest."""
+    return jax.tree.map(
+        lambda leaf: _mesh.local_part(leaf) if _processes.is_spread(leaf) else leaf, data.arrays
+    )
 
 
 def as_dataset(data: PyTree, name: str = "data") -> Dataset:

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import inspect
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jax
 import numpy as np
 
-from funcnet import _check, _files, _tree
+from funcnet import _check, _files, _processes, _tree
 from funcnet._types import Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import PaddedBatch
@@ -347,6 +348,24 @@ def join_requests(request: Request, callback: Callback, answer: Any) -> Request:
         hyperparams={**request.hyperparams, **answer.hyperparams},
         values={**request.values, **answer.values},
     )
+
+
+def agree_on(get_request: Callable[[], Request]) -> Request:
+    """The request of the callbacks of all processes: any may stop the run, values are those of process 0.
+
+    Raises:
+        ValueError: in every process, if the requested hyperparameters differ between processes.
+    """
+    with _processes.together():
+        request = get_request()
+    if _processes.count() == 1:
+        return request
+    hyperparams = {name: repr(np.asarray(value).tolist()) for name, value in request.hyperparams.items()}
+    advice = "Callbacks run in every process, and must request the same hyperparameters in each."
+    _processes.check_equal(hyperparams, {"": advice})
+    stop, save = _processes.largest([request.stop, request.save])
+    values = json.loads(_processes.share_text(json.dumps(dict(request.values)))[0])
+    return dataclasses.replace(request, stop=bool(stop), save=bool(save), values=values)
 
 
 def check_no_answer(method: str, answer: Any) -> None:

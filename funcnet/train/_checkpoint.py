@@ -4,8 +4,8 @@ import ast
 import contextlib
 import datetime
 import itertools
-import math
 import os
+import secrets
 import shutil
 import threading
 import time
@@ -16,16 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _files, _tree
+from funcnet import _files, _mesh, _processes, _tree
 from funcnet._types import PyTree
+from funcnet.train._array_files import (
+    as_array,
+    copy_to_host,
+    file_of,
+    is_number,
+    like,
+    read_arrays,
+    write_arrays,
+)
 from funcnet.train._fingerprint import differences
 from funcnet.train._manifest import FORMAT, places, read_manifest, verify_files, write_manifest
-from funcnet.train._safetensors import DTYPES, deserialize, serialize
 
-ARRAYS = "arrays.safetensors"
+PARTS_SECONDS = 600
+"""Seconds to wait for the parts of other processes."""
 
 
 class Checkpoints:
@@ -34,6 +42,9 @@ class Checkpoints:
     A background thread writes the arrays, as safetensors, and a manifest of SHA-256 sums, versions,
     settings and the run's identity to a hidden directory, calls fsync, and renames it to
     `directory/checkpoints/0000000120`, after its step. A numbered directory is therefore always complete.
+
+    An array in parts on several devices is written in these parts, each by the process that has it;
+    process 0 writes the manifest and renames the directory when all parts are there.
 
     Args:
         directory: created if it does not exist.
@@ -51,7 +62,22 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def open(self) -> Iterator["Checkpoints"]:
-        """Lock the folder for this process; on leaving, wait for the checkpoint that is being written."""
+        """Lock the folder for this run; on leaving, wait for the checkpoint that is being written."""
+        with contextlib.ExitStack() as stack:
+            with _processes.together():
+                if _processes.is_first():
+                    self._open_folder(stack)
+            self._check_is_shared()
+            try:
+                yield self
+            except BaseException:
+                with contextlib.suppress(OSError):  # the first error is the one to raise
+                    self.wait()
+                raise
+            self.wait()
+
+    def _open_folder(self, stack: contextlib.ExitStack) -> None:
+        """Lock the folder, and tidy up after a process that was killed while writing or removing."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = open(self.directory / "lock", "a+")  # noqa: SIM115  (open as long as it is held)
@@ -61,23 +87,26 @@ class Checkpoints:
                 f"{error.strerror}. A Trainer must be able to write to its directory; choose another one",
                 str(self.directory),
             ) from None
-        with lock:
-            _lock(lock, self.directory)
-            for part in self.folder.glob(
-                ".*"
-            ):  # left by a process that was killed while writing or removing
-                whole = self.folder / part.name.removeprefix(".").removesuffix(".before")
-                if part.name.endswith(".before") and not whole.exists():
-                    part.rename(whole)
-                else:
-                    shutil.rmtree(part, ignore_errors=True)
-            try:
-                yield self
-            except BaseException:
-                with contextlib.suppress(OSError):  # the first error is the one to raise
-                    self.wait()
-                raise
-            self.wait()
+        _lock(stack.enter_context(lock), self.directory)
+        for part in self.folder.glob(".*"):
+            whole = self.folder / part.name.removeprefix(".").removesuffix(".before")
+            if part.name.endswith(".before") and not whole.exists():
+                part.rename(whole)
+            else:
+                shutil.rmtree(part, ignore_errors=True)
+
+    def _check_is_shared(self) -> None:
+        """Raise an OSError, in every process, unless all see the lock that process 0 has just written."""
+        if _processes.count() == 1:
+            return
+        lock = self.directory / "lock"
+        texts = _processes.share_text(lock.read_text() if lock.is_file() else "")
+        other = next((number for number, text in enumerate(texts) if text != texts[0]), None)
+        if other is not None:
+            raise OSError(
+                f"{self.directory} must be a folder that all processes share, but process {other} does not "
+                "see what process 0 has written there. Choose one on a shared file system."
+            )
 
     def newest(self, force: bool) -> "Checkpoint | None":
         """The newest valid checkpoint; None if there is none.
@@ -95,21 +124,34 @@ class Checkpoints:
     def save(self, tree: PyTree, step: int, facts: Mapping[str, Any]) -> None:
         """Write a checkpoint in the background: arrays are copied now, and written by a thread."""
         self.wait()
-        arrays = {path: _copy_to_host(leaf) for path, leaf in _tree.paths(tree).items()}
-        for path, array in arrays.items():
-            if not _is_number(array.dtype):
+        leaves = {path: as_array(leaf) for path, leaf in _tree.paths(tree).items()}
+        for path, leaf in leaves.items():
+            if not is_number(leaf.dtype):
                 raise TypeError(
-                    f"a checkpoint can hold arrays of numbers only, got {array.dtype} for {path}."
+                    f"a checkpoint can hold arrays of numbers only, got {leaf.dtype} for {path}."
                 )
+        own, writers = {}, {0}
+        for path, leaf in leaves.items():
+            if _mesh.is_in_parts(leaf):
+                starts, owners = _mesh.own_parts(leaf)
+                own |= {f"{path}@{','.join(map(str, start))}": part for start, part in starts.items()}
+                writers |= owners
+            elif _processes.is_first():
+                own[path] = leaf
+        arrays = {name: copy_to_host(leaf) for name, leaf in own.items()}
         facts = {
             "step": step,
             "keep_best": self.keep_best,
             **facts,
-            "arrays": {p: {"dtype": a.dtype.name, "shape": list(a.shape)} for p, a in arrays.items()},
+            "arrays": {p: {"dtype": a.dtype.name, "shape": list(a.shape)} for p, a in leaves.items()},
             "identity": self.identity,
             "saved": datetime.datetime.fromtimestamp(time.time(), datetime.UTC).isoformat(),
         }
-        self._worker = threading.Thread(target=self._write, args=(arrays, step, facts), name="checkpoint")
+        if _processes.is_first():
+            arguments: Any = self._write, (arrays, step, facts, sorted(writers - {0}))
+        else:
+            arguments = self._write_parts, (arrays, step, _processes.number())
+        self._worker = threading.Thread(target=arguments[0], args=arguments[1], name="checkpoint")
         self._worker.start()
 
     def archive(self) -> None:
@@ -138,13 +180,28 @@ class Checkpoints:
         """The folders of all checkpoints, sorted by step."""
         return places(self.directory)
 
-    def _write(self, arrays: dict[str, np.ndarray], step: int, facts: dict[str, Any]) -> None:
+    def _write_parts(self, arrays: dict[str, np.ndarray], step: int, number: int) -> None:
+        """What process `number` writes of a checkpoint, and last a checksum of it, by which it is whole."""
+        if not arrays:
+            return
+        part, name = self.folder / f".{step:010d}.part", file_of(number)
+        try:
+            part.mkdir(parents=True, exist_ok=True)
+            write_arrays(part / name, arrays)
+            _files.write(part / f"{name}.sha256", _files.sha256(part / name).encode())
+        except BaseException as error:  # raised by the next `wait`
+            self._failed = error
+
+    def _write(
+        self, arrays: dict[str, np.ndarray], step: int, facts: dict[str, Any], others: list[int]
+    ) -> None:
         part = self.folder / f".{step:010d}.part"
         try:
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            _files.write(part / ARRAYS, serialize({p: _storable(a) for p, a in arrays.items()}, {}))
-            write_manifest(part, facts)
+            if not others:
+                shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True, exist_ok=True)
+            write_arrays(part / file_of(0), arrays)
+            write_manifest(part, facts, _wait_for_parts(part, others))
             _files.sync(part)
             place, before = self.folder / f"{step:010d}", self.folder / f".{step:010d}.before"
             if place.exists():
@@ -234,13 +291,13 @@ def read_checkpoint(place: Path) -> "Checkpoint":
     """
     manifest = read_manifest(place)
     verify_files(place, manifest)
-    return Checkpoint(place, _read_arrays(place / ARRAYS, manifest["arrays"]), manifest)
+    return Checkpoint(place, read_arrays(place, manifest), manifest)
 
 
 class Checkpoint:
     """A checkpoint in memory: arrays by their path in the saved tree, and its manifest."""
 
-    def __init__(self, place: Path, arrays: dict[str, np.ndarray], manifest: dict[str, Any]) -> None:
+    def __init__(self, place: Path, arrays: dict[str, Any], manifest: dict[str, Any]) -> None:
         self.place, self.arrays, self.manifest = place, arrays, manifest
 
     def has(self, name: str) -> bool:
@@ -251,12 +308,14 @@ class Checkpoint:
         """A saved value that is a dictionary of arrays by any names; an empty one if it was not saved."""
         prefix = f"[{name!r}]["
         saved = {path: array for path, array in self.arrays.items() if path.startswith(prefix)}
-        return {ast.literal_eval(path[len(prefix) : -1]): array for path, array in saved.items()}
+        return {ast.literal_eval(path[len(prefix) : -1]): np.array(array) for path, array in saved.items()}
 
     def model(self, prefix: str) -> dict[str, np.ndarray]:
         """The arrays of the model at `prefix` by their path in it; none if there is no model."""
         arrays = {
-            path.removeprefix(prefix): a for path, a in self.arrays.items() if path.startswith(prefix)
+            path.removeprefix(prefix): np.array(a)
+            for path, a in self.arrays.items()
+            if path.startswith(prefix)
         }
         return {path.removeprefix("."): array for path, array in arrays.items()}
 
@@ -276,7 +335,7 @@ class Checkpoint:
         arrays = {p.removeprefix(prefix): a for p, a in self.arrays.items() if p.startswith(prefix)}
         leaves = {p.removeprefix(prefix): a for p, a in _tree.paths({name: template}).items()}
         saved, expected = (
-            {path: _tree.dtype_and_shape(_tree.to_numpy(leaf)) for path, leaf in tree.items()}
+            {path: _tree.dtype_and_shape(as_array(leaf)) for path, leaf in tree.items()}
             for tree in (arrays, leaves)
         )
         wrong = [
@@ -290,7 +349,7 @@ class Checkpoint:
             raise ValueError(
                 f"{self.place} holds a different {name} than this run's:\n  " + "\n  ".join(wrong)
             )
-        restored = [_like(arrays[path], leaf) for path, leaf in leaves.items()]
+        restored = [like(arrays[path], leaf) for path, leaf in leaves.items()]
         return jax.tree.unflatten(jax.tree.structure(template), restored)
 
 
@@ -304,54 +363,31 @@ def _lock(file: Any, directory: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.seek(0)
+        owner = file.read().partition(" ")[0] or "unknown"
         raise OSError(
-            f"{directory} is in use by process {file.read().strip() or 'unknown'}: a directory belongs to "
-            "one run. Wait for it, or choose another directory."
+            f"{directory} is in use by process {owner}: a directory belongs to one run. Wait for it, "
+            "or choose another directory."
         ) from None
     file.seek(0)
     file.truncate()
-    file.write(str(os.getpid()))
+    file.write(f"{os.getpid()} {secrets.token_hex(8)}")  # other processes read which run holds it
     file.flush()
+    os.fsync(file.fileno())
 
 
-def _copy_to_host(leaf: Any) -> np.ndarray:
-    """A leaf as a row-major array in the byte order of this machine; for a key, its key data."""
-    array = _tree.to_numpy(leaf)
-    return np.array(array, array.dtype.newbyteorder("="), order="C")
-
-
-def _is_number(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "b" or bool(jnp.issubdtype(dtype, jnp.number))
-
-
-def _storable(array: np.ndarray) -> np.ndarray:
-    """The array, or its bytes if safetensors lacks its dtype; the manifest has the dtype of every array."""
-    return array if array.dtype.name in DTYPES.values() else array.reshape(-1).view(np.uint8)
-
-
-def _read_arrays(path: Path, kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint, with the dtypes and shapes of its manifest.
+def _wait_for_parts(part: Path, others: list[int]) -> dict[str, str]:
+    """The checksums of the files of other processes, once they are written.
 
     Raises:
-        ValueError: if the file does not hold them.
+        TimeoutError: if a process does not write its file.
     """
-    stored, _ = deserialize(path.read_bytes(), path.name)
-    arrays = {}
-    for name, kind in kinds.items():
-        try:
-            dtype, shape = jnp.dtype(kind["dtype"]), tuple(kind["shape"])
-        except TypeError:
-            raise ValueError(f"{name} has the unknown dtype {kind['dtype']!r}") from None
-        sizes_match = name in stored and stored[name].nbytes == math.prod(shape) * dtype.itemsize
-        if not (sizes_match and _is_number(dtype) and all(size >= 0 for size in shape)):
-            raise ValueError(f"{path.name} does not hold the array {name} of the manifest")
-        arrays[name] = stored[name].reshape(-1).view(np.uint8).view(dtype).reshape(shape)
-    return arrays
-
-
-def _like(array: np.ndarray, leaf: Any) -> Any:
-    if _tree.is_key(leaf):
-        return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
-    if isinstance(leaf, jax.Array):
-        return jax.device_put(array, leaf.sharding)
-    return array.copy() if isinstance(leaf, np.ndarray) else array.item()
+    sums, deadline = {}, time.monotonic() + PARTS_SECONDS
+    for process in others:
+        seal = part / f"{file_of(process)}.sha256"
+        while not seal.exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"process {process} has not written its part in {PARTS_SECONDS} s")
+            time.sleep(0.005)
+        sums[file_of(process)] = seal.read_text()
+        seal.unlink()
+    return sums

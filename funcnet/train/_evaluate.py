@@ -7,14 +7,15 @@ from typing import Any
 
 import jax
 
-from funcnet import _check, _tree
+from funcnet import _check, _processes, _tree
 from funcnet._jit import bounded_jit
 from funcnet._metric import MetricRows
 from funcnet._module import Module, as_module, check_model, requires_key, trainable
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
-from funcnet.data._dataset import as_dataset
+from funcnet.data._dataset import as_dataset, own_arrays
+from funcnet.train._digest import check_equal, digest
 from funcnet.train._state import TrainState
 from funcnet.transform._jaxpr import as_function
 from funcnet.transform._objective import RunningTotals, Totals, objective
@@ -47,10 +48,12 @@ def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) ->
     _check.loss(loss)
     _check_no_run(model)
     model = as_tree(model)
-    data = check_data(loss, model, data)
+    with _processes.together():
+        data = check_data(loss, model, data)
     batch_size = _check.positive("batch_size", batch_size)
     hashable = loss if isinstance(loss, Hashable) else _ById(loss)
-    return _evaluate(hashable, model, data, min(batch_size, len(data)))
+    _check_equal(model, data, batch_size)
+    return _processes.to_local(_evaluate(hashable, model, data, min(batch_size, len(data))))
 
 
 @_check.usage("fn.predict(model, x)")
@@ -93,7 +96,14 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     pairs = isinstance(x, Dataset) and isinstance(x.arrays, tuple) and len(x.arrays) == 2
     # Weights matter for means only: every row gets its own prediction.
     data = _tree.replace(data, arrays=data.arrays[0] if pairs else data.arrays, weight=None)
-    return _predict(model, data, min(batch_size, len(data)))
+    _check_equal(model, data, batch_size)
+    return _processes.to_local(_predict(model, data, min(batch_size, len(data))))
+
+
+def _check_equal(model: PyTree, data: Dataset, batch_size: int) -> None:
+    """Check that all processes evaluate the same model on the same rows."""
+    if _processes.count() > 1:
+        check_equal({"batch_size": str(batch_size), "model": digest(model), "data": digest(data)})
 
 
 def _columns(x: Any) -> Any:
@@ -192,7 +202,7 @@ def check_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
     data = as_dataset(data)
     check = getattr(loss, "check", None)
     if check is not None:
-        check(model, data.arrays)
+        check(model, own_arrays(data))
     return data
 
 

@@ -1,6 +1,5 @@
 """Identifies a run by everything it is called with, to decide whether a checkpoint belongs to it."""
 
-import hashlib
 import re
 from typing import Any
 
@@ -12,6 +11,7 @@ from funcnet._module import trainable
 from funcnet._types import Key, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import batch_of
+from funcnet.train._digest import digest, digest_bytes
 from funcnet.train._epoch import add_totals, build_plan_step
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
@@ -29,30 +29,25 @@ def fingerprint(plan: Plan, progress: Progress, model: PyTree, source: Any, key:
         model, key: the initial model and the key of the run.
         source: the data.
     """
-    identity = {f"setting {name}": repr(getattr(plan, name)) for name in SETTINGS}
-    data, valid = source.data, source.valid
+    identity = arguments(plan, model, source.data, source.valid, key)
     identity["batches in an epoch"] = str(source.per_epoch)
-    identity["data"] = data.fingerprint() if hasattr(data, "fingerprint") else digest(data)
-    identity["validation data"] = "none" if valid is None else digest(valid)
-    identity["key"] = np.asarray(jax.random.key_data(key)).tolist().__repr__()
-    identity["start"] = digest(model)
-    frozen = [path for path, trains in _tree.paths(trainable(model)).items() if not trains]
-    identity["frozen arrays and buffers"] = f"{len(frozen)}, {_digest_bytes(repr(frozen).encode())}"
     identity["optimizer's start"] = digest(progress.state.opt_state)
     # The step as JAX traces it: only this shows a different loss, optimizer or learning rate.
-    identity["program of a step"] = _program(plan, progress, source.sample)
+    identity["program of a step"] = program_of_step(plan, progress, source.sample)
     return identity
 
 
-def digest(tree: PyTree) -> str:
-    """A SHA-256 over the shapes, dtypes and bytes of all arrays."""
-    sha, rows = hashlib.sha256(), 0
-    for path, leaf in _tree.paths(tree).items():
-        array = np.ascontiguousarray(_tree.to_numpy(leaf))
-        sha.update(f"{path} {array.dtype} {array.shape}".encode())
-        sha.update(array.reshape(-1).view(np.uint8).data)
-        rows = max(rows, array.shape[0] if array.ndim else 0)
-    return f"up to {rows} rows, sha256 {sha.hexdigest()[:16]}"
+def arguments(plan: Plan, model: PyTree, data: Any, valid: Dataset | None, key: Key) -> dict[str, str]:
+    """What a training function is called with, and its settings, as strings by name."""
+    frozen = [path for path, trains in _tree.paths(trainable(model)).items() if not trains]
+    return {
+        **{f"setting {name}": repr(getattr(plan, name)) for name in SETTINGS},
+        "key": np.asarray(jax.random.key_data(key)).tolist().__repr__(),
+        "start": digest(model),
+        "frozen arrays and buffers": f"{len(frozen)}, {digest_bytes(repr(frozen).encode())}",
+        "data": data.fingerprint() if hasattr(data, "fingerprint") else digest(data),
+        "validation data": "none" if valid is None else digest(valid),
+    }
 
 
 def differences(saved: dict[str, str], current: dict[str, str]) -> list[str]:
@@ -61,7 +56,7 @@ def differences(saved: dict[str, str], current: dict[str, str]) -> list[str]:
     return [f"{name}: {saved.get(name, 'none')} saved, {current.get(name, 'none')} now" for name in names]
 
 
-def _program(plan: Plan, progress: Progress, like: Dataset) -> str:
+def program_of_step(plan: Plan, progress: Progress, like: Dataset) -> str:
     """A digest of the step as JAX traces it; on any number of devices it is the same program."""
     take_step = build_plan_step(plan, "every_step")
 
@@ -74,7 +69,7 @@ def _program(plan: Plan, progress: Progress, like: Dataset) -> str:
         program = jax.make_jaxpr(one)(*structs)
     # Functions are printed with their address, which differs between processes.
     text = re.sub(r"0x[0-9a-f]+", "", str(program.jaxpr))
-    return _digest_bytes((text + digest(_arrays(program))).encode())
+    return digest_bytes((text + digest(_arrays(program))).encode())
 
 
 def _arrays(program: Any) -> list[Any]:
@@ -87,7 +82,3 @@ def _arrays(program: Any) -> list[Any]:
             elif isinstance(leaf, jax.Array | np.ndarray):
                 arrays.append(leaf)
     return arrays
-
-
-def _digest_bytes(content: bytes) -> str:
-    return f"sha256 {hashlib.sha256(content).hexdigest()[:16]}"

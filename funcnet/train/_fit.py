@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal, Never
 import jax
 import numpy as np
 
-from funcnet import _check, _tree
+from funcnet import _check, _processes, _tree
 from funcnet._jit import PROGRAMS, bounded_jit
 from funcnet._module import as_module, restore
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.train._chunks import Chunks
+from funcnet.train._digest import check_equal
 from funcnet.train._early_stopping import EarlyStopping
 from funcnet.train._evaluate import check_data
-from funcnet.train._loop import run
+from funcnet.train._fingerprint import arguments, program_of_step
+from funcnet.train._loop import run, start
 from funcnet.train._own_step import EXPECTED, OwnStep
 from funcnet.train._plan import Plan, Probe, Settings
 from funcnet.train._replay import raise_if_not_finite
@@ -175,21 +177,37 @@ class Fit(Settings):
         """
         _check.refuse_settings("a training function", _unknown, TRAIN_CALL)
         passed, model = model, as_model(model, data)
-        data, valid = self._prepare(model, data, key, valid)
+        with _processes.together():
+            data, valid = self._prepare(model, data, key, valid)
         per_epoch = self._plan.steps_per_epoch(len(data))
         _check.num_steps(self.epochs, per_epoch)
         train = self._for_steps(self.epochs * per_epoch)
         if _tree.is_traced():  # inside jit, vmap or grad
             run, _ = train._jit_run(model, data, key, valid)
         else:
+            if _processes.count() > 1:
+                train._check_equal(model, data, data, key, valid)
             chunks, arguments = train._chunks, (model, data, key, valid)
             train._bound_programs(chunks, _shapes((model, data, valid)))
             run, finite = chunks.whole_run(*arguments)
             if not np.asarray(finite):
                 run = chunks.run_to_bad_step(*arguments, int(run.state.epoch), per_epoch)
+            in_parts = any(map(_processes.is_spread, jax.tree.leaves(model)))
+            run = _processes.to_local(run, gather=not in_parts)
         if self.on_nan == "raise" and _tree.is_concrete(run.state.step):
             raise_if_not_finite(train._plan, run, data, per_epoch)
         return run if model is passed else dataclasses.replace(run, model=restore(run.model))
+
+    def _check_equal(
+        self, model: PyTree, data: Any, like: Dataset, key: Key, valid: Dataset | None
+    ) -> None:
+        """Check that all processes have called this function with the same arguments.
+
+        `like` is rows with the shapes and dtypes of the data.
+        """
+        progress = jax.eval_shape(functools.partial(start, self._plan), model, like, key, valid)
+        step = program_of_step(self._plan, progress, like)
+        check_equal({**arguments(self._plan, model, data, valid, key), "program of a step": step})
 
     def __getstate__(self) -> dict[str, Any]:
         # Compiled programs and the memory of checked data are made again where they are needed.

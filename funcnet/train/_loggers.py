@@ -12,7 +12,7 @@ from typing import IO, Any
 import jax
 import numpy as np
 
-from funcnet import _check, _files
+from funcnet import _check, _files, _processes
 from funcnet.train._callbacks import Callback, CallbackContext, resolve_path
 
 
@@ -30,6 +30,8 @@ class _Log(Callback, abc.ABC):
 
     def on_fit_start(self, context: CallbackContext) -> None:
         self.on_fit_end(context)
+        if not _processes.is_first():
+            return
         self._file = _files.open_log(resolve_path(self.path, context))
         progress = context._snapshot.progress
         with self._explain_errors():
@@ -180,6 +182,8 @@ class TensorBoard(Callback):
     def on_fit_start(self, context: CallbackContext) -> None:
         from tensorboardX import SummaryWriter
 
+        if not _processes.is_first():
+            return
         folder = _files.make_folder(resolve_path(self.path, context), "Choose another path for TensorBoard")
         # TensorBoard then discards events after this step that an earlier process wrote.
         self._writer = SummaryWriter(str(folder), purge_step=context.epoch)
@@ -188,6 +192,8 @@ class TensorBoard(Callback):
         return {**self.__dict__, "_writer": None}
 
     def on_sync(self, context: CallbackContext) -> None:
+        if self._writer is None:
+            return
         for name, column in context._snapshot.history.items():
             for epoch in range(context._snapshot.reported_epoch, context.epoch):
                 if column[epoch] == column[epoch]:
@@ -203,7 +209,8 @@ class TensorBoard(Callback):
         self._writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), epoch)
 
     def on_fit_end(self, context: CallbackContext) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def on_exception(self, context: CallbackContext, error: BaseException) -> None:
         self.on_fit_end(context)

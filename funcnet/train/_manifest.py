@@ -2,6 +2,7 @@
 
 import contextlib
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,13 @@ def places(directory: Path) -> list[Path]:
     return sorted((place for place in folders if place.is_dir()), key=lambda place: int(place.name))
 
 
-def write_manifest(place: Path, facts: dict[str, Any]) -> None:
-    """Write the manifest of the checkpoint in `place`: facts, versions, a SHA-256 of each file."""
-    sums = {file.name: _files.sha256(file) for file in sorted(place.iterdir())}
+def write_manifest(place: Path, facts: dict[str, Any], known: Mapping[str, str]) -> None:
+    """Write the manifest of the checkpoint in `place`: facts, versions, a SHA-256 of each file.
+
+    Those that are `known`, by the names of files, are not computed again.
+    """
+    files = sorted(place.iterdir())
+    sums = {file.name: known.get(file.name) or _files.sha256(file) for file in files}
     manifest = {
         "format": FORMAT,
         **facts,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet import _check, _files
+from funcnet import _check, _files, _processes
 from funcnet.train._callbacks import Callback, CallbackContext, resolve_path
 from funcnet.train._loggers import TensorBoard
 
@@ -65,6 +65,8 @@ class Pictures(Callback):
         boards = [board for board in context._snapshot.callbacks if isinstance(board, TensorBoard)]
         for name, function in self.functions.items():
             png = _to_png(name, function(context))
+            if not _processes.is_first():
+                continue
             _files.write(resolve_path(self.path / name / f"{context.epoch:04d}.png", context), png)
             for board in boards:
                 board.add_png(name, png, context.epoch - 1)

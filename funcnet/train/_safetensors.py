@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Container, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -79,6 +80,29 @@ def check_weight(argument: str, name: str, leaf: Any, others: Container[str]) ->
             f"the weights of {argument} must be arrays of numbers, got {_check.describe(leaf)} for "
             f"{name}. Keep settings in static fields, and a key as jax.random.key_data(key)."
         )
+
+
+def map_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file that `serialize` made, which are read when they are used.
+
+    Raises:
+        ValueError: if it is not a complete safetensors file.
+    """
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = file.read(size)
+    try:
+        entries = json.loads(header)
+        entries.pop("__metadata__", None)
+        content = np.memmap(path, np.uint8, "r", offset=8 + size) if entries else np.zeros(0, np.uint8)
+        return {
+            name: content[slice(*entry["data_offsets"])]
+            .view(jnp.dtype(DTYPES[entry["dtype"]]))
+            .reshape(entry["shape"])
+            for name, entry in entries.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{path.name} is not a complete safetensors file") from None
 
 
 def deserialize(content: bytes, path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:

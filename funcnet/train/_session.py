@@ -5,11 +5,11 @@ import dataclasses
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from funcnet import _text, _tree
+from funcnet import _processes, _text, _tree
 from funcnet._types import Key, PyTree
 from funcnet.train import _signals
 from funcnet.train._bar import Bar
@@ -20,11 +20,13 @@ from funcnet.train._callbacks import (
     CallbackContext,
     Request,
     Snapshot,
+    agree_on,
     apply_request,
     check_no_answer,
     join_requests,
 )
 from funcnet.train._chunks import LAST_STEP
+from funcnet.train._digest import check_equal
 from funcnet.train._epoch import finish
 from funcnet.train._evaluate import evaluate
 from funcnet.train._progress import Progress, metrics_at
@@ -35,6 +37,22 @@ from funcnet.train._source import Source
 
 SYNC_SECONDS = 0.25
 """Default seconds between two syncs with the host. Syncs then take 0.1 % of the time."""
+
+
+class Turn(NamedTuple):
+    """What happens next: all processes agree on it between two chunks.
+
+    Args:
+        until: the step at which to return to the host.
+        save: whether a checkpoint is due.
+        signal: the number of a signal that a process received; 0 if none.
+        is_late: whether the time limit is reached.
+    """
+
+    until: int
+    save: bool
+    signal: int
+    is_late: bool
 
 
 class Session:
@@ -51,7 +69,7 @@ class Session:
         self.callbacks: list[Callback] = trainer.callbacks
         self.model, self.key = model, key
         self.began = time.monotonic()
-        self.bar = Bar(trainer.progress)
+        self.bar = Bar(trainer.progress if _processes.is_first() else False)
         self.saver = Saver(trainer, source.plan)
         self.rate = source.rates.get(source.kind, 0.0)
         self.reported_epoch = 0
@@ -67,6 +85,7 @@ class Session:
         Raises:
             SystemExit: after a signal.
         """
+        self._check_settings()
         progress = self.source.start(self.model, self.key)
         with contextlib.ExitStack() as stack:
             progress = stack.enter_context(self.saver.open(progress, self.model, self.source, self.key))
@@ -74,10 +93,11 @@ class Session:
             self.reported_epoch = progress.epoch
             stack.callback(self.bar.close)
             stack.callback(self.source.close)
-            signals = stack.enter_context(_signals.record_signals())
+            self.signals = stack.enter_context(_signals.record_signals())
             self.safe = progress, self.saver.content(progress)
             try:
-                request = self._notify("on_fit_start", self._first_context(progress))
+                context = self._first_context(progress)
+                request = agree_on(lambda: self._notify("on_fit_start", context))
                 if request.values:
                     raise ValueError(
                         f"on_fit_start can't request the value {min(request.values)!r}, which belongs to "
@@ -86,49 +106,118 @@ class Session:
                 self.saver.restore_callbacks()
                 progress = self._apply(progress, request)
                 self.safe = progress, self.saver.content(progress)
-                while progress.should_continue(self.plan.epochs) and not signals:
-                    progress = self._advance(progress)
+                turn = self._next_turn(progress, None)
+                while progress.should_continue(self.plan.epochs) and not (turn.signal or turn.is_late):
+                    before = progress.step
+                    progress = self._advance(progress, turn.until)
+                    progress, save, error = self._report(progress)
+                    turn = self._next_turn(progress, before, save, error)
+                    if turn.save:
+                        with _processes.together():
+                            self._save(progress)
                     # The state of callbacks belongs to the epochs that were reported to them.
                     self.safe = progress, self.saver.content(progress)
-                    if self._is_out_of_time():
-                        break
-                self._save(progress)
-                self.saver.wait()
-                self._inform("on_fit_end", self._context(progress, self.reported_epoch))
+                with _processes.together():
+                    self._save(progress)
+                    self.saver.wait()
+                    self._inform("on_fit_end", self._context(progress, self.reported_epoch))
+                signal_number = self._signal_of_any()
             except BaseException as error:
                 self._save_after(error)
                 raise
-        if signals:
-            self._exit(signals[0])
+        if signal_number:
+            self._exit(signal_number)
         return self._result(progress)
 
-    def _advance(self, progress: Progress) -> Progress:
-        """Make some steps, then report to callbacks, update the progress bar and save."""
+    def _check_settings(self) -> None:
+        """Check that all processes run this Trainer in the same way."""
+        names = ("directory", "keep_best", "resume", "limit_batches", "evaluate_first")
+        settings = {f"{name} of the Trainer": str(getattr(self.trainer, name)) for name in names}
+        settings["callbacks"] = ", ".join(type(callback).__name__ for callback in self.callbacks) or "none"
+        check_equal(settings)
+
+    def _advance(self, progress: Progress, until: int) -> Progress:
+        """Make steps until step `until`."""
         before, began = progress.step, time.monotonic()
-        progress = self.source.advance(progress, self._next_sync(before)).with_values(self.saver.values)
-        step, seconds = progress.step, time.monotonic() - began
+        progress = self.source.advance(progress, until).with_values(self.saver.values)
+        seconds = time.monotonic() - began
         if self.rate:
-            self.rate = self.source.rates[self.source.kind] = (step - before) / seconds
+            self.rate = self.source.rates[self.source.kind] = (progress.step - before) / seconds
         else:  # most of the time of the very first chunk is compiling
             self.rate = 1.0 / SYNC_SECONDS
-        epoch, save = progress.epoch, False
-        if self.reported_epoch < epoch:
-            previous = self.reported_epoch
-            for finished in range(previous + 1, epoch + 1) if self.reports_epochs else ():
-                request = self._notify("on_epoch_end", self._context(progress, finished))
-                self._check_values(progress, request)
-                self.saver.record(finished, request.values)
-                progress, save = self._apply(progress, request), save or request.save
-            self.saver.check_keep_best(progress.history)
-            self.saver.observe(progress)  # after the callbacks, whose values it may be about
-            self.reported_epoch = epoch
-            history = {name: list(values) for name, values in progress.history.items()}
-            context = self._context(progress, epoch, history=history, reported_epoch=previous)
-            self._inform("on_sync", context)
-        self.bar.show(lambda: self._context(progress, epoch))
-        if save or self.saver.is_due(before, step, self.source.per_epoch):
-            self._save(progress)
         return progress
+
+    def _report(self, progress: Progress) -> tuple[Progress, bool, Exception | None]:
+        """Report to callbacks and update the progress bar.
+
+        Returns:
+            The progress, with what callbacks requested; whether one requested to save; and an error, which
+            is raised once all processes know of it.
+        """
+        epoch, save = progress.epoch, False
+        try:
+            if self.reported_epoch < epoch:
+                progress, save = self._report_epochs(progress)
+            self.bar.show(lambda: self._context(progress, epoch))
+        except Exception as error:
+            if _processes.count() == 1:
+                raise
+            return progress, save, error
+        return progress, save, None
+
+    def _report_epochs(self, progress: Progress) -> tuple[Progress, bool]:
+        """Report the epochs that have ended since the last report; whether to save was requested, too."""
+        epoch, save, previous = progress.epoch, False, self.reported_epoch
+        for finished in range(previous + 1, epoch + 1) if self.reports_epochs else ():
+            context = self._context(progress, finished)
+            if self.may_request:
+                request = agree_on(lambda: self._notify("on_epoch_end", context))  # noqa: B023
+            else:
+                request = self._notify("on_epoch_end", context)
+            self._check_values(progress, request)
+            self.saver.record(finished, request.values)
+            progress, save = self._apply(progress, request), save or request.save
+        self.saver.check_keep_best(progress.history)
+        self.saver.observe(progress)  # after the callbacks, whose values it may be about
+        self.reported_epoch = epoch
+        history = {name: list(values) for name, values in progress.history.items()}
+        context = self._context(progress, epoch, history=history, reported_epoch=previous)
+        self._inform("on_sync", context)
+        return progress, save
+
+    def _next_turn(
+        self, progress: Progress, before: int | None, save: bool = False, error: Exception | None = None
+    ) -> Turn:
+        """What all processes do next, by one small exchange between them.
+
+        Args:
+            progress: the progress so far.
+            before: the step at the turn before; None at the first one.
+            save: whether a callback requested to save.
+            error: what a callback of this process has raised.
+        """
+        step = progress.step
+        if error is None and progress.should_continue(self.plan.epochs):
+            until = self._next_sync(step)
+        else:
+            until = step
+        is_due = before is not None and self.saver.is_due(before, step, self.source.per_epoch)
+        until, saves, number, is_late, failed = _processes.largest(
+            [
+                until if _processes.is_first() else 0,  # the speeds of processes differ
+                save or is_due,
+                self.signals[0] if self.signals else 0,
+                before is not None and self._is_out_of_time(),
+                error is not None,
+            ]
+        )
+        if failed:
+            _processes.raise_first(error)
+        return Turn(until, bool(saves), number, bool(is_late))
+
+    def _signal_of_any(self) -> int:
+        """The number of a signal that a process has received; 0 if none has."""
+        return _processes.largest([self.signals[0] if self.signals else 0])[0]
 
     def _next_sync(self, step: int) -> int:
         """The step at which to return to the host.
@@ -241,7 +330,8 @@ class Session:
             else f"{name}: stopped; nothing was saved. To be able to resume, use fn.Trainer(train, "
             "directory=...)."
         )
-        print(_text.printable(message), file=sys.stderr)
+        if _processes.is_first():
+            print(_text.printable(message), file=sys.stderr)
         raise SystemExit(128 + number)
 
     def _result(self, progress: Progress) -> Run:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet import _check
+from funcnet import _check, _processes
 from funcnet._module import needs_batch
 from funcnet._types import Key, PyTree
 from funcnet.data import BatchStream, Dataset, Stream
@@ -176,7 +176,8 @@ def open_source(
 ) -> Source:
     """Check that the arguments of a call match; return its data."""
     streams = isinstance(data, Stream | BatchStream)
-    rows, valid = train._prepare(model, data.first(SAMPLE) if streams else data, key, valid)
+    with _processes.together():
+        rows, valid = train._prepare(model, data.first(SAMPLE) if streams else data, key, valid)
     if isinstance(data, BatchStream):
         size, per_epoch = len(data.first(2**31)), data.num_batches
     else:
@@ -187,6 +188,8 @@ def open_source(
         per_epoch = min(per_epoch, limit_batches)
     _check.num_steps(train.epochs, per_epoch)
     train = train._for_steps(train.epochs * per_epoch)
+    if _processes.count() > 1:
+        train._check_equal(model, data if streams else rows, rows, key, valid)
     if streams:
         return Streamed(train, data, valid, rows, per_epoch, size)
     return InMemory(train, rows, valid, rows, per_epoch, size)
