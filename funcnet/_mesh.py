@@ -1,10 +1,12 @@
 """Devices: the only file that places arrays, batches or members of ensembles, on devices."""
 
+import contextlib
 import functools
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import numpy as np
@@ -13,7 +15,19 @@ from funcnet import _check, _tree
 from funcnet._types import PyTree
 
 T = TypeVar("T")
-AXIS = "devices"
+Axis: TypeAlias = str | tuple[str, ...] | None
+DATA_AXIS = "data"
+
+
+class Axes(NamedTuple):
+    """The axes of the mesh along which rows of batches are sharded, and members of studies."""
+
+    data: tuple[str, ...]
+    members: tuple[str, ...]
+
+
+# A part of the key of each compiled program, as the mesh is. A mesh of the user's may have an axis "data".
+_AXES: Any = jax.make_user_context(Axes((DATA_AXIS,), (DATA_AXIS,)))
 
 
 def cpu_devices(count: int | None = None) -> int:
@@ -52,52 +66,144 @@ def cpu_devices(count: int | None = None) -> int:
     return count
 
 
-def use(devices: int | Sequence[Any] | None = None) -> AbstractContextManager[Any]:
+def use(
+    devices: int | Sequence[Any] | Mapping[str, int] | jax.sharding.Mesh | None = None,
+    data_axis: Axis = DATA_AXIS,
+    member_axis: Axis = None,
+) -> AbstractContextManager[jax.sharding.Mesh]:
     """A context manager that shards every batch of `fit`, `step`, `evaluate` and `predict` over devices.
 
     Each device computes its part of the rows of a batch. Sums over rows are added up over devices before
     they are divided, so the results are those of one device up to the order of summation. Model and
-    optimizer state are replicated on all devices. If the size of a batch is not a multiple of the number of
-    devices, every device computes the whole batch. On a CPU, configure several devices before JAX is
-    initialized: `fn.mesh.cpu_devices()`.
+    optimizer state are replicated on all devices, unless `fn.mesh.shard` has placed the model. If the size
+    of a batch is not a multiple of the number of devices, every device computes the whole batch. On a CPU,
+    configure several devices before JAX is initialized: `fn.mesh.cpu_devices()`.
+
+    Inside `jax.set_mesh` with a mesh of your own, rows are sharded over its axis "data", if it has one.
 
     Args:
-        devices: the number of `jax.devices()` to use, or a sequence of devices; by default all.
+        devices: the number of `jax.devices()` to use, or a sequence of devices, on one axis "data"; a
+            dictionary from names of axes to their sizes; or a mesh, whose axes are used as of type Auto. By
+            default all devices, on one axis.
+        data_axis: the axis over which rows of batches are sharded, or a tuple of axes; None if every device
+            computes whole batches.
+        member_axis: the axis over which members of studies and of `shard_members` are, or a tuple of axes;
+            `data_axis` if None.
 
     Returns:
-        A context manager; its value is the `jax.sharding.Mesh`, with one axis "devices".
+        A context manager; its value is the `jax.sharding.Mesh`.
 
     Raises:
-        TypeError: if `devices` is neither an integer nor a sequence of devices.
-        ValueError: if there are fewer devices.
+        TypeError: if `devices` is none of these, or an axis is not a string.
+        ValueError: if there are fewer devices, or the mesh has no such axis.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
         >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.adam(1e-2), epochs=2)
         >>> model = fn.models.LinearRegression(1).init(jax.random.key(0))
-        >>> with fn.mesh.use(1):
+        >>> with fn.mesh.use({"data": 1, "model": 1}) as mesh:
         ...     run = train(model, (jnp.ones((64, 1)), jnp.ones(64)), jax.random.key(1))
-        >>> run.history["loss"].shape
-        (2,)
+        >>> mesh.axis_names, run.history["loss"].shape
+        (('data', 'model'), (2,))
     """
-    selected = list(jax.devices()) if devices is None else devices
-    if isinstance(selected, int | np.integer):
-        _check.count("devices", selected)
-        available = jax.devices()
-        if selected > len(available):
-            raise ValueError(
-                f"devices must be at most {len(available)}, the number available, got {selected}. "
-                f"On a CPU, first call funcnet.mesh.cpu_devices({selected})."
+    mesh = _make_mesh(devices)
+    _check_processes(mesh)
+    data, members = _axis("data_axis", data_axis, mesh), _axis("member_axis", member_axis, mesh)
+    return _use(mesh, Axes(data, members or data))
+
+
+@contextlib.contextmanager
+def _use(mesh: jax.sharding.Mesh, axes: Axes) -> Iterator[jax.sharding.Mesh]:
+    with jax.set_mesh(mesh), _AXES(axes):
+        yield mesh
+
+
+def _check_processes(mesh: jax.sharding.Mesh) -> None:
+    """Check that a mesh has devices of all processes, or only of this one."""
+    processes = {device.process_index for device in mesh.devices.flat}
+    count, own = jax.process_count(), jax.process_index()
+    if processes != {own} and len(processes) != count:
+        raise ValueError(
+            f"devices must be those of all {count} processes, or of this one, got devices of "
+            f"{len(processes)} in process {own}. Write fn.mesh.use(), or for this process alone "
+            "fn.mesh.use(jax.local_devices())."
+        )
+
+
+def _make_mesh(devices: Any) -> jax.sharding.Mesh:
+    """The mesh of the argument of `use`."""
+    if isinstance(devices, jax.sharding.Mesh):
+        return jax.sharding.Mesh(devices.devices, devices.axis_names, axis_types=_auto(devices.axis_names))
+    sizes, selected, available = {DATA_AXIS: 0}, devices, jax.devices()
+    if devices is None:
+        selected = available
+    elif isinstance(devices, int | np.integer):
+        sizes = {DATA_AXIS: _check.count("devices", devices)}
+    elif isinstance(devices, Mapping):
+        if not devices or not all(isinstance(name, str) and name for name in devices):
+            raise TypeError(
+                "devices must map names of axes to their sizes, got "
+                f'{_check.describe(devices)}. Try fn.mesh.use({{"data": {len(available)}}}).'
             )
-        selected = available[:selected]
-    _check.devices(selected)
-    axis_type = jax.sharding.AxisType.Auto
-    mesh = jax.make_mesh((len(selected),), (AXIS,), (axis_type,), devices=selected)
-    return jax.set_mesh(mesh)
+        sizes = {name: _check.count(f"devices[{name!r}]", size) for name, size in devices.items()}
+    if (count := math.prod(sizes.values())) > len(available):
+        factors = " x ".join(map(str, sizes.values()))
+        raise ValueError(
+            f"devices must be at most {len(available)}, the number available, got {factors}"
+            f"{f' = {count}' if len(sizes) > 1 else ''}. On a CPU, first call "
+            f"funcnet.mesh.cpu_devices({count})."
+        )
+    if count:
+        selected = available[:count]
+    else:
+        _check.devices(selected)
+        sizes = {DATA_AXIS: len(selected)}
+    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), _auto(sizes), devices=selected)
+
+
+def _auto(names: Collection[Any]) -> tuple[Any, ...]:
+    return (jax.sharding.AxisType.Auto,) * len(names)
+
+
+def _axis(argument: str, axis: Any, mesh: jax.sharding.Mesh) -> tuple[str, ...]:
+    """An axis of a mesh, given as a name, several names or None, as a tuple of names."""
+    names = () if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f"{argument} must be the name of an axis, a tuple of names or None, got "
+            f"{_check.describe(axis)}. Try {argument}={mesh.axis_names[0]!r}."
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(f"{argument} must name each axis once, got {axis}. Try {argument}={names[0]!r}.")
+    if missing := [name for name in names if name not in mesh.axis_names]:
+        own = ", ".join(map(repr, mesh.axis_names))
+        none = "every device to compute whole batches" if argument == "data_axis" else "the data axis"
+        raise ValueError(
+            f"{argument} must be an axis of the mesh, which has {own}, got {missing[0]!r}. Write "
+            f"{argument}={mesh.axis_names[0]!r}, or {argument}=None for {none}."
+        )
+    return names
+
+
+def _auto_axes(names: Sequence[str]) -> tuple[str, ...]:
+    """Those of some axes that the enclosing mesh has, and that no enclosing `map_devices` maps over."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if explicit := [name for name in names if name in mesh.explicit_axes]:
+        raise ValueError(
+            f"the mesh must have axes of type Auto, got {explicit[0]!r} of type Explicit. Write "
+            '"with fn.mesh.use(mesh):" in place of jax.set_mesh(mesh).'
+        )
+    return tuple(name for name in names if name in mesh.auto_axes)
+
+
+def _size(names: Sequence[str]) -> int:
+    """The number of devices along some axes of the enclosing mesh."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return math.prod(mesh.shape[name] for name in names)
 
 
 def shard_members(tree: T) -> T:
-    """Shard the leading axis of each array over the devices of the enclosing `use`.
+    """Shard the leading axis of each array over the member axis of the enclosing `use`.
 
     For the members of an ensemble: if the arguments of `jax.vmap(train)` are sharded, each device computes
     its own members, without communication between devices.
@@ -106,7 +212,7 @@ def shard_members(tree: T) -> T:
         tree: arrays [n, ...], n a multiple of the number of devices.
 
     Returns:
-        The same arrays, sharded over all devices.
+        The same arrays, sharded over the devices.
 
     Raises:
         ValueError: if called outside of `use`, or if n is not a multiple of the number of devices.
@@ -117,36 +223,37 @@ def shard_members(tree: T) -> T:
         ...     fn.mesh.shard_members(jnp.ones((8, 2))).shape
         (8, 2)
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if AXIS not in mesh.axis_names:
-        raise ValueError('fn.mesh.shard_members must be called inside "with fn.mesh.use(n):".')
+    if not (names := _auto_axes(_AXES.value.members)):
+        raise ValueError(
+            'fn.mesh.shard_members must be called inside "with fn.mesh.use(n):", with a data_axis or a '
+            "member_axis."
+        )
     if not jax.tree.leaves(tree):
         raise TypeError(f"tree must hold at least one array [n, ...], got {_check.describe(tree)}.")
 
     def to_array(path: Any, leaf: Any) -> jax.Array:
         name = f"tree{jax.tree_util.keystr(path)}"
         array = leaf if isinstance(leaf, jax.Array) else _check.jax_array(name, leaf)
-        _check.divisible(name, array, mesh.shape[AXIS])
+        _check.divisible(name, array, _size(names))
         return array
 
     tree = jax.tree_util.tree_map_with_path(to_array, tree)
-    return jax.device_put(tree, jax.sharding.PartitionSpec(AXIS))
+    return jax.device_put(tree, jax.sharding.PartitionSpec(names))
 
 
 def shard_rows(batch: T) -> T:
-    """Shard the rows of a batch over the devices of the enclosing `use`, inside jit.
+    """Shard the rows of a batch over the data axis of the enclosing `use`, inside jit.
 
     Outside of `use`, or if the number of rows is not a multiple of that of the devices, nothing changes.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if AXIS not in mesh.auto_axes:  # there is no mesh, or this is inside `map_devices`
+    if not (names := _auto_axes(_AXES.value.data)):
         return batch
-    spec = jax.sharding.PartitionSpec(AXIS)
+    count = _size(names)
 
     def shard(leaf: PyTree) -> PyTree:
-        if leaf.shape[0] % mesh.shape[AXIS]:
+        if leaf.shape[0] % count:
             return leaf
-        return jax.lax.with_sharding_constraint(leaf, spec)
+        return jax.lax.with_sharding_constraint(leaf, jax.sharding.PartitionSpec(names))
 
     return jax.tree.map(shard, batch)
 
@@ -162,22 +269,21 @@ def in_shard_map() -> bool:
 
 
 def num_devices() -> int:
-    """The number of devices of the enclosing `use`; 1 outside."""
-    return dict(jax.sharding.get_abstract_mesh().shape).get(AXIS, 1)
+    """The number of devices along the member axis of the enclosing `use`; 1 outside."""
+    return _size(_auto_axes(_AXES.value.members))
 
 
 def map_devices(f: Callable[[T, Any], Any]) -> Callable[[T, Any], Any]:
-    """Map `f(rows, shared)`, on each device for its part of the rows, without communication.
+    """Map `f(rows, shared)` over the member axis, on each device for its part of the rows.
 
     Each row of the result of `f` must depend on that row only, and `f` must not close over arrays. The
     number of rows must be a multiple of that of the devices. Outside of `use`, returns `f` itself.
     """
-    if AXIS not in jax.sharding.get_abstract_mesh().axis_names:
+    if not (names := _auto_axes(_AXES.value.members)):
         return f
-    spec = jax.sharding.PartitionSpec(AXIS)
-    in_specs = (spec, jax.sharding.PartitionSpec())
+    rows, shared = jax.sharding.PartitionSpec(names), jax.sharding.PartitionSpec()
     # Without communication there is nothing for JAX to check, and the check would forbid `cond` in `f`.
-    return jax.shard_map(f, in_specs=in_specs, out_specs=spec, check_vma=False)
+    return jax.shard_map(f, in_specs=(rows, shared), out_specs=rows, axis_names=set(names), check_vma=False)
 
 
 def num_processes() -> int:

@@ -130,7 +130,8 @@ class Checkpoints:
                 raise TypeError(
                     f"a checkpoint can hold arrays of numbers only, got {leaf.dtype} for {path}."
                 )
-        own, writers = {}, {0}
+        own: dict[str, Any] = {}
+        writers = {0}
         for path, leaf in leaves.items():
             if _mesh.is_in_parts(leaf):
                 starts, owners = _mesh.own_parts(leaf)
