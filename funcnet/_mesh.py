@@ -377,3 +377,31 @@ def own_parts(array: jax.Array) -> tuple[dict[tuple[int, ...], Any], set[int]]:
 def from_regions(like: jax.Array, read: Callable[[Any], np.ndarray]) -> jax.Array:
     """An array on the devices of `like`, in its parts, each of which `read(index)` returns."""
     return jax.make_array_from_callback(like.shape, like.sharding, read, dtype=like.dtype)
+
+
+def own_rows(size: int) -> np.ndarray | None:
+    """Which rows of a batch of `size` are on this process's devices; None if every process needs all."""
+    mesh, names = jax.sharding.get_mesh(), _auto_axes(_AXES.value.data)
+    if num_processes() == 1 or not names or size % math.prod(mesh.shape[name] for name in names):
+        return None
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(names))
+    indices: Any = sharding.addressable_devices_indices_map((size,)).values()
+    parts = {index[0].indices(size)[:2] for index in indices}
+    return np.concatenate([np.arange(*part) for part in sorted(parts)])
+
+
+def from_own_rows(tree: PyTree, rows: np.ndarray, size: int) -> PyTree:
+    """Batches [batches, size, ...] over all processes, from those of their rows that this one has read."""
+    names = _auto_axes(_AXES.value.data)
+    sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), jax.sharding.PartitionSpec(None, names))
+
+    def place(leaf: Any) -> jax.Array:
+        values = np.asarray(leaf)
+
+        def part(index: Any) -> np.ndarray:
+            start, stop, _ = index[1].indices(size)
+            return values[:, np.searchsorted(rows, start) : np.searchsorted(rows, stop - 1) + 1]
+
+        return jax.make_array_from_callback((len(leaf), size, *leaf.shape[2:]), sharding, part)
+
+    return jax.tree.map(place, tree)

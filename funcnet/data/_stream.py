@@ -263,7 +263,13 @@ class Stream:
         return num_batches(len(self), batch_size)
 
     def chunks(
-        self, key: Key | None, epoch: int, first: int, last: int, batch_size: int
+        self,
+        key: Key | None,
+        epoch: int,
+        first: int,
+        last: int,
+        batch_size: int,
+        rows: np.ndarray | None = None,
     ) -> Iterator[Chunk]:
         """Batches `first` to `last` of an epoch, `last` excluded, several at a time.
 
@@ -273,12 +279,15 @@ class Stream:
             first: the number of the first batch.
             last: the number of the last batch plus 1.
             batch_size: rows in a batch.
+            rows: which rows of each batch are read, by their place in it; all if None.
         """
+        read = slice(None) if rows is None else rows
         count, batch_rows = min(self._chunk_length(batch_size), last), self._batch_rows(key, epoch)
         for start in range(first, last, count):
-            rows, mask = batch_rows(batch_size, start, count)
-            examples = narrow(self.source.rows(rows.ravel()))
-            examples = jax.tree.map(lambda a: a.reshape(*rows.shape, *a.shape[1:]), examples)  # noqa: B023
+            numbers, mask = batch_rows(batch_size, start, count)
+            numbers, mask = numbers[:, read], mask[:, read]
+            examples = narrow(self.source.rows(numbers.ravel()))
+            examples = jax.tree.map(lambda a: a.reshape(*numbers.shape, *a.shape[1:]), examples)  # noqa: B023
             # All chunks have the same shape, so one compiled program serves them all; the rest is not used.
             batches = PaddedBatch(examples, jnp.asarray(mask, float))
             yield Chunk(epoch, start, min(count, last - start), batches)

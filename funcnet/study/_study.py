@@ -9,11 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _mesh, _tree
+from funcnet import _check, _mesh, _processes, _tree
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._dataset import as_dataset
 from funcnet.study._members import ProgressCallback, is_small, map_members
+from funcnet.train._digest import check_equal, digest
 from funcnet.train._evaluate import check_data
 
 # Vectors of 512 bits take 0.74 to 1.02 of the time for members of `vmap_last`, where the CPU has them;
@@ -71,7 +72,9 @@ class Study(abc.ABC):
 
     def _run(self, static: Hashable, *arrays: PyTree, wide: bool = False) -> PyTree:
         """`_compute`, compiled; `wide` chooses wide vectors on a CPU, but not within another `jit`."""
-        return self._programs[wide](static, _mesh.num_devices(), *arrays)
+        if _processes.count() > 1:
+            check_equal(_describe(arrays))
+        return _processes.to_local(self._programs[wide](static, _mesh.num_devices(), *arrays))
 
     @functools.cached_property
     def _programs(self) -> dict[bool, Any]:
@@ -86,6 +89,15 @@ class Study(abc.ABC):
             wide: jax.jit(program, static_argnums=(0, 1), compiler_options=option)
             for wide, option in options.items()
         }
+
+
+def _describe(arrays: PyTree) -> dict[str, str]:
+    """The arguments of a study as strings by name, to be compared between processes."""
+    parts: dict[str, list[Any]] = {}
+    for part in jax.tree.leaves(arrays, is_leaf=lambda leaf: isinstance(leaf, Dataset)):
+        kind = "data" if isinstance(part, Dataset) else "key" if _tree.is_key(part) else "start"
+        parts.setdefault(kind, []).append(part)
+    return {kind: "; ".join(map(digest, leaves)) for kind, leaves in parts.items()}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

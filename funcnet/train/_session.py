@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from funcnet import _processes, _text, _tree
@@ -127,7 +128,8 @@ class Session:
                 raise
         if signal_number:
             self._exit(signal_number)
-        return self._result(progress)
+        in_parts = any(map(_processes.is_spread, jax.tree.leaves(progress.state.model)))
+        return _processes.to_local(self._result(progress), gather=not in_parts)
 
     def _check_settings(self) -> None:
         """Check that all processes run this Trainer in the same way."""

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet import _check, _processes
+from funcnet import _check, _mesh, _processes
 from funcnet._module import needs_batch
 from funcnet._types import Key, PyTree
 from funcnet.data import BatchStream, Dataset, Stream
@@ -98,6 +98,11 @@ class Streamed(Source):
     "saved."""
     _expected: Sequence[str] = ()
 
+    @functools.cached_property
+    def _own_rows(self) -> np.ndarray | None:
+        """The rows of each batch that this process reads, since they are on its devices; None for all."""
+        return _mesh.own_rows(self.rows) if isinstance(self.data, Stream) else None
+
     def batch_digests(self) -> np.ndarray | None:
         if not isinstance(self.data, BatchStream):
             return None
@@ -132,7 +137,10 @@ class Streamed(Source):
 
     def _short_size(self, chunk: Chunk) -> int | None:
         """The rows of the last batch of a chunk if it is short: those of a stream all have weight 1."""
-        rows = int(np.asarray(chunk.batches.weight[chunk.length - 1]).sum())
+        if isinstance(self.data, Stream):
+            rows = len(self.data) - (chunk.first + chunk.length - 1) * self.rows
+        else:
+            rows = int(np.asarray(chunk.batches.weight[chunk.length - 1]).sum())
         return rows if 0 < rows < self.rows else None
 
     def close(self) -> None:
@@ -149,16 +157,20 @@ class Streamed(Source):
             key = progress.state.key if self.plan.shuffle else None
             self._reader = prefetch(self._read_from(key, epoch, place), self.data.prefetch)
         chunk = next(self._reader)
+        batches = chunk.batches
+        if self._own_rows is not None:
+            batches = _mesh.from_own_rows(batches, self._own_rows, self.rows)
         if self._digests is not None and chunk.digest is not None:
             self._digests[chunk.first : chunk.first + 1] = [chunk.digest]
-        self._current = chunk._replace(batches=jax.device_put(chunk.batches))
+        self._current = chunk._replace(batches=jax.device_put(batches))
         return self._current
 
     def _read_from(self, key: Key | None, epoch: int, place: int) -> Iterator[Chunk]:
         """All chunks from batch `place` of an epoch to the end of the last epoch."""
         for number in range(epoch, self.plan.epochs):
             first = place if number == epoch else 0
-            options = {} if self._digests is None else {"compare": self._compare}
+            options: dict[str, Any] = {} if self._own_rows is None else {"rows": self._own_rows}
+            options |= {} if self._digests is None else {"compare": self._compare}
             yield from self.data.chunks(key, number, first, self.per_epoch, self.rows, **options)
 
     def _compare(self, number: int, digest: str) -> None:
