@@ -107,7 +107,7 @@ def use(
         (('data', 'model'), (2,))
     """
     mesh = _make_mesh(devices)
-    _check_processes(mesh)
+    _check_processes(mesh, chosen=isinstance(devices, int | np.integer | Mapping))
     data, members = _axis("data_axis", data_axis, mesh), _axis("member_axis", member_axis, mesh)
     return _use(mesh, Axes(data, members or data))
 
@@ -118,11 +118,11 @@ def _use(mesh: jax.sharding.Mesh, axes: Axes) -> Iterator[jax.sharding.Mesh]:
         yield mesh
 
 
-def _check_processes(mesh: jax.sharding.Mesh) -> None:
-    """Check that a mesh has devices of all processes, or only of this one."""
+def _check_processes(mesh: jax.sharding.Mesh, chosen: bool) -> None:
+    """Check that a mesh has devices of all processes, or only of this one; if JAX has chosen them, all."""
     processes = {device.process_index for device in mesh.devices.flat}
     count, own = jax.process_count(), jax.process_index()
-    if processes != {own} and len(processes) != count:
+    if len(processes) != count and (chosen or processes != {own}):
         raise ValueError(
             f"devices must be those of all {count} processes, or of this one, got devices of "
             f"{len(processes)} in process {own}. Write fn.mesh.use(), or for this process alone "

@@ -18,7 +18,7 @@ from funcnet import _check, _mesh, _tree
 
 T = TypeVar("T")
 
-HEARTBEAT_SECONDS = 30
+HEARTBEAT_SECONDS = 20
 """Seconds without a sign of life after which a process is taken for dead, and the others end."""
 LAST_WORDS = 2.0
 """Seconds that process 0 waits after an error: the others, which it connects, can report theirs."""

@@ -194,7 +194,8 @@ def _fill_missing(values: Array, is_recorded: Any) -> Array:
         return jnp.where(is_recorded, values, jnp.nan)
     # In NumPy, which jax_debug_nans does not look at.
     filled = np.where(np.asarray(is_recorded), np.asarray(values), np.asarray(np.nan, values.dtype))
-    return jax.device_put(filled, getattr(values, "sharding", None))
+    is_placed = getattr(values, "committed", False)  # else JAX chooses the device, where it is used
+    return jax.device_put(filled, values.sharding if is_placed else None)
 
 
 def _floating(dtype: Any) -> Any:

@@ -1,0 +1,191 @@
+"""A script for several processes: `python process_cases.py CASE ADDRESS PROCESSES PROCESS FOLDER`.
+
+What a process prints is compared by test_processes.py.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+CASE, ADDRESS, PROCESSES, PROCESS = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+FOLDER = Path(sys.argv[5])
+IS_LAST = PROCESS == PROCESSES - 1
+
+
+def import_and_connect():
+    import funcnet as fn
+
+    fn.mesh.cpu_devices(2)
+    fn.mesh.initialize(ADDRESS, PROCESSES, PROCESS)
+    return fn
+
+
+fn = import_and_connect()
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import optax  # noqa: E402
+
+X = np.random.default_rng(0).normal(size=(21, 3)).astype("float32")
+Y = X[:, 0] - X[:, 1]
+OWN = slice(0, 8) if PROCESS == 0 else slice(8, 21)
+LOSS = fn.losses.supervised(fn.losses.squared_error)
+NET = fn.MLP((3, 4, "scalar"))
+KEY = jax.random.key(0)
+
+
+def training(epochs=4, learning_rate=0.1, **settings):
+    return fn.fit(LOSS, optax.sgd(learning_rate), epochs=epochs, batch_size=8, **settings)
+
+
+def report(name, call):
+    """Print what a call returns, or its error."""
+    try:
+        result = call()
+    except Exception as error:
+        result = f"{type(error).__name__}: {error}"
+    print(f"{name} | {result}".replace("\n", " "), flush=True)
+
+
+def run_with(callbacks=(), model=None, key=KEY, data=(X, Y), valid=None, directory=None, **settings):
+    trainer = fn.Trainer(training(), directory, callbacks, progress=False, **settings)
+    run = trainer(NET.init(KEY) if model is None else model, data, key, valid)
+    return f"{run.outcome.name} at step {int(run.state.step)}"
+
+
+def stop_in_last(context):
+    return fn.train.Request(stop=IS_LAST and context.epoch == 2)
+
+
+def fail_in_last(context):
+    if IS_LAST and context.epoch == 2:
+        raise LookupError("of the last process")
+
+
+def other_rate_in_last(context):
+    return fn.train.Request(hyperparams={"learning_rate": 0.1 * (1 + PROCESS)})
+
+
+def own_value(context):
+    return fn.train.Request(values={"process": PROCESS})
+
+
+def local_data():
+    train, key = training(), jax.random.key(5)
+    data = fn.data.Dataset.from_process_local_data((X[OWN], Y[OWN]), weight=np.arange(1.0, 22)[OWN])
+    whole = fn.data.Dataset((X, Y), weight=np.arange(1.0, 22))
+    run, expected = train(NET.init(KEY), data, key), train(NET.init(KEY), whole, key)
+    difference = np.abs(np.asarray(run.history["loss"] - expected.history["loss"])).max()
+    return f"{len(data)} rows, {'equal' if difference < 1e-6 else difference}"
+
+
+def no_local_data_outside():
+    return fn.data.Dataset.from_process_local_data((X, Y))
+
+
+def sentences():
+    report("outside of use", no_local_data_outside)
+    report("too few devices", lambda: fn.mesh.use(2))
+    report("each alone", each_alone)
+    mine = np.where(np.arange(21)[:, None] == 4, np.nan, X) if IS_LAST else X
+    stream = stream_of_another_version()
+    with fn.mesh.use():
+        model = NET.init(KEY)
+        report("fit with own rows", lambda: training()(model, (X[OWN], Y[OWN]), KEY))
+        report("fit with another key", lambda: training()(model, (X, Y), jax.random.key(PROCESS)))
+        report("fit from another start", lambda: training()(NET.init(jax.random.key(PROCESS)), (X, Y), KEY))
+        report("fit with another rate", lambda: training(learning_rate=0.1 + PROCESS)(model, (X, Y), KEY))
+        report("fit with another setting", lambda: training(epochs=3 + PROCESS)(model, (X, Y), KEY))
+        report("fit with a bad row in one", lambda: training()(model, (mine, Y), KEY))
+        report("evaluate own rows", lambda: fn.evaluate(LOSS, model, (X[OWN], Y[OWN])))
+        report("predict own rows", lambda: fn.predict(model, X[OWN]))
+        report(
+            "an ensemble of own rows", lambda: fn.study.ensemble(training(), 4)(NET, (X[OWN], Y[OWN]), KEY)
+        )
+        report("Trainer with own rows", lambda: run_with(data=(X[OWN], Y[OWN])))
+        report("a stream of another version", lambda: run_with(data=stream))
+        report("a callback stops one", lambda: run_with([stop_in_last]))
+        report("a callback fails in one", lambda: run_with([fail_in_last]))
+        report("a callback sets another rate", lambda: run_with([other_rate_in_last]))
+        report("a callback measures", lambda: run_with([own_value]))
+        report("a time limit on one", lambda: run_with(max_time=1e-9 if IS_LAST else None))
+        report("one directory", lambda: run_with([fn.train.CSV("h.csv")], directory=FOLDER / "run"))
+        report("one directory again", lambda: run_with([fn.train.CSV("h.csv")], directory=FOLDER / "run"))
+        report("two directories", lambda: run_with(directory=FOLDER / f"run{PROCESS}"))
+        os.chdir(own_folder())
+        report("a directory that is not shared", lambda: run_with(directory="run"))
+        report("rows of each process", local_data)
+        report("a bad row of one process", lambda: fn.data.Dataset.from_process_local_data((mine, Y)))
+        report("other arrays", lambda: fn.data.Dataset.from_process_local_data((X, Y)[: 1 + PROCESS]))
+        if IS_LAST:
+            time.sleep(float(os.environ.get("LATE_SECONDS", "2")))
+        report("one comes late", lambda: run_with())
+    report("results are local", results_are_local)
+
+
+def each_alone():
+    with fn.mesh.use(jax.local_devices()):
+        run = training()(NET.init(KEY), (X[OWN], Y[OWN]), KEY)
+    return len(X[OWN]) and bool(jnp.isfinite(run.history["loss"][-1]))
+
+
+def stream_of_another_version():
+    folder = own_folder()
+    np.save(folder / "x.npy", X + (0.5 if IS_LAST else 0))
+    np.save(folder / "y.npy", Y)
+    return fn.data.Stream.npy((str(folder / "x.npy"), str(folder / "y.npy")))
+
+
+def own_folder():
+    folder = FOLDER / f"of process {PROCESS}"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def results_are_local():
+    with fn.mesh.use():
+        model = training()(NET.init(KEY), (X, Y), KEY).model
+    return float(model(X[0])) if PROCESS == 0 else "not used"  # one process alone can use it
+
+
+def long_run():
+    """A run that is interrupted: it says when it has begun."""
+
+    class Say(fn.train.Callback):
+        read_only = True
+
+        def on_fit_start(self, context):
+            print("resumed at", context.step, flush=True)
+
+        def on_sync(self, context):
+            if context.epoch >= 3:
+                print("began", flush=True)
+
+    limit = os.environ.get("MAX_SECONDS")
+    train = fn.fit(LOSS, optax.sgd(0.01), epochs=200_000, batch_size=8)
+    with fn.mesh.use():
+        trainer = fn.Trainer(
+            train,
+            FOLDER / "run",
+            [Say()],
+            progress=False,
+            sync_every=fn.train.Every(epochs=1),
+            max_time=None if limit is None else float(limit),
+        )
+        run = trainer(NET.init(KEY), (X, Y), KEY)
+        print("ended at", int(run.state.step), flush=True)
+
+
+def fail_alone():
+    with fn.mesh.use():
+        fn.evaluate(LOSS, NET.init(KEY), (X, Y))
+        print("began", flush=True)
+        if IS_LAST:
+            raise LookupError("of the last process")
+        fn.evaluate(LOSS, NET.init(KEY), (X, Y))
+
+
+{"sentences": sentences, "long run": long_run, "fail alone": fail_alone}[CASE]()

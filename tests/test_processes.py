@@ -1,0 +1,182 @@
+"""Several processes on this machine: one program, one result, and an end of all when one ends."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+COUNT = 2
+LIMIT = 300
+"""Seconds after which a case has failed."""
+
+
+def start(case, folder, count=COUNT, **environment):
+    """Start a case of process_cases.py in several processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    settings = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": str(HERE.parent)}
+    env = {**os.environ, **settings, **environment}
+    command = [sys.executable, "-u", str(HERE / "process_cases.py"), case, address, str(count)]
+    return [
+        subprocess.Popen(
+            [*command, str(process), str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=env,
+        )
+        for process in range(count)
+    ]
+
+
+def finish(started, limit=LIMIT):
+    """What each process has printed, its errors, and its exit code."""
+    deadline = time.monotonic() + limit
+    try:
+        texts = [process.communicate(timeout=deadline - time.monotonic()) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [(out, err, process.returncode) for process, (out, err) in zip(started, texts, strict=True)]
+
+
+def wait_for(word, started):
+    """Wait until every process has printed a line that starts with `word`."""
+    for process in started:
+        for line in process.stdout:
+            if line.startswith(word):
+                break
+        else:
+            raise AssertionError(process.stderr.read())
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What each process says in each case that does not end it."""
+    folder = tmp_path_factory.mktemp("processes")
+    results = finish(start("sentences", folder))
+    for _, errors, code in results:
+        assert code == 0, errors[-3000:]
+    lines = [[line for line in out.splitlines() if " | " in line] for out, _, _ in results]
+    return [dict(line.split(" | ", 1) for line in one) for one in lines]
+
+
+OTHER_DATA = "ValueError: data differs between processes: .*from_process_local_data"
+REFUSED = {
+    "too few devices": "ValueError: devices must be those of all 2 processes, or of this one",
+    "fit with own rows": "data differs between processes: up to 8 rows.*, up to 13 rows.* process 1",
+    "fit with another key": "ValueError: key differs between processes: .*the same seed",
+    "fit from another start": "ValueError: start differs between processes: .*from the same key",
+    "fit with another rate": "ValueError: program of a step differs between processes: .*the same script",
+    "fit with another setting": "ValueError: setting epochs differs between processes: 3 in process 0",
+    "evaluate own rows": OTHER_DATA,
+    "predict own rows": OTHER_DATA,
+    "an ensemble of own rows": OTHER_DATA,
+    "Trainer with own rows": OTHER_DATA,
+    "a stream of another version": OTHER_DATA,
+    "two directories": "ValueError: directory of the Trainer differs between processes",
+    "a directory that is not shared": "OSError: run must be a folder that all processes share",
+    "outside of use": "RuntimeError: from_process_local_data must be called inside `with fn.mesh.use",
+    "other arrays": r"ValueError: .*arrays\[1\] differs between processes: none in process 0",
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_differs_between_processes_is_refused_in_each(said, case):
+    for texts in said:
+        assert_matches(REFUSED[case], texts[case])
+
+
+def assert_matches(pattern, text):
+    assert re.search(pattern, text), f"{text!r} does not match {pattern!r}"
+
+
+@pytest.mark.parametrize("case", ["fit with a bad row in one", "a bad row of one process"])
+def test_an_error_in_one_process_is_raised_in_all(said, case):
+    assert_matches("RuntimeError: process 1 stopped with ValueError: data.* must be finite", said[0][case])
+    assert_matches(r"^ValueError: data.* must be finite, got nan at \[4", said[1][case])
+
+
+def test_an_error_of_a_callback_in_one_process_is_raised_in_all(said):
+    assert_matches("RuntimeError: process 1 stopped with LookupError", said[0]["a callback fails in one"])
+    assert_matches("^LookupError", said[1]["a callback fails in one"])
+
+
+EQUAL = {
+    "a callback stops one": "REQUESTED at step 6",
+    "a callback measures": "FINISHED at step 12",
+    "one directory": "FINISHED at step 12",
+    "one directory again": "FINISHED at step 12",
+    "rows of each process": "21 rows, equal",
+    "one comes late": "FINISHED at step 12",
+    "each alone": "True",
+}
+
+
+@pytest.mark.parametrize("case", EQUAL)
+def test_all_processes_end_alike(said, case):
+    assert [texts[case] for texts in said] == [EQUAL[case]] * COUNT
+
+
+def test_other_cases_end_alike(said):
+    assert said[0]["a time limit on one"] == said[1]["a time limit on one"]
+    assert said[0]["a time limit on one"].startswith("RUNNING")
+    assert_matches("learning_rate", said[0]["a callback sets another rate"])
+    assert float(said[0]["results are local"]) < 10
+
+
+def test_a_signal_to_one_process_ends_all_and_the_same_command_resumes(tmp_path):
+    started = start("long run", tmp_path)
+    wait_for("began", started)
+    started[1].send_signal(signal.SIGTERM)
+    results = finish(started)
+    assert [code for _, _, code in results] == [143, 143], results
+    assert "SIGTERM: stopped after step" in results[0][1]
+    assert "SIGTERM: stopped" not in results[1][1]  # process 0 speaks for all
+    (checkpoint,) = [max((tmp_path / "run" / "checkpoints").iterdir())]
+    stopped_at = int(checkpoint.name)
+    results = finish(start("long run", tmp_path, MAX_SECONDS="1"))
+    assert [code for _, _, code in results] == [0, 0], results
+    assert all(f"resumed at {stopped_at}" in out for out, _, _ in results)
+    assert results[0][0].split("ended at")[1] == results[1][0].split("ended at")[1]
+
+
+@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_when_one_process_is_killed_the_others_end_and_say_so(victim, tmp_path):
+    started = start("long run", tmp_path)
+    wait_for("began", started)
+    started[victim].kill()
+    began = time.monotonic()
+    results = finish(started, limit=60)
+    assert time.monotonic() - began < 60
+    out, errors, code = results[1 - victim]
+    assert code not in (0, None)
+    assert "ended at" not in out
+    named = f"Task {victim} heartbeat timeout" if victim else "leader task"
+    assert named in errors, errors[-3000:]
+
+
+@pytest.mark.slow
+def test_an_error_in_one_process_ends_the_others(tmp_path):
+    started = start("fail alone", tmp_path)
+    wait_for("began", started)
+    results = finish(started, limit=60)
+    assert all(code not in (0, None) for _, _, code in results)
+    assert "LookupError: 'of the last process'" in results[1][1] or "LookupError: of" in results[1][1]
+    assert "Process 1 of 2 ends with an error" in results[1][1]
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_and_devices_ends_in_the_same_numbers():
+    script = HERE.parent / "experiments" / "processes.py"
+    command = [sys.executable, str(script), "--processes", "2", "--devices", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
