@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check
+from funcnet import _check, _tree
 from funcnet._types import PyTree
 
 T = TypeVar("T")
@@ -106,7 +107,7 @@ def use(
         (('data', 'model'), (2,))
     """
     mesh = _make_mesh(devices)
-    data, members = _axis("data_axis", data_axis, mesh), _axis("member_axis", member_axis, mesh)
+    data, members = check_axis("data_axis", data_axis, mesh), check_axis("member_axis", member_axis, mesh)
     return _use(mesh, Axes(data, members or data))
 
 
@@ -151,7 +152,7 @@ def _auto(names: Collection[Any]) -> tuple[Any, ...]:
     return (jax.sharding.AxisType.Auto,) * len(names)
 
 
-def _axis(argument: str, axis: Any, mesh: jax.sharding.Mesh) -> tuple[str, ...]:
+def check_axis(argument: str, axis: Any, mesh: Any) -> tuple[str, ...]:
     """An axis of a mesh, given as a name, several names or None, as a tuple of names."""
     names = () if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if not all(isinstance(name, str) for name in names):
@@ -171,6 +172,11 @@ def _axis(argument: str, axis: Any, mesh: jax.sharding.Mesh) -> tuple[str, ...]:
     return names
 
 
+def data_axes() -> tuple[str, ...]:
+    """The axes of the enclosing mesh along which rows of batches are sharded."""
+    return _auto_axes(_AXES.value.data)
+
+
 def _auto_axes(names: Sequence[str]) -> tuple[str, ...]:
     """Those of some axes that the enclosing mesh has, and that no enclosing `map_devices` maps over."""
     mesh = jax.sharding.get_abstract_mesh()
@@ -182,7 +188,7 @@ def _auto_axes(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in mesh.auto_axes)
 
 
-def _size(names: Sequence[str]) -> int:
+def size(names: Sequence[str]) -> int:
     """The number of devices along some axes of the enclosing mesh."""
     mesh = jax.sharding.get_abstract_mesh()
     return math.prod(mesh.shape[name] for name in names)
@@ -220,7 +226,7 @@ def shard_members(tree: T) -> T:
     def to_array(path: Any, leaf: Any) -> jax.Array:
         name = f"tree{jax.tree_util.keystr(path)}"
         array = leaf if isinstance(leaf, jax.Array) else _check.jax_array(name, leaf)
-        _check.divisible(name, array, _size(names))
+        _check.divisible(name, array, size(names))
         return array
 
     tree = jax.tree_util.tree_map_with_path(to_array, tree)
@@ -232,9 +238,9 @@ def shard_rows(batch: T) -> T:
 
     Outside of `use`, or if the number of rows is not a multiple of that of the devices, nothing changes.
     """
-    if not (names := _auto_axes(_AXES.value.data)):
+    if not (names := data_axes()):
         return batch
-    count = _size(names)
+    count = size(names)
 
     def shard(leaf: PyTree) -> PyTree:
         if leaf.shape[0] % count:
@@ -242,6 +248,88 @@ def shard_rows(batch: T) -> T:
         return jax.lax.with_sharding_constraint(leaf, jax.sharding.PartitionSpec(names))
 
     return jax.tree.map(shard, batch)
+
+
+class Placed(NamedTuple):
+    """An array of a model: its path and shape, and how it lies on the devices of a mesh."""
+
+    path: str
+    shape: tuple[int, ...]
+    sharding: Any
+
+
+# Tracers do not know how they are sharded, so this is a part of the key of each compiled program.
+_PLACED: Any = jax.make_user_context(())
+
+
+def place(tree: T, model: PyTree, specs: Mapping[str, jax.sharding.PartitionSpec]) -> T:
+    """The tree with the arrays of a model placed by path, and those like them; the others are replicated.
+
+    Args:
+        tree: the model, or a state of its training.
+        model: the model.
+        specs: a `PartitionSpec` for each array of the model, by path.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(model)
+    paths = [jax.tree_util.keystr(path) for path, _ in leaves]
+    placed = [
+        Placed(path, jnp.shape(leaf), specs[path.removeprefix(".")])
+        for path, (_, leaf) in zip(paths, leaves, strict=True)
+    ]
+    put = jax.lax.with_sharding_constraint if _tree.is_traced() else jax.device_put
+    return _map_like(lambda leaf, spec: put(leaf, spec or jax.sharding.PartitionSpec()), tree, placed)
+
+
+def sharded_like(model: PyTree) -> AbstractContextManager[Any]:
+    """A context manager in which `shard_like_model` places arrays as those of this model are.
+
+    Raises:
+        ValueError: if the model is sharded over other devices than those of the enclosing `use`.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(model)
+    placed = [
+        Placed(jax.tree_util.keystr(path), leaf.shape, leaf.sharding)
+        for path, leaf in leaves
+        if isinstance(getattr(leaf, "sharding", None), jax.sharding.NamedSharding)
+    ]
+    sharded = [one.sharding for one in placed if not one.sharding.is_fully_replicated]
+    mesh = jax.sharding.get_mesh() if sharded else None
+    if mesh and [*mesh.devices.flat] != [*sharded[0].mesh.devices.flat]:
+        raise ValueError(
+            f"model must be sharded over the {mesh.size} devices of this mesh, got one over "
+            f"{sharded[0].mesh.size}, other ones or in another order. Shard it inside of the same "
+            '"with fn.mesh.use(...):" that trains it.'
+        )
+    return _PLACED(tuple(placed) if sharded else ())
+
+
+def shard_like_model(tree: T) -> T:
+    """Place the arrays of a state as those of the model are, inside jit and `sharded_like`.
+
+    XLA does so by itself inside a loop, but not before it: a new state of an optimizer is replicated.
+    """
+    if not (placed := _PLACED.value):
+        return tree
+
+    def constrain(leaf: Any, sharding: Any) -> Any:
+        return leaf if sharding is None else jax.lax.with_sharding_constraint(leaf, sharding)
+
+    return _map_like(constrain, tree, placed)
+
+
+def _map_like(f: Callable[[Any, Any], Any], tree: T, placed: Sequence[Placed]) -> T:
+    """`f(leaf, sharding)` for all leaves of a tree, with the sharding of the array that a leaf is like.
+
+    That is the array of the model whose path ends the leaf's, and whose shape is the same: the model, its
+    averages and copies, and what an optimizer keeps for each parameter are like it. None for other leaves.
+    """
+
+    def one(path: Any, leaf: Any) -> Any:
+        at = jax.tree_util.keystr(path)
+        like = [p for p in placed if at.endswith(p.path) and jnp.shape(leaf) == p.shape]
+        return f(leaf, max(like, key=lambda p: len(p.path)).sharding if like else None)
+
+    return jax.tree_util.tree_map_with_path(one, tree)
 
 
 def ignore_mesh() -> AbstractContextManager[Any]:
@@ -256,7 +344,7 @@ def in_shard_map() -> bool:
 
 def num_devices() -> int:
     """The number of devices along the member axis of the enclosing `use`; 1 outside."""
-    return _size(_auto_axes(_AXES.value.members))
+    return size(_auto_axes(_AXES.value.members))
 
 
 def map_devices(f: Callable[[T, Any], Any]) -> Callable[[T, Any], Any]:
