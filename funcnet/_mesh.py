@@ -1,7 +1,6 @@
 """Devices: the only file that places arrays, batches or members of ensembles, on devices."""
 
 import contextlib
-import functools
 import math
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -9,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _tree
@@ -108,7 +108,7 @@ def use(
     """
     mesh = _make_mesh(devices)
     _check_processes(mesh, chosen=isinstance(devices, int | np.integer | Mapping))
-    data, members = _axis("data_axis", data_axis, mesh), _axis("member_axis", member_axis, mesh)
+    data, members = check_axis("data_axis", data_axis, mesh), check_axis("member_axis", member_axis, mesh)
     return _use(mesh, Axes(data, members or data))
 
 
@@ -165,7 +165,7 @@ def _auto(names: Collection[Any]) -> tuple[Any, ...]:
     return (jax.sharding.AxisType.Auto,) * len(names)
 
 
-def _axis(argument: str, axis: Any, mesh: jax.sharding.Mesh) -> tuple[str, ...]:
+def check_axis(argument: str, axis: Any, mesh: Any) -> tuple[str, ...]:
     """An axis of a mesh, given as a name, several names or None, as a tuple of names."""
     names = () if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if not all(isinstance(name, str) for name in names):
@@ -185,6 +185,11 @@ def _axis(argument: str, axis: Any, mesh: jax.sharding.Mesh) -> tuple[str, ...]:
     return names
 
 
+def data_axes() -> tuple[str, ...]:
+    """The axes of the enclosing mesh along which rows of batches are sharded."""
+    return _auto_axes(_AXES.value.data)
+
+
 def _auto_axes(names: Sequence[str]) -> tuple[str, ...]:
     """Those of some axes that the enclosing mesh has, and that no enclosing `map_devices` maps over."""
     mesh = jax.sharding.get_abstract_mesh()
@@ -196,7 +201,7 @@ def _auto_axes(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in mesh.auto_axes)
 
 
-def _size(names: Sequence[str]) -> int:
+def size(names: Sequence[str]) -> int:
     """The number of devices along some axes of the enclosing mesh."""
     mesh = jax.sharding.get_abstract_mesh()
     return math.prod(mesh.shape[name] for name in names)
@@ -234,7 +239,7 @@ def shard_members(tree: T) -> T:
     def to_array(path: Any, leaf: Any) -> jax.Array:
         name = f"tree{jax.tree_util.keystr(path)}"
         array = leaf if isinstance(leaf, jax.Array) else _check.jax_array(name, leaf)
-        _check.divisible(name, array, _size(names))
+        _check.divisible(name, array, size(names))
         return array
 
     tree = jax.tree_util.tree_map_with_path(to_array, tree)
@@ -246,9 +251,9 @@ def shard_rows(batch: T) -> T:
 
     Outside of `use`, or if the number of rows is not a multiple of that of the devices, nothing changes.
     """
-    if not (names := _auto_axes(_AXES.value.data)):
+    if not (names := data_axes()):
         return batch
-    count = _size(names)
+    count = size(names)
 
     def shard(leaf: PyTree) -> PyTree:
         if leaf.shape[0] % count:
@@ -256,6 +261,88 @@ def shard_rows(batch: T) -> T:
         return jax.lax.with_sharding_constraint(leaf, jax.sharding.PartitionSpec(names))
 
     return jax.tree.map(shard, batch)
+
+
+class Placed(NamedTuple):
+    """An array of a model: its path and shape, and how it lies on the devices of a mesh."""
+
+    path: str
+    shape: tuple[int, ...]
+    sharding: Any
+
+
+# Tracers do not know how they are sharded, so this is a part of the key of each compiled program.
+_PLACED: Any = jax.make_user_context(())
+
+
+def place(tree: T, model: PyTree, specs: Mapping[str, jax.sharding.PartitionSpec]) -> T:
+    """The tree with the arrays of a model placed by path, and those like them; the others are replicated.
+
+    Args:
+        tree: the model, or a state of its training.
+        model: the model.
+        specs: a `PartitionSpec` for each array of the model, by path.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(model)
+    paths = [jax.tree_util.keystr(path) for path, _ in leaves]
+    placed = [
+        Placed(path, jnp.shape(leaf), specs[path.removeprefix(".")])
+        for path, (_, leaf) in zip(paths, leaves, strict=True)
+    ]
+    put = jax.lax.with_sharding_constraint if _tree.is_traced() else jax.device_put
+    return _map_like(lambda leaf, spec: put(leaf, spec or jax.sharding.PartitionSpec()), tree, placed)
+
+
+def sharded_like(model: PyTree) -> AbstractContextManager[Any]:
+    """A context manager in which `shard_like_model` places arrays as those of this model are.
+
+    Raises:
+        ValueError: if the model is sharded over other devices than those of the enclosing `use`.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(model)
+    placed = [
+        Placed(jax.tree_util.keystr(path), leaf.shape, leaf.sharding)
+        for path, leaf in leaves
+        if isinstance(getattr(leaf, "sharding", None), jax.sharding.NamedSharding)
+    ]
+    sharded = [one.sharding for one in placed if not one.sharding.is_fully_replicated]
+    mesh = jax.sharding.get_mesh() if sharded else None
+    if mesh and [*mesh.devices.flat] != [*sharded[0].mesh.devices.flat]:
+        raise ValueError(
+            f"model must be sharded over the {mesh.size} devices of this mesh, got one over "
+            f"{sharded[0].mesh.size}, other ones or in another order. Shard it inside of the same "
+            '"with fn.mesh.use(...):" that trains it.'
+        )
+    return _PLACED(tuple(placed) if sharded else ())
+
+
+def shard_like_model(tree: T) -> T:
+    """Place the arrays of a state as those of the model are, inside jit and `sharded_like`.
+
+    XLA does so by itself inside a loop, but not before it: a new state of an optimizer is replicated.
+    """
+    if not (placed := _PLACED.value):
+        return tree
+
+    def constrain(leaf: Any, sharding: Any) -> Any:
+        return leaf if sharding is None else jax.lax.with_sharding_constraint(leaf, sharding)
+
+    return _map_like(constrain, tree, placed)
+
+
+def _map_like(f: Callable[[Any, Any], Any], tree: T, placed: Sequence[Placed]) -> T:
+    """`f(leaf, sharding)` for all leaves of a tree, with the sharding of the array that a leaf is like.
+
+    That is the array of the model whose path ends the leaf's, and whose shape is the same: the model, its
+    averages and copies, and what an optimizer keeps for each parameter are like it. None for other leaves.
+    """
+
+    def one(path: Any, leaf: Any) -> Any:
+        at = jax.tree_util.keystr(path)
+        like = [p for p in placed if at.endswith(p.path) and jnp.shape(leaf) == p.shape]
+        return f(leaf, max(like, key=lambda p: len(p.path)).sharding if like else None)
+
+    return jax.tree_util.tree_map_with_path(one, tree)
 
 
 def ignore_mesh() -> AbstractContextManager[Any]:
@@ -270,7 +357,7 @@ def in_shard_map() -> bool:
 
 def num_devices() -> int:
     """The number of devices along the member axis of the enclosing `use`; 1 outside."""
-    return _size(_auto_axes(_AXES.value.members))
+    return size(_auto_axes(_AXES.value.members))
 
 
 def map_devices(f: Callable[[T, Any], Any]) -> Callable[[T, Any], Any]:
@@ -292,116 +379,3 @@ def num_processes() -> int:
         return 1
     mesh = jax.sharding.get_mesh()
     return 1 if mesh.empty else len({device.process_index for device in mesh.devices.flat})
-
-
-def replicate(arrays: list[jax.Array], rows: np.ndarray | None = None) -> list[jax.Array]:
-    """Arrays that are in parts on several devices, or some rows of them, whole on each of these devices."""
-    shardings = tuple(
-        jax.sharding.NamedSharding(array.sharding.mesh, jax.sharding.PartitionSpec())
-        if isinstance(array.sharding, jax.sharding.NamedSharding)
-        else jax.sharding.NamedSharding(jax.sharding.get_mesh(), jax.sharding.PartitionSpec())
-        for array in arrays
-    )
-    whole: list[jax.Array] = _replicate_program(shardings)(arrays, rows)
-    return whole
-
-
-@functools.lru_cache(64)
-def _replicate_program(shardings: tuple[Any, ...]) -> Any:
-    def take(arrays: list[jax.Array], rows: jax.Array | None) -> list[jax.Array]:
-        return arrays if rows is None else [array[rows] for array in arrays]
-
-    return jax.jit(take, out_shardings=list(shardings))
-
-
-def place_process_rows(tree: PyTree, counts: Sequence[int]) -> tuple[PyTree, np.ndarray]:
-    """The rows of all processes as arrays that are spread over all devices of the enclosing `use`.
-
-    Args:
-        tree: the rows of this process, arrays of NumPy [counts[process], ...].
-        counts: the number of rows of each process.
-
-    Returns:
-        The arrays, in which every device has the same number of rows, copies of its last one included; and
-        the places in them of process 0's rows, process 1's, and so on.
-    """
-    mesh = jax.sharding.get_mesh()
-    devices = list(mesh.devices.flat)
-    places: dict[int, list[int]] = {}  # of each process's devices among all
-    for place, device in enumerate(devices):
-        places.setdefault(device.process_index, []).append(place)
-    size = max(-(-count // len(places[process])) for process, count in enumerate(counts))
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(mesh.axis_names))
-    own = places[jax.process_index()]
-
-    def place_leaf(leaf: np.ndarray) -> jax.Array:
-        rows = np.minimum(np.arange(size * len(own)), len(leaf) - 1)
-        parts = [
-            jax.device_put(leaf[part], devices[place])
-            for part, place in zip(np.split(rows, len(own)), own, strict=True)
-        ]
-        shape = (size * len(devices), *leaf.shape[1:])
-        return jax.make_array_from_single_device_arrays(shape, sharding, parts)
-
-    row_places = [
-        np.repeat(np.asarray(places[process]) * size, size)[:count] + np.arange(count) % size
-        for process, count in enumerate(counts)
-    ]
-    return jax.tree.map(place_leaf, tree), np.concatenate(row_places).astype(np.int32)
-
-
-def local_part(array: jax.Array) -> np.ndarray:
-    """The rows of an array that are on this process's devices, each once."""
-    shards = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
-    return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
-
-
-def is_in_parts(array: Any) -> bool:
-    """Whether devices hold different parts of an array."""
-    return isinstance(array, jax.Array) and not array.is_fully_replicated
-
-
-def own_parts(array: jax.Array) -> tuple[dict[tuple[int, ...], Any], set[int]]:
-    """The parts of an array that this process has, each by the index of its first element; and all owners.
-
-    Of copies of a part, the first counts. Owners are numbers of processes.
-    """
-    parts = {
-        tuple(part.start or 0 for part in shard.index): shard.data
-        for shard in array.addressable_shards
-        if shard.replica_id == 0
-    }
-    return parts, {s.device.process_index for s in array.global_shards if s.replica_id == 0}
-
-
-def from_regions(like: jax.Array, read: Callable[[Any], np.ndarray]) -> jax.Array:
-    """An array on the devices of `like`, in its parts, each of which `read(index)` returns."""
-    return jax.make_array_from_callback(like.shape, like.sharding, read, dtype=like.dtype)
-
-
-def own_rows(size: int) -> np.ndarray | None:
-    """Which rows of a batch of `size` are on this process's devices; None if every process needs all."""
-    mesh, names = jax.sharding.get_mesh(), _auto_axes(_AXES.value.data)
-    if num_processes() == 1 or not names or size % math.prod(mesh.shape[name] for name in names):
-        return None
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(names))
-    indices: Any = sharding.addressable_devices_indices_map((size,)).values()
-    parts = {index[0].indices(size)[:2] for index in indices}
-    return np.concatenate([np.arange(*part) for part in sorted(parts)])
-
-
-def from_own_rows(tree: PyTree, rows: np.ndarray, size: int) -> PyTree:
-    """Batches [batches, size, ...] over all processes, from those of their rows that this one has read."""
-    names = _auto_axes(_AXES.value.data)
-    sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), jax.sharding.PartitionSpec(None, names))
-
-    def place(leaf: Any) -> jax.Array:
-        values = np.asarray(leaf)
-
-        def part(index: Any) -> np.ndarray:
-            start, stop, _ = index[1].indices(size)
-            return values[:, np.searchsorted(rows, start) : np.searchsorted(rows, stop - 1) + 1]
-
-        return jax.make_array_from_callback((len(leaf), size, *leaf.shape[2:]), sharding, part)
-
-    return jax.tree.map(place, tree)

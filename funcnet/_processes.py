@@ -14,7 +14,7 @@ from typing import Any, Never, TypeVar
 import jax
 import numpy as np
 
-from funcnet import _check, _mesh, _tree
+from funcnet import _check, _mesh, _parts, _tree
 
 T = TypeVar("T")
 
@@ -239,7 +239,7 @@ def to_local(tree: T, *, gather: bool = True) -> T:
     leaves, structure = jax.tree.flatten(tree)
     spread = [place for place, leaf in enumerate(leaves) if is_spread(leaf)]
     if spread and gather:
-        for place, leaf in zip(spread, _mesh.replicate([leaves[i] for i in spread]), strict=True):
+        for place, leaf in zip(spread, _parts.replicate([leaves[i] for i in spread]), strict=True):
             leaves[place] = leaf
     return jax.tree.unflatten(structure, map(_to_local, leaves))
 

@@ -17,6 +17,7 @@ LEVELS = [
     {"_attach", "_html", "_keys"},
     {"_cache", "_compare", "_metric"},
     {"_mesh", "_module", "_sow"},
+    {"_parts", "_shard"},
     {"_processes"},
     {"mesh"},
     {"_precision", "_summary", "losses", "metrics", "data", "layers"},

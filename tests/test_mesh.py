@@ -12,6 +12,7 @@ import pytest
 from tables import MODELS, TRAINED, assert_close, dataset, training
 
 import funcnet as fn
+from funcnet import _mesh, _tree
 
 KEY = jax.random.key(0)
 
@@ -168,3 +169,190 @@ def test_an_axis_that_is_not_in_the_mesh_is_refused():
         fn.mesh.use(square, ("x", "x"))
     with pytest.raises(TypeError, match=r"data_axis must be the name of an axis.*Try data_axis='x'"):
         fn.mesh.use(square, 1)
+
+
+WIDE = fn.MLP((8, 32, 32, "scalar"))
+WIDE_LOSS = fn.losses.supervised(fn.losses.squared_error)
+SQUARE = {"data": 2, "model": 2}
+
+
+def wide_rows(n=48):
+    x = jax.random.normal(jax.random.key(3), (n, 8))
+    return fn.data.Dataset((x, jnp.sin(x[:, 0])))
+
+
+def fraction(tree):
+    """The part of all numbers in vectors and matrices that the first device holds."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if leaf.ndim]
+    return sum(a.addressable_shards[0].data.size for a in leaves) / sum(a.size for a in leaves)
+
+
+def shardings(tree):
+    return [leaf.sharding for leaf in jax.tree.leaves(tree)]
+
+
+RULES = [
+    (4, "full", None, [(), (), (), (None, "data"), (), ()]),
+    (SQUARE, "columns", "model", [(), (None, "model"), (), (None, "model"), (), ()]),
+    (SQUARE, "full", ("data", "model"), [(), (), (), (None, ("data", "model")), (), ()]),
+    (
+        SQUARE,
+        {"layers": (), "layers[0].weight": (None, "model"), "layers.1": ("model",)},
+        None,
+        [(), (None, "model"), ("model",), ("model",), (), ()],
+    ),
+    (
+        SQUARE,
+        lambda path, leaf: ("model", "data") if path == "layers[1].weight" else None,
+        None,
+        [(), (), (), ("model", "data"), (), ()],
+    ),
+]
+
+
+@pytest.mark.parametrize(("mesh", "rule", "axis", "expected"), RULES)
+def test_a_rule_places_arrays(mesh, rule, axis, expected):
+    model = WIDE.init(KEY)
+    with fn.mesh.use(mesh):
+        sharded = fn.mesh.shard(model, rule, axis)
+        drawn = jax.jit(lambda key: fn.mesh.shard(WIDE.init(key), rule, axis))(KEY)
+    specs = {path: tuple(leaf.sharding.spec) for path, leaf in _tree.paths(sharded).items()}
+    order = [f"layers[{i}].{name}" for i in range(3) for name in ("bias", "weight")]
+    assert [specs[path] for path in order] == expected
+    assert_close(sharded, model, 0)
+    assert_close(drawn, model, 4)
+    for one, other in zip(jax.tree.leaves(drawn), jax.tree.leaves(sharded), strict=True):
+        assert one.sharding.is_equivalent_to(other.sharding, one.ndim)
+
+
+SETTINGS = {
+    "adam, best weights": (
+        optax.adam(1e-2, eps=1e-3),
+        {"stopping": fn.EarlyStopping(patience=1, monitor="loss")},
+    ),
+    "momentum, average": (optax.sgd(1e-2, momentum=0.9), {"ema": 0.5}),
+    "every step checked, micro-batches": (
+        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2, eps=1e-3)),
+        {"accumulate": 2, "on_nan": "skip"},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "mesh"),
+    [
+        ("adam, best weights", 4),
+        ("momentum, average", SQUARE),
+        *(pytest.param(name, mesh, marks=pytest.mark.slow) for name in SETTINGS for mesh in (4, 2, SQUARE)),
+    ],
+)
+def test_a_sharded_model_stays_sharded_and_has_the_numbers_of_one_device(name, mesh, tmp_path):
+    optimizer, settings = SETTINGS[name]
+    train = fn.fit(WIDE_LOSS, optimizer, epochs=3, batch_size=20, **settings)
+    model, data = WIDE.init(KEY), wide_rows()
+    expected = train(model, data, KEY, data)
+    with fn.mesh.use(mesh) as used:
+        sharded = fn.mesh.shard(model, axis=used.axis_names[-1])
+        run = train(sharded, data, KEY, data)
+        chunked = fn.Trainer(train, tmp_path, progress=False, sync_every=fn.train.Every(steps=2))(
+            sharded, data, KEY, data
+        )
+        again = fn.Trainer(train, progress=False, sync_every=fn.train.Every(steps=2))(
+            run.model, data, KEY, data
+        )
+    held = fraction(sharded)
+    assert held < 0.7
+    for one in (run, chunked, again):
+        assert shardings(one.model) == shardings(sharded) == shardings(one.state.model)
+        assert fraction(one.state.opt_state) == held
+        if "stopping" in settings:
+            assert shardings(one.state.stopping.model) == shardings(sharded)
+    for one in (run, chunked):
+        assert_close(one.model, expected.model, 30)
+        assert_close(dict(one.history), dict(expected.history), 30)
+
+
+def test_the_programs_of_a_sharded_model_are_compiled_once():
+    train = fn.fit(WIDE_LOSS, optax.adam(1e-2), epochs=3, batch_size=16)
+    model, data = WIDE.init(KEY), wide_rows()
+    with fn.mesh.use(4):
+        sharded = fn.mesh.shard(model)
+        run = train(sharded, data, KEY)
+        train(run.model, data, KEY)
+        assert train._chunks.whole_run._cache_size() == 1
+        with _mesh.sharded_like(sharded):
+            progress = train._chunks.start(sharded, data, KEY, None)
+            assert fraction(progress.state.opt_state) == fraction(sharded), (
+                "a device holds the whole state at the start"
+            )
+            for until in (2, 5):
+                numbers = np.int32(until), np.int32(3)
+                progress, _ = train._chunks.advance(progress, data, None, *numbers, check="deferred")
+        assert train._chunks.advance._cache_size() == 1
+
+
+def test_a_step_evaluation_and_prediction_with_a_sharded_model():
+    optimizer, model, data = optax.adam(1e-2, eps=1e-3), WIDE.init(KEY), wide_rows()
+    step, batch = jax.jit(fn.step(WIDE_LOSS, optimizer)), jax.tree.map(lambda a: a[:16], data.arrays)
+    state = fn.TrainState.create(model, optimizer, KEY)
+    expected = step(state, batch)[0]
+    with fn.mesh.use(4):
+        sharded = fn.mesh.shard(state)
+        assert shardings(sharded.model) == shardings(fn.mesh.shard(model))
+        assert shardings(sharded.opt_state[0].mu) == shardings(sharded.model)
+        new, _ = step(sharded, batch)
+        assert new.model.layers[1].weight.addressable_shards[0].data.shape == (32, 8)
+        assert new.opt_state[0].nu.layers[1].weight.addressable_shards[0].data.shape == (32, 8)
+        results = fn.evaluate(WIDE_LOSS, sharded.model, data), fn.predict(sharded.model, data.arrays[0])
+    assert_close(new.model, expected.model, 10)
+    assert_close(results, (fn.evaluate(WIDE_LOSS, model, data), fn.predict(model, data.arrays[0])), 10)
+
+
+def test_each_device_holds_its_part_of_a_program_with_a_sharded_model():
+    train = fn.fit(WIDE_LOSS, optax.adam(1e-2), epochs=2, batch_size=8)
+    model, data = fn.MLP((8, 128, 128, 128, 128, "scalar")).init(KEY), wide_rows(16)
+
+    def program_bytes(model):
+        memory = jax.jit(train).lower(model, data, KEY).compile().memory_analysis()
+        sizes = memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.temp_size_in_bytes
+        return sum(sizes) - memory.alias_size_in_bytes
+
+    with fn.mesh.use(4):
+        assert program_bytes(fn.mesh.shard(model)) < 0.35 * program_bytes(model)
+
+
+def test_wrong_rules_are_refused():
+    model = WIDE.init(KEY)
+    with pytest.raises(ValueError, match=r'must be called inside "with fn.mesh.use'):
+        fn.mesh.shard(model)
+    with fn.mesh.use({"x": 2, "y": 2}, data_axis=None):
+        for error, rule, axis, words in [
+            (ValueError, "rows", None, r"rule must be one of full, columns, got 'rows'"),
+            (ValueError, "full", None, r"axis must be given if data_axis is None.*'full', axis='x'\)"),
+            (ValueError, "full", "z", r"axis must be an axis of the mesh, which has 'x', 'y', got 'z'"),
+            (ValueError, {"layers[0].bias": ("x",)}, "x", "axis must be None for a rule by path"),
+            (TypeError, 3, None, r'Try fn.mesh.shard\(model, "full"\)'),
+            (ValueError, {"head": ("x",)}, None, r"nothing is at 'head'. Its arrays are layers\[0\]"),
+            (TypeError, {"layers[0].weight": "x"}, None, r"a tuple of axes .* Try \(None, 'x'\)"),
+            (ValueError, {"layers[0].bias": (None, "x")}, None, r"at most 1 axes .* Try \(None,\)"),
+            (
+                ValueError,
+                {"layers[0].weight": ("z",)},
+                None,
+                r"which has 'x', 'y', got 'z' for layers\[0\]",
+            ),
+            (ValueError, {"layers[0].weight": ("x", "x")}, None, "each axis once"),
+            (ValueError, {"layers[2].bias": ("x",)}, None, r"at most 0 axes"),
+            (TypeError, lambda path: None, None, r"rule must be a function \(path, leaf\)"),
+            (TypeError, lambda path, leaf: True, None, "rule must give a tuple of axes"),
+        ]:
+            with pytest.raises(error, match=words):
+                fn.mesh.shard(model, rule, axis)
+        with pytest.raises(ValueError, match=r"shape \(5,\) evenly.*5 is not a multiple of 4, .* x and y"):
+            fn.mesh.shard(jnp.ones(5), lambda path, leaf: (("x", "y"),))
+        with pytest.raises(TypeError, match=r"must hold arrays.*Initialize it: net.init\(key\)"):
+            fn.mesh.shard(WIDE)
+        sharded = fn.mesh.shard(model, axis="x")
+    train = fn.fit(WIDE_LOSS, optax.adam(1e-2), epochs=1)
+    with fn.mesh.use(2), pytest.raises(ValueError, match="over the 2 devices of this mesh, got one over 4"):
+        train(sharded, wide_rows(), KEY)

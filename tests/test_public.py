@@ -173,6 +173,7 @@ SIGNATURES = {
     "fn.study.capacity_curve": "make_train capacities num_repeats * block progress",
     "fn.mesh.cpu_devices": "count",
     "fn.mesh.use": "devices data_axis member_axis",
+    "fn.mesh.shard": "model rule axis",
     "fn.mesh.shard_members": "tree",
     "fn.transform.vmap_last": "f in_axes",
     "fn.transform.decompose_primitives": "f",

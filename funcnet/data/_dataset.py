@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _mesh, _processes, _tree
+from funcnet import _check, _parts, _processes, _tree
 from funcnet._types import Array, Float, Int, PyTree
 
 ADVICE_ON_INTEGERS = (
@@ -186,7 +186,7 @@ class Dataset:
         advice = {"": "All processes must pass the same arrays, apart from their rows."}
         _processes.check_equal(kinds, advice)
         counts = [int(text) for text in _processes.share_text(str(len(own)))]
-        tree, places = _mesh.place_process_rows(jax.tree.map(np.asarray, own), counts)
+        tree, places = _parts.place_process_rows(jax.tree.map(np.asarray, own), counts)
         in_order = np.array_equal(places, np.arange(jax.tree.leaves(tree)[0].shape[0]))
         rows = None if in_order else jnp.asarray(places)
         return _tree.replace(tree, rows=rows)
@@ -201,7 +201,7 @@ class Dataset:
 def own_arrays(data: Dataset) -> PyTree:
     """The arrays of a Dataset; those of its rows that this process has if others have the rest."""
     return jax.tree.map(
-        lambda leaf: _mesh.local_part(leaf) if _processes.is_spread(leaf) else leaf, data.arrays
+        lambda leaf: _parts.local_part(leaf) if _processes.is_spread(leaf) else leaf, data.arrays
     )
 
 

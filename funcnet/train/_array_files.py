@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _files, _mesh, _tree
+from funcnet import _files, _parts, _tree
 from funcnet.train._safetensors import DTYPES, map_arrays, serialize
 
 ARRAYS = "arrays.safetensors"
@@ -134,7 +134,7 @@ def like(array: Any, leaf: Any) -> Any:
         data = like(array, jax.random.key_data(leaf))
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     if isinstance(leaf, jax.Array):
-        if _mesh.is_in_parts(leaf) or not leaf.is_fully_addressable:
-            return _mesh.from_regions(leaf, lambda index: np.array(array[index]))
+        if _parts.is_in_parts(leaf) or not leaf.is_fully_addressable:
+            return _parts.from_regions(leaf, lambda index: np.array(array[index]))
         return jax.device_put(np.array(array), leaf.sharding)
     return np.array(array) if isinstance(leaf, np.ndarray) else np.asarray(array).item()

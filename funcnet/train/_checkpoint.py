@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet import _files, _mesh, _processes, _tree
+from funcnet import _files, _parts, _processes, _tree
 from funcnet._types import PyTree
 from funcnet.train._array_files import (
     as_array,
@@ -133,8 +133,8 @@ class Checkpoints:
         own: dict[str, Any] = {}
         writers = {0}
         for path, leaf in leaves.items():
-            if _mesh.is_in_parts(leaf):
-                starts, owners = _mesh.own_parts(leaf)
+            if _parts.is_in_parts(leaf):
+                starts, owners = _parts.own_parts(leaf)
                 own |= {f"{path}@{','.join(map(str, start))}": part for start, part in starts.items()}
                 writers |= owners
             elif _processes.is_first():

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet import _mesh, _processes, _tree
+from funcnet import _parts, _processes, _tree
 from funcnet._types import PyTree
 from funcnet.data import Dataset
 
@@ -57,7 +57,7 @@ def _blocks(leaf: Any, view: Any) -> Iterator[np.ndarray]:
     size = max(1, GATHERED_BYTES * leaf.shape[0] // max(leaf.nbytes, 1))
     for first in range(0, len(rows), size):
         block = np.resize(rows[first : first + size], min(size, len(rows)))  # one program for all blocks
-        yield np.asarray(_mesh.replicate([leaf], block)[0])[: len(rows) - first]
+        yield np.asarray(_parts.replicate([leaf], block)[0])[: len(rows) - first]
 
 
 def digest_bytes(content: bytes) -> str:

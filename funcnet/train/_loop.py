@@ -177,7 +177,8 @@ def advance(
     body = functools.partial(part_of_epoch, plan, step, next_batches, data, valid, per_epoch)
     progress = jax.lax.while_loop(has_steps_left, body, progress)
     finite = _is_finite(step, progress, per_epoch)
-    return Progress(count_epochs(progress.state), progress.epoch_totals), finite
+    progress = Progress(count_epochs(progress.state), progress.epoch_totals)
+    return _mesh.shard_like_model(progress), finite
 
 
 def advance_on_batches(
@@ -206,7 +207,8 @@ def advance_on_batches(
     step = trace_step(plan, resolved, progress.state, batch, short)
     progress = part_of_epoch(plan, step, next_batches, None, valid, per_epoch, progress)
     finite = _is_finite(step, progress, per_epoch)
-    return Progress(count_epochs(progress.state), progress.epoch_totals), finite
+    progress = Progress(count_epochs(progress.state), progress.epoch_totals)
+    return _mesh.shard_like_model(progress), finite
 
 
 def part_of_epoch(

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet import _check, _mesh, _processes
+from funcnet import _check, _parts, _processes
 from funcnet._module import needs_batch
 from funcnet._types import Key, PyTree
 from funcnet.data import BatchStream, Dataset, Stream
@@ -101,7 +101,7 @@ class Streamed(Source):
     @functools.cached_property
     def _own_rows(self) -> np.ndarray | None:
         """The rows of each batch that this process reads, since they are on its devices; None for all."""
-        return _mesh.own_rows(self.rows) if isinstance(self.data, Stream) else None
+        return _parts.own_rows(self.rows) if isinstance(self.data, Stream) else None
 
     def batch_digests(self) -> np.ndarray | None:
         if not isinstance(self.data, BatchStream):
@@ -159,7 +159,7 @@ class Streamed(Source):
         chunk = next(self._reader)
         batches = chunk.batches
         if self._own_rows is not None:
-            batches = _mesh.from_own_rows(batches, self._own_rows, self.rows)
+            batches = _parts.from_own_rows(batches, self._own_rows, self.rows)
         if self._digests is not None and chunk.digest is not None:
             self._digests[chunk.first : chunk.first + 1] = [chunk.digest]
         self._current = chunk._replace(batches=jax.device_put(batches))

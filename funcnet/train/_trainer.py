@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from funcnet import _check
+from funcnet import _check, _mesh
 from funcnet._module import restore
 from funcnet._types import Key, PyTree
 from funcnet.data._dataset import take
@@ -146,7 +146,8 @@ class Trainer:
         """
         passed, model = model, as_model(model, data)
         source = open_source(self.train, self.limit_batches, model, data, key, valid)
-        run = Session(self, source, model, key).run()
+        with _mesh.sharded_like(model):
+            run = Session(self, source, model, key).run()
         return run if model is passed else dataclasses.replace(run, model=restore(run.model))
 
     def overfit_one_batch(self, model: PyTree, data: PyTree, key: Key, steps: int = 500) -> Run:
