@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import datetime
-import itertools
 import math
 import os
 import shutil
@@ -21,6 +20,7 @@ import numpy as np
 
 from funcnet import _files, _tree
 from funcnet._types import PyTree
+from funcnet.train._directory import archive, locked
 from funcnet.train._fingerprint import differences
 from funcnet.train._manifest import FORMAT, places, read_manifest, verify_files, write_manifest
 from funcnet.train._safetensors import DTYPES, deserialize, serialize
@@ -52,17 +52,7 @@ class Checkpoints:
     @contextlib.contextmanager
     def open(self) -> Iterator["Checkpoints"]:
         """Lock the folder for this process; on leaving, wait for the checkpoint that is being written."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = open(self.directory / "lock", "a+")  # noqa: SIM115  (open as long as it is held)
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"{error.strerror}. A Trainer must be able to write to its directory; choose another one",
-                str(self.directory),
-            ) from None
-        with lock:
-            _lock(lock, self.directory)
+        with locked(self.directory, self.folder):
             for part in self.folder.glob(
                 ".*"
             ):  # left by a process that was killed while writing or removing
@@ -114,10 +104,8 @@ class Checkpoints:
 
     def archive(self) -> None:
         """Rename the folder with the checkpoints of another run, and start an empty one."""
-        number = next(i for i in itertools.count(1) if not (self.directory / f"checkpoints.{i}").exists())
         if self.places():
-            self.folder.rename(self.directory / f"checkpoints.{number}")
-            self.folder.mkdir()
+            archive(self.folder)
 
     def wait(self) -> None:
         """Wait until the last checkpoint is on disk; raise if it could not be written."""
@@ -143,7 +131,7 @@ class Checkpoints:
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            _files.write(part / ARRAYS, serialize({p: _storable(a) for p, a in arrays.items()}, {}))
+            _files.write(part / ARRAYS, serialize({p: storable(a) for p, a in arrays.items()}, {}))
             write_manifest(part, facts)
             _files.sync(part)
             place, before = self.folder / f"{step:010d}", self.folder / f".{step:010d}.before"
@@ -294,26 +282,6 @@ class Checkpoint:
         return jax.tree.unflatten(jax.tree.structure(template), restored)
 
 
-def _lock(file: Any, directory: Path) -> None:
-    """Lock a file until it is closed or this process ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such lock
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        raise OSError(
-            f"{directory} is in use by process {file.read().strip() or 'unknown'}: a directory belongs to "
-            "one run. Wait for it, or choose another directory."
-        ) from None
-    file.seek(0)
-    file.truncate()
-    file.write(str(os.getpid()))
-    file.flush()
-
-
 def _copy_to_host(leaf: Any) -> np.ndarray:
     """A leaf as a row-major array in the byte order of this machine; for a key, its key data."""
     array = _tree.to_numpy(leaf)
@@ -324,7 +292,7 @@ def _is_number(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "b" or bool(jnp.issubdtype(dtype, jnp.number))
 
 
-def _storable(array: np.ndarray) -> np.ndarray:
+def storable(array: np.ndarray) -> np.ndarray:
     """The array, or its bytes if safetensors lacks its dtype; the manifest has the dtype of every array."""
     return array if array.dtype.name in DTYPES.values() else array.reshape(-1).view(np.uint8)
 
