@@ -99,6 +99,7 @@ class MemberResults:
         self.folder, self.number, self.stage = folder, number, stage
         self.width = stage.width
         self.identity = {} if folder is None else stage.identify()
+        self.versions = {} if folder is None else versions(*PACKAGES)
         self.arrays = {
             name: np.empty((stage.size, *struct.shape), struct.dtype)
             for name, struct in stage.structs.items()
@@ -174,7 +175,7 @@ class MemberResults:
         assert self.folder is not None
         facts = {
             **{"format": FORMAT, "first": first, "stop": stop, "width": self.width},
-            **{"identity": self.identity, "versions": versions(*PACKAGES)},
+            **{"identity": self.identity, "versions": self.versions},
         }
         arrays = {name: storable(array[first:stop]) for name, array in self.arrays.items()}
         place = self.folder / f"{self.number:03d}-{first:010d}-{stop:010d}.safetensors"
@@ -214,7 +215,7 @@ class MemberResults:
 
     def _check_identity(self, file: Path, facts: dict[str, Any]) -> None:
         saved, current = dict(facts["identity"]), dict(self.identity)
-        if facts["versions"].get("jax") != versions("jax")["jax"]:
+        if facts["versions"].get("jax") != self.versions["jax"]:
             for entries in (saved, current):  # another version of JAX prints programs differently
                 entries.pop("program of a member", None)
         if lines := differences(saved, current):
