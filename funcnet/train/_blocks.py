@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -224,6 +225,17 @@ class MemberResults:
                 'directory. In code, fn.Trainer(..., resume="force") resumes from it anyway, and '
                 'resume="never" starts over.'
             )
+
+
+def has_members(directory: Path) -> bool:
+    """Whether a directory holds members of a study."""
+    return any((directory / FOLDER).glob("*.safetensors"))
+
+
+def discard_members(directory: Path) -> None:
+    """Remove the members of a study from a directory, once its result is somewhere else."""
+    shutil.rmtree(directory / FOLDER, ignore_errors=True)
+    (directory / "lock").unlink(missing_ok=True)
 
 
 def _read(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
