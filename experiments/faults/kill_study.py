@@ -47,7 +47,6 @@ def run_once(directory: Path) -> None:
     study, arguments = make_study(BLOCK)
     directory.mkdir(exist_ok=True)
     with (directory / LOG).open("a", buffering=1) as log:
-        print("start", file=log)
         trainer = fn.Trainer(study, directory, [lambda context: print(context.done, file=log)])
         result = trainer(*arguments)
     np.savez(directory / "part.npz", *map(np.asarray, jax.tree.leaves(_without_keys(result))))
@@ -69,7 +68,7 @@ def kill(settings: argparse.Namespace) -> int:
         while kills < settings.kills:
             directory, studies = Path(folder, f"study{studies}"), studies + 1
             while not (directory / "end.npz").exists():
-                kept = _kept(directory)
+                kept, logged = _kept(directory), len(_log(directory))
                 process = _start(directory)
                 if kills < settings.kills:
                     if kills % 2:
@@ -81,9 +80,9 @@ def kill(settings: argparse.Namespace) -> int:
                         process.send_signal(signal.SIGKILL)
                         kills += 1
                 process.wait()
-                trained = _trained(directory)
-                if trained:
-                    twice += len(kept & trained)
+                done = _log(directory)[logged:]
+                trained = {number for stop in done for number in range(stop - BLOCK, stop)}
+                twice += len(kept & trained)
                 if process.returncode < 0:
                     lost.append(len(trained - _kept(directory)))
             different += not _equal(_end(directory), expected)
@@ -161,11 +160,10 @@ def _kept(directory: Path) -> set[int]:
     return {number for _, first, stop in ranges for number in range(int(first), int(stop))}
 
 
-def _trained(directory: Path) -> set[int]:
-    """The numbers of the members that the last process trained."""
-    lines = (directory / LOG).read_text().split() if (directory / LOG).exists() else []
-    last = lines[len(lines) - lines[::-1].index("start") :] if lines else []
-    return {number for done in map(int, last) for number in range(done - BLOCK, done)}
+def _log(directory: Path) -> list[int]:
+    """How many members were done after each block, in all processes so far."""
+    log = directory / LOG
+    return list(map(int, log.read_text().split())) if log.exists() else []
 
 
 def _end(directory: Path) -> list[np.ndarray]:

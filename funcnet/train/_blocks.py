@@ -17,7 +17,7 @@ import numpy as np
 
 from funcnet import _files
 from funcnet.train._checkpoint import storable
-from funcnet.train._directory import archive, locked
+from funcnet.train._directory import archive, lock_directory
 from funcnet.train._fingerprint import differences
 from funcnet.train._manifest import PACKAGES, places, versions
 from funcnet.train._safetensors import SEAL, deserialize, seal, serialize
@@ -268,7 +268,7 @@ def open_folder(directory: Path | None, *, start_over: bool) -> Iterator[Path | 
     if places(directory):
         raise ValueError(f"{directory} holds the checkpoints of a run. Choose another one for the study.")
     folder = directory / FOLDER
-    with locked(directory, folder):
+    with lock_directory(directory, folder):
         for part in folder.glob(".*"):  # left by a process that was killed while writing
             part.unlink(missing_ok=True)
         if start_over and any(folder.iterdir()):

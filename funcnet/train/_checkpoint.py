@@ -20,7 +20,7 @@ import numpy as np
 
 from funcnet import _files, _tree
 from funcnet._types import PyTree
-from funcnet.train._directory import archive, locked
+from funcnet.train._directory import archive, lock_directory
 from funcnet.train._fingerprint import differences
 from funcnet.train._manifest import FORMAT, places, read_manifest, verify_files, write_manifest
 from funcnet.train._safetensors import DTYPES, deserialize, serialize
@@ -52,7 +52,7 @@ class Checkpoints:
     @contextlib.contextmanager
     def open(self) -> Iterator["Checkpoints"]:
         """Lock the folder for this process; on leaving, wait for the checkpoint that is being written."""
-        with locked(self.directory, self.folder):
+        with lock_directory(self.directory, self.folder):
             for part in self.folder.glob(
                 ".*"
             ):  # left by a process that was killed while writing or removing

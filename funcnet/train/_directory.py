@@ -9,7 +9,7 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def locked(directory: Path, folder: Path) -> Iterator[None]:
+def lock_directory(directory: Path, folder: Path) -> Iterator[None]:
     """Create a folder in a Trainer's directory, and lock the directory for this process.
 
     Raises:

@@ -17,7 +17,8 @@ from funcnet.train._callbacks import NOTHING, Request, StudyContext, check_no_an
 class IncompleteStudyError(RuntimeError):
     """Raised when a study ends before all members are done: by `max_time`, or as a callback requested.
 
-    Attributes:
+    Args:
+        message: what ended it, and how to continue.
         done: the number of members that are done.
         total: the number of all members.
 
