@@ -106,7 +106,6 @@ class MemberResults:
             for name, struct in stage.structs.items()
         }
         self.done = np.zeros(stage.size, bool)
-        self._written_to = 0
         self._unwritten: list[tuple[int, int]] = []
         self._written_at, self._seconds = time.monotonic(), 0.0
 
@@ -121,6 +120,11 @@ class MemberResults:
         for file in sorted(self.folder.glob(f"{self.number:03d}-*.safetensors")):
             try:
                 arrays, facts = _read(file)
+            except _files.OtherFormatError as error:
+                raise ValueError(
+                    f"{error} another version of funcnet wrote it. Resume with that version, or choose "
+                    'another directory. In code, fn.Trainer(..., resume="never") starts over.'
+                ) from None
             except (OSError, ValueError) as error:
                 warnings.warn(
                     f"the block {file} is damaged, and its members are trained again: {error}", stacklevel=6
@@ -128,20 +132,16 @@ class MemberResults:
                 with contextlib.suppress(OSError):
                     file.unlink()
                 continue
-            if facts["format"] != FORMAT:
-                raise ValueError(
-                    f"{file} must have format {FORMAT}, got {facts['format']}: another version of funcnet "
-                    "wrote it. Resume with that version, or choose another directory. In code, "
-                    'fn.Trainer(..., resume="never") starts over.'
-                )
+            first, stop = facts["first"], min(facts["stop"], self.stage.size)
+            if first >= stop:  # of a larger study
+                continue
             if not force:
                 self._check_identity(file, facts)
-            self.width = facts["width"]
-            first, stop = facts["first"], min(facts["stop"], self.stage.size)
-            if first < stop:
-                self._fill(file, first, stop, arrays, facts["stop"] - first)
-                if facts["identity"] != self.identity:
-                    self._write(first, stop)
+            self._fill(file, first, stop, arrays, facts["stop"] - first)
+            if facts["identity"] == self.identity:
+                self.width = facts["width"]  # also on another number of devices
+            elif self._write(first, stop) != file:
+                file.unlink()
 
     def add(self, first: int, results: dict[str, np.ndarray]) -> int:
         """Add the results of a block; return how many members it finished."""
@@ -172,7 +172,8 @@ class MemberResults:
         self._seconds = self._written_at - began
         return True
 
-    def _write(self, first: int, stop: int) -> None:
+    def _write(self, first: int, stop: int) -> Path:
+        """Write members; return the file."""
         assert self.folder is not None
         facts = {
             **{"format": FORMAT, "first": first, "stop": stop, "width": self.width},
@@ -190,6 +191,7 @@ class MemberResults:
                 "disk space, and run the same command again to resume from them",
                 str(self.folder),
             ) from error
+        return place
 
     def _fill(self, file: Path, first: int, stop: int, arrays: dict[str, np.ndarray], count: int) -> None:
         """Take members from the results of `count` in a file.
@@ -243,12 +245,15 @@ def _read(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
     Raises:
         OSError: if it can't be read.
+        OtherFormatError: if another version of funcnet wrote it.
         ValueError: if it is damaged.
     """
     arrays, metadata = deserialize(file.read_bytes(), file.name)
     if SEAL not in metadata:
         raise ValueError("it has no checksum")
     facts = json.loads(metadata.get("block", "{}"))
+    if isinstance(facts, dict) and facts.get("format", FORMAT) != FORMAT:
+        raise _files.OtherFormatError(f"{file} must have format {FORMAT}, got {facts['format']}:")
     if not (_files.has_kind(facts, FIELDS) and 0 <= facts["first"] < facts["stop"] and facts["width"] > 0):
         raise ValueError("it does not say which members it holds")
     return arrays, facts

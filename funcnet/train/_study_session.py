@@ -54,6 +54,8 @@ class StudySession:
         self.done, self.total = 0, self.study.num_members
         self.stages = 0
         """The number of stages that have begun."""
+        self.has_trained = False
+        """Whether this call has trained a block: however short `max_time` is, it trains one."""
         self.request = NOTHING
         self.signals: list[int] = []
         self.folder: Path | None = None
@@ -105,8 +107,8 @@ class StudySession:
                     continue
                 self._check_end()
                 results = to_host(stage.run(first, members.width))
-                finished = members.add(first, results)
-                self._report(stage, finished)
+                self._report(stage, members.add(first, results))
+                self.has_trained = True
                 self._notify("on_block_end")
                 if members.write_if_due() or (self.request.save and members.write()):
                     self._inform("on_checkpoint")
@@ -133,7 +135,7 @@ class StudySession:
         reason = None
         if self.request.stop:
             reason = "a callback stopped the study"
-        elif limit is not None and time.monotonic() - self.began >= limit:
+        elif limit is not None and self.has_trained and time.monotonic() - self.began >= limit:
             reason = f"max_time of {limit:g} s is over"
         if reason is not None:
             raise IncompleteStudyError(f"{reason}; {self._state()}.", self.done, self.total)

@@ -190,6 +190,9 @@ def test_resume_force_takes_the_members_of_a_smaller_study_and_never_starts_over
     assert blocks == [6, 8]
     assert same_bits(result, larger(NET, DATA, KEY))
     assert run(larger, tmp_path, (NET, DATA, KEY))[1] == []  # it is that study now
+    smaller = fn.study.ensemble(TRAIN, 3, block=2)
+    for resume in ("force", "auto"):
+        assert run(smaller, tmp_path, (NET, DATA, KEY), resume=resume)[1] == []
     with pytest.raises(ValueError, match=r"holds \d+ bytes of .*, and this study's members have"):
         run(fn.study.ensemble(LONGER, 5), tmp_path, (NET, DATA, KEY), resume="force")
     assert run(ENSEMBLE, tmp_path, (NET, DATA, KEY), resume="never")[1] == [2, 4, 5]
@@ -219,6 +222,15 @@ def test_a_damaged_block_is_named_and_trained_again(damage, tmp_path):
         result, blocks = run(ENSEMBLE, tmp_path, (NET, DATA, KEY))
     assert blocks == [4, 5]
     assert same_bits(result, ENSEMBLE(NET, DATA, KEY))
+
+
+def test_a_block_of_another_format_is_refused_and_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr("funcnet.train._blocks.FORMAT", 2)
+    run(ENSEMBLE, tmp_path, (NET, DATA, KEY), fail_after=1)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="must have format 1, got 2: another version of funcnet wrote it"):
+        run(ENSEMBLE, tmp_path, (NET, DATA, KEY))
+    assert len(list((tmp_path / "members").iterdir())) == 1
 
 
 def test_a_full_disk_is_told_and_what_was_saved_before_stays(tmp_path):
