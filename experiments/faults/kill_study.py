@@ -103,21 +103,25 @@ def cost(settings: argparse.Namespace) -> int:
         def kept(number):
             return fn.Trainer(study, Path(folder, str(number)), progress=False)(*arguments)
 
-        times = {"plain": [], "kept": []}
+        times: dict[str, list[tuple[float, float]]] = {"plain": [], "kept": []}
         for number in range(-1, settings.repeats):
             for name in times:
-                began = time.perf_counter()
+                began = time.perf_counter(), time.process_time()
                 jax.block_until_ready(study(*arguments) if name == "plain" else kept(number))
                 if number >= 0:  # the first is compiled
-                    times[name].append(time.perf_counter() - began)
-        blocks = len(list(Path(folder, "0", "members").iterdir()))
-        size = sum(file.stat().st_size for file in Path(folder, "0", "members").iterdir())
-    plain, surviving = (statistics.median(times[name]) for name in ("plain", "kept"))
-    ratios = [k / p for p, k in zip(times["plain"], times["kept"], strict=True)]
-    print(f"plain study of {SIZE} members, s            {plain:.3f}")
-    print(f"in a Trainer with a directory, s          {surviving:.3f}, {blocks} files, {size / 1e6:.1f} MB")
-    print(f"ratio of the medians                      {surviving / plain:.3f}")
-    print(f"median of the ratios, {settings.repeats} pairs            {statistics.median(ratios):.3f}")
+                    times[name].append((time.perf_counter() - began[0], time.process_time() - began[1]))
+        files = list(Path(folder, "0", "members").iterdir())
+        size = sum(file.stat().st_size for file in files)
+    print(
+        f"members                                   {SIZE}, kept in {len(files)} files, {size / 1e6:.1f} MB"
+    )
+    for place, clock in enumerate(("seconds", "seconds of CPU")):
+        plain, surviving = (statistics.median(pair[place] for pair in times[name]) for name in times)
+        ratios = [k[place] / p[place] for p, k in zip(times["plain"], times["kept"], strict=True)]
+        print(f"{clock + ', plain and in a Trainer':42}{plain:.3f} {surviving:.3f}")
+        print(
+            f"{'ratio of medians, median of ratios':42}{surviving / plain:.3f} {statistics.median(ratios):.3f}"
+        )
     return 0
 
 

@@ -28,8 +28,8 @@ FIELDS = {
     **{"identity": {str: str}, "versions": {str: str}},
 }
 FOLDER = "members"
-WRITE_SHARE = 40
-"""A block is written once computing it took this many times as long as the last write: 2.5 % at most."""
+WRITE_SHARE = 0.025
+"""The share of the time that may be spent on writing blocks."""
 MAX_SECONDS = 60.0
 """Seconds after which a block is written in any case."""
 
@@ -107,7 +107,8 @@ class MemberResults:
         }
         self.done = np.zeros(stage.size, bool)
         self._unwritten: list[tuple[int, int]] = []
-        self._written_at, self._seconds = time.monotonic(), 0.0
+        self._began = self._written_at = time.monotonic()
+        self._write_seconds = 0.0
 
     def restore(self, *, force: bool) -> None:
         """Read the files of this stage.
@@ -156,9 +157,10 @@ class MemberResults:
         return finished
 
     def write_if_due(self) -> bool:
-        """Write what is not written, if that takes a small share of the time; whether it was."""
-        seconds = time.monotonic() - self._written_at
-        return seconds >= min(WRITE_SHARE * self._seconds, MAX_SECONDS) and self.write()
+        """Write what is not written if writing has taken a small share of the time; whether it was."""
+        now = time.monotonic()
+        is_due = self._write_seconds <= WRITE_SHARE * (now - self._began)
+        return (is_due or now - self._written_at >= MAX_SECONDS) and self.write()
 
     def write(self) -> bool:
         """Write the members that are not written; whether there were any."""
@@ -169,7 +171,7 @@ class MemberResults:
             self._write(first, stop)
         self._unwritten.clear()
         self._written_at = time.monotonic()
-        self._seconds = self._written_at - began
+        self._write_seconds += self._written_at - began
         return True
 
     def _write(self, first: int, stop: int) -> Path:
