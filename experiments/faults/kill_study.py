@@ -1,6 +1,6 @@
 """Does a study that is killed again and again end like one that was never killed, and what does that cost?
 
-    python experiments/faults/kill_study.py           # ten kills with SIGKILL, about two minutes
+    python experiments/faults/kill_study.py           # ten kills with SIGKILL, some minutes
     python experiments/faults/kill_study.py --cost    # times of a study in a Trainer and without it
 
 An ensemble of 1,000 networks is started and killed: at random moments, and every second time while it
@@ -119,9 +119,8 @@ def cost(settings: argparse.Namespace) -> int:
         plain, surviving = (statistics.median(pair[place] for pair in times[name]) for name in times)
         ratios = [k[place] / p[place] for p, k in zip(times["plain"], times["kept"], strict=True)]
         print(f"{clock + ', plain and in a Trainer':42}{plain:.3f} {surviving:.3f}")
-        print(
-            f"{'ratio of medians, median of ratios':42}{surviving / plain:.3f} {statistics.median(ratios):.3f}"
-        )
+        ratio = f"{surviving / plain:.3f} {statistics.median(ratios):.3f}"
+        print(f"{'ratio of medians, median of ratios':42}{ratio}")
     return 0
 
 
