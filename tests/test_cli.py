@@ -25,6 +25,7 @@ from funcnet.cli._output import run_interruptibly
 from funcnet.report._terminal import print_summary, print_table
 from funcnet.sklearn import MLPClassifier, MLPRegressor, NetRegressor
 from funcnet.tabular._folder import set_owner
+from funcnet.train._blocks import MemberResults
 
 FEW = ["--hidden", "8", "--epochs", "20", "--folds", "2", "--members", "1"]
 
@@ -406,8 +407,40 @@ def test_a_study_prints_a_table_and_writes_it_with_a_figure(kind, texts, capsys,
     assert not output.err
     for text in [*texts, f"Wrote {kind}.csv and {kind}.png"]:
         assert text in output.out
+    assert {file.name for file in tmp_path.iterdir()} == {f"{kind}.csv", f"{kind}.png", ".source.json"}
     assert (tmp_path / f"{kind}.csv").read_text().count("\n") >= 4
     assert (tmp_path / f"{kind}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_runs_of_an_interrupted_study_are_not_lost_by_a_forgotten_flag(capsys, tmp_path):
+    (tmp_path / "members").mkdir()
+    (tmp_path / "members" / "000-0000000000-0000000004.safetensors").touch()
+    line = error_line(capsys, "study", "iris", "folds", "--out", tmp_path)
+    assert "holds the finished runs of a study that was interrupted. Add --resume to continue it" in line
+
+
+@pytest.mark.slow
+def test_an_interrupted_study_resumes(capsys, tmp_path, monkeypatch):
+    command = ["study", "iris", "folds", "--size", "6", "--epochs", "2", "--hidden", "4", "--out"]
+    trained, write = [], MemberResults.write
+
+    def write_once(members):
+        written = write(members)
+        trained.append(int(members.done.sum()))
+        if len(trained) == 1:
+            raise ValueError("killed")
+        return written
+
+    monkeypatch.setattr(MemberResults, "write", write_once)
+    assert "killed" in error_line(capsys, *command, tmp_path / "a")
+    others = [*command, tmp_path / "a", "--resume", "--seed", "1"]
+    assert "belongs to a different study" in error_line(capsys, *others)
+    assert main([*command, str(tmp_path / "a"), "--resume"]) == 0
+    assert 0 < trained[0] < 6
+    monkeypatch.undo()
+    assert main([*command, str(tmp_path / "b")]) == 0
+    tables = [(tmp_path / name / "folds.csv").read_text() for name in "ab"]
+    assert tables[0] == tables[1]
 
 
 @pytest.mark.slow

@@ -68,6 +68,8 @@ SIGNATURES = {
     "fn.Trainer.overfit_one_batch": "self model data key steps",
     "fn.train.Every": "epochs steps seconds",
     "fn.train.Request": "stop save hyperparams values",
+    "fn.train.StudyContext": "done total",
+    "fn.train.IncompleteStudyError": "message done total",
     "fn.train.Pictures": "functions path every",
     "fn.train.ReduceOnPlateau": "monitor factor patience min_delta mode cooldown min_lr name",
     "fn.train.AverageWeights": "start every",

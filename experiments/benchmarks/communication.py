@@ -14,6 +14,7 @@ is then predicted from one device and these two numbers, and measured beside it.
 """
 
 import argparse
+import functools
 import json
 import os
 import socket
@@ -29,7 +30,7 @@ SIZES = (2**10, 2**16, 2**20, 2**22)
 """Numbers in the arrays that are summed, float32."""
 WIDTHS = (64, 512)
 COUNTS = (1, 2, 4, 8)
-TURNS = 15
+TURNS = 7
 
 
 def measure(address: str, processes: int, process: int) -> dict[str, Any]:
@@ -62,13 +63,16 @@ def measure(address: str, processes: int, process: int) -> dict[str, Any]:
             for epochs in (1, 5):
                 train = fn.fit(loss, optax.sgd(1e-3), epochs=epochs, batch_size=256)
                 data = fn.data.Dataset((x, x[:, 0]))
-                run = lambda train=train, data=data, model=model: (
-                    train(model, data, jax.random.key(1)).model
-                )
-                seconds.append(median_seconds(run, turns=5))
+                seconds.append(median_seconds(functools.partial(run, train, model, data), turns=3))
             result["steps"][width] = (seconds[1] - seconds[0]) / (4 * 4096 // 256)
             result["bytes"][width] = sum(leaf.nbytes for leaf in jax.tree.leaves(model))
     return result
+
+
+def run(train: Any, model: Any, data: Any) -> Any:
+    import jax
+
+    return train(model, data, jax.random.key(1)).model
 
 
 def median_seconds(call: Any, turns: int = TURNS) -> float:

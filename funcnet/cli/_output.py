@@ -59,8 +59,11 @@ def to_json(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def run_interruptibly(work: Callable[[], T]) -> T:
-    """Run `work()` in a thread: a compiled program ignores Ctrl-C, but a thread that waits does not."""
+def run_interruptibly(work: Callable[[], T], message: str = "interrupted.") -> T:
+    """Run `work()` in a thread: a compiled program ignores Ctrl-C, but a thread that waits does not.
+
+    After Ctrl-C, the process prints the message and exits with 130.
+    """
     outcome: list[Any] = []
 
     def run() -> None:
@@ -75,8 +78,8 @@ def run_interruptibly(work: Callable[[], T]) -> T:
         while thread.is_alive():
             thread.join(0.1)
     except KeyboardInterrupt:
-        # A regular exit would wait for the program. Nothing has been written yet.
-        code = print_error("interrupted.", 130)
+        # A regular exit would wait for the program. No file is left incomplete.
+        code = print_error(message, 130)
         sys.stderr.flush()
         os._exit(code)
     if isinstance(outcome[0], BaseException):

@@ -12,7 +12,8 @@ TRAIN_EXAMPLE = """example:
   funcnet train houses.csv --target price --hidden 64,64 --out runs/houses"""
 STUDY_EXAMPLE = """example:
   funcnet study iris ensemble
-  funcnet study houses.csv sweep --target price --out runs/houses-sweep"""
+  funcnet study houses.csv sweep --target price --out runs/houses-sweep
+  funcnet study houses.csv sweep --target price --out runs/houses-sweep --resume"""
 PREDICT_EXAMPLE = """example:
   funcnet predict runs/houses new.csv --out prices.csv
   zcat new.csv.gz | funcnet predict runs/houses - > prices.csv"""
@@ -166,6 +167,11 @@ def _add_study(commands: Any) -> None:
         metavar="DIR",
         type=_path,
         help="output directory of the table and the figure (default: runs/TABLE-KIND)",
+    )
+    study.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue a study that was interrupted: its finished runs are kept in the output directory",
     )
     _add_output(study)
 

@@ -161,10 +161,16 @@ def bias_variance(
 class BiasVarianceStudy(MemberStudy):
     """The study returned by `bias_variance`. Call it; its settings are its fields."""
 
+    SHARED = ("net", "data", "key", "test", "truth")
+
     train: Fit
     size: int
     loss: ErrorLoss
     epochs: tuple[int, ...] | None
+
+    @property
+    def num_members(self) -> int:
+        return self.size
 
     def __call__(
         self, net: Module, data: Draw | PyTree, key: Key, test: PyTree, truth: Array | None = None

@@ -84,9 +84,15 @@ def capacity_curve(
 class CapacityCurveStudy(MemberStudy):
     """The study returned by `capacity_curve`. Call it; its settings are its fields."""
 
+    SHARED = ("net", "data", "key", "valid")
+
     make_train: Callable[[Any], tuple[Fit, Module]]
     capacities: tuple[Any, ...]
     num_repeats: int
+
+    @property
+    def num_members(self) -> int:
+        return len(self.capacities) * self.num_repeats
 
     def __call__(self, data: PyTree, key: Key, valid: PyTree) -> Curve:
         """Train models of all capacities.

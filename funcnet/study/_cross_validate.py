@@ -138,8 +138,14 @@ def cross_validate(
 class CrossValidationStudy(MemberStudy):
     """The study returned by `cross_validate`. Call it; its settings are its fields."""
 
+    SHARED = ("net", "key", "folds")
+
     train: Fit
     folds: Folds
+
+    @property
+    def num_members(self) -> int:
+        return len(self.folds)
 
     def __call__(self, net: Module, key: Key) -> CrossValidationResult:
         """Train and evaluate on every fold.

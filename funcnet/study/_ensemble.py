@@ -228,10 +228,16 @@ def ensemble(
 class EnsembleStudy(MemberStudy):
     """The study returned by `ensemble`. Call it; its settings are its fields."""
 
+    SHARED = ("net", "data", "key", "valid")
+
     train: Fit
     size: int
     bootstrap: bool
     average: Average
+
+    @property
+    def num_members(self) -> int:
+        return self.size
 
     def __call__(self, net: Module, data: PyTree, key: Key, valid: PyTree = None) -> EnsembleResult:
         """Train all members.

@@ -89,9 +89,15 @@ def learning_curve(
 class LearningCurveStudy(MemberStudy):
     """The study returned by `learning_curve`. Call it; its settings are its fields."""
 
+    SHARED = ("net", "data", "key", "valid")
+
     train: Fit
     train_sizes: tuple[int, ...]
     num_repeats: int
+
+    @property
+    def num_members(self) -> int:
+        return len(self.train_sizes) * self.num_repeats
 
     def __call__(self, net: Module, data: PyTree, key: Key, valid: PyTree) -> Curve:
         """Train on all sets of rows.

@@ -147,11 +147,17 @@ def learning_rate_range(
 class LearningRateRangeStudy(MemberStudy):
     """The study returned by `learning_rate_range`. Call it; its settings are its fields."""
 
+    SHARED = ("rates", "net", "data", "key")
+
     make_train: Callable[[Array], Fit]
     min_lr: float
     max_lr: float
     num_rates: int
     num_repeats: int
+
+    @property
+    def num_members(self) -> int:
+        return self.num_rates * self.num_repeats
 
     def __call__(self, net: Module, data: PyTree, key: Key) -> LearningRateRangeResult:
         """Train with each rate.

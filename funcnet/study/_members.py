@@ -33,6 +33,8 @@ def map_members(
     block: int | None,
     small: bool,
     progress: ProgressCallback | None,
+    first: Array | int = 0,
+    width: int | None = None,
 ) -> PyTree:
     """`one(shared, number)` for each number 0 .. size-1, results stacked: in blocks, over all devices.
 
@@ -44,17 +46,20 @@ def map_members(
         small: whether members are small enough for `vmap_last`.
         progress: called on the host, from within the program, with the number of members of each
             finished block.
+        first, width: the number of the first member, and how many are computed from there, with copies of
+            the last member beyond the end; all members if None.
 
     Returns:
-        The results, a pytree of arrays [size, ...].
+        The results, a pytree of arrays [width, ...].
     """
     small = small and size >= MIN_MEMBERS_FOR_VMAP_LAST
     devices = _mesh.num_devices()
-    size_per_device = math.ceil(size / devices)
+    width = size if width is None else width
+    size_per_device = math.ceil(width / devices)
     block = min(size_per_device, block or _choose_block(one, shared, small))
     blocks = math.ceil(size_per_device / block)
     mapped = (vmap_last if small else jax.vmap)(one, in_axes=(None, 0)) if block > 1 else _map_single(one)
-    numbers = jnp.arange(devices * blocks * block, dtype=jnp.int32).reshape(devices * blocks, block)
+    numbers = first + jnp.arange(devices * blocks * block, dtype=jnp.int32).reshape(devices * blocks, block)
 
     def run_block(shared: PyTree, numbers: Array) -> PyTree:
         # The last block is padded with copies of the last member, which are dropped below.
@@ -70,7 +75,15 @@ def map_members(
         return jax.lax.map(lambda block: run_block(shared, block), numbers)
 
     results = _mesh.map_devices(run)(numbers, shared)
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:size], results)
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:width], results)
+
+
+def block_width(
+    one: Callable[[PyTree, Array], PyTree], shared: PyTree, size: int, block: int | None, small: bool
+) -> int:
+    """The number of members that all devices compute at once: a block on each."""
+    small = small and size >= MIN_MEMBERS_FOR_VMAP_LAST
+    return min(size, _mesh.num_devices() * (block or _choose_block(one, shared, small)))
 
 
 def _map_single(one: Callable[[PyTree, Array], PyTree]) -> Callable[[PyTree, Array], PyTree]:

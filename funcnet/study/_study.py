@@ -1,10 +1,11 @@
 """The base of all studies: one compiled program, and its mapping over members."""
 
 import abc
+import contextvars
 import dataclasses
 import functools
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,12 @@ from funcnet import _check, _mesh, _processes, _tree
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._dataset import as_dataset
-from funcnet.study._members import ProgressCallback, is_small, map_members
+from funcnet.study._members import ProgressCallback, block_width, is_small, map_members
+from funcnet.train import Fit
+from funcnet.train._blocks import BlockStudy, RunStage, Stage
 from funcnet.train._digest import check_equal, digest
 from funcnet.train._evaluate import check_data
+from funcnet.train._fingerprint import SETTINGS, digest_program, digest_text, without_addresses
 
 # Vectors of 512 bits take 0.74 to 1.02 of the time for members of `vmap_last`, where the CPU has them;
 # matrix products gain nothing.
@@ -100,17 +104,27 @@ def _describe(arrays: PyTree) -> dict[str, str]:
     return {kind: "; ".join(map(digest, leaves)) for kind, leaves in parts.items()}
 
 
+_run_stage: contextvars.ContextVar[tuple["MemberStudy", RunStage] | None] = contextvars.ContextVar(
+    "run_stage", default=None
+)
+"""The study that a Trainer runs block by block, and the function that does it."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class MemberStudy(Study):
+class MemberStudy(Study, BlockStudy):
     """A study of many members, which are independent runs: computed in blocks and over all devices.
 
-    A subclass is final. It implements `_member`, `_combine` and `__call__`, which calls `_run_members`.
+    A subclass is final. It implements `_member`, `_combine`, `num_members` and `__call__`, which calls
+    `_run_members`.
 
     Args:
         block: the number of members computed side by side on a device; chosen by memory if None.
         progress: called on the host after each block with the number of members it finished; None for
             no calls.
     """
+
+    SHARED: ClassVar[tuple[str, ...]]
+    """The names of what all members share."""
 
     block: int | None = dataclasses.field(kw_only=True)
     progress: ProgressCallback | None = dataclasses.field(kw_only=True)
@@ -130,6 +144,13 @@ class MemberStudy(Study):
     def _combine(self, static: Any, shared: Any, results: Any) -> PyTree:
         """The result of the study, within the program, from the results [members, ...] of all members."""
 
+    def run_in_blocks(self, run_stage: RunStage, *args: Any, **kwargs: Any) -> Any:
+        token = _run_stage.set((self, run_stage))
+        try:
+            return self(*args, **kwargs)
+        finally:
+            _run_stage.reset(token)
+
     def _run_members(
         self,
         model: PyTree,
@@ -140,7 +161,7 @@ class MemberStudy(Study):
         report: bool = True,
         wide: bool = False,
     ) -> PyTree:
-        """All members in one program.
+        """All members in one program; or by that of a block, if a Trainer runs this study.
 
         Args:
             model: a member's model, whose parameter sizes decide how members are mapped.
@@ -152,20 +173,144 @@ class MemberStudy(Study):
         """
         _check.fits_in_memory(f"the results of {size} members", 64 * size)  # at the least
         small = is_small(model)
-        return self._run((static, size, small, report), shared, None, wide=wide and small)
+        study, run_stage = _run_stage.get() or (None, None)
+        if run_stage is None or study is not self:
+            return self._run(_All(static, size, small, report), shared, None, wide=wide and small)
+        traced = self._trace(static, size, small, shared)
+
+        def run(first: int, width: int) -> dict[str, Any]:
+            block = _Block(static, size, small, width)
+            results = self._run(block, shared, jnp.int32(first), wide=wide and small)
+            return dict(zip(traced.structs, results, strict=True))
+
+        identify = functools.partial(self._identity, size, shared, traced)
+        progress = self.progress if report else None
+        stage = Stage(size, traced.width, traced.structs, run, identify, progress, is_repeat=not report)
+        results = run_stage(stage)
+        combine = _Combine(static, traced.tree, traced.key_impls)
+        return self._run(combine, shared, list(results.values()))
 
     def _run_member(self, number: int, shared: PyTree, static: Hashable = None) -> PyTree:
         """The result of one member alone."""
         number = _check.not_negative("number", number)
         if number > _check.INT32_MAX:
             raise ValueError(f"number must be at most 2**31 - 1, got {number}.")
-        return self._run((static, 1, False, False), shared, jnp.int32(number))
+        return self._run(_One(static), shared, jnp.int32(number))
 
     def _compute(self, static: Any, *arrays: PyTree) -> PyTree:
-        (setting, size, small, report), (shared, number) = static, arrays
-        member = functools.partial(self._member, setting)
-        if number is not None:
-            return member(shared, number)
-        progress = self.progress if report else None
-        results = map_members(member, shared, size, self.block, small, progress)
-        return self._combine(setting, shared, results)
+        shared, argument = arrays
+        member = functools.partial(self._member, static.setting)
+        match static:
+            case _One():
+                return member(shared, argument)
+            case _All(setting, size, small, report):
+                progress = self.progress if report else None
+                results = map_members(member, shared, size, self.block, small, progress)
+                return self._combine(setting, shared, results)
+            case _Block(_, size, small, width):
+                results = map_members(member, shared, size, self.block, small, None, argument, width)
+                return [_unwrap_key(leaf) for leaf in jax.tree.leaves(results)]
+            case _Combine(setting, tree, key_impls):
+                leaves = map(_wrap_key, argument, key_impls)
+                return self._combine(setting, shared, jax.tree.unflatten(tree, leaves))
+        raise AssertionError(static)
+
+    def _trace(self, static: Hashable, size: int, small: bool, shared: PyTree) -> "_Traced":
+        """One member as JAX traces it, and how many are computed at once; remembered by shapes."""
+        leaves, tree = jax.tree.flatten(shared)
+        structs = [jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
+        key = static, size, small, _mesh.num_devices(), tree, tuple(map(str, structs))
+        if key not in self._traces:
+            member = functools.partial(self._member, static)
+            impls: list[Any] = []
+
+            def one(shared: PyTree, number: Array) -> PyTree:
+                result = member(shared, number)
+                impls[:] = [
+                    jax.random.key_impl(leaf) if _tree.is_key(leaf) else None
+                    for leaf in jax.tree.leaves(result)
+                ]
+                return jax.tree.map(_unwrap_key, result)
+
+            arguments = jax.tree.unflatten(tree, structs), jax.ShapeDtypeStruct((), jnp.int32)
+            with _mesh.ignore_mesh():
+                program, result = jax.make_jaxpr(one, return_shape=True)(*arguments)
+            width = block_width(member, arguments[0], size, self.block, small)
+            self._traces[key] = _Traced(
+                width,
+                _tree.paths((result,)),
+                jax.tree.structure(result),
+                tuple(impls),
+                digest_program(program),
+            )
+        return self._traces[key]
+
+    @functools.cached_property
+    def _traces(self) -> dict[Any, "_Traced"]:
+        return {}
+
+    def _identity(self, size: int, shared: PyTree, traced: "_Traced") -> dict[str, str]:
+        """What must be the same when the study resumes, as strings by name."""
+        identity = {"study": type(self).__name__}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Fit):
+                settings = {name: repr(getattr(value, name)) for name in SETTINGS}
+                identity |= {f"setting {name} of {field.name}": text for name, text in settings.items()}
+            elif field.name not in ("block", "progress", *self.SHARED) and not callable(value):
+                identity[f"setting {field.name}"] = without_addresses(repr(value))
+        identity["members"] = str(size)
+        for name, part in zip(self.SHARED, shared, strict=True):
+            structure = digest_text(str(jax.tree.structure(part)))
+            identity[name] = "none" if part is None else f"{digest(part)}, structure {structure}"
+        return {**identity, "program of a member": traced.program}
+
+
+class _All(NamedTuple):
+    """All members, and their combination."""
+
+    setting: Any
+    size: int
+    small: bool
+    report: bool
+
+
+class _One(NamedTuple):
+    """One member alone."""
+
+    setting: Any
+
+
+class _Block(NamedTuple):
+    """The results of `width` members, as arrays."""
+
+    setting: Any
+    size: int
+    small: bool
+    width: int
+
+
+class _Combine(NamedTuple):
+    """The combination of the results of all members."""
+
+    setting: Any
+    tree: Any
+    key_impls: tuple[Any, ...]
+
+
+class _Traced(NamedTuple):
+    """What tracing one member shows: the structure of its result, and its program."""
+
+    width: int
+    structs: dict[str, Any]
+    tree: Any
+    key_impls: tuple[Any, ...]
+    program: str
+
+
+def _unwrap_key(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _tree.is_key(leaf) else leaf
+
+
+def _wrap_key(leaf: Any, impl: Any) -> Any:
+    return leaf if impl is None else jax.random.wrap_key_data(leaf, impl=impl)

@@ -187,11 +187,17 @@ def _are_floats(values: Sequence[Any]) -> bool:
 class SweepStudy(MemberStudy):
     """The study returned by `sweep`. Call it; its settings are its fields."""
 
+    SHARED = ("values of settings", "net", "data", "key", "valid")
+
     make_train: Callable[..., Any]
     settings: Settings
     monitor: str
     mode: Literal["min", "max"]
     num_samples: int | None
+
+    @property
+    def num_members(self) -> int:
+        return self.num_samples or math.prod(map(len, self.settings.values()))
 
     def __call__(self, net: Module | None, data: PyTree, key: Key, valid: PyTree) -> SweepResult:
         """Train all trials.

@@ -18,7 +18,7 @@ from funcnet.data import Dataset, Scaler, Table, kfold
 from funcnet.models import MLP
 from funcnet.report._canvas import png
 from funcnet.tabular._prepare import DROPOUT, check_memory, check_settings, make_train, prepare_study
-from funcnet.train import Fit, evaluate
+from funcnet.train import Fit, Trainer, evaluate
 
 RATE_FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the learning rate
 WEIGHT_DECAYS = (0.0, 0.03, 0.1, 0.3, 1.0)
@@ -78,6 +78,13 @@ class StudySetup:
     size: int
     settings: Mapping[str, Any]
     progress: Callable[[int], None] | None
+    directory: str | os.PathLike[str] | None
+
+    def run(self, run_study: Any, *arguments: Any) -> Any:
+        """The result of a study; with a directory, its members are kept there."""
+        if self.directory is None:
+            return run_study(*arguments)
+        return Trainer(run_study, self.directory, progress=False)(*arguments)
 
     def make_train(self, *, early_stopping: bool, **changes: Any) -> Fit:
         """The training function with some settings changed."""
@@ -123,6 +130,7 @@ def study_table(
     roles: Mapping[str, str] | None = None,
     missing: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
+    directory: str | os.PathLike[str] | None = None,
 ) -> StudyReport:
     """Train many networks on a table in one program: an ensemble, cross-validation, a sweep, and others.
 
@@ -146,6 +154,8 @@ def study_table(
         roles: of columns, as `Schema.fit` takes them.
         missing: words that count as missing, too.
         progress: called on the host with the number of newly finished runs.
+        directory: where blocks of finished runs are kept, so that the same call trains the others if it was
+            interrupted; None to keep none.
 
     Returns:
         A StudyReport.
@@ -174,7 +184,7 @@ def study_table(
         **{"epochs": epochs, "batch_size": batch_size},
         **{"learning_rate": learning_rate, "patience": patience},
     }
-    setup = StudySetup(table, net, parts, target_scaler, key, size, settings, progress)
+    setup = StudySetup(table, net, parts, target_scaler, key, size, settings, progress, directory)
     return STUDIES[kind](setup)
 
 
@@ -193,7 +203,7 @@ def _ensemble(setup: StudySetup) -> StudyReport:
     run_study = study.ensemble(
         train, setup.size, average=average, block=setup.block, progress=setup.progress
     )
-    run = run_study(setup.net, data, setup.key, valid)
+    run = setup.run(run_study, setup.net, data, setup.key, valid)
     scores = jax.vmap(lambda model: evaluate(train.loss, model, test))(run.runs.model)
     ensemble = evaluate(train.loss, run.model, test)
     rows = [
@@ -229,7 +239,7 @@ def _folds(setup: StudySetup) -> StudyReport:
     run_study = study.cross_validate(
         setup.make_train(early_stopping=False), folds, block=1, progress=setup.progress
     )
-    result = run_study(setup.net, setup.key)
+    result = setup.run(run_study, setup.net, setup.key)
     losses, metrics = result.scores["loss"], result.scores[setup.metric]
     rows = [setup.row(str(i + 1), *pair) for i, pair in enumerate(zip(losses, metrics, strict=True))]
     rows.append(setup.row("mean", result.mean["loss"], result.mean[setup.metric]))
@@ -258,7 +268,7 @@ def _sweep(setup: StudySetup) -> StudyReport:
     run_study = study.sweep(
         make_train, grid, block=-(-num_runs("sweep") // BLOCKS), progress=setup.progress
     )
-    result = run_study(setup.net, data, setup.key, valid)
+    result = setup.run(run_study, setup.net, data, setup.key, valid)
     rows = [
         [f"{place + 1}", f"{trial['learning_rate']:.3g}", f"{trial['weight_decay']:.3g}", f"{score:.4f}"]
         for place, trial, score in (
@@ -293,7 +303,7 @@ def _bias_variance(setup: StudySetup) -> StudyReport:
         block=setup.block,
         progress=setup.progress,
     )
-    result = run_study(setup.net, data, setup.key, test)
+    result = setup.run(run_study, setup.net, data, setup.key, test)
     parts = ("error", "bias_and_noise", "variance")
     rows = [
         [str(count), *(_plus_minus(result.mean[p][i], result.standard_error[p][i]) for p in parts)]
@@ -320,7 +330,7 @@ def _learning_curve(setup: StudySetup) -> StudyReport:
     run_study = study.learning_curve(
         setup.make_train(early_stopping=False), counts, setup.size, block=block, progress=setup.progress
     )
-    result = run_study(setup.net, data, setup.key, valid)
+    result = setup.run(run_study, setup.net, data, setup.key, valid)
     mean, error = result.mean, result.standard_error
     units = {"loss": 1.0, "val_loss": 1.0, f"val_{setup.metric}": setup.metric_scale}
     rows = [
@@ -343,7 +353,8 @@ def _diagnose(setup: StudySetup) -> StudyReport:
     run_study = study.ensemble(
         setup.make_train(early_stopping=False), setup.size, block=setup.block, progress=setup.progress
     )
-    result = study.diagnose(run_study(setup.net, data, setup.key, valid).runs, baseline=_baseline(setup))
+    runs = setup.run(run_study, setup.net, data, setup.key, valid).runs
+    result = study.diagnose(runs, baseline=_baseline(setup))
     rows = [
         ["verdict", result.verdict],
         ["best epoch", _epoch(result.best_epoch)],

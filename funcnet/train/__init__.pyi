@@ -2,6 +2,7 @@ from ._average_weights import AverageWeights as AverageWeights
 from ._callbacks import Callback as Callback
 from ._callbacks import CallbackContext as CallbackContext
 from ._callbacks import Request as Request
+from ._callbacks import StudyContext as StudyContext
 from ._dry_run import DryRun as DryRun
 from ._early_stopping import EarlyStopping as EarlyStopping
 from ._early_stopping import EarlyStoppingState as EarlyStoppingState
@@ -26,6 +27,7 @@ from ._state import History as History
 from ._state import TrainState as TrainState
 from ._step import step as step
 from ._step_info import StepInfo as StepInfo
+from ._study_session import IncompleteStudyError as IncompleteStudyError
 from ._trainer import Trainer as Trainer
 from ._weights import LeftOut as LeftOut
 from ._weights import load_weights as load_weights

@@ -22,7 +22,7 @@ def file_of(process: int) -> str:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    _files.write(path, serialize({name: _storable(array) for name, array in arrays.items()}, {}))
+    _files.write(path, serialize({name: storable(array) for name, array in arrays.items()}, {}))
 
 
 def as_array(leaf: Any) -> Any:
@@ -42,7 +42,7 @@ def is_number(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "b" or bool(jnp.issubdtype(dtype, jnp.number))
 
 
-def _storable(array: np.ndarray) -> np.ndarray:
+def storable(array: np.ndarray) -> np.ndarray:
     """The array, or its bytes if safetensors lacks its dtype; the manifest has the dtype of every array."""
     return array if array.dtype.name in DTYPES.values() else array.reshape(-1).view(np.uint8)
 

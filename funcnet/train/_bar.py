@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from funcnet.train._callbacks import CallbackContext
-
 PATIENCE = 0.2
 """Seconds before anything is shown: shorter runs need no bar."""
 LINE_SECONDS = 5.0
@@ -26,32 +24,44 @@ class Bar:
         self._began = time.monotonic()
         self._first: tuple[float, int] | None = None
 
-    def show(self, get_context: Callable[[], CallbackContext]) -> None:
+    def show(self, get_context: Callable[[], Any]) -> None:
         """Show the progress; `get_context` is called only if there is something to show."""
         if self._writer is None or time.monotonic() - self._began < PATIENCE:
             return
-        context = get_context()
-        self._writer.write(self._line(context), context.epoch)
+        self._writer.write(*self._line(get_context()))
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
 
-    def _line(self, context: CallbackContext) -> str:
+    def _line(self, context: Any) -> tuple[str, int]:
+        """The line, and a number that changes when a log should have a new one."""
         run = context._snapshot
         total, done = run.epochs * run.steps_per_epoch, context.step
-        now = time.monotonic()
-        if self._first is None:
-            self._first = now, done  # the time to compile is not representative
         # A line of a log is about the epoch that has ended, a bar about the one in progress.
         epoch = context.epoch if isinstance(self._writer, _Lines) else min(context.epoch + 1, run.epochs)
         parts = [f"epoch {epoch}/{run.epochs}", f"step {done:,}/{total:,}"]
         parts += [f"{name} {value:.4g}" for name, value in _most_important(context.metrics)]
-        seconds, steps = now - self._first[0], done - self._first[1]
-        if seconds > 0 and steps > 0:
-            rate = steps / seconds
-            parts += [f"{rate:,.0f} steps/s", f"{_clock((total - done) / rate)} left"]
-        return "  ".join(parts)
+        return "  ".join([*parts, *self._rate(done, total, "steps")]), context.epoch
+
+    def _rate(self, done: int, total: int, unit: str) -> list[str]:
+        """How many are done in a second, and how long the others will take."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, done  # the time to compile is not representative
+        seconds, since = now - self._first[0], done - self._first[1]
+        if seconds <= 0 or since <= 0:
+            return []
+        rate = since / seconds
+        return [f"{rate:,.{0 if rate >= 10 else 2}f} {unit}/s", f"{_clock((total - done) / rate)} left"]
+
+
+class StudyBar(Bar):
+    """The progress of a study, shown after each block of its members."""
+
+    def _line(self, context: Any) -> tuple[str, int]:
+        parts = [f"members {context.done:,}/{context.total:,}"]
+        return "  ".join([*parts, *self._rate(context.done, context.total, "members")]), context.done
 
 
 class _Terminal:

@@ -161,6 +161,30 @@ class CallbackContext:
         return evaluated_model(self.state)
 
 
+@dataclasses.dataclass(frozen=True)
+class StudyContext:
+    """The progress of a study, as a callback sees it.
+
+    Args:
+        done: the number of members that are done.
+        total: the number of all members.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, funcnet as fn
+        >>> x = jnp.linspace(0.0, 1.0, 8)[:, None]
+        >>> train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=2)
+        >>> study, lines = fn.study.ensemble(train, 5, block=2), []
+        >>> log = lambda context: lines.append((context.done, context.total))
+        >>> trainer = fn.Trainer(study, callbacks=[log])
+        >>> result = trainer(fn.models.LinearRegression(1), (x, x[:, 0]), jax.random.key(0))
+        >>> lines
+        [(2, 5), (4, 5), (5, 5)]
+    """
+
+    done: int
+    total: int
+
+
 def _raise_frozen(self: CallbackContext, name: str, value: Any) -> None:
     del self, value
     raise dataclasses.FrozenInstanceError(
@@ -178,6 +202,9 @@ class Callback:
     Override the methods you need. Each gets a `CallbackContext`; `on_fit_start` and `on_epoch_end` may
     return a `Request`. A callback that is used for several runs must reset itself in `on_fit_start`. A
     function `context -> Request | None` is a callback, too; it is called at the end of each epoch.
+
+    The Trainer of a study calls `on_block_end` in place of `on_epoch_end` and `on_sync`, and all methods
+    get a `StudyContext`; requests may stop it or save. It saves no state of callbacks.
 
     A callback with `read_only = True` sends no requests. Any number of epochs may pass between two syncs
     with the host; such a callback is then called for each of them in turn, with the state after the last.
@@ -208,6 +235,9 @@ class Callback:
 
     def on_epoch_end(self, context: CallbackContext) -> Request | None:
         """After an epoch and its evaluation."""
+
+    def on_block_end(self, context: StudyContext) -> Request | None:
+        """After a block of the members of a study."""
 
     def on_sync(self, context: CallbackContext) -> None:
         """After a sync with the host, if epochs have ended since the previous one; once for all of them."""
@@ -291,14 +321,17 @@ def resolve_path(path: Path, context: CallbackContext) -> Path:
     return path
 
 
-AnyCallback: TypeAlias = Callback | Callable[[CallbackContext], Request | None]
+AnyCallback: TypeAlias = Callback | Callable[[Any], Request | None]
 
 
 class _Function(Callback):
-    def __init__(self, function: Callable[[CallbackContext], Request | None]) -> None:
+    def __init__(self, function: Callable[[Any], Request | None]) -> None:
         self.function = function
 
     def on_epoch_end(self, context: CallbackContext) -> Request | None:
+        return self.function(context)
+
+    def on_block_end(self, context: StudyContext) -> Request | None:
         return self.function(context)
 
 
@@ -319,6 +352,24 @@ def as_callback(value: Any) -> Callback:
         )
     _check.takes("each of callbacks", value, expected, None)
     return _Function(value)
+
+
+def check_hooks(callback: Callback, *, of_study: bool) -> None:
+    """Check that the methods of a callback are called: those of a run, or those of a study."""
+    kind = type(callback)
+    of_runs, of_studies = ("on_epoch_end", "on_sync", "state"), ("on_block_end",)
+    own, other = (of_studies, of_runs) if of_study else (of_runs, of_studies)
+    names = [name for name in own + other if getattr(kind, name) is not getattr(Callback, name)]
+    if names and not set(names) & set(own):
+        what, code = (
+            ("a study", "on_block_end(self, context), where context.done of context.total members are done")
+            if of_study
+            else ("a run", "on_epoch_end(self, context)")
+        )
+        raise TypeError(
+            f"{kind.__name__}.{names[0]} would never be called: this is the Trainer of {what}. Write "
+            f"def {code}."
+        )
 
 
 NOTHING = Request()

@@ -3,9 +3,7 @@
 import ast
 import contextlib
 import datetime
-import itertools
 import os
-import secrets
 import shutil
 import threading
 import time
@@ -29,6 +27,7 @@ from funcnet.train._array_files import (
     read_arrays,
     write_arrays,
 )
+from funcnet.train._directory import archive, lock_directory
 from funcnet.train._fingerprint import differences
 from funcnet.train._manifest import FORMAT, places, read_manifest, verify_files, write_manifest
 
@@ -63,11 +62,7 @@ class Checkpoints:
     @contextlib.contextmanager
     def open(self) -> Iterator["Checkpoints"]:
         """Lock the folder for this run; on leaving, wait for the checkpoint that is being written."""
-        with contextlib.ExitStack() as stack:
-            with _processes.together():
-                if _processes.is_first():
-                    self._open_folder(stack)
-            self._check_is_shared()
+        with lock_directory(self.directory, self.folder, self._tidy_up):
             try:
                 yield self
             except BaseException:
@@ -76,37 +71,14 @@ class Checkpoints:
                 raise
             self.wait()
 
-    def _open_folder(self, stack: contextlib.ExitStack) -> None:
-        """Lock the folder, and tidy up after a process that was killed while writing or removing."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = open(self.directory / "lock", "a+")  # noqa: SIM115  (open as long as it is held)
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"{error.strerror}. A Trainer must be able to write to its directory; choose another one",
-                str(self.directory),
-            ) from None
-        _lock(stack.enter_context(lock), self.directory)
+    def _tidy_up(self) -> None:
+        """Finish or remove what a process left that was killed while writing or removing."""
         for part in self.folder.glob(".*"):
             whole = self.folder / part.name.removeprefix(".").removesuffix(".before")
             if part.name.endswith(".before") and not whole.exists():
                 part.rename(whole)
             else:
                 shutil.rmtree(part, ignore_errors=True)
-
-    def _check_is_shared(self) -> None:
-        """Raise an OSError, in every process, unless all see the lock that process 0 has just written."""
-        if _processes.count() == 1:
-            return
-        lock = self.directory / "lock"
-        texts = _processes.share_text(lock.read_text() if lock.is_file() else "")
-        other = next((number for number, text in enumerate(texts) if text != texts[0]), None)
-        if other is not None:
-            raise OSError(
-                f"{self.directory} must be a folder that all processes share, but process {other} does not "
-                "see what process 0 has written there. Choose one on a shared file system."
-            )
 
     def newest(self, force: bool) -> "Checkpoint | None":
         """The newest valid checkpoint; None if there is none.
@@ -157,10 +129,8 @@ class Checkpoints:
 
     def archive(self) -> None:
         """Rename the folder with the checkpoints of another run, and start an empty one."""
-        number = next(i for i in itertools.count(1) if not (self.directory / f"checkpoints.{i}").exists())
         if self.places():
-            self.folder.rename(self.directory / f"checkpoints.{number}")
-            self.folder.mkdir()
+            archive(self.folder)
 
     def wait(self) -> None:
         """Wait until the last checkpoint is on disk; raise if it could not be written."""
@@ -352,28 +322,6 @@ class Checkpoint:
             )
         restored = [like(arrays[path], leaf) for path, leaf in leaves.items()]
         return jax.tree.unflatten(jax.tree.structure(template), restored)
-
-
-def _lock(file: Any, directory: Path) -> None:
-    """Lock a file until it is closed or this process ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such lock
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        owner = file.read().partition(" ")[0] or "unknown"
-        raise OSError(
-            f"{directory} is in use by process {owner}: a directory belongs to one run. Wait for it, "
-            "or choose another directory."
-        ) from None
-    file.seek(0)
-    file.truncate()
-    file.write(f"{os.getpid()} {secrets.token_hex(8)}")  # other processes read which run holds it
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _wait_for_parts(part: Path, others: list[int]) -> dict[str, str]:

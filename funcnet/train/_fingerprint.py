@@ -66,10 +66,22 @@ def program_of_step(plan: Plan, progress: Progress, like: Dataset) -> str:
 
     structs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (progress, like))
     with _mesh.ignore_mesh():
-        program = jax.make_jaxpr(one)(*structs)
-    # Functions are printed with their address, which differs between processes.
-    text = re.sub(r"0x[0-9a-f]+", "", str(program.jaxpr))
-    return digest_bytes((text + digest(_arrays(program))).encode())
+        return digest_program(jax.make_jaxpr(one)(*structs))
+
+
+def digest_program(program: Any) -> str:
+    """A SHA-256 over a program as JAX prints it, and the arrays in it."""
+    return digest_text(f"{program.jaxpr}{digest(_arrays(program))}")
+
+
+def digest_text(text: str) -> str:
+    """A SHA-256 over a text without addresses."""
+    return digest_bytes(without_addresses(text).encode())
+
+
+def without_addresses(text: str) -> str:
+    """A text without the addresses of functions, which differ between processes."""
+    return re.sub(r"0x[0-9a-f]+", "", text)
 
 
 def _arrays(program: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from funcnet import _processes
 from funcnet._types import Key, PyTree
 from funcnet.train._best import Best, as_best, is_better
 from funcnet.train._callbacks import Callback
@@ -78,9 +79,15 @@ class Saver:
 
     def _restore(self, store: Checkpoints, start: Progress) -> Progress:
         if self.resume == "never":
-            store.archive()
+            with _processes.together():
+                if _processes.is_first():
+                    store.archive()
             return start
-        self._restored = store.newest(force=self.resume == "force")
+        with _processes.together():
+            self._restored = store.newest(force=self.resume == "force")
+        step = "none" if self._restored is None else str(self._restored.manifest["step"])
+        advice = "All processes must see the same checkpoints."
+        _processes.check_equal({"step of the newest checkpoint": step}, {"": advice})
         if self._restored is None:
             return start
         self._restored.lengthen("['state'].state.history.", self.plan.epochs)

@@ -2,15 +2,13 @@
 
 import contextlib
 import dataclasses
-import signal
-import sys
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 
-from funcnet import _processes, _text, _tree
+from funcnet import _processes, _tree
 from funcnet._types import Key, PyTree
 from funcnet.train import _signals
 from funcnet.train._bar import Bar
@@ -323,18 +321,15 @@ class Session:
             except Exception as another:
                 error.add_note(f"{type(callback).__name__}.on_exception failed, too: {another!r}")
 
-    def _exit(self, number: int) -> None:
-        name, directory = signal.Signals(number).name, self.trainer.directory
+    def _exit(self, number: int) -> NoReturn:
+        directory = self.trainer.directory
         message = (
-            f"{name}: stopped after step {self.saver.step}; the checkpoint is in {directory}. Run the "
-            "same command again to resume."
+            f"stopped after step {self.saver.step}; the checkpoint is in {directory}. Run the same command "
+            "again to resume."
             if directory is not None
-            else f"{name}: stopped; nothing was saved. To be able to resume, use fn.Trainer(train, "
-            "directory=...)."
+            else "stopped; nothing was saved. To be able to resume, use fn.Trainer(train, directory=...)."
         )
-        if _processes.is_first():
-            print(_text.printable(message), file=sys.stderr)
-        raise SystemExit(128 + number)
+        _signals.exit_after(number, message)
 
     def _result(self, progress: Progress) -> Run:
         """The result of the run, with the values that callbacks requested in its history."""

@@ -2,9 +2,12 @@
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
+
+from funcnet import _processes, _text
 
 
 @contextlib.contextmanager
@@ -27,3 +30,14 @@ def record_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def exit_after(number: int, message: str) -> NoReturn:
+    """Exit after a signal, with a message on stderr that begins with its name.
+
+    Raises:
+        SystemExit: with 128 and the number of the signal.
+    """
+    if _processes.is_first():
+        print(_text.printable(f"{signal.Signals(number).name}: {message}"), file=sys.stderr)
+    raise SystemExit(128 + number)

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -11,13 +11,15 @@ from funcnet import _check, _mesh
 from funcnet._module import restore
 from funcnet._types import Key, PyTree
 from funcnet.data._dataset import take
-from funcnet.train._callbacks import AnyCallback, as_callback
+from funcnet.train._blocks import BlockStudy
+from funcnet.train._callbacks import AnyCallback, as_callback, check_hooks
 from funcnet.train._dry_run import DryRun, dry_run
 from funcnet.train._every import Every
 from funcnet.train._fit import Fit, as_model
 from funcnet.train._result import Run
 from funcnet.train._session import Session
 from funcnet.train._source import open_source
+from funcnet.train._study_session import StudySession
 
 
 @_check.usage('run = fn.Trainer(train, "runs/a")(model, data, key)')
@@ -33,8 +35,13 @@ class Trainer:
     end, and after an exception, SIGTERM or Ctrl-C. After SIGTERM the process exits with code 143, and after
     Ctrl-C with code 130.
 
+    A study of many runs, such as `fn.study.ensemble(train, 1000)`, is run block by block: call the Trainer
+    exactly like the study. Each block of finished members is kept in `directory`, and the same call trains
+    the others. Of the settings, `directory`, `callbacks`, `progress`, `resume` and `max_time` apply.
+    Callbacks get a `StudyContext` after each block.
+
     Args:
-        train: a training function, returned by `fn.fit`.
+        train: a training function, returned by `fn.fit`; or a study of many runs.
         directory: where checkpoints are written; None to write none.
         callbacks: `funcnet.train.Callback`s, or functions of a `CallbackContext`.
         progress: "bar" (or True) shows a line that is redrawn on a terminal and in a notebook, and nothing
@@ -56,7 +63,8 @@ class Trainer:
             values in `on_fit_start`, and errors in the evaluation are raised early.
 
     Raises:
-        TypeError: if `train` was not returned by `fn.fit`, or a callback or a setting has the wrong type.
+        TypeError: if `train` was not returned by `fn.fit` and is not a study of many runs, or a callback
+            or a setting has the wrong type or is not one of a study.
         ValueError: if a setting is out of range; in the call, if the directory holds a different run.
         OSError: in the call, if the directory can't be written or another process trains in it.
 
@@ -95,26 +103,20 @@ class Trainer:
         if not isinstance(train, Fit):
             raise TypeError(
                 f"train must be a function returned by fn.fit, got {_check.describe(train)}. Try "
-                "fn.Trainer(fn.fit(loss, optax.adam(1e-3), epochs=10))."
+                "fn.Trainer(fn.fit(loss, optax.adam(1e-3), epochs=10)), or a study of many runs, "
+                "fn.Trainer(fn.study.ensemble(train, 10))."
             )
+        self._set_of_any(directory, callbacks, progress, resume, max_time)
+        for callback in self.callbacks:
+            check_hooks(callback, of_study=False)
         for name, value in {"sync_every": sync_every, "save_every": save_every}.items():
             if not (isinstance(value, Every) or (name == "sync_every" and value is None)):
                 raise TypeError(
                     f"{name} must be a funcnet.train.Every, got {_check.describe(value)}. Try "
                     f"{name}=fn.train.Every(epochs=1)."
                 )
-        is_name = isinstance(progress, str) and progress in ("bar", "lines")
-        if not (is_name or isinstance(progress, bool | np.bool_)):
-            raise ValueError(
-                f"progress must be 'bar', 'lines' or False, got {_check.describe(progress)}. Try "
-                "progress=False, which shows nothing."
-            )
         _check.boolean("evaluate_first", evaluate_first)
         keep = _check.positive("keep", keep)
-        if callable(callbacks) or hasattr(callbacks, "dtype") or not isinstance(callbacks, Iterable):
-            raise TypeError(
-                f"callbacks must be a list, got {_check.describe(callbacks)}. Try callbacks=[callback]."
-            )
         if keep_best is not None and not (isinstance(keep_best, str) and keep_best.strip("-")):
             raise TypeError(
                 "keep_best must be a name in the history, such as 'val_loss', got "
@@ -122,19 +124,40 @@ class Trainer:
             )
         if keep_best is not None:
             _check.keep_best_direction(keep_best)
-        _check.choice("resume", resume, ("auto", "force", "never"))
-        if max_time is not None:
-            max_time = _check.above_zero("max_time", max_time)
         if limit_batches is not None:
             limit_batches = _check.positive("limit_batches", limit_batches)
         self.train = train
+        self.sync_every, self.save_every = sync_every, save_every
+        self.keep, self.keep_best, self.limit_batches = keep, keep_best, limit_batches
+        self.evaluate_first = evaluate_first
+
+    def __new__(cls, train: Any = None, *_: Any, **__: Any) -> "Trainer":
+        is_study = cls is Trainer and isinstance(train, BlockStudy)
+        return object.__new__(StudyTrainer if is_study else cls)
+
+    # `inspect.signature(Trainer)` is that of `__init__`.
+    __new__.__wrapped__ = __init__  # type: ignore[attr-defined]
+
+    def _set_of_any(
+        self, directory: Any, callbacks: Any, progress: Any, resume: Any, max_time: Any
+    ) -> None:
+        """Check and set what a Trainer of a run and one of a study have in common."""
+        is_name = isinstance(progress, str) and progress in ("bar", "lines")
+        if not (is_name or isinstance(progress, bool | np.bool_)):
+            raise ValueError(
+                f"progress must be 'bar', 'lines' or False, got {_check.describe(progress)}. Try "
+                "progress=False, which shows nothing."
+            )
+        if callable(callbacks) or hasattr(callbacks, "dtype") or not isinstance(callbacks, Iterable):
+            raise TypeError(
+                f"callbacks must be a list, got {_check.describe(callbacks)}. Try callbacks=[callback]."
+            )
+        _check.choice("resume", resume, ("auto", "force", "never"))
+        self.max_time = None if max_time is None else _check.above_zero("max_time", max_time)
         self.directory = None if directory is None else _check.path("directory", directory, "runs/first")
         self.callbacks = [as_callback(callback) for callback in callbacks]
         self.progress = progress if isinstance(progress, str) else ("bar" if progress else False)
-        self.sync_every, self.save_every = sync_every, save_every
-        self.keep, self.keep_best, self.resume = keep, keep_best, resume
-        self.max_time, self.limit_batches = max_time, limit_batches
-        self.evaluate_first = evaluate_first
+        self.resume = resume
 
     @_check.usage("run = trainer(model, (x, y), jax.random.key(0))")
     def __call__(self, model: PyTree, data: PyTree, key: Key, valid: PyTree = None) -> Run:
@@ -179,3 +202,58 @@ class Trainer:
         """
         model = as_model(model, data)
         return dry_run(open_source(self.train, self.limit_batches, model, data, key, valid), model, key)
+
+
+class StudyTrainer(Trainer):
+    """The Trainer of a study. Call it like the study; the result is the same."""
+
+    train: Any
+
+    def __init__(
+        self,
+        train: BlockStudy,
+        directory: str | os.PathLike[str] | None = None,
+        callbacks: Iterable[AnyCallback] = (),
+        *,
+        progress: Literal["bar", "lines"] | bool = "bar",
+        resume: Literal["auto", "force", "never"] = "auto",
+        max_time: float | None = None,
+        **of_runs: Any,
+    ) -> None:
+        if of_runs:
+            raise TypeError(
+                f"{next(iter(of_runs))} is not a setting of the Trainer of a study, which has directory, "
+                'callbacks, progress, resume and max_time. Write fn.Trainer(study, "runs/a").'
+            )
+        self._set_of_any(directory, callbacks, progress, resume, max_time)
+        for callback in self.callbacks:
+            check_hooks(callback, of_study=True)
+        if max_time is not None and directory is None:
+            raise ValueError(
+                "max_time of a study needs a directory, which keeps the members done by then. Try "
+                f'fn.Trainer(study, "runs/a", max_time={max_time}).'
+            )
+        self.train = train
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the study, or resume. The arguments and the result are those of the study.
+
+        Raises:
+            SystemExit: with 143 after SIGTERM or 130 after Ctrl-C, once the members done are kept. A second
+                Ctrl-C exits immediately.
+            IncompleteStudyError: after `max_time`, or if a callback requests to stop.
+        """
+        return StudySession(self).run(args, kwargs)
+
+    def overfit_one_batch(self, *_: Any, **__: Any) -> Any:
+        """Not of a study."""
+        raise TypeError(_OF_RUNS.format("overfit_one_batch(model, data, key)"))
+
+    def dry_run(self, *_: Any, **__: Any) -> Any:
+        """Not of a study."""
+        raise TypeError(_OF_RUNS.format("dry_run(model, data, key)"))
+
+
+_OF_RUNS = (
+    "the Trainer of a study has no such method: call that of its training function, fn.Trainer(train).{}."
+)
