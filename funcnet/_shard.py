@@ -55,7 +55,7 @@ def shard(model: T, rule: Rule = "full", axis: _mesh.Axis = None) -> T:
         ...     model = fn.mesh.shard(net.init(jax.random.key(0)))
         ...     run = train(model, (jnp.ones((64, 8)), jnp.ones(64)), jax.random.key(1))
         >>> run.model.layers[0].weight.sharding.spec
-        PartitionSpec(None, 'data')
+        P(None, 'data')
         >>> with fn.mesh.use({"data": 1, "model": 1}):
         ...     model = fn.mesh.shard(model, {"layers[0].weight": (None, "model")})
 

@@ -64,10 +64,10 @@ def test_rows_lie_along_the_data_axis_of_any_mesh():
 
     def rows_of_a_device(context):
         with context:
-            program = jax.jit(train).lower(model, data, KEY).compile().as_text()
-            assert_close(train(model, data, KEY).model, expected.model, 10)
-        assert "all-gather" not in program
-        return min(n for n in (10, 20, 40) if f"f32[{n},3]" in program)
+            compiled = jax.jit(train).lower(model, data, KEY).compile()
+            assert_close(compiled(model, data, KEY).model, expected.model, 10)
+        assert "all-gather" not in compiled.as_text()
+        return min(n for n in (10, 20, 40) if f"f32[{n},3]" in compiled.as_text())
 
     square = {"data": 2, "model": 2}
     by_hand = functools.partial(jax.make_mesh, (2, 2), ("a", "data"))
@@ -115,6 +115,60 @@ def test_members_are_computed_on_their_devices_without_communication():
     assert {shard.data.shape[0] for shard in weight.addressable_shards} == {2}
     assert_close(run.model, expected.model, 4)
     assert "all-" not in compiled.as_text()
+
+
+BOTH = {"devices": {"data": 2, "member": 2}, "member_axis": "member"}
+
+
+def test_members_lie_along_their_own_axis_and_their_rows_along_the_data_axis():
+    train = fn.fit(MODELS["mlp"].loss(), optax.sgd(0.1), epochs=1, batch_size=40)
+    keys = jax.random.split(KEY, 6)
+    models, data = jax.vmap(MODELS["mlp"].net.init)(keys), fn.data.Dataset(MODELS["mlp"].rows(80))
+    many = jax.jit(jax.vmap(train, in_axes=(0, None, 0)))
+    expected = many(models, data, keys)
+    with fn.mesh.use(**BOTH):
+        args = fn.mesh.shard_members(models), data, fn.mesh.shard_members(keys)
+        compiled = many.lower(*args).compile()
+        run = compiled(*args)
+    assert {shard.data.shape[0] for shard in run.model.layers[0].weight.addressable_shards} == {3}
+    assert "f32[3,20,3]" in compiled.as_text() or "f32[60,3]" in compiled.as_text()
+    assert "all-gather" not in compiled.as_text()
+    assert_close(run.model, expected.model, 10)
+
+
+STUDIES = [
+    pytest.param(
+        study, use, marks=[] if (study, i) in {("ensemble", 0), ("folds", 1)} else pytest.mark.slow
+    )
+    for study in ("ensemble", "many small members", "folds", "sweep")
+    for i, use in enumerate([BOTH, {**BOTH, "member_axis": None}, {**BOTH, "data_axis": None}])
+]
+
+
+@pytest.mark.parametrize(("study", "use"), STUDIES)
+def test_studies_over_any_axis_end_in_the_numbers_of_one_device(study, use):
+    net, data = fn.MLP((3, 5, 3)), fn.data.Dataset(MODELS["mlp"].rows(24))
+    loss = MODELS["mlp"].loss()
+    train = fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=8)
+    if study == "folds":
+        call = functools.partial(fn.study.cross_validate(train, fn.data.kfold(data, 3, KEY)), net, KEY)
+    elif study == "sweep":
+        sweep = fn.study.sweep(
+            lambda rate: fn.fit(loss, optax.sgd(rate), epochs=2, batch_size=8), {"rate": [0.05, 0.1, 0.2]}
+        )
+        call = functools.partial(sweep, net, data, KEY, data)
+    else:
+        size = 3 if study == "ensemble" else 36
+        call = functools.partial(fn.study.ensemble(train, size), net, data, KEY)
+    expected = call()
+    with fn.mesh.use(**use):
+        result = call()
+    assert_close(*map(floats, (result, expected)), 20)
+
+
+def floats(result):
+    leaves = map(jnp.asarray, jax.tree.leaves(getattr(result, "runs", getattr(result, "model", result))))
+    return [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
 
 
 def test_the_number_of_cpu_devices_is_set_before_jax_is_initialized():
