@@ -28,6 +28,7 @@ import jax
 import numpy as np
 
 import funcnet as fn
+from funcnet import _processes
 from funcnet.train._manifest import places, read_manifest, verify_files
 
 PAUSE = 0.05
@@ -80,12 +81,14 @@ def train_once(directory: Path, job: Job, process: int) -> None:
     )
     with fn.mesh.use():
         model = net.init(key)
+        if job.processes > 1:  # so that each process writes parts of each checkpoint
+            model = fn.mesh.shard(model, "columns")
         run = trainer(model, (x, y), jax.random.key(4), (x[:20], y[:20]))
+        state = run.state
+        parts = run.model, state.model, state.opt_state, state.step, state.epoch, state.history
+        leaves = _processes.to_local(jax.tree.leaves(parts))
     if process:
         return
-    state = run.state
-    parts = run.model, state.model, state.opt_state, state.step, state.epoch, state.history
-    leaves = jax.tree.leaves(parts)
     np.savez(directory / "part.npz", *map(np.asarray, leaves))
     (directory / "part.npz").rename(directory / "end.npz")
 
