@@ -1,6 +1,7 @@
 """What training on many devices costs: a model of its time, checked here, and on paper to 1,000 devices.
 
     python experiments/benchmarks/communication.py      # quiet cores; about four minutes
+    python experiments/benchmarks/communication.py --picture docs/pictures/communication.png
 
 A step on D devices computes its part of the rows, then sums the gradients of all devices:
 
@@ -123,6 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for hidden, kind in (("address", str), ("processes", int), ("process", int)):
         parser.add_argument(f"--{hidden}", type=kind, help=argparse.SUPPRESS)
+    parser.add_argument("--picture", help="where to draw the measurements and the model")
     args = parser.parse_args()
     if args.process is not None:
         print(json.dumps(measure(args.address, args.processes, args.process)))
@@ -151,23 +153,61 @@ def main() -> None:
             cells.append((1e3 * measured[count]["steps"][str(width)], 1e3 * predicted))
         print(f"{count:9} " + "".join(f"{a:>11.2f} ({b:6.2f})" for a, b in cells))
     print_paper()
+    if args.picture:
+        draw(args.picture, measured, latency, bandwidth)
+
+
+LINKS = {"latency": 5e-6, "bandwidth": 25e9}
+"""Of machines on paper: seconds, and bytes a second of each link."""
+COMPUTATION = 0.1
+"""Seconds of computation on each device in a step on paper."""
+ON_PAPER = (1e6, 1e8, 1e9)
+"""Bytes of gradients on paper."""
+
+
+def computing_share(devices: int, num_bytes: float) -> float:
+    """The share of the time in which devices with links of their own compute."""
+    passes = 2 * (devices - 1) / devices
+    summing = rounds(devices) * LINKS["latency"] + num_bytes * passes / LINKS["bandwidth"]
+    return COMPUTATION / (COMPUTATION + summing)
 
 
 def print_paper() -> None:
-    """The share of the time that devices compute, by the model, on machines with links of their own."""
-    latency, bandwidth, seconds = 5e-6, 25e9, 0.1
-    print(f"\non paper: a step computes for {seconds} s on each device, whatever their number; links of ")
-    print(
-        f"{bandwidth / 1e9:.0f} GB/s and {1e6 * latency:.0f} µs; the share of the time that is computation"
-    )
-    sizes = (1e6, 1e8, 1e9)
-    print("devices   " + "".join(f"{size / 1e6:>9,.0f} MB" for size in sizes))
+    links = f"{LINKS['bandwidth'] / 1e9:.0f} GB/s and {1e6 * LINKS['latency']:.0f} µs"
+    print(f"\non paper: {COMPUTATION} s of computation a step on each device, links of {links};")
+    print("the share of the time that is computation")
+    print("devices   " + "".join(f"{size / 1e6:>9,.0f} MB" for size in ON_PAPER))
     for devices in (1, 8, 64, 256, 1000):
-        passes = 2 * (devices - 1) / devices
-        cells = [
-            seconds / (seconds + rounds(devices) * latency + size * passes / bandwidth) for size in sizes
-        ]
-        print(f"{devices:7}   " + "".join(f"{100 * share:>10.1f} %" for share in cells))
+        cells = [100 * computing_share(devices, size) for size in ON_PAPER]
+        print(f"{devices:7}   " + "".join(f"{cell:>10.1f} %" for cell in cells))
+
+
+def draw(path: str, measured: dict[int, dict[str, Any]], latency: float, bandwidth: float) -> None:
+    """Measured sums beside the model, and the share of computation on paper."""
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    sizes = np.geomspace(4 * SIZES[0], 4 * SIZES[-1], 50)
+    for color, count in zip(("tab:blue", "tab:orange", "tab:green"), COUNTS[1:], strict=True):
+        times = [1e3 * measured[count]["sums"][str(size)] for size in SIZES]
+        left.plot([4 * size / 1e6 for size in SIZES], times, "o", color=color, label=f"{count} processes")
+        left.plot(sizes / 1e6, 1e3 * rounds(count) * (latency + sizes / bandwidth), color=color)
+    left.set(
+        xscale="log", yscale="log", xlabel="size of the array, MB", ylabel="time of a sum, ms",
+        title="One machine: measured (points), by the model (lines)",
+    )  # fmt: skip
+    left.legend()
+    devices = np.unique(np.geomspace(1, 1000, 60).astype(int))
+    for size in ON_PAPER:
+        share = [100 * computing_share(int(count), size) for count in devices]
+        right.plot(devices, share, label=f"gradients of {size / 1e6:,.0f} MB")
+    right.set(
+        xscale="log", ylim=(0, 102), xlabel="devices", ylabel="time that is computation, %",
+        title=f"On paper: {COMPUTATION} s of computation a step",
+    )  # fmt: skip
+    right.legend()
+    figure.savefig(path, dpi=120)
+    print(path)
 
 
 if __name__ == "__main__":
