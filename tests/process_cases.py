@@ -82,6 +82,46 @@ def local_data():
     return f"{len(data)} rows, {'equal' if difference < 1e-6 else difference}"
 
 
+def study_in_a_trainer(directory, callbacks=()):
+    study = fn.study.ensemble(training(), 6, block=1)
+    trainer = fn.Trainer(study, directory, callbacks, progress=False)
+    result = trainer(NET, (X, Y), KEY)
+    expected = study(NET, (X, Y), KEY)
+    return distance(result.runs.model, expected.runs.model)
+
+
+def distance(tree, expected):
+    """ "equal", or the largest difference."""
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(expected), strict=True)
+    largest = max(np.abs(np.asarray(a) - np.asarray(b)).max() for a, b in pairs)
+    return "equal" if largest < 1e-6 else largest
+
+
+def stop_after_two_in_last(context):
+    return fn.train.Request(stop=IS_LAST and context.done >= 2)
+
+
+def members_on_an_axis():
+    study = fn.study.ensemble(training(), 6)
+    expected = study(NET, (X, Y), KEY)
+    with fn.mesh.use({"data": 2, "member": 2}, member_axis="member"):
+        result = study(NET, (X, Y), KEY)
+    return distance(result.runs.model, expected.runs.model)
+
+
+def model_in_parts():
+    train, model = training(), NET.init(KEY)
+    expected = train(model, (X, Y), KEY)
+    run = train(fn.mesh.shard(model, "columns"), (X, Y), KEY)
+    weight = run.model.layers[0].weight
+    whole = np.zeros(weight.shape, "float32")
+    for shard in weight.addressable_shards:
+        whole[shard.index] = shard.data
+    own = whole != 0
+    difference = np.abs(whole - np.asarray(expected.model.layers[0].weight))[own].max()
+    return f"{own.mean():.2f} of the weights, {'equal' if difference < 1e-6 else difference}"
+
+
 def no_local_data_outside():
     return fn.data.Dataset.from_process_local_data((X, Y))
 
@@ -105,6 +145,8 @@ def sentences():
         report(
             "an ensemble of own rows", lambda: fn.study.ensemble(training(), 4)(NET, (X[OWN], Y[OWN]), KEY)
         )
+        other = fn.study.ensemble(training(learning_rate=0.1 + PROCESS), 4)
+        report("an ensemble with another rate", lambda: other(NET, (X, Y), KEY))
         report("Trainer with own rows", lambda: run_with(data=(X[OWN], Y[OWN])))
         report("a stream of another version", lambda: run_with(data=stream))
         report("a callback stops one", lambda: run_with([stop_in_last]))
@@ -120,6 +162,13 @@ def sentences():
         report("rows of each process", local_data)
         report("a bad row of one process", lambda: fn.data.Dataset.from_process_local_data((mine, Y)))
         report("other arrays", lambda: fn.data.Dataset.from_process_local_data((X, Y)[: 1 + PROCESS]))
+        report("a study in a Trainer", lambda: study_in_a_trainer(FOLDER / "study"))
+        report("the study again", lambda: study_in_a_trainer(FOLDER / "study"))
+        stop = [stop_after_two_in_last]
+        report("a callback stops a study", lambda: study_in_a_trainer(FOLDER / "stopped", stop))
+        report("the stopped study again", lambda: study_in_a_trainer(FOLDER / "stopped"))
+        report("members on an axis", members_on_an_axis)
+        report("a model in parts", model_in_parts)
         if IS_LAST:
             time.sleep(float(os.environ.get("LATE_SECONDS", "2")))
         report("one comes late", lambda: run_with())

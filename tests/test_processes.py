@@ -80,6 +80,7 @@ REFUSED = {
     "evaluate own rows": OTHER_DATA,
     "predict own rows": OTHER_DATA,
     "an ensemble of own rows": OTHER_DATA,
+    "an ensemble with another rate": "ValueError: program of a member differs between processes",
     "Trainer with own rows": OTHER_DATA,
     "a stream of another version": OTHER_DATA,
     "two directories": "ValueError: directory of the Trainer differs between processes",
@@ -118,6 +119,11 @@ EQUAL = {
     "rows of each process": "21 rows, equal",
     "one comes late": "FINISHED at step 12",
     "each alone": "True",
+    "a study in a Trainer": "equal",
+    "the study again": "equal",
+    "the stopped study again": "equal",
+    "members on an axis": "equal",
+    "a model in parts": "0.50 of the weights, equal",
 }
 
 
@@ -129,6 +135,11 @@ def test_all_processes_end_alike(said, case):
 def test_other_cases_end_alike(said):
     assert said[0]["a time limit on one"] == said[1]["a time limit on one"]
     assert said[0]["a time limit on one"].startswith("RUNNING")
+    for texts in said:
+        stopped = texts["a callback stops a study"]
+        assert_matches(
+            "IncompleteStudyError: a callback stopped the study; 4 of 6 members are done", stopped
+        )
     assert_matches("learning_rate", said[0]["a callback sets another rate"])
     assert float(said[0]["results are local"]) < 10
 

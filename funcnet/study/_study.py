@@ -77,8 +77,18 @@ class Study(abc.ABC):
     def _run(self, static: Hashable, *arrays: PyTree, wide: bool = False) -> PyTree:
         """`_compute`, compiled; `wide` chooses wide vectors on a CPU, but not within another `jit`."""
         if _processes.count() > 1:
-            check_equal(_describe(arrays))
+            self._check_equal(static, arrays)
         return _processes.to_local(self._programs[wide](static, _mesh.num_devices(), *arrays))
+
+    def _check_equal(self, static: Hashable, arrays: PyTree) -> None:
+        """Check that all processes have called this study with the same arguments."""
+        parts: dict[str, list[Any]] = {}
+        for part in jax.tree.leaves(arrays, is_leaf=lambda leaf: isinstance(leaf, Dataset)):
+            kind = "data" if isinstance(part, Dataset) else "key" if _tree.is_key(part) else "start"
+            parts.setdefault(kind, []).append(part)
+        digests = {kind: "; ".join(map(digest, leaves)) for kind, leaves in parts.items()}
+        settings = {"study": type(self).__name__, "settings": without_addresses(repr(static))}
+        check_equal({**settings, **digests})
 
     @functools.cached_property
     def _programs(self) -> dict[bool, Any]:
@@ -93,15 +103,6 @@ class Study(abc.ABC):
             wide: jax.jit(program, static_argnums=(0, 1), compiler_options=option)
             for wide, option in options.items()
         }
-
-
-def _describe(arrays: PyTree) -> dict[str, str]:
-    """The arguments of a study as strings by name, to be compared between processes."""
-    parts: dict[str, list[Any]] = {}
-    for part in jax.tree.leaves(arrays, is_leaf=lambda leaf: isinstance(leaf, Dataset)):
-        kind = "data" if isinstance(part, Dataset) else "key" if _tree.is_key(part) else "start"
-        parts.setdefault(kind, []).append(part)
-    return {kind: "; ".join(map(digest, leaves)) for kind, leaves in parts.items()}
 
 
 _run_stage: contextvars.ContextVar[tuple["MemberStudy", RunStage] | None] = contextvars.ContextVar(
@@ -174,6 +175,8 @@ class MemberStudy(Study, BlockStudy):
         _check.fits_in_memory(f"the results of {size} members", 64 * size)  # at the least
         small = is_small(model)
         study, run_stage = _run_stage.get() or (None, None)
+        if _processes.count() > 1:
+            check_equal(self._identity(size, shared, self._trace(static, size, small, shared)))
         if run_stage is None or study is not self:
             return self._run(_All(static, size, small, report), shared, None, wide=wide and small)
         traced = self._trace(static, size, small, shared)
@@ -189,6 +192,9 @@ class MemberStudy(Study, BlockStudy):
         results = run_stage(stage)
         combine = _Combine(static, traced.tree, traced.key_impls)
         return self._run(combine, shared, list(results.values()))
+
+    def _check_equal(self, static: Hashable, arrays: PyTree) -> None:
+        """Nothing: `_run_members` has compared what all members share, and their program."""
 
     def _run_member(self, number: int, shared: PyTree, static: Hashable = None) -> PyTree:
         """The result of one member alone."""

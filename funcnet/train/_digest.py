@@ -18,7 +18,8 @@ ADVICE = {
     "start": "Initialize the model from the same key in every process.",
     "": "All processes must run the same script, with the same arguments and the same files.",
 }
-ADVICE["validation data"] = ADVICE["data"]
+ADVICE |= dict.fromkeys(("validation data", "valid", "test", "folds"), ADVICE["data"])
+ADVICE["net"] = ADVICE["start"]
 GATHERED_BYTES = 2**24
 """Bytes of an array in parts that are gathered at once."""
 
