@@ -31,8 +31,10 @@ from funcnet.train._directory import archive, lock_directory
 from funcnet.train._fingerprint import differences
 from funcnet.train._manifest import FORMAT, places, read_manifest, verify_files, write_manifest
 
-PARTS_SECONDS = 600
+PARTS_SECONDS = 600.0
 """Seconds to wait for the parts of other processes."""
+LAST_SECONDS = 30.0
+"""Seconds to wait for them after an error, which may be one of this process alone."""
 
 
 class Checkpoints:
@@ -58,6 +60,7 @@ class Checkpoints:
         self.folder = directory / "checkpoints"
         self._worker: threading.Thread | None = None
         self._failed: BaseException | None = None
+        self.patience = PARTS_SECONDS
 
     @contextlib.contextmanager
     def open(self) -> Iterator["Checkpoints"]:
@@ -172,7 +175,7 @@ class Checkpoints:
                 shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True, exist_ok=True)
             write_arrays(part / file_of(0), arrays)
-            write_manifest(part, facts, _wait_for_parts(part, others))
+            write_manifest(part, facts, _wait_for_parts(part, others, self.patience))
             _files.sync(part)
             place, before = self.folder / f"{step:010d}", self.folder / f".{step:010d}.before"
             if place.exists():
@@ -324,18 +327,18 @@ class Checkpoint:
         return jax.tree.unflatten(jax.tree.structure(template), restored)
 
 
-def _wait_for_parts(part: Path, others: list[int]) -> dict[str, str]:
+def _wait_for_parts(part: Path, others: list[int], patience: float) -> dict[str, str]:
     """The checksums of the files of other processes, once they are written.
 
     Raises:
         TimeoutError: if a process does not write its file.
     """
-    sums, deadline = {}, time.monotonic() + PARTS_SECONDS
+    sums, deadline = {}, time.monotonic() + patience
     for process in others:
         seal = part / f"{file_of(process)}.sha256"
         while not seal.exists():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"process {process} has not written its part in {PARTS_SECONDS} s")
+                raise TimeoutError(f"process {process} has not written its part in {patience:g} s")
             time.sleep(0.005)
         sums[file_of(process)] = seal.read_text()
         seal.unlink()

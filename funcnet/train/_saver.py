@@ -13,7 +13,7 @@ from funcnet import _processes
 from funcnet._types import Key, PyTree
 from funcnet.train._best import Best, as_best, is_better
 from funcnet.train._callbacks import Callback
-from funcnet.train._checkpoint import Checkpoint, Checkpoints
+from funcnet.train._checkpoint import LAST_SECONDS, Checkpoint, Checkpoints
 from funcnet.train._fingerprint import fingerprint
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress, metrics_at
@@ -152,6 +152,13 @@ class Saver:
         if self.every.seconds is not None:
             return time.monotonic() - self._saved_at >= self.every.seconds
         return now >= (self.every.next_step(before, per_epoch) or 0)
+
+    def save_last(self, progress: Progress, content: dict[str, Any]) -> None:
+        """Write a checkpoint after an error, of which other processes may not know."""
+        if self._store is not None:
+            self._store.patience = LAST_SECONDS
+        if self.save(progress, content):
+            self.wait()
 
     def save(self, progress: Progress, content: dict[str, Any] | None = None) -> bool:
         """Start writing a checkpoint unless this step is already saved; return whether it was started.

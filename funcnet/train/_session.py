@@ -312,8 +312,7 @@ class Session:
         """Save the last safe state and notify callbacks; `error` remains the error that is raised."""
         progress, content = self.safe
         with contextlib.suppress(OSError):
-            if self.saver.save(progress, content):
-                self.saver.wait()
+            self.saver.save_last(progress, content)
         context = self._context(progress, progress.epoch)
         for callback in self.callbacks:
             try:
