@@ -79,6 +79,9 @@ def use(
     of a batch is not a multiple of the number of devices, every device computes the whole batch. On a CPU,
     configure several devices before JAX is initialized: `fn.mesh.cpu_devices()`.
 
+    With several processes (`fn.mesh.initialize`) the devices are those of all, which then call the same
+    functions with the same arguments; or `jax.local_devices()`, with which each process is alone.
+
     Inside `jax.set_mesh` with a mesh of your own, rows are sharded over its axis "data", if it has one.
 
     Args:

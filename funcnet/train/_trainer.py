@@ -42,7 +42,8 @@ class Trainer:
 
     Args:
         train: a training function, returned by `fn.fit`; or a study of many runs.
-        directory: where checkpoints are written; None to write none.
+        directory: where checkpoints are written; None to write none. Of several processes, process 0 writes
+            there, and all must see it.
         callbacks: `funcnet.train.Callback`s, or functions of a `CallbackContext`.
         progress: "bar" (or True) shows a line that is redrawn on a terminal and in a notebook, and nothing
             elsewhere; "lines" prints a line on stderr when an epoch ends, at most every five seconds, for
