@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -25,7 +26,11 @@ LAST_WORDS = 2.0
 
 
 def initialize(
-    coordinator_address: str | None = None, num_processes: int | None = None, process_id: int | None = None
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    timeout: float = 300.0,
 ) -> None:
     """Join the processes that run this script, on one machine or on many, into one program.
 
@@ -44,6 +49,8 @@ def initialize(
         coordinator_address: the address of process 0 with a free port, "10.0.0.1:1234".
         num_processes: the number of processes.
         process_id: the number of this process, from 0.
+        timeout: seconds to wait until all processes have joined, above 0: one that never starts ends the
+            others after this time.
 
     Raises:
         TypeError: if an argument has the wrong type.
@@ -79,11 +86,16 @@ def initialize(
         process_id = _check.between(
             "process_id", _check.integer("process_id", process_id), 0, num_processes
         )
+    seconds = math.ceil(_check.above_zero("timeout", timeout))
     # JAX would catch SIGTERM itself, which ends a Trainer after it has saved.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
-            coordinator_address, num_processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+            coordinator_address,
+            num_processes,
+            process_id,
+            initialization_timeout=seconds,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except ValueError:
         raise RuntimeError(

@@ -175,7 +175,7 @@ SIGNATURES = {
     "fn.study.capacity_curve": "make_train capacities num_repeats * block progress",
     "fn.data.Dataset.from_process_local_data": "arrays * weight",
     "fn.mesh.cpu_devices": "count",
-    "fn.mesh.initialize": "coordinator_address num_processes process_id",
+    "fn.mesh.initialize": "coordinator_address num_processes process_id * timeout",
     "fn.mesh.use": "devices data_axis member_axis",
     "fn.mesh.shard": "model rule axis",
     "fn.mesh.shard_members": "tree",

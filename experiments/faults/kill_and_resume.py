@@ -57,7 +57,7 @@ def train_once(directory: Path, job: Job, process: int) -> None:
 
     fn.mesh.cpu_devices(job.devices)
     if job.processes > 1:
-        fn.mesh.initialize(job.address, job.processes, process)
+        fn.mesh.initialize(job.address, job.processes, process, timeout=30)
     fn.cache_compilations(directory.parent / "programs")  # otherwise most kills would hit the compiler
     key = jax.random.key(3)
     x = jax.random.normal(key, (50, 3))
