@@ -17,9 +17,16 @@ from funcnet.data._dataset import as_dataset
 from funcnet.study._members import ProgressCallback, block_width, is_small, map_members
 from funcnet.train import Fit
 from funcnet.train._blocks import BlockStudy, RunStage, Stage
-from funcnet.train._digest import check_equal, digest
+from funcnet.train._digest import (
+    check_equal,
+    digest,
+    digest_call,
+    digest_program,
+    digest_text,
+    without_addresses,
+)
 from funcnet.train._evaluate import check_data
-from funcnet.train._fingerprint import SETTINGS, digest_program, digest_text, without_addresses
+from funcnet.train._fingerprint import SETTINGS
 
 # Vectors of 512 bits take 0.74 to 1.02 of the time for members of `vmap_last`, where the CPU has them;
 # matrix products gain nothing.
@@ -77,8 +84,20 @@ class Study(abc.ABC):
     def _run(self, static: Hashable, *arrays: PyTree, wide: bool = False) -> PyTree:
         """`_compute`, compiled; `wide` chooses wide vectors on a CPU, but not within another `jit`."""
         if _processes.count() > 1:
-            check_equal(_describe(arrays))
+            check_equal({**_describe(arrays), "program of the study": self._digest(static, arrays)})
         return _processes.to_local(self._programs[wide](static, _mesh.num_devices(), *arrays))
+
+    def _digest(self, static: Hashable, arrays: PyTree) -> str:
+        """A digest of the program, remembered by the shapes of its arguments."""
+        leaves, tree = jax.tree.flatten(arrays)
+        key = static, tree, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+        if key not in self._digests:
+            self._digests[key] = digest_call(functools.partial(self._compute, static), *arrays)[0]
+        return self._digests[key]
+
+    @functools.cached_property
+    def _digests(self) -> dict[Any, str]:
+        return {}
 
     @functools.cached_property
     def _programs(self) -> dict[bool, Any]:
