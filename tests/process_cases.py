@@ -69,6 +69,17 @@ def other_rate_in_last(context):
     return fn.train.Request(hyperparams={"learning_rate": 0.1 * (1 + PROCESS)})
 
 
+def fail_while_the_others_evaluate(context):
+    if context.epoch == 2:
+        fail_in_last(context)
+        fn.evaluate(LOSS, context.model, (X, Y))
+
+
+def fail_after_a_block_in_last(context):
+    if IS_LAST and context.done >= 4:
+        raise LookupError("of the last process")
+
+
 def own_value(context):
     return fn.train.Request(values={"process": PROCESS})
 
@@ -80,6 +91,48 @@ def local_data():
     run, expected = train(NET.init(KEY), data, key), train(NET.init(KEY), whole, key)
     difference = np.abs(np.asarray(run.history["loss"] - expected.history["loss"])).max()
     return f"{len(data)} rows, {'equal' if difference < 1e-6 else difference}"
+
+
+def other_rate_in_the_state():
+    optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1 + PROCESS)
+    return fn.fit(LOSS, optimizer, epochs=2)(NET.init(KEY), (X, Y), KEY)
+
+
+def ensemble_of_another_rate():
+    return fn.study.ensemble(training(learning_rate=0.1 + PROCESS), 4)(NET, (X, Y), KEY)
+
+
+def other_loss():
+    absolute = fn.losses.supervised(fn.losses.absolute_error)
+    return fn.evaluate(absolute if IS_LAST else LOSS, NET.init(KEY), (X, Y))
+
+
+def study_with(callback):
+    return fn.Trainer(fn.study.ensemble(training(), 6, block=1), None, [callback], progress=False)(
+        NET, (X, Y), KEY
+    )
+
+
+def views_of_local_data():
+    data = fn.data.Dataset.from_process_local_data((X[OWN], Y[OWN]))
+    first, last = fn.data.split(data, (0.5, 0.5), KEY)
+    expected, _ = fn.data.split((X, Y), (0.5, 0.5), KEY)
+    own, whole = (fn.evaluate(LOSS, NET.init(KEY), d)["loss"] for d in (first, expected))
+    return f"{len(fn.data.take(data, [20, 3]))} rows, {len(last)} rows, {abs(float(own - whole)) < 1e-6}"
+
+
+def rows_of_a_bad_step():
+    def loss(model, example, key):
+        return jnp.where(example[1] == Y[20], jnp.nan, 1.0) * model(example[0])
+
+    data = fn.data.Dataset.from_process_local_data((X[OWN], Y[OWN]))
+    train = fn.fit(loss, optax.sgd(0.1), epochs=1, batch_size=8, shuffle=False, on_nan="raise")
+    return train(NET.init(KEY), data, KEY)
+
+
+def resume_from_local_data():
+    data = fn.data.Dataset.from_process_local_data((X[OWN], Y[OWN]))
+    return run_with([fn.train.CSV("h.csv")], data=data, directory=FOLDER / "run")
 
 
 def no_local_data_outside():
@@ -100,6 +153,9 @@ def sentences():
         report("fit with another rate", lambda: training(learning_rate=0.1 + PROCESS)(model, (X, Y), KEY))
         report("fit with another setting", lambda: training(epochs=3 + PROCESS)(model, (X, Y), KEY))
         report("fit with a bad row in one", lambda: training()(model, (mine, Y), KEY))
+        report("fit with another rate in the state", other_rate_in_the_state)
+        report("evaluate another loss", other_loss)
+        report("an ensemble of another rate", ensemble_of_another_rate)
         report("evaluate own rows", lambda: fn.evaluate(LOSS, model, (X[OWN], Y[OWN])))
         report("predict own rows", lambda: fn.predict(model, X[OWN]))
         report(
@@ -109,15 +165,20 @@ def sentences():
         report("a stream of another version", lambda: run_with(data=stream))
         report("a callback stops one", lambda: run_with([stop_in_last]))
         report("a callback fails in one", lambda: run_with([fail_in_last]))
+        report("a callback fails, others wait", lambda: run_with([fail_while_the_others_evaluate]))
+        report("a callback of a study fails in one", lambda: study_with(fail_after_a_block_in_last))
         report("a callback sets another rate", lambda: run_with([other_rate_in_last]))
         report("a callback measures", lambda: run_with([own_value]))
         report("a time limit on one", lambda: run_with(max_time=1e-9 if IS_LAST else None))
         report("one directory", lambda: run_with([fn.train.CSV("h.csv")], directory=FOLDER / "run"))
         report("one directory again", lambda: run_with([fn.train.CSV("h.csv")], directory=FOLDER / "run"))
+        report("one directory, rows of each process", resume_from_local_data)
         report("two directories", lambda: run_with(directory=FOLDER / f"run{PROCESS}"))
         os.chdir(own_folder())
         report("a directory that is not shared", lambda: run_with(directory="run"))
         report("rows of each process", local_data)
+        report("views of rows of each process", views_of_local_data)
+        report("rows of a bad step", rows_of_a_bad_step)
         report("a bad row of one process", lambda: fn.data.Dataset.from_process_local_data((mine, Y)))
         report("other arrays", lambda: fn.data.Dataset.from_process_local_data((X, Y)[: 1 + PROCESS]))
         if IS_LAST:
