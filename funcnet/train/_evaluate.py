@@ -105,8 +105,8 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
 def _check_equal(f: Callable[..., Any], model: PyTree, data: Dataset, batch_size: int) -> None:
     """Check that all processes evaluate the same function of the same model on the same rows."""
     if _processes.count() > 1:
-        values = {"batch_size": str(batch_size), "model": digest(model), "data": digest(data)}
         program, _ = digest_call(lambda model, data: f(model, data, batch_size), model, data)
+        values = {"data": digest(data), "model": digest(model), "batch_size": str(batch_size)}
         check_equal({**values, "program": program})
 
 
