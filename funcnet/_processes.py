@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -113,7 +114,8 @@ def _end_process(
     report(kind, error, trace)
     number, count = jax.process_index(), jax.process_count()
     print(f"Process {number} of {count} ends with an error, and so do all.", file=sys.stderr, flush=True)
-    if isinstance(error, jax.errors.JaxRuntimeError):
+    # JAX raises some errors of its runtime as a ValueError, with the kind in front: "UNKNOWN: Gloo ...".
+    if isinstance(error, jax.errors.JaxRuntimeError) or re.match("[A-Z_]+: ", str(error)):
         print(
             f"If another process has died, the runtime says which within {HEARTBEAT_SECONDS} s.",
             file=sys.stderr,
