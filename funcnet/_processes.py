@@ -34,9 +34,10 @@ def initialize(
 
     Call it before JAX is initialized, by its first array. Afterwards `jax.devices()` are those of all
     processes, and inside `with fn.mesh.use():` every process runs the same lines with the same arguments
-    and gets the same results. Process 0 writes files and shows progress. What must be equal is compared
-    before the first step. If a process fails or dies, the others end with an error within a minute; the
-    same command resumes the run of a `Trainer` with a directory.
+    and gets the same results; what one process does alone belongs outside of it. Process 0 writes files and
+    shows progress. What must be equal is compared before the first step. If a process fails or dies, the
+    others end with an error within a minute; the same command resumes the run of a `Trainer` with a
+    directory.
 
     Slurm, Open MPI, Kubernetes and TPU pods tell JAX all arguments; elsewhere give all three.
 

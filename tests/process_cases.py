@@ -135,6 +135,31 @@ def resume_from_local_data():
     return run_with([fn.train.CSV("h.csv")], data=data, directory=FOLDER / "run")
 
 
+def stream_by_shares():
+    folder = own_folder()
+    np.save(folder / "x.npy", X)
+    np.save(folder / "y.npy", Y)
+    stream = fn.data.Stream.npy((str(folder / "x.npy"), str(folder / "y.npy")))
+    kind, sizes = type(stream.source), []
+    read = kind.rows
+    kind.rows = lambda self, numbers: (sizes.append(len(numbers)), read(self, numbers))[1]
+    run, expected = (
+        fn.Trainer(training(shuffle=False), progress=False)(NET.init(KEY), data, KEY)
+        for data in (stream, (X, Y))
+    )
+    difference = np.abs(np.asarray(run.history["loss"] - expected.history["loss"])).max()
+    kind.rows = read
+    return f"equal: {difference < 1e-6}, at most {sorted(sizes)[-2]} rows read at once"
+
+
+def other_last_batch():
+    def batches():
+        yield X[:7], Y[:7]
+        yield X[7:14] + PROCESS, Y[7:14]
+
+    return run_with(data=fn.data.Stream.from_batches(batches, 2))
+
+
 def no_local_data_outside():
     return fn.data.Dataset.from_process_local_data((X, Y))
 
@@ -163,6 +188,8 @@ def sentences():
         )
         report("Trainer with own rows", lambda: run_with(data=(X[OWN], Y[OWN])))
         report("a stream of another version", lambda: run_with(data=stream))
+        report("a stream by shares", stream_by_shares)
+        report("a stream with another last batch", other_last_batch)
         report("a callback stops one", lambda: run_with([stop_in_last]))
         report("a callback fails in one", lambda: run_with([fail_in_last]))
         report("a callback fails, others wait", lambda: run_with([fail_while_the_others_evaluate]))
