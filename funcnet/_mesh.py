@@ -350,7 +350,7 @@ def _map_like(f: Callable[[Any, Any], Any], tree: T, placed: Sequence[Placed]) -
 
 def ignore_mesh() -> AbstractContextManager[Any]:
     """A context manager inside which programs are traced as on one device, also inside of `use`."""
-    return jax.set_mesh(jax.make_mesh((), (), devices=jax.devices()[:1]))
+    return jax.set_mesh(jax.make_mesh((), (), devices=jax.local_devices()[:1]))
 
 
 def in_shard_map() -> bool:

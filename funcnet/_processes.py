@@ -6,8 +6,11 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
+import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Never, TypeVar
@@ -36,9 +39,10 @@ def initialize(
 
     Call it before JAX is initialized, by its first array. Afterwards `jax.devices()` are those of all
     processes, and inside `with fn.mesh.use():` every process runs the same lines with the same arguments
-    and gets the same results. Process 0 writes files and shows progress. What must be equal is compared
-    before the first step. If a process fails or dies, the others end with an error within a minute; the
-    same command resumes the run of a `Trainer` with a directory.
+    and gets the same results; what one process does alone belongs outside of it. Process 0 writes files and
+    shows progress. What must be equal is compared before the first step. If a process fails or dies, the
+    others end with an error within a minute; the same command resumes the run of a `Trainer` with a
+    directory.
 
     Slurm, Open MPI, Kubernetes and TPU pods tell JAX all arguments; elsewhere give all three.
 
@@ -123,12 +127,15 @@ def _end_process(
     report(kind, error, trace)
     number, count = jax.process_index(), jax.process_count()
     print(f"Process {number} of {count} ends with an error, and so do all.", file=sys.stderr, flush=True)
-    if isinstance(error, jax.errors.JaxRuntimeError):
+    # JAX raises some errors of its runtime as a ValueError, with the kind in front: "UNKNOWN: Gloo ...".
+    if isinstance(error, jax.errors.JaxRuntimeError) or re.match("[A-Z_]+: ", str(error)):
         print(
             f"If another process has died, the runtime says which within {HEARTBEAT_SECONDS} s.",
             file=sys.stderr,
             flush=True,
         )
+        # If all live, one of them without memory, nothing ends those that wait for it but its own end.
+        threading.Timer(2 * HEARTBEAT_SECONDS, os._exit, (1,)).start()
         jax.distributed.shutdown()  # names the process that died, and aborts
     elif number == 0:
         time.sleep(LAST_WORDS)
@@ -151,12 +158,40 @@ def is_first() -> bool:
     return number() == 0
 
 
-def largest(numbers: Sequence[int]) -> list[int]:
-    """The largest of each number, int32, over all processes: one small exchange."""
+class OutOfStepError(RuntimeError):
+    """Raised in every process if they wait for each other at different points of the program."""
+
+
+def largest(numbers: Sequence[int], what: str = "numbers") -> list[int]:
+    """The largest of each number, int32, over all processes: one small exchange.
+
+    Args:
+        numbers: at most 7.
+        what: what they are, the same in all processes.
+    """
     if count() == 1:
         return list(numbers)
-    largest: list[int] = _gather(np.asarray(numbers, np.int32)).max(axis=0).tolist()
+    largest: list[int] = _exchange(what, np.asarray(numbers, np.int32)).max(axis=0).tolist()
     return largest
+
+
+def _exchange(what: str, numbers: np.ndarray) -> np.ndarray:
+    """At most 7 numbers of all processes, int32 [processes, numbers].
+
+    Raises:
+        OutOfStepError: if another process exchanges something else.
+    """
+    tag = zlib.crc32(f"{what}, {len(numbers)}".encode()) >> 1
+    row = np.zeros(8, np.int32)  # of one size: the runtime aborts if the sizes of an exchange differ
+    row[: 1 + len(numbers)] = tag, *numbers
+    rows = _gather(row)
+    if (rows[:, 0] != tag).any():
+        raise OutOfStepError(
+            "the processes are at different points of the program: a part of it ran in some of them only. "
+            "Call fit, evaluate and the like in all of them, not after `if jax.process_index() == 0:`, or "
+            "outside of `with fn.mesh.use():`."
+        )
+    return rows[:, 1 : 1 + len(numbers)]
 
 
 def check_equal(values: Mapping[str, str], advice: Mapping[str, str]) -> None:
@@ -174,7 +209,7 @@ def check_equal(values: Mapping[str, str], advice: Mapping[str, str]) -> None:
         return
     text = json.dumps(dict(values))
     digest = np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.int32)
-    if (digests := _gather(digest)).min(axis=0).tolist() == digests.max(axis=0).tolist():
+    if (digests := _exchange("digests", digest)).min(axis=0).tolist() == digests.max(axis=0).tolist():
         return
     all_values: list[dict[str, str]] = [json.loads(one) for one in share_text(text)]
     first = all_values[0]
@@ -199,9 +234,15 @@ def together() -> Iterator[None]:
     raised: Exception | None = None
     try:
         yield
+    except OutOfStepError:
+        raise
     except Exception as error:
         raised = error
-    if largest([raised is not None]) == [1]:
+    try:
+        any_raised = largest([raised is not None], "errors")[0]
+    except OutOfStepError as error:
+        raise error from raised
+    if any_raised:
         raise_first(raised)
 
 
@@ -217,7 +258,7 @@ def raise_first(raised: Exception | None) -> Never:
 def share_text(text: str) -> list[str]:
     """The text of each process."""
     content = text.encode()
-    size = largest([len(content)])[0]
+    size = largest([len(content)], "sizes of texts")[0]
     gathered = _gather(np.frombuffer(content.ljust(size, b"\0"), np.uint8))
     return [row.tobytes().rstrip(b"\0").decode() for row in gathered]
 

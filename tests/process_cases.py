@@ -69,6 +69,17 @@ def other_rate_in_last(context):
     return fn.train.Request(hyperparams={"learning_rate": 0.1 * (1 + PROCESS)})
 
 
+def fail_while_the_others_evaluate(context):
+    if context.epoch == 2:
+        fail_in_last(context)
+        fn.evaluate(LOSS, context.model, (X, Y))
+
+
+def fail_after_a_block_in_last(context):
+    if IS_LAST and context.done >= 4:
+        raise LookupError("of the last process")
+
+
 def own_value(context):
     return fn.train.Request(values={"process": PROCESS})
 
@@ -91,7 +102,7 @@ def study_in_a_trainer(directory, callbacks=()):
 
 
 def distance(tree, expected):
-    """ "equal", or the largest difference."""
+    """Whether trees are equal, else the largest difference."""
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(expected), strict=True)
     largest = max(np.abs(np.asarray(a) - np.asarray(b)).max() for a, b in pairs)
     return "equal" if largest < 1e-6 else largest
@@ -122,6 +133,73 @@ def model_in_parts():
     return f"{own.mean():.2f} of the weights, {'equal' if difference < 1e-6 else difference}"
 
 
+def other_rate_in_the_state():
+    optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1 + PROCESS)
+    return fn.fit(LOSS, optimizer, epochs=2)(NET.init(KEY), (X, Y), KEY)
+
+
+def ensemble_of_another_rate():
+    return fn.study.ensemble(training(learning_rate=0.1 + PROCESS), 4)(NET, (X, Y), KEY)
+
+
+def other_loss():
+    absolute = fn.losses.supervised(fn.losses.absolute_error)
+    return fn.evaluate(absolute if IS_LAST else LOSS, NET.init(KEY), (X, Y))
+
+
+def study_with(callback):
+    return fn.Trainer(fn.study.ensemble(training(), 6, block=1), None, [callback], progress=False)(
+        NET, (X, Y), KEY
+    )
+
+
+def views_of_local_data():
+    data = fn.data.Dataset.from_process_local_data((X[OWN], Y[OWN]))
+    first, last = fn.data.split(data, (0.5, 0.5), KEY)
+    expected, _ = fn.data.split((X, Y), (0.5, 0.5), KEY)
+    own, whole = (fn.evaluate(LOSS, NET.init(KEY), d)["loss"] for d in (first, expected))
+    return f"{len(fn.data.take(data, [20, 3]))} rows, {len(last)} rows, {abs(float(own - whole)) < 1e-6}"
+
+
+def rows_of_a_bad_step():
+    def loss(model, example, key):
+        return jnp.where(example[1] == Y[20], jnp.nan, 1.0) * model(example[0])
+
+    data = fn.data.Dataset.from_process_local_data((X[OWN], Y[OWN]))
+    train = fn.fit(loss, optax.sgd(0.1), epochs=1, batch_size=8, shuffle=False, on_nan="raise")
+    return train(NET.init(KEY), data, KEY)
+
+
+def resume_from_local_data():
+    data = fn.data.Dataset.from_process_local_data((X[OWN], Y[OWN]))
+    return run_with([fn.train.CSV("h.csv")], data=data, directory=FOLDER / "run")
+
+
+def stream_by_shares():
+    folder = own_folder()
+    np.save(folder / "x.npy", X)
+    np.save(folder / "y.npy", Y)
+    stream = fn.data.Stream.npy((str(folder / "x.npy"), str(folder / "y.npy")))
+    kind, sizes = type(stream.source), []
+    read = kind.rows
+    kind.rows = lambda self, numbers: (sizes.append(len(numbers)), read(self, numbers))[1]
+    run, expected = (
+        fn.Trainer(training(shuffle=False), progress=False)(NET.init(KEY), data, KEY)
+        for data in (stream, (X, Y))
+    )
+    difference = np.abs(np.asarray(run.history["loss"] - expected.history["loss"])).max()
+    kind.rows = read
+    return f"equal: {difference < 1e-6}, at most {sorted(sizes)[-2]} rows read at once"
+
+
+def other_last_batch():
+    def batches():
+        yield X[:7], Y[:7]
+        yield X[7:14] + PROCESS, Y[7:14]
+
+    return run_with(data=fn.data.Stream.from_batches(batches, 2))
+
+
 def no_local_data_outside():
     return fn.data.Dataset.from_process_local_data((X, Y))
 
@@ -140,26 +218,34 @@ def sentences():
         report("fit with another rate", lambda: training(learning_rate=0.1 + PROCESS)(model, (X, Y), KEY))
         report("fit with another setting", lambda: training(epochs=3 + PROCESS)(model, (X, Y), KEY))
         report("fit with a bad row in one", lambda: training()(model, (mine, Y), KEY))
+        report("fit with another rate in the state", other_rate_in_the_state)
+        report("evaluate another loss", other_loss)
+        report("an ensemble of another rate", ensemble_of_another_rate)
         report("evaluate own rows", lambda: fn.evaluate(LOSS, model, (X[OWN], Y[OWN])))
         report("predict own rows", lambda: fn.predict(model, X[OWN]))
         report(
             "an ensemble of own rows", lambda: fn.study.ensemble(training(), 4)(NET, (X[OWN], Y[OWN]), KEY)
         )
-        other = fn.study.ensemble(training(learning_rate=0.1 + PROCESS), 4)
-        report("an ensemble with another rate", lambda: other(NET, (X, Y), KEY))
         report("Trainer with own rows", lambda: run_with(data=(X[OWN], Y[OWN])))
         report("a stream of another version", lambda: run_with(data=stream))
+        report("a stream by shares", stream_by_shares)
+        report("a stream with another last batch", other_last_batch)
         report("a callback stops one", lambda: run_with([stop_in_last]))
         report("a callback fails in one", lambda: run_with([fail_in_last]))
+        report("a callback fails, others wait", lambda: run_with([fail_while_the_others_evaluate]))
+        report("a callback of a study fails in one", lambda: study_with(fail_after_a_block_in_last))
         report("a callback sets another rate", lambda: run_with([other_rate_in_last]))
         report("a callback measures", lambda: run_with([own_value]))
         report("a time limit on one", lambda: run_with(max_time=1e-9 if IS_LAST else None))
         report("one directory", lambda: run_with([fn.train.CSV("h.csv")], directory=FOLDER / "run"))
         report("one directory again", lambda: run_with([fn.train.CSV("h.csv")], directory=FOLDER / "run"))
+        report("one directory, rows of each process", resume_from_local_data)
         report("two directories", lambda: run_with(directory=FOLDER / f"run{PROCESS}"))
         os.chdir(own_folder())
         report("a directory that is not shared", lambda: run_with(directory="run"))
         report("rows of each process", local_data)
+        report("views of rows of each process", views_of_local_data)
+        report("rows of a bad step", rows_of_a_bad_step)
         report("a bad row of one process", lambda: fn.data.Dataset.from_process_local_data((mine, Y)))
         report("other arrays", lambda: fn.data.Dataset.from_process_local_data((X, Y)[: 1 + PROCESS]))
         report("a study in a Trainer", lambda: study_in_a_trainer(FOLDER / "study"))

@@ -77,12 +77,17 @@ REFUSED = {
     "fit from another start": "ValueError: start differs between processes: .*from the same key",
     "fit with another rate": "ValueError: program of a step differs between processes: .*the same script",
     "fit with another setting": "ValueError: setting epochs differs between processes: 3 in process 0",
+    "fit with another rate in the state": "ValueError: program of the start differs between processes",
+    "evaluate another loss": "ValueError: program differs between processes",
+    "an ensemble of another rate": "ValueError: program of the study differs between processes",
+    "a callback fails, others wait": "OutOfStepError: the processes are at different points",
+    "rows of a bad step": "FloatingPointError: step 2 .*Rows of its batch: 16, 17, 18, 19, 20",
     "evaluate own rows": OTHER_DATA,
     "predict own rows": OTHER_DATA,
     "an ensemble of own rows": OTHER_DATA,
-    "an ensemble with another rate": "ValueError: program of a member differs between processes",
     "Trainer with own rows": OTHER_DATA,
     "a stream of another version": OTHER_DATA,
+    "a stream with another last batch": "ValueError: batch 1 of the stream differs between processes",
     "two directories": "ValueError: directory of the Trainer differs between processes",
     "a directory that is not shared": "OSError: run must be a folder that all processes share",
     "outside of use": "RuntimeError: from_process_local_data must be called inside `with fn.mesh.use",
@@ -106,9 +111,10 @@ def test_an_error_in_one_process_is_raised_in_all(said, case):
     assert_matches(r"^ValueError: data.* must be finite, got nan at \[4", said[1][case])
 
 
-def test_an_error_of_a_callback_in_one_process_is_raised_in_all(said):
-    assert_matches("RuntimeError: process 1 stopped with LookupError", said[0]["a callback fails in one"])
-    assert_matches("^LookupError", said[1]["a callback fails in one"])
+@pytest.mark.parametrize("case", ["a callback fails in one", "a callback of a study fails in one"])
+def test_an_error_of_a_callback_in_one_process_is_raised_in_all(said, case):
+    assert_matches("RuntimeError: process 1 stopped with LookupError", said[0][case])
+    assert_matches("^LookupError", said[1][case])
 
 
 EQUAL = {
@@ -116,7 +122,10 @@ EQUAL = {
     "a callback measures": "FINISHED at step 12",
     "one directory": "FINISHED at step 12",
     "one directory again": "FINISHED at step 12",
+    "one directory, rows of each process": "FINISHED at step 12",
     "rows of each process": "21 rows, equal",
+    "a stream by shares": "equal: True, at most 12 rows read at once",
+    "views of rows of each process": "2 rows, 10 rows, True",
     "one comes late": "FINISHED at step 12",
     "each alone": "True",
     "a study in a Trainer": "equal",

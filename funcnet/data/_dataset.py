@@ -74,7 +74,7 @@ class Dataset:
                 _check.finite("weight", weight)
                 _check.fits_float32("weight", weight)
             if _tree.is_concrete(weight):
-                _check.weights_in_range(weight)
+                _check.weights_in_range(_own_part(weight))
             object.__setattr__(self, "weight", jnp.asarray(weight, float))
         if self.rows is not None:
             object.__setattr__(self, "rows", _row_numbers(self.rows))
@@ -200,9 +200,12 @@ class Dataset:
 
 def own_arrays(data: Dataset) -> PyTree:
     """The arrays of a Dataset; those of its rows that this process has if others have the rest."""
-    return jax.tree.map(
-        lambda leaf: _parts.local_part(leaf) if _processes.is_spread(leaf) else leaf, data.arrays
-    )
+    return jax.tree.map(_own_part, data.arrays)
+
+
+def _own_part(array: Any) -> Any:
+    """An array, or those of its rows that this process has if others have the rest."""
+    return _parts.local_part(array) if _processes.is_spread(array) else array
 
 
 def as_dataset(data: PyTree, name: str = "data") -> Dataset:
@@ -347,13 +350,14 @@ def _check_values(data: Dataset, given: PyTree, what: str) -> None:
         name = f"{what}{path}"
         if _tree.is_concrete(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating):
             # numpy compiles nothing; on another device a reduction is cheaper than a copy to the host.
-            on_host = all(device.platform == "cpu" for device in leaf.devices())
-            values: Any = np.asarray(leaf) if on_host else leaf
+            values: Any = _own_part(leaf)
+            on_host = values is not leaf or all(device.platform == "cpu" for device in leaf.devices())
+            values = np.asarray(values) if on_host else leaf
             if not (np if on_host else jnp).isfinite(values).all():
-                _check.finite(name, np.asarray(original))
+                _check.finite(name, np.asarray(_own_part(original)))
                 _check.fits_float32(name, original)
             _check.keeps_digits(name, original)
-    if data.weight is not None and _tree.is_concrete(data.weight):
+    if data.weight is not None and _tree.is_concrete(data.weight) and not _processes.is_spread(data.weight):
         _check.weights(np.asarray(data.weight))
     if data.rows is not None and _tree.is_concrete(data.rows):
         _check.row_numbers(data.rows, jax.tree.leaves(data.arrays)[0].shape[0])

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from funcnet import _check, _keys, _tree
+from funcnet import _check, _keys, _processes, _tree
 from funcnet._types import ArrayLike, Key, PyTree
 from funcnet.data._dataset import Dataset, as_dataset
+from funcnet.data._dataset import take as take_rows
 from funcnet.data._shuffle import Shuffle
 
 
@@ -29,7 +30,7 @@ def split(
             for each label, even if there are many rare labels.
 
     Returns:
-        One Dataset for each size, with copies of its rows.
+        One Dataset for each size, with copies of its rows; of rows of several processes, a view of them.
 
     Raises:
         TypeError: if `key` is neither None nor a typed key.
@@ -82,6 +83,8 @@ def order_of_rows(key: Key, name: str, n: int) -> np.ndarray:
 
 
 def _copy_rows(data: Dataset, positions: np.ndarray) -> Dataset:
+    if any(map(_processes.is_spread, jax.tree.leaves(data.arrays))):
+        return take_rows(data, positions)  # each process keeps its rows
     rows = positions if data.rows is None else np.asarray(data.rows)[positions]
 
     def take(array: jax.Array) -> jax.Array:

@@ -17,9 +17,16 @@ from funcnet.data._dataset import as_dataset
 from funcnet.study._members import ProgressCallback, block_width, is_small, map_members
 from funcnet.train import Fit
 from funcnet.train._blocks import BlockStudy, RunStage, Stage
-from funcnet.train._digest import check_equal, digest
+from funcnet.train._digest import (
+    check_equal,
+    digest,
+    digest_call,
+    digest_program,
+    digest_text,
+    without_addresses,
+)
 from funcnet.train._evaluate import check_data
-from funcnet.train._fingerprint import SETTINGS, digest_program, digest_text, without_addresses
+from funcnet.train._fingerprint import SETTINGS
 
 # Vectors of 512 bits take 0.74 to 1.02 of the time for members of `vmap_last`, where the CPU has them;
 # matrix products gain nothing.
@@ -77,18 +84,20 @@ class Study(abc.ABC):
     def _run(self, static: Hashable, *arrays: PyTree, wide: bool = False) -> PyTree:
         """`_compute`, compiled; `wide` chooses wide vectors on a CPU, but not within another `jit`."""
         if _processes.count() > 1:
-            self._check_equal(static, arrays)
+            check_equal({**_describe(arrays), "program of the study": self._digest(static, arrays)})
         return _processes.to_local(self._programs[wide](static, _mesh.num_devices(), *arrays))
 
-    def _check_equal(self, static: Hashable, arrays: PyTree) -> None:
-        """Check that all processes have called this study with the same arguments."""
-        parts: dict[str, list[Any]] = {}
-        for part in jax.tree.leaves(arrays, is_leaf=lambda leaf: isinstance(leaf, Dataset)):
-            kind = "data" if isinstance(part, Dataset) else "key" if _tree.is_key(part) else "start"
-            parts.setdefault(kind, []).append(part)
-        digests = {kind: "; ".join(map(digest, leaves)) for kind, leaves in parts.items()}
-        settings = {"study": type(self).__name__, "settings": without_addresses(repr(static))}
-        check_equal({**settings, **digests})
+    def _digest(self, static: Hashable, arrays: PyTree) -> str:
+        """A digest of the program, remembered by the shapes of its arguments."""
+        leaves, tree = jax.tree.flatten(arrays)
+        key = static, tree, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+        if key not in self._digests:
+            self._digests[key] = digest_call(functools.partial(self._compute, static), *arrays)[0]
+        return self._digests[key]
+
+    @functools.cached_property
+    def _digests(self) -> dict[Any, str]:
+        return {}
 
     @functools.cached_property
     def _programs(self) -> dict[bool, Any]:
@@ -103,6 +112,15 @@ class Study(abc.ABC):
             wide: jax.jit(program, static_argnums=(0, 1), compiler_options=option)
             for wide, option in options.items()
         }
+
+
+def _describe(arrays: PyTree) -> dict[str, str]:
+    """The arguments of a study as strings by name, to be compared between processes."""
+    parts: dict[str, list[Any]] = {}
+    for part in jax.tree.leaves(arrays, is_leaf=lambda leaf: isinstance(leaf, Dataset)):
+        kind = "data" if isinstance(part, Dataset) else "key" if _tree.is_key(part) else "start"
+        parts.setdefault(kind, []).append(part)
+    return {kind: "; ".join(map(digest, leaves)) for kind, leaves in parts.items()}
 
 
 _run_stage: contextvars.ContextVar[tuple["MemberStudy", RunStage] | None] = contextvars.ContextVar(
@@ -175,8 +193,6 @@ class MemberStudy(Study, BlockStudy):
         _check.fits_in_memory(f"the results of {size} members", 64 * size)  # at the least
         small = is_small(model)
         study, run_stage = _run_stage.get() or (None, None)
-        if _processes.count() > 1:
-            check_equal(self._identity(size, shared, self._trace(static, size, small, shared)))
         if run_stage is None or study is not self:
             return self._run(_All(static, size, small, report), shared, None, wide=wide and small)
         traced = self._trace(static, size, small, shared)
@@ -192,9 +208,6 @@ class MemberStudy(Study, BlockStudy):
         results = run_stage(stage)
         combine = _Combine(static, traced.tree, traced.key_impls)
         return self._run(combine, shared, list(results.values()))
-
-    def _check_equal(self, static: Hashable, arrays: PyTree) -> None:
-        """Nothing: `_run_members` has compared what all members share, and their program."""
 
     def _run_member(self, number: int, shared: PyTree, static: Hashable = None) -> PyTree:
         """The result of one member alone."""

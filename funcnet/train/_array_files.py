@@ -43,8 +43,11 @@ def is_number(dtype: np.dtype[Any]) -> bool:
 
 
 def storable(array: np.ndarray) -> np.ndarray:
-    """The array, or its bytes if safetensors lacks its dtype; the manifest has the dtype of every array."""
-    return array if array.dtype.name in DTYPES.values() else array.reshape(-1).view(np.uint8)
+    """The array, or its bytes [..., bytes of a number] if safetensors lacks its dtype.
+
+    The manifest has the dtype of every array.
+    """
+    return array if array.dtype.name in DTYPES.values() else array[..., None].view(np.uint8)
 
 
 def read_arrays(place: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,6 +100,8 @@ class Parts:
         parts: Mapping[tuple[int, ...], np.ndarray],
     ) -> None:
         self.dtype, self.shape, self.ndim = dtype, shape, len(shape)
+        if dtype.name not in DTYPES.values():
+            parts = {start: part.view(dtype)[..., 0] for start, part in parts.items()}
         self._parts = parts
         fits = all(
             len(start) == part.ndim == len(shape)

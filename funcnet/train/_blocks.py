@@ -118,7 +118,8 @@ class MemberResults:
         """
         if self.folder is None:
             return
-        self._read_files(force)
+        with _processes.together():
+            self._read_files(force)
         advice = {"": "All processes must see the same files."}
         _processes.check_equal(
             {"members in the directory": str(np.flatnonzero(self.done).tolist())}, advice

@@ -1,15 +1,17 @@
 """Digests of arrays and programs, by which resumed runs and processes find that arguments differ."""
 
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from funcnet import _parts, _processes, _tree
+from funcnet import _mesh, _parts, _processes, _tree
 from funcnet._types import PyTree
 from funcnet.data import Dataset
+from funcnet.transform._jaxpr import equations
 
 ADVICE = {
     "data": "Pass the same rows in every process. If each has its own rows: "
@@ -18,8 +20,7 @@ ADVICE = {
     "start": "Initialize the model from the same key in every process.",
     "": "All processes must run the same script, with the same arguments and the same files.",
 }
-ADVICE |= dict.fromkeys(("validation data", "valid", "test", "folds"), ADVICE["data"])
-ADVICE["net"] = ADVICE["start"]
+ADVICE["validation data"] = ADVICE["data"]
 GATHERED_BYTES = 2**24
 """Bytes of an array in parts that are gathered at once."""
 
@@ -63,3 +64,42 @@ def _blocks(leaf: Any, view: Any) -> Iterator[np.ndarray]:
 
 def digest_bytes(content: bytes) -> str:
     return f"sha256 {hashlib.sha256(content).hexdigest()[:16]}"
+
+
+def digest_call(f: Callable[..., Any], *arguments: PyTree) -> tuple[str, PyTree]:
+    """A digest of `f(*arguments)` as JAX traces it on any number of devices, and the structs of its result.
+
+    Of the arguments, only structures, shapes and dtypes count.
+    """
+    structs = jax.eval_shape(lambda *values: values, *arguments)
+    structs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), structs)
+    with _mesh.ignore_mesh():
+        program, result = jax.make_jaxpr(f, return_shape=True)(*structs)
+    return digest_program(program), result
+
+
+def digest_program(program: Any) -> str:
+    """A SHA-256 over a program as JAX prints it, and the arrays in it."""
+    return digest_text(f"{program.jaxpr}{digest(_arrays(program))}")
+
+
+def digest_text(text: str) -> str:
+    """A SHA-256 over a text without addresses."""
+    return digest_bytes(without_addresses(text).encode())
+
+
+def without_addresses(text: str) -> str:
+    """A text without the addresses of functions, which differ between processes."""
+    return re.sub(r"0x[0-9a-f]+", "", text)
+
+
+def _arrays(program: Any) -> list[Any]:
+    """The arrays in a program and in those inside it, which are not printed: what a loss closes over."""
+    arrays = list(program.consts)
+    for equation in equations(program.jaxpr):
+        for leaf in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "consts")):
+            if hasattr(leaf, "consts"):
+                arrays += leaf.consts
+            elif isinstance(leaf, jax.Array | np.ndarray):
+                arrays.append(leaf)
+    return arrays

@@ -15,7 +15,7 @@ from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._batches import epoch_rows, gather
 from funcnet.data._dataset import as_dataset, own_arrays
-from funcnet.train._digest import check_equal, digest
+from funcnet.train._digest import check_equal, digest, digest_call
 from funcnet.train._state import TrainState
 from funcnet.transform._jaxpr import as_function
 from funcnet.transform._objective import RunningTotals, Totals, objective
@@ -52,8 +52,9 @@ def evaluate(loss: Loss, model: PyTree, data: PyTree, batch_size: int = 1024) ->
         data = check_data(loss, model, data)
     batch_size = _check.positive("batch_size", batch_size)
     hashable = loss if isinstance(loss, Hashable) else _ById(loss)
-    _check_equal(model, data, batch_size)
-    return _processes.to_local(_evaluate(hashable, model, data, min(batch_size, len(data))))
+    batch_size = min(batch_size, len(data))
+    _check_equal(functools.partial(_means, hashable), model, data, batch_size)
+    return _processes.to_local(_evaluate(hashable, model, data, batch_size))
 
 
 @_check.usage("fn.predict(model, x)")
@@ -96,14 +97,17 @@ def predict(model: Callable[[Any], Any], x: PyTree, batch_size: int = 1024) -> P
     pairs = isinstance(x, Dataset) and isinstance(x.arrays, tuple) and len(x.arrays) == 2
     # Weights matter for means only: every row gets its own prediction.
     data = _tree.replace(data, arrays=data.arrays[0] if pairs else data.arrays, weight=None)
-    _check_equal(model, data, batch_size)
-    return _processes.to_local(_predict(model, data, min(batch_size, len(data))))
+    batch_size = min(batch_size, len(data))
+    _check_equal(_predictions, model, data, batch_size)
+    return _processes.to_local(_predict(model, data, batch_size))
 
 
-def _check_equal(model: PyTree, data: Dataset, batch_size: int) -> None:
-    """Check that all processes evaluate the same model on the same rows."""
+def _check_equal(f: Callable[..., Any], model: PyTree, data: Dataset, batch_size: int) -> None:
+    """Check that all processes evaluate the same function of the same model on the same rows."""
     if _processes.count() > 1:
-        check_equal({"batch_size": str(batch_size), "model": digest(model), "data": digest(data)})
+        program, _ = digest_call(lambda model, data: f(model, data, batch_size), model, data)
+        values = {"data": digest(data), "model": digest(model), "batch_size": str(batch_size)}
+        check_equal({**values, "program": program})
 
 
 def _columns(x: Any) -> Any:
@@ -236,17 +240,19 @@ class _ById:
         return id(self.loss)
 
 
-@functools.partial(bounded_jit, static_argnums=(0, 3))
-def _evaluate(hashable: Any, model: PyTree, data: Dataset, batch_size: int) -> dict[str, Array]:
+def _means(hashable: Any, model: PyTree, data: Dataset, batch_size: int) -> dict[str, Array]:
     loss = hashable.loss if isinstance(hashable, _ById) else hashable
     return total(loss, model, data, batch_size).means()
 
 
-@functools.partial(bounded_jit, static_argnums=2)
-def _predict(model: Any, data: Dataset, batch_size: int) -> PyTree:
+def _predictions(model: Any, data: Dataset, batch_size: int) -> PyTree:
     def one_batch(batch: tuple[Array, Array]) -> PyTree:
         return jax.vmap(lambda x: _check.results("model", model(x)))(gather(data, *batch).example)
 
     n = len(data)
     predictions = jax.lax.map(one_batch, epoch_rows(n, None, batch_size)[:2])
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], predictions)
+
+
+_evaluate = bounded_jit(_means, static_argnums=(0, 3))
+_predict = bounded_jit(_predictions, static_argnums=2)

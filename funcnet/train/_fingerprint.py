@@ -1,21 +1,19 @@
 """Identifies a run by everything it is called with, to decide whether a checkpoint belongs to it."""
 
-import re
 from typing import Any
 
 import jax
 import numpy as np
 
-from funcnet import _mesh, _tree
+from funcnet import _tree
 from funcnet._module import trainable
 from funcnet._types import Key, PyTree
 from funcnet.data import Dataset
-from funcnet.data._batches import batch_of
-from funcnet.train._digest import digest, digest_bytes
+from funcnet.data._batches import PaddedBatch, batch_of
+from funcnet.train._digest import digest, digest_bytes, digest_call
 from funcnet.train._epoch import add_totals, build_plan_step
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
-from funcnet.transform._jaxpr import equations
 
 SETTINGS = ("epochs", "batch_size", "shuffle", "stopping", "eval_every", "accumulate", "on_nan")
 
@@ -60,37 +58,10 @@ def program_of_step(plan: Plan, progress: Progress, like: Dataset) -> str:
     """A digest of the step as JAX traces it; on any number of devices it is the same program."""
     take_step = build_plan_step(plan, "every_step")
 
-    def one(progress: Progress, data: Dataset) -> Any:
-        state, info = take_step(progress.state, batch_of(data, None, plan.accumulate))
+    def one(progress: Progress, batch: PaddedBatch) -> Any:
+        state, info = take_step(progress.state, batch)
         return state, add_totals(plan, progress.epoch_totals, info)
 
-    structs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (progress, like))
-    with _mesh.ignore_mesh():
-        return digest_program(jax.make_jaxpr(one)(*structs))
-
-
-def digest_program(program: Any) -> str:
-    """A SHA-256 over a program as JAX prints it, and the arrays in it."""
-    return digest_text(f"{program.jaxpr}{digest(_arrays(program))}")
-
-
-def digest_text(text: str) -> str:
-    """A SHA-256 over a text without addresses."""
-    return digest_bytes(without_addresses(text).encode())
-
-
-def without_addresses(text: str) -> str:
-    """A text without the addresses of functions, which differ between processes."""
-    return re.sub(r"0x[0-9a-f]+", "", text)
-
-
-def _arrays(program: Any) -> list[Any]:
-    """The arrays in a program and in those inside it, which are not printed: what a loss closes over."""
-    arrays = list(program.consts)
-    for equation in equations(program.jaxpr):
-        for leaf in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "consts")):
-            if hasattr(leaf, "consts"):
-                arrays += leaf.consts
-            elif isinstance(leaf, jax.Array | np.ndarray):
-                arrays.append(leaf)
-    return arrays
+    # Of a batch and not of the data, whose arrays are longer if several processes have parts of them.
+    batch = jax.eval_shape(lambda data: batch_of(data, None, plan.accumulate), like)
+    return digest_call(one, progress, batch)[0]

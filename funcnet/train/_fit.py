@@ -15,7 +15,7 @@ from funcnet._module import as_module, restore
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.train._chunks import Chunks
-from funcnet.train._digest import check_equal
+from funcnet.train._digest import check_equal, digest_call
 from funcnet.train._early_stopping import EarlyStopping
 from funcnet.train._evaluate import check_data
 from funcnet.train._fingerprint import arguments, program_of_step
@@ -206,9 +206,13 @@ class Fit(Settings):
 
         `like` is rows with the shapes and dtypes of the data.
         """
-        progress = jax.eval_shape(functools.partial(start, self._plan), model, like, key, valid)
-        step = program_of_step(self._plan, progress, like)
-        check_equal({**arguments(self._plan, model, data, valid, key), "program of a step": step})
+        # Hyperparameters in the optimizer's state are a part of its start, not of a step.
+        first, progress = digest_call(functools.partial(start, self._plan), model, like, key, valid)
+        programs = {
+            "program of the start": first,
+            "program of a step": program_of_step(self._plan, progress, like),
+        }
+        check_equal({**arguments(self._plan, model, data, valid, key), **programs})
 
     def __getstate__(self) -> dict[str, Any]:
         # Compiled programs and the memory of checked data are made again where they are needed.

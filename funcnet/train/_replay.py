@@ -1,12 +1,14 @@
 """Replay a step operation by operation, to find the rows, leaf and operation of a non-finite value."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _tree
+from funcnet import _check, _mesh, _processes, _tree
 from funcnet._current_step import at_step
 from funcnet._types import PyTree
 from funcnet.data import Dataset
@@ -109,6 +111,8 @@ def replay_step(plan: Plan, state: TrainState, data: Dataset, per_epoch: int) ->
     short = plan.short_size(state.model, len(data))
     if short is not None and not bool(mask[-1]):
         batch = batch.first(short)
+    # Each of several processes repeats the whole step, whose every value it can then read.
+    state, batch = _processes.to_local((state, batch))
     make_update = update_function(plan.loss, plan.optimizer, plan.accumulate, plan.step)
 
     def must_be_finite(model: PyTree) -> Any:
@@ -116,15 +120,17 @@ def replay_step(plan: Plan, state: TrainState, data: Dataset, per_epoch: int) ->
             update = make_update(_tree.replace(state, model=model), batch)
         return update.must_be_finite, update.totals.means()["loss"]
 
-    values, loss = must_be_finite(state.model)
-    leaves = {
-        f"{kind} {path}".strip(): leaf
-        for kind, tree in values.items()
-        for path, leaf in _tree.paths(tree).items()
-    }
-    broken = next((name for name, leaf in leaves.items() if not bool(jnp.isfinite(leaf).all())), "")
-    cause = find_nan(must_be_finite)(state.model) if broken else None
-    numbers = row if data.rows is None else data.rows[row]
+    with _mesh.ignore_mesh() if _processes.count() > 1 else contextlib.nullcontext():
+        values, loss = must_be_finite(state.model)
+        leaves = {
+            f"{kind} {path}".strip(): leaf
+            for kind, tree in values.items()
+            for path, leaf in _tree.paths(tree).items()
+        }
+        broken = next((name for name, leaf in leaves.items() if not bool(jnp.isfinite(leaf).all())), "")
+        cause = find_nan(must_be_finite)(state.model) if broken else None
+    in_parts = any(map(_processes.is_spread, jax.tree.leaves(data)))  # its `rows` are places on devices
+    numbers = row if data.rows is None or in_parts else data.rows[row]
     return ReplayedStep(step, epoch, np.asarray(numbers)[np.asarray(mask)], float(loss), broken, cause)
 
 

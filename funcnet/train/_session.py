@@ -102,7 +102,8 @@ class Session:
                         f"on_fit_start can't request the value {min(request.values)!r}, which belongs to "
                         "an epoch. Return it from on_epoch_end."
                     )
-                self.saver.restore_callbacks()
+                with _processes.together():
+                    self.saver.restore_callbacks()
                 progress = self._apply(progress, request)
                 self.safe = progress, self.saver.content(progress)
                 turn = self._next_turn(progress, None)
@@ -160,7 +161,7 @@ class Session:
                 progress, save = self._report_epochs(progress)
             self.bar.show(lambda: self._context(progress, epoch))
         except Exception as error:
-            if _processes.count() == 1:
+            if _processes.count() == 1 or isinstance(error, _processes.OutOfStepError):
                 raise
             return progress, save, error
         return progress, save, None
@@ -202,15 +203,17 @@ class Session:
         else:
             until = step
         is_due = before is not None and self.saver.is_due(before, step, self.source.per_epoch)
-        until, saves, number, is_late, failed = _processes.largest(
-            [
-                until if _processes.is_first() else 0,  # the speeds of processes differ
-                save or is_due,
-                self.signals[0] if self.signals else 0,
-                before is not None and self._is_out_of_time(),
-                error is not None,
-            ]
-        )
+        numbers = [
+            until if _processes.is_first() else 0,  # the speeds of processes differ
+            save or is_due,
+            self.signals[0] if self.signals else 0,
+            before is not None and self._is_out_of_time(),
+            error is not None,
+        ]
+        try:
+            until, saves, number, is_late, failed = _processes.largest(numbers)
+        except _processes.OutOfStepError as out_of_step:
+            raise out_of_step from error
         if failed:
             _processes.raise_first(error)
         return Turn(until, bool(saves), number, bool(is_late))

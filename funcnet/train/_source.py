@@ -16,6 +16,7 @@ from funcnet.data import BatchStream, Dataset, Stream
 from funcnet.data._batches import Chunk, PaddedBatch, batches, num_batches
 from funcnet.data._dataset import take
 from funcnet.data._prefetch import prefetch
+from funcnet.train._digest import ADVICE
 from funcnet.train._fit import Fit
 from funcnet.train._progress import Progress
 
@@ -97,11 +98,8 @@ class Streamed(Source):
     """Of the batches of an iterator that were trained on, by their number in an epoch; None if not "
     "saved."""
     _expected: Sequence[str] = ()
-
-    @functools.cached_property
-    def _own_rows(self) -> np.ndarray | None:
-        """The rows of each batch that this process reads, since they are on its devices; None for all."""
-        return _parts.own_rows(self.rows) if isinstance(self.data, Stream) else None
+    _own_rows: np.ndarray | None = None
+    """The rows of each batch that this process reads, since they are on its devices; None for all."""
 
     def batch_digests(self) -> np.ndarray | None:
         if not isinstance(self.data, BatchStream):
@@ -154,15 +152,24 @@ class Streamed(Source):
         if current is not None and current.epoch == epoch and 0 <= place - current.first < current.length:
             return current
         if self._reader is None:
+            # Here, since the thread of the reader knows of no mesh.
+            self._own_rows = _parts.own_rows(self.rows) if isinstance(self.data, Stream) else None
+            if isinstance(self.data, BatchStream) and _processes.count() > 1 and self._digests is None:
+                self._digests = []
             key = progress.state.key if self.plan.shuffle else None
             self._reader = prefetch(self._read_from(key, epoch, place), self.data.prefetch)
-        chunk = next(self._reader)
+        with _processes.together():
+            chunk = next(self._reader)
+        if chunk.digest is not None:
+            _processes.check_equal({f"batch {chunk.first} of the stream": chunk.digest}, ADVICE)
         batches = chunk.batches
-        if self._own_rows is not None:
+        if self._own_rows is None:
+            batches = jax.device_put(batches)
+        else:
             batches = _parts.from_own_rows(batches, self._own_rows, self.rows)
         if self._digests is not None and chunk.digest is not None:
             self._digests[chunk.first : chunk.first + 1] = [chunk.digest]
-        self._current = chunk._replace(batches=jax.device_put(batches))
+        self._current = chunk._replace(batches=batches)
         return self._current
 
     def _read_from(self, key: Key | None, epoch: int, place: int) -> Iterator[Chunk]:

@@ -12,6 +12,7 @@ from funcnet.train import _signals
 from funcnet.train._bar import StudyBar
 from funcnet.train._blocks import BlockStudy, MemberResults, Stage, open_folder, to_host
 from funcnet.train._callbacks import NOTHING, Request, StudyContext, check_no_answer, join_requests
+from funcnet.train._digest import check_equal
 
 
 class IncompleteStudyError(RuntimeError):
@@ -74,6 +75,8 @@ class StudySession:
                 "the Trainer of a study must not be called inside jit, vmap or grad: it runs on the host. "
                 "Call the study itself there."
             )
+        names = ("directory", "resume")
+        check_equal({f"{name} of the Trainer": str(getattr(self.trainer, name)) for name in names})
         result, start_over = None, self.trainer.resume == "never"
         with contextlib.ExitStack() as stack:
             folder = open_folder(self.trainer.directory, start_over=start_over)
@@ -81,18 +84,22 @@ class StudySession:
             stack.callback(self.bar.close)
             self.signals = stack.enter_context(_signals.record_signals())
             try:
-                self._notify("on_fit_start")
+                with _processes.together():
+                    self._notify("on_fit_start")
                 result = self.study.run_in_blocks(self._run_stage, *args, **kwargs)
-                self._inform("on_fit_end")
+                with _processes.together():
+                    self._inform("on_fit_end")
             except (_Signalled, IncompleteStudyError) as end:
-                self._inform("on_fit_end")
+                with _processes.together():
+                    self._inform("on_fit_end")
                 if isinstance(end, IncompleteStudyError):
                     raise
             except BaseException as error:
                 self._inform_of(error)
                 raise
-        if self.signal or self.signals:
-            _signals.exit_after(self.signal or self.signals[0], f"stopped; {self._state()}.")
+        # Also one that came to any process in the last block.
+        if number := _processes.largest([self.signal or (self.signals[0] if self.signals else 0)])[0]:
+            _signals.exit_after(number, f"stopped; {self._state()}.")
         return result
 
     def _run_stage(self, stage: Stage) -> dict[str, np.ndarray]:
@@ -109,17 +116,19 @@ class StudySession:
                     continue
                 self._check_end()
                 results = to_host(stage.run(first, members.width))
-                self._report(stage, members.add(first, results))
-                self.has_trained = True
-                self._notify("on_block_end")
-                if members.write_if_due() or (self.request.save and members.write()):
-                    self._inform("on_checkpoint")
+                with _processes.together():
+                    self._report(stage, members.add(first, results))
+                    self.has_trained = True
+                    self._notify("on_block_end")
+                    if members.write_if_due() or (self.request.save and members.write()):
+                        self._inform("on_checkpoint")
         except BaseException:
             with contextlib.suppress(OSError):  # the first error is the one to raise
                 members.write()
             raise
-        if members.write():
-            self._inform("on_checkpoint")
+        with _processes.together():
+            if members.write():
+                self._inform("on_checkpoint")
         return members.arrays
 
     def _report(self, stage: Stage, count: int) -> None:

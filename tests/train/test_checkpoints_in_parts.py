@@ -10,7 +10,7 @@ from tables import assert_close
 
 import funcnet as fn
 from funcnet import _tree
-from funcnet.train._array_files import Parts
+from funcnet.train._array_files import Parts, storable
 from funcnet.train._checkpoint import read_checkpoint
 from funcnet.train._manifest import places
 from funcnet.train._safetensors import map_arrays
@@ -103,3 +103,9 @@ def test_any_region_is_read_from_parts():
     for wrong in ({**parts, (0, 1): parts[0, 0]}, {(0, 0): parts[0, 0]}, {(4, 8): parts[0, 0]}):
         with pytest.raises(ValueError, match="the parts of a are not those of an array of shape"):
             Parts("a", np.dtype("float32"), (6, 10), wrong)
+
+
+def test_parts_of_a_dtype_that_safetensors_lacks_are_read():
+    expected = np.arange(12).reshape(4, 3) * (1 + 2j)
+    parts = {(i, 0): storable(expected[i : i + 2]) for i in (0, 2)}
+    assert np.array_equal(Parts("a", expected.dtype, (4, 3), parts), expected)
