@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check
+from funcnet import _check, _processes
 from funcnet._module import restore
 from funcnet._types import PyTree
 from funcnet.train._callbacks import Callback, CallbackContext
@@ -69,7 +69,7 @@ class AverageWeights(Callback):
         if self.count:
             loss, batches = context._snapshot.loss, context._snapshot.batches()
             key = statistics_key(context.state.key)
-            self.model = restore(renew_statistics(loss, self.model, batches, key))
+            self.model = _processes.to_local(restore(renew_statistics(loss, self.model, batches, key)))
 
     def state(self) -> PyTree:
         return {"model": self._mean, "count": self.count}
