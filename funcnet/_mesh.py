@@ -3,7 +3,8 @@
 import contextlib
 import math
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -40,7 +41,7 @@ def cpu_devices(count: int | None = None) -> int:
         count: the number of devices; by default the number of cores.
 
     Returns:
-        The number of CPU devices.
+        The number of CPU devices of this process.
 
     Raises:
         TypeError: if `count` is not an integer.
@@ -58,7 +59,7 @@ def cpu_devices(count: int | None = None) -> int:
     try:
         jax.config.update("jax_num_cpu_devices", int(count))
     except RuntimeError:
-        if (available := len(jax.devices("cpu"))) != count:
+        if (available := len(jax.local_devices(backend="cpu"))) != count:
             raise RuntimeError(
                 f"count must be {available}, the number of CPU devices of this process, got {count}. "
                 "Call funcnet.mesh.cpu_devices() right after the imports, before the first array."
@@ -112,13 +113,30 @@ def use(
     mesh = _make_mesh(devices)
     _check_processes(mesh, chosen=isinstance(devices, int | np.integer | Mapping))
     data, members = check_axis("data_axis", data_axis, mesh), check_axis("member_axis", member_axis, mesh)
-    return _use(mesh, Axes(data, members or data))
+    return _Use(mesh, Axes(data, members or data))
 
 
-@contextlib.contextmanager
-def _use(mesh: jax.sharding.Mesh, axes: Axes) -> Iterator[jax.sharding.Mesh]:
-    with jax.set_mesh(mesh), _AXES(axes):
-        yield mesh
+class _Use(AbstractContextManager[jax.sharding.Mesh]):
+    """Enters a mesh by `with`. It warns if it never was: `jax.set_mesh(mesh)` needs no `with`."""
+
+    def __init__(self, mesh: jax.sharding.Mesh, axes: Axes) -> None:
+        self._mesh, self._axes, self._stack, self._is_new = mesh, axes, contextlib.ExitStack(), True
+
+    def __enter__(self) -> jax.sharding.Mesh:
+        self._is_new = False
+        self._stack.enter_context(jax.set_mesh(self._mesh))
+        self._stack.enter_context(_AXES(self._axes))
+        return self._mesh
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def __del__(self) -> None:
+        if self._is_new:
+            warnings.warn(
+                "fn.mesh.use() has no effect without `with`. Write: with fn.mesh.use(): run = train(...)",
+                stacklevel=2,
+            )
 
 
 def _check_processes(mesh: jax.sharding.Mesh, chosen: bool) -> None:

@@ -130,7 +130,8 @@ def _end_process(
     # JAX raises some errors of its runtime as a ValueError, with the kind in front: "UNKNOWN: Gloo ...".
     if isinstance(error, jax.errors.JaxRuntimeError) or re.match("[A-Z_]+: ", str(error)):
         print(
-            f"If another process has died, the runtime says which within {HEARTBEAT_SECONDS} s.",
+            f"If another process has died, the runtime says which within {HEARTBEAT_SECONDS} s. "
+            "If the others ended without an error, this one alone called fit, evaluate or the like.",
             file=sys.stderr,
             flush=True,
         )
@@ -194,12 +195,13 @@ def _exchange(what: str, numbers: np.ndarray) -> np.ndarray:
     return rows[:, 1 : 1 + len(numbers)]
 
 
-def check_equal(values: Mapping[str, str], advice: Mapping[str, str]) -> None:
+def check_equal(values: Mapping[str, str], advice: Mapping[str, str], what: str = "digests") -> None:
     """Check that values by name are the same in all processes.
 
     Args:
         values: descriptions of values.
         advice: what to do about a name; that of "" for any other.
+        what: what they are, the same in all processes.
 
     Raises:
         ValueError: in all processes, if a value differs; it says which, and what processes 0 and another
@@ -209,7 +211,7 @@ def check_equal(values: Mapping[str, str], advice: Mapping[str, str]) -> None:
         return
     text = json.dumps(dict(values))
     digest = np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.int32)
-    if (digests := _exchange("digests", digest)).min(axis=0).tolist() == digests.max(axis=0).tolist():
+    if (digests := _exchange(what, digest)).min(axis=0).tolist() == digests.max(axis=0).tolist():
         return
     all_values: list[dict[str, str]] = [json.loads(one) for one in share_text(text)]
     first = all_values[0]

@@ -75,6 +75,11 @@ def fail_while_the_others_evaluate(context):
         fn.evaluate(LOSS, context.model, (X, Y))
 
 
+def fit_or_evaluate():
+    model = NET.init(KEY)
+    return fn.evaluate(LOSS, model, (X, Y)) if IS_LAST else training()(model, (X, Y), KEY)
+
+
 def fail_after_a_block_in_last(context):
     if IS_LAST and context.done >= 4:
         raise LookupError("of the last process")
@@ -219,6 +224,7 @@ def sentences():
         report("fit with another setting", lambda: training(epochs=3 + PROCESS)(model, (X, Y), KEY))
         report("fit with a bad row in one", lambda: training()(model, (mine, Y), KEY))
         report("fit with another rate in the state", other_rate_in_the_state)
+        report("fit in one, evaluate in another", fit_or_evaluate)
         report("evaluate another loss", other_loss)
         report("an ensemble of another rate", ensemble_of_another_rate)
         report("evaluate own rows", lambda: fn.evaluate(LOSS, model, (X[OWN], Y[OWN])))

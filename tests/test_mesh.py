@@ -3,6 +3,7 @@
 import functools
 import subprocess
 import sys
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -207,6 +208,16 @@ def test_wrong_devices_are_refused():
     ):
         fn.mesh.shard_members({"w": jnp.ones(6)})
     assert np.all(fn.evaluate(lambda m, e, k: m * e, jnp.ones(()), jnp.ones(6))["loss"] == 1.0)
+
+
+def test_use_without_with_warns():
+    with pytest.warns(UserWarning, match="no effect without `with`. Write: with fn.mesh.use"):
+        fn.mesh.use()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with fn.mesh.use(2) as mesh, fn.mesh.use(1):
+            assert mesh.size == 2
+        assert jax.sharding.get_abstract_mesh().empty
 
 
 def test_an_axis_that_is_not_in_the_mesh_is_refused():

@@ -182,7 +182,10 @@ class Dataset:
             return Dataset(arrays, weight=weight)
         with _processes.together():
             own = Dataset(arrays, weight=weight)
-        kinds = {p: f"{a.dtype} [rows, {a.shape[1:]}]" for p, a in _tree.paths(own).items()}
+        kinds = {
+            p: f"{a.dtype} [{', '.join(map(str, ('rows', *a.shape[1:])))}]"
+            for p, a in _tree.paths(own).items()
+        }
         advice = {"": "All processes must pass the same arrays, apart from their rows."}
         _processes.check_equal(kinds, advice)
         counts = [int(text) for text in _processes.share_text(str(len(own)))]

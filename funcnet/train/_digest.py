@@ -31,11 +31,15 @@ def check_equal(values: dict[str, str]) -> None:
     Raises:
         ValueError: if they are not.
     """
-    _processes.check_equal(values, ADVICE)
+    # By name, so that fit in one process and evaluate in another are found to be different calls.
+    _processes.check_equal(values, ADVICE, f"digests of {', '.join(values)}")
 
 
 def digest(tree: PyTree) -> str:
-    """A SHA-256 over the shapes, dtypes and bytes of all arrays, wherever their parts are."""
+    """A SHA-256 over the shapes, dtypes and bytes of all arrays, wherever their parts are.
+
+    Of a Dataset, with its number of rows.
+    """
     sha, rows = hashlib.sha256(), 0
     is_in_parts = isinstance(tree, Dataset) and any(map(_processes.is_spread, jax.tree.leaves(tree)))
     view = tree.rows if is_in_parts else None
@@ -47,7 +51,8 @@ def digest(tree: PyTree) -> str:
         for block in _blocks(leaf, view):
             sha.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
         rows = max(rows, shape[0] if shape else 0)
-    return f"up to {rows} rows, sha256 {sha.hexdigest()[:16]}"
+    size = f"{rows} rows, " if isinstance(tree, Dataset) else ""
+    return f"{size}sha256 {sha.hexdigest()[:16]}"
 
 
 def _blocks(leaf: Any, view: Any) -> Iterator[np.ndarray]:

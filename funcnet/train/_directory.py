@@ -75,7 +75,8 @@ def _lock(file: Any, directory: Path) -> None:
         owner = file.read().partition(" ")[0] or "unknown"
         raise OSError(
             f"{directory} is in use by process {owner}: a directory belongs to one run. Wait for it, "
-            "or choose another directory."
+            "or choose another directory. Several processes that train one model call fn.mesh.initialize() "
+            "and train inside `with fn.mesh.use():`."
         ) from None
     file.seek(0)
     file.truncate()
