@@ -40,11 +40,12 @@ def initialize(
     Call it before JAX is initialized, by its first array. Afterwards `jax.devices()` are those of all
     processes, and inside `with fn.mesh.use():` every process runs the same lines with the same arguments
     and gets the same results; what one process does alone belongs outside of it. Process 0 writes files and
-    shows progress. What must be equal is compared before the first step. If a process fails or dies, the
+    shows progress. Arguments are compared before the first step. If a process fails or dies, the
     others end with an error within a minute; the same command resumes the run of a `Trainer` with a
     directory.
 
-    Slurm, Open MPI, Kubernetes and TPU pods tell JAX all arguments; elsewhere give all three.
+    Under Slurm, Open MPI, Kubernetes and on TPU pods, JAX finds all arguments; elsewhere give all three.
+    Under Slurm and Open MPI each process takes one GPU, by its number on its machine, and must see all.
 
     To end all processes when one has failed, an uncaught exception ends its process immediately after its
     traceback, without the functions that were registered by `atexit`.
@@ -53,13 +54,13 @@ def initialize(
         coordinator_address: the address of process 0 with a free port, "10.0.0.1:1234".
         num_processes: the number of processes.
         process_id: the number of this process, from 0.
-        timeout: seconds to wait until all processes have joined, above 0: one that never starts ends the
-            others after this time.
+        timeout: seconds to wait until all processes have joined, above 0; then those that have joined end
+            with an error.
 
     Raises:
         TypeError: if an argument has the wrong type.
         ValueError: if only some arguments are given, or one is out of range.
-        RuntimeError: if JAX is initialized already, nothing tells JAX the arguments, or process 0 can't be
+        RuntimeError: if JAX is initialized already, JAX can't find the arguments, or process 0 can't be
             reached.
 
     Example:

@@ -21,12 +21,13 @@ MIN_SHARDED_SIZE = 2**10
 def shard(model: T, rule: Rule = "full", axis: _mesh.Axis = None) -> T:
     """Place the arrays of a model on the devices of the enclosing `use`, each device holding a part.
 
-    `fit`, `step`, `Trainer`, `evaluate` and `predict` take such a model as any other. The parameters, the
+    `fit`, `step`, `Trainer`, `evaluate` and `predict` take such a model like any other. The parameters, the
     optimizer's state, averages of weights and the result stay sharded, so that n devices train a model
     which is too large for one. The numbers are those of one device up to the order of summation. XLA moves
     parameters or activations between devices, whichever it expects to cost less.
 
-    A model that fits on no device is drawn in parts: `jax.jit(lambda key: fn.mesh.shard(net.init(key)))`.
+    A model that is too large for one device is initialized in parts:
+    `jax.jit(lambda key: fn.mesh.shard(net.init(key)))`.
 
     Args:
         model: a model, or any other pytree of arrays; or a TrainState, whose optimizer's state is placed as
