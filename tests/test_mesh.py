@@ -184,7 +184,7 @@ def test_the_number_of_cpu_devices_is_set_before_jax_is_initialized():
 def test_wrong_devices_are_refused():
     with pytest.raises(ValueError, match=r"at most 4, the number available, got 9.*mesh.cpu_devices\(9\)"):
         fn.mesh.use(9)
-    with pytest.raises(TypeError, match="an integer or a list"):
+    with pytest.raises(TypeError, match="an integer, a list of jax"):
         fn.mesh.use("all")
     with pytest.raises(ValueError, match="at least 1"):
         fn.mesh.use(0)

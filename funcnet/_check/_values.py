@@ -234,7 +234,10 @@ def path(name: str, value: Any, example: str = "runs/first") -> Path:
 def devices(value: Any) -> None:
     """Check that a value is a sequence of at least one device."""
     if not (isinstance(value, list | tuple) and value and all(hasattr(d, "platform") for d in value)):
-        raise TypeError(f"devices must be an integer or a list of jax.devices(), got {describe(value)}.")
+        raise TypeError(
+            "devices must be an integer, a list of jax.devices(), sizes of axes by name or a mesh, got "
+            f'{describe(value)}. Try fn.mesh.use({{"data": 2, "model": 2}}).'
+        )
 
 
 def divisible(path: str, value: Any, num_devices: int) -> None:
