@@ -131,8 +131,9 @@ def _end_process(
     # JAX raises some errors of its runtime as a ValueError, with the kind in front: "UNKNOWN: Gloo ...".
     if isinstance(error, jax.errors.JaxRuntimeError) or re.match("[A-Z_]+: ", str(error)):
         print(
-            f"If another process has died, the runtime says which within {HEARTBEAT_SECONDS} s, and the same "
-            "command resumes the run of a Trainer with a directory. If the others ended without an error, this one alone called fit, evaluate or the like.",
+            f"If another process has died, the runtime says which within {HEARTBEAT_SECONDS} s, and the "
+            "same command resumes the run of a Trainer with a directory. If the others ended without an "
+            "error, this one alone called fit, evaluate or the like.",
             file=sys.stderr,
             flush=True,
         )
