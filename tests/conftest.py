@@ -37,6 +37,8 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+collect_ignore = ["process_cases.py"]  # a script, which test_processes.py runs in several processes
+
 LAWS_OF_MODELS = {
     *("test_laws_means.py", "test_laws_order.py", "test_laws_pure.py", "test_laws_settings.py"),
     *("test_laws_inputs.py", "test_laws_transform.py", "test_mesh.py", "test_precision.py"),
