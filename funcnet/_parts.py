@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet import _mesh
+from funcnet import _mesh, _tree
 from funcnet._types import PyTree
 
 
@@ -71,6 +71,16 @@ def local_part(array: jax.Array) -> np.ndarray:
     """The rows of an array that are on this process's devices, each once."""
     shards = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
     return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
+
+
+def is_spread(tree: PyTree) -> bool:
+    """Whether other processes have parts of an array in a tree, which this one can't read."""
+    return any(
+        isinstance(leaf, jax.Array)
+        and _tree.is_concrete(leaf)
+        and not (leaf.is_fully_addressable or leaf.is_fully_replicated)
+        for leaf in jax.tree.leaves(tree)
+    )
 
 
 def is_in_parts(array: Any) -> bool:

@@ -275,15 +275,6 @@ def _gather(values: np.ndarray) -> np.ndarray:
     return gathered
 
 
-def is_spread(leaf: Any) -> bool:
-    """Whether an array has parts that this process can't read."""
-    return (
-        isinstance(leaf, jax.Array)
-        and _tree.is_concrete(leaf)
-        and not (leaf.is_fully_addressable or leaf.is_fully_replicated)
-    )
-
-
 def to_local(tree: T, *, gather: bool = True) -> T:
     """Results of a program of all processes as arrays of this process, which it can use alone.
 
@@ -294,7 +285,7 @@ def to_local(tree: T, *, gather: bool = True) -> T:
     if count() == 1:
         return tree
     leaves, structure = jax.tree.flatten(tree)
-    spread = [place for place, leaf in enumerate(leaves) if is_spread(leaf)]
+    spread = [place for place, leaf in enumerate(leaves) if _parts.is_spread(leaf)]
     if spread and gather:
         for place, leaf in zip(spread, _parts.replicate([leaves[i] for i in spread]), strict=True):
             leaves[place] = leaf
@@ -302,7 +293,7 @@ def to_local(tree: T, *, gather: bool = True) -> T:
 
 
 def _to_local(leaf: Any) -> Any:
-    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or is_spread(leaf):
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or _parts.is_spread(leaf):
         return leaf
     if _tree.is_key(leaf):
         return jax.random.wrap_key_data(

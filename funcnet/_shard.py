@@ -1,14 +1,16 @@
-"""The rules of `fn.mesh.shard`: which axis of each array lies along which axis of the mesh."""
+"""Sharded models: which axis of each array lies along which axis of the mesh, and states like them."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from funcnet import _check, _mesh, _tree
 from funcnet._module import select
+from funcnet._types import PyTree
 
 T = TypeVar("T")
 Spec: TypeAlias = tuple[_mesh.Axis, ...] | None
@@ -74,7 +76,7 @@ def shard(model: T, rule: Rule = "full", axis: _mesh.Axis = None) -> T:
             f"model must hold arrays, got {_check.describe(model)}. Initialize it: net.init(key)."
         )
     specs = _specs(rule, axis, mesh, parameters, leaves)
-    return _mesh.place(
+    return _place(
         model,
         parameters,
         {path: _check_spec(path, leaf, specs.get(path), mesh) for path, leaf in leaves.items()},
@@ -158,3 +160,85 @@ def _check_spec(path: str, leaf: Any, spec: Any, mesh: Any) -> Any:
 def _last(shape: tuple[int, ...], mesh: Any) -> Spec:
     """The first axis of the mesh along the last axis of an array."""
     return (*[None] * (len(shape) - 1), mesh.axis_names[0])
+
+
+class Placed(NamedTuple):
+    """An array of a model: its path and shape, and how it lies on the devices of a mesh."""
+
+    path: str
+    shape: tuple[int, ...]
+    sharding: Any
+
+
+# Tracers do not know how they are sharded, so this is a part of the key of each compiled program.
+_PLACED: Any = jax.make_user_context(())
+
+
+def _place(tree: T, model: PyTree, specs: Mapping[str, jax.sharding.PartitionSpec]) -> T:
+    """The tree with the arrays of a model placed by path, and those like them; the others are replicated.
+
+    Args:
+        tree: the model, or a state of its training.
+        model: the model.
+        specs: a `PartitionSpec` for each array of the model, by path.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(model)
+    paths = [jax.tree_util.keystr(path) for path, _ in leaves]
+    placed = [
+        Placed(path, jnp.shape(leaf), specs[path.removeprefix(".")])
+        for path, (_, leaf) in zip(paths, leaves, strict=True)
+    ]
+    put = jax.lax.with_sharding_constraint if _tree.is_traced() else jax.device_put
+    return _map_like(lambda leaf, spec: put(leaf, spec or jax.sharding.PartitionSpec()), tree, placed)
+
+
+def sharded_like(model: PyTree) -> AbstractContextManager[Any]:
+    """A context manager in which `shard_like_model` places arrays as those of this model are.
+
+    Raises:
+        ValueError: if the model is sharded over other devices than those of the enclosing `use`.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(model)
+    placed = [
+        Placed(jax.tree_util.keystr(path), leaf.shape, leaf.sharding)
+        for path, leaf in leaves
+        if isinstance(getattr(leaf, "sharding", None), jax.sharding.NamedSharding)
+    ]
+    sharded = [one.sharding for one in placed if not one.sharding.is_fully_replicated]
+    mesh = jax.sharding.get_mesh() if sharded else None
+    if mesh and [*mesh.devices.flat] != [*sharded[0].mesh.devices.flat]:
+        raise ValueError(
+            f"model must be sharded over the {mesh.size} devices of this mesh, got one over "
+            f"{sharded[0].mesh.size}, other ones or in another order. Shard it inside of the same "
+            '"with fn.mesh.use(...):" that trains it.'
+        )
+    return _PLACED(tuple(placed) if sharded else ())
+
+
+def shard_like_model(tree: T) -> T:
+    """Place the arrays of a state as those of the model are, inside jit and `sharded_like`.
+
+    XLA does so by itself inside a loop, but not before it: a new state of an optimizer is replicated.
+    """
+    if not (placed := _PLACED.value):
+        return tree
+
+    def constrain(leaf: Any, sharding: Any) -> Any:
+        return leaf if sharding is None else jax.lax.with_sharding_constraint(leaf, sharding)
+
+    return _map_like(constrain, tree, placed)
+
+
+def _map_like(f: Callable[[Any, Any], Any], tree: T, placed: Sequence[Placed]) -> T:
+    """`f(leaf, sharding)` for all leaves of a tree, with the sharding of the array that a leaf is like.
+
+    That is the array of the model whose path ends the leaf's, and whose shape is the same: the model, its
+    averages and copies, and what an optimizer keeps for each parameter are like it. None for other leaves.
+    """
+
+    def one(path: Any, leaf: Any) -> Any:
+        at = jax.tree_util.keystr(path)
+        like = [p for p in placed if at.endswith(p.path) and jnp.shape(leaf) == p.shape]
+        return f(leaf, max(like, key=lambda p: len(p.path)).sharding if like else None)
+
+    return jax.tree_util.tree_map_with_path(one, tree)

@@ -208,7 +208,7 @@ def own_arrays(data: Dataset) -> PyTree:
 
 def _own_part(array: Any) -> Any:
     """An array, or those of its rows that this process has if others have the rest."""
-    return _parts.local_part(array) if _processes.is_spread(array) else array
+    return _parts.local_part(array) if _parts.is_spread(array) else array
 
 
 def as_dataset(data: PyTree, name: str = "data") -> Dataset:
@@ -360,7 +360,7 @@ def _check_values(data: Dataset, given: PyTree, what: str) -> None:
                 _check.finite(name, np.asarray(_own_part(original)))
                 _check.fits_float32(name, original)
             _check.keeps_digits(name, original)
-    if data.weight is not None and _tree.is_concrete(data.weight) and not _processes.is_spread(data.weight):
+    if data.weight is not None and _tree.is_concrete(data.weight) and not _parts.is_spread(data.weight):
         _check.weights(np.asarray(data.weight))
     if data.rows is not None and _tree.is_concrete(data.rows):
         _check.row_numbers(data.rows, jax.tree.leaves(data.arrays)[0].shape[0])

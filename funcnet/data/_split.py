@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from funcnet import _check, _keys, _processes, _tree
+from funcnet import _check, _keys, _parts, _tree
 from funcnet._types import ArrayLike, Key, PyTree
 from funcnet.data._dataset import Dataset, as_dataset
 from funcnet.data._dataset import take as take_rows
@@ -83,7 +83,7 @@ def order_of_rows(key: Key, name: str, n: int) -> np.ndarray:
 
 
 def _copy_rows(data: Dataset, positions: np.ndarray) -> Dataset:
-    if any(map(_processes.is_spread, jax.tree.leaves(data.arrays))):
+    if _parts.is_spread(data.arrays):
         return take_rows(data, positions)  # each process keeps its rows
     rows = positions if data.rows is None else np.asarray(data.rows)[positions]
 

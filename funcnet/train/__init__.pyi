@@ -1,7 +1,6 @@
 from ._average_weights import AverageWeights as AverageWeights
 from ._callbacks import Callback as Callback
 from ._callbacks import CallbackContext as CallbackContext
-from ._callbacks import Request as Request
 from ._callbacks import StudyContext as StudyContext
 from ._dry_run import DryRun as DryRun
 from ._early_stopping import EarlyStopping as EarlyStopping
@@ -22,6 +21,7 @@ from ._pictures import Pictures as Pictures
 from ._reduce_on_plateau import ReduceOnPlateau as ReduceOnPlateau
 from ._replay import ReplayedStep as ReplayedStep
 from ._replay import replay as replay
+from ._request import Request as Request
 from ._result import Run as Run
 from ._state import History as History
 from ._state import TrainState as TrainState

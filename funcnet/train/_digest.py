@@ -41,10 +41,10 @@ def digest(tree: PyTree) -> str:
     Of a Dataset, with its number of rows.
     """
     sha, rows = hashlib.sha256(), 0
-    is_in_parts = isinstance(tree, Dataset) and any(map(_processes.is_spread, jax.tree.leaves(tree)))
+    is_in_parts = isinstance(tree, Dataset) and _parts.is_spread(tree)
     view = tree.rows if is_in_parts else None
     for path, leaf in _tree.paths(_tree.replace(tree, rows=None) if is_in_parts else tree).items():
-        if not _processes.is_spread(leaf):
+        if not _parts.is_spread(leaf):
             leaf = _tree.to_numpy(leaf)
         shape = leaf.shape if view is None else (len(view), *leaf.shape[1:])
         sha.update(f"{path} {leaf.dtype} {shape}".encode())
@@ -57,7 +57,7 @@ def digest(tree: PyTree) -> str:
 
 def _blocks(leaf: Any, view: Any) -> Iterator[np.ndarray]:
     """An array, or its rows in the view; in blocks if other processes have parts of it."""
-    if not _processes.is_spread(leaf):
+    if not _parts.is_spread(leaf):
         yield np.asarray(leaf) if view is None else np.asarray(leaf)[np.asarray(view)]
         return
     rows = np.arange(leaf.shape[0], dtype=np.int32) if view is None else np.asarray(view)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from funcnet import _check, _mesh, _tree
+from funcnet import _check, _shard, _tree
 from funcnet._module import trainable
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
@@ -128,7 +128,7 @@ def begin(
         _check.monitored_metric(plan.stopping.monitor, {**values, **evaluations}, valid is not None)
         state = _tree.replace(state, stopping=plan.stopping.init(state.model))
     state = _tree.replace(state, history=History.empty(values, evaluations, plan.epochs))
-    return _mesh.shard_like_model(state)
+    return _shard.shard_like_model(state)
 
 
 def order(plan: Plan, state: TrainState, rows: int) -> Shuffle | None:
@@ -219,4 +219,4 @@ def finish(plan: Plan, state: TrainState) -> Run:
     stopping, model = state.stopping.end(jnp.array(True), Outcome.FINISHED), evaluated_model(state)
     if plan.stopping is not None and plan.stopping.restore_best:
         model = _tree.select(stopping.best_epoch >= 0, stopping.model, model)
-    return _mesh.shard_like_model(Run(model, _tree.replace(state, stopping=stopping)))
+    return _shard.shard_like_model(Run(model, _tree.replace(state, stopping=stopping)))

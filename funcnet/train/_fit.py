@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never
 import jax
 import numpy as np
 
-from funcnet import _check, _mesh, _processes, _tree
+from funcnet import _check, _parts, _processes, _shard, _tree
 from funcnet._jit import PROGRAMS, bounded_jit
 from funcnet._module import as_module, restore
 from funcnet._types import Array, Key, Loss, PyTree
@@ -189,11 +189,11 @@ class Fit(Settings):
                 train._check_equal(model, data, data, key, valid)
             chunks, arguments = train._chunks, (model, data, key, valid)
             train._bound_programs(chunks, _shapes((model, data, valid)))
-            with _mesh.sharded_like(model):
+            with _shard.sharded_like(model):
                 run, finite = chunks.whole_run(*arguments)
                 if not np.asarray(finite):
                     run = chunks.run_to_bad_step(*arguments, int(run.state.epoch), per_epoch)
-            in_parts = any(map(_processes.is_spread, jax.tree.leaves(model)))
+            in_parts = _parts.is_spread(model)
             run = _processes.to_local(run, gather=not in_parts)
         if self.on_nan == "raise" and _tree.is_concrete(run.state.step):
             raise_if_not_finite(train._plan, run, data, per_epoch)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from funcnet import _mesh, _tree
+from funcnet import _mesh, _shard, _tree
 from funcnet._forward_only import forward_only
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
@@ -178,7 +178,7 @@ def advance(
     progress = jax.lax.while_loop(has_steps_left, body, progress)
     finite = _is_finite(step, progress, per_epoch)
     progress = Progress(count_epochs(progress.state), progress.epoch_totals)
-    return _mesh.shard_like_model(progress), finite
+    return _shard.shard_like_model(progress), finite
 
 
 def advance_on_batches(
@@ -208,7 +208,7 @@ def advance_on_batches(
     progress = part_of_epoch(plan, step, next_batches, None, valid, per_epoch, progress)
     finite = _is_finite(step, progress, per_epoch)
     progress = Progress(count_epochs(progress.state), progress.epoch_totals)
-    return _mesh.shard_like_model(progress), finite
+    return _shard.shard_like_model(progress), finite
 
 
 def part_of_epoch(

@@ -8,8 +8,9 @@ import numpy as np
 
 from funcnet import _check
 from funcnet._types import PyTree
-from funcnet.train._callbacks import Callback, CallbackContext, Request
+from funcnet.train._callbacks import Callback, CallbackContext
 from funcnet.train._hyperparams import find, hyperparams, labels
+from funcnet.train._request import Request
 
 
 class ReduceOnPlateau(Callback):

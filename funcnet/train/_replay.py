@@ -4,11 +4,10 @@ import contextlib
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _mesh, _processes, _tree
+from funcnet import _check, _mesh, _parts, _processes, _tree
 from funcnet._current_step import at_step
 from funcnet._types import PyTree
 from funcnet.data import Dataset
@@ -129,7 +128,7 @@ def replay_step(plan: Plan, state: TrainState, data: Dataset, per_epoch: int) ->
         }
         broken = next((name for name, leaf in leaves.items() if not bool(jnp.isfinite(leaf).all())), "")
         cause = find_nan(must_be_finite)(state.model) if broken else None
-    in_parts = any(map(_processes.is_spread, jax.tree.leaves(data)))  # its `rows` are places on devices
+    in_parts = _parts.is_spread(data)  # its `rows` are places on devices
     numbers = row if data.rows is None or in_parts else data.rows[row]
     return ReplayedStep(step, epoch, np.asarray(numbers)[np.asarray(mask)], float(loss), broken, cause)
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import _check, _processes, _tree
+from funcnet import _check, _parts, _tree
 from funcnet._text import printable
 
 SEAL = "funcnet.file_sha256"
@@ -69,7 +69,7 @@ def check_weight(argument: str, name: str, leaf: Any, others: Container[str]) ->
         raise ValueError(f"two arrays of the model would be called {name!r}: rename a key with a dot.")
     if name == "__metadata__" or not name.isprintable():
         raise ValueError(f"{name!r} can't be the name of an array in a safetensors file: rename it.")
-    if _processes.is_spread(leaf):
+    if _parts.is_spread(leaf):
         raise ValueError(
             f"{argument} must be whole in this process, and others have parts of {name}. Call, in every "
             'process inside of the same "with fn.mesh.use(...):", model = fn.mesh.shard(model, {}), which '

@@ -5,31 +5,21 @@ import dataclasses
 import time
 from typing import Any, NamedTuple, NoReturn
 
-import jax
 import jax.numpy as jnp
 
-from funcnet import _processes, _tree
+from funcnet import _parts, _processes, _tree
 from funcnet._types import Key, PyTree
 from funcnet.train import _signals
 from funcnet.train._bar import Bar
 from funcnet.train._best import Best, as_best, best_of_early_stopping
-from funcnet.train._callbacks import (
-    NOTHING,
-    Callback,
-    CallbackContext,
-    Request,
-    Snapshot,
-    agree_on,
-    apply_request,
-    check_no_answer,
-    join_requests,
-)
+from funcnet.train._callbacks import Callback, CallbackContext, Snapshot
 from funcnet.train._chunks import LAST_STEP
 from funcnet.train._digest import check_equal
 from funcnet.train._epoch import finish
 from funcnet.train._evaluate import evaluate
 from funcnet.train._progress import Progress, metrics_at
 from funcnet.train._replay import raise_if_not_finite
+from funcnet.train._request import NOTHING, Request, agree_on, apply_request, check_no_answer, join_requests
 from funcnet.train._result import Run, evaluated_model
 from funcnet.train._saver import Saver
 from funcnet.train._source import Source
@@ -127,7 +117,7 @@ class Session:
                 raise
         if signal_number:
             self._exit(signal_number)
-        in_parts = any(map(_processes.is_spread, jax.tree.leaves(progress.state.model)))
+        in_parts = _parts.is_spread(progress.state.model)
         return _processes.to_local(self._result(progress), gather=not in_parts)
 
     def _check_settings(self) -> None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from funcnet import _check, _parts, _processes, _tree
+from funcnet import _check, _parts, _tree
 from funcnet._current_step import at_step
 from funcnet._module import check_model, needs_batch, trainable
 from funcnet._types import Array, Loss, PyTree
@@ -146,7 +146,7 @@ def check_no_zero_weight(model: PyTree, data: Dataset) -> None:
     """Check that no training row has weight 0 if the model needs its whole batch."""
     if data.weight is None or not needs_batch(model) or not _tree.is_concrete((data.weight, data.rows)):
         return
-    if _processes.is_spread(data.weight):
+    if _parts.is_spread(data.weight):
         weight = _parts.local_part(data.weight)
     else:
         weight = np.asarray(data.weight) if data.rows is None else np.asarray(data.weight)[data.rows]

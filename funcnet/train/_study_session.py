@@ -11,8 +11,9 @@ from funcnet import _processes, _tree
 from funcnet.train import _signals
 from funcnet.train._bar import StudyBar
 from funcnet.train._blocks import BlockStudy, MemberResults, Stage, open_folder, to_host
-from funcnet.train._callbacks import NOTHING, Request, StudyContext, check_no_answer, join_requests
+from funcnet.train._callbacks import StudyContext
 from funcnet.train._digest import check_equal
+from funcnet.train._request import NOTHING, Request, check_no_answer, join_requests
 
 
 class IncompleteStudyError(RuntimeError):

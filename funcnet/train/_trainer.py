@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from funcnet import _check, _mesh
+from funcnet import _check, _shard
 from funcnet._module import restore
 from funcnet._types import Key, PyTree
 from funcnet.data._dataset import take
@@ -170,7 +170,7 @@ class Trainer:
         """
         passed, model = model, as_model(model, data)
         source = open_source(self.train, self.limit_batches, model, data, key, valid)
-        with _mesh.sharded_like(model):
+        with _shard.sharded_like(model):
             run = Session(self, source, model, key).run()
         return run if model is passed else dataclasses.replace(run, model=restore(run.model))
 
