@@ -13,7 +13,7 @@ import pytest
 from tables import MODELS, TRAINED, assert_close, dataset, training
 
 import funcnet as fn
-from funcnet import _mesh, _tree
+from funcnet import _shard, _tree
 
 KEY = jax.random.key(0)
 
@@ -345,7 +345,7 @@ def test_the_programs_of_a_sharded_model_are_compiled_once():
         run = train(sharded, data, KEY)
         train(run.model, data, KEY)
         assert train._chunks.whole_run._cache_size() == 1
-        with _mesh.sharded_like(sharded):
+        with _shard.sharded_like(sharded):
             progress = train._chunks.start(sharded, data, KEY, None)
             assert fraction(progress.state.opt_state) == fraction(sharded), (
                 "a device holds the whole state at the start"
