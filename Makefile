@@ -8,7 +8,7 @@ BENCH_GPU := .venv-bench-gpu/bin
 BENCH_GPU_READY := .venv-bench-gpu/.ready
 JAX_CUDA ?= cuda13
 
-.PHONY: demo test test-all lint types pictures bench bench-steps bench-gpu import-time clean
+.PHONY: demo test test-all test-oldest test-newest lint types pictures bench bench-steps bench-gpu import-time clean
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
@@ -31,6 +31,20 @@ test-all: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0+cpu \
 	  --extra-index-url https://download.pytorch.org/whl/cpu
 	XLA_FLAGS= $(BIN)/python -m pytest --numprocesses auto --quiet -m ''
+
+# The quick tests at both ends of the pins, each in an environment of its own. pip installs the newest
+# versions only, so uv chooses.
+test-oldest: RESOLUTION = lowest-direct
+test-newest: RESOLUTION = highest
+test-oldest test-newest: test-%: .venv-%/.ready
+	.venv-$*/bin/python -m pytest --numprocesses auto --quiet
+
+.venv-oldest/.ready .venv-newest/.ready: .venv-%/.ready: pyproject.toml
+	@test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
+	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python --resolution $(RESOLUTION) --upgrade \
+	  --editable '.[test]'
+	@touch $@
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -83,4 +97,4 @@ import-time: $(READY)
 	$(BIN)/python experiments/benchmarks/import_time.py
 
 clean:
-	rm -rf .venv .venv-bench .venv-bench-gpu runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

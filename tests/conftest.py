@@ -27,7 +27,9 @@ import jax
 import jaxtyping
 import optax
 import pytest
+import runtime_shapes
 
+jaxtyping.jaxtyped = runtime_shapes.only_where_shapes_are_named(jaxtyping.jaxtyped)
 jaxtyping.install_import_hook("funcnet", "runtime_shapes.checked")
 
 # The command turns on the compilation cache for all later tests in its process, and a test of a full disk

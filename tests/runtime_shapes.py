@@ -24,6 +24,22 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     return beartype(function)
 
 
+def only_where_shapes_are_named(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
+    """`jaxtyped` for functions with a shape in their annotations; it leaves all others as they are.
+
+    Most functions name no shape, and binding the arguments of each call took a seventh of the tests' time.
+    """
+
+    def decorate(function: Any = None, *, typechecker: Any = None) -> Any:
+        if function is None:
+            return lambda decorated: decorate(decorated, typechecker=typechecker)
+        if isinstance(function, type) or not any(map(_names_shape, function.__annotations__.values())):
+            return function
+        return jaxtyped(function, typechecker=typechecker)
+
+    return decorate
+
+
 def _names_shape(hint: Any) -> bool:
     inside = typing.get_args(hint)
     if all(part in inside for part in typing.get_args(PRNGKeyArray)):

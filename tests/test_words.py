@@ -1,15 +1,11 @@
 """The field's words: no phrase of `phrases.txt`, and functions named by verbs or by what they return."""
 
 import ast
-import bisect
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-
-# Text that may hold a phrase: (file, a part of the line).
-ALLOWED: set[tuple[str, str]] = set()
+import words
+from words import ROOT
 
 # `read`, `run`, `split`, `cut`, `put`, `set` and `spread` are verbs as well.
 PARTICIPLE = re.compile(
@@ -22,57 +18,17 @@ NO_PARTICIPLES = {"embed", "exceed", "feed", "need", "proceed", "seed", "speed"}
 TERMS = {"augmented", "observed", "penalized", "supervised", "weighted"}
 
 
-def _phrases() -> list[tuple[re.Pattern[str], str]]:
-    lines = (ROOT / "tests/phrases.txt").read_text().splitlines()
-    pairs = (line.split("\t") for line in lines if line and not line.startswith("#"))
-    return [(re.compile(pattern), instead) for pattern, instead in pairs]
-
-
-def _join_lines(text: str) -> tuple[str, list[int]]:
-    """The text with each paragraph, comment and split string on one line, and where each line starts."""
-    joined, starts = "", []
-    for line in text.splitlines():
-        starts.append(len(joined))
-        line = re.sub(r'^\s*(#+ |[rf]?")?', "", line).rstrip()
-        line = line[:-1].rstrip() if line.endswith(' "') else line
-        joined += f"{line} " if line else "\n"
-    return joined, starts
-
-
-def _matches(text: str) -> Iterator[tuple[int, str, str]]:
-    """(line, phrase, what to write instead) of every phrase in a text, over the ends of lines, too."""
-    joined, starts = _join_lines(text)
-    for pattern, instead in _phrases():
-        for match in pattern.finditer(joined):
-            yield bisect.bisect(starts, match.start()), match.group(), instead
-
-
-def _texts() -> Iterator[tuple[str, str]]:
-    """(path, text) of what users and maintainers read."""
-    paths = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "funcnet").rglob("*.py*")]
-    for path in sorted(path for path in paths if path.suffix in {".md", ".py", ".pyi"}):
-        yield str(path.relative_to(ROOT)), path.read_text()
-    # The table of new names quotes the old ones.
-    changes = (ROOT / "CHANGELOG.md").read_text()
-    yield "CHANGELOG.md", re.sub(r"(?m)^\|.*\|$", "", changes)
-
-
 def test_a_phrase_is_found_within_a_line_and_over_the_end_of_one():
-    assert list(_matches("It wants 3.")) == [(1, "wants", "expects, needs")]
+    assert list(words.matches("It wants 3.")) == [(1, "wants", "expects, needs")]
     comment = "n = 1\n# It goes\n# on with 3.\n"
-    assert [match[:2] for match in _matches(comment)] == [(2, "goes on with")]
+    assert [match[:2] for match in words.matches(comment)] == [(2, "goes on with")]
     message = 'raise TypeError(\n    "n must be a whole "\n    f"number, got {n}"\n)\n'
-    assert [match[:2] for match in _matches(message)] == [(2, "whole number")]
-    assert not list(_matches("There is no aim.\n\nIt goes\n\non with"))
+    assert [match[:2] for match in words.matches(message)] == [(2, "whole number")]
+    assert not list(words.matches("There is no aim.\n\nIt goes\n\non with"))
 
 
 def test_prose_uses_the_terms_of_the_field():
-    wrong = []
-    for path, text in _texts():
-        lines = text.splitlines()
-        for line, phrase, instead in _matches(text):
-            if not any(path == file and part in lines[line - 1] for file, part in ALLOWED):
-                wrong.append(f"{path}:{line}: {phrase!r}; write: {instead}")
+    wrong = words.phrases_to_replace()
     assert not wrong, "\n".join([f"{len(wrong)} phrases to replace (tests/phrases.txt):", *wrong])
 
 
