@@ -3,6 +3,7 @@
 What a process prints is compared by test_processes.py.
 """
 
+import functools
 import os
 import sys
 import time
@@ -37,6 +38,7 @@ NET = fn.MLP((3, 4, "scalar"))
 KEY = jax.random.key(0)
 
 
+@functools.cache  # one program for all cases that train alike
 def training(epochs=4, learning_rate=0.1, **settings):
     return fn.fit(LOSS, optax.sgd(learning_rate), epochs=epochs, batch_size=8, **settings)
 
