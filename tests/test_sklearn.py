@@ -45,8 +45,9 @@ from funcnet.tabular._features import Features
 from funcnet.tabular._interval import cv_plus
 from funcnet.tabular._merge import merge_equal_rows
 
-QUICK = {"cv": None, "max_iter": 40}
-FOLDS = {"cv": 3, "members": 1, "max_iter": 30}
+QUICK = {"cv": None, "members": 1, "max_iter": 30, "hidden_layer_sizes": (16,)}
+TINY = {"cv": None, "max_iter": 3, "hidden_layer_sizes": (8,), "members": 1}
+FOLDS = {"cv": 3, "members": 1, "max_iter": 30, "hidden_layer_sizes": (16,)}
 
 
 def small_net(n_features, n_outputs):
@@ -54,10 +55,18 @@ def small_net(n_features, n_outputs):
 
 
 ESTIMATORS = [
-    MLPClassifier(**QUICK, members=1),
-    MLPRegressor(**QUICK, members=1),
+    MLPClassifier(**QUICK),
+    MLPRegressor(**QUICK),
     NetClassifier(small_net),
     NetRegressor(small_net),
+]
+
+# For checks that need no accuracy.
+TINY_ESTIMATORS = [
+    MLPClassifier(**TINY),
+    MLPRegressor(**TINY),
+    NetClassifier(small_net, epochs=3),
+    NetRegressor(small_net, epochs=3),
 ]
 
 # scikit-learn's own checks of these are quick, and each has failed once while this was written.
@@ -98,7 +107,8 @@ def run_check(estimator, check):
 
 
 @pytest.mark.parametrize(
-    ("estimator", "check"), [*checks(ESTIMATORS[:2], QUICK_CHECKS), *checks(ESTIMATORS[2:], NET_CHECKS)]
+    ("estimator", "check"),
+    [*checks(TINY_ESTIMATORS[:2], QUICK_CHECKS), *checks(TINY_ESTIMATORS[2:], NET_CHECKS)],
 )
 def test_some_checks_of_scikit_learn(estimator, check):
     run_check(estimator, check)
@@ -241,7 +251,7 @@ def test_five_rows_train_and_a_failed_fit_leaves_an_unfitted_estimator():
 def test_it_works_in_the_tools_of_scikit_learn(iris):
     X, y = iris
     numbers = X.drop(columns="colour")
-    model = MLPClassifier(**QUICK, members=1)
+    model = MLPClassifier(**{**QUICK, "max_iter": 100})
     set_config(transform_output="pandas")
     try:
         pipeline = make_pipeline(StandardScaler(), model).fit(numbers, y)
@@ -265,7 +275,7 @@ def test_it_works_in_the_tools_of_scikit_learn(iris):
 def test_grid_search_in_two_processes(iris):
     X, y = iris
     grid = {"alpha": [0.01, 1.0], "hidden_layer_sizes": ["auto", (8,)]}
-    search = GridSearchCV(MLPClassifier(**QUICK, members=1), grid, n_jobs=2, cv=2).fit(X, y)
+    search = GridSearchCV(MLPClassifier(**QUICK), grid, n_jobs=2, cv=2).fit(X, y)
     assert search.best_score_ > 0.9
     assert search.best_params_.keys() == grid.keys()
 
@@ -351,7 +361,7 @@ def test_sealed_parts_that_do_not_fit_are_refused(case, classifier, tmp_path):
 
 
 NETWORKS = {
-    "another number of outputs": ({"outputs": 4}, "weight_3 must be numbers of shape"),
+    "another number of outputs": ({"outputs": 4}, "weight_1 must be numbers of shape"),
     "fewer inputs": ({"numbers": 0}, "weight_0 must be numbers of shape"),
     "an unknown activation": ({"activation": "step"}, "activation must be one of"),
     "hidden sizes of text": ({"hidden": "x"}, "'hidden' of Network must be of type"),
@@ -574,7 +584,7 @@ def test_a_weight_of_two_is_a_repeated_row_in_any_order():
     rng = np.random.default_rng(0)
     X, y, weight = rng.normal(size=(12, 3)), rng.normal(size=12), rng.integers(0, 3, 12)
     repeated = np.repeat(np.arange(12), weight)[::-1]
-    model = MLPRegressor(**QUICK, members=1, early_stopping=False)
+    model = MLPRegressor(**QUICK, early_stopping=False)
     weighted = clone(model).fit(X, y, sample_weight=weight)
     plain = clone(model).fit(X[repeated], y[repeated])
     np.testing.assert_allclose(weighted.predict(X), plain.predict(X), rtol=1e-6)
@@ -736,7 +746,6 @@ def test_a_net_that_does_not_fit_is_refused(net, error, message):
         NetClassifier(net).fit(np.arange(10.0)[:, None], [0, 1] * 5)
 
 
-TINY = {"cv": None, "max_iter": 3, "hidden_layer_sizes": (8,), "members": 1}
 TINY_FOLDS = {**TINY, "cv": 3}
 ROWS = np.random.default_rng(0).normal(size=(40, 2))
 HALVES, VALUES = np.arange(40) % 2, ROWS[:, 0] + 1
