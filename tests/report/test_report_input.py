@@ -21,8 +21,10 @@ OBJECTS = np.array([1.0, None, "a"], object)
 NAN, INF = float("nan"), float("inf")
 X, Y = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], np.float32), np.array([0, 1, 1])
 LINE = (X[:, 0], X[:, 1])
-KEYS = jax.random.split(jax.random.key(0), 4)
-ENSEMBLE = fn.study.Ensemble(jax.vmap(fn.Linear(1, "scalar").init)(KEYS))
+LINES = fn.Linear(
+    1, "scalar", weight=np.array([[1.0], [2.0], [-1.0], [0.5]], np.float32), bias=np.zeros(4, np.float32)
+)
+ENSEMBLE = fn.study.Ensemble(LINES)
 SWEEP = fn.study.SweepResult([{"a": 1}, {"a": 2}], np.array([0.1, 0.2]), "min", [], [])
 RATES = fn.study.LearningRateRangeResult(
     np.array([0.01, 0.1, 1.0]), np.array([[0.9], [0.5], [INF]]), np.array([1.0])
@@ -32,6 +34,14 @@ CURVE = fn.study.Curve("training rows", (10, 20), {"loss": [[0.1], [0.2]], "val_
 
 def classify(x):
     return x[0] - x[1]
+
+
+def three_logits(x):
+    return jnp.stack([x[0], x[1], 0 * x[0]])
+
+
+def double(x):
+    return 2 * x
 
 
 def axes(count: int = 1) -> Any:
@@ -243,11 +253,11 @@ def test_points_of_any_kind_are_drawn(points, single_class):
     figures = [
         R.scatter((x, y), axes()),
         R.scatter((x[:, 0], x[:, 1]), axes()),
-        R.predictions(lambda x: x[0] - x[1], (x, y), axes(2))[0],
-        R.decision_surface(lambda x: x[0] - x[1], (x, y), axes()),
-        R.decision_surface(lambda x: jnp.stack([x[0], x[1], 0 * x[0]]), (x, y), axes()),
+        R.predictions(classify, (x, y), axes(2))[0],
+        R.decision_surface(classify, (x, y), axes()),
+        R.decision_surface(three_logits, (x, y), axes()),
         R.pair_plot((x, y), Figure().subplots(2, 2))[0, 0],
-        R.regression_line(lambda x: 2 * x, (x[:, 0], x[:, 1]), axes()),
+        R.regression_line(double, (x[:, 0], x[:, 1]), axes()),
         R.spread(ENSEMBLE, (x[:, :1], x[:, 1]), axes()),
     ]
     for ax in figures:
