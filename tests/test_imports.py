@@ -1,12 +1,11 @@
 """The direction of imports: a file imports from lower levels only, and heavy libraries in one file each."""
 
 import ast
+import functools
 import os
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 PACKAGE = Path(__file__).parent.parent / "funcnet"
 
@@ -72,8 +71,13 @@ OWNERS = {
 FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 
 
+@functools.cache
 def imports(file):
     """(dotted name, whether inside a function) for each import of a file."""
+    return list(_imports(file))
+
+
+def _imports(file):
     tree = ast.parse((PACKAGE / file).read_text())
     inside = {
         id(node)
@@ -94,28 +98,36 @@ def room(file):
     return file.split("/")[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f != "__init__.py"])
-def test_a_file_imports_from_lower_levels_only(file):
-    here = room(file)
-    assert here in LEVEL, f"{here} has no level: give it one in LEVELS"
-    for name, _ in imports(file):
-        parts = name.split(".")
-        if parts[0] != "funcnet" or len(parts) < 2 or parts[1] == here or parts[1] not in LEVEL:
+def test_a_file_imports_from_lower_levels_only():
+    wrong = []
+    for file in FILES:
+        if file == "__init__.py":
             continue
-        if (file, parts[1]) not in ALLOWED_UPWARD:
-            assert LEVEL[parts[1]] < LEVEL[here], f"{file} (level {here}) imports {name}"
+        here = room(file)
+        if here not in LEVEL:
+            wrong.append(f"{here} has no level: give it one in LEVELS")
+            continue
+        for name, _ in imports(file):
+            parts = name.split(".")
+            if parts[0] != "funcnet" or len(parts) < 2 or parts[1] == here or parts[1] not in LEVEL:
+                continue
+            if (file, parts[1]) not in ALLOWED_UPWARD and LEVEL[parts[1]] >= LEVEL[here]:
+                wrong.append(f"{file} (level {LEVEL[here]}) imports {name}")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_heavy_libraries_are_imported_by_their_owner_inside_functions(file):
-    for name, inside_function in imports(file):
-        for library, owners in OWNERS.items():
-            if name == library or name.startswith(library + "."):
-                assert file in owners, f"{file} imports {name}; only {owners or 'nobody'} may"
-                may_be_at_top = library == "sklearn" and file in OF_SKLEARN
-                assert inside_function or may_be_at_top, (
-                    f"{file} imports {name} at the top; do it inside a function"
-                )
+def test_heavy_libraries_are_imported_by_their_owner_inside_functions():
+    wrong = []
+    for file in FILES:
+        for name, inside_function in imports(file):
+            for library, owners in OWNERS.items():
+                if name == library or name.startswith(library + "."):
+                    may_be_at_top = library == "sklearn" and file in OF_SKLEARN
+                    if file not in owners:
+                        wrong.append(f"{file} imports {name}; only {owners or 'nobody'} may")
+                    elif not inside_function and not may_be_at_top:
+                        wrong.append(f"{file} imports {name} at the top; do it inside a function")
+    assert not wrong, "\n".join(wrong)
 
 
 LAZY = (
@@ -124,19 +136,22 @@ LAZY = (
 )
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.endswith("__init__.py")])
-def test_init_files_hold_names_and_no_logic(file):
-    stub = (PACKAGE / file).with_suffix(".pyi")
-    text = (PACKAGE / file).read_text()
-    if stub.exists():
-        assert text.endswith(LAZY)
-        assert len(ast.parse(text).body) == 3, f"{file} is more than its stub"
-        text = stub.read_text()
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            continue
-        assert isinstance(node, ast.ImportFrom), f"{file}:{node.lineno} is no `from a import X as X`"
-        assert all(alias.asname == alias.name for alias in node.names), f"{file}:{node.lineno}"
+def test_init_files_hold_names_and_no_logic():
+    wrong = []
+    for file in (f for f in FILES if f.endswith("__init__.py")):
+        stub = (PACKAGE / file).with_suffix(".pyi")
+        text = (PACKAGE / file).read_text()
+        if stub.exists():
+            if not text.endswith(LAZY) or len(ast.parse(text).body) != 3:
+                wrong.append(f"{file} is more than its stub")
+            text = stub.read_text()
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                continue
+            names = node.names if isinstance(node, ast.ImportFrom) else []
+            if not names or any(alias.asname != alias.name for alias in names):
+                wrong.append(f"{file}:{node.lineno} is not a `from a import X as X`")
+    assert not wrong, "\n".join(wrong)
 
 
 def file_of(name):

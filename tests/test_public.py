@@ -2,8 +2,6 @@
 
 import inspect
 
-import pytest
-
 import funcnet as fn
 import funcnet.sklearn
 
@@ -262,37 +260,51 @@ def public():
     return sorted(((name, value) for value, name in seen.items()), key=lambda pair: pair[0])
 
 
-@pytest.mark.parametrize(("name", "value"), public(), ids=[name for name, _ in public()])
-def test_a_public_name_says_what_it_takes_gives_and_raises(name, value):
+def test_a_public_name_says_what_it_takes_gives_and_raises():
+    wrong = [fault for name, value in public() for fault in faults(name, value)]
+    assert not wrong, "\n".join(wrong)
+
+
+def faults(name, value):
+    """What the docstring of a public name lacks."""
     text = inspect.getdoc(value) or ""
-    first = text.split("\n\n")[0]
-    assert first.endswith((".", ":")) or "." in first, f"{name}: the first line is a sentence"
-    assert "Example:" in text, f"{name} has no example"
-    assert ">>> " in text, f"{name}'s example does not run"
-    is_function = inspect.isfunction(value)
+    if "." not in text.split("\n\n")[0] and not text.split("\n\n")[0].endswith(":"):
+        yield f"{name}: the first line must be a sentence"
+    if "Example:" not in text or ">>> " not in text:
+        yield f"{name} has no example that runs"
     takes = [p for p in inspect.signature(value).parameters if p != "self" and not p.startswith("_")]
     if takes and name not in {"Module", "Outcome"}:
-        assert "Args:" in text, f"{name} does not say what it takes"
+        if "Args:" not in text:
+            yield f"{name} does not say what it takes"
         for parameter in takes:
-            assert f"{parameter}:" in text or f"{parameter}," in text, (
-                f"{name} does not explain {parameter}"
-            )
-    if is_function:
+            if f"{parameter}:" not in text and f"{parameter}," not in text:
+                yield f"{name} does not explain {parameter}"
+    if inspect.isfunction(value):
         nothing = inspect.signature(value).return_annotation is None
-        assert "Returns:" in text or nothing, f"{name} does not say what it returns"
-    elif issubclass(value, fn.Module) and value is not fn.Module:
-        assert "Returns:" in text, f"{name} does not say what it returns when called"
+        if "Returns:" not in text and not nothing:
+            yield f"{name} does not say what it returns"
+    elif issubclass(value, fn.Module) and value is not fn.Module and "Returns:" not in text:
+        yield f"{name} does not say what it returns when called"
 
 
-@pytest.mark.parametrize("path", SIGNATURES)
-def test_signatures_are_the_contract(path):
+def test_signatures_are_the_contract():
+    wrong = [
+        f"{path}: {signature(path)}, the contract has {names}"
+        for path, names in SIGNATURES.items()
+        if signature(path) != names
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def signature(path):
+    """The names of the parameters of a public name, with `*` before those that are keyword-only."""
     value = fn
     for part in path.split(".")[1:]:
         value = getattr(value, part)
-    told, keyword_only = [], False
+    names, keyword_only = [], False
     for parameter in inspect.signature(value).parameters.values():
         if parameter.kind == parameter.KEYWORD_ONLY and not keyword_only:
-            told.append("*")
+            names.append("*")
             keyword_only = True
-        told.append(("**" if parameter.kind == parameter.VAR_KEYWORD else "") + parameter.name)
-    assert " ".join(told) == SIGNATURES[path]
+        names.append(("**" if parameter.kind == parameter.VAR_KEYWORD else "") + parameter.name)
+    return " ".join(names)
