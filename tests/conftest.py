@@ -3,6 +3,7 @@
 They are set before the first `import funcnet`. `tests/` is put on the path for `import tables`.
 """
 
+import ctypes
 import gc
 import os
 import sys
@@ -39,7 +40,13 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+MEMORY = 1.2e9  # bytes
+STATM = Path("/proc/self/statm")  # of Linux
+
 collect_ignore = ["process_cases.py"]  # a script, which test_processes.py runs in several processes
+
+# Test files that compiled a program when they were imported: see test_imports.py.
+compiled_at_import: set[str] = set()
 
 LAWS_OF_MODELS = {
     *("test_laws_means.py", "test_laws_order.py", "test_laws_pure.py", "test_laws_settings.py"),
@@ -71,6 +78,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         names = [value for value in values or () if isinstance(value, str)]
         if item.path.name in LAWS_OF_MODELS and not slow_names.isdisjoint(names):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Any:
+    """Notes which test files compile when they are imported."""
+
+    def note(event: str, *_: Any, **__: Any) -> None:
+        if "backend_compile" in event and isinstance(collector, pytest.Module):
+            compiled_at_import.add(str(collector.path.relative_to(collector.config.rootpath)))
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        return (yield)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+
+
+def pytest_runtest_teardown() -> None:
+    """A worker that holds much memory drops its compiled programs, and gives it back to the system."""
+    if STATM.exists() and int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MEMORY:
+        jax.clear_caches()
+        gc.collect()
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)  # glibc keeps it otherwise
 
 
 def _with_standard_promotion(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -20,7 +20,6 @@ BAD = "<script>alert(1)</script>"
 X = np.linspace(-1.0, 1.0, 40, dtype=np.float32)[:, None]
 DATA = (X, 2 * X[:, 0])
 NET = fn.models.LinearRegression(1)
-KEY = jax.random.key(0)
 
 
 def make_train(learning_rate=0.1, **_):
@@ -30,13 +29,13 @@ def make_train(learning_rate=0.1, **_):
 
 @functools.cache
 def train():
-    return make_train()(NET.init(KEY), DATA, KEY, DATA)
+    return make_train()(NET.init(jax.random.key(0)), DATA, jax.random.key(0), DATA)
 
 
 def sweep():
     study = fn.study.sweep(make_train, {"learning_rate": [0.01, 0.1], BAD: [1]})
     trials = [{"learning_rate": 0.1, BAD: BAD}] * 20
-    assert "0.01" in Outline(study(NET, DATA, KEY, DATA)._repr_html_()).text
+    assert "0.01" in Outline(study(NET, DATA, jax.random.key(0), DATA)._repr_html_()).text
     return fn.study.SweepResult(trials, np.r_[np.nan, np.arange(19.0)], "min", [], [])
 
 
@@ -46,7 +45,7 @@ def diagnose():
 
 
 SCORES = {name: np.arange(40.0).reshape(20, 2) for name in (BAD, f"val_{BAD}")}
-PARTS = dict.fromkeys(("error", BAD), jnp.array(0.5))
+PARTS = dict.fromkeys(("error", BAD), np.array(0.5))
 RESULTS = {
     "table": lambda: fn.data.Table(
         BAD,
@@ -67,7 +66,9 @@ RESULTS = {
     "a class with a bad name": lambda: Summary((Row("", BAD, BAD, 1, 1, 1),)),
     "sweep": sweep,
     "tune": lambda: fn.study.TuneResult({BAD: 1.0}, jnp.array(0.1), {BAD: jnp.ones(30)}, jnp.ones(30)),
-    "folds": lambda: fn.study.cross_validate(make_train(), fn.data.kfold(DATA, 4, KEY))(NET, KEY),
+    "folds": lambda: fn.study.cross_validate(make_train(), fn.data.kfold(DATA, 4, jax.random.key(0)))(
+        NET, jax.random.key(0)
+    ),
     "learning rates": lambda: fn.study.LearningRateRangeResult(
         np.array([0.1, 0.2, 3.0]), np.array([[0.5], [0.2], [np.inf]]), np.array([1.0])
     ),
@@ -77,7 +78,7 @@ RESULTS = {
         {BAD: jnp.ones(3)}, {BAD: jnp.ones(3)}, {}, jnp.zeros((3, 9, 1)), jnp.arange(3)
     ),
     "diagnosis": diagnose,
-    "ensemble": lambda: fn.study.ensemble(make_train(), 3)(NET, DATA, KEY),
+    "ensemble": lambda: fn.study.ensemble(make_train(), 3)(NET, DATA, jax.random.key(0)),
 }
 NO_BAD_NAMES = {"iris", "images", "summary", "learning rates", "diagnosis"}
 
@@ -123,7 +124,7 @@ def test_a_sweep_shows_the_best_trial_first_and_a_failed_one_last():
 def test_many_panels_stay_small():
     names = [f"metric_{i}" for i in range(30)]
     loss = fn.losses.supervised(fn.losses.squared_error, **dict.fromkeys(names, fn.metrics.absolute_error))
-    run = fn.fit(loss, optax.sgd(0.1), epochs=2)(NET.init(KEY), DATA, KEY, DATA)
+    run = fn.fit(loss, optax.sgd(0.1), epochs=2)(NET.init(jax.random.key(0)), DATA, jax.random.key(0), DATA)
     assert len(run._repr_html_()) < 200_000
 
 
@@ -135,8 +136,10 @@ def test_inside_jit_a_run_shows_its_repr():
         shown.extend([run._repr_html_(), run.history._repr_html_()])
         return run
 
-    jax.eval_shape(look, NET.init(KEY), KEY)
-    shown.append(jax.eval_shape(make_train(), NET.init(KEY), DATA, KEY)._repr_html_())
+    jax.eval_shape(look, NET.init(jax.random.key(0)), jax.random.key(0))
+    shown.append(
+        jax.eval_shape(make_train(), NET.init(jax.random.key(0)), DATA, jax.random.key(0))._repr_html_()
+    )
     for html in shown:
         assert html.startswith("<pre>")
         Outline(html)

@@ -4,10 +4,10 @@
     python experiments/faults/mutants.py            # thirty mutants, of all pairs of function and operator
     python experiments/faults/mutants.py --checkout ../before   # the same mutants, another commit's tests
 
-The faults are those of `mutation_operators.py`. Each is put into a copy of the checkout below `runs/mutants`.
-First the tests that run the changed line are run there, then the whole quick suite, until one fails; a mutant
-that stops the tests for ten minutes is found, too. One that can't change any result stands in
-`equivalent_mutants.toml` with its reason, and another is drawn in its place.
+The faults are those of `mutation_operators.py`. Each is put into a copy of the checkout, below
+`runs/mutants`. There the tests that run the changed line are run first, and then the whole quick suite,
+until one fails; a mutant that stops the tests for ten minutes is found, too. One that can't change any
+result stands in `equivalent_mutants.toml` with its reason, and another is drawn in its place.
 
 `--learn` needs pytest-cov (`pip install pytest-cov`): once, and again when many tests have moved.
 """

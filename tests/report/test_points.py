@@ -22,7 +22,7 @@ def closed():
 
 
 def perceptron(weight, bias, outputs="scalar"):
-    linear = fn.Linear(2, outputs, weight=jnp.asarray(weight, float), bias=jnp.asarray(bias, float))
+    linear = fn.Linear(2, outputs, weight=np.asarray(weight, np.float32), bias=np.asarray(bias, np.float32))
     return fn.models.Perceptron(2, outputs, linear=linear)
 
 

@@ -1,5 +1,6 @@
 """What cannot be drawn ends in a sentence; extreme numbers, constants and single points are drawn."""
 
+import functools
 import re
 import traceback
 from collections.abc import Callable
@@ -21,10 +22,7 @@ OBJECTS = np.array([1.0, None, "a"], object)
 NAN, INF = float("nan"), float("inf")
 X, Y = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], np.float32), np.array([0, 1, 1])
 LINE = (X[:, 0], X[:, 1])
-LINES = fn.Linear(
-    1, "scalar", weight=np.array([[1.0], [2.0], [-1.0], [0.5]], np.float32), bias=np.zeros(4, np.float32)
-)
-ENSEMBLE = fn.study.Ensemble(LINES)
+SLOPES = np.array([[1.0], [2.0], [-1.0], [0.5]], np.float32)
 SWEEP = fn.study.SweepResult([{"a": 1}, {"a": 2}], np.array([0.1, 0.2]), "min", [], [])
 RATES = fn.study.LearningRateRangeResult(
     np.array([0.01, 0.1, 1.0]), np.array([[0.9], [0.5], [INF]]), np.array([1.0])
@@ -34,6 +32,11 @@ CURVE = fn.study.Curve("training rows", (10, 20), {"loss": [[0.1], [0.2]], "val_
 
 def classify(x):
     return x[0] - x[1]
+
+
+@functools.cache
+def ensemble():
+    return fn.study.Ensemble(fn.Linear(1, "scalar", weight=SLOPES, bias=np.zeros(4, np.float32)))
 
 
 def three_logits(x):
@@ -159,7 +162,7 @@ CALLS: list[tuple[str, Callable[..., Any], int, dict[str, Any], dict[str, str]]]
         "spread",
         R.spread,
         1,
-        {"ensemble": ENSEMBLE, "data": LINE},
+        {"ensemble": ensemble, "data": LINE},
         {"ensemble": "result", "data": "data", "margin": "margin", "scaler": "scaler"},
     ),
     (
@@ -217,7 +220,8 @@ def test_what_cannot_be_drawn_ends_in_a_sentence_that_names_it(name, argument, b
     _, call, count, valid, _ = next(entry for entry in CALLS if entry[0] == name)
     keyword = FIRST.get(name, argument) if argument == "run" else argument
     with pytest.raises((TypeError, ValueError)) as error:
-        call(**({"axes": axes(count)} | valid | {keyword: bad}))
+        made = {name: ensemble() if value is ensemble else value for name, value in valid.items()}
+        call(**({"axes": axes(count)} | made | {keyword: bad}))
     frame = traceback.extract_tb(error.value.__traceback__)[-1]
     assert frame.filename.startswith(PACKAGE), f"raised in {frame.filename}: {error.value}"
     words = {
@@ -258,7 +262,7 @@ def test_points_of_any_kind_are_drawn(points, single_class):
         R.decision_surface(three_logits, (x, y), axes()),
         R.pair_plot((x, y), Figure().subplots(2, 2))[0, 0],
         R.regression_line(double, (x[:, 0], x[:, 1]), axes()),
-        R.spread(ENSEMBLE, (x[:, :1], x[:, 1]), axes()),
+        R.spread(ensemble(), (x[:, :1], x[:, 1]), axes()),
     ]
     for ax in figures:
         assert np.isfinite([*ax.get_xlim(), *ax.get_ylim()]).all()

@@ -13,8 +13,10 @@ from funcnet.tabular import study_table
 from funcnet.tabular._prepare import prepare_study
 from funcnet.tabular._split import split_table
 
-KEY = jax.random.key(0)
-KEYS = tuple(jax.random.split(KEY))
+
+@functools.cache
+def keys():
+    return tuple(jax.random.split(jax.random.key(0)))
 
 
 def line_table(rows=60):
@@ -39,7 +41,7 @@ def test_a_standard_split_is_kept():
     table = fn.data.Table("standard", data, ("x",), "class", ("even", "odd"), standard_split=(60, 10))
     used, held_out = split_table(table, 0.5, np.arange(70))
     assert (used.tolist(), held_out.tolist()) == (list(range(60)), list(range(60, 70)))
-    _, (train, valid, test), _ = prepare_study(table, (4,), KEYS)
+    _, (train, valid, test), _ = prepare_study(table, (4,), keys())
     assert [len(train), len(valid), len(test)] == [45, 15, 10]
     assert test[:][1].tolist() == [0, 1] * 5
 
@@ -56,7 +58,7 @@ def test_a_class_of_one_row_is_trained_on(seed):
 
 def test_columns_and_targets_are_scaled_by_the_training_rows():
     table = line_table()
-    net, (train, valid, _), scaler = prepare_study(table, (4,), KEYS)
+    net, (train, valid, _), scaler = prepare_study(table, (4,), keys())
     assert net.sizes == (2, 4, "scalar")
     x, y = (np.asarray(a) for a in train[:])
     np.testing.assert_allclose(np.median(x, axis=0), 0, atol=1e-5)
@@ -76,7 +78,7 @@ def test_text_gaps_and_dates_are_read(tmp_path):
         }
     )
     frame.to_csv(tmp_path / "rents.csv", index=False)
-    net, (train, *_), _ = prepare_study(fn.data.load(tmp_path / "rents.csv"), (4,), KEYS)
+    net, (train, *_), _ = prepare_study(fn.data.load(tmp_path / "rents.csv"), (4,), keys())
     assert train[:][0].shape == (36, net.sizes[0])
     assert net.sizes[0] >= 1 + 1 + 3 + 3  # area and its gaps, towns, days, months and years
     assert np.isfinite(train[:][0]).all()
@@ -86,18 +88,18 @@ def test_roles_and_missing_words_of_a_study(tmp_path):
     frame = pandas.DataFrame({"a": np.arange(40.0), "b": [-1, 1, 2, 3] * 10, "y": np.arange(40.0)})
     frame.to_csv(tmp_path / "t.csv", index=False)
     table = fn.data.load(tmp_path / "t.csv")
-    assert prepare_study(table, (4,), KEYS).net.sizes[0] == 2
-    assert prepare_study(table, (4,), KEYS, {"a": "dropped"}).net.sizes[0] == 1
-    assert prepare_study(table, (4,), KEYS, {}, ("-1",)).net.sizes[0] == 3  # where b is missing
+    assert prepare_study(table, (4,), keys()).net.sizes[0] == 2
+    assert prepare_study(table, (4,), keys(), {"a": "dropped"}).net.sizes[0] == 1
+    assert prepare_study(table, (4,), keys(), {}, ("-1",)).net.sizes[0] == 3  # where b is missing
     with pytest.raises(ValueError, match="must have a column that differs between rows"):
-        prepare_study(table, (4,), KEYS, {"a": "dropped", "b": "dropped"})
+        prepare_study(table, (4,), keys(), {"a": "dropped", "b": "dropped"})
 
 
 def test_a_target_near_the_limits_of_float64_is_refused(tmp_path):
     frame = pandas.DataFrame({"a": np.arange(40.0), "y": [1.7e308, -1.7e308] * 20})
     frame.to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(ValueError, match=r"the target 'y' must be at most 1e\+150 in size, got 1.7e\+308"):
-        prepare_study(fn.data.load(tmp_path / "t.csv"), (4,), KEYS)
+        prepare_study(fn.data.load(tmp_path / "t.csv"), (4,), keys())
 
 
 WRONG = {
@@ -126,7 +128,7 @@ def test_what_cant_fit_into_memory_is_refused_with_the_bytes_it_needs():
 
 def test_tables_of_few_rows_are_refused():
     with pytest.raises(ValueError, match="1 rows are too few"):
-        fn.data.split((np.zeros(1),), (0.8, 0.2), KEYS[0])
+        fn.data.split((np.zeros(1),), (0.8, 0.2), keys()[0])
     table = line_table(2)
     with pytest.raises(ValueError, match="too few"):
         study_table(dataclasses.replace(table), "folds")
