@@ -219,8 +219,8 @@ CASES = [
 def test_what_cannot_be_drawn_ends_in_a_sentence_that_names_it(name, argument, bad):
     _, call, count, valid, _ = next(entry for entry in CALLS if entry[0] == name)
     keyword = FIRST.get(name, argument) if argument == "run" else argument
+    made = {name: ensemble() if value is ensemble else value for name, value in valid.items()}
     with pytest.raises((TypeError, ValueError)) as error:
-        made = {name: ensemble() if value is ensemble else value for name, value in valid.items()}
         call(**({"axes": axes(count)} | made | {keyword: bad}))
     frame = traceback.extract_tb(error.value.__traceback__)[-1]
     assert frame.filename.startswith(PACKAGE), f"raised in {frame.filename}: {error.value}"
