@@ -34,11 +34,11 @@ test-all: $(READY)
 
 # The quick tests at both ends of the pins, each in an environment of its own. pip installs the newest
 # versions only, so uv chooses.
-test-oldest: RESOLUTION = lowest-direct
-test-newest: RESOLUTION = highest
 test-oldest test-newest: test-%: .venv-%/.ready
 	.venv-$*/bin/python -m pytest --numprocesses auto --quiet
 
+.venv-oldest/.ready: RESOLUTION = lowest-direct
+.venv-newest/.ready: RESOLUTION = highest
 .venv-oldest/.ready .venv-newest/.ready: .venv-%/.ready: pyproject.toml
 	@test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import conftest
+
 PACKAGE = Path(__file__).parent.parent / "funcnet"
 
 # From the bottom up. Rooms that are not built yet have their place already.
@@ -214,3 +216,8 @@ def test_importing_all_of_funcnet_imports_nothing_heavy():
     )
     heavy = {"matplotlib", "rich", "pandas", "sklearn", "safetensors", "flax", "orbax", "chex", "scipy"}
     assert not heavy & set(found.stdout.split())
+
+
+def test_no_test_file_runs_jax_when_it_is_imported():
+    """Each worker imports all of them, and each program costs time and memory there."""
+    assert not conftest.compiled_at_import, sorted(conftest.compiled_at_import)
