@@ -213,6 +213,6 @@ def _parse_texts(column: Column, raw: RawColumn, parse: Any, what: str, dtype: n
                 f"column {column.name!r} must hold {what}, as in the training rows, got {quoted(text)} in "
                 f"row {row}. Leave it blank where it is missing."
             )
-    gap = np.datetime64("NaT") if dtype.kind == "M" else np.nan
+    gap = np.array("NaT" if dtype.kind == "M" else np.nan, dtype)[()]
     values = {text: gap if value is None else value for text, value in known.items()}
     return np.array([values[text] for text in texts], dtype)
