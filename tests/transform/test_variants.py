@@ -92,7 +92,8 @@ NAMED = [(name, *case) for name, case in CASES.items()]
 
 
 def assert_computes(f, arguments, expected):
-    assert_close(f(*arguments), jax.tree.map(np.float32, expected))
+    with jax.debug_nans(True):  # it makes no NaN on its way, either
+        assert_close(f(*arguments), jax.tree.map(np.float32, expected))
 
 
 class TestOnOneDevice(chex.TestCase):
