@@ -302,9 +302,7 @@ WRONG = {
         "got b of a batch. Mark the others",
     ),
     "private gradients": (
-        lambda: fit(
-            {"disc": optax.contrib.differentially_private_aggregate(1.0, 1.0, the_key()), "gen": ADAM}
-        )(model(), DATA, the_key()),
+        lambda: fit({"disc": private(), "gen": ADAM})(model(), DATA, the_key()),
         "can't train one of several players",
     ),
 }
