@@ -12,7 +12,7 @@ from funcnet.study._decompose import decompose
 
 ROWS, FEATURES, SIGMA, PENALTY = 12, 5, 0.5, 0.2
 SQUARED = fn.losses.supervised(fn.losses.squared_error)
-TRAIN = fn.fit(SQUARED, optax.adam(0.05), epochs=2, batch_size=8)
+TRAIN = fn.fit(SQUARED, optax.adam(0.05), epochs=2, batch_size=8, shuffle=False)
 
 
 def the_key():
@@ -49,7 +49,7 @@ def test_linear_fits_agree_with_the_closed_form(made, penalty):
     (x, target), (x_test, truth) = made(0, ROWS), made(1, 40)
     y_test = (truth + SIGMA * np.random.default_rng(2).normal(size=40)).astype(np.float32)
     loss = fn.losses.penalized(SQUARED, l2=penalty)
-    train = fn.fit(loss, optax.sgd(0.1, momentum=0.8), epochs=250, batch_size=ROWS)
+    train = fn.fit(loss, optax.sgd(0.1, momentum=0.8), epochs=250, batch_size=ROWS, shuffle=False)
     net = fn.Linear(x.shape[1], "scalar", use_bias=False, weight_init="zeros")
     study = fn.study.bias_variance(train, 100)
     found = study(net, fixed_design(x, target), the_key(), (x_test, y_test), truth)
@@ -110,7 +110,9 @@ def test_zero_one_parts_are_brute_force_in_numpy(classes):
     truth = ((x[:, 0] > 0).astype(int) + (x[:, 1] > 0.3)).clip(max=kinds - 1)
     y = np.where(rng.uniform(size=40) < 0.3, rng.integers(kinds, size=40), truth)
     per_example = fn.losses.binary_cross_entropy if kinds == 2 else fn.losses.cross_entropy
-    train = fn.fit(fn.losses.supervised(per_example), optax.adam(0.3), epochs=3, batch_size=8)
+    train = fn.fit(
+        fn.losses.supervised(per_example), optax.adam(0.3), epochs=3, batch_size=8, shuffle=False
+    )
     study = fn.study.bias_variance(train, 9, loss="zero_one")
     net, data = fn.models.Perceptron(2, classes), (x[:12], y[:12])
     found = study(net, data, the_key(), (x, y), truth)
@@ -178,7 +180,7 @@ def test_epochs_are_shorter_trainings_of_the_same_members_and_nothing_is_traced_
     assert found.mean["variance"].shape == (2,)
     assert found.per_row["variance"].shape == (2, 10)
     assert found.epochs.tolist() == [1, 4]
-    short = fn.fit(SQUARED, optax.adam(0.05), epochs=1, batch_size=8)
+    short = fn.fit(SQUARED, optax.adam(0.05), epochs=1, batch_size=8, shuffle=False)
     once = fn.study.bias_variance(short, 3)(net, draw, the_key(), (x, y))
     assert_close(jax.tree.map(lambda a: a[0], found.mean), once.mean, 20)
 

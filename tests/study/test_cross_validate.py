@@ -10,7 +10,14 @@ from tables import MODELS, assert_close
 import funcnet as fn
 
 ROW = MODELS["mlp"]
-TRAIN = fn.fit(ROW.loss(), optax.adam(0.05), epochs=4, batch_size=8, stopping=fn.EarlyStopping(patience=1))
+TRAIN = fn.fit(
+    ROW.loss(),
+    optax.adam(0.05),
+    epochs=4,
+    batch_size=8,
+    shuffle=False,
+    stopping=fn.EarlyStopping(patience=1),
+)
 
 
 def the_key():
@@ -42,7 +49,13 @@ def test_no_fold_trains_on_what_it_is_judged_by():
     """A model that remembers its rows knows nothing of those left out."""
     x = jnp.eye(12)
     folds = fn.data.kfold((x, jnp.arange(12.0)), 3, the_key())
-    train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(1.0), epochs=60, batch_size=12)
+    train = fn.fit(
+        fn.losses.supervised(fn.losses.squared_error),
+        optax.sgd(1.0),
+        epochs=60,
+        batch_size=12,
+        shuffle=False,
+    )
     start = fn.Linear(12, "scalar", use_bias=False, weight=jnp.zeros(12))
     rows, predictions = fn.study.cross_validate(train, folds)(start, the_key()).out_of_fold()
     np.testing.assert_array_equal(predictions, np.zeros(12))

@@ -9,7 +9,7 @@ from tables import MODELS, assert_close
 import funcnet as fn
 
 ROW = MODELS["mlp"]
-TRAIN = fn.fit(ROW.loss(), optax.adam(0.05), epochs=3, batch_size=8)
+TRAIN = fn.fit(ROW.loss(), optax.adam(0.05), epochs=3, batch_size=8, shuffle=False)
 SQUARED = fn.losses.supervised(fn.losses.squared_error)
 
 
@@ -24,7 +24,7 @@ def eye(n):
 def test_a_model_that_remembers_its_rows_knows_as_many_as_it_saw():
     """Each row is a feature of its own, so the error over all rows is the share of rows not seen."""
     data = eye(12)
-    train = fn.fit(SQUARED, optax.sgd(0.5), epochs=60, batch_size=12)
+    train = fn.fit(SQUARED, optax.sgd(0.5), epochs=60, batch_size=12, shuffle=False)
     net = fn.Linear(12, "scalar", use_bias=False, weight_init="zeros")
     found = fn.study.learning_curve(train, (5, 12), 3)(net, data, the_key(), data)
     for place, rows in enumerate(found.x):
@@ -37,7 +37,7 @@ def test_sets_are_nested_and_weights_and_views_count_on():
     x, y = eye(9)
     data = fn.data.take(fn.data.Dataset((x, y)), range(8))
     valid = fn.data.Dataset((x[:8], y[:8]), weight=np.float32(2) ** np.arange(8, dtype=np.float32))
-    train = fn.fit(SQUARED, optax.sgd(1.0), epochs=40, batch_size=8)
+    train = fn.fit(SQUARED, optax.sgd(1.0), epochs=40, batch_size=8, shuffle=False)
     net = fn.Linear(9, "scalar", use_bias=False, weight_init="zeros")
     found = fn.study.learning_curve(train, (2, 4, 8), 4)(net, data, the_key(), valid)
     missing = np.rint(found.scores["val_loss"] * 255).astype(int)
@@ -52,7 +52,7 @@ def test_rows_of_weight_zero_are_none_of_the_number():
     weight = np.float32([1, 0, 1, 0, 0, 2, 1, 0, 1])
     data = fn.data.Dataset(eye(9), weight=weight)
     valid = fn.data.Dataset(eye(9), weight=np.float32(weight > 0))
-    train = fn.fit(SQUARED, optax.sgd(0.4), epochs=80, batch_size=9)
+    train = fn.fit(SQUARED, optax.sgd(0.4), epochs=80, batch_size=9, shuffle=False)
     net = fn.Linear(9, "scalar", use_bias=False, weight_init="zeros")
     found = fn.study.learning_curve(train, (2, 5), 4)(net, data, the_key(), valid)
     np.testing.assert_allclose(found.scores["val_loss"][0], 3 / 5, atol=0.01)

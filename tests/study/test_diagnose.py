@@ -358,7 +358,7 @@ def moons(noise):
 
 
 def trained(net, optimizer, epochs, noise=0.2, rows=200, batch_size=50, **settings):
-    train = fn.fit(BINARY, optimizer, epochs=epochs, batch_size=batch_size, **settings)
+    train = fn.fit(BINARY, optimizer, epochs=epochs, batch_size=batch_size, shuffle=False, **settings)
     x, y = moons(noise)
     model, valid = jax.jit(net.init)(the_key()), (x[200:], y[200:])
     return train(model, (x[:rows], y[:rows]), jax.random.key(1), valid)
@@ -380,7 +380,7 @@ def powers_unscaled(**settings):
     x = np.linspace(-2.0, 2.0, 32, dtype=np.float32)
     data = np.vander(x, 6)[:, :5], np.sin(2 * x)
     squared = fn.losses.supervised(fn.losses.squared_error)
-    train = fn.fit(squared, optax.sgd(0.1), epochs=30, batch_size=8, **settings)
+    train = fn.fit(squared, optax.sgd(0.1), epochs=30, batch_size=8, shuffle=False, **settings)
     return train(jax.jit(fn.models.LinearRegression(5).init)(the_key()), data, the_key(), data)
 
 

@@ -65,7 +65,9 @@ def test_over_devices_it_ends_in_the_same_numbers():
 @pytest.mark.slow
 def test_large_members_are_mapped_by_vmap():
     net, x = fn.MLP((3, 60, 60, "scalar")), jnp.ones((8, 3))
-    train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=1, batch_size=8)
+    train = fn.fit(
+        fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=1, batch_size=8, shuffle=False
+    )
     many = fn.study.ensemble(train, 3)
     found = many(net, (x, x[:, 0]), the_key())
     assert_close(
@@ -92,7 +94,7 @@ def test_one_call_compiles_and_the_next_does_not():
         traced += 1
         return plain(model, example, key)
 
-    many = fn.study.ensemble(fn.fit(counted, optax.adam(0.1), epochs=1, batch_size=8), 3)
+    many = fn.study.ensemble(fn.fit(counted, optax.adam(0.1), epochs=1, batch_size=8, shuffle=False), 3)
     many(row.net, row.rows(16), the_key())
     first = traced
     many(row.net, row.rows(16, seed=4), jax.random.key(9))
@@ -206,7 +208,7 @@ def test_a_member_alone_compiles_once():
         traced.append(None)
         return row.loss()(model, example, key)
 
-    many = fn.study.ensemble(fn.fit(loss, optax.sgd(0.1), epochs=1), 3)
+    many = fn.study.ensemble(fn.fit(loss, optax.sgd(0.1), epochs=1, shuffle=False), 3)
     many.member(row.net, row.rows(8), the_key(), 0)
     first = len(traced)
     many.member(row.net, row.rows(8), the_key(), 2)
@@ -218,7 +220,7 @@ def test_a_network_without_parameters_is_no_reason_to_stumble():
         def __call__(self, x, key=None):
             return x[0]
 
-    train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=1)
+    train = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=1, shuffle=False)
     run = fn.study.ensemble(train, 2)(
         Same(), (np.ones((4, 1), np.float32), np.zeros(4, np.float32)), the_key()
     )
@@ -227,7 +229,7 @@ def test_a_network_without_parameters_is_no_reason_to_stumble():
 
 def test_progress_reports_each_block_when_it_is_done():
     row, counts = MODELS["linear-regression"], []
-    train, data = training(row, epochs=1), row.rows(8)
+    train, data = training(row, epochs=1, shuffle=False), row.rows(8)
     run = fn.study.ensemble(train, 5, block=2, progress=counts.append)(row.net, data, the_key())
     jax.effects_barrier()
     assert sorted(counts) == [1, 2, 2]  # padding of the last block is not counted

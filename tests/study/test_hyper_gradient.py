@@ -35,7 +35,7 @@ def of_line():
 
 def make_train(hyper, row=ROW):
     optimizer = optax.adamw(hyper["learning_rate"], weight_decay=hyper["decay"], eps_root=1e-12)
-    return fn.fit(row.loss(), optimizer, epochs=3, batch_size=8)
+    return fn.fit(row.loss(), optimizer, epochs=3, batch_size=8, shuffle=False)
 
 
 make_line = functools.partial(make_train, row=LINE)
@@ -94,7 +94,7 @@ def test_weights_of_ten_examples_agree_with_central_differences():
 def test_a_schedule_and_the_start_are_hyper_parameters():
     def scheduled(rates):
         optimizer = optax.sgd(lambda count: rates[count // 3])
-        return fn.fit(ROW.loss(), optimizer, epochs=3, batch_size=8)
+        return fn.fit(ROW.loss(), optimizer, epochs=3, batch_size=8, shuffle=False)
 
     _, slope = fn.study.hyper_gradient(scheduled)(jnp.array([0.1, 0.05, 0.01]), *given())
     assert slope.shape == (3,)
@@ -114,7 +114,7 @@ def test_reverse_memory_grows_by_a_state_for_each_epoch():
 
     def memory(epochs, mode):
         def make_train(rate):
-            return fn.fit(ROW.loss(), optax.sgd(rate), epochs=epochs, batch_size=2)
+            return fn.fit(ROW.loss(), optax.sgd(rate), epochs=epochs, batch_size=2, shuffle=False)
 
         study = fn.study.hyper_gradient(make_train, mode=mode)
         lowered = study._programs[False].lower(None, 1, jnp.array(0.1), *given())
@@ -145,7 +145,9 @@ def test_a_second_call_traces_nothing():
 def test_stopping_goes_forward_by_itself():
     def stopped(rate):
         stopping = fn.EarlyStopping(patience=1)
-        return fn.fit(LINE.loss(), optax.sgd(rate), epochs=3, batch_size=8, stopping=stopping)
+        return fn.fit(
+            LINE.loss(), optax.sgd(rate), epochs=3, batch_size=8, shuffle=False, stopping=stopping
+        )
 
     _, slope = fn.study.hyper_gradient(stopped)(0.1, *of_line())
     assert np.isfinite(slope)
@@ -203,7 +205,9 @@ def test_tuning_lowers_the_metric_and_keeps_the_best():
 
 
 def descent(hyper):
-    return fn.fit(LINE.loss(), optax.sgd(hyper["rate"].astype(jnp.float32)), epochs=1, batch_size=8)
+    return fn.fit(
+        LINE.loss(), optax.sgd(hyper["rate"].astype(jnp.float32)), epochs=1, batch_size=8, shuffle=False
+    )
 
 
 def test_a_gradient_has_the_dtype_of_its_hyper_parameter():
@@ -213,7 +217,9 @@ def test_a_gradient_has_the_dtype_of_its_hyper_parameter():
 
 def test_tuning_that_finds_nothing_finite_says_so():
     loss = fn.losses.supervised(fn.losses.squared_error)
-    study = fn.study.tune(lambda rate: fn.fit(loss, optax.sgd(rate), epochs=1, batch_size=8), steps=2)
+    study = fn.study.tune(
+        lambda rate: fn.fit(loss, optax.sgd(rate), epochs=1, batch_size=8, shuffle=False), steps=2
+    )
     data = np.ones((8, 1), np.float32), np.ones(8, np.float32)
     with pytest.raises(FloatingPointError, match="no run ended with a finite metric"):
         study(1e30, fn.models.LinearRegression(1), data, the_key(), data)
@@ -222,7 +228,7 @@ def test_tuning_that_finds_nothing_finite_says_so():
 @pytest.mark.slow
 def test_tuning_comes_back_from_divergence():
     def make_train(rate):
-        return fn.fit(ROW.loss(), optax.sgd(rate), epochs=2, batch_size=8)
+        return fn.fit(ROW.loss(), optax.sgd(rate), epochs=2, batch_size=8, shuffle=False)
 
     found = fn.study.tune(make_train, steps=4, optimizer=optax.sgd(1e6))(0.1, *given())
     assert not jnp.isfinite(found.values).all()

@@ -17,10 +17,10 @@ def the_key():
 
 
 def short(rate):
-    return fn.fit(ROW.loss(), optax.sgd(rate), epochs=2, batch_size=8)
+    return fn.fit(ROW.loss(), optax.sgd(rate), epochs=2, batch_size=8, shuffle=False)
 
 
-def tested(make_train, key):
+def ranged(make_train, key):
     return fn.study.learning_rate_range(make_train)(ROW.net, ROW.rows(20), key)
 
 
@@ -31,7 +31,7 @@ def test_a_quadratic_diverges_at_two_over_its_curvature():
         return 1.5 * w**2 + 0 * example
 
     study = fn.study.learning_rate_range(
-        lambda rate: fn.fit(loss, optax.sgd(rate), epochs=30, batch_size=4),
+        lambda rate: fn.fit(loss, optax.sgd(rate), epochs=30, batch_size=4, shuffle=False),
         min_lr=0.01,
         max_lr=10.0,
         num_rates=40,
@@ -46,7 +46,7 @@ def test_a_quadratic_diverges_at_two_over_its_curvature():
 def test_a_training_that_would_stop_early_has_not_diverged():
     def stopping(rate):
         early = fn.EarlyStopping("loss", patience=1, min_delta=1.0)
-        return fn.fit(ROW.loss(), optax.sgd(rate), epochs=4, batch_size=8, stopping=early)
+        return fn.fit(ROW.loss(), optax.sgd(rate), epochs=4, batch_size=8, shuffle=False, stopping=early)
 
     found = fn.study.learning_rate_range(stopping, min_lr=1e-3, max_lr=1e-2, num_rates=2)(
         ROW.net, ROW.rows(20), the_key()

@@ -28,7 +28,7 @@ def initial(net=NET):
 
 
 def _train(**settings):
-    return fn.fit(LOSS, optax.sgd(0.1), **({"epochs": 4, "batch_size": 16} | settings))
+    return fn.fit(LOSS, optax.sgd(0.1), **({"epochs": 4, "batch_size": 16, "shuffle": False} | settings))
 
 
 def _last(run):
@@ -67,7 +67,7 @@ def test_a_unit_that_is_negative_for_every_row_is_dead():
     model = initial()
     layer = model.layers[0].replace(bias=jnp.asarray(np.float32([100] * 2 + [-100] * 6)))
     model = model.replace(layers=(layer, *model.layers[1:]))
-    resting = fn.fit(LOSS, optax.sgd(0.0), epochs=1)
+    resting = fn.fit(LOSS, optax.sgd(0.0), epochs=1, shuffle=False)
     run = fn.study.monitor(resting, ["dead"])(model, (X, Y), the_key())
     assert float(run.history["dead/relu 1"][0]) == pytest.approx(0.75)
 
@@ -131,7 +131,7 @@ SLOW = ("linear-regression", "mlp", "mlp-dropout")  # NET, above, is an MLP
 @pytest.mark.parametrize("name", marked(QUICK, slow=SLOW))
 def test_every_model_can_be_watched(name):
     model = MODELS[name]
-    train = fn.study.monitor(fn.fit(model.loss(), optax.adam(0.01), epochs=1, batch_size=4))
+    train = fn.study.monitor(fn.fit(model.loss(), optax.adam(0.01), epochs=1, batch_size=4, shuffle=False))
     run = train(model.init(), model.rows(8), the_key())
     found = _last(run)
     assert all(np.isfinite(value) or name.startswith("update/") for name, value in found.items())
@@ -164,7 +164,7 @@ class Mapped(fn.Module):
 
 def test_calls_that_a_model_maps_itself_count_each():
     model = initial(Mapped())
-    resting = fn.fit(LOSS, optax.sgd(0.0), epochs=1)
+    resting = fn.fit(LOSS, optax.sgd(0.0), epochs=1, shuffle=False)
     found = _last(
         fn.study.monitor(resting, ["activation", "saturation"], rows=40)(model, (X, Y), the_key())
     )
@@ -178,7 +178,7 @@ def test_small_spreads_and_gradients_are_no_zeros():
     model = initial()
     last = model.layers[-1]
     offset = model.replace(layers=(*model.layers[:-1], last.replace(bias=last.bias + 3e4)))
-    resting = fn.fit(lambda m, e, k: 1e-30 * (m(e[0]) - e[1]) ** 2, optax.sgd(0.0), epochs=1)
+    resting = fn.fit(lambda m, e, k: 1e-30 * (m(e[0]) - e[1]) ** 2, optax.sgd(0.0), epochs=1, shuffle=False)
     found = _last(fn.study.monitor(resting, ["activation", "gradient"], rows=40)(offset, (X, Y), the_key()))
     spread = np.asarray(jax.jit(model)(X)).std()
     assert found["activation_std/layers[2]"] == pytest.approx(spread, rel=0.02)
@@ -188,7 +188,9 @@ def test_small_spreads_and_gradients_are_no_zeros():
 def test_what_cant_be_told_apart_is_said():
     def training():
         inner = jax.jit(lambda layer, x: layer(x))
-        return fn.fit(lambda m, e, k: jnp.sum(inner(m, inner(m, e))), optax.sgd(0.0), epochs=1)
+        return fn.fit(
+            lambda m, e, k: jnp.sum(inner(m, inner(m, e))), optax.sgd(0.0), epochs=1, shuffle=False
+        )
 
     model = initial(fn.Linear(3, 3))
     with pytest.raises(ValueError, match="compiled separately"):

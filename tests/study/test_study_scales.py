@@ -97,7 +97,11 @@ def test_a_run_with_an_infinite_metric_is_not_the_best():
 
     def make_train(rate):
         return fn.fit(
-            fn.losses.supervised(fn.losses.squared_error), optax.sgd(rate), epochs=1, batch_size=4
+            fn.losses.supervised(fn.losses.squared_error),
+            optax.sgd(rate),
+            epochs=1,
+            batch_size=4,
+            shuffle=False,
         )
 
     study = fn.study.tune(make_train, metric, steps=6, optimizer=optax.sgd(0.05), mode="forward", log=False)
@@ -121,7 +125,7 @@ NET = fn.models.LinearRegression(1)
 
 def make_train(rate):
     loss = fn.losses.supervised(fn.losses.squared_error)
-    return fn.fit(loss, optax.sgd(rate), epochs=2, batch_size=4)
+    return fn.fit(loss, optax.sgd(rate), epochs=2, batch_size=4, shuffle=False)
 
 
 def test_ensembles_and_derivatives_of_trainings_run_under_debug_nans():

@@ -31,7 +31,6 @@ STOPPING = fn.EarlyStopping(patience=1)
 ENDS_EARLY = fn.fit(LOSS, optax.sgd(0.5), epochs=9, batch_size=12, shuffle=False, stopping=STOPPING)
 
 
-@functools.cache
 def the_key(seed=3):
     return jax.random.key(seed)
 

@@ -79,7 +79,9 @@ def test_a_trial_that_diverged_is_never_best():
     row = MODELS["linear-regression"]
 
     def diverging(learning_rate):
-        return fn.fit(row.loss(), optax.sgd(learning_rate), epochs=2, batch_size=8, on_nan="ignore")
+        return fn.fit(
+            row.loss(), optax.sgd(learning_rate), epochs=2, batch_size=8, shuffle=False, on_nan="ignore"
+        )
 
     study = fn.study.sweep(diverging, {"learning_rate": [float("nan"), 0.1]})
     found = study(row.net, row.rows(20), the_key(), row.rows(12, seed=1))
@@ -93,7 +95,7 @@ def test_values_are_told_apart_by_what_they_are():
 
     def counted(learning_rate, kind):
         made.append((isinstance(learning_rate, jax.Array), kind))
-        return fn.fit(row.loss(), optax.sgd(learning_rate), epochs=2, batch_size=8)
+        return fn.fit(row.loss(), optax.sgd(learning_rate), epochs=2, batch_size=8, shuffle=False)
 
     row, rates = MODELS["linear-regression"], [0, np.float32(0.01), jnp.array(0.1)]
     study = fn.study.sweep(counted, {"learning_rate": rates, "kind": [1, True]})
@@ -107,7 +109,7 @@ def test_values_are_told_apart_by_what_they_are():
 def test_dropouts_and_learning_rates_are_one_program_and_each_trial_is_its_fit():
     traces = []
     dropouts, rates = [0.0, 0.2, 0.5, 0.7], [0.01, 0.1, 0.3]
-    settings = {"epochs": 2, "batch_size": 8}
+    settings = {"epochs": 2, "batch_size": 8, "shuffle": False}
 
     def loss(model, example, key):
         traces.append(None)

@@ -29,7 +29,7 @@ def _upward(model: Any, example: Any, key: Any) -> jax.Array:
     "dtype", tables.marked(["bfloat16", "float16", "float32"], slow={"float16", "float32"})
 )
 def test_the_moving_average_of_a_half_precision_weight_is_that_in_float32(dtype: str) -> None:
-    train = fn.fit(_upward, optax.sgd(2.0**-6), epochs=200, batch_size=1, ema=0.99)
+    train = fn.fit(_upward, optax.sgd(2.0**-6), epochs=200, batch_size=1, shuffle=False, ema=0.99)
     run = train(jnp.zeros((), dtype), np.zeros(1, np.float32), the_key())
     steps = np.arange(1, 201) / 64  # exact in bfloat16 while the sum needs at most 8 bits
     weights = np.cumsum(np.full(200, 1 / 64)) if dtype == "float32" else _rounded_steps(dtype)
@@ -51,7 +51,7 @@ def _rounded_steps(dtype: str) -> np.ndarray:
 
 def test_the_mean_of_half_precision_models_is_that_in_float32() -> None:
     average = fn.train.AverageWeights()
-    train = fn.fit(_upward, optax.sgd(2.0**-6), epochs=200, batch_size=1)
+    train = fn.fit(_upward, optax.sgd(2.0**-6), epochs=200, batch_size=1, shuffle=False)
     fn.Trainer(train, callbacks=[average])(jnp.zeros((), HALF), np.zeros(1, np.float32), the_key())
     assert average.model.dtype == HALF
     assert float(average.model) == float(np.mean(_rounded_steps("bfloat16")).astype(HALF))
@@ -65,7 +65,9 @@ def test_training_in_half_precision_is_that_in_float32_up_to_rounding(name: str)
     def train(dtype: str) -> list[Any]:
         model = fn.Precision(param=dtype).cast_parameters(case.init())
         average = fn.train.AverageWeights(start=1)
-        fit = fn.fit(case.loss(), optax.sgd(0.05, momentum=0.9), epochs=4, batch_size=8, ema=0.9)
+        fit = fn.fit(
+            case.loss(), optax.sgd(0.05, momentum=0.9), epochs=4, batch_size=8, shuffle=False, ema=0.9
+        )
         inputs = np.asarray(data[0], dtype), data[1]
         run = fn.Trainer(fit, callbacks=[average])(model, inputs, the_key())
         return [run.state.model, run.model, average.model, dict(run.history)]
@@ -92,7 +94,7 @@ def _statistics(model: Any, epoch: int, batch_size: int = 8) -> tuple[np.ndarray
     """Mean and unbiased variance of each batch of an epoch, averaged by its rows, in float64."""
     weight, bias = (np.asarray(leaf, float) for leaf in (model.layers[0].weight, model.layers[0].bias))
     parts, counts = [], []
-    for batch in fn.data.batches(ROWS, batch_size, the_key(), epoch):
+    for batch in fn.data.batches(ROWS, batch_size, None, epoch):
         x = np.asarray(batch.example[0], float)[np.asarray(batch.weight) > 0]
         hidden = x @ weight + bias
         parts.append([hidden.mean(0), hidden.var(0, ddof=1)])
@@ -104,7 +106,7 @@ def _statistics(model: Any, epoch: int, batch_size: int = 8) -> tuple[np.ndarray
 @pytest.mark.parametrize("source", ["arrays", pytest.param("stream", marks=pytest.mark.slow)])
 def test_averaged_weights_get_statistics_of_their_own(source: str, tmp_path: Any) -> None:
     average, models, start = fn.train.AverageWeights(start=2), [], jax.jit(NORM.init)(the_key())
-    train = fn.fit(SQUARED, optax.sgd(0.1), epochs=5, batch_size=8)
+    train = fn.fit(SQUARED, optax.sgd(0.1), epochs=5, batch_size=8, shuffle=False)
     data: Any = ROWS
     if source == "stream":
         for name, rows in zip("xy", ROWS, strict=True):

@@ -19,7 +19,7 @@ from funcnet.train import Every, Request
 X = np.random.default_rng(1).normal(size=(40, 3)).astype(np.float32)
 DATA = X, np.sin(X[:, 0])
 SQUARED = fn.losses.supervised(fn.losses.squared_error)
-TRAIN = fn.fit(SQUARED, optax.sgd(0.1), epochs=6, batch_size=10)
+TRAIN = fn.fit(SQUARED, optax.sgd(0.1), epochs=6, batch_size=10, shuffle=False)
 STOP_BY_LOSS = fn.EarlyStopping("loss", patience=9)
 FIDS = [9.0, 4.0, 7.0]
 
@@ -116,11 +116,13 @@ def test_a_value_is_monitored_by_keep_best_and_by_later_callbacks(tmp_path):
     )
     run = trainer(*arguments())
     assert seen == [9.0, 4.0, 7.0, None, None, 5.0]
-    two_epochs = fn.fit(SQUARED, optax.sgd(0.1), epochs=2, batch_size=10)(*arguments()).model
+    two_epochs = fn.fit(SQUARED, optax.sgd(0.1), epochs=2, batch_size=10, shuffle=False)(*arguments()).model
     assert int(run.best_epoch) == 1
     assert same_bits(run.best, two_epochs)
     assert same_bits(fn.load_weights(arguments()[0], tmp_path, which="best"), two_epochs)
-    stopping = fn.fit(SQUARED, optax.sgd(0.1), epochs=6, batch_size=10, stopping=STOP_BY_LOSS)
+    stopping = fn.fit(
+        SQUARED, optax.sgd(0.1), epochs=6, batch_size=10, shuffle=False, stopping=STOP_BY_LOSS
+    )
     run = fn.Trainer(stopping, callbacks=[fid], keep_best="fid")(*arguments())
     assert same_bits(run.best, two_epochs)
     assert [int(p.name) for p in sorted((tmp_path / "checkpoints").glob("0*"))] == [8, 24]
@@ -132,7 +134,7 @@ def test_a_value_is_monitored_by_keep_best_and_by_later_callbacks(tmp_path):
 
 def test_a_longer_run_keeps_the_values_of_the_shorter_one(tmp_path):
     fn.Trainer(TRAIN, tmp_path, [fid], resume="force")(*arguments())
-    longer = fn.fit(SQUARED, optax.sgd(0.1), epochs=8, batch_size=10)
+    longer = fn.fit(SQUARED, optax.sgd(0.1), epochs=8, batch_size=10, shuffle=False)
     run = fn.Trainer(longer, tmp_path, [fid], resume="force")(*arguments())
     np.testing.assert_array_equal(
         run.history["fid"], np.array([*FIDS, np.nan, np.nan, 5, np.nan, np.nan], np.float32)
@@ -267,7 +269,7 @@ def test_a_callback_writes_the_learning_rate_to_a_log(tmp_path):
     def rate(context):
         return Request(values={"lr": context.state.opt_state.hyperparams["learning_rate"]})
 
-    train = fn.fit(SQUARED, optimizer, epochs=6, batch_size=10)
+    train = fn.fit(SQUARED, optimizer, epochs=6, batch_size=10, shuffle=False)
     fn.Trainer(train, tmp_path, [fn.train.CSV("history.csv"), rate])(*arguments())
     rates = [float(row["lr"]) for row in numbers(tmp_path / "history.csv").values()]
     np.testing.assert_allclose(rates, 0.8 - 0.8 * np.arange(3, 24, 4) / 24, rtol=1e-5)
@@ -334,7 +336,7 @@ def test_wrong_pictures_are_refused(functions, error, words, tmp_path):
 def test_lines_are_printed_for_epochs_and_not_too_often(monkeypatch, capsys):
     now = iter(np.arange(0.0, 1e4, 0.4))
     monkeypatch.setattr("funcnet.train._bar.time", types.SimpleNamespace(monotonic=lambda: next(now)))
-    train = fn.fit(SQUARED, optax.sgd(0.1), epochs=30, batch_size=10)
+    train = fn.fit(SQUARED, optax.sgd(0.1), epochs=30, batch_size=10, shuffle=False)
     fn.Trainer(train, progress="lines", sync_every=Every(steps=2))(*arguments())
     lines = capsys.readouterr().err.splitlines()
     assert 4 < len(lines) < 15

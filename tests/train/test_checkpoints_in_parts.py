@@ -21,7 +21,7 @@ NET = fn.MLP((8, 64, 64, 3), dropout=0.1)
 X = np.random.default_rng(0).normal(size=(40, 8)).astype("float32")
 Y = np.arange(40, dtype="int32") % 3
 LOSS = fn.losses.supervised(fn.losses.cross_entropy)
-TRAIN = fn.fit(LOSS, optax.adam(1e-2), epochs=4, batch_size=16, ema=0.9)
+TRAIN = fn.fit(LOSS, optax.adam(1e-2), epochs=4, batch_size=16, shuffle=False, ema=0.9)
 
 
 @functools.cache

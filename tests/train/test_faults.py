@@ -28,7 +28,6 @@ TRAIN = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.adam(0.01), 
 SETTINGS = {"sync_every": Every(steps=1), "save_every": Every(steps=4), "keep": 9}
 
 
-@functools.cache
 def the_key():
     return jax.random.key(0)
 

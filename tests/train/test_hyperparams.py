@@ -36,7 +36,7 @@ def _groups(weight: Any, bias: Any) -> Any:
 
 
 def _run(optimizer: Any, *callbacks: Any, epochs: int = 3, **settings: Any) -> fn.Run:
-    train = fn.fit(LOSS, optimizer, epochs=epochs, **settings)
+    train = fn.fit(LOSS, optimizer, epochs=epochs, shuffle=False, **settings)
     return fn.Trainer(train, callbacks=callbacks)(*arguments())
 
 
@@ -126,7 +126,7 @@ def test_an_integer_is_not_rounded_in_silence() -> None:
 
 
 def test_paths_survive_a_resume(tmp_path: Any) -> None:
-    train = fn.fit(LOSS, _groups(_sgd(0.1), _sgd(0.01)), epochs=4)
+    train = fn.fit(LOSS, _groups(_sgd(0.1), _sgd(0.01)), epochs=4, shuffle=False)
 
     def callbacks() -> list[Any]:
         return [fn.train.ReduceOnPlateau("loss", factor=0.5, patience=1), fn.train.Monitor()]

@@ -45,11 +45,11 @@ def by_hand(state: fn.TrainState, batch: fn.data.Batch) -> tuple[fn.TrainState, 
 
 @functools.cache
 def fit(step: Any = by_hand, **settings: Any) -> fn.train.Fit:
-    return fn.fit(LOSS, ADAM, step=step, **{"epochs": 3, "batch_size": 16, **settings})
+    return fn.fit(LOSS, ADAM, step=step, **{"epochs": 3, "batch_size": 16, "shuffle": False, **settings})
 
 
 def test_a_step_written_by_hand_trains_as_the_loss_does() -> None:
-    expected = fn.fit(LOSS, ADAM, epochs=3, batch_size=16)(initial(), DATA, the_key(), DATA)
+    expected = fn.fit(LOSS, ADAM, epochs=3, batch_size=16, shuffle=False)(initial(), DATA, the_key(), DATA)
     run = fit()(initial(), DATA, the_key(), DATA)
     tables.assert_close(run.model, expected.model)
     for name in ("loss", "val_loss", "train_loss"):
@@ -60,7 +60,7 @@ def test_a_step_written_by_hand_trains_as_the_loss_does() -> None:
 
 def test_fns_own_step_is_a_step_with_its_buffers() -> None:
     model = initial(NET)
-    expected = fn.fit(LOSS, ADAM, epochs=3, batch_size=16)(model, DATA, the_key(), DATA)
+    expected = fn.fit(LOSS, ADAM, epochs=3, batch_size=16, shuffle=False)(model, DATA, the_key(), DATA)
     run = fit(fn.step(LOSS, ADAM))(model, DATA, the_key(), DATA)
     tables.assert_close(run.model, expected.model)
     np.testing.assert_allclose(run.history["loss"], expected.history["loss"], rtol=2e-5)
@@ -154,11 +154,11 @@ def test_a_target_network_follows_the_one_that_trains() -> None:
         "target": fn.freeze(initial(net)),
         "predict": fn.Linear(4, 4).init(the_key()),
     }
-    run = fn.fit(loss, ADAM, step=step, epochs=2, batch_size=16)(model, DATA, the_key())
+    run = fn.fit(loss, ADAM, step=step, epochs=2, batch_size=16, shuffle=False)(model, DATA, the_key())
     state = fn.TrainState.create(model, ADAM, the_key())
     expected, jitted = model["target"][0].weight, jax.jit(step)
     for epoch in range(2):
-        for batch in fn.data.batches(DATA, 16, the_key(), epoch):
+        for batch in fn.data.batches(DATA, 16, None, epoch):
             state, _ = jitted(state, batch)
             expected = expected + 0.1 * (state.model["online"][0].weight - expected)
     tables.assert_close(run.model, state.model, factor=20)
@@ -169,7 +169,7 @@ def test_a_target_network_follows_the_one_that_trains() -> None:
 
 @pytest.mark.slow
 def test_replace_gives_a_training_function_another_step() -> None:
-    plain = fn.fit(LOSS, optax.sgd(0.0), epochs=3, batch_size=16)
+    plain = fn.fit(LOSS, optax.sgd(0.0), epochs=3, batch_size=16, shuffle=False)
     replaced = dataclasses.replace(plain, optimizer=ADAM, step=by_hand)
     tables.assert_close(replaced(initial(), DATA, the_key()).model, fit()(initial(), DATA, the_key()).model)
 
@@ -250,9 +250,11 @@ def test_an_optimizer_of_the_number_of_steps() -> None:
         counts.append(steps)
         return optax.adam(optax.cosine_decay_schedule(1e-2, steps))
 
-    train = fn.fit(LOSS, decayed, epochs=3, batch_size=16, ema=0.5)
+    train = fn.fit(LOSS, decayed, epochs=3, batch_size=16, shuffle=False, ema=0.5)
     run = train(initial(), DATA, the_key())
-    expected = fn.fit(LOSS, decayed(12), epochs=3, batch_size=16, ema=0.5)(initial(), DATA, the_key())
+    expected = fn.fit(LOSS, decayed(12), epochs=3, batch_size=16, shuffle=False, ema=0.5)(
+        initial(), DATA, the_key()
+    )
     assert tables.same_bits(run.model, expected.model)
     train(initial(), DATA, the_key())
     assert counts == [12, 12]  # once by `fit`, once above
@@ -268,6 +270,7 @@ def test_every_way_to_train_counts_its_steps(tmp_path: Any) -> None:
         lambda steps: optax.adam(optax.cosine_decay_schedule(1e-2, steps)),
         epochs=3,
         batch_size=16,
+        shuffle=False,
         ema=0.5,
     )
     expected = train(initial(), DATA, the_key())

@@ -29,10 +29,9 @@ def the_key() -> jax.Array:
 @functools.cache
 def model() -> dict[str, Any]:
     nets = {"disc": (2, 4, "scalar"), "gen": (3, 4, 2)}
-    keys = dict(zip(nets, jax.random.split(jax.random.key(3)), strict=True))
-    return {
-        name: jax.jit(fn.MLP(sizes, activation=jnp.tanh).init)(keys[name]) for name, sizes in nets.items()
-    }
+    with jax.ensure_compile_time_eval():  # also where it is called first inside jit
+        keys = dict(zip(nets, jax.random.split(jax.random.key(3)), strict=True))
+        return {n: jax.jit(fn.MLP(nets[n], activation=jnp.tanh).init)(key) for n, key in keys.items()}
 
 
 def disc_loss(model: Any, example: Any, key: Any) -> Any:
@@ -55,7 +54,9 @@ def optimizers() -> dict[str, Any]:
 
 def fit(optimizer: Any = None, epochs: int = 3, **settings: Any) -> fn.train.Fit:
     game = fn.losses.players(disc=disc_loss, gen=gen_loss, **settings)
-    return fn.fit(game, optimizers() if optimizer is None else optimizer, epochs=epochs, batch_size=16)
+    return fn.fit(
+        game, optimizers() if optimizer is None else optimizer, epochs=epochs, batch_size=16, shuffle=False
+    )
 
 
 def torch_model(torch: Any) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def torch_run(torch: Any, order: str, updates: int, epochs: int = 3) -> dict[str
     }
     bce = torch.nn.functional.binary_cross_entropy_with_logits
     for epoch in range(epochs):
-        for batch in fn.data.batches(DATA, 16, the_key(), epoch):
+        for batch in fn.data.batches(DATA, 16, None, epoch):
             rows = np.asarray(batch.weight) > 0
             real, noise = (torch.tensor(np.asarray(a)[rows]) for a in batch.example)
             one = torch.ones(len(real), 1)
@@ -128,7 +129,12 @@ def test_one_player_is_fit(name: str) -> None:
     net = fn.MLP((2, 4, "scalar"))
     start, data = jax.jit(net.init)(the_key()), (DATA[0], DATA[0].sum(axis=1))
     loss = fn.losses.supervised(fn.losses.squared_error)
-    settings: dict[str, Any] = {"epochs": 2, "batch_size": 16, "ema": 0.9 if name == "adam" else None}
+    settings: dict[str, Any] = {
+        "epochs": 2,
+        "batch_size": 16,
+        "shuffle": False,
+        "ema": 0.9 if name == "adam" else None,
+    }
     alone = fn.fit(loss, tables.OPTIMIZERS[name], **settings)(start, data, the_key(), data)
     game = fn.losses.players(net=lambda model, example, key: loss(model["net"], example, key))
     run = fn.fit(game, {"net": tables.OPTIMIZERS[name]}, **settings)({"net": start}, data, the_key(), data)
@@ -147,7 +153,9 @@ def test_buffers_are_updated_by_each_player_in_turn() -> None:
 
     game = fn.losses.players(a=normed, b=normed)
     start = {"a": norm.init(the_key()), "b": jnp.ones(2)}
-    train = fn.fit(game, {"a": optax.sgd(0.1), "b": optax.sgd(0.1)}, epochs=1, batch_size=ROWS)
+    train = fn.fit(
+        game, {"a": optax.sgd(0.1), "b": optax.sgd(0.1)}, epochs=1, batch_size=ROWS, shuffle=False
+    )
     run = train(start, DATA[0], the_key())
     mean = np.asarray(DATA[0]).mean(axis=0)
     np.testing.assert_allclose(run.model["a"].mean.value, mean * 0.75, rtol=1e-4)
@@ -166,7 +174,7 @@ def test_padding_changes_nothing() -> None:
 def test_accumulation_trainer_and_vmap_change_nothing() -> None:
     train = fit(updates={"disc": 2})
     expected = train(model(), DATA, the_key(), DATA)
-    parts = fn.fit(train.loss, optimizers(), epochs=3, batch_size=8, accumulate=2)(
+    parts = fn.fit(train.loss, optimizers(), epochs=3, batch_size=8, shuffle=False, accumulate=2)(
         model(), DATA, the_key(), DATA
     )
     tables.assert_close(parts.model, expected.model, factor=20)
@@ -222,7 +230,7 @@ BROKEN = fn.losses.players(gen=gen_loss, disc=broken_loss)
 
 
 def test_a_non_finite_player_stops_all() -> None:
-    run = fn.fit(BROKEN, optimizers(), epochs=2, batch_size=16)(model(), DATA, the_key())
+    run = fn.fit(BROKEN, optimizers(), epochs=2, batch_size=16, shuffle=False)(model(), DATA, the_key())
     assert run.outcome is fn.Outcome.NOT_FINITE
     assert tables.same_bits(run.model, model())
 
@@ -230,7 +238,9 @@ def test_a_non_finite_player_stops_all() -> None:
 @pytest.mark.slow
 def test_a_non_finite_player_is_named() -> None:
     with pytest.raises(FloatingPointError, match="the loss of disc is not finite"):
-        fn.fit(BROKEN, optimizers(), epochs=2, batch_size=16, on_nan="raise")(model(), DATA, the_key())
+        fn.fit(BROKEN, optimizers(), epochs=2, batch_size=16, shuffle=False, on_nan="raise")(
+            model(), DATA, the_key()
+        )
 
 
 MODEL_OF_ONE = np.ones((), np.float32)
@@ -323,7 +333,9 @@ def test_a_schedule_of_a_player_ends_with_its_own_updates() -> None:
         a=lambda m, e, k: -m["a"] + 0 * m["b"], b=lambda m, e, k: -m["b"] + 0 * m["a"], updates={"a": 5}
     )
     start = {"a": jnp.array(0.0), "b": jnp.array(0.0)}
-    run = fn.fit(up, {"a": ramp, "b": ramp}, epochs=10, batch_size=4)(start, jnp.ones(4), the_key())
+    run = fn.fit(up, {"a": ramp, "b": ramp}, epochs=10, batch_size=4, shuffle=False)(
+        start, jnp.ones(4), the_key()
+    )
     np.testing.assert_allclose([run.model["a"], run.model["b"]], [25.5, 5.5], rtol=1e-5)
 
 
@@ -343,7 +355,7 @@ def test_players_of_a_module_and_functions_of_the_number_of_steps() -> None:
         return optax.sgd(optax.linear_schedule(0.3, 0.0, steps))
 
     game = fn.losses.players(disc=on(disc_loss), gen=on(gen_loss))
-    run = fn.fit(game, {"disc": decayed, "gen": ADAM}, epochs=3, batch_size=16)(
+    run = fn.fit(game, {"disc": decayed, "gen": ADAM}, epochs=3, batch_size=16, shuffle=False)(
         Game(**model()), DATA, the_key()
     )
     assert counts == [12]

@@ -12,7 +12,8 @@ TRAIN = fn.fit(
     fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy),
     optax.adam(1e-2),
     epochs=4,
-    batch_size=32,
+    batch_size=150,
+    shuffle=False,
 )
 
 

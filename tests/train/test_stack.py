@@ -34,7 +34,7 @@ def deepest_stack(call, **settings):
         stacks.append(names[::-1])
         return (model - example) ** 2
 
-    call(fn.fit(loss, optax.sgd(0.1), **{"epochs": 2, "batch_size": 4} | settings))
+    call(fn.fit(loss, optax.sgd(0.1), **{"epochs": 2, "batch_size": 4, "shuffle": False} | settings))
     return max(stacks, key=len)
 
 

@@ -46,7 +46,6 @@ TRAININGS = {
 }
 
 
-@functools.cache
 def the_key():
     return jax.random.key(0)
 

@@ -51,8 +51,8 @@ def _dense(f, x):
     return np.asarray(jax.jit(jax.hessian(lambda v: f(_back(v))))(_flat(x)))
 
 
-# Twenty random functions, one of them in the quick suite.
-NUMBERS = marked(range(20), slow=range(1, 20))
+# Eight random functions, two of each bend; one of them in the quick suite.
+NUMBERS = marked(range(8), slow=range(1, 8))
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -34,7 +34,7 @@ def test_the_noise_scale_of_nan_is_nan_and_of_no_gradient_infinite():
         T.gradient_noise_scale(lambda w, e: w * e)(1.0, np.ones(1))
 
 
-clipped = jax.jit(T.clipped_mean_grad(lambda w, e: jnp.sum(w) * e, 1.0))
+clipped = jax.jit(lambda x, rows: T.clipped_mean_grad(lambda w, e: jnp.sum(w) * e, 1.0)(x, rows))
 
 
 @pytest.mark.parametrize("scale", SCALES[1:])

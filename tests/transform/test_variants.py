@@ -27,6 +27,14 @@ def times(w, e):
     return w * e
 
 
+def halved(x, h):
+    return h / 2
+
+
+def squares(x, h):
+    return jnp.sum((x - h) ** 2 + x**2)
+
+
 def gradient_of(change):
     """The gradient of Σ x³ where it passes through `change`."""
     return jax.grad(lambda x: jnp.sum(change(x) ** 3))
@@ -50,7 +58,7 @@ CASES = {
     ),
     "per_example_grads": (T.per_example_grads(times), (W, X), X),
     "clipped_mean_grad": (
-        T.clipped_mean_grad(times, 1.0),
+        lambda w, e: T.clipped_mean_grad(times, 1.0)(w, e),
         (W, X),
         (np.clip(X, -1, 1).mean(), np.abs(X)),
     ),
@@ -80,7 +88,7 @@ CASES = {
     "reverse_gradient": (T.reverse_gradient, (X, ONE), X),
     "reverse_gradient_backward": (gradient_of(lambda x: T.reverse_gradient(x, 2.0)), (X,), -2 * LAST),
     "implicit_minimum": (
-        jax.jacrev(T.implicit_minimum(lambda x, h: h / 2, lambda x, h: jnp.sum((x - h) ** 2 + x**2)), 1),
+        lambda x, h: jax.jacrev(T.implicit_minimum(halved, squares), 1)(x, h),
         (0 * X, X),
         np.eye(4, dtype=np.float32) / 2,
     ),

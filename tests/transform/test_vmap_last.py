@@ -16,7 +16,6 @@ from funcnet.transform import vmap_last
 ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 
-@functools.cache
 def the_keys():
     return jax.random.split(jax.random.key(0), 3)
 
