@@ -12,7 +12,7 @@ import funcnet as fn
 ROW = MODELS["mlp"]
 TRAIN = fn.fit(
     ROW.loss(),
-    optax.adam(0.05),
+    optax.sgd(0.5),
     epochs=4,
     batch_size=8,
     shuffle=False,

@@ -20,7 +20,7 @@ def the_key():
 
 
 def training(row, **settings):
-    return fn.fit(row.loss(), optax.adam(0.05), **{"epochs": 4, "batch_size": 8, **settings})
+    return fn.fit(row.loss(), optax.sgd(0.2), **{"epochs": 4, "batch_size": 8, **settings})
 
 
 @pytest.mark.parametrize(

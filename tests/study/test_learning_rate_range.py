@@ -9,7 +9,7 @@ from tables import MODELS
 import funcnet as fn
 from funcnet.study import LearningRateRangeResult
 
-ROW = MODELS["mlp"]
+ROW = MODELS["linear-regression"]
 
 
 def the_key():

@@ -10,7 +10,7 @@ import funcnet as fn
 NET = fn.MLP((4, 8, 3))
 TRAIN = fn.fit(
     fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy),
-    optax.adam(1e-2),
+    optax.sgd(1e-2),
     epochs=4,
     batch_size=150,
     shuffle=False,
