@@ -9,7 +9,7 @@ from tables import MODELS, assert_close
 import funcnet as fn
 
 ROW = MODELS["mlp"]
-TRAIN = fn.fit(ROW.loss(), optax.adam(0.05), epochs=3, batch_size=8, shuffle=False)
+TRAIN = fn.fit(ROW.loss(), optax.adam(0.05), epochs=3, batch_size=8)
 SQUARED = fn.losses.supervised(fn.losses.squared_error)
 
 

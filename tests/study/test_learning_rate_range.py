@@ -17,7 +17,7 @@ def the_key():
 
 
 def short(rate):
-    return fn.fit(ROW.loss(), optax.sgd(rate), epochs=2, batch_size=8, shuffle=False)
+    return fn.fit(ROW.loss(), optax.sgd(rate), epochs=2, batch_size=8)
 
 
 def ranged(make_train, key):

@@ -399,14 +399,27 @@ np.savez(sys.argv[1] + "/end.npz", *map(np.asarray, jax.tree.leaves(result.model
 """
 
 
+def start(folder):
+    command = [sys.executable, "-c", SCRIPT, str(folder)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def ended(process, folder):
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    with np.load(folder / "end.npz") as end:
+        return [end[name] for name in end.files]
+
+
+@pytest.fixture(scope="module")
+def end_of_whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "study"
+    return ended(start(folder), folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_and_terminated_processes_go_on_bit_for_bit(number, tmp_path):
-    def start(folder):
-        command = [sys.executable, "-c", SCRIPT, str(folder)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-    whole = start(tmp_path / "whole")
+def test_killed_and_terminated_processes_go_on_bit_for_bit(number, tmp_path, end_of_whole):
     process = start(tmp_path / "broken")
     deadline = time.monotonic() + 60
     while not list(Path(tmp_path, "broken").glob("members/0*")) and time.monotonic() < deadline:
@@ -416,8 +429,4 @@ def test_killed_and_terminated_processes_go_on_bit_for_bit(number, tmp_path):
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
     assert (number == signal.SIGKILL) or "of 60 members are done and kept in" in told
     assert not (tmp_path / "broken" / "end.npz").exists()
-    for process in (whole, start(tmp_path / "broken")):
-        process.communicate(timeout=60)
-        assert process.returncode == 0
-    ends = [np.load(tmp_path / name / "end.npz") for name in ("whole", "broken")]
-    assert same_bits(*([end[name] for name in end.files] for end in ends))
+    assert same_bits(ended(start(tmp_path / "broken"), tmp_path / "broken"), end_of_whole)

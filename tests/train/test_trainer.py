@@ -435,7 +435,7 @@ def test_what_is_not_finite_is_named():
 def _process(folder):
     environment = {"JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path)}
     return subprocess.Popen(
-        [sys.executable, PROCESS, "--training", folder],
+        [sys.executable, PROCESS, "--training", folder, "1", "1", "", "0"],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
