@@ -71,7 +71,7 @@ def _labels(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: "matrix" if leaf.ndim > 1 else "vector", tree)
 
 
-KEY = jax.random.key(0)
+KEY = 0  # a seed
 ALIASES = (
     "adabelief adadelta adafactor adagrad adam adamax adamaxw adamw adan amsgrad fromage lamb lars lion "
     "nadam nadamw novograd optimistic_adam optimistic_adam_v2 optimistic_gradient_descent radam rmsprop "

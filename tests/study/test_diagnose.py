@@ -1,6 +1,7 @@
 """The verdict on synthetic curves with twenty draws of noise, and on real runs."""
 
 import collections
+import functools
 
 import jax
 import numpy as np
@@ -343,25 +344,35 @@ def test_it_prints_a_paragraph():
     assert "Try" not in str(diagnose(GOOD(0)))
 
 
-KEY = jax.random.key(0)
 BINARY = fn.losses.supervised(fn.losses.binary_cross_entropy)
-CLEAN, NOISY = (fn.data.two_moons(rows=400, noise=noise).data for noise in (0.2, 0.35))
 LINE, WIDE = fn.models.Perceptron(2), fn.MLP((2, 64, "scalar"))
 
 
-def trained(net, optimizer, epochs, data=CLEAN, rows=200, batch_size=50, **settings):
-    train = fn.fit(BINARY, optimizer, epochs=epochs, batch_size=batch_size, **settings)
-    return train(net.init(KEY), data[:rows], jax.random.key(1), data[200:])
+def the_key():
+    return jax.random.key(0)
+
+
+@functools.cache
+def moons(noise):
+    return tuple(map(np.asarray, fn.data.two_moons(rows=400, noise=noise).data[:]))
+
+
+def trained(net, optimizer, epochs, noise=0.2, rows=200, batch_size=50, **settings):
+    train = fn.fit(BINARY, optimizer, epochs=epochs, batch_size=batch_size, shuffle=False, **settings)
+    x, y = moons(noise)
+    model, valid = jax.jit(net.init)(the_key()), (x[200:], y[200:])
+    return train(model, (x[:rows], y[:rows]), jax.random.key(1), valid)
 
 
 def few_rows(**settings):
-    return trained(WIDE, optax.adam(0.03), 100, NOISY, 20, 20, **settings)
+    return trained(WIDE, optax.adam(0.03), 100, 0.35, 20, 20, **settings)
 
 
 def eight_seeds():
     net, train = WIDE, fn.fit(BINARY, optax.adam(0.03), epochs=60, batch_size=20)
-    return jax.vmap(lambda key: train(net.init(key), NOISY[:20], key, NOISY[200:]))(
-        jax.random.split(KEY, 8)
+    x, y = moons(0.35)
+    return jax.vmap(lambda key: train(net.init(key), (x[:20], y[:20]), key, (x[200:], y[200:])))(
+        jax.random.split(the_key(), 8)
     )
 
 
@@ -369,16 +380,16 @@ def powers_unscaled(**settings):
     x = np.linspace(-2.0, 2.0, 32, dtype=np.float32)
     data = np.vander(x, 6)[:, :5], np.sin(2 * x)
     squared = fn.losses.supervised(fn.losses.squared_error)
-    train = fn.fit(squared, optax.sgd(0.1), epochs=30, batch_size=8, **settings)
-    return train(fn.models.LinearRegression(5).init(KEY), data, KEY, data)
+    train = fn.fit(squared, optax.sgd(0.1), epochs=30, batch_size=8, shuffle=False, **settings)
+    return train(jax.jit(fn.models.LinearRegression(5).init)(the_key()), data, the_key(), data)
 
 
 def iris_by_a_line():
     iris = fn.data.load("iris").data
-    rows, valid = fn.data.split(iris, (0.5, 0.5), KEY, stratify=iris.arrays[1])
+    rows, valid = fn.data.split(iris, (0.5, 0.5), the_key(), stratify=iris.arrays[1])
     loss = fn.losses.supervised(fn.losses.cross_entropy)
     train = fn.fit(loss, optax.adam(0.1), epochs=60, batch_size=25)
-    return train(fn.models.Perceptron(4, 3).init(KEY), rows, KEY, valid)
+    return train(jax.jit(fn.models.Perceptron(4, 3).init)(the_key()), rows, the_key(), valid)
 
 
 REAL = {
@@ -401,11 +412,11 @@ def runs():
     return lambda name: made.get(name) or made.setdefault(name, REAL[name][1]())
 
 
-# One training for each verdict; the slow ones come to these verdicts by other ways.
-SLOW = ("8 seeds", "iris", "too high a rate, NaN ignored")
+# Curves, above, test each verdict; these are a run that stopped early and one that broke.
+QUICK = {"stopped early", "too high a rate"}
 
 
-@pytest.mark.parametrize("name", marked(REAL, slow=SLOW))
+@pytest.mark.parametrize("name", marked(REAL, slow=REAL.keys() - QUICK))
 def test_the_verdict_on_real_trainings(name, runs):
     verdict, _, settings = REAL[name]
     found = diagnose(runs(name), **settings)
@@ -420,7 +431,7 @@ def test_what_early_stopping_kept_is_told(runs):
 
 
 def test_a_run_its_history_and_a_dictionary_are_judged_alike(runs):
-    run = runs("a wide network and 20 rows")
+    run = runs("stopped early")
     for other in (run.history, dict(run.history)):
         assert diagnose(other).reason == diagnose(run).reason
 

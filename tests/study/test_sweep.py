@@ -12,9 +12,20 @@ from tables import MODELS, assert_close
 import funcnet as fn
 from funcnet import _keys
 
-KEY = jax.random.key(6)
 ROW = MODELS["mlp"]
-DATA, VALID = ROW.rows(20), ROW.rows(12, seed=1)
+
+
+def the_key():
+    return jax.random.key(6)
+
+
+@functools.cache
+def rows(valid):
+    return tuple(map(np.asarray, ROW.rows(12, seed=1) if valid else ROW.rows(20)))
+
+
+def given(net=ROW.net, key=None):
+    return net, rows(valid=False), the_key() if key is None else key, rows(valid=True)
 
 
 def make_train(learning_rate, decay=0.0):
@@ -27,15 +38,15 @@ GRID = {"learning_rate": [1e-3, 0.05, 0.3], "decay": [0.0, 0.5]}
 
 @pytest.mark.slow
 def test_each_trial_is_its_training_alone_and_the_best_is_best():
-    found = fn.study.sweep(make_train, GRID)(ROW.net, DATA, KEY, VALID)
+    found = fn.study.sweep(make_train, GRID)(*given())
     assert len(found.trials) == 6
     for number, settings in enumerate(found.trials):
         run = found.run(number)
-        score = fn.evaluate(ROW.loss(), run.model, VALID)["loss"]
+        score = fn.evaluate(ROW.loss(), run.model, rows(valid=True))["loss"]
         assert found.scores[number] == pytest.approx(float(score), rel=1e-4)
         if number in (0, 5):
             alone = fn.study.sweep(make_train, {n: [v] for n, v in settings.items()})
-            assert_close(run.model, alone(ROW.net, DATA, KEY, VALID).run(0).model, 50)
+            assert_close(run.model, alone(*given()).run(0).model, 50)
     assert found.best == found.trials[int(np.argmin(found.scores))]
     assert found.order[0] == np.argmin(found.scores)
 
@@ -49,7 +60,7 @@ def test_floats_are_traced_once_and_sizes_are_grouped():
         return make_train(learning_rate), fn.MLP((3, width, 3))
 
     settings = {"learning_rate": [0.01, 0.1], "width": [2, 5]}
-    found = fn.study.sweep(sized, settings, monitor="val_accuracy", mode="max")(None, DATA, KEY, VALID)
+    found = fn.study.sweep(sized, settings, monitor="val_accuracy", mode="max")(*given(None))
     assert len(found.runs) == 2
     assert [run.model.layers[0].weight.shape for run in found.runs] == [(2, 3, 2), (2, 3, 5)]
     widths = [found.run(i).model.layers[0].weight.shape[1] for i in range(4)]
@@ -60,7 +71,7 @@ def test_floats_are_traced_once_and_sizes_are_grouped():
 
 @pytest.mark.slow
 def test_samples_are_some_of_the_combinations_without_repetition():
-    found = fn.study.sweep(make_train, GRID, num_samples=3)(ROW.net, DATA, KEY, VALID)
+    found = fn.study.sweep(make_train, GRID, num_samples=3)(*given())
     assert len({tuple(trial.items()) for trial in found.trials}) == 3
 
 
@@ -68,10 +79,12 @@ def test_a_trial_that_diverged_is_never_best():
     row = MODELS["linear-regression"]
 
     def diverging(learning_rate):
-        return fn.fit(row.loss(), optax.sgd(learning_rate), epochs=2, batch_size=8, on_nan="ignore")
+        return fn.fit(
+            row.loss(), optax.sgd(learning_rate), epochs=2, batch_size=8, shuffle=False, on_nan="ignore"
+        )
 
     study = fn.study.sweep(diverging, {"learning_rate": [float("nan"), 0.1]})
-    found = study(row.net, row.rows(20), KEY, row.rows(12, seed=1))
+    found = study(row.net, row.rows(20), the_key(), row.rows(12, seed=1))
     assert np.isnan(found.scores[0])
     assert found.best == {"learning_rate": 0.1}
 
@@ -82,11 +95,11 @@ def test_values_are_told_apart_by_what_they_are():
 
     def counted(learning_rate, kind):
         made.append((isinstance(learning_rate, jax.Array), kind))
-        return fn.fit(row.loss(), optax.sgd(learning_rate), epochs=2, batch_size=8)
+        return fn.fit(row.loss(), optax.sgd(learning_rate), epochs=2, batch_size=8, shuffle=False)
 
     row, rates = MODELS["linear-regression"], [0, np.float32(0.01), jnp.array(0.1)]
     study = fn.study.sweep(counted, {"learning_rate": rates, "kind": [1, True]})
-    found = study(row.net, row.rows(20), KEY, row.rows(12, seed=1))
+    found = study(row.net, row.rows(20), the_key(), row.rows(12, seed=1))
     assert [trial["kind"] for trial in found.trials] == [1, True] * 3
     assert {(kind, type(kind)) for _, kind in made} == {(1, int), (True, bool)}
     assert all(is_array for is_array, _ in made)
@@ -96,7 +109,7 @@ def test_values_are_told_apart_by_what_they_are():
 def test_dropouts_and_learning_rates_are_one_program_and_each_trial_is_its_fit():
     traces = []
     dropouts, rates = [0.0, 0.2, 0.5, 0.7], [0.01, 0.1, 0.3]
-    settings = {"epochs": 2, "batch_size": 8}
+    settings = {"epochs": 2, "batch_size": 8, "shuffle": False}
 
     def loss(model, example, key):
         traces.append(None)
@@ -106,18 +119,18 @@ def test_dropouts_and_learning_rates_are_one_program_and_each_trial_is_its_fit()
         return fn.fit(loss, optax.sgd(rate), **settings), fn.MLP((3, 6, 3), dropout=dropout)
 
     study = fn.study.sweep(make_train, {"dropout": dropouts, "rate": rates})
-    found = study(None, DATA, KEY, VALID)
+    found = study(*given(None))
     assert len(found.runs) == study._programs[False]._cache_size() == 1
     before = len(traces)
-    study(None, DATA, KEY, VALID)
+    study(*given(None))
     assert len(traces) == before
     assert len(set(found.scores.tolist())) == 12
-    model = fn.MLP((3, 6, 3), dropout=0.5).init(_keys.fold_in_name(KEY, "init"))
 
     @jax.jit
     def layers(rate):
+        model = fn.MLP((3, 6, 3), dropout=0.5).init(_keys.fold_in_name(the_key(), "init"))
         train = fn.fit(ROW.loss(), optax.sgd(rate), **settings)
-        return train(model, DATA, _keys.fold_in_name(KEY, "train")).model.layers
+        return train(model, rows(valid=False), _keys.fold_in_name(the_key(), "train")).model.layers
 
     for i, rate in enumerate(rates, 3 * dropouts.index(0.5)):
         assert_close(found.run(i).model.layers, layers(rate), 5)
@@ -137,7 +150,7 @@ def test_a_setting_that_cannot_be_traced_is_named_before_anything_compiles():
     for make_train, name in ((sized, "scale"), (branching, "threshold")):
         study = fn.study.sweep(make_train, {"rate": [0.1, 0.2], name: [0.5, 1.0]})
         with pytest.raises(TypeError, match=f"the setting {name} of make_train must be one that can be"):
-            study(ROW.net, DATA, KEY, VALID)
+            study(*given())
 
 
 def test_where_all_trials_diverged_none_is_best():
@@ -159,9 +172,7 @@ WRONG = {
     ),
     "no progress": (lambda: fn.study.sweep(make_train, GRID, progress="yes"), TypeError, "progress"),
     "a traced key": (
-        lambda: jax.jit(lambda key: fn.study.sweep(make_train, GRID)(ROW.net, DATA, key, VALID).scores)(
-            KEY
-        ),
+        lambda: jax.jit(lambda key: fn.study.sweep(make_train, GRID)(*given(key=key)).scores)(the_key()),
         TypeError,
         "sweep runs on the host",
     ),
@@ -183,19 +194,17 @@ WRONG = {
     ),
     "too many samples": (lambda: fn.study.sweep(make_train, GRID, num_samples=7), ValueError, "at most 6"),
     "no network": (
-        lambda: fn.study.sweep(make_train, GRID)(None, DATA, KEY, VALID),
+        lambda: fn.study.sweep(make_train, GRID)(*given(None)),
         TypeError,
         "net must be a module with an init",
     ),
     "no training": (
-        lambda: fn.study.sweep(lambda learning_rate: 3, {"learning_rate": [0.1]})(
-            ROW.net, DATA, KEY, VALID
-        ),
+        lambda: fn.study.sweep(lambda learning_rate: 3, {"learning_rate": [0.1]})(*given()),
         TypeError,
         "train must be a function returned by fn.fit, got int 3",
     ),
     "an unknown value": (
-        lambda: fn.study.sweep(make_train, GRID, monitor="val_f1")(ROW.net, DATA, KEY, VALID),
+        lambda: fn.study.sweep(make_train, GRID, monitor="val_f1")(*given()),
         ValueError,
         "'val_f1'",
     ),
@@ -218,28 +227,29 @@ def test_a_second_sweep_compiles_nothing():
         return make_train(learning_rate)
 
     study = fn.study.sweep(counted, {"learning_rate": [0.01, 0.1]})
-    study(ROW.net, DATA, KEY, VALID)
+    study(*given())
     seen = len(made)
-    study(ROW.net, DATA, jax.random.key(1), VALID)
+    study(ROW.net, rows(valid=False), jax.random.key(1), rows(valid=True))
     assert len(made) == seen + 1  # for the checks, not in the program
 
 
 def test_a_rate_of_dropout_has_no_derivative():
     def kept(rate):
-        return fn.Dropout(rate)(jnp.ones(4), key=KEY).sum()
+        return fn.Dropout(rate)(jnp.ones(4), key=the_key()).sum()
 
     assert jax.jit(kept)(0.5) == kept(0.5)
     for derivative in (jax.grad(kept), jax.jacfwd(kept), jax.grad(jax.jit(kept))):
         with pytest.raises(TypeError, match="the rate of a dropout has no derivative"):
             derivative(0.5)
-    model = fn.Sequential(fn.Linear(2, 3), fn.Dropout(jnp.array(0.5))).init(KEY)
-    slope = jax.grad(lambda model: model(jnp.ones(2), key=KEY).sum())(model)  # plain JAX on plain models
+    model = jax.jit(fn.Sequential(fn.Linear(2, 3), fn.Dropout(jnp.array(0.5))).init)(the_key())
+    of_model = jax.jit(jax.grad(lambda model: model(jnp.ones(2), key=the_key()).sum()))
+    slope = of_model(model)  # plain JAX on plain models
     assert slope[0].weight.any()
 
 
 def test_values_that_are_traced_are_checked_as_numbers():
-    x = jax.random.normal(jax.random.key(0), (40, 3))
-    data = x, (x[:, 0] > 0).astype(int)
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    data = x, (x[:, 0] > 0).astype(np.int32)
 
     def of_loss(smoothing):
         loss = fn.losses.supervised(functools.partial(fn.losses.cross_entropy, smoothing=smoothing))

@@ -1,5 +1,7 @@
 """The best model of a run: kept by a Trainer, exact after a resume, and loaded from its directory."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,40 +12,59 @@ from tables import same_bits
 import funcnet as fn
 from funcnet.train import Every
 
-KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (24, 3))
-DATA = X, jnp.sin(3 * X[:, 0])
-VALID = X[:9] + 0.5, jnp.cos(X[:9, 1])
+X = np.random.default_rng(1).normal(size=(24, 3)).astype(np.float32)
+DATA = X, np.sin(3 * X[:, 0])
+VALID = X[:9] + np.float32(0.5), np.cos(X[:9, 1])
 NET = fn.MLP((3, 5, "scalar"), activation=jnp.tanh)
 LOSS = fn.losses.supervised(fn.losses.squared_error, absolute_error=fn.metrics.absolute_error)
 EPOCHS = 6
-TRAIN = fn.fit(LOSS, optax.adam(0.2), epochs=EPOCHS, batch_size=8)
-AVERAGED = fn.fit(LOSS, optax.sgd(0.2), epochs=EPOCHS, batch_size=8, ema=0.5)
+TRAIN = fn.fit(LOSS, optax.adam(0.2), epochs=EPOCHS, batch_size=8, shuffle=False)
+AVERAGED = fn.fit(LOSS, optax.sgd(0.2), epochs=EPOCHS, batch_size=8, shuffle=False, ema=0.5)
 STOPPED = fn.fit(
-    LOSS, optax.adam(0.2), epochs=EPOCHS, batch_size=8, stopping=fn.EarlyStopping(patience=2, mode="min")
+    LOSS,
+    optax.adam(0.2),
+    epochs=EPOCHS,
+    batch_size=8,
+    shuffle=False,
+    stopping=fn.EarlyStopping(patience=2, mode="min"),
 )
+
+
+def the_key(seed=0):
+    return jax.random.key(seed)
+
+
+@functools.cache
+def initial(net=NET, seed=0):
+    return jax.jit(net.init)(the_key(seed))
 
 
 def trained(train=TRAIN, directory=None, **settings):
     trainer = fn.Trainer(train, directory, progress=False, **settings)
-    return trainer(NET.init(KEY), DATA, KEY, VALID)
+    return trainer(initial(), DATA, the_key(), VALID)
 
 
-def by_epoch(train, epoch):
-    """The model at the end of an epoch, from 0."""
-    run = fn.fit(LOSS, train.optimizer, epochs=epoch + 1, batch_size=8)(NET.init(KEY), DATA, KEY, VALID)
-    return run.model
+@functools.cache
+def models():
+    """The model of `TRAIN` at the end of each epoch."""
+    seen = []
+    trained(callbacks=[lambda context: seen.append(context.model)])
+    short = fn.fit(LOSS, TRAIN.optimizer, epochs=2, batch_size=8, shuffle=False)(
+        initial(), DATA, the_key(), VALID
+    )
+    assert same_bits(seen[1], short.model)
+    return seen
 
 
 @pytest.mark.parametrize(
     "keep_best", ["val_loss", "-val_absolute_error", pytest.param("loss", marks=pytest.mark.slow)]
 )
 def test_the_best_epoch_is_kept_without_a_directory_and_without_stopping(keep_best):
-    run, alone = trained(keep_best=keep_best), TRAIN(NET.init(KEY), DATA, KEY, VALID)
+    run, alone = trained(keep_best=keep_best), TRAIN(initial(), DATA, the_key(), VALID)
     values = np.asarray(run.history[keep_best.removeprefix("-")])
     best = int(np.argmax(values) if keep_best[0] == "-" else np.argmin(values))
     assert int(run.best_epoch) == best
-    assert same_bits(run.best, by_epoch(TRAIN, best))
+    assert same_bits(run.best, models()[best])
     assert same_bits((run.model, run.state), (alone.model, alone.state))
 
 
@@ -81,9 +102,9 @@ def test_a_directory_is_a_place_of_models(tmp_path):
     assert int(run.best_epoch) < EPOCHS - 1
     assert same_bits(fn.load_weights(NET, tmp_path), run.model)
     assert same_bits(fn.load_weights(NET, tmp_path, which="last"), run.model)
-    assert same_bits(fn.load_weights(NET.init(KEY), str(tmp_path), which="best"), run.best)
-    assert same_bits(fn.load_weights(NET, tmp_path, which=6), by_epoch(TRAIN, 1))
-    assert same_bits(fn.load_weights(NET, tmp_path, which=np.int64(6)), by_epoch(TRAIN, 1))
+    assert same_bits(fn.load_weights(initial(), str(tmp_path), which="best"), run.best)
+    assert same_bits(fn.load_weights(NET, tmp_path, which=6), models()[1])
+    assert same_bits(fn.load_weights(NET, tmp_path, which=np.int64(6)), models()[1])
     with pytest.raises(ValueError, match=r"must be the step of a checkpoint in .*, 3, 6, .*, 18, got 7"):
         fn.load_weights(NET, tmp_path, which=7)
     for which in (True, 1.5, ["best"]):
@@ -137,11 +158,11 @@ def test_a_value_that_is_never_finite_is_said():
     with pytest.raises(
         ValueError, match="no best model: the value that decides was NaN or infinite in every"
     ):
-        _ = train(NET.init(KEY), DATA, KEY, VALID).best
+        _ = train(initial(), DATA, the_key(), VALID).best
 
 
 def test_a_run_of_more_epochs_is_told_how_to_continue(tmp_path):
-    short = fn.fit(LOSS, optax.adam(0.2), epochs=2, batch_size=8)
+    short = fn.fit(LOSS, optax.adam(0.2), epochs=2, batch_size=8, shuffle=False)
     trained(short, tmp_path)
     with pytest.raises(
         ValueError, match=r'setting epochs: 2 saved, 6 now(.|\n)*If only epochs .*"force"\) contin'
@@ -151,7 +172,7 @@ def test_a_run_of_more_epochs_is_told_how_to_continue(tmp_path):
 
 
 def test_a_file_has_one_model(tmp_path):
-    model = NET.init(KEY)
+    model = initial()
     fn.save_weights(model, tmp_path / "m")
     with pytest.raises(ValueError, match="which must be None for a file, got str 'best'"):
         fn.load_weights(NET, tmp_path / "m", which="best")
@@ -166,8 +187,8 @@ class Net(fn.Module):
 
 
 def test_a_part_is_loaded_and_the_rest_is_listed(tmp_path):
-    old = Net(fn.MLP((3, 4)), fn.Linear(4, 2)).init(jax.random.key(1))
-    new = Net(fn.MLP((3, 4)), fn.layers.Residual(fn.Linear(4, 4))).init(jax.random.key(2))
+    old = initial(Net(fn.MLP((3, 4)), fn.Linear(4, 2)), seed=1)
+    new = initial(Net(fn.MLP((3, 4)), fn.layers.Residual(fn.Linear(4, 4))), seed=2)
     fn.save_weights(old, tmp_path / "m")
     kept, unused = ["head.layer.weight", "head.layer.bias"], ["head.bias", "head.weight"]
     for where in (lambda path: path.startswith("backbone"), "backbone", ["backbone.layers.0"]):
@@ -192,7 +213,7 @@ def test_a_part_is_loaded_and_the_rest_is_listed(tmp_path):
 
 def test_a_part_of_a_run_is_loaded(tmp_path):
     run = trained(directory=tmp_path, keep_best="val_loss")
-    other = fn.MLP((3, 5, 7), activation=jnp.tanh).init(jax.random.key(9))
+    other = initial(fn.MLP((3, 5, 7), activation=jnp.tanh), seed=9)
     model, left_out = fn.load_weights(other, tmp_path, "best", where="layers[0]")
     assert same_bits(model.layers[0], run.best.layers[0])
     assert same_bits(model.layers[1], other.layers[1])

@@ -1,6 +1,7 @@
 """Values, hooks and pictures of callbacks, and the progress that a run shows."""
 
 import csv
+import functools
 import json
 import sys
 import types
@@ -15,14 +16,18 @@ from tables import same_bits
 import funcnet as fn
 from funcnet.train import Every, Request
 
-KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (40, 3))
-DATA = X, jnp.sin(X[:, 0])
+X = np.random.default_rng(1).normal(size=(40, 3)).astype(np.float32)
+DATA = X, np.sin(X[:, 0])
 SQUARED = fn.losses.supervised(fn.losses.squared_error)
-MODEL = fn.models.LinearRegression(3).init(KEY)
-TRAIN = fn.fit(SQUARED, optax.sgd(0.1), epochs=6, batch_size=10)
+TRAIN = fn.fit(SQUARED, optax.sgd(0.1), epochs=6, batch_size=10, shuffle=False)
 STOP_BY_LOSS = fn.EarlyStopping("loss", patience=9)
 FIDS = [9.0, 4.0, 7.0]
+
+
+@functools.cache
+def arguments():
+    key = jax.random.key(0)
+    return jax.jit(fn.models.LinearRegression(3).init)(key), DATA, key
 
 
 def fid(context):
@@ -42,16 +47,16 @@ def numbers(path):
 
 
 def test_values_enter_the_history_and_the_logs_and_a_resumed_run_keeps_them(tmp_path):
-    want = TRAIN(MODEL, DATA, KEY)
+    want = TRAIN(*arguments())
     logs = [fn.train.CSV("history.csv"), fn.train.JSONLines("history.jsonl"), fn.train.TensorBoard()]
     with pytest.raises(KeyError, match="crash"):
-        fn.Trainer(TRAIN, tmp_path, [*logs, fid, crash])(MODEL, DATA, KEY)
-    run = fn.Trainer(TRAIN, tmp_path, [*logs, fid])(MODEL, DATA, KEY)
+        fn.Trainer(TRAIN, tmp_path, [*logs, fid, crash])(*arguments())
+    run = fn.Trainer(TRAIN, tmp_path, [*logs, fid])(*arguments())
     assert same_bits(run.model, want.model)
     assert same_bits(run.history["loss"], want.history["loss"])
     expected = np.array([*FIDS, np.nan, np.nan, 5.0], np.float32)
     np.testing.assert_array_equal(run.history["fid"], expected)
-    whole = fn.Trainer(TRAIN, tmp_path / "whole", [fn.train.CSV("history.csv"), fid])(MODEL, DATA, KEY)
+    whole = fn.Trainer(TRAIN, tmp_path / "whole", [fn.train.CSV("history.csv"), fid])(*arguments())
     assert same_bits(whole.history, run.history)
     text = (tmp_path / "history.csv").read_text()
     assert text == (tmp_path / "whole" / "history.csv").read_text()
@@ -59,7 +64,7 @@ def test_values_enter_the_history_and_the_logs_and_a_resumed_run_keeps_them(tmp_
     assert [rows[epoch]["fid"] for epoch in range(6)] == ["9", "4", "7", "", "", "5"]
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert [line.get("fid") for line in lines] == [9.0, 4.0, 7.0, None, None, 5.0]
-    assert fn.Trainer(TRAIN, tmp_path, [fid])(MODEL, DATA, KEY).history["fid"][1] == 4.0  # all restored
+    assert fn.Trainer(TRAIN, tmp_path, [fid])(*arguments()).history["fid"][1] == 4.0  # all restored
 
 
 def test_tensorboard_gets_values_and_pictures(tmp_path):
@@ -85,7 +90,7 @@ def test_tensorboard_gets_values_and_pictures(tmp_path):
             self._writer = Writer()
 
     board = Board(tmp_path)
-    fn.Trainer(TRAIN, callbacks=[board, fid, pictures])(MODEL, DATA, KEY)
+    fn.Trainer(TRAIN, callbacks=[board, fid, pictures])(*arguments())
     scalars = [entry for entry in written if len(entry) == 3]
     assert [(value, step) for name, value, step in scalars if name == "fid"] == [
         (9.0, 0),
@@ -109,26 +114,28 @@ def test_a_value_is_monitored_by_keep_best_and_by_later_callbacks(tmp_path):
         keep_best="fid",
         save_every=Every(epochs=1),
     )
-    run = trainer(MODEL, DATA, KEY)
+    run = trainer(*arguments())
     assert seen == [9.0, 4.0, 7.0, None, None, 5.0]
-    two_epochs = fn.fit(SQUARED, optax.sgd(0.1), epochs=2, batch_size=10)(MODEL, DATA, KEY).model
+    two_epochs = fn.fit(SQUARED, optax.sgd(0.1), epochs=2, batch_size=10, shuffle=False)(*arguments()).model
     assert int(run.best_epoch) == 1
     assert same_bits(run.best, two_epochs)
-    assert same_bits(fn.load_weights(MODEL, tmp_path, which="best"), two_epochs)
-    stopping = fn.fit(SQUARED, optax.sgd(0.1), epochs=6, batch_size=10, stopping=STOP_BY_LOSS)
-    run = fn.Trainer(stopping, callbacks=[fid], keep_best="fid")(MODEL, DATA, KEY)
+    assert same_bits(fn.load_weights(arguments()[0], tmp_path, which="best"), two_epochs)
+    stopping = fn.fit(
+        SQUARED, optax.sgd(0.1), epochs=6, batch_size=10, shuffle=False, stopping=STOP_BY_LOSS
+    )
+    run = fn.Trainer(stopping, callbacks=[fid], keep_best="fid")(*arguments())
     assert same_bits(run.best, two_epochs)
     assert [int(p.name) for p in sorted((tmp_path / "checkpoints").glob("0*"))] == [8, 24]
     with pytest.raises(ValueError, match=r"keep_best must name a value.*fid.*got 'fed'.*Request\(values="):
-        fn.Trainer(TRAIN, tmp_path / "b", [fid], keep_best="fed")(MODEL, DATA, KEY)
+        fn.Trainer(TRAIN, tmp_path / "b", [fid], keep_best="fed")(*arguments())
     with pytest.raises(ValueError, match="keep_best must name a value"):
-        fn.Trainer(TRAIN, tmp_path / "c", keep_best="fid")(MODEL, DATA, KEY)
+        fn.Trainer(TRAIN, tmp_path / "c", keep_best="fid")(*arguments())
 
 
 def test_a_longer_run_keeps_the_values_of_the_shorter_one(tmp_path):
-    fn.Trainer(TRAIN, tmp_path, [fid], resume="force")(MODEL, DATA, KEY)
-    longer = fn.fit(SQUARED, optax.sgd(0.1), epochs=8, batch_size=10)
-    run = fn.Trainer(longer, tmp_path, [fid], resume="force")(MODEL, DATA, KEY)
+    fn.Trainer(TRAIN, tmp_path, [fid], resume="force")(*arguments())
+    longer = fn.fit(SQUARED, optax.sgd(0.1), epochs=8, batch_size=10, shuffle=False)
+    run = fn.Trainer(longer, tmp_path, [fid], resume="force")(*arguments())
     np.testing.assert_array_equal(
         run.history["fid"], np.array([*FIDS, np.nan, np.nan, 5, np.nan, np.nan], np.float32)
     )
@@ -172,13 +179,13 @@ class Syncing(fn.train.Callback):
 )
 def test_what_a_callback_may_not_return_is_refused(callbacks, error, words):
     with pytest.raises(error, match=words):
-        fn.Trainer(TRAIN, callbacks=callbacks)(MODEL, DATA, KEY)
+        fn.Trainer(TRAIN, callbacks=callbacks)(*arguments())
 
 
 def test_early_stopping_inside_the_program_points_to_requests():
     train = fn.fit(SQUARED, optax.sgd(0.1), epochs=6, stopping=fn.EarlyStopping(monitor="fid"))
     with pytest.raises(ValueError, match=r"monitor must be a name.*fn\.train\.Request\(stop=True\)"):
-        fn.Trainer(train, callbacks=[fid])(MODEL, DATA, KEY)
+        fn.Trainer(train, callbacks=[fid])(*arguments())
 
 
 @pytest.mark.parametrize(
@@ -231,7 +238,7 @@ def test_hooks_of_a_mixin_are_checked_too():
     with pytest.raises(TypeError, match=r"would never be .*Write class Mine\(CountsEpochs, fn\.train\.Cal"):
         type("Mine", (fn.train.Callback, CountsEpochs), {})
     mine = type("Mine", (CountsEpochs, fn.train.Callback), {})
-    run = fn.Trainer(TRAIN, callbacks=[mine()])(MODEL, DATA, KEY)
+    run = fn.Trainer(TRAIN, callbacks=[mine()])(*arguments())
     np.testing.assert_array_equal(run.history["count"], np.ones(6))
 
 
@@ -252,7 +259,7 @@ def test_hooks_of_a_class_are_called(kind):
     )
     seen = []
     mine = type("Mine", (fn.train.Callback,), {"on_epoch_end": kind(hook)})
-    fn.Trainer(TRAIN, callbacks=[mine()])(MODEL, DATA, KEY)
+    fn.Trainer(TRAIN, callbacks=[mine()])(*arguments())
     assert seen == [1, 2, 3, 4, 5, 6]
 
 
@@ -262,8 +269,8 @@ def test_a_callback_writes_the_learning_rate_to_a_log(tmp_path):
     def rate(context):
         return Request(values={"lr": context.state.opt_state.hyperparams["learning_rate"]})
 
-    train = fn.fit(SQUARED, optimizer, epochs=6, batch_size=10)
-    fn.Trainer(train, tmp_path, [fn.train.CSV("history.csv"), rate])(MODEL, DATA, KEY)
+    train = fn.fit(SQUARED, optimizer, epochs=6, batch_size=10, shuffle=False)
+    fn.Trainer(train, tmp_path, [fn.train.CSV("history.csv"), rate])(*arguments())
     rates = [float(row["lr"]) for row in numbers(tmp_path / "history.csv").values()]
     np.testing.assert_allclose(rates, 0.8 - 0.8 * np.arange(3, 24, 4) / 24, rtol=1e-5)
 
@@ -282,7 +289,7 @@ def test_pictures_are_written_as_they_were_drawn(tmp_path):
 
     drawn = {"grey": lambda context: grey, "colour": lambda context: colour, "figure": figure}
     pictures = fn.train.Pictures(drawn, every=5)
-    fn.Trainer(TRAIN, tmp_path, [pictures])(MODEL, DATA, KEY)
+    fn.Trainer(TRAIN, tmp_path, [pictures])(*arguments())
     folder = tmp_path / "pictures"
     assert sorted(p.name for p in (folder / "grey").iterdir()) == ["0005.png", "0006.png"]
     np.testing.assert_allclose(image.imread(folder / "grey" / "0005.png"), grey, atol=1 / 510)
@@ -312,7 +319,7 @@ def test_pictures_are_written_as_they_were_drawn(tmp_path):
             "picture 'a' must be an array of numbers, got tex",
         ),
         (
-            {"a": lambda context: jax.random.split(KEY, (3, 3))},
+            {"a": lambda context: jax.random.split(jax.random.key(0), (3, 3))},
             TypeError,
             "picture 'a' must be an array of numbers, got an array of key",
         ),
@@ -323,20 +330,20 @@ def test_pictures_are_written_as_they_were_drawn(tmp_path):
 )
 def test_wrong_pictures_are_refused(functions, error, words, tmp_path):
     with pytest.raises(error, match=words):
-        fn.Trainer(TRAIN, tmp_path, [fn.train.Pictures(functions)])(MODEL, DATA, KEY)
+        fn.Trainer(TRAIN, tmp_path, [fn.train.Pictures(functions)])(*arguments())
 
 
 def test_lines_are_printed_for_epochs_and_not_too_often(monkeypatch, capsys):
     now = iter(np.arange(0.0, 1e4, 0.4))
     monkeypatch.setattr("funcnet.train._bar.time", types.SimpleNamespace(monotonic=lambda: next(now)))
-    train = fn.fit(SQUARED, optax.sgd(0.1), epochs=30, batch_size=10)
-    fn.Trainer(train, progress="lines", sync_every=Every(steps=2))(MODEL, DATA, KEY)
+    train = fn.fit(SQUARED, optax.sgd(0.1), epochs=30, batch_size=10, shuffle=False)
+    fn.Trainer(train, progress="lines", sync_every=Every(steps=2))(*arguments())
     lines = capsys.readouterr().err.splitlines()
     assert 4 < len(lines) < 15
     assert lines[0].startswith("epoch 1/30  step 4/120  loss ")
     assert lines[-1].startswith("epoch 30/30  step 120/120  loss ")
-    fn.Trainer(train, progress=False)(MODEL, DATA, KEY)
-    fn.Trainer(train)(MODEL, DATA, KEY)  # no terminal: no bar
+    fn.Trainer(train, progress=False)(*arguments())
+    fn.Trainer(train)(*arguments())  # no terminal: no bar
     assert capsys.readouterr() == ("", "")
 
 
@@ -358,7 +365,7 @@ def test_a_notebook_has_one_output_that_is_updated(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", ipython.display)
     monkeypatch.setattr("funcnet.train._bar.PATIENCE", 0.0)
-    fn.Trainer(TRAIN, sync_every=Every(epochs=2))(MODEL, DATA, KEY)
+    fn.Trainer(TRAIN, sync_every=Every(epochs=2))(*arguments())
     assert [kind for kind, _ in shown] == ["display", "update", "update"]
     assert shown[-1][1].startswith("epoch 6/6  step 24/24  loss ")
 

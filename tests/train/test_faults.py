@@ -1,6 +1,7 @@
 """What can go wrong around a long training: each row of docs/reliability.md."""
 
 import contextlib
+import functools
 import json
 import resource
 import shutil
@@ -21,16 +22,23 @@ from funcnet.train import Every
 from funcnet.train._checkpoint import Checkpoints
 from funcnet.train._manifest import FIELDS, places
 
-KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (40, 3))
-DATA = X, jnp.sin(X[:, 0])
+X = np.random.default_rng(1).normal(size=(40, 3)).astype(np.float32)
+DATA = X, np.sin(X[:, 0])
 TRAIN = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.adam(0.01), epochs=6, batch_size=8)
-MODEL = fn.MLP((3, 16, "scalar")).init(KEY)
 SETTINGS = {"sync_every": Every(steps=1), "save_every": Every(steps=4), "keep": 9}
 
 
+def the_key():
+    return jax.random.key(0)
+
+
+@functools.cache
+def initial():
+    return jax.jit(fn.MLP((3, 16, "scalar")).init)(the_key())
+
+
 def _go_on(folder, data=DATA, **settings):
-    return fn.Trainer(TRAIN, folder, **SETTINGS | settings)(MODEL, data, KEY)
+    return fn.Trainer(TRAIN, folder, **SETTINGS | settings)(initial(), data, the_key())
 
 
 def _interrupted(folder, epoch=4, data=DATA):
@@ -41,13 +49,27 @@ def _interrupted(folder, epoch=4, data=DATA):
             raise KeyError("stop")
 
     with pytest.raises(KeyError):
-        fn.Trainer(TRAIN, folder, [stop], **SETTINGS)(MODEL, data, KEY)
+        fn.Trainer(TRAIN, folder, [stop], **SETTINGS)(initial(), data, the_key())
     return places(folder)
 
 
 @pytest.fixture(scope="module")
 def whole():
-    return TRAIN(MODEL, DATA, KEY)
+    return TRAIN(initial(), DATA, the_key())
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("interrupted") / "run"
+    _interrupted(folder)
+    return folder
+
+
+@pytest.fixture
+def saved(interrupted, tmp_path):
+    """The checkpoints of an interrupted training in `tmp_path`."""
+    shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
+    return places(tmp_path)
 
 
 @contextlib.contextmanager
@@ -61,8 +83,7 @@ def _largest_file(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_told_and_what_was_saved_before_stays(tmp_path, whole):
-    saved = _interrupted(tmp_path)
+def test_a_full_disk_is_told_and_what_was_saved_before_stays(tmp_path, whole, saved):
     with (
         _largest_file(200),
         pytest.raises(OSError, match=r"could not be written(.|\n)*The earlier ones are intact"),
@@ -86,8 +107,8 @@ def _flipped(file):
     "damage", [_truncated, _flipped, lambda file: file.unlink()], ids=["cut", "bit", "gone"]
 )
 @pytest.mark.parametrize("what", ["arrays.safetensors", "manifest.json"])
-def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, whole, damage, what):
-    *_, newest = _interrupted(tmp_path)
+def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, whole, saved, damage, what):
+    *_, newest = saved
     damage(newest / what)
     with pytest.warns(UserWarning, match=rf"{newest.name} is damaged and is skipped: "):
         run = _go_on(tmp_path)
@@ -139,8 +160,8 @@ def test_a_hostile_manifest_gets_a_sentence_and_hides_no_other_run(tmp_path, who
         assert [row(run, tmp_path) for run in (damaged, sound)]
 
 
-def test_a_checkpoint_of_another_format_is_refused_and_not_trained_over(tmp_path):
-    place = _interrupted(tmp_path)[-1]
+def test_a_checkpoint_of_another_format_is_refused_and_not_trained_over(tmp_path, saved):
+    place = saved[-1]
     _reseal(place, {"format": 2})
     with pytest.raises(ValueError, match=r"must have format 3, got another one: another version"):
         _go_on(tmp_path)
@@ -185,8 +206,8 @@ def test_a_checkpoint_keeps_the_bits_of_every_dtype(tmp_path):
         assert actual.tobytes() == expected.tobytes(), path
 
 
-def test_without_a_whole_checkpoint_it_begins_anew(tmp_path, whole):
-    for place in _interrupted(tmp_path):
+def test_without_a_whole_checkpoint_it_begins_anew(tmp_path, whole, saved):
+    for place in saved:
         (place / "manifest.json").unlink()
     with pytest.warns(UserWarning, match="damaged"):
         assert same_bits(_go_on(tmp_path), whole)
@@ -206,7 +227,7 @@ def test_a_second_process_in_the_directory_is_refused(tmp_path, whole):
         with pytest.raises(OSError, match=r"in use by process \d+: a directory belongs to one run"):
             _go_on(tmp_path)
 
-    fn.Trainer(TRAIN, tmp_path, [second])(MODEL, DATA, KEY)
+    fn.Trainer(TRAIN, tmp_path, [second])(initial(), DATA, the_key())
     assert same_bits(_go_on(tmp_path), whole)
 
 
@@ -232,7 +253,7 @@ class Rows:
         self.reads += 1
         if self.bad_after is not None and self.reads > self.bad_after:
             raise ConnectionError("the disk is gone")
-        return tuple(np.asarray(part)[numbers] for part in DATA)
+        return tuple(part[numbers] for part in DATA)
 
     def identity(self):
         return "rows of a test"
@@ -247,7 +268,7 @@ def test_what_a_reading_thread_raises_reaches_the_caller_and_the_run_goes_on(tmp
 
 def test_a_source_that_ends_early_is_told():
     def make():
-        return ((np.asarray(part[i : i + 8]) for part in DATA) for i in range(0, 40, 8))
+        return ((part[i : i + 8] for part in DATA) for i in range(0, 40, 8))
 
     def batches():
         return map(tuple, make())
@@ -256,13 +277,13 @@ def test_a_source_that_ends_early_is_told():
         _go_on(None, fn.data.Stream.from_batches(batches, 9))
     in_order = fn.fit(TRAIN.loss, TRAIN.optimizer, epochs=6, batch_size=8, shuffle=False)
     stream = fn.data.Stream.from_batches(batches, 5)
-    run = fn.Trainer(in_order)(MODEL, stream, KEY)
-    assert same_bits(run.model, in_order(MODEL, DATA, KEY).model)
+    run = fn.Trainer(in_order)(initial(), stream, the_key())
+    assert same_bits(run.model, in_order(initial(), DATA, the_key()).model)
 
 
 @pytest.mark.parametrize("kind", [iter, lambda parts: map(tuple, parts), lambda parts: (p for p in parts)])
 def test_one_iterator_for_all_epochs_is_refused(kind):
-    parts = [tuple(np.asarray(part[i : i + 8]) for part in DATA) for i in range(0, 40, 8)]
+    parts = [tuple(part[i : i + 8] for part in DATA) for i in range(0, 40, 8)]
     once = kind(parts)
     with pytest.raises(ValueError, match=r"a new iterable each time, got the same \w+ again"):
         _go_on(None, fn.data.Stream.from_batches(lambda: once, 5))
@@ -275,8 +296,8 @@ def test_one_iterator_for_all_epochs_is_refused(kind):
         assert [len(list(stream.chunks(None, epoch, 0, 5, 8))) for epoch in range(3)] == [5, 5, 5]
 
 
-def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path, whole):
-    place = _interrupted(tmp_path)[-1]
+def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path, whole, saved):
+    place = saved[-1]
     shutil.copytree(place, place.with_name(".0000000099.part"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -287,7 +308,7 @@ def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path, whole):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda p: fn.Trainer(MODEL), r"must be a function returned by fn\.fit, got"),
+        (lambda p: fn.Trainer(initial()), r"must be a function returned by fn\.fit, got"),
         (lambda p: fn.Trainer(TRAIN, save_every=5), r"save_every must be a funcnet\.train\.Every"),
         (
             lambda p: fn.Trainer(TRAIN, callbacks=[3]),
@@ -295,7 +316,7 @@ def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path, whole):
         ),
         (lambda p: fn.Trainer(TRAIN, callbacks=[fn.train.Monitor]), "each of callbacks must be a"),
         (
-            lambda p: fn.Trainer(TRAIN, callbacks=[lambda context: True])(MODEL, DATA, KEY),
+            lambda p: fn.Trainer(TRAIN, callbacks=[lambda context: True])(initial(), DATA, the_key()),
             "None or a funcnet",
         ),
         (lambda p: fn.Trainer(TRAIN, max_time=0), "above 0"),
@@ -308,7 +329,10 @@ def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path, whole):
         (lambda p: fn.data.Stream.npy(p / "text"), r"is not a \.npy file"),
         (lambda p: fn.data.Stream.npy(p / "cut.npy"), "is truncated"),
         (lambda p: fn.data.Stream(X), "without rows"),
-        (lambda p: fn.Trainer(TRAIN)(MODEL, (X[:, :2], DATA[1]), KEY), "LinearRegression|MLP|Linear"),
+        (
+            lambda p: fn.Trainer(TRAIN)(initial(), (X[:, :2], DATA[1]), the_key()),
+            "LinearRegression|MLP|Linear",
+        ),
     ],
 )
 def test_bad_input_gets_one_clear_error(make, words, tmp_path):

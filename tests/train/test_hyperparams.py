@@ -1,5 +1,6 @@
 """Settings of an optimizer are read and written by their path in its state."""
 
+import functools
 from typing import Any
 
 import jax
@@ -12,11 +13,15 @@ import funcnet as fn
 from funcnet.train import Request
 from funcnet.train._hyperparams import set_hyperparams
 
-KEY = jax.random.key(0)
-X = jnp.linspace(0.0, 1.0, 8)[:, None]
+X = np.linspace(0, 1, 8, dtype=np.float32)[:, None]
 DATA = X, 0 * X[:, 0]  # a loss of 0 at the start, which can't improve
-MODEL = fn.models.LinearRegression(1).init(KEY)
 LOSS = fn.losses.supervised(fn.losses.squared_error)
+
+
+@functools.cache
+def arguments() -> Any:
+    key = jax.random.key(0)
+    return jax.jit(fn.models.LinearRegression(1).init)(key), DATA, key
 
 
 def _sgd(rate: Any, **settings: Any) -> Any:
@@ -31,8 +36,8 @@ def _groups(weight: Any, bias: Any) -> Any:
 
 
 def _run(optimizer: Any, *callbacks: Any, epochs: int = 3, **settings: Any) -> fn.Run:
-    train = fn.fit(LOSS, optimizer, epochs=epochs, **settings)
-    return fn.Trainer(train, callbacks=callbacks)(MODEL, DATA, KEY)
+    train = fn.fit(LOSS, optimizer, epochs=epochs, shuffle=False, **settings)
+    return fn.Trainer(train, callbacks=callbacks)(*arguments())
 
 
 A, B = (f"inner_states[{group!r}].inner_state.hyperparams['learning_rate']" for group in "ab")
@@ -73,7 +78,9 @@ def test_a_setting_inside_another_injected_optimizer_is_found() -> None:
     assert float(state.inner_state[1].hyperparams["learning_rate"]) == 0.5
 
 
-@pytest.mark.parametrize("inject", [optax.inject_hyperparams, "stateful"])
+@pytest.mark.parametrize(
+    "inject", [optax.inject_hyperparams, pytest.param("stateful", marks=pytest.mark.slow)]
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_setting_that_a_schedule_computes_can_not_be_set(inject: Any) -> None:
     inject = optax.inject_stateful_hyperparams if inject == "stateful" else inject
@@ -119,17 +126,17 @@ def test_an_integer_is_not_rounded_in_silence() -> None:
 
 
 def test_paths_survive_a_resume(tmp_path: Any) -> None:
-    train = fn.fit(LOSS, _groups(_sgd(0.1), _sgd(0.01)), epochs=4)
+    train = fn.fit(LOSS, _groups(_sgd(0.1), _sgd(0.01)), epochs=4, shuffle=False)
 
     def callbacks() -> list[Any]:
         return [fn.train.ReduceOnPlateau("loss", factor=0.5, patience=1), fn.train.Monitor()]
 
     whole, parts = callbacks(), callbacks()
-    expected = fn.Trainer(train, callbacks=whole)(MODEL, DATA, KEY)
+    expected = fn.Trainer(train, callbacks=whole)(*arguments())
     fail: Any = lambda context: 1 / 0 if context.epoch == 2 else None  # noqa: E731
     trainer = fn.Trainer(train, tmp_path, [*callbacks(), fail], save_every=fn.train.Every(epochs=1))
     with pytest.raises(ZeroDivisionError):
-        trainer(MODEL, DATA, KEY)
-    actual = fn.Trainer(train, tmp_path, [*parts, lambda _: None])(MODEL, DATA, KEY)
+        trainer(*arguments())
+    actual = fn.Trainer(train, tmp_path, [*parts, lambda _: None])(*arguments())
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), actual.model, expected.model))
     assert parts[1].values == whole[1].values

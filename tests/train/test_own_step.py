@@ -1,6 +1,7 @@
 """A custom step in `fit`, and an optimizer as a function of the number of steps."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -12,13 +13,23 @@ import tables
 
 import funcnet as fn
 
-KEY = jax.random.key(5)
 NET = fn.Sequential(fn.Linear(2, 4), fn.layers.BatchNorm(4), jnp.tanh, fn.Linear(4, "scalar"))
-X = jax.random.normal(jax.random.key(1), (50, 2))
-DATA = X, jnp.sin(X[:, 0])
+X = np.random.default_rng(1).normal(size=(50, 2)).astype(np.float32)
+DATA = X, np.sin(X[:, 0])
 LOSS = fn.losses.supervised(fn.losses.squared_error)
 ADAM = optax.adam(1e-2)
-PLAIN = fn.MLP((2, 4, "scalar")).init(KEY)
+
+
+def the_key() -> jax.Array:
+    return jax.random.key(5)
+
+
+PLAIN = fn.MLP((2, 4, "scalar"))
+
+
+@functools.cache
+def initial(net: fn.Module = PLAIN) -> Any:
+    return jax.jit(net.init)(the_key())
 
 
 def by_hand(state: fn.TrainState, batch: fn.data.Batch) -> tuple[fn.TrainState, dict[str, Any]]:
@@ -32,13 +43,14 @@ def by_hand(state: fn.TrainState, batch: fn.data.Batch) -> tuple[fn.TrainState, 
     return state.apply_gradients(gradients, ADAM), {"loss": value, "norm": optax.tree.norm(gradients)}
 
 
+@functools.cache
 def fit(step: Any = by_hand, **settings: Any) -> fn.train.Fit:
-    return fn.fit(LOSS, ADAM, step=step, **{"epochs": 3, "batch_size": 16, **settings})
+    return fn.fit(LOSS, ADAM, step=step, **{"epochs": 3, "batch_size": 16, "shuffle": False, **settings})
 
 
 def test_a_step_written_by_hand_trains_as_the_loss_does() -> None:
-    expected = fn.fit(LOSS, ADAM, epochs=3, batch_size=16)(PLAIN, DATA, KEY, DATA)
-    run = fit()(PLAIN, DATA, KEY, DATA)
+    expected = fn.fit(LOSS, ADAM, epochs=3, batch_size=16, shuffle=False)(initial(), DATA, the_key(), DATA)
+    run = fit()(initial(), DATA, the_key(), DATA)
     tables.assert_close(run.model, expected.model)
     for name in ("loss", "val_loss", "train_loss"):
         np.testing.assert_allclose(run.history[name], expected.history[name], rtol=2e-5)
@@ -47,36 +59,36 @@ def test_a_step_written_by_hand_trains_as_the_loss_does() -> None:
 
 
 def test_fns_own_step_is_a_step_with_its_buffers() -> None:
-    model = NET.init(KEY)
-    expected = fn.fit(LOSS, ADAM, epochs=3, batch_size=16)(model, DATA, KEY, DATA)
-    run = fit(fn.step(LOSS, ADAM))(model, DATA, KEY, DATA)
+    model = initial(NET)
+    expected = fn.fit(LOSS, ADAM, epochs=3, batch_size=16, shuffle=False)(model, DATA, the_key(), DATA)
+    run = fit(fn.step(LOSS, ADAM))(model, DATA, the_key(), DATA)
     tables.assert_close(run.model, expected.model)
     np.testing.assert_allclose(run.history["loss"], expected.history["loss"], rtol=2e-5)
 
 
 @pytest.mark.slow
 def test_a_trainer_a_resumed_one_and_a_vmap_take_the_same_steps(tmp_path: Any) -> None:
-    expected = fit()(PLAIN, DATA, KEY, DATA)
+    expected = fit()(initial(), DATA, the_key(), DATA)
     every = fn.train.Every(steps=5)
     for _ in range(4):
         trainer = fn.Trainer(fit(), tmp_path, max_time=1e-9, sync_every=every, save_every=every)
-        run = trainer(PLAIN, DATA, KEY, DATA)
+        run = trainer(initial(), DATA, the_key(), DATA)
     assert tables.same_bits((run.model, dict(run.history)), (expected.model, dict(expected.history)))
-    keys = jax.random.split(KEY, 2)
-    runs = jax.vmap(fit(), in_axes=(None, None, 0))(PLAIN, DATA, keys)
-    alone = fit()(PLAIN, DATA, keys[1]).model
+    keys = jax.random.split(the_key(), 2)
+    runs = jax.vmap(fit(), in_axes=(None, None, 0))(initial(), DATA, keys)
+    alone = fit()(initial(), DATA, keys[1]).model
     tables.assert_close(jax.tree.map(lambda a: a[1], runs.model), alone, factor=5)
 
 
 def test_another_step_is_another_run(tmp_path: Any) -> None:
-    fn.Trainer(fit(), tmp_path)(PLAIN, DATA, KEY)
+    fn.Trainer(fit(), tmp_path)(initial(), DATA, the_key())
 
     def other(state: Any, batch: Any) -> Any:
         state, values = by_hand(state, batch)
         return dataclasses.replace(state, model=jax.tree.map(lambda a: a * 0.999, state.model)), values
 
     with pytest.raises(ValueError, match="program of a step"):
-        fn.Trainer(fit(other), tmp_path)(PLAIN, DATA, KEY)
+        fn.Trainer(fit(other), tmp_path)(initial(), DATA, the_key())
 
 
 def broken(state: Any, batch: Any) -> Any:
@@ -90,29 +102,29 @@ def test_early_stopping_and_non_finite_steps() -> None:
     def rising(state: Any, batch: Any) -> Any:
         return dataclasses.replace(state, model=jax.tree.map(lambda a: a * 1.5, state.model)), {"loss": 1.0}
 
-    run = fit(rising, epochs=50, stopping=stopping)(PLAIN, DATA, KEY, DATA)
+    run = fit(rising, epochs=50, stopping=stopping)(initial(), DATA, the_key(), DATA)
     assert run.outcome is fn.Outcome.PATIENCE_EXHAUSTED
 
-    run = fit(broken)(PLAIN, DATA, KEY)
+    run = fit(broken)(initial(), DATA, the_key())
     assert run.outcome is fn.Outcome.NOT_FINITE
     assert int(run.state.step) == 6
-    assert tables.same_bits(run.model, PLAIN)
-    run = fit(broken, on_nan="skip")(PLAIN, DATA, KEY)
+    assert tables.same_bits(run.model, initial())
+    run = fit(broken, on_nan="skip")(initial(), DATA, the_key())
     assert run.outcome is fn.Outcome.FINISHED
-    assert tables.same_bits(run.model, PLAIN)
+    assert tables.same_bits(run.model, initial())
 
 
 @pytest.mark.slow
 def test_a_non_finite_step_is_named() -> None:
     with pytest.raises(FloatingPointError, match=r"step 6 \(epoch 1\): the new layers\[0\].weight is not"):
-        fit(broken, on_nan="raise")(PLAIN, DATA, KEY)
+        fit(broken, on_nan="raise")(initial(), DATA, the_key())
 
 
 def test_rows_of_weight_zero_make_no_step() -> None:
     """A batch of weights 0 leaves the state, though a custom step divides by them."""
-    weight = jnp.concatenate([jnp.zeros(16), jnp.ones(34)])
-    run = fit(epochs=1, shuffle=False)(PLAIN, fn.data.Dataset(DATA, weight=weight), KEY)
-    rest = fit(epochs=1, shuffle=False)(PLAIN, jax.tree.map(lambda a: a[16:], DATA), KEY)
+    weight = np.float32(np.arange(50) >= 16)
+    run = fit(epochs=1, shuffle=False)(initial(), fn.data.Dataset(DATA, weight=weight), the_key())
+    rest = fit(epochs=1, shuffle=False)(initial(), jax.tree.map(lambda a: a[16:], DATA), the_key())
     tables.assert_close(run.model, rest.model)
     np.testing.assert_allclose(run.history["loss"], rest.history["loss"], rtol=1e-5)
 
@@ -138,15 +150,15 @@ def test_a_target_network_follows_the_one_that_trains() -> None:
         return dataclasses.replace(state, model=state.model | {"target": target}), info
 
     model = {
-        "online": net.init(KEY),
-        "target": fn.freeze(net.init(KEY)),
-        "predict": fn.Linear(4, 4).init(KEY),
+        "online": initial(net),
+        "target": fn.freeze(initial(net)),
+        "predict": fn.Linear(4, 4).init(the_key()),
     }
-    run = fn.fit(loss, ADAM, step=step, epochs=2, batch_size=16)(model, DATA, KEY)
-    state = fn.TrainState.create(model, ADAM, KEY)
+    run = fn.fit(loss, ADAM, step=step, epochs=2, batch_size=16, shuffle=False)(model, DATA, the_key())
+    state = fn.TrainState.create(model, ADAM, the_key())
     expected, jitted = model["target"][0].weight, jax.jit(step)
     for epoch in range(2):
-        for batch in fn.data.batches(DATA, 16, KEY, epoch):
+        for batch in fn.data.batches(DATA, 16, None, epoch):
             state, _ = jitted(state, batch)
             expected = expected + 0.1 * (state.model["online"][0].weight - expected)
     tables.assert_close(run.model, state.model, factor=20)
@@ -157,41 +169,52 @@ def test_a_target_network_follows_the_one_that_trains() -> None:
 
 @pytest.mark.slow
 def test_replace_gives_a_training_function_another_step() -> None:
-    plain = fn.fit(LOSS, optax.sgd(0.0), epochs=3, batch_size=16)
+    plain = fn.fit(LOSS, optax.sgd(0.0), epochs=3, batch_size=16, shuffle=False)
     replaced = dataclasses.replace(plain, optimizer=ADAM, step=by_hand)
-    tables.assert_close(replaced(PLAIN, DATA, KEY).model, fit()(PLAIN, DATA, KEY).model)
+    tables.assert_close(replaced(initial(), DATA, the_key()).model, fit()(initial(), DATA, the_key()).model)
+
+
+def trained(step: Any, net: fn.Module = PLAIN) -> fn.Run:
+    return fit(step)(initial(net), DATA, the_key())
 
 
 WRONG: dict[str, tuple[Any, str]] = {
     "no function": (lambda: fit(3), r"step must be a function \(state, batch\) -> "),
     "ignores accumulate": (lambda: fit(accumulate=2), "accumulate would be ignored by a custom step"),
     "ignores ema": (lambda: fit(ema=0.9), "ema would be ignored by a custom step"),
-    "returns a state": (lambda: fit(lambda s, b: s)(PLAIN, DATA, KEY), "got TrainState"),
-    "returns no loss": (lambda: fit(lambda s, b: (s, {"l": 1.0}))(PLAIN, DATA, KEY), "Return the loss"),
+    "returns a state": (lambda: fit(lambda s, b: s)(initial(), DATA, the_key()), "got TrainState"),
+    "returns no loss": (
+        lambda: fit(lambda s, b: (s, {"l": 1.0}))(initial(), DATA, the_key()),
+        "Return the loss",
+    ),
     "loses its optimizer": (
-        lambda: fit(lambda s, b: (dataclasses.replace(s, opt_state=()), {"loss": 1.0}))(PLAIN, DATA, KEY),
+        lambda: fit(lambda s, b: (dataclasses.replace(s, opt_state=()), {"loss": 1.0}))(
+            initial(), DATA, the_key()
+        ),
         "must keep the structure, shapes and dtypes of the state's opt_state, got nothing in place of",
     ),
     "calls BatchNorm": (
-        lambda: fit(lambda s, b: (s, {"loss": s.model(b.example[0], KEY).sum()}))(NET.init(KEY), DATA, KEY),
+        lambda: fit(lambda s, b: (s, {"loss": s.model(b.example[0], the_key()).sum()}))(
+            initial(NET), DATA, the_key()
+        ),
         "step must leave layers with running statistics, such as BatchNorm, to fn.step",
     ),
     "returns Python's number": (
-        lambda: fit(lambda s, b: (s, {"loss": float(b.weight.sum())}))(PLAIN, DATA, KEY),
+        lambda: trained(lambda s, b: (s, {"loss": float(b.weight.sum())})),
         "step must be written with jax.numpy, since it is traced: an array was used as a Python number",
     ),
     "gradients of other shapes": (
-        lambda: fn.TrainState.create(PLAIN, ADAM, KEY).apply_gradients(
-            jax.tree.map(lambda a: jnp.ones(()), PLAIN), ADAM
+        lambda: fn.TrainState.create(initial(), ADAM, the_key()).apply_gradients(
+            jax.tree.map(lambda a: jnp.ones(()), initial()), ADAM
         ),
         r"the shapes and dtypes of the parameters, got float32\[\] for layers\[0\].weight",
     ),
     "another optimizer": (
-        lambda: fn.TrainState.create(PLAIN, ADAM, KEY).apply_gradients(PLAIN, optax.sgd(0.1)),
+        lambda: fn.TrainState.create(initial(), ADAM, the_key()).apply_gradients(initial(), optax.sgd(0.1)),
         "opt_state must be the state of this optimizer for the model's parameters",
     ),
     "gradients of another tree": (
-        lambda: fn.TrainState.create(PLAIN, ADAM, KEY).apply_gradients((), ADAM),
+        lambda: fn.TrainState.create(initial(), ADAM, the_key()).apply_gradients((), ADAM),
         "gradients must be a tree like the model",
     ),
     "optimizer without its call": (
@@ -207,7 +230,7 @@ WRONG: dict[str, tuple[Any, str]] = {
         "must not be a function of the number of steps, which a step does not know",
     ),
     "function that returns none": (
-        lambda: fn.fit(LOSS, lambda steps: None, epochs=1)(PLAIN, DATA, KEY),
+        lambda: fn.fit(LOSS, lambda steps: None, epochs=1)(initial(), DATA, the_key()),
         "optimizer must be an optax GradientTransformation, got None",
     ),
 }
@@ -227,13 +250,15 @@ def test_an_optimizer_of_the_number_of_steps() -> None:
         counts.append(steps)
         return optax.adam(optax.cosine_decay_schedule(1e-2, steps))
 
-    train = fn.fit(LOSS, decayed, epochs=3, batch_size=16, ema=0.5)
-    run = train(PLAIN, DATA, KEY)
-    expected = fn.fit(LOSS, decayed(12), epochs=3, batch_size=16, ema=0.5)(PLAIN, DATA, KEY)
+    train = fn.fit(LOSS, decayed, epochs=3, batch_size=16, shuffle=False, ema=0.5)
+    run = train(initial(), DATA, the_key())
+    expected = fn.fit(LOSS, decayed(12), epochs=3, batch_size=16, shuffle=False, ema=0.5)(
+        initial(), DATA, the_key()
+    )
     assert tables.same_bits(run.model, expected.model)
-    train(PLAIN, DATA, KEY)
+    train(initial(), DATA, the_key())
     assert counts == [12, 12]  # once by `fit`, once above
-    half = fn.Trainer(train, limit_batches=2)(PLAIN, DATA, KEY)
+    half = fn.Trainer(train, limit_batches=2)(initial(), DATA, the_key())
     assert counts[-1] == 6
     assert int(half.state.step) == 6
 
@@ -245,13 +270,14 @@ def test_every_way_to_train_counts_its_steps(tmp_path: Any) -> None:
         lambda steps: optax.adam(optax.cosine_decay_schedule(1e-2, steps)),
         epochs=3,
         batch_size=16,
+        shuffle=False,
         ema=0.5,
     )
-    expected = train(PLAIN, DATA, KEY)
-    assert tables.same_bits(fn.Trainer(train, tmp_path)(PLAIN, DATA, KEY).model, expected.model)
+    expected = train(initial(), DATA, the_key())
+    assert tables.same_bits(fn.Trainer(train, tmp_path)(initial(), DATA, the_key()).model, expected.model)
     np.save(tmp_path / "x.npy", DATA[0])
     np.save(tmp_path / "y.npy", DATA[1])
     stream = fn.data.Stream.npy((tmp_path / "x.npy", tmp_path / "y.npy"))
-    tables.assert_close(fn.Trainer(train)(PLAIN, stream, KEY).model, expected.model)
-    ensemble = fn.study.ensemble(train, 2)(fn.MLP((2, 4, "scalar")), DATA, KEY)
+    tables.assert_close(fn.Trainer(train)(initial(), stream, the_key()).model, expected.model)
+    ensemble = fn.study.ensemble(train, 2)(fn.MLP((2, 4, "scalar")), DATA, the_key())
     assert bool(jnp.isfinite(ensemble.runs.history["loss"]).all())

@@ -7,20 +7,32 @@ import pytest
 
 import funcnet as fn
 
-KEY = jax.random.key(0)
-IRIS = fn.data.load("iris")
 NET = fn.MLP((4, 8, 3))
 TRAIN = fn.fit(
     fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy),
-    optax.adam(1e-2),
+    optax.sgd(1e-2),
     epochs=4,
-    batch_size=32,
+    batch_size=150,
+    shuffle=False,
 )
 
 
 @pytest.fixture(scope="module")
-def run():
-    return TRAIN(NET.init(KEY), IRIS.data, KEY, IRIS.data)
+def iris():
+    return fn.data.load("iris")
+
+
+@pytest.fixture(scope="module")
+def run(iris):
+    key = jax.random.key(0)
+    return TRAIN(jax.jit(NET.init)(key), iris.data, key, iris.data)
+
+
+@pytest.fixture(scope="module")
+def runs(iris):
+    keys = jax.random.split(jax.random.key(0))
+    model = jax.jit(NET.init)(keys[0])
+    return jax.vmap(TRAIN, in_axes=(None, None, 0))(model, iris.data, keys)
 
 
 def test_a_run_fits_a_few_lines(run):
@@ -31,30 +43,28 @@ def test_a_run_fits_a_few_lines(run):
     assert "MLP of 67 numbers" in text
 
 
-def test_data_and_tables_show_shapes_and_names():
-    assert repr(IRIS.data) == "Dataset((float32[150,4], int32[150]))"
-    weighted = fn.data.Dataset({"x": IRIS.data[:][0]}, weight=np.ones(150))
+def test_data_and_tables_show_shapes_and_names(iris):
+    assert repr(iris.data) == "Dataset((float32[150,4], int32[150]))"
+    weighted = fn.data.Dataset({"x": iris.data[:][0]}, weight=np.ones(150))
     assert repr(weighted) == "Dataset({'x': float32[150,4]}, weight=float32[150])"
-    assert repr(IRIS) == (
+    assert repr(iris) == (
         "Table('iris', 150 rows, 4 features, classes of 'class': setosa, versicolor, virginica)"
     )
 
 
-def test_traced_and_mapped_runs_and_placeholders_have_a_repr(run):
+def test_traced_and_mapped_runs_and_placeholders_have_a_repr(run, runs):
     seen = []
     jax.jit(lambda r: seen.append(repr(r)))(run)
     assert "loss float32[4]" in seen[0]
-    runs = jax.vmap(TRAIN, in_axes=(None, None, 0))(NET.init(KEY), IRIS.data, jax.random.split(KEY))
     assert "loss float32[2,4]" in repr(runs)
     assert "History(loss None" in repr(jax.tree.map(lambda _: None, run))
 
 
-def test_a_history_is_a_frame(run):
+def test_a_history_is_a_frame(run, runs):
     frame = run.to_pandas()
     assert list(frame.columns) == list(run.history)
     assert frame.index.tolist() == [1, 2, 3, 4]
     np.testing.assert_array_equal(frame["val_loss"], run.history["val_loss"])
-    runs = jax.vmap(TRAIN, in_axes=(None, None, 0))(NET.init(KEY), IRIS.data, jax.random.split(KEY))
     frame = runs.history.to_pandas()
     assert frame.index.names == ["run", "epoch"]
     np.testing.assert_array_equal(frame.loc[1, "loss"], runs.history["loss"][1])

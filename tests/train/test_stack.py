@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -14,8 +13,12 @@ import pytest
 import funcnet as fn
 
 PACKAGE = str(Path(fn.__file__).parent)
-ROWS = jnp.arange(10.0)
-KEY = jax.random.key(0)
+ROWS = np.arange(10, dtype=np.float32)
+SLOW = pytest.mark.slow
+
+
+def the_key():
+    return jax.random.key(0)
 
 
 def deepest_stack(call, **settings):
@@ -31,36 +34,36 @@ def deepest_stack(call, **settings):
         stacks.append(names[::-1])
         return (model - example) ** 2
 
-    call(fn.fit(loss, optax.sgd(0.1), **{"epochs": 2, "batch_size": 4} | settings))
+    call(fn.fit(loss, optax.sgd(0.1), **{"epochs": 2, "batch_size": 4, "shuffle": False} | settings))
     return max(stacks, key=len)
 
 
 def fit(train):
-    train(jnp.array(0.0), ROWS, KEY, ROWS[:5])
+    train(np.float32(0), ROWS, the_key(), ROWS[:5])
 
 
 def fit_in_jit(train):
-    jax.jit(train)(jnp.array(0.0), ROWS, KEY, ROWS[:5])
+    jax.jit(train)(np.float32(0), ROWS, the_key(), ROWS[:5])
 
 
 def trainer(train):
-    fn.Trainer(train, progress=False)(jnp.array(0.0), ROWS, KEY, ROWS[:5])
+    fn.Trainer(train, progress=False)(np.float32(0), ROWS, the_key(), ROWS[:5])
 
 
 def trainer_of_stream(train):
-    stream = fn.data.Stream.from_batches(lambda: [np.asarray(ROWS[:4]), np.asarray(ROWS[4:8])], 2)
-    fn.Trainer(train, progress=False)(jnp.array(0.0), stream, KEY, ROWS[:5])
+    stream = fn.data.Stream.from_batches(lambda: [ROWS[:4], ROWS[4:8]], 2)
+    fn.Trainer(train, progress=False)(np.float32(0), stream, the_key(), ROWS[:5])
 
 
 @pytest.mark.parametrize(
     ("call", "most", "settings"),
     [
-        (fit, 9, {}),
+        pytest.param(fit, 9, {}, marks=SLOW),
         (fit, 9, {"stopping": fn.EarlyStopping("loss"), "eval_every": 2, "on_nan": "skip"}),
         (fit, 11, {"accumulate": 2}),  # the scan over parts takes two
-        (fit_in_jit, 9, {}),
+        pytest.param(fit_in_jit, 9, {}, marks=SLOW),
         (trainer, 13, {}),
-        (trainer_of_stream, 13, {}),
+        pytest.param(trainer_of_stream, 13, {}, marks=SLOW),
     ],
 )
 def test_few_frames_lead_to_the_loss(call, most, settings):
@@ -73,7 +76,7 @@ def test_an_error_in_the_loss_has_a_short_traceback():
         raise RuntimeError("here")
 
     with pytest.raises(RuntimeError, match="here") as caught:
-        fn.fit(broken, optax.sgd(0.1), epochs=2)(jnp.array(0.0), ROWS, KEY)
+        fn.fit(broken, optax.sgd(0.1), epochs=2)(np.float32(0), ROWS, the_key())
     frames = [frame.name for frame in caught.traceback if str(frame.path).startswith(PACKAGE)]
     assert 1 < len(frames) <= 8, frames
 

@@ -1,6 +1,7 @@
 """Weights go to disk and come back the same, and nothing else is taken for them."""
 
 import contextlib
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +15,29 @@ import funcnet as fn
 NET = fn.MLP((3, 5, 2))
 
 
+@functools.cache
 def model_of(net=NET, seed=0):
-    return net.init(jax.random.key(seed))
+    return jax.jit(net.init)(jax.random.key(seed))
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        model_of(),
-        {"w": jnp.ones((2, 3)), "seen": fn.Buffer(jnp.arange(4)), "deep": [jnp.zeros(()), (jnp.ones(1),)]},
-        {"half": jnp.linspace(0, 1, 5).astype(jnp.bfloat16), "flags": jnp.array([True, False])},
-        {"none": jnp.zeros((0, 3)), "complex": jnp.array([1 + 2j], jnp.complex64)},
-    ],
-    ids=["module", "buffers", "dtypes", "empty"],
-)
-def test_round_trip(model, tmp_path):
+MODELS = {
+    "module": lambda: model_of(),
+    "buffers": lambda: {
+        "w": jnp.ones((2, 3)),
+        "seen": fn.Buffer(jnp.arange(4)),
+        "deep": [jnp.zeros(()), (jnp.ones(1),)],
+    },
+    "dtypes": lambda: {
+        "half": jnp.linspace(0, 1, 5).astype(jnp.bfloat16),
+        "flags": jnp.array([True, False]),
+    },
+    "empty": lambda: {"none": jnp.zeros((0, 3)), "complex": jnp.array([1 + 2j], jnp.complex64)},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_round_trip(name, tmp_path):
+    model = MODELS[name]()
     fn.save_weights(model, tmp_path / "model.safetensors")
     loaded = fn.load_weights(model, tmp_path / "model.safetensors")
     assert jax.tree.structure(loaded) == jax.tree.structure(model)
@@ -172,16 +181,20 @@ def test_a_failed_write_leaves_the_file_of_before(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("model", "message"),
+    ("make", "message"),
     [
-        ({"key": jax.random.key(0)}, "got an array of key.* for key"),
-        (NET, r"Linear at layers\[0\] is not initialized: it has no bias and no weight"),
-        ({"rate": 0.1}, "got float 0.1 for rate"),
-        ({"__metadata__": jnp.ones(1)}, "can't be the name of an array"),
-        ({"a\ud800": jnp.ones(1)}, "can't be the name of an array"),
-        ({"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, "two arrays of the model would be called 'a.b'"),
+        (lambda: {"key": jax.random.key(0)}, "got an array of key.* for key"),
+        (lambda: NET, r"Linear at layers\[0\] is not initialized: it has no bias and no weight"),
+        (lambda: {"rate": 0.1}, "got float 0.1 for rate"),
+        (lambda: {"__metadata__": jnp.ones(1)}, "can't be the name of an array"),
+        (lambda: {"a\ud800": jnp.ones(1)}, "can't be the name of an array"),
+        (
+            lambda: {"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}},
+            "two arrays of the model would be called 'a.b'",
+        ),
     ],
 )
-def test_what_is_no_weight_is_refused(model, message, tmp_path):
+def test_what_is_no_weight_is_refused(make, message, tmp_path):
+    model = make()
     with pytest.raises(ValueError if isinstance(model, dict) else TypeError, match=message):
         fn.save_weights(model, tmp_path / "m")
