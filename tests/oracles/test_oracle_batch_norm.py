@@ -83,25 +83,23 @@ def test_a_training_is_that_written_out_with_the_batch_axis_short_batches_too():
     np.testing.assert_allclose(trained.layers[1].variance.value, variance, rtol=1e-4, atol=1e-5)
 
 
+WHOLE = fn.fit(LOSS, optax.sgd(0.05), epochs=1, batch_size=64, shuffle=False)
+
+
 def test_padding_and_rows_of_weight_zero_are_invisible():
-    model = _init(_net())
-    train = fn.fit(LOSS, optax.sgd(0.05), epochs=1, batch_size=64, shuffle=False)
-    want = train(model, (X[:20], Y[:20]), cached_key(0))
+    model = _init(_net(momentum=1.0))
+    want = WHOLE(model, (X[:20], Y[:20]), cached_key(0))
     weight, wild = np.float32(np.arange(37) < 20), X.copy()
     wild[20:] = 1e30
-    got = train(model, fn.data.Dataset((wild, Y), weight=weight), cached_key(0))
+    got = WHOLE(model, fn.data.Dataset((wild, Y), weight=weight), cached_key(0))
     assert_close(got.model, want.model, factor=5)
 
 
 def test_a_weight_of_two_is_a_row_that_comes_twice():
-    model = _init(_net(momentum=1.0))
-    train = fn.fit(LOSS, optax.sgd(0.05), epochs=1, batch_size=64, shuffle=False)
-    twice = train(model, (np.concatenate([X, X[:5]]), np.concatenate([Y, Y[:5]])), cached_key(0))
-    weighted = train(
-        model,
-        fn.data.Dataset((X, Y), weight=np.where(np.arange(37) < 5, 2, 1).astype(np.float32)),
-        cached_key(0),
-    )
+    model, rows = _init(_net(momentum=1.0)), [*range(15), *range(5)]
+    twice = WHOLE(model, (X[rows], Y[rows]), cached_key(0))
+    weight = np.bincount(rows, minlength=37).astype(np.float32)
+    weighted = WHOLE(model, fn.data.Dataset((X, Y), weight=weight), cached_key(0))
     assert_close(weighted.model, twice.model, factor=10)
 
 
@@ -149,11 +147,13 @@ def test_accumulated_parts_are_normalised_and_counted_one_after_another():
 
 
 def test_a_step_that_is_not_finite_leaves_the_statistics():
-    model = _init(fn.layers.BatchNorm(4))
     loss = lambda model, x, key: jnp.sum(model(x, key=key)) * jnp.log(-1.0)  # noqa: E731
-    run = fn.fit(loss, optax.sgd(0.1), epochs=1, batch_size=8)(model, X, cached_key(0))
-    assert run.outcome == fn.Outcome.NOT_FINITE
-    assert same_bits(run.model, model)
+    state = fn.TrainState.create(_init(fn.layers.BatchNorm(4)), optax.sgd(0.1), cached_key(0))
+    after, info = jax.jit(fn.step(loss, optax.sgd(0.1)))(
+        state, fn.data.Batch(X[:8], np.ones(8, np.float32))
+    )
+    assert not info.finite
+    assert same_bits(after.model, state.model)
 
 
 def test_images_are_normalised_by_channel():
