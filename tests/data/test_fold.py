@@ -21,15 +21,15 @@ def rows_that_count(part):
     return np.asarray(part[:][0])[np.asarray(part.weights()) > 0]
 
 
-def lists(values, sizes):
-    """Lists of few lengths, since each length is compiled separately."""
-    return st.sampled_from(sizes).flatmap(lambda n: st.lists(values, min_size=n, max_size=n))
+def lists(values, size):
+    """Lists of one length, since each length is compiled separately."""
+    return st.lists(values, min_size=size, max_size=size)
 
 
 @settings(max_examples=12)
 @given(
-    labels=lists(st.integers(0, 3), (8, 40)),
-    num_folds=st.sampled_from((2, 7)),
+    labels=lists(st.integers(0, 3), 17),
+    num_folds=st.sampled_from((2, 7, 16)),
     seed=st.integers(0, 2**31 - 1),
 )
 def test_each_row_is_held_out_once_and_each_class_is_balanced(labels, num_folds, seed):
@@ -59,7 +59,7 @@ def test_single_groups_fill_folds_evenly():
 
 @settings(max_examples=12)
 @given(
-    labels=lists(st.integers(0, 3), (9,)),
+    labels=lists(st.integers(0, 3), 9),
     num_folds=st.sampled_from((2, 5)),
     seed=st.integers(0, 2**31 - 1),
 )
