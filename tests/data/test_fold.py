@@ -35,15 +35,14 @@ def lists(values, size):
 def test_each_row_is_held_out_once_and_each_class_is_balanced(labels, num_folds, seed):
     y = np.array(labels)
     folds = fn.data.kfold((np.arange(len(y)), y), num_folds, jax.random.key(seed), stratify=y)
-    assert sorted(np.concatenate([rows_that_count(valid) for _, valid in folds]).tolist()) == list(
-        range(len(y))
-    )
-    for train, valid in folds:
-        assert sorted([*rows_that_count(train), *rows_that_count(valid)]) == list(range(len(y)))
-    sizes = [len(rows_that_count(valid)) for _, valid in folds]
+    parts = [tuple(map(rows_that_count, pair)) for pair in folds]
+    assert sorted(np.concatenate([valid for _, valid in parts]).tolist()) == list(range(len(y)))
+    for train, valid in parts:
+        assert sorted([*train, *valid]) == list(range(len(y)))
+    sizes = [len(valid) for _, valid in parts]
     assert max(sizes) - min(sizes) <= 1
     for label in range(4):
-        counts = [np.sum(y[rows_that_count(valid)] == label) for _, valid in folds]
+        counts = [np.sum(y[valid] == label) for _, valid in parts]
         assert max(counts) - min(counts) <= 1
 
 

@@ -206,13 +206,15 @@ USES = [
     per_example_grads, weights_on_disk, graph, onnx,
 ]  # fmt: skip
 # Each library trains, predicts and is loaded in the quick suite; what does not depend on it, in linen.
-EACH = {predict, summary, weights_on_disk}
-ONE = {fit, trainer, ensemble, evaluate, graph, per_example_grads}
+EACH = {predict, summary}
+ONE = {fit, trainer, evaluate, graph, per_example_grads}
 CELLS = {f"{library}-{use.__name__}": (library, use) for library in CONV_NETS for use in USES}
 SLOW = {
     name
     for name, (library, use) in CELLS.items()
-    if use not in EACH and not (library == "linen" and use in ONE)
+    if use not in EACH
+    and not (library == "linen" and use in ONE)
+    and not (use is weights_on_disk and library != "functions")
 }
 
 
@@ -442,6 +444,17 @@ def test_fit_refuses_rows_of_weight_zero_for_a_network_that_needs_its_whole_batc
     assert np.isnan(jax.jit(loss_of)(weight)).all()
 
 
+def test_members_of_an_ensemble_have_a_state_of_their_own():
+    keys = jax.random.split(cached_key(7), 3)
+    net = fn.interop.from_stateful_functions(draw_centred, apply_centred)
+    models = jax.jit(jax.vmap(net.init))(keys)
+    shift = np.arange(3, dtype=np.float32)[:, None, None]
+    runs = jax.vmap(ONE_EPOCH, in_axes=(0, (0, None), 0))(models, (X + shift, Y), keys)
+    assert np.ptp(runs.model.state["mean"].value, axis=0).min() > 0.1
+    alone = ONE_EPOCH(row(models, 2), (X + shift[2], Y), keys[2])
+    assert_close(row(runs.model, 2), alone.model, factor=5)
+
+
 def test_averaged_weights_get_statistics_of_batches_without_padding():
     average = fn.train.AverageWeights()
     train = fn.fit(LOSS, optax.sgd(0.0), epochs=1, batch_size=4)
@@ -656,9 +669,12 @@ def test_other_networks_train_and_are_saved(name, tmp_path):
     assert same_bits(fn.load_weights(network.net, tmp_path / "weights.safetensors"), run.model)
     assert repr(network.net).endswith("before init)")
     assert "parameters)" in repr(network.model)
+    members = jax.jit(jax.vmap(network.net.init))(jax.random.split(cached_key(7), 3))
+    assert any(len(np.unique(np.asarray(a).reshape(3, -1), axis=0)) == 3 for a in jax.tree.leaves(members))
 
 
-@pytest.mark.parametrize("name", marked(OTHERS, slow=set(OTHERS) - {"equinox-mlp"}))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
 def test_other_networks_train_in_ensembles(name, tmp_path):
     ensemble(OTHERS[name], tmp_path)
 

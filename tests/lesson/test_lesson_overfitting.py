@@ -9,12 +9,14 @@ import numpy as np
 import optax
 import pytest
 from keys import cached_key
-from recipes import BINARY, CLASSES, SQUARED, keys
+from recipes import BINARY, CLASSES, SQUARED, keys, made_once
 
 import funcnet as fn
 
-MOONS = fn.data.two_moons(rows=500, noise=0.3)
-VALID = MOONS.data[200:]
+
+@made_once
+def moons():
+    return fn.data.two_moons(rows=500, noise=0.3).data
 
 
 def gap(history):
@@ -55,7 +57,7 @@ def test_w3_w5_more_rows_shrink_the_gap_and_noisy_labels_widen_it():
     """One program: rows beyond the first n have weight 0; labels are flipped in all rows alike."""
     net = fn.MLP((2, 32, "scalar"), activation=jnp.tanh)
     train = fn.fit(BINARY, optax.adam(0.05), epochs=100, batch_size=100)
-    (x, y), uniform = MOONS.data[:], jax.random.uniform(cached_key(0), (500,))
+    (x, y), uniform = moons()[:], jax.random.uniform(cached_key(0), (500,))
 
     def history(rows, flip_rate, key):
         labels = jnp.where(uniform < flip_rate, 1 - y, y)
@@ -72,12 +74,12 @@ def test_w3_w5_more_rows_shrink_the_gap_and_noisy_labels_widen_it():
 
 @pytest.mark.slow
 def test_w4_w8_a_richer_model_widens_the_gap_and_a_regularised_one_closes_it():
-    data = MOONS.data[:30]
+    data = moons()[:30]
 
     def history(width, dropout=0.0, decay=0.0):
         net = fn.MLP((2, width, "scalar"), activation=jnp.tanh, dropout=dropout)
         train = fn.fit(BINARY, optax.adamw(0.05, weight_decay=decay), epochs=150, batch_size=30)
-        return jax.vmap(lambda key: train(net.init(key), data, key, VALID))(keys()[:4]).history
+        return jax.vmap(lambda key: train(net.init(key), data, key, moons()[200:]))(keys()[:4]).history
 
     small, large = history(1), history(64)
     assert gap(large) > gap(small) + 0.1
@@ -88,10 +90,10 @@ def test_w4_w8_a_richer_model_widens_the_gap_and_a_regularised_one_closes_it():
 
 @pytest.mark.slow
 def test_w6_w7_the_turn_of_the_validation_loss_is_found_and_kept():
-    data = MOONS.data[:30]
+    data = moons()[:30]
     net = fn.MLP((2, 64, "scalar"), activation=jnp.tanh)
     free = fn.fit(BINARY, optax.adam(0.03), epochs=150, batch_size=30)
-    history = free(net.init(cached_key(0)), data, cached_key(0), VALID).history
+    history = free(net.init(cached_key(0)), data, cached_key(0), moons()[200:]).history
     best = int(jnp.argmin(history["val_loss"]))
     assert 0 < best < 149
     assert history["val_loss"][-1] > history["val_loss"][best]
@@ -99,15 +101,15 @@ def test_w6_w7_the_turn_of_the_validation_loss_is_found_and_kept():
 
     stopping = fn.EarlyStopping(patience=150)
     patient = fn.fit(BINARY, optax.adam(0.03), epochs=150, batch_size=30, stopping=stopping)
-    run = patient(net.init(cached_key(0)), data, cached_key(0), VALID)
+    run = patient(net.init(cached_key(0)), data, cached_key(0), moons()[200:])
     assert int(run.best_epoch) == best
     np.testing.assert_allclose(
-        fn.evaluate(BINARY, run.model, VALID)["loss"], history["val_loss"][best], rtol=1e-4
+        fn.evaluate(BINARY, run.model, moons()[200:])["loss"], history["val_loss"][best], rtol=1e-4
     )
     short = fn.fit(
         BINARY, optax.adam(0.03), epochs=150, batch_size=30, stopping=fn.EarlyStopping(patience=5)
     )
-    stopped = short(net.init(cached_key(0)), data, cached_key(0), VALID)
+    stopped = short(net.init(cached_key(0)), data, cached_key(0), moons()[200:])
     assert stopped.outcome == fn.Outcome.PATIENCE_EXHAUSTED
     assert int(stopped.state.epoch) < 150
 
