@@ -85,14 +85,16 @@ class Start(fn.train.Callback):
         self.step = context.step
 
 
+EACH_STEP_SAVED_AT_FIVE = {
+    "sync_every": fn.train.Every(steps=1),
+    "save_every": fn.train.Every(steps=5),
+    "progress": False,
+}
+
+
 def trainer(network, tmp_path):
     """Killed in the middle of the first epoch, and resumed."""
-    whole = trained(network)
-    settings = {
-        "sync_every": fn.train.Every(steps=1),
-        "save_every": fn.train.Every(steps=5),
-        "progress": False,
-    }
+    whole, settings = trained(network), EACH_STEP_SAVED_AT_FIVE
     arguments = network.model, network.data, cached_key(7), network.data
     with pytest.raises(Killed):
         fn.Trainer(TRAIN, tmp_path, [KillAtCheckpoint()], **settings)(*arguments)
@@ -207,14 +209,14 @@ USES = [
 ]  # fmt: skip
 # Each library trains, predicts and is loaded in the quick suite; what does not depend on it, in linen.
 EACH = {predict, summary}
-ONE = {fit, trainer, evaluate, graph, per_example_grads}
+ONE = {fit, evaluate, graph, per_example_grads}
 CELLS = {f"{library}-{use.__name__}": (library, use) for library in CONV_NETS for use in USES}
 SLOW = {
     name
     for name, (library, use) in CELLS.items()
     if use not in EACH
     and not (library == "linen" and use in ONE)
-    and not (use is weights_on_disk and library != "functions")
+    and not (use is weights_on_disk and library in {"linen", "equinox", "keras"})
 }
 
 
@@ -455,6 +457,17 @@ def test_members_of_an_ensemble_have_a_state_of_their_own():
     assert_close(row(runs.model, 2), alone.model, factor=5)
 
 
+def test_a_run_with_a_state_is_resumed_on_its_stream(tmp_path):
+    train = fn.fit(LOSS, optax.adam(0.1), epochs=2, batch_size=4)
+    stream, settings = fn.data.Stream.from_map(list(zip(X, Y, strict=True))), EACH_STEP_SAVED_AT_FIVE
+    with pytest.raises(Killed):
+        fn.Trainer(train, tmp_path, [KillAtCheckpoint()], **settings)(centred(), stream, cached_key(7))
+    start = Start()
+    run = fn.Trainer(train, tmp_path, [start], **settings)(centred(), stream, cached_key(7))
+    assert start.step == 5
+    assert_close(run.model, train(centred(), (X, Y), cached_key(7)).model, factor=5)
+
+
 def test_averaged_weights_get_statistics_of_batches_without_padding():
     average = fn.train.AverageWeights()
     train = fn.fit(LOSS, optax.sgd(0.0), epochs=1, batch_size=4)
@@ -546,7 +559,7 @@ def test_collections_and_streams_of_linen():
     with pytest.raises(ValueError, match=r"stream that is not in rngs.*rngs=\(\"dropout\", \"noise\"\)"):
         lift("noise")
     noisy = lift("noise", rngs=("dropout", "noise")).init(cached_key(7))
-    assert ONE_EPOCH(noisy, (X, Y), cached_key(7)).history["loss"].shape == (1,)
+    assert jax.eval_shape(ONE_EPOCH, noisy, (X, Y), cached_key(7)).history["loss"].shape == (1,)
     for mutable in (("batch_stats",), ("batch_stats", "losses")):
         with pytest.raises(ValueError, match="sows values in 'losses'"):
             lift("losses", mutable=mutable)
@@ -656,9 +669,7 @@ def test_models_of_keras_that_are_built_already():
 # Other networks -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", marked(OTHERS, slow=set(OTHERS) - {"linen-mlp", "equinox-mlp", "functions-mlp"})
-)
+@pytest.mark.parametrize("name", marked(OTHERS, slow=set(OTHERS) - {"equinox-mlp", "functions-mlp"}))
 def test_other_networks_train_and_are_saved(name, tmp_path):
     network = OTHERS[name]
     assert not network.model.needs_batch

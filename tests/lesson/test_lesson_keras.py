@@ -47,6 +47,7 @@ def test_k4_an_activation_of_its_own_and_inside_have_three_parameters():
     assert fn.count(separate) == fn.count(Within()) == 3
 
 
+@pytest.mark.slow
 def test_k5_k6_k9_batches_of_one_at_two_learning_rates():
     """The learning rate is a traced value, so both rows are one program."""
 
@@ -111,6 +112,7 @@ def test_k12_the_loss_that_belongs_to_each_task():
     np.testing.assert_allclose(pair, one, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_k14_a_layer_of_ones_own_inside_a_network():
     class Scale(fn.Module):
         size: int

@@ -2,6 +2,7 @@
 
 import jax
 import optax
+import pytest
 from keys import cached_key
 from recipes import BINARY, assert_in_band, d2, twenty
 
@@ -10,6 +11,7 @@ import funcnet as fn
 NET = fn.MLP((2, 10, "scalar"), activation=jax.nn.relu)
 
 
+@pytest.mark.slow
 def test_l1_to_l4_l6_and_l7_thirty_epochs_of_slow_descent():
     """Architecture, optimizer, loss, validation rows and training function: five values, one call."""
     train = fn.fit(BINARY, optax.sgd(0.005), epochs=30, batch_size=16, shuffle=False)

@@ -87,6 +87,7 @@ def test_p9_vector_jacobian_product_of_an_output_that_is_no_scalar():
     np.testing.assert_allclose(previous + product, P6 * np.where(np.eye(2) == 1, 5.0, 1.0), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_p13_perceptron_by_hand_in_its_correct_version():
     """The gradients of weights and bias and a plain update; the class in the lesson updates neither."""
 
@@ -164,7 +165,7 @@ NETS = {
 }
 
 
-@pytest.mark.parametrize("row", marked(NETS, slow={"P19", "P21"}))
+@pytest.mark.parametrize("row", marked(NETS, slow={"P18", "P19", "P21"}))
 def test_p18_to_p21_the_last_batch_of_ten_epochs(row):
     net, optimizer, loss_band, accuracy_band = NETS[row]
     models, printed = last_batch_losses(BINARY, optimizer, net, d2()[0], epochs=10)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from keys import cached_key
 from recipes import BINARY, CLASSES, SQUARED, assert_in_band, d1, d2, d3, evaluate_all, twenty, unit_normal
 
@@ -36,6 +37,7 @@ def test_t3_the_gradient_of_a_tensor_is_that_of_its_sum():
     np.testing.assert_allclose(vjp(jnp.ones_like(roots))[0], a / jnp.sqrt(a**2 + b**2), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_t4_gradients_of_two_variables_end_at_the_printed_line():
     """And T5: the compiled step gives the same result as the uncompiled one."""
 
@@ -85,6 +87,7 @@ def test_t7_scaled_by_the_training_rows_and_one_range_for_all():
     np.testing.assert_allclose(train, (raw - raw.min()) / (raw.max() - raw.min()), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_t8_and_t10_the_perceptron_by_batches_of_two():
     """And T9 in its correct version: predictions and targets of rows scaled like the training rows."""
     net = fn.models.Perceptron(2, weight_init=unit_normal)
