@@ -44,7 +44,7 @@ def test_every_n_up_to_2000_is_permuted() -> None:
             assert np.array_equal(np.sort(row[:n]), np.arange(n)), f"n={n}: some row is missing"
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 8, 255, 256, 257, 2000])
+@pytest.mark.parametrize("n", marked([1, 2, 3, 8, 255, 256, 257, 2000], slow=[2, 8, 255]))
 def test_the_inverse_finds_each_position(n: int) -> None:
     positions = np.arange(2000, dtype=np.int32) % n  # of one size, so that few programs are compiled
     rows, back = _rows_and_positions(Shuffle.draw(jax.random.key(n), n), positions)

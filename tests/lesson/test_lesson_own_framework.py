@@ -145,7 +145,7 @@ def test_o4_gradients_by_hand_are_jaxs(lesson):
 @pytest.mark.parametrize(
     ("row", "epochs", "rate"),
     [
-        ("O5", 1, 0.1),
+        pytest.param("O5", 1, 0.1, marks=pytest.mark.slow),
         pytest.param("O6", 1, 0.1, marks=pytest.mark.slow),
         pytest.param("O7", 30, 0.005, marks=pytest.mark.slow),
         ("O8", 30, 0.01),
