@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from keys import cached_key
 
 import funcnet as fn
-
-KEY = jax.random.key(0)
 
 
 def test_p10_descent_on_a_bowl():
@@ -15,7 +15,9 @@ def test_p10_descent_on_a_bowl():
 
     def after(steps):
         train = fn.fit(bowl, optax.sgd(0.1), epochs=steps, shuffle=False)
-        return [f"{value:.6f}" for value in train(jnp.zeros(2), (jnp.zeros(1),), KEY).model]
+        return [
+            f"{value:.6f}" for value in train(jnp.zeros(2), (np.zeros(1, np.float32),), cached_key(0)).model
+        ]
 
     assert after(1) == ["0.600000", "-0.400000"]
     assert after(15) == ["2.894447", "-1.929631"]
@@ -28,15 +30,16 @@ def test_p11_linear_regression_ends_where_the_lesson_does():
 
     def trained(epochs):
         train = fn.fit(loss, optax.sgd(0.1), epochs=epochs, batch_size=4, shuffle=False)
-        return train(fn.models.LinearRegression(1, linear=line), data, KEY)
+        return train(fn.models.LinearRegression(1, linear=line), data, cached_key(0))
 
-    fitted = trained(10).model.linear
+    model = trained(10).model
+    fitted = model.linear
     assert (f"{fitted.weight[0]:.4f}", f"{fitted.bias:.4f}") == ("1.8617", "1.0711")
 
     # The lesson prints the loss of each epoch's last batch, before its update.
     optimizer = optax.sgd(0.1)
     step = jax.jit(fn.step(loss, optimizer))
-    state = fn.TrainState.create(fn.models.LinearRegression(1, linear=line), optimizer, KEY)
+    state = fn.TrainState.create(fn.models.LinearRegression(1, linear=line), optimizer, cached_key(0))
     printed = []
     for _ in range(10):
         for batch in fn.data.batches(data, 4):
@@ -54,4 +57,4 @@ def test_p11_linear_regression_ends_where_the_lesson_does():
         "0.3384",
         "0.3382",
     ]
-    assert state.model == trained(10).model
+    assert state.model == model

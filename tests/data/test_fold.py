@@ -8,11 +8,11 @@ import pytest
 import tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keys import cached_key
 from tables import assert_close, same_bits
 
 import funcnet as fn
 
-KEY = jax.random.key(0)
 EACH = fn.data.Dataset.axes(rows=0)
 
 
@@ -21,29 +21,28 @@ def rows_that_count(part):
     return np.asarray(part[:][0])[np.asarray(part.weights()) > 0]
 
 
-def lists(values, sizes):
-    """Lists of few lengths, since each length is compiled separately."""
-    return st.sampled_from(sizes).flatmap(lambda n: st.lists(values, min_size=n, max_size=n))
+def lists(values, size):
+    """Lists of one length, since each length is compiled separately."""
+    return st.lists(values, min_size=size, max_size=size)
 
 
 @settings(max_examples=12)
 @given(
-    labels=lists(st.integers(0, 3), (8, 17, 40)),
-    num_folds=st.sampled_from((2, 7, 8)),
+    labels=lists(st.integers(0, 3), 17),
+    num_folds=st.sampled_from((2, 7, 16)),
     seed=st.integers(0, 2**31 - 1),
 )
 def test_each_row_is_held_out_once_and_each_class_is_balanced(labels, num_folds, seed):
     y = np.array(labels)
     folds = fn.data.kfold((np.arange(len(y)), y), num_folds, jax.random.key(seed), stratify=y)
-    assert sorted(np.concatenate([rows_that_count(valid) for _, valid in folds]).tolist()) == list(
-        range(len(y))
-    )
-    for train, valid in folds:
-        assert sorted([*rows_that_count(train), *rows_that_count(valid)]) == list(range(len(y)))
-    sizes = [len(rows_that_count(valid)) for _, valid in folds]
+    parts = [tuple(map(rows_that_count, pair)) for pair in folds]
+    assert sorted(np.concatenate([valid for _, valid in parts]).tolist()) == list(range(len(y)))
+    for train, valid in parts:
+        assert sorted([*train, *valid]) == list(range(len(y)))
+    sizes = [len(valid) for _, valid in parts]
     assert max(sizes) - min(sizes) <= 1
     for label in range(4):
-        counts = [np.sum(y[rows_that_count(valid)] == label) for _, valid in folds]
+        counts = [np.sum(y[valid] == label) for _, valid in parts]
         assert max(counts) - min(counts) <= 1
 
 
@@ -53,14 +52,14 @@ def held_out(folds):
 
 def test_single_groups_fill_folds_evenly():
     labels = [1, 1, 2, 2, 0, 0]
-    folds = fn.data.kfold((np.arange(6),), 3, KEY, stratify=labels, groups=np.arange(6))
+    folds = fn.data.kfold((np.arange(6),), 3, cached_key(0), stratify=labels, groups=np.arange(6))
     assert [len(rows) for rows in held_out(folds)] == [2, 2, 2]
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
-    labels=lists(st.integers(0, 3), (5, 9)),
-    num_folds=st.sampled_from((2, 3, 5)),
+    labels=lists(st.integers(0, 3), 9),
+    num_folds=st.sampled_from((2, 5)),
     seed=st.integers(0, 2**31 - 1),
 )
 def test_groups_of_single_rows_and_other_names_change_nothing(labels, num_folds, seed):
@@ -80,7 +79,9 @@ def test_groups_of_single_rows_and_other_names_change_nothing(labels, num_folds,
 
 def test_single_rows_fill_the_gaps_between_groups():
     groups = [0] * 4 + [1] * 2 + list(range(2, 8))
-    sizes = [len(rows) for rows in held_out(fn.data.kfold((np.arange(12),), 3, KEY, groups=groups))]
+    sizes = [
+        len(rows) for rows in held_out(fn.data.kfold((np.arange(12),), 3, cached_key(0), groups=groups))
+    ]
     assert sizes == [4, 4, 4]
 
 
@@ -109,7 +110,7 @@ def test_stratified_groups_are_balanced_better_than_by_size_alone():
     y = (rng.uniform(size=60) < 0.3).astype(int)[group]  # a group is of one class
 
     def unevenness(**labels):
-        folds = fn.data.kfold((y,), 5, KEY, groups=group, **labels)
+        folds = fn.data.kfold((y,), 5, cached_key(0), groups=group, **labels)
         return np.ptp([rows_that_count(valid).mean() for _, valid in folds])
 
     assert unevenness(stratify=y) <= 5 / 60
@@ -129,7 +130,7 @@ def test_folds_of_a_weighted_view_keep_its_rows_and_weights():
     weight = np.array([3.0, 0.0, 1.0, 2.0, 0.5, 4.0, 7.0], np.float32)
     rows = np.array([6, 5, 5, 3, 0])
     data = fn.data.Dataset((np.arange(7),), weight=weight, rows=rows)
-    folds = fn.data.kfold(data, 2, KEY)
+    folds = fn.data.kfold(data, 2, cached_key(0))
     held_out = np.concatenate([rows_that_count(valid) for _, valid in folds])
     assert sorted(held_out.tolist()) == sorted(rows.tolist())
     for train, valid in folds:
@@ -146,40 +147,42 @@ def test_rows_of_weight_zero_are_in_no_fold():
     labels = np.arange(20) % 2
     data = fn.data.Dataset((np.arange(20),), weight=weight)
     for labels_by_name in ({}, {"stratify": labels}, {"groups": np.arange(20) // 2}):
-        folds = fn.data.kfold(data, 5, KEY, **labels_by_name)
+        folds = fn.data.kfold(data, 5, cached_key(0), **labels_by_name)
         held_out = [rows_that_count(valid) for _, valid in folds]
         assert sorted(np.concatenate(held_out).tolist()) == np.flatnonzero(weight).tolist()
         assert all(len(part) for part in held_out)
         if "groups" not in labels_by_name:
             assert {len(part) for part in held_out} == {2}
     with pytest.raises(ValueError, match="rows that count, 10, got 11"):
-        fn.data.kfold(data, 11, KEY)
+        fn.data.kfold(data, 11, cached_key(0))
 
 
 def test_a_short_fold_is_padded_with_a_row_of_weight_zero():
-    x, y = tables.MODELS["mlp"].rows(10)
-    folds = fn.data.kfold((x, y), 3, KEY)
+    x, y = map(np.asarray, tables.MODELS["mlp"].rows(10))
+    folds = fn.data.kfold((x, y), 3, cached_key(0))
     assert folds.train.rows.shape == (3, 7)
     loss, model = tables.MODELS["mlp"].loss(), tables.MODELS["mlp"].init()
-    for part in [part for pair in folds for part in pair]:
+    losses, logged = jax.jit(jax.vmap(lambda example: loss(model, example, None)))((x, y))
+    padded = [part for pair in folds for part in pair if not np.all(part.weights())]
+    assert len(padded) == 3
+    for part in padded:
         rows = np.asarray(part.rows)[np.asarray(part.weights()) > 0]
-        expected = fn.evaluate(loss, model, (x[rows], y[rows]))
+        expected = {name: np.asarray(a)[rows].mean() for name, a in {"loss": losses, **logged}.items()}
         assert_close(fn.evaluate(loss, model, part, batch_size=4), expected)
-        scaler, plain = fn.data.Scaler.fit(part), fn.data.Scaler.fit((x[rows],))
-        assert_close(scaler, plain)
+    assert_close(fn.data.Scaler.fit(part), fn.data.Scaler.fit((x[rows],)))
 
 
 @pytest.mark.parametrize("rows", [pytest.param(12, marks=pytest.mark.slow), 13])
 def test_vmapped_folds_equal_folds_trained_one_by_one(rows):
     case = tables.MODELS["mlp-dropout"]
-    folds = fn.data.kfold(case.rows(rows), 3, KEY)
+    folds = fn.data.kfold(case.rows(rows), 3, cached_key(0))
     train, model = tables.training("mlp-dropout"), case.init()
-    keys = jax.random.split(KEY, 3)
+    keys = jax.random.split(cached_key(0), 3)
     runs = jax.vmap(train, in_axes=(None, EACH, 0, EACH))(model, folds.train, keys, folds.valid)
     for i, (part, valid) in enumerate(folds):
         run = train(model, part, keys[i], valid)
-        assert_close(jax.tree.map(lambda a, i=i: a[i], runs.model), run.model, factor=5)
-        assert_close(jax.tree.map(lambda a, i=i: a[i], runs.history), run.history, factor=5)
+        member = jax.tree.map(lambda a, i=i: np.asarray(a)[i], (runs.model, runs.history))
+        assert_close(member, (run.model, run.history), factor=5)
 
 
 @pytest.mark.slow
@@ -190,62 +193,66 @@ def test_all_folds_at_once_trace_once():
         traces.append(None)
         return (model * example[0] - example[1]) ** 2
 
-    folds = fn.data.kfold((jnp.arange(7.0), jnp.arange(7.0)), 3, KEY)
+    folds = fn.data.kfold((jnp.arange(7.0), jnp.arange(7.0)), 3, cached_key(0))
     train = fn.fit(loss, optax.sgd(0.01), epochs=2, batch_size=2)
     over_folds = jax.vmap(train, in_axes=(None, EACH, None, EACH))
-    over_folds(jnp.ones(()), folds.train, KEY, folds.valid)
+    over_folds(jnp.ones(()), folds.train, cached_key(0), folds.valid)
     before = len(traces)
-    over_folds(jnp.ones(()), folds.valid, KEY, folds.train)  # other shapes are traced again
+    over_folds(jnp.ones(()), folds.valid, cached_key(0), folds.train)  # other shapes are traced again
     assert len(traces) > before
     before = len(traces)
     over_folds(jnp.zeros(()), folds.train, jax.random.key(1), folds.valid)
     assert len(traces) == before
 
 
-DATA = (jnp.arange(6.0),)
+DATA = (np.arange(6, dtype=np.float32),)
 
 
 def test_uneven_folds_share_one_copy_of_the_arrays():
-    folds = fn.data.kfold((jnp.arange(10.0),), 3, KEY)
+    folds = fn.data.kfold((jnp.arange(10.0),), 3, cached_key(0))
     assert folds.train.arrays[0] is folds.valid.arrays[0]
 
 
 WRONG = {
     "copies in several groups": (
-        lambda: fn.data.kfold(fn.data.take(DATA, [0, 0, 1, 1]), 2, KEY, groups=range(4)),
+        lambda: fn.data.kfold(fn.data.take(DATA, [0, 0, 1, 1]), 2, cached_key(0), groups=range(4)),
         ValueError,
         "must have the same group",
     ),
     "one fold": (
-        lambda: fn.data.kfold(DATA, 1, KEY),
+        lambda: fn.data.kfold(DATA, 1, cached_key(0)),
         ValueError,
         "at least 2 .* number of rows that count, 6, got 1",
     ),
-    "too many": (lambda: fn.data.kfold(DATA, 7, KEY), ValueError, "number of rows that count, 6, got 7"),
-    "half a fold": (lambda: fn.data.kfold(DATA, 2.5, KEY), TypeError, "folds must be an integer"),
+    "too many": (
+        lambda: fn.data.kfold(DATA, 7, cached_key(0)),
+        ValueError,
+        "number of rows that count, 6, got 7",
+    ),
+    "half a fold": (lambda: fn.data.kfold(DATA, 2.5, cached_key(0)), TypeError, "folds must be an integer"),
     "no key": (lambda: fn.data.kfold(DATA, 2, 0), TypeError, "typed JAX key"),
     "a traced key": (
-        lambda: jax.vmap(lambda k: fn.data.kfold(DATA, 2, k))(jax.random.split(KEY, 2)),
+        lambda: jax.vmap(lambda k: fn.data.kfold(DATA, 2, k))(jax.random.split(cached_key(0), 2)),
         TypeError,
         "runs on the host",
     ),
     "few labels": (
-        lambda: fn.data.kfold(DATA, 2, KEY, stratify=[0, 1]),
+        lambda: fn.data.kfold(DATA, 2, cached_key(0), stratify=[0, 1]),
         ValueError,
         "stratify must hold one label",
     ),
     "few groups": (
-        lambda: fn.data.kfold(DATA, 3, KEY, groups=[0, 0, 0, 1, 1, 1]),
+        lambda: fn.data.kfold(DATA, 3, cached_key(0), groups=[0, 0, 0, 1, 1, 1]),
         ValueError,
         "at most 2, the number of groups, got 3",
     ),
     "groups too short": (
-        lambda: fn.data.kfold(DATA, 2, KEY, groups=[0]),
+        lambda: fn.data.kfold(DATA, 2, cached_key(0), groups=[0]),
         ValueError,
         "groups must hold one label",
     ),
     "no such fold": (
-        lambda: fn.data.kfold(DATA, 2, KEY)[2],
+        lambda: fn.data.kfold(DATA, 2, cached_key(0))[2],
         IndexError,
         "below 2, got 2",
     ),

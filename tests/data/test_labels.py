@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from keys import cached_key
 
 import funcnet as fn
 
-KEY = jax.random.key(0)
 WRONG = {
     "labels that are fractions": (lambda: fn.data.one_hot([0.5], 2), TypeError, "class numbers, got float"),
     "labels of text": (lambda: fn.data.one_hot(np.array(["a"]), 2), TypeError, "np.unique"),
@@ -38,7 +38,7 @@ def test_one_hot_is_a_row_of_the_identity():
     labels = np.array([[2, 0], [1, 1]])
     np.testing.assert_array_equal(fn.data.one_hot(labels, 3), np.eye(3)[labels])
     assert not jax.jit(lambda y: fn.data.one_hot(y, 2))(jnp.array([5])).any()
-    logits = jax.random.normal(KEY, (3,))
+    logits = jax.random.normal(cached_key(0), (3,))
     for label in range(3):
         rows = fn.losses.cross_entropy(logits, fn.data.one_hot(label, 3))
         np.testing.assert_allclose(rows, fn.losses.cross_entropy(logits, jnp.array(label)), rtol=1e-6)

@@ -1,5 +1,6 @@
 """Datasets of other libraries: shuffled as files are, and resumed to the bit."""
 
+import functools
 import warnings
 
 import jax
@@ -8,16 +9,22 @@ import numpy as np
 import optax
 import pandas
 import pytest
+from keys import cached_key
 from tables import marked, same_bits
 
 import funcnet as fn
 from funcnet.data import _map
 
-KEY = jax.random.key(0)
 ROWS = 37  # no multiple of the batch size
 X = np.random.default_rng(0).normal(size=(ROWS, 2)).astype(np.float32)
 Y = (X[:, 0] - X[:, 1]).astype(np.float32)
-MODEL = fn.models.LinearRegression(2).init(KEY)
+
+
+@functools.cache
+def start_model():
+    return fn.models.LinearRegression(2).init(cached_key(0))
+
+
 EACH_STEP = {"sync_every": fn.train.Every(steps=1), "save_every": fn.train.Every(steps=1)}
 PAIRS = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.adam(0.1), epochs=3, batch_size=8)
 
@@ -122,14 +129,16 @@ def test_it_trains_as_files_do_and_is_resumed_to_the_bit(name, tmp_path):
     np.save(tmp_path / "y.npy", Y)
     paths = tmp_path / "x.npy", tmp_path / "y.npy"
     files = fn.data.Stream.npy(paths if train is PAIRS else dict(zip("xy", paths, strict=True)))
-    expected = fn.Trainer(train)(MODEL, files, KEY)
+    expected = fn.Trainer(train)(start_model(), files, cached_key(0))
 
     run_directory = tmp_path / "run"
     with pytest.raises(OSError, match="the power is gone"):
         fn.Trainer(train, run_directory, [PowerCut()], **EACH_STEP)(
-            MODEL, fn.data.Stream.from_map(make()), KEY
+            start_model(), fn.data.Stream.from_map(make()), cached_key(0)
         )
-    resumed = fn.Trainer(train, run_directory)(MODEL, fn.data.Stream.from_map(make()), KEY)
+    resumed = fn.Trainer(train, run_directory)(
+        start_model(), fn.data.Stream.from_map(make()), cached_key(0)
+    )
     assert same_bits(resumed.model, expected.model)
     assert same_bits(dict(resumed.history), dict(expected.history))
 
@@ -138,19 +147,21 @@ def test_each_row_is_read_once_in_an_epoch():
     rows = Rows()
     stream = fn.data.Stream.from_map(rows)
     rows.reads = 0
-    list(stream.chunks(KEY, 0, 0, 5, 8))
+    list(stream.chunks(cached_key(0), 0, 0, 5, 8))
     assert rows.reads == ROWS + 1  # one of them to know the size of a chunk
 
 
 def test_a_run_is_resumed_on_the_same_rows_only(tmp_path):
     with pytest.raises(OSError, match="the disk is gone"):
-        fn.Trainer(PAIRS, tmp_path, **EACH_STEP)(MODEL, fn.data.Stream.from_map(Rows(stop_at=150)), KEY)
+        fn.Trainer(PAIRS, tmp_path, **EACH_STEP)(
+            start_model(), fn.data.Stream.from_map(Rows(stop_at=150)), cached_key(0)
+        )
     changed = Y.copy()
     changed[17] = np.nextafter(changed[17], np.float32(9))
     for other in (Rows(y=changed), Rows(x=X[:-1]), Rows(y=Y.astype(float))):
         with pytest.raises(ValueError, match=r"belongs to a different run:\n  data"):
-            fn.Trainer(PAIRS, tmp_path)(MODEL, fn.data.Stream.from_map(other), KEY)
-    fn.Trainer(PAIRS, tmp_path)(MODEL, fn.data.Stream.from_map(Rows()), KEY)
+            fn.Trainer(PAIRS, tmp_path)(start_model(), fn.data.Stream.from_map(other), cached_key(0))
+    fn.Trainer(PAIRS, tmp_path)(start_model(), fn.data.Stream.from_map(Rows()), cached_key(0))
 
 
 def test_some_rows_identify_a_large_dataset(monkeypatch):
@@ -171,15 +182,15 @@ def test_random_rows_are_noticed(tmp_path):
             return X[number] + rng.normal(size=2).astype(np.float32), Y[number]
 
     with pytest.warns(UserWarning, match="differ when they are read again.*can't resume exactly"):
-        fn.Trainer(PAIRS, tmp_path)(MODEL, fn.data.Stream.from_map(Random()), KEY)
+        fn.Trainer(PAIRS, tmp_path)(start_model(), fn.data.Stream.from_map(Random()), cached_key(0))
     with (
         pytest.warns(UserWarning, match="differ when they are read again"),
         pytest.raises(ValueError, match=r"different run:\n  data"),
     ):
-        fn.Trainer(PAIRS, tmp_path)(MODEL, fn.data.Stream.from_map(Random()), KEY)
+        fn.Trainer(PAIRS, tmp_path)(start_model(), fn.data.Stream.from_map(Random()), cached_key(0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fn.Trainer(PAIRS)(MODEL, fn.data.Stream.from_map(Random()), KEY)
+        fn.Trainer(PAIRS)(start_model(), fn.data.Stream.from_map(Random()), cached_key(0))
 
 
 def with_row_5(example, batched=False):
@@ -206,7 +217,7 @@ def with_row_5(example, batched=False):
             TypeError,
             r"row 0 of the dataset\['t'\] must be an array of numbers",
         ),
-        ([(KEY, 1)], TypeError, r"row 0 of the dataset\[0\] must be an array of numbers"),
+        ([(cached_key(0), 1)], TypeError, r"row 0 of the dataset\[0\] must be an array of numbers"),
     ],
 )
 def test_what_is_not_a_dataset_is_refused(dataset, error, words):
@@ -303,16 +314,16 @@ def test_loaders_are_resumed_to_the_bit(make, as_dict, tmp_path):
     def stream(**settings):
         return fn.data.Stream.from_batches(make(as_dict=as_dict, **settings), num_batches=5)
 
-    expected = fn.Trainer(train)(MODEL, stream(), KEY)
+    expected = fn.Trainer(train)(start_model(), stream(), cached_key(0))
     with pytest.raises(OSError, match="the disk is gone"):
-        fn.Trainer(train, tmp_path, **EACH_STEP)(MODEL, stream(stop_at=80), KEY)
+        fn.Trainer(train, tmp_path, **EACH_STEP)(start_model(), stream(stop_at=80), cached_key(0))
     with pytest.raises(ValueError, match=r"belongs to a different run:\n  data"):
-        fn.Trainer(train, tmp_path)(MODEL, stream(seed=1), KEY)
-    resumed = fn.Trainer(train, tmp_path)(MODEL, stream(), KEY)
+        fn.Trainer(train, tmp_path)(start_model(), stream(seed=1), cached_key(0))
+    resumed = fn.Trainer(train, tmp_path)(start_model(), stream(), cached_key(0))
     assert same_bits(resumed.model, expected.model)
     # A plain loop over the same batches, the last of them short.
     step, state = optax.adam(0.1), None
-    model = MODEL
+    model = start_model()
     for _ in range(3):
         for batch in make(as_dict=as_dict)():
             x, y = (np.asarray(batch[k]) for k in (("x", "y") if as_dict else (0, 1)))

@@ -1,5 +1,6 @@
 """Which bytes a stream is made of: a run resumes only on the data that it was interrupted on."""
 
+import functools
 import json
 import os
 
@@ -7,14 +8,20 @@ import jax
 import numpy as np
 import optax
 import pytest
+from keys import cached_key
 
 import funcnet as fn
 from funcnet.data import _digest
 
-KEY = jax.random.key(0)
 X = np.linspace(-1.0, 1.0, 32, dtype=np.float32)[:, None]
 Y = 2 * X[:, 0]
-MODEL = fn.models.LinearRegression(1).init(KEY)
+
+
+@functools.cache
+def start_model():
+    return fn.models.LinearRegression(1).init(cached_key(0))
+
+
 TRAIN = fn.fit(fn.losses.supervised(fn.losses.squared_error), optax.sgd(0.1), epochs=3, batch_size=8)
 EACH_STEP = fn.train.Every(steps=1)
 
@@ -32,7 +39,7 @@ def stream_of(files):
 
 
 def test_a_file_with_the_same_size_and_date_is_another_one(files):
-    fn.Trainer(TRAIN, files / "run")(MODEL, stream_of(files), KEY)
+    fn.Trainer(TRAIN, files / "run")(start_model(), stream_of(files), cached_key(0))
     before, changed = os.stat(files / "y.npy"), Y.copy()
     changed[17] = np.nextafter(changed[17], np.float32(9))
     np.save(files / "y.npy", changed)
@@ -40,9 +47,9 @@ def test_a_file_with_the_same_size_and_date_is_another_one(files):
     after = os.stat(files / "y.npy")
     assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
     with pytest.raises(ValueError, match=r"belongs to a different run:\n  data: .*sha256"):
-        fn.Trainer(TRAIN, files / "run")(MODEL, stream_of(files), KEY)
+        fn.Trainer(TRAIN, files / "run")(start_model(), stream_of(files), cached_key(0))
     np.save(files / "y.npy", Y)
-    fn.Trainer(TRAIN, files / "run")(MODEL, stream_of(files), KEY)
+    fn.Trainer(TRAIN, files / "run")(start_model(), stream_of(files), cached_key(0))
 
 
 def test_the_digest_of_an_untouched_file_is_read_from_the_cache(files, monkeypatch):
@@ -80,25 +87,25 @@ def loader(stop_at=None, changed=None):
 
 @pytest.mark.parametrize("stop_at", [3, 5, 7])  # within the first epoch, at its end, within the second
 def test_every_batch_of_an_iterator_must_be_the_one_before_the_interruption(stop_at, tmp_path):
-    whole = fn.Trainer(TRAIN)(MODEL, loader(), KEY)
+    whole = fn.Trainer(TRAIN)(start_model(), loader(), cached_key(0))
     settings = {"sync_every": EACH_STEP, "save_every": EACH_STEP}
     with pytest.raises(OSError, match="the disk is gone"):
-        fn.Trainer(TRAIN, tmp_path, **settings)(MODEL, loader(stop_at=stop_at), KEY)
+        fn.Trainer(TRAIN, tmp_path, **settings)(start_model(), loader(stop_at=stop_at), cached_key(0))
     for changed in range(1, min(4, stop_at - 1)):
         with pytest.raises(ValueError, match=f"batch {changed} of the stream differs"):
-            fn.Trainer(TRAIN, tmp_path)(MODEL, loader(changed=changed), KEY)
+            fn.Trainer(TRAIN, tmp_path)(start_model(), loader(changed=changed), cached_key(0))
     with pytest.raises(ValueError, match="belongs to a different run:\n  data"):
-        fn.Trainer(TRAIN, tmp_path)(MODEL, loader(changed=0), KEY)
-    run = fn.Trainer(TRAIN, tmp_path)(MODEL, loader(), KEY)
+        fn.Trainer(TRAIN, tmp_path)(start_model(), loader(changed=0), cached_key(0))
+    run = fn.Trainer(TRAIN, tmp_path)(start_model(), loader(), cached_key(0))
     assert all(map(np.array_equal, jax.tree.leaves(run.model), jax.tree.leaves(whole.model)))
 
 
 def test_a_run_can_be_forced_onto_other_batches(tmp_path):
     with pytest.raises(OSError, match="the disk is gone"):
         fn.Trainer(TRAIN, tmp_path, sync_every=EACH_STEP, save_every=EACH_STEP)(
-            MODEL, loader(stop_at=5), KEY
+            start_model(), loader(stop_at=5), cached_key(0)
         )
-    run = fn.Trainer(TRAIN, tmp_path, resume="force")(MODEL, loader(changed=2), KEY)
+    run = fn.Trainer(TRAIN, tmp_path, resume="force")(start_model(), loader(changed=2), cached_key(0))
     assert int(run.state.epoch) == 3
 
 
@@ -149,7 +156,7 @@ def test_the_byte_order_of_a_file_changes_no_bit(tmp_path):
     for order in "<>":
         np.save(tmp_path / "x.npy", X.astype(order + "f4"))
         np.save(tmp_path / "y.npy", Y.astype(order + "f4"))
-        runs.append(fn.Trainer(TRAIN)(MODEL, stream_of(tmp_path), KEY))
+        runs.append(fn.Trainer(TRAIN)(start_model(), stream_of(tmp_path), cached_key(0)))
     assert all(map(np.array_equal, *(jax.tree.leaves(run.model) for run in runs)))
 
 
@@ -171,7 +178,7 @@ def test_a_wrong_batch_is_refused_by_what_it_holds(name):
     good = (np.ones((8, 1)), np.ones(8)) if "integer" not in name else (np.ones((8, 1)), np.ones(8, int))
     stream = fn.data.Stream.from_batches(lambda: iter([good, WRONG_BATCHES[name]]), 2)
     with pytest.raises((TypeError, ValueError), match="batch") as caught:
-        fn.Trainer(TRAIN)(MODEL, stream, KEY)
+        fn.Trainer(TRAIN)(start_model(), stream, cached_key(0))
     assert "funcnet" in str(caught.traceback[-1].path)
 
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from recipes import CLASSES, D5, KEY
+from keys import cached_key
+from recipes import CLASSES, d5
 from sklearn.datasets import make_classification
 
 import funcnet as fn
@@ -90,8 +91,8 @@ def as_funcnet(net):
     layers = [
         fn.Linear(
             *layer.weight.shape,
-            weight=jnp.asarray(layer.weight, float),
-            bias=jnp.asarray(layer.bias, float),
+            weight=jnp.asarray(layer.weight.astype(np.float32)),
+            bias=jnp.asarray(layer.bias.astype(np.float32)),
         )
         if isinstance(layer, Layer)
         else jnp.tanh
@@ -110,8 +111,8 @@ def assert_same_weights(model, net):
 
 def test_the_rows_are_d5(lesson):
     (x, y), _ = lesson
-    np.testing.assert_array_equal(np.concatenate([part[:][0] for part in D5]), x)
-    np.testing.assert_array_equal(np.concatenate([part[:][1] for part in D5]), y)
+    np.testing.assert_array_equal(np.concatenate([part[:][0] for part in d5()]), x)
+    np.testing.assert_array_equal(np.concatenate([part[:][1] for part in d5()]), y)
 
 
 def test_o1_o2_o3_the_untrained_loss_of_ten_rows(lesson):
@@ -119,9 +120,9 @@ def test_o1_o2_o3_the_untrained_loss_of_ten_rows(lesson):
     loss, _ = loss_and_accuracy(nets["O3"], x[:10], y[:10])
     assert f"{loss:.6f}" == "1.429665"
     model = as_funcnet(nets["O3"])
-    p = jax.nn.softmax(model(jnp.asarray(x[:10])))
+    p = np.asarray(jax.jit(lambda x: jax.nn.softmax(model(x)))(x[:10]))
     np.testing.assert_allclose(p.sum(axis=1), np.ones(10), rtol=1e-6)
-    np.testing.assert_allclose(fn.evaluate(CLASSES, model, D5[0][:10])["loss"], loss, rtol=1e-5)
+    np.testing.assert_allclose(fn.evaluate(CLASSES, model, d5()[0][:10])["loss"], loss, rtol=1e-5)
 
 
 def test_o4_gradients_by_hand_are_jaxs(lesson):
@@ -135,20 +136,26 @@ def test_o4_gradients_by_hand_are_jaxs(lesson):
     def loss(model):
         return fn.losses.cross_entropy(model(jnp.asarray(x[:4])), jnp.asarray(y[:4]))
 
-    gradient = jax.grad(loss)(model)
+    gradient = jax.jit(jax.grad(loss))(model)
     for i in (0, 2):
         np.testing.assert_allclose(gradient.layers[i].weight, net[i].gradients[0], rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(gradient.layers[i].bias, net[i].gradients[1], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("row", "epochs", "rate"), [("O5", 1, 0.1), ("O6", 1, 0.1), ("O7", 30, 0.005), ("O8", 30, 0.01)]
+    ("row", "epochs", "rate"),
+    [
+        pytest.param("O5", 1, 0.1, marks=pytest.mark.slow),
+        pytest.param("O6", 1, 0.1, marks=pytest.mark.slow),
+        pytest.param("O7", 30, 0.005, marks=pytest.mark.slow),
+        ("O8", 30, 0.01),
+    ],
 )
 def test_o5_to_o8_training_by_hand_and_by_fit_end_in_the_same_weights(lesson, row, epochs, rate):
     (x, y), nets = lesson
     model = as_funcnet(nets[row])  # before the reference updates its weights
     train = fn.fit(CLASSES, optax.sgd(rate), epochs=epochs, batch_size=4, shuffle=False)
-    run = train(model, D5[0], KEY, D5[1])
+    run = train(model, d5()[0], cached_key(0), d5()[1])
     curves = []
     for _ in range(epochs):
         epoch(nets[row], x[:80].astype(np.float64), y[:80], rate)
@@ -160,7 +167,7 @@ def test_o5_to_o8_training_by_hand_and_by_fit_end_in_the_same_weights(lesson, ro
     np.testing.assert_allclose(run.history["train_loss"], train_loss, rtol=1e-4)
     np.testing.assert_allclose(run.history["val_loss"], val_loss, rtol=1e-4)
     np.testing.assert_allclose(run.history["val_accuracy"], val_accuracy, atol=1e-6)
-    scores = fn.evaluate(CLASSES, run.model, D5[0])
+    scores = fn.evaluate(CLASSES, run.model, d5()[0])
     np.testing.assert_allclose(scores["accuracy"], train_accuracy[-1], atol=1e-6)
     if row == "O5":
         assert train_accuracy[-1] == 0.825
@@ -168,14 +175,24 @@ def test_o5_to_o8_training_by_hand_and_by_fit_end_in_the_same_weights(lesson, ro
 
 def test_o9_losses_of_regression_and_of_classification():
     residual = np.linspace(-2, 2, 101, dtype=np.float32)
-    absolute = jax.vmap(fn.metrics.absolute_error)(residual, np.zeros_like(residual))
-    squared = jax.vmap(fn.losses.squared_error)(residual, np.zeros_like(residual))
+
+    @jax.jit
+    @jax.vmap
+    def of_residual(r):
+        return fn.metrics.absolute_error(r, jnp.zeros(())), fn.losses.squared_error(r, jnp.zeros(()))
+
+    absolute, squared = of_residual(residual)
     np.testing.assert_allclose(absolute, np.abs(residual), rtol=1e-6)
     np.testing.assert_allclose(squared, residual**2, rtol=1e-6)
+
+    @jax.jit
+    @jax.vmap
+    def of_logit(z):
+        return fn.metrics.accuracy(z, jnp.int32(1)), fn.losses.binary_cross_entropy(z, jnp.int32(1))
+
     p = np.linspace(0.01, 0.99, 50)
     logits = np.log(p / (1 - p)).astype(np.float32)
-    ones = np.ones(50, np.int32)
+    right, logistic = of_logit(logits)
     # For the true class 1 the 0-1 loss is 1 below one half; the lesson plots the opposite.
-    np.testing.assert_array_equal(1 - jax.vmap(fn.metrics.accuracy)(logits, ones), p < 0.5)
-    logistic = jax.vmap(fn.losses.binary_cross_entropy)(logits, ones)
+    np.testing.assert_array_equal(1 - np.asarray(right), p < 0.5)
     np.testing.assert_allclose(logistic, -np.log(p), rtol=1e-4)

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from keys import cached_key
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.class_weight import compute_sample_weight
+from tables import marked
 
 import funcnet as fn
-
-KEY = jax.random.key(0)
 
 
 def left_out(made):
@@ -16,28 +16,31 @@ def left_out(made):
     return [np.asarray(v[:][0])[np.asarray(v.weights()) > 0] for _, v in made]
 
 
-@pytest.mark.parametrize(("n", "folds"), [(20, 5), (23, 5), (7, 7)])
-def test_sizes_are_kfolds(n, folds):
-    sizes = [len(rows) for rows in left_out(fn.data.kfold((np.arange(n),), folds, KEY))]
+@pytest.mark.parametrize("pair", marked([(20, 5), (23, 5), (7, 7)], slow=[(20, 5)]))
+def test_sizes_are_kfolds(pair):
+    n, folds = pair
+    sizes = [len(rows) for rows in left_out(fn.data.kfold((np.arange(n),), folds, cached_key(0)))]
     assert sizes == [len(valid) for _, valid in KFold(folds).split(np.arange(n))]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", marked(range(5), slow=(2, 3, 4)))
 def test_class_counts_are_stratified_kfolds(seed):
     rng = np.random.default_rng(seed)
     y = np.sort(rng.choice(3, size=61, p=[0.5, 0.3, 0.2]))
     ours = [
         np.bincount(y[rows], minlength=3)
-        for rows in left_out(fn.data.kfold((np.arange(61),), 4, KEY, stratify=y))
+        for rows in left_out(fn.data.kfold((np.arange(61),), 4, cached_key(0), stratify=y))
     ]
     theirs = [np.bincount(y[v], minlength=3) for _, v in StratifiedKFold(4).split(y, y)]
     np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", marked(range(5), slow=(2, 3, 4)))
 def test_sizes_of_whole_groups_are_group_kfolds(seed):
     groups = np.random.default_rng(seed).zipf(1.6, size=80) % 17
-    ours = [len(rows) for rows in left_out(fn.data.kfold((np.arange(80),), 4, KEY, groups=groups))]
+    ours = [
+        len(rows) for rows in left_out(fn.data.kfold((np.arange(80),), 4, cached_key(0), groups=groups))
+    ]
     theirs = [len(v) for _, v in GroupKFold(4).split(groups, groups=groups)]
     assert sorted(ours) == sorted(theirs)
 

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 import tables
+from keys import cached_key
 from sklearn import metrics as sk
 from tables import assert_close
 
@@ -111,8 +112,11 @@ for _kind in ("precision", "recall", "f1"):
         AGREE[f"{_kind}-{_average}-labels"] = (_make(average=_average), _labels, _ratio(_kind, _average))
 
 
-# Precision and recall are averaged as f1 is.
-SLOW = {name for name in AGREE if name.startswith(("precision-m", "recall-m"))}
+# Precision and recall are averaged as f1 is; f1 is of two classes what precision and recall are.
+SLOW = {name for name in AGREE if name.startswith(("precision-m", "recall-m"))} | {
+    "f1-binary",
+    "f1-micro-labels",
+}
 
 
 @pytest.mark.parametrize("name", tables.marked(AGREE, slow=SLOW))
@@ -145,11 +149,15 @@ def test_one_class_and_empty_classes_have_a_value_or_an_error():
         M.average_precision(scores, 0 * ones)
     assert float(M.average_precision(scores, ones)) == 1.0
     assert np.isnan(jax.jit(M.roc_auc)(scores, ones))
-    for make in (M.precision, M.recall, M.f1):
-        assert float(M.measure(make(), -jnp.ones(4), jnp.zeros(4, int))) == 0.0
-    assert float(M.measure(M.r2(), jnp.ones(4), jnp.ones(4))) == 1.0
-    assert float(M.measure(M.r2(), jnp.zeros(4), jnp.ones(4))) == 0.0
-    assert np.isnan(M.measure(M.f1(average="macro"), jnp.zeros((2, 3)), jnp.array([0, 3])))
+
+    @jax.jit
+    def measured(scores, ones):
+        ratios = [M.measure(make(), -(scores**2), 0 * ones) for make in (M.precision, M.recall, M.f1)]
+        targets = ones.astype(float)
+        return ratios, M.measure(M.r2(), targets, targets), M.measure(M.r2(), 0 * targets, targets)
+
+    assert jax.tree.map(float, measured(scores, ones)) == ([0.0, 0.0, 0.0], 1.0, 0.0)
+    assert np.isnan(M.measure(M.f1(average="macro"), np.zeros((2, 3), np.float32), np.array([0, 3])))
 
 
 def test_an_offset_keeps_the_digits_of_r2():
@@ -161,27 +169,29 @@ def test_an_offset_keeps_the_digits_of_r2():
 
 
 def test_r2_of_many_rows_far_from_zero():
-    r2 = M.r2()
-    for n, wrong, right in ((10_000, 123.556, 123.456), (300_000, 1e4 + 0.2, 1e4 + 0.1)):
-        assert float(M.measure(r2, jnp.full(n, wrong), jnp.full(n, right))) == 0.0
-        assert float(M.measure(r2, jnp.full(n, right), jnp.full(n, right))) == 1.0
+    n, measured = 300_000, jax.jit(functools.partial(M.measure, M.r2()))
+    ones = np.ones(n, np.float32)
+    for wrong, right in ((123.556, 123.456), (1e4 + 0.2, 1e4 + 0.1)):
+        wrong, right = np.full(n, wrong, np.float32), np.full(n, right, np.float32)
+        assert float(measured(wrong, right, ones)) == 0.0
+        assert float(measured(right, right, ones)) == 1.0
     rng = np.random.default_rng(0)
-    t = (300 + rng.normal(size=200_000)).astype(np.float32)
-    p = (t + 0.5 * rng.normal(size=t.size)).astype(np.float32)
-    w = (rng.uniform(size=t.size) < 0.5).astype(np.float32)
+    t = (300 + rng.normal(size=n)).astype(np.float32)
+    p = (t + 0.5 * rng.normal(size=n)).astype(np.float32)
+    w = (rng.uniform(size=n) < 0.5).astype(np.float32)
     expected = sk.r2_score(t.astype(float), p.astype(float), sample_weight=w)
     t[w == 0] = np.nan
-    assert float(M.measure(r2, p, t, w)) == pytest.approx(expected, rel=1e-4)
+    assert float(measured(p, t, w)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_r2_of_equal_targets_in_batches():
     loss = fn.losses.supervised(fn.losses.squared_error, r2=M.r2())
     for n, size in ((10_000, 32), (1_000_000, 1024)):
-        data = jnp.full(n, 123.556), jnp.full(n, 123.456)
+        data = np.full(n, 123.556, np.float32), np.full(n, 123.456, np.float32)
         assert float(fn.evaluate(loss, lambda x: x, data, batch_size=size)["r2"]) == 0.0
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", tables.marked([jnp.float16, jnp.bfloat16], slow=[jnp.float16]))
 def test_rankings_of_half_precision_scores(dtype):
     rng = np.random.default_rng(0)
     target = rng.integers(0, 2, 5000)
@@ -192,26 +202,40 @@ def test_rankings_of_half_precision_scores(dtype):
     assert float(M.average_precision(scores, target)) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("ranking", [M.roc_auc, M.average_precision])
-def test_rankings_skip_rows_of_weight_zero(ranking):
-    scores, target = jnp.array([0.1, 0.4, 0.35, 0.8]), jnp.array([0, 0, 1, 1])
-    rows = jnp.append(scores, jnp.array([jnp.nan, jnp.inf])), jnp.append(target, jnp.array([1, -1]))
-    weight = jnp.array([1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
+@pytest.mark.parametrize(
+    ("ranking", "oracle"),
+    [(M.roc_auc, sk.roc_auc_score), (M.average_precision, sk.average_precision_score)],
+)
+def test_rankings_skip_rows_of_weight_zero(ranking, oracle):
+    scores, target = np.array([0.1, 0.4, 0.35, 0.8], np.float32), np.array([0, 0, 1, 1])
+    rows = np.append(scores, np.float32([np.nan, np.inf])), np.append(target, [1, -1])
+    weight = np.float32([1, 1, 1, 1, 0, 0])
     for function in (ranking, jax.jit(ranking)):
-        assert float(function(*rows, weight)) == pytest.approx(float(ranking(scores, target)), rel=1e-6)
+        assert float(function(*rows, weight)) == pytest.approx(oracle(target, scores), rel=1e-6)
     with pytest.raises(ValueError, match=r"got nan in row 4"):
-        ranking(*rows, jnp.ones(6))
+        ranking(*rows, np.ones(6, np.float32))
 
 
-@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8])
+@pytest.mark.parametrize("dtype", tables.marked([jnp.uint8, jnp.int8], slow=[jnp.int8]))
 def test_narrow_labels_of_more_classes_than_they_hold(dtype):
-    z, label = jnp.zeros((1, 256)).at[0, 7].set(5.0), jnp.array([7], dtype)
-    assert float(M.measure(M.top_k(2), z, label)) == 1.0
-    assert float(M.measure(M.recall(average="micro", classes=256), z, label)) == 1.0
-    assert float(M.measure(M.recall(average="micro", classes=256), label, label)) == 1.0
-    found = M.measure(M.brier, z, label)
-    assert float(found) == pytest.approx(float(M.measure(M.brier, z, label.astype(int))))
-    assert float(M.accuracy(jnp.zeros(300).at[261].set(5.0), jnp.array(5, dtype))) == 0.0
+    z, far = np.zeros((1, 256), np.float32), np.zeros(300, np.float32)
+    z[0, 7] = far[261] = 5.0
+    recall = M.recall(average="micro", classes=256)
+
+    @jax.jit
+    def measured(z, label, far, five):
+        right = (
+            M.measure(M.top_k(2), z, label),
+            M.measure(recall, z, label),
+            M.measure(recall, label, label),
+        )
+        brier = M.measure(M.brier, z, label), M.measure(M.brier, z, label.astype(int))
+        return right, brier, M.accuracy(far, five)
+
+    right, brier, wrong = measured(z, np.array([7], dtype), far, np.array(5, dtype))
+    assert [float(value) for value in right] == [1.0, 1.0, 1.0]
+    assert float(brier[0]) == pytest.approx(float(brier[1]))
+    assert float(wrong) == 0.0
 
 
 ONE_HOT = {
@@ -223,41 +247,59 @@ ONE_HOT = {
 }
 
 
-@pytest.mark.parametrize("name", ONE_HOT)
-def test_floating_rows_that_are_not_one_hot_are_refused(name):
-    metric, z, t = ONE_HOT[name], jnp.array([[2.0, 1.0], [0.0, 1.0]]), jnp.array([[1.0, 1.0], [0.0, 1.0]])
-    with pytest.raises(ValueError, match=r"adding up to 1, got \[1.0, 1.0\].*y.astype\(int\)"):
-        M.measure(metric, z, t)
-    assert np.isnan(jax.jit(functools.partial(M.measure, metric))(z, t)).any()
-    assert np.isfinite(M.measure(metric, z, t, jnp.array([0.0, 1.0]))).all()
-    assert np.isfinite(M.measure(metric, z, t.astype(int))).all()
+def test_floating_rows_that_are_not_one_hot_are_refused():
+    z, t = np.float32([[2, 1], [0, 1]]), np.float32([[1, 1], [0, 1]])
+    for metric in ONE_HOT.values():
+        with pytest.raises(ValueError, match=r"adding up to 1, got \[1.0, 1.0\].*y.astype\(int\)"):
+            M.measure(metric, z, t)
+        M.measure(metric, z, t, np.float32([0, 1]))  # a row of weight zero may hold anything
+
+    @jax.jit
+    def measured(z, t, w):
+        return {name: M.measure(metric, z, t, w) for name, metric in ONE_HOT.items()}
+
+    for name, value in measured(z, t, np.ones(2, np.float32)).items():
+        assert np.isnan(value).any(), name
+    for values in (measured(z, t, np.float32([0, 1])), measured(z, t.astype(int), np.ones(2, np.float32))):
+        for name, value in values.items():
+            assert np.isfinite(value).all(), name
 
 
 def test_logits_that_are_not_a_number_are_not_right():
-    for z in (jnp.full(3, jnp.nan), jnp.array([0.0, jnp.nan, -1.0]), jnp.array(jnp.nan)):
-        assert float(M.accuracy(z, jnp.array(0))) == 0.0
-        assert float(fn.losses.zero_one(z, jnp.array(0))) == 1.0
-    assert float(M.accuracy(jnp.full(2, jnp.nan), jnp.array([1.0, 0.0]))) == 0.0
-    assert np.isnan(M.measure(M.f1(average="macro"), jnp.full((2, 3), jnp.nan), jnp.array([0, 1])))
+    @jax.jit
+    def measured(pairs, bits, labels):
+        hits = [(M.accuracy(z, y), fn.losses.zero_one(z, y)) for z, y in pairs]
+        return hits, M.accuracy(*bits), M.measure(M.f1(average="macro"), *labels)
+
+    nan, zero = np.float32(np.nan), np.array(0)
+    pairs = [(np.full(3, nan), zero), (np.float32([0, nan, -1]), zero), (np.array(nan), zero)]
+    bits = np.full(2, nan), np.float32([1, 0])
+    hits, hit, f1 = measured(pairs, bits, (np.full((2, 3), nan), np.array([0, 1])))
+    assert jax.tree.map(float, hits) == [(0.0, 1.0)] * 3
+    assert float(hit) == 0.0
+    assert np.isnan(f1)
 
 
-@pytest.mark.parametrize("name", tables.SUM_METRICS)
-def test_sums_are_exact_for_every_batch_size_padding_and_weight(name):
-    metric = tables.SUM_METRICS[name]
-    prediction, target = metric.pairs(23)
+def test_sums_are_exact_for_every_batch_size_padding_and_weight():
+    metrics = {name: metric.function for name, metric in tables.SUM_METRICS.items()}
+    pairs = {name: metric.pairs(23) for name, metric in tables.SUM_METRICS.items()}
     weight = np.random.default_rng(1).uniform(0.2, 3, 23).astype(np.float32)
     weight[[3, 11]] = 0
 
     def loss(model, example, key):
-        return jnp.zeros(()), {"found": metric.function(*example)}
+        return jnp.zeros(()), {name: metric(*example[name]) for name, metric in metrics.items()}
 
-    data = fn.data.Dataset((prediction, target), weight=weight)
-    expected = M.measure(metric.function, prediction, target, weight)
+    @jax.jit
+    def measured(pairs, weight):
+        return {name: M.measure(metric, *pairs[name], weight) for name, metric in metrics.items()}
+
+    expected = measured(pairs, weight)
     for size in (7, 23):
-        values = fn.evaluate(loss, jnp.zeros(()), data, batch_size=size)
-        if expected.ndim == 1:  # a name for each value
-            values["found"] = jnp.stack([values[f"found_{i}"] for i in range(len(expected))])
-        assert_close(values["found"], expected, 5)
+        found = fn.evaluate(loss, np.float32(0), fn.data.Dataset(pairs, weight=weight), batch_size=size)
+        for name, value in expected.items():
+            if value.ndim == 1:  # a name for each value
+                found[name] = jnp.stack([found[f"{name}_{i}"] for i in range(len(value))])
+        assert_close({name: found[name] for name in expected}, expected, 5)
 
 
 @pytest.mark.slow
@@ -271,13 +313,13 @@ def test_a_history_of_sums_is_exact_under_accumulation_and_vmap():
     model = row.init()
     alone = fn.evaluate(loss, model, data)
     for settings in ({"batch_size": 8}, {"batch_size": 3, "accumulate": 2}):
-        run = fn.fit(loss, still, epochs=2, **settings)(model, data, jax.random.key(0), data)
+        run = fn.fit(loss, still, epochs=2, **settings)(model, data, cached_key(0), data)
         for name in ("f1", "ece", "loss"):
             assert_close(run.history[name][-1], alone[name], 10)
             assert_close(run.history[f"val_{name}"][-1], alone[name], 10)
-    models = jax.vmap(row.net.init)(jax.random.split(jax.random.key(1), 3))
+    models = jax.vmap(row.net.init)(jax.random.split(cached_key(1), 3))
     runs = jax.vmap(fn.fit(loss, still, epochs=1, batch_size=8), in_axes=(0, None, None))(
-        models, data, jax.random.key(0)
+        models, data, cached_key(0)
     )
     each = [fn.evaluate(loss, jax.tree.map(lambda a, i=i: a[i], models), data)["f1"] for i in range(3)]
     assert_close(runs.history["f1"][:, 0], jnp.stack(each), 10)
@@ -287,7 +329,7 @@ def test_what_cannot_be_logged_is_refused():
     row = tables.MODELS["mlp"]
     matrix = fn.losses.supervised(fn.losses.cross_entropy, matrix=M.confusion_matrix(3))
     with pytest.raises(ValueError, match=r"one number for each epoch, got shape \(3, 3\) for matrix"):
-        fn.fit(matrix, optax.sgd(0.1), epochs=1)(row.init(), row.rows(8), jax.random.key(0))
+        fn.fit(matrix, optax.sgd(0.1), epochs=1)(row.init(), row.rows(8), cached_key(0))
     assert fn.evaluate(matrix, row.init(), row.rows(8))["matrix"].sum() == 8
     with pytest.raises(TypeError, match=r"fn.metrics.roc_auc\(fn.predict\(model, x\), y\)"):
         fn.losses.supervised(M.roc_auc)
@@ -304,24 +346,26 @@ def test_a_penalty_is_logged_apart_and_changes_no_mean():
     loss = fn.losses.penalized(fn.losses.penalized(plain, l1=0.01), l2=0.1)
     weights = [np.asarray(layer.weight, float) for layer in model.layers]
     expected = sum(0.01 * np.abs(w).sum() + 0.1 * (w**2).sum() for w in weights)
-    for size in (4, 19):
-        found = fn.evaluate(loss, model, data, batch_size=size)
-        assert float(found["penalty"]) == pytest.approx(expected, rel=1e-5)
-        assert_close(found["data_loss"], fn.evaluate(plain, model, data)["loss"])
-        assert float(found["loss"]) == pytest.approx(float(found["data_loss"]) + expected, rel=1e-5)
-    runs = [
-        fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=size, accumulate=parts)(
-            model, data, jax.random.key(0)
-        )
-        for size, parts in ((8, 1), (4, 2))
-    ]
-    assert_close(runs[0].model, runs[1].model, 10)
-    assert set(runs[0].history) == {"loss", "data_loss", "penalty", "accuracy"}
+    found = fn.evaluate(loss, model, data, batch_size=4)  # the last batch is short
+    assert float(found["penalty"]) == pytest.approx(expected, rel=1e-5)
+    assert_close(found["data_loss"], fn.evaluate(plain, model, data)["loss"])
+    assert float(found["loss"]) == pytest.approx(float(found["data_loss"]) + expected, rel=1e-5)
+    train = fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=8)
+    history = jax.eval_shape(train, model, data, cached_key(0)).history
+    assert set(history) == {"loss", "data_loss", "penalty", "accuracy"}
+    moved = []
+    for parts in (1, 2):
+        state = fn.TrainState.create(model, optax.sgd(0.1), cached_key(0))
+        step = jax.jit(fn.step(loss, optax.sgd(0.1), accumulate=parts))
+        for batch in fn.data.batches(data, 8, cached_key(0)):
+            state, _ = step(state, batch)
+        moved.append(state.model)
+    assert_close(*moved, 10)
 
 
 def test_the_penalty_is_computed_once_for_a_batch():
     loss = fn.losses.penalized(fn.losses.supervised(fn.losses.squared_error), l2=0.1)
-    model = fn.Linear(7, "scalar").init(jax.random.key(0))
+    model = fn.Linear(7, "scalar").init(cached_key(0))
     each = jax.vmap(loss, in_axes=(None, 0, None))
     program = str(jax.make_jaxpr(each)(model, (jnp.ones((5, 7)), jnp.ones(5)), None))
     assert "f32[5,7] = square" not in program
@@ -336,13 +380,20 @@ def test_accuracy_of_classes_already_predicted_is_scikit_learns():
     assert float(fn.losses.zero_one(2, 1)) == 1.0
 
 
-@pytest.mark.parametrize("over", [jax.vmap, fn.transform.vmap_last], ids=["vmap", "lanes"])
-@pytest.mark.parametrize("shape", [(1000, 10), (128, 3)], ids=str)
+@pytest.mark.parametrize(
+    ("over", "shape"),
+    [
+        (jax.vmap, (1000, 10)),
+        (fn.transform.vmap_last, (128, 3)),
+        pytest.param(jax.vmap, (128, 3), marks=pytest.mark.slow),
+        pytest.param(fn.transform.vmap_last, (1000, 10), marks=pytest.mark.slow),
+    ],
+)
 def test_logits_of_which_one_is_nan_are_never_right(over, shape):
     # The largest of many logits on a processor need not be NaN where one of them is.
     logits = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     logits[:, 0] = np.nan
-    hits = over(M.accuracy)(jnp.asarray(logits), jnp.zeros(len(logits), int))
+    hits = jax.jit(over(M.accuracy))(logits, np.zeros(len(logits), np.int32))
     assert float(hits.sum()) == 0.0
 
 
@@ -355,17 +406,20 @@ def test_accuracy_of_a_target_that_is_no_class_is_nan():
 WRONG_PENALTIES = {
     "a negative strength": (lambda: fn.losses.penalized(LOSS, l1=-1.0), "l1 must be at least 0"),
     "nothing chosen": (
-        lambda: fn.evaluate(fn.losses.penalized(LOSS, l2=1.0, where=lambda path, leaf: False), LINE, DATA),
+        lambda: _evaluated(fn.losses.penalized(LOSS, l2=1.0, where=lambda path, leaf: False)),
         "where must select an array of the model",
     ),
     "another structure": (
-        lambda: fn.evaluate(fn.losses.penalized(LOSS, l2=1.0, where={"w": True}), LINE, DATA),
+        lambda: _evaluated(fn.losses.penalized(LOSS, l2=1.0, where={"w": True})),
         "booleans with the model's structure",
     ),
 }
 LOSS = fn.losses.supervised(fn.losses.squared_error)
-LINE = fn.Linear(1, "scalar").init(jax.random.key(0))
-DATA = jnp.ones((3, 1)), jnp.ones(3)
+
+
+def _evaluated(loss):
+    line = fn.Linear(1, "scalar").init(cached_key(0))
+    return fn.evaluate(loss, line, (np.ones((3, 1), np.float32), np.ones(3, np.float32)))
 
 
 @pytest.mark.parametrize("case", WRONG_PENALTIES)
@@ -384,12 +438,12 @@ RULES = {  # LESSON K12: the task, its last layer, a target, and the loss that b
 }
 
 
-@pytest.mark.parametrize("task", RULES)
+@pytest.mark.parametrize("task", tables.marked(RULES, slow=RULES.keys() - {"multilabel"}))
 def test_k12_each_task_has_its_last_layer_and_loss(task):
     outputs, target, per_example = RULES[task]
-    data = jnp.ones((6, 2)), jnp.broadcast_to(target, (6, *target.shape))
+    data = np.ones((6, 2), np.float32), np.broadcast_to(target, (6, *target.shape))
     train = fn.fit(fn.losses.supervised(per_example), optax.adam(0.3), epochs=40, batch_size=6)
-    run = train(fn.Linear(2, outputs).init(jax.random.key(0)), data, jax.random.key(1))
+    run = train(fn.Linear(2, outputs).init(cached_key(0)), data, cached_key(1))
     assert float(run.history["loss"][-1]) < 0.05
 
 
