@@ -489,7 +489,7 @@ def test_killed_and_terminated_processes_go_on_bit_for_bit(tmp_path):
         ({"callbacks": [lambda: None]}, TypeError, "each of callbacks must be .* takes other arguments"),
         ({"max_time": "1"}, TypeError, "max_time must be a number"),
         ({"max_time": np}, TypeError, "max_time must be a number"),
-        ({"keep": np.timedelta64(5)}, TypeError, "keep must be an integer"),
+        ({"keep": np.timedelta64(5, "D")}, TypeError, "keep must be an integer"),
         ({"sync_every": 5}, TypeError, "every must be a"),
         ({"max_time": 0}, ValueError, "max_time"),
         ({"keep_best": 3}, TypeError, "keep_best must be a name"),
