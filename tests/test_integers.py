@@ -6,16 +6,16 @@ JAX keeps the last 32 bits of NumPy's integers: 2**32 + 3 would be row 3, and 2*
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tables import lazy_key
 
 import funcnet as fn
 
 LARGE = 2**32
-KEY = jax.random.key(0)
+KEY = lazy_key(0)
 DATA = fn.data.Dataset((jnp.arange(8.0)[:, None], jnp.arange(8) % 2))
 LOGITS = jnp.array([[0.0, 1.0], [2.0, 0.0]])
 CLASSES = np.array([0, LARGE + 1])
@@ -25,7 +25,7 @@ TRAIN = fn.fit(LOSS, optax.sgd(0.1), epochs=1)
 
 
 def step() -> Any:
-    state = fn.TrainState.create(NET.init(KEY), optax.sgd(0.1), KEY)
+    state = fn.TrainState.create(NET.init(KEY()), optax.sgd(0.1), KEY())
     return fn.step(LOSS, optax.sgd(0.1))(state, (np.ones((2, 1), np.float32), CLASSES))
 
 
@@ -36,9 +36,9 @@ INDEXES: dict[str, Callable[[], Any]] = {
     "rows of a Dataset": lambda: fn.data.Dataset(DATA.arrays, rows=np.array([LARGE + 3])),
     "an index of a Dataset": lambda: DATA[LARGE + 3],
     "labels of a Dataset": lambda: fn.data.Dataset((jnp.ones((2, 1)), CLASSES)),
-    "positions of a Shuffle": lambda: fn.data.Shuffle.draw(KEY, 8)(np.array([LARGE + 3])),
-    "rows of a Shuffle": lambda: fn.data.Shuffle.draw(KEY, 8).inverse(np.array([LARGE + 3])),
-    "the size of a Shuffle": lambda: fn.data.Shuffle.draw(KEY, LARGE + 3),
+    "positions of a Shuffle": lambda: fn.data.Shuffle.draw(KEY(), 8)(np.array([LARGE + 3])),
+    "rows of a Shuffle": lambda: fn.data.Shuffle.draw(KEY(), 8).inverse(np.array([LARGE + 3])),
+    "the size of a Shuffle": lambda: fn.data.Shuffle.draw(KEY(), LARGE + 3),
     "cross_entropy": lambda: fn.losses.cross_entropy(LOGITS, CLASSES),
     "cross_entropy of one": lambda: fn.losses.cross_entropy(LOGITS[0], np.int64(LARGE + 1)),
     "zero_one": lambda: fn.losses.zero_one(LOGITS, CLASSES),
@@ -55,15 +55,15 @@ INDEXES: dict[str, Callable[[], Any]] = {
     "roc_auc": lambda: fn.metrics.roc_auc(LOGITS[:, 1], CLASSES),
     "average_precision": lambda: fn.metrics.average_precision(LOGITS[:, 1], CLASSES),
     "one_hot": lambda: fn.data.one_hot(CLASSES, 2),
-    "Embedding": lambda: fn.layers.Embedding(4, 2).init(KEY)(np.array([LARGE + 1])),
+    "Embedding": lambda: fn.layers.Embedding(4, 2).init(KEY())(np.array([LARGE + 1])),
     "Transformer": lambda: fn.models.Transformer(
         2, vocab_size=4, max_length=4, pad_token=0, features=8, num_heads=2, depth=1
-    ).init(KEY)(CLASSES),
-    "fit": lambda: TRAIN(NET.init(KEY), (np.ones((2, 1), np.float32), CLASSES), KEY),
+    ).init(KEY())(CLASSES),
+    "fit": lambda: TRAIN(NET.init(KEY()), (np.ones((2, 1), np.float32), CLASSES), KEY()),
     "step": step,
-    "evaluate": lambda: fn.evaluate(LOSS, NET.init(KEY), (np.ones((2, 1), np.float32), CLASSES)),
-    "a member of an ensemble": lambda: fn.study.ensemble(TRAIN, 2).member(NET, DATA, KEY, LARGE + 1),
-    "an epoch": lambda: fn.data.batches(DATA, 2, KEY, LARGE + 1),
+    "evaluate": lambda: fn.evaluate(LOSS, NET.init(KEY()), (np.ones((2, 1), np.float32), CLASSES)),
+    "a member of an ensemble": lambda: fn.study.ensemble(TRAIN, 2).member(NET, DATA, KEY(), LARGE + 1),
+    "an epoch": lambda: fn.data.batches(DATA, 2, KEY(), LARGE + 1),
 }
 
 

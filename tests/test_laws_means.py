@@ -8,11 +8,11 @@ import numpy as np
 import optax
 import pytest
 import tables
-from tables import assert_close, same_bits
+from tables import assert_close, lazy_key, same_bits
 
 import funcnet as fn
 
-KEY = jax.random.key(5)
+KEY = lazy_key(5)
 
 
 def _weighted_means(case: tables.Model, model: Any, data: fn.data.Dataset) -> dict[str, float]:
@@ -66,7 +66,7 @@ def test_predict_keeps_rows_and_order_for_each_batch_size() -> None:
 def test_the_epoch_loss_of_a_model_at_rest_is_evaluate(settings: dict[str, Any]) -> None:
     case, data = tables.MODELS["mlp"], tables.dataset("weighted-rows", "mlp")
     train = fn.fit(case.loss(), optax.sgd(0.0), **{"epochs": 2, "batch_size": 4, **settings})
-    run = train(case.init(), data, KEY)
+    run = train(case.init(), data, KEY())
     for name, value in _weighted_means(case, case.init(), data).items():
         np.testing.assert_allclose(run.history[name], [value, value], rtol=1e-5, err_msg=name)
 
@@ -74,7 +74,7 @@ def test_the_epoch_loss_of_a_model_at_rest_is_evaluate(settings: dict[str, Any])
 def _moved(case: tables.Model, batch: Any, accumulate: int = 1, model: Any = None) -> Any:
     """The model and info after one step of plain gradient descent at rate 1, so that gradients show."""
     model = case.init() if model is None else model
-    state = fn.TrainState.create(model, optax.sgd(1.0), KEY)
+    state = fn.TrainState.create(model, optax.sgd(1.0), KEY())
     return jax.jit(fn.step(case.loss(), optax.sgd(1.0), accumulate=accumulate))(state, batch)
 
 
@@ -124,7 +124,7 @@ def test_accumulating_fits_are_the_fit_of_the_large_batch(n: int, size: int, par
     loss, optimizer = case.loss(), tables.OPTIMIZERS["momentum"]
     small = fn.fit(loss, optimizer, epochs=2, batch_size=size, accumulate=parts)
     large = fn.fit(loss, optimizer, epochs=2, batch_size=size * parts)
-    assert_close(small(case.init(), data, KEY), large(case.init(), data, KEY), factor=5)
+    assert_close(small(case.init(), data, KEY()), large(case.init(), data, KEY()), factor=5)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ QUICK_OPTIMIZERS = ("adamw", "lbfgs", "momentum")
 def test_a_batch_in_which_no_row_counts_moves_nothing(name: str) -> None:
     case, optimizer = tables.MODELS["mlp"], tables.OPTIMIZERS[name]
     step = jax.jit(fn.step(case.loss(), optimizer))
-    state = fn.TrainState.create(case.init(), optimizer, KEY)
+    state = fn.TrainState.create(case.init(), optimizer, KEY())
     state, _ = step(state, _batch(case))
     after, info = step(state, fn.data.Batch(case.rows(12, seed=4), jnp.zeros(12)))
     assert same_bits((after.model, after.opt_state), (state.model, state.opt_state))
@@ -175,8 +175,8 @@ def test_a_batchwise_loss_sees_weights_and_counts_by_them() -> None:
         }
 
     settings = {"epochs": 2, "batch_size": 8}
-    by_row = fn.fit(case.loss(), optax.sgd(0.1), **settings)(case.init(), data, KEY, data)
-    by_batch = fn.fit(whole, optax.sgd(0.1), **settings)(case.init(), data, KEY, data)
+    by_row = fn.fit(case.loss(), optax.sgd(0.1), **settings)(case.init(), data, KEY(), data)
+    by_batch = fn.fit(whole, optax.sgd(0.1), **settings)(case.init(), data, KEY(), data)
     assert_close(by_batch, by_row, factor=5)
 
 
@@ -227,7 +227,7 @@ def test_means_over_millions_of_batches_are_exact(values: str, count: int) -> No
 
     expected = rows.astype(np.float64).mean()
     train = fn.fit(loss, optax.sgd(0.0), epochs=1, batch_size=1, shuffle=False)
-    run = train(jnp.array(0.0), rows, KEY)
+    run = train(jnp.array(0.0), rows, KEY())
     np.testing.assert_allclose(run.history["loss"][0], expected, rtol=1e-6)
     actual = fn.evaluate(loss, jnp.array(0.0), rows, batch_size=1)["loss"]
     np.testing.assert_allclose(actual, expected, rtol=1e-6)

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tables import lazy_key
 
 import funcnet as fn
 
 L = fn.layers
-KEY = jax.random.key(0)
+KEY = lazy_key(0)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_wrong_settings_raise_when_a_layer_is_constructed(make, error, message):
     ],
 )
 def test_wrong_inputs_raise_with_their_shape(net, shape, message):
-    model = net.init(KEY) if fn.count(net) else net
+    model = net.init(KEY()) if fn.count(net) else net
     with pytest.raises(ValueError, match=message):
         model(jnp.ones(shape))
     with pytest.raises(ValueError, match=message):

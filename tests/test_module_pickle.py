@@ -15,11 +15,11 @@ import joblib
 import numpy as np
 import optax
 import pytest
-from tables import MODELS, same_bits
+from tables import MODELS, lazy_key, same_bits
 
 import funcnet as fn
 
-KEY = jax.random.key(0)
+KEY = lazy_key(0)
 
 
 def squared(x: jax.Array) -> jax.Array:
@@ -90,7 +90,7 @@ def test_functions_are_found_by_their_names(function: Any) -> None:
 
 def test_functions_with_settings_bound() -> None:
     leaky = functools.partial(jax.nn.leaky_relu, negative_slope=0.3)
-    model = fn.MLP((2, 3, 1), activation=leaky).init(KEY)
+    model = fn.MLP((2, 3, 1), activation=leaky).init(KEY())
     for copied in COPIES.values():
         assert same_bits(copied(model)(jnp.ones(2)), model(jnp.ones(2)))
 
@@ -107,7 +107,7 @@ def test_runs_and_their_settings(optimizer: Any) -> None:
     row = MODELS["mlp-dropout"]
     stopping = fn.EarlyStopping(patience=2, restore_best=True)
     train = fn.fit(row.loss(), optimizer, epochs=3, batch_size=8, stopping=stopping)
-    run = train(row.init(), row.rows(16), KEY, row.rows(8, seed=1))
+    run = train(row.init(), row.rows(16), KEY(), row.rows(8, seed=1))
     for copied in COPIES.values():
         other = copied(run)
         assert jax.tree.structure(other) == jax.tree.structure(run)
@@ -116,7 +116,9 @@ def test_runs_and_their_settings(optimizer: Any) -> None:
         assert same_bits(dict(copied(run.history)), dict(run.history))
         assert copied(stopping) == stopping
         assert copied(train.stopping) == stopping
-    assert same_bits(jax.random.uniform(pickle.loads(pickle.dumps(run)).state.key), jax.random.uniform(KEY))
+    assert same_bits(
+        jax.random.uniform(pickle.loads(pickle.dumps(run)).state.key), jax.random.uniform(KEY())
+    )
 
 
 def predict(model: Any, x: np.ndarray) -> tuple[np.ndarray, bytes]:
@@ -125,7 +127,7 @@ def predict(model: Any, x: np.ndarray) -> tuple[np.ndarray, bytes]:
 
 @pytest.mark.slow
 def test_a_model_goes_to_another_process_and_comes_back() -> None:
-    model = fn.MLP((2, 3, 1), activation=jnp.tanh).init(KEY)
+    model = fn.MLP((2, 3, 1), activation=jnp.tanh).init(KEY())
     x = np.ones(2, np.float32)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         y, sent_back = pool.submit(predict, model, x).result()
@@ -146,6 +148,6 @@ def test_what_has_no_name_is_named() -> None:
         with pytest.raises(pickle.PicklingError, match="Local must be defined at the top of a"):
             copied(Local())
     # cloudpickle stores the code of functions, and a copy shares them.
-    net = fn.MLP((2, 3, 1), activation=lambda x: 2 * x).init(KEY)
+    net = fn.MLP((2, 3, 1), activation=lambda x: 2 * x).init(KEY())
     for copied in (COPIES["cloudpickle"], copy.copy, copy.deepcopy):
         assert same_bits(copied(net)(jnp.ones(2)), net(jnp.ones(2)))

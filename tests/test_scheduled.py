@@ -10,14 +10,15 @@ import numpy as np
 import optax
 import pytest
 import tables
+from tables import lazy_key
 
 import funcnet as fn
 
-KEY = jax.random.key(5)
+KEY = lazy_key(5)
 X = jax.random.normal(jax.random.key(1), (50, 2))
 DATA = X, jnp.sin(X[:, 0])
 PLAIN = fn.losses.supervised(fn.losses.squared_error)
-MODEL = fn.MLP((2, 4, "scalar")).init(KEY)
+MODEL = fn.MLP((2, 4, "scalar")).init(KEY())
 ANNEALED = optax.linear_schedule(0.0, 1.0, 8)
 STEPS = 12
 
@@ -35,14 +36,14 @@ SCHEDULED = fn.losses.scheduled(make_loss, strength=ANNEALED)
 
 @functools.cache
 def expected_run() -> fn.Run:
-    return fit(SCHEDULED)(MODEL, DATA, KEY, DATA)
+    return fit(SCHEDULED)(MODEL, DATA, KEY(), DATA)
 
 
 def test_each_step_uses_the_value_of_its_schedule() -> None:
     run, step = expected_run(), jax.jit(lambda s, *args: fn.step(make_loss(s), optax.sgd(0.1))(*args))
-    state, number = fn.TrainState.create(MODEL, optax.sgd(0.1), KEY), 0
+    state, number = fn.TrainState.create(MODEL, optax.sgd(0.1), KEY()), 0
     for epoch in range(3):
-        for batch in fn.data.batches(DATA, 16, KEY, epoch):
+        for batch in fn.data.batches(DATA, 16, KEY(), epoch):
             state, _ = step(ANNEALED(number), state, batch)
             number += 1
     assert number == STEPS
@@ -72,11 +73,11 @@ def test_no_wrapper_hides_the_step(name: str, trained_by: Any) -> None:
     loss, expected = WRAPPERS[name], expected_run()
     if name == "players":
         train = fn.fit(loss, {"net": optax.sgd(0.1)}, epochs=3, batch_size=16)
-        run = trained_by(train)({"net": MODEL}, DATA, KEY, DATA)
+        run = trained_by(train)({"net": MODEL}, DATA, KEY(), DATA)
         tables.assert_close(run.model["net"], expected.model)
     else:
         fn.evaluate(loss, MODEL, DATA)  # its trace has the end value in it
-        run = trained_by(fit(loss))(MODEL, DATA, KEY, DATA)
+        run = trained_by(fit(loss))(MODEL, DATA, KEY(), DATA)
         tables.assert_close(run.model, expected.model)
     np.testing.assert_allclose(run.history["val_loss"], expected.history["val_loss"], rtol=1e-5)
 
@@ -86,7 +87,7 @@ def test_steps_one_by_one_do_not_share_the_trace_of_a_jitted_loss() -> None:
         fn.losses.scheduled(lambda b: lambda m, e, k: b + 0 * m, b=optax.linear_schedule(0, 1, 4))
     )
     step = fn.step(lambda model, example, key: inner(model, example, key), optax.sgd(0.1))
-    state = fn.TrainState.create(jnp.array(0.0), optax.sgd(0.1), KEY)
+    state = fn.TrainState.create(jnp.array(0.0), optax.sgd(0.1), KEY())
     losses = []
     for _ in range(3):
         state, info = step(state, jnp.ones(2))
@@ -97,15 +98,15 @@ def test_steps_one_by_one_do_not_share_the_trace_of_a_jitted_loss() -> None:
 def test_wrapped_by_other_losses_of_ours() -> None:
     wrapped = fn.losses.penalized(SCHEDULED, l1=0.1)
     inside = fn.losses.scheduled(lambda s: fn.losses.penalized(make_loss(s), l1=0.1), s=ANNEALED)
-    tables.assert_close(fit(wrapped)(MODEL, DATA, KEY).model, fit(inside)(MODEL, DATA, KEY).model)
+    tables.assert_close(fit(wrapped)(MODEL, DATA, KEY()).model, fit(inside)(MODEL, DATA, KEY()).model)
 
 
 @pytest.mark.slow
 def test_half_precision_of_a_scheduled_loss() -> None:
     half = fn.Precision(compute="bfloat16")
-    halved = fit(half(SCHEDULED))(MODEL, DATA, KEY).model
+    halved = fit(half(SCHEDULED))(MODEL, DATA, KEY()).model
     inside = fn.losses.scheduled(lambda strength: half(make_loss(strength)), strength=ANNEALED)
-    tables.assert_close(halved, fit(inside)(MODEL, DATA, KEY).model)
+    tables.assert_close(halved, fit(inside)(MODEL, DATA, KEY()).model)
 
 
 def test_a_batchwise_loss_can_be_scheduled() -> None:
@@ -115,7 +116,7 @@ def test_a_batchwise_loss_can_be_scheduled() -> None:
         return jnp.sum(weight * (jax.vmap(model)(x) - y) ** 2) / jnp.sum(weight)
 
     loss = fn.losses.scheduled(lambda s: fn.losses.penalized(mean, l2=s), s=ANNEALED)
-    tables.assert_close(fit(loss)(MODEL, DATA, KEY).model, expected_run().model, factor=5)
+    tables.assert_close(fit(loss)(MODEL, DATA, KEY()).model, expected_run().model, factor=5)
 
 
 def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tmp_path: Any) -> None:
@@ -123,17 +124,17 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tmp_path: Any) -> No
     every = fn.train.Every(steps=5)
     for _ in range(4):
         trainer = fn.Trainer(train, tmp_path, max_time=1e-9, sync_every=every, save_every=every)
-        run = trainer(MODEL, DATA, KEY, DATA)
+        run = trainer(MODEL, DATA, KEY(), DATA)
     assert tables.same_bits((run.model, dict(run.history)), (expected.model, dict(expected.history)))
     other = fit(fn.losses.scheduled(make_loss, strength=optax.linear_schedule(0.0, 1.0, 9)))
     with pytest.raises(ValueError, match="program of a step"):
-        fn.Trainer(other, tmp_path)(MODEL, DATA, KEY, DATA)
+        fn.Trainer(other, tmp_path)(MODEL, DATA, KEY(), DATA)
 
 
 def test_a_schedule_may_be_traced_and_differentiated() -> None:
     def final(strength: Any) -> Any:
         loss = fn.losses.scheduled(make_loss, strength=optax.linear_schedule(0.0, strength, 8))
-        return fit(loss)(MODEL, DATA, KEY, DATA).history["val_data_loss"][-1]
+        return fit(loss)(MODEL, DATA, KEY(), DATA).history["val_data_loss"][-1]
 
     once = jax.jit(chex.assert_max_traces(lambda strength: final(strength), n=1))
     slope = (once(0.6) - once(0.4)) / 0.2
@@ -148,7 +149,9 @@ def test_a_line_search_sees_the_value_of_its_step() -> None:
     step = fn.losses.scheduled(
         make_loss, strength=lambda n: jnp.where(n < 100, 0.3, 77.0), end_values={"strength": 77.0}
     )
-    runs = [fn.fit(loss, optimizer, epochs=2, batch_size=16)(MODEL, DATA, KEY) for loss in (constant, step)]
+    runs = [
+        fn.fit(loss, optimizer, epochs=2, batch_size=16)(MODEL, DATA, KEY()) for loss in (constant, step)
+    ]
     tables.assert_close(runs[0].model, runs[1].model)
 
 

@@ -10,20 +10,21 @@ import numpy as np
 import optax
 import pytest
 import tables
+from tables import lazy_key
 
 import funcnet as fn
 from funcnet._check import _peers
 
-KEY = jax.random.key(0)
+KEY = lazy_key(0)
 RNG = np.random.default_rng(0)
 X, LABELS = RNG.normal(size=(40, 2)).astype(np.float32), RNG.integers(0, 3, 40)
 NET = fn.MLP((2, 3))
-MODEL = NET.init(KEY)
+MODEL = NET.init(KEY())
 LOSS = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
 SGD = optax.sgd(0.1)
 TRAIN = fn.fit(LOSS, SGD, epochs=1)
 STEP = fn.step(LOSS, SGD)
-RUN = TRAIN(MODEL, (X, LABELS), KEY)
+RUN = TRAIN(MODEL, (X, LABELS), KEY())
 FIT_CODE = re.escape("Write train = fn.fit(loss, optax.adam(1e-3), epochs=20)")
 CALL_CODE = re.escape("Write run = train(model, (x, y), jax.random.key(0))")
 
@@ -65,7 +66,7 @@ def set_trainable():
 
 
 def trained_with(callback):
-    return fn.Trainer(TRAIN, callbacks=[callback], progress=False)(MODEL, (X, LABELS), KEY)
+    return fn.Trainer(TRAIN, callbacks=[callback], progress=False)(MODEL, (X, LABELS), KEY())
 
 
 def loop_over_pairs():
@@ -84,7 +85,7 @@ def import_loader():
 GUESSES = {
     "loss of three": (lambda: LOSS(MODEL, X[0], LABELS[0]), r"loss\(model, \(x, y\), key\)"),
     "loss without a key": (lambda: LOSS(MODEL, (X[0], LABELS[0])), r"Write loss\(model, \(x, y\), key\)"),
-    "loss of four": (lambda: LOSS(MODEL, X, LABELS, KEY), r"Write loss\(model, \(x, y\), key\)"),
+    "loss of four": (lambda: LOSS(MODEL, X, LABELS, KEY()), r"Write loss\(model, \(x, y\), key\)"),
     "loss of logits": (lambda: LOSS(X, LABELS), r"Write loss\(model, \(x, y\), key\)"),
     "evaluate a model": (lambda: fn.evaluate(MODEL, X, LABELS), r"fn.evaluate\(loss, model, \(x, y\)\)"),
     "evaluate without a loss": (
@@ -96,12 +97,12 @@ GUESSES = {
     "predict the other way": (lambda: fn.predict(X, MODEL), r"fn\.predict\(model, x\)"),
     "unpack a batch": (loop_over_pairs, r"Write x, y = batch\.example"),
     "batches of three": (
-        lambda: fn.data.batches(X, LABELS, 32, KEY, 0),
+        lambda: fn.data.batches(X, LABELS, 32, KEY(), 0),
         r"for batch in fn\.data\.batches\(\(x, y\), batch_size=32, key=key\)",
     ),
     "an unmarked loss of a batch": (lambda: fn.fit(of_four, SGD, epochs=1), r"fn\.losses\.batchwise\(f\)"),
     "a loss with the shape of a batch": (
-        lambda: fn.fit(of_batch_shape, SGD, epochs=1)(MODEL, (X, LABELS), KEY),
+        lambda: fn.fit(of_batch_shape, SGD, epochs=1)(MODEL, (X, LABELS), KEY()),
         r"fn\.losses\.batchwise\(f\)",
     ),
     "a word for a loss": (lambda: fn.fit("mse", "adam", epochs=1), r"fn\.losses\.supervised\("),
@@ -124,10 +125,10 @@ GUESSES = {
     "train on x, y": (lambda: TRAIN(MODEL, X, LABELS), CALL_CODE),
     "train with valid for a key": (lambda: TRAIN(MODEL, (X, LABELS), (X, LABELS)), CALL_CODE),
     "train(validation_data)": (
-        lambda: TRAIN(MODEL, (X, LABELS), KEY, validation_data=(X, LABELS)),
+        lambda: TRAIN(MODEL, (X, LABELS), KEY(), validation_data=(X, LABELS)),
         r"Write run = train\(model, data, key, valid=valid\)",
     ),
-    "train(epochs)": (lambda: TRAIN(MODEL, (X, LABELS), KEY, epochs=3), FIT_CODE),
+    "train(epochs)": (lambda: TRAIN(MODEL, (X, LABELS), KEY(), epochs=3), FIT_CODE),
     "a Trainer on x, y": (lambda: fn.Trainer(TRAIN)(MODEL, X, LABELS), CALL_CODE),
     "a Trainer without a key": (lambda: fn.Trainer(TRAIN)(MODEL, (X, LABELS)), r"Write run = trainer\("),
     "a Trainer of epochs": (lambda: fn.Trainer(max_epochs=3), FIT_CODE),
@@ -154,7 +155,7 @@ GUESSES = {
     "a Dataset of two": (lambda: fn.data.Dataset(X, LABELS), r"Write fn\.data\.Dataset\(\(x, y\)\)"),
     "a Scaler": (lambda: fn.data.Scaler(), r"Write fn\.data\.Scaler\.fit\(data\)"),
     "one-hot": (lambda: fn.data.one_hot(LABELS), r"Write fn\.data\.one_hot\(labels, 3\)"),
-    "init with an input": (lambda: NET.init(KEY, X), r"Write model = net\.init\(jax\.random\.key\(0\)\)"),
+    "init with an input": (lambda: NET.init(KEY(), X), r"Write model = net\.init\(jax\.random\.key\(0\)\)"),
     "a summary of nothing": (lambda: fn.summary(MODEL), r"Write fn\.summary\(net, x\[0\]\)"),
     "parameters": (lambda: MODEL.parameters(), r"Write jax\.tree\.leaves\(model\)"),
     "parameters of a layer": (lambda: fn.Linear(2, 3).parameters(), r"Write jax\.tree\.leaves\(model\)"),
@@ -177,11 +178,11 @@ GUESSES = {
     "trainer.test": (lambda: fn.Trainer(TRAIN).test(MODEL, X), r"Write fn\.evaluate\("),
     "a loss of x, y": (lambda: fn.fit(of_pairs, SGD, epochs=1), r"third argument is 'y'.*x, y = example"),
     "a random loss with validation": (
-        lambda: fn.fit(random_loss, SGD, epochs=1)(MODEL, (X, LABELS), KEY, (X, LABELS)),
+        lambda: fn.fit(random_loss, SGD, epochs=1)(MODEL, (X, LABELS), KEY(), (X, LABELS)),
         "in evaluation a loss and its model get key=None.*`if key is None",
     ),
     "a random model": (
-        lambda: TRAIN(Noisy().init(KEY), (X, LABELS), KEY),
+        lambda: TRAIN(Noisy().init(KEY()), (X, LABELS), KEY()),
         "in evaluation a loss and its model get key=None.*`if key is None",
     ),
     "a random loss of a batch": (
@@ -189,7 +190,7 @@ GUESSES = {
         "in evaluation a loss and its model get key=None.*`if key is None",
     ),
     "evaluate with a key": (
-        lambda: fn.evaluate(LOSS, MODEL, (X, LABELS), key=KEY),
+        lambda: fn.evaluate(LOSS, MODEL, (X, LABELS), key=KEY()),
         "Write fn.evaluate.*the loss gets key=None, so `if key is None",
     ),
     "weights of heads": (
@@ -205,14 +206,14 @@ GUESSES = {
         "must not be 'epoch', a column of the logs",
     ),
     "a state of a function of steps": (
-        lambda: fn.TrainState.create(MODEL, lambda steps: SGD, KEY),
+        lambda: fn.TrainState.create(MODEL, lambda steps: SGD, KEY()),
         r"Try optimizer\(steps=1_000\)",
     ),
     "a function of n steps": (
         lambda: fn.fit(LOSS, lambda n: SGD, epochs=1),
         "a function of n.*name its argument steps: lambda steps:",
     ),
-    "train a state": (lambda: TRAIN(RUN.state, (X, LABELS), KEY), r"got a TrainState: pass state\.model"),
+    "train a state": (lambda: TRAIN(RUN.state, (X, LABELS), KEY()), r"got a TrainState: pass state\.model"),
     "evaluate a state": (
         lambda: fn.evaluate(LOSS, RUN.state, (X, LABELS)),
         r"got a TrainState: pass state\.model",
@@ -314,7 +315,7 @@ def test_the_code_of_the_tables_works(table, tmp_path, monkeypatch, capsys):
     for name, code in TABLES[table].items():
         fn.save(MODEL, "model.safetensors")
         assert name == name.lower().replace("_", "")
-        scope = {"x": jnp.asarray(X), "y": labels, "labels": labels, "key": KEY, "data": (X, LABELS)}
+        scope = {"x": jnp.asarray(X), "y": labels, "labels": labels, "key": KEY(), "data": (X, LABELS)}
         scope |= {
             "model": MODEL,
             "net": NET,
