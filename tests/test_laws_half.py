@@ -12,21 +12,18 @@ import funcnet as fn
 
 ALL = {**tables.LOSSES, **tables.METRICS, **tables.SUM_METRICS}
 NAMES = [name for name in ALL if name not in tables.VARIANTS]
-# bfloat16 rounds more, so a sum in half precision shows there; float16 in the quick tests once of each kind.
+# bfloat16 rounds more, so a sum in half precision shows there; float16 is quick once of each kind.
 QUICK_FLOAT16 = ("squared-error", "accuracy-classes", "rmse")
+DTYPES = [(name, dtype) for dtype in (jnp.bfloat16, jnp.float16) for name in NAMES]
+SLOW = [(name, jnp.float16) for name in NAMES if name not in QUICK_FLOAT16]
 ROWS = 23
 
 
-DTYPES = [(name, jnp.bfloat16) for name in NAMES] + [
-    pytest.param(name, jnp.float16, marks=() if name in QUICK_FLOAT16 else pytest.mark.slow)
-    for name in NAMES
-]
-
-
-@pytest.mark.parametrize(("name", "dtype"), DTYPES)
-def test_half_precision_is_float32_of_the_same_numbers(name: str, dtype: Any) -> None:
-    case = ALL[name]
-    prediction, target = case.pairs(ROWS, seed=2)
+@pytest.mark.parametrize("case", tables.marked(DTYPES, slow=SLOW))
+def test_half_precision_is_float32_of_the_same_numbers(case: tuple[str, Any]) -> None:
+    name, dtype = case
+    function = ALL[name].function
+    prediction, target = ALL[name].pairs(ROWS, seed=2)
     half = prediction.astype(dtype)
     half_target = target.astype(dtype) if target.dtype.kind == "f" else target
     if name.endswith(("probabilities", "divergence")):
@@ -34,8 +31,8 @@ def test_half_precision_is_float32_of_the_same_numbers(name: str, dtype: Any) ->
     weight = np.random.default_rng(0).uniform(0.5, 2, ROWS).astype(dtype)
     single = half.astype(np.float32)
     single_target = half_target.astype(target.dtype)
-    found = fn.metrics.measure(case.function, half, half_target, weight)
-    expected = fn.metrics.measure(case.function, single, single_target, weight.astype(np.float32))
+    found = fn.metrics.measure(function, half, half_target, weight)
+    expected = fn.metrics.measure(function, single, single_target, weight.astype(np.float32))
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, expected, rtol=3e-7)  # XLA may add in another order
 

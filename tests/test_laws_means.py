@@ -1,5 +1,6 @@
 """Laws 3, 4, 5: means are exact, micro-batches are one batch, and padding is invisible."""
 
+import functools
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ KEY = lazy_key(5)
 
 def _weighted_means(case: tables.Model, model: Any, data: fn.data.Dataset) -> dict[str, float]:
     """Weighted means of loss and metrics in numpy's float64, from each row's own value."""
-    values, logged = jax.vmap(lambda row: case.loss()(model, row, None))(data[:])
+    values, logged = jax.jit(jax.vmap(lambda row: case.loss()(model, row, None)))(data[:])
     weight = np.asarray(data.weights(), np.float64)
     each = {"loss": values, **logged}
     return {name: np.average(np.asarray(v, np.float64), weights=weight) for name, v in each.items()}
@@ -33,7 +34,7 @@ def _slow(case: Any, quick: tuple[Any, ...]) -> Any:
 def test_evaluate_is_numpys_weighted_mean_for_each_batch_size(name: str, sizes: str) -> None:
     case, data = tables.MODELS["mlp"], tables.dataset(name, "mlp")
     expected, n = _weighted_means(case, case.init(), data), len(data)
-    for size in range(1, n + 4) if sizes == "all" else (1, 4, n, n + 3):
+    for size in range(1, n + 4) if sizes == "all" else (4, n + 3):
         got = fn.evaluate(case.loss(), case.init(), data, batch_size=size)
         assert set(got) == set(expected)
         for metric, value in expected.items():
@@ -46,17 +47,18 @@ def test_evaluate_is_numpys_weighted_mean_for_each_batch_size(name: str, sizes: 
 def test_evaluate_and_predict_are_exact_for_each_model(name: str) -> None:
     case, data = tables.MODELS[name], tables.dataset("weighted", name)
     model = case.init()
+    expected = _weighted_means(case, model, data)
     for metric, value in fn.evaluate(case.loss(), model, data, batch_size=8).items():
-        np.testing.assert_allclose(value, _weighted_means(case, model, data)[metric], rtol=1e-5)
+        np.testing.assert_allclose(value, expected[metric], rtol=1e-5)
     x = data[:][0]
-    assert_close(fn.predict(model, x, batch_size=8), model(x))
+    assert_close(fn.predict(model, x, batch_size=8), jax.jit(model)(x))
 
 
 def test_predict_keeps_rows_and_order_for_each_batch_size() -> None:
     model, data = tables.MODELS["mlp"].init(), tables.dataset("rows", "mlp")
     x = data[:][0][:9]
     expected = model(x)
-    for size in range(1, 13):
+    for size in (1, 4, 9, 12):
         assert_close(fn.predict(model, x, batch_size=size), expected)
     view = fn.data.Dataset(data.arrays[0], rows=data.rows)
     assert_close(fn.predict(model, view, batch_size=4), model(data[:][0]))
@@ -116,7 +118,7 @@ def test_micro_batches_are_one_batch(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("n", "size", "parts"),
-    [_slow(case, ((19, 4, 2), (5, 1, 4))) for case in [(19, 4, 2), (10, 4, 3), (7, 8, 2), (5, 1, 4)]],
+    [_slow(case, ((19, 4, 2),)) for case in [(19, 4, 2), (10, 4, 3), (7, 8, 2), (5, 1, 4)]],
 )
 def test_accumulating_fits_are_the_fit_of_the_large_batch(n: int, size: int, parts: int) -> None:
     case = tables.MODELS["mlp-dropout"]
@@ -133,21 +135,22 @@ def test_accumulating_fits_are_the_fit_of_the_large_batch(n: int, size: int, par
 @pytest.mark.parametrize("name", tables.TRAINED)
 def test_rows_of_weight_zero_are_invisible_whatever_they_hold(name: str, huge: float) -> None:
     case = tables.MODELS[name]
-    x, y = case.rows(6)
-    odd = y[:2] if jnp.issubdtype(y.dtype, jnp.integer) else jnp.full_like(y[:2], -huge)
-    strange = jnp.full_like(x[:2], jnp.iinfo(jnp.int32).max if case.tokens else huge)
-    example = jnp.concatenate([x, strange]), jnp.concatenate([y, odd])
-    weight = jnp.array([1.0, 2.0, 0.5, 1.0, 3.0, 1.0, 0.0, 0.0])
+    x, y = map(np.asarray, case.rows(6))
+    odd = y[:2] if y.dtype.kind == "i" else np.full_like(y[:2], -huge)
+    strange = np.full_like(x[:2], np.iinfo(np.int32).max if case.tokens else huge)
+    example = np.concatenate([x, strange]), np.concatenate([y, odd])
+    weight = np.array([1.0, 2.0, 0.5, 1.0, 3.0, 1.0, 0.0, 0.0], np.float32)
     plain = fn.data.Batch((x, y), weight[:6])
     padded = fn.data.Batch(example, weight)
-    for parts in (1,) if name in tables.BATCHED else (1, 2):
+    # The micro-batches of other models are compared with a whole batch in the test before.
+    for parts in (1, 2) if name == "mlp-dropout" else (1,):
         assert_close(_moved(case, padded, parts)[0].model, _moved(case, plain, parts)[0].model)
     expected = fn.evaluate(case.loss(), case.init(), fn.data.Dataset((x, y), weight=weight[:6]))
     got = fn.evaluate(case.loss(), case.init(), fn.data.Dataset(example, weight=weight), batch_size=3)
     assert_close(got, expected)
 
 
-QUICK_OPTIMIZERS = ("adamw", "lbfgs", "momentum")
+QUICK_OPTIMIZERS = ("adamw", "lbfgs")
 
 
 @pytest.mark.parametrize("name", [_slow(name, QUICK_OPTIMIZERS) for name in tables.OPTIMIZERS])
@@ -213,6 +216,15 @@ def test_a_batchwise_mean_of_no_rows_counts_nowhere():
     assert train(model, data, jax.random.key(1)).outcome is fn.Outcome.FINISHED
 
 
+def _row_itself(model: Any, row: Any, key: Any) -> Any:
+    return row + 0 * model
+
+
+@functools.cache
+def _train_on_rows() -> Any:
+    return fn.fit(_row_itself, optax.sgd(0.0), epochs=1, batch_size=1, shuffle=False)
+
+
 @pytest.mark.parametrize("count", [10**6, pytest.param(10**7, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("values", ["constant", "alternating", "growing"])
 def test_means_over_millions_of_batches_are_exact(values: str, count: int) -> None:
@@ -222,14 +234,11 @@ def test_means_over_millions_of_batches_are_exact(values: str, count: int) -> No
         "growing": np.linspace(0, 1, count),
     }[values].astype(np.float32)
 
-    def loss(model: Any, row: Any, key: Any) -> Any:
-        return row + 0 * model
-
     expected = rows.astype(np.float64).mean()
-    train = fn.fit(loss, optax.sgd(0.0), epochs=1, batch_size=1, shuffle=False)
+    train = _train_on_rows()
     run = train(jnp.array(0.0), rows, KEY())
     np.testing.assert_allclose(run.history["loss"][0], expected, rtol=1e-6)
-    actual = fn.evaluate(loss, jnp.array(0.0), rows, batch_size=1)["loss"]
+    actual = fn.evaluate(_row_itself, jnp.array(0.0), rows, batch_size=1)["loss"]
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 

@@ -1,5 +1,6 @@
 """Arguments that `experiments/faults/fuzz_api.py` passed: one sentence, or the right number."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,8 @@ X, Y = RNG.normal(size=(12, 3)).astype(np.float32), RNG.normal(size=12).astype(n
 LOSS = fn.losses.supervised(fn.losses.squared_error)
 NET = fn.MLP((3, 4, "scalar"))
 KEY = lazy_key(0)
-MODEL, TRAIN = NET.init(KEY()), fn.fit(LOSS, optax.sgd(0.05), epochs=2, batch_size=4)
+MODEL = functools.cache(lambda: jax.jit(NET.init)(KEY()))
+TRAIN = fn.fit(LOSS, optax.sgd(0.05), epochs=2, batch_size=4)
 NEVER = 2**31 - 1
 STUDY, LAYERS = fn.study, fn.layers
 
@@ -65,12 +67,12 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "axes of regression_line must be matplotlib axes",
     ),
     "a parameter of text": (
-        lambda: jax.tree.map(lambda a: np.asarray(a).astype(str), MODEL)(X[0]),
+        lambda: jax.tree.map(lambda a: np.asarray(a).astype(str), MODEL())(X[0]),
         TypeError,
         "must be an array of numbers of shape",
     ),
     "a parameter with swapped bytes": (
-        lambda: jax.tree.map(lambda a: np.asarray(a).astype(">f4"), MODEL)(X[0]),
+        lambda: jax.tree.map(lambda a: np.asarray(a).astype(">f4"), MODEL())(X[0]),
         TypeError,
         "that JAX takes, got ndarray >f4",
     ),
@@ -86,18 +88,18 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "a choice of parameters that is an array": (
         lambda: fn.losses.penalized(LOSS, 0.1, where=lambda path, leaf: leaf > 0)(
-            MODEL, (X[0], Y[0]), None
+            MODEL(), (X[0], Y[0]), None
         ),
         TypeError,
         "where must return True or False",
     ),
     "a complex parameter": (
-        lambda: jax.tree.map(lambda a: np.asarray(a).astype(complex), MODEL)(X[0]),
+        lambda: jax.tree.map(lambda a: np.asarray(a).astype(complex), MODEL())(X[0]),
         TypeError,
         "that JAX takes, got ndarray complex128",
     ),
     "masked features to mix": (
-        lambda: fn.data.mixup(LOSS, 0.2)(MODEL, (np.ma.masked_array(X, X > 1), Y), np.ones(12), KEY()),
+        lambda: fn.data.mixup(LOSS, 0.2)(MODEL(), (np.ma.masked_array(X, X > 1), Y), np.ones(12), KEY()),
         TypeError,
         r"batch\[0\] must be an array without masked entries",
     ),
@@ -143,7 +145,7 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "a class as a model": (lambda: fn.evaluate(LOSS, float, (X, Y)), TypeError, "of the model must be an"),
     "a loss of text to mix": (
-        lambda: fn.data.mixup(lambda *args: "text", 0.2)(MODEL, (X, Y), jnp.ones(12), KEY()),
+        lambda: fn.data.mixup(lambda *args: "text", 0.2)(MODEL(), (X, Y), jnp.ones(12), KEY()),
         TypeError,
         "loss must return arrays, got str 'text'",
     ),
