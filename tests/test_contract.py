@@ -70,10 +70,6 @@ def test_code_blocks_run_as_written(page, run_blocks):
     run_blocks(page, python_blocks(page))
 
 
-def test_the_first_code_block_of_the_readme_runs_as_written(run_blocks):
-    run_blocks("README.md", python_blocks("README.md")[:1])
-
-
 def resolve(node):
     """The object of funcnet that code such as `fn.data.load` names; None for anything else."""
     if isinstance(node, ast.Name):
@@ -98,7 +94,7 @@ def wrong_calls(tree):
 
 
 def test_names_and_settings_in_code_blocks_exist():
-    """Quick, for all blocks: those after the first of README.md run only in slow tests."""
+    """Quick; the blocks run in slow tests."""
     wrong = [
         f"{page}: {call}"
         for page in PAGES

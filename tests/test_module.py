@@ -77,9 +77,9 @@ def test_init_keeps_parameters_and_raises_if_none_is_missing():
 def test_init_is_pure_and_vmaps_into_an_ensemble():
     net = fn.MLP((4, 8, 3))
     keys = jax.random.split(KEY(), 5)
-    models = jax.vmap(net.init)(keys)
+    models = jax.jit(jax.vmap(net.init))(keys)
     chex.assert_tree_shape_prefix(models, (5,))
-    assert jax.tree.map(lambda a: a[2], models) == net.init(keys[2])
+    assert jax.tree.map(lambda a: a[2], models) == jax.jit(net.init)(keys[2])
 
 
 def test_equality_and_hash_go_by_structure_and_numbers():

@@ -104,7 +104,9 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         r"batch\[0\] must be an array without masked entries",
     ),
     "a scalar as tokens": (
-        lambda: fn.models.Transformer(2, vocab_size=5, features=4, num_heads=2).init(KEY())(jnp.array(1)),
+        lambda: jax.eval_shape(
+            lambda: fn.models.Transformer(2, vocab_size=5, features=4, num_heads=2, depth=1).init(KEY())(1)
+        ),
         ValueError,
         "expects an input of at least one token",
     ),
@@ -145,7 +147,9 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "a class as a model": (lambda: fn.evaluate(LOSS, float, (X, Y)), TypeError, "of the model must be an"),
     "a loss of text to mix": (
-        lambda: fn.data.mixup(lambda *args: "text", 0.2)(MODEL(), (X, Y), jnp.ones(12), KEY()),
+        lambda: jax.eval_shape(
+            fn.data.mixup(lambda *args: "text", 0.2), MODEL(), (X, Y), np.ones(12), KEY()
+        ),
         TypeError,
         "loss must return arrays, got str 'text'",
     ),
