@@ -84,7 +84,7 @@ def test_an_optimizer_of_full_trees_is_refused(name):
 
 @pytest.mark.parametrize("name", tables.marked(OPTIMIZERS, slow=set(OPTIMIZERS) - {"adamw-decay"}))
 def test_every_optimizer_leaves_what_is_frozen(name):
-    model = frozen_model()
+    model = frozen_model(BACKBONE if name == "adamw-decay" else PLAIN)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         train = fn.fit(
             LOSS, OPTIMIZERS[name](), epochs=2, batch_size=8, ema=0.9 if "adamw" in name else None
@@ -301,7 +301,7 @@ def test_a_model_without_anything_to_train_is_refused():
     with pytest.raises(
         ValueError, match=r"nothing to train: .* Net is frozen.*unfreeze\(model, 'head.bias'"
     ):
-        train(fn.freeze(model_of()), DATA, KEY())
+        train(fn.freeze(frozen_model(PLAIN)), DATA, KEY())
 
 
 def _head_or_backbone(path, leaf):

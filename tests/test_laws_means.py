@@ -129,10 +129,16 @@ def test_accumulating_fits_are_the_fit_of_the_large_batch(n: int, size: int, par
     assert_close(small(case.init(), data, KEY()), large(case.init(), data, KEY()), factor=5)
 
 
+LARGEST = float(np.finfo(np.float32).max)
+
+
 @pytest.mark.parametrize(
-    "huge", [1e30, pytest.param(float(np.finfo(np.float32).max), marks=pytest.mark.slow)]
+    ("name", "huge"),
+    [
+        *((name, 1e30) for name in tables.TRAINED),
+        *(pytest.param(name, LARGEST, marks=pytest.mark.slow) for name in tables.QUICK),
+    ],
 )
-@pytest.mark.parametrize("name", tables.TRAINED)
 def test_rows_of_weight_zero_are_invisible_whatever_they_hold(name: str, huge: float) -> None:
     case = tables.MODELS[name]
     x, y = map(np.asarray, case.rows(6))

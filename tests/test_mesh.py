@@ -330,7 +330,11 @@ SETTINGS = {
     ("name", "mesh"),
     [
         ("adam, best weights, average", SQUARE),
-        *(pytest.param(name, mesh, marks=pytest.mark.slow) for name in SETTINGS for mesh in (4, 2, SQUARE)),
+        *(
+            pytest.param(name, mesh, marks=pytest.mark.slow)
+            for name in list(SETTINGS)[1:]
+            for mesh in (4, SQUARE)
+        ),
     ],
 )
 def test_a_sharded_model_stays_sharded_and_has_the_numbers_of_one_device(name, mesh, tmp_path):
