@@ -194,7 +194,8 @@ def test_batch_norm_is_in_inference_and_dropout_is_not():
     assert not same_bits(call(dropout, X, KEY()), call(dropout, X))
 
 
-@pytest.mark.parametrize("backbone", [PLAIN, pytest.param(BACKBONE, marks=pytest.mark.slow)])
+@pytest.mark.slow  # what is frozen is static, as test_it_is_part_of_the_structure shows
+@pytest.mark.parametrize("backbone", [PLAIN, BACKBONE])
 def test_members_are_frozen_together(backbone):
     net = fn.freeze(Net(backbone, fn.Linear(4, 2)), "backbone")
     keys = jax.random.split(KEY(), 3)

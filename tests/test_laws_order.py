@@ -50,7 +50,7 @@ def _slow(case: str) -> bool:
     name, dataset, optimizer, _ = CASES[case]
     usual = dataset in ("weighted", "weighted-rows", "tail") and optimizer in ("adam", "momentum")
     again = case in ("mlp-weighted", "mlp-adam", "mlp-dropout-weighted", "mlp-dropout-tail")
-    return name not in ("gru", "mlp", "mlp-dropout") or not usual or again
+    return name not in ("mlp", "mlp-dropout") or not usual or again
 
 
 @pytest.mark.parametrize("case", tables.marked(CASES, slow=list(filter(_slow, CASES))))

@@ -143,9 +143,9 @@ def test_members_lie_along_their_own_axis_and_their_rows_along_the_data_axis():
     assert_close(run.model, expected, 10)
 
 
-# An ensemble over the data axis is in tests/study/test_ensemble.py.
+# All studies place their members by the same function.
 STUDIES = [
-    pytest.param(study, use, marks=[] if (study, i) == ("folds", 0) else pytest.mark.slow)
+    pytest.param(study, use, marks=[] if (study, i) == ("ensemble", 0) else pytest.mark.slow)
     for study in ("ensemble", "many small members", "folds", "sweep")
     for i, use in enumerate([BOTH, {**BOTH, "member_axis": None}, {**BOTH, "data_axis": None}])
 ]
