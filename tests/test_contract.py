@@ -1,5 +1,7 @@
 """The pages of docs/ that hold code, and README.md, run as written."""
 
+import ast
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -9,17 +11,11 @@ import matplotlib
 import matplotlib.pyplot
 import pytest
 
+import funcnet as fn
 from funcnet.cli import main
 
 ROOT = Path(__file__).parent.parent
-
-
-PAGES = [
-    pytest.param("docs/contract.md", marks=pytest.mark.slow),
-    pytest.param("docs/estimators.md", marks=pytest.mark.slow),
-    pytest.param("docs/formats.md", marks=pytest.mark.slow),
-    "README.md",
-]
+PAGES = ["README.md", "docs/contract.md", "docs/estimators.md", "docs/formats.md"]
 
 
 @pytest.mark.slow
@@ -44,16 +40,65 @@ def test_an_afternoon_runs_as_written(tmp_path, monkeypatch, capsys):
     assert "Predictions of rent" in (tmp_path / "flats.html").read_text()
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_code_blocks_run_as_written(page, tmp_path, monkeypatch):
-    matplotlib.use("Agg")
+def python_blocks(page):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert blocks, f"{page} has no code blocks"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # of fn.cache_compilations()
-    # A module like any other, so that annotations of its classes resolve.
-    scope = {"__name__": "__main__"}
-    for block in blocks:
-        exec(compile(block, page, "exec"), scope)
+    return blocks
+
+
+@pytest.fixture
+def run_blocks(tmp_path, monkeypatch):
+    """A function that runs blocks of a page, one after another, in a folder of their own."""
+
+    def run(page, blocks):
+        matplotlib.use("Agg")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # of fn.cache_compilations()
+        # A module like any other, so that annotations of its classes resolve.
+        scope = {"__name__": "__main__"}
+        for block in blocks:
+            exec(compile(block, page, "exec"), scope)
+
+    yield run
     jax.config.update("jax_compilation_cache_dir", None)
     matplotlib.pyplot.close("all")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_code_blocks_run_as_written(page, run_blocks):
+    run_blocks(page, python_blocks(page))
+
+
+def resolve(node):
+    """The object of funcnet that code such as `fn.data.load` names; None for anything else."""
+    if isinstance(node, ast.Name):
+        return fn if node.id == "fn" else None
+    owner = resolve(node.value) if isinstance(node, ast.Attribute) else None
+    return None if owner is None else getattr(owner, node.attr)
+
+
+def wrong_calls(tree):
+    """Names of funcnet in the code that do not exist, and calls with settings that they do not have."""
+    for node in ast.walk(tree):
+        try:
+            function = resolve(node.func if isinstance(node, ast.Call) else node)
+            if function is None or not isinstance(node, ast.Call):
+                continue
+            if any(isinstance(argument, ast.Starred) for argument in node.args):
+                continue
+            settings = {keyword.arg: None for keyword in node.keywords if keyword.arg}
+            inspect.signature(function).bind_partial(*node.args, **settings)
+        except (AttributeError, TypeError) as error:
+            yield f"{ast.unparse(node)}: {error}"
+
+
+def test_names_and_settings_in_code_blocks_exist():
+    """Quick; the blocks run in slow tests."""
+    wrong = [
+        f"{page}: {call}"
+        for page in PAGES
+        for b in python_blocks(page)
+        for call in wrong_calls(ast.parse(b))
+    ]
+    assert not wrong, "\n".join(wrong)

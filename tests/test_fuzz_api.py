@@ -1,4 +1,4 @@
-"""Wrong arguments of every public function: one clear sentence, or the right number. A small, seeded run.
+"""Wrong arguments of every public function: one clear sentence, or the right number. Small, seeded runs.
 
 `experiments/faults/fuzz_api.py --calls 10000` runs as many as there is time for, each where it can't hurt.
 """
@@ -6,6 +6,8 @@
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 FUZZER = ROOT / "experiments" / "faults" / "fuzz_api.py"
@@ -20,10 +22,11 @@ def _fuzz(*options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def test_no_call_fails_without_a_sentence_or_returns_a_wrong_number(tmp_path: Path) -> None:
+@pytest.mark.parametrize("calls", [30, pytest.param(240, marks=pytest.mark.slow)])
+def test_no_call_fails_without_a_sentence_or_returns_a_wrong_number(calls: int, tmp_path: Path) -> None:
     """In a process of its own: this one checks shapes and promotion before the library does."""
     out = str(tmp_path / "fuzz")
-    result = _fuzz("--in-process", "--calls", "120", "--seed", "5", "--only", CHEAP, "--out", out)
+    result = _fuzz("--in-process", "--calls", str(calls), "--seed", "5", "--only", CHEAP, "--out", out)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
 
 

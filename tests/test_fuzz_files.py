@@ -1,21 +1,27 @@
-"""Damaged files are refused by name, or change nothing: a small run of experiments/faults/fuzz_files.py."""
+"""Damaged files are refused by name, or change nothing: small runs of experiments/faults/fuzz_files.py."""
 
 import functools
 import json
 
+import pytest
 from programs import run_program
 
 run = functools.partial(run_program, "experiments/faults/fuzz_files.py")
 
 
-def test_damaged_files_are_refused_or_change_nothing(tmp_path):
-    counts = ["--models", 10, "--graphs", 16, "--checkpoints", 14, "--weights", 20, "--whole", 20]
-    process = run("--out", tmp_path / "fuzz", "--few", "--workers", 1, *counts)
+FEW = {"models": 3, "graphs": 4, "checkpoints": 1, "weights": 10, "whole": 10}
+MANY = {"models": 10, "graphs": 16, "checkpoints": 14, "weights": 20, "whole": 20}
+
+
+@pytest.mark.parametrize("counts", [FEW, pytest.param(MANY, marks=pytest.mark.slow)], ids=["few", "many"])
+def test_damaged_files_are_refused_or_change_nothing(counts, tmp_path):
+    options = [option for kind, count in counts.items() for option in (f"--{kind}", count)]
+    process = run("--out", tmp_path / "fuzz", "--few", "--workers", 1, *options)
     findings = (tmp_path / "fuzz" / "findings.jsonl").read_text().splitlines()
     names = "kind", "index", "damage", "file", "what", "consumer", "verdict", "reason"
     assert [{name: json.loads(finding)[name] for name in names} for finding in findings] == []
     assert process.returncode == 0, process.stderr
-    assert "0 findings of 80 damages" in process.stdout
+    assert f"0 findings of {sum(counts.values())} damages" in process.stdout
 
 
 def test_nothing_is_written_where_others_keep_files(tmp_path):

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tables import assert_close, assert_trained_alike, same_bits
+from tables import assert_close, assert_trained_alike, lazy_key, same_bits
 
 import funcnet as fn
 
-KEY = jax.random.key(3)
+KEY = lazy_key(3)
 NET = fn.Sequential(
     fn.Linear(3, 4, use_bias=False), fn.layers.BatchNorm(4), jnp.tanh, fn.Linear(4, "scalar")
 )
@@ -44,7 +44,7 @@ def _weighted(n: int) -> fn.data.Dataset:
 
 def _moved(loss: Any, batch: Any) -> Any:
     """The model after one step at rate 1, statistics included, and the loss before it."""
-    state = fn.TrainState.create(NET.init(KEY), optax.sgd(1.0), KEY)
+    state = fn.TrainState.create(NET.init(KEY()), optax.sgd(1.0), KEY())
     state, info = jax.jit(fn.step(loss, optax.sgd(1.0)))(state, batch)
     return state.model, info.loss
 
@@ -52,7 +52,7 @@ def _moved(loss: Any, batch: Any) -> Any:
 def test_a_batchwise_loss_trains_as_the_loss_of_one_example() -> None:
     data = _weighted(21)
     by_row, whole = (
-        fn.fit(loss, optax.adam(1e-2), epochs=3, batch_size=8)(NET.init(KEY), data, KEY, data)
+        fn.fit(loss, optax.adam(1e-2), epochs=3, batch_size=8)(NET.init(KEY()), data, KEY(), data)
         for loss in (BY_ROW, by_batch)
     )
     assert_close(whole, by_row, factor=5)
@@ -78,7 +78,7 @@ def test_a_layer_that_is_called_twice_updates_its_statistics_in_order() -> None:
     model, _ = _moved(of_views, (x, y))
     mean = jnp.zeros(4)
     for view in (x, 2 * x + 1):
-        mean = 0.9 * mean + 0.1 * jnp.mean(NET.init(KEY).layers[0](view), axis=0)
+        mean = 0.9 * mean + 0.1 * jnp.mean(NET.init(KEY()).layers[0](view), axis=0)
     np.testing.assert_allclose(model.layers[1].mean.value, mean, rtol=1e-5)
 
 
@@ -98,14 +98,14 @@ def test_views_stacked_on_the_second_axis_are_normalized_together() -> None:
 def test_all_ways_to_train_end_alike() -> None:
     data = _weighted(21)
     train = fn.fit(of_views, optax.adam(1e-2), epochs=2, batch_size=8)
-    run = train(NET.init(KEY), data, KEY)
-    assert_trained_alike(train, NET, data, KEY, run)
-    assert same_bits(fn.Trainer(train, progress=False)(NET.init(KEY), data, KEY), run)
+    run = train(NET.init(KEY()), data, KEY())
+    assert_trained_alike(train, NET, data, KEY(), run)
+    assert same_bits(fn.Trainer(train, progress=False)(NET.init(KEY()), data, KEY()), run)
 
 
 def _call(model_call: Any) -> Any:
     loss = fn.losses.batchwise(lambda model, batch, weight, key: jnp.mean(model_call(model, batch[0], key)))
-    return fn.fit(loss, optax.sgd(0.1), epochs=1, batch_size=4)(NET.init(KEY), _rows(8), KEY)
+    return fn.fit(loss, optax.sgd(0.1), epochs=1, batch_size=4)(NET.init(KEY()), _rows(8), KEY())
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,19 @@ import numpy as np
 import optax
 import pytest
 import tables
-from tables import same_bits
+from tables import lazy_key, same_bits
 
 import funcnet as fn
 
-KEY = jax.random.key(3)
+KEY = lazy_key(3)
 
 
 @pytest.mark.parametrize("name", tables.TRAINED)
 def test_same_arguments_same_bits_and_another_key_other_numbers(name: str) -> None:
     model, data, train = tables.MODELS[name].init(), tables.dataset("tail", name), tables.training(name)
-    first = train(model, data, KEY)
+    first = train(model, data, KEY())
     other = train(model, data, jax.random.key(4))
-    again = train(model, data, KEY)
+    again = train(model, data, KEY())
     assert same_bits(first, again)
     assert not same_bits(first.model, other.model)
     assert not same_bits(first.model, model)
@@ -30,7 +30,7 @@ def test_same_arguments_same_bits_and_another_key_other_numbers(name: str) -> No
 @pytest.mark.parametrize("name", tables.MODELS)
 def test_init_is_a_function_of_its_key(name: str) -> None:
     net = tables.MODELS[name].net
-    a, again, b = map(jax.jit(net.init), (KEY, jax.random.key(3), jax.random.key(4)))
+    a, again, b = map(jax.jit(net.init), (KEY(), jax.random.key(3), jax.random.key(4)))
     assert same_bits(a, again)
     random = name not in tables.FIXED_START and fn.count(net) > 0
     assert same_bits(a, b) != random
@@ -39,10 +39,10 @@ def test_init_is_a_function_of_its_key(name: str) -> None:
 def test_step_and_evaluate_leave_their_arguments_alone() -> None:
     model, data = tables.MODELS["mlp"].init(), tables.dataset("weighted", "mlp")
     loss = tables.MODELS["mlp"].loss()
-    state = fn.TrainState.create(model, optax.adam(0.1), KEY)
+    state = fn.TrainState.create(model, optax.adam(0.1), KEY())
     step = jax.jit(fn.step(loss, optax.adam(0.1)))
     before = jax.tree.map(np.array, (model, state.opt_state, data))
-    batch = next(fn.data.batches(data, 8, KEY))
+    batch = next(fn.data.batches(data, 8, KEY()))
     one, _ = step(state, batch)
     value = fn.evaluate(loss, model, data)
     two, _ = step(state, batch)
@@ -56,9 +56,9 @@ def test_dropout_follows_the_key(name: str) -> None:
     model = tables.MODELS[name].init()
     x, _ = tables.MODELS[name].rows(20)
     call = jax.jit(model)
-    assert same_bits(call(x, KEY), call(x, KEY))
-    assert not same_bits(call(x, KEY), call(x, jax.random.key(4)))
-    assert not same_bits(call(x, KEY), call(x))
+    assert same_bits(call(x, KEY()), call(x, KEY()))
+    assert not same_bits(call(x, KEY()), call(x, jax.random.key(4)))
+    assert not same_bits(call(x, KEY()), call(x))
 
 
 def test_every_example_and_every_step_has_a_key_of_its_own() -> None:
@@ -66,7 +66,7 @@ def test_every_example_and_every_step_has_a_key_of_its_own() -> None:
         return 0 * weight, {f"draw{i}": jax.random.uniform(key) * example[i] for i in range(6)}
 
     rows = jnp.eye(6)
-    run = fn.fit(loss, optax.sgd(0.1), epochs=3, batch_size=2)(jnp.ones(()), rows, KEY)
+    run = fn.fit(loss, optax.sgd(0.1), epochs=3, batch_size=2)(jnp.ones(()), rows, KEY())
     draws = np.stack([run.history[f"draw{i}"] for i in range(6)])
     assert len(np.unique(draws)) == 18
 
@@ -114,8 +114,8 @@ def _data(seed: int) -> tuple[np.ndarray, np.ndarray]:
 def test_fit_traces_once(settings: dict[str, Any]) -> None:
     loss, count = _counting()
     train = fn.fit(loss, optax.adam(0.1), epochs=4, batch_size=4, **settings)
-    model = fn.Linear(3, 3).init(KEY)
-    run = train(model, _data(0), KEY, _data(1))
+    model = fn.Linear(3, 3).init(KEY())
+    run = train(model, _data(0), KEY(), _data(1))
     traces = count["loss"]
     train(run.model, _data(2), jax.random.key(9), _data(3))
     train(model, fn.data.Dataset(_data(2)), jax.random.key(8), _data(3))
@@ -124,9 +124,9 @@ def test_fit_traces_once(settings: dict[str, Any]) -> None:
 
 def test_a_sweep_of_a_traced_learning_rate_compiles_once() -> None:
     loss, count = _counting()
-    model = fn.Linear(3, 3).init(KEY)
+    model = fn.Linear(3, 3).init(KEY())
     sweep = jax.jit(
-        lambda rate: fn.fit(loss, optax.sgd(rate), epochs=2, batch_size=4)(model, _data(0), KEY).model
+        lambda rate: fn.fit(loss, optax.sgd(rate), epochs=2, batch_size=4)(model, _data(0), KEY()).model
     )
     first = sweep(jnp.float32(0.1))
     traces = count["loss"]
@@ -138,9 +138,9 @@ def test_a_sweep_of_a_traced_learning_rate_compiles_once() -> None:
 def test_a_vmapped_training_traces_once() -> None:
     loss, count = _counting()
     train = fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=4)
-    models = jax.vmap(fn.Linear(3, 3).init)(jax.random.split(KEY, 3))
+    models = jax.vmap(fn.Linear(3, 3).init)(jax.random.split(KEY(), 3))
     together = jax.vmap(train, in_axes=(0, None, 0))
-    together(models, _data(0), jax.random.split(KEY, 3))
+    together(models, _data(0), jax.random.split(KEY(), 3))
     traces = count["loss"]
     together(models, _data(1), jax.random.split(jax.random.key(5), 3))
     assert count["loss"] == traces
@@ -149,9 +149,9 @@ def test_a_vmapped_training_traces_once() -> None:
 def test_step_traces_once() -> None:
     loss, count = _counting()
     optimizer = optax.adam(0.1)
-    state = fn.TrainState.create(fn.Linear(3, 3).init(KEY), optimizer, KEY)
+    state = fn.TrainState.create(fn.Linear(3, 3).init(KEY()), optimizer, KEY())
     step = jax.jit(fn.step(loss, optimizer, accumulate=2))
-    for number, batch in enumerate(fn.data.batches(_data(0), 4, KEY)):
+    for number, batch in enumerate(fn.data.batches(_data(0), 4, KEY())):
         state, _ = step(state, batch)
         traces = count["loss"] if number == 0 else traces
     assert number == 2
@@ -164,14 +164,14 @@ def test_evaluate_predict_and_fit_call_the_model_no_further(
 ) -> None:
     monkeypatch.setattr("funcnet._jit.PROGRAMS", 10**9)  # no program of an earlier test is forgotten here
     name = per_example.__name__
-    model = Counted(calls=name).init(KEY)
+    model = Counted(calls=name).init(KEY())
     loss = fn.losses.supervised(per_example)
     y = jnp.arange(11, dtype=jnp.int32) % 3 if per_example is fn.losses.cross_entropy else _data(0)[1]
     train = fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=4)
     calls = [
         functools.partial(fn.predict, batch_size=4),
         lambda model, x: fn.evaluate(loss, model, (x, y), batch_size=4),
-        lambda model, x: train(model, (x, y), KEY, (x, y)),
+        lambda model, x: train(model, (x, y), KEY(), (x, y)),
     ]
     for call in calls:
         call(model, _data(0)[0])

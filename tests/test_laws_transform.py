@@ -10,11 +10,11 @@ import optax
 import pytest
 import tables
 from jax.test_util import check_grads
-from tables import assert_close
+from tables import assert_close, lazy_key
 
 import funcnet as fn
 
-KEY = jax.random.key(21)
+KEY = lazy_key(21)
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def test_models_take_leading_axes_jit_vmap_and_the_tree_round_trip(name: str) ->
     call = jax.jit(lambda model, x, key=None: model(x, key=key))
     expected = call(model, x)
     assert expected.shape[:2] == (2, 3)
-    assert_close(jax.vmap(jax.vmap(model))(x), expected)
+    assert_close(jax.jit(jax.vmap(jax.vmap(model)))(x), expected)
     assert_close(model(x), expected)
-    assert_close(call(model, x, KEY), model(x, key=KEY))
+    assert_close(call(model, x, KEY()), model(x, key=KEY()))
     leaves, structure = jax.tree.flatten(model)
     again = jax.tree.unflatten(structure, leaves)
     assert again == model
@@ -48,10 +48,10 @@ def test_models_take_leading_axes_jit_vmap_and_the_tree_round_trip(name: str) ->
 @pytest.mark.parametrize("name", tables.MODELS)
 def test_vmapped_init_is_each_init(name: str) -> None:
     case = tables.MODELS[name]
-    keys = jax.random.split(KEY, 3)
-    together = jax.vmap(case.net.init)(keys)
-    for i, key in enumerate(keys):
-        assert_close(jax.tree.map(lambda a, i=i: a[i], together), case.net.init(key))
+    keys = jax.random.split(KEY(), 3)
+    together = jax.jit(jax.vmap(case.net.init))(keys)
+    each = map(jax.jit(case.net.init), keys)
+    assert_close(together, jax.tree.map(lambda *leaves: np.stack(leaves), *each))
 
 
 @pytest.mark.usefixtures("x64")
@@ -60,19 +60,34 @@ def test_gradients_of_models_are_those_of_finite_differences(name: str) -> None:
     case = tables.MODELS[name]
     model = jax.tree.map(lambda a: a.astype(float) + 0.1, case.init())
     x, _ = case.rows(3)
-    for key in (None,) if name in tables.HELD else (None, KEY):
-        total = jax.jit(lambda m, x, key=key: jnp.sum(jnp.sin(m(x, key=key))))
+    for key in (None,) if name in tables.HELD else (None, KEY()):
+        total = lambda m, x, key=key: jnp.sum(jnp.sin(m(x, key=key)))  # noqa: E731
         if name in tables.HELD:  # its buffers are constants of the gradient
-            check_grads(
-                lambda layer, x, total=total: total(model.replace(layer=layer), x),
-                (model.layer, x),
-                order=1,
-            )
-            continue
-        if case.tokens:
-            check_grads(lambda m, total=total: total(m, x), (model,), order=1)
+            layer = lambda layer, x, total=total: total(model.replace(layer=layer), x)  # noqa: E731
+            assert_slopes(layer, model.layer, x)
+        elif case.tokens:
+            assert_slopes(lambda m, total=total: total(m, x), model)
         else:
-            check_grads(total, (model, x), order=1)
+            assert_slopes(total, model, x)
+
+
+def assert_slopes(f: Callable[..., jax.Array], *at: Any) -> None:
+    """Forward and reverse derivatives along a line are those of finite differences, in one program."""
+    rng = np.random.default_rng(2)
+    line = jax.tree.map(lambda a: rng.normal(size=a.shape), at)
+    step = 1e-5
+
+    def slopes(at: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        moved = jax.vmap(lambda s: f(*jax.tree.map(lambda a, b: a + s * b, at, line)))
+        behind, ahead = moved(jnp.array([-step, step]))
+        forward = jax.jvp(f, at, line)[1]
+        gradient = jax.grad(f, tuple(range(len(at))))(*at)
+        reverse = sum(map(jnp.vdot, jax.tree.leaves(gradient), jax.tree.leaves(line)))
+        return (ahead - behind) / (2 * step), forward, reverse
+
+    difference, forward, reverse = jax.jit(slopes)(at)
+    np.testing.assert_allclose(forward, difference, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(reverse, forward, rtol=1e-9, atol=1e-12)
 
 
 PAIRS = {**tables.LOSSES, **tables.METRICS}
@@ -81,24 +96,45 @@ PAIRS = {**tables.LOSSES, **tables.METRICS}
 @pytest.mark.parametrize("name", PAIRS)
 def test_losses_and_metrics_jit_and_vmap(name: str) -> None:
     function = PAIRS[name].function
-    predictions, targets = map(jnp.asarray, PAIRS[name].pairs(12))
-    each = jnp.stack([function(p, t) for p, t in zip(predictions, targets, strict=True)])
+    predictions, targets = PAIRS[name].pairs(12)
+    each = np.stack([function(p, t) for p, t in zip(predictions, targets, strict=True)])
     assert each.shape == (12,)
     assert len(np.unique(each)) > 1
-    assert_close(jax.vmap(function)(predictions, targets), each)
-    assert_close(jax.jit(function)(predictions[0], targets[0]), each[0])
+    assert_close(jax.jit(jax.vmap(function))(predictions, targets), each)
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(
-    "modes", [["rev"], pytest.param(["fwd", "rev"], marks=pytest.mark.slow)], ids=["reverse", "both"]
-)
 @pytest.mark.parametrize("name", tables.LOSSES)
-def test_gradients_of_losses_are_those_of_finite_differences(name: str, modes: list[str]) -> None:
+def test_derivatives_of_losses_are_those_of_finite_differences(name: str) -> None:
+    """The first and the second along one line, in one program that takes a step to either side."""
+    predictions, targets = tables.LOSSES[name].pairs(3, dtype=np.float64)
+    line = np.random.default_rng(1).normal(size=predictions.shape)
+
+    def total(p: jax.Array) -> jax.Array:
+        return jnp.sum(jax.vmap(tables.LOSSES[name].function)(p, targets))
+
+    def slope(p: jax.Array) -> jax.Array:
+        return jnp.vdot(jax.grad(total)(p), line)
+
+    def at(p: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        return total(p), slope(p), jnp.vdot(jax.grad(slope)(p), line)
+
+    step = 1e-5
+    places = np.stack([predictions - step * line, predictions, predictions + step * line])
+    values, slopes, bends = map(np.asarray, jax.jit(jax.vmap(at))(places))
+    assert values.dtype == np.float64
+    tolerance = {"rtol": 1e-6, "atol": 1e-7}
+    np.testing.assert_allclose(slopes[1], (values[2] - values[0]) / (2 * step), **tolerance)
+    np.testing.assert_allclose(bends[1], (slopes[2] - slopes[0]) / (2 * step), **tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", tables.LOSSES)
+def test_derivatives_of_losses_forward_and_reverse(name: str) -> None:
     predictions, targets = map(jnp.asarray, tables.LOSSES[name].pairs(3, dtype=np.float64))
-    assert predictions.dtype == jnp.float64
     total = lambda p: jnp.sum(jax.vmap(tables.LOSSES[name].function)(p, targets))  # noqa: E731
-    check_grads(jax.jit(total), (predictions,), order=2, modes=modes)
+    check_grads(jax.jit(total), (predictions,), order=2, modes=["fwd", "rev"])
 
 
 @jax.jit
@@ -109,7 +145,7 @@ def _member(tree: Any, i: int) -> Any:
 @pytest.mark.parametrize("name", [pytest.param("mlp", marks=pytest.mark.slow), "mlp-dropout"])
 def test_an_ensemble_is_its_members_each_trained_alone(name: str) -> None:
     train, data = tables.training(name), tables.dataset("weighted-rows", name)
-    keys = jax.random.split(KEY, 3)
+    keys = jax.random.split(KEY(), 3)
     models = jax.jit(jax.vmap(tables.MODELS[name].net.init))(keys)
     runs = jax.vmap(train, in_axes=(0, None, 0))(models, data, keys)
     assert list(runs.outcome) == [fn.Outcome.FINISHED] * 3
@@ -124,7 +160,7 @@ def test_folds_are_a_vmap_over_rows() -> None:
     arrays = case.rows(20)
     rows = jnp.stack([jnp.arange(start, start + 10) for start in (0, 5, 10)])
     model = case.init()
-    view = lambda rows: train(model, fn.data.Dataset(arrays, rows=rows), KEY).model  # noqa: E731
+    view = lambda rows: train(model, fn.data.Dataset(arrays, rows=rows), KEY()).model  # noqa: E731
     folds = jax.vmap(view)(rows)
     for i in range(3):
         assert_close(_member(folds, i), view(rows[i]), factor=5)
@@ -176,19 +212,19 @@ def _outcome_of(optimizer: str, net: Any = SMOOTH, **settings: Any) -> Callable[
         model = jax.tree.map(lambda a, d: a + t * d, start, direction)
         settled = {"epochs": 3, "batch_size": 4, **settings}
         train = fn.fit(loss, OPTIMIZERS[optimizer](rate, decay), **settled)
-        run = train(model, (x[:14], y[:14]), KEY, (x[14:], y[14:]))
+        run = train(model, (x[:14], y[:14]), KEY(), (x[14:], y[14:]))
         return run.history["val_loss"][-1] + jnp.sum(run.model.layers[0].weight ** 3)
 
     return outcome
 
 
-def _finite_differences(f: Callable[[jax.Array], jax.Array], at: jax.Array, h: float = 1e-5) -> jax.Array:
-    ends = jnp.concatenate([jnp.eye(at.size), -jnp.eye(at.size)]) * h
-    values = jax.jit(jax.vmap(f))(ends + at[None])
-    return (values[: at.size] - values[at.size :]) / (2 * h)
-
-
 THETA = (0.05, 0.02, 0.0)
+
+
+def _finite_differences(f: Callable[[jax.Array], jax.Array], at: np.ndarray, h: float = 1e-5) -> np.ndarray:
+    ends = np.concatenate([np.eye(at.size), -np.eye(at.size)]) * h
+    values = np.asarray(jax.jit(jax.vmap(f))(ends + at))
+    return (values[: at.size] - values[at.size :]) / (2 * h)
 
 
 @pytest.mark.usefixtures("x64")
@@ -206,20 +242,22 @@ THETA = (0.05, 0.02, 0.0)
 def test_derivatives_through_training_are_those_of_finite_differences(
     optimizer: str, net: Any, settings: dict[str, Any]
 ) -> None:
-    outcome, theta = _outcome_of(optimizer, net, **settings), jnp.array(THETA)
+    outcome, theta = _outcome_of(optimizer, net, **settings), np.array(THETA)
     expected = _finite_differences(outcome, theta)
     assert np.abs(expected).min() > 1e-3
-    reverse = jax.jit(jax.grad(outcome))(theta)
-    np.testing.assert_allclose(reverse, expected, rtol=1e-5)
-    np.testing.assert_allclose(jax.jit(jax.jacfwd(outcome))(theta), reverse, rtol=1e-9)
-    recomputed = jax.jit(jax.grad(_outcome_of(optimizer, net, **settings, remat=True)))(theta)
-    np.testing.assert_allclose(recomputed, reverse, rtol=1e-9)
+    along = np.array([1.0, -2.0, 0.5])
+    _, forward = jax.jit(lambda at: jax.jvp(outcome, (at,), (along,)))(theta)
+    recomputed = _outcome_of(optimizer, net, **settings, remat=True)
+    reverse = [jax.jit(jax.grad(f))(theta) for f in (outcome, recomputed)]
+    np.testing.assert_allclose(reverse[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(forward, reverse[0] @ along, rtol=1e-9)
+    np.testing.assert_allclose(reverse[1], reverse[0], rtol=1e-9)
 
 
 @pytest.mark.usefixtures("x64")
 def test_with_stopping_forward_works_and_reverse_is_refused_by_our_sentence() -> None:
     outcome = _outcome_of("sgd", stopping=fn.EarlyStopping(patience=2, restore_best=True))
-    theta = jnp.array(THETA)
+    theta = np.array(THETA)
     forward = jax.jit(jax.jacfwd(outcome))(theta)
     np.testing.assert_allclose(forward, _finite_differences(outcome, theta), rtol=1e-5)
     with pytest.raises(TypeError, match="early stopping"):
@@ -230,5 +268,5 @@ def test_step_needs_no_jit() -> None:
     case = tables.MODELS["linear"]
     batch = next(fn.data.batches(case.rows(8), 8))
     step = fn.step(case.loss(), optax.sgd(0.1))
-    state = fn.TrainState.create(case.init(), optax.sgd(0.1), KEY)
+    state = fn.TrainState.create(case.init(), optax.sgd(0.1), KEY())
     assert_close(jax.jit(step)(state, batch), step(state, batch), factor=5)

@@ -1,14 +1,17 @@
 """Errors of layers and models for wrong settings and inputs."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tables import lazy_key
 
 import funcnet as fn
 
 L = fn.layers
-KEY = jax.random.key(0)
+KEY = lazy_key(0)
 
 
 @pytest.mark.parametrize(
@@ -138,14 +141,16 @@ def test_wrong_settings_raise_when_a_layer_is_constructed(make, error, message):
         (L.GroupNorm(4, 2), (3, 3, 3), "whose last axis is 4"),
         (L.ChannelDropout(0.5), (3, 4), "ChannelDropout expects"),
         (L.Residual(fn.Linear(3, 2)), (3,), r"got \(3,\) from x and \(2,\) from the layer"),
-        (fn.models.ConvNet((8, 8, 1), 3), (5, 64), r"x.reshape\(-1, 8, 8, 1\)"),
+        (functools.partial(fn.models.ConvNet, (8, 8, 1), 3), (5, 64), r"x.reshape\(-1, 8, 8, 1\)"),
         (fn.models.ResMLP(3, 2, width=2, depth=1), (4,), "whose last axis is 3"),
     ],
 )
 def test_wrong_inputs_raise_with_their_shape(net, shape, message):
-    model = net.init(KEY) if fn.count(net) else net
+    net = net() if isinstance(net, functools.partial) else net
+    shapes = jax.eval_shape(net.init, KEY()) if fn.count(net) else net
+    model = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes)
     with pytest.raises(ValueError, match=message):
-        model(jnp.ones(shape))
+        model(np.ones(shape, np.float32))
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(model, jax.ShapeDtypeStruct(shape, jnp.float32))
 

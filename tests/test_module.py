@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Float, PyTree
+from tables import lazy_key
 
 import funcnet as fn
 
-KEY = jax.random.key(0)
+KEY = lazy_key(0)
 
 
 class Everything(fn.Module):
@@ -41,7 +42,7 @@ def test_a_field_is_a_child_by_its_annotation():
 
 def test_children_in_containers_are_initialised_and_are_leaves():
     net = Everything(listed=[fn.Linear(2, 3)], named={"a": fn.Linear(3, 4)}, paired=(fn.Linear(4, 5),))
-    model = net.init(KEY)
+    model = net.init(KEY())
     assert fn.count(model) == fn.count(net) == 9 + 16 + 25
     assert len(jax.tree.leaves(model)) == 6
 
@@ -54,38 +55,38 @@ def test_adding_a_layer_changes_no_other_layers_numbers():
         before: fn.Module = fn.Linear(5, 5)
         first: fn.Module = fn.Linear(2, 3)
 
-    assert One().init(KEY).first == Two().init(KEY).first
-    short = fn.Sequential(fn.Linear(2, 3)).init(KEY)
-    assert fn.Sequential(fn.Linear(2, 3), fn.Linear(3, 1)).init(KEY).layers[0] == short.layers[0]
+    assert One().init(KEY()).first == Two().init(KEY()).first
+    short = fn.Sequential(fn.Linear(2, 3)).init(KEY())
+    assert fn.Sequential(fn.Linear(2, 3), fn.Linear(3, 1)).init(KEY()).layers[0] == short.layers[0]
 
 
 def test_equal_layers_get_different_numbers():
-    model = fn.Sequential(fn.Linear(3, 3), fn.Linear(3, 3)).init(KEY)
+    model = fn.Sequential(fn.Linear(3, 3), fn.Linear(3, 3)).init(KEY())
     assert model.layers[0] != model.layers[1]
 
 
 def test_init_keeps_parameters_and_raises_if_none_is_missing():
     start = jnp.full((2, 3), 7.0)
-    model = fn.Linear(2, 3, weight=start).init(KEY)
+    model = fn.Linear(2, 3, weight=start).init(KEY())
     assert (model.weight == start).all()
     assert model.bias is not None
     with pytest.raises(ValueError, match="call init on the architecture"):
-        model.init(KEY)
+        model.init(KEY())
 
 
 def test_init_is_pure_and_vmaps_into_an_ensemble():
     net = fn.MLP((4, 8, 3))
-    keys = jax.random.split(KEY, 5)
-    models = jax.vmap(net.init)(keys)
+    keys = jax.random.split(KEY(), 5)
+    models = jax.jit(jax.vmap(net.init))(keys)
     chex.assert_tree_shape_prefix(models, (5,))
-    assert jax.tree.map(lambda a: a[2], models) == net.init(keys[2])
+    assert jax.tree.map(lambda a: a[2], models) == jax.jit(net.init)(keys[2])
 
 
 def test_equality_and_hash_go_by_structure_and_numbers():
     assert fn.MLP((2, 3)) == fn.MLP((2, 3))
     assert hash(fn.MLP((2, 3))) == hash(fn.MLP((2, 3)))
     assert fn.MLP((2, 3)) != fn.MLP((2, 4))
-    assert fn.MLP((2, 3)).init(KEY) != fn.MLP((2, 3)).init(jax.random.key(1))
+    assert fn.MLP((2, 3)).init(KEY()) != fn.MLP((2, 3)).init(jax.random.key(1))
 
 
 def test_buffers_are_not_trained_and_not_counted():
@@ -93,7 +94,7 @@ def test_buffers_are_not_trained_and_not_counted():
         linear: fn.Module = fn.Linear(2, 1)
         steps: fn.Buffer = fn.Buffer(jnp.zeros((), jnp.int32))
 
-    model = Counting().init(KEY)
+    model = Counting().init(KEY())
     assert fn.count(model) == 3
     assert fn.trainable(model).steps.value is False
     assert fn.trainable(model).linear.bias is True
@@ -104,7 +105,7 @@ def test_buffers_are_not_trained_and_not_counted():
     [("lecun_normal", 1.0), ("he_normal", 2.0), ("glorot_normal", 1.0), ("he_uniform", 2.0)],
 )
 def test_initializers_have_the_documented_variance(law, variance):
-    layer = fn.Linear(400, 400, weight_init=law).init(KEY)
+    layer = fn.Linear(400, 400, weight_init=law).init(KEY())
     x = jax.random.normal(jax.random.key(1), (200, 400))
     # 80,000 outputs, correlated within a row of weights: a tenth is some ten standard errors.
     assert abs(float(jnp.var(layer(x))) / variance - 1) < 0.1
@@ -113,7 +114,7 @@ def test_initializers_have_the_documented_variance(law, variance):
 def test_dropout_preserves_the_mean_and_is_the_identity_in_inference():
     x = jnp.ones(10_000)
     drop = fn.Dropout(0.3)
-    y = drop(x, key=KEY)
+    y = drop(x, key=KEY())
     assert (drop(x) == x).all()
     zero = float(jnp.mean(y == 0))
     assert abs(zero - 0.3) < 5 * np.sqrt(0.3 * 0.7 / 10_000)
@@ -126,31 +127,31 @@ def test_rates_of_dropout_in_buffers_are_checked():
         for wrong in (jnp.array(2.0), np.array(-0.1), 1.0, np.nan):
             with pytest.raises(ValueError, match=f"{name} must be at least 0.0 and below 1.0, got"):
                 net(fn.Buffer(wrong))
-    expected = fn.Dropout(jnp.array(0.2))(x, KEY)
+    expected = fn.Dropout(jnp.array(0.2))(x, KEY())
     for rate in (np.array(0.2), fn.Buffer(0.2), fn.Buffer(np.float64(0.2)), fn.Buffer(jnp.array(0.2))):
-        assert (fn.Dropout(rate)(x, KEY) == expected).all()
-    models = jax.vmap(lambda r: fn.MLP((2, 3, 1), dropout=r).init(KEY))(jnp.array([0.1, 0.2]))
+        assert (fn.Dropout(rate)(x, KEY()) == expected).all()
+    models = jax.vmap(lambda r: fn.MLP((2, 3, 1), dropout=r).init(KEY()))(jnp.array([0.1, 0.2]))
     assert models.replace(activation=jnp.tanh).dropout.value.shape == (2,)
     with pytest.raises(ValueError, match=r"must be one number, got shape \(2,\): these are several models"):
-        fn.Dropout(models.dropout)(x, KEY)
+        fn.Dropout(models.dropout)(x, KEY())
     assert not fn.trainable(fn.Dropout(fn.Buffer(0.2))).replace().rate.value
 
 
 def test_a_traced_rate_out_of_range_is_nan_and_has_no_derivative():
     x = jnp.ones((10, 10))
     for build in (fn.Dropout, lambda r: fn.Dropout(fn.Buffer(r)), lambda r: fn.layers.ChannelDropout(r, 1)):
-        call = jax.jit(lambda r, build=build: build(r)(x, KEY))
+        call = jax.jit(lambda r, build=build: build(r)(x, KEY()))
         assert all(jnp.isnan(call(rate)).all() for rate in (-0.1, 1.0, 2.0, np.nan))
         assert (call(0.0) == x).all()
         with pytest.raises(TypeError, match=r"has no derivative.*fn\.study\.sweep"):
-            jax.grad(lambda r, build=build: build(r)(x, KEY).sum())(0.3)
-    model = fn.MLP((2, 3, 1), dropout=jnp.array(0.3)).init(KEY)  # the gradient of a whole model
-    slopes = jax.grad(lambda m: m(jnp.ones(2), KEY).sum())(model)
+            jax.grad(lambda r, build=build: build(r)(x, KEY()).sum())(0.3)
+    model = fn.MLP((2, 3, 1), dropout=jnp.array(0.3)).init(KEY())  # the gradient of a whole model
+    slopes = jax.grad(lambda m: m(jnp.ones(2), KEY()).sum())(model)
     assert jnp.isfinite(slopes.layers[0].weight).all()
 
 
 def test_repr_shows_the_structure():
-    text = repr(fn.Sequential(fn.Linear(2, 5), jax.nn.sigmoid).init(KEY))
+    text = repr(fn.Sequential(fn.Linear(2, 5), jax.nn.sigmoid).init(KEY()))
     assert "Linear(in_features=2, out_features=5, weight=float32[2,5], bias=float32[5])" in text
     assert "Activation(function=sigmoid)" in text
 
@@ -194,7 +195,7 @@ def integer_parameter():
         def parameters(self, key):
             return {"table": jnp.arange(3)}
 
-    Wrong().init(KEY)
+    Wrong().init(KEY())
 
 
 def forgotten_annotation():
@@ -235,7 +236,7 @@ def hidden_method():
 
 
 def complex_parameter():
-    fn.Linear(1, 1, weight=jnp.ones((1, 1), complex)).init(KEY)
+    fn.Linear(1, 1, weight=jnp.ones((1, 1), complex)).init(KEY())
 
 
 def unresolved_annotation():
@@ -264,7 +265,7 @@ ERRORS = {
     ),
     "unresolved annotation": (unresolved_annotation, TypeError, "must be resolvable"),
     "sizes that don't chain": (
-        lambda: fn.Sequential(fn.Linear(2, 5), fn.Linear(4, 1)).init(KEY)(jnp.ones(2)),
+        lambda: fn.Sequential(fn.Linear(2, 5), fn.Linear(4, 1)).init(KEY())(jnp.ones(2)),
         ValueError,
         r"Linear\(4, 1\) expects an input whose last axis is 4, got shape \(5,\)",
     ),
@@ -286,22 +287,22 @@ ERRORS = {
         r"Linear.weight must have shape \(2, 3\), got \(5, 3\)",
     ),
     "a bias that would be spread": (
-        lambda: fn.Linear(2, 3, bias=jnp.ones(1)).init(KEY)(jnp.ones(2)),
+        lambda: fn.Linear(2, 3, bias=jnp.ones(1)).init(KEY())(jnp.ones(2)),
         ValueError,
         r"Linear.bias must have shape \(3,\), got \(1,\)",
     ),
     "a kernel of another size": (
-        lambda: fn.layers.Conv2d(1, 3, 3, weight=jnp.ones((5, 5, 1, 3))).init(KEY)(jnp.ones((8, 8, 1))),
+        lambda: fn.layers.Conv2d(1, 3, 3, weight=jnp.ones((5, 5, 1, 3))).init(KEY())(jnp.ones((8, 8, 1))),
         ValueError,
         r"Conv2d.weight must have shape \(3, 3, 1, 3\), got \(5, 5, 1, 3\)",
     ),
     "several models as one": (
-        lambda: jax.vmap(fn.Linear(2, 3).init)(jax.random.split(KEY, 2))(jnp.ones(2)),
+        lambda: jax.vmap(fn.Linear(2, 3).init)(jax.random.split(KEY(), 2))(jnp.ones(2)),
         ValueError,
         r"these are 2 models in one tree. .*jax.vmap\(lambda model: model\(x\)\)\(models\)",
     ),
     "several convolutions as one": (
-        lambda: jax.vmap(fn.layers.Conv1d(2, 3, 3).init)(jax.random.split(KEY, 4))(jnp.ones((8, 2))),
+        lambda: jax.vmap(fn.layers.Conv1d(2, 3, 3).init)(jax.random.split(KEY(), 4))(jnp.ones((8, 2))),
         ValueError,
         "these are 4 models in one tree",
     ),
@@ -322,7 +323,7 @@ ERRORS = {
         "wrap_key_data",
     ),
     "many keys": (
-        lambda: fn.MLP((2, 3)).init(jax.random.split(KEY, 3)),
+        lambda: fn.MLP((2, 3)).init(jax.random.split(KEY(), 3)),
         ValueError,
         "jax.vmap",
     ),
@@ -346,7 +347,7 @@ def test_errors_name_what_came_and_what_was_expected(case):
 
 
 def test_a_deep_copy_is_equal_and_the_same_to_jit():
-    model = fn.MLP((2, 5, 3), dropout=0.1).init(KEY)
+    model = fn.MLP((2, 5, 3), dropout=0.1).init(KEY())
     copied = copy.deepcopy({"net": model})["net"]
     assert copied == model
     assert hash(copied) == hash(model)
@@ -362,7 +363,7 @@ def test_a_custom_constructor_is_inherited():
             return super().__call__(super().__call__(x, key), key)
 
     for kind in (Block, Twice):
-        model = kind(fn.Linear(2, 2), jax.nn.relu).init(KEY)
+        model = kind(fn.Linear(2, 2), jax.nn.relu).init(KEY())
         assert model(jnp.ones(2)).shape == (2,)
         assert type(jax.tree.map(jnp.asarray, model)) is kind
 
@@ -375,16 +376,16 @@ def test_a_subclass_may_call_the_constructor_of_its_base_first():
             super().__init__(*steps, layers=layers)
             object.__setattr__(self, "factor", factor)
 
-    model = Scaled(fn.Linear(2, 2), factor=3.0).init(KEY)
+    model = Scaled(fn.Linear(2, 2), factor=3.0).init(KEY())
     assert model.factor == 3.0
 
 
 def test_trees_can_be_rebuilt_with_arbitrary_leaves():
-    net = fn.Sequential(fn.Linear(2, 3), jax.nn.relu, fn.layers.Residual(fn.Linear(3, 3))).init(KEY)
+    net = fn.Sequential(fn.Linear(2, 3), jax.nn.relu, fn.layers.Residual(fn.Linear(3, 3))).init(KEY())
     labels = jax.tree.map(lambda m: "slow", net, is_leaf=lambda n: isinstance(n, fn.Linear))
     assert jax.tree.leaves(labels) == ["slow", "slow"]
     assert callable(jax.tree.leaves(jax.tree.map(lambda a: lambda b: b, net))[0])
-    line = fn.models.LinearRegression(2).init(KEY)
+    line = fn.models.LinearRegression(2).init(KEY())
     assert jax.tree.leaves(jax.tree.map(lambda a: None, line)) == []
 
 
@@ -399,12 +400,12 @@ def test_a_parameter_that_stays_none_is_not_missing():
         def __call__(self, x, key=None):
             return x * self.w
 
-    model = Maybe().init(KEY)
+    model = Maybe().init(KEY())
     assert fn.evaluate(lambda m, e, k: m(e).sum(), model, jnp.ones((3, 2)))["loss"] == 2.0
 
 
 def test_models_with_keys_are_compared():
-    a, b = ({"w": fn.Linear(1, 1).init(KEY), "key": fn.Buffer(jax.random.key(n))} for n in (0, 1))
+    a, b = ({"w": fn.Linear(1, 1).init(KEY()), "key": fn.Buffer(jax.random.key(n))} for n in (0, 1))
 
     class Keyed(fn.Module):
         parts: dict[str, fn.Module | fn.Buffer]
@@ -415,7 +416,7 @@ def test_models_with_keys_are_compared():
 
 CONTRADICTIONS = {
     "sizes of parts": (
-        lambda: fn.MLP((4, 5, 3)).init(KEY).replace(sizes=(4, 6, 3)),
+        lambda: fn.MLP((4, 5, 3)).init(KEY()).replace(sizes=(4, 6, 3)),
         r"MLP.layers must be what sizes=\(4, 6, 3\) builds, .* net.replace\(sizes=..., layers=None\)",
     ),
     "a setting of parts": (
@@ -427,35 +428,35 @@ CONTRADICTIONS = {
         r"net.replace\(features=..., input=None, recurrent=None\)",
     ),
     "a size": (
-        lambda: fn.Linear(2, 3).init(KEY).replace(in_features=5),
+        lambda: fn.Linear(2, 3).init(KEY()).replace(in_features=5),
         r"Linear.weight must have shape \(5, 3\), got \(2, 3\). Pass an array of that shape, or weight",
     ),
     "fewer parts": (
-        lambda: fn.MLP((4, 5, 3)).init(KEY).replace(layers=fn.MLP((4, 5, 3)).init(KEY).layers[:1]),
+        lambda: fn.MLP((4, 5, 3)).init(KEY()).replace(layers=fn.MLP((4, 5, 3)).init(KEY()).layers[:1]),
         r"MLP.layers must hold 2 modules, as its settings build, got 1. .* net.replace\(sizes=..., layers",
     ),
     "the same parts for other settings": (
-        lambda: (m := fn.MLP((4, 5, 3)).init(KEY)).replace(sizes=(4, 6, 3), layers=m.layers),
+        lambda: (m := fn.MLP((4, 5, 3)).init(KEY())).replace(sizes=(4, 6, 3), layers=m.layers),
         r"MLP.layers must be what sizes=\(4, 6, 3\) builds",
     ),
     "arrays of different stacks": (
-        lambda: fn.Linear(2, 3).init(KEY).replace(weight=jnp.ones((7, 2, 3)), bias=jnp.ones((5, 3))),
+        lambda: fn.Linear(2, 3).init(KEY()).replace(weight=jnp.ones((7, 2, 3)), bias=jnp.ones((5, 3))),
         r"arrays of Linear .* bias \(5, 3\), of one model \(3,\); weight \(7, 2",
     ),
     "one array of a stack": (
-        lambda: fn.Linear(2, 3).init(KEY).replace(weight=jnp.ones((7, 2, 3))),
+        lambda: fn.Linear(2, 3).init(KEY()).replace(weight=jnp.ones((7, 2, 3))),
         r"same leading axes, .* Stack all of them: net.replace\(bias=..., weight=...\)",
     ),
     "a bias without biases": (
-        lambda: fn.Linear(2, 3).init(KEY).replace(use_bias=False, bias=jnp.ones(3)),
+        lambda: fn.Linear(2, 3).init(KEY()).replace(use_bias=False, bias=jnp.ones(3)),
         r"Linear.bias must be None with use_bias=False, .* net.replace\(use_bias=False, bias=None\)",
     ),
     "biases that are kept": (
-        lambda: fn.Linear(2, 3).init(KEY).replace(use_bias=False),
+        lambda: fn.Linear(2, 3).init(KEY()).replace(use_bias=False),
         "Linear.bias must be None with use_bias=False, got an array of float32",
     ),
     "an array": (
-        lambda: fn.Linear(2, 3).init(KEY).replace(bias=jnp.ones(2)),
+        lambda: fn.Linear(2, 3).init(KEY()).replace(bias=jnp.ones(2)),
         r"Linear.bias must have shape \(3,\), got \(2,\)",
     ),
 }
@@ -476,25 +477,25 @@ def test_a_list_is_not_an_array_of_a_copy():
 
 def test_a_copy_that_agrees_with_itself_is_made():
     net = fn.MLP((4, 5, 3))
-    shorter = net.init(KEY).replace(sizes=(4, 5), layers=net.layers[:1])
+    shorter = net.init(KEY()).replace(sizes=(4, 5), layers=net.layers[:1])
     assert len(shorter.layers) == 1
-    assert fn.Linear(2, 3).init(KEY).replace(use_bias=False, bias=None).bias is None
-    transfer = fn.models.ConvNet((6, 6, 1), 3).init(KEY)
+    assert fn.Linear(2, 3).init(KEY()).replace(use_bias=False, bias=None).bias is None
+    transfer = fn.models.ConvNet((6, 6, 1), 3).init(KEY())
     assert transfer.replace(out=fn.MLP((10, 4, 2))).out.sizes == (10, 4, 2)
     stack = fn.Linear(2, 3).replace(weight=jnp.ones((7, 2, 3)), bias=jnp.ones((7, 3)))
     assert jax.vmap(lambda m: m(jnp.ones(2)))(stack).shape == (7, 3)
     assert net.replace(sizes=(4, 6, 3), layers=None).layers[0].out_features == 6
-    assert net.init(KEY).replace(dropout=0.5, activation=jax.nn.tanh).dropout == 0.5
+    assert net.init(KEY()).replace(dropout=0.5, activation=jax.nn.tanh).dropout == 0.5
     head = fn.Linear(5, 2)  # another last layer for another task
-    assert net.init(KEY).replace(layers=(net.layers[0], head)).layers[1] is head
-    models = jax.vmap(net.init)(jax.random.split(KEY, 2))
+    assert net.init(KEY()).replace(layers=(net.layers[0], head)).layers[1] is head
+    models = jax.vmap(net.init)(jax.random.split(KEY(), 2))
     assert models.layers[0].replace(bias=jnp.ones((2, 5))).bias.shape == (2, 5)
-    assert fn.trainable(net.init(KEY)).layers[0].replace(bias=False).bias is False
+    assert fn.trainable(net.init(KEY())).layers[0].replace(bias=False).bias is False
 
 
 def test_the_layers_of_a_sequential_are_a_sequence():
     net = fn.Sequential([fn.Linear(2, 5), jax.nn.relu, fn.Linear(5, 1)])
-    model, x = net.init(KEY), jnp.ones(2)
+    model, x = net.init(KEY()), jnp.ones(2)
     assert len(model) == 3
     assert list(model) == [model[0], model[1], model[2]] == list(model.layers)
     assert model[-1] is model.layers[2]
@@ -521,11 +522,11 @@ def test_a_setting_is_static_as_a_number_and_a_leaf_as_a_buffer():
     assert repr(Noise()) == "Noise()"
     assert static == Noise(0.25) != Noise()
     assert hash(static) == hash(Noise(0.25))
-    model = traced.init(KEY)
+    model = traced.init(KEY())
     assert fn.trainable(model).scale.value is False
-    assert fn.count(model) == fn.count(static.init(KEY)) == 2
-    assert jnp.array_equal(jax.jit(lambda m: m(3.0))(model), static.init(KEY)(3.0))
-    models = jax.vmap(lambda s: Noise(fn.Buffer(s)).init(KEY))(jnp.arange(3.0))
+    assert fn.count(model) == fn.count(static.init(KEY())) == 2
+    assert jnp.array_equal(jax.jit(lambda m: m(3.0))(model), static.init(KEY())(3.0))
+    models = jax.vmap(lambda s: Noise(fn.Buffer(s)).init(KEY()))(jnp.arange(3.0))
     assert models.scale.value.shape == (3,)
     assert copy.deepcopy(model) == model
-    assert jax.tree.map(lambda a: a, static.init(KEY)).scale == 0.25
+    assert jax.tree.map(lambda a: a, static.init(KEY())).scale == 0.25

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tables import MODELS, TRAINED, assert_close
+from tables import MODELS, TRAINED, assert_close, lazy_key
 
 import funcnet as fn
 
-KEY = jax.random.key(0)
+KEY = lazy_key(0)
 HALF = fn.Precision(compute="bfloat16")
 PLAIN = fn.Precision()
 
@@ -34,13 +34,13 @@ def test_float32_everywhere_changes_nothing(name):
 def test_half_precision_keeps_float32_parameters_gradients_and_history(name):
     row = MODELS[name]
     train = fn.fit(HALF(row.loss()), optax.adam(1e-2), epochs=2, batch_size=4)
-    run = jax.eval_shape(train, row.init(), row.rows(11), KEY)
+    run = jax.eval_shape(train, row.init(), row.rows(11), KEY())
     assert {leaf.dtype.name for leaf in jax.tree.leaves(run.model)} <= {"float32"}
     assert {array.dtype.name for array in run.history.values()} == {"float32"}
 
 
 def test_products_are_computed_in_the_dtype_that_was_asked_for():
-    model, x = fn.MLP((3, 5, 2)).init(KEY), jnp.ones((4, 3))
+    model, x = fn.MLP((3, 5, 2)).init(KEY()), jnp.ones((4, 3))
     assert dtypes_of_products(HALF.model(model), x) == {"bf16"}
     assert dtypes_of_products(model, x) == {"f32"}
     assert HALF.model(model)(x).dtype == jnp.float32
@@ -51,7 +51,7 @@ def test_half_precision_learns_what_float32_learns():
     row = MODELS["mlp"]
     data = row.rows(64)
     runs = [
-        fn.fit(loss, optax.adam(1e-2), epochs=20, batch_size=16)(row.init(), data, KEY)
+        fn.fit(loss, optax.adam(1e-2), epochs=20, batch_size=16)(row.init(), data, KEY())
         for loss in (row.loss(), HALF(row.loss()))
     ]
     plain, half = (float(run.history["loss"][-1]) for run in runs)
@@ -61,7 +61,7 @@ def test_half_precision_learns_what_float32_learns():
 
 def test_parameters_are_only_cast_explicitly():
     half = fn.Precision(param="bfloat16", compute="bfloat16")
-    model = fn.MLP((3, 5, "scalar")).init(KEY)
+    model = fn.MLP((3, 5, "scalar")).init(KEY())
     data = (jnp.ones((4, 3)), jnp.ones(4))
     loss = half(fn.losses.supervised(fn.losses.squared_error))
     with pytest.raises(
@@ -94,7 +94,7 @@ def test_wrong_dtypes_raise():
 def test_float64_is_honoured():
     with jax.enable_x64(True):
         double = fn.Precision("float64", "float64", "float64")
-        model = double.cast_parameters(fn.MLP((3, 5, "scalar")).init(KEY))
+        model = double.cast_parameters(fn.MLP((3, 5, "scalar")).init(KEY()))
         assert dtypes_of_products(double.model(model), jnp.ones((4, 3))) == {"f64"}
 
 
@@ -115,7 +115,7 @@ def test_small_gradients_of_large_batches_are_those_of_float32():
     for rows, error in ((1024, 1e-5), (65_536, 1e-3)):
         data = jnp.full(rows, error)
         train = fn.fit(HALF(loss), optax.sgd(1.0), epochs=1, batch_size=rows)
-        step = float(train(model, data, KEY).model["w"])
+        step = float(train(model, data, KEY()).model["w"])
         assert step == pytest.approx(2 * error, rel=1e-2)
 
 
@@ -126,7 +126,7 @@ def test_what_is_no_dtype_or_no_model_raises():
     for model in (1 + 2j, {"a": 1.0}, "", [[1.0, 2.0], [3.0]], {"a": np.array(["a"])}, jnp.float32):
         with pytest.raises(TypeError, match="of the model must be"):
             HALF.model(model)
-    ready = HALF.model(fn.Linear(3, 1).init(KEY))
+    ready = HALF.model(fn.Linear(3, 1).init(KEY()))
     assert ready([1.0, 2.0, 3.0]) == ready(np.array([1.0, 2.0, 3.0], ">f8"))
     with pytest.raises(TypeError, match="x must be an array of numbers, got text"):
         ready(np.array(["a", "b", "c"]))

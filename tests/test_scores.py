@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, r2_score, roc_auc_score
 
 from funcnet.sklearn._scores import class_scores, label_scores, value_scores
@@ -17,9 +18,27 @@ def probabilities(rows, classes, sharpness=2.0):
 
 
 def plain_bootstrap(rows, score, resamples=2000):
-    """The interval of rows drawn with replacement, one resample after another."""
-    drawn = [score(RNG.integers(0, rows, rows)) for _ in range(resamples)]
-    return np.quantile(drawn, [0.025, 0.975])
+    """The interval of a score of rows that are drawn with replacement, [resamples, rows]."""
+    return np.quantile(score(RNG.integers(0, rows, (resamples, rows))), [0.025, 0.975])
+
+
+def auc(score, target):
+    """The area under the ROC curve of each line, from the ranks of its positive rows."""
+    positive = target.sum(axis=1)
+    ranks = (rankdata(score, axis=1) * target).sum(axis=1)
+    return (ranks - positive * (positive + 1) / 2) / (positive * (target.shape[1] - positive))
+
+
+def balanced_accuracy(right, target):
+    recalls = [(right * (target == c)).sum(axis=1) / (target == c).sum(axis=1) for c in (0, 1)]
+    return np.mean(recalls, axis=0)
+
+
+def r2(predicted, target):
+    """Of each line, [..., rows, outputs]: the mean over the outputs."""
+    error = ((predicted - target) ** 2).sum(axis=-2)
+    spread = ((target - target.mean(axis=-2, keepdims=True)) ** 2).sum(axis=-2)
+    return (1 - error / spread).mean(axis=-1)
 
 
 def same_interval(ours, theirs):
@@ -44,18 +63,20 @@ def test_intervals_are_those_of_a_plain_bootstrap():
     p, y = probabilities(400, 2, sharpness=0.5)
     intervals = class_scores(p, y, np.ones(400), ("a", "b"))["intervals"]
     right = p.argmax(1) == y
-    same_interval(intervals["accuracy"], plain_bootstrap(400, lambda i: right[i].mean()))
-    same_interval(intervals["auc"], plain_bootstrap(400, lambda i: roc_auc_score(y[i], p[i, 1])))
+    assert auc(p[None, :, 1], y[None]) == pytest.approx(roc_auc_score(y, p[:, 1]))
+    assert balanced_accuracy(right[None], y[None]) == pytest.approx(balanced_accuracy_score(y, p.argmax(1)))
+    same_interval(intervals["accuracy"], plain_bootstrap(400, lambda i: right[i].mean(axis=1)))
+    same_interval(intervals["auc"], plain_bootstrap(400, lambda i: auc(p[i, 1], y[i])))
     same_interval(
-        intervals["balanced_accuracy"],
-        plain_bootstrap(400, lambda i: balanced_accuracy_score(y[i], p[i].argmax(1))),
+        intervals["balanced_accuracy"], plain_bootstrap(400, lambda i: balanced_accuracy(right[i], y[i]))
     )
     target = RNG.normal(size=(500, 2)) + 1e6
     predicted = target + 0.5 * RNG.normal(size=(500, 2))
     intervals = value_scores(predicted, target, np.ones(500))["intervals"]
     squared = ((predicted - target) ** 2).mean(axis=1)
-    same_interval(intervals["rmse"], plain_bootstrap(500, lambda i: np.sqrt(squared[i].mean())))
-    same_interval(intervals["r2"], plain_bootstrap(500, lambda i: r2_score(target[i], predicted[i])))
+    assert r2(predicted, target) == pytest.approx(r2_score(target, predicted))
+    same_interval(intervals["rmse"], plain_bootstrap(500, lambda i: np.sqrt(squared[i].mean(axis=1))))
+    same_interval(intervals["r2"], plain_bootstrap(500, lambda i: r2(predicted[i], target[i])))
 
 
 def test_equal_scores_count_as_half():

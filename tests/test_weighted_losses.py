@@ -13,7 +13,7 @@ from tables import assert_close, marked, same_bits
 
 import funcnet as fn
 
-L, M, KEY = fn.losses, fn.metrics, jax.random.key(4)
+L, M = fn.losses, fn.metrics
 N = 43
 NET = fn.MLP((3, 4, "scalar"), activation=jnp.tanh)
 
@@ -26,16 +26,26 @@ class TwoHeads(fn.Module):
         return {"yes": self.yes(x), "kind": self.kind(x)}
 
 
-def _x() -> jax.Array:
-    return jnp.asarray(np.random.default_rng(0).normal(size=(N, 3)), jnp.float32)
+def _x() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(N, 3)).astype(np.float32)
 
 
-def _labels() -> jax.Array:
-    return (_x()[:, 0] + 0.5 * _x()[:, 1] ** 2 > 1).astype(int)
+def _labels() -> np.ndarray:
+    return (_x()[:, 0] + 0.5 * _x()[:, 1] ** 2 > 1).astype(np.int32)
 
 
-def _two_labels() -> dict[str, jax.Array]:
-    return {"yes": _labels(), "kind": jnp.asarray(np.random.default_rng(1).integers(0, 4, N))}
+def _two_labels() -> dict[str, np.ndarray]:
+    return {"yes": _labels(), "kind": np.random.default_rng(1).integers(0, 4, N).astype(np.int32)}
+
+
+@functools.cache
+def _key() -> jax.Array:
+    return jax.random.key(4)
+
+
+@functools.cache
+def _model() -> Any:
+    return jax.jit(NET.init)(_key())
 
 
 def _weight(example: Any) -> Any:
@@ -52,7 +62,7 @@ TEN = {
 
 @pytest.mark.parametrize("name", marked(TEN, slow={"by class", "array"}))
 def test_weights_weight_the_loss_alone_for_each_batch_size(name: str) -> None:
-    model, data = NET.init(KEY), fn.data.Dataset((_x(), _labels()), weight=jnp.asarray(np.arange(N) % 3.0))
+    model, data = _model(), fn.data.Dataset((_x(), _labels()), weight=np.arange(N) % 3.0)
     z, y, rows = np.asarray(model(_x()), float), np.asarray(_labels()), np.arange(N) % 3.0
     losses = np.logaddexp(0, z) - y * z
     expected = {
@@ -66,7 +76,7 @@ def test_weights_weight_the_loss_alone_for_each_batch_size(name: str) -> None:
         for key, value in expected.items():
             np.testing.assert_allclose(got[key], value, rtol=1e-5)
     train = fn.fit(TEN[name], optax.sgd(0.0), epochs=1, batch_size=4, accumulate=3)
-    np.testing.assert_allclose(train(model, data, KEY).history["loss"], [expected["loss"]], rtol=1e-5)
+    np.testing.assert_allclose(train(model, data, _key()).history["loss"], [expected["loss"]], rtol=1e-5)
 
 
 def test_the_class_may_be_a_float_or_a_one_hot_row_and_weights_may_be_traced() -> None:
@@ -86,13 +96,13 @@ def test_the_class_may_be_a_float_or_a_one_hot_row_and_weights_may_be_traced() -
 
 def test_a_row_of_weight_zero_may_have_any_loss() -> None:
     loss = L.weighted(lambda model, x, key: model / x, lambda x: jnp.where(x == 0, 0.0, 1.0))
-    step = fn.step(loss, optax.sgd(1.0))
-    _, info = step(fn.TrainState.create(jnp.array(2.0), optax.sgd(1.0), KEY), jnp.array([0.0, 4.0]))
+    step = jax.jit(fn.step(loss, optax.sgd(1.0)))
+    _, info = step(fn.TrainState.create(jnp.array(2.0), optax.sgd(1.0), _key()), jnp.array([0.0, 4.0]))
     assert float(info.loss) == 0.25
 
 
 def test_heads_are_the_sum_of_their_losses_times_their_shares() -> None:
-    model, x, y = TwoHeads().init(KEY), _x(), _two_labels()
+    model, x, y = jax.jit(TwoHeads().init)(_key()), _x(), _two_labels()
     loss = L.supervised(
         {"yes": L.binary_cross_entropy, "kind": L.cross_entropy},
         shares={"yes": 1.0, "kind": 0.2},
@@ -110,15 +120,15 @@ def test_heads_are_the_sum_of_their_losses_times_their_shares() -> None:
         f"kind_{name}": v for name, v in kind.items()
     }
     assert_close(got, {"loss": yes["loss"] + 0.2 * kind["loss"], **expected})
-    run = fn.fit(loss, optax.adam(1e-2), epochs=2)(model, (x, y), KEY, (x, y))
+    run = fn.fit(loss, optax.adam(1e-2), epochs=2)(model, (x, y), _key(), (x, y))
     assert {"yes_loss", "kind_accuracy", "val_kind_loss", "val_yes_auc"} <= set(run.history)
 
 
 def _of_members(loss: Any) -> Any:
     train = fn.fit(loss, optax.adam(0.03), epochs=4, batch_size=8)
-    models = jax.vmap(NET.init)(jax.random.split(KEY, 2))
+    models = jax.vmap(NET.init)(jax.random.split(_key(), 2))
     data = (_x(), _labels())
-    runs = jax.vmap(train, in_axes=(0, None, None, None))(models, data, KEY, data)
+    runs = jax.vmap(train, in_axes=(0, None, None, None))(models, data, _key(), data)
     return [jax.tree.map(lambda a, i=i: a[i], (runs.model, dict(runs.history))) for i in range(2)]
 
 
@@ -138,7 +148,7 @@ def test_metrics_of_all_rows_and_of_each_class_are_exact() -> None:
 
 
 def test_all_rows_get_their_weights() -> None:
-    model, weight = NET.init(KEY), np.arange(N) % 4.0
+    model, weight = _model(), np.arange(N) % 4.0
     data = fn.data.Dataset((_x(), _labels()), weight=jnp.asarray(weight))
     got = fn.evaluate(L.supervised(L.binary_cross_entropy, auc=M.roc_auc), model, data, 10)["auc"]
     expected = roc_auc_score(_labels(), model(_x()), sample_weight=weight)
@@ -150,7 +160,7 @@ def test_all_rows_get_their_weights() -> None:
 def test_rows_of_training_need_not_be_weighted_in_a_metric_of_validation() -> None:
     loss = L.supervised(L.binary_cross_entropy, high=M.whole(lambda p, t: jnp.max(p)))
     data = fn.data.Dataset((_x(), _labels()), weight=jnp.ones(N))
-    run = fn.fit(loss, optax.sgd(0.1), epochs=1)(NET.init(KEY), data, KEY, (_x(), _labels()))
+    run = fn.fit(loss, optax.sgd(0.1), epochs=1)(_model(), data, _key(), (_x(), _labels()))
     assert float(run.history["val_high"][-1]) == float(jnp.max(fn.predict(run.model, _x())))
 
 
@@ -161,8 +171,8 @@ def test_a_run_stops_by_a_metric_of_all_rows_and_a_trainer_ends_with_the_same_bi
     stopping = fn.EarlyStopping("val_auc", mode="max", patience=2)
     train = fn.fit(loss, optax.adam(0.1), epochs=30, batch_size=8, stopping=stopping)
     data = (_x(), _labels())
-    run = train(NET.init(KEY), data, KEY, data)
-    assert same_bits(fn.Trainer(train, progress=False)(NET.init(KEY), data, KEY, data), run)
+    run = train(_model(), data, _key(), data)
+    assert same_bits(fn.Trainer(train, progress=False)(_model(), data, _key(), data), run)
     assert float(run.history["val_auc"][run.best_epoch]) == np.nanmax(run.history["val_auc"])
     assert {"val_of_low", "val_of_high"} <= set(run.history)
 
@@ -179,7 +189,7 @@ def test_a_sweep_over_settings_of_losses_is_one_program() -> None:
         }
         loss = L.supervised(heads, shares={"yes": 1.0, "kind": share})
         train = fn.fit(loss, optax.sgd(0.1), epochs=2, batch_size=16)
-        return train(TwoHeads().init(KEY), (_x(), _two_labels()), KEY).history["loss"][-1]
+        return train(jax.jit(TwoHeads().init)(_key()), (_x(), _two_labels()), _key()).history["loss"][-1]
 
     settings = (jnp.array([0.0, 0.1]), jnp.array([2.0, 1.0]), jnp.array([0.2, 1.0]))
     together = jax.jit(jax.vmap(last_loss))(*settings)
@@ -189,7 +199,7 @@ def test_a_sweep_over_settings_of_losses_is_one_program() -> None:
 
 def _train(loss: Any, net: Any = NET, y: Any = None) -> Any:
     y = _labels() if y is None else y
-    return fn.fit(loss, optax.sgd(0.1), epochs=1)(net.init(KEY), (_x(), y), KEY)
+    return fn.fit(loss, optax.sgd(0.1), epochs=1)(jax.jit(net.init)(_key()), (_x(), y), _key())
 
 
 HEADS = L.supervised({"yes": L.binary_cross_entropy, "kind": L.cross_entropy})
@@ -244,7 +254,7 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     "weights that a metric ignores": (
         lambda: fn.evaluate(
             L.supervised(L.binary_cross_entropy, high=M.whole(lambda p, t: jnp.max(p))),
-            NET.init(KEY),
+            _model(),
             fn.data.Dataset((_x(), _labels()), weight=jnp.ones(N)),
         ),
         ValueError,
@@ -255,7 +265,7 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     "many values": (
         lambda: fn.evaluate(
             L.supervised(L.binary_cross_entropy, all=M.whole(lambda p, t: jnp.zeros(101))),
-            NET.init(KEY),
+            _model(),
             (_x(), _labels()),
         ),
         ValueError,
@@ -274,12 +284,12 @@ def test_wrong_weights_heads_and_metrics_get_one_sentence(name: str) -> None:
 def test_weights_that_data_in_memory_would_not_pass_stop_a_step() -> None:
     """The rows of a stream and of `step` are not checked before: a NaN says that a weight is wrong."""
     model = fn.MLP((2, 3)).init(jax.random.key(0))
-    x = jnp.ones((4, 2))
+    x = np.ones((4, 2), np.float32)
     by_class = fn.losses.supervised(fn.losses.cross_entropy, class_weight=[1.0, 3.0])
     negative = fn.losses.weighted(fn.losses.supervised(fn.losses.cross_entropy), lambda example: -1.0)
     for loss in (by_class, negative):
         state = fn.TrainState.create(model, optax.sgd(0.1), jax.random.key(0))
-        _, info = fn.step(loss, optax.sgd(0.1))(state, (x, jnp.array([0, 1, 2, 2])))
+        _, info = jax.jit(fn.step(loss, optax.sgd(0.1)))(state, (x, np.array([0, 1, 2, 2])))
         assert not bool(info.finite)
 
 

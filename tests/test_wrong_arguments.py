@@ -1,5 +1,6 @@
 """Arguments that `experiments/faults/fuzz_api.py` passed: one sentence, or the right number."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,14 +10,17 @@ import numpy as np
 import optax
 import oracles
 import pytest
+from tables import lazy_key
 
 import funcnet as fn
 
 RNG = np.random.default_rng(3)
 X, Y = RNG.normal(size=(12, 3)).astype(np.float32), RNG.normal(size=12).astype(np.float32)
 LOSS = fn.losses.supervised(fn.losses.squared_error)
-NET, KEY = fn.MLP((3, 4, "scalar")), jax.random.key(0)
-MODEL, TRAIN = NET.init(KEY), fn.fit(LOSS, optax.sgd(0.05), epochs=2, batch_size=4)
+NET = fn.MLP((3, 4, "scalar"))
+KEY = lazy_key(0)
+MODEL = functools.cache(lambda: jax.jit(NET.init)(KEY()))
+TRAIN = fn.fit(LOSS, optax.sgd(0.05), epochs=2, batch_size=4)
 NEVER = 2**31 - 1
 STUDY, LAYERS = fn.study, fn.layers
 
@@ -27,7 +31,7 @@ def _make_train(rate: Any) -> Any:
 
 COUNTS: dict[str, Callable[[], Any]] = {
     "directions": lambda: fn.transform.check_grads(jnp.sum, directions=NEVER),
-    "samples": lambda: fn.transform.hessian_diag(jnp.sum, key=KEY, samples=NEVER),
+    "samples": lambda: fn.transform.hessian_diag(jnp.sum, key=KEY(), samples=NEVER),
     "num_repeats": lambda: STUDY.learning_curve(TRAIN, (4, 8), NEVER),
     "num_rates": lambda: STUDY.learning_rate_range(_make_train, num_rates=NEVER),
     "num_samples": lambda: STUDY.sweep(_make_train, {"rate": [0.1]}, num_samples=NEVER),
@@ -48,11 +52,11 @@ def test_sizes_whose_arrays_cannot_exist(wrap: Any) -> None:
     """XLA ends the process at arrays of 2**63 bytes."""
     conv = fn.models.ConvNet((6, 6, 2), 2**40)
     with pytest.raises(ValueError, match=r"sizes of this ConvNet must be below 2\*\*31, got classes 1,099"):
-        wrap(conv.init)(KEY) if wrap is jax.jit else wrap(conv.init, KEY)
+        wrap(conv.init)(KEY()) if wrap is jax.jit else wrap(conv.init, KEY())
     net = fn.models.ResMLP(3, 2, width=NEVER)
     with pytest.raises(ValueError, match=r"with width 2,147,483,647, need more memory than there is"):
-        wrap(net.init)(KEY) if wrap is jax.jit else wrap(net.init, KEY)
-    large = jax.eval_shape(fn.models.ResMLP(3, 2, width=2**20).init, KEY)
+        wrap(net.init)(KEY()) if wrap is jax.jit else wrap(net.init, KEY())
+    large = jax.eval_shape(fn.models.ResMLP(3, 2, width=2**20).init, KEY())
     assert fn.count(large) > 2**40
 
 
@@ -63,44 +67,46 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "axes of regression_line must be matplotlib axes",
     ),
     "a parameter of text": (
-        lambda: jax.tree.map(lambda a: np.asarray(a).astype(str), MODEL)(X[0]),
+        lambda: jax.tree.map(lambda a: np.asarray(a).astype(str), MODEL())(X[0]),
         TypeError,
         "must be an array of numbers of shape",
     ),
     "a parameter with swapped bytes": (
-        lambda: jax.tree.map(lambda a: np.asarray(a).astype(">f4"), MODEL)(X[0]),
+        lambda: jax.tree.map(lambda a: np.asarray(a).astype(">f4"), MODEL())(X[0]),
         TypeError,
         "that JAX takes, got ndarray >f4",
     ),
     "a key as names": (
-        lambda: STUDY.monitor(TRAIN, KEY),
+        lambda: STUDY.monitor(TRAIN, KEY()),
         ValueError,
         "quantities must be a list of names",
     ),
     "a key to clip the gradient of": (
-        lambda: fn.transform.clip_gradient({"w": jnp.ones(2), "key": KEY}, 1.0),
+        lambda: fn.transform.clip_gradient({"w": jnp.ones(2), "key": KEY()}, 1.0),
         TypeError,
         r"x\['key'\] must be real, got a key",
     ),
     "a choice of parameters that is an array": (
         lambda: fn.losses.penalized(LOSS, 0.1, where=lambda path, leaf: leaf > 0)(
-            MODEL, (X[0], Y[0]), None
+            MODEL(), (X[0], Y[0]), None
         ),
         TypeError,
         "where must return True or False",
     ),
     "a complex parameter": (
-        lambda: jax.tree.map(lambda a: np.asarray(a).astype(complex), MODEL)(X[0]),
+        lambda: jax.tree.map(lambda a: np.asarray(a).astype(complex), MODEL())(X[0]),
         TypeError,
         "that JAX takes, got ndarray complex128",
     ),
     "masked features to mix": (
-        lambda: fn.data.mixup(LOSS, 0.2)(MODEL, (np.ma.masked_array(X, X > 1), Y), np.ones(12), KEY),
+        lambda: fn.data.mixup(LOSS, 0.2)(MODEL(), (np.ma.masked_array(X, X > 1), Y), np.ones(12), KEY()),
         TypeError,
         r"batch\[0\] must be an array without masked entries",
     ),
     "a scalar as tokens": (
-        lambda: fn.models.Transformer(2, vocab_size=5, features=4, num_heads=2).init(KEY)(jnp.array(1)),
+        lambda: jax.eval_shape(
+            lambda: fn.models.Transformer(2, vocab_size=5, features=4, num_heads=2, depth=1).init(KEY())(1)
+        ),
         ValueError,
         "expects an input of at least one token",
     ),
@@ -110,12 +116,12 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         r"sums\[0\] must be an array of numbers",
     ),
     "a learning rate that is a list": (
-        lambda: STUDY.hyper_gradient(_make_train)([0.05], NET, (X, Y), KEY, (X, Y)),
+        lambda: STUDY.hyper_gradient(_make_train)([0.05], NET, (X, Y), KEY(), (X, Y)),
         TypeError,
         "the optimizer can't update the parameters",
     ),
     "a learning rate that is an array": (
-        lambda: STUDY.hyper_gradient(_make_train)(np.array([0.05, 0.05]), NET, (X, Y), KEY, (X, Y)),
+        lambda: STUDY.hyper_gradient(_make_train)(np.array([0.05, 0.05]), NET, (X, Y), KEY(), (X, Y)),
         ValueError,
         "the optimizer can't update the parameters: .*shapes",
     ),
@@ -141,7 +147,9 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "a class as a model": (lambda: fn.evaluate(LOSS, float, (X, Y)), TypeError, "of the model must be an"),
     "a loss of text to mix": (
-        lambda: fn.data.mixup(lambda *args: "text", 0.2)(MODEL, (X, Y), jnp.ones(12), KEY),
+        lambda: jax.eval_shape(
+            fn.data.mixup(lambda *args: "text", 0.2), MODEL(), (X, Y), np.ones(12), KEY()
+        ),
         TypeError,
         "loss must return arrays, got str 'text'",
     ),
@@ -171,7 +179,7 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "eval_every must be at most",
     ),
     "members that diverge": (
-        lambda: STUDY.bias_variance(TRAIN, 3)(NET, (1e4 * X, 1e20 * Y), KEY, (1e4 * X, 1e20 * Y)),
+        lambda: STUDY.bias_variance(TRAIN, 3)(NET, (1e4 * X, 1e20 * Y), KEY(), (1e4 * X, 1e20 * Y)),
         FloatingPointError,
         "the errors of the models that `train` returned are not finite",
     ),
@@ -186,11 +194,11 @@ def test_one_sentence(name: str) -> None:
 
 
 def test_a_batch_takes_a_key_for_each_row_as_a_dataset_does() -> None:
-    keys = jax.random.split(KEY, 12)
+    keys = jax.random.split(KEY(), 12)
     batch = fn.data.Batch((X, keys), np.ones(12))
     assert jnp.array_equal(jax.random.key_data(batch.example[1]), jax.random.key_data(keys))
     with pytest.raises(ValueError, match=r"weight must have one number for each row of example\[1\]"):
-        fn.data.Batch((X, KEY), np.ones(12))
+        fn.data.Batch((X, KEY()), np.ones(12))
 
 
 @pytest.mark.parametrize("metric", ["poisson", "squared_error"])
@@ -236,9 +244,9 @@ def test_squares_beyond_float32_within_jit(metric: str, large: float) -> None:
 
 def test_a_key_is_no_threshold_and_no_setting() -> None:
     with pytest.raises(TypeError, match="divergence_threshold must be a number, got an array of key"):
-        fn.EarlyStopping(divergence_threshold=KEY)
+        fn.EarlyStopping(divergence_threshold=KEY())
     with pytest.raises(TypeError, match="settings must be floats or hashable, got a key for rate"):
-        fn.study.sweep(lambda rate: None, {"rate": [KEY]})
+        fn.study.sweep(lambda rate: None, {"rate": [KEY()]})
 
 
 @pytest.mark.parametrize("place", range(3))
