@@ -3,6 +3,7 @@
 They are set before the first `import funcnet`. `tests/` is put on the path for `import tables`.
 """
 
+import collections
 import ctypes
 import gc
 import os
@@ -45,8 +46,8 @@ STATM = Path("/proc/self/statm")  # of Linux
 
 collect_ignore = ["process_cases.py"]  # a script, which test_processes.py runs in several processes
 
-# Test files that compiled a program when they were imported: see test_imports.py.
-compiled_at_import: set[str] = set()
+# How many programs a test file compiled when it was imported: see test_imports.py.
+compiled_at_import: collections.Counter[str] = collections.Counter()
 
 LAWS_OF_MODELS = {
     *("test_laws_means.py", "test_laws_order.py", "test_laws_pure.py", "test_laws_settings.py"),
@@ -86,7 +87,7 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Any:
 
     def note(event: str, *_: Any, **__: Any) -> None:
         if "backend_compile" in event and isinstance(collector, pytest.Module):
-            compiled_at_import.add(str(collector.path.relative_to(collector.config.rootpath)))
+            compiled_at_import[str(collector.path.relative_to(collector.config.rootpath))] += 1
 
     jax.monitoring.register_event_duration_secs_listener(note)
     try:
@@ -95,12 +96,19 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Any:
         jax.monitoring.unregister_event_duration_listener(note)
 
 
-def pytest_runtest_teardown() -> None:
+class MemoryLimit:
     """A worker that holds much memory drops its compiled programs, and gives it back to the system."""
-    if STATM.exists() and int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MEMORY:
-        jax.clear_caches()
-        gc.collect()
-        getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)  # glibc keeps it otherwise
+
+    def pytest_runtest_teardown(self) -> None:
+        if STATM.exists() and int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MEMORY:
+            jax.clear_caches()
+            gc.collect()
+            getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)  # glibc keeps it otherwise
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hooks of a conftest see the tests beside it only; the examples of docstrings are in funcnet/."""
+    config.pluginmanager.register(MemoryLimit())
 
 
 def _with_standard_promotion(function: Callable[..., Any]) -> Callable[..., Any]:

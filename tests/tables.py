@@ -150,7 +150,7 @@ MODELS = {
     "conv-transpose-1d": Model(L.ConvTranspose1d(2, 3, 3, stride=2), (3, 2), "numbers"),
     "conv-transpose-3d": Model(L.ConvTranspose3d(2, 2, 2), (2, 2, 3, 2), "numbers"),
     "dropout": Model(fn.Dropout(0.4), (3,), "numbers"),
-    "dropout-array": Model(fn.Dropout(jnp.array(0.4)), (3,), "numbers"),
+    "dropout-array": Model(fn.Dropout(jax.device_put(np.float32(0.4))), (3,), "numbers"),
     "flatten": Model(L.Flatten(3), IMAGE, "numbers"),
     "global-avg-pool": Model(L.GlobalAvgPool(), IMAGE, "numbers"),
     "global-max-pool": Model(L.GlobalMaxPool(), IMAGE, "numbers"),

@@ -217,7 +217,7 @@ def with_row_5(example, batched=False):
             TypeError,
             r"row 0 of the dataset\['t'\] must be an array of numbers",
         ),
-        ([(cached_key(0), 1)], TypeError, r"row 0 of the dataset\[0\] must be an array of numbers"),
+        ([(jax.random.key(0), 1)], TypeError, r"row 0 of the dataset\[0\] must be an array of numbers"),
     ],
 )
 def test_what_is_not_a_dataset_is_refused(dataset, error, words):
