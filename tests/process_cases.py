@@ -214,7 +214,6 @@ def no_local_data_outside():
 def sentences():
     report("outside of use", no_local_data_outside)
     report("too few devices", lambda: fn.mesh.use(2))
-    report("each alone", each_alone)
     mine = np.where(np.arange(21)[:, None] == 4, np.nan, X) if IS_LAST else X
     stream = stream_of_another_version()
     with fn.mesh.use():
@@ -241,9 +240,7 @@ def sentences():
         report("a callback stops one", lambda: run_with([stop_in_last]))
         report("a callback fails in one", lambda: run_with([fail_in_last]))
         report("a callback fails, others wait", lambda: run_with([fail_while_the_others_evaluate]))
-        report("a callback of a study fails in one", lambda: study_with(fail_after_a_block_in_last))
         report("a callback sets another rate", lambda: run_with([other_rate_in_last]))
-        report("a callback measures", lambda: run_with([own_value]))
         report("a time limit on one", lambda: run_with(max_time=1e-9 if IS_LAST else None))
         report("one directory", lambda: run_with([fn.train.CSV("h.csv")], directory=FOLDER / "run"))
         report("one directory again", lambda: run_with([fn.train.CSV("h.csv")], directory=FOLDER / "run"))
@@ -252,21 +249,29 @@ def sentences():
         os.chdir(own_folder())
         report("a directory that is not shared", lambda: run_with(directory="run"))
         report("rows of each process", local_data)
-        report("views of rows of each process", views_of_local_data)
-        report("rows of a bad step", rows_of_a_bad_step)
         report("a bad row of one process", lambda: fn.data.Dataset.from_process_local_data((mine, Y)))
         report("other arrays", lambda: fn.data.Dataset.from_process_local_data((X, Y)[: 1 + PROCESS]))
-        report("a study in a Trainer", lambda: study_in_a_trainer(FOLDER / "study"))
-        report("the study again", lambda: study_in_a_trainer(FOLDER / "study"))
         stop = [stop_after_two_in_last]
         report("a callback stops a study", lambda: study_in_a_trainer(FOLDER / "stopped", stop))
         report("the stopped study again", lambda: study_in_a_trainer(FOLDER / "stopped"))
-        report("members on an axis", members_on_an_axis)
         report("a model in parts", model_in_parts)
         if IS_LAST:
             time.sleep(float(os.environ.get("LATE_SECONDS", "2")))
         report("one comes late", lambda: run_with())
     report("results are local", results_are_local)
+
+
+def more_sentences():
+    """Cases that take longer, and find what only they can find."""
+    report("each alone", each_alone)
+    with fn.mesh.use():
+        report("a callback of a study fails in one", lambda: study_with(fail_after_a_block_in_last))
+        report("a callback measures", lambda: run_with([own_value]))
+        report("views of rows of each process", views_of_local_data)
+        report("rows of a bad step", rows_of_a_bad_step)
+        report("a study in a Trainer", lambda: study_in_a_trainer(FOLDER / "study"))
+        report("the study again", lambda: study_in_a_trainer(FOLDER / "study"))
+        report("members on an axis", members_on_an_axis)
 
 
 def each_alone():
@@ -331,4 +336,6 @@ def fail_alone():
         fn.evaluate(LOSS, NET.init(KEY), (X, Y))
 
 
-{"sentences": sentences, "long run": long_run, "fail alone": fail_alone}[CASE]()
+{"sentences": sentences, "more sentences": more_sentences, "long run": long_run, "fail alone": fail_alone}[
+    CASE
+]()

@@ -118,32 +118,40 @@ EQUAL = {
 }
 
 
-# One test, so that the processes start once and not in each worker of pytest.
-def test_what_each_process_says_in_cases_that_do_not_end_it(tmp_path):
-    results = finish(start("sentences", tmp_path))
+# What process 0 and process 1 print, as patterns.
+EXPECTED = {
+    **{case: (pattern, pattern) for case, pattern in REFUSED.items()},
+    **STOPPED,
+    **{case: (f"^{re.escape(text)}$",) * 2 for case, text in EQUAL.items()},
+    "a callback stops a study": ("a callback stopped the study; 4 of 6 members are done",) * 2,
+    "a callback sets another rate": ("learning_rate", ""),
+    "a time limit on one": ("^RUNNING", "^RUNNING"),
+    "results are local": (r"^-?\d\.\d+$", "not used"),
+}
+
+
+# One test for many cases, so that the processes start once.
+@pytest.mark.parametrize("script", ["sentences", pytest.param("more sentences", marks=pytest.mark.slow)])
+def test_what_each_process_says_in_cases_that_do_not_end_it(script, tmp_path):
+    results = finish(start(script, tmp_path))
     for _, errors, code in results:
         assert code == 0, errors[-3000:]
     lines = [[line for line in out.splitlines() if " | " in line] for out, _, _ in results]
-    first, last = (dict(line.split(" | ", 1) for line in one) for one in lines)
-
-    expected = {
-        **{case: (pattern, pattern) for case, pattern in REFUSED.items()},
-        **STOPPED,
-        **{case: (f"^{re.escape(text)}$",) * 2 for case, text in EQUAL.items()},
-        "a callback stops a study": ("IncompleteStudyError: a callback stopped the study; 4 of 6 members",)
-        * 2,
-        "a callback sets another rate": ("learning_rate", ""),
-        "a time limit on one": ("^RUNNING", f"^{re.escape(first['a time limit on one'])}$"),
-        "results are local": (r"^-?\d\.\d+$", "not used"),
-    }
+    said = [dict(line.split(" | ", 1) for line in one) for one in lines]
     wrong = [
-        f"{case} in process {process}: {texts.get(case)!r} does not match {patterns[process]!r}"
-        for case, patterns in expected.items()
-        for process, texts in enumerate([first, last])
-        if not re.search(patterns[process], texts.get(case, "nothing was printed"))
+        f"{case} in process {process}: {text!r} does not match {EXPECTED[case][process]!r}"
+        for process, texts in enumerate(said)
+        for case, text in texts.items()
+        if not re.search(EXPECTED[case][process], text)
     ]
     assert not wrong, "\n".join(wrong)
-    assert expected.keys() == first.keys() == last.keys()
+    assert said[0].keys() == said[1].keys()
+    assert said[0].get("a time limit on one") == said[1].get("a time limit on one")
+
+
+def test_every_expected_sentence_belongs_to_a_case():
+    cases = re.findall(r'report\(\s*"(.*?)"', (HERE / "process_cases.py").read_text())
+    assert sorted(cases) == sorted(EXPECTED)
 
 
 def test_a_signal_to_one_process_ends_all_and_the_same_command_resumes(tmp_path):

@@ -5,9 +5,10 @@
     python experiments/faults/mutants.py --checkout ../before   # the same mutants, another commit's tests
 
 The faults are those of `mutation_operators.py`. Each is put into a copy of the checkout, below
-`runs/mutants`. There the tests that run the changed line are run first, and then the whole quick suite,
-until one fails; a mutant that stops the tests for ten minutes is found, too. One that can't change any
-result stands in `equivalent_mutants.toml` with its reason, and another is drawn in its place.
+`runs/mutants`. There the quick tests that run the changed line are run first, then all that run its file
+and all that start processes, until one fails; a mutant that stops the tests for ten minutes is found,
+too. One that can't change any result stands in `equivalent_mutants.toml` with its reason, and another is
+drawn in its place.
 
 `--learn` needs pytest-cov (`pip install pytest-cov`): once, and again when many tests have moved.
 """
@@ -88,17 +89,28 @@ def copy(checkout: Path, to: Path) -> Path:
     return to
 
 
-def run_tests(tree: Path, *options: str, tests: list[str] | None = None, **variables: str) -> Any:
-    """pytest in a copy of the checkout: all quick tests, or `tests` in their order."""
-    if tests is not None:
-        variables["MUTANT_TESTS"] = str(tree / ".tests.json")
-        Path(variables["MUTANT_TESTS"]).write_text(json.dumps(tests))
-        options += tuple(dict.fromkeys(test.split("::")[0] for test in tests))
+def run_tests(tree: Path, tests: list[str]) -> Any:
+    """pytest in a copy of the checkout, on `tests` in their order, until one fails."""
+    listed = tree / ".tests.json"
+    listed.write_text(json.dumps(tests))
+    files = dict.fromkeys(test.split("::")[0] for test in tests)
     path = os.pathsep.join([str(tree), str(Path(__file__).parent)])
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "mutants", "--quiet", "--no-header", *options],
+        [
+            *(
+                sys.executable,
+                "-m",
+                "pytest",
+                "-p",
+                "mutants",
+                "--quiet",
+                "--no-header",
+                "--numprocesses=0",
+            ),
+            *("--exitfirst", "--tb=no", "-rfE", *(file for file in files if (tree / file).exists())),
+        ],
         cwd=tree,
-        env=os.environ | {"PYTHONPATH": path} | variables,
+        env=os.environ | {"PYTHONPATH": path, "MUTANT_TESTS": str(listed)},
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -145,14 +157,20 @@ def learn(checkout: Path, path: Path) -> None:
     path.write_text(json.dumps({"tests": files, "seconds": took}))
 
 
-def tests_of(mutant: Mutant, known: dict[str, Any]) -> list[str]:
-    """The tests that run a changed line, those first that end soonest; else those of the function."""
-    lines = known["tests"].get(mutant.file, {})
-    fault = mutant.mutation
-    tests = set(lines.get(str(fault.line), ()))
-    for line in range(fault.first_line + 1, fault.last_line + 1):
-        tests |= set(lines.get(str(line), ()))
-    return sorted(tests, key=lambda test: (known["seconds"].get(test, 0.0), test))
+def tests_of(mutant: Mutant, tree: Path, known: dict[str, Any]) -> list[list[str]]:
+    """The tests that run a changed line; the others of its file, and those that start processes.
+
+    Those first that end soonest. Which lines a process runs that a test starts is not known.
+    """
+    lines, fault = known["tests"].get(mutant.file, {}), mutant.mutation
+    of_line = set(lines.get(str(fault.line), ()))
+    of_file = {test for tests in lines.values() for test in tests} - of_line
+    for test in known["seconds"]:
+        path = tree / test.split("::")[0]
+        if path.exists() and "subprocess" in path.read_text():
+            of_file.add(test)
+    seconds = known["seconds"]
+    return [sorted(tests, key=lambda test: (seconds.get(test, 0.0), test)) for tests in (of_line, of_file)]
 
 
 def judge(mutant: Mutant, tree: Path, known: dict[str, Any]) -> dict[str, Any]:
@@ -161,20 +179,18 @@ def judge(mutant: Mutant, tree: Path, known: dict[str, Any]) -> dict[str, Any]:
     source = path.read_text()
     path.write_text(mutant.mutation.apply(source))
     try:
-        found = _failure(tree, tests_of(mutant, known))
+        found = _failure(tree, tests_of(mutant, tree, known))
     finally:
         path.write_text(source)
     result = {"mutant": mutant.name, "line": mutant.mutation.line, "found by": found}
     return result | {"seconds": round(time.monotonic() - began, 1)}
 
 
-def _failure(tree: Path, first: list[str]) -> str:
-    """The first test that fails, or what stops the suite; empty if nothing does."""
-    for tests in (first, None):
-        if tests == []:
-            continue
+def _failure(tree: Path, rounds: list[list[str]]) -> str:
+    """The first test that fails, or what stops the tests; empty if nothing does."""
+    for tests in filter(None, rounds):
         try:
-            done = run_tests(tree, "--exitfirst", "--tb=no", "-rfE", tests=tests)
+            done = run_tests(tree, tests)
         except subprocess.TimeoutExpired:
             return f"the tests did not end within {LIMIT:.0f} s"
         if done.returncode:
@@ -202,7 +218,9 @@ def main() -> None:
     drawn = draw(options.seed, options.count, equivalent)
     if options.list:
         return print(*(f"{mutant.name} (line {mutant.mutation.line})" for mutant in drawn), sep="\n")
-    known_tests = json.loads(known.read_text()) if known.exists() else {"tests": {}, "seconds": {}}
+    if not known.exists():
+        parser.error(f"{known} is missing: run it with --learn first")
+    known_tests = json.loads(known.read_text())
     trees: queue.Queue[Path] = queue.Queue()
     for i in range(options.jobs):
         trees.put(copy(checkout, FOLDER / f"{checkout.name}-{i}"))

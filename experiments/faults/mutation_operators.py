@@ -25,8 +25,6 @@ class Mutation:
     function: str
     operator: str
     line: int
-    first_line: int  # of the function
-    last_line: int
     start: int
     end: int
     old: str
@@ -183,8 +181,7 @@ def mutations(source: str) -> Iterator[Mutation]:
                     start = starts[place.lineno - 1] + place.col_offset
                     end = starts[place.end_lineno - 1] + place.end_col_offset
                     old = " ".join(text[start:end].decode().split())
-                    lines = place.lineno, function.lineno, function.end_lineno
-                    yield Mutation(name, operator, *lines, start, end, old, new)
+                    yield Mutation(name, operator, place.lineno, start, end, old, new)
 
 
 def _functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.FunctionDef]]:
