@@ -72,6 +72,15 @@ def test_a_unit_that_is_negative_for_every_row_is_dead():
     assert float(run.history["dead/relu 1"][0]) == pytest.approx(0.75)
 
 
+def test_a_unit_that_is_alive_at_one_position_of_a_row_is_not_dead():
+    relu = fn.layers.Activation(jax.nn.relu)
+    net = fn.Sequential(relu, fn.layers.Flatten(2), fn.Linear(6, "scalar"))  # on rows [2 positions, 3 units]
+    x = np.zeros((5, 2, 3), np.float32) - np.float32([[[1, 1, -1], [1, -1, -1]]])
+    resting = fn.fit(LOSS, optax.sgd(0.0), epochs=1, shuffle=False)
+    run = fn.study.monitor(resting, ["dead"])(initial(net), (x, x[:, 0, 0]), the_key())
+    assert float(run.history["dead/relu 1"][0]) == pytest.approx(1 / 3)
+
+
 def test_saturation_is_of_the_slope_whatever_the_function():
     net = fn.Sequential(fn.Linear(3, 4), jnp.tanh, fn.Linear(4, 4), jax.nn.softmax, fn.Linear(4, "scalar"))
     run = fn.study.monitor(_train(epochs=1), ["saturation"], rows=40)(initial(net), (10 * X, Y), the_key())
