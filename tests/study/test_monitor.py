@@ -74,7 +74,9 @@ def test_a_unit_that_is_negative_for_every_row_is_dead():
 
 def test_a_unit_that_is_alive_at_one_position_of_a_row_is_not_dead():
     relu = fn.layers.Activation(jax.nn.relu)
-    net = fn.Sequential(relu, fn.layers.Flatten(2), fn.Linear(6, "scalar"))  # on rows [2 positions, 3 units]
+    net = fn.Sequential(
+        relu, fn.layers.Flatten(2), fn.Linear(6, "scalar")
+    )  # on rows [2 positions, 3 units]
     x = np.zeros((5, 2, 3), np.float32) - np.float32([[[1, 1, -1], [1, -1, -1]]])
     resting = fn.fit(LOSS, optax.sgd(0.0), epochs=1, shuffle=False)
     run = fn.study.monitor(resting, ["dead"])(initial(net), (x, x[:, 0, 0]), the_key())
