@@ -135,10 +135,11 @@ def test_paths_are_those_of_the_tree(name):
 
 
 def test_init_draws_what_is_frozen_and_keeps_it_frozen():
-    net = Net(BACKBONE, fn.Linear(4, 2))
+    backbone = fn.Sequential(fn.Linear(3, 4), L.BatchNorm(4))
+    net = Net(backbone, fn.Linear(4, 2))
     frozen = jax.jit(fn.freeze(net, "backbone").init)(KEY())
     assert frozen == fn.freeze(jax.jit(net.init)(KEY()), "backbone")
-    pretrained = fn.freeze(jax.jit(BACKBONE.init)(KEY()))
+    pretrained = fn.freeze(jax.jit(backbone.init)(KEY()))
     model = Net(pretrained, fn.Linear(4, 2)).init(jax.random.key(1))
     assert model.backbone == pretrained
     assert fn.count(model, trainable=True) == 10

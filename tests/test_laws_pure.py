@@ -38,8 +38,8 @@ def test_init_is_a_function_of_its_key(name: str) -> None:
 
 
 def test_step_and_evaluate_leave_their_arguments_alone() -> None:
-    model, data = tables.MODELS["mlp"].init(), tables.dataset("weighted", "mlp")
-    loss = tables.MODELS["mlp"].loss()
+    model, data = tables.MODELS["linear"].init(), tables.dataset("weighted", "linear")
+    loss = tables.MODELS["linear"].loss()
     state = fn.TrainState.create(model, optax.adam(0.1), KEY())
     step = jax.jit(fn.step(loss, optax.adam(0.1)))
     before = jax.tree.map(np.array, (model, state.opt_state, data))
