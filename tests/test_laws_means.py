@@ -30,7 +30,7 @@ def _slow(case: Any, quick: tuple[Any, ...]) -> Any:
 
 
 @pytest.mark.parametrize("sizes", ["some", pytest.param("all", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", [_slow(name, ("weighted-rows", "out-of-bag")) for name in tables.DATASETS])
+@pytest.mark.parametrize("name", [_slow(name, ("weighted-rows",)) for name in tables.DATASETS])
 def test_evaluate_is_numpys_weighted_mean_for_each_batch_size(name: str, sizes: str) -> None:
     case, data = tables.MODELS["mlp"], tables.dataset(name, "mlp")
     expected, n = _weighted_means(case, case.init(), data), len(data)
@@ -55,18 +55,21 @@ def test_evaluate_and_predict_are_exact_for_each_model(name: str) -> None:
 
 
 def test_predict_keeps_rows_and_order_for_each_batch_size() -> None:
-    model, data = tables.MODELS["mlp"].init(), tables.dataset("rows", "mlp")
-    x = data[:][0][:9]
-    expected = model(x)
-    for size in (1, 4, 9, 12):
-        assert_close(fn.predict(model, x, batch_size=size), expected)
+    model, data = tables.MODELS["linear"].init(), tables.dataset("rows", "linear")
+    predict, x = jax.jit(lambda model, x: model(x)), data[:][0]
+    expected = np.asarray(predict(model, x))
+    for size in (1, 4, 12):
+        assert_close(fn.predict(model, np.asarray(x)[:9], batch_size=size), expected[:9])
     view = fn.data.Dataset(data.arrays[0], rows=data.rows)
-    assert_close(fn.predict(model, view, batch_size=4), model(data[:][0]))
+    assert_close(fn.predict(model, view, batch_size=4), expected)
 
 
-@pytest.mark.parametrize("settings", [{}, {"batch_size": 5, "accumulate": 2, "shuffle": False}])
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param({}, marks=pytest.mark.slow), {"batch_size": 5, "accumulate": 2}],
+)
 def test_the_epoch_loss_of_a_model_at_rest_is_evaluate(settings: dict[str, Any]) -> None:
-    case, data = tables.MODELS["mlp"], tables.dataset("weighted-rows", "mlp")
+    case, data = tables.MODELS["linear"], tables.dataset("weighted-rows", "linear")
     train = fn.fit(case.loss(), optax.sgd(0.0), **{"epochs": 2, "batch_size": 4, **settings})
     run = train(case.init(), data, KEY())
     for name, value in _weighted_means(case, case.init(), data).items():
@@ -113,11 +116,10 @@ def test_micro_batches_are_one_batch(name: str) -> None:
     case = tables.MODELS[name]
     batch = _batch(case)
     whole, whole_info = _moved(case, batch)
-    for parts in (3, 12) if name == "mlp-dropout" else (3,):
-        cut, info = _moved(case, batch, accumulate=parts)
-        assert_close(
-            (cut.model, info.metrics, info.weight), (whole.model, whole_info.metrics, whole_info.weight)
-        )
+    cut, info = _moved(case, batch, accumulate=3)
+    assert_close(
+        (cut.model, info.metrics, info.weight), (whole.model, whole_info.metrics, whole_info.weight)
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,11 +167,11 @@ QUICK_OPTIMIZERS = ("adamw", "lbfgs")
 
 @pytest.mark.parametrize("name", [_slow(name, QUICK_OPTIMIZERS) for name in tables.OPTIMIZERS])
 def test_a_batch_in_which_no_row_counts_moves_nothing(name: str) -> None:
-    case, optimizer = tables.MODELS["mlp"], tables.OPTIMIZERS[name]
+    case, optimizer = tables.MODELS["linear"], tables.OPTIMIZERS[name]
     step = jax.jit(fn.step(case.loss(), optimizer))
     state = fn.TrainState.create(case.init(), optimizer, KEY())
     state, _ = step(state, _batch(case))
-    after, info = step(state, fn.data.Batch(case.rows(12, seed=4), jnp.zeros(12)))
+    after, info = step(state, fn.data.Batch(case.rows(12, seed=4), np.zeros(12, np.float32)))
     assert same_bits((after.model, after.opt_state), (state.model, state.opt_state))
     assert float(info.weight) == 0.0
     moved, _ = step(state, _batch(case))
@@ -187,29 +189,28 @@ def test_a_batchwise_loss_sees_weights_and_counts_by_them() -> None:
             "absolute_error": jnp.sum(jnp.abs(model(x) - y) * weight) / jnp.maximum(jnp.sum(weight), 1e-9)
         }
 
-    settings = {"epochs": 2, "batch_size": 8}
+    settings = {"epochs": 2, "batch_size": 8, "shuffle": False}
     by_row = fn.fit(case.loss(), optax.sgd(0.1), **settings)(case.init(), data, KEY(), data)
     by_batch = fn.fit(whole, optax.sgd(0.1), **settings)(case.init(), data, KEY(), data)
     assert_close(by_batch, by_row, factor=5)
 
 
 def test_a_row_of_weight_zero_gets_its_own_prediction():
-    x = jnp.arange(6.0)[:, None]
-    data = fn.data.Dataset((x, x[:, 0]), weight=jnp.array([1.0, 0, 1, 0, 1, 1]))
+    x = np.arange(6, dtype=np.float32)[:, None]
+    data = fn.data.Dataset((x, x[:, 0]), weight=np.array([1.0, 0, 1, 0, 1, 1]))
     assert fn.predict(lambda x: x[0], data).tolist() == x[:, 0].tolist()
     assert fn.predict(lambda x: x[0], fn.data.Dataset(x, weight=data.weight)).tolist() == x[:, 0].tolist()
 
 
 def test_a_batch_of_nothing_but_huge_rows_of_weight_zero_ends_nothing():
-    x = jnp.concatenate([jnp.linspace(0.0, 1.0, 4), jnp.full(4, 1e30)])[:, None]
-    y = jnp.concatenate([jnp.linspace(0.0, 1.0, 4), jnp.full(4, 3e38)])
-    data = fn.data.Dataset((x, y), weight=jnp.array([1.0] * 4 + [0.0] * 4))
+    x, y = (np.append(np.linspace(0, 1, 4), np.full(4, huge)).astype(np.float32) for huge in (1e30, 3e38))
+    data = fn.data.Dataset((x[:, None], y), weight=np.array([1.0] * 4 + [0.0] * 4))
     train = fn.fit(
         tables.MODELS["linear-regression"].loss(), optax.sgd(0.1), epochs=3, batch_size=4, shuffle=False
     )
     run = train(fn.models.LinearRegression(1).init(jax.random.key(0)), data, jax.random.key(1))
     assert run.outcome is fn.Outcome.FINISHED
-    assert bool(jnp.isfinite(run.history["loss"]).all())
+    assert np.isfinite(run.history["loss"]).all()
 
 
 def test_a_batchwise_mean_of_no_rows_counts_nowhere():
@@ -217,8 +218,8 @@ def test_a_batchwise_mean_of_no_rows_counts_nowhere():
     def weighted_mean(model, batch, weight, key):
         return jnp.sum(weight * (model(batch[0]) - batch[1]) ** 2) / jnp.sum(weight)
 
-    x = jnp.arange(6.0)[:, None]
-    data = fn.data.Dataset((x, 2 * x[:, 0]), weight=jnp.array([1.0, 1, 0, 0, 1, 1]))
+    x = np.arange(6, dtype=np.float32)[:, None]
+    data = fn.data.Dataset((x, 2 * x[:, 0]), weight=np.array([1.0, 1, 0, 0, 1, 1]))
     model = fn.models.LinearRegression(1).init(jax.random.key(0))
     whole, cut = (fn.evaluate(weighted_mean, model, data, batch_size=n) for n in (6, 2))
     assert_close(cut, whole)

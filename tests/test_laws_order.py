@@ -49,7 +49,7 @@ CASES = {
 def _slow(case: str) -> bool:
     name, dataset, optimizer, _ = CASES[case]
     usual = dataset in ("weighted", "weighted-rows", "tail") and optimizer in ("adam", "momentum")
-    again = case in ("mlp-weighted", "mlp-adam", "mlp-dropout-weighted", "mlp-dropout-tail")
+    again = case in ("mlp-weighted", "mlp-adam", "mlp-dropout-weighted", "mlp-dropout-tail", "mlp-momentum")
     return name not in ("mlp", "mlp-dropout") or not usual or again
 
 

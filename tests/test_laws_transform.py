@@ -27,8 +27,7 @@ def x64() -> Iterator[None]:
 def test_models_take_leading_axes_jit_vmap_and_the_tree_round_trip(name: str) -> None:
     case = tables.MODELS[name]
     model = case.init()
-    x, _ = case.rows(6)
-    x = x.reshape(2, 3, *case.shape)
+    x = jnp.asarray(np.asarray(case.rows(6)[0]).reshape(2, 3, *case.shape))
     call = jax.jit(lambda model, x, key=None: model(x, key=key))
     expected = call(model, x)
     assert expected.shape[:2] == (2, 3)
@@ -42,15 +41,14 @@ def test_models_take_leading_axes_jit_vmap_and_the_tree_round_trip(name: str) ->
     paths = [jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(model)]
     assert len(set(paths)) == len(paths) == len(leaves)
     if leaves:
-        assert jax.tree.map(lambda a: a + 1, model) != model
+        assert jax.tree.map(lambda a: np.asarray(a) + 1, model) != model
 
 
 @pytest.mark.parametrize("name", tables.MODELS)
 def test_vmapped_init_is_each_init(name: str) -> None:
     case = tables.MODELS[name]
-    keys = jax.random.split(KEY(), 3)
-    together = jax.jit(jax.vmap(case.net.init))(keys)
-    each = map(jax.jit(case.net.init), keys)
+    together = jax.jit(jax.vmap(lambda seed: case.net.init(jax.random.key(seed))))(np.arange(3))
+    each = map(case.init, range(3))
     assert_close(together, jax.tree.map(lambda *leaves: np.stack(leaves), *each))
 
 
@@ -58,7 +56,7 @@ def test_vmapped_init_is_each_init(name: str) -> None:
 @pytest.mark.parametrize("name", tables.MODELS)
 def test_gradients_of_models_are_those_of_finite_differences(name: str) -> None:
     case = tables.MODELS[name]
-    model = jax.tree.map(lambda a: a.astype(float) + 0.1, case.init())
+    model = jax.tree.map(lambda a: np.asarray(a, float) + 0.1, case.init())
     x, _ = case.rows(3)
     for key in (None,) if name in tables.HELD else (None, KEY()):
         total = lambda m, x, key=key: jnp.sum(jnp.sin(m(x, key=key)))  # noqa: E731
@@ -91,9 +89,15 @@ def assert_slopes(f: Callable[..., jax.Array], *at: Any) -> None:
 
 
 PAIRS = {**tables.LOSSES, **tables.METRICS}
+# One of each kind of target: test_laws_scale.py and the oracles jit and vmap the others, too.
+QUICK_PAIRS = {"cross-entropy", "focal", "multilabel-cross-entropy", "squared-error-3", "top-2"}
 
 
-@pytest.mark.parametrize("name", PAIRS)
+# These call a loss that is here, too.
+SAME_FUNCTIONS = ["cross-entropy-probabilities", "kl-divergence", "multilabel-cross-entropy"]
+
+
+@pytest.mark.parametrize("name", tables.marked(PAIRS, slow=PAIRS.keys() - QUICK_PAIRS))
 def test_losses_and_metrics_jit_and_vmap(name: str) -> None:
     function = PAIRS[name].function
     predictions, targets = PAIRS[name].pairs(12)
@@ -104,7 +108,7 @@ def test_losses_and_metrics_jit_and_vmap(name: str) -> None:
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", tables.LOSSES)
+@pytest.mark.parametrize("name", tables.marked(tables.LOSSES, slow=[*tables.VARIANTS, *SAME_FUNCTIONS]))
 def test_derivatives_of_losses_are_those_of_finite_differences(name: str) -> None:
     """The first and the second along one line, in one program that takes a step to either side."""
     predictions, targets = tables.LOSSES[name].pairs(3, dtype=np.float64)
@@ -142,7 +146,8 @@ def _member(tree: Any, i: int) -> Any:
     return jax.tree.map(lambda a: a[i], tree)
 
 
-@pytest.mark.parametrize("name", [pytest.param("mlp", marks=pytest.mark.slow), "mlp-dropout"])
+@pytest.mark.slow  # test_ensemble.py trains one with dropout, weights and stopping
+@pytest.mark.parametrize("name", ["mlp", "mlp-dropout"])
 def test_an_ensemble_is_its_members_each_trained_alone(name: str) -> None:
     train, data = tables.training(name), tables.dataset("weighted-rows", name)
     keys = jax.random.split(KEY(), 3)
@@ -168,13 +173,13 @@ def test_folds_are_a_vmap_over_rows() -> None:
 
 @pytest.mark.parametrize("restore_best", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_each_member_of_an_ensemble_stops_by_itself(restore_best: bool) -> None:
-    case = tables.MODELS["mlp"]
+    case = tables.MODELS["linear"]
     stopping = fn.EarlyStopping(patience=2, restore_best=restore_best)
-    train = tables.training("mlp", "momentum", epochs=12, stopping=stopping)
+    train = tables.training("linear", "momentum", epochs=12, stopping=stopping, shuffle=False)
     data, valid = case.rows(20, seed=1), case.rows(9, seed=2)
     keys = jax.random.split(jax.random.key(7), 4)
     # One learns fast and overfits, another hardly moves: they stop at different epochs.
-    scales = jnp.array([0.1, 1.0, 5.0, 20.0])
+    scales = np.array([0.1, 1.0, 5.0, 20.0], np.float32)
     scaled = lambda key, s: jax.tree.map(lambda a: s * a, case.net.init(key))  # noqa: E731
     models = jax.jit(jax.vmap(scaled))(keys, scales)
     runs = jax.vmap(train, in_axes=(0, None, 0, None))(models, data, keys, valid)
@@ -200,17 +205,17 @@ OPTIMIZERS: dict[str, Callable[[Any, Any], optax.GradientTransformation]] = {
 
 def _outcome_of(optimizer: str, net: Any = SMOOTH, **settings: Any) -> Callable[[jax.Array], jax.Array]:
     """The final validation loss as a function of (learning rate, weight decay, a shift of the start)."""
-    x, y = tables.MODELS["linear-regression"].rows(20)
+    x, y = map(np.asarray, tables.MODELS["linear-regression"].rows(20))
     loss = fn.losses.supervised(fn.losses.squared_error)
-    start = jax.tree.map(lambda a: a + 0.05, net.init(jax.random.key(2)))
+    start = jax.tree.map(lambda a: np.asarray(a) + 0.05, jax.jit(net.init)(jax.random.key(2)))
     leaves, structure = jax.tree.flatten(start)
-    shift = [jnp.cos(jnp.arange(a.size, dtype=float)).reshape(a.shape) for a in leaves]
+    shift = [np.cos(np.arange(a.size, dtype=float)).reshape(a.shape) for a in leaves]
     direction = jax.tree.unflatten(structure, shift)
 
     def outcome(theta: jax.Array) -> jax.Array:
         rate, decay, t = theta
         model = jax.tree.map(lambda a, d: a + t * d, start, direction)
-        settled = {"epochs": 3, "batch_size": 4, **settings}
+        settled = {"epochs": 3, "batch_size": 4, "shuffle": False, **settings}
         train = fn.fit(loss, OPTIMIZERS[optimizer](rate, decay), **settled)
         run = train(model, (x[:14], y[:14]), KEY(), (x[14:], y[14:]))
         return run.history["val_loss"][-1] + jnp.sum(run.model.layers[0].weight ** 3)
@@ -261,9 +266,10 @@ def test_with_stopping_forward_works_and_reverse_is_refused_by_our_sentence() ->
     forward = jax.jit(jax.jacfwd(outcome))(theta)
     np.testing.assert_allclose(forward, _finite_differences(outcome, theta), rtol=1e-5)
     with pytest.raises(TypeError, match="early stopping"):
-        jax.grad(outcome)(theta)
+        jax.eval_shape(jax.grad(outcome), theta)
 
 
+@pytest.mark.slow  # test_scheduled.py takes steps without jit
 def test_step_needs_no_jit() -> None:
     case = tables.MODELS["linear"]
     batch = next(fn.data.batches(case.rows(8), 8))

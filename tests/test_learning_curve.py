@@ -21,53 +21,53 @@ def plane(rows=240):
 @pytest.fixture(scope="module")
 def regression():
     X, y = plane()
-    return MLPRegressor(**FEW).fit(X[:160], y[:160]), X, y
+    return MLPRegressor(**FEW).fit(X[:80], y[:80]), X, y
 
 
 def test_more_rows_help_on_a_plane_and_equal_calls_agree(regression):
     model, X, y = regression
-    curve = learning_curve(model, (X[:160], y[:160]), X[160:], y[160:])
+    curve = learning_curve(model, (X[:80], y[:80]), X[80:], y[80:])
     assert curve["score"] == "rmse"
-    assert curve["rows"] == [20, 40, 80, 160]
+    assert curve["rows"] == [20, 40, 80]
     values = np.array(curve["values"])
-    assert values.shape == (4, 2)
+    assert values.shape == (3, 2)
     assert (values[-1] < values[0]).all()
     assert curve["change"] == pytest.approx(values[-1].mean() - values[-2].mean())
     assert curve["repeated"] == 0
-    again = learning_curve(model, (X[:160], y[:160]), X[160:], y[160:], np.full(80, 3.0))
+    again = learning_curve(model, (X[:80], y[:80]), X[80:], y[80:], np.full(160, 3.0))
     assert again["values"][0][0] == pytest.approx(curve["values"][0][0], rel=1e-12)
 
 
 def test_the_last_point_is_a_network_trained_on_all_rows(regression):
     model, X, y = regression
-    alone = MLPRegressor(**FEW | {"members": 1, "cv": None}).fit(X[:160], y[:160])
-    rmse = np.sqrt(np.mean((alone.predict(X[160:]) - y[160:]) ** 2))
-    curve = learning_curve(model, (X[:160], y[:160]), X[160:], y[160:])
+    alone = MLPRegressor(**FEW | {"members": 1, "cv": None}).fit(X[:80], y[:80])
+    rmse = np.sqrt(np.mean((alone.predict(X[80:]) - y[80:]) ** 2))
+    curve = learning_curve(model, (X[:80], y[:80]), X[80:], y[80:])
     assert curve["values"][-1][0] == pytest.approx(rmse, rel=1e-9)
 
 
 def test_a_report_holds_the_curve_if_training_rows_are_given(regression, tmp_path):
     model, X, y = regression
-    rows = {"X": X[160:], "y": y[160:], "training": (X[:160], y[:160])}
+    rows = {"X": X[80:], "y": y[80:], "training": (X[:80], y[:80])}
     scores = model.report(tmp_path / "report.json", **rows)
-    assert scores["learning_curve"] == learning_curve(model, rows["training"], X[160:], y[160:])
+    assert scores["learning_curve"] == learning_curve(model, rows["training"], X[80:], y[80:])
     assert json.loads((tmp_path / "report.json").read_text()) == scores
     model.report(tmp_path / "report.html", **rows)
     assert "Would more rows help?" in (tmp_path / "report.html").read_text()
     with pytest.raises(ValueError, match="training must be given with X and y"):
-        model.report(training=(X[:160], y[:160]))
+        model.report(training=(X[:80], y[:80]))
 
 
 def test_rows_of_weight_zero_do_not_count(regression):
     model, X, y = regression
-    weight = np.r_[np.ones(80), np.zeros(80)]
-    curve = learning_curve(model, (X[:160], y[:160], weight), X[160:], y[160:])
-    assert curve["rows"] == [20, 40, 80]
+    weight = np.r_[np.ones(40), np.zeros(40)]
+    curve = learning_curve(model, (X[:80], y[:80], weight), X[80:], y[80:])
+    assert curve["rows"] == [20, 40]
 
 
 def test_rows_that_are_scored_and_trained_on_are_counted(regression):
     model, X, y = regression
-    curve = learning_curve(model, (X[:160], y[:160]), X[150:180], y[150:180])
+    curve = learning_curve(model, (X[:80], y[:80]), X[70:100], y[70:100])
     assert curve["repeated"] == 10
     assert any("10 of the rows given are equal to training rows" in text for text in describe(curve))
 
@@ -76,8 +76,8 @@ def test_a_class_that_a_part_lacks_has_a_finite_loss():
     X, y = plane()
     names = np.where(y > 0, "high", "low").astype(object)
     names[[3, 200]] = "rare"
-    model = MLPClassifier(**FEW).fit(X[:160], names[:160])
-    curve = learning_curve(model, (X[:160], names[:160]), X[160:], names[160:])
+    model = MLPClassifier(**FEW).fit(X[:80], names[:80])
+    curve = learning_curve(model, (X[:80], names[:80]), X[80:], names[80:])
     assert curve["score"] == "log_loss"
     assert np.isfinite(curve["values"]).all()
 
@@ -87,9 +87,9 @@ def test_what_can_not_be_read_is_refused(regression):
     with pytest.raises(TypeError, match=r"training=\(X_train, y_train\)"):
         learning_curve(model, X, X, y)
     with pytest.raises(ValueError, match="at least 40 rows of a weight above 0, got 30"):
-        learning_curve(model, (X[:30], y[:30]), X[160:], y[160:])
+        learning_curve(model, (X[:30], y[:30]), X[80:], y[80:])
     with pytest.raises(ValueError, match="features"):
-        learning_curve(model, (X[:, :2], y), X[160:], y[160:])
+        learning_curve(model, (X[:, :2], y), X[80:], y[80:])
 
 
 def test_parts_have_the_classes_in_their_shares():

@@ -138,16 +138,17 @@ def test_rates_of_dropout_in_buffers_are_checked():
 
 
 def test_a_traced_rate_out_of_range_is_nan_and_has_no_derivative():
-    x = jnp.ones((10, 10))
+    x = np.ones((10, 10), np.float32)
     for build in (fn.Dropout, lambda r: fn.Dropout(fn.Buffer(r)), lambda r: fn.layers.ChannelDropout(r, 1)):
         call = jax.jit(lambda r, build=build: build(r)(x, KEY()))
-        assert all(jnp.isnan(call(rate)).all() for rate in (-0.1, 1.0, 2.0, np.nan))
-        assert (call(0.0) == x).all()
+        assert all(np.isnan(call(rate)).all() for rate in (-0.1, 1.0, 2.0, float("nan")))
+        assert (np.asarray(call(0.0)) == x).all()
         with pytest.raises(TypeError, match=r"has no derivative.*fn\.study\.sweep"):
-            jax.grad(lambda r, build=build: build(r)(x, KEY()).sum())(0.3)
-    model = fn.MLP((2, 3, 1), dropout=jnp.array(0.3)).init(KEY())  # the gradient of a whole model
-    slopes = jax.grad(lambda m: m(jnp.ones(2), KEY()).sum())(model)
-    assert jnp.isfinite(slopes.layers[0].weight).all()
+            jax.eval_shape(jax.grad(lambda r, build=build: build(r)(x, KEY()).sum()), 0.3)
+    # The gradient of a whole model.
+    model = jax.jit(fn.MLP((2, 3, 1), dropout=jnp.array(0.3)).init)(KEY())
+    slopes = jax.jit(jax.grad(lambda m: m(jnp.ones(2), KEY()).sum()))(model)
+    assert np.isfinite(slopes.layers[0].weight).all()
 
 
 def test_repr_shows_the_structure():
@@ -480,7 +481,7 @@ def test_a_copy_that_agrees_with_itself_is_made():
     shorter = net.init(KEY()).replace(sizes=(4, 5), layers=net.layers[:1])
     assert len(shorter.layers) == 1
     assert fn.Linear(2, 3).init(KEY()).replace(use_bias=False, bias=None).bias is None
-    transfer = fn.models.ConvNet((6, 6, 1), 3).init(KEY())
+    transfer = jax.jit(fn.models.ConvNet((6, 6, 1), 3).init)(KEY())
     assert transfer.replace(out=fn.MLP((10, 4, 2))).out.sizes == (10, 4, 2)
     stack = fn.Linear(2, 3).replace(weight=jnp.ones((7, 2, 3)), bias=jnp.ones((7, 3)))
     assert jax.vmap(lambda m: m(jnp.ones(2)))(stack).shape == (7, 3)

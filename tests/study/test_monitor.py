@@ -139,7 +139,7 @@ def test_members_of_an_ensemble_are_watched():
 SLOW = ("linear-regression", "mlp", "mlp-dropout")  # NET, above, is an MLP
 
 
-@pytest.mark.parametrize("name", marked(QUICK, slow=SLOW))
+@pytest.mark.parametrize("name", marked(sorted({*QUICK, *SLOW}), slow=SLOW))
 def test_every_model_can_be_watched(name):
     model = MODELS[name]
     train = fn.study.monitor(fn.fit(model.loss(), optax.adam(0.01), epochs=1, batch_size=4, shuffle=False))

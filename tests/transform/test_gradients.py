@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tables import MODELS, QUICK, assert_close, marked
+from tables import MODELS, assert_close, marked
 
 import funcnet as fn
 from funcnet import transform as T
@@ -142,8 +142,11 @@ def test_eigenpairs_of_maps_of_low_rank():
         np.testing.assert_allclose(np.sort(np.abs(values)), np.sort(np.abs(diagonal))[-3:], atol=1e-8)
 
 
+SLOW = ["linear-regression", "mlp", "mlp-dropout"]
+
+
 # A convolution and a loop over products; the others are slow.
-@pytest.mark.parametrize("name", marked(sorted(QUICK), slow=set(QUICK) - {"conv-2d", "gru"}))
+@pytest.mark.parametrize("name", [*("conv-2d", "gru"), *marked(SLOW, slow=SLOW)])
 def test_they_work_on_every_quick_model(name):
     case = MODELS[name]
     model = jax.jit(case.net.init)(the_key())
