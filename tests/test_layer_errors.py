@@ -1,11 +1,13 @@
 """Errors of layers and models for wrong settings and inputs."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tables
 from tables import lazy_key
 
 import funcnet as fn
@@ -158,3 +160,44 @@ def test_wrong_inputs_raise_with_their_shape(net, shape, message):
 def test_a_convolution_before_init_raises():
     with pytest.raises(TypeError, match="Conv2d is not initialized: it has no bias and no weight"):
         L.Conv2d(1, 2, 3)(jnp.ones((4, 4, 1)))
+
+
+OF_ANOTHER_TYPE = {bool: "yes", int: 1.5, float: "0.1", str: "no such"}
+
+
+def parts(module):
+    """A module and the modules in its fields."""
+    yield module
+    for field in dataclasses.fields(module):
+        value = getattr(module, field.name)
+        for part in value if isinstance(value, tuple) else [value]:
+            if isinstance(part, fn.Module):
+                yield from parts(part)
+
+
+def test_every_setting_of_another_type_is_refused_and_named():
+    accepted, tried = [], set()
+    for layer in (part for case in tables.MODELS.values() for part in parts(case.net)):
+        kind = type(layer).__name__
+        for name in (field.name for field in dataclasses.fields(layer)):
+            value = getattr(layer, name)
+            wrong = (
+                3
+                if callable(value) and not isinstance(value, fn.Module)
+                else OF_ANOTHER_TYPE.get(type(value))
+            )
+            if (
+                wrong is None
+                or (kind, name) in tried
+                or not (hasattr(fn.layers, kind) or hasattr(fn.models, kind))
+            ):
+                continue
+            tried.add((kind, name))
+            try:
+                layer.replace(**{name: wrong})
+                accepted.append(f"{kind}({name}={wrong!r}) is accepted")
+            except (TypeError, ValueError) as error:
+                if name not in str(error):
+                    accepted.append(f"{kind}({name}={wrong!r}) is refused without its name: {error}")
+    assert not accepted, "\n".join(accepted)
+    assert len(tried) > 100
