@@ -18,6 +18,16 @@ PARAMETERS = {
     "bias": np.ones(3, np.float32),
 }
 
+
+def _every_other(choose):
+    """An optimizer that drops the gradient of every other step."""
+
+    def update(gradient, count, _=None):
+        return jax.tree.map(lambda a: choose(count % 2 == 0, a, jnp.zeros_like(a)), gradient), count + 1
+
+    return optax.GradientTransformation(lambda _: jnp.zeros((), int), update)
+
+
 HONEST = {
     **{name: found for name, found in tables.OPTIMIZERS.items() if name not in ("lbfgs", "lion")},
     "global-norm": optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.1)),
@@ -39,6 +49,8 @@ HIDING = {
     "narrow": optax.stateless(
         lambda g, _: jax.tree.map(lambda a: a.astype(jnp.float4_e2m1fn).astype(a.dtype), g)
     ),
+    "odd steps": _every_other(jnp.where),
+    "even steps": _every_other(lambda is_even, a, zero: jnp.where(is_even, zero, a)),
     "inverse": optax.stateless(lambda g, _: jax.tree.map(lambda a: 1 / (1 + a**2), g)),
 }
 
