@@ -91,7 +91,7 @@ class Model:
     tokens: int = 0
 
     def init(self, seed: int = 0) -> fn.Module:
-        return _initialised(self.net, seed, jnp.zeros(()).dtype)
+        return _initialised(self.net, seed, jnp.zeros(()).dtype, jax.sharding.get_abstract_mesh())
 
     def loss(self) -> Any:
         return SUPERVISED[self.target]
@@ -119,9 +119,9 @@ def _default_dtype(values: np.ndarray) -> jax.Array:
 
 
 @functools.cache
-def _initialised(net: fn.Module, seed: int, dtype: Any) -> fn.Module:
-    """`net.init`, cached for each default dtype."""
-    del dtype
+def _initialised(net: fn.Module, seed: int, *context: Any) -> fn.Module:
+    """`net.init`, cached for each default dtype and mesh."""
+    del context
     return jax.jit(net.init)(jax.random.key(seed))
 
 

@@ -101,11 +101,12 @@ def test_a_mesh_keeps_its_devices_and_their_order():
 
 
 def test_an_explicit_mesh_set_by_hand_is_refused():
+    arguments = MODELS["mlp"].loss(), MODELS["mlp"].init(), MODELS["mlp"].rows(8)
     with (
         jax.set_mesh(jax.make_mesh((4,), ("data",), (EXPLICIT,))),
         pytest.raises(ValueError, match=r"must have axes of type Auto.*with fn.mesh.use\(mesh\)"),
     ):
-        fn.evaluate(MODELS["mlp"].loss(), MODELS["mlp"].init(), MODELS["mlp"].rows(8))
+        fn.evaluate(*arguments)
 
 
 @functools.cache

@@ -187,15 +187,25 @@ def judge(mutant: Mutant, tree: Path, known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failure(tree: Path, rounds: list[list[str]]) -> str:
-    """The first test that fails, or what stops the tests; empty if nothing does."""
-    for tests in filter(None, rounds):
-        try:
-            done = run_tests(tree, tests)
-        except subprocess.TimeoutExpired:
-            return f"the tests did not end within {LIMIT:.0f} s"
-        if done.returncode:
+    """The first test that fails, or what stops the tests; empty if nothing does.
+
+    It must fail alone, too: one that fails only after others may fail without the mutant.
+    """
+    for tests in rounds:
+        while tests:
+            try:
+                done = run_tests(tree, tests)
+            except subprocess.TimeoutExpired:
+                return f"the tests did not end within {LIMIT:.0f} s"
+            if not done.returncode:
+                break
             failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-            return failed[0] if failed else f"pytest ended with {done.returncode}"
+            if not failed:
+                return f"pytest ended with {done.returncode}: {done.stdout[-200:]}"
+            place = next((i for i, test in enumerate(tests) if f" {test} " in f"{failed[0]} "), None)
+            if place is None or run_tests(tree, tests[place : place + 1]).returncode:
+                return failed[0]
+            tests = tests[place + 1 :]
     return ""
 
 
