@@ -183,7 +183,7 @@ def whole(metric: Callable[..., Any]) -> WholeMetric:
     if isinstance(metric, WholeMetric):
         return metric
     expected = "a function (predictions, targets) or (predictions, targets, weight) of all rows"
-    _check.takes("metric", metric, expected, None, None)
+    _check.takes("metric", metric, expected, *[None] * (3 if WholeMetric(metric).takes_weight else 2))
     if isinstance(metric, Metric):
         raise TypeError("metric must be a function of arrays, got a Metric, which is exact without whole.")
     return WholeMetric(metric)

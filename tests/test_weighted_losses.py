@@ -236,6 +236,8 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
         ValueError,
         r"class_weight\[0\]",
     ),
+    "no head": (lambda: L.supervised({}), TypeError, "dictionary of losses by the name of the head"),
+    "a head without a name": (lambda: L.supervised({1: L.hinge}), TypeError, "by the name of the head"),
     "shares of one loss": (lambda: L.supervised(L.cross_entropy, shares={"a": 1}), ValueError, "heads"),
     "other shares": (lambda: L.supervised({"a": L.hinge}, shares={"b": 1}), ValueError, r"\(a\), got b"),
     "targets of one head": (
@@ -327,3 +329,18 @@ def test_a_setting_of_a_metric_of_all_rows_is_not_taken_for_weights() -> None:
     bad = fn.losses.supervised(fn.losses.squared_error, f=fn.metrics.whole(lambda p, t: float(p.sum())))
     with pytest.raises(TypeError, match=r"must be written with jax.numpy.*fn.metrics.measure"):
         fn.evaluate(bad, lambda x: x, (x, y))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "float16", "bfloat16", "float32"])
+def test_weights_of_any_dtype_weigh_alike(dtype):
+    targets, scores = np.arange(6) % 2, np.linspace(-1, 1, 6)[[3, 0, 4, 5, 1, 2]]
+    weight = np.array([1, 0, 1, 1, 0, 1] if dtype == "bool" else [3, 0, 5, 1, 2, 9], float)
+    weight *= 7168 if dtype == "float16" else 1  # their sum is not a float16
+    total = M.whole(lambda predictions, targets, weight: jnp.sum(weight))
+    for metric in (M.accuracy, M.f1(), M.confusion_matrix(2), total):
+        got, expected = (
+            M.measure(metric, scores, targets, weight=w) for w in (jnp.asarray(weight, dtype), weight)
+        )
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
+    got, expected = (M.roc_auc(scores, targets, w) for w in (jnp.asarray(weight, dtype), weight))
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
