@@ -41,7 +41,7 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-MEMORY = 1.2e9  # bytes
+MEMORY = 1.35e9  # bytes
 STATM = Path("/proc/self/statm")  # of Linux
 
 collect_ignore = ["process_cases.py"]  # a script, which test_processes.py runs in several processes
