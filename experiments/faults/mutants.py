@@ -17,10 +17,10 @@ import argparse
 import collections
 import concurrent.futures
 import dataclasses
+import hashlib
 import json
 import os
 import queue
-import random
 import shutil
 import subprocess
 import sys
@@ -58,11 +58,14 @@ def draw(seed: int, count: int, equivalent: dict[str, str]) -> list[Mutant]:
         for mutation in mutations(path.read_text()):
             places[file, mutation.function, mutation.operator].append(mutation)
     print(f"{len(places)} pairs of a function and an operator; {sum(map(len, places.values()))} mutants")
-    rng, drawn = random.Random(seed), []
-    pairs = sorted(places)
-    rng.shuffle(pairs)
-    for pair in pairs:
-        mutant = Mutant(pair[0], rng.choice(places[pair]))
+
+    def draw_number(*what: str) -> bytes:  # the same for the same code, whatever else has changed
+        return hashlib.sha256(repr((seed, *what)).encode()).digest()
+
+    drawn = []
+    for pair in sorted(places, key=lambda pair: draw_number(*pair)):
+        mutants = [Mutant(pair[0], mutation) for mutation in places[pair]]
+        mutant = min(mutants, key=lambda mutant: draw_number(mutant.name))
         if mutant.name in equivalent:
             print(f"equivalent: {mutant.name}: {equivalent[mutant.name]}")
         else:
