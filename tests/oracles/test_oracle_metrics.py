@@ -78,7 +78,7 @@ AGREE = {
     "brier": (
         M.brier,
         _bits,
-        lambda z, t, w: sk.brier_score_loss(t, 1 / (1 + np.exp(-z)), sample_weight=w, labels=[0, 1]),
+        lambda z, t, w: sk.brier_score_loss(t, 1 / (1 + np.exp(-z)), sample_weight=w, pos_label=1),
     ),
     "log-loss": (
         fn.losses.cross_entropy,
