@@ -51,17 +51,6 @@ def assert_trained_alike(train: Any, net: Any, data: Any, key: jax.Array, expect
     assert_close(jax.tree.map(lambda a: a[1], together.model), one.model, factor=20)
 
 
-def lazy_key(seed: int) -> Callable[[], jax.Array]:
-    """A function that makes a key, once: what a module holds as it is imported should not run JAX."""
-
-    @functools.cache
-    def key() -> jax.Array:
-        with jax.ensure_compile_time_eval():
-            return jax.random.key(seed)
-
-    return key
-
-
 def marked(cases: Iterable[Any], *, slow: Container[Any]) -> list[Any]:
     """Cases for `parametrize`; those in `slow` are only run by `make test-all`."""
     return [pytest.param(case, marks=pytest.mark.slow) if case in slow else case for case in cases]

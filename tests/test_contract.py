@@ -40,6 +40,17 @@ def test_an_afternoon_runs_as_written(tmp_path, monkeypatch, capsys):
     assert "Predictions of rent" in (tmp_path / "flats.html").read_text()
 
 
+def test_tests_that_the_docs_name_are_there():
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    missing = [
+        f"{page.name}: {name}"
+        for page in sorted((ROOT / "docs").rglob("*.md"))
+        for name in re.findall(r"`(test_\w+)`", page.read_text())
+        if f"def {name}(" not in tests
+    ]
+    assert not missing, "\n".join(missing)
+
+
 def python_blocks(page):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert blocks, f"{page} has no code blocks"

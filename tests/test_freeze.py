@@ -10,8 +10,9 @@ import numpy as np
 import optax
 import pytest
 import tables
+from keys import lazy_key
 from optimizers import CONTRIB, OPTAX
-from tables import assert_close, lazy_key, same_bits
+from tables import assert_close, same_bits
 
 import funcnet as fn
 from funcnet import _tree

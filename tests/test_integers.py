@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tables import lazy_key
+from keys import lazy_key
 
 import funcnet as fn
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tables import assert_close, assert_trained_alike, lazy_key, same_bits
+from keys import lazy_key
+from tables import assert_close, assert_trained_alike, same_bits
 
 import funcnet as fn
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import BATCHED, MODELS, RANDOM, lazy_key, marked, same_bits
+from keys import lazy_key
+from tables import BATCHED, MODELS, RANDOM, marked, same_bits
 
 import funcnet as fn
 

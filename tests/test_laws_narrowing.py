@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tables import lazy_key
+from keys import lazy_key
 
 import funcnet as fn
 from funcnet.sklearn import MLPClassifier, MLPRegressor

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 import tables
-from tables import assert_close, lazy_key
+from keys import lazy_key
+from tables import assert_close
 
 import funcnet as fn
 

@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 import tables
-from tables import lazy_key, same_bits
+from keys import lazy_key
+from tables import same_bits
 
 import funcnet as fn
 

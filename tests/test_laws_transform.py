@@ -10,7 +10,8 @@ import optax
 import pytest
 import tables
 from jax.test_util import check_grads
-from tables import assert_close, lazy_key
+from keys import lazy_key
+from tables import assert_close
 
 import funcnet as fn
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tables
-from tables import lazy_key
+from keys import lazy_key
 
 import funcnet as fn
 

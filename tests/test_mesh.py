@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tables import MODELS, TRAINED, assert_close, dataset, lazy_key, marked, training
+from keys import lazy_key
+from tables import MODELS, TRAINED, assert_close, dataset, marked, training
 
 import funcnet as fn
 from funcnet import _shard, _tree

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Float, PyTree
-from tables import lazy_key
+from keys import lazy_key
 
 import funcnet as fn
 

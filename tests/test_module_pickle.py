@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import joblib
 import numpy as np
 import pytest
-from tables import MODELS, OPTIMIZERS, lazy_key, marked, same_bits
+from keys import lazy_key
+from tables import MODELS, OPTIMIZERS, marked, same_bits
 
 import funcnet as fn
 

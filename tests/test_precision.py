@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tables import MODELS, TRAINED, assert_close, lazy_key, marked
+from keys import lazy_key
+from tables import MODELS, TRAINED, assert_close, marked
 
 import funcnet as fn
 

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import oracles
 import pytest
-from tables import lazy_key
+from keys import lazy_key
 
 import funcnet as fn
 

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 import tables
-from tables import lazy_key
+from keys import lazy_key
 
 import funcnet as fn
 from funcnet._check import _peers

@@ -89,6 +89,9 @@ def copy(checkout: Path, to: Path) -> Path:
         if (checkout / file).exists():
             (to / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(checkout / file, to / file)
+    if checkout != ROOT:  # its tests, on the code of this one
+        shutil.rmtree(to / "funcnet")
+        shutil.copytree(ROOT / "funcnet", to / "funcnet", ignore=shutil.ignore_patterns("__pycache__"))
     return to
 
 
@@ -218,7 +221,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=30, help="how many mutants")
     parser.add_argument("--jobs", type=int, default=2, help="how many at once")
-    parser.add_argument("--checkout", type=Path, default=ROOT, help="whose tests to run (default: these)")
+    parser.add_argument(
+        "--checkout",
+        type=Path,
+        default=ROOT,
+        help="whose tests to run on the code of this one (default: its own)",
+    )
     parser.add_argument("--list", action="store_true", help="print the mutants, and run nothing")
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
