@@ -41,10 +41,10 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-MEMORY = 1.35e9  # bytes
+MEMORY = 1.2e9  # bytes
 STATM = Path("/proc/self/statm")  # of Linux
 
-collect_ignore = ["process_cases.py"]  # a script, which test_processes.py runs in several processes
+collect_ignore = ["process_cases.py", "site.py", "smoke.py"]  # scripts, which others run
 
 # How many programs a test file compiled when it was imported: see test_imports.py.
 compiled_at_import: collections.Counter[str] = collections.Counter()
@@ -52,6 +52,17 @@ compiled_at_import: collections.Counter[str] = collections.Counter()
 LAWS_OF_MODELS = {
     *("test_laws_means.py", "test_laws_order.py", "test_laws_pure.py", "test_laws_settings.py"),
     *("test_laws_inputs.py", "test_laws_transform.py", "test_mesh.py", "test_precision.py"),
+}
+
+# Examples of docstrings that take more than a second, of what the tests beside them run as well.
+SLOW_EXAMPLES = {
+    *("data._augment.mixup", "data._bootstrap.out_of_bag", "data._fold.kfold", "layers._conv.Conv3d"),
+    *("layers._bidirectional.Bidirectional", "layers._recurrent.GRU", "layers._upsample.Upsample"),
+    *("models._res_mlp.ResMLP", "models._siren.SIREN", "report._study.folds", "tabular._study.study_table"),
+    *("study._capacity_curve.capacity_curve", "study._cross_validate.cross_validate"),
+    *("study._ensemble.EnsembleResult", "study._learning_curve.learning_curve", "study._sweep.sweep"),
+    *("study._learning_rate_range.learning_rate_range", "train._average_weights.AverageWeights"),
+    "train._replay.replay",
 }
 
 hypothesis.settings.register_profile(
@@ -70,11 +81,14 @@ gc.set_threshold(100_000, 50, 100)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the laws on models outside `tables.QUICK`, and on `tables.VARIANTS`, are slow tests."""
+    """Slow tests: laws on models outside `tables.QUICK` and on `tables.VARIANTS`, and `SLOW_EXAMPLES`."""
     import tables
 
+    examples = {f"funcnet.{name}" for name in SLOW_EXAMPLES}
     slow_names = tables.MODELS.keys() - tables.QUICK | set(tables.VARIANTS)
     for item in items:
+        if item.name in examples:
+            item.add_marker(pytest.mark.slow)
         values = getattr(item, "callspec", None) and item.callspec.params.values()
         names = [value for value in values or () if isinstance(value, str)]
         if item.path.name in LAWS_OF_MODELS and not slow_names.isdisjoint(names):

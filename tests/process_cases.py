@@ -230,17 +230,11 @@ def sentences():
         report("an ensemble of another rate", ensemble_of_another_rate)
         report("evaluate own rows", lambda: fn.evaluate(LOSS, model, (X[OWN], Y[OWN])))
         report("predict own rows", lambda: fn.predict(model, X[OWN]))
-        report(
-            "an ensemble of own rows", lambda: fn.study.ensemble(training(), 4)(NET, (X[OWN], Y[OWN]), KEY)
-        )
-        report("Trainer with own rows", lambda: run_with(data=(X[OWN], Y[OWN])))
         report("a stream of another version", lambda: run_with(data=stream))
-        report("a stream by shares", stream_by_shares)
         report("a stream with another last batch", other_last_batch)
         report("a callback stops one", lambda: run_with([stop_in_last]))
         report("a callback fails in one", lambda: run_with([fail_in_last]))
         report("a callback fails, others wait", lambda: run_with([fail_while_the_others_evaluate]))
-        report("a callback sets another rate", lambda: run_with([other_rate_in_last]))
         each_epoch = fn.train.Every(epochs=1)  # how far a run comes by itself depends on the machine
         limit = 1e-9 if IS_LAST else None
         report("a time limit on one", lambda: run_with(max_time=limit, sync_every=each_epoch))
@@ -253,14 +247,6 @@ def sentences():
         report("rows of each process", local_data)
         report("a bad row of one process", lambda: fn.data.Dataset.from_process_local_data((mine, Y)))
         report("other arrays", lambda: fn.data.Dataset.from_process_local_data((X, Y)[: 1 + PROCESS]))
-        stop = [stop_after_two_in_last]
-        report("a callback stops a study", lambda: study_in_a_trainer(FOLDER / "stopped", stop))
-        report("the stopped study again", lambda: study_in_a_trainer(FOLDER / "stopped"))
-        report("a model in parts", model_in_parts)
-        if IS_LAST:
-            time.sleep(float(os.environ.get("LATE_SECONDS", "2")))
-        report("one comes late", lambda: run_with())
-    report("results are local", results_are_local)
 
 
 def more_sentences():
@@ -274,6 +260,20 @@ def more_sentences():
         report("a study in a Trainer", lambda: study_in_a_trainer(FOLDER / "study"))
         report("the study again", lambda: study_in_a_trainer(FOLDER / "study"))
         report("members on an axis", members_on_an_axis)
+        report(
+            "an ensemble of own rows", lambda: fn.study.ensemble(training(), 4)(NET, (X[OWN], Y[OWN]), KEY)
+        )
+        report("Trainer with own rows", lambda: run_with(data=(X[OWN], Y[OWN])))
+        report("a stream by shares", stream_by_shares)
+        report("a callback sets another rate", lambda: run_with([other_rate_in_last]))
+        stop = [stop_after_two_in_last]
+        report("a callback stops a study", lambda: study_in_a_trainer(FOLDER / "stopped", stop))
+        report("the stopped study again", lambda: study_in_a_trainer(FOLDER / "stopped"))
+        report("a model in parts", model_in_parts)
+        if IS_LAST:
+            time.sleep(float(os.environ.get("LATE_SECONDS", "2")))
+        report("one comes late", lambda: run_with())
+    report("results are local", results_are_local)
 
 
 def each_alone():

@@ -9,7 +9,7 @@ from programs import run_program
 run = functools.partial(run_program, "experiments/faults/fuzz_files.py")
 
 
-FEW = {"models": 3, "graphs": 4, "checkpoints": 1, "weights": 10, "whole": 10}
+FEW = {"models": 2, "graphs": 2, "checkpoints": 1, "weights": 8, "whole": 8}
 MANY = {"models": 10, "graphs": 16, "checkpoints": 14, "weights": 20, "whole": 20}
 
 

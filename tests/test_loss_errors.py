@@ -235,7 +235,7 @@ def test_builtins_without_a_signature_are_taken() -> None:
 CONSTANT = np.array([0.1, 0.9]), np.array([0, 1])
 
 
-@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize("kind", tables.marked([np.asarray, jnp.asarray], slow=[np.asarray]))
 @pytest.mark.parametrize("function", [L.squared_error, M.accuracy, M.roc_auc, L.binary_cross_entropy])
 def test_constants_may_be_compared_within_jit(function, kind):
     arrays = [kind(values) for values in CONSTANT]

@@ -170,7 +170,8 @@ def test_a_signal_to_one_process_ends_all_and_the_same_command_resumes(tmp_path)
     assert results[0][0].split("ended at")[1] == results[1][0].split("ended at")[1]
 
 
-@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
 def test_when_one_process_is_killed_the_others_end_and_say_so(victim, tmp_path):
     started = start("long run", tmp_path)
     wait_for("began", started)
