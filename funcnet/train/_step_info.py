@@ -1,5 +1,7 @@
 """What a step returns beside the state."""
 
+import jax
+
 from funcnet import _tree
 from funcnet._types import Array
 from funcnet.transform._objective import Totals
@@ -7,7 +9,7 @@ from funcnet.transform._objective import Totals
 
 @_tree.node
 class StepInfo:
-    """Loss and metrics of one step, which are not part of the state.
+    """Loss and metrics of one step, which are not part of the state; of several steps, after a `scan`.
 
     Args:
         totals: weighted sums over the batch, before the update.
@@ -34,7 +36,10 @@ class StepInfo:
     @property
     def metrics(self) -> dict[str, Array]:
         """The batch's mean loss and metrics, by name; NaN if all weights are zero."""
-        return self.totals.means()
+        means = Totals.means
+        for _ in range(self.weight.ndim):  # infos of several steps, as scan and vmap stack them
+            means = jax.vmap(means)
+        return means(self.totals)
 
     @property
     def weight(self) -> Array:
