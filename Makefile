@@ -2,13 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DOCS := .venv-docs/bin
+DOCS_READY := .venv-docs/.ready
 BENCH := .venv-bench/bin
 BENCH_READY := .venv-bench/.ready
 BENCH_GPU := .venv-bench-gpu/bin
 BENCH_GPU_READY := .venv-bench-gpu/.ready
 JAX_CUDA ?= cuda13
 
-.PHONY: demo test test-all test-oldest test-newest lint types pictures bench bench-steps bench-gpu import-time clean
+.PHONY: demo test test-all test-oldest test-newest lint types pictures docs gallery release bench bench-steps bench-gpu import-time clean
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
@@ -56,6 +58,33 @@ types: $(READY)
 pictures: $(READY)
 	$(BIN)/python experiments/pictures.py
 
+# The site, in docs/_build/html. Its pages run when it is built; warnings are errors.
+$(DOCS_READY): pyproject.toml
+	@test -x $(DOCS)/python || $(PYTHON) -m venv .venv-docs
+	$(DOCS)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(DOCS)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0+cpu \
+	  --extra-index-url https://download.pytorch.org/whl/cpu
+	$(DOCS)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+docs: $(DOCS_READY)
+	PATH="$(CURDIR)/$(DOCS):$$PATH" $(DOCS)/sphinx-build --fail-on-warning --keep-going --jobs auto --quiet \
+	  docs docs/_build/html
+
+# Records the scripts of the gallery that take more than a minute; commit what it writes.
+gallery: $(DOCS_READY)
+	$(DOCS)/python docs/_ext/gallery.py $(SCRIPTS)
+
+# The sdist and the wheel, built, checked, and tried in an empty environment: in dist/.
+release: $(READY)
+	rm -rf dist build .venv-release
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build twine
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd dist && ../.venv-release/bin/python ../tests/smoke.py
+
 # The other libraries have their own environment, so that the one of the tests is not changed. PyTorch is
 # installed first, by its exact version; otherwise pip would install one with half a gigabyte of CUDA.
 $(BENCH_READY): pyproject.toml
@@ -97,4 +126,4 @@ import-time: $(READY)
 	$(BIN)/python experiments/benchmarks/import_time.py
 
 clean:
-	rm -rf .venv .venv-* runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* runs build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""What does a framework do for you? A backward pass by hand, and jax.grad (lesson O1 to O8).
+"""What does a framework do for you? A backward pass by hand, and jax.grad.
 
 python experiments/backward_by_hand.py
 """

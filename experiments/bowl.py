@@ -1,4 +1,4 @@
-"""How does gradient descent find the bottom of a bowl, and what does the learning rate do? (lesson P10)
+"""How does gradient descent find the bottom of a bowl, and what does the learning rate do?
 
 python experiments/bowl.py
 """

@@ -1,4 +1,4 @@
-"""How did a run go: underfit, good, overfit, not converged, diverged, unclear? (lesson W10)
+"""How did a run go: underfit, good, overfit, not converged, diverged, unclear?
 
 python experiments/diagnose_training.py
 """

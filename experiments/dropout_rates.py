@@ -20,7 +20,7 @@ pixels, labels = table.data[:8000]
 images = pixels.reshape(-1, 28, 28, 1)
 train_rows, valid_rows = (images[:6000], labels[:6000]), (images[6000:], labels[6000:])
 
-# 2. The lesson's network: two convolutions with pools, dropout, one linear layer; Adam, batches of 64.
+# 2. The network: two convolutions with pools, dropout, one linear layer; Adam, batches of 64.
 loss = fn.losses.supervised(fn.losses.cross_entropy, accuracy=fn.metrics.accuracy)
 train = fn.fit(loss, optax.adam(1e-3), epochs=EPOCHS, batch_size=64)
 

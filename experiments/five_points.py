@@ -1,4 +1,4 @@
-"""A line with 2 parameters or a curve with 7 through five points: which one generalizes? (lesson W1, W2)
+"""A line with 2 parameters or a curve with 7 through five points: which one generalizes?
 
 python experiments/five_points.py
 """

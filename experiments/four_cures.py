@@ -1,4 +1,4 @@
-"""A large network on Iris overfits. Which of four remedies lowers its validation loss? (lesson W11)
+"""A large network on Iris overfits. Which of four remedies lowers its validation loss?
 
     python experiments/four_cures.py
 

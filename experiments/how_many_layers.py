@@ -1,4 +1,4 @@
-"""One, two or three layers: how accurate, how overfitted, how large do weights grow? (lesson P24, K13)
+"""One, two or three layers: how accurate, how overfitted, how large do weights grow?
 
 python experiments/how_many_layers.py
 """

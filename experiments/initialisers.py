@@ -1,4 +1,4 @@
-"""How large should initial weights be? Signals and gradients through twenty layers (lesson R2, R10).
+"""How large should initial weights be? Signals and gradients through twenty layers.
 
 python experiments/initialisers.py
 """

@@ -1,4 +1,4 @@
-"""When does a network on Iris overfit, and what helps? Small, large and regularized (lesson W11).
+"""When does a network on Iris overfit, and what helps? Small, large and regularized.
 
 python experiments/iris_overfitting.py
 """

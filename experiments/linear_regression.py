@@ -1,4 +1,4 @@
-"""How does a line fit its data? Linear regression by stochastic gradient descent (lesson P11, T4).
+"""How does a line fit its data? Linear regression by stochastic gradient descent.
 
 python experiments/linear_regression.py
 """

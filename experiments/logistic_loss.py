@@ -1,4 +1,4 @@
-"""Why are sigmoid and loss one function, and what do batches of 2 instead of 16 change? (lesson P14, T8)
+"""Why are sigmoid and loss one function, and what do batches of 2 instead of 16 change?
 
 python experiments/logistic_loss.py
 """

@@ -1,4 +1,4 @@
-"""Which loss for which task? Losses by residual and by predicted probability (lesson O9, K12).
+"""Which loss for which task? Losses by residual and by predicted probability.
 
 python experiments/loss_shapes.py
 """

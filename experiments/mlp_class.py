@@ -1,4 +1,4 @@
-"""A network as a class with the activation as an argument: which one is best? (lesson P21)
+"""A network as a class with the activation as an argument: which one is best?
 
 python experiments/mlp_class.py
 """
@@ -25,7 +25,7 @@ class TwoLayer(fn.Module):
         return self.out(self.activation(self.hidden(x)))
 
 
-# 1. The data of the lesson. Ten epochs are few at this learning rate, so train for a hundred, too.
+# 1. Two classes of points. Ten epochs are few at this learning rate, so train for a hundred, too.
 data = fn.data.two_classes(flip_y=0.1).data
 train_rows, valid_rows, test_rows = fn.data.split(data, (70, 15, 15), None)
 loss = fn.losses.supervised(fn.losses.binary_cross_entropy, accuracy=fn.metrics.accuracy)

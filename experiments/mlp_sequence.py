@@ -1,4 +1,4 @@
-"""What do five hidden units add to a perceptron? A network as a list of layers (lesson P17 to P20).
+"""What do five hidden units add to a perceptron? A network as a list of layers.
 
 python experiments/mlp_sequence.py
 """

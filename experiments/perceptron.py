@@ -1,4 +1,4 @@
-"""Does a perceptron learn, and how much of its accuracy is luck? (lesson P13, P15, P16)
+"""Does a perceptron learn, and how much of its accuracy is luck?
 
 python experiments/perceptron.py
 """

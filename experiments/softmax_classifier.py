@@ -1,4 +1,4 @@
-"""Two classes as one logit or as two, one-hot or integer labels: does it matter? (lesson K6, K10, K11)
+"""Two classes as one logit or as two, one-hot or integer labels: does it matter?
 
 python experiments/softmax_classifier.py
 """

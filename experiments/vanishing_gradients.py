@@ -1,4 +1,4 @@
-"""How many layers does a gradient survive? Twenty layers, by weights and activation (lesson R2, R10).
+"""How many layers does a gradient survive? Twenty layers, by weights and activation.
 
 python experiments/vanishing_gradients.py
 """

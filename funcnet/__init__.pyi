@@ -23,6 +23,7 @@ from ._sow import BATCH_AXIS as BATCH_AXIS
 from ._sow import update_buffer as update_buffer
 from ._summary import summary as summary
 from ._types import PyTree as PyTree
+from ._version import __version__ as __version__
 from .layers import Dropout as Dropout
 from .layers import Linear as Linear
 from .layers import Sequential as Sequential

@@ -60,14 +60,16 @@ class Browser:
         os.close(self._read)
         self.folder.cleanup()
 
-    def open(self, path: Path, width: int, height: int = 800, *, media: str = "", scheme: str = "") -> None:
-        """Load a file in a window of a width, in CSS pixels; `media` is "print", `scheme` "dark"."""
+    def open(
+        self, place: Path | str, width: int, height: int = 800, *, media: str = "", scheme: str = ""
+    ) -> None:
+        """Load a file or address at a width in CSS pixels; `media` is "print", `scheme` "dark"."""
         self.messages, self.requests, self._loaded = [], [], False
         phone = {"deviceScaleFactor": 1, "mobile": width < 500}
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, **phone)
         features = [{"name": "prefers-color-scheme", "value": scheme or "light"}]
         self.call("Emulation.setEmulatedMedia", media=media, features=features)
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=place if isinstance(place, str) else place.resolve().as_uri())
         while not self._loaded:
             self._next()
 

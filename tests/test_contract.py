@@ -1,9 +1,8 @@
-"""The pages of docs/ that hold code, and README.md, run as written."""
+"""Code of README.md runs as written; code of the site, which runs when it is built, names what is there."""
 
 import ast
 import inspect
 import re
-import shlex
 from pathlib import Path
 
 import jax
@@ -12,32 +11,9 @@ import matplotlib.pyplot
 import pytest
 
 import funcnet as fn
-from funcnet.cli import main
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "docs/contract.md", "docs/estimators.md", "docs/formats.md"]
-
-
-@pytest.mark.slow
-def test_an_afternoon_runs_as_written(tmp_path, monkeypatch, capsys):
-    """Its commands, too, in the order of the page, which quotes what the first prints."""
-    monkeypatch.chdir(tmp_path)
-    text, scope = (ROOT / "docs/afternoon.md").read_text(), {"__name__": "__main__"}
-    for language, block in re.findall(r"```(python|sh)\n(.*?)```", text, re.DOTALL):
-        if language == "python":
-            exec(compile(block, "docs/afternoon.md", "exec"), scope)
-            continue
-        for line in block.splitlines():
-            capsys.readouterr()
-            assert main(shlex.split(line)[1:]) == 0
-            printed = capsys.readouterr().out
-            if line.startswith("funcnet train flats.csv"):
-                (quoted,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
-                assert printed.startswith(quoted)
-            if line.startswith("funcnet compare"):
-                assert "is better by its squared error" in printed or "do not show" in printed
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"flats", "all-flats"}
-    assert "Predictions of rent" in (tmp_path / "flats.html").read_text()
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)
 
 
 def test_tests_that_the_docs_name_are_there():
@@ -52,9 +28,19 @@ def test_tests_that_the_docs_name_are_there():
 
 
 def python_blocks(page):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    assert blocks, f"{page} has no code blocks"
-    return blocks
+    """The code of a page, in order, without the lines that only IPython reads."""
+    blocks = re.findall(
+        r"^```(?:python|\{code-cell\}.*)\n(?:---\n.*?\n---\n|(?::.*\n)+)?(.*?)^```",
+        page.read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
+    return [re.sub(r"^[!%].*", "pass", block, flags=re.MULTILINE) for block in blocks]
+
+
+def test_all_code_of_the_site_is_run_by_its_build():
+    """A fence of another kind would not be."""
+    wrong = [str(page) for page in PAGES if re.search(r"^```(python|py)\b", page.read_text(), re.MULTILINE)]
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.fixture
@@ -76,9 +62,10 @@ def run_blocks(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES)
-def test_code_blocks_run_as_written(page, run_blocks):
-    run_blocks(page, python_blocks(page))
+def test_code_blocks_of_the_readme_run_as_written(run_blocks):
+    blocks = python_blocks(ROOT / "README.md")
+    assert len(blocks) >= 6
+    run_blocks("README.md", blocks)
 
 
 def resolve(node):
@@ -105,11 +92,11 @@ def wrong_calls(tree):
 
 
 def test_names_and_settings_in_code_blocks_exist():
-    """Quick; the blocks run in slow tests."""
+    """Quick; the blocks of README.md run in a slow test, the others when the site is built."""
     wrong = [
         f"{page}: {call}"
-        for page in PAGES
-        for b in python_blocks(page)
-        for call in wrong_calls(ast.parse(b))
+        for page in [ROOT / "README.md", *PAGES]
+        for block in python_blocks(page)
+        for call in wrong_calls(ast.parse(block))
     ]
     assert not wrong, "\n".join(wrong)

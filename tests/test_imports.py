@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "funcnet"
 LEVELS = [
     {"_types"},
     {"_check", "_current_step", "_files", "_forward_only", "_jit", "_text", "_tree"},
-    {"_attach", "_html", "_keys"},
+    {"_attach", "_html", "_keys", "_version"},
     {"_cache", "_compare", "_metric"},
     {"_mesh", "_module", "_sow"},
     {"_parts", "_shard"},

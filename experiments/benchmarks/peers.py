@@ -7,7 +7,7 @@
 All programs get the same data, network, initial weights, optimizer, batch size and epochs
 (`workloads.py`). Each is the best code that users of that library would write (`jobs/`), in a process of
 its own, and they take turns, round after round (`worker.py`). Before that, all train for two short epochs
-without shuffling and must end with the same loss. docs/performance.md explains how to read the result.
+without shuffling and must end with the same loss. experiments/benchmarks/NOTES.md says how to read it.
 """
 
 import argparse

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from funcnet._version import __version__
 from funcnet.cli._table import CLASS_METRICS, VALUE_METRICS
 
 TRAIN_EXAMPLE = """example:
@@ -57,9 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from importlib.metadata import version
-
-        print(f"funcnet {version('funcnet')}")
+        print(f"funcnet {__version__}")
         parser.exit()
 
 

@@ -36,7 +36,7 @@ def _cpu_method(weight: Array, stride: Sequence[int], groups: int) -> Callable[.
     """The formulation that writes fewer numbers per output position; by rows if both write the same.
 
     Measured on 12 shapes with kernels of 3 by 3 and 5 by 5, 1 to 64 input channels and 16 to 256 output
-    channels: this choice was the faster one for all of them (docs/performance.md).
+    channels: this choice was the faster one for all of them (experiments/benchmarks/NOTES.md).
     """
     rows, *across, inputs, out = weight.shape
     row = math.prod(across) * inputs

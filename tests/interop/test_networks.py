@@ -1,9 +1,7 @@
 """Networks of other libraries: what each can be used for, and plain loops of its own library."""
 
 import functools
-import re
 import zlib
-from pathlib import Path
 
 import equinox as eqx
 import flax.linen as linen
@@ -688,15 +686,3 @@ def test_other_networks_train_and_are_saved(name, tmp_path):
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_networks_train_in_ensembles(name, tmp_path):
     ensemble(OTHERS[name], tmp_path)
-
-
-@pytest.mark.slow
-def test_the_section_of_the_docs_runs_as_written():
-    section = (Path(__file__).parents[2] / "docs/interop.md").read_text().split("\n## ")[1]
-    first, back, keras, haiku = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    scope = {}
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        exec(compile(first + back, "docs/interop.md", "exec"), scope)
-    assert scope["run"].history["loss"][1] < scope["run"].history["loss"][0]
-    assert "from_stateful_functions" in haiku
-    assert "assign" in keras

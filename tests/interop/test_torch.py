@@ -3,7 +3,6 @@
 import functools
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -869,12 +868,3 @@ def test_what_is_not_one_initialized_model_is_refused():
         fn.interop.to_torch(shapes(net))
     with pytest.raises(TypeError, match=r"outside of jit"):
         jax.jit(fn.interop.to_torch)(_drawn(net, seed=0))
-
-
-@pytest.mark.slow
-def test_the_section_of_the_docs_runs_as_written():
-    page = Path(__file__).parents[2] / "docs/interop.md"
-    section = re.search(r"(?ms)^## PyTorch$(.*?)(?=^## |\Z)", page.read_text())[1]
-    scope = {"__name__": "__main__"}
-    for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
-        exec(compile(block, str(page), "exec"), scope)

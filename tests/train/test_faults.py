@@ -1,4 +1,4 @@
-"""What can go wrong around a long training: each row of docs/reliability.md."""
+"""What can go wrong around a long training: each row of docs/why/resume.md."""
 
 import contextlib
 import functools

@@ -82,7 +82,7 @@ def test_an_error_in_the_loss_has_a_short_traceback():
 
 
 def test_the_compiled_entry_points_are_those_of_the_page():
-    """Each `jax.jit` of a run, in the files that run or map runs, has a row in docs/how-a-run-works.md."""
+    """Each `jax.jit` in the files that run or map runs has a row in docs/why/how-a-run-works.md."""
     files = [
         Path(PACKAGE, "train", f"_{name}.py") for name in ("fit", "chunks", "loop", "epoch", "session")
     ]
@@ -95,7 +95,7 @@ def test_the_compiled_entry_points_are_those_of_the_page():
         if (isinstance(node, ast.Attribute) and node.attr == "jit" and isinstance(node.value, ast.Name))
         or (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "bounded_jit")
     ]
-    page = Path(PACKAGE).parent / "docs" / "how-a-run-works.md"
+    page = Path(PACKAGE).parent / "docs" / "why" / "how-a-run-works.md"
     section = page.read_text().split("## Compiled entry points")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)
     assert len(compiled) == len(rows) <= 7, (compiled, rows)
