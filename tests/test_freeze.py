@@ -2,7 +2,7 @@
 
 import functools
 import pickle
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -202,6 +202,28 @@ def test_batch_norm_is_in_inference_and_dropout_is_not():
 
 
 @pytest.mark.slow  # what is frozen is static, as test_it_is_part_of_the_structure shows
+class Mean(fn.Module):
+    """A layer with a running mean that knows nothing of freezing."""
+
+    needs_batch: ClassVar[bool] = True
+    mean: fn.Buffer = fn.Buffer(np.zeros(3, np.float32))
+
+    def __call__(self, x, key=None):
+        if key is not None:
+            fn.update_buffer(self.mean, jax.lax.pmean(x, fn.BATCH_AXIS), step_size=0.5)
+        return x - self.mean.value
+
+
+def test_buffers_of_a_layer_of_ones_own_are_frozen_too():
+    train = fn.fit(LOSS, optax.sgd(0.1), epochs=2, batch_size=8)
+    net = fn.Sequential(Mean(), fn.Linear(3, 3), Mean())
+    model = net.init(KEY())
+    run = train(fn.freeze(model, "layers[0].mean"), (X, X), KEY())
+    assert same_bits(run.model.layers[0], model.layers[0])
+    assert not same_bits(run.model.layers[2].mean, model.layers[2].mean)
+    assert not same_bits(train(model, (X, X), KEY()).model.layers[0], model.layers[0])
+
+
 @pytest.mark.parametrize("backbone", [PLAIN, BACKBONE])
 def test_members_are_frozen_together(backbone):
     net = fn.freeze(Net(backbone, fn.Linear(4, 2)), "backbone")

@@ -7,6 +7,7 @@ from funcnet._module._class import is_complete as is_complete
 from funcnet._module._class import observe_calls as observe_calls
 from funcnet._module._fields import Buffer as Buffer
 from funcnet._module._freeze import freeze as freeze
+from funcnet._module._freeze import frozen_leaves as frozen_leaves
 from funcnet._module._freeze import label as label
 from funcnet._module._freeze import unfreeze as unfreeze
 from funcnet._module._model import call as call

@@ -42,13 +42,14 @@ class Module:
     """The base class of layers and models: a frozen dataclass and a pytree, so plain JAX works on it.
 
     A subclass declares its fields and `__call__(self, x, key=None)`. A field is a **child** when its
-    annotation names Array, Module, Buffer or a PyTree, tuple, list or dict of them; any other field
-    is **static**. A field annotated `float | fn.Buffer` is a setting that may be traced, such as the rate
-    of `Dropout`: a number in it is static, and a Buffer is a child. `key=None` means inference; a key means
+    annotation names Array, Module, Buffer or a PyTree, tuple, list or dict of them; any other field is
+    **static**. A field annotated `float | fn.Buffer` is a setting that may be traced, such as the rate of
+    `Dropout`: a number in it is static, and a Buffer is a child. `key=None` means inference; a key means
     training. A layer that behaves differently in training declares `needs_key: ClassVar[bool] = True`; a
-    model that does not pass the key on to such a layer raises an error. One that sees the other examples of
-    its batch (`fn.BATCH_AXIS`, `fn.update_buffer`) declares `needs_batch: ClassVar[bool] = True`: then a
-    short last batch is not padded, and micro-batches and per-example gradients are refused.
+    model that holds such a layer and whose `__call__` takes no key raises an error. (If it takes one, it
+    has to pass it on: nothing notices if it does not.) A layer that sees the other examples of its batch
+    (`fn.BATCH_AXIS`, `fn.update_buffer`) declares `needs_batch: ClassVar[bool] = True`: then a short last
+    batch is not padded, and micro-batches and per-example gradients are refused.
 
     A layer with its own arrays declares them as fields that default to None and returns their initial
     values from `parameters(key)`; `init` sets them.

@@ -127,6 +127,15 @@ def _label(path: str, value: Any) -> Any:
     return value
 
 
+def frozen_leaves(model: PyTree) -> list[bool]:
+    """Whether each leaf of a model is frozen, in their order."""
+    frozen = [join(path, own) for path, module in modules(model).items() for own in module._frozen]
+    return [
+        any(path == at or path.startswith((f"{at}.", f"{at}[")) for at in frozen)
+        for path in _tree.paths(model)
+    ]
+
+
 def _set_frozen(model: Any, paths: Paths | None, *, is_frozen: bool) -> Any:
     """The model in which the selected arrays are frozen, or not, and the others as they are."""
     if isinstance(model, type | str):

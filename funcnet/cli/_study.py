@@ -28,7 +28,7 @@ def study(args: argparse.Namespace) -> dict[str, Any]:
             f"it, or delete {folder / FOLDER} to start over."
         )
     count, roles = num_runs(args.kind, args.size), column_roles(args, table)
-    with show_progress(f"{count} runs on {table.name}", count) as advance:
+    with show_progress(f"{count} runs on {table.name}", count, is_quiet=args.quiet) as advance:
 
         def run_study() -> Any:
             with mesh.use():

@@ -37,7 +37,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     if test is not None:
         model.preprocessing.encode(test[0])  # if it can't be read, say so before the training
     start = time.perf_counter()
-    with show_progress(f"training on {table.name}", None) as advance:
+    with show_progress(f"training on {table.name}", is_quiet=args.quiet) as advance:
         model._advance = advance
         run_interruptibly(lambda: model.fit(X, y))
         del model._advance

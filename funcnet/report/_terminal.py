@@ -42,8 +42,10 @@ def _console() -> Any:
 
 
 @contextlib.contextmanager
-def show_progress(message: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """Show a progress bar on stderr, if it is a terminal.
+def show_progress(
+    message: str, total: int | None = None, *, is_quiet: bool = False
+) -> Iterator[Callable[..., None]]:
+    """Show a progress bar on stderr, if it is a terminal and `is_quiet` is False.
 
     Yields a function that adds finished items, and may be told how many there are.
     """
@@ -53,7 +55,9 @@ def show_progress(message: str, total: int | None = None) -> Iterator[Callable[.
     description = TextColumn("{task.description}", markup=False)
     columns = (description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=is_quiet or not console.is_terminal
+    ) as bar:
         message = printable(message)
         task, done = bar.add_task(f"{message} (compiling)", total=total), 0
 

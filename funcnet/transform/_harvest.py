@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from funcnet._module import frozen_leaves
 from funcnet._sow import sow_p, update_buffer_p
 from funcnet._types import PyTree
 from funcnet.transform._jaxpr import (
@@ -103,11 +104,15 @@ def harvest(program: "ClosedJaxpr", args: Sequence[Any], planted: Sown) -> Harve
 def update_buffers(program: "ClosedJaxpr", rest: PyTree, share: Any = None) -> tuple[list[Any], PyTree]:
     """The results of a program of one pytree `rest`, and `rest` with the buffers that it updates.
 
-    With `share`, it replaces the step size of running means, those with a step size below 1.
+    Frozen buffers stay. With `share`, it replaces the step size of running means, those with a step size
+    below 1.
     """
     leaves, tree = jax.tree.flatten(rest)
     results, _, updates = harvest(program, leaves, {})
+    is_frozen = frozen_leaves(rest)
     for index, steps in updates.items():
+        if is_frozen[index]:
+            continue
         if any(step_size is None for _, step_size in steps) and len(steps) > 1:
             raise ValueError(CALLED_TWICE)
         if share is not None and all(step_size is not None and step_size < 1 for _, step_size in steps):
