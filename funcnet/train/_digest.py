@@ -85,7 +85,8 @@ def digest_call(f: Callable[..., Any], *arguments: PyTree) -> tuple[str, PyTree]
 
 def digest_program(program: Any) -> str:
     """A SHA-256 over a program as JAX prints it, and the arrays in it."""
-    return digest_text(f"{program.jaxpr}{digest(_arrays(program))}")
+    text = program.jaxpr.pretty_print(use_color=False)  # on a terminal JAX prints in color by itself
+    return digest_text(f"{text}{digest(_arrays(program))}")
 
 
 def digest_text(text: str) -> str:

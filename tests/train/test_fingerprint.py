@@ -63,3 +63,16 @@ def test_a_mesh_is_not_a_part_of_the_run(tmp_path):
     with fn.mesh.use(1):
         run = resume(tmp_path, loss)
     assert int(run.state.epoch) == 2
+
+
+def test_a_run_of_a_terminal_is_resumed_elsewhere(tmp_path, monkeypatch):
+    """JAX prints programs in color on a terminal and in notebooks."""
+
+    def loss(model, row, key):
+        return (model - row) ** 2
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jax._src.pretty_printer.CAN_USE_COLOR", True)
+        assert "\x1b" in f"{jax.make_jaxpr(jnp.sin)(1.0).jaxpr}"
+        resume(tmp_path, loss)
+    resume(tmp_path, loss)  # raises if it is another run
