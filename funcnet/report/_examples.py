@@ -9,7 +9,9 @@ import numpy as np
 
 from funcnet import _check
 from funcnet._module import modules
+from funcnet._module._model import join
 from funcnet.data import Scaler
+from funcnet.study._ensemble import Ensemble
 from funcnet.study._study import to_rows
 from funcnet.train import predict
 from funcnet.train._evaluate import as_tree
@@ -177,7 +179,12 @@ def _check_one_model(function: str, model: Any) -> None:
         raise TypeError(
             f"model of {function} must be a model, got a {type(model).__name__}: pass run.model."
         )
-    for path, module in modules(model).items():
+    found = modules(model)
+    ensembles = [path for path, module in found.items() if isinstance(module, Ensemble)]
+    averaged = tuple(join(path, "members") for path in ensembles)
+    for path, module in found.items():
+        if path.startswith(averaged):  # the members of an ensemble, which is one model
+            continue
         for name, expected in jax.eval_shape(module.parameters, jax.random.key(0)).items():
             shape = np.shape(getattr(module, name))
             if len(shape) > expected.ndim:

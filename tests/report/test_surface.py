@@ -163,3 +163,12 @@ def test_a_frame_of_a_wrong_history_raises(history, message):
     with pytest.raises(ValueError, match=message):
         training_frame(lambda x: x[0], history, (X, Y))
     assert not pyplot.get_fignums()
+
+
+def test_an_ensemble_is_one_model():
+    members = jax.vmap(fn.MLP((2, 3, "scalar")).init)(jax.random.split(jax.random.key(0), 4))
+    ax = decision_surface(fn.study.Ensemble(members, "binary"), (X, Y))
+    expected = decision_surface(lambda x: fn.study.Ensemble(members, "binary")(x), (X, Y))
+    assert [line.tolist() for line in boundaries(ax)] == [line.tolist() for line in boundaries(expected)]
+    with pytest.raises(ValueError, match="draws one model, got a vmapped one"):
+        decision_surface(members, (X, Y))
