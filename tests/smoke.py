@@ -40,6 +40,6 @@ with tempfile.TemporaryDirectory() as folder:
     assert funcnet("--version") == f"funcnet {fn.__version__}\n"
     funcnet("train", table, "--target", "species", "--members", 1, "--out", "run")
     predictions = funcnet("predict", "run", table).split()
-    assert predictions[0] == "prediction"
+    assert predictions[0] == "prediction,probability"
     assert len(predictions) == 151, predictions[:3]
 print(f"funcnet {fn.__version__} works: accuracy {accuracy:.3f} on iris")

@@ -52,7 +52,9 @@ class GradCheck:
     def __str__(self) -> str:
         if self.right:
             worst = max(self.differences.values(), default=0.0)
-            return f"right in all {len(self.differences)} leaves: relative difference at most {worst:.1g}"
+            count = len(self.differences)
+            where = "" if count == 1 else f" in all {count} leaves"
+            return f"right{where}: relative difference at most {worst:.1g}"
         lines = [
             f"wrong in {path or 'x'}: the relative difference is {self.differences[path]:.2g}, "
             f"the tolerance {self.tolerance:g}"
