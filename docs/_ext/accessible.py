@@ -10,10 +10,13 @@ from sphinx.application import Sphinx
 PARAMETERS = re.compile(r'<dl>\s*(<dd><em class="sig-param">.*?)</dl>', re.DOTALL)
 # The button that unfolds pages in the sidebar has no name.
 UNFOLD = '<summary><span class="toctree-toggle"'
+# The name of the button that shows a cell is not the text that is seen on it.
+TOGGLE = '<summary aria-label="Toggle hidden content">'
 
 
 def mend(html: str) -> str:
     html = PARAMETERS.sub(lambda match: f'<ul class="sig-parameters">\n{_items(match[1])}</ul>', html)
+    html = html.replace(TOGGLE, "<summary>")
     return html.replace(UNFOLD, UNFOLD.replace("<summary>", '<summary aria-label="Pages below">'))
 
 
