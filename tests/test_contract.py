@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import jax
@@ -100,3 +101,23 @@ def test_names_and_settings_in_code_blocks_exist():
         for call in wrong_calls(ast.parse(block))
     ]
     assert not wrong, "\n".join(wrong)
+
+
+# Drawn by `make pictures`, or too long for the gallery: experiments/README.md has their numbers.
+NOT_IN_THE_GALLERY = {"pictures", "processes", "tables_ablation", "fashion_mnist", "fashion_mnist_convnet"}
+
+
+def test_the_gallery_has_each_experiment_once_and_says_what_its_picture_shows():
+    gallery = tomllib.loads((ROOT / "docs/gallery/gallery.toml").read_text())
+    names = [name for group in gallery["group"] for name in group["scripts"]]
+    scripts = {path.stem for path in (ROOT / "experiments").glob("*.py")}
+    assert sorted(names) == sorted(scripts - NOT_IN_THE_GALLERY)
+    recorded = {path.stem for path in (ROOT / "docs/gallery/recorded").glob("*.png")}
+    assert recorded <= gallery["alt"].keys() <= set(names)
+
+
+def test_the_version_stands_in_one_place():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {fn.__version__}\n" in citation
+    assert "0.1.0" not in (ROOT / "pyproject.toml").read_text().split("dependencies")[0]
+    assert fn.__version__ in (ROOT / "CHANGELOG.md").read_text()
