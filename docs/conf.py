@@ -6,6 +6,8 @@ import os
 import pathlib
 import sys
 
+from jupyter_cache import get_cache
+
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 # A kernel that does not log that it talks to this process without encryption.
@@ -43,6 +45,7 @@ sources = sorted(HERE.parent.glob("funcnet/**/*.py"))
 code_digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE / "_build" / "executed" / code_digest)
+get_cache(nb_execution_cache_path).list_cache_records()  # or the processes of a build all make its tables
 nb_execution_raise_on_error = False  # a warning, so that a build names all pages that fail
 nb_execution_show_tb = True
 nb_execution_timeout = 300
