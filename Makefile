@@ -59,14 +59,6 @@ pictures: $(READY)
 	$(BIN)/python experiments/pictures.py
 
 # The site, in docs/_build/html. Its pages run when it is built; warnings are errors.
-$(DOCS_READY): pyproject.toml
-	@test -x $(DOCS)/python || $(PYTHON) -m venv .venv-docs
-	$(DOCS)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(DOCS)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0+cpu \
-	  --extra-index-url https://download.pytorch.org/whl/cpu
-	$(DOCS)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
-	@touch $@
-
 docs: $(DOCS_READY)
 	PATH="$(CURDIR)/$(DOCS):$$PATH" $(DOCS)/sphinx-build --fail-on-warning --keep-going --jobs auto --quiet \
 	  docs docs/_build/html
@@ -85,14 +77,15 @@ release: $(READY)
 	.venv-release/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	cd dist && ../.venv-release/bin/python ../tests/smoke.py
 
-# The other libraries have their own environment, so that the one of the tests is not changed. PyTorch is
-# installed first, by its exact version; otherwise pip would install one with half a gigabyte of CUDA.
-$(BENCH_READY): pyproject.toml
-	@test -x $(BENCH)/python || $(PYTHON) -m venv .venv-bench
-	$(BENCH)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BENCH)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0+cpu \
+# Other libraries, for the site and the benchmarks, have environments of their own, so that the one of the
+# tests is not changed. PyTorch is installed first, by its exact version; otherwise pip would install one
+# with half a gigabyte of CUDA.
+$(DOCS_READY) $(BENCH_READY): .venv-%/.ready: pyproject.toml
+	@test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0+cpu \
 	  --extra-index-url https://download.pytorch.org/whl/cpu
-	$(BENCH)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
 # Writes tables, CSV and picture to runs/bench. The machine should be idle otherwise.

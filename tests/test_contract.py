@@ -21,7 +21,7 @@ def test_tests_that_the_docs_name_are_there():
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     missing = [
         f"{page.name}: {name}"
-        for page in sorted((ROOT / "docs").rglob("*.md"))
+        for page in PAGES
         for name in re.findall(r"`(test_\w+)`", page.read_text())
         if f"def {name}(" not in tests
     ]

@@ -179,10 +179,10 @@ def _check_one_model(function: str, model: Any) -> None:
         raise TypeError(
             f"model of {function} must be a model, got a {type(model).__name__}: pass run.model."
         )
-    found = modules(model)
-    ensembles = [path for path, module in found.items() if isinstance(module, Ensemble)]
+    by_path = modules(model)
+    ensembles = [path for path, module in by_path.items() if isinstance(module, Ensemble)]
     averaged = tuple(join(path, "members") for path in ensembles)
-    for path, module in found.items():
+    for path, module in by_path.items():
         if path.startswith(averaged):  # the members of an ensemble, which is one model
             continue
         for name, expected in jax.eval_shape(module.parameters, jax.random.key(0)).items():
