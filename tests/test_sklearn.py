@@ -37,6 +37,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import funcnet as fn
 from funcnet import _files
+from funcnet.data import Table
 from funcnet.report._runs import find_runs, read_run
 from funcnet.sklearn import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
 from funcnet.sklearn._folds import make_folds
@@ -746,6 +747,18 @@ def test_a_net_that_does_not_fit_is_refused(net, error, message):
         NetClassifier(net).fit(np.arange(10.0)[:, None], [0, 1] * 5)
 
 
+def test_a_net_of_fixed_size_and_the_features_of_a_category():
+    X = pandas.DataFrame({"a": np.arange(10.0), "b": ["u", "v", "w", "v", "u"] * 2})
+    with pytest.raises(ValueError, match=r"net must take the 4 features that .* makes of 2 columns"):
+        NetClassifier(fn.MLP((2, 8, 2))).fit(X, [0, 1] * 5)
+
+
+def test_a_setting_of_fit_is_answered_by_those_of_the_constructor():
+    for estimator in (MLPClassifier(), NetClassifier(fn.MLP((2, 2)))):
+        with pytest.raises(TypeError, match=rf"{type(estimator).__name__}\.fit has no setting 'seed'\."):
+            estimator.fit(ROWS, HALVES, seed=3)
+
+
 TINY_FOLDS = {**TINY, "cv": 3}
 ROWS = np.random.default_rng(0).normal(size=(40, 2))
 HALVES, VALUES = np.arange(40) % 2, ROWS[:, 0] + 1
@@ -797,6 +810,8 @@ def test_a_frame_may_hold_a_column_of_any_kind(kind):
             "column 'q' must hold numbers up",
         ),
         (np.where(ROWS > 1, np.inf, ROWS), ValueError, "contains infinity: column 'x0'"),
+        ("new.csv", TypeError, r"got a path. Try X=pandas.read_csv\('new.csv'\)"),
+        (Table("", (ROWS, HALVES), ("a", "b"), "c"), TypeError, "got a Table. .* X, y = table.arrays"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::polars.exceptions.PerformanceWarning")

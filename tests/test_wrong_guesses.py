@@ -38,6 +38,10 @@ def of_batch_shape(model, example, key):
     return model(example[0])
 
 
+def of_whole_batch(model, example, key):
+    return jnp.mean(model(example[0])[:, 0])
+
+
 def of_pairs(model, x, y):
     return jnp.sum((model(x) - y) ** 2)
 
@@ -56,6 +60,21 @@ class Noisy(fn.Module):
 @fn.losses.batchwise
 def random_batch_loss(model, batch, weight, key):
     return jnp.sum(jax.random.normal(jax.random.split(key)[0]) * weight)
+
+
+class WithForward(fn.Module):
+    layer: fn.Module = fn.Linear(2, 3)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def set_in_constructor(value):
+    class Torch(fn.Module):
+        def __init__(self):
+            self.part = value
+
+    return Torch()
 
 
 def stop_by_attribute(context):
@@ -105,6 +124,30 @@ GUESSES = {
     "a loss with the shape of a batch": (
         lambda: fn.fit(of_batch_shape, SGD, epochs=1)(MODEL(), (X, LABELS), KEY()),
         r"fn\.losses\.batchwise\(f\)",
+    ),
+    "a loss of a batch only": (
+        lambda: fn.fit(of_whole_batch, SGD, epochs=1)(MODEL(), (X, LABELS), KEY()),
+        r"take one example, here float32\[2\], int32\[\], got one that works on a whole batch only",
+    ),
+    "a method forward": (
+        lambda: TRAIN(WithForward().init(KEY()), (X, LABELS), KEY()),
+        r"WithForward with a method forward\. Rename it: def __call__\(self, x, key=None\)",
+    ),
+    "a layer set in __init__": (
+        lambda: set_in_constructor(fn.Linear(2, 3)),
+        r"Torch has no field part\. Declare it in the class.*'part: fn\.Module = \.\.\.'",
+    ),
+    "an array set in __init__": (
+        lambda: set_in_constructor(jnp.zeros(3)),
+        r"'part: jax\.Array \| None = None'\. .*returned by parameters\(self, key\)",
+    ),
+    "text labels": (
+        lambda: TRAIN(MODEL(), (X, np.array(["a", "b"] * 20)), KEY()),
+        r"got text\. Of labels: classes, y = np\.unique\(labels, return_inverse=True\)",
+    ),
+    "curves of a dictionary": (
+        lambda: fn.report.history({"loss": [1.0]}),
+        r"fn\.report\.curves\(\{'loss': model\.loss_curve_\}\)",
     ),
     "a word for a loss": (lambda: fn.fit("mse", "adam", epochs=1), r"fn\.losses\.supervised\("),
     "a word for a loss of an example": (lambda: fn.losses.supervised("mse"), r"fn\.losses\.squared_error"),

@@ -41,6 +41,13 @@ class Record:
     seconds: float
     cores: int | None
     date: str
+    code: str
+
+
+def code_digest(name: str) -> str:
+    """A digest of a script without its docstring, which may change without a new record."""
+    text = (EXPERIMENTS / f"{name}.py").read_text()
+    return hashlib.sha256(text.partition('"""\n\n')[2].encode()).hexdigest()[:16]
 
 
 def run(name: str, folder: Path) -> Record:
@@ -58,7 +65,8 @@ def run(name: str, folder: Path) -> Record:
         seconds = time.perf_counter() - started
         if process.returncode:
             raise RuntimeError(f"experiments/{name}.py failed:\n{process.stderr}")
-        record = Record(process.stdout, seconds, os.cpu_count(), datetime.date.today().isoformat())
+        today = datetime.date.today().isoformat()
+        record = Record(process.stdout, seconds, os.cpu_count(), today, code_digest(name))
         folder.mkdir(parents=True, exist_ok=True)
         for picture in sorted(Path(place).glob("runs/**/*.png"))[:1]:
             image = Image.open(picture).convert("RGB")
@@ -153,7 +161,10 @@ def build(app: Any) -> None:
 
     def load(name: str) -> tuple[Record, Path, bool]:
         if is_recorded(name):
-            return Record(**json.loads((RECORDED / f"{name}.json").read_text())), RECORDED, True
+            record = Record(**json.loads((RECORDED / f"{name}.json").read_text()))
+            if record.code != code_digest(name):
+                raise ValueError(f"{name}.py has changed since: make gallery SCRIPTS={name}")
+            return record, RECORDED, True
         digest = library.copy()
         digest.update((EXPERIMENTS / f"{name}.py").read_bytes())
         folder = cache / digest.hexdigest()[:16]

@@ -194,8 +194,8 @@ def _not_numbers(name: str, value: Any) -> str:
         return f"{name} must be real, got complex numbers. Try np.abs(x), x.real or x.imag."
     if getattr(dtype, "kind", "") in ("U", "S", "T"):
         return (
-            f"{name} must be an array of numbers, got text. For text labels: "
-            "classes, y = np.unique(labels, return_inverse=True)."
+            f"{name} must be an array of numbers, got text. Of labels: classes, y = np.unique(labels, "
+            "return_inverse=True). Of features, read a table: fn.data.load('table.csv', target='y')."
         )
     if getattr(dtype, "kind", "") in ("M", "m"):
         return (

@@ -120,6 +120,9 @@ tensor array variable: jax.numpy.asarray([1.0, 2.0])
 grad: jax.grad(lambda model: fn.evaluate(loss, model, data)["loss"])(model)
 jit vmap: jax.{{name}}(lambda x: model(x))(x)
 sklearn: import funcnet.sklearn
+nograd inferencemode stopgradient detach: jax.lax.stop_gradient(x)
+autocast gradscaler amp mixedprecision: loss = fn.Precision(compute="bfloat16")(loss)
+device cuda todevice: jax.device_put(x, jax.devices()[0])
 """
 )
 """Names of packages: layers, losses, metrics, optimizers, callbacks, data."""

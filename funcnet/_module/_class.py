@@ -371,16 +371,24 @@ def _with_observer(call: Any) -> Any:
 
 
 def _raise_frozen(self: Module, name: str, value: Any) -> None:
-    del value
+    cls = type(self).__name__
+    unchanged = f"a module can't be changed in place, got a new {name} for {cls}."
     if name in ("trainable", "requires_grad"):  # of Keras and PyTorch
         raise AttributeError(
-            f"a {type(self).__name__} can't be changed in place. Write model = fn.freeze(model), or a part "
-            'of it: model = fn.freeze(model, "layers[0]").'
+            f"{unchanged} Write model = fn.freeze(model), or a part of it: "
+            'model = fn.freeze(model, "layers[0]").'
+        )
+    if name not in (*self._children, *self._static):
+        is_array = _tree.is_array(value)
+        kind = "fn.Module" if isinstance(value, Module) else type(value).__name__
+        declaration = f"{name}: jax.Array | None = None" if is_array else f"{name}: {kind} = ..."
+        raise AttributeError(
+            f"{cls} has no field {name}. Declare it in the class, which needs no __init__: "
+            f"'{declaration}'." + " Its initial value is returned by parameters(self, key)." * is_array
         )
     raise AttributeError(
-        f"a {type(self).__name__} can't be changed in place. Make a changed copy: "
-        f"model.replace({name}=...). Fields are set by the generated constructor, and initial arrays are "
-        "returned by parameters(self, key)."
+        f"{unchanged} Make a changed copy: model.replace({name}=...). Fields are set by the generated "
+        "constructor, and initial arrays are returned by parameters(self, key)."
     )
 
 

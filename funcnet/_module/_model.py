@@ -145,6 +145,11 @@ def check_complete(model: PyTree) -> None:
 def call(model: Any, x: Any, key: Key | None) -> Any:
     """`model(x)`, with the key if it is not None and the model accepts one."""
     if isinstance(model, type) or not callable(model):
+        if hasattr(type(model), "forward"):
+            raise TypeError(
+                f"the model must be callable, got {type(model).__name__} with a method forward. Rename it: "
+                "def __call__(self, x, key=None): ..."
+            )
         raise TypeError(
             f"the model must be callable, got {_check.describe(model)}. For other pytrees write the loss "
             "yourself: def loss(params, example, key): ..."

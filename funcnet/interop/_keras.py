@@ -61,6 +61,11 @@ def from_keras(make: Any) -> LiftedNetwork:
     if is_built:
         model = make
     else:
+        if isinstance(make, type):
+            raise TypeError(
+                "make must be a model of Keras, or a function without arguments that returns one, got "
+                f"{_check.describe(make)}. Write fn.interop.from_keras(lambda: {make.__name__}())."
+            )
         _check.takes("make", make, "a model of Keras, or a function without arguments that returns one")
         # In this scope variables keep their initializers.
         with defaults_of_jax(), keras.StatelessScope(initialize_variables=False) as scope:
@@ -71,7 +76,8 @@ def from_keras(make: Any) -> LiftedNetwork:
     if not model.built or not model.weights:
         raise ValueError(
             f"the model of Keras must be built, got {model.name!r} without variables. Give it its input "
-            "shape: keras.Sequential([keras.Input((4,)), ...])."
+            "shape: keras.Sequential([keras.Input((4,)), ...]); for a class of your own: "
+            "def make(): model = Net(); model(keras.Input((4,))); return model."
         )
     variables = (*model.trainable_variables, *model.non_trainable_variables)
     initializers = tuple(getattr(variable, "_initializer", None) for variable in variables)

@@ -156,10 +156,26 @@ class LiftedNetwork(Module):
 
     def _apply_example(self, x: PyTree, key: Key | None) -> PyTree:
         if not self.library.takes_batch:
-            return self._call_library(self._state(), x, key)[0]
+            try:
+                return self._call_library(self._state(), x, key)[0]
+            except (TypeError, ValueError) as error:
+                if not self._takes_each_row(x):
+                    raise
+                raise TypeError(
+                    f"{self.library.name} takes one example, got a batch. Write fn.predict(model, x), or "
+                    "jax.vmap(model)(x)."
+                ) from error
         rows = jax.tree.map(lambda a: a[None], x)
         output = self._call_library(self._state(), rows, key)[0]
         return jax.tree.map(lambda a: a[0], output)
+
+    def _takes_each_row(self, x: PyTree) -> bool:
+        """Whether x is a batch of what the network takes."""
+        try:
+            jax.eval_shape(jax.vmap(lambda one: self._call_library(self._state(), one, None)[0]), x)
+        except Exception:
+            return False
+        return True
 
     def _apply_rows(self, x: PyTree, key: Key | None) -> PyTree:
         if self.library.takes_batch:

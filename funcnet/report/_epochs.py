@@ -56,7 +56,8 @@ def history(run: Run, axes: Any = None) -> Any:
     if not (isinstance(getattr(run, "history", None), Mapping) and hasattr(run, "best_epoch")):
         raise TypeError(
             f"run must be a Run, as returned by a training function, got {type(run).__name__}. For arrays "
-            "by name: funcnet.report.curves(values)."
+            "by name: fn.report.curves(values); of an estimator: "
+            "fn.report.curves({'loss': model.loss_curve_})."
         )
     if not _tree.is_concrete(dict(run.history)):
         raise TypeError("run must be concrete to be drawn, got a traced one. Draw outside of jit.")

@@ -97,7 +97,8 @@ def _read_estimator(folder: Path) -> SavedRun:
 
 
 def _words(outcome: str) -> str:
-    return outcome.lower().replace("_", " ")
+    # A checkpoint does not know whether its process still runs.
+    return "unfinished" if outcome == "RUNNING" else outcome.lower().replace("_", " ")
 
 
 def row(run: SavedRun, parent: Path) -> list[str]:

@@ -1,6 +1,9 @@
 """What all estimators share: scikit-learn's checks of rows and weights, and columns read by a schema."""
 
-from collections.abc import Mapping
+import functools
+import inspect
+import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,12 +13,29 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from funcnet import _check
+from funcnet.data import Table
 from funcnet.data._rows import named_rows
 from funcnet.tabular import Features, Schema, _frame
 from funcnet.tabular._schema import check_not_empty
 
 EXPONENT = 500
 """Numbers up to 2^500, and from 2^-500, have squares and sums within float64."""
+
+
+def settings_in_constructor(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate `fit`, so that a setting passed to it is answered by where settings belong."""
+
+    @functools.wraps(fit)
+    def checked_fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        for name in kwargs.keys() - inspect.signature(fit).parameters.keys():
+            estimator = type(self).__name__
+            raise TypeError(
+                f"{estimator}.fit has no setting {name!r}. Settings are those of the constructor: "
+                f"{estimator}({', '.join(self.get_params(deep=False))})."
+            )
+        return fit(self, *args, **kwargs)
+
+    return checked_fit
 
 
 class TableEstimator(BaseEstimator):
@@ -48,6 +68,14 @@ class TableEstimator(BaseEstimator):
             TypeError: if it is sparse.
             ValueError: if it has no rows, or other columns than in `fit`.
         """
+        if isinstance(X, str | os.PathLike):
+            raise TypeError(
+                f"X must be a frame or an array, got a path. Try X=pandas.read_csv({str(X)!r})."
+            )
+        if isinstance(X, Table):
+            raise TypeError(
+                "X must be a frame or an array, got a Table. Its features: X, y = table.arrays."
+            )
         if (frame := named_rows(X)) is not X:  # a dictionary has its columns in any order
             names = [n for n in getattr(self, "feature_names_in_", ()) if not reset and n in frame.columns]
             X = frame[[*names, *(n for n in frame.columns if n not in names)]]

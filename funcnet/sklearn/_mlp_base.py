@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from funcnet import _check
-from funcnet.sklearn._base import check_weight, take_rows
+from funcnet.sklearn._base import check_weight, settings_in_constructor, take_rows
 from funcnet.sklearn._folds import Splits, held_out_table, is_explicit, make_folds, parts_of_rows
 from funcnet.sklearn._mlp_fitted import FittedMLP
 from funcnet.sklearn._warnings import first_is_best
@@ -85,6 +85,7 @@ class MLPBase(FittedMLP):
         self.warm_start = warm_start
         self.verbose = verbose
 
+    @settings_in_constructor
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on a table.
 

@@ -15,7 +15,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from funcnet import _check, _keys, losses
 from funcnet.data import Dataset
 from funcnet.sklearn import _save
-from funcnet.sklearn._base import TableEstimator, check_weight, fraction, take_rows
+from funcnet.sklearn._base import (
+    TableEstimator,
+    check_weight,
+    fraction,
+    settings_in_constructor,
+    take_rows,
+)
 from funcnet.tabular import Features
 from funcnet.tabular._merge import merge_equal_rows
 from funcnet.tabular._preprocessing import ANY_SIZE, fit_preprocessing
@@ -63,6 +69,7 @@ class NetBase(TableEstimator, abc.ABC):
         tags.input_tags.allow_nan = tags.input_tags.string = self.preprocessing is not None
         return tags
 
+    @settings_in_constructor
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train the network.
 
@@ -110,7 +117,11 @@ class NetBase(TableEstimator, abc.ABC):
         if not is_first:
             check_same_net(self.net_, self.model_)
         model = self.net_.init(_keys.fold_in_name(key, "init")) if is_first else self.model_
-        target = self._shape_target(model, x, target)
+        try:
+            target = self._shape_target(model, x, target)
+        except (TypeError, ValueError) as error:
+            self._explain_width(x.shape[1:], error)
+            raise
         x, target, weight = _merge_full_batch(x, target, weight, self.batch_size)
         if self.loss is not None and not callable(self.loss):
             raise TypeError(
@@ -127,6 +138,15 @@ class NetBase(TableEstimator, abc.ABC):
         self.history_ = {name: np.asarray(v)[: self.n_iter_] for name, v in run.history.items()}
         self.loss_curve_ = self.history_["loss"].tolist()
         self.loss_ = self.loss_curve_[-1]
+
+    def _explain_width(self, shape: tuple[int, ...], error: Exception) -> None:
+        """Raise if a network does not fit the features that the preprocessing makes of the columns."""
+        if self.preprocessing is not None and shape != (self.n_features_in_,) and hasattr(self.net, "init"):
+            raise ValueError(
+                f"net must take the {shape[0]} features that the preprocessing makes of "
+                f"{self.n_features_in_} columns. Write net=lambda n_features, n_outputs: "
+                f"fn.MLP((n_features, 64, n_outputs)), or preprocessing=None. Its error: {error}"
+            ) from error
 
     def _check_X(self, X: Any, reset: bool) -> Any:
         if self.preprocessing is None:

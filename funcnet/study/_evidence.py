@@ -25,8 +25,8 @@ STABILIZE = (
 REGULARIZE = (
     "more training rows, or augmented ones",
     "a smaller model",
+    "weight decay: optax.adamw(…, weight_decay=0.1), or 1.0",
     "dropout: fn.MLP(…, dropout=0.3)",
-    "weight decay: optax.adamw(…, weight_decay=0.1)",
 )
 INCREASE_CAPACITY = (
     "a larger model, or better features",
@@ -152,6 +152,8 @@ class Evidence:
             f"the training loss) from epoch {self._epoch()} to the end, while the training loss did not; "
             f"the gap grew from {self.best_gap} to {self.gap}."
         )
+        if self.restored_epoch >= 0:
+            reason += f" run.model is that of epoch {self.restored_epoch + 1}, not that of the end."
         return "overfit", reason, (self._stop_early(), *REGULARIZE)
 
     def _stop_early(self) -> str:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from funcnet import _text
+
 PATIENCE = 0.2
 """Seconds before anything is shown: shorter runs need no bar."""
 LINE_SECONDS = 5.0
@@ -20,6 +22,7 @@ class Bar:
     """
 
     def __init__(self, kind: Literal["bar", "lines", False]) -> None:
+        self._kind = kind
         self._writer = _writer_of(kind)
         self._began = time.monotonic()
         self._first: tuple[float, int] | None = None
@@ -33,6 +36,11 @@ class Bar:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+    def announce(self, line: str) -> None:
+        """Print a line once, also where no bar can be drawn."""
+        if self._kind:
+            print(_text.printable(line), file=sys.stderr, flush=True)
 
     def _line(self, context: Any) -> tuple[str, int]:
         """The line, and a number that changes when a log should have a new one."""

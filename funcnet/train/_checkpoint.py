@@ -28,7 +28,7 @@ from funcnet.train._array_files import (
     write_arrays,
 )
 from funcnet.train._directory import archive, lock_directory
-from funcnet.train._fingerprint import differences
+from funcnet.train._fingerprint import PROGRAM, differences
 from funcnet.train._manifest import FORMAT, places, read_manifest, verify_files, write_manifest
 
 PARTS_SECONDS = 600.0
@@ -219,11 +219,9 @@ class Checkpoints:
         saved, current = dict(manifest["identity"]), dict(self.identity)
         if manifest["versions"].get("jax") != metadata.version("jax"):
             for entries in (saved, current):  # another version of JAX prints programs differently
-                entries.pop("program of a step", None)
+                entries.pop(PROGRAM, None)
         if lines := differences(saved, current):
-            changed = {line.split(":")[0] for line in lines}
-            # The history in the state has an entry for each epoch, so the program of a step changes, too.
-            of_epochs = "setting epochs" in changed and changed <= {"setting epochs", "program of a step"}
+            of_epochs = [line.split(":")[0] for line in lines] == ["setting epochs"]
             advice = (
                 'If only epochs has changed, fn.Trainer(..., resume="force") continues the run to that '
                 'number; resume="never" starts over.'

@@ -16,6 +16,7 @@ from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
 
 SETTINGS = ("epochs", "batch_size", "shuffle", "stopping", "eval_every", "accumulate", "on_nan")
+PROGRAM = "program of a step"
 
 
 def fingerprint(plan: Plan, progress: Progress, model: PyTree, source: Any, key: Key) -> dict[str, str]:
@@ -31,7 +32,7 @@ def fingerprint(plan: Plan, progress: Progress, model: PyTree, source: Any, key:
     identity["batches in an epoch"] = str(source.per_epoch)
     identity["optimizer's start"] = digest(progress.state.opt_state)
     # The step as JAX traces it: only this shows a different loss, optimizer or learning rate.
-    identity["program of a step"] = program_of_step(plan, progress, source.sample)
+    identity[PROGRAM] = program_of_step(plan, progress, source.sample)
     return identity
 
 
@@ -49,9 +50,15 @@ def arguments(plan: Plan, model: PyTree, data: Any, valid: Dataset | None, key: 
 
 
 def differences(saved: dict[str, str], current: dict[str, str]) -> list[str]:
-    """A line for each entry that differs."""
+    """A line for each entry that differs; that of the program only if no other entry explains it."""
     names = [name for name in {**saved, **current} if saved.get(name) != current.get(name)]
-    return [f"{name}: {saved.get(name, 'none')} saved, {current.get(name, 'none')} now" for name in names]
+    if names == [PROGRAM]:
+        return [f"{PROGRAM}: another loss, optimizer or learning rate, or other code of the model"]
+    return [
+        f"{name}: {saved.get(name, 'none')} saved, {current.get(name, 'none')} now"
+        for name in names
+        if name != PROGRAM
+    ]
 
 
 def program_of_step(plan: Plan, progress: Progress, like: Dataset) -> str:

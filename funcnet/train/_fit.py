@@ -18,7 +18,7 @@ from funcnet.train._chunks import Chunks
 from funcnet.train._digest import check_equal, digest_call
 from funcnet.train._early_stopping import EarlyStopping
 from funcnet.train._evaluate import check_data
-from funcnet.train._fingerprint import arguments, program_of_step
+from funcnet.train._fingerprint import PROGRAM, arguments, program_of_step
 from funcnet.train._loop import run, start
 from funcnet.train._own_step import EXPECTED, OwnStep
 from funcnet.train._plan import Plan, Probe, Settings
@@ -210,7 +210,7 @@ class Fit(Settings):
         first, progress = digest_call(functools.partial(start, self._plan), model, like, key, valid)
         programs = {
             "program of the start": first,
-            "program of a step": program_of_step(self._plan, progress, like),
+            PROGRAM: program_of_step(self._plan, progress, like),
         }
         check_equal({**arguments(self._plan, model, data, valid, key), **programs})
 

@@ -79,6 +79,8 @@ class Session:
         with contextlib.ExitStack() as stack:
             progress = stack.enter_context(self.saver.open(progress, self.model, self.source, self.key))
             progress = progress.with_values(self.saver.values)
+            if self.saver.step >= 0:
+                self._announce(progress)
             self.reported_epoch = progress.epoch
             stack.callback(self.bar.close)
             stack.callback(self.source.close)
@@ -119,6 +121,14 @@ class Session:
             self._exit(signal_number)
         in_parts = _parts.is_spread(progress.state.model)
         return _processes.to_local(self._result(progress), gather=not in_parts)
+
+    def _announce(self, progress: Progress) -> None:
+        """Say that the run was resumed, and where."""
+        where = f"{self.trainer.directory}: resumed after step {progress.step:,}"
+        if progress.should_continue(self.plan.epochs):
+            self.bar.announce(f"{where}, in epoch {progress.epoch + 1} of {self.plan.epochs}.")
+        else:
+            self.bar.announce(f"{where}, its last: there is nothing left to train.")
 
     def _check_settings(self) -> None:
         """Check that all processes run this Trainer in the same way."""

@@ -110,7 +110,10 @@ class StudySession:
         if stage.is_repeat:
             self.done = 0
         members.restore(force=self.trainer.resume == "force")
-        self._report(stage, int(members.done.sum()))
+        kept = int(members.done.sum())
+        if kept and self.folder is not None:
+            self.bar.announce(f"{self.folder}: {kept:,} of {stage.size:,} members were kept.")
+        self._report(stage, kept)
         try:
             for first in range(0, stage.size, members.width):
                 if members.done[first : first + members.width].all():

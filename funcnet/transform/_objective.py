@@ -159,7 +159,11 @@ def objective(
                 return _check.results("the loss", loss(model, example, key))
 
         per_example = jax.vmap(one_example, axes, axis_name=BATCH_AXIS)
-        values = _parts(per_example(model, batch.example, keys, weight), weight.shape)
+        try:
+            values = _parts(per_example(model, batch.example, keys, weight), weight.shape)
+        except (TypeError, ValueError, IndexError) as error:
+            _check_one_example(loss, model, batch, key, error)
+            raise
         values, rows = _split_rows(values, weight, key)
         sums = jax.tree.map(lambda v: weighted_sum(v, weight), values)
     if key is not None and not _is_full(batch) and needs_batch(model):
@@ -169,6 +173,23 @@ def objective(
     divisor = totals.weight if total_weight is None else total_weight
     divisor = jnp.where(divisor > 0, divisor, jnp.ones_like(divisor))
     return sums["loss"] / divisor.astype(sums["loss"].dtype), totals
+
+
+def _check_one_example(loss: Loss, model: PyTree, batch: Batch, key: Key | None, error: Exception) -> None:
+    """Raise a TypeError if a loss that fails on one example works on a whole batch."""
+    try:
+        of_batch = jax.eval_shape(lambda model, batch: loss(model, batch, key), model, batch.example)
+        is_loss = of_batch.shape == ()
+    except Exception:  # it fails on both, or returns metrics, too: the first error says more
+        return
+    if is_loss:
+        shapes = ", ".join(_tree.dtype_and_shape(leaf[0]) for leaf in jax.tree.leaves(batch.example))
+        raise TypeError(
+            f"the loss must take one example, here {shapes}, got one that works on a whole batch only. "
+            "Write def loss(model, example, key): x, y = example; return (model(x) - y) ** 2, which is "
+            "mapped over the batch; a loss that needs all rows at once is marked by fn.losses.batchwise. "
+            f"Its error for one example: {error}"
+        ) from error
 
 
 def _is_full(batch: Batch) -> bool:

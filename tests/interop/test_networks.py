@@ -625,6 +625,36 @@ def test_states_of_equinox():
     np.testing.assert_allclose(run.history["loss"][0], fn.evaluate(LOSS, start, (X, Y))["loss"], rtol=1e-5)
 
 
+def test_a_network_of_one_example_refuses_a_batch_in_plain_words():
+    model = fn.interop.from_equinox(lambda key: eqx.nn.MLP(4, 3, 4, 1, key=key)).init(cached_key(7))
+    with pytest.raises(TypeError, match=r"takes one example, got a batch. Write fn.predict\(model, x\)"):
+        model(X)
+
+
+def test_a_class_of_keras_is_built_by_an_input():
+    import keras
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.out = keras.layers.Dense(3)
+
+        def call(self, x):
+            return self.out(x)
+
+    with pytest.raises(TypeError, match=r"got the class Net. Write fn.interop.from_keras\(lambda: Net\(\)"):
+        fn.interop.from_keras(Net)
+    with pytest.raises(ValueError, match=r"model\(keras.Input\(\(4,\)\)\); return model"):
+        fn.interop.from_keras(lambda: Net())
+
+    def make():
+        model = Net()
+        model(keras.Input((4,)))
+        return model
+
+    assert fn.count(fn.interop.from_keras(make).init(cached_key(7))) == 15
+
+
 @pytest.mark.slow
 def test_models_of_keras_that_are_built_already():
     import keras

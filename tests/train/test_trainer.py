@@ -328,13 +328,16 @@ def test_another_training_is_refused_by_name(tmp_path):
         "setting epochs": lambda: fn.Trainer(
             fn.fit(SQUARED, optax.sgd(0.1), epochs=8, batch_size=10), tmp_path
         )(model, data, the_key(), valid),
-        "program of a step": lambda: fn.Trainer(
-            fn.fit(SQUARED, optax.sgd(0.2), epochs=7, batch_size=10), tmp_path
-        )(model, data, the_key(), valid),
     }
     for what, call in cases.items():
-        with pytest.raises(ValueError, match=rf"belongs to a different run(.|\n)*\n  {what}: .* saved, "):
+        with pytest.raises(
+            ValueError, match=rf"belongs to a different run:\n  {what}: .* saved, "
+        ) as caught:
             call()
+        assert "program" not in str(caught.value)  # another setting is the reason
+    other_rate = fn.Trainer(fn.fit(SQUARED, optax.sgd(0.2), epochs=7, batch_size=10), tmp_path)
+    with pytest.raises(ValueError, match="program of a step: another loss, optimizer or learning rate"):
+        other_rate(model, data, the_key(), valid)
     wide = jax.jit(fn.models.LinearRegression(2).init)(the_key())
     with pytest.raises(
         ValueError, match=r"state\.model\.linear\.weight: float32\[3\] saved, float32\[2\] expected"
@@ -430,6 +433,25 @@ def test_what_is_not_finite_is_named():
     rows = np.float32([1, 0])
     found = fn.train.replay(broken, broken(jnp.array(1.0), rows, the_key()).state, rows)
     assert found.leaf.startswith("gradient of")
+
+
+def test_a_resumed_run_says_where(tmp_path, capsys):
+    train, model, data, valid = _training("line")
+
+    def fail(context):
+        if context.epoch == 3:
+            raise RuntimeError("no power")
+
+    with pytest.raises(RuntimeError, match="no power"):
+        fn.Trainer(train, tmp_path, [fail], sync_every=fn.train.Every(epochs=1))(
+            model, data, the_key(), valid
+        )
+    assert "resumed" not in capsys.readouterr().err
+    for words in ("in epoch 3 of 7", "its last: there is nothing left to train"):
+        fn.Trainer(train, tmp_path)(model, data, the_key(), valid)
+        assert words in capsys.readouterr().err
+    fn.Trainer(train, tmp_path, progress=False)(model, data, the_key(), valid)
+    assert not capsys.readouterr().err
 
 
 def _process(folder):
