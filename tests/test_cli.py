@@ -597,7 +597,7 @@ def test_ctrl_c(capsys, tmp_path, monkeypatch):
 
     monkeypatch.setattr(MLPClassifier, "fit", interrupted)
     assert main(["train", "iris", "--out", str(tmp_path / "out")]) == 130
-    assert capsys.readouterr().err == "funcnet: interrupted.\n"
+    assert capsys.readouterr().err.lstrip() == "funcnet: interrupted.\n"
 
 
 def test_ctrl_c_interrupts_a_compiled_program(capsys, monkeypatch):

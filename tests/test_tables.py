@@ -15,12 +15,12 @@ OF_ARRAYS = {"measure", "roc_auc", "average_precision", "whole"}
 
 
 def _classes(module: ModuleType) -> set[type]:
-    public = {thing for name, thing in vars(module).items() if not name.startswith("_")}
+    public = {getattr(module, name) for name in dir(module) if not name.startswith("_")}
     return {thing for thing in public if inspect.isclass(thing) and issubclass(thing, fn.Module)}
 
 
 def _functions(module: ModuleType) -> set[str]:
-    things = {name: thing for name, thing in vars(module).items() if inspect.isfunction(thing)}
+    things = {name: thing for name in dir(module) if inspect.isfunction(thing := getattr(module, name))}
     return {name for name, thing in things.items() if name[0] != "_" and name != "attach_stub"}
 
 

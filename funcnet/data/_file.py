@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnet import _check, _files
 from funcnet._text import quoted
-from funcnet.data._text_file import DECIMAL, check_format, read_text
+from funcnet.data._text_file import DECIMAL, check_format, read_text, text_columns
 
 PARQUET = (".parquet", ".pq")
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
@@ -176,7 +176,7 @@ def to_frame(rows: Any) -> Any:
 
 def numbers(frame: Any, table: str, advice: str) -> np.ndarray:
     """The columns of a table, which must be finite numbers, as float64 [rows, columns]."""
-    for name in frame.select_dtypes(str) if frame.attrs.get(DECIMAL) == "," else ():
+    for name in text_columns(frame) if frame.attrs.get(DECIMAL) == "," else ():
         raise ValueError(f"column {name!r} of {table} must hold finite numbers, got text. {advice}")
     return np.column_stack([number_column(frame[name], table, advice) for name in frame.columns])
 

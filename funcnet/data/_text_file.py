@@ -105,6 +105,14 @@ def read_text(
         raise ValueError(f"{path} can't be read as a table: {str(error).strip()}.") from None
 
 
+def text_columns(frame: Any) -> list[str]:
+    """The columns of text. Pandas 2 has no dtype for them: booleans with gaps are objects, too."""
+    from pandas.api.types import infer_dtype
+
+    objects = (name for name, dtype in frame.dtypes.items() if dtype.kind == "O")
+    return [name for name in objects if infer_dtype(frame[name], skipna=True) == "string"]
+
+
 def _with_decimal_commas(
     frame: Any, read: Callable[..., Any], at_least: int, decimal: str | None
 ) -> list[str] | None:
@@ -115,7 +123,7 @@ def _with_decimal_commas(
     """
     if decimal == ".":
         return None
-    shown = [_parse.decimal_mark(frame[name].value_counts().to_dict()) for name in frame.select_dtypes(str)]
+    shown = [_parse.decimal_mark(frame[name].value_counts().to_dict()) for name in text_columns(frame)]
     if decimal is None and shown.count(",") < at_least:
         return None
     floats = frame.select_dtypes(float).columns

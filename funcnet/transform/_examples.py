@@ -19,6 +19,8 @@ from funcnet.transform._through import clip_tree
 
 OfExample = Callable[[PyTree, PyTree], Array]
 """`f(x, example) -> scalar`, for example `lambda model, example: loss(model, example, key)`."""
+BLOCK_OF_ROWS = 512
+"""Rows that are added one after another."""
 
 
 def per_example_grads(f: OfExample) -> Callable[[PyTree, PyTree], PyTree]:
@@ -108,9 +110,19 @@ def clipped_mean_grad(
 
 
 def _weight_rows(weight: Array, leaf: Array) -> Array:
-    """The sum of the rows of a leaf [n, ...] with weights [n], in at least float32."""
+    """The sum of the rows of a leaf [n, ...] with weights [n], in at least float32.
+
+    In blocks: one after another, 70,000 equal terms would lose three digits of float32.
+    """
     terms = wide(leaf)
-    return jnp.tensordot(weight.astype(terms.dtype), terms, 1).astype(leaf.dtype)
+    weight = weight.astype(terms.dtype)
+    whole = len(weight) // BLOCK_OF_ROWS * BLOCK_OF_ROWS
+    blocks = (
+        weight[:whole].reshape(-1, BLOCK_OF_ROWS),
+        terms[:whole].reshape(-1, BLOCK_OF_ROWS, *leaf.shape[1:]),
+    )
+    sums = jax.vmap(lambda weight, terms: jnp.tensordot(weight, terms, 1))(*blocks)
+    return (jnp.sum(sums, axis=0) + jnp.tensordot(weight[whole:], terms[whole:], 1)).astype(leaf.dtype)
 
 
 def _may_be_nonlinear(f: OfExample, x: PyTree, examples: PyTree) -> bool:

@@ -312,7 +312,9 @@ def _any_length(batch: Any) -> Iterator[None]:
     """Explain the error of a computation that depends on the length of a named axis."""
     try:
         yield
-    except jax.errors.InconclusiveDimensionOperation as error:
+    except Exception as error:
+        if type(error).__name__ != "InconclusiveDimensionOperation":  # jax 0.10.0 does not export it
+            raise
         raise ValueError(
             f"batch must name axes that may have any length, got {batch!r}, and the computation depends on "
             f"it: {str(error).strip().splitlines()[0].rstrip('.')}. Save it for one length, batch=None; "

@@ -369,7 +369,7 @@ def test_cells_of_any_length_are_read():
         assert (decided.role, decided.missing) == ("number", int(isinstance(odd, str)))
         assert len(decided.why) < 130
     with pytest.raises(ValueError, match="column 'b' must hold finite numbers"):
-        column([10**400, *range(30)])
+        column(pandas.Series([10**400, *range(30)], dtype=object))
 
 
 def test_a_column_of_blanks_is_empty():
