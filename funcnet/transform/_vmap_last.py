@@ -20,7 +20,7 @@ from funcnet.transform._jaxpr import (
     scan_parts,
     while_parts,
 )
-from funcnet.transform._vmap_last_rules import Value, by_vmap, plain, random_bits_of, rules, with_lanes
+from funcnet.transform._vmap_last_rules import Value, by_vmap, plain, random_program, rules, with_lanes
 
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
     from jax.extend.core import ClosedJaxpr, JaxprEqn
@@ -146,7 +146,7 @@ def _run(program: "ClosedJaxpr", args: Sequence[Value], size: int) -> list[Value
 
 
 def _open_call(equation: "JaxprEqn") -> "ClosedJaxpr | None":
-    return called_program(equation) or random_bits_of(equation)
+    return called_program(equation) or random_program(equation)
 
 
 # Control flow. Which results have lanes is computed first, so that all branches agree, and a loop's carry

@@ -17,6 +17,7 @@ from funcnet.transform._jaxpr import bind, primitives_of
 if TYPE_CHECKING:  # jax.extend takes longer to import than all of funcnet
     from jax.extend.core import ClosedJaxpr, JaxprEqn
 
+ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)  # of threefry2x32
 # Contractions up to this size, with results up to this many entries a lane, become sums of products.
 # Beyond it a matrix is large enough for a matrix product of its own.
 UNROLLED_SIZE, UNROLLED_ENTRIES = 32, 4096
@@ -55,6 +56,10 @@ def by_vmap(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[An
 
 
 def _elementwise(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+    return bind(equation, *_broadcast_operands(equation, inputs, size))
+
+
+def _broadcast_operands(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Any]:
     shape = (*_aval(equation.outvars[0]).shape, size)
 
     def broadcast(value: Value) -> Any:  # an operand may be a scalar
@@ -63,7 +68,7 @@ def _elementwise(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequen
         missing = tuple(range(len(shape) - array.ndim))
         return jnp.broadcast_to(jnp.expand_dims(array, missing), shape)
 
-    return bind(equation, *map(broadcast, inputs))
+    return [broadcast(value) for value in inputs]
 
 
 def _same(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
@@ -229,17 +234,55 @@ def _of_rows(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[A
     return _product(dot.jaxpr.eqns[0], inputs, size)
 
 
-def random_bits_of(equation: "JaxprEqn") -> "ClosedJaxpr | None":
-    """The program that draws bits from a threefry key: its rule for `vmap` puts the members first."""
-    if equation.primitive.name != "random_bits":
+def random_program(equation: "JaxprEqn") -> "ClosedJaxpr | None":
+    """The program that draws bits from threefry keys, or folds numbers into them.
+
+    The rules for `vmap` of these operations put the members first.
+    """
+    if equation.primitive.name not in ("random_bits", "random_fold_in"):
         return None
     from jax.extend.random import threefry_prng_impl
 
-    key = _aval(equation.invars[0])
-    if key.shape or key.dtype != jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32")).dtype:
+    keys, *numbers = map(_aval, equation.invars)
+    if keys.dtype != jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32")).dtype:
         return None
-    draw = functools.partial(threefry_prng_impl.random_bits, **equation.params)
-    return jax.make_jaxpr(lambda key: draw(jax.random.key_data(key)))(key)
+    compute = threefry_prng_impl.random_bits if not numbers else threefry_prng_impl.fold_in
+    compute = functools.partial(compute, **equation.params)
+    shape = jnp.broadcast_shapes(keys.shape, *(number.shape for number in numbers))
+    for _ in shape:
+        compute = jax.vmap(compute)
+
+    def of_keys(keys: Array, *numbers: Array) -> Array:
+        data = jax.random.key_data(jnp.broadcast_to(keys, shape))
+        result = compute(data, *(jnp.broadcast_to(number, shape) for number in numbers))
+        return jax.random.wrap_key_data(result) if numbers else result
+
+    return jax.make_jaxpr(of_keys)(keys, *numbers)
+
+
+def _threefry(equation: "JaxprEqn", inputs: list[Value], size: int) -> Sequence[Any]:
+    """The 20 rounds of threefry2x32 as one kernel: JAX's loop over groups of rounds stores all arrays.
+
+    It is a loop of one pass, so that operations which read the bits do not compute them again.
+
+    Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
+    """
+
+    def rounds(_: int, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        key0, key1, x0, x1 = state
+        keys = key0, key1, key0 ^ key1 ^ np.uint32(0x1BD11BDA)
+        x0, x1 = x0 + keys[0], x1 + keys[1]
+        for group in range(5):
+            for distance in map(np.uint32, ROTATIONS[group % 2]):
+                x0 = x0 + x1
+                x1 = x0 ^ (x1 << distance | x1 >> (np.uint32(32) - distance))
+            x0 = x0 + keys[(group + 1) % 3]
+            x1 = x1 + keys[(group + 2) % 3] + np.uint32(group + 1)
+        return key0, key1, x0, x1
+
+    one = jax.lax.optimization_barrier(jnp.int32(1))  # XLA would remove a loop that it knows to be one pass
+    state = tuple(_broadcast_operands(equation, inputs, size))
+    return jax.lax.fori_loop(0, one, rounds, state)[2:]
 
 
 ELEMENTWISE = (
@@ -249,7 +292,7 @@ ELEMENTWISE = (
     "lgamma", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not",
     "or", "population_count", "pow", "reduce_precision", "rem", "round", "rsqrt", "select_n",
     "shift_left", "shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "sqrt",
-    "square", "stop_gradient", "sub", "tan", "tanh", "threefry2x32", "xor",
+    "square", "stop_gradient", "sub", "tan", "tanh", "xor",
 )  # fmt: skip
 ALONG_AXES = (
     "argmax", "argmin", "concatenate", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum",
@@ -269,6 +312,7 @@ def rules() -> dict[Any, Rule]:
         **dict.fromkeys(primitives_of(*ELEMENTWISE), _elementwise),
         **dict.fromkeys(primitives_of(*ALONG_AXES), _same),
         barrier: _without_barrier,
+        **dict.fromkeys(primitives_of("threefry2x32"), _threefry),
         primitives.broadcast_in_dim_p: _with(_broadcast),
         primitives.dot_general_p: _product,
         primitives.gather_p: _gather,

@@ -244,5 +244,16 @@ def test_a_reshape_in_another_order():
 
 def test_random_bits_come_with_the_members_last():
     program = jax.make_jaxpr(vmap_last(lambda key: jax.random.bits(key, (5, 3))))(the_keys())
-    draws = [equation for equation in program.eqns if equation.primitive.name == "threefry2x32"]
-    assert [equation.outvars[0].aval.shape for equation in draws] == [(5, 3, 3)]
+    draws = [equation for equation in program.eqns if equation.primitive.name == "while"]
+    assert [equation.outvars[-1].aval.shape for equation in draws] == [(5, 3, 3)]
+
+
+@pytest.mark.parametrize("numbers", [7, np.arange(4)])
+def test_keys_of_examples_are_folded_and_drawn_from(numbers):
+    def draw(key):
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(4, dtype=np.uint32))
+        keys = jax.vmap(jax.random.fold_in)(keys, np.broadcast_to(np.uint32(numbers), 4))
+        return jax.vmap(lambda key: jax.random.bits(key, (3,)))(keys)
+
+    actual, expected = jax.jit(functools.partial(both, draw, 0))(the_keys())
+    np.testing.assert_array_equal(actual, expected)
