@@ -1,5 +1,6 @@
 """MLPs of several sizes in one shape: each in the layers of a larger one, with zeros beyond its entries."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY
 from typing import Any
@@ -58,7 +59,8 @@ class PaddedMLP(Module):
                 output = y if output is None else jnp.where(i == last, y, output)
             if i + 1 < len(layers):
                 x = drop(self.activation(x), key=_keys.fold_in(key, i))
-                x = jnp.where(jnp.arange(x.shape[-1]) < widths[i], x, jnp.zeros_like(x))
+                is_own = jnp.broadcast_to(jnp.arange(x.shape[-1]) < widths[i], x.shape)
+                x = jnp.where(is_own, x, jnp.zeros_like(x))
         return output[..., 0] if self.out_features == "scalar" else output
 
 
@@ -81,7 +83,7 @@ def common_shape(nets: Sequence[MLP]) -> PaddedMLP:
 def layer_shapes(net: MLP) -> list[tuple[int, int]]:
     """(in, out) of each layer."""
     sizes = [1 if size == "scalar" else size for size in net.sizes]
-    return list(zip(sizes[:-1], sizes[1:], strict=True))
+    return list(itertools.pairwise(sizes))
 
 
 def hidden_widths(net: MLP, like: PaddedMLP) -> list[int]:

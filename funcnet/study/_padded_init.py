@@ -67,9 +67,11 @@ def init_padded(nets: Sequence[MLP], keys: Key, like: PaddedMLP) -> PaddedMLP:
 
 
 def _unit_draw(init: Initializer, shape: tuple[int, int], keys: Key) -> tuple[str, float] | None:
-    """An initializer whose draw for one input has variance 1, and the scale of a weight; None for others."""
+    """An initializer whose draw for one input has variance 1, and the scale of a weight; or None."""
     scheme, _, distribution = init.rpartition("_") if isinstance(init, str) else ("", "", "")
-    has_prefixes = jax.config.jax_threefry_partitionable and str(jax.random.key_impl(keys)) == "threefry2x32"  # type: ignore[attr-defined]
+    has_prefixes = (
+        jax.config.jax_threefry_partitionable and str(jax.random.key_impl(keys)) == "threefry2x32"
+    )  # type: ignore[attr-defined]
     if distribution not in ("normal", "uniform") or not has_prefixes:
         return None
     if not scheme:
@@ -78,9 +80,7 @@ def _unit_draw(init: Initializer, shape: tuple[int, int], keys: Key) -> tuple[st
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _draw(
-    name: str, size: int, largest: tuple[int, int], keys: Key, shapes: Array, scales: Array
-) -> Array:
+def _draw(name: str, size: int, largest: tuple[int, int], keys: Key, shapes: Array, scales: Array) -> Array:
     """For each layer its weights, in the corner of arrays [layers, keys, *largest].
 
     Args:

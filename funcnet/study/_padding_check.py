@@ -15,7 +15,13 @@ from funcnet.data import Batch, Dataset
 from funcnet.models import MLP
 from funcnet.study._padded import PaddedMLP, layer_shapes, pad, unpad
 from funcnet.train import Fit
-from funcnet.train._optimizer import aggregates_examples, apply_gradient, first_state, init_optimizer
+from funcnet.train._optimizer import (
+    aggregates_examples,
+    extra_arguments,
+    first_state,
+    init_optimizer,
+    update_optimizer,
+)
 from funcnet.train._players import PlayersOptimizer
 from funcnet.transform._objective import objective
 
@@ -31,7 +37,7 @@ def check_nets(sizes: Sequence[Any], nets: Sequence[Any]) -> None:
         _check.architecture(net, "the result of make_net")
         if type(net) is not MLP or isinstance(net.dropout, Buffer) or not _is_plain(net):
             raise TypeError(
-                "make_net must return a fn.MLP before init, with layers of its own, a number as its dropout "
+                "make_net must return a fn.MLP before init, with layers of its own, a number as dropout "
                 f"and nothing frozen, since only such a network can be padded, got {_describe(net)} for "
                 f"{size!r}. {ALONE}"
             )
@@ -65,8 +71,8 @@ def check_train(train: Fit) -> None:
     if train.step is not None or isinstance(train.optimizer, PlayersOptimizer):
         what = "a custom step" if train.step is not None else "an optimizer for each player"
         raise ValueError(
-            f"train must have one optimizer and no step of its own, so that padding stays zero, got {what}. "
-            f"{ALONE}"
+            f"train must have one optimizer and no step of its own, so that padding stays zero, got "
+            f"{what}. {ALONE}"
         )
 
 
@@ -100,9 +106,9 @@ def check_examples(nets: Sequence[MLP], starts: PaddedMLP) -> list[Padded]:
 def check_optimizer(optimizer: optax.GradientTransformation, example: Padded) -> None:
     """Check that an optimizer makes the same updates with padding, and none of the padding.
 
-    Three updates on quadratic losses of very different scales, alone and padded, must end in the same
-    parameters and the same state. This refuses what looks at shapes (Adafactor, Muon), at means over a
-    parameter (centralized gradients), or draws noise in the parameter's shape.
+    Four updates on quadratic losses of very different scales, alone and padded, must be the same and end in
+    the same state. This refuses what looks at shapes (Adafactor, Muon), at means over a parameter
+    (centralized gradients), or draws noise in the parameter's shape.
     """
     net, model, padded = example
     generator = np.random.default_rng(0)
@@ -111,16 +117,19 @@ def check_optimizer(optimizer: optax.GradientTransformation, example: Padded) ->
         raise ValueError(_refuse_optimizer("it takes the gradient of each example"))
 
     def run(parameters: PyTree, slope: PyTree) -> Any:
-        state = init_optimizer(optimizer, parameters)
-        for scale in (1.0, 1e-3, 1e3):
+        state, all_updates = init_optimizer(optimizer, parameters), []
+        for scale in (1.0, 1.0, 1e-3, 1e3):
 
             def value_fn(parameters: PyTree, scale: float = scale) -> Array:
                 parts = jax.tree.map(lambda p, s: jnp.sum(p * s + p * p / 2), parameters, slope)
                 return scale * sum(jax.tree.leaves(parts))
 
             value, gradient = jax.value_and_grad(value_fn)(parameters)
-            parameters, state = apply_gradient(optimizer, parameters, state, value, gradient, value_fn)
-        return parameters, state
+            extra = extra_arguments(value, gradient, value_fn)
+            updates, state = update_optimizer(optimizer, gradient, state, parameters, extra)
+            parameters = optax.apply_updates(parameters, updates)
+            all_updates.append(updates)
+        return all_updates, state
 
     alone, side_by_side = jax.jit(
         lambda: (
@@ -134,8 +143,8 @@ def check_optimizer(optimizer: optax.GradientTransformation, example: Padded) ->
 
 def _refuse_optimizer(reason: str) -> str:
     return (
-        f"the optimizer of train must update each number by itself, or by norms, so that padding changes no "
-        f"other number; {reason}. Use another one, such as optax.adamw(1e-3), or train the sizes one after "
+        "the optimizer of train must update each number by itself, or by norms, so that padding changes "
+        f"no other number; {reason}. Use another one, such as optax.adamw(1e-3), or train the sizes one after "
         "another: fn.study.capacity_curve(make_train, sizes, num_repeats)."
     )
 
@@ -188,16 +197,14 @@ def _is_close(a: Any, b: Any) -> bool:
 
 
 def _has_zeros_beyond(padded: PyTree, net: MLP) -> bool:
-    """Whether the parameters (the first of a pair, or their gradient, the last) are zero in the padding."""
-    models = [
-        node
-        for node in jax.tree.leaves(padded, is_leaf=lambda node: isinstance(node, PaddedMLP))
-        if isinstance(node, PaddedMLP)
-    ]
-    parameters = models[0]
-    again = _parameters(pad(unpad(parameters, net), net, parameters))
-    pairs = zip(jax.tree.leaves(parameters), jax.tree.leaves(again), strict=True)
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+    """Whether gradients and updates, the models in lists and pairs of them, are zero in the padding."""
+    first, second = padded  # (value, gradient), or (updates, state of the optimizer)
+    for tree in first if isinstance(first, list) else [second]:
+        again = _parameters(pad(unpad(tree, net), net, tree))
+        pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(again), strict=True)
+        if not all(np.array_equal(a, b, equal_nan=True) for a, b in pairs):
+            return False
+    return True
 
 
 def _parameters(model: PyTree) -> PyTree:

@@ -135,8 +135,8 @@ def sweep_sizes(
 
     One program is compiled, where `capacity_curve` compiles one for each size; but each member costs the
     arithmetic of the largest. That pays for many small networks. Where compiling takes a small part of the
-    time, or one size is far larger than the others, use `capacity_curve`; its repeats have the same keys, so
-    the scores are the same.
+    time, or one size is far larger than the others, use `capacity_curve`; its repeats have the same keys,
+    so the scores are the same.
 
     Before anything is trained, the smallest network is compared with itself padded: the loss and its
     gradient on a few rows, and some updates of the optimizer. Optimizers of optax that treat each number by
@@ -179,8 +179,8 @@ def sweep_sizes(
         >>> result.run(0, repeat=1).model.sizes
         (4, 4, 3)
 
-    Source: Hypernetwork-free weight sharing by masks of channels is in Yu, Yang, Xu, Yang, Huang,
-    "Slimmable neural networks", 2019; here no weights are shared, the masks only make shapes equal.
+    Source: Yu, Yang, Xu, Yang, Huang, "Slimmable neural networks", 2019 (networks of several widths in the
+    arrays of the widest; they share their weights, which the members here do not).
     """
     expected = "a function of a size that returns a fn.MLP, such as lambda width: fn.MLP((64, width, 10))"
     _check.function("make_net", make_net, expected)
@@ -189,7 +189,7 @@ def sweep_sizes(
         raise TypeError(
             f"sizes must be a sequence, got {_check.describe(sizes)}. Try sizes=[(16, 1), (64, 2)]."
         )
-    sizes = tuple(tuple(size) if isinstance(size, list) else size for size in sizes)
+    sizes = tuple(map(_as_size, sizes))
     if not sizes:
         raise ValueError("sizes must not be empty. Try sizes=[(16, 1), (64, 2)].")
     for size in sizes:
@@ -200,6 +200,12 @@ def sweep_sizes(
     return SweepSizesStudy(
         make_net, train, sizes, num_repeats, monitor, mode, block=block, progress=progress
     )
+
+
+def _as_size(size: Any) -> Any:
+    """A size with numbers of Python, and as a tuple if it has several entries."""
+    size = size.tolist() if isinstance(size, np.ndarray | np.generic) else size
+    return tuple(size) if isinstance(size, list) else size
 
 
 def _arguments(size: Any) -> tuple[Any, ...]:
@@ -240,6 +246,8 @@ class SweepSizesStudy(MemberStudy):
                 monitored value is not measured, or padding would change a number.
         """
         _check.concrete_key("sweep_sizes", key)
+        num_parameters = sum((inner + 1) * outer for inner, outer in self._shape.shapes)
+        _check.fits_in_memory(f"{self.num_members} initial models", 4 * num_parameters * self.num_members)
         starts = init_padded(self._nets, self._init_keys(key), self._shape)
         model = jax.tree.map(lambda a: a[0, 0], starts)
         rows, valid_rows = (

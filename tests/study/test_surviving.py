@@ -47,6 +47,10 @@ def of_degree(degree):
     return by_rate(0.1 / degree), NET
 
 
+def of_width(width):
+    return fn.MLP((2, width, "scalar"))
+
+
 # How each kind of study is made, and its arguments but for the key.
 KINDS = {
     "ensemble": (lambda: ENSEMBLE, (NET, DATA)),
@@ -68,6 +72,7 @@ KINDS = {
     ),
     "learning_curve": (lambda: fn.study.learning_curve(TRAIN, [6, 12], 2, block=2), (NET, DATA, VALID)),
     "capacity_curve": (lambda: fn.study.capacity_curve(of_degree, [2, 3], 3, block=2), (DATA, VALID)),
+    "sweep_sizes": (lambda: fn.study.sweep_sizes(of_width, TRAIN, [1, 2], 2, block=2), (DATA, VALID)),
     "learning_rate_range": (
         lambda: fn.study.learning_rate_range(by_rate, num_rates=3, num_repeats=2, block=2),
         (NET, DATA),
@@ -79,7 +84,7 @@ KINDS = {
 def study_of(kind):
     """The study and its arguments: the key follows the network and the data."""
     make, arguments = KINDS[kind]
-    before = 1 if kind in ("cross_validate", "capacity_curve") else 2
+    before = 1 if kind in ("cross_validate", "capacity_curve", "sweep_sizes") else 2
     return make(), (*arguments[:before], the_key(), *arguments[before:])
 
 
