@@ -144,8 +144,7 @@ def check_optimizer(optimizer: optax.GradientTransformation, example: Padded) ->
 def _refuse_optimizer(reason: str) -> str:
     return (
         "the optimizer of train must update each number by itself, or by norms, so that padding changes "
-        f"no other number; {reason}. Use another one, such as optax.adamw(1e-3), or train the sizes one after "
-        "another: fn.study.capacity_curve(make_train, sizes, num_repeats)."
+        f"no other number; {reason}. Use another one, such as optax.adamw(1e-3). {ALONE}"
     )
 
 
