@@ -87,8 +87,10 @@ class Padded(NamedTuple):
 def check_examples(nets: Sequence[MLP], starts: PaddedMLP) -> list[Padded]:
     """The smallest network and that with the fewest layers, if it is another one: the most padding.
 
-    `starts` are the models of all networks and keys, [nets, keys, ...].
+    Their models are not initial ones, since a loss may depend on what starts at zero. `starts` are the
+    models of all networks and keys, [nets, keys, ...].
     """
+    generator = np.random.default_rng(0)
 
     def count(net: MLP) -> int:
         return sum((inner + 1) * outer for inner, outer in layer_shapes(net))
@@ -98,8 +100,12 @@ def check_examples(nets: Sequence[MLP], starts: PaddedMLP) -> list[Padded]:
     shallowest = min(indices, key=lambda i: (len(nets[i].sizes), count(nets[i])))
     examples = []
     for index in dict.fromkeys((smallest, shallowest)):
-        padded = jax.tree.map(lambda a: a[index, 0], starts)  # noqa: B023
-        examples.append(Padded(nets[index], unpad(padded, nets[index]), padded))
+        start = jax.tree.map(lambda a: a[index, 0], starts)  # noqa: B023
+        model = jax.tree.map(
+            lambda a: a + jnp.asarray(0.1 * generator.normal(size=a.shape), a.dtype),
+            unpad(start, nets[index]),
+        )
+        examples.append(Padded(nets[index], model, pad(model, nets[index], start)))
     return examples
 
 
@@ -108,7 +114,8 @@ def check_optimizer(optimizer: optax.GradientTransformation, example: Padded) ->
 
     Four updates on quadratic losses of very different scales, alone and padded, must be the same and end in
     the same state. This refuses what looks at shapes (Adafactor, Muon), at means over a parameter
-    (centralized gradients), or draws noise in the parameter's shape.
+    (centralized gradients), draws noise in the parameter's shape, or moves a number whose gradient is zero
+    (Yogi).
     """
     net, model, padded = example
     generator = np.random.default_rng(0)
@@ -138,7 +145,7 @@ def check_optimizer(optimizer: optax.GradientTransformation, example: Padded) ->
         )
     )()
     if not is_same(alone, side_by_side, net):
-        raise ValueError(_refuse_optimizer("its updates of a parameter depend on the parameter's shape"))
+        raise ValueError(_refuse_optimizer("its updates of a padded parameter are others"))
 
 
 def _refuse_optimizer(reason: str) -> str:
@@ -149,7 +156,7 @@ def _refuse_optimizer(reason: str) -> str:
 
 
 def check_loss(loss: Loss, example: Padded, rows: Dataset, key: Key) -> None:
-    """Check that a loss and its gradient are the same with padding, on the first rows.
+    """Check that a loss, its gradient and its metrics are the same with padding, on the first rows.
 
     This refuses activations that see other units, such as a softmax, losses that look at the shapes or the
     number of parameters, such as a mean of their squares, and draws of dropout in a shape of the batch.
@@ -160,7 +167,13 @@ def check_loss(loss: Loss, example: Padded, rows: Dataset, key: Key) -> None:
 
     def value_and_grad(model: PyTree) -> Any:
         parts = _tree.partition(model, trainable(model))
-        return jax.value_and_grad(lambda p: objective(p, parts[1], loss, batch, key)[0])(parts[0])
+
+        def mean_loss(parameters: PyTree) -> Any:
+            value, totals = objective(parameters, parts[1], loss, batch, key)
+            _, evaluated = objective(parameters, parts[1], loss, batch, None)
+            return value, (totals.means(), evaluated.means())
+
+        return jax.value_and_grad(mean_loss, has_aux=True)(parts[0])
 
     try:
         alone, side_by_side = jax.jit(lambda: (value_and_grad(model), value_and_grad(padded)))()

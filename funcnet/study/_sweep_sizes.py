@@ -138,10 +138,10 @@ def sweep_sizes(
     time, or one size is far larger than the others, use `capacity_curve`; its repeats have the same keys,
     so the scores are the same.
 
-    Before anything is trained, the smallest network is compared with itself padded: the loss and its
-    gradient on a few rows, and some updates of the optimizer. Optimizers of optax that treat each number by
-    itself or use norms are exact (SGD, Adam, AdamW, Lion, RMSProp, LAMB, clipping by the global norm, ...);
-    Adafactor, Muon, centralized gradients and noise are refused.
+    Before anything is trained, the smallest network is compared with itself padded: the loss, its metrics
+    and its gradient on a few rows, and some updates of the optimizer. Optimizers of optax that treat each
+    number by itself or use norms are exact (SGD, Adam, AdamW, Lion, RMSProp, LAMB, clipping by the global
+    norm, ...); Adafactor, Muon, Yogi, SM3, L-BFGS, centralized gradients and noise are refused.
 
     Args:
         make_net: called with a size, `make_net(size)`, or with the entries of a tuple, `make_net(*size)`;
@@ -185,7 +185,8 @@ def sweep_sizes(
     expected = "a function of a size that returns a fn.MLP, such as lambda width: fn.MLP((64, width, 10))"
     _check.function("make_net", make_net, expected)
     _check.train_function(train)
-    if isinstance(sizes, str | bytes | Mapping) or not isinstance(sizes, Iterable) or np.ndim(sizes) == 0:
+    is_sequence = isinstance(sizes, Iterable) and not isinstance(sizes, str | bytes | Mapping)
+    if not is_sequence or getattr(sizes, "ndim", 1) == 0:
         raise TypeError(
             f"sizes must be a sequence, got {_check.describe(sizes)}. Try sizes=[(16, 1), (64, 2)]."
         )

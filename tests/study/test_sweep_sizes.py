@@ -104,13 +104,14 @@ def test_small_members_and_a_scalar_output_train_as_they_do_alone():
         assert_close(result.run(index, 7).model, expected.model, 100)
 
 
+@pytest.mark.slow
 def test_a_size_does_not_change_the_numbers_of_another():
     few, many = (
         fn.study.sweep_sizes(maker(), training(), sizes)(rows(), the_key(), rows(1))
         for sizes in ([(4, 1)], [(2, 1), (6, 2), (4, 1)])
     )
     assert_close(many.run(2).model, few.run(0).model, 100)
-    assert_close(many.scores[2], few.scores[0], 20)
+    np.testing.assert_allclose(many.scores[2], few.scores[0], rtol=1e-5)
 
 
 def test_all_sizes_are_traced_once_and_a_second_call_traces_nothing():
@@ -143,7 +144,8 @@ def test_its_curve_is_that_of_a_program_for_each_size():
     each = fn.study.capacity_curve(lambda width: (train, fn.MLP((3, width, 3))), sizes, 3)
     expected = each(rows(), the_key(), rows(1))
     assert (result.curve.x_name, result.curve.x) == (expected.x_name, expected.x)
-    assert_close(result.curve.scores, expected.scores, 50)
+    for name, scores in expected.scores.items():
+        np.testing.assert_allclose(result.curve.scores[name], scores, rtol=1e-5, err_msg=name)
 
 
 def test_the_best_size_is_that_of_the_best_mean():
@@ -190,15 +192,21 @@ def test_initializers_of_ones_own_draw_the_shapes_they_expect():
         assert_close(unpad(padded, net), net.init(keys[0]), 2)
 
 
-# Those whose update of a number depends on the shape of its parameter, on a mean over it, or on noise.
-NOT_EXACT = {"adafactor"}
+# Those whose update of a number depends on the shape of its parameter, on a mean over it or on noise, that
+# move a number whose gradient is zero (Yogi), or keep a state that is not one number for each or for all.
+NOT_EXACT = {
+    *("adafactor", "add_noise", "centralize", "clip_by_block_rms", "differentially_private_aggregate"),
+    *("dpsgd", "flatten", "galore", "hutchinson_estimator_diag_hessian", "lbfgs", "muon", "noisy_sgd"),
+    *("scale_by_galore", "scale_by_lbfgs", "scale_by_param_block_rms", "scale_by_sm3", "scale_by_yogi"),
+    *("scale_by_zoom_linesearch", "sm3", "yogi"),
+}
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 def test_optimizers_that_padding_would_change_are_refused():
     net = fn.MLP((3, 2, 2))
-    model = net.init(the_key())
+    model = jax.tree.map(lambda a: a + 0.3, net.init(the_key()))
     example = Padded(net, model, pad(model, net, common_shape([net, fn.MLP((3, 4, 3, 2))])))
     refused = set()
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
@@ -222,6 +230,11 @@ def mean_of_squares(model, example, key):
 
 def of_last_layer(model, example, key):
     return ROW.loss()(model, example, key)[0] + jnp.sum(model.layers[-1].bias ** 2 + 1)
+
+
+def metric_of_shape(model, example, key):
+    value, _ = ROW.loss()(model, example, key)
+    return value, {"parameters": jnp.float32(fn.count(model))}
 
 
 def frozen(width, depth):
@@ -259,10 +272,12 @@ WRONG = {
         lambda: call(train=training(step=lambda state, batch: (state, {"loss": 0.0}))),
         "no step of its own, .*got a custom step",
     ),
-    "Adafactor": (lambda: call(train=training(optax.adafactor(0.1))), "depend on the parameter's shape"),
-    "noise": (lambda: call(train=training(optax.noisy_sgd(0.1, key=0))), "depend on the parameter's shape"),
+    "Adafactor": (
+        lambda: call(train=training(optax.adafactor(0.1))),
+        "updates of a padded parameter are others",
+    ),
     "private gradients": (
-        lambda: call(train=training(optax.contrib.dpsgd(0.1, 1.0, 0.1, 0))),
+        lambda: call(train=training(optax.contrib.dpsgd(0.1, 1.0, 0.1, key=0))),
         "takes the gradient of each example",
     ),
     "softmax": (
@@ -274,6 +289,7 @@ WRONG = {
         lambda: call(train=training(loss=mean_of_squares)),
         "not look at their shapes",
     ),
+    "a metric": (lambda: call(train=training(loss=metric_of_shape)), "not look at their shapes"),
     "the last layer": (lambda: call(train=training(loss=of_last_layer)), "not look at their shapes"),
 }
 QUICK_WRONG = {
