@@ -277,7 +277,7 @@ WRONG = {
         "updates of a padded parameter are others",
     ),
     "private gradients": (
-        lambda: call(train=training(optax.contrib.dpsgd(0.1, 1.0, 0.1, key=0))),
+        lambda: call(train=training(optax.contrib.differentially_private_aggregate(0.1, 0.1, 0))),
         "takes the gradient of each example",
     ),
     "softmax": (
