@@ -23,7 +23,7 @@ from funcnet.study._padding_check import (
     check_optimizer,
     check_train,
 )
-from funcnet.study._study import MemberStudy, to_rows
+from funcnet.study._study import MemberStudy, check_concrete, to_rows
 from funcnet.train import Fit, Run
 
 Scores = dict[str, Array]
@@ -247,13 +247,14 @@ class SweepSizesStudy(MemberStudy):
                 monitored value is not measured, or padding would change a number.
         """
         _check.concrete_key("sweep_sizes", key)
+        check_concrete("data", data)
+        check_concrete("valid", valid)
         num_parameters = sum((inner + 1) * outer for inner, outer in self._shape.shapes)
         _check.fits_in_memory(f"{self.num_members} initial models", 4 * num_parameters * self.num_members)
         starts = init_padded(self._nets, self._init_keys(key), self._shape)
         model = jax.tree.map(lambda a: a[0, 0], starts)
         rows, valid_rows = (
-            to_rows(name, part, self.train.loss, model, concrete=True)
-            for name, part in (("data", data), ("valid", valid))
+            to_rows(name, part, self.train.loss, model) for name, part in (("data", data), ("valid", valid))
         )
         self._check_padding(starts, rows)
         starts = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), starts)
