@@ -7,10 +7,10 @@ Yes. 480 runs (12 widths, 4 depths, 10 starts, 20 epochs) took 117 s as one prog
 for each size, compilation included, on two cores shared with other work (load 6): 8.3 times as long.
 
 In float64, after the 800 steps of whole runs, the parameters of 120 members of 12 sizes differ from those
-of their networks trained alone by at most 9e-13. In float32, the losses of the first epoch differ by at most
-2e-5; after 20 epochs parameters differ by 5e-7 to 7e-6 with one hidden layer and by up to 0.4 with four,
-and validation losses of the 480 members by up to 0.012. That is the growth of rounding, not of padding: it
-is largest for 64 x 4, the network that has no padding at all.
+of their networks trained alone by at most 9e-13. In float32, the losses of the first epoch differ by at
+most 2e-5; after 20 epochs parameters differ by 5e-7 to 7e-6 with one hidden layer and by up to 0.4 with
+four, and validation losses of the 480 members by up to 0.012. That is the growth of rounding, not of
+padding: it is largest for 64 x 4, the network that has no padding at all.
 """
 
 import itertools

@@ -122,7 +122,8 @@ def unpad(tree: PyTree, net: MLP) -> PyTree:
 
 def _cut(padded: PaddedMLP, net: MLP) -> MLP:
     struct = jax.eval_shape(net.init, jax.random.key(0))
-    leaves = []
+    leaves: list[Any] = []
+    leaf: Any
     for layer, own, shape in zip(padded.layers, struct.layers, padded.shapes, strict=False):  # type: ignore[arg-type]
         for leaf, like, whole in ((layer.weight, own.weight, shape), (layer.bias, own.bias, shape[1:])):
             if getattr(leaf, "shape", None) == whole:

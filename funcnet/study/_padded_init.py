@@ -69,9 +69,8 @@ def init_padded(nets: Sequence[MLP], keys: Key, like: PaddedMLP) -> PaddedMLP:
 def _unit_draw(init: Initializer, shape: tuple[int, int], keys: Key) -> tuple[str, float] | None:
     """An initializer whose draw for one input has variance 1, and the scale of a weight; or None."""
     scheme, _, distribution = init.rpartition("_") if isinstance(init, str) else ("", "", "")
-    has_prefixes = (
-        jax.config.jax_threefry_partitionable and str(jax.random.key_impl(keys)) == "threefry2x32"
-    )  # type: ignore[attr-defined]
+    is_threefry = str(jax.random.key_impl(keys)) == "threefry2x32"
+    has_prefixes = is_threefry and jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
     if distribution not in ("normal", "uniform") or not has_prefixes:
         return None
     if not scheme:

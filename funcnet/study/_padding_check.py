@@ -57,7 +57,7 @@ def check_nets(sizes: Sequence[Any], nets: Sequence[Any]) -> None:
 def _is_plain(net: MLP) -> bool:
     """Whether a network is what its sizes and settings make, without arrays."""
     plain = MLP(net.sizes, activation=net.activation, dropout=net.dropout, weight_init=net.weight_init)
-    return bool(jax.tree.structure(net) == jax.tree.structure(plain))
+    return net == plain
 
 
 def _describe(net: Any) -> str:
@@ -129,7 +129,7 @@ def check_optimizer(optimizer: optax.GradientTransformation, example: Padded) ->
 
             def value_fn(parameters: PyTree, scale: float = scale) -> Array:
                 parts = jax.tree.map(lambda p, s: jnp.sum(p * s + p * p / 2), parameters, slope)
-                return scale * sum(jax.tree.leaves(parts))
+                return scale * jnp.sum(jnp.stack(jax.tree.leaves(parts)))
 
             value, gradient = jax.value_and_grad(value_fn)(parameters)
             extra = extra_arguments(value, gradient, value_fn)
@@ -192,7 +192,8 @@ def check_loss(loss: Loss, example: Padded, rows: Dataset, key: Key) -> None:
 def is_same(alone: PyTree, padded: PyTree, net: MLP) -> bool:
     """Whether a tree is the padding of another one, up to rounding, with zeros beyond it."""
     cut = unpad(padded, net)
-    if jax.tree.structure(cut) != jax.tree.structure(alone):
+    structures: tuple[Any, Any] = jax.tree.structure(cut), jax.tree.structure(alone)
+    if structures[0] != structures[1]:
         return False
     pairs = zip(jax.tree.leaves(alone), jax.tree.leaves(cut), strict=True)
     return all(_is_close(a, b) for a, b in pairs) and _has_zeros_beyond(padded, net)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _keys
@@ -280,7 +281,7 @@ class SweepSizesStudy(MemberStudy):
         def of_repeat(number: Array) -> Key:
             return _keys.fold_in_name(self._repeat_key(key, number), "init")
 
-        return jax.vmap(of_repeat)(np.arange(self.num_repeats, dtype=np.int32))
+        return jax.vmap(of_repeat)(jnp.arange(self.num_repeats, dtype=jnp.int32))
 
     def _repeat_key(self, key: Key, number: Array) -> Key:
         return jax.random.fold_in(_keys.fold_in_name(key, "repeat"), number)
