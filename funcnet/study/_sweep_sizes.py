@@ -287,7 +287,7 @@ class SweepSizesStudy(MemberStudy):
         return jax.random.fold_in(_keys.fold_in_name(key, "repeat"), number)
 
     @functools.cached_property
-    def _checked(self) -> set[Any]:
+    def _safe_shapes(self) -> set[Any]:
         """The shapes of the rows with which padding has been checked."""
         return set()
 
@@ -295,14 +295,14 @@ class SweepSizesStudy(MemberStudy):
         """Check that padding changes no number of the smallest network; a second call checks nothing."""
         leaves, tree = jax.tree.flatten(rows)
         shapes = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        if shapes in self._checked:
+        if shapes in self._safe_shapes:
             return
         steps = self.train.epochs * self.train._plan.steps_per_epoch(len(rows))
         optimizer = self.train._for_steps(steps).optimizer
         for example in check_examples(self._nets, starts):
             check_loss(self.train.loss, example, rows, jax.random.key(0))
             check_optimizer(optimizer, example)
-        self._checked.add(shapes)
+        self._safe_shapes.add(shapes)
 
     def _member(
         self, static: None, shared: tuple[PaddedMLP, Dataset, Key, Dataset], number: Array

