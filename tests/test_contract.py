@@ -105,6 +105,7 @@ def test_names_and_settings_in_code_blocks_exist():
 
 # Drawn by `make pictures`, or too long for the gallery: experiments/README.md has their numbers.
 NOT_IN_THE_GALLERY = {"pictures", "processes", "tables_ablation", "fashion_mnist", "fashion_mnist_convnet"}
+NOT_IN_THE_GALLERY |= {"sizes_in_one_program"}  # it takes twenty minutes
 
 
 def test_the_gallery_has_each_experiment_once_and_says_what_its_picture_shows():

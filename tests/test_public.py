@@ -162,6 +162,8 @@ SIGNATURES = {
     "fn.study.ensemble": "train size * bootstrap average block progress",
     "fn.study.monitor": "train quantities * rows data",
     "fn.study.SweepResult": "trials scores mode runs run_indices",
+    "fn.study.sweep_sizes": "make_net train sizes num_repeats * monitor mode block progress",
+    "fn.study.SweepSizesResult": "curve monitor mode nets runs",
     "fn.study.LearningRateRangeResult": "rates losses losses_at_init",
     "fn.study.TuneResult": "best best_value path values",
     "fn.study.diagnose": "run * target baseline tolerance",

@@ -61,6 +61,7 @@ EXPENSIVE = {
         "study.cross_validate/call",
         "study.learning_curve/call",
         "study.capacity_curve",
+        "study.sweep_sizes",
     ),
     *("study.learning_rate_range/call", "study.sweep/call", "study.hyper_gradient/call", "study.tune/call"),
     *("study.bias_variance/call", "study.monitor/data", "transform.eigenpairs", "train.Request"),
@@ -972,6 +973,9 @@ def studies() -> None:
     case("study.capacity_curve", lambda make_train, capacities, num_repeats, block: S.capacity_curve(
         make_train, capacities, num_repeats, block=block)(PAIRS, jax.random.key(0), PAIRS).scores, {**block,
         **args(make_train=user_of_width, capacities=(2,), num_repeats=1)}, draws=True)
+    case("study.sweep_sizes", lambda make_net, train, sizes, num_repeats, block: S.sweep_sizes(make_net,
+        train, sizes, num_repeats, block=block)(PAIRS, jax.random.key(0), PAIRS).scores, {**block,
+        **args(make_net=user_of_net, train=TRAIN, sizes=(2,), num_repeats=1)}, draws=True)
     case("study.learning_rate_range", lambda **k: S.learning_rate_range(**k) and None,
         args(make_train=user_of_rate, min_lr=0.001, max_lr=0.1, num_rates=2, num_repeats=1), draws=True)
     case("study.learning_rate_range/call", lambda make_train, net, data, key: S.learning_rate_range(
@@ -1045,6 +1049,10 @@ def _swept() -> Any:
 
 def user_of_rate(rate: Any) -> Any:
     return fn.fit(SQUARED, optax.sgd(rate), **SETTINGS)
+
+
+def user_of_net(width: Any) -> Any:
+    return fn.MLP((3, width, "scalar"))
 
 
 def user_of_width(width: Any) -> Any:

@@ -17,5 +17,7 @@ from ._loss_curves import Estimate as Estimate
 from ._monitor import monitor as monitor
 from ._sweep import SweepResult as SweepResult
 from ._sweep import sweep as sweep
+from ._sweep_sizes import SweepSizesResult as SweepSizesResult
+from ._sweep_sizes import sweep_sizes as sweep_sizes
 from ._tune import TuneResult as TuneResult
 from ._tune import tune as tune

@@ -31,7 +31,8 @@ def capacity_curve(
     """Train models of several capacities on the same rows, several times each: `study(data, key, valid)`.
 
     The capacity changes shapes, so each capacity has its own program, compiled once for all its repeats.
-    Repeat i uses the same keys for every capacity.
+    Repeat i uses the same keys for every capacity. For widths and depths of an MLP, `sweep_sizes` is one
+    program.
 
     Args:
         make_train: called with a capacity; returns a pair (training function, network).

@@ -46,6 +46,10 @@ def make_pair(capacity):
     return TRAIN, NET
 
 
+def make_net(width):
+    return fn.MLP((1, width, "scalar"))
+
+
 NAN = float("nan")
 OBJECTS = np.array([1.0, None, "a"], object)
 
@@ -165,6 +169,11 @@ sweep = of(
     S.sweep, ALL, make_train=make_train, settings={"learning_rate": [0.1, 0.2]}, monitor="val_loss",
     mode="min", num_samples=1, block=None, progress=None,
 )  # fmt: skip
+sweep_sizes = of(
+    S.sweep_sizes, {"data": DATA, "key": the_key, "valid": DATA},
+    make_net=make_net, train=TRAIN, sizes=(1,), num_repeats=2, monitor="val_loss", mode="min", block=None,
+    progress=None,
+)  # fmt: skip
 rates = of(
     S.learning_rate_range, {"net": NET, "data": DATA, "key": the_key},
     make_train=make_train, min_lr=0.1, max_lr=1.0, num_rates=2, num_repeats=1, block=None, progress=None,
@@ -242,6 +251,19 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
             "num_samples": "count",
         }
         | {"net": "net", "data": "data", "key": "key", "valid": "data"}
+        | MEMBER,
+    ),
+    "sweep_sizes": (
+        sweep_sizes,
+        {
+            "make_net": "factory",
+            "train": "train",
+            "sizes": "capacities",
+            "num_repeats": "count",
+            "monitor": "monitor",
+            "mode": "choice",
+        }
+        | {"data": "data", "key": "key", "valid": "data"}
         | MEMBER,
     ),
     "learning_rate_range": (
@@ -346,6 +368,7 @@ def test_traced_arguments_of_studies_on_the_host_are_named():
     assert_our_sentence(lambda: jax.jit(lambda x: sweep(data=(x, x[:, 0]), key=key))(x), "data")
     assert_our_sentence(lambda: jax.jit(lambda x: learning_curve(data=(x, x[:, 0]), key=key))(x), "data")
     assert_our_sentence(lambda: jax.jit(lambda x: capacity_curve(valid=(x, x[:, 0]), key=key))(x), "valid")
+    assert_our_sentence(lambda: jax.jit(lambda x: sweep_sizes(valid=(x, x[:, 0]), key=key))(x), "valid")
     assert_our_sentence(lambda: jax.jit(lambda x: rates(data=(x, x[:, 0]), key=key))(x), "data")
     assert_our_sentence(lambda: jax.jit(lambda x: S.diagnose({"loss": x[:, 0]}))(x), "diagnose")
 

@@ -144,6 +144,8 @@ def test_other_studies_run_under_debug_nans():
         fn.study.bias_variance(train, 3)(NET, DATA, the_key(), DATA, DATA[1])
         fn.study.cross_validate(train, fn.data.kfold(DATA, 2, the_key()))(NET, the_key())
         fn.study.capacity_curve(lambda _: (train, NET), (1,), 2)(DATA, the_key(), DATA)
+        make_net = lambda width: fn.MLP((1, width, "scalar"))  # noqa: E731
+        fn.study.sweep_sizes(make_net, train, (1, 2))(DATA, the_key(), DATA)
         fn.study.learning_curve(train, (4, 8), 2)(NET, DATA, the_key(), DATA)
         fn.study.sweep(make_train, {"rate": [0.1, 0.2]})(NET, DATA, the_key(), DATA)
         fn.study.learning_rate_range(make_train, num_rates=2, max_lr=0.1)(NET, DATA, the_key())
