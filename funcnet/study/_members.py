@@ -1,5 +1,6 @@
 """Mapping over many members of one kind: in blocks, over devices, by `vmap` or `vmap_last`."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import TypeAlias
@@ -60,6 +61,7 @@ def map_members(
     Returns:
         The results, a pytree of arrays [width, ...].
     """
+    one = jax.jit(one)  # traced once, though the block is chosen by the shapes of its results
     small = small and size >= MIN_MEMBERS_FOR_VMAP_LAST
     devices = _mesh.num_devices()
     width = size if width is None else width
@@ -156,6 +158,15 @@ def is_small(model: PyTree) -> bool:
 def init_if_incomplete(net: Module, key: Key) -> Module:
     """`net.init(key)` for an architecture; `net` itself if it has its parameters already."""
     return net if is_complete(net) else net.init(key)
+
+
+def model_of_shapes(net: Module, key: Key) -> Module:
+    """A model with the shapes and dtypes of `init_if_incomplete`, for checks.
+
+    Drawing one outside of a program would compile each of its operations, which takes seconds.
+    """
+    struct = jax.eval_shape(functools.partial(init_if_incomplete, net), key)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), struct)
 
 
 def check_start_is_drawn(net: Module) -> None:

@@ -16,7 +16,7 @@ from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Dataset
-from funcnet.study._members import init_if_incomplete
+from funcnet.study._members import model_of_shapes
 from funcnet.study._study import MemberStudy, check_concrete, to_rows
 from funcnet.train import Fit, Run
 from funcnet.train._epoch import totals_struct
@@ -175,7 +175,7 @@ class TrialStudy(MemberStudy):
         prepared = []
         for group in self._groups(trials):
             train, own_net = self._make_train(group.fixed, group.values, 0, net)
-            model = init_if_incomplete(own_net, key)
+            model = model_of_shapes(own_net, key)
             rows, valid_rows = (
                 to_rows(name, part, train.loss, model, concrete=True)
                 for name, part in (("data", data), ("valid", valid))
