@@ -225,9 +225,9 @@ class HalvingStudy(TrialStudy):
         rungs: list[Rung] = []
         for until, size in sizes:
             if rungs:
-                finite = left[np.isfinite(scores[left])]
-                best = np.argsort(rank(scores[finite], self.mode), kind="stable")[:size]
-                left = np.sort(finite[best])
+                left = self._select(scores, left, size)
+                if not len(left):  # all have diverged
+                    break
             first = rungs[-1].epochs if rungs else 0
             for number, one in enumerate(groups):
                 own = np.flatnonzero(np.isin(one.group.numbers, left))
@@ -270,15 +270,18 @@ class HalvingStudy(TrialStudy):
             (min(end * eval_every, epochs), size) for end, size in zip(reversed(ends), sizes, strict=True)
         ]
 
+    def _select(self, scores: np.ndarray, trials: np.ndarray, size: int) -> np.ndarray:
+        """The best `size` of these trials by number; only those with a finite score."""
+        finite = trials[np.isfinite(scores[trials])]
+        best = np.argsort(rank(scores[finite], self.mode), kind="stable")[:size]
+        return np.sort(finite[best])
+
     def _start_runs(self, prepared: Prepared, net: Module | None, shared: PyTree) -> Run:
         """The runs of a group before the first step, stacked."""
         fixed = prepared.group.fixed
-        self._check_values(prepared, net)
-        try:
+        with self._name_untraceable(fixed, shared):
+            self._check_values(prepared, net)
             return self._run_member(0, shared, _Start(fixed))
-        except TypeError:
-            self._raise_untraceable(_Start(fixed), shared)
-            raise
 
     def _member(self, static: Any, shared: Any, number: int | Array) -> Any:
         """The run after the rung and its score; for `_Start`, the runs of all trials before the first."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from funcnet import _check, _keys
+from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
-from funcnet.study._members import ProgressCallback, init_if_incomplete
+from funcnet.study._members import ProgressCallback
 from funcnet.study._trials import Mode, TrialsResult, TrialStudy, check_trials, rank
 from funcnet.train import Run
 
@@ -143,11 +143,7 @@ class SweepStudy(TrialStudy):
         return SweepResult(trials, scores, self.mode, runs, run_indices)
 
     def _member(self, static: Any, shared: Any, number: int | Array) -> tuple[Run, Array]:
-        values, net, data, key, valid = shared
-        train, net = self._make_train(static, values, number, net)
-        model = init_if_incomplete(net, _keys.fold_in_name(key, "init"))
-        run = train(model, data, _keys.fold_in_name(key, "train"), valid)
-        return run, self._score(train.loss, run.model, valid)
+        return self._train(static, shared, number)
 
     def _combine(self, static: Any, shared: Any, results: tuple[Run, Array]) -> tuple[Run, Array]:
         return results

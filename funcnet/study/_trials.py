@@ -1,11 +1,12 @@
 """Trials: combinations of settings, those that can be traced in one program, and their results."""
 
 import abc
+import contextlib
 import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -16,7 +17,7 @@ from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key, Loss, PyTree
 from funcnet.data import Dataset
-from funcnet.study._members import model_of_shapes
+from funcnet.study._members import init_if_incomplete, model_of_shapes
 from funcnet.study._study import MemberStudy, check_concrete, to_rows
 from funcnet.train import Fit, Run
 from funcnet.train._epoch import totals_struct
@@ -154,7 +155,7 @@ class Prepared(NamedTuple):
 class TrialStudy(MemberStudy):
     """The base of studies of trials. A subclass implements `_member`, `_combine` and `__call__`.
 
-    The first of what all members share is the values of the traced settings.
+    What all members share begins with the values of the traced settings, net, data, key and valid.
     """
 
     make_train: Callable[..., Any]
@@ -200,13 +201,10 @@ class TrialStudy(MemberStudy):
     ) -> PyTree:
         """The results of the trials of a group; if a setting can't be traced, the error names it."""
         group = prepared.group
-        try:
+        with self._name_untraceable(group.fixed, shared):
             self._check_values(prepared, net)
             size = len(group.numbers)
             return self._run_members(prepared.model, size, shared, static=group.fixed, count=count)
-        except TypeError:
-            self._raise_untraceable(group.fixed, shared)
-            raise
 
     @functools.cached_property
     def _checked(self) -> set[Any]:
@@ -258,19 +256,36 @@ class TrialStudy(MemberStudy):
         _check.architecture(net)
         return train, net
 
+    def _train(self, fixed: Any, shared: Any, number: int | Array) -> tuple[Run, Array]:
+        """The run of one trial, and its score."""
+        values, net, data, key, valid = shared
+        train, net = self._make_train(fixed, values, number, net)
+        model = init_if_incomplete(net, _keys.fold_in_name(key, "init"))
+        run = train(model, data, _keys.fold_in_name(key, "train"), valid)
+        return run, self._score(train.loss, run.model, valid)
+
     def _score(self, loss: Loss, model: PyTree, valid: Dataset) -> Array:
         """The monitored value of a model on the validation rows."""
         scores = total(loss, model, valid, len(valid)).means()
         _check.monitored_metric(self.monitor, [f"val_{name}" for name in scores], True)
         return scores[self.monitor.removeprefix("val_")]
 
-    def _raise_untraceable(self, static: Any, shared: Any) -> None:
+    @contextlib.contextmanager
+    def _name_untraceable(self, fixed: Any, shared: PyTree) -> Iterator[None]:
+        """Name the setting with which `make_train` or a run can't be traced, if that is why it failed."""
+        try:
+            yield
+        except TypeError:
+            self._raise_untraceable(fixed, shared[:5])
+            raise
+
+    def _raise_untraceable(self, fixed: Any, shared: Any) -> None:
         """Raise if `make_train` or its training can't be traced with one of the settings, and name it."""
         values, *rest = shared
         concrete = {name: np.asarray(value) for name, value in values.items()}
 
         def trace(traced: dict[str, Array]) -> None:
-            jax.eval_shape(lambda traced: self._member(static, (concrete | traced, *rest), 0), traced)
+            jax.eval_shape(lambda traced: self._train(fixed, (concrete | traced, *rest), 0), traced)
 
         trace({})  # if this raises, the settings are not the reason
         for name in values:
