@@ -61,6 +61,7 @@ SLOW_EXAMPLES = {
     *("models._res_mlp.ResMLP", "models._siren.SIREN", "report._study.folds", "tabular._study.study_table"),
     *("study._capacity_curve.capacity_curve", "study._cross_validate.cross_validate"),
     *("study._ensemble.EnsembleResult", "study._learning_curve.learning_curve", "study._sweep.sweep"),
+    *("study._halving.HalvingResult", "study._halving.halving"),
     *("study._learning_rate_range.learning_rate_range", "train._average_weights.AverageWeights"),
     "train._replay.replay",
 }
