@@ -18,8 +18,7 @@ from funcnet.train import Run
 from funcnet.train._partial_run import continue_run, result_so_far, start_run
 
 
-@dataclasses.dataclass(frozen=True)
-class Rung:
+class Rung(NamedTuple):
     """The trials that trained for so many epochs, and their scores.
 
     Args:
@@ -215,9 +214,7 @@ class HalvingStudy(TrialStudy):
             ValueError: if the data is unfit, the monitored value is not measured, or the epochs of the
                 trials differ or are too few for one cut.
         """
-        _check.concrete_key("halving", key)
-        trials = self._trials(key)
-        groups = self._prepare(trials, net, data, key, valid)
+        trials, groups = self._prepare("halving", net, data, key, valid)
         sizes = self._rungs(*_epochs(groups), len(trials))
         shared = [(one.group.values, net, one.data, key, one.valid) for one in groups]
         runs = [self._start_runs(one, net, part) for one, part in zip(groups, shared, strict=True)]

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.study._members import ProgressCallback
@@ -129,11 +128,10 @@ class SweepStudy(TrialStudy):
             TypeError: if `make_train` does not return a training function, or there is no network.
             ValueError: if the data is unfit, or the monitored value is not measured.
         """
-        _check.concrete_key("sweep", key)
-        trials = self._trials(key)
+        trials, groups = self._prepare("sweep", net, data, key, valid)
         runs, scores = [], np.zeros(len(trials))
         run_indices = [(0, 0)] * len(trials)
-        for group, prepared in enumerate(self._prepare(trials, net, data, key, valid)):
+        for group, prepared in enumerate(groups):
             values, numbers = prepared.group.values, prepared.group.numbers
             run, score = self._run_trials(prepared, net, (values, net, prepared.data, key, prepared.valid))
             runs.append(run)

@@ -169,11 +169,12 @@ class TrialStudy(MemberStudy):
         return self.num_samples or math.prod(map(len, self.settings.values()))
 
     def _prepare(
-        self, trials: list[Settings], net: Module | None, data: PyTree, key: Key, valid: PyTree
-    ) -> list[Prepared]:
-        """The groups of the trials, checked against data and network before anything is compiled."""
+        self, name: str, net: Module | None, data: PyTree, key: Key, valid: PyTree
+    ) -> tuple[list[Settings], list[Prepared]]:
+        """The trials, and their groups, after checks of the arguments of the study `name`."""
+        _check.concrete_key(name, key)
         check_concrete("data", (data, valid))
-        prepared = []
+        trials, prepared = self._trials(key), []
         for group in self._groups(trials):
             train, own_net = self._make_train(group.fixed, group.values, 0, net)
             model = model_of_shapes(own_net, key)
@@ -182,7 +183,7 @@ class TrialStudy(MemberStudy):
                 for name, part in (("data", data), ("valid", valid))
             )
             prepared.append(Prepared(group, train, model, rows, valid_rows))
-        return prepared
+        return trials, prepared
 
     def _groups(self, trials: list[Settings]) -> list[Group]:
         traced = [name for name, values in self.settings.items() if _are_floats(values)]

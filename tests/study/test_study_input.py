@@ -171,7 +171,7 @@ sweep = of(
 )  # fmt: skip
 halving = of(
     S.halving, ALL, make_train=make_longer, settings={"learning_rate": [0.1, 0.2]}, monitor="val_loss",
-    mode="min", num_samples=2, factor=2, min_epochs=1, block=None, progress=None,
+    mode="min", num_samples=None, factor=2, min_epochs=1, block=None, progress=None,
 )  # fmt: skip
 rates = of(
     S.learning_rate_range, {"net": NET, "data": DATA, "key": the_key},
