@@ -81,8 +81,8 @@ class HalvingResult(TrialsResult):
 
     @property
     def order(self) -> np.ndarray:
-        """Trial numbers, the best first: by epochs, then by score; ties by number."""
-        return np.lexsort((rank(self.scores, self.mode), -self.epochs))
+        """Trial numbers, the best first: by epochs, then by score; those whose score is not finite last."""
+        return np.lexsort((rank(self.scores, self.mode), -self.epochs, ~np.isfinite(self.scores)))
 
 
 def halving(
@@ -102,8 +102,8 @@ def halving(
     All trials train for a few epochs. Then the best of them, one in `factor`, continue until `factor` times
     as many epochs, and so on; those of the last rung train for all epochs of their training function. A
     trial that continues keeps its state, and its learning rate schedule is that of all epochs, so the run
-    of the best trial is the run of `sweep`. A rung costs about as much as any other, so all of them cost a
-    few times `factor` runs, however many trials there are.
+    of the best trial is the run of `sweep`. Every rung after the first costs the same, so with k cuts the
+    training costs about (1 + k·(1 - 1 / factor)) / factorᵏ of that of a sweep: 0.11 for three cuts by 3.
 
     With E epochs, the rungs end after E, E / factor, E / factor², ... epochs, rounded down, as long as that
     is at least `min_epochs` and more than one trial is left; with `eval_every`, at an evaluation. Of n
@@ -173,9 +173,10 @@ def halving(
 
 
 class _Start(NamedTuple):
-    """The trials of a group before their first step, with these fixed settings."""
+    """The trials of a group before their first step: so many, with these fixed settings."""
 
     fixed: Any
+    size: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -275,16 +276,16 @@ class HalvingStudy(TrialStudy):
 
     def _start_runs(self, prepared: Prepared, net: Module | None, shared: PyTree) -> Run:
         """The runs of a group before the first step, stacked."""
-        fixed = prepared.group.fixed
+        fixed, size = prepared.group.fixed, len(prepared.group.numbers)
         with self._name_untraceable(fixed, shared):
             self._check_values(prepared, net)
-            return self._run_member(0, shared, _Start(fixed))
+            return self._run_member(0, shared, _Start(fixed, size))
 
     def _member(self, static: Any, shared: Any, number: int | Array) -> Any:
         """The run after the rung and its score; for `_Start`, the runs of all trials before the first."""
         if isinstance(static, _Start):
-            size = len(jax.tree.leaves(shared[0])[0]) if shared[0] else 1
-            return jax.vmap(functools.partial(self._start, static.fixed, shared))(jnp.arange(size))
+            start = functools.partial(self._start, static.fixed, shared)
+            return jax.vmap(start)(jnp.arange(static.size))
         values, net, data, key, valid, runs, places, (first, until) = shared
         trial = jnp.minimum(places[number], len(places) - 1)  # after the last one, any trial
         train, _ = self._make_train(static, values, trial, net)

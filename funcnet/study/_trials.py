@@ -169,10 +169,10 @@ class TrialStudy(MemberStudy):
         return self.num_samples or math.prod(map(len, self.settings.values()))
 
     def _prepare(
-        self, name: str, net: Module | None, data: PyTree, key: Key, valid: PyTree
+        self, study: str, net: Module | None, data: PyTree, key: Key, valid: PyTree
     ) -> tuple[list[Settings], list[Prepared]]:
-        """The trials, and their groups, after checks of the arguments of the study `name`."""
-        _check.concrete_key(name, key)
+        """The trials, and their groups, after checks of the arguments of that study."""
+        _check.concrete_key(study, key)
         check_concrete("data", (data, valid))
         trials, prepared = self._trials(key), []
         for group in self._groups(trials):

@@ -194,6 +194,15 @@ def test_many_small_trials_over_devices_end_in_the_numbers_of_one():
         assert_close(result.runs[0].model, expected.runs[0].model, 20)
 
 
+def test_a_trial_that_diverged_late_is_behind_those_that_were_stopped():
+    first = fn.study.Rung(1, np.arange(3), np.array([0.3, 0.2, 0.1]))
+    last = fn.study.Rung(2, np.array([1, 2]), np.array([0.1, np.nan]))
+    trials = [{"rate": rate} for rate in (0.1, 0.2, 0.3)]
+    result = fn.study.HalvingResult(trials, [0.3, 0.1, np.nan], "min", [], [], [first, last])
+    assert result.order.tolist() == [1, 0, 2]
+    assert result.best == {"rate": 0.2}
+
+
 def test_a_table_shows_epochs():
     text = scheduled()._repr_html_()
     assert "epochs" in text
