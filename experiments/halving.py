@@ -88,6 +88,5 @@ for name, (net, fit_settings) in LABS.items():
         f" {np.median(best):.4f} ± {np.median(error):.4f} nats"
     )
     print(f"       in standard errors: {', '.join(f'{x:.2f}' for x in (chosen - best) / error)}")
-    print(
-        f"       winner and its full run differ by at most {np.abs(own / chosen - 1).max():.1e}", flush=True
-    )
+    difference = np.abs(own / chosen - 1).max()
+    print(f"       scores of the winner and of its full run differ by at most {difference:.0e}", flush=True)
