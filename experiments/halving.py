@@ -2,7 +2,19 @@
 
     python experiments/halving.py
 
-PLACEHOLDER
+256 settings of learning rate and weight decay, on irises and on digits, by `fn.study.sweep` and by
+`fn.study.halving`, ten seeds each. One standard error is that of the best trial's validation loss over the
+validation rows, and the winner is judged by its full run in the sweep.
+
+It finds a trial within one standard error of the best in 10 of 10 seeds on irises and in 9 of 10 on digits
+(once it is 2.2 away). Compiled, it takes 0.37 and 0.13 of the time of the sweep. With compilation it takes
+1.13 and 0.34 of it: both compile for about as long, which halving cannot save. On irises the sweep trains
+for a second and compiles for fourteen, so there is nothing to gain; a quarter would need a sweep that
+trains for several times as long as it compiles. Times are from cores shared with other work (load 5 to 9).
+
+The cuts were chosen on other seeds, 0 to 4, among factors of 2 to 4 and 1 to 20 least epochs, and so was
+early stopping on irises. Without it, where a trial is scored by its last epoch, the same cuts found such a
+trial in 7 of the seeds 0 to 9.
 """
 
 import time
@@ -13,7 +25,7 @@ import optax
 
 import funcnet as fn
 
-SEEDS = range(10, 20)  # other seeds were used to choose `factor` and `min_epochs`
+SEEDS = range(10, 20)  # `factor` and `min_epochs` were chosen on others
 loss = fn.losses.supervised(fn.losses.cross_entropy)
 
 # 1. 256 settings: sixteen learning rates and sixteen weight decays.
@@ -89,4 +101,4 @@ for name, (net, fit_settings) in LABS.items():
     )
     print(f"       in standard errors: {', '.join(f'{x:.2f}' for x in (chosen - best) / error)}")
     difference = np.abs(own / chosen - 1).max()
-    print(f"       scores of the winner and of its full run differ by at most {difference:.0e}", flush=True)
+    print(f"       winner and its full run differ by at most {difference:.1e}", flush=True)
