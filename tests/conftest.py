@@ -62,6 +62,7 @@ SLOW_EXAMPLES = {
     *("study._capacity_curve.capacity_curve", "study._cross_validate.cross_validate"),
     *("study._ensemble.EnsembleResult", "study._learning_curve.learning_curve", "study._sweep.sweep"),
     *("study._sweep_sizes.sweep_sizes", "study._sweep_sizes.SweepSizesResult"),
+    *("study._halving.HalvingResult", "study._halving.halving"),
     *("study._learning_rate_range.learning_rate_range", "train._average_weights.AverageWeights"),
     "train._replay.replay",
 }

@@ -151,7 +151,7 @@ def test_members_lie_along_their_own_axis_and_their_rows_along_the_data_axis():
 # All studies place their members by the same function.
 STUDIES = [
     pytest.param(study, use, marks=[] if (study, i) == ("ensemble", 0) else pytest.mark.slow)
-    for study in ("ensemble", "many small members", "folds", "sweep")
+    for study in ("ensemble", "many small members", "folds", "sweep", "halving")
     for i, use in enumerate([BOTH, {**BOTH, "member_axis": None}, {**BOTH, "data_axis": None}])
 ]
 
@@ -163,11 +163,11 @@ def test_studies_over_any_axis_end_in_the_numbers_of_one_device(study, use):
     train = fn.fit(loss, optax.sgd(0.1), **settings)
     if study == "folds":
         call = functools.partial(fn.study.cross_validate(train, fn.data.kfold(data, 3, KEY())), NET, KEY())
-    elif study == "sweep":
-        sweep = fn.study.sweep(
+    elif study in ("sweep", "halving"):
+        search = {"sweep": fn.study.sweep, "halving": functools.partial(fn.study.halving, factor=2)}[study](
             lambda rate: fn.fit(loss, optax.sgd(rate), **settings), {"rate": [0.05, 0.1, 0.2]}
         )
-        call = functools.partial(sweep, NET, data, KEY(), data)
+        call = functools.partial(search, NET, data, KEY(), data)
     else:
         size = 3 if study == "ensemble" else 36
         call = functools.partial(fn.study.ensemble(train, size), NET, data, KEY())

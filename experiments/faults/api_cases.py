@@ -996,6 +996,10 @@ def studies() -> None:
         settings)(net, data, key, valid).scores, args(make_train=user_of_rate, settings={"rate": [0.1,
         0.2]},
         net=net, data=pairs, key=KEY, valid=valid), also=also, draws=True, nan_ok=True)
+    case("study.halving", lambda make_train, settings, monitor, mode, num_samples, factor, min_epochs:
+        S.halving(make_train, settings, monitor=monitor, mode=mode, num_samples=num_samples, factor=factor,
+        min_epochs=min_epochs) and None, args(make_train=user_of_rate, settings={"rate": [0.1, 0.2]},
+        monitor="val_loss", mode="min", num_samples=2, factor=2, min_epochs=1), draws=True)
     case("study.SweepResult.run", lambda trial: _swept().run(trial).history["loss"], args(trial=0),
         draws=True)
     case("study.hyper_gradient", lambda make_train, metric, mode: S.hyper_gradient(make_train, metric,

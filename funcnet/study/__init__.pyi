@@ -9,6 +9,9 @@ from ._diagnose import diagnose as diagnose
 from ._ensemble import Ensemble as Ensemble
 from ._ensemble import EnsembleResult as EnsembleResult
 from ._ensemble import ensemble as ensemble
+from ._halving import HalvingResult as HalvingResult
+from ._halving import Rung as Rung
+from ._halving import halving as halving
 from ._hyper_gradient import hyper_gradient as hyper_gradient
 from ._learning_curve import learning_curve as learning_curve
 from ._learning_rate_range import LearningRateRangeResult as LearningRateRangeResult

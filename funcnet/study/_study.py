@@ -14,7 +14,13 @@ from funcnet import _check, _mesh, _processes, _tree
 from funcnet._types import Array, Loss, PyTree
 from funcnet.data import Dataset
 from funcnet.data._dataset import as_dataset
-from funcnet.study._members import ProgressCallback, block_width, is_small, map_members
+from funcnet.study._members import (
+    SMALL_BLOCK,
+    ProgressCallback,
+    block_width,
+    is_small,
+    map_members,
+)
 from funcnet.train import Fit
 from funcnet.train._blocks import BlockStudy, RunStage, Stage
 from funcnet.train._digest import (
@@ -144,6 +150,8 @@ class MemberStudy(Study, BlockStudy):
 
     SHARED: ClassVar[tuple[str, ...]]
     """The names of what all members share."""
+    SMALL_BLOCK: ClassVar[int] = SMALL_BLOCK
+    """The block of small members, if `block` is None."""
 
     block: int | None = dataclasses.field(kw_only=True)
     progress: ProgressCallback | None = dataclasses.field(kw_only=True)
@@ -177,6 +185,7 @@ class MemberStudy(Study, BlockStudy):
         shared: PyTree,
         static: Hashable = None,
         *,
+        count: int | None = None,
         report: bool = True,
         wide: bool = False,
     ) -> PyTree:
@@ -187,6 +196,8 @@ class MemberStudy(Study, BlockStudy):
             size: the number of members.
             shared: what all members share, a pytree of arrays.
             static: hashable settings of this call, which are part of the program.
+            count: the number of the first members that are computed, which is not part of the program; all
+                if None. `_combine` gets any values for the others, or only the results of the first.
             report: whether `progress` is called.
             wide: whether small members use wide vectors.
         """
@@ -194,7 +205,8 @@ class MemberStudy(Study, BlockStudy):
         small = is_small(model)
         study, run_stage = _run_stage.get() or (None, None)
         if run_stage is None or study is not self:
-            return self._run(_All(static, size, small, report), shared, None, wide=wide and small)
+            number = None if count is None else jnp.int32(count)
+            return self._run(_All(static, size, small, report), shared, number, wide=wide and small)
         traced = self._trace(static, size, small, shared)
 
         def run(first: int, width: int) -> dict[str, Any]:
@@ -202,9 +214,10 @@ class MemberStudy(Study, BlockStudy):
             results = self._run(block, shared, jnp.int32(first), wide=wide and small)
             return dict(zip(traced.structs, results, strict=True))
 
-        identify = functools.partial(self._identity, size, shared, traced)
+        computed = size if count is None else count
+        identify = functools.partial(self._identity, computed, shared, traced)
         progress = self.progress if report else None
-        stage = Stage(size, traced.width, traced.structs, run, identify, progress, is_repeat=not report)
+        stage = Stage(computed, traced.width, traced.structs, run, identify, progress, is_repeat=not report)
         results = run_stage(stage)
         combine = _Combine(static, traced.tree, traced.key_impls)
         return self._run(combine, shared, list(results.values()))
@@ -219,15 +232,16 @@ class MemberStudy(Study, BlockStudy):
     def _compute(self, static: Any, *arrays: PyTree) -> PyTree:
         shared, argument = arrays
         member = functools.partial(self._member, static.setting)
+        map_ = functools.partial(map_members, member, shared, small_block=self.SMALL_BLOCK)
         match static:
             case _One():
                 return member(shared, argument)
             case _All(setting, size, small, report):
                 progress = self.progress if report else None
-                results = map_members(member, shared, size, self.block, small, progress)
+                results = map_(size, self.block, small, progress, count=argument)
                 return self._combine(setting, shared, results)
             case _Block(_, size, small, width):
-                results = map_members(member, shared, size, self.block, small, None, argument, width)
+                results = map_(size, self.block, small, None, argument, width)
                 return [_unwrap_key(leaf) for leaf in jax.tree.leaves(results)]
             case _Combine(setting, tree, key_impls):
                 leaves = map(_wrap_key, argument, key_impls)
@@ -254,7 +268,7 @@ class MemberStudy(Study, BlockStudy):
             arguments = jax.tree.unflatten(tree, structs), jax.ShapeDtypeStruct((), jnp.int32)
             with _mesh.ignore_mesh():
                 program, result = jax.make_jaxpr(one, return_shape=True)(*arguments)
-            width = block_width(member, arguments[0], size, self.block, small)
+            width = block_width(member, arguments[0], size, self.block, small, self.SMALL_BLOCK)
             self._traces[key] = _Traced(
                 width,
                 _tree.paths((result,)),

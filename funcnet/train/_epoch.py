@@ -210,13 +210,15 @@ def evaluate_epoch(
     return history, _tree.select(running, stopping, state.stopping)
 
 
-def finish(plan: Plan, state: TrainState) -> Run:
+def finish(plan: Plan, state: TrainState, ended: Array | None = None) -> Run:
     """The result of a run that ends in this state: FINISHED, unless it had already ended.
 
-    Its model is the best one if early stopping restores it, else the last.
+    Its model is the best one if early stopping restores it, else the last. `ended` is False for the result
+    of a run that continues: bool [], True if None.
     """
     state = count_epochs(state)
-    stopping, model = state.stopping.end(jnp.array(True), Outcome.FINISHED), evaluated_model(state)
+    ended = jnp.array(True) if ended is None else ended
+    stopping, model = state.stopping.end(ended, Outcome.FINISHED), evaluated_model(state)
     if plan.stopping is not None and plan.stopping.restore_best:
         model = _tree.select(stopping.best_epoch >= 0, stopping.model, model)
     return _shard.shard_like_model(Run(model, _tree.replace(state, stopping=stopping)))

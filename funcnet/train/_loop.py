@@ -65,13 +65,56 @@ def run(
         The result, and whether it is finite; True if the check was not deferred.
     """
     state = TrainState.create(model, plan.optimizer, key)
+    step = _trace_step(plan, check, state, data)
+    state = begin(plan, state, step.totals, data, valid)
+    until_evaluation = _until_evaluation(plan, step, data, valid)
+    body: Any = jax.checkpoint(until_evaluation) if plan.remat else until_evaluation
+    if plan.stopping is None:
+        state, _ = jax.lax.scan(lambda state, _: (body(state), None), state, length=plan.evaluations)
+    else:
+        has_steps_left = functools.partial(should_continue, plan)
+        state = forward_only(jax.lax.while_loop(has_steps_left, body, state))
+    return finish(plan, state), is_finite(state) if step.check == "deferred" else jnp.array(True)
+
+
+def run_until(
+    plan: Plan, state: TrainState, data: Dataset, valid: Dataset | None, first: Array, until: Array
+) -> TrainState:
+    """A part of `run`, from epoch `first` to epoch `until`; non-finite values are checked at every step.
+
+    Args:
+        plan: the whole run.
+        state: the state after epoch `first`, from `begin` or from this function.
+        data, valid: training rows and validation rows.
+        first, until: numbers of epochs, int32 [], which may be traced: multiples of `plan.eval_every`, or
+            `plan.epochs`. `first` is given since `state.epoch` is less after a step that ended the run.
+    """
+    step = _trace_step(plan, "every_step", state, data)
+    body = _until_evaluation(plan, step, data, valid)
+    if plan.stopping is None:
+        evaluations = -(-(until - first) // plan.eval_every)
+        return jax.lax.fori_loop(0, evaluations, lambda _, state: body(state), state)
+
+    def has_steps_left(state: TrainState) -> Array:
+        return should_continue(plan, state) & (state.epoch < until)
+
+    return jax.lax.while_loop(has_steps_left, body, state)
+
+
+def _trace_step(plan: Plan, check: Check, state: TrainState, data: Dataset) -> TracedStep:
+    """The step of a run on these rows."""
     resolved = resolve_check(plan, check, state.model, data)
     short = plan.short_size(state.model, len(data))
-    step = trace_step(plan, resolved, state, first_batch(plan, data), short)
-    state = begin(plan, state, step.totals, data, valid)
+    return trace_step(plan, resolved, state, first_batch(plan, data), short)
+
+
+def _until_evaluation(
+    plan: Plan, step: TracedStep, data: Dataset, valid: Dataset | None
+) -> Callable[[TrainState], TrainState]:
+    """A function that trains from one evaluation to the next."""
     train = functools.partial(epoch, plan, step, data)
 
-    def until_evaluation(state: TrainState, _: None = None) -> tuple[TrainState, None]:
+    def until_evaluation(state: TrainState) -> TrainState:
         def one_epoch(state: TrainState, _: None) -> tuple[TrainState, None]:
             if plan.epochs % plan.eval_every == 0:
                 return train(state), None
@@ -82,15 +125,9 @@ def run(
         else:
             state, _ = jax.lax.scan(one_epoch, state, length=plan.eval_every)
         history, stopping = evaluate_epoch(plan, data, valid, state)
-        return _tree.replace(state, history=history, stopping=stopping), None
+        return _tree.replace(state, history=history, stopping=stopping)
 
-    body: Any = jax.checkpoint(until_evaluation) if plan.remat else until_evaluation
-    if plan.stopping is None:
-        state, _ = jax.lax.scan(body, state, length=-(-plan.epochs // plan.eval_every))
-    else:
-        has_steps_left = functools.partial(should_continue, plan)
-        state = forward_only(jax.lax.while_loop(has_steps_left, lambda state: body(state)[0], state))
-    return finish(plan, state), is_finite(state) if step.check == "deferred" else jnp.array(True)
+    return until_evaluation
 
 
 def first_batch(plan: Plan, data: Dataset) -> Any:
@@ -168,12 +205,7 @@ def advance(
         rows = epoch_rows(len(data), order(plan, state, len(data)), size, first, block)
         return 0, count, lambda i: gather(data, *jax.tree.map(lambda a: a[i], rows)), last - first
 
-    if isinstance(check, str):
-        model = progress.state.model
-        resolved, short = resolve_check(plan, check, model, data), plan.short_size(model, len(data))
-        step = trace_step(plan, resolved, progress.state, first_batch(plan, data), short)
-    else:
-        step = check
+    step = _trace_step(plan, check, progress.state, data) if isinstance(check, str) else check
     body = functools.partial(part_of_epoch, plan, step, next_batches, data, valid, per_epoch)
     progress = jax.lax.while_loop(has_steps_left, body, progress)
     finite = _is_finite(step, progress, per_epoch)
@@ -251,9 +283,7 @@ def whole_run(
 ) -> tuple[Run, Array]:
     """`start`, `advance` and `finish` at once, with a deferred check: a run outside of transformations."""
     state = TrainState.create(model, plan.optimizer, key)
-    check = resolve_check(plan, "deferred", state.model, data)
-    short = plan.short_size(state.model, len(data))
-    step = trace_step(plan, check, state, first_batch(plan, data), short)
+    step = _trace_step(plan, "deferred", state, data)
     progress = Progress(begin(plan, state, step.totals, data, valid), Totals.zeros(step.totals))
     per_epoch = plan.steps_per_epoch(len(data))
     progress, finite = advance(plan, progress, data, valid, None, per_epoch, step)

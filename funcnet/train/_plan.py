@@ -56,6 +56,11 @@ class Plan(Settings):
         size = rows % self.update_size(rows)
         return size if size and needs_batch(model) else None
 
+    @property
+    def evaluations(self) -> int:
+        """The number of evaluations of a run that does not stop early."""
+        return -(-self.epochs // self.eval_every)
+
     def evaluation_size(self, rows: int) -> int:
         """Rows evaluated at once."""
         return min(max(EVALUATION_ROWS, self.batch_size), rows)

@@ -42,6 +42,10 @@ def make_train(learning_rate):
     return fn.fit(LOSS, optax.sgd(learning_rate), epochs=1, batch_size=4)
 
 
+def make_longer(learning_rate):
+    return fn.fit(LOSS, optax.sgd(learning_rate), epochs=2, batch_size=4)
+
+
 def make_pair(capacity):
     return TRAIN, NET
 
@@ -174,6 +178,10 @@ sweep_sizes = of(
     make_net=make_net, train=TRAIN, sizes=(1,), num_repeats=2, monitor="val_loss", mode="min", block=None,
     progress=None,
 )  # fmt: skip
+halving = of(
+    S.halving, ALL, make_train=make_longer, settings={"learning_rate": [0.1, 0.2]}, monitor="val_loss",
+    mode="min", num_samples=None, factor=2, min_epochs=1, block=None, progress=None,
+)  # fmt: skip
 rates = of(
     S.learning_rate_range, {"net": NET, "data": DATA, "key": the_key},
     make_train=make_train, min_lr=0.1, max_lr=1.0, num_rates=2, num_repeats=1, block=None, progress=None,
@@ -264,6 +272,20 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
             "mode": "choice",
         }
         | {"data": "data", "key": "key", "valid": "data"}
+        | MEMBER,
+    ),
+    "halving": (
+        halving,
+        {
+            "make_train": "factory",
+            "settings": "settings",
+            "monitor": "monitor",
+            "mode": "choice",
+            "num_samples": "count",
+            "factor": "count",
+            "min_epochs": "count",
+        }
+        | {"net": "net", "data": "data", "key": "key", "valid": "data"}
         | MEMBER,
     ),
     "learning_rate_range": (
