@@ -7,10 +7,9 @@
 validation rows, and the winner is judged by its full run in the sweep.
 
 It finds a trial within one standard error of the best in 10 of 10 seeds on irises and in 9 of 10 on digits
-(once it is 2.2 away). Compiled, it takes 0.37 and 0.13 of the time of the sweep. With compilation it takes
-1.13 and 0.34 of it: both compile for about as long, which halving cannot save. On irises the sweep trains
-for a second and compiles for fourteen, so there is nothing to gain; a quarter would need a sweep that
-trains for several times as long as it compiles. Times are from cores shared with other work (load 5 to 9).
+(once it is 2.2 away). Compiled, it takes 0.38 and 0.15 of the time of the sweep. With compilation it takes
+1.21 and 0.25 of it: both compile for about as long, which halving cannot save. On irises the sweep trains
+for 0.6 s and compiles for six, so there is nothing to gain. Two cores of an Intel Xeon, otherwise idle.
 
 How this set-up was chosen, on seeds other than those below: from the curves of full sweeps, cuts by 2, 3
 and 4 after at least 1 to 20 epochs were compared in seven set-ups (one was discarded: its standard error
