@@ -137,7 +137,7 @@ def index(groups: list[dict[str, Any]], records: dict[str, tuple[Record, Path, b
             )
             parts.append(
                 f":::{{grid-item-card}} {question_and_text(name)[0]}\n:link: scripts/{name}\n"
-                f":link-type: doc\n{image}\n`{name}.py`, {record.seconds:.0f} s\n:::\n"
+                f":link-type: doc\n{image}\n`{name}.py` {record.seconds:.0f}\u00a0s\n:::\n"
             )
         parts.append("::::\n")
     names = "\n".join(f"scripts/{name}" for group in groups for name in group["scripts"])
