@@ -752,6 +752,13 @@ def test_a_net_of_fixed_size_and_the_features_of_a_category():
     X = pandas.DataFrame({"a": np.arange(10.0), "b": ["u", "v", "w", "v", "u"] * 2})
     with pytest.raises(ValueError, match=r"net must take the 4 features that .* makes of 2 columns"):
         NetClassifier(fn.MLP((2, 8, 2))).fit(X, [0, 1] * 5)
+    with pytest.raises(ValueError, match=r"net must have outputs of shape \(2,\)"):
+        NetClassifier(fn.MLP((4, 8, 5))).fit(X, [0, 1] * 5)
+
+
+def test_the_features_of_a_builtin_table_are_arrays_of_its_dataset():
+    with pytest.raises(TypeError, match=r"got a Table. Write X, y = table.arrays.arrays\."):
+        tiny_classes(fn.data.load("iris"))
 
 
 def test_a_setting_of_fit_is_answered_by_those_of_the_constructor():
@@ -812,7 +819,11 @@ def test_a_frame_may_hold_a_column_of_any_kind(kind):
         ),
         (np.where(ROWS > 1, np.inf, ROWS), ValueError, "contains infinity: column 'x0'"),
         ("new.csv", TypeError, r"got a path. Try X=pandas.read_csv\('new.csv'\)"),
-        (Table("", (ROWS, HALVES), ("a", "b"), "c"), TypeError, "got a Table. .* X, y = table.arrays"),
+        (
+            Table("", (ROWS, HALVES), ("a", "b"), "c"),
+            TypeError,
+            r"got a Table. Write X, y = table.arrays\.",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore::polars.exceptions.PerformanceWarning")

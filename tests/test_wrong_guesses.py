@@ -141,6 +141,10 @@ GUESSES = {
         lambda: set_in_constructor(jnp.zeros(3)),
         r"'part: jax\.Array \| None = None'\. .*returned by parameters\(self, key\)",
     ),
+    "a method replaced": (
+        lambda: setattr(WithForward(), "forward", None),
+        r"can't be changed in place, got a new forward for WithForward",
+    ),
     "text labels": (
         lambda: TRAIN(MODEL(), (X, np.array(["a", "b"] * 20)), KEY()),
         r"got text\. Of labels: classes, y = np\.unique\(labels, return_inverse=True\)",

@@ -378,9 +378,9 @@ def _raise_frozen(self: Module, name: str, value: Any) -> None:
             f"{unchanged} Write model = fn.freeze(model), or a part of it: "
             'model = fn.freeze(model, "layers[0]").'
         )
-    if name not in (*self._children, *self._static):
+    if name not in (*self._children, *self._static) and not hasattr(type(self), name):
         is_array = _tree.is_array(value)
-        kind = "fn.Module" if isinstance(value, Module) else type(value).__name__
+        kind = "fn.Module" if isinstance(value, Module) else "Any"
         declaration = f"{name}: jax.Array | None = None" if is_array else f"{name}: {kind} = ..."
         raise AttributeError(
             f"{cls} has no field {name}. Declare it in the class, which needs no __init__: "

@@ -159,7 +159,7 @@ class LiftedNetwork(Module):
             try:
                 return self._call_library(self._state(), x, key)[0]
             except (TypeError, ValueError) as error:
-                if not self._takes_each_row(x):
+                if not _tree.is_concrete(x) or not self._takes_each_row(x):  # fit and predict map it
                     raise
                 raise TypeError(
                     f"{self.library.name} takes one example, got a batch. Write fn.predict(model, x), or "

@@ -13,7 +13,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from funcnet import _check
-from funcnet.data import Table
+from funcnet.data import Dataset, Table
 from funcnet.data._rows import named_rows
 from funcnet.tabular import Features, Schema, _frame
 from funcnet.tabular._schema import check_not_empty
@@ -73,9 +73,9 @@ class TableEstimator(BaseEstimator):
                 f"X must be a frame or an array, got a path. Try X=pandas.read_csv({str(X)!r})."
             )
         if isinstance(X, Table):
-            raise TypeError(
-                "X must be a frame or an array, got a Table. Its features: X, y = table.arrays."
-            )
+            parts = "X" if X.target_name is None else "X, y"
+            code = "table.arrays.arrays" if isinstance(X.arrays, Dataset) else "table.arrays"
+            raise TypeError(f"X must be a frame or an array, got a Table. Write {parts} = {code}.")
         if (frame := named_rows(X)) is not X:  # a dictionary has its columns in any order
             names = [n for n in getattr(self, "feature_names_in_", ()) if not reset and n in frame.columns]
             X = frame[[*names, *(n for n in frame.columns if n not in names)]]

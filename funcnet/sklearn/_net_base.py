@@ -117,11 +117,8 @@ class NetBase(TableEstimator, abc.ABC):
         if not is_first:
             check_same_net(self.net_, self.model_)
         model = self.net_.init(_keys.fold_in_name(key, "init")) if is_first else self.model_
-        try:
-            target = self._shape_target(model, x, target)
-        except (TypeError, ValueError) as error:
-            self._explain_width(x.shape[1:], error)
-            raise
+        self._check_width(model, x)
+        target = self._shape_target(model, x, target)
         x, target, weight = _merge_full_batch(x, target, weight, self.batch_size)
         if self.loss is not None and not callable(self.loss):
             raise TypeError(
@@ -139,11 +136,15 @@ class NetBase(TableEstimator, abc.ABC):
         self.loss_curve_ = self.history_["loss"].tolist()
         self.loss_ = self.loss_curve_[-1]
 
-    def _explain_width(self, shape: tuple[int, ...], error: Exception) -> None:
-        """Raise if a network does not fit the features that the preprocessing makes of the columns."""
-        if self.preprocessing is not None and shape != (self.n_features_in_,) and hasattr(self.net, "init"):
+    def _check_width(self, model: Any, x: np.ndarray) -> None:
+        """Check that a network takes the features that the preprocessing has made of the columns."""
+        if self.preprocessing is None or x.shape[1:] == (self.n_features_in_,):
+            return
+        try:
+            output_shape(model, x)
+        except (TypeError, ValueError) as error:
             raise ValueError(
-                f"net must take the {shape[0]} features that the preprocessing makes of "
+                f"net must take the {x.shape[1]} features that the preprocessing makes of "
                 f"{self.n_features_in_} columns. Write net=lambda n_features, n_outputs: "
                 f"fn.MLP((n_features, 64, n_outputs)), or preprocessing=None. Its error: {error}"
             ) from error
@@ -314,8 +315,13 @@ def _merge_full_batch(
 
 def check_outputs(model: Any, x: np.ndarray, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
     """The shape of the network's output for one row, which must be one of these."""
-    example = jax.ShapeDtypeStruct(x.shape[1:], np.float32)
-    shape = jax.eval_shape(lambda m, row: m(row), model, example).shape
+    shape = output_shape(model, x)
     if shape not in shapes:
         raise ValueError(f"net must have outputs of shape {shapes[0]} for each row, got {shape}.")
-    return tuple(shape)
+    return shape
+
+
+def output_shape(model: Any, x: np.ndarray) -> tuple[int, ...]:
+    """The shape of the network's output for one row."""
+    example = jax.ShapeDtypeStruct(x.shape[1:], np.float32)
+    return tuple(jax.eval_shape(lambda m, row: m(row), model, example).shape)

@@ -22,7 +22,7 @@ class Rung(NamedTuple):
     """The trials that trained for so many epochs, and their scores.
 
     Args:
-        epochs: the epochs that each of these trials has completed.
+        epochs: the epochs after which this rung ends; a trial that stopped by itself has fewer.
         trials: the numbers of the trials, int [n], increasing.
         scores: their monitored values after these epochs, float [n].
 
@@ -74,15 +74,21 @@ class HalvingResult(TrialsResult):
     @property
     def epochs(self) -> np.ndarray:
         """The number of epochs in which each trial trained, int [trials]."""
-        epochs = np.zeros(len(self.trials), int)
+        epochs = [np.asarray(run.state.epoch) for run in self.runs]
+        return np.array([epochs[group][index] for group, index in self.run_indices], int)
+
+    @property
+    def _last_rungs(self) -> np.ndarray:
+        """The end of the last rung of each trial, which it may not have reached: it stopped by itself."""
+        ends = np.zeros(len(self.trials), int)
         for rung in self.rungs:
-            epochs[rung.trials] = rung.epochs
-        return epochs
+            ends[rung.trials] = rung.epochs
+        return ends
 
     @property
     def order(self) -> np.ndarray:
-        """Trial numbers, the best first: by epochs, then by score; those whose score is not finite last."""
-        return np.lexsort((rank(self.scores, self.mode), -self.epochs, ~np.isfinite(self.scores)))
+        """Trial numbers, the best first: by rungs, then by score; those whose score is not finite last."""
+        return np.lexsort((rank(self.scores, self.mode), -self._last_rungs, ~np.isfinite(self.scores)))
 
 
 def halving(

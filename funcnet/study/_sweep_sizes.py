@@ -206,7 +206,7 @@ def sweep_sizes(
 
 def _as_size(size: Any) -> Any:
     """A size with numbers of Python, and as a tuple if it has several entries."""
-    size = size.tolist() if isinstance(size, np.ndarray | np.generic) else size
+    size = size.tolist() if isinstance(size, np.ndarray | np.generic | jax.Array) else size
     return tuple(size) if isinstance(size, list) else size
 
 

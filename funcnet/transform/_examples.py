@@ -116,10 +116,11 @@ def _weight_rows(weight: Array, leaf: Array) -> Array:
     """
     terms = wide(leaf)
     weight = weight.astype(terms.dtype)
-    whole = len(weight) // BLOCK_OF_ROWS * BLOCK_OF_ROWS
+    count = len(weight) // BLOCK_OF_ROWS
+    whole = count * BLOCK_OF_ROWS
     blocks = (
-        weight[:whole].reshape(-1, BLOCK_OF_ROWS),
-        terms[:whole].reshape(-1, BLOCK_OF_ROWS, *leaf.shape[1:]),
+        weight[:whole].reshape(count, BLOCK_OF_ROWS),
+        terms[:whole].reshape(count, BLOCK_OF_ROWS, *leaf.shape[1:]),
     )
     sums = jax.vmap(lambda weight, terms: jnp.tensordot(weight, terms, 1))(*blocks)
     return (jnp.sum(sums, axis=0) + jnp.tensordot(weight[whole:], terms[whole:], 1)).astype(leaf.dtype)

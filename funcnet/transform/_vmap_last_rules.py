@@ -255,7 +255,7 @@ def random_program(equation: "JaxprEqn") -> "ClosedJaxpr | None":
     def of_keys(keys: Array, *numbers: Array) -> Array:
         data = jax.random.key_data(jnp.broadcast_to(keys, shape))
         result = compute(data, *(jnp.broadcast_to(number, shape) for number in numbers))
-        return jax.random.wrap_key_data(result) if numbers else result
+        return jax.random.wrap_key_data(result, impl="threefry2x32") if numbers else result
 
     return jax.make_jaxpr(of_keys)(keys, *numbers)
 

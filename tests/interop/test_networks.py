@@ -629,6 +629,8 @@ def test_a_network_of_one_example_refuses_a_batch_in_plain_words():
     model = fn.interop.from_equinox(lambda key: eqx.nn.MLP(4, 3, 4, 1, key=key)).init(cached_key(7))
     with pytest.raises(TypeError, match=r"takes one example, got a batch. Write fn.predict\(model, x\)"):
         model(X)
+    with pytest.raises(TypeError, match=r"shape|dot_general"):  # each row has an axis too many
+        fn.predict(model, X[None])
 
 
 def test_a_class_of_keras_is_built_by_an_input():

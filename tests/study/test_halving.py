@@ -203,6 +203,14 @@ def test_a_trial_that_diverged_late_is_behind_those_that_were_stopped():
     assert result.best == {"rate": 0.2}
 
 
+def test_trials_that_stopped_by_themselves_count_their_own_epochs():
+    stopping = fn.EarlyStopping(patience=1, min_delta=100.0)  # nothing is an improvement
+    result = halving(functools.partial(of_schedule, stopping=stopping))(*given())
+    assert rungs(result)[-1][0] == 8
+    assert set(result.epochs.tolist()) == {1, 2}
+    assert result.order[0] in result.rungs[-1].trials
+
+
 def test_a_table_shows_epochs():
     text = scheduled()._repr_html_()
     assert "epochs" in text

@@ -47,6 +47,14 @@ def test_clipped_means_and_norms(scale):
     np.testing.assert_allclose(mean, [each.mean()] * 2, rtol=1e-5)
 
 
+def test_clipped_means_of_a_leaf_without_entries():
+    loss = lambda m, e: (jnp.sum(m["w"]) + jnp.sum(m["empty"])) * e.astype("float16")  # noqa: E731
+    model = {"w": jnp.float16([1, 2]), "empty": jnp.zeros(0, jnp.float16)}
+    mean, norms = T.clipped_mean_grad(loss, 1.0)(model, np.float32([0.1, 0.2]))
+    assert mean["empty"].shape == (0,)
+    np.testing.assert_allclose(norms, np.sqrt(2) * np.float32([0.1, 0.2]), rtol=1e-3)
+
+
 # What half precision keeps, float32 keeps.
 HALF = ["float16", *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("bfloat16", "float32"))]
 

@@ -248,6 +248,14 @@ def test_random_bits_come_with_the_members_last():
     assert [equation.outvars[-1].aval.shape for equation in draws] == [(5, 3, 3)]
 
 
+def test_keys_are_folded_by_their_own_implementation():
+    keys = jax.random.split(jax.random.key(1, impl="threefry2x32"), 3)
+    with jax.default_prng_impl("rbg"):
+        draw = lambda key: jax.random.bits(jax.random.fold_in(key, 7), (2,))  # noqa: E731
+        actual, expected = jax.jit(functools.partial(both, draw, 0))(keys)
+    np.testing.assert_array_equal(actual, expected)
+
+
 @pytest.mark.parametrize("numbers", [7, np.arange(4)])
 def test_keys_of_examples_are_folded_and_drawn_from(numbers):
     def draw(key):
