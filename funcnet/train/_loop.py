@@ -15,7 +15,7 @@ from funcnet import _mesh, _shard, _tree
 from funcnet._forward_only import forward_only
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Batch, Dataset
-from funcnet.data._batches import epoch_rows, gather, num_batches
+from funcnet.data._batches import PaddedBatch, epoch_rows, gather, num_batches
 from funcnet.train._epoch import (
     TracedStep,
     add_totals,
@@ -29,7 +29,7 @@ from funcnet.train._epoch import (
     trace_step,
     train_totals_struct,
 )
-from funcnet.train._finite import Check, is_finite, resolve_check
+from funcnet.train._finite import Check, ResolvedCheck, is_finite, resolve_check
 from funcnet.train._plan import Plan
 from funcnet.train._progress import Progress
 from funcnet.train._result import Run
@@ -65,7 +65,7 @@ def run(
         The result, and whether it is finite; True if the check was not deferred.
     """
     state = TrainState.create(model, plan.optimizer, key)
-    step = _trace_step(plan, check, state, data)
+    step = trace_step(plan, *_step_of(plan, check, state, data))
     state = begin(plan, state, step.totals, data, valid)
     until_evaluation = _until_evaluation(plan, step, data, valid)
     body: Any = jax.checkpoint(until_evaluation) if plan.remat else until_evaluation
@@ -89,7 +89,7 @@ def run_until(
         first, until: numbers of epochs, int32 [], which may be traced: multiples of `plan.eval_every`, or
             `plan.epochs`. `first` is given since `state.epoch` is less after a step that ended the run.
     """
-    step = _trace_step(plan, "every_step", state, data)
+    step = trace_step(plan, *_step_of(plan, "every_step", state, data))
     body = _until_evaluation(plan, step, data, valid)
     if plan.stopping is None:
         evaluations = -(-(until - first) // plan.eval_every)
@@ -101,11 +101,12 @@ def run_until(
     return jax.lax.while_loop(has_steps_left, body, state)
 
 
-def _trace_step(plan: Plan, check: Check, state: TrainState, data: Dataset) -> TracedStep:
-    """The step of a run on these rows."""
-    resolved = resolve_check(plan, check, state.model, data)
+def _step_of(
+    plan: Plan, check: Check, state: TrainState, data: Dataset
+) -> tuple[ResolvedCheck, TrainState, PaddedBatch, int | None]:
+    """What `trace_step` takes for a run on these rows; it is called by itself, for a short traceback."""
     short = plan.short_size(state.model, len(data))
-    return trace_step(plan, resolved, state, first_batch(plan, data), short)
+    return resolve_check(plan, check, state.model, data), state, first_batch(plan, data), short
 
 
 def _until_evaluation(
@@ -205,7 +206,10 @@ def advance(
         rows = epoch_rows(len(data), order(plan, state, len(data)), size, first, block)
         return 0, count, lambda i: gather(data, *jax.tree.map(lambda a: a[i], rows)), last - first
 
-    step = _trace_step(plan, check, progress.state, data) if isinstance(check, str) else check
+    if isinstance(check, str):
+        step = trace_step(plan, *_step_of(plan, check, progress.state, data))
+    else:
+        step = check
     body = functools.partial(part_of_epoch, plan, step, next_batches, data, valid, per_epoch)
     progress = jax.lax.while_loop(has_steps_left, body, progress)
     finite = _is_finite(step, progress, per_epoch)
@@ -283,7 +287,7 @@ def whole_run(
 ) -> tuple[Run, Array]:
     """`start`, `advance` and `finish` at once, with a deferred check: a run outside of transformations."""
     state = TrainState.create(model, plan.optimizer, key)
-    step = _trace_step(plan, "deferred", state, data)
+    step = trace_step(plan, *_step_of(plan, "deferred", state, data))
     progress = Progress(begin(plan, state, step.totals, data, valid), Totals.zeros(step.totals))
     per_epoch = plan.steps_per_epoch(len(data))
     progress, finite = advance(plan, progress, data, valid, None, per_epoch, step)

@@ -87,7 +87,8 @@ def test_the_compiled_entry_points_are_those_of_the_page():
         Path(PACKAGE, "train", f"_{name}.py") for name in ("fit", "chunks", "loop", "epoch", "session")
     ]
     files += [Path(PACKAGE, "train", f"_{name}.py") for name in ("source", "trainer", "step")]
-    files += Path(PACKAGE, "study").glob("*.py")
+    # The padding of `sweep_sizes` is drawn and checked before its runs.
+    files += [f for f in Path(PACKAGE, "study").glob("*.py") if not f.name.startswith("_padd")]
     compiled = [
         f"{file.name}:{node.lineno}"
         for file in files
