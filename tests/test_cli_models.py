@@ -13,6 +13,7 @@ import pytest
 
 from funcnet.cli import main
 from funcnet.cli._config import read_config, to_toml
+from funcnet.data._text_file import exact_numbers
 from funcnet.sklearn import MLPClassifier, MLPRegressor
 
 FEW = ["--hidden", "8", "--epochs", "5", "--folds", "2", "--members", "1"]
@@ -226,7 +227,7 @@ def test_predict_of_labels_and_of_several_numbers(tmp_path, capsys):
     model = MLPRegressor(max_iter=2, cv=2).fit(X, values)
     model.save(tmp_path / "values")
     assert run("predict", tmp_path / "values", tmp_path / "new.csv", "--interval", "0.8") == 0
-    printed = pandas.read_csv(io.StringIO(capsys.readouterr().out))
+    printed = pandas.read_csv(io.StringIO(capsys.readouterr().out), **exact_numbers())
     np.testing.assert_array_equal(printed[["prediction 0", "prediction 1"]], model.predict(X))
     np.testing.assert_array_equal(printed[["upper 0", "upper 1"]], model.predict_interval(X, 0.8)[1])
 

@@ -17,7 +17,7 @@ from funcnet import _check
 from funcnet._types import PyTree
 from funcnet.data._digest import file_digest
 from funcnet.data._pairs import check_names, to_pair
-from funcnet.data._text_file import check_format
+from funcnet.data._text_file import check_format, exact_numbers
 
 BLOCK_BYTES = 2**24
 UNCLOSED = "quotation marks that do not end in the row in which they begin"
@@ -118,6 +118,7 @@ class Csv:
                     keep_default_na=False,
                     na_values=[""],
                     low_memory=False,
+                    **exact_numbers(),
                     **self.settings,
                 )
         except (pandas.errors.ParserError, pandas.errors.ParserWarning, UnicodeDecodeError) as error:

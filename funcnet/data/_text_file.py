@@ -77,6 +77,7 @@ def read_text(
                 keep_default_na=False,
                 na_values=[""],
                 low_memory=False,
+                **exact_numbers(),
                 **settings,
             )
 
@@ -103,6 +104,13 @@ def read_text(
         ) from None
     except (pandas.errors.ParserError, pandas.errors.EmptyDataError) as error:
         raise ValueError(f"{path} can't be read as a table: {str(error).strip()}.") from None
+
+
+def exact_numbers() -> dict[str, str]:
+    """The setting of `read_csv` for all digits: by default pandas 2 changes the last of many numbers."""
+    import pandas
+
+    return {} if int(pandas.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
 
 
 def text_columns(frame: Any) -> list[str]:

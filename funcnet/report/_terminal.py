@@ -55,9 +55,10 @@ def show_progress(
     description = TextColumn("{task.description}", markup=False)
     columns = (description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=is_quiet or not console.is_terminal
-    ) as bar:
+    if is_quiet or not console.is_terminal:  # a disabled bar of older rich prints an empty line
+        yield lambda count, total=None: None
+        return
+    with Progress(*columns, console=console, transient=True) as bar:
         message = printable(message)
         task, done = bar.add_task(f"{message} (compiling)", total=total), 0
 
