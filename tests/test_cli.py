@@ -640,4 +640,10 @@ def test_a_closed_pipe_is_not_an_error(trained):
         [*command, "predict", str(folder), str(table)], stdout=write, stderr=subprocess.PIPE, text=True
     )
     os.close(write)
-    assert (process.returncode, process.stderr) == (0, "")
+    # jaxlib 0.10.0 logs, in two lines, that its cache was compiled for the features of this machine.
+    told = [
+        line
+        for line in process.stderr.splitlines()
+        if "cpu_aot_loader" not in line and "SIGILL" not in line
+    ]
+    assert (process.returncode, told) == (0, [])
