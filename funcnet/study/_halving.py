@@ -13,7 +13,7 @@ from funcnet import _check, _keys, _tree
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.study._members import SMALL_BLOCK_OF_FEW, ProgressCallback, init_if_incomplete
-from funcnet.study._trials import Mode, Prepared, TrialsResult, TrialStudy, check_trials, rank
+from funcnet.study._trials import Mode, Prepared, TrialsResult, TrialStudy, check_trials, rank, run_indices
 from funcnet.train import Run
 from funcnet.train._partial_run import continue_run, result_so_far, start_run
 
@@ -243,14 +243,7 @@ class HalvingStudy(TrialStudy):
                 runs[number], score = self._run_trials(one, net, arguments, len(own))
                 scores[np.array(one.group.numbers)[own]] = np.asarray(score)[: len(own)]
             rungs.append(Rung(until, left, scores[left]))
-        indices = {
-            trial: (number, index)
-            for number, one in enumerate(groups)
-            for index, trial in enumerate(one.group.numbers)
-        }
-        return HalvingResult(
-            trials, scores, self.mode, runs, [indices[i] for i in range(len(trials))], rungs
-        )
+        return HalvingResult(trials, scores, self.mode, runs, run_indices(groups), rungs)
 
     def _rungs(self, epochs: int, eval_every: int, num_trials: int) -> list[tuple[int, int]]:
         """The epoch in which each rung ends, and the number of its trials; from the first rung to the last.

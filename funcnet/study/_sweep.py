@@ -9,7 +9,7 @@ import numpy as np
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.study._members import ProgressCallback
-from funcnet.study._trials import Mode, TrialsResult, TrialStudy, check_trials, rank
+from funcnet.study._trials import Mode, TrialsResult, TrialStudy, check_trials, rank, run_indices
 from funcnet.train import Run
 
 
@@ -130,15 +130,11 @@ class SweepStudy(TrialStudy):
         """
         trials, groups = self._prepare("sweep", net, data, key, valid)
         runs, scores = [], np.zeros(len(trials))
-        run_indices = [(0, 0)] * len(trials)
-        for group, prepared in enumerate(groups):
-            values, numbers = prepared.group.values, prepared.group.numbers
-            run, score = self._run_trials(prepared, net, (values, net, prepared.data, key, prepared.valid))
+        for one in groups:
+            run, score = self._run_trials(one, net, (one.group.values, net, one.data, key, one.valid))
             runs.append(run)
-            scores[numbers] = np.asarray(score)
-            for index, number in enumerate(numbers):
-                run_indices[number] = (group, index)
-        return SweepResult(trials, scores, self.mode, runs, run_indices)
+            scores[one.group.numbers] = np.asarray(score)
+        return SweepResult(trials, scores, self.mode, runs, run_indices(groups))
 
     def _member(self, static: Any, shared: Any, number: int | Array) -> tuple[Run, Array]:
         return self._train(static, shared, number)

@@ -151,6 +151,16 @@ class Prepared(NamedTuple):
     valid: Dataset
 
 
+def run_indices(groups: Sequence[Prepared]) -> list[tuple[int, int]]:
+    """For each trial, the number of its group and its index in that group."""
+    places = {
+        trial: (number, index)
+        for number, one in enumerate(groups)
+        for index, trial in enumerate(one.group.numbers)
+    }
+    return [places[trial] for trial in range(len(places))]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrialStudy(MemberStudy):
     """The base of studies of trials. A subclass implements `_member`, `_combine` and `__call__`.
