@@ -17,6 +17,7 @@ from funcnet.study._members import (
     ProgressCallback,
     check_start_is_drawn,
     init_if_incomplete,
+    model_of_shapes,
 )
 from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit, Run, predict
@@ -215,7 +216,7 @@ class BiasVarianceStudy(MemberStudy):
         _check.architecture(net)
         check_start_is_drawn(net)
         _check.key(key)
-        model = init_if_incomplete(net, key)
+        model = model_of_shapes(net, key)
         if callable(data):
             _check.takes("data", data, "rows, or a function draw(key) -> rows", key)
             return model, data, None

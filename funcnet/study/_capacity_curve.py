@@ -13,7 +13,7 @@ from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
 from funcnet.study._curve import Curve, train_and_val_scores
-from funcnet.study._members import ProgressCallback, init_if_incomplete
+from funcnet.study._members import ProgressCallback, init_if_incomplete, model_of_shapes
 from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit
 
@@ -114,7 +114,7 @@ class CapacityCurveStudy(MemberStudy):
         _check.concrete_key("capacity_curve", key)
         points = []
         for index, (train, net) in enumerate(self._pairs):
-            model = init_if_incomplete(net, key)
+            model = model_of_shapes(net, key)
             rows, valid_rows = (
                 to_rows(name, part, train.loss, model, concrete=True)
                 for name, part in (("data", data), ("valid", valid))

@@ -16,6 +16,7 @@ from funcnet.study._members import (
     check_equal_sizes,
     check_start_is_drawn,
     init_if_incomplete,
+    model_of_shapes,
 )
 from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit, Run, predict
@@ -164,7 +165,7 @@ class CrossValidationStudy(MemberStudy):
         _check.architecture(net)
         check_start_is_drawn(net)
         _check.key(key)
-        model = init_if_incomplete(net, key)
+        model = model_of_shapes(net, key)
         to_rows("folds", self.folds[0][1], self.train.loss, model)
         weights = self.folds.train.weight
         padded = weights is not None and not np.all(np.asarray(weights)[np.asarray(self.folds.train.rows)])

@@ -15,6 +15,7 @@ from funcnet.study._members import (
     ProgressCallback,
     check_start_is_drawn,
     init_if_incomplete,
+    model_of_shapes,
 )
 from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit, Run
@@ -275,7 +276,7 @@ class EnsembleStudy(MemberStudy):
         _check.architecture(net)
         check_start_is_drawn(net)
         _check.key(key)
-        model = init_if_incomplete(net, key)
+        model = model_of_shapes(net, key)
         data = to_rows("data", data, self.train.loss, model)
         return model, data, None if valid is None else to_rows("valid", valid, self.train.loss, model)
 

@@ -12,7 +12,7 @@ from funcnet import _check, _keys, _tree
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
 from funcnet.data import Dataset
-from funcnet.study._members import init_if_incomplete
+from funcnet.study._members import init_if_incomplete, model_of_shapes
 from funcnet.study._study import Study, check_net, to_rows
 from funcnet.train import Fit, Run
 from funcnet.train._evaluate import total
@@ -132,7 +132,7 @@ class HyperGradientStudy(Study):
         if not isinstance(train, Fit):
             return hyperparams, to_rows("data", data, None, None), to_rows("valid", valid, None, None)
         check_net(net)
-        model = init_if_incomplete(net, key)
+        model = model_of_shapes(net, key)
         data = to_rows("data", data, train.loss, model)
         return hyperparams, data, to_rows("valid", valid, train.loss, model)
 

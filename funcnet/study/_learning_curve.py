@@ -19,6 +19,7 @@ from funcnet.study._members import (
     check_equal_sizes,
     check_start_is_drawn,
     init_if_incomplete,
+    model_of_shapes,
 )
 from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit
@@ -119,7 +120,7 @@ class LearningCurveStudy(MemberStudy):
         _check.architecture(net)
         check_start_is_drawn(net)
         _check.concrete_key("learning_curve", key)
-        model = init_if_incomplete(net, key)
+        model = model_of_shapes(net, key)
         data, valid = (
             to_rows(name, part, self.train.loss, model, concrete=True)
             for name, part in (("data", data), ("valid", valid))

@@ -11,7 +11,7 @@ import numpy as np
 from funcnet import _check, _keys
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
-from funcnet.study._members import ProgressCallback, init_if_incomplete
+from funcnet.study._members import ProgressCallback, init_if_incomplete, model_of_shapes
 from funcnet.study._study import MemberStudy, check_net, to_rows
 from funcnet.train import Fit
 from funcnet.train._evaluate import total
@@ -179,7 +179,7 @@ class LearningRateRangeStudy(MemberStudy):
         train = self.make_train(jnp.asarray(rates[0], float))
         _check.train_function(train, "the result of make_train")
         check_net(net)
-        model = init_if_incomplete(net, key)
+        model = model_of_shapes(net, key)
         data = to_rows("data", data, train.loss, model, concrete=True)
         shared = jnp.asarray(rates, float), net, data, key
         losses, losses_at_init = self._run_members(model, self.num_rates * self.num_repeats, shared)

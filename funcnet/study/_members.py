@@ -1,12 +1,12 @@
 """Mapping over many members of one kind: in blocks, over devices, by `vmap` or `vmap_last`."""
 
-import functools
 import math
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet import _mesh
 from funcnet._module import Module, is_complete, needs_batch
@@ -165,8 +165,12 @@ def model_of_shapes(net: Module, key: Key) -> Module:
 
     Drawing one outside of a program would compile each of its operations, which takes seconds.
     """
-    struct = jax.eval_shape(functools.partial(init_if_incomplete, net), key)
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), struct)
+
+    def zeros(leaf: jax.ShapeDtypeStruct) -> Any:  # of NumPy, which takes no time, but has no keys
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return (jnp if is_key else np).zeros(leaf.shape, leaf.dtype)
+
+    return jax.tree.map(zeros, jax.eval_shape(init_if_incomplete, net, key))
 
 
 def check_start_is_drawn(net: Module) -> None:

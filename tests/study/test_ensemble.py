@@ -234,3 +234,37 @@ def test_progress_reports_each_block_when_it_is_done():
     jax.effects_barrier()
     assert sorted(counts) == [1, 2, 2]  # padding of the last block is not counted
     assert_close(run.model, fn.study.ensemble(train, 5, block=2)(row.net, data, the_key()).model)
+
+
+def test_a_network_may_hold_a_key():
+    class Noisy(fn.Module):
+        weight: jax.Array | None = None
+        noise: fn.Buffer | None = None
+
+        def parameters(self, key):
+            return {"weight": jnp.ones(3), "noise": fn.Buffer(jax.random.key(4))}
+
+        def __call__(self, x, key=None):
+            return x @ self.weight
+
+    row = MODELS["linear-regression"]
+    train, (x, y) = training(row, epochs=1), row.rows(8)
+    result = fn.study.ensemble(train, 2)(Noisy(), (x[:, :3], y), the_key())
+    assert jnp.issubdtype(result.model.members.noise.value.dtype, jax.dtypes.prng_key)
+
+
+def test_the_first_call_compiles_one_program():
+    row, programs = MODELS["mlp-dropout"], []
+
+    def note(event, *_, **__):
+        if "backend_compile" in event:
+            programs.append(event)
+
+    many = fn.study.ensemble(training(row, epochs=1), 2)
+    data, key = fn.data.Dataset(row.rows(8)), the_key()
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        many(row.net, data, key)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+    assert len(programs) == 1
