@@ -153,6 +153,7 @@ STUDIES = [
     pytest.param(study, use, marks=[] if (study, i) == ("ensemble", 0) else pytest.mark.slow)
     for study in ("ensemble", "many small members", "folds", "sweep", "halving")
     for i, use in enumerate([BOTH, {**BOTH, "member_axis": None}, {**BOTH, "data_axis": None}])
+    if i == 0 or study in ("ensemble", "folds")
 ]
 
 

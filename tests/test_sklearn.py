@@ -55,13 +55,6 @@ def small_net(n_features, n_outputs):
     return fn.MLP((n_features, 16, n_outputs))
 
 
-ESTIMATORS = [
-    MLPClassifier(**QUICK),
-    MLPRegressor(**QUICK),
-    NetClassifier(small_net),
-    NetRegressor(small_net),
-]
-
 # For checks that need no accuracy.
 TINY_ESTIMATORS = [
     MLPClassifier(**TINY),
@@ -117,7 +110,8 @@ def test_some_checks_of_scikit_learn(estimator, check):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("estimator", "check"), list(checks([*ESTIMATORS, MLPClassifier(), MLPRegressor()]))
+    ("estimator", "check"),
+    list(checks([MLPClassifier(), MLPRegressor(), NetClassifier(small_net), NetRegressor(small_net)])),
 )
 def test_all_checks_of_scikit_learn(estimator, check):
     run_check(estimator, check)
