@@ -1,6 +1,18 @@
 """Is there a small network in a large one that trains as well from the same first weights?
 
-python experiments/lottery_tickets.py
+    python experiments/lottery_tickets.py
+
+An MLP 64-300-100-10 on 719 digits, trained and pruned ten times; each time the weights that remain are
+set back to their first values. Eight runs on one split, with 95 % intervals; accuracies are those of the
+epoch with the lowest validation loss.
+
+There is, as Frankle and Carbin (2019) found. With 70 to 25 % of the weights a ticket is better than the
+whole network, by 0.0030 ± 0.0014 to 0.0038 ± 0.0021, and learns sooner: its best epoch is 28 instead of
+40 at 25 %. With 4 % of the weights it has lost nothing that eight runs can show (-0.0014 ± 0.0044). The
+same masks with new weights learn later (epoch 101 at 4 %) and are worse by 0.0099 ± 0.0049, and random
+masks by 0.0125 ± 0.0075: it takes both the mask and its first weights.
+
+Source: Frankle, Carbin, "The lottery ticket hypothesis: finding sparse, trainable neural networks", 2019.
 """
 
 import dataclasses

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import funcnet as fn
@@ -16,7 +17,7 @@ import funcnet as fn
 LATENTS = 8
 
 # 1. Digits of 8 x 8 pixels with ink from 0 to 1.
-digits = fn.data.load("digits").data[:][0] / 16.0
+digits = np.asarray(fn.data.load("digits").data[:][0]) / 16.0
 train_rows, test_rows = digits[:1_400], digits[1_400:]
 
 
