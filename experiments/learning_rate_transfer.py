@@ -3,12 +3,15 @@
     python experiments/learning_rate_transfer.py
 
 MLPs with two hidden layers on digits, four epochs of Adam; twelve learning rates, six seeds, widths 32 to
-1,024. The best rate of each seed is that of the parabola through the three lowest losses.
+1,024. The best rate of a seed is the lowest point of the parabola through the best rate and its
+neighbors.
 
 With μP yes, without it no, as Yang et al. (2022) say. In the standard parametrization the best rate goes
-as width to the power of -0.77 ± 0.10 (95 %): the best rate of width 32 gives a training loss of 0.263 at
-width 1,024, where another gives 0.009. In μP the power is 0.03 ± 0.10: the same rate is best at every
-width, and wider networks are better there, from 0.017 to 0.006.
+as width to the power of -0.77 ± 0.10 (95 %), and more steeply for wide networks: the best rate of width
+32 gives a training loss of 0.263 at width 1,024, where another gives 0.009. In μP the power is 0.04 ±
+0.10: the best rate of width 32 is the best at every width, and gives 0.018 at 32 and 0.007 at 1,024. With
+a rate of its own, a standard network can be as good or better (0.003 at width 256): the claim is about
+transfer.
 
 Source: Yang, Hu, Babuschkin, Sidor, Liu, Farhi, Ryder, Pachocki, Chen, Gao, "Tensor programs V: tuning
 large neural networks via zero-shot hyperparameter transfer", 2022.
