@@ -56,14 +56,17 @@ CASES = {
         maker(),
         training(optax.adam(0.05), stopping=fn.EarlyStopping(patience=1), ema=0.9),
     ),
-    "sigmoid, clipping and weight decay": (maker(activation=jax.nn.sigmoid), training()),
-    "softplus and dropout": (maker(activation=jax.nn.softplus, dropout=0.3), training(optax.sgd(0.1))),
+    "sigmoid, dropout, clipping and weight decay": (
+        maker(activation=jax.nn.sigmoid, dropout=0.3),
+        training(),
+    ),
+    "softplus, without momentum": (maker(activation=jax.nn.softplus), training(optax.sgd(0.1))),
     "an activation of 1 at 0, and a penalty": (
         maker(activation=jnp.cos),
         training(loss=fn.losses.penalized(ROW.loss(), l2=0.01)),
     ),
 }
-QUICK = "sigmoid, clipping and weight decay"
+QUICK = "sigmoid, dropout, clipping and weight decay"
 
 
 @pytest.mark.parametrize(
