@@ -34,6 +34,7 @@ def test_each_member_is_its_training_alone(bootstrap, block):
     found = many(row.net, data, the_key(), valid)
     assert len(found.model) == 5
     runs = jax.device_get((found.runs.model, dict(found.runs.history), found.runs.state.epoch))
+    assert len(np.unique(runs[1]["loss"][:, 0])) == 5, "each member has its own start"
     for number in (0, 4):
         alone = many.member(row.net, data, the_key(), number, valid)
         member = jax.tree.map(lambda a, i=number: a[i], runs)
