@@ -641,9 +641,9 @@ def test_a_closed_pipe_is_not_an_error(trained):
     )
     os.close(write)
     # jaxlib 0.10.0 logs, in two lines, that its cache was compiled for the features of this machine.
-    told = [
+    messages = [
         line
         for line in process.stderr.splitlines()
         if "cpu_aot_loader" not in line and "SIGILL" not in line
     ]
-    assert (process.returncode, told) == (0, [])
+    assert (process.returncode, messages) == (0, [])

@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,20 +176,28 @@ def judge(mutant: Mutant, tree: Path, known: dict[str, Any]) -> dict[str, Any]:
     """Whether a test fails on the mutant in `tree`: which, and after how many seconds."""
     path, began = tree / mutant.file, time.monotonic()
     source = path.read_text()
-    path.write_text(mutant.mutation.apply(source))
+
+    def fails_alone(test: str, text: str) -> bool:
+        path.write_text(text)
+        return run_tests(tree, [test]).returncode not in (0, NO_TESTS)
+
+    mutated = mutant.mutation.apply(source)
+    path.write_text(mutated)
     try:
-        found = _failure(tree, tests_of(mutant, tree, known))
+        found = _failure(
+            tree,
+            tests_of(mutant, tree, known),
+            # Not by a test that fails only after others, nor by one that fails without the mutant.
+            lambda test: not fails_alone(test, source) and fails_alone(test, mutated),
+        )
     finally:
         path.write_text(source)
     result = {"mutant": mutant.name, "line": mutant.mutation.line, "found by": found}
     return result | {"seconds": round(time.monotonic() - began, 1)}
 
 
-def _failure(tree: Path, rounds: list[list[str]]) -> str:
-    """The first test that fails, or what stops the tests; empty if nothing does.
-
-    It must fail alone, too: one that fails only after others may fail without the mutant.
-    """
+def _failure(tree: Path, rounds: list[list[str]], finds: Callable[[str], bool]) -> str:
+    """The first test that fails and `finds` the mutant, or what stops the tests; empty if nothing does."""
     for tests in rounds:
         while tests:
             try:
@@ -201,7 +210,7 @@ def _failure(tree: Path, rounds: list[list[str]]) -> str:
             if not failed:
                 return f"pytest ended with {done.returncode}: {done.stdout[-200:]}"
             place = next((i for i, test in enumerate(tests) if f" {test} " in f"{failed[0]} "), None)
-            if place is None or run_tests(tree, tests[place : place + 1]).returncode:
+            if place is None or finds(tests[place]):
                 return failed[0]
             tests = tests[place + 1 :]
     return ""

@@ -49,6 +49,12 @@ def test_rows_are_those_of_the_file(settings, given, block, tmp_path, monkeypatc
     assert (x.dtype, y.dtype) == (np.float32, np.int32)
 
 
+def test_targets_with_decimals_are_decimals_also_where_rows_hold_integers(tmp_path):
+    (tmp_path / "t.csv").write_text("a,y\n1,0.5\n2,3\n2,4\n")
+    _, y = fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y").source.rows(np.array([1, 2]))
+    assert (y.dtype, y.tolist()) == (np.float32, [3.0, 4.0])
+
+
 def test_a_stream_trains_as_the_arrays_do(tmp_path):
     frame = write(tmp_path / "t.csv")
     x, y = frame[["a", "b"]].to_numpy(np.float32), frame["y"].to_numpy(np.int32)

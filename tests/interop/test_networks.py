@@ -206,8 +206,8 @@ USES = [
     fit, vmap, grad_through_fit, trainer, evaluate, predict, ensemble, cross_validate, summary, monitor,
     per_example_grads, weights_on_disk, graph, onnx,
 ]  # fmt: skip
-# Each library trains, predicts and is loaded in the quick suite; what does not depend on it, in linen. The
-# slow tests add libraries whose models are other trees: flax's by equinox, whose models are not parameters.
+# Each library trains, predicts and is loaded in the quick suite; what does not depend on it, in linen. What
+# takes a model as a tree of arrays is tested in linen and in equinox, whose trees differ most.
 EACH = {predict, summary}
 ONE = {fit, evaluate, graph, per_example_grads}
 IN_TWO = {evaluate, vmap, grad_through_fit, cross_validate, monitor, per_example_grads, graph}

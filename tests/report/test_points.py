@@ -140,6 +140,7 @@ WIDE = np.random.default_rng(0).normal(size=(5, 30)).astype(np.float32)
     [
         (lambda: scatter((WIDE, Y)), r"draws two features, got x of shape \(5, 30\)"),
         (lambda: scatter((X, Y + 0.5)), "one class number for each row"),
+        (lambda: scatter((X, Y + 1000)), "must be below 1000, the most that a figure shows"),
         (lambda: scatter((X, Y), class_names=["no"]), "class_names must hold 2 names, got 1"),
         (lambda: scatter((X, Y), feature_names=["a"]), "feature_names must hold 2 names, got 1"),
         (lambda: scatter((X[:, :1], np.eye(5, dtype=np.float32))), "one number for each row"),
