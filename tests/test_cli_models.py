@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import numpy as np
 import pandas
 import pytest
 
+from funcnet import _files
 from funcnet.cli import main
 from funcnet.cli._config import read_config, to_toml
 from funcnet.data._text_file import exact_numbers
@@ -69,6 +71,17 @@ def test_a_configuration_repeats_a_run_to_the_bit(folder, tmp_path, capsys):
     table, arguments = read_config(folder / "classes/run.toml")
     assert table == str(folder / "flats.csv")
     assert "--hidden=8" in arguments
+
+
+def test_networks_that_do_not_fit_the_classes_are_refused(folder, tmp_path, capsys):
+    shutil.copytree(folder / "classes", tmp_path / "model")
+    path = tmp_path / "model/estimator.json"
+    description = json.loads(path.read_text())
+    del description["sha256"]
+    description["attributes"]["classes_"]["texts"].append("free")
+    _files.write_sealed(path, description)
+    message = error(capsys, "predict", tmp_path / "model", folder / "flats.csv")
+    assert "members_ must have the task and the outputs of the estimator" in message
 
 
 def test_the_command_line_overrules_a_configuration(folder, tmp_path, capsys):

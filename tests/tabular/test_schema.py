@@ -60,6 +60,9 @@ def test_a_frame_of_all_kinds(make):
     assert features.codes[:4, 0].tolist() == [-1, 2, 0, 1]
     assert features.sizes == (3,)
     assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+    for empty in (frame.head(0), pandas.DataFrame({name: np.array([], object) for name in frame.columns})):
+        none = schema.encode(empty)
+        assert (none.numbers.shape, none.codes.shape) == ((0, len(schema.number_names)), (0, 1))
 
 
 def test_true_false_unknown_is_one_column_whatever_a_new_file_holds():
