@@ -27,12 +27,13 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --quiet
 
-# All tests, including the slow ones, on optimised code as users run it (tests/conftest.py). Some compare
-# funcnet with PyTorch, which no other test needs: the CPU build, by its exact version.
-test-all: $(READY)
+# The quick tests, then the slow ones on optimised code as users run it; `XLA_FLAGS= make test` runs the
+# quick ones on it, too (tests/conftest.py). Some compare funcnet with PyTorch, which no other test needs:
+# the CPU build, by its exact version.
+test-all: test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0+cpu \
 	  --extra-index-url https://download.pytorch.org/whl/cpu
-	XLA_FLAGS= $(BIN)/python -m pytest --numprocesses auto --quiet -m ''
+	XLA_FLAGS= $(BIN)/python -m pytest --numprocesses auto --quiet -m slow
 
 # The quick tests at both ends of the pins, each in an environment of its own. pip installs the newest
 # versions only, so uv chooses.
