@@ -157,6 +157,7 @@ SIGNATURES = {
     "fn.study.tune": "make_train metric * steps optimizer log mode",
     "fn.study.learning_rate_range": "make_train * min_lr max_lr num_rates num_repeats block progress",
     "fn.report.learning_rates": "result axes",
+    "fn.report.halving": "result axes",
     "fn.report.sweep": "result axes",
     "fn.report.folds": "result axes",
     "fn.report.spread": "ensemble data axes * margin scaler feature_name target_name",

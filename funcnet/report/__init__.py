@@ -21,6 +21,8 @@ returns the axes:
 | all pairs of features | `pair_plot(data)` |
 | one curve for each setting, layer or model | `curves({...})` |
 | several fitted functions side by side | `fitted_curves({...}, data)` |
+| scores of all trials of a sweep over one or two settings | `sweep(result)` |
+| scores of the trials of a halving, rung by rung | `halving(result)` |
 | confusion matrix | `confusion_matrix(logits, targets)` |
 | reliability diagram | `calibration(logits, targets)` |
 | bias, variance and noise by epoch | `bias_variance(result)` |

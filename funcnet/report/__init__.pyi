@@ -15,6 +15,7 @@ from ._pairs import pair_plot as pair_plot
 from ._scatter import predictions as predictions
 from ._scatter import scatter as scatter
 from ._study import folds as folds
+from ._study import halving as halving
 from ._study import learning_rates as learning_rates
 from ._study import spread as spread
 from ._study import sweep as sweep

@@ -1,5 +1,6 @@
 """Figures of studies: learning rates, sweeps, folds and the spread of an ensemble."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,13 @@ from funcnet import _check
 from funcnet.data import Scaler
 from funcnet.report import _canvas, _examples
 from funcnet.report._epochs import draw_curve
-from funcnet.study import CrossValidationResult, Ensemble, LearningRateRangeResult, SweepResult
+from funcnet.study import (
+    CrossValidationResult,
+    Ensemble,
+    HalvingResult,
+    LearningRateRangeResult,
+    SweepResult,
+)
 
 CURVE_POINTS = 400
 """Points along a curve."""
@@ -89,12 +96,78 @@ def sweep(result: SweepResult, axes: Any = None) -> Any:
             f"result must hold all combinations of one or two settings, got {len(result.trials)} trials of "
             f"{', '.join(names)}. Print result.trials and result.scores instead, sorted by result.order."
         )
-    best = ", ".join(f"{name}={_format(value)}" for name, value in result.best.items())
-    title = f"best {result.scores[result.order[0]]:.4g}: {best}"
+    title = _title(result)
     scores = np.where(np.isfinite(result.scores), result.scores, np.nan)
     if len(names) == 1:
         return _line(axes, names[0], values[0], scores, int(result.order[0]), title)
     return _heat_map(axes, names, values, scores.reshape(len(values[0]), -1), result, title)
+
+
+def halving(result: HalvingResult, axes: Any = None) -> Any:
+    """Scores of successive halving: a line for each trial, from rung to rung, as far as it got.
+
+    Args:
+        result: the result of `fn.study.halving`.
+        axes: matplotlib axes; a new figure if None.
+
+    Returns:
+        The axes. Trials that were much worse than all that continued lie outside of the vertical axis.
+
+    Raises:
+        ValueError: if no trial has a finite score.
+
+    Example:
+        >>> import numpy as np, funcnet as fn
+        >>> from matplotlib.figure import Figure
+        >>> trials, scores = [{"rate": r} for r in (0.01, 0.1, 1.0)], np.array([0.8, 0.2, 0.9])
+        >>> rungs = [fn.study.Rung(2, np.arange(3), np.array([0.8, 0.5, 0.9]))]
+        >>> rungs += [fn.study.Rung(6, np.array([1]), np.array([0.2]))]
+        >>> result = fn.study.HalvingResult(trials, scores, "min", [], [], rungs)
+        >>> ax = fn.report.halving(result, Figure().subplots())
+        >>> ax.get_title(), [label.get_text() for label in ax.get_xticklabels()]
+        ('best 0.2: rate=0.1', ['2\\n3 trials', '6\\n1 trial'])
+    """
+    _check_result("halving", result, HalvingResult, "halving")
+    title = textwrap.fill(_title(result), 46)
+    ends = [rung.epochs for rung in result.rungs]
+    scores = np.full((len(result.trials), len(ends)), np.nan)
+    for i, rung in enumerate(result.rungs):
+        scores[rung.trials, i] = np.where(np.isfinite(rung.scores), rung.scores, np.nan)
+    ax = _canvas.panel(axes, "halving")
+    best, finalists = int(result.order[0]), result.rungs[-1].trials
+    others = np.setdiff1d(np.arange(len(scores)), [best])
+    small = {"marker": "o", "markersize": 2.5, "linewidth": 0.7, "alpha": 0.5}
+    for label, trials, style in (
+        ("stopped early", np.setdiff1d(others, finalists), {"color": _canvas.GREY, **small}),
+        (
+            "trained to the end",
+            np.intersect1d(others, finalists),
+            {"color": _canvas.BLUE, "marker": "s", "markersize": 4},
+        ),
+        ("best", [best], {"color": _canvas.VERMILLION, "marker": "D", "linewidth": 2}),
+    ):
+        for number, trial in enumerate(trials):
+            ax.plot(ends, scores[trial], label=label if number == 0 else f"_{label}", **style)
+    _show_best(ax, scores, np.isfinite(scores).sum(1))
+    if len(ends) > 1:
+        ax.set_xscale("log")
+    counts = [f"{len(r.trials)} trial{'s' * (len(r.trials) != 1)}" for r in result.rungs]
+    ax.set_xticks(ends, [f"{end}\n{count}" for end, count in zip(ends, counts, strict=True)])
+    ax.set_xticks([], minor=True)
+    return _canvas.finish(ax, "epochs", "score", title)
+
+
+def _show_best(ax: Any, scores: np.ndarray, reached: np.ndarray) -> None:
+    """Vertical limits around the scores of trials that continued."""
+    shown = scores[reached > 1] if (reached > 1).any() else scores
+    low, high = np.nanmin(shown), np.nanmax(shown)
+    margin = 0.2 * (high - low) or 0.1 * abs(high) or 1.0
+    ax.set_ylim(low - margin, high + margin)
+
+
+def _title(result: SweepResult | HalvingResult) -> str:
+    best = ", ".join(f"{name}={_format(value)}" for name, value in result.best.items())
+    return f"best {result.scores[result.order[0]]:.4g}: {best}"
 
 
 def folds(result: CrossValidationResult, axes: Any = None) -> Any:

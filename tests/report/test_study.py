@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import funcnet as fn
-from funcnet.study import LearningRateRangeResult, SweepResult
+from funcnet.study import HalvingResult, LearningRateRangeResult, Rung, SweepResult
 
 
 def swept(scores, mode="min"):
@@ -26,6 +26,34 @@ def test_a_heat_map_writes_each_score_and_marks_the_best():
     assert highest.norm(highest.get_array())[1, 1] == 1.0
 
 
+def halved(first, second, mode="min"):
+    """A halving of four trials, of which two continued: the best first."""
+    rungs = [Rung(3, np.arange(4), np.array(first)), Rung(9, np.arange(2), np.array(second))]
+    trials = [{"learning_rate": 10.0**-i, "activation": np.tanh} for i in range(4)]
+    return HalvingResult(trials, np.array([*second, *first[2:]]), mode, [], [], rungs)
+
+
+def test_trials_of_a_halving_are_lines_as_far_as_they_got():
+    result = halved([0.5, 0.4, np.inf, 90.0], [0.1, 0.2])
+    ax = fn.report.halving(result, Figure().subplots())
+    assert [line.get_label() for line in ax.lines] == [
+        *("stopped early", "_stopped early", "trained to the end", "best")
+    ]
+    np.testing.assert_array_equal(
+        [line.get_ydata() for line in ax.lines], [[np.nan] * 2, [90.0, np.nan], [0.4, 0.2], [0.5, 0.1]]
+    )
+    low, high = ax.get_ylim()
+    assert 0 < low < 0.1
+    assert 0.5 < high < 1, "the hopeless trial lies outside"
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["3\n4 trials", "9\n2 trials"]
+    assert ax.get_title() == "best 0.1: learning_rate=1.0, activation=tanh"
+
+
+def test_a_halving_without_a_finite_score_has_no_best():
+    with pytest.raises(ValueError, match="no trial has a finite score"):
+        fn.report.halving(halved([np.nan] * 4, [np.inf, np.nan]))
+
+
 @pytest.mark.parametrize(("values", "scale"), [((1e-3, 1e-2, 1.0), "log"), ((1, 2, 3), "linear")])
 def test_one_setting_is_a_line(values, scale):
     result = SweepResult([{"rate": v} for v in values], np.array([3.0, 1.0, 2.0]), "min", [], [])
@@ -41,7 +69,7 @@ def test_names_and_functions_are_tick_labels():
     assert [label.get_text() for label in ax.get_xticklabels()] == ["tanh", "sin"]
 
 
-@pytest.mark.parametrize("name", ["sweep", "folds", "learning_rates"])
+@pytest.mark.parametrize("name", ["sweep", "halving", "folds", "learning_rates"])
 def test_anything_but_a_result_raises(name):
     with pytest.raises(TypeError, match=r"result must be a result of fn.study.*, got History"):
         getattr(fn.report, name)(fn.History({}))
