@@ -1089,10 +1089,14 @@ def test_drift_names_the_columns_that_differ():
             "size": rng.normal(size=400),
             "city": rng.choice(["Oslo", "Rome", "Bonn"], size=400),
             "rate": rng.normal(size=400),
+            "site": "A",
         }
     )
     model = MLPRegressor(max_iter=2, cv=2).fit(rows[:200], rows["size"][:200])
     assert model.drift(rows[200:]) == []
+    (sentence,) = model.drift(rows[200:].assign(site="B"))
+    assert "'site' had one value in all training rows, and has others in " in sentence
+    assert ", such as 'B': it was dropped" in sentence
     new = rows[200:].reset_index(drop=True)
     new["size"] *= 0.1
     new.loc[:9, "city"] = "Lima"

@@ -1,5 +1,6 @@
 """One column of a table: how it is read, and what that makes of its values."""
 
+import collections
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
@@ -45,7 +46,8 @@ class Column:
         read_as: how its values are written: "number", "1.234,5 €", "day.month.year", "yes / no", "text", …
         missing: number of training rows in which it is missing.
         why: the reason for what is not obvious, such as why it is dropped; empty if there is none.
-        categories: of a category: its values as text, in the order of their codes.
+        categories: of a category: its values as text, in the order of their codes. Of a column that is
+            dropped because it is constant: its value as text.
         parts: of a date: the parts that differ in the training rows, each a feature.
         words: of numbers and dates: the words among them that count as missing.
 
@@ -105,6 +107,12 @@ class Column:
         for text in set(texts) - {None} - set(code):
             code[text] = code.get(_shortest(text), -1)
         return np.array([-1 if text is None else code[text] for text in texts], np.int32)
+
+    def unknown(self, raw: RawColumn) -> dict[str, int]:
+        """The number of rows by value, for the values that are not among its categories; gaps are not."""
+        pairs = zip(raw.texts(), self.codes(raw), strict=True)
+        texts = (text for text, code in pairs if code < 0 and text is not None)
+        return dict(collections.Counter(text for text in texts if text not in self.words))
 
     def to_dict(self) -> dict[str, Any]:
         """The column as a dictionary that JSON can hold."""

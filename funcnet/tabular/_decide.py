@@ -68,7 +68,9 @@ def column(
         return Column(raw.name, "dropped", decided.read_as, gaps, "it numbers the rows")
     decided = dataclasses.replace(decided, words=_with(decided.words, missing))
     if may_drop and decided.role != "dropped" and decided.missing == 0 and _is_constant(decided, raw):
-        return Column(raw.name, "dropped", decided.read_as, 0, "it has the same value in every row")
+        value = tuple(sorted(set(raw.texts())))  # a number or a date may be written in several ways
+        why = "it has the same value in every row"
+        return Column(raw.name, "dropped", decided.read_as, 0, why, categories=value)
     return decided
 
 

@@ -94,6 +94,12 @@ class Distribution:
             counts = self.counts[start : start + size + 1]
             found += self._of_categories(schema, X, schema.category_names[j], features.codes[:, j], counts)
             start += size + 1
+        found += [
+            f"column {name!r} had one value in all training rows, and has others in "
+            f"{sum(texts.values()):,} of {len(features):,} rows, such as {max(texts, key=texts.__getitem__)!r}: "
+            "it was dropped, so predictions do not depend on it."
+            for name, texts in schema.changed_constants(X).items()
+        ]
         more = len(found) - MAX_SENTENCES
         return found[:MAX_SENTENCES] + ([f"{more} more columns differ."] if more > 0 else [])
 

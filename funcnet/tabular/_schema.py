@@ -1,6 +1,5 @@
 """How the columns of a table are read: decided once, when a model is trained, and obeyed ever after."""
 
-import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -191,10 +190,21 @@ class Schema:
         if name not in self.category_names:
             raise ValueError(f"name must be a category: {_quote(list(self.category_names))}; got {name!r}.")
         j = self.names.index(name)
-        column, raw = self.columns[j], self._find(X)[j]
-        pairs = zip(raw.texts(), column.codes(raw), strict=True)
-        unknown = (text for text, code in pairs if code < 0 and text is not None)
-        return dict(collections.Counter(text for text in unknown if text not in column.words))
+        return self.columns[j].unknown(self._find(X)[j])
+
+    def changed_constants(self, X: Any) -> dict[str, dict[str, int]]:
+        """Columns that were dropped because all training rows had one value, with other values in new rows.
+
+        Args:
+            X: rows, as for `encode`.
+
+        Returns:
+            By column, the number of rows by value; gaps are not counted.
+        """
+        constants = [j for j, c in enumerate(self.columns) if c.role == "dropped" and c.categories]
+        columns = self._find(X) if constants else []
+        changed = {self.names[j]: self.columns[j].unknown(columns[j]) for j in constants}
+        return {name: counts for name, counts in changed.items() if counts}
 
     @property
     def _is_all_numbers(self) -> bool:

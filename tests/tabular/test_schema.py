@@ -388,3 +388,21 @@ def test_an_odd_number_is_not_missing_everywhere():
     np.testing.assert_array_equal(schema.encode(frame).numbers[:, 1], expected)
     frame["b"] = [2.0, *range(30)]
     assert schema.encode(frame).numbers[:, 1].tolist() == [2.0, *range(30)]
+
+
+@pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame], ids=["pandas", "polars"])
+def test_constants_are_dropped_and_others_in_new_rows_are_counted(make):
+    day = datetime.datetime(2024, 1, 31)
+    training = {"country": "DE", "price": "5 €", "ratio": 0.5, "open": True, "day": day, "said": "yes"}
+    schema = Schema.fit(make({"a": numbers(), **{name: [v] * N for name, v in training.items()}}))
+    assert [c.name for c in schema.columns if c.role == "dropped"] == list(training)
+    schema = Schema.from_dict(json.loads(json.dumps(schema.to_dict())))
+    same = make({"a": [0.0, 1.0], **{name: [v, v] for name, v in training.items()}})
+    assert schema.changed_constants(same) == {}
+    assert schema.changed_constants(make({"a": [0.0], **{name: [None] for name in training}})) == {}
+    other = {"country": "AT", "price": "6 €", "ratio": 0.25, "open": False, "day": day.replace(day=1)}
+    new = {name: [training[name], value, value] for name, value in other.items()}
+    changed = schema.changed_constants(make({"a": [0.0] * 3, "said": ["yes"] * 3, **new}))
+    assert {name: sum(counts.values()) for name, counts in changed.items()} == dict.fromkeys(other, 2)
+    assert changed["country"] == {"AT": 2}
+    assert changed["ratio"] == {"0.25": 2}
