@@ -96,8 +96,8 @@ class Distribution:
             start += size + 1
         found += [
             f"column {name!r} had one value in all training rows, and has others in "
-            f"{sum(texts.values()):,} of {len(features):,} rows, such as {max(texts, key=texts.__getitem__)!r}: "
-            "it was dropped, so predictions do not depend on it."
+            f"{sum(texts.values()):,} of {len(features):,} rows, such as "
+            f"{max(texts, key=texts.__getitem__)!r}: it was dropped, so predictions do not depend on it."
             for name, texts in schema.changed_constants(X).items()
         ]
         more = len(found) - MAX_SENTENCES
