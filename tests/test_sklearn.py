@@ -619,6 +619,17 @@ def test_partial_fit_learns_pass_by_pass(iris, model):
     assert not hasattr(MLPClassifier(cv=5), "partial_fit")
 
 
+def test_a_given_learning_rate_is_that_of_the_weights_as_they_are_applied():
+    """A step of Adam moves an ordinary weight by about the learning rate; these are divided by √inputs."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(64, 4))
+    model = MLPRegressor(cv=None, members=1, hidden_layer_sizes=(36,), learning_rate_init=1e-3)
+    before, after = (
+        np.asarray(model.partial_fit(X, X[:, 0]).members_.parameters["weight_1"]) for _ in range(2)
+    )
+    assert np.abs(after - before).max() / 36**0.5 == pytest.approx(1e-3, rel=0.5)
+
+
 def test_a_warm_start_continues(iris):
     X, y = iris
     model = MLPClassifier(cv=3, members=1, max_iter=5, warm_start=True).fit(X, y)
