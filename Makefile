@@ -27,13 +27,16 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --quiet
 
-# The quick tests, then the slow ones on optimised code as users run it; `XLA_FLAGS= make test` runs the
-# quick ones on it, too (tests/conftest.py). Some compare funcnet with PyTorch, which no other test needs:
-# the CPU build, by its exact version.
+# The quick tests, then the slow ones: on optimised code as users run it, except for those that compile for
+# most of their time and test the code around the numbers. `XLA_FLAGS= make test` runs the quick ones on
+# optimised code, too (tests/conftest.py). Some compare funcnet with PyTorch, which no other test needs: the
+# CPU build, by its exact version.
+UNOPTIMISED := tests/interop tests/test_cli.py tests/test_sklearn.py
 test-all: test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0+cpu \
 	  --extra-index-url https://download.pytorch.org/whl/cpu
-	XLA_FLAGS= $(BIN)/python -m pytest --numprocesses auto --quiet -m slow
+	$(BIN)/python -m pytest --numprocesses auto --quiet -m slow $(UNOPTIMISED)
+	XLA_FLAGS= $(BIN)/python -m pytest --numprocesses auto --quiet -m slow $(UNOPTIMISED:%=--ignore=%)
 
 # The quick tests at both ends of the pins, each in an environment of its own. pip installs the newest
 # versions only, so uv chooses.
