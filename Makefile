@@ -27,16 +27,16 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --quiet
 
-# The quick tests, then the slow ones: on optimised code as users run it, except for those that compile for
-# most of their time and test the code around the numbers. `XLA_FLAGS= make test` runs the quick ones on
-# optimised code, too (tests/conftest.py). Some compare funcnet with PyTorch, which no other test needs: the
-# CPU build, by its exact version.
-UNOPTIMISED := tests/interop tests/test_cli.py tests/test_sklearn.py
+# The quick tests, then the slow ones: those that compare numbers closely on optimised code, as users run it,
+# and the others, most of whose time is compilation, on code that compiles fast (tests/conftest.py). Some
+# compare with PyTorch, which no quick test needs: the CPU build, by its exact version.
+OPTIMISED := tests/oracles tests/train tests/transform tests/test_mesh.py tests/test_precision.py \
+  $(wildcard tests/test_laws_*.py)
 test-all: test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0+cpu \
 	  --extra-index-url https://download.pytorch.org/whl/cpu
-	$(BIN)/python -m pytest --numprocesses auto --quiet -m slow $(UNOPTIMISED)
-	XLA_FLAGS= $(BIN)/python -m pytest --numprocesses auto --quiet -m slow $(UNOPTIMISED:%=--ignore=%)
+	$(BIN)/python -m pytest --numprocesses auto --quiet -m slow $(OPTIMISED:%=--ignore=%)
+	XLA_FLAGS= $(BIN)/python -m pytest --numprocesses auto --quiet -m slow $(OPTIMISED)
 
 # The quick tests at both ends of the pins, each in an environment of its own. pip installs the newest
 # versions only, so uv chooses.
