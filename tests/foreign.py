@@ -256,14 +256,16 @@ class Network:
 
     @functools.cached_property
     def model(self) -> Any:
-        return jax.jit(self.net.init)(jax.random.key(0))
+        with jax.ensure_compile_time_eval():  # the first use may be within jit
+            return jax.jit(self.net.init)(jax.random.key(0))
 
     @functools.cached_property
     def data(self) -> tuple[jax.Array, jax.Array]:
         rng = np.random.default_rng(0)
         x = rng.normal(size=(ROWS, *self.shape))
         y = np.digitize(x.reshape(ROWS, -1).sum(1), [-1.0, 1.0])
-        return jnp.asarray(x, float), jnp.asarray(y, jnp.int32)
+        with jax.ensure_compile_time_eval():
+            return jnp.asarray(x, float), jnp.asarray(y, jnp.int32)
 
 
 SEQUENCE = (5, 2)
