@@ -108,12 +108,6 @@ class Column:
             code[text] = code.get(_shortest(text), -1)
         return np.array([-1 if text is None else code[text] for text in texts], np.int32)
 
-    def unknown(self, raw: RawColumn) -> dict[str, int]:
-        """The number of rows by value, for the values that are not among its categories; gaps are not."""
-        pairs = zip(raw.texts(), self.codes(raw), strict=True)
-        texts = (text for text, code in pairs if code < 0 and text is not None)
-        return dict(collections.Counter(text for text in texts if text not in self.words))
-
     def to_dict(self) -> dict[str, Any]:
         """The column as a dictionary that JSON can hold."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -128,6 +122,13 @@ class Column:
             raise ValueError(f"the parts of a date must be among {', '.join(DATE_PARTS)}.")
         values = {name: tuple(v) if isinstance(v := state[name], list) else v for name in FIELDS}
         return Column(**values)  # type: ignore[arg-type]
+
+
+def unknown(column: Column, raw: RawColumn) -> dict[str, int]:
+    """The number of rows by value, for values that are not among the categories; gaps are not counted."""
+    pairs = zip(raw.texts(), column.codes(raw), strict=True)
+    texts = (text for text, code in pairs if code < 0 and text is not None)
+    return dict(collections.Counter(text for text in texts if text not in column.words))
 
 
 def numbers(column: Column, raw: RawColumn) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from funcnet import _check, _files
 from funcnet._text import printable
 from funcnet.data._text_file import DECIMAL
-from funcnet.tabular import _decide, _frame
+from funcnet.tabular import _column, _decide, _frame
 from funcnet.tabular._column import LARGEST, Column
 from funcnet.tabular._features import Features
 
@@ -190,7 +190,7 @@ class Schema:
         if name not in self.category_names:
             raise ValueError(f"name must be a category: {_quote(list(self.category_names))}; got {name!r}.")
         j = self.names.index(name)
-        return self.columns[j].unknown(self._find(X)[j])
+        return _column.unknown(self.columns[j], self._find(X)[j])
 
     def changed_constants(self, X: Any) -> dict[str, dict[str, int]]:
         """Columns that were dropped because all training rows had one value, with other values in new rows.
@@ -203,7 +203,7 @@ class Schema:
         """
         constants = [j for j, c in enumerate(self.columns) if c.role == "dropped" and c.categories]
         columns = self._find(X) if constants else []
-        changed = {self.names[j]: self.columns[j].unknown(columns[j]) for j in constants}
+        changed = {self.names[j]: _column.unknown(self.columns[j], columns[j]) for j in constants}
         return {name: counts for name, counts in changed.items() if counts}
 
     @property
