@@ -70,7 +70,7 @@ def run(
     until_evaluation = _until_evaluation(plan, step, data, valid)
     body: Any = jax.checkpoint(until_evaluation) if plan.remat else until_evaluation
     if plan.stopping is None:
-        state, _ = jax.lax.scan(lambda state, _: (body(state), None), state, length=plan.evaluations)
+        state = jax.lax.fori_loop(0, plan.evaluations, body, state)
     else:
         has_steps_left = functools.partial(should_continue, plan)
         state = forward_only(jax.lax.while_loop(has_steps_left, body, state))
@@ -93,7 +93,7 @@ def run_until(
     body = _until_evaluation(plan, step, data, valid)
     if plan.stopping is None:
         evaluations = -(-(until - first) // plan.eval_every)
-        return jax.lax.fori_loop(0, evaluations, lambda _, state: body(state), state)
+        return jax.lax.fori_loop(0, evaluations, body, state)
 
     def has_steps_left(state: TrainState) -> Array:
         return should_continue(plan, state) & (state.epoch < until)
@@ -111,11 +111,13 @@ def _step_of(
 
 def _until_evaluation(
     plan: Plan, step: TracedStep, data: Dataset, valid: Dataset | None
-) -> Callable[[TrainState], TrainState]:
-    """A function that trains from one evaluation to the next."""
+) -> Callable[..., TrainState]:
+    """A function that trains from one evaluation to the next, for a `while_loop` or a `fori_loop`."""
     train = functools.partial(epoch, plan, step, data)
 
-    def until_evaluation(state: TrainState) -> TrainState:
+    def until_evaluation(*index_and_state: Any) -> TrainState:
+        state: TrainState = index_and_state[-1]
+
         def one_epoch(state: TrainState, _: None) -> tuple[TrainState, None]:
             if plan.epochs % plan.eval_every == 0:
                 return train(state), None

@@ -38,7 +38,8 @@ def test_the_moving_average_of_a_half_precision_weight_is_that_in_float32(dtype:
     assert run.state.opt_state.average.dtype == jnp.float32
     np.testing.assert_allclose(run.state.opt_state.average, expected, rtol=1e-5)
     assert run.model.dtype == dtype
-    assert run.model == jnp.asarray(expected, dtype)
+    rounding = 1e-6 if dtype == "float32" else 0.0  # of 200 additions, which optimised code may reorder
+    np.testing.assert_allclose(float(run.model), float(jnp.asarray(expected, dtype)), rtol=rounding)
 
 
 def _rounded_steps(dtype: str) -> np.ndarray:
