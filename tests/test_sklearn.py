@@ -1102,7 +1102,7 @@ def test_drift_names_the_columns_that_differ():
     model = MLPRegressor(max_iter=2, cv=2).fit(rows[:200], rows["size"][:200])
     assert model.drift(rows[200:]) == []
     (sentence,) = model.drift(rows[200:].assign(site="B"))
-    assert "'site' had one value in all training rows, and has others in " in sentence
+    assert "'site' had one value in all training rows, and has others in 200 of 200 rows" in sentence
     assert ", such as 'B': it was dropped" in sentence
     new = rows[200:].reset_index(drop=True)
     new["size"] *= 0.1

@@ -125,7 +125,7 @@ def halving(result: HalvingResult, axes: Any = None) -> Any:
         >>> result = fn.study.HalvingResult(trials, scores, "min", [], [], rungs)
         >>> ax = fn.report.halving(result, Figure().subplots())
         >>> ax.get_title(), [label.get_text() for label in ax.get_xticklabels()]
-        ('best 0.2: rate=0.1', ['2\\n3 trials', '6\\n1 trial'])
+        ('best 0.2: rate=0.1', ['2\\n3', '6\\n1'])
     """
     _check_result("halving", result, HalvingResult, "halving")
     title = textwrap.fill(_title(result), 46)
@@ -134,11 +134,11 @@ def halving(result: HalvingResult, axes: Any = None) -> Any:
     for i, rung in enumerate(result.rungs):
         scores[rung.trials, i] = np.where(np.isfinite(rung.scores), rung.scores, np.nan)
     ax = _canvas.panel(axes, "halving")
-    best, finalists = int(result.order[0]), result.rungs[-1].trials
+    best, finalists = int(result.order[0]), np.flatnonzero(np.isfinite(scores[:, -1]))
     others = np.setdiff1d(np.arange(len(scores)), [best])
     small = {"marker": "o", "markersize": 2.5, "linewidth": 0.7, "alpha": 0.5}
     for label, trials, style in (
-        ("stopped early", np.setdiff1d(others, finalists), {"color": _canvas.GREY, **small}),
+        ("ended early", np.setdiff1d(others, finalists), {"color": _canvas.GREY, **small}),
         (
             "trained to the end",
             np.intersect1d(others, finalists),
@@ -148,19 +148,17 @@ def halving(result: HalvingResult, axes: Any = None) -> Any:
     ):
         for number, trial in enumerate(trials):
             ax.plot(ends, scores[trial], label=label if number == 0 else f"_{label}", **style)
-    _show_best(ax, scores, np.isfinite(scores).sum(1))
+    _limit_to(ax, scores[(np.isfinite(scores).sum(1) > 1) | (np.arange(len(scores)) == best)])
     if len(ends) > 1:
         ax.set_xscale("log")
-    counts = [f"{len(r.trials)} trial{'s' * (len(r.trials) != 1)}" for r in result.rungs]
-    ax.set_xticks(ends, [f"{end}\n{count}" for end, count in zip(ends, counts, strict=True)])
+    ax.set_xticks(ends, [f"{rung.epochs}\n{len(rung.trials)}" for rung in result.rungs])
     ax.set_xticks([], minor=True)
-    return _canvas.finish(ax, "epochs", "score", title)
+    return _canvas.finish(ax, "epochs\ntrials", "score", title)
 
 
-def _show_best(ax: Any, scores: np.ndarray, reached: np.ndarray) -> None:
-    """Vertical limits around the scores of trials that continued."""
-    shown = scores[reached > 1] if (reached > 1).any() else scores
-    low, high = np.nanmin(shown), np.nanmax(shown)
+def _limit_to(ax: Any, scores: np.ndarray) -> None:
+    """Vertical limits around some scores."""
+    low, high = np.nanmin(scores), np.nanmax(scores)
     margin = 0.2 * (high - low) or 0.1 * abs(high) or 1.0
     ax.set_ylim(low - margin, high + margin)
 

@@ -50,9 +50,10 @@ class FittedMLP(TableEstimator, abc.ABC):
     def drift(self, X: Any) -> list[str]:
         """Where new rows differ from the training rows.
 
-        Told are numbers outside of the range of the training rows, categories that they do not hold, and
-        columns that are distributed differently: shares that differ by more than 20 %, and by more than
-        chance explains (Kolmogorov and Smirnov's test at 1 %).
+        Told are numbers outside of the range of the training rows, categories that they do not hold,
+        columns that are distributed differently (shares that differ by more than 20 %, and by more than
+        chance explains: Kolmogorov and Smirnov's test at 1 %), and columns that were dropped as constants
+        and hold other values now.
 
         Args:
             X: rows with the columns of `fit`.

@@ -131,6 +131,40 @@ def unknown(column: Column, raw: RawColumn) -> dict[str, int]:
     return dict(collections.Counter(text for text in texts if text not in column.words))
 
 
+def other_values(column: Column, raw: RawColumn) -> dict[str, int]:
+    """The number of rows by value, for other values than that of a column that was dropped as constant.
+
+    Values are compared as they are read, not as they are written: 5 € is 5.00 €. Gaps are not counted.
+    """
+    if column.read_as == "text":
+        return unknown(column, raw)
+    same = {_read(column, text) for text in column.categories}
+    gaps = {_read(column, word) for word in column.words}
+    others = {}
+    for text, rows in collections.Counter(raw.texts()).items():
+        if text is None or text in column.words or _parse.is_missing(text):
+            continue
+        value = _read(column, text)
+        if value not in same and (value is None or value not in gaps):
+            others[text] = rows
+    return others
+
+
+def _read(column: Column, text: str) -> Any:
+    """A number, a date or a boolean by the notation of its column; None if it is something else."""
+    if column.parts:
+        return _parse.parse_date(text, column.read_as) or _parse.parse_date(text, _parse.YEAR_FIRST)
+    if " / " in column.read_as:
+        (value,) = booleans(column, RawColumn(column.name, "text", np.array([text], object)))
+        return None if np.isnan(value) else bool(value)
+    number = _parse.parse_number(text, column.read_as)
+    if number is None:
+        number = {"True": 1.0, "False": 0.0}.get(text, next(iter(_parse.plain_numbers([text])), None))
+    if number is None or number.is_integer():
+        return number
+    return float(f"{number:.7g}")  # a table in float32 holds 0.1 as another number
+
+
 def numbers(column: Column, raw: RawColumn) -> np.ndarray:
     """The numbers of a raw column, float64 [rows], NaN in a gap."""
     # "1.0" among 1,0 and 2,5 is a word, and no reason to lose all that are 1.

@@ -70,7 +70,7 @@ def column(
     if may_drop and decided.role != "dropped" and decided.missing == 0 and _is_constant(decided, raw):
         value = tuple(sorted(set(raw.texts())))  # a number or a date may be written in several ways
         why = "it has the same value in every row"
-        return Column(raw.name, "dropped", decided.read_as, 0, why, categories=value)
+        return dataclasses.replace(decided, role="dropped", why=why, categories=value)
     return decided
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from funcnet._text import quoted
 from funcnet.tabular._column import Column
 from funcnet.tabular._features import Features
 from funcnet.tabular._schema import Schema
@@ -97,7 +98,8 @@ class Distribution:
         found += [
             f"column {name!r} had one value in all training rows, and has others in "
             f"{sum(texts.values()):,} of {len(features):,} rows, such as "
-            f"{max(texts, key=texts.__getitem__)!r}: it was dropped, so predictions do not depend on it."
+            f"{quoted(max(texts, key=texts.__getitem__))}: it was dropped, so predictions do not depend on "
+            "it."
             for name, texts in schema.changed_constants(X).items()
         ]
         more = len(found) - MAX_SENTENCES

@@ -203,7 +203,7 @@ class Schema:
         """
         constants = [j for j, c in enumerate(self.columns) if c.role == "dropped" and c.categories]
         columns = self._find(X) if constants else []
-        changed = {self.names[j]: _column.unknown(self.columns[j], columns[j]) for j in constants}
+        changed = {self.names[j]: _column.other_values(self.columns[j], columns[j]) for j in constants}
         return {name: counts for name, counts in changed.items() if counts}
 
     @property

@@ -70,6 +70,7 @@ def run(
     until_evaluation = _until_evaluation(plan, step, data, valid)
     body: Any = jax.checkpoint(until_evaluation) if plan.remat else until_evaluation
     if plan.stopping is None:
+        # A scan would need a lambda, one more frame in the traceback of each loss.
         state = jax.lax.fori_loop(0, plan.evaluations, body, state)
     else:
         has_steps_left = functools.partial(should_continue, plan)

@@ -1,5 +1,7 @@
 """Figures of studies show their results."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -37,7 +39,7 @@ def test_trials_of_a_halving_are_lines_as_far_as_they_got():
     result = halved([0.5, 0.4, np.inf, 90.0], [0.1, 0.2])
     ax = fn.report.halving(result, Figure().subplots())
     assert [line.get_label() for line in ax.lines] == [
-        *("stopped early", "_stopped early", "trained to the end", "best")
+        *("ended early", "_ended early", "trained to the end", "best")
     ]
     np.testing.assert_array_equal(
         [line.get_ydata() for line in ax.lines], [[np.nan] * 2, [90.0, np.nan], [0.4, 0.2], [0.5, 0.1]]
@@ -45,8 +47,30 @@ def test_trials_of_a_halving_are_lines_as_far_as_they_got():
     low, high = ax.get_ylim()
     assert 0 < low < 0.1
     assert 0.5 < high < 1, "the hopeless trial lies outside"
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["3\n4 trials", "9\n2 trials"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["3\n4", "9\n2"]
     assert ax.get_title() == "best 0.1: learning_rate=1.0, activation=tanh"
+
+
+def test_the_best_trial_is_shown_if_all_that_continued_have_diverged():
+    ax = fn.report.halving(halved([0.5, 0.4, 5.0, 9.0], [np.nan, np.nan]), Figure().subplots())
+    assert [line.get_label() for line in ax.lines] == [
+        *("ended early", "_ended early"),
+        "_ended early",
+        "best",
+    ]
+    low, high = ax.get_ylim()
+    assert low < 5.0 < high
+
+
+def test_labels_of_many_rungs_do_not_overlap():
+    rungs = [Rung(2**i, np.arange(256 >> i), np.linspace(0, 1, 256 >> i)) for i in range(8)]
+    result = HalvingResult([{"rate": i} for i in range(256)], np.linspace(0, 1, 256), "min", [], [], rungs)
+    figure = Figure((4.2, 3.2))
+    ax = fn.report.halving(result, figure.subplots())
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
+    assert len(boxes) == 8
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_a_halving_without_a_finite_score_has_no_best():

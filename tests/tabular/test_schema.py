@@ -406,3 +406,35 @@ def test_constants_are_dropped_and_others_in_new_rows_are_counted(make):
     assert {name: sum(counts.values()) for name, counts in changed.items()} == dict.fromkeys(other, 2)
     assert changed["country"] == {"AT": 2}
     assert changed["ratio"] == {"0.25": 2}
+
+
+@pytest.mark.parametrize(
+    ("training", "new", "expected"),
+    [
+        (0.1, np.float32(0.1), {}),
+        (1e-7, "1e-7", {}),
+        (1e39, 1e39, {}),
+        (1e-50, 2e-50, {"2e-50": 2}),
+        (12345678, 12345679, {"12345679": 2}),
+        (1, True, {}),
+        (5, "5.0", {}),
+        ("1,000.00", 1000.0, {}),
+        ("5 €", "5.00 €", {}),
+        (True, "TRUE", {}),
+        (True, "yes", {}),
+        (True, "no", {"no": 2}),
+        (datetime.datetime(2024, 1, 31), "2024-01-31", {}),
+        ("31.01.2024", datetime.datetime(2024, 1, 31), {}),
+        ("2024-01-31", datetime.datetime(2024, 1, 30), {"2024-01-30 00:00:00": 2}),
+        ("DE", "NA", {}),
+        (5, -999, {}),
+        ("5 €", "n/a", {}),
+        ("5 €", "free", {"free": 2}),
+    ],
+)
+def test_constants_are_compared_as_they_are_read(training, new, expected):
+    frame = pandas.DataFrame({"a": numbers(), "c": [training] * N})
+    schema = Schema.fit(frame, missing=("NA", "-999"))
+    assert schema.columns[1].role == "dropped"
+    changed = schema.changed_constants(pandas.DataFrame({"a": [0.0] * 3, "c": [None, new, new]}))
+    assert changed == ({"c": expected} if expected else {})
