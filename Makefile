@@ -27,11 +27,13 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --quiet
 
-# The quick tests, then the slow ones: laws, oracles and the loop on optimised code, as users run it, and the
-# others, most of whose time is compilation, on code that compiles fast (tests/conftest.py). Some compare
-# with PyTorch, and are skipped without it: the CPU build, by its exact version.
+# The quick tests, then the slow ones: oracles, derivatives, precision and the loop on optimised code, as
+# users run it, and the others, most of whose time is compilation, on code that compiles fast
+# (tests/conftest.py). Some compare with PyTorch, and are skipped without it: the CPU build, by its exact
+# version.
 OPTIMISED := tests/oracles tests/train tests/transform tests/interop/test_torch.py tests/test_mesh.py \
-  tests/test_precision.py tests/test_weighted_losses.py $(wildcard tests/test_laws_*.py)
+  tests/test_precision.py tests/test_weighted_losses.py \
+  $(patsubst %,tests/test_laws_%.py,half narrowing scale transform)
 test-all: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0+cpu \
 	  --extra-index-url https://download.pytorch.org/whl/cpu
