@@ -73,6 +73,20 @@ def test_a_configuration_repeats_a_run_to_the_bit(folder, tmp_path, capsys):
     assert "--hidden=8" in arguments
 
 
+def test_another_value_of_a_constant_column_is_told(tmp_path, capsys):
+    rows = flats(40)[["area", "town", "price"]].assign(country="DE", rooms=3)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    command = ["train", tmp_path / "rows.csv", "--target", "price", "--epochs", "2", "--members", "1"]
+    assert run(*command, "--folds", "1", "--out", tmp_path / "model", "--quiet") == 0
+    new = {"same": rows, "without": rows.drop(columns=["country", "rooms"]), "other": rows.assign(rooms=4)}
+    for name, frame in new.items():
+        capsys.readouterr()
+        frame.drop(columns="price").to_csv(tmp_path / "new.csv", index=False)
+        assert run("predict", tmp_path / "model", tmp_path / "new.csv") == 0
+        warning = "column 'rooms' had one value in all training rows, and has others in 40 of 40 rows"
+        assert (warning in capsys.readouterr().err) == (name == "other")
+
+
 def test_networks_that_do_not_fit_the_classes_are_refused(folder, tmp_path, capsys):
     shutil.copytree(folder / "classes", tmp_path / "model")
     path = tmp_path / "model/estimator.json"

@@ -112,18 +112,20 @@ def read_rows(
 ) -> tuple[Any, Any]:
     """The columns of a schema in a file of new rows, and some others, which stay text.
 
-    Columns that were dropped in training need not be there, and are gaps. The content of the file is read
-    unless it is given.
+    Columns that were dropped in training need not be there, and are gaps; those that were constant are read
+    if they are, since another value is told. The content of the file is read unless it is given.
     """
     from funcnet.data._file import read_columns
 
     columns = [column for column in schema.columns if column.role != "dropped"]
+    constants = [column for column in schema.columns if column.role == "dropped" and column.categories]
     # As a number, 1.234 in a column of "1.234,5" would be another one, and so would the category 1.10.
-    texts = [column.name for column in columns if column.read_as != "number"]
+    texts = [column.name for column in columns + constants if column.read_as != "number"]
     names = [column.name for column in columns]
     more = [name for name in others if name not in names]
     frame = read_columns(
         *(args.rows, names + more, args.separator, args.encoding, texts + others),
+        optional=[column.name for column in constants if column.name not in more],
         decimal=args.decimal,
         content=content,
     )

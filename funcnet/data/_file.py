@@ -147,10 +147,11 @@ def read_columns(
     encoding: str | None = None,
     as_text: Collection[str] = (),
     *,
+    optional: Sequence[str] = (),
     decimal: str | None = None,
     content: bytes | None = None,
 ) -> Any:
-    """Read the named columns of a file as a pandas frame, in that order."""
+    """Read the named columns of a file as a pandas frame, in that order, and the optional ones it has."""
     frame = read_frame(path, separator, encoding, as_text, decimal=decimal, content=content)
     missing = [name for name in names if name not in frame.columns]
     if missing:
@@ -158,7 +159,7 @@ def read_columns(
             f"{path} lacks the column{'s' * (len(missing) > 1)} {join_names(missing)}. "
             f"Expected: {join_names(names)}."
         )
-    return frame[list(names)]
+    return frame[[*names, *(name for name in optional if name in frame.columns)]]
 
 
 def join_names(names: Sequence[str]) -> str:
