@@ -2,8 +2,9 @@
 
 import functools
 import pickle
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,7 @@ from tables import assert_close, same_bits
 import funcnet as fn
 from funcnet import _tree
 from funcnet._module import shapes
+from funcnet._types import PyTree
 from funcnet.transform._jaxpr import equations
 from funcnet.transform._objective import objective
 
@@ -133,6 +135,49 @@ def test_paths_are_those_of_the_tree(name):
     assert structure == jax.tree.structure(fn.freeze(model, half)) != jax.tree.structure(model)
     assert not any(jax.tree.leaves(fn.trainable(fn.freeze(model))))
     assert fn.count(fn.freeze(model), trainable=False) == fn.count(model)
+
+
+class Weights(NamedTuple):
+    w: Any
+    b: Any
+
+
+class Lines(fn.Module):
+    parts: PyTree
+
+    def __call__(self, x, key=None):
+        return x @ self.parts[0].w + self.parts[0].b
+
+
+FOREIGN = {
+    "a named tuple": (
+        lambda: Lines((Weights(jnp.ones((3, 2)), jnp.zeros(2)),)),
+        "parts[0].w",
+        lambda model: model.parts[0].w,
+    ),
+    "functions": (
+        lambda: fn.interop.from_functions(
+            lambda key: Weights(jnp.ones((3, 2)), jnp.zeros(2)), lambda p, x, key: x @ p.w + p.b
+        ).init(KEY()),
+        "params.w",
+        lambda model: model.params.w,
+    ),
+    "equinox": (
+        lambda: fn.interop.from_equinox(lambda key: equinox.nn.Linear(3, 2, key=key)).init(KEY()),
+        "params.weight",
+        lambda model: model.params.weight,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_arrays_of_attributes_are_frozen(name):
+    make, path, part = FOREIGN[name]
+    model = fn.freeze(make(), path)
+    assert fn.count(model, trainable=True) == 2
+    run = fn.fit(LOSS, optax.sgd(0.1), epochs=2)(model, DATA, KEY())
+    assert same_bits(part(run.model), part(model))
+    assert not same_bits(run.model, model)
 
 
 def test_init_draws_what_is_frozen_and_keeps_it_frozen():

@@ -163,7 +163,7 @@ def _mark(tree: PyTree, path: str, selected: set[str], is_frozen: bool) -> PyTre
     """The tree in whose modules the selected arrays are marked."""
 
     def mark(keys: Any, node: Any) -> Any:
-        at = join(path, jax.tree_util.keystr(keys).removeprefix("."))
+        at = join(path, jax.tree_util.keystr(keys))
         return _mark_module(node, at, selected, is_frozen) if is_module(node) else node
 
     return jax.tree_util.tree_map_with_path(mark, tree, is_leaf=is_module)

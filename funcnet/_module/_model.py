@@ -203,5 +203,6 @@ def modules(model: PyTree) -> dict[str, Module]:
 
 
 def join(path: str, child: str) -> str:
-    """The path of a child, such as `layers[0].weight`."""
+    """The path of a child, such as `layers[0].weight`; its name may begin with a dot, as of `keystr`."""
+    child = child.removeprefix(".")
     return path + child if not path or not child or child.startswith("[") else f"{path}.{child}"

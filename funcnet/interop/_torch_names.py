@@ -136,7 +136,7 @@ def _visit(node: Any, path: str, name: str, is_renamed: bool, names: _Names) -> 
         ]
         for keys, leaf in leaves:
             child = _child_suffix(node, field, [_tree.key_name(key) for key in keys])
-            at = join(place, jax.tree_util.keystr(keys).removeprefix("."))
+            at = join(place, jax.tree_util.keystr(keys))
             yield from _visit(leaf, at, _join(part, child), was_renamed, names)
 
 
