@@ -17,9 +17,9 @@ def from_equinox(make: Any) -> LiftedNetwork:
     """A network of equinox.
 
     `model.params` is the equinox module with its arrays alone: the floating ones are trained, and others
-    are in Buffers. Inference is that of `equinox.nn.inference_mode`. A module with an `equinox.nn.State`,
-    such as one with BatchNorm, is mapped over its batch by `jax.vmap` with the axis name of its layers, and
-    example i of a batch gets key i of `jax.random.split`.
+    are in Buffers. Inference is that of `equinox.nn.inference_mode`; in training, layers are as they were
+    built. A module with an `equinox.nn.State`, such as one with BatchNorm, is mapped over its batch by
+    `jax.vmap` with the axis name of its layers, and example i of a batch gets key i of `jax.random.split`.
 
     Args:
         make: a function of a key that returns a module, or with a state
@@ -89,7 +89,8 @@ class _Equinox:
 
         arrays = jax.tree.map(_unwrap, params, is_leaf=is_buffer)
         module = equinox.combine(arrays, self.fields)
-        module = equinox.nn.inference_mode(module, value=key is None)
+        if key is None:
+            module = equinox.nn.inference_mode(module)
 
         def call(x: PyTree, key: Key | None) -> Any:
             kwargs = {"key": key} if self.takes_key else {}
