@@ -424,6 +424,10 @@ CONTRADICTIONS = {
         lambda: fn.models.ResMLP(3, 2, depth=1).replace(dropout=0.5),
         r"ResMLP.blocks must be what dropout=0.5 builds, and replace would keep what 0.0 built",
     ),
+    "an array for parts": (
+        lambda: fn.models.ResMLP(3, 2, depth=1, dropout=jnp.array(0.1)).replace(dropout=jnp.array(0.9)),
+        r"ResMLP.blocks must be what dropout=.* builds, .* net.replace\(dropout=..., blocks=None\)",
+    ),
     "several parts": (
         lambda: fn.layers.GRU(2, 3).replace(features=4),
         r"net.replace\(features=..., input=None, recurrent=None\)",

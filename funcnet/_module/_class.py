@@ -155,6 +155,8 @@ class Module:
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed: `model.replace(out=model.out.replace(bias=b))`.
 
+        What is frozen stays so, which `dataclasses.replace` would forget.
+
         Raises:
             ValueError: if an array of the copy does not have the shape that its settings imply, or a part
                 that is kept was built from a setting that is changed.

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
-from funcnet import _check
+from funcnet import _check, _tree
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -47,7 +48,8 @@ def check_parts(
                 f"Change the setting as well: net.replace({settings[0]}=..., {name}=...)."
             )
     kept = [n for n in built if n not in given and (n not in changes or changes[n] is not None)]
-    stale = [n for n in kept if _structure(before[n]) != _structure(after[n])]
+    new = {id(leaf) for name in changed for leaf in jax.tree.leaves(getattr(copy, name))}
+    stale = [n for n in kept if _differ(before[n], after[n], new)]
     if changed and stale:
         setting, parts = changed[0], ", ".join(f"{n}=None" for n in stale)
         raise ValueError(
@@ -94,8 +96,17 @@ def _check_arrays(
         )
 
 
-def _structure(part: Any) -> Any:
-    return jax.tree.structure(part)
+def _differ(before: Any, after: Any, new: set[int]) -> bool:
+    """Whether settings have built another part: of another structure, or with an array of `new`."""
+    structures: Any = [jax.tree.structure(part) for part in (before, after)]
+    if structures[0] != structures[1]:
+        return True
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    return any(
+        id(b) in new or (_tree.is_concrete((a, b)) and not np.array_equal(a, b))
+        for a, b in pairs
+        if a is not b
+    )
 
 
 def _is_module(node: Any) -> bool:
