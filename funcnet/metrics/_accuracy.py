@@ -49,7 +49,8 @@ def top_k(k: int) -> PerExample:
         k: the number of classes, at least 1 and below that of all classes.
 
     Returns:
-        A function `(logits [..., classes], integers [...]) -> scalar`.
+        A function `(logits [..., classes], integers [...]) -> scalar`. NaN for a target that is not a
+        class.
 
     Raises:
         TypeError: if k is not an integer.
@@ -86,6 +87,7 @@ def top_k(k: int) -> PerExample:
         # NaN ranks higher than any number.
         ranks_higher = ~((z < target_logit) | ((z == target_logit) & (number >= target_number)))
         is_class = (t >= 0) & (t < z.shape[-1])
-        return jnp.mean((is_class & (jnp.sum(ranks_higher, axis=-1) < k)).astype(float))
+        is_found = (jnp.sum(ranks_higher, axis=-1) < k).astype(float)
+        return jnp.mean(jnp.where(is_class, is_found, jnp.nan))
 
     return top_k_accuracy

@@ -62,7 +62,8 @@ def brier(logits: ArrayLike, target: ArrayLike) -> Scalar:
     if is_one_hot(z, t):
         scores = jnp.sum((softmax(z) - t.astype(z.dtype)) ** 2, axis=-1)
         return jnp.mean(jnp.where(sums_to_one("brier", t), scores, jnp.nan))
-    return jnp.mean((jax.nn.sigmoid(z) - t.astype(z.dtype)) ** 2)
+    t = t.astype(z.dtype)
+    return jnp.mean(jnp.where((t >= 0) & (t <= 1), (jax.nn.sigmoid(z) - t) ** 2, jnp.nan))
 
 
 @_check.usage_of_metric("expected_calibration_error()")

@@ -213,7 +213,7 @@ def classify(
                 f"{what} of class numbers needs the number of classes: {what}(classes=3, ...)."
             )
         return Decisions(_one_hot(z, classes), _one_hot(t, classes), True)
-    predicted, actual = _is_positive(z), _is_positive(t)
+    predicted, actual = _is_positive(z, 0.0), _is_positive(t, 0.5)
     if z.ndim and (classes is None or classes == z.shape[-1] > 2):
         return Decisions(predicted, actual, False)
     _check_classes(what, classes, 2)
@@ -237,12 +237,11 @@ def _one_hot(numbers: Array, classes: int) -> Array:
     return jnp.where(is_class, (number == numbers).astype(float), jnp.nan)
 
 
-def _is_positive(values: Array) -> Array:
-    """1 for a logit above 0 and for a target of 1, else 0; NaN for integers other than 0 and 1."""
-    positive = (values > 0).astype(float)
-    if not jnp.issubdtype(values.dtype, jnp.integer):
-        return jnp.where(jnp.isnan(values), jnp.nan, positive)
-    return jnp.where((values == 0) | (values == 1), positive, jnp.nan)
+def _is_positive(values: Array, threshold: float) -> Array:
+    """1 above the threshold, else 0; NaN for what is NaN, and for integers other than 0 and 1."""
+    if jnp.issubdtype(values.dtype, jnp.integer):
+        return jnp.where((values == 0) | (values == 1), (values > 0).astype(float), jnp.nan)
+    return jnp.where(jnp.isnan(values), jnp.nan, (values > threshold).astype(float))
 
 
 def _check_classes(what: str, classes: int | None, num_predicted: int) -> None:

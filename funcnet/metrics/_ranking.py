@@ -80,7 +80,7 @@ def _roc_auc(score: Array, target: Array, weight: Array) -> Array:
     positive, negative = jnp.where(target == 1, weight, 0), jnp.where(target == 1, 0, weight)
     below, up_to = _weight_below(score, negative)
     correct_pairs = jnp.sum(positive * (below + up_to)) / 2
-    return correct_pairs / (jnp.sum(positive) * jnp.sum(negative))
+    return _nan_if_any_is(score, correct_pairs / (jnp.sum(positive) * jnp.sum(negative)))
 
 
 def _average_precision(score: Array, target: Array, weight: Array) -> Array:
@@ -89,7 +89,12 @@ def _average_precision(score: Array, target: Array, weight: Array) -> Array:
     _, true_positives = _weight_below(reversed_score, positive)
     _, predicted_positives = _weight_below(reversed_score, weight)
     precision = true_positives / jnp.where(predicted_positives > 0, predicted_positives, 1)
-    return jnp.sum(positive * precision) / jnp.sum(positive)
+    return _nan_if_any_is(score, jnp.sum(positive * precision) / jnp.sum(positive))
+
+
+def _nan_if_any_is(score: Array, value: Array) -> Array:
+    """NaN if a score is: sorting would rank it above all numbers."""
+    return jnp.where(jnp.isnan(score).any(), jnp.nan, value)
 
 
 def _weight_below(score: Array, weight: Array) -> tuple[Array, Array]:
@@ -126,7 +131,7 @@ def _rows(
         # Ranked in the dtype given: float32 would merge scores that differ in the 12th digit.
         ranks = np.unique(np.where(weight > 0, score, score.dtype.type(0)), return_inverse=True)[1]
         return ranks.astype(np.int32), target, relative(weight, np.float64)
-    if _tree.is_concrete(score):  # float32 would merge them, as above
+    if _tree.is_concrete(score) and not np.isnan(np.asarray(score)).any():  # float32 would merge, as above
         score = np.unique(np.asarray(score), return_inverse=True)[1].astype(np.int32)
     if not isinstance(weight, jax.core.Tracer):
         weight = relative(weight)

@@ -43,12 +43,11 @@ def r2(*, offset: float | None = None) -> Metric:
     scikit-learn.
 
     `measure` has all rows at once, subtracts the mean of the targets first and computes in float64. In
-    batches, in `evaluate`
-    and `fit`, the variance of the targets is computed from Σ w·t and Σ w·t². In float32 this loses twice as
-    many digits as |mean| / standard deviation has, and more by rounding over many batches: targets appear
-    to be equal if their mean exceeds 700 standard deviations for 1000 rows, 230 for 10⁴, 73 for 10⁵ and 23
-    for 10⁶ (with mean weight 1 and batches of at least 32). Subtracting an `offset` near their mean avoids
-    this. Targets whose squares are 0 in float32 (below 1e-22) give NaN in batches.
+    batches, in `evaluate` and `fit`, the variance of the targets is computed from Σ w·t and Σ w·t². In
+    float32 this loses twice as many digits as |mean| / standard deviation has: targets appear to be equal
+    if their mean exceeds 250 standard deviations, and equal targets may appear to vary in batches of more
+    than 1024 rows. Subtracting an `offset` near their mean avoids both. Targets whose squares are 0 in
+    float32 (below 1e-22) give NaN in batches.
 
     Args:
         offset: a number near the mean of the targets, in their units, for sums in batches; 0 if None.
@@ -120,10 +119,10 @@ class R2(Metric):
     def value(self, sums: Array) -> Array:
         count, first, second, residual = sums
         variation = second - first * (first / count)
-        # A smaller variation is only the rounding of its two terms: the targets are equal. Rounding grows
-        # with the number of additions, by up to 0.008 eps a row in batches of 32 (measured up to 10⁶ rows).
-        # Weights in a small unit would make it larger than any variation.
-        rounding = (16 + jnp.minimum(count, 2**20) / 64) * jnp.finfo(sums.dtype).eps * second
+        # A smaller variation is only the rounding of its two terms: the targets are equal. It is that of
+        # the sums within a batch, up to 84 eps for 1024 rows: totals of batches lose nothing. It must not
+        # depend on `count`, whose unit is that of the weights.
+        rounding = 128 * jnp.finfo(sums.dtype).eps * second
         underflows = (second == 0) & (first != 0)
         is_constant = variation <= rounding
         ratio = residual / jnp.where(is_constant, jnp.ones_like(variation), variation)

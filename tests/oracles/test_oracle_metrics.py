@@ -184,11 +184,43 @@ def test_r2_of_many_rows_far_from_zero():
     assert float(measured(p, t, w)) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_the_unit_of_the_weights_does_not_change_r2_in_batches(unit):
+    rng = np.random.default_rng(0)
+    t = (50 + rng.normal(size=1000)).astype(np.float32)
+    p = (t + 0.3 * rng.normal(size=1000)).astype(np.float32)
+    loss = fn.losses.supervised(fn.losses.squared_error, r2=M.r2())
+    data = fn.data.Dataset((p, t), weight=np.full(1000, unit, np.float32))
+    expected = sk.r2_score(t.astype(float), p.astype(float))
+    assert float(fn.evaluate(loss, lambda x: x, data)["r2"]) == pytest.approx(expected, abs=0.01)
+
+
 def test_r2_of_equal_targets_in_batches():
     loss = fn.losses.supervised(fn.losses.squared_error, r2=M.r2())
     for n, size in ((10_000, 32), (1_000_000, 1024)):
         data = np.full(n, 123.556, np.float32), np.full(n, 123.456, np.float32)
         assert float(fn.evaluate(loss, lambda x: x, data, batch_size=size)["r2"]) == 0.0
+
+
+def test_rankings_with_a_score_that_is_nan_are_nan_in_an_evaluation():
+    x, y = jnp.array([-1.0, 2.0, 3.0, 4.0]), jnp.array([1, 0, 0, 1])
+    loss = fn.losses.supervised(
+        fn.losses.binary_cross_entropy, auc=M.roc_auc, precision=M.average_precision
+    )
+    means = fn.evaluate(loss, jnp.log, (x, y))
+    assert np.isnan([means["auc"], means["precision"]]).all()
+    known = fn.evaluate(loss, jnp.log, fn.data.Dataset((x, y), weight=jnp.array([0.0, 1, 1, 1])))
+    assert [float(known["auc"]), float(known["precision"])] == [1.0, 1.0]
+    weights = jax.jit(lambda w: (M.roc_auc(jnp.log(x), y, w), M.average_precision(jnp.log(x), y, w)))
+    assert np.isnan(weights(jnp.ones(4))).all()
+
+
+def test_targets_between_the_classes_and_beyond_them():
+    z, smooth, beyond = jnp.array([2.0, -1.0]), jnp.array([0.95, 0.05]), jnp.array([2, 1])
+    assert [float(M.measure(m, z, smooth)) for m in (M.accuracy, M.recall(), M.f1())] == [1.0, 1.0, 1.0]
+    assert np.isnan([M.measure(m, z, beyond) for m in (M.accuracy, M.brier, M.recall())]).all()
+    logits = jnp.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])
+    assert np.isnan([M.measure(m, logits, jnp.array([2, -1])) for m in (M.accuracy, M.top_k(2))]).all()
 
 
 @pytest.mark.parametrize("dtype", tables.marked([jnp.float16, jnp.bfloat16], slow=[jnp.float16]))
