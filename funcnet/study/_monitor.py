@@ -117,10 +117,11 @@ def _measure(
     quantities: frozenset[str],
     rows: int,
     own_data: PyTree,
+    optimizer: Any,
     state: TrainState,
     data: Dataset | None,
 ) -> dict[str, Array]:
-    """All statistics of this state, by name."""
+    """All statistics of this state, by name; `optimizer` is that of the run, whose steps are known."""
     if own_data is not None:
         data = check_data(train.loss, state.model, own_data)
     if data is None:
@@ -164,7 +165,7 @@ def _measure(
             )
         value_fn = lambda p: objective(p, rest, train.loss, batch, None)[0]  # noqa: E731
         extra = extra_arguments(loss, gradient, value_fn)
-        updates, _ = update_optimizer(train.optimizer, gradient, state.opt_state, parameters, extra)
+        updates, _ = update_optimizer(optimizer, gradient, state.opt_state, parameters, extra)
         statistics |= _by_leaf("update", jax.tree.map(_ratio, updates, parameters), lambda ratio: ratio)
     return statistics
 

@@ -1,6 +1,7 @@
 """A callback that averages the models of several epochs."""
 
 import math
+import warnings
 from typing import Any
 
 import jax
@@ -66,10 +67,17 @@ class AverageWeights(Callback):
             self.model = cast_like(self._mean, context.model)
 
     def on_fit_end(self, context: CallbackContext) -> None:
-        if self.count:
-            loss, batches = context._snapshot.loss, context._snapshot.batches()
-            key = statistics_key(context.state.key)
-            self.model = _processes.to_local(restore(renew_statistics(loss, self.model, batches, key)))
+        if not self.count:
+            warnings.warn(
+                f"AverageWeights(start={self.start}) averaged no model: the run ended after "
+                f"{context.epoch} epochs, and average.model is its last model. Try a smaller start.",
+                stacklevel=2,
+            )
+            self.model = context.model
+            return
+        loss, batches = context._snapshot.loss, context._snapshot.batches()
+        key = statistics_key(context.state.key)
+        self.model = _processes.to_local(restore(renew_statistics(loss, self.model, batches, key)))
 
     def state(self) -> PyTree:
         return {"model": self._mean, "count": self.count}

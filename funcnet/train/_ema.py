@@ -28,10 +28,10 @@ def with_ema(
 
     def update(updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> Any:
         updates, inner_state = update_optimizer(optimizer, updates, state.inner, params, extra)
-        correction = state.correction + (1 - state.correction) * (
-            1 - jnp.asarray(decay, state.correction.dtype)
-        )
-        rate = (1 - decay) / correction
+        # One share for both: in float32, 1 - 0.9999 is another number than in Python.
+        share = jnp.asarray(1 - decay, state.correction.dtype)
+        correction = state.correction + (1 - state.correction) * share
+        rate = share / correction
         average = jax.tree.map(
             lambda a, p: a + (p - a) * rate.astype(a.dtype),
             state.average,

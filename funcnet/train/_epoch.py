@@ -1,5 +1,6 @@
 """The parts of a run, as pure functions: its step, its beginning, an epoch, its end, the result."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -120,7 +121,7 @@ def begin(
         evaluations = {f"val_{name}": struct for name, struct in held_out.items()}
         evaluations |= {"train_loss": held_out["loss"]} if data is not None else {}
     if plan.probe is not None:
-        evaluations |= jax.eval_shape(plan.probe, state, data)
+        evaluations |= jax.eval_shape(functools.partial(plan.probe, plan.optimizer), state, data)
     for name, struct in {**values, **evaluations}.items():
         _check.history_value(name, struct)
     _check.history_size(plan.epochs, [*values.values(), *evaluations.values()])
@@ -202,7 +203,7 @@ def evaluate_epoch(
             totals = total(plan.loss, model, data, size, keep_rows=False)
             values["train_loss"] = totals.means()["loss"]
     if plan.probe is not None:
-        values |= plan.probe(count_epochs(state), data)
+        values |= plan.probe(plan.optimizer, count_epochs(state), data)
     history = state.history.record_evaluation(epoch, values, running) if values else state.history
     if plan.stopping is None:
         return history, state.stopping

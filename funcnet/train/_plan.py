@@ -12,8 +12,8 @@ from funcnet.train._early_stopping import EarlyStopping
 from funcnet.train._own_step import OwnStep
 from funcnet.train._state import TrainState
 
-Probe: TypeAlias = Callable[[TrainState, Dataset | None], Mapping[str, Array]]
-"""Extra values for the history, computed at each evaluation from the state and the training rows."""
+Probe: TypeAlias = Callable[[Any, TrainState, Dataset | None], Mapping[str, Array]]
+"""Extra values for the history, computed at each evaluation from optimizer, state and training rows."""
 
 EVALUATION_ROWS = 1024
 

@@ -55,6 +55,14 @@ def test_it_measures_what_numpy_measures():
     assert found["update/layers[1].weight"] == pytest.approx(ratio, rel=1e-4)
 
 
+def test_the_optimizer_of_a_number_of_steps_is_watched():
+    train = fn.fit(LOSS, lambda steps: optax.sgd(1.6 / steps), epochs=4, batch_size=16, shuffle=False)
+    steps = 4 * -(-len(X) // 16)
+    same = fn.fit(LOSS, optax.sgd(1.6 / steps), epochs=4, batch_size=16, shuffle=False)
+    got, want = (fn.study.monitor(t, ["update"])(initial(), (X, Y), the_key()) for t in (train, same))
+    assert_close(_arrays(got), _arrays(want))
+
+
 @pytest.mark.parametrize(("update", "ratio"), [(0.0, 0.0), (1.0, np.inf)])
 def test_the_update_of_zeros_is_infinite_and_raises_no_nan(update, ratio):
     with jax.debug_nans(True):

@@ -127,6 +127,22 @@ def test_averaged_weights_get_statistics_of_their_own(source: str, tmp_path: Any
     tables.assert_close(run.model, plain.model, factor=5)
 
 
+@pytest.mark.parametrize("decay", [0.999, 0.9999, 0.999999])
+def test_the_first_moving_average_is_the_first_model(decay: float) -> None:
+    train = fn.fit(lambda w, e, k: -w, optax.sgd(1.0), epochs=1, batch_size=1, ema=decay)
+    run = train(jnp.zeros(()), np.zeros(1, np.float32), the_key())
+    assert float(run.model) == pytest.approx(float(run.state.model), rel=1e-6)
+
+
+def test_an_average_of_no_models_is_the_last_one_and_says_so() -> None:
+    row, average = tables.MODELS["linear-regression"], fn.train.AverageWeights(start=9)
+    trainer = fn.Trainer(fn.fit(row.loss(), optax.sgd(0.1), epochs=2), callbacks=[average])
+    with pytest.warns(UserWarning, match=r"start=9\) averaged no model: the run ended after 2 epochs"):
+        run = trainer(jax.jit(row.net.init)(the_key()), row.rows(8), the_key())
+    assert average.count == 0
+    assert tables.same_bits(average.model, run.model)
+
+
 def test_models_without_statistics_are_not_passed_over_the_data() -> None:
     average = fn.train.AverageWeights()
     row = tables.MODELS["linear-regression"]

@@ -243,6 +243,7 @@ def test_a_plateau_is_that_of_keras():
     assert rates() == [0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.025, 0.025, 0.0125, 0.0125]
     assert rates(cooldown=2)[-4:] == [0.025, 0.025, 0.025, 0.0125]
     assert rates(min_lr=0.04)[-1] == 0.04
+    assert rates(min_delta=0.25)[:6] == [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]  # 0.5 is the first to improve
     train = fn.fit(SQUARED, optimizer, epochs=2)
     with pytest.raises(ValueError, match=r"monitor must be.*'val_loss'.*valid="):
         fn.Trainer(train, callbacks=[fn.train.ReduceOnPlateau()])(line(), NUMBERS, the_key())
