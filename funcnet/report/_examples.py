@@ -112,8 +112,8 @@ def outputs(function: str, model: Any, x: np.ndarray, scaler: Scaler | None) -> 
     check_scaler(scaler)
     scaled = jnp.asarray(x if scaler is None else scaler.transform(x))
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(as_tree(model)) if hasattr(leaf, "dtype")}
-    if len(dtypes) == 1:  # inputs in the dtype of the model
-        scaled = scaled.astype(dtypes.pop())
+    if len(dtypes) == 1 and jnp.issubdtype(dtype := dtypes.pop(), jnp.floating):
+        scaled = scaled.astype(dtype)  # inputs in the dtype of the model
     predictions = predict(model, scaled)
     if not isinstance(predictions, jax.Array):
         raise TypeError(

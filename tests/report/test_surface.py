@@ -138,6 +138,19 @@ def test_a_model_of_another_precision_is_drawn(dtype):
     np.testing.assert_allclose(boundaries(ax)[:, 0], 1.0, atol=2e-2)
 
 
+class Shifted(fn.Module):
+    start: fn.Buffer = fn.Buffer(jnp.array(1))
+
+    def __call__(self, x, key=None):
+        return x[0] - self.start.value
+
+
+def test_inputs_of_a_model_of_integers_keep_their_digits():
+    with jax.numpy_dtype_promotion("standard"):
+        ax = decision_surface(Shifted(), (X, Y), Figure().subplots())
+    np.testing.assert_allclose(boundaries(ax)[:, 0], 1.0, atol=1e-5)
+
+
 def test_frames_replace_each_other():
     axes = Figure().subplots(2)
     nan = float("nan")
