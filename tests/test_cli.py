@@ -378,8 +378,9 @@ def test_a_study_reads_columns_as_the_flags_say(capsys, tmp_path, monkeypatch):
 
     monkeypatch.setattr("funcnet.tabular.study_table", study)
     (tmp_path / "t.csv").write_text("a,b,y\n1,2,3.5\n2,3,4.5\n")
-    flags = ["--drop", "a", "--category", "b", "--missing", "x", "--missing", "-1"]
+    flags = ["--drop", "a", "--category", "b", "--missing", "x", "--missing", "-1", "--no-day-first"]
     error_line(capsys, "study", tmp_path / "t.csv", "folds", "--out", tmp_path / "out", *flags)
+    assert asked["dayfirst"] is False
     assert asked["roles"] == {"a": "dropped", "b": "category"}
     assert asked["missing"] == ["x", "-1"]
 

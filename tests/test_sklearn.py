@@ -587,6 +587,19 @@ def test_a_weight_of_two_is_a_repeated_row_in_any_order():
     np.testing.assert_allclose(weighted.predict(X), plain.predict(X), rtol=1e-6)
 
 
+def test_a_fold_of_a_bootstrap_repeats_its_rows():
+    rng = np.random.default_rng(0)
+    X, held_out = rng.normal(size=(80, 2)), np.arange(40, 80)
+    y = X[:, 0] + rng.normal(size=80)
+
+    def fit(rows):
+        return MLPRegressor(**{**QUICK, "cv": [(rows, held_out)]}, random_state=0).fit(X, y).predict(X)
+
+    once = fit(np.arange(40))
+    np.testing.assert_array_equal(fit(np.arange(40)), once)
+    assert np.abs(fit(np.r_[np.arange(40), np.zeros(400, int)]) - once).max() > 0.01
+
+
 def test_equal_rows_are_merged():
     numbers = np.array([[1.0, np.nan], [2, 0], [1, np.nan], [2, -0.0]])
     features, y = Features(numbers, np.zeros((4, 0), np.int32), ()), np.array([0, 1, 0, 1])

@@ -23,6 +23,16 @@ def warn(frame, target, names=(), losses=None):
     return find_warnings(schema, schema.encode(frame), np.asarray(target), names, losses)
 
 
+def test_a_row_with_much_of_the_loss_is_named_by_its_number():
+    losses, frame = np.ones(ROWS), columns()
+    losses[70] = 1000
+    schema = Schema.fit(frame)
+    found = find_warnings(
+        schema, schema.encode(frame), some_classes().astype(float), (), losses, 40 + np.arange(ROWS)
+    )
+    assert found[-1].startswith("training row 110 (counted from 0) holds 83% of the held-out loss")
+
+
 def some_classes(seed=1):
     return np.random.default_rng(seed).integers(0, 2, ROWS)
 

@@ -38,6 +38,7 @@ def study(args: argparse.Namespace) -> dict[str, Any]:
                     size=args.size,
                     roles=roles,
                     missing=args.missing or (),
+                    dayfirst=args.day_first,
                     progress=advance,
                     directory=folder,
                     **_settings(args),

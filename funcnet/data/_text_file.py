@@ -83,9 +83,11 @@ def read_text(
 
     try:
         frame = read()
-        # Pandas would cut the zeros of codes, and write TRUE as True: these stay text.
+        # Pandas would cut the zeros of codes, the last digits of long integers beside a blank, and write
+        # TRUE as True: these stay text.
         texts = [name for name in frame if name.strip() in as_text or _has_booleans(frame[name])]
         at_least = 2 if separator == "," else 1
+        texts += _long_integers(frame)
         ambiguous = _with_decimal_commas(frame, read, at_least, decimal)
         texts += ambiguous or ()
         edge = rf'[{re.escape(separator)}" ]'
@@ -140,6 +142,16 @@ def _with_decimal_commas(
     if decimal is None and shown.count(",") <= [*shown, *marks.values()].count("."):
         return None
     return [name for name, mark in marks.items() if not mark]
+
+
+def _long_integers(frame: Any) -> list[str]:
+    """The columns of floats that hold only integers, of which some may have lost digits."""
+    found = []
+    for name, column in frame.select_dtypes(float).items():
+        known = column.dropna()
+        if 2**53 <= known.abs().max() < float("inf") and (known % 1 == 0).all():
+            found.append(name)
+    return found
 
 
 def _has_booleans(column: Any) -> bool:

@@ -169,9 +169,12 @@ class MLPBase(FittedMLP):
     def _merges(self, splits: Splits | None, settings: Settings) -> bool:
         """Whether equal rows become one, so that a weight of 2 and a repeated row are the same training.
 
-        Not where rows are held out at random: that depends on their number.
+        Not where rows are held out at random, which depends on their number, nor where a fold repeats
+        rows, as a bootstrap does.
         """
-        return is_explicit(self.cv) or (splits is None and settings.early_stopping is False)
+        if is_explicit(self.cv):
+            return all(len(np.unique(part)) == len(part) for pair in splits or () for part in pair)
+        return splits is None and settings.early_stopping is False
 
     def _train(
         self,

@@ -28,7 +28,8 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         batch_size: rows in a batch.
         learning_rate_init: the learning rate.
         max_iter: passes over the training rows, at most.
-        early_stopping: whether held-out rows choose the epoch.
+        early_stopping: whether held-out rows choose the epoch; with folds they do in any case, since their
+            rows are held out anyway. True ends a run early, False holds out none if there are no folds.
         validation_fraction: fraction of the rows that is held out for it if there are no folds.
         n_iter_no_change: epochs without improvement after which a run stops.
         members: number of networks for each fold.
@@ -241,4 +242,6 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         if self._task == "labels":
             return []
         losses = _scores.row_losses(self.out_of_fold_[rows.numbers], rows.target, "classes")
-        return find_warnings(self.schema_, rows.features, rows.target, self._class_names(), losses)
+        return find_warnings(
+            self.schema_, rows.features, rows.target, self._class_names(), losses, rows.numbers
+        )

@@ -17,7 +17,12 @@ MAX_GROUPS = 64
 
 
 def find_warnings(
-    schema: Schema, features: Features, target: np.ndarray, names: Sequence[str], losses: np.ndarray | None
+    schema: Schema,
+    features: Features,
+    target: np.ndarray,
+    names: Sequence[str],
+    losses: np.ndarray | None,
+    numbers: np.ndarray | None = None,
 ) -> list[str]:
     """Sentences about a table of classes or numbers.
 
@@ -28,6 +33,7 @@ def find_warnings(
         names: of the classes; empty for numbers.
         losses: of each training row by the networks that were not trained on it, [rows], NaN where there
             are none; or None.
+        numbers: of the rows, by which they are named; from 0 if None.
     """
     found = []
     if names:
@@ -38,7 +44,7 @@ def find_warnings(
     if names or target.ndim == 1:
         found += _leaks(schema, features, target, names)
     if losses is not None:
-        found += _outliers(losses)
+        found += _outliers(losses, np.arange(len(losses)) if numbers is None else numbers)
     return found
 
 
@@ -131,7 +137,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum() / scale) if 0 < scale < np.inf else 0.0
 
 
-def _outliers(losses: np.ndarray) -> list[str]:
+def _outliers(losses: np.ndarray, numbers: np.ndarray) -> list[str]:
     known = np.flatnonzero(~np.isnan(losses))
     total = losses[known].sum()
     if len(known) < 50 or not total > 0:
@@ -141,5 +147,6 @@ def _outliers(losses: np.ndarray) -> list[str]:
     if share < MOST:
         return []
     return [
-        f"training row {worst} (counted from 0) holds {share:.0%} of the held-out loss: check its target."
+        f"training row {numbers[worst]} (counted from 0) holds {share:.0%} of the held-out loss: check its "
+        "target."
     ]

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -19,6 +19,8 @@ INDEX_NAMES = re.compile(
     r"|unnamed: \d+|index|(row|record|case|obs)?[ _.]?(id|nr|no|number|names?)|row|obs|#", re.IGNORECASE
 )
 """Names of a column of row numbers; the first is empty."""
+
+INTEGER = re.compile(r"-?\d+", re.ASCII)
 
 
 def column(
@@ -87,7 +89,7 @@ def _text(raw: RawColumn, dayfirst: bool | None, comma_first: bool) -> Column:
     plain = {text: n for text, n in counts.items() if not _parse.is_missing(text)}
     if plain and (read_as := _parse.number_format(plain, comma_first)) is not None:
         words = {text: n for text, n in plain.items() if _parse.parse_number(text, read_as) is None}
-        if _are_numbers(plain, words):
+        if _are_numbers(plain, words) and not _become_equal(plain):
             return _number(raw, read_as, {**words, **{t: n for t, n in counts.items() if t not in plain}})
     if plain and (read_as := _parse.date_format(raw.name, plain, dayfirst)) is not None:
         return _date(raw, read_as)
@@ -110,6 +112,12 @@ def _are_numbers(texts: Mapping[str, int], words: Mapping[str, int]) -> bool:
             sum(words.values()) == 1 and distinct >= 5
         )
     )
+
+
+def _become_equal(texts: Collection[str]) -> bool:
+    """Whether different integers are the same number of float64: they name things."""
+    long = [text for text in texts if len(text) > 15 and INTEGER.fullmatch(text)]
+    return len(set(map(float, long))) < len(long)
 
 
 def _number(raw: RawColumn, read_as: str, words: Mapping[str, int]) -> Column:

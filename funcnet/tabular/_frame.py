@@ -180,8 +180,14 @@ def _of_series(name: str, series: Any) -> RawColumn:
         kind = series.dtype.kind
         if not series.isna().any():
             return _of_array(name, series.to_numpy(dtype=f"{kind}{series.dtype.itemsize}"))
+        known = series.dropna()
+        if kind in "iu" and len(known) and _is_beyond_float64(known.min(), known.max()):
+            return _of_objects(name, np.asarray(series.astype(object)))
         values = series.to_numpy(dtype=float, na_value=np.nan)
         return RawColumn(name, "boolean" if kind == "b" else "number", values, kind in "iu")
+    has_some = dtype in ("Int64", "UInt64") and 0 < series.null_count() < len(series)  # of polars
+    if has_some and _is_beyond_float64(series.min(), series.max()):
+        return _of_objects(name, _objects(series.to_list()))
     values = np.asarray(series.to_numpy())
     return _of_array(name, values if values.ndim == 1 else _objects(series.to_list()))
 
@@ -251,7 +257,12 @@ def _is_too_long(values: np.ndarray) -> bool:
     """Whether integers have more digits than float64: they name things, and are kept as text."""
     if values.dtype.kind not in "iu" or values.dtype.itemsize < 8 or not values.size:
         return False
-    return bool(values.max() > 2**53 or values.min() < -(2**53))
+    return _is_beyond_float64(values.min(), values.max())
+
+
+def _is_beyond_float64(low: Any, high: Any) -> bool:
+    """Whether not all integers from one to the other are numbers of float64."""
+    return bool(low < -(2**53) or high > 2**53)
 
 
 def _sparse(what: str) -> str:

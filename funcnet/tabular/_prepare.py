@@ -45,6 +45,7 @@ def prepare_study(
     keys: tuple[Key, Key],
     roles: Mapping[str, str] | None = None,
     missing: Sequence[str] = (),
+    dayfirst: bool | None = None,
 ) -> StudyData:
     """Read and scale the columns of a table by its training rows: 60 % of them, 20 % are for validation.
 
@@ -54,6 +55,7 @@ def prepare_study(
         keys: of the test rows, and of the validation rows.
         roles: of columns, as `Schema.fit` takes them.
         missing: words that count as missing.
+        dayfirst: whether the day comes first in dates that can be read in two ways.
     """
     rest, test = split_table(table, TEST, order_of_rows(keys[0], "split", len(table)))
     classes = class_numbers(table)
@@ -61,7 +63,7 @@ def prepare_study(
     train, valid = split_rows(len(rest), (1 - VALIDATION, VALIDATION), keys[1], strata)
     parts = rest[train], rest[valid], test
     frame, y = table.to_pandas().drop(columns=table.target_name), np.asarray(table.arrays[:][1])
-    schema = Schema.fit(frame.iloc[parts[0]], roles=roles, missing=missing)
+    schema = Schema.fit(frame.iloc[parts[0]], roles=roles, missing=missing, dayfirst=dayfirst)
     check_not_empty(schema)
     features = [schema.encode(frame.iloc[rows]) for rows in parts]
     preprocessing = fit_preprocessing(features[0], ANY_SIZE)

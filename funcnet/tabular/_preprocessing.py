@@ -33,7 +33,8 @@ class Preprocessing:
     values; by the whole range, as is usual, they would be too small to be told apart. Columns with two
     values become -1 and 1, with gaps as 0. A column of numbers that had gaps adds one that marks them, and
     a gap counts as the median. Categories with up to 9 values become one-hot columns, all zero for an
-    unknown one; larger ones become rows of an embedding table, the first of each column for the unknown.
+    unknown one; of two values it is one column of -1 and 1. Larger ones become rows of an embedding table,
+    the first of each column for the unknown.
 
     Args:
         centers: float64 [numbers].
@@ -42,6 +43,8 @@ class Preprocessing:
         has_gaps: bool [numbers]: columns with gaps in training.
         sizes: the number of categories of each column of codes.
         max_one_hot: categories of up to this many values are one-hot encoded, larger ones embedded.
+        keeps_single: whether a category of one value is a column, which tells it from a gap. It was not in
+            models that were saved before.
 
     Source:
         Holzmüller, Grinsztajn, Steinwart, "Better by default: strong pre-tuned MLPs and boosted trees on
@@ -54,6 +57,7 @@ class Preprocessing:
     has_gaps: np.ndarray
     sizes: tuple[int, ...]
     max_one_hot: int = 9
+    keeps_single: bool = False
 
     @property
     def width(self) -> int:
@@ -69,7 +73,8 @@ class Preprocessing:
     def columns(self) -> Columns:
         """How many columns of each kind the inputs have."""
         numbers = int((~self.is_binary).sum())
-        one_hot = sum(size - (size == 2) for size in self.sizes if 2 <= size <= self.max_one_hot)
+        fewest = 1 if self.keeps_single else 2
+        one_hot = sum(size - (size == 2) for size in self.sizes if fewest <= size <= self.max_one_hot)
         others = int(self.is_binary.sum() + self.has_gaps.sum()) + one_hot
         embedded = [size + 1 for size in self.sizes if size > self.max_one_hot]
         return Columns(numbers, others, len(embedded), sum(embedded))
@@ -114,7 +119,7 @@ class Preprocessing:
                 offset += size + 1
             elif size == 2:
                 columns.append(np.where(code < 0, 0.0, code * 2.0 - 1.0)[:, None])
-            elif size > 2:
+            elif size > 2 or (size == 1 and self.keeps_single):
                 columns.append((code[:, None] == np.arange(size)).astype(float))
         numbers = scaled / np.sqrt(1 + (scaled / 3) ** 2)
         return numbers, np.concatenate(columns, axis=1), np.concatenate(codes, axis=1)
@@ -153,7 +158,10 @@ def fit_preprocessing(
         columns.append(_fit_column(column[known], None if weight is None else weight[known]))
     centers, scales, is_binary = np.array(columns).reshape(-1, 3).T
     has_gaps = np.isnan(features.numbers).any(axis=0)
-    return Preprocessing(centers, scales, is_binary.astype(bool), has_gaps, features.sizes, max_one_hot)
+    is_binary = is_binary.astype(bool)
+    return Preprocessing(
+        centers, scales, is_binary, has_gaps, features.sizes, max_one_hot, keeps_single=True
+    )
 
 
 def _fit_column(values: np.ndarray, weight: np.ndarray | None) -> tuple[float, float, bool]:

@@ -129,6 +129,7 @@ def study_table(
     seed: int = 0,
     roles: Mapping[str, str] | None = None,
     missing: Sequence[str] = (),
+    dayfirst: bool | None = None,
     progress: Callable[[int], None] | None = None,
     directory: str | os.PathLike[str] | None = None,
 ) -> StudyReport:
@@ -153,6 +154,7 @@ def study_table(
         seed: seed of the split, the initial weights, the order of rows and the dropout, 0 .. 2³²-1.
         roles: of columns, as `Schema.fit` takes them.
         missing: words that count as missing, too.
+        dayfirst: whether 01/02/2024 is the first of February, as `Schema.fit` takes it.
         progress: called on the host with the number of newly finished runs.
         directory: where blocks of finished runs are kept, so that the same call trains the others if it was
             interrupted; None to keep none.
@@ -177,7 +179,7 @@ def study_table(
     size = _check.positive("size", size)
     key = jax.random.key(seed)
     keys = _keys.fold_in_name(key, "test"), _keys.fold_in_name(key, "validation")
-    net, parts, target_scaler = prepare_study(table, tuple(hidden), keys, roles, missing)
+    net, parts, target_scaler = prepare_study(table, tuple(hidden), keys, roles, missing, dayfirst)
     epochs = _check.positive("epochs", epochs)
     check_memory(net, epochs, num_runs(kind, size))
     settings = {

@@ -95,6 +95,16 @@ def test_roles_and_missing_words_of_a_study(tmp_path):
         prepare_study(table, (4,), keys(), {"a": "dropped", "b": "dropped"})
 
 
+def test_the_user_says_what_comes_first_in_the_dates_of_a_study(tmp_path):
+    days = [f"{i % 12 + 1:02}/{i % 7 + 1:02}/2024" for i in range(40)]
+    pandas.DataFrame({"day": days, "y": np.arange(40.0)}).to_csv(tmp_path / "t.csv", index=False)
+    table = fn.data.load(tmp_path / "t.csv")
+    with pytest.raises(ValueError, match="which of day and month comes first"):
+        prepare_study(table, (4,), keys())
+    first, second = (prepare_study(table, (4,), keys(), dayfirst=first).parts[0] for first in (True, False))
+    assert not np.array_equal(first[:][0], second[:][0])
+
+
 def test_a_target_near_the_limits_of_float64_is_refused(tmp_path):
     frame = pandas.DataFrame({"a": np.arange(40.0), "y": [1.7e308, -1.7e308] * 20})
     frame.to_csv(tmp_path / "t.csv", index=False)

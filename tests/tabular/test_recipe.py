@@ -10,6 +10,7 @@ import pytest
 from funcnet.tabular import _recipe, _training
 from funcnet.tabular._choices import Settings
 from funcnet.tabular._features import Features
+from funcnet.tabular._preprocessing import fit_preprocessing
 from funcnet.tabular._recipe import train_members
 from funcnet.tabular._sizes import round_up
 
@@ -365,6 +366,25 @@ def test_targets_of_any_size_are_scaled(size):
     expected = train(features, value, "values").predict(features)
     got = train(features, value * size, "values").predict(features) / size
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_columns_of_categories_share_no_row_of_the_embedding_table():
+    codes = np.stack([np.arange(12) % 10 - 1, np.arange(12) - 1, np.arange(12) % 3], 1).astype(np.int32)
+    features = Features(np.zeros((12, 0)), codes, (10, 12, 3))
+    rows = fit_preprocessing(features).transform(features).codes
+    assert [set(column.tolist()) for column in rows.T] == [set(range(10)), set(range(11, 23))]
+
+
+def test_a_category_of_one_value_is_told_from_a_gap():
+    codes = (np.arange(120) % 3 - 1).clip(max=0).astype(np.int32)[:, None]
+    features = Features(np.zeros((120, 0)), codes, (1,))
+    prepared = fit_preprocessing(features)
+    assert prepared.columns.others == 1
+    assert prepared.matrix(features)[:3, 0].tolist() == [0, 1, 1]
+    p = train(features, codes[:, 0] == 0, folds=folds(120)).predict(features)[:, 1]
+    assert p[codes[:, 0] == 0].min() > p[codes[:, 0] < 0].max()
+    before = dataclasses.replace(prepared, keeps_single=False)  # of a model that was saved before
+    assert before.matrix(features).shape == (120, 0)
 
 
 def test_a_column_of_denormal_numbers_makes_no_nan():

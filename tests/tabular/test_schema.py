@@ -84,6 +84,11 @@ def test_booleans_in_words_are_read_as_in_the_training_rows():
     assert np.isnan(schema.encode(new).numbers[2:, 1]).all()
 
 
+def test_gaps_of_a_column_that_is_to_be_boolean_are_counted():
+    decided = column(["no", None, *cycle("no", "Yes", n=N - 2)], roles={"b": "boolean"})
+    assert (decided.role, decided.read_as, decided.missing) == ("boolean", "Yes / no", 1)
+
+
 @pytest.mark.parametrize("word", ["NA", "None", "null", "nan"])
 def test_words_for_nothing_are_categories_where_the_column_is_text(word):
     decided = column(cycle("Pave", word, "Grvl"))
@@ -206,8 +211,40 @@ def test_an_array_keeps_its_columns_of_numbers():
 
 
 def test_integers_beyond_float64_are_names():
-    ids = pandas.DataFrame({"a": numbers(), "b": 2**60 + np.arange(N)})
-    assert Schema.fit(ids).columns[1].role == "dropped"
+    decided = column(2**60 + np.arange(N))
+    assert (decided.role, decided.why) == ("dropped", f"it names the row: all {N} values differ")
+    stores = cycle(2**60 + 1, 2**60 + 2)
+    assert column(stores).categories == (str(2**60 + 1), str(2**60 + 2))
+    assert column(cycle("1.5e30", "2.5e30", "1e30")).role == "number"
+    assert column([10.0**20 * i for i in range(N)]).role == "number"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda ids: pandas.DataFrame({"a": np.arange(len(ids)) / 2, "b": pandas.array(ids, "Int64")}),
+        lambda ids: polars.DataFrame(
+            {"a": np.arange(len(ids)) / 2, "b": polars.Series(ids, dtype=polars.Int64)}
+        ),
+    ],
+    ids=["pandas", "polars"],
+)
+def test_a_gap_elsewhere_changes_no_long_integer(make):
+    known = [2**53, 2**53 + 1]
+    schema = Schema.fit(make(cycle(*known)), roles={"b": "category"})
+    assert schema.encode(make([*known, None])).codes.ravel().tolist() == [0, 1, -1]
+    assert Schema.fit(make([*cycle(*known), None])).columns[1].categories == tuple(map(str, known))
+    assert Schema.fit(make([None] * N)).columns[1].role == "dropped"
+
+
+def test_long_integers_of_a_file_keep_their_digits_beside_a_blank(tmp_path):
+    ids = [2**53 + 1, 2**53]
+    rows = [f"{i / 2},{'' if i == 5 else ids[i % 2]},{1e20 * i!r},{i}" for i in range(N)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,id,large,y", *rows]))
+    table = fn.data.load(tmp_path / "t.csv")
+    columns = {c.name: c for c in Schema.fit(table.arrays[0]).columns}
+    assert columns["id"].categories == tuple(map(str, sorted(ids)))
+    assert columns["large"].role == "number"
 
 
 def test_new_categories_and_other_number_types():
