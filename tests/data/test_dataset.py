@@ -410,5 +410,10 @@ def test_tables_and_columns_of_pandas_are_arrays():
     assert (x.tolist(), y.tolist()) == ([[1.0, 3.0], [2.0, 4.0]], [3, 4])
 
 
+def test_an_empty_list_selects_no_rows():
+    x, y = fn.data.Dataset((X, Y))[[]]
+    assert (x.shape, y.shape, x.dtype) == ((0, *X.shape[1:]), (0,), X.dtype)
+
+
 def test_a_mask_selects_rows():
     np.testing.assert_array_equal(fn.data.Dataset((X, Y))[np.asarray(Y) == 1][0], X[1::2])
