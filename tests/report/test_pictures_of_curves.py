@@ -61,6 +61,7 @@ def test_capacities_are_lines_with_bands_over_a_logarithmic_axis():
 def test_epochs_are_lines_and_one_result_is_bars():
     ax = bias_variance(result(epochs=(1, 2, 4)))
     assert (ax.get_xscale(), ax.get_xlabel()) == ("linear", "epochs")
+    assert bias_variance(result(epochs=(10, 20, 40))).get_xscale() == "linear"  # 4 times as far
     assert lines(ax)["noise"][0] == [1, 2, 4]
     bars = bias_variance(result())
     heights = [bar.get_height() for bar in bars.patches]

@@ -41,6 +41,7 @@ def test_a_quadratic_diverges_at_two_over_its_curvature():
     assert 0.15 < found.suggestion <= found.min_diverging_rate / 3
     assert found.losses_at_init == pytest.approx(1.5)
     assert np.isinf(found.losses[-1]).all()
+    assert {found.losses.dtype, found.losses_at_init.dtype} == {np.dtype(np.float64)}
 
 
 def test_a_training_that_would_stop_early_has_not_diverged():
