@@ -1,5 +1,6 @@
 """Several processes on this machine: one program, one result, and an end of all when one ends."""
 
+import contextlib
 import os
 import re
 import signal
@@ -9,7 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
+
+import funcnet as fn
+from funcnet import _processes
+from funcnet.train._directory import lock_directory
 
 HERE = Path(__file__).parent
 COUNT = 2
@@ -152,6 +158,28 @@ def test_what_each_process_says_in_cases_that_do_not_end_it(script, tmp_path):
 def test_every_expected_sentence_belongs_to_a_case():
     cases = re.findall(r'report\(\s*"(.*?)"', (HERE / "process_cases.py").read_text())
     assert sorted(cases) == sorted(EXPECTED)
+
+
+def test_a_folder_that_only_one_process_sees_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(_processes, "count", lambda: 2)
+    monkeypatch.setattr(_processes, "together", contextlib.nullcontext)
+    monkeypatch.setattr(_processes, "share_text", lambda own: [own, ""])  # the other reads nothing there
+    lock = lock_directory(tmp_path, tmp_path / "checkpoints", lambda: None)
+    with pytest.raises(OSError, match="all processes share, but process 1 does not"), lock:
+        pass
+    monkeypatch.setattr(_processes, "share_text", lambda own: [own, own])
+    with lock_directory(tmp_path, tmp_path / "checkpoints", lambda: None):
+        pass
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_only_an_error_in_one_of_several_processes_ends_the_others(count, monkeypatch):
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **settings: None)
+    monkeypatch.setattr(jax, "process_count", lambda: count)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    before = sys.excepthook
+    fn.mesh.initialize("127.0.0.1:1234", count, 0)
+    assert (sys.excepthook is before) == (count == 1)
 
 
 def test_a_signal_to_one_process_ends_all_and_the_same_command_resumes(tmp_path):
