@@ -1,7 +1,6 @@
 """A callback that averages the models of several epochs."""
 
 import math
-import warnings
 from typing import Any
 
 import jax
@@ -25,7 +24,8 @@ class AverageWeights(Callback):
     At the end of the run, the running statistics of layers such as `BatchNorm` are computed anew: means
     over one more pass over the training data, with the averaged weights. Until then they are the mean of
     those of the models. Networks of other libraries continue their own updates from that mean. Models
-    without such layers are not passed over the data.
+    without such layers are not passed over the data. Of a run that ended before `start`, `average.model` is
+    the last model, and `average.count` is 0.
 
     Args:
         start: the first epoch, from 0, whose model is averaged.
@@ -68,11 +68,6 @@ class AverageWeights(Callback):
 
     def on_fit_end(self, context: CallbackContext) -> None:
         if not self.count:
-            warnings.warn(
-                f"AverageWeights(start={self.start}) averaged no model: the run ended after "
-                f"{context.epoch} epochs, and average.model is its last model. Try a smaller start.",
-                stacklevel=2,
-            )
             self.model = context.model
             return
         loss, batches = context._snapshot.loss, context._snapshot.batches()
