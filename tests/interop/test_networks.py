@@ -616,7 +616,6 @@ class Equinox(eqx.Module):
         return self.out(x), state
 
 
-@pytest.mark.slow
 def test_layers_of_equinox_train_as_they_were_built():
     net = eqx.nn.Sequential([eqx.nn.Dropout(0.5, inference=True), eqx.nn.Linear(3, 3, key=cached_key(7))])
     x, y = np.float32(np.eye(3)), np.arange(3)
@@ -624,6 +623,7 @@ def test_layers_of_equinox_train_as_they_were_built():
     assert same_bits(runs[0].history["loss"], runs[1].history["loss"])
 
 
+@pytest.mark.slow
 def test_states_of_equinox():
     net = fn.interop.from_equinox(eqx.nn.make_with_state(Equinox))
     run = fn.fit(LOSS, optax.sgd(0.0), epochs=1, batch_size=10)(
