@@ -86,8 +86,8 @@ def read_text(
         # Pandas would cut the zeros of codes, the last digits of long integers beside a blank, and write
         # TRUE as True: these stay text.
         texts = [name for name in frame if name.strip() in as_text or _has_booleans(frame[name])]
-        at_least = 2 if separator == "," else 1
         texts += _long_integers(frame)
+        at_least = 2 if separator == "," else 1
         ambiguous = _with_decimal_commas(frame, read, at_least, decimal)
         texts += ambiguous or ()
         edge = rf'[{re.escape(separator)}" ]'
@@ -146,12 +146,11 @@ def _with_decimal_commas(
 
 def _long_integers(frame: Any) -> list[str]:
     """The columns of floats that hold only integers, of which some may have lost digits."""
-    found = []
-    for name, column in frame.select_dtypes(float).items():
-        known = column.dropna()
-        if 2**53 <= known.abs().max() < float("inf") and (known % 1 == 0).all():
-            found.append(name)
-    return found
+    return [
+        name
+        for name, column in frame.select_dtypes(float).items()
+        if 2**53 <= column.abs().max() < float("inf") and (column.dropna() % 1 == 0).all()
+    ]
 
 
 def _has_booleans(column: Any) -> bool:

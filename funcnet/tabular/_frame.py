@@ -185,8 +185,8 @@ def _of_series(name: str, series: Any) -> RawColumn:
             return _of_objects(name, np.asarray(series.astype(object)))
         values = series.to_numpy(dtype=float, na_value=np.nan)
         return RawColumn(name, "boolean" if kind == "b" else "number", values, kind in "iu")
-    has_some = dtype in ("Int64", "UInt64") and 0 < series.null_count() < len(series)  # of polars
-    if has_some and _is_beyond_float64(series.min(), series.max()):
+    has_gaps = dtype in ("Int64", "UInt64") and 0 < series.null_count() < len(series)  # of polars
+    if has_gaps and _is_beyond_float64(series.min(), series.max()):
         return _of_objects(name, _objects(series.to_list()))
     values = np.asarray(series.to_numpy())
     return _of_array(name, values if values.ndim == 1 else _objects(series.to_list()))
