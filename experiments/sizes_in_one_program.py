@@ -3,8 +3,8 @@
 python experiments/sizes_in_one_program.py                    # float32: the times, and 48 sizes
 JAX_ENABLE_X64=1 python experiments/sizes_in_one_program.py   # float64: whole runs of 12 sizes
 
-Yes. 480 runs (12 widths, 4 depths, 10 starts, 20 epochs) took 117 s as one program and 971 s as one program
-for each size, compilation included, on two cores shared with other work (load 6): 8.3 times as long.
+Yes. 480 runs (12 widths, 4 depths, 10 starts, 20 epochs) take 25 s as one program and 214 s as one program
+for each size, compilation included, on two idle cores: 8.5 times as long.
 
 In float64, after the 800 steps of whole runs, the parameters of 120 members of 12 sizes differ from those
 of their networks trained alone by at most 9e-13. In float32, the losses of the first epoch differ by at
