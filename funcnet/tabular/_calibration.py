@@ -1,7 +1,5 @@
 """What the rows held out say: their predictions, and the temperature that calibrates probabilities."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from funcnet.tabular._members import probabilities, to_values
@@ -12,25 +10,28 @@ MIN_ROWS = 10
 """The temperature of fewer rows would be noise."""
 
 
-def _held_out(
-    outputs: np.ndarray, rows: RunRows, size: int, convert: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """The mean over runs of converted outputs of each row [rows, outputs], NaN where no run held it out."""
-    total, count = np.zeros((size, outputs.shape[-1])), np.zeros(size)
-    for run, index, n in zip(outputs, rows.validation, rows.num_validation, strict=True):
-        np.add.at(total, index[:n], convert(run[:n]))
+def _held_out(predictions: np.ndarray, rows: RunRows, size: int) -> np.ndarray:
+    """The mean prediction of the runs that held out a row, [rows, outputs]; NaN where none did."""
+    total, count = np.zeros((size, predictions.shape[-1])), np.zeros(size)
+    for run, index, n in zip(predictions, rows.validation, rows.num_validation, strict=True):
+        np.add.at(total, index[:n], run[:n])
         np.add.at(count, index[:n], 1)
     with np.errstate(invalid="ignore"):
         return total / np.where(count > 0, count, np.nan)[:, None]
 
 
 def out_of_fold(
-    outputs: np.ndarray, rows: RunRows, target: Target, size: int, temperature: float, is_vector: bool
+    outputs: np.ndarray,
+    rows: RunRows,
+    target: Target,
+    bounds: np.ndarray,
+    size: int,
+    temperature: float,
+    is_vector: bool,
 ) -> np.ndarray:
     if target.task != "values":
-        return _held_out(outputs, rows, size, lambda z: probabilities(target.task, z, temperature))
-    bounds = target.center, target.scale, target.bounds
-    values = _held_out(outputs, rows, size, lambda z: to_values(z, *bounds))
+        return _held_out(probabilities(target.task, outputs, temperature), rows, size)
+    values = _held_out(to_values(outputs, target.center, target.scale, bounds), rows, size)
     return values if is_vector else values[:, 0]
 
 
@@ -60,10 +61,8 @@ def _fit_temperature(outputs: np.ndarray, rows: RunRows, target: Target, weights
     weights = weights[held_out]
 
     def loss(log2_temperature: float) -> float:
-        p = _held_out(
-            *(outputs, rows, len(target.values)),
-            lambda z: probabilities(target.task, z, 2.0**log2_temperature),
-        )[held_out]
+        each = probabilities(target.task, outputs, 2.0**log2_temperature)
+        p = _held_out(each, rows, len(target.values))[held_out]
         y = target.values[held_out]
         if target.task == "classes":
             likelihood = p[np.arange(len(y)), y][:, None]

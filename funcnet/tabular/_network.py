@@ -70,8 +70,13 @@ class Network:
         return np.concatenate(inside).astype(np.float32)
 
 
-def init_parameters(net: Network, columns: Columns, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def init_parameters(
+    net: Network, columns: Columns, unknown: np.ndarray, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
     """Draw the parameters of the columns of a table, float32, and pad them with zeros.
+
+    The rows `unknown` of the embedding table begin as zeros: one that no training row has stays so, where a
+    random one would add noise to the predictions.
 
     Weights are drawn from N(0, 1) and divided by √inputs when they are applied (neural tangent
     parametrisation, Jacot et al. 2018), so that one learning rate serves all layers. They are drawn by
@@ -105,7 +110,9 @@ def init_parameters(net: Network, columns: Columns, rng: np.random.Generator) ->
         parameters["mix"] = pad(mix, net.numbers)
         parameters["shift"] = np.zeros((net.numbers, net.number_size), np.float32)
     if net.codes:
-        parameters["embedding"] = pad(normal(columns.vocabulary, CATEGORY_SIZE), net.vocabulary)
+        embedding = normal(columns.vocabulary, CATEGORY_SIZE)
+        embedding[unknown] = 0
+        parameters["embedding"] = pad(embedding, net.vocabulary)
     return parameters
 
 

@@ -79,6 +79,12 @@ class Preprocessing:
         embedded = [size + 1 for size in self.sizes if size > self.max_one_hot]
         return Columns(numbers, others, len(embedded), sum(embedded))
 
+    @property
+    def unknown_rows(self) -> np.ndarray:
+        """The rows of the embedding table for unknown categories: int64, one for each embedded column."""
+        embedded = [size + 1 for size in self.sizes if size > self.max_one_hot]
+        return np.cumsum([0, *embedded], dtype=np.int64)[:-1]
+
     def transform(
         self, features: Features, rows: int | None = None, sizes: tuple[int, int, int] | None = None
     ) -> Inputs:

@@ -25,7 +25,7 @@ from funcnet.tabular._members import Members
 from funcnet.tabular._network import Network, init_parameters, pack
 from funcnet.tabular._preprocessing import Preprocessing, fit_preprocessing
 from funcnet.tabular._sizes import pad, round_up
-from funcnet.tabular._targets import Target, check_target, standardize, standardize_as
+from funcnet.tabular._targets import Target, check_target, standardize, standardize_as, target_bounds
 from funcnet.tabular._training import RunRows, TableArrays, TrainedRuns, train_runs
 
 Fold = tuple[np.ndarray, np.ndarray]
@@ -115,11 +115,14 @@ def train_members(
     _check_size(net, choices, num_runs, max(len(fold[0]) for fold in folds))
     if choices.epochs == 1 and all(len(fold[0]) <= choices.batch_size for fold in folds):
         recipe = dataclasses.replace(recipe, cycles=0.0)  # a cycle begins with a learning rate of zero
-    starts = [init_parameters(net, columns, stream) for stream in rng.spawn(num_runs)]
+    unknown = preprocessing.unknown_rows
+    starts = [init_parameters(net, columns, unknown, stream) for stream in rng.spawn(num_runs)]
     initial = _stack(starts) if start is None else dict(start.parameters)
     seeds = rng.integers(2**32, size=num_runs, dtype=np.uint32)
     rates = choose_rates(settings, recipe, choices, starts[0], int(net.input_mask(columns).sum()), task)
-    rows = _arrange_rows(folds, choices.members)
+    of_runs = [train for train, _ in folds for _ in range(choices.members)]
+    bounds = target_bounds(targets, scaled, of_runs, start)
+    rows = _arrange_rows(folds, choices.members, bounds.astype(np.float32))
     max_epochs = round_up(choices.epochs, 256)
     runs = train_runs(
         net, task, choices.batch_size, max_epochs, table, rates, rows, initial, seeds, progress
@@ -138,10 +141,12 @@ def train_members(
         temperature=temperature,
         center=scaled.center,
         scale=scaled.scale,
-        bounds=scaled.bounds,
+        bounds=bounds,
         is_vector=targets.ndim == 2,
         chosen=choices.describe(settings) | {"temperature": (temperature, source)},
-        out_of_fold=out_of_fold(runs.outputs, rows, scaled, len(features), temperature, targets.ndim == 2),
+        out_of_fold=out_of_fold(
+            runs.outputs, rows, scaled, bounds, len(features), temperature, targets.ndim == 2
+        ),
         history=runs.history,
         best_epoch=runs.best_epoch,
         fold=fold,
@@ -267,12 +272,11 @@ def _arrange(
     mask = net.input_mask(columns)
     mean_one = (weights / weights[weights > 0].mean()).astype(np.float32)
     padded = preprocessing.transform(features, rows, (numbers, others, codes))
-    bounds = target.bounds.astype(np.float32)
-    arrays = TableArrays(padded, pad(target.values, rows), pad(mean_one, rows), mask, bounds)
+    arrays = TableArrays(padded, pad(target.values, rows), pad(mean_one, rows), mask)
     return net, jax.device_put(arrays)
 
 
-def _arrange_rows(folds: Sequence[Fold], members: int) -> RunRows:
+def _arrange_rows(folds: Sequence[Fold], members: int, bounds: np.ndarray) -> RunRows:
     """The padded row numbers of each run: the members of a fold follow one another."""
 
     def stack(part: int) -> tuple[np.ndarray, np.ndarray]:
@@ -281,7 +285,7 @@ def _arrange_rows(folds: Sequence[Fold], members: int) -> RunRows:
         rows = np.stack([pad(fold[part].astype(np.int32), size) for fold in folds])
         return np.repeat(rows, members, axis=0), np.repeat(counts, members)
 
-    return RunRows(*stack(0), *stack(1))
+    return RunRows(*stack(0), *stack(1), bounds)
 
 
 def _check_finite(runs: TrainedRuns, choices: Choices) -> None:

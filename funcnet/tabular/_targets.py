@@ -1,5 +1,6 @@
 """Targets as networks are trained on them, and how to return to their units."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,6 @@ class Target(NamedTuple):
     values: np.ndarray
     center: np.ndarray
     scale: np.ndarray
-    bounds: np.ndarray
 
 
 def check_target(target: Any, task: str, rows: int, num_classes: int | None) -> tuple[np.ndarray, int]:
@@ -46,31 +46,44 @@ def check_target(target: Any, task: str, rows: int, num_classes: int | None) -> 
 
 
 def standardize(targets: np.ndarray, weights: np.ndarray, task: str, outputs: int) -> Target:
-    """Values with weighted mean 0 and standard deviation 1, and their range; others as they are."""
+    """Values with weighted mean 0 and standard deviation 1; others as they are."""
     if task != "values":
-        ones = np.ones(outputs)
-        return Target(task, targets, 0 * ones, ones, np.stack([-np.inf * ones, np.inf * ones]))
+        return Target(task, targets, np.zeros(outputs), np.ones(outputs))
     values = targets.reshape(len(targets), outputs)
     center = np.average(values, axis=0, weights=weights)
     unit = np.ldexp(0.5, np.frexp(np.abs(values - center).max(axis=0))[1])  # squares of 1e-200 would be 0
     scale = unit * np.sqrt(np.average(((values - center) / unit) ** 2, axis=0, weights=weights))
     scale = np.where(scale > 0, scale, 1.0)
     values = np.where(weights[:, None] > 0, (values - center) / scale, 0.0)
-    kept = values[weights > 0]
-    bounds = np.stack([kept.min(axis=0), kept.max(axis=0)])
-    return Target(task, values.astype(np.float32), center, scale, bounds)
+    return Target(task, values.astype(np.float32), center, scale)
 
 
 def standardize_as(
     start: Members, targets: np.ndarray, weights: np.ndarray, task: str, outputs: int
 ) -> Target:
-    """Targets on the scale of those that `start` was trained on, and the range of all of them."""
+    """Targets on the scale of those that `start` was trained on."""
     if len(start.center) != outputs:
         raise ValueError(f"target must have {len(start.center)} outputs, as before, got {outputs}.")
     if task != "values":
         return standardize(targets, weights, task, outputs)
     values = (targets.reshape(len(targets), outputs) - start.center) / start.scale
-    kept = values[weights > 0]
-    low, high = np.minimum(start.bounds[0], kept.min(axis=0)), np.maximum(start.bounds[1], kept.max(axis=0))
     values = np.where(weights[:, None] > 0, values, 0.0).astype(np.float32)
-    return Target(task, values, start.center, start.scale, np.stack([low, high]))
+    return Target(task, values, start.center, start.scale)
+
+
+def target_bounds(
+    targets: np.ndarray, target: Target, runs: Sequence[np.ndarray], start: Members | None
+) -> np.ndarray:
+    """The range [runs, 2, outputs] of the targets of the training rows of each run, in standard deviations.
+
+    The targets of rows held out do not count: a prediction that stays within their range would know them.
+    Those that `start` was trained on do.
+    """
+    if target.task != "values":
+        return np.broadcast_to([[-np.inf], [np.inf]], (len(runs), 2, len(target.center)))
+    values = (targets.reshape(len(targets), -1) - target.center) / target.scale
+    bounds = np.stack([[values[rows].min(axis=0), values[rows].max(axis=0)] for rows in runs])
+    if start is None:
+        return bounds
+    low, high = start.bounds[..., 0, :], start.bounds[..., 1, :]
+    return np.stack([np.minimum(bounds[:, 0], low), np.maximum(bounds[:, 1], high)], axis=1)

@@ -40,23 +40,25 @@ class TableArrays(NamedTuple):
         targets: as for `row_losses`.
         weights: [rows], with mean 1 over the rows that are used.
         mask: [inputs of the first layer], 0 for padding.
-        bounds: [2, outputs], the range of the targets.
     """
 
     inputs: tuple[Any, Any, Any]
     targets: Any
     weights: Any
     mask: Any
-    bounds: Any
 
 
 class RunRows(NamedTuple):
-    """The rows of a run: row numbers padded at the end, and how many there are."""
+    """The rows of a run: row numbers padded at the end, and how many there are.
+
+    `bounds` [2, outputs] is the range of the targets of its training rows.
+    """
 
     train: Any
     num_train: Any
     validation: Any
     num_validation: Any
+    bounds: Any
 
 
 class Rates(NamedTuple):
@@ -148,7 +150,7 @@ def train_runs(
         runs = jax.device_get(_train_side_by_side(*static, table, rates, rows, start, seeds))
         if progress is not None:
             progress(len(seeds), len(seeds))
-        return _fill_history(runs)
+        return _fill_history(runs, rows.num_validation)
 
     def train(run: int) -> TrainedRuns:
         trained = jax.device_get(_train_one(*static, table, rates, *_index((rows, start, seeds), run)))
@@ -164,14 +166,19 @@ def train_runs(
         progress(0, len(seeds))
     with concurrent.futures.ThreadPoolExecutor(_num_cpus()) as pool:
         runs = list(pool.map(train, range(len(seeds))))
-    return _fill_history(jax.tree.map(lambda *arrays: np.stack(arrays), *runs))
+    stacked = jax.tree.map(lambda *arrays: np.stack(arrays), *runs)
+    return _fill_history(stacked, rows.num_validation)
 
 
-def _fill_history(runs: TrainedRuns) -> TrainedRuns:
-    """The runs with NaN in the epochs that none has reached: jax_debug_nans refuses it in a program."""
+def _fill_history(runs: TrainedRuns, num_validation: np.ndarray) -> TrainedRuns:
+    """The runs with NaN for what is not known: jax_debug_nans refuses it in a program.
+
+    These are the epochs that a run has not reached, and the validation loss of no rows.
+    """
     is_reached = np.arange(runs.history["loss"].shape[1]) < runs.epochs[:, None]
+    is_known = {"loss": is_reached, "val_loss": is_reached & (num_validation > 0)[:, None]}
     return runs._replace(
-        history={name: np.where(is_reached, v, np.nan) for name, v in runs.history.items()}
+        history={name: np.where(is_known[name], v, np.nan) for name, v in runs.history.items()}
     )
 
 
@@ -220,7 +227,7 @@ def _train_run(
         parameters, mean, square, loss = jax.lax.fori_loop(0, steps, step, state)
         outputs = evaluate(parameters)
         loss_now, score = validation_scores(
-            task, outputs, held_out.targets, held_out.weights, table.bounds, rates.loss_share
+            task, outputs, held_out.targets, held_out.weights, rows.bounds, rates.loss_share
         )
         better = score <= carry.best_score  # the last of ties
         best, best_outputs, best_score, best_epoch = jax.tree.map(

@@ -10,6 +10,7 @@ import pytest
 from funcnet.tabular import _recipe, _training
 from funcnet.tabular._choices import Settings
 from funcnet.tabular._features import Features
+from funcnet.tabular._network import unpack
 from funcnet.tabular._preprocessing import fit_preprocessing
 from funcnet.tabular._recipe import train_members
 from funcnet.tabular._sizes import round_up
@@ -147,6 +148,49 @@ def test_gaps_and_unknown_categories_are_predicted():
     p = members.predict(new)
     assert np.isfinite(p).all()
     np.testing.assert_array_equal(p, np.repeat(p[:1], 4, 0))
+
+
+def test_an_unknown_category_adds_nothing_to_the_first_layer():
+    """Its embedding has no training row: a random one would add noise."""
+    features, value = table(300)
+    codes = np.where(features.codes == 11, 10, features.codes)  # no row has the last one
+    members = train(Features(features.numbers, codes, (3, 12)), value > 0)
+    tables = [unpack(members.network, {k: v[0] for k, v in members.parameters.items()})["embedding"]]
+    assert (tables[0][0] == 0).all()
+    assert (tables[0][1:12] != 0).all()
+
+
+def test_held_out_targets_do_not_bound_their_predictions():
+    """On a trend, the range of all targets would tell the first fold how far it goes."""
+    x = np.linspace(0, 1, 120)
+    features = Features(x[:, None], np.zeros((120, 0), np.int32), ())
+    split = [(np.arange(60), np.arange(60, 120)), (np.arange(90), np.arange(90, 120))]
+    members = train(features, x, "values", dataclasses.replace(SMALL, max_iter=60), folds=split)
+    highest = members.predictions(features).max(axis=1)
+    assert highest[0] <= x[59] + 1e-6 < highest[1] <= x[89] + 1e-6
+    assert np.nanmax(members.out_of_fold[60:90]) <= x[59] + 1e-6
+    longer = train(features, x + 1, "values", SMALL, folds=split, start=members)
+    np.testing.assert_allclose(longer.bounds[:, 0], members.bounds[:, 0])
+    assert (longer.bounds[:, 1] > members.bounds[:, 1]).all()
+
+
+def test_members_that_were_saved_with_one_range_predict_as_before():
+    features, value = table()
+    members = train(features, value, "values", folds=folds(120))
+    one = np.stack([members.bounds[:, 0].min(axis=0), members.bounds[:, 1].max(axis=0)])
+    old = dataclasses.replace(members, bounds=one)
+    old.check()
+    new = old.predictions(features)
+    assert value.min() - 1e-6 <= new.min() < new.max() <= value.max() + 1e-6
+    low, high = np.moveaxis(members.bounds * members.scale + members.center, 1, 0)
+    np.testing.assert_allclose(members.predictions(features), np.clip(new, low, high))
+
+
+def test_runs_that_hold_no_rows_out_have_no_validation_loss():
+    features, value = table()
+    members = train(features, value, "values", dataclasses.replace(SMALL, early_stopping=False))
+    assert np.isnan(members.history["val_loss"]).all()
+    assert np.isfinite(members.history["loss"][:, :6]).all()
 
 
 def test_a_second_table_of_similar_size_compiles_nothing():
