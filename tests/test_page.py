@@ -164,7 +164,7 @@ def test_importance_and_partial_dependence_agree_with_scikit_learn():
     names = np.where(X[:, 0] + 0.3 * X[:, 1] > 0, "a", "b")
     for model, y in ((MLPClassifier(**FEW), names), (MLPRegressor(**FEW), X @ [3.0, 1.0, 0.0])):
         model.fit(X[:200], y[:200])
-        features, target = model._read(X[200:]), model._encode_y(y[200:], 100, np.arange(100), False)[0]
+        features, target = model._read(X[200:]), model._encode_y(y[200:], 100, np.arange(100), False)
         found = sklearn.inspection.permutation_importance(model, X[200:], y[200:], n_repeats=30)
         for j in range(3):
             ours = importance(model, features, target, [j], [])
@@ -376,3 +376,16 @@ TABLES = {
     "flats": flats,
     "tumours": tumours,
 }
+
+
+def test_a_page_says_what_weights_do_not_change(tmp_path):
+    X = frame()[["area"]]
+    model = MLPRegressor(**FEW).fit(X, X["area"])
+    note = "Scores are weighted; pictures and what predictions depend on count each row once."
+    columns = {"area": X["area"].tolist()}
+    model.report(tmp_path / "plain.html", X=columns, y=X["area"])
+    model.report(tmp_path / "weighted.html", X=X, y=X["area"], sample_weight=np.arange(60))
+    assert [note in (tmp_path / f"{name}.html").read_text() for name in ("plain", "weighted")] == [
+        False,
+        True,
+    ]

@@ -33,6 +33,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import funcnet as fn
@@ -41,6 +42,7 @@ from funcnet.data import Table
 from funcnet.report._runs import find_runs, read_run
 from funcnet.sklearn import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
 from funcnet.sklearn._folds import make_folds
+from funcnet.sklearn._target import weigh_classes
 from funcnet.tabular import Schema
 from funcnet.tabular._features import Features
 from funcnet.tabular._interval import cv_plus
@@ -666,6 +668,28 @@ def test_class_weights_move_the_decision():
     assert by_hand.predict(X).mean() > 0.5
 
 
+def test_class_weights_are_of_classes_by_name_whatever_rows_there_are():
+    """scikit-learn takes a class "1" for the number 1, and its weights are checked against the rows."""
+    y = np.array(["1", "2"] * 20)
+    model = MLPClassifier(**TINY, class_weight={"1": 5.0, "2": 1.0}).fit(ROWS, y)
+    by_number = MLPClassifier(**TINY, class_weight={1: 5.0}).fit(ROWS, y.astype(int))
+    np.testing.assert_array_equal(model.predict_proba(ROWS), by_number.predict_proba(ROWS))
+    assert by_number.report(X=ROWS[1::2], y=[2] * 20)["rows"] == 20
+    for first in (MLPClassifier(**TINY), NetClassifier(small_net, epochs=1)):
+        first.set_params(class_weight={"1": 5.0}).partial_fit(ROWS[1::2], y[1::2], classes=["1", "2"])
+        with pytest.raises(ValueError, match="class_weight must be a dictionary or None for partial_fit"):
+            first.set_params(class_weight="balanced").partial_fit(ROWS, y)
+
+
+@pytest.mark.parametrize(
+    "weight", ["balanced", {"a": 2.0, "b": 0.5}, {"b": 3}, {"c": 0, "a": 1, "b": 2, "x": 1}]
+)
+def test_class_weights_are_those_of_scikit_learn(weight):
+    y = np.array(list("aabbbbc"))
+    classes, numbers = np.unique(y, return_inverse=True)
+    np.testing.assert_allclose(weigh_classes(weight, classes, numbers), compute_sample_weight(weight, y))
+
+
 def test_preprocessing_is_a_schema_roles_or_a_transformer(iris):
     X, y = iris
     roles = MLPClassifier(**QUICK, preprocessing={"colour": "dropped"}).fit(X, y)
@@ -1127,6 +1151,25 @@ def test_drift_names_the_columns_that_differ():
     assert "in 10 of 200 rows, such as 'Lima'" in city
     assert "outside of" in model.drift(new.assign(size=1000.0))[0]
     assert "'Rome' is in 100%" in model.drift(rows[200:].assign(city="Rome"))[-1]
+
+
+def test_drift_is_from_the_rows_of_all_calls():
+    x = np.linspace(0, 10, 400)[:, None]
+    model = MLPRegressor(**TINY)
+    for part in np.split(np.arange(400), 4):
+        model.partial_fit(x[part], x[part, 0])
+    assert model.drift(x) == []
+    assert "outside of 0 to 10" in model.drift(x + 30)[0]
+    distribution = model._distribution
+    assert distribution.rows == 400
+    np.testing.assert_allclose(distribution.deciles[:, 0], np.linspace(0, 10, 11), atol=0.6)
+    np.testing.assert_allclose(distribution.shares[:, 0], np.linspace(0, 1, 11), atol=0.06)
+
+
+def test_the_noise_of_weighted_rows_is_their_weighted_error():
+    y, weight = np.where(np.arange(40) < 20, 1.0, -1.0) * np.arange(40), np.where(np.arange(40) < 20, 9, 1)
+    model = MLPRegressor(**{**TINY, "cv": 3}).fit(ROWS, y, weight)
+    assert model.uncertainty(ROWS).aleatoric[0] == pytest.approx(model.report()["rmse"] ** 2)
 
 
 def test_drift_of_dates_is_told_in_dates():

@@ -30,7 +30,7 @@ def dependence(model: Any, X: Any, y: Any) -> list[Text | Table | Picture]:
         y: their targets.
     """
     features = model._read(X)
-    target, _ = model._encode_y(y, len(features), np.arange(len(features)), False)
+    target = model._encode_y(y, len(features), np.arange(len(features)), False)
     rows = np.random.default_rng(0).permutation(len(features))[:MAX_ROWS]
     places = list(_places(model.schema_))
     if len(places) > MAX_COLUMNS or len(rows) < 10:

@@ -50,12 +50,12 @@ def learning_curve(model: Any, training: Any, X: Any, y: Any, sample_weight: Any
     """
     rows, targets, weights = _check_training(training)
     features = model._read(rows)
-    target, class_weight = model._encode_y(targets, len(features), np.arange(len(features)), False)
-    weight = check_weight(weights, len(features)) * class_weight
+    target = model._encode_y(targets, len(features), np.arange(len(features)), False)
+    weight = check_weight(weights, len(features)) * model._weigh(target)
     used = np.flatnonzero(weight > 0)
     features, target, weight = features.rows(used), target[used], weight[used]
     held_out = model._read(X)
-    held_out_target, _ = model._encode_y(y, len(held_out), np.arange(len(held_out)), False)
+    held_out_target = model._encode_y(y, len(held_out), np.arange(len(held_out)), False)
     held_out_weight = check_weight(sample_weight, len(held_out))
     sizes = [size for size in (round(share * len(used)) for share in FRACTIONS) if size >= MIN_ROWS]
     if len(sizes) < 2:

@@ -142,7 +142,8 @@ class MLPBase(FittedMLP):
             raise ValueError(
                 "X must have at least 2 rows of a weight above 0 to train on, got n_samples = 1."
             )
-        target, class_weight = self._encode_y(y, len(X), numbers, is_first)
+        target = self._encode_y(y, len(X), numbers, is_first)
+        class_weight = self._weigh(target)
         used = take_rows(X, numbers)
         if is_first:
             used = self._fit_schema(used)
@@ -187,8 +188,10 @@ class MLPBase(FittedMLP):
         recipe: Recipe = DEFAULT,
     ) -> None:
         features, target, weight = rows.features, rows.target, rows.weight * rows.class_weight
-        if start is None:
-            self._distribution = Distribution.fit(features)
+        distribution = Distribution.fit(features)
+        if start is not None:
+            distribution = self._distribution.merge(distribution)
+        self._distribution: Distribution = distribution
         source = np.arange(len(target))
         if is_merged:
             first, weight, source = merge_equal_rows(

@@ -8,7 +8,7 @@ from sklearn.utils.metaestimators import available_if
 
 from funcnet.sklearn import _scores
 from funcnet.sklearn._mlp_base import MLPBase, Rows, has_no_folds
-from funcnet.sklearn._target import check_classes, encode_classes, weigh_classes
+from funcnet.sklearn._target import check_classes, check_not_balanced, encode_classes, weigh_classes
 from funcnet.sklearn._warnings import find_warnings
 from funcnet.tabular import Uncertainty
 from funcnet.tabular._uncertainty import of_probabilities
@@ -135,8 +135,10 @@ class MLPClassifier(ClassifierMixin, MLPBase):
 
         Raises:
             TypeError: as for `fit`.
-            ValueError: as for `fit`, or if `classes` is missing in the first call, or differs from it.
+            ValueError: as for `fit`, or if `classes` is missing in the first call, or differs from it, or
+                `class_weight` is "balanced".
         """
+        check_not_balanced(self.class_weight)
         is_first = not self.__sklearn_is_fitted__()
         self.classes_ = check_classes(self, classes, is_first)
         if is_first:
@@ -208,7 +210,7 @@ class MLPClassifier(ClassifierMixin, MLPBase):
         """
         return of_probabilities(self._predict_runs(X), self._task == "labels")
 
-    def _encode_y(self, y: Any, count: int, numbers: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
+    def _encode_y(self, y: Any, count: int, numbers: np.ndarray, is_first: bool) -> np.ndarray:
         known = getattr(self, "classes_", None)
         target = encode_classes(y, count, numbers, known)
         if known is not None and target.task != self._task:
@@ -218,11 +220,14 @@ class MLPClassifier(ClassifierMixin, MLPBase):
                 f"y must have {len(known)} labels, as in the first call, got {len(target.classes)}."
             )
         self.classes_, self._task = target.classes, target.task
-        if target.task == "labels":
-            if self.class_weight is not None:
-                raise ValueError("class_weight must be None for labels, which are not exclusive classes.")
-            return target.numbers, 1.0
-        return target.numbers, weigh_classes(self.class_weight, self.classes_[target.numbers])
+        return target.numbers
+
+    def _weigh(self, target: np.ndarray) -> Any:
+        if self._task == "classes":
+            return weigh_classes(self.class_weight, self.classes_, target)
+        if self.class_weight is not None:
+            raise ValueError("class_weight must be None for labels, which are not exclusive classes.")
+        return 1.0
 
     def _recipe_task(self) -> dict[str, Any]:
         return {"task": self._task, "num_classes": len(self.classes_) if self._task == "classes" else None}

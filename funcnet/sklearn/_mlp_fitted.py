@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from funcnet import _files
+from funcnet.data._rows import named_rows
 from funcnet.sklearn import _save
 from funcnet.sklearn._base import TableEstimator, check_weight
 from funcnet.sklearn._learning_curve import learning_curve
@@ -24,8 +25,12 @@ class FittedMLP(TableEstimator, abc.ABC):
     _fitted_name = "members_"
 
     @abc.abstractmethod
-    def _encode_y(self, y: Any, count: int, numbers: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
-        """The target of the training rows, and what their weight is multiplied by."""
+    def _encode_y(self, y: Any, count: int, numbers: np.ndarray, is_first: bool) -> np.ndarray:
+        """The target of some rows."""
+
+    @abc.abstractmethod
+    def _weigh(self, target: np.ndarray) -> Any:
+        """What the weight of each training row is multiplied by."""
 
     @abc.abstractmethod
     def _recipe_task(self) -> dict[str, Any]:
@@ -128,12 +133,13 @@ class FittedMLP(TableEstimator, abc.ABC):
         place = None if path is None else _save.report_path(path)
         if X is None:
             self._check_held_out("report")
-            drawn = self.out_of_fold_[self._rows], self._target
-            scores = self._scores_of(*drawn, self._weight, "out-of-fold rows")
+            drawn, weight = (self.out_of_fold_[self._rows], self._target), self._weight
+            scores = self._scores_of(*drawn, weight, "out-of-fold rows")
         else:
+            X = named_rows(X)
             predictions = self._predict_mean(X)
             weight = check_weight(sample_weight, len(predictions))
-            target, _ = self._encode_y(y, len(predictions), np.arange(len(predictions)), False)
+            target = self._encode_y(y, len(predictions), np.arange(len(predictions)), False)
             drawn = predictions, target
             scores = self._scores_of(*drawn, weight, "the rows given")
             if training is not None:
@@ -146,7 +152,8 @@ class FittedMLP(TableEstimator, abc.ABC):
             reports = [scores]
             if X is not None and len(self._rows):
                 reports.insert(0, self.report())
-            _files.write(place, report_page(self, reports, drawn, X, y).encode())
+            is_weighted = bool((weight != weight[:1]).any())
+            _files.write(place, report_page(self, reports, drawn, X, y, is_weighted).encode())
         return scores
 
     def _scores_of(

@@ -111,7 +111,8 @@ class MLPRegressor(ValueTargets, MLPBase):
 
         The guarantee is 2 · coverage - 1 for rows that are exchangeable with the training rows, and the
         coverage is close to the nominal one in practice. It is approximate here, since the held-out rows
-        may also choose the epoch. The bounds are infinite for fewer than 1 / (1 - coverage) - 1 rows.
+        may also choose the epoch. Each training row counts once, whatever its weight. The bounds are
+        infinite for fewer than 1 / (1 - coverage) - 1 rows.
 
         Args:
             X: rows with the columns of `fit`.
@@ -151,15 +152,16 @@ class MLPRegressor(ValueTargets, MLPBase):
 
         Returns:
             An `Uncertainty` in squared units of the target, [rows] or [rows, outputs] each: total,
-            aleatoric (the mean squared out-of-fold error, the same for all rows) and epistemic (the
-            variance between the networks).
+            aleatoric (the weighted mean squared out-of-fold error, the same for all rows) and epistemic
+            (the variance between the networks).
 
         Raises:
             NotFittedError: if the estimator is not fitted.
             ValueError: if no rows were held out.
         """
         self._check_held_out("uncertainty")
-        return of_values(self._predict_runs(X), self._target - self.out_of_fold_[self._rows])
+        residuals = self._target - self.out_of_fold_[self._rows]
+        return of_values(self._predict_runs(X), residuals, self._weight)
 
     def _recipe_task(self) -> dict[str, Any]:
         return {"task": "values"}

@@ -8,7 +8,13 @@ from sklearn.base import ClassifierMixin
 
 from funcnet import losses
 from funcnet.sklearn._net_base import NetBase, check_outputs
-from funcnet.sklearn._target import ValueTargets, check_classes, encode_classes, weigh_classes
+from funcnet.sklearn._target import (
+    ValueTargets,
+    check_classes,
+    check_not_balanced,
+    encode_classes,
+    weigh_classes,
+)
 
 
 class NetClassifier(ClassifierMixin, NetBase):
@@ -97,8 +103,10 @@ class NetClassifier(ClassifierMixin, NetBase):
 
         Raises:
             TypeError: as for `fit`.
-            ValueError: as for `fit`, or if `classes` is missing in the first call, or differs from it.
+            ValueError: as for `fit`, or if `classes` is missing in the first call, or differs from it, or
+                `class_weight` is "balanced".
         """
+        check_not_balanced(self.class_weight)
         is_first = not self.__sklearn_is_fitted__()
         self.classes_ = check_classes(self, classes, is_first)
         return self._pass(X, y, sample_weight, is_first)
@@ -136,12 +144,15 @@ class NetClassifier(ClassifierMixin, NetBase):
         p = np.exp(z - z.max(axis=1, keepdims=True))
         return p / p.sum(axis=1, keepdims=True)
 
-    def _encode_y(self, y: Any, count: int, rows: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
+    def _encode_y(self, y: Any, count: int, rows: np.ndarray, is_first: bool) -> np.ndarray:
         target = encode_classes(y, count, rows, getattr(self, "classes_", None))
         if target.task == "labels":
             raise ValueError("y must hold one class a row, got several labels. Try MLPClassifier.")
         self.classes_ = target.classes
-        return target.numbers, weigh_classes(self.class_weight, self.classes_[target.numbers])
+        return target.numbers
+
+    def _weigh(self, target: np.ndarray) -> Any:
+        return weigh_classes(self.class_weight, self.classes_, target)
 
     def _num_outputs(self) -> int:
         return len(self.classes_)

@@ -107,8 +107,8 @@ class NetBase(TableEstimator, abc.ABC):
         X = self._check_X(X, reset=is_first)
         weight = check_weight(sample_weight, len(X))
         rows = np.flatnonzero(weight > 0)
-        target, class_weight = self._encode_y(y, len(X), rows, is_first)
-        weight = weight[rows] * class_weight
+        target = self._encode_y(y, len(X), rows, is_first)
+        weight = weight[rows] * self._weigh(target)
         if is_first:
             self._scale_target(target, weight)
         x = self._inputs(take_rows(X, rows), weight if is_first else None)
@@ -196,8 +196,12 @@ class NetBase(TableEstimator, abc.ABC):
         return train, valid
 
     @abc.abstractmethod
-    def _encode_y(self, y: Any, count: int, rows: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
-        """The target of the training rows, and what their weight is multiplied by."""
+    def _encode_y(self, y: Any, count: int, rows: np.ndarray, is_first: bool) -> np.ndarray:
+        """The target of some rows."""
+
+    @abc.abstractmethod
+    def _weigh(self, target: np.ndarray) -> Any:
+        """What the weight of each training row is multiplied by."""
 
     def _scale_target(self, target: np.ndarray, weight: np.ndarray) -> None:
         """Decide how numbers are standardized."""

@@ -19,7 +19,14 @@ FEW_CLASSES, MAX_CONFUSIONS = 6, 10
 """More classes have a large confusion matrix, and a table of this many confusions."""
 
 
-def report_page(model: Any, reports: Sequence[dict[str, Any]], held_out: Any, X: Any, y: Any) -> str:
+def report_page(
+    model: Any,
+    reports: Sequence[dict[str, Any]],
+    held_out: Any,
+    X: Any,
+    y: Any,
+    is_weighted: bool = False,
+) -> str:
     """The page.
 
     Args:
@@ -29,12 +36,15 @@ def report_page(model: Any, reports: Sequence[dict[str, Any]], held_out: Any, X:
         held_out: predictions and targets of the rows that are drawn.
         X: rows given by the user, or None.
         y: their targets.
+        is_weighted: whether the weights of the rows that are drawn differ; only scores depend on them.
     """
     kind = "classes" if hasattr(model, "classes_") else "numbers"
     lead = (
         f"{len(model.members_)} networks, trained on {len(model.out_of_fold_):,} rows. Intervals are of "
         "95 %, from a bootstrap over the rows."
     )
+    if is_weighted:
+        lead += " Scores are weighted; pictures and what predictions depend on count each row once."
     return page(
         f"Predictions of {model.schema_.target or kind}",
         lead,

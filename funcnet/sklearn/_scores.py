@@ -104,7 +104,7 @@ def label_scores(probabilities: np.ndarray, target: np.ndarray, weight: np.ndarr
 
     def columns(p: np.ndarray) -> dict[str, np.ndarray]:
         is_right = (p > 0.5) == (target == 1)
-        likelihood = np.maximum(np.where(target == 1, p, 1 - p), np.finfo(np.float64).tiny)
+        likelihood = np.maximum(np.where(target == 1, p, 1 - p), np.finfo(np.float64).eps)
         return {
             "accuracy": is_right.all(axis=1),
             "label_accuracy": is_right.mean(axis=1),

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
@@ -91,6 +90,16 @@ def check_classes(estimator: Any, classes: Any, is_first: bool) -> np.ndarray:
     return known
 
 
+def check_not_balanced(class_weight: Any) -> None:
+    """Raise a ValueError if the rows of one call of `partial_fit` would decide the weights of classes."""
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        raise ValueError(
+            "class_weight must be a dictionary or None for partial_fit, got 'balanced': each call would "
+            "weigh classes by its own rows. Try dict(zip(classes, compute_class_weight('balanced', "
+            "classes=classes, y=y_of_all_rows)))."
+        )
+
+
 def _to_classes(classes: Any) -> np.ndarray:
     values = np.asarray(_values(classes))
     if values.ndim != 1:
@@ -102,16 +111,19 @@ def _to_classes(classes: Any) -> np.ndarray:
     return _of_one_kind(values, "classes") if values.dtype == object else values
 
 
-def weigh_classes(class_weight: Any, y: np.ndarray) -> Any:
+def weigh_classes(class_weight: Any, classes: np.ndarray, numbers: np.ndarray) -> Any:
     """What the weight of each row is multiplied by: 1.0, or float64 [rows].
 
     Args:
-        class_weight: "balanced", a dictionary {class: weight}, or None for 1.0.
-        y: the class of each row.
+        class_weight: "balanced", for rows / (classes · rows of the class); a dictionary {class: weight}, in
+            which others have weight 1; or None for 1.0.
+        classes: all classes, also those of which there is no row.
+        numbers: the class of each row, counted from 0.
 
     Raises:
         TypeError: if it is something else, or a weight is not a number.
-        ValueError: if a weight is out of range, or a class of y is missing while another is unknown.
+        ValueError: if a weight is out of range, a class is missing while another is unknown, or all rows
+            would have weight 0.
     """
     if class_weight is None:
         return 1.0
@@ -123,13 +135,22 @@ def weigh_classes(class_weight: Any, y: np.ndarray) -> Any:
             "class_weight must be 'balanced', a dictionary {class: weight} or None, got "
             f"{_check.describe(class_weight)}. Try class_weight='balanced'."
         )
-    try:
-        weight = compute_sample_weight(class_weight, y)
-    except ValueError as error:  # its sentence names the classes
-        raise ValueError(f"class_weight must be of classes of y: {error}.") from error
-    if not weight.any():
+    names = classes.tolist()
+    if isinstance(class_weight, Mapping):
+        unknown = [label for label in class_weight if label not in names]
+        if unknown and not set(names) <= set(class_weight):
+            raise ValueError(
+                f"class_weight must be of classes of y, {_check.describe(names)}, got a weight of "
+                f"{unknown[0]!r}."
+            )
+        weights = np.array([float(class_weight.get(name, 1.0)) for name in names])
+    else:
+        rows = np.bincount(numbers, minlength=len(names))
+        weights = len(numbers) / (np.count_nonzero(rows) * np.maximum(rows, 1))
+    of_rows: np.ndarray = weights[numbers]
+    if not of_rows.any():
         raise ValueError("class_weight must be above 0 for a class of y: all rows would have weight 0.")
-    return weight
+    return of_rows
 
 
 def encode_values(y: Any, rows: int) -> np.ndarray:
@@ -170,8 +191,8 @@ class ValueTargets(RegressorMixin):
         tags.target_tags.multi_output = True
         return tags
 
-    def _encode_y(self, y: Any, count: int, numbers: np.ndarray, is_first: bool) -> tuple[np.ndarray, Any]:
-        """The target of the training rows, and what their weight is multiplied by."""
+    def _encode_y(self, y: Any, count: int, numbers: np.ndarray, is_first: bool) -> np.ndarray:
+        """The target of some rows."""
         target = encode_values(y, count)[numbers]
         if is_first:
             self._shape = target.shape[1:]
@@ -179,7 +200,11 @@ class ValueTargets(RegressorMixin):
             raise ValueError(
                 f"y must have shape {('rows', *self._shape)}, as in the first call, got {target.shape}."
             )
-        return target, 1.0
+        return target
+
+    def _weigh(self, target: np.ndarray) -> Any:
+        """What the weight of each training row is multiplied by."""
+        return 1.0
 
 
 def _check_finite(y: np.ndarray) -> None:

@@ -59,6 +59,26 @@ class Distribution:
             np.concatenate([np.zeros(0), *counts]),
         )
 
+    def merge(self, other: "Distribution") -> "Distribution":
+        """The distribution of the rows of both, with deciles that are among the values of either."""
+        rows = self.rows + other.rows
+        parts = [(self, self.rows / rows), (other, other.rows / rows)]
+        deciles = np.full_like(self.deciles, np.nan)
+        shares = np.zeros_like(deciles)
+        for j in range(deciles.shape[1]):
+            known = [(one, w * (1 - one.gaps[j])) for one, w in parts if not np.isnan(one.deciles[0, j])]
+            if not known:
+                continue
+            values = np.unique([one.deciles[:, j] for one, _ in known])
+            total = sum(w for _, w in known)
+            each = [w * _share_at(values, one.deciles[:, j], one.shares[:, j]) for one, w in known]
+            share = np.sum(each, axis=0) / total
+            place = np.searchsorted(share, QUANTILES - 1e-9)
+            deciles[:, j], shares[:, j] = values[place], share[place]
+        (a, part), (b, rest) = parts
+        gaps, counts = part * a.gaps + rest * b.gaps, part * a.counts + rest * b.counts
+        return Distribution(rows, deciles, shares, gaps, counts)
+
     def check(self, numbers: int, sizes: Sequence[int]) -> None:
         """Check that all parts fit together, for a distribution from a file.
 
@@ -178,6 +198,12 @@ def _titles(column: Column) -> list[tuple[str, bool]]:
 def _shares(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """The share of values that are not above each bound."""
     return np.searchsorted(np.sort(values), bounds, side="right") / len(values)
+
+
+def _share_at(values: np.ndarray, bounds: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """The share that is not above each value, between those of bounds."""
+    bounds, first = np.unique(bounds, return_index=True)
+    return np.interp(values, bounds, shares[first], left=0.0)
 
 
 def _frequencies(codes: np.ndarray, size: int) -> np.ndarray:

@@ -41,15 +41,16 @@ def of_probabilities(probabilities: np.ndarray, is_multilabel: bool) -> Uncertai
     return Uncertainty(total, aleatoric, np.maximum(total - aleatoric, 0.0))
 
 
-def of_values(predictions: np.ndarray, residuals: np.ndarray) -> Uncertainty:
+def of_values(predictions: np.ndarray, residuals: np.ndarray, weight: np.ndarray) -> Uncertainty:
     """The variance between runs, and the mean squared out-of-fold error, which is the same for all rows.
 
     Args:
         predictions: [runs, rows, ...].
         residuals: out-of-fold errors of the training rows, [rows, ...].
+        weight: of these rows, [rows].
     """
     epistemic = predictions.var(axis=0)
-    aleatoric = np.broadcast_to((residuals**2).mean(axis=0), epistemic.shape).copy()
+    aleatoric = np.broadcast_to(np.average(residuals**2, axis=0, weights=weight), epistemic.shape).copy()
     return Uncertainty(aleatoric + epistemic, aleatoric, epistemic)
 
 
