@@ -17,6 +17,7 @@ from funcnet.cli import main
 from funcnet.cli._config import read_config, to_toml
 from funcnet.data._text_file import exact_numbers
 from funcnet.sklearn import MLPClassifier, MLPRegressor
+from funcnet.tabular import Schema
 
 FEW = ["--hidden", "8", "--epochs", "5", "--folds", "2", "--members", "1"]
 
@@ -170,6 +171,37 @@ def test_a_model_that_does_not_know_its_target(tmp_path, capsys):
     frame.to_csv(tmp_path / "new.csv", index=False)
     message = error(capsys, "evaluate", tmp_path / "m", tmp_path / "new.csv")
     assert "does not say which column is the target. Score it in Python: MLPRegressor.load" in message
+
+
+def test_a_new_target_has_the_unit_of_the_training_rows(tmp_path, capsys):
+    rows = flats(40)[["area", "price"]]
+    rows.assign(price=[f"{price:.1f} %" for price in rows["price"]]).to_csv(tmp_path / "t.csv", index=False)
+    assert (
+        run("train", tmp_path / "t.csv", "--out", tmp_path / "m", "--quiet", "--test-size", "0", *FEW) == 0
+    )
+    assert run("evaluate", tmp_path / "m", tmp_path / "t.csv", "--quiet") == 0
+    (rows.assign(price=rows["price"] / 100)).to_csv(tmp_path / "share.csv", index=False)
+    message = error(capsys, "evaluate", tmp_path / "m", tmp_path / "share.csv")
+    assert "the target 'price' must be written as in the training rows, as 1234.5%, got as plain" in message
+    schema = json.loads((tmp_path / "m/schema.json").read_text())
+    assert schema["target_read_as"] == "1234.5%"
+    del schema["target_read_as"]  # as models were saved before
+    assert Schema.from_dict(schema).target_read_as is None
+
+
+def test_predict_reads_the_decimal_mark_of_the_training_rows(tmp_path, capsys):
+    """1.250 is 1250 in such a file, also in a column that showed no mark."""
+    rows = pandas.DataFrame({"count": range(12, 52), "size": [f"{i},5" for i in range(40)]})
+    rows.assign(y=range(100, 140)).to_csv(tmp_path / "t.csv", index=False, sep=";")
+    assert (
+        run("train", tmp_path / "t.csv", "--out", tmp_path / "m", "--quiet", "--task", "regression", *FEW)
+        == 0
+    )
+    for name, count in (("marked", "1.250"), ("plain", "1250")):
+        (tmp_path / f"{name}.csv").write_text(f"count;size\n{count};3\n{count};4\n")
+        assert run("predict", tmp_path / "m", tmp_path / f"{name}.csv") == 0
+    marked, plain = capsys.readouterr().out.split("prediction\n")[1:]
+    assert marked == plain
 
 
 def test_report_of_a_saved_model(folder, tmp_path, capsys):

@@ -228,7 +228,7 @@ SIGNATURES = {
     "fn.sklearn.NetClassifier": f"{NET_PARAMETERS} class_weight {LAST_PARAMETERS}",
     "fn.sklearn.NetClassifier.load": "path net **parameters",
     "fn.sklearn.NetRegressor": f"{NET_PARAMETERS} {LAST_PARAMETERS}",
-    "fn.tabular.Schema": "columns is_named target task rows_without_target missing decimal",
+    "fn.tabular.Schema": "columns is_named target task rows_without_target missing decimal target_read_as",
     "fn.tabular.Schema.fit": "X * roles missing dayfirst",
     "fn.tabular.Schema.encode": "self X",
     "fn.report.bias_variance": "results axes * xlabel",

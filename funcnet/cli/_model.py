@@ -115,18 +115,22 @@ def read_rows(
     Columns that were dropped in training need not be there, and are gaps; those that were constant are read
     if they are, since another value is told. The content of the file is read unless it is given.
     """
-    from funcnet.data._file import read_columns
+    from funcnet.data._file import read_columns, read_content
 
+    content = read_content(args.rows) if content is None else content
     columns = [column for column in schema.columns if column.role != "dropped"]
     constants = [column for column in schema.columns if column.role == "dropped" and column.categories]
     # As a number, 1.234 in a column of "1.234,5" would be another one, and so would the category 1.10.
     texts = [column.name for column in columns + constants if column.read_as != "number"]
     names = [column.name for column in columns]
+    decimal = args.decimal
+    if decimal is None and schema.decimal == "," and not _is_separated_by_commas(args, names[0], content):
+        decimal = ","
     more = [name for name in others if name not in names]
     frame = read_columns(
         *(args.rows, names + more, args.separator, args.encoding, texts + others),
         optional=[column.name for column in constants if column.name not in more],
-        decimal=args.decimal,
+        decimal=decimal,
         content=content,
     )
     return frame.reindex(columns=schema.names), frame[others]
@@ -158,7 +162,9 @@ def _read_rows_and_target(
     task = "regression" if classes is None else "classification"
     found = read_target(column, task, args.rows, args.missing, min_classes=1)
     y = found.values[found.is_known]
-    if classes is not None:
+    if classes is None:
+        _check_units(target, model.schema_.target_read_as, found.read_as, args.rows)
+    else:
         names = tuple(map(str, classes.tolist()))
         codes = _class_codes(found.classes, names)
         if (codes < 0).any():
@@ -171,11 +177,32 @@ def _read_rows_and_target(
     return X[found.is_known].reset_index(drop=True), y, int((~found.is_known).sum())
 
 
-def _add_defaults(args: argparse.Namespace, schemas: list[Any], content: bytes) -> None:
-    """Read new rows with the missing words and the decimal mark of the training rows.
+def _check_units(target: str, trained: str | None, new: str, path: Any) -> None:
+    """Raise a ValueError if new targets have other units than those of the training rows.
 
-    In a file whose columns are separated by commas these are not decimal.
+    As for columns, a unit may be left out, unless it may be a factor: 0.12 may be 12 %.
     """
+    from funcnet.data._parse import FACTORS, units
+
+    if trained is None:
+        return
+    old, found = units(trained), units(new)
+    if all(b == a or (not b and a not in FACTORS) for a, b in zip(old, found, strict=True)):
+        return
+    raise ValueError(
+        f"{path}: the target {target!r} must be written as in the training rows, {_notation(trained)}, got "
+        f"{_notation(new)}. Convert it, and write its unit, or train again on such a file."
+    )
+
+
+def _notation(read_as: str) -> str:
+    from funcnet.data._parse import units
+
+    return f"as {read_as}" if any(units(read_as)) else "as plain numbers"
+
+
+def _add_defaults(args: argparse.Namespace, schemas: list[Any], content: bytes) -> None:
+    """Read the targets of new rows with the missing words and the decimal mark of the training rows."""
     args.missing = [*(args.missing or ()), *(word for schema in schemas for word in schema.missing)]
     is_comma = any(schema.decimal == "," for schema in schemas)
     if args.decimal is None and is_comma and not _is_separated_by_commas(args, schemas[0].target, content):
@@ -183,6 +210,7 @@ def _add_defaults(args: argparse.Namespace, schemas: list[Any], content: bytes) 
 
 
 def _is_separated_by_commas(args: argparse.Namespace, column: str, content: bytes) -> bool:
+    """Whether commas separate the columns of a file, one of which has this name."""
     from funcnet.data._file import read_frame
 
     if args.separator is not None:

@@ -87,7 +87,6 @@ def _add_train(commands: Any) -> None:
         "--test-size",
         metavar="X",
         type=_fraction,
-        default=0.2,
         help="fraction of the rows for testing, or 0 (default: 0.2, or the table's own split)",
     )
     add(

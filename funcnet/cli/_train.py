@@ -99,9 +99,12 @@ def _schema(args: argparse.Namespace, table: Any, X: Any) -> Any:
 
     roles, words = column_roles(args, table), args.missing or ()
     schema = Schema.fit(X, roles=roles, missing=words, dayfirst=args.day_first)
-    left_out = table.rows_without_target
     return dataclasses.replace(
-        schema, target=table.target_name, task=table.task, rows_without_target=left_out
+        schema,
+        target=table.target_name,
+        task=table.task,
+        rows_without_target=table.rows_without_target,
+        target_read_as=table.target_read_as,
     )
 
 

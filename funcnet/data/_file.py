@@ -76,7 +76,23 @@ def from_memory(frame: Any, what: Path) -> Any:
 
     if isinstance(frame, pandas.DataFrame):
         return _with_names(frame.reset_index(drop=True), what)
-    return _with_names(pandas.DataFrame({name: frame[name].to_numpy() for name in frame.columns}), what)
+    return _with_names(pandas.DataFrame({name: to_column(frame[name]) for name in frame.columns}), what)
+
+
+def to_column(series: Any) -> Any:
+    """A series without its index, by which pandas would align it; of polars, with all digits.
+
+    Times are those on the clock of their zone, as the estimators read them.
+    """
+    if hasattr(series, "reset_index"):
+        return series.reset_index(drop=True)
+    if str(series.dtype).startswith("Datetime"):
+        series = series.dt.replace_time_zone(None)
+    elif series.null_count() and series.dtype.is_integer() and str(series.dtype) != "Int128":
+        import pandas
+
+        return pandas.array(series.to_list(), str(series.dtype))
+    return series.to_numpy()
 
 
 def _with_names(frame: Any, path: Path) -> Any:

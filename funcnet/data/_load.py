@@ -47,6 +47,8 @@ class Table:
             none.
         rows_without_target: number of rows of the file that were left out since their target is missing.
         why: why the target of a file is read as classes, or as numbers.
+        target_read_as: how the numbers of the target of a file are written: "number", "1.234,5 €", …;
+            "text" for classes.
 
     Example:
         >>> import funcnet as fn
@@ -65,6 +67,7 @@ class Table:
     standard_split: tuple[int, ...] = ()
     rows_without_target: int = 0
     why: str = ""
+    target_read_as: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("feature_names", "class_names", "standard_split"):
@@ -369,6 +372,7 @@ def _choose_target(
         found.classes,
         rows_without_target=int((~found.is_known).sum()),
         why=found.why,
+        target_read_as=found.read_as,
     )
 
 

@@ -165,6 +165,15 @@ def decimal_mark(texts: Mapping[str, int]) -> str:
     return "," if _notation(read_as) == DECIMAL_COMMA else "."
 
 
+def units(read_as: str) -> tuple[str, str]:
+    """The units before and after a number that is written as `number_format` says; "" for none."""
+    notation = _notation(read_as)
+    if notation is None:
+        return "", ""
+    before, after = read_as.split(notation if notation in read_as else UNMARKED[notation])
+    return before, after
+
+
 def _notation(read_as: str) -> str | None:
     """The notation with all marks; None if it is that of Python."""
     notations = (
@@ -220,9 +229,7 @@ def parse_number(text: str, read_as: str) -> float | None:
     if match is None:
         return None
     notation = _notation(read_as)
-    before, after = "", ""
-    if notation is not None:
-        before, after = read_as.split(notation if notation in read_as else UNMARKED[notation])
+    before, after = units(read_as)
     core = match["core"].strip()
     if match["before"] not in ("", before) or match["after"] not in ("", after):
         return None

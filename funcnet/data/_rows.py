@@ -56,9 +56,9 @@ def encode_by_name(rows: Any, names: Sequence[str], target: str | None, task: st
 
 def _to_column(values: Any) -> Any:
     """Values [rows] without an index, by which pandas would align them; one value is one row."""
-    if hasattr(values, "reset_index"):
-        return values.reset_index(drop=True)
     if isinstance(values, list | tuple):
         return list(values)
-    values = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+    if hasattr(values, "to_numpy"):
+        return _file.to_column(values)
+    values = np.asarray(values)
     return values if values.ndim else values[None]

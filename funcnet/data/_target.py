@@ -25,12 +25,14 @@ class Target(NamedTuple):
         classes: the names of the classes; empty for numbers.
         is_known: whether each row has one, bool [rows].
         why: why it is read so.
+        read_as: how its numbers are written: "number", "1.234,5 €", …; "text" for classes.
     """
 
     values: np.ndarray
     classes: tuple[str, ...]
     is_known: np.ndarray
     why: str
+    read_as: str
 
 
 def read_target(
@@ -53,7 +55,7 @@ def read_target(
 
     what = f"the target {column.name!r}"
     present = ~column.isna().to_numpy()
-    values, why = column, "it holds text"
+    values, why, read_as = column, "it holds text", "number"
     types = pandas.api.types
     if types.is_datetime64_any_dtype(column) or types.is_timedelta64_dtype(column):
         raise ValueError(f"{path}: {what} must hold numbers or classes, got {column.dtype}. {DAYS}")
@@ -75,7 +77,8 @@ def read_target(
             )
             is not None
         ):
-            values = parsed.reindex(column.index)
+            numbers, read_as = parsed
+            values = numbers.reindex(column.index)
             gaps = values.isna() | values.isin(_parse.plain_numbers(missing))  # -999.0 is -999, too
             present, why = ~gaps.to_numpy(), ""
         elif task is None and len(counts) > MAX_CLASSES and _parse.date_format(what, counts, True):
@@ -94,7 +97,7 @@ def read_target(
         target = np.full(len(column), np.nan)
         advice = "Leave it blank where it is not known: such rows are left out."
         target[present] = number_column(values[present].rename(column.name), path.stem, advice)
-        return Target(target, (), present, why)
+        return Target(target, (), present, why, read_as)
     classes, codes = np.unique(np.asarray(values[present]), return_inverse=True)
     if len(classes) < min_classes:
         raise ValueError(
@@ -102,7 +105,7 @@ def read_target(
         )
     target = np.zeros(len(column), np.int32)
     target[present] = codes
-    return Target(target, tuple(_class_name(value) for value in classes.tolist()), present, why)
+    return Target(target, tuple(map(_class_name, classes.tolist())), present, why, "text")
 
 
 def _example(column: Any, values: Any) -> str:
@@ -118,8 +121,11 @@ def _class_name(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _parse_numbers(texts: Any, counts: Mapping[str, int], what: str, path: Path, comma_first: bool) -> Any:
-    """Texts as numbers, with NaN for words such as NA; None if others are among them.
+def _parse_numbers(
+    texts: Any, counts: Mapping[str, int], what: str, path: Path, comma_first: bool
+) -> tuple[Any, str] | None:
+    """Texts as numbers, with NaN for words such as NA, and how they are written; None if others are among
+    them.
 
     Raises:
         ValueError: if a few words are among so many numbers that they can't be classes.
@@ -130,7 +136,7 @@ def _parse_numbers(texts: Any, counts: Mapping[str, int], what: str, path: Path,
     numbers = {text: _parse.parse_number(text, read_as) for text in plain}
     words = [text for text, number in numbers.items() if number is None]
     if not words:
-        return texts.map(numbers).astype(float)
+        return texts.map(numbers).astype(float), read_as
     if len(numbers) - len(words) > max(MAX_CLASSES, 5 * len(words)):
         row = texts.index[texts == words[0]][0] + 1
         raise ValueError(

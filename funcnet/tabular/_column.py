@@ -170,6 +170,7 @@ def numbers(column: Column, raw: RawColumn) -> np.ndarray:
     # "1.0" among 1,0 and 2,5 is a word, and no reason to lose all that are 1.
     gaps = [word for word in column.words if _is_number_as(word, column.read_as)]
     if raw.kind in ("number", "boolean"):
+        _check_factor(column, raw.values)
         return without(raw.values, gaps)
     if raw.kind == "date":
         raise ValueError(f"column {column.name!r} must hold numbers, as in the training rows, got dates.")
@@ -178,6 +179,18 @@ def numbers(column: Column, raw: RawColumn) -> np.ndarray:
         return _parse.parse_number(text, column.read_as)
 
     return without(_parse_texts(column, raw, parse, "numbers", np.dtype(np.float64)), gaps)
+
+
+def _check_factor(column: Column, values: np.ndarray) -> None:
+    """Raise a ValueError if plain numbers may be in another unit than in training: 0.12 may be 12 %."""
+    if _parse.units(column.read_as)[1] not in _parse.FACTORS:
+        return
+    rows = np.flatnonzero(~np.isnan(values) & (values != 0))
+    if len(rows):
+        raise ValueError(
+            f"column {column.name!r} must be written as in the training rows, as {column.read_as}, got the "
+            f"plain number {values[rows[0]]:.6g} in row {rows[0]}. Write its unit, as text."
+        )
 
 
 def _is_number_as(word: str, read_as: str) -> bool:
@@ -239,7 +252,7 @@ def date_parts(values: np.ndarray, parts: tuple[str, ...] = DATE_PARTS) -> np.nd
         "month": month.astype(np.int64) % 12 + 1.0,
         "day": (day - month.astype("datetime64[D]")).astype(np.int64) + 1.0,
         "weekday": (number + 3) % 7 + 0.0,
-        "hour": (days - number) * 24,
+        "hour": (values.astype(np.int64) - number * 86_400_000_000) / 3_600e6,  # exact: days are rounded
     }
     columns = [np.where(np.isnat(values), np.nan, found[part]) for part in parts]
     return np.stack(columns, axis=1) if columns else np.zeros((len(values), 0))

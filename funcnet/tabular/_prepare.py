@@ -21,7 +21,8 @@ from funcnet.tabular._split import class_numbers, split_table
 from funcnet.tabular._targets import LARGEST_TARGET
 from funcnet.train import EarlyStopping, Fit, fit
 
-TEST, VALIDATION = 0.2, 0.25  # of all rows, and of the others
+VALIDATION = 0.25
+"""Of the rows that are not for testing."""
 DROPOUT, WEIGHT_DECAY = 0.2, 0.3
 
 
@@ -57,7 +58,7 @@ def prepare_study(
         missing: words that count as missing.
         dayfirst: whether the day comes first in dates that can be read in two ways.
     """
-    rest, test = split_table(table, TEST, order_of_rows(keys[0], "split", len(table)))
+    rest, test = split_table(table, None, order_of_rows(keys[0], "split", len(table)))
     classes = class_numbers(table)
     strata = None if classes is None else classes[rest]
     train, valid = split_rows(len(rest), (1 - VALIDATION, VALIDATION), keys[1], strata)

@@ -8,6 +8,7 @@ import numpy as np
 
 from funcnet import _check, _files
 from funcnet._text import printable
+from funcnet.data._parse import DECIMAL_COMMA
 from funcnet.data._text_file import DECIMAL
 from funcnet.tabular import _column, _decide, _frame
 from funcnet.tabular._column import LARGEST, Column
@@ -31,6 +32,8 @@ class Schema:
         rows_without_target: number of rows that were left out since their target is missing.
         missing: the words that were given to `fit` as missing; they hold for the target, too.
         decimal: the decimal mark of the file, by which 1.234 is read where a column does not show it.
+        target_read_as: how the numbers of the target are written in the file, as in `Column.read_as`, if
+            known.
 
     Raises:
         ValueError: from `encode`, if new rows can't be read as the training rows were.
@@ -59,6 +62,7 @@ class Schema:
     rows_without_target: int = 0
     missing: tuple[str, ...] = ()
     decimal: Literal[".", ","] = "."
+    target_read_as: str | None = None
 
     @staticmethod
     def fit(
@@ -160,6 +164,7 @@ class Schema:
             return self._encode_numbers(X)
         columns = self._find(X)
         rows = len(columns[0].values)
+        is_comma = getattr(X, "attrs", {}).get(DECIMAL) == ","
         numbers = np.empty((rows, len(self.number_names)))  # filled in place: a table may be large
         codes = np.empty((rows, len(self.category_names)), np.int32)
         place, category = 0, 0
@@ -168,6 +173,8 @@ class Schema:
                 codes[:, category] = column.codes(raw)
                 category += 1
             elif column.role != "dropped":
+                if is_comma and column.read_as == "number":  # its text is in the notation of the file
+                    column = dataclasses.replace(column, read_as=DECIMAL_COMMA)
                 width = len(column.number_names)
                 numbers[:, place : place + width] = column.numbers(raw)
                 place += width
@@ -231,6 +238,7 @@ class Schema:
             "rows_without_target": self.rows_without_target,
             "missing": list(self.missing),
             "decimal": self.decimal,
+            "target_read_as": self.target_read_as,
         }
 
     @staticmethod
@@ -254,11 +262,12 @@ class Schema:
             not _files.has_kind(state, kind)
             or state["task"] not in ("classification", "regression", None)
             or state["decimal"] not in (".", ",")
+            or not _files.has_kind(read_as := state.get("target_read_as"), (str, None))  # not in old files
         ):
             raise ValueError(f"state must be a dictionary of Schema.to_dict, got {_check.describe(state)}.")
         columns = tuple(Column.from_dict(column) for column in state["columns"])
         names = ("is_named", "target", "task", "rows_without_target")
-        given = {name: state[name] for name in names}
+        given = {name: state[name] for name in names} | {"target_read_as": read_as}
         return Schema(columns, **given, missing=tuple(state["missing"]), decimal=state["decimal"])
 
     def __str__(self) -> str:

@@ -5,13 +5,15 @@ import numpy as np
 from funcnet.data import Table
 from funcnet.data._split import divide
 
+TEST_SIZE = 0.2
 
-def split_table(table: Table, fraction: float, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+
+def split_table(table: Table, fraction: float | None, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The row numbers of a table in two parts, the second of them held out.
 
     Args:
-        table: a table. If it has a standard split, that is kept; classes are stratified.
-        fraction: of the rows that are held out, in (0, 1).
+        table: a table; its classes are stratified.
+        fraction: of the rows that are held out, in (0, 1). If None, the table's standard split, or 0.2.
         order: the row numbers in random order.
 
     Returns:
@@ -20,9 +22,10 @@ def split_table(table: Table, fraction: float, order: np.ndarray) -> tuple[np.nd
     Raises:
         ValueError: if there are too few rows.
     """
-    if table.standard_split:
+    if fraction is None and table.standard_split:
         first = table.standard_split[0]
         return np.arange(first), np.arange(first, len(table))
+    fraction = TEST_SIZE if fraction is None else fraction
     classes = class_numbers(table)
     used, held_out = divide(order, (round(1 - fraction, 12), fraction), classes)
     if classes is not None:

@@ -2,8 +2,10 @@
 
 import builtins
 import bz2
+import datetime
 import gzip
 import lzma
+import zoneinfo
 
 import jax
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from tables import same_bits
 
 import funcnet as fn
+from funcnet.data._rows import named_rows
 
 RENTS = (
     "area,city,flag,rent\n50,Oslo,True,9.5\n,Rome,False,7.25\n70,Rome,,8\n40,,True,5.5\n90, Oslo ,True,9\n"
@@ -660,6 +663,16 @@ def test_a_frame_that_is_no_table_gets_a_sentence(case):
     call, message = NO_TABLES[case]
     with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+def test_times_and_long_integers_of_polars_are_those_that_estimators_read():
+    polars = pytest.importorskip("polars")
+    noon = datetime.datetime(2024, 7, 1, 12, tzinfo=zoneinfo.ZoneInfo("America/New_York"))
+    frame = polars.DataFrame({"at": [noon, noon], "id": [2**60 + 1, None], "y": [0.5, 1.5]})
+    for read in (fn.data.load(frame).arrays[0], named_rows({"at": frame["at"], "id": frame["id"]})):
+        assert read["at"].dt.hour.tolist() == [12, 12]
+        assert read["id"][0] == 2**60 + 1
+        assert read["id"].isna().tolist() == [False, True]
 
 
 def test_a_frame_on_disk_is_refused():

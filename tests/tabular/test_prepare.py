@@ -39,7 +39,9 @@ def test_a_standard_split_is_kept():
     x = np.arange(70, dtype=np.float32)[:, None]
     data = fn.data.Dataset((x, np.arange(70, dtype=np.int32) % 2))
     table = fn.data.Table("standard", data, ("x",), "class", ("even", "odd"), standard_split=(60, 10))
-    used, held_out = split_table(table, 0.5, np.arange(70))
+    halves = split_table(table, 0.5, np.arange(70))
+    assert [len(half) for half in halves] == [35, 35]
+    used, held_out = split_table(table, None, np.arange(70))
     assert (used.tolist(), held_out.tolist()) == (list(range(60)), list(range(60, 70)))
     _, (train, valid, test), _ = prepare_study(table, (4,), keys())
     assert [len(train), len(valid), len(test)] == [45, 15, 10]

@@ -330,6 +330,28 @@ def test_text_in_a_column_of_plain_numbers_has_no_thousands():
             schema.encode(pandas.DataFrame({"a": [text]}))
 
 
+def test_a_file_with_decimal_commas_shows_how_its_plain_columns_are_written():
+    schema = Schema.fit(pandas.DataFrame({"a": numbers()}))
+    new = pandas.DataFrame({"a": ["1.250", "12,5", "7"]})
+    new.attrs["decimal"] = ","
+    assert schema.encode(new).numbers.ravel().tolist() == [1250, 12.5, 7]
+
+
+@pytest.mark.parametrize("unit", [" %", "K"])
+def test_plain_numbers_may_be_another_multiple_of_those_in_training(unit):
+    schema = Schema.fit(pandas.DataFrame({"a": [f"{i}.5{unit}" for i in range(20)]}))
+    assert schema.encode(pandas.DataFrame({"a": [0.0, np.nan]})).numbers[0] == 0
+    with pytest.raises(ValueError, match=r"got the plain number 0\.25 in row 1\. Write its unit"):
+        schema.encode(pandas.DataFrame({"a": [0.0, 0.25]}))
+
+
+def test_the_hour_of_dates_has_no_rounding_error():
+    """In days since 1970, ten o'clock is another number after 2014-11-10, when they have a bit less."""
+    days = pandas.date_range("2010-01-01 10:00", "2020-01-01 10:00", freq="D")
+    (column,) = Schema.fit(pandas.DataFrame({"day": days})).columns
+    assert "hour" not in column.parts
+
+
 def test_a_category_that_is_a_decimal_number_is_found_however_it_is_read():
     schema = Schema.fit(pandas.DataFrame({"a": numbers(), "v": cycle("1.50", "2.0.1", "007")}))
     new = pandas.DataFrame({"a": [1.0] * 3, "v": [1.5, 7, 2.0]})
