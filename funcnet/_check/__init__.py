@@ -67,6 +67,7 @@ from funcnet._check._training import keep_best_direction as keep_best_direction
 from funcnet._check._training import key as key
 from funcnet._check._training import loss as loss
 from funcnet._check._training import metric_names as metric_names
+from funcnet._check._training import minimized_metric as minimized_metric
 from funcnet._check._training import monitored_metric as monitored_metric
 from funcnet._check._training import num_steps as num_steps
 from funcnet._check._training import only_jax as only_jax

@@ -228,6 +228,15 @@ def keep_best_direction(name: str) -> None:
         )
 
 
+def minimized_metric(name: str) -> None:
+    """Check, as far as names show it, that a metric that is minimized is not better when it is larger."""
+    if _is_better_when_larger(name):
+        raise ValueError(
+            f"metric must be one that is minimized, got {name!r}, which is better when it is larger. Try "
+            f"metric=lambda run: -run.history[{name!r}][-1]."
+        )
+
+
 def _is_better_when_larger(name: str) -> bool:
     parts = name.split("_")
     return bool(LARGER_IS_BETTER & set(parts)) and parts[-1] not in ("loss", "error")

@@ -21,6 +21,7 @@ from funcnet.study._members import (
 )
 from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit, Run, predict
+from funcnet.train._result import nan_if_not_finite
 
 Draw: TypeAlias = Callable[[Key], PyTree]
 
@@ -241,7 +242,12 @@ class BiasVarianceStudy(MemberStudy):
         if test is None:
             return run(trains[-1])
         x, _ = test[:]
-        return jnp.stack([predict(run(train).model, x) for train in trains])
+        return jnp.stack([self._predict(run(train), x) for train in trains])
+
+    def _predict(self, run: Run, x: PyTree) -> Array:
+        """The predictions of a run; NaN if it ended at a loss or gradient that is not finite."""
+        predictions: Array = nan_if_not_finite(run.state, predict(run.model, x))
+        return predictions
 
     def _combine(self, static: Draw | None, shared: Any, results: Array) -> BiasVarianceResult:
         *_, test, truth = shared
@@ -261,7 +267,10 @@ def _check_finite(result: BiasVarianceResult) -> None:
     predictions = np.abs(np.asarray(result.predictions, np.float64))
     members = np.moveaxis(predictions, 0 if result.epochs is None else 1, 0)
     largest = members.reshape(len(members), -1).max(axis=1)
+    worst = int(largest.argmax())  # the first NaN, if there is one
+    what = "ended at a non-finite loss or gradient" if np.isnan(largest[worst]) else "predicts up to "
+    size = "" if np.isnan(largest[worst]) else f"{largest[worst]:.3g}"
     raise FloatingPointError(
-        f"the errors of the models that `train` returned are not finite: member {largest.argmax()} "
-        f"predicts up to {largest.max():.3g}. Use a lower learning rate, or scale the data."
+        f"the errors of the models that `train` returned are not finite: member {worst} {what}{size}. Use "
+        "a lower learning rate, or scale the data."
     )

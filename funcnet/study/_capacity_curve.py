@@ -147,7 +147,7 @@ class CapacityCurveStudy(MemberStudy):
         own = jax.random.fold_in(_keys.fold_in_name(key, "repeat"), number)
         model = init_if_incomplete(net, _keys.fold_in_name(own, "init"))
         run = train(model, data, _keys.fold_in_name(own, "train"))
-        return train_and_val_scores(train, run.model, data, valid)
+        return train_and_val_scores(train, run, data, valid)
 
     def _combine(self, static: int, shared: Any, results: Scores) -> Scores:
         return results

@@ -21,6 +21,7 @@ from funcnet.study._members import (
 from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit, Run, predict
 from funcnet.train._evaluate import total
+from funcnet.train._result import nan_if_not_finite
 
 
 @_tree.node
@@ -186,7 +187,7 @@ class CrossValidationStudy(MemberStudy):
         own = jax.random.fold_in(_keys.fold_in_name(key, "fold"), number)
         model = init_if_incomplete(net, _keys.fold_in_name(own, "init"))
         run = self.train(model, train, _keys.fold_in_name(own, "train"), valid)
-        scores = total(self.train.loss, run.model, valid, len(valid)).means()
+        scores = nan_if_not_finite(run.state, total(self.train.loss, run.model, valid, len(valid)).means())
         return run, scores, predict(run.model, valid)
 
     def _combine(self, static: None, shared: Any, results: Any) -> Any:

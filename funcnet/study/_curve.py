@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from funcnet import _check
-from funcnet._types import PyTree
 from funcnet.data import Dataset
-from funcnet.train import Fit
+from funcnet.train import Fit, Run
 from funcnet.train._evaluate import total
+from funcnet.train._result import nan_if_not_finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,10 +72,14 @@ class Curve:
         return errors
 
 
-def train_and_val_scores(train: Fit, model: PyTree, data: Dataset, valid: Dataset) -> dict[str, Any]:
-    """Loss and metrics on training rows, and on validation rows under names that start with "val_"."""
+def train_and_val_scores(train: Fit, run: Run, data: Dataset, valid: Dataset) -> dict[str, Any]:
+    """Loss and metrics on training rows, and on validation rows under names that start with "val_".
+
+    They are NaN if the run ended at a loss or gradient that is not finite.
+    """
     batch_size = max(1024, train.batch_size)
     scores, val_scores = (
-        total(train.loss, model, part, min(batch_size, len(part))).means() for part in (data, valid)
+        total(train.loss, run.model, part, min(batch_size, len(part))).means() for part in (data, valid)
     )
-    return scores | {f"val_{name}": value for name, value in val_scores.items()}
+    scores |= {f"val_{name}": value for name, value in val_scores.items()}
+    return nan_if_not_finite(run.state, scores)

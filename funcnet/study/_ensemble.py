@@ -20,6 +20,7 @@ from funcnet.study._members import (
 from funcnet.study._study import MemberStudy, to_rows
 from funcnet.train import Fit, Run
 from funcnet.train._loop import run as run_plan
+from funcnet.train._step import check_accumulate, check_no_zero_weight
 from funcnet.transform._arguments import to_arrays
 
 Average: TypeAlias = Literal["values", "classes", "binary"]
@@ -278,6 +279,8 @@ class EnsembleStudy(MemberStudy):
         _check.key(key)
         model = model_of_shapes(net, key)
         data = to_rows("data", data, self.train.loss, model)
+        check_accumulate(model, self.train.accumulate)
+        check_no_zero_weight(model, data)
         return model, data, None if valid is None else to_rows("valid", valid, self.train.loss, model)
 
     def _member(self, static: Literal["deferred", "every_step"], shared: Any, number: Array) -> Any:

@@ -292,7 +292,7 @@ class HalvingStudy(TrialStudy):
         # All trials have the same key, so that their rows are shuffled once.
         state = _tree.replace(state, key=_keys.fold_in_name(key, "train"))
         run = result_so_far(train, continue_run(train, state, data, valid, first, until), data)
-        return run, self._score(train.loss, run.model, valid)
+        return run, self._score(train.loss, run, valid)
 
     def _start(self, fixed: Any, shared: Any, number: Array) -> Run:
         values, net, data, key, valid = shared

@@ -179,12 +179,17 @@ class HyperGradientStudy(Study):
         return scores[self.metric.removeprefix("val_")]
 
 
+NO_DERIVATIVE = (
+    "The square root in Adam has no derivative where a gradient is exactly 0 (dead units, dropout). Use "
+    "optax.adam(rate, eps_root=1e-8)."
+)
+
+
 def _explain_not_finite(value: Array, gradient: PyTree) -> str:
     if not bool(jnp.isfinite(value)):
         return f"the metric is {float(value)}: the run diverged. Use a lower learning rate."
     paths = [path or "it" for path, g in _tree.paths(gradient).items() if not bool(jnp.isfinite(g).all())]
     return (
-        f"the derivative with respect to {', '.join(paths)} is not finite, though the metric is. The "
-        "square root in Adam has no derivative where a gradient is exactly 0 (dead units, dropout). Use "
-        "optax.adam(rate, eps_root=1e-8)."
+        f"the derivative with respect to {', '.join(paths)} is not finite, though the metric is. "
+        f"{NO_DERIVATIVE}"
     )

@@ -153,7 +153,7 @@ class LearningCurveStudy(MemberStudy):
         subset = Dataset(data.arrays, weight=data.weights() * in_set)
         model = init_if_incomplete(net, _keys.fold_in_name(own, "init"))
         run = self.train(model, subset, _keys.fold_in_name(own, "train"))
-        return train_and_val_scores(self.train, run.model, subset, valid)
+        return train_and_val_scores(self.train, run, subset, valid)
 
     def _combine(self, static: None, shared: Any, results: Scores) -> Scores:
         return results

@@ -311,7 +311,7 @@ class SweepSizesStudy(MemberStudy):
         model = jax.tree.map(lambda a: a[number], starts)
         own = self._repeat_key(key, number % self.num_repeats)
         run = self.train(model, data, _keys.fold_in_name(own, "train"), valid)
-        scores = train_and_val_scores(self.train, run.model, data, valid)
+        scores = train_and_val_scores(self.train, run, data, valid)
         _check.monitored_metric(self.monitor, [name for name in scores if name.startswith("val_")], True)
         return run, scores
 

@@ -4,7 +4,6 @@ import abc
 import contextlib
 import dataclasses
 import functools
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -22,6 +21,7 @@ from funcnet.study._study import MemberStudy, check_concrete, to_rows
 from funcnet.train import Fit, Run
 from funcnet.train._epoch import totals_struct
 from funcnet.train._evaluate import total
+from funcnet.train._result import nan_if_not_finite
 
 Settings: TypeAlias = dict[str, Any]
 Mode: TypeAlias = Literal["min", "max"]
@@ -242,14 +242,16 @@ class TrialStudy(MemberStudy):
 
     def _trials(self, key: Key) -> list[Settings]:
         """All combinations of the settings, or a random sample of them."""
-        combinations = [
-            dict(zip(self.settings, values, strict=True))
-            for values in itertools.product(*self.settings.values())
+        counts = tuple(map(len, self.settings.values()))
+        numbers = np.arange(math.prod(counts))
+        if self.num_samples is not None:
+            order = jax.random.permutation(_keys.fold_in_name(key, "samples"), len(numbers))
+            numbers = np.sort(order[: self.num_samples])
+        places = np.stack(np.unravel_index(numbers, counts), axis=1).tolist()
+        return [
+            {name: values[i] for (name, values), i in zip(self.settings.items(), place, strict=True)}
+            for place in places
         ]
-        if self.num_samples is None:
-            return combinations
-        order = jax.random.permutation(_keys.fold_in_name(key, "samples"), len(combinations))
-        return [combinations[i] for i in sorted(order[: self.num_samples].tolist())]
 
     def _make_train(
         self, fixed: Any, values: dict[str, Any], number: int | Array, net: Module | None
@@ -273,11 +275,11 @@ class TrialStudy(MemberStudy):
         train, net = self._make_train(fixed, values, number, net)
         model = init_if_incomplete(net, _keys.fold_in_name(key, "init"))
         run = train(model, data, _keys.fold_in_name(key, "train"), valid)
-        return run, self._score(train.loss, run.model, valid)
+        return run, self._score(train.loss, run, valid)
 
-    def _score(self, loss: Loss, model: PyTree, valid: Dataset) -> Array:
-        """The monitored value of a model on the validation rows."""
-        scores = total(loss, model, valid, len(valid)).means()
+    def _score(self, loss: Loss, run: Run, valid: Dataset) -> Array:
+        """The monitored value of the model of a run on the validation rows; NaN if the run failed."""
+        scores = nan_if_not_finite(run.state, total(loss, run.model, valid, len(valid)).means())
         _check.monitored_metric(self.monitor, [f"val_{name}" for name in scores], True)
         return scores[self.monitor.removeprefix("val_")]
 

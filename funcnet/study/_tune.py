@@ -12,7 +12,13 @@ import optax
 from funcnet import _check, _tree
 from funcnet._module import Module
 from funcnet._types import Array, Key, PyTree
-from funcnet.study._hyper_gradient import HyperGradientStudy, Metric, Mode, hyper_gradient
+from funcnet.study._hyper_gradient import (
+    NO_DERIVATIVE,
+    HyperGradientStudy,
+    Metric,
+    Mode,
+    hyper_gradient,
+)
 from funcnet.study._study import Study
 
 
@@ -85,7 +91,7 @@ def tune(
 
     Raises:
         TypeError: if `make_train` is not a function, or `optimizer` is not an optax transformation.
-        ValueError: if `steps` is below 1, or the metric is not a validation value.
+        ValueError: if `steps` is below 1, or the metric is not a validation value, or better when larger.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -102,6 +108,8 @@ def tune(
     Source: Bengio, "Gradient-based optimization of hyperparameters", 2000.
     """
     gradient = hyper_gradient(make_train, metric, mode=mode)
+    if isinstance(metric, str):
+        _check.minimized_metric(metric)
     steps = _check.repeats("steps", steps)
     if optimizer is None:
         optimizer = optax.adam(0.1)
@@ -139,7 +147,8 @@ class TuneStudy(Study):
             TypeError: if a hyperparameter is not floating, or `make_train` does not return a function.
             ValueError: if a hyperparameter with `log` is not positive, the data is unfit, or the metric is
                 not measured.
-            FloatingPointError: if no run ended with a finite metric; not checked under tracing.
+            FloatingPointError: if no run ended with a finite metric, or the derivative at the best one is
+                not finite; not checked under tracing.
         """
         hyperparams, data, valid = self.gradient.check_arguments(hyperparams, net, data, key, valid)
         flags = self._log_flags(hyperparams)
@@ -148,7 +157,12 @@ class TuneStudy(Study):
             if is_log:
                 what = f"hyperparams{path}, whose logarithm is optimized,"
                 _check.setting(what, part, 0.0, float("inf"))
-        result = self._run(None, hyperparams, net, data, key, valid)
+        result, is_stuck = self._run(None, hyperparams, net, data, key, valid)
+        if _tree.is_concrete(is_stuck) and is_stuck:
+            raise FloatingPointError(
+                "the derivative at the best hyperparameters is not finite, though the metric is, so that "
+                f"tuning can't continue from them. {NO_DERIVATIVE}"
+            )
         if _tree.is_concrete(result.best_value) and not jnp.isfinite(result.best_value):
             raise FloatingPointError(
                 "no run ended with a finite metric. Start from hyperparameters with which a run converges, "
@@ -168,7 +182,8 @@ class TuneStudy(Study):
                 f"{self.log} for {jax.tree.structure(hyperparams)}."
             ) from None
 
-    def _compute(self, static: None, *arrays: PyTree) -> TuneResult:
+    def _compute(self, static: None, *arrays: PyTree) -> tuple[TuneResult, Array]:
+        """The result, and whether the derivative at the best hyperparameters is not finite."""
         hyperparams, *others = arrays
         flags = self._log_flags(hyperparams)
         initial = jax.tree.map(lambda flag, h: jnp.log(h) if flag else h, flags, hyperparams)
@@ -178,7 +193,7 @@ class TuneStudy(Study):
             return jax.tree.map(lambda flag, p: jnp.exp(p) if flag else p, flags, params)
 
         def step(carry: Any, _: None) -> Any:
-            params, opt_state, best, best_value = carry
+            params, opt_state, best, best_value, is_stuck = carry
             value, gradient = self.gradient.value_and_gradient(to_hyperparams(params), *others)
             _, pull_back = jax.vjp(to_hyperparams, params)
             (gradient,) = pull_back(gradient)
@@ -186,12 +201,13 @@ class TuneStudy(Study):
             is_best = jnp.isfinite(value) & (value < best_value)
             best = _tree.select(is_best, params, best)
             best_value = jnp.where(is_best, value, best_value)
+            is_stuck |= is_best & ~finite  # the midpoint to the best is this point
             updates, new_opt_state = update(gradient, opt_state, params)
             new_params = optax.apply_updates(params, updates)
             midpoint = jax.tree.map(lambda a, b: (a + b) / 2, params, best)
             carry = _tree.select(finite, (new_params, new_opt_state), (midpoint, opt_state))
-            return (*carry, best, best_value), (to_hyperparams(params), value)
+            return (*carry, best, best_value, is_stuck), (to_hyperparams(params), value)
 
-        carry = (initial, self.optimizer.init(initial), initial, jnp.asarray(jnp.inf))
-        (_, _, best, best_value), (path, values) = jax.lax.scan(step, carry, length=self.steps)
-        return TuneResult(to_hyperparams(best), best_value, path, values)
+        carry = (initial, self.optimizer.init(initial), initial, jnp.asarray(jnp.inf), jnp.array(False))
+        (_, _, best, best_value, is_stuck), (path, values) = jax.lax.scan(step, carry, length=self.steps)
+        return TuneResult(to_hyperparams(best), best_value, path, values), is_stuck

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from funcnet import _check, _tree
@@ -12,6 +13,19 @@ from funcnet.train._best import Best
 from funcnet.train._early_stopping import Outcome
 from funcnet.train._optimizer import evaluated_parameters
 from funcnet.train._state import History, TrainState, is_on_host
+
+
+def nan_if_not_finite(state: TrainState, values: PyTree) -> PyTree:
+    """Values of a run, NaN if it ended at a loss or gradient that is not finite.
+
+    Its model has the weights before that step, which may seem good, but it did not train to the end.
+    """
+    has_failed = jnp.asarray(state.stopping.outcome) == Outcome.NOT_FINITE.code
+
+    def replace(value: Array) -> Array:
+        return jnp.where(has_failed, jnp.nan, value) if jnp.issubdtype(value.dtype, jnp.inexact) else value
+
+    return jax.tree.map(replace, values)
 
 
 @_tree.node

@@ -228,6 +228,22 @@ def test_tuning_that_finds_nothing_finite_says_so():
         study(1e30, fn.models.LinearRegression(1), data, the_key(), data)
 
 
+def test_tuning_that_can_not_leave_its_best_point_says_so():
+    """A pixel that is always 0 has no gradient, of which Adam takes a square root."""
+    data = np.ones((8, 2), np.float32) * [1, 0], np.ones(8, np.float32)
+    loss = fn.losses.supervised(fn.losses.squared_error)
+    study = fn.study.tune(
+        lambda rate: fn.fit(loss, optax.adam(rate), epochs=1, batch_size=8, shuffle=False), steps=2
+    )
+    with pytest.raises(FloatingPointError, match=r"derivative at the best hyperparameters.*eps_root=1e-8"):
+        study(0.1, fn.models.LinearRegression(2), data, the_key(), data)
+
+
+def test_a_metric_that_is_better_when_larger_is_not_minimized():
+    with pytest.raises(ValueError, match="metric must be one that is minimized, got 'val_r2'"):
+        fn.study.tune(lambda rate: None, "val_r2")
+
+
 @pytest.mark.slow
 def test_tuning_comes_back_from_divergence():
     def make_train(rate):

@@ -89,6 +89,15 @@ def test_a_trial_that_diverged_is_never_best():
     assert found.best == {"learning_rate": 0.1}
 
 
+def test_samples_of_many_combinations_are_drawn_without_making_all():
+    settings = {name: list(range(20)) for name in "abcde"}
+    study = fn.study.sweep(lambda **settings: None, settings, num_samples=3)
+    drawn = study._trials(the_key())
+    few = fn.study.sweep(lambda **settings: None, {"a": [1, 2], "b": [3, 4, 5]}, num_samples=6)
+    assert len({tuple(trial.values()) for trial in drawn}) == 3
+    assert few._trials(the_key()) == [{"a": a, "b": b} for a in (1, 2) for b in (3, 4, 5)]
+
+
 def test_values_are_told_apart_by_what_they_are():
     """Floats of numpy and JAX, and integers among them, are traced; others are fixed, by type too."""
     made = []
