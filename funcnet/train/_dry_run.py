@@ -24,7 +24,7 @@ class DryRun:
         steps_per_epoch: batches in an epoch.
         steps: batches in the whole run.
         flops: floating-point operations of one step, by XLA's count; None if XLA does not count them.
-        loss: the loss of the first step.
+        loss: the loss of the first rows of the data, as one batch.
         shapes: the arrays of a batch, by their path in an example: "[0] float32[32,4]" and so on.
 
     Example:
@@ -65,8 +65,11 @@ def dry_run(source: Source, model: PyTree, key: Key) -> DryRun:
     """Compile and run one step, and report sizes and cost."""
     plan, progress = source.plan, source.start(model, key)
     size = source.rows
-    rows = source.sample[np.arange(size) % len(source.sample)]
-    batch = PaddedBatch(rows, jax.numpy.ones(size))
+    weights = np.asarray(source.sample.weights())
+    used = np.flatnonzero(weights > 0)  # a row of weight 0 may hold any values
+    first = used[np.arange(size) % len(used)]
+    rows = source.sample[first]
+    batch = PaddedBatch(rows, jax.numpy.asarray(weights[first]))
 
     step = build_plan_step(plan, "every_step")
     compiled = jax.jit(step).lower(progress.state, batch).compile()

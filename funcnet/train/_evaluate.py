@@ -6,8 +6,9 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
+import numpy as np
 
-from funcnet import _check, _processes, _tree
+from funcnet import _check, _parts, _processes, _tree
 from funcnet._jit import bounded_jit
 from funcnet._metric import MetricRows
 from funcnet._module import Module, as_module, check_model, requires_key, trainable
@@ -206,8 +207,32 @@ def check_data(loss: Loss, model: PyTree, data: PyTree) -> Dataset:
     data = as_dataset(data)
     check = getattr(loss, "check", None)
     if check is not None:
-        check(model, own_arrays(data))
+        arrays = own_arrays(data)
+        try:
+            check(model, arrays)
+        except ValueError:
+            if (rows := _rows_that_count(data)) is None:
+                raise
+        else:
+            return data
+        check(model, jax.tree.map(lambda array: array[rows], arrays))
     return data
+
+
+def _rows_that_count(data: Dataset) -> np.ndarray | None:
+    """Row numbers [n] of the arrays, with the first that counts in place of those that do not.
+
+    None if all of them count, or it is not known. Those of weight 0, or not in a view, may hold any values.
+    """
+    known = data.arrays, data.rows, data.weight
+    if not _tree.is_concrete(known) or any(map(_parts.is_spread, jax.tree.leaves(known))):
+        return None
+    count = len(jax.tree.leaves(data.arrays)[0])
+    numbers = np.arange(count) if data.rows is None else np.asarray(data.rows).ravel()
+    if data.weight is not None:
+        numbers = numbers[np.asarray(data.weight)[numbers] > 0]
+    counts = np.isin(np.arange(count), numbers)
+    return None if counts.all() or not counts.any() else np.where(counts, np.arange(count), numbers[0])
 
 
 def _check_no_run(model: Any) -> None:

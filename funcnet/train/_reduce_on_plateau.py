@@ -23,7 +23,7 @@ class ReduceOnPlateau(Callback):
     Args:
         monitor: a name in the history.
         factor: the factor by which the hyperparameter is multiplied, in (0, 1).
-        patience: evaluations without improvement before it is multiplied, at least 1.
+        patience: evaluations without improvement before it is multiplied, at least 1; NaN is none.
         min_delta: only a larger change is an improvement; in the monitored value's units.
         mode: "min" or "max".
         cooldown: evaluations after a change that do not count towards `patience`.
@@ -97,9 +97,9 @@ class ReduceOnPlateau(Callback):
                 )
 
     def on_epoch_end(self, context: CallbackContext) -> Request | None:
-        if self.monitor not in context.metrics:
+        if self.monitor not in context.metrics and not self._is_nan(context):
             return None
-        value = self.sign * context.metrics[self.monitor]
+        value = self.sign * context.metrics.get(self.monitor, math.nan)
         if self._resting > 0:
             self._resting, self._wait = self._resting - 1, 0
         if value < self._best - self.min_delta:
@@ -119,6 +119,12 @@ class ReduceOnPlateau(Callback):
             return None
         self._wait, self._resting = 0, self.cooldown
         return Request(hyperparams=new)
+
+    def _is_nan(self, context: CallbackContext) -> bool:
+        """Whether the value was measured in this epoch, and is NaN, which is not an improvement."""
+        is_evaluated = context.state.history.is_evaluated
+        is_measured = is_evaluated is None or bool(is_evaluated[context.epoch - 1])
+        return is_measured or not self.monitor.startswith("val_")
 
     def state(self) -> PyTree:
         return {"best": float(self._best), "wait": self._wait, "resting": self._resting}

@@ -77,7 +77,8 @@ def replay(train: Any, state: TrainState, data: PyTree) -> ReplayedStep:
 
     Raises:
         TypeError: if `train` was not returned by `fn.fit`, or `state` is not a TrainState.
-        ValueError: if the data is not valid for a Dataset or for the loss.
+        ValueError: if the data is not valid for a Dataset or for the loss, or its epochs have another
+            number of steps.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, funcnet as fn
@@ -97,7 +98,15 @@ def replay(train: Any, state: TrainState, data: PyTree) -> ReplayedStep:
             f"{_check.describe(train)} and {_check.describe(state)}."
         )
     data = check_data(plan.loss, state.model, data)
-    return replay_step(plan, state, data, plan.steps_per_epoch(len(data)))
+    per_epoch = plan.steps_per_epoch(len(data))
+    if int(state.step) // per_epoch != int(state.epoch):
+        raise ValueError(
+            f"data must be the training data of the run, with {per_epoch} steps in each epoch, got a "
+            f"state in epoch {int(state.epoch)} after {int(state.step)} steps. With limit_batches, the "
+            "Trainer shows the step: fn.fit(..., on_nan='raise')."
+        )
+    plan = train._for_steps(plan.epochs * per_epoch)._plan
+    return replay_step(plan, state, data, per_epoch)
 
 
 def replay_step(plan: Plan, state: TrainState, data: Dataset, per_epoch: int) -> ReplayedStep:

@@ -65,8 +65,9 @@ class Session:
         """The number of epochs that have been reported to callbacks."""
         self.reports_epochs = any(type(c).on_epoch_end is not Callback.on_epoch_end for c in self.callbacks)
         self.may_request = not all(callback.read_only for callback in self.callbacks)
-        self.safe: tuple[Progress, dict[str, Any]]
-        """What is saved after an exception: state and callbacks as of the last sync."""
+        self.safe: tuple[Progress, dict[str, Any]] | None = None
+        """What is saved after an exception: state and callbacks as of the last sync. None before callbacks
+        have started, since their state would be that of another run."""
 
     def run(self) -> Run:
         """Train until the run ends, or until a signal or the time limit interrupts it.
@@ -85,7 +86,6 @@ class Session:
             stack.callback(self.bar.close)
             stack.callback(self.source.close)
             self.signals = stack.enter_context(_signals.record_signals())
-            self.safe = progress, self.saver.content(progress)
             try:
                 context = self._first_context(progress)
                 request = agree_on(lambda: self._notify("on_fit_start", context))
@@ -98,6 +98,9 @@ class Session:
                     self.saver.restore_callbacks()
                 progress = self._apply(progress, request)
                 self.safe = progress, self.saver.content(progress)
+                if request.save:
+                    with _processes.together():
+                        self._save(progress)
                 turn = self._next_turn(progress, None)
                 while progress.should_continue(self.plan.epochs) and not (turn.signal or turn.is_late):
                     before = progress.step
@@ -115,7 +118,7 @@ class Session:
                     self._inform("on_fit_end", self._context(progress, self.reported_epoch))
                 signal_number = self._signal_of_any()
             except BaseException as error:
-                self._save_after(error)
+                self._save_after(progress, error)
                 raise
         if signal_number:
             self._exit(signal_number)
@@ -311,11 +314,12 @@ class Session:
         changed = progress if state is progress.state else _tree.replace(progress, state=state)
         return changed.with_values(self.saver.values)
 
-    def _save_after(self, error: BaseException) -> None:
+    def _save_after(self, progress: Progress, error: BaseException) -> None:
         """Save the last safe state and notify callbacks; `error` remains the error that is raised."""
-        progress, content = self.safe
-        with contextlib.suppress(OSError):
-            self.saver.save_last(progress, content)
+        if self.safe is not None:
+            progress, content = self.safe
+            with contextlib.suppress(OSError):
+                self.saver.save_last(progress, content)
         context = self._context(progress, progress.epoch)
         for callback in self.callbacks:
             try:

@@ -10,6 +10,7 @@ import numpy as np
 from funcnet import _check, _shard
 from funcnet._module import restore
 from funcnet._types import Key, PyTree
+from funcnet.data import Dataset
 from funcnet.data._dataset import take
 from funcnet.train._blocks import BlockStudy
 from funcnet.train._callbacks import AnyCallback, as_callback, check_hooks
@@ -186,7 +187,9 @@ class Trainer:
         """
         steps = _check.positive("steps", steps)
         source = open_source(self.train, self.limit_batches, as_model(model, data), data, key, None)
-        rows = take(source.sample, np.arange(min(self.train.batch_size, len(source.sample))))
+        size = self.train.batch_size
+        like = source.like if isinstance(source.data, Dataset) else source.data.first(size)
+        rows = take(like, np.arange(min(size, len(like))))
         train = dataclasses.replace(
             self.train, epochs=steps, eval_every=steps, shuffle=False, stopping=None
         )

@@ -278,6 +278,69 @@ def test_callbacks_that_remember_go_on_too(tmp_path):
     assert len(whole[2].values["learning_rate"]) == 12
 
 
+class Started(fn.train.Callback):
+    """It has a state only once a run has started."""
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def on_fit_start(self, context):
+        if self.error is not None:
+            raise self.error
+        self.count = 0
+        return Request(save=True)
+
+    def on_epoch_end(self, context):
+        self.count += 1
+
+    def state(self):
+        return {"count": self.count}
+
+    def restore(self, state):
+        self.count = int(state["count"])
+
+
+def test_callbacks_have_no_state_before_they_start(tmp_path):
+    train, model, data, _ = _training("line")
+    with pytest.raises(ZeroDivisionError):
+        fn.Trainer(train, tmp_path, [Started(ZeroDivisionError())])(model, data, the_key())
+    assert not list((tmp_path / "checkpoints").glob("0*")), "nothing was trained"
+    callback = Started()
+    fn.Trainer(train, tmp_path, [callback], keep=9)(model, data, the_key())
+    assert callback.count == 7
+    assert [int(path.name) for path in sorted((tmp_path / "checkpoints").glob("0*"))] == [0, 35]
+
+
+def test_a_plateau_counts_evaluations_that_are_nan():
+    optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.4)
+    loss = fn.losses.supervised(lambda prediction, y: jnp.where(y > 9, jnp.nan, prediction**2))
+    valid = X, np.full(43, 10, np.float32)
+    for eval_every, times in ((1, 3), (2, 1)):
+        train = fn.fit(loss, optimizer, epochs=6, batch_size=43, eval_every=eval_every)
+        plateau = fn.train.ReduceOnPlateau(factor=0.5, patience=2)
+        run = fn.Trainer(train, callbacks=[plateau])(line(), NUMBERS, the_key(), valid)
+        assert run.state.opt_state.hyperparams["learning_rate"] == pytest.approx(0.4 / 2**times)
+
+
+def test_a_first_look_takes_rows_that_count_and_whole_batches():
+    x, y = np.ones((2000, 3), np.float32), np.full(2000, 1e30, np.float32)
+    y[1000:] = 1
+    data = fn.data.Dataset((x, y), weight=(np.arange(2000) >= 1000).astype(float))
+    trainer = fn.Trainer(fn.fit(SQUARED, optax.sgd(0.1), epochs=1, batch_size=1500))
+    assert trainer.dry_run(line(), data, the_key()).loss < 100
+    y = (np.arange(2000) >= 1400) * 1e3
+    one = trainer.overfit_one_batch(line(), (x, y.astype(np.float32)), the_key(), 1)
+    assert one.history["loss"][0] == pytest.approx(1e6 / 15, rel=0.02), "100 of 1,500 rows are large"
+
+
+def test_a_step_of_another_number_of_batches_is_not_replayed():
+    train = fn.fit(SQUARED, optax.sgd(1e30), epochs=9, batch_size=4)
+    run = fn.Trainer(train, limit_batches=1)(line(), NUMBERS, the_key())
+    assert run.outcome == fn.Outcome.NOT_FINITE
+    with pytest.raises(ValueError, match="must be the training data of the run, with 11 steps in each"):
+        fn.train.replay(train, run.state, NUMBERS)
+
+
 def test_averaged_weights_are_the_mean_of_the_models():
     train, model, data, valid = _training("line")
     seen, average = [], fn.train.AverageWeights(start=3)
