@@ -120,6 +120,30 @@ def test_whatever_holds_numbers_is_taken(kind: str) -> None:
     assert float(M.roc_auc(value, target)) == float(M.roc_auc(NUMBERS, target))
 
 
+@pytest.mark.parametrize("kind", ["weight", "view"])
+def test_targets_that_are_never_used_may_hold_any_values(kind: str) -> None:
+    x, y = np.ones((4, 2), np.float32), np.array([0, 2, -1, 1])
+    weights = np.array([1.0, 2.0, 3.0])
+    loss = fn.losses.supervised(fn.losses.cross_entropy, class_weight=weights)
+    model = fn.Linear(2, 3).init(jax.random.key(0))
+    data = fn.data.take((x, y), np.flatnonzero(y >= 0))
+    if kind == "weight":
+        data = fn.data.Dataset((x, y), weight=(y >= 0).astype(float))
+    used = float(fn.evaluate(loss, model, (x[y >= 0], y[y >= 0]))["loss"])
+    assert float(fn.evaluate(loss, model, data)["loss"]) == pytest.approx(used, rel=1e-6)
+    y[1] = 3
+    wrong = fn.data.Dataset((x, y), rows=data.rows, weight=data.weight)
+    with pytest.raises(ValueError, match=r"got 3 in row 1 \(1 of 4 are out of range\)"):
+        fn.evaluate(loss, model, wrong)
+
+
+def test_probabilities_in_half_precision_are_taken() -> None:
+    y = jax.nn.softmax(jnp.zeros((2, 1000))).astype(jnp.bfloat16)
+    loss = fn.losses.supervised(fn.losses.cross_entropy)
+    model = fn.Linear(2, 1000).init(jax.random.key(0))
+    assert np.isfinite(fn.evaluate(loss, model, (np.ones((2, 2), np.float32), y))["loss"])
+
+
 def test_tensors_of_pytorch_are_taken() -> None:
     torch = pytest.importorskip("torch")
     p, t = torch.tensor(NUMBERS, requires_grad=True), torch.tensor([1, 0, 0])

@@ -213,7 +213,7 @@ def classify(
                 f"{what} of class numbers needs the number of classes: {what}(classes=3, ...)."
             )
         return Decisions(_one_hot(z, classes), _one_hot(t, classes), True)
-    predicted, actual = _is_positive(z, 0.0), _is_positive(t, 0.5)
+    predicted, actual = _is_positive(z, 0.0), _is_positive(_of_a_class(t), 0.5)
     if z.ndim and (classes is None or classes == z.shape[-1] > 2):
         return Decisions(predicted, actual, False)
     _check_classes(what, classes, 2)
@@ -235,6 +235,13 @@ def _one_hot(numbers: Array, classes: int) -> Array:
     if jnp.issubdtype(numbers.dtype, jnp.floating):
         is_class &= numbers == jnp.floor(numbers)
     return jnp.where(is_class, (number == numbers).astype(float), jnp.nan)
+
+
+def _of_a_class(targets: Array) -> Array:
+    """Targets, with NaN in place of floats outside 0 .. 1, which are neither classes nor probabilities."""
+    if jnp.issubdtype(targets.dtype, jnp.integer):
+        return targets
+    return jnp.where((targets >= 0) & (targets <= 1), targets, jnp.nan)
 
 
 def _is_positive(values: Array, threshold: float) -> Array:

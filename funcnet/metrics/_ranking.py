@@ -24,7 +24,8 @@ def roc_auc(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike | None = No
         weight: [n], at least 0; a row of weight 0 may hold any values.
 
     Returns:
-        A scalar in [0, 1]. Inside jit, where values can't be checked, NaN if only one class occurs.
+        A scalar in [0, 1]. Inside jit, where values can't be checked, NaN if only one class occurs, or a
+        target is neither 0 nor 1.
 
     Raises:
         ValueError: if lengths differ, a score is not finite, a target is neither 0 nor 1, a weight is
@@ -56,7 +57,7 @@ def average_precision(scores: ArrayLike, targets: ArrayLike, weight: ArrayLike |
         weight: [n], at least 0; a row of weight 0 may hold any values.
 
     Returns:
-        A scalar in [0, 1]. Inside jit, NaN if class 1 does not occur.
+        A scalar in [0, 1]. Inside jit, NaN if class 1 does not occur, or a target is neither 0 nor 1.
 
     Raises:
         ValueError: as for `roc_auc`, except that all rows may be of class 1, which gives 1.
@@ -80,7 +81,7 @@ def _roc_auc(score: Array, target: Array, weight: Array) -> Array:
     positive, negative = jnp.where(target == 1, weight, 0), jnp.where(target == 1, 0, weight)
     below, up_to = _weight_below(score, negative)
     correct_pairs = jnp.sum(positive * (below + up_to)) / 2
-    return _nan_if_any_is(score, correct_pairs / (jnp.sum(positive) * jnp.sum(negative)))
+    return _nan_if_any_is(score, target, correct_pairs / (jnp.sum(positive) * jnp.sum(negative)))
 
 
 def _average_precision(score: Array, target: Array, weight: Array) -> Array:
@@ -89,12 +90,12 @@ def _average_precision(score: Array, target: Array, weight: Array) -> Array:
     _, true_positives = _weight_below(reversed_score, positive)
     _, predicted_positives = _weight_below(reversed_score, weight)
     precision = true_positives / jnp.where(predicted_positives > 0, predicted_positives, 1)
-    return _nan_if_any_is(score, jnp.sum(positive * precision) / jnp.sum(positive))
+    return _nan_if_any_is(score, target, jnp.sum(positive * precision) / jnp.sum(positive))
 
 
-def _nan_if_any_is(score: Array, value: Array) -> Array:
-    """NaN if a score is: sorting would rank it above all numbers."""
-    return jnp.where(jnp.isnan(score).any(), jnp.nan, value)
+def _nan_if_any_is(score: Array, target: Array, value: Array) -> Array:
+    """NaN if a score is, which sorting would rank above all numbers, or a target, which is of no class."""
+    return jnp.where(jnp.isnan(score).any() | jnp.isnan(target).any(), jnp.nan, value)
 
 
 def _weight_below(score: Array, weight: Array) -> tuple[Array, Array]:
@@ -133,11 +134,17 @@ def _rows(
         return ranks.astype(np.int32), target, relative(weight, np.float64)
     if _tree.is_concrete(score) and not np.isnan(np.asarray(score)).any():  # float32 would merge, as above
         score = np.unique(np.asarray(score), return_inverse=True)[1].astype(np.int32)
-    if not isinstance(weight, jax.core.Tracer):
+    if isinstance(weight, jax.core.Tracer):
+        largest = jnp.max(weight)  # products of small weights would be 0
+        weight = weight / jnp.where(largest > 0, largest, 1)
+    else:
         weight = relative(weight)
-    score = jnp.where(weight > 0, score, 0)  # a row of weight zero may hold any values
+    weight, target = jnp.asarray(weight, float), jnp.asarray(target)
+    is_class = jnp.where((target == 0) | (target == 1), (target == 1).astype(float), jnp.nan)
+    # A row of weight zero may hold any values.
+    score, target = jnp.where(weight > 0, score, 0), jnp.where(weight > 0, is_class, 0.0)
     is_integer = jnp.issubdtype(score.dtype, jnp.integer)
-    return score if is_integer else as_floating(score), jnp.asarray(target), jnp.asarray(weight, float)
+    return score if is_integer else as_floating(score), target, weight
 
 
 def _check_values(what: str, score: Any, target: Any, weight: Any, all_positive_allowed: bool) -> None:

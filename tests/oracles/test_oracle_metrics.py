@@ -215,6 +215,25 @@ def test_rankings_with_a_score_that_is_nan_are_nan_in_an_evaluation():
     assert np.isnan(weights(jnp.ones(4))).all()
 
 
+@pytest.mark.parametrize("ranking", [fn.metrics.roc_auc, fn.metrics.average_precision])
+def test_rankings_under_jit_of_other_classes_and_of_any_unit(ranking):
+    scores, targets = jnp.array([0.1, 0.4, 0.35, 0.8]), jnp.array([0, 0, 1, 1])
+    assert np.isnan(jax.jit(ranking)(scores, targets + 1))
+    assert np.isnan(jax.jit(ranking)(scores, targets.astype(float) * 0.9))
+    weight = jnp.array([1.0, 2, 3, 0])
+    odd = targets.at[3].set(7)
+    expected = float(ranking(scores, targets, weight))
+    for unit in (1e-21, 1.0, 1e20):
+        assert float(jax.jit(ranking)(scores, odd, weight * unit)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("metric", [fn.metrics.precision, fn.metrics.recall, fn.metrics.f1])
+def test_floating_targets_beyond_the_classes_have_no_counts(metric):
+    logits = jnp.array([1.0, -1.0, 1.0])
+    assert np.isnan(float(fn.metrics.measure(metric(), logits, jnp.array([1.0, 2.0, 0.0]))))
+    assert np.isnan(float(fn.metrics.measure(metric(), logits, jnp.array([1.0, -1.0, 0.0]))))
+
+
 def test_targets_between_the_classes_and_beyond_them():
     z, smooth, beyond = jnp.array([2.0, -1.0]), jnp.array([0.95, 0.05]), jnp.array([2, 1])
     assert [float(M.measure(m, z, smooth)) for m in (M.accuracy, M.recall(), M.f1())] == [1.0, 1.0, 1.0]
