@@ -201,3 +201,20 @@ def test_every_setting_of_another_type_is_refused_and_named():
                     accepted.append(f"{kind}({name}={wrong!r}) is refused without its name: {error}")
     assert not accepted, "\n".join(accepted)
     assert len(tried) > 100
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "expected"),
+    [
+        (fn.layers.Flatten(3), (0, 7, 7, 4), (0, 196)),
+        (fn.layers.NumberEmbedding(3, embedding_size=4), (0, 3), (0, 15)),
+        (fn.layers.Conv2d(4, 8, 3, groups=2), (0, 5, 5, 4), (0, 5, 5, 8)),
+    ],
+)
+def test_no_rows_have_no_outputs(net, shape, expected):
+    assert net.init(jax.random.key(0))(jnp.ones(shape)).shape == expected
+
+
+def test_the_largest_of_booleans_is_whether_any_holds():
+    x = jnp.zeros((4, 4, 1), bool).at[0, 3].set(True)
+    assert fn.layers.MaxPool2d(2)(x)[..., 0].tolist() == [[False, True], [False, False]]

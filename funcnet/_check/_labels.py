@@ -38,8 +38,10 @@ def labels(name: str, values: Any, n: int | None = None) -> np.ndarray:
     if array.ndim != 1 or len(array) == 0 or (n is not None and len(array) != n):
         rows = "row" if n is None else f"of the {n} rows"
         raise ValueError(f"{name} must hold one label for each {rows}, [n], got shape {array.shape}.")
-    if array.dtype.kind == "O":
-        is_missing = np.array([value is None or value != value for value in array])
+    if array.dtype.kind == "O":  # pandas.NA is not equal to itself, and not different
+        is_missing = np.array([value is None or (value == value) is not True for value in array])
+    elif array.dtype.kind in "mM":
+        is_missing = np.isnat(array)
     else:
         is_missing = np.isnan(array) if array.dtype.kind == "f" else np.zeros(len(array), bool)
     if is_missing.any():

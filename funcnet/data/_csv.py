@@ -128,10 +128,26 @@ class Csv:
                 f"{self.path} can't be divided into rows: expected lines that hold more than blanks, no "
                 "carriage return but before a line feed, and no quotation marks but around whole cells."
             )
+        self._check_fields(distinct[np.flatnonzero(frame[len(self._names) - 1].isna())])
         names = [*self.features, self.target]
         frame = frame[[self._names.index(name) for name in names]].set_axis(names, axis=1)
         self._check(frame, distinct)
         return frame.iloc[place]
+
+    def _check_fields(self, numbers: np.ndarray) -> None:
+        """Raise a ValueError if one of these rows, whose last cell is blank, has too few cells.
+
+        Pandas fills it up, although its cells may stand in other columns.
+        """
+        for number in numbers:
+            text = os.pread(self._descriptor, *_span(self._bounds, number, number))
+            line = text.decode(self.settings["encoding"]).rstrip("\r")
+            fields = len(next(csv.reader([line], delimiter=self.settings["sep"], skipinitialspace=True)))
+            if fields < len(self._names):
+                raise ValueError(
+                    f"{self.path} has {len(self._names)} columns, and data row {number + 1} has only "
+                    f"{fields} cells. Give each blank cell its separator."
+                )
 
     def _check(self, frame: Any, numbers: np.ndarray) -> None:
         """Raise a ValueError if a cell is not a finite number."""
@@ -185,7 +201,9 @@ def _row_bounds(path: Path, descriptor: int) -> np.ndarray:
         raise ValueError(f"{path} has {UNCLOSED}.")
     stops = np.concatenate([*ends, [start]]) if start else np.zeros(0, np.int64)
     starts = np.concatenate([[0], stops[:-1] + 1]) if start else stops
-    is_row = stops - starts > 1  # a carriage return alone is blank, and a row holds a separator
+    is_row = stops - starts > 0
+    for row in np.flatnonzero(stops - starts == 1):  # a carriage return alone is blank
+        is_row[row] = os.pread(descriptor, 1, starts[row]) != b"\r"
     if not is_row.any():
         raise ValueError(f"the table {path} is empty: expected a header and rows.")
     return np.stack([starts, stops], axis=1)[is_row].astype(np.int64)

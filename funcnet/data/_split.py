@@ -109,7 +109,7 @@ def _part_sizes(sizes: Sequence[float], n: int) -> np.ndarray:
             f"sizes must be fractions that add up to 1 or rows that add up to {n}, got {tuple(sizes)} with "
             f"the sum {parts.sum():g}. Try (0.6, 0.2, 0.2)."
         )
-    counts = np.diff(np.concatenate([[0], np.floor(np.cumsum(parts) * n + 0.5).astype(int)]))
+    counts = np.diff(np.concatenate([[0], np.floor(np.cumsum(parts) / parts.sum() * n + 0.5).astype(int)]))
     if (counts == 0).any():
         raise ValueError(f"{n} rows are too few for parts of {tuple(sizes)}: one would be empty.")
     return counts

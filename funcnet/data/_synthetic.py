@@ -185,7 +185,7 @@ def two_classes(rows: int = 100, flip_y: float = 0.1, class_sep: float = 1.5, se
     Args:
         rows: the number of rows, at least 4.
         flip_y: the fraction of labels that are replaced by random ones, in [0, 1).
-        class_sep: the distance between clusters; larger is easier.
+        class_sep: half the distance between neighbouring clusters; larger is easier.
         seed: the seed of numpy's legacy generator.
 
     Returns:

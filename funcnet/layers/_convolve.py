@@ -56,8 +56,9 @@ def by_patches(
     x = _concatenate_patches(pad(x, pads), weight.shape[:-2], stride, dilation)
     if groups == 1:
         return product(x, weight.reshape(-1, out))
-    x = x.reshape(*x.shape[:-1], -1, groups, inputs)
-    weight = weight.reshape(-1, inputs, groups, out // groups)
+    places = math.prod(weight.shape[:-2])
+    x = x.reshape(*x.shape[:-1], places, groups, inputs)
+    weight = weight.reshape(places, inputs, groups, out // groups)
     y = jnp.einsum("...pgi,pigo->...go", x, weight)
     return y.reshape(*y.shape[:-2], out)
 

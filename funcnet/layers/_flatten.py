@@ -1,3 +1,5 @@
+import math
+
 from funcnet import _check
 from funcnet._module import Module
 from funcnet._types import Array, Key
@@ -30,5 +32,5 @@ class Flatten(Module):
     def __call__(self, x: Array, key: Key | None = None) -> Array:
         del key
         x = _check.rank("Flatten", x, self.num_axes, f"{self.num_axes} axes")
-        batch = x.shape[: x.ndim - self.num_axes]
-        return x.reshape(*batch, -1)
+        rank = x.ndim - self.num_axes
+        return x.reshape(*x.shape[:rank], math.prod(x.shape[rank:]))  # -1 needs a row

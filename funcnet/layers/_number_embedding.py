@@ -79,4 +79,4 @@ class NumberEmbedding(Module):
         embedding = jnp.einsum("...fk,fkd->...fd", waves, weight)
         embedding = embedding + jnp.broadcast_to(bias, embedding.shape)
         both = jnp.concatenate([jnp.expand_dims(numbers, -1), embedding], axis=-1)
-        return as_floating(both.reshape(*x.shape[:-1], -1), x.dtype)
+        return as_floating(both.reshape(*x.shape[:-1], math.prod(both.shape[-2:])), x.dtype)

@@ -68,7 +68,7 @@ class _Pool(Module):
     def _max(self, x: Array) -> Array:
         x = self._check_input(x)
         floating = jnp.issubdtype(x.dtype, jnp.floating)
-        lowest = -jnp.inf if floating else jnp.iinfo(x.dtype).min
+        lowest = -jnp.inf if floating else False if x.dtype == bool else jnp.iinfo(x.dtype).min
         x, (window, stride) = pad(x, self._padding(x), lowest), self._settings()
         if floating and window == stride and max(window) <= MAX_UNROLLED_WINDOW:
             return window_max(x, window)

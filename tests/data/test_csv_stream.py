@@ -97,6 +97,22 @@ def test_what_is_no_table_of_numbers_is_refused(case, tmp_path):
         fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")
 
 
+def test_a_row_with_too_few_cells_is_refused(tmp_path):
+    """Its cells may stand in other columns; a blank last cell is no such row."""
+    (tmp_path / "t.csv").write_text('a,y,note\n1,0,\n2,1,"x, y"\n7,1\n')
+    with pytest.raises(ValueError, match="has 3 columns, and data row 3 has only 2 cells"):
+        fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")
+    (tmp_path / "t.csv").write_text("a,y,note\r\n1,0,\r\n2,1,\r\n")
+    assert len(fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")) == 2
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_row_of_gaps_is_a_row(end, tmp_path):
+    (tmp_path / "t.csv").write_bytes(f"a,y{end}1,0{end},{end}2,1{end}{end}".encode())
+    with pytest.raises(ValueError, match="must hold finite numbers, got a gap in data row 2"):
+        fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")
+
+
 def test_columns_that_are_not_read_may_have_one_name(tmp_path):
     (tmp_path / "t.csv").write_text("note,a,note,y,,\nx,1.5,z,0,,\nx,2.5,z,1,,\n")
     stream = fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")
