@@ -9,6 +9,7 @@ import numpy as np
 
 from funcnet import _check, _mesh, _tree
 from funcnet._jit import bounded_jit
+from funcnet._metric import promote_to_float32
 from funcnet._types import Array, Float, Key, PyTree
 from funcnet.data._dataset import Dataset, as_dataset, narrow, to_arrays
 from funcnet.data._shuffle import Shuffle, epoch_order
@@ -50,6 +51,10 @@ class Batch:
                 raise ValueError(f"weight must be at least 0, got {weight.min()}.")
             _check.weights_in_range(weight)
             object.__setattr__(self, "weight", jnp.asarray(weight, float))
+        else:  # 256 weights of 256 are infinite in float16, and 257 of 1 are 256 in bfloat16
+            if _tree.is_concrete(weight) and (np.asarray(weight) < 0).any():
+                raise ValueError(f"weight must be at least 0, got {weight.min()}.")
+            object.__setattr__(self, "weight", promote_to_float32(weight))
         if not all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(example)):
             arrays = jax.tree.map(jnp.asarray, narrow(to_arrays(example, "example"), "example"))
             object.__setattr__(self, "example", arrays)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tables
@@ -98,3 +99,17 @@ def test_all_arrays_of_a_pytree_are_batched_alike() -> None:
 def test_wrong_arguments_are_refused_at_the_call(arguments: Any, error: Any, match: str) -> None:
     with pytest.raises(error, match=match):
         fn.data.batches((np.arange(4.0),), **arguments)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int32", "float16", "bfloat16"])
+def test_weights_of_a_batch_are_summed_in_float32(dtype):
+    for value, rows in ((1, 257), (256, 512))[: 1 if dtype == "bool" else 2]:
+        batch = fn.data.Batch((jnp.ones(rows),), jnp.full(rows, value, dtype))
+        assert batch.weight.dtype == jnp.float32
+        assert batch.total_weight == value * rows
+        assert (
+            jax.jit(lambda w: fn.data.Batch((w,), w).total_weight)(batch.weight.astype(dtype))
+            == value * rows
+        )
+    with pytest.raises(ValueError, match=r"weight must be at least 0, got -1\.0"):
+        fn.data.Batch((jnp.ones(2),), jnp.array([1.0, -1.0]))
