@@ -170,7 +170,8 @@ def draw_curve(ax: Any, values: Any, label: str, colour: str, line: str, x: Any 
     drawn = (counts > 0) & (2 * counts >= counts.max(initial=0))
     x, members = x[drawn], members[:, drawn]
     with np.errstate(invalid="ignore"):  # interpolating between two infinities gives NaN
-        low, middle, high = np.nanpercentile(members, [5, 50, 95], axis=0) if drawn.any() else [[]] * 3
+        low, high = np.nanpercentile(members, [5, 95], axis=0) if drawn.any() else [[]] * 2
+        middle = np.nanmedian(members, axis=0) if drawn.any() else []
     marker = "o" if len(x) <= MAX_MARKED_POINTS else ""
     style = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4, "linewidth": 1.8}
     has_values = bool(np.isfinite(middle).any())

@@ -47,7 +47,7 @@ def learning_rates(result: LearningRateRangeResult, axes: Any = None) -> Any:
     _check_result("learning_rates", result, LearningRateRangeResult, "learning_rate_range")
     ax = _canvas.panel(axes, "learning_rates")
     loss_at_init = float(np.median(result.losses_at_init))
-    shown = np.where(np.isfinite(result.losses), result.losses, np.nan).T
+    shown = np.asarray(result.losses).T  # a run that diverged counts as infinite in the median
     draw_curve(ax, shown, f"last epoch, {shown.shape[0]} starts", _canvas.BLUE, "-", result.rates)
     ax.axhline(loss_at_init, color=_canvas.GREY, linestyle=":", linewidth=1.2, label="before training")
     if np.isfinite(result.min_diverging_rate):

@@ -111,7 +111,15 @@ def test_rates_show_the_suggestion_and_the_divergence():
     ax = fn.report.learning_rates(result, Figure().subplots())
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["last epoch, 2 starts", "before training", "diverges from 2", "suggestion 0.1"]
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.85, 0.45, 0.15])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.85, 0.45, 0.15, np.inf])
+
+
+def test_a_start_that_diverged_counts_in_the_median():
+    losses = np.array([[0.9, 0.8, 0.7], [0.5, 0.4, 0.3], [0.2, 0.1, np.inf], [0.1, np.inf, np.inf]])
+    result = LearningRateRangeResult(np.array([0.01, 0.1, 1.0, 2.0]), losses, np.ones(3))
+    ax = fn.report.learning_rates(result, Figure().subplots())
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), result.median)
+    np.testing.assert_allclose(result.median, [0.8, 0.4, 0.2, np.inf])
 
 
 def test_the_band_is_two_standard_deviations():
