@@ -83,7 +83,7 @@ def from_keras(make: Any) -> LiftedNetwork:
     initializers = tuple(getattr(variable, "_initializer", None) for variable in variables)
     with defaults_of_jax(), keras.StatelessScope():
         pass  # its end initializes all variables, which a trace must not do
-    if not _has_training(model) and _trains_differently(model):
+    if not _has_training(model) and (any(map(_is_seed, variables)) or _has_statistics(model)):
         raise no_flag(type(model).__name__, "dropout or a state", call="def call(self, x, training=False)")
     library = _Keras(model, variables, initializers, is_built)
     if not is_built:
@@ -187,12 +187,12 @@ def _has_training(model: Any) -> bool:
     return "training" in inspect.signature(model.call).parameters
 
 
-def _trains_differently(layer: Any) -> bool:
-    """Whether a layer, or one inside, draws random numbers or has running statistics."""
+def _has_statistics(layer: Any) -> bool:
+    """Whether a layer, or one inside, has running statistics."""
     import keras
 
-    kinds = keras.layers.BatchNormalization | keras.layers.Dropout
-    return isinstance(layer, kinds) or any(map(_trains_differently, getattr(layer, "layers", ())))
+    is_norm = isinstance(layer, keras.layers.BatchNormalization)
+    return is_norm or any(map(_has_statistics, getattr(layer, "layers", ())))
 
 
 def _is_seed(variable: Any) -> bool:

@@ -696,21 +696,22 @@ def test_models_of_keras_that_are_built_already():
     np.testing.assert_allclose(jax.vmap(lifted)(X), expected, rtol=1e-5, atol=1e-6)
 
     class Subclass(keras.Model):
-        def __init__(self, rate=0.0):
+        def __init__(self, rate=None):
             super().__init__()
             self.out = keras.layers.Dense(3)
-            self.dropout = keras.layers.Dropout(rate) if rate else None
+            self.dropout = rate and rate(0.5)
 
         def call(self, x):
             return self.out(x if self.dropout is None else self.dropout(x))
 
-    plain, dropping = Subclass(), Subclass(0.5)
+    plain, *noisy = (Subclass(kind) for kind in (None, keras.layers.Dropout, keras.layers.GaussianNoise))
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        for one in (plain, dropping):
+        for one in (plain, *noisy):
             one(np.zeros((1, 4), "float32"))
     ONE_EPOCH(fn.interop.from_keras(plain), (X, Y), cached_key(7))
-    with pytest.raises(ValueError, match="no argument training"):
-        fn.interop.from_keras(dropping)
+    for one in noisy:
+        with pytest.raises(ValueError, match="no argument training"):
+            fn.interop.from_keras(one)
 
 
 # Other networks -----------------------------------------------------------------------------------------
