@@ -1,4 +1,4 @@
-"""Where does the error of a fit come from? Bias falls and variance rises with capacity and with epochs.
+"""Where does the error of a fit come from? Bias falls with capacity, and variance is largest at its end.
 
 python experiments/bias_and_variance.py
 """

@@ -32,8 +32,14 @@ def stds(model, activation):
     signal, values = x, []
     for layer in model.layers[:DEPTH]:
         signal = activation(layer(signal))
-        values.append(signal.std())
+        values.append(scaled(jnp.std, signal))
     return jnp.array(values)
+
+
+def scaled(statistic, array):
+    """A statistic that grows with its array: in float32, squares of 1e20 are infinite."""
+    largest = jnp.abs(array).max()
+    return largest * statistic(array / jnp.where(largest > 0, largest, 1))
 
 
 # 2. Backward: the norm of the gradient that reaches the first and the twentieth layer.
@@ -41,7 +47,7 @@ def stds(model, activation):
 
 def gradient_norms(model):
     gradient = jax.grad(lambda m: jnp.mean(m(x) ** 2) / 2)(model)
-    return [float(jnp.linalg.norm(gradient.layers[i].weight)) for i in (0, -2)]
+    return [float(scaled(jnp.linalg.norm, gradient.layers[i].weight)) for i in (0, -2)]
 
 
 curves = {}

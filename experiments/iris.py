@@ -41,7 +41,7 @@ keys = jax.random.split(jax.random.key(3), 100)
 runs = jax.vmap(train, in_axes=(0, None, 0, None))(jax.vmap(net.init)(keys), train_rows, keys, valid_rows)
 results = jax.vmap(lambda model: fn.evaluate(loss, model, test_rows))(runs.model)
 accuracy = results["accuracy"]
-print(f"100 runs: accuracy {accuracy.mean():.3f} ± {accuracy.std():.3f}, best {accuracy.max():.3f}")
+print(f"100 runs: accuracy {accuracy.mean():.3f} in the mean, standard deviation {accuracy.std():.3f}")
 
 picture = Path("runs/iris.png")
 picture.parent.mkdir(exist_ok=True)

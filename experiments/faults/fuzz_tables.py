@@ -361,7 +361,7 @@ def _parts(value: Any, parts: Any) -> list[float]:
         "month": float(value.month),
         "day": float(value.day),
         "weekday": float(value.weekday()),
-        "hour": (days - math.floor(days)) * 24,
+        "hour": (value.hour * 3600 + value.minute * 60 + value.second + value.microsecond / 1e6) / 3600,
     }
     return [every[part] for part in parts]
 
