@@ -152,8 +152,9 @@ class MLPRegressor(ValueTargets, MLPBase):
 
         Returns:
             An `Uncertainty` in squared units of the target, [rows] or [rows, outputs] each: total,
-            aleatoric (the weighted mean squared out-of-fold error, the same for all rows) and epistemic
-            (the variance between the networks).
+            aleatoric (the weighted mean squared out-of-fold error, the same for all rows; it includes the
+            error of the networks, and is an upper bound of the noise) and epistemic (the variance between
+            the networks).
 
         Raises:
             NotFittedError: if the estimator is not fitted.
