@@ -1166,6 +1166,16 @@ def test_drift_is_from_the_rows_of_all_calls():
     np.testing.assert_allclose(distribution.shares[:, 0], np.linspace(0, 1, 11), atol=0.06)
 
 
+@pytest.mark.parametrize("dtype", ["U5", object])
+def test_names_of_classes_have_their_type_after_loading(dtype, tmp_path):
+    y = np.array(["a", "long"] * 20, dtype)
+    model = MLPClassifier(**TINY).fit(ROWS, y)
+    model.save(tmp_path / "model")
+    loaded = MLPClassifier.load(tmp_path / "model")
+    assert loaded.classes_.dtype == model.classes_.dtype == dtype
+    assert loaded.predict(ROWS).tolist() == model.predict(ROWS).tolist()
+
+
 def test_the_noise_of_weighted_rows_is_their_weighted_error():
     y, weight = np.where(np.arange(40) < 20, 1.0, -1.0) * np.arange(40), np.where(np.arange(40) < 20, 9, 1)
     model = MLPRegressor(**{**TINY, "cv": 3}).fit(ROWS, y, weight)

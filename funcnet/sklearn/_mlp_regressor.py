@@ -109,10 +109,10 @@ class MLPRegressor(ValueTargets, MLPBase):
     def predict_interval(self, X: Any, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Intervals that hold the target of a new row with a given probability: CV+.
 
-        The guarantee is 2 · coverage - 1 for rows that are exchangeable with the training rows, and the
-        coverage is close to the nominal one in practice. It is approximate here, since the held-out rows
-        may also choose the epoch. Each training row counts once, whatever its weight. The bounds are
-        infinite for fewer than 1 / (1 - coverage) - 1 rows.
+        The guarantee is 2 · coverage - 1, less at most √(2 / rows), for rows that are exchangeable with the
+        training rows, and the coverage is close to the nominal one in practice. It is approximate here,
+        since the held-out rows may also choose the epoch. Each training row counts once, whatever its
+        weight. The bounds are infinite for fewer than 1 / (1 - coverage) - 1 rows.
 
         Args:
             X: rows with the columns of `fit`.

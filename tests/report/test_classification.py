@@ -10,7 +10,7 @@ from sklearn import calibration as sklearn_calibration
 from sklearn import metrics
 
 import funcnet as fn
-from funcnet.report import calibration, confusion_matrix, loss_curves
+from funcnet.report import _canvas, calibration, confusion_matrix, loss_curves
 
 rng = np.random.default_rng(0)
 LOGITS, CLASSES = rng.normal(size=(200, 3)), rng.integers(0, 3, 200)
@@ -138,3 +138,11 @@ def test_wrong_arguments_raise_and_leave_no_figure(draw, error, message):
     with pytest.raises(error, match=message):
         draw()
     assert not pyplot.get_fignums()
+
+
+@pytest.mark.parametrize(
+    ("labels", "layout"),
+    [(["a", "b", "c"], (3, 1)), (["a class of some length"] * 3, (1, 3)), (["of ten"] * 7, (4, 2))],
+)
+def test_a_legend_has_the_rows_that_its_columns_leave(labels, layout):
+    assert _canvas.legend_layout(labels, 4.0) == layout

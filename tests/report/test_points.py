@@ -148,6 +148,7 @@ WIDE = np.random.default_rng(0).normal(size=(5, 30)).astype(np.float32)
         (lambda: predictions(perceptron([1.0, 0.0], 0.0), X), r"must be a pair \(x, y\)"),
         (lambda: separating_line(lambda x: x[0], (WIDE, Y)), "decision_surface"),
         (lambda: separating_line(lambda x: x[0] * x[1], (X, Y)), "not linear in x"),
+        (lambda: separating_line(lambda x: 0 * x[0], (X, Y)), "the same logit everywhere"),
         (lambda: separating_line(lambda x: jnp.ones(3), (X, Y)), "must return one or two logits, got 3"),
         (lambda: separating_line(perceptron([0.0, 0.0], 1.0), (X, Y)), "the same logit everywhere"),
         (

@@ -12,6 +12,7 @@ from funcnet.tabular._choices import Settings
 from funcnet.tabular._features import Features
 from funcnet.tabular._network import unpack
 from funcnet.tabular._preprocessing import fit_preprocessing
+from funcnet.tabular._random_bits import hash_counters, random_bits
 from funcnet.tabular._recipe import train_members
 from funcnet.tabular._sizes import round_up
 
@@ -465,3 +466,19 @@ def test_a_fit_has_no_nan_in_its_programs():
     losses = members.history["loss"][0]
     assert not np.isnan(losses[: members.best_epoch[0] + 1]).any()
     assert np.isnan(losses[-1])
+
+
+def test_random_bits_are_those_of_models_trained_before():
+    """The hash in Python integers: dropout and the order of rows depend on every constant in it."""
+
+    def mix(h):
+        h = ((h ^ (h >> 16)) * 0x7FEB352D) % 2**32
+        h = ((h ^ (h >> 15)) * 0x846CA68B) % 2**32
+        return h ^ (h >> 16)
+
+    h = 0x9E3779B9
+    for counter in (7, 1, 2**31):
+        h = mix(h ^ ((counter * 0x85EBCA6B + 0xC2B2AE35) % 2**32))
+    seed = hash_counters(7, 1, np.uint32(2**31))
+    assert int(seed) == h
+    assert random_bits((2, 3), seed).ravel().tolist() == [mix(mix((i + h) % 2**32) ^ h) for i in range(6)]

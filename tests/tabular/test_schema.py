@@ -173,6 +173,12 @@ def test_dates_that_can_be_read_in_two_ways_are_refused_and_the_user_decides():
     assert (one_odd.read_as, one_odd.missing) == ("day.month.year", 1)
 
 
+@pytest.mark.parametrize("values", [[1.5, 2.5], [True, False], ["x", "y"]])
+def test_a_column_without_dates_has_not_their_role(values):
+    with pytest.raises(ValueError, match=r"column 'b' must hold dates for the role 'date', got"):
+        column(cycle(*values), roles={"b": "date"})
+
+
 def test_years_days_and_months_are_no_dates():
     assert column([f"2024-{day}-02" for day in range(1, 31)]).role == "dropped"
 
