@@ -147,10 +147,22 @@ def _scan(iteration: tuple[int, ...], equation: "JaxprEqn", inputs: list[Any]) -
 def _while(iteration: tuple[int, ...], equation: "JaxprEqn", inputs: list[Any]) -> list[Any]:
     loop = while_parts(equation, inputs)
     carry, i = loop.carry, 0
-    while bool(_run(loop.cond, [*loop.cond_consts, *carry], (*iteration, i))[0]):
-        carry = _run(loop.body, [*loop.body_consts, *carry], (*iteration, i))
-        i += 1
+
+    def is_running() -> Any:
+        return jnp.asarray(_run(loop.cond, [*loop.cond_consts, *carry], (*iteration, i))[0])
+
+    while bool((running := is_running()).any()):
+        after = _run(loop.body, [*loop.body_consts, *carry], (*iteration, i))
+        if running.ndim:  # under vmap, each row has its own end
+            after = [_where(running, new, old) for new, old in zip(after, carry, strict=True)]
+        carry, i = after, i + 1
     return carry
+
+
+def _where(running: Any, new: Any, old: Any) -> Any:
+    """The new rows of those that are running, which are the first axes; the old ones of the others."""
+    is_row = running.reshape(*running.shape, *(1,) * (jnp.ndim(new) - running.ndim))
+    return jnp.where(jnp.broadcast_to(is_row, jnp.shape(new)), new, old)
 
 
 def _has_nan(value: Any) -> bool:

@@ -184,7 +184,8 @@ def hessian_diag(
         flat, unravel = ravel_pytree(x)
         product = hvp(lambda flat: f(unravel(flat), *others))
         if key is None:
-            entry = lambda e: jnp.vdot(e, product(flat, e))  # noqa: E731
+            # Not a product: 0 times another entry that is infinite is NaN.
+            entry = lambda e: jnp.sum(jnp.where(e != 0, product(flat, e), 0.0))  # noqa: E731
             return unravel(_map_unit_vectors(entry, flat.size, flat.dtype, chunk))
         _check.fits_in_memory(
             f"samples={samples} random vectors", samples * flat.size * flat.dtype.itemsize

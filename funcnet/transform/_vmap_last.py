@@ -239,6 +239,18 @@ def _select(index: Array, cases: list[Any]) -> Any:
     return result
 
 
+def _align(running: Value, array: Any, laned: bool) -> Array:
+    """Whether each entry of an array belongs to a loop that is running.
+
+    The axes of `running` are the first of the array, since an inner `vmap` puts them there, and the lanes.
+    """
+    mask = running.array
+    outer = mask.ndim - running.laned
+    lanes = mask.shape[outer:] if running.laned else (1,) * laned
+    inner = (1,) * (array.ndim - outer - laned)
+    return jnp.broadcast_to(mask.reshape(*mask.shape[:outer], *inner, *lanes), array.shape)
+
+
 def _scan(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
     flags = _scan_flags(scan_parts(equation, _lane_flags(inputs)))
     scan = scan_parts(equation, inputs)
@@ -268,10 +280,11 @@ def _while(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
     def body(arrays: Sequence[Any]) -> Sequence[Any]:
         results = _run(loop.body, [*loop.body_consts, *_values(arrays, flags)], size)
         after, running = _arrays(results, flags, size), is_running(arrays)
-        if not running.laned:
+        if not running.laned and running.array.ndim == 0:
             return after
         return [
-            _select(running.array.astype(jnp.int32), [a, b]) for a, b in zip(arrays, after, strict=True)
+            jnp.where(_align(running, new, laned), new, old)
+            for old, new, laned in zip(arrays, after, flags, strict=True)
         ]
 
     return _values(jax.lax.while_loop(cond, body, _arrays(loop.carry, flags, size)), flags)

@@ -348,3 +348,18 @@ def test_half_precision_is_clipped_by_lengths_that_do_not_vanish():
     mean, lengths = jax.jit(T.clipped_mean_grad(lambda w, x: jnp.sum(w * x), 0.005))(w, rows)
     assert float(lengths[0]) == pytest.approx(0.01, rel=1e-2)
     assert np.linalg.norm(np.asarray(mean, float)) <= 0.0051
+
+
+def test_an_infinite_second_derivative_leaves_the_others_alone():
+    diagonal = fn.transform.hessian_diag(lambda x: jnp.sum(x**1.5))(jnp.array([0.0, 1.0]))
+    np.testing.assert_allclose(diagonal, [np.inf, 0.75], rtol=1e-6)
+
+
+def test_a_nan_is_found_where_rows_of_a_vmap_end_apart():
+    def f(n, x):
+        return jax.lax.while_loop(lambda s: s[0] < n, lambda s: (s[0] + 1, s[1] * x), (0, 1.0))[1]
+
+    n = jnp.array([1, 3])
+    assert fn.transform.find_nan(jax.vmap(f))(n, jnp.array([2.0, 3.0])) is None
+    found = fn.transform.find_nan(jax.vmap(lambda n, x: jnp.log(f(n, x))))(n, jnp.array([2.0, -3.0]))
+    assert found.operation == "log"

@@ -120,6 +120,26 @@ def test_control_flow_products_and_indices(f):
     assert_close(*first_second_and_both(ROWS, np.arange(3, dtype=np.int32)), 4)
 
 
+def test_loops_that_an_inner_vmap_has_batched():
+    """Each row has its own end, whether it depends on the lanes or not, and whatever the carry's axes."""
+
+    def powers(w, n):
+        def power(k):
+            return jax.lax.fori_loop(0, k, lambda i, a: (a[0] * w, a[1] + 1), (jnp.ones(()), jnp.zeros(3)))
+
+        return jax.vmap(power)(n)
+
+    def nested(w, n):
+        return jax.vmap(powers, (None, 0))(w, n[:, None] + jnp.arange(3)[None])
+
+    w, n = np.array([2.0, 3.0, 0.5], np.float32), np.array([1, 3, 2], np.int32)
+    each = n[:, None] + np.arange(3, dtype=np.int32)
+    for axes, lengths in (((0, None), n), ((0, 0), each), ((None, 0), n[:, None])):
+        assert_same(powers, axes, w if axes[0] == 0 else w[0], lengths)
+    assert_same(nested, (0, None), w, n)
+    assert_same(nested, (0, 0), w, n[:, None] + np.arange(4, dtype=np.int32))
+
+
 def test_axes_are_those_of_vmap():
     def f(tree, x):
         return {"a": tree["a"] @ x, "none": None, "b": tree["b"]}
