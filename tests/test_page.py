@@ -309,7 +309,7 @@ def test_pages_of_five_tables_in_a_browser(table, axe, tmp_path):
     model = kind(members=1, cv=3, max_iter=10, hidden_layer_sizes=(16,)).fit(X[:cut], y[:cut])
     scores = model.report(X=X[cut:], y=y[cut:])
     scores["learning_curve"] = learning_curve(model, (X[:cut], y[:cut]), X[cut:], y[cut:])
-    held_out = model._predict_mean(X[cut:]), model._encode_y(y[cut:], len(X) - cut, slice(None), False)[0]
+    held_out = model._predict_mean(X[cut:]), model._encode_y(y[cut:], len(X) - cut, slice(None), False)
     path = tmp_path / "report.html"
     path.write_text(report_page(model, [model.report(), scores], held_out, X[cut:], y[cut:]))
     violations = (

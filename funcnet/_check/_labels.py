@@ -38,8 +38,8 @@ def labels(name: str, values: Any, n: int | None = None) -> np.ndarray:
     if array.ndim != 1 or len(array) == 0 or (n is not None and len(array) != n):
         rows = "row" if n is None else f"of the {n} rows"
         raise ValueError(f"{name} must hold one label for each {rows}, [n], got shape {array.shape}.")
-    if array.dtype.kind == "O":  # pandas.NA is not equal to itself, and not different
-        is_missing = np.array([value is None or (value == value) is not True for value in array])
+    if array.dtype.kind == "O":  # pandas.NA is neither equal to itself nor different
+        is_missing = np.array([v is None or type(v).__name__ == "NAType" or bool(v != v) for v in array])
     elif array.dtype.kind in "mM":
         is_missing = np.isnat(array)
     else:

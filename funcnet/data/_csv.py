@@ -23,6 +23,8 @@ BLOCK_BYTES = 2**24
 UNCLOSED = "quotation marks that do not end in the row in which they begin"
 SAMPLE = 1024
 """Rows at the beginning that decide whether the target holds integers."""
+BLANKS = (b"\r", b" ", b"\t", b"\x1a")
+"""A line of one of these is blank; the last ends a file of DOS."""
 QUOTE, LINE_FEED = np.frombuffer(b'"\n', np.uint8)
 ENCODINGS = ("ascii", "utf-8", "iso8859-1", "iso8859-15", "cp1252")
 """Those in which a line feed and a quotation mark are one byte that is not a part of another character."""
@@ -59,7 +61,7 @@ class Csv:
         self._descriptor = os.open(self.path, os.O_RDONLY)
         self._close = weakref.finalize(self, os.close, self._descriptor)
         self._stamp = _stamp(self._descriptor)
-        bounds = _row_bounds(self.path, self._descriptor)
+        bounds = _row_bounds(self.path, self._descriptor, separator)
         header = os.pread(self._descriptor, *_span(bounds, 0, 0))
         self._header, self._bounds = header.removeprefix(codecs.BOM_UTF8) + b"\n", bounds[1:]
         try:
@@ -141,6 +143,8 @@ class Csv:
         """
         for number in numbers:
             text = os.pread(self._descriptor, *_span(self._bounds, number, number))
+            if b'"' not in text and text.count(self.settings["sep"].encode()) + 1 >= len(self._names):
+                continue
             line = text.decode(self.settings["encoding"]).rstrip("\r")
             fields = len(next(csv.reader([line], delimiter=self.settings["sep"], skipinitialspace=True)))
             if fields < len(self._names):
@@ -189,7 +193,7 @@ def _stamp(descriptor: int) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _row_bounds(path: Path, descriptor: int) -> np.ndarray:
+def _row_bounds(path: Path, descriptor: int, separator: str) -> np.ndarray:
     """The first byte of each row and the byte after its last: int64 [rows, 2]. Blank lines are not rows."""
     ends, start, is_quoted = [], 0, False
     while block := os.pread(descriptor, BLOCK_BYTES, start):
@@ -202,8 +206,9 @@ def _row_bounds(path: Path, descriptor: int) -> np.ndarray:
     stops = np.concatenate([*ends, [start]]) if start else np.zeros(0, np.int64)
     starts = np.concatenate([[0], stops[:-1] + 1]) if start else stops
     is_row = stops - starts > 0
-    for row in np.flatnonzero(stops - starts == 1):  # a carriage return alone is blank
-        is_row[row] = os.pread(descriptor, 1, starts[row]) != b"\r"
+    for row in np.flatnonzero(stops - starts == 1):
+        byte = os.pread(descriptor, 1, starts[row])
+        is_row[row] = byte == separator.encode() or byte not in BLANKS
     if not is_row.any():
         raise ValueError(f"the table {path} is empty: expected a header and rows.")
     return np.stack([starts, stops], axis=1)[is_row].astype(np.int64)

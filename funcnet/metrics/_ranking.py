@@ -131,7 +131,7 @@ def _rows(
         _check_values(what, score, target, weight, all_positive_allowed)
         # Ranked in the dtype given: float32 would merge scores that differ in the 12th digit.
         ranks = np.unique(np.where(weight > 0, score, score.dtype.type(0)), return_inverse=True)[1]
-        return ranks.astype(np.int32), target, relative(weight, np.float64)
+        return ranks.astype(np.int32), np.where(weight > 0, target, 0), relative(weight, np.float64)
     if _tree.is_concrete(score) and not np.isnan(np.asarray(score)).any():  # float32 would merge, as above
         score = np.unique(np.asarray(score), return_inverse=True)[1].astype(np.int32)
     if isinstance(weight, jax.core.Tracer):

@@ -189,9 +189,8 @@ class MLPBase(FittedMLP):
     ) -> None:
         features, target, weight = rows.features, rows.target, rows.weight * rows.class_weight
         distribution = Distribution.fit(features)
-        if start is not None:
+        if start is not None and recipe is PASS:
             distribution = self._distribution.merge(distribution)
-        self._distribution: Distribution = distribution
         source = np.arange(len(target))
         if is_merged:
             first, weight, source = merge_equal_rows(
@@ -212,6 +211,7 @@ class MLPBase(FittedMLP):
                 key=self._key(seed),
                 **self._recipe_task(),
             )
+        self._distribution: Distribution = distribution
         self._keep_results(rows, splits, source)
 
     def _show_progress(self) -> Any:

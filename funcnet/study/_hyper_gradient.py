@@ -16,6 +16,7 @@ from funcnet.study._members import init_if_incomplete, model_of_shapes
 from funcnet.study._study import Study, check_net, to_rows
 from funcnet.train import Fit, Run
 from funcnet.train._evaluate import total
+from funcnet.train._result import nan_if_not_finite
 from funcnet.transform._arguments import scalar, to_floating
 
 Mode: TypeAlias = Literal["forward", "reverse"]
@@ -174,7 +175,7 @@ class HyperGradientStudy(Study):
                 f"function from fn.fit, whose loss could measure it, got {self.metric!r}. "
                 "Try metric=lambda run: run.history['val_loss'][-1]."
             )
-        scores = total(train.loss, run.model, valid, len(valid)).means()
+        scores = nan_if_not_finite(run.state, total(train.loss, run.model, valid, len(valid)).means())
         _check.monitored_metric(self.metric, [f"val_{name}" for name in scores], True, "metric")
         return scores[self.metric.removeprefix("val_")]
 

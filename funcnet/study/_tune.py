@@ -192,7 +192,7 @@ class TuneStudy(Study):
         def to_hyperparams(params: PyTree) -> PyTree:
             return jax.tree.map(lambda flag, p: jnp.exp(p) if flag else p, flags, params)
 
-        def step(carry: Any, _: None) -> Any:
+        def step(carry: Any, number: Array) -> Any:
             params, opt_state, best, best_value, is_stuck = carry
             value, gradient = self.gradient.value_and_gradient(to_hyperparams(params), *others)
             _, pull_back = jax.vjp(to_hyperparams, params)
@@ -201,7 +201,8 @@ class TuneStudy(Study):
             is_best = jnp.isfinite(value) & (value < best_value)
             best = _tree.select(is_best, params, best)
             best_value = jnp.where(is_best, value, best_value)
-            is_stuck |= is_best & ~finite  # the midpoint to the best is this point
+            # The midpoint to the best is this point; after the last step there is no other.
+            is_stuck |= is_best & ~finite & (number < self.steps - 1)
             updates, new_opt_state = update(gradient, opt_state, params)
             new_params = optax.apply_updates(params, updates)
             midpoint = jax.tree.map(lambda a, b: (a + b) / 2, params, best)
@@ -209,5 +210,7 @@ class TuneStudy(Study):
             return (*carry, best, best_value, is_stuck), (to_hyperparams(params), value)
 
         carry = (initial, self.optimizer.init(initial), initial, jnp.asarray(jnp.inf), jnp.array(False))
-        (_, _, best, best_value, is_stuck), (path, values) = jax.lax.scan(step, carry, length=self.steps)
+        (_, _, best, best_value, is_stuck), (path, values) = jax.lax.scan(
+            step, carry, jnp.arange(self.steps)
+        )
         return TuneResult(to_hyperparams(best), best_value, path, values), is_stuck

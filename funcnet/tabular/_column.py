@@ -170,8 +170,9 @@ def numbers(column: Column, raw: RawColumn) -> np.ndarray:
     # "1.0" among 1,0 and 2,5 is a word, and no reason to lose all that are 1.
     gaps = [word for word in column.words if _is_number_as(word, column.read_as)]
     if raw.kind in ("number", "boolean"):
-        _check_factor(column, raw.values)
-        return without(raw.values, gaps)
+        values = without(raw.values, gaps)
+        _check_factor(column, values)
+        return values
     if raw.kind == "date":
         raise ValueError(f"column {column.name!r} must hold numbers, as in the training rows, got dates.")
 

@@ -173,7 +173,7 @@ class Schema:
                 codes[:, category] = column.codes(raw)
                 category += 1
             elif column.role != "dropped":
-                if is_comma and column.read_as == "number":  # its text is in the notation of the file
+                if is_comma and column.read_as == "number" and raw.kind == "text":  # as the file writes it
                     column = dataclasses.replace(column, read_as=DECIMAL_COMMA)
                 width = len(column.number_names)
                 numbers[:, place : place + width] = column.numbers(raw)

@@ -1,6 +1,5 @@
 """A callback that averages the models of several epochs."""
 
-import math
 from typing import Any
 
 import jax
@@ -49,7 +48,7 @@ class AverageWeights(Callback):
     """
 
     def __init__(self, start: int = 0, every: int = 1) -> None:
-        start = _check.between("start", start, 0, math.inf)
+        start = _check.not_negative("start", start)
         every = _check.positive("every", every)
         self.start, self.every = start, every
         self.count = 0

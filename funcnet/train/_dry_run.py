@@ -66,7 +66,8 @@ def dry_run(source: Source, model: PyTree, key: Key) -> DryRun:
     plan, progress = source.plan, source.start(model, key)
     size = source.rows
     weights = np.asarray(source.sample.weights())
-    used = np.flatnonzero(weights > 0)  # a row of weight 0 may hold any values
+    # A row of weight 0 may hold any values. If all of these are such rows, only sizes are told.
+    used = np.flatnonzero(weights > 0) if weights.any() else np.arange(len(weights))
     first = used[np.arange(size) % len(used)]
     rows = source.sample[first]
     batch = PaddedBatch(rows, jax.numpy.asarray(weights[first]))

@@ -122,9 +122,10 @@ class ReduceOnPlateau(Callback):
 
     def _is_nan(self, context: CallbackContext) -> bool:
         """Whether the value was measured in this epoch, and is NaN, which is not an improvement."""
-        is_evaluated = context.state.history.is_evaluated
-        is_measured = is_evaluated is None or bool(is_evaluated[context.epoch - 1])
-        return is_measured or not self.monitor.startswith("val_")
+        history = context.state.history
+        if self.monitor not in history.evaluations or history.is_evaluated is None:
+            return True  # of every epoch
+        return bool(history.is_evaluated[context.epoch - 1])
 
     def state(self) -> PyTree:
         return {"best": float(self._best), "wait": self._wait, "resting": self._resting}

@@ -18,9 +18,13 @@ from funcnet.train._state import History, TrainState, is_on_host
 def nan_if_not_finite(state: TrainState, values: PyTree) -> PyTree:
     """Values of a run, NaN if it ended at a loss or gradient that is not finite.
 
-    Its model has the weights before that step, which may seem good, but it did not train to the end.
+    Its model has the weights before that step, which may seem good, but it did not train to the end. With
+    early stopping that restores the best epoch, it has those of that epoch, and its values hold.
     """
-    has_failed = jnp.asarray(state.stopping.outcome) == Outcome.NOT_FINITE.code
+    stopping = state.stopping
+    has_failed = jnp.asarray(stopping.outcome) == Outcome.NOT_FINITE.code
+    if stopping.model is not None:
+        has_failed &= jnp.asarray(stopping.best_epoch) < 0
 
     def replace(value: Array) -> Array:
         return jnp.where(has_failed, jnp.nan, value) if jnp.issubdtype(value.dtype, jnp.inexact) else value

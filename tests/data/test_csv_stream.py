@@ -113,6 +113,12 @@ def test_a_row_of_gaps_is_a_row(end, tmp_path):
         fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")
 
 
+@pytest.mark.parametrize("end", [b" \n", b"\t\n", b"\x1a"])
+def test_what_ends_a_file_is_no_row(end, tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"a,y\n1,0\n2,1\n" + end)
+    assert len(fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")) == 2
+
+
 def test_columns_that_are_not_read_may_have_one_name(tmp_path):
     (tmp_path / "t.csv").write_text("note,a,note,y,,\nx,1.5,z,0,,\nx,2.5,z,1,,\n")
     stream = fn.data.Stream.csv(tmp_path / "t.csv", ["a"], "y")

@@ -67,3 +67,8 @@ def test_fractions_may_be_rounded():
 def test_a_label_that_is_missing_is_refused(labels):
     with pytest.raises(ValueError, match=r"must have a label in each row, got .* in row 1"):
         fn.data.kfold((np.arange(3.0),), 3, jax.random.key(0), stratify=labels)
+
+
+def test_objects_may_be_numbers_of_numpy():
+    labels = np.array([np.int64(0), np.int64(1)] * 3, object)
+    assert len(fn.data.kfold((np.arange(6.0),), 3, jax.random.key(0), stratify=labels)) == 3

@@ -675,6 +675,15 @@ def test_times_and_long_integers_of_polars_are_those_that_estimators_read():
         assert read["id"].isna().tolist() == [False, True]
 
 
+def test_columns_of_pandas_that_are_no_series_are_taken():
+    days = pandas.date_range("2024-01-01", periods=2)
+    rows = {"at": days, "i": pandas.Index([1.0, 2.0]), "j": pandas.array([1, None], "Int64")}
+    read = named_rows(rows)
+    assert read["at"].tolist() == days.tolist()
+    assert read["i"].tolist() == [1, 2]
+    assert read["j"].isna().tolist() == [False, True]
+
+
 def test_a_frame_on_disk_is_refused():
     polars = pytest.importorskip("polars")
     with pytest.raises(TypeError, match=r"a frame in memory, got a LazyFrame. Try frame.collect\(\)"):

@@ -223,6 +223,9 @@ def test_rankings_under_jit_of_other_classes_and_of_any_unit(ranking):
     weight = jnp.array([1.0, 2, 3, 0])
     odd = targets.at[3].set(7)
     expected = float(ranking(scores, targets, weight))
+    for anything in (7.0, np.nan):
+        odd_row = np.array([0.0, 0.0, 1.0, anything])
+        assert float(ranking(scores, odd_row, weight)) == pytest.approx(expected, rel=1e-5)
     for unit in (1e-21, 1.0, 1e20):
         assert float(jax.jit(ranking)(scores, odd, weight * unit)) == pytest.approx(expected, rel=1e-5)
 

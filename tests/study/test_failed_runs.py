@@ -37,6 +37,29 @@ def test_a_trial_that_failed_is_not_the_best():
         assert found.best == {"fails": 0.0}
 
 
+def test_a_best_epoch_that_is_restored_keeps_its_score():
+    """The loss has no gradient once the weight is large, which is after the best epoch."""
+
+    def loss(model, example, key):
+        x, y = example
+        prediction = model(x)
+        return (prediction - y) ** 2 + 0 * jnp.sqrt(
+            jnp.where(model.linear.weight[0] > 1.5, 0.0, 1.0) + 0 * prediction
+        )
+
+    for stopping in (fn.EarlyStopping(patience=50), None):
+        train = fn.fit(loss, optax.sgd(0.1), epochs=30, batch_size=4, stopping=stopping)
+        folds = fn.data.kfold(DATA, 3, the_key())
+        found = fn.study.cross_validate(train, folds)(NET, the_key())
+        assert {outcome.name for outcome in found.runs.outcome} == {"NOT_FINITE"}
+        assert np.isfinite(found.scores["loss"]).all() == (stopping is not None)
+
+
+def test_hyperparameters_of_a_run_that_failed_have_no_metric():
+    with pytest.raises(FloatingPointError, match="the run diverged"):
+        fn.study.hyper_gradient(make_train)(1.0, NET, DATA, the_key(), DATA)
+
+
 @pytest.mark.parametrize("fails", [0.0, 1.0])
 def test_scores_of_runs_that_failed_are_nan(fails):
     train, folds = make_train(fails), fn.data.kfold(DATA, 3, the_key())

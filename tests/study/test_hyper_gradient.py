@@ -239,6 +239,16 @@ def test_tuning_that_can_not_leave_its_best_point_says_so():
         study(0.1, fn.models.LinearRegression(2), data, the_key(), data)
 
 
+def test_the_last_step_of_tuning_needs_no_derivative():
+    data = np.ones((8, 2), np.float32) * [1, 0], np.ones(8, np.float32)
+    loss = fn.losses.supervised(fn.losses.squared_error)
+    study = fn.study.tune(
+        lambda rate: fn.fit(loss, optax.adam(rate), epochs=1, batch_size=8, shuffle=False), steps=1
+    )
+    found = study(0.1, fn.models.LinearRegression(2), data, the_key(), data)
+    assert found.best == pytest.approx(0.1)
+
+
 def test_a_metric_that_is_better_when_larger_is_not_minimized():
     with pytest.raises(ValueError, match="metric must be one that is minimized, got 'val_r2'"):
         fn.study.tune(lambda rate: None, "val_r2")

@@ -156,6 +156,8 @@ def test_the_best_size_is_that_of_the_best_mean():
     curve = fn.study.Curve("capacity", (1, 2, 4), {"loss": scores, "val_loss": scores})
     result = fn.study.SweepSizesResult(curve, "val_loss", "min", [], None)
     assert (result.best, result.order.tolist()) == (4, [2, 0, 1])
+    diverged = fn.study.Curve("capacity", (1, 2), {"val_loss": np.array([[np.nan], [1.0]])})
+    assert fn.study.SweepSizesResult(diverged, "val_loss", "min", [], None).best == 2
     with pytest.raises(ValueError, match="size_index must be below 3, got 3"):
         result.run(3)
     with pytest.raises(ValueError, match="repeat must be below 2, got 2"):

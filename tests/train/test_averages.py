@@ -156,3 +156,8 @@ def test_models_without_statistics_are_not_passed_over_the_data() -> None:
         row.init(), stream, the_key()
     )
     assert len(read) == 1 + 2  # its first rows, and two epochs
+
+
+def test_an_average_begins_with_an_epoch():
+    with pytest.raises(TypeError, match=r"start must be an integer, got 0\.8"):
+        fn.train.AverageWeights(start=0.8)

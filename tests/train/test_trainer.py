@@ -315,9 +315,9 @@ def test_a_plateau_counts_evaluations_that_are_nan():
     optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.4)
     loss = fn.losses.supervised(lambda prediction, y: jnp.where(y > 9, jnp.nan, prediction**2))
     valid = X, np.full(43, 10, np.float32)
-    for eval_every, times in ((1, 3), (2, 1)):
+    for monitor, eval_every, times in (("val_loss", 1, 3), ("val_loss", 2, 1), ("train_loss", 3, 0)):
         train = fn.fit(loss, optimizer, epochs=6, batch_size=43, eval_every=eval_every)
-        plateau = fn.train.ReduceOnPlateau(factor=0.5, patience=2)
+        plateau = fn.train.ReduceOnPlateau(monitor, factor=0.5, patience=2)
         run = fn.Trainer(train, callbacks=[plateau])(line(), NUMBERS, the_key(), valid)
         assert run.state.opt_state.hyperparams["learning_rate"] == pytest.approx(0.4 / 2**times)
 
@@ -328,6 +328,8 @@ def test_a_first_look_takes_rows_that_count_and_whole_batches():
     data = fn.data.Dataset((x, y), weight=(np.arange(2000) >= 1000).astype(float))
     trainer = fn.Trainer(fn.fit(SQUARED, optax.sgd(0.1), epochs=1, batch_size=1500))
     assert trainer.dry_run(line(), data, the_key()).loss < 100
+    late = fn.data.Dataset((x, y), weight=(np.arange(2000) >= 1500).astype(float))
+    assert trainer.dry_run(line(), late, the_key()).steps == 2
     y = (np.arange(2000) >= 1400) * 1e3
     one = trainer.overfit_one_batch(line(), (x, y.astype(np.float32)), the_key(), 1)
     assert one.history["loss"][0] == pytest.approx(1e6 / 15, rel=0.02), "100 of 1,500 rows are large"
