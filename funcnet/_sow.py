@@ -79,8 +79,9 @@ def update_buffer(buffer: Any, new: Array, step_size: float | None = None) -> No
             number in (0, 1], it becomes buffer + step_size · (new - buffer), once for each call.
 
     Raises:
-        TypeError: if `buffer` is not a Buffer of one array.
-        ValueError: if the shapes differ; in a training step, if `new` depends on the example.
+        TypeError: if `buffer` is not a Buffer of one array, or would round a floating value to an integer.
+        ValueError: if the shapes differ, or `step_size` is not in (0, 1]; in a training step, if `new`
+            depends on the example.
 
     Example:
         >>> from typing import ClassVar
@@ -108,6 +109,14 @@ def update_buffer(buffer: Any, new: Array, step_size: float | None = None) -> No
             "fn.update_buffer(self.mean, new)."
         )
     _check.same_shape("new", new, "the buffer", old)
+    if isinstance(step_size, int | float) and not 0 < step_size <= 1:
+        raise ValueError(f"step_size must be in (0, 1], got {step_size!r}.")
+    is_mean = step_size is not None or jnp.issubdtype(jnp.result_type(new), jnp.floating)
+    if is_mean and jnp.issubdtype(old.dtype, jnp.integer):
+        raise TypeError(
+            f"buffer must be floating, since the new value would be rounded, got {old.dtype}. Try "
+            "fn.Buffer(jnp.array(0.0))."
+        )
     replace_buffer(old, new, step_size)
 
 

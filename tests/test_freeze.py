@@ -425,3 +425,15 @@ def test_wrong_labels_are_refused():
     optimizer = optax.partition({"head": optax.adam(0.1)}, fn.label(_head_or_backbone))
     with pytest.raises(ValueError, match=r"a transformation for each label.*'backbone'"):
         fn.fit(LOSS, optimizer, epochs=1)(model, DATA, KEY())
+
+
+@pytest.mark.parametrize("step_size", [0.0, 1.5, -1])
+def test_a_buffer_moves_by_a_part_of_the_way(step_size):
+    with pytest.raises(ValueError, match=r"step_size must be in \(0, 1\], got"):
+        fn.update_buffer(fn.Buffer(jnp.zeros(())), jnp.ones(()), step_size)
+
+
+@pytest.mark.parametrize(("new", "step_size"), [(1, 0.5), (1.5, None)])
+def test_a_buffer_of_integers_has_no_means(new, step_size):
+    with pytest.raises(TypeError, match="buffer must be floating, since the new value would be rounded"):
+        fn.update_buffer(fn.Buffer(jnp.array(0)), jnp.array(new), step_size)

@@ -218,3 +218,10 @@ def test_no_rows_have_no_outputs(net, shape, expected):
 def test_the_largest_of_booleans_is_whether_any_holds():
     x = jnp.zeros((4, 4, 1), bool).at[0, 3].set(True)
     assert fn.layers.MaxPool2d(2)(x)[..., 0].tolist() == [[False, True], [False, False]]
+
+
+def test_both_directions_return_sequences():
+    inner = fn.Sequential(fn.Linear(4, 8), fn.layers.GRU(8, 5, return_sequences=False))
+    model = fn.layers.Bidirectional(inner).init(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"forward must return a sequence.* got \(3, 5\)"):
+        model(jnp.ones((3, 7, 4)))

@@ -119,8 +119,8 @@ class Module:
         """A copy with all missing parameters initialized. Pure: `jax.vmap(net.init)(keys)`.
 
         The key of each child is derived from `key` and the child's path, so adding a layer does not change
-        the initial values of those whose path stays. Parameters that are set already (a pretrained part, chosen
-        initial values) are kept.
+        the initial values of those whose path stays. Parameters that are set already (a pretrained part,
+        chosen initial values) are kept.
 
         Args:
             key: a typed PRNG key, shape ().

@@ -70,6 +70,6 @@ class FourierMLP(Module):
         x = _check.last_axis("FourierMLP", x, self.sizes[0])  # type: ignore[arg-type]
         points = wide(x)  # a phase of 100 has no digit after the point in bfloat16
         frequencies: Array = self.frequencies.value  # type: ignore[union-attr]
-        phases = 2 * math.pi * jnp.matmul(points, frequencies.astype(points.dtype))
+        phases = 2 * math.pi * jnp.matmul(points, frequencies.astype(points.dtype), precision="highest")
         waves = jnp.concatenate([jnp.cos(phases), jnp.sin(phases)], axis=-1)
         return self.mlp(as_floating(waves, x.dtype), key=key)  # type: ignore[misc]

@@ -140,8 +140,12 @@ class Transformer(Module):
             x = _check.sequence("Transformer", x, self.in_features)  # type: ignore[arg-type]
         if mask is not None:
             mask = _check.mask("mask", mask, x.shape if self.vocab_size is not None else x.shape[:-1])
+            if self.vocab_size is not None:
+                x = jnp.where(mask, x, jnp.zeros_like(x))  # masked tokens may be any numbers
         elif self.pad_token is not None:
-            mask = x != self.pad_token
+            # In a narrow dtype JAX would wrap the number of the token around.
+            is_held = self.pad_token <= jnp.iinfo(x.dtype).max
+            mask = x != self.pad_token if is_held else jnp.ones(x.shape, bool)
         if self.vocab_size is None:
             x = _zero_masked(x, mask)  # before the first layer, where masked inf would give 0 * inf
         h = _zero_masked(self._embed(x), mask)

@@ -171,6 +171,23 @@ def test_a_number_out_of_range_is_refused_or_nan_and_never_another_row() -> None
     assert np.isnan(call(np.uint32(2**32 - 1))).all()
 
 
+def test_padding_of_narrow_tokens_is_that_of_wide_ones() -> None:
+    settings = {"features": 4, "num_heads": 2, "depth": 1}
+    model = fn.models.Transformer(2, vocab_size=257, pad_token=256, **settings).init(cached_key(7))
+    tokens = np.array([0, 3, 0, 200])
+    narrow, wide = (model(jnp.asarray(tokens, dtype)) for dtype in ("uint8", "int32"))
+    np.testing.assert_array_equal(narrow, wide)
+
+
+def test_masked_tokens_may_be_any_numbers() -> None:
+    net = fn.models.Transformer(2, vocab_size=9, features=4, num_heads=2, depth=1)
+    model, mask = net.init(cached_key(7)), jnp.array([True, True, False])
+    odd, plain = (model(jnp.array([5, 2, last]), mask=mask) for last in (-1, 0))
+    np.testing.assert_array_equal(odd, plain)
+    with pytest.raises(ValueError, match="expects integers from 0 to 8"):
+        model(jnp.array([5, -1, 2]), mask=mask)
+
+
 def test_siren_is_its_formula_and_starts_in_its_bounds() -> None:
     model = _init(fn.models.SIREN((2, 64, 64, 3), omega=20.0, hidden_omega=15.0))
     x = RNG.uniform(-1, 1, (7, 2))
