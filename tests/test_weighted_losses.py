@@ -84,7 +84,8 @@ def test_the_class_may_be_a_float_or_a_one_hot_row_and_weights_may_be_traced() -
     logits, number = jnp.array([0.3, -0.2, 1.0]), jnp.array(2)
     weights = jnp.array([1.0, 2.0, 3.0])
     plain = float(L.cross_entropy(logits, number))
-    for target, given in itertools.product((number, jax.nn.one_hot(number, 3)), (weights, {0: 7.0, 2: 3.0})):
+    targets = number, jax.nn.one_hot(number, 3)
+    for target, given in itertools.product(targets, (weights, {0: 7.0, 2: 3.0})):
         loss = L.supervised(L.cross_entropy, class_weight=given)
         assert float(loss(lambda x: x, (logits, target), None)[0]) == pytest.approx(3 * plain)
 
