@@ -51,7 +51,10 @@ def of_program(jaxpr: "Jaxpr") -> float:
 
 
 def moved_bytes(equation: "JaxprEqn") -> float:
-    """Bytes that an operation reads and writes if nothing is fused."""
+    """Bytes that an operation reads and writes if nothing is fused; of a `scan`, in all iterations."""
+    if equation.primitive.name == "scan":
+        body = equation.params["jaxpr"].jaxpr
+        return float(equation.params["length"] * sum(map(moved_bytes, body.eqns)))
     return float(sum(map(_bytes, (*equation.invars, *equation.outvars))))
 
 
@@ -71,13 +74,32 @@ def _convolution(equation: "JaxprEqn") -> float:
     return 2.0 * _size(equation.outvars[0]) * math.prod(kernel) / features
 
 
+def _windows(equation: "JaxprEqn") -> float:
+    return float(_size(equation.outvars[0]) * (math.prod(equation.params["window_dimensions"]) - 1))
+
+
+def _cubic(factor: float) -> Callable[["JaxprEqn"], float]:
+    """A rule for matrices [..., n, n]: factor · n³ each (Golub, Van Loan, "Matrix computations", 2013)."""
+    return lambda equation: factor * _size(equation.invars[0]) * _shape(equation.invars[0])[-1]
+
+
+def _of_updates(equation: "JaxprEqn") -> float:
+    return float(_size(equation.invars[-1]))
+
+
 RULES: dict[str, Callable[["JaxprEqn"], float]] = {
     "dot_general": _dot,
     "product": _product,
     "conv_general_dilated": _convolution,
     "integer_pow": lambda equation: 2.0 * _size(equation.outvars[0]),
     "logistic": lambda equation: 3.0 * _size(equation.outvars[0]),
-    "scatter-add": lambda equation: float(_size(equation.invars[-1])),
+    "scatter": lambda equation: 0.0,
+    **dict.fromkeys(("scatter-add", "scatter-mul", "scatter-min", "scatter-max"), _of_updates),
+    **dict.fromkeys(("reduce_window_sum", "reduce_window_max", "reduce_window_min"), _windows),
+    "cholesky": _cubic(1 / 3),
+    "lu": _cubic(2 / 3),
+    "eigh": _cubic(9.0),
+    "triangular_solve": lambda equation: float(_size(equation.invars[1]) * _shape(equation.invars[0])[-1]),
 }
 
 

@@ -124,3 +124,27 @@ def test_a_retrace_is_explained():
     assert f.reasons == ["[1]: float32[3] before, float32[3,2] now"]
     f({"w": jnp.ones((2, 3)), "b": 1.0}, jnp.ones(3))
     assert "[0]['b']: nothing before, float32[] (weak) now" in f.reasons[1]
+
+
+@pytest.mark.parametrize(
+    ("f", "flops"),
+    [
+        (lambda x: x.at[:2].set(1.0), 0),
+        (lambda x: x.at[:2].max(1.0), 2 * 6),
+        (lambda x: jnp.linalg.cholesky(x, symmetrize_input=False), 6**3 / 3),
+        (lambda x: jax.scipy.linalg.solve_triangular(x, jnp.ones((6, 2))), 6 * 6 * 2),
+        (lambda x: jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (2, 3), (1, 1), "VALID"), 5 * 4 * 5),
+    ],
+    ids=["set", "max", "cholesky", "solve", "windows"],
+)
+def test_operations_have_their_own_cost(f, flops):
+    found = {o.name: o.flops for o in graph(f)(jnp.ones((6, 6))).table()}
+    name = max(found, key=found.get)
+    assert found[name] == pytest.approx(flops), found
+
+
+def test_a_scan_moves_the_bytes_of_all_iterations():
+    x = jnp.ones(8)
+    body = graph(lambda x: x * 2)(x).cost().unfused
+    scan = graph(lambda x: jax.lax.scan(lambda c, _: (c * 2, None), x, length=5)[0])(x).cost().unfused
+    assert scan == 5 * body
