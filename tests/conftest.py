@@ -117,9 +117,19 @@ class MemoryLimit:
 
     def pytest_runtest_teardown(self) -> None:
         if STATM.exists() and int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MEMORY:
-            jax.clear_caches()
-            gc.collect()
-            getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)  # glibc keeps it otherwise
+            _free_memory()
+
+
+@pytest.fixture
+def free_memory() -> None:
+    """For a test of large arrays: the worker gives back what it holds."""
+    _free_memory()
+
+
+def _free_memory() -> None:
+    jax.clear_caches()
+    gc.collect()
+    getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)  # glibc keeps it otherwise
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -154,6 +154,7 @@ def test_fashion_mnist_from_a_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("free_memory")
 def test_fashion_mnist_from_its_package():
     table = fn.data.load("fashion-mnist")
     assert table.standard_split == (60_000, 10_000)
