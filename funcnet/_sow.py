@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.interpreters import ad, batching, mlir
 
 from funcnet import _check, _tree
@@ -109,10 +110,11 @@ def update_buffer(buffer: Any, new: Array, step_size: float | None = None) -> No
             "fn.update_buffer(self.mean, new)."
         )
     _check.same_shape("new", new, "the buffer", old)
-    if isinstance(step_size, int | float) and not 0 < step_size <= 1:
+    if isinstance(step_size, int | float | np.number) and not 0 < step_size <= 1:
         raise ValueError(f"step_size must be in (0, 1], got {step_size!r}.")
-    is_mean = step_size is not None or jnp.issubdtype(jnp.result_type(new), jnp.floating)
-    if is_mean and jnp.issubdtype(old.dtype, jnp.integer):
+    is_part = step_size is not None and not (isinstance(step_size, int | float) and step_size == 1)
+    is_rounded = is_part or jnp.issubdtype(jnp.result_type(new), jnp.floating)
+    if is_rounded and not jnp.issubdtype(old.dtype, jnp.inexact):
         raise TypeError(
             f"buffer must be floating, since the new value would be rounded, got {old.dtype}. Try "
             "fn.Buffer(jnp.array(0.0))."

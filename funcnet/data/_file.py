@@ -87,7 +87,7 @@ def to_column(series: Any) -> Any:
     if hasattr(series, "reset_index"):
         return series.reset_index(drop=True)
     if not callable(getattr(series, "null_count", None)) or not hasattr(series, "dtype"):
-        return np.asarray(series.to_numpy())  # an index of pandas, an array of Arrow
+        return np.asarray(series)  # an index of pandas, an array of Arrow
     if str(series.dtype).startswith("Datetime"):
         series = series.dt.replace_time_zone(None)
     elif series.null_count() and series.dtype.is_integer() and str(series.dtype) != "Int128":

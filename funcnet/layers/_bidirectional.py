@@ -77,7 +77,7 @@ class Bidirectional(Module):
         backward = self.backward(jnp.flip(x, -2), key=second, **masks[1])  # type: ignore[misc, operator]
         if not _returns_sequences(self.forward):
             return jnp.concatenate([forward, backward], axis=-1)
-        if forward.shape[:-1] != x.shape[:-1]:
+        if forward.ndim != x.ndim:
             raise ValueError(
                 f"forward must return a sequence, [..., time, features], got {forward.shape} for x of "
                 f"shape {x.shape}. A layer inside another one can't have return_sequences=False."

@@ -148,7 +148,7 @@ class TuneStudy(Study):
             ValueError: if a hyperparameter with `log` is not positive, the data is unfit, or the metric is
                 not measured.
             FloatingPointError: if no run ended with a finite metric, or the derivative at the best one is
-                not finite; not checked under tracing.
+                not finite, unless it is the last; not checked under tracing.
         """
         hyperparams, data, valid = self.gradient.check_arguments(hyperparams, net, data, key, valid)
         flags = self._log_flags(hyperparams)

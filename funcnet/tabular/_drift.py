@@ -25,13 +25,12 @@ class Distribution:
     """The distribution of each feature in the training rows.
 
     Args:
-        rows: the number of training rows; of several calls, of the largest.
+        rows: the number of training rows, of all calls.
         deciles: float64 [11, numbers]: the smallest value, the deciles, the largest; NaN without values.
         shares: float64 [11, numbers]: the share of the values that are not above each of them.
         gaps: float64 [numbers]: the share of rows with a gap.
         counts: float64 [sum of (1 + size) over categories]: for each column of codes the share of rows with
             a gap, and with each category.
-        total: the number of rows of all calls; 0 for one call.
     """
 
     rows: int
@@ -39,7 +38,6 @@ class Distribution:
     shares: np.ndarray
     gaps: np.ndarray
     counts: np.ndarray
-    total: int = 0
 
     @staticmethod
     def fit(features: Features) -> "Distribution":
@@ -64,10 +62,14 @@ class Distribution:
     def merge(self, other: "Distribution") -> "Distribution":
         """The distribution of the rows of both, with deciles that are among the values of either.
 
-        They may be the same rows again, so that chance is that of the larger part.
+        Those of the same rows, as in a second pass, are the first.
         """
-        totals = self.total or self.rows, other.total or other.rows
-        parts = [(one, total / sum(totals)) for one, total in zip((self, other), totals, strict=True)]
+        names = ("rows", "deciles", "shares", "gaps", "counts")
+        pairs = [(getattr(self, name), getattr(other, name)) for name in names]
+        if all(np.array_equal(a, b, equal_nan=True) for a, b in pairs):
+            return self
+        rows = self.rows + other.rows
+        parts = [(self, self.rows / rows), (other, other.rows / rows)]
         deciles = np.full_like(self.deciles, np.nan)
         shares = np.zeros_like(deciles)
         for j in range(deciles.shape[1]):
@@ -82,7 +84,7 @@ class Distribution:
             deciles[:, j], shares[:, j] = values[place], share[place]
         (a, part), (b, rest) = parts
         gaps, counts = part * a.gaps + rest * b.gaps, part * a.counts + rest * b.counts
-        return Distribution(max(self.rows, other.rows), deciles, shares, gaps, counts, sum(totals))
+        return Distribution(rows, deciles, shares, gaps, counts)
 
     def check(self, numbers: int, sizes: Sequence[int]) -> None:
         """Check that all parts fit together, for a distribution from a file.

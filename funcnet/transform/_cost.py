@@ -52,10 +52,11 @@ def of_program(jaxpr: "Jaxpr") -> float:
 
 def moved_bytes(equation: "JaxprEqn") -> float:
     """Bytes that an operation reads and writes if nothing is fused; of a `scan`, in all iterations."""
+    own = float(sum(map(_bytes, (*equation.invars, *equation.outvars))))
     if equation.primitive.name == "scan":
         body = equation.params["jaxpr"].jaxpr
-        return float(equation.params["length"] * sum(map(moved_bytes, body.eqns)))
-    return float(sum(map(_bytes, (*equation.invars, *equation.outvars))))
+        return max(own, float(equation.params["length"] * sum(map(moved_bytes, body.eqns))))
+    return own
 
 
 def _dot(equation: "JaxprEqn") -> float:
@@ -94,7 +95,9 @@ RULES: dict[str, Callable[["JaxprEqn"], float]] = {
     "integer_pow": lambda equation: 2.0 * _size(equation.outvars[0]),
     "logistic": lambda equation: 3.0 * _size(equation.outvars[0]),
     "scatter": lambda equation: 0.0,
-    **dict.fromkeys(("scatter-add", "scatter-mul", "scatter-min", "scatter-max"), _of_updates),
+    **dict.fromkeys(
+        ("scatter-add", "scatter-sub", "scatter-mul", "scatter-min", "scatter-max"), _of_updates
+    ),
     **dict.fromkeys(("reduce_window_sum", "reduce_window_max", "reduce_window_min"), _windows),
     "cholesky": _cubic(1 / 3),
     "lu": _cubic(2 / 3),

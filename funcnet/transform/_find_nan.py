@@ -53,7 +53,8 @@ def find_nan(f: Callable[..., PyTree]) -> Callable[..., NotFinite | None]:
 
     Loops run iteration by iteration and compiled parts are opened, so this is slow; the numbers are those
     that the function computes. An infinity is reported if all inputs of the operation are finite, and a NaN
-    if no input is NaN: a mask of -inf is not reported, but a NaN computed from it is.
+    if no input is NaN: a mask of -inf is not reported, but a NaN computed from it is. In a loop under
+    `vmap`, rows that have ended are computed until the last one ends, and are reported, too.
 
     Args:
         f: any function of pytrees of arrays, gradients included: `find_nan(jax.grad(loss))(model)`.

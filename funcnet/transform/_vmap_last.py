@@ -280,7 +280,7 @@ def _while(equation: "JaxprEqn", inputs: list[Value], size: int) -> list[Value]:
     def body(arrays: Sequence[Any]) -> Sequence[Any]:
         results = _run(loop.body, [*loop.body_consts, *_values(arrays, flags)], size)
         after, running = _arrays(results, flags, size), is_running(arrays)
-        if not running.laned and running.array.ndim == 0:
+        if not running.laned and jnp.ndim(running.array) == 0:
             return after
         return [
             jnp.where(_align(running, new, laned), new, old)

@@ -678,10 +678,12 @@ def test_times_and_long_integers_of_polars_are_those_that_estimators_read():
 def test_columns_of_pandas_that_are_no_series_are_taken():
     days = pandas.date_range("2024-01-01", periods=2)
     rows = {"at": days, "i": pandas.Index([1.0, 2.0]), "j": pandas.array([1, None], "Int64")}
+    rows["text"] = pytest.importorskip("pyarrow").array(["x", "y"])
     read = named_rows(rows)
     assert read["at"].tolist() == days.tolist()
     assert read["i"].tolist() == [1, 2]
     assert read["j"].isna().tolist() == [False, True]
+    assert read["text"].tolist() == ["x", "y"]
 
 
 def test_a_frame_on_disk_is_refused():

@@ -136,6 +136,7 @@ def test_loops_that_an_inner_vmap_has_batched():
     each = n[:, None] + np.arange(3, dtype=np.int32)
     for axes, lengths in (((0, None), n), ((0, 0), each), ((None, 0), n[:, None])):
         assert_same(powers, axes, w if axes[0] == 0 else w[0], lengths)
+    assert_same(lambda x: jax.lax.while_loop(lambda s: False, lambda s: s + 1, x), 0, w)
     assert_same(nested, (0, None), w, n)
     assert_same(nested, (0, 0), w, n[:, None] + np.arange(4, dtype=np.int32))
 
