@@ -286,7 +286,7 @@ def _top_k(prediction: Any, target: Any, *, k: int) -> float:
     own = np.take_along_axis(z, index, axis=-1)
     number = np.arange(z.shape[-1])
     higher = ~((z < own) | ((z == own) & (number >= index)))  # NaN ranks higher than any number
-    return _mean((valid & (higher.sum(axis=-1) < k)).astype(float))
+    return _mean(np.where(valid, (higher.sum(axis=-1) < k).astype(float), np.nan))
 
 
 def _brier(logits: Any, target: Any) -> float:

@@ -47,6 +47,7 @@ def _same_with_a_key(case: tables.Model) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("free_memory")
 def test_random_models_are_named() -> None:
     differ = [name for name, model in tables.MODELS.items() if not _same_with_a_key(model)]
     assert sorted(differ) == sorted(tables.RANDOM + tables.BATCHED)

@@ -243,7 +243,7 @@ def metrics() -> None:
             nan_ok=True)  # of a target that is not a class
     case("metrics.top_k", lambda k, prediction, target: M.top_k(k)(prediction, target), args(k=2,
         prediction=normal(2, 3), target=np.array([2, 0])), "values", oracle=lambda k, prediction,
-        target: oracles._top_k(prediction, target, k=k))
+        target: oracles._top_k(prediction, target, k=k), nan_ok=True)  # as above
     for name in ("roc_auc", "average_precision"):
         case(f"metrics.{name}", getattr(M, name), {"scores": scores, "targets": bits, "weight": weight},
             "values", oracle=oracles.METRIC_ORACLES[name])
