@@ -34,8 +34,7 @@ class Members:
         temperature: what logits are multiplied with before they become probabilities.
         center: float64 [outputs], the mean of the training targets; 0 unless the task is "values".
         scale: float64 [outputs], their standard deviation; 1 unless the task is "values".
-        bounds: float64 [runs, 2, outputs], the range of the targets that each run was trained on, in
-            standard deviations from the mean; [2, outputs] in models saved before, for all runs.
+        bounds: float64 [2, outputs], their range, in standard deviations from the mean.
         is_vector: whether values have an axis for outputs: [rows, outputs] instead of [rows].
         chosen: each setting with its value and why it was chosen.
         out_of_fold: the prediction of each training row by the runs that held it out: probabilities
@@ -116,7 +115,7 @@ class Members:
             },
             **{name: (getattr(self, name), (runs,)) for name in ("best_epoch", "fold")},
             **{name: (getattr(self, name), (outputs,)) for name in ("center", "scale")},
-            "bounds": (self.bounds, (runs, 2, outputs) if np.ndim(self.bounds) == 3 else (2, outputs)),
+            "bounds": (self.bounds, (2, outputs)),
             **{f"history[{name!r}]": (a, (runs, *a.shape[1:2])) for name, a in self.history.items()},
             **{
                 name: (getattr(prep, name), (len(prep.has_gaps),))
@@ -160,7 +159,7 @@ def probabilities(task: str, outputs: np.ndarray, temperature: float) -> np.ndar
 
 
 def to_values(outputs: np.ndarray, center: np.ndarray, scale: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Values [runs, rows, outputs] in the units of the target, within the range of the training targets."""
+    """Values [runs, rows, outputs] in the units of the target, within bounds ([runs,] 2, outputs)."""
     low, high = bounds[..., :1, :], bounds[..., 1:, :]
     return np.clip(outputs.astype(np.float64), low, high) * scale + center
 

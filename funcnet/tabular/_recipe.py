@@ -110,7 +110,8 @@ def train_members(
         folds = _folds_of(start, folds, choices.members)
         preprocessing = start.preprocessing
         scaled = standardize_as(start, targets, weights, task, outputs)
-    net, table = _arrange(features, preprocessing, scaled, weights, choices, recipe.number_size)
+    (bounds,) = target_bounds(targets, scaled, [kept], start)
+    net, table = _arrange(features, preprocessing, scaled, bounds, weights, choices, recipe.number_size)
     columns, num_runs = preprocessing.columns, len(folds) * choices.members
     _check_size(net, choices, num_runs, max(len(fold[0]) for fold in folds))
     if choices.epochs == 1 and all(len(fold[0]) <= choices.batch_size for fold in folds):
@@ -120,9 +121,7 @@ def train_members(
     initial = _stack(starts) if start is None else dict(start.parameters)
     seeds = rng.integers(2**32, size=num_runs, dtype=np.uint32)
     rates = choose_rates(settings, recipe, choices, starts[0], int(net.input_mask(columns).sum()), task)
-    of_runs = [train for train, _ in folds for _ in range(choices.members)]
-    bounds = target_bounds(targets, scaled, of_runs, start)
-    rows = _arrange_rows(folds, choices.members, bounds.astype(np.float32))
+    rows = _arrange_rows(folds, choices.members)
     max_epochs = round_up(choices.epochs, 256)
     runs = train_runs(
         net, task, choices.batch_size, max_epochs, table, rates, rows, initial, seeds, progress
@@ -133,6 +132,9 @@ def train_members(
     if task != "values" and settings.calibrate is not False:
         default = 1.0 if start is None else start.temperature
         temperature, source = choose_temperature(runs.outputs, rows, scaled, weights, default)
+    # Out-of-fold values within the range of all targets would know those that are held out.
+    own_rows = [train for train, _ in folds for _ in range(choices.members)]
+    own_bounds = target_bounds(targets, scaled, own_rows, start)
     return Members(
         network=net,
         task=task,
@@ -145,7 +147,7 @@ def train_members(
         is_vector=targets.ndim == 2,
         chosen=choices.describe(settings) | {"temperature": (temperature, source)},
         out_of_fold=out_of_fold(
-            runs.outputs, rows, scaled, bounds, len(features), temperature, targets.ndim == 2
+            runs.outputs, rows, scaled, own_bounds, len(features), temperature, targets.ndim == 2
         ),
         history=runs.history,
         best_epoch=runs.best_epoch,
@@ -258,6 +260,7 @@ def _arrange(
     features: Features,
     preprocessing: Preprocessing,
     target: Target,
+    bounds: np.ndarray,
     weights: np.ndarray,
     choices: Choices,
     number_size: int,
@@ -272,11 +275,12 @@ def _arrange(
     mask = net.input_mask(columns)
     mean_one = (weights / weights[weights > 0].mean()).astype(np.float32)
     padded = preprocessing.transform(features, rows, (numbers, others, codes))
-    arrays = TableArrays(padded, pad(target.values, rows), pad(mean_one, rows), mask)
+    targets = pad(target.values, rows)
+    arrays = TableArrays(padded, targets, pad(mean_one, rows), mask, bounds.astype(np.float32))
     return net, jax.device_put(arrays)
 
 
-def _arrange_rows(folds: Sequence[Fold], members: int, bounds: np.ndarray) -> RunRows:
+def _arrange_rows(folds: Sequence[Fold], members: int) -> RunRows:
     """The padded row numbers of each run: the members of a fold follow one another."""
 
     def stack(part: int) -> tuple[np.ndarray, np.ndarray]:
@@ -285,7 +289,7 @@ def _arrange_rows(folds: Sequence[Fold], members: int, bounds: np.ndarray) -> Ru
         rows = np.stack([pad(fold[part].astype(np.int32), size) for fold in folds])
         return np.repeat(rows, members, axis=0), np.repeat(counts, members)
 
-    return RunRows(*stack(0), *stack(1), bounds)
+    return RunRows(*stack(0), *stack(1))
 
 
 def _check_finite(runs: TrainedRuns, choices: Choices) -> None:

@@ -74,10 +74,9 @@ def standardize_as(
 def target_bounds(
     targets: np.ndarray, target: Target, runs: Sequence[np.ndarray], start: Members | None
 ) -> np.ndarray:
-    """The range [runs, 2, outputs] of the targets of the training rows of each run, in standard deviations.
+    """The range [runs, 2, outputs] of the targets of the rows of each run, in standard deviations.
 
-    The targets of rows held out do not count: a prediction that stays within their range would know them.
-    Those that `start` was trained on do.
+    Those that `start` was trained on count, too.
     """
     if target.task != "values":
         return np.broadcast_to([[-np.inf], [np.inf]], (len(runs), 2, len(target.center)))
@@ -85,5 +84,5 @@ def target_bounds(
     bounds = np.stack([[values[rows].min(axis=0), values[rows].max(axis=0)] for rows in runs])
     if start is None:
         return bounds
-    low, high = start.bounds[..., 0, :], start.bounds[..., 1, :]
+    low, high = start.bounds
     return np.stack([np.minimum(bounds[:, 0], low), np.maximum(bounds[:, 1], high)], axis=1)

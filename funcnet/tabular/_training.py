@@ -40,25 +40,23 @@ class TableArrays(NamedTuple):
         targets: as for `row_losses`.
         weights: [rows], with mean 1 over the rows that are used.
         mask: [inputs of the first layer], 0 for padding.
+        bounds: [2, outputs], the range of the targets.
     """
 
     inputs: tuple[Any, Any, Any]
     targets: Any
     weights: Any
     mask: Any
+    bounds: Any
 
 
 class RunRows(NamedTuple):
-    """The rows of a run: row numbers padded at the end, and how many there are.
-
-    `bounds` [2, outputs] is the range of the targets of its training rows.
-    """
+    """The rows of a run: row numbers padded at the end, and how many there are."""
 
     train: Any
     num_train: Any
     validation: Any
     num_validation: Any
-    bounds: Any
 
 
 class Rates(NamedTuple):
@@ -227,7 +225,7 @@ def _train_run(
         parameters, mean, square, loss = jax.lax.fori_loop(0, steps, step, state)
         outputs = evaluate(parameters)
         loss_now, score = validation_scores(
-            task, outputs, held_out.targets, held_out.weights, rows.bounds, rates.loss_share
+            task, outputs, held_out.targets, held_out.weights, table.bounds, rates.loss_share
         )
         better = score <= carry.best_score  # the last of ties
         best, best_outputs, best_score, best_epoch = jax.tree.map(
