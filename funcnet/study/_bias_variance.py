@@ -268,9 +268,9 @@ def _check_finite(result: BiasVarianceResult) -> None:
     members = np.moveaxis(predictions, 0 if result.epochs is None else 1, 0)
     largest = members.reshape(len(members), -1).max(axis=1)
     worst = int(largest.argmax())  # the first NaN, if there is one
-    what = "ended at a non-finite loss or gradient" if np.isnan(largest[worst]) else "predicts up to "
-    size = "" if np.isnan(largest[worst]) else f"{largest[worst]:.3g}"
+    size = float(largest[worst])
+    reason = "ended at a non-finite loss or gradient" if np.isnan(size) else f"predicts up to {size:.3g}"
     raise FloatingPointError(
-        f"the errors of the models that `train` returned are not finite: member {worst} {what}{size}. Use "
+        f"the errors of the models that `train` returned are not finite: member {worst} {reason}. Use "
         "a lower learning rate, or scale the data."
     )

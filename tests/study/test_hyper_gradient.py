@@ -218,35 +218,30 @@ def test_a_gradient_has_the_dtype_of_its_hyper_parameter():
     assert slope["rate"].dtype == jnp.bfloat16
 
 
-def test_tuning_that_finds_nothing_finite_says_so():
+def tune_one_epoch(optimizer, rate, data, steps=2):
     loss = fn.losses.supervised(fn.losses.squared_error)
     study = fn.study.tune(
-        lambda rate: fn.fit(loss, optax.sgd(rate), epochs=1, batch_size=8, shuffle=False), steps=2
+        lambda rate: fn.fit(loss, optimizer(rate), epochs=1, batch_size=8, shuffle=False), steps=steps
     )
-    data = np.ones((8, 1), np.float32), np.ones(8, np.float32)
+    return study(rate, fn.models.LinearRegression(data[0].shape[1]), data, the_key(), data)
+
+
+# A pixel that is always 0 has no gradient, of which Adam takes a square root.
+DEAD_PIXEL = np.ones((8, 2), np.float32) * np.float32([1, 0]), np.ones(8, np.float32)
+
+
+def test_tuning_that_finds_nothing_finite_says_so():
     with pytest.raises(FloatingPointError, match="no run ended with a finite metric"):
-        study(1e30, fn.models.LinearRegression(1), data, the_key(), data)
+        tune_one_epoch(optax.sgd, 1e30, (np.ones((8, 1), np.float32), np.ones(8, np.float32)))
 
 
 def test_tuning_that_can_not_leave_its_best_point_says_so():
-    """A pixel that is always 0 has no gradient, of which Adam takes a square root."""
-    data = np.ones((8, 2), np.float32) * [1, 0], np.ones(8, np.float32)
-    loss = fn.losses.supervised(fn.losses.squared_error)
-    study = fn.study.tune(
-        lambda rate: fn.fit(loss, optax.adam(rate), epochs=1, batch_size=8, shuffle=False), steps=2
-    )
     with pytest.raises(FloatingPointError, match=r"derivative at the best hyperparameters.*eps_root=1e-8"):
-        study(0.1, fn.models.LinearRegression(2), data, the_key(), data)
+        tune_one_epoch(optax.adam, 0.1, DEAD_PIXEL)
 
 
 def test_the_last_step_of_tuning_needs_no_derivative():
-    data = np.ones((8, 2), np.float32) * [1, 0], np.ones(8, np.float32)
-    loss = fn.losses.supervised(fn.losses.squared_error)
-    study = fn.study.tune(
-        lambda rate: fn.fit(loss, optax.adam(rate), epochs=1, batch_size=8, shuffle=False), steps=1
-    )
-    found = study(0.1, fn.models.LinearRegression(2), data, the_key(), data)
-    assert found.best == pytest.approx(0.1)
+    assert tune_one_epoch(optax.adam, 0.1, DEAD_PIXEL, steps=1).best == pytest.approx(0.1)
 
 
 def test_a_metric_that_is_better_when_larger_is_not_minimized():
